@@ -1,0 +1,41 @@
+"""Fitting error against selection ratio for growing probe angle, one panel an angle."""
+
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from figures.curves import Panel, compute_panels
+from figures.panels import draw_panels
+from figures.settings import Settings
+from figures.spec import FigureSpec
+
+
+def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+    """The figure's data: hard selection, one panel for each probe angle."""
+    panels = [Panel(theta_deg, theta_deg=theta_deg) for theta_deg in settings.theta_deg]
+    return compute_panels(settings, "theta_deg", panels, cache=cache, progress=progress)
+
+
+def draw(dataset: xr.Dataset) -> Figure:
+    """Draw the data of `compute`."""
+    return draw_panels(dataset, "theta_deg", lambda value: rf"$\theta$ = {value:g}°")
+
+
+def caption(dataset: xr.Dataset) -> str:
+    """What the picture shows, in words."""
+    return (
+        "Fitting error against the selection ratio, hard selection by a probe at the angle theta "
+        "from the teacher. Lines: replica theory. Points: mean over draws with standard error."
+    )
+
+
+FIGURE = FigureSpec(
+    name="angle",
+    summary="fitting error e against f for growing probe angle",
+    defaults=Settings(alpha_total=(5, 10, 20, 50, 100), theta_deg=(0, 10, 20, 30)),
+    several=("alpha_total", "keep_fraction", "theta_deg"),
+    compute=compute,
+    drawing=draw,
+    caption=caption,
+)

@@ -1,0 +1,112 @@
+"""Error against selection ratio: theory lines and simulated points of a row of panels."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+import replica
+import sims
+from figures.settings import Settings
+from theory.policies import Hard, Policy
+from theory.problem import DownstreamShift, PerceptronProblem
+
+__all__ = ["Panel", "compute_panels"]
+
+THEORY_POINTS = 61
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One family of curves: what is the same for all its alpha_total and f.
+
+    Attributes:
+        coordinate: value of the panel on the dataset's panel axis.
+        theta_deg: probe angle in degrees.
+        policy: which examples are kept.
+        redundancy: copies of every distinct example.
+        delta: size of an independent downstream shift.
+    """
+
+    coordinate: float | str
+    theta_deg: float
+    policy: Policy = dataclasses.field(default_factory=Hard)
+    redundancy: float = 1.0
+    delta: float = 0.0
+
+    def problem(
+        self, alpha_total: Sequence[float], keep_fraction: Sequence[float]
+    ) -> PerceptronProblem:
+        """The panel's problems on the grid alpha_total x keep_fraction."""
+        return PerceptronProblem.grid(
+            alpha_total=alpha_total,
+            keep_fraction=keep_fraction,
+            theta=np.deg2rad(self.theta_deg),
+            policy=self.policy,
+            redundancy=self.redundancy,
+            downstream=DownstreamShift(delta=self.delta),
+        )
+
+
+def compute_panels(
+    settings: Settings,
+    axis: str,
+    panels: Sequence[Panel],
+    *,
+    cache: Path | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Theory on a fine grid of f and simulation at the settings' f, for every panel.
+
+    Args:
+        settings: curves and sample sizes.
+        axis: name of the panels' axis.
+        panels: the panels, in order.
+        cache: folder for finished simulation cells; a rerun computes only what is missing.
+        progress: show a progress bar.
+
+    Returns:
+        `theory_error` and `theory_status` on (axis, alpha_total, theory_fraction); `error_mean`,
+        `error_stderr` and the counts of draws by outcome on (axis, alpha_total, keep_fraction).
+    """
+    theory_fraction = np.geomspace(
+        min(settings.keep_fraction), max(settings.keep_fraction), THEORY_POINTS
+    )
+    # exp(log(f)) may leave (0, 1] by a rounding error.
+    theory_fraction = np.minimum(theory_fraction, max(settings.keep_fraction))
+    parts = []
+    for panel in panels:
+        solution = replica.solve(panel.problem(settings.alpha_total, theory_fraction))
+        grid = ("alpha_total", "theory_fraction")
+        theory = xr.Dataset(
+            {
+                "theory_error": (grid, np.asarray(solution.error)),
+                "theory_status": (grid, np.asarray(solution.status)),
+            },
+            coords={"theory_fraction": theory_fraction},
+        )
+        parts.append(theory.merge(_simulate(settings, panel, cache, progress)))
+    coordinate = xr.DataArray([panel.coordinate for panel in panels], dims=axis, name=axis)
+    return xr.concat(parts, dim=coordinate, combine_attrs="drop")
+
+
+def _simulate(settings: Settings, panel: Panel, cache: Path | None, progress: bool) -> xr.Dataset:
+    result = sims.run(
+        panel.problem(settings.alpha_total, settings.keep_fraction),
+        settings.dim,
+        settings.draws,
+        settings.seed,
+        overlap=settings.overlap,
+        cache=cache,
+        progress=progress,
+    )
+    kept = ["error_mean", "error_stderr", "solved", "not_separable", "failed", "empty"]
+    return (
+        result[kept]
+        .reset_coords(drop=True)
+        .assign_coords(
+            alpha_total=list(settings.alpha_total), keep_fraction=list(settings.keep_fraction)
+        )
+    )

@@ -1,0 +1,111 @@
+"""A figure's files: data computed once and reused, pictures drawn from the data file alone."""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import xarray as xr
+from matplotlib import rc_context
+
+from figures.settings import Settings
+from figures.spec import FigureSpec
+from figures.style import STYLE
+from theory.datafile import parameters_of, read_dataset, write_bytes_atomic, write_dataset
+
+__all__ = ["FORMATS", "check_data", "make_data", "make_pictures", "render"]
+
+# Dates and versions would make equal pictures differ.
+_METADATA: dict[str, tuple[str, dict[str, None]]] = {
+    "png": ("Description", {"Software": None}),
+    "pdf": ("Subject", {"CreationDate": None, "Creator": None, "Producer": None}),
+    "svg": ("Description", {"Date": None}),
+}
+FORMATS = tuple(_METADATA)
+
+
+def data_path(spec: FigureSpec, folder: Path) -> Path:
+    """Where a figure's data lie in `folder`."""
+    return folder / f"{spec.name}.nc"
+
+
+def check_data(spec: FigureSpec, settings: Settings, folder: Path) -> None:
+    """Raise if `folder` holds data of the figure that `settings` would not reproduce.
+
+    Raises:
+        ValueError: data of other parameters, with the first parameter that differs.
+        theory.datafile.DataFileError: a damaged or foreign file under the data file's name.
+    """
+    path = data_path(spec, folder)
+    if not path.exists():
+        return
+    found, wanted = parameters_of(read_dataset(path, kind=spec.kind)), settings.parameters()
+    for name in wanted:
+        if found.get(name) != wanted[name]:
+            raise ValueError(
+                f"data file {path} was computed with {name} = {found.get(name)}, not "
+                f"{wanted[name]}; choose another --out, or delete the file"
+            )
+
+
+def make_data(spec: FigureSpec, settings: Settings, folder: Path, *, progress: bool) -> Path:
+    """Compute the figure's data file, or keep the one that is there.
+
+    Args:
+        spec: the figure.
+        settings: its settings.
+        folder: output folder; finished simulation cells are kept in its subfolder `cells` and
+            shared by all figures.
+        progress: show a progress bar.
+
+    Returns:
+        The data file's path.
+
+    Raises:
+        ValueError: see `check_data`.
+    """
+    check_data(spec, settings, folder)
+    path = data_path(spec, folder)
+    if not path.exists():
+        dataset = spec.compute(settings, cache=folder / "cells", progress=progress)
+        write_dataset(dataset, path, kind=spec.kind, parameters=settings.parameters())
+    return path
+
+
+def make_pictures(
+    spec: FigureSpec, data: Path, folder: Path, formats: Iterable[str]
+) -> tuple[list[Path], str]:
+    """Draw a data file.
+
+    Args:
+        spec: the figure.
+        data: its data file.
+        folder: where the pictures go, as NAME.FORMAT.
+        formats: some of FORMATS.
+
+    Returns:
+        The pictures' paths, and the caption.
+    """
+    dataset = read_dataset(data, kind=spec.kind)
+    paths = []
+    for file_format in formats:
+        path = folder / f"{spec.name}.{file_format}"
+        write_bytes_atomic(path, render(spec, dataset, file_format))
+        paths.append(path)
+    return paths, caption(spec, dataset)
+
+
+def caption(spec: FigureSpec, dataset: xr.Dataset) -> str:
+    """The figure's caption with the size of the simulation."""
+    found = parameters_of(dataset)
+    return f"{spec.caption(dataset)} N = {found['dim']}, {found['draws']} draws."
+
+
+def render(spec: FigureSpec, dataset: xr.Dataset, file_format: str) -> bytes:
+    """The picture of a dataset read from its file, as the bytes of a `file_format` file."""
+    key, metadata = _METADATA[file_format]
+    buffer = io.BytesIO()
+    with rc_context(STYLE):
+        spec.draw(dataset).savefig(
+            buffer, format=file_format, metadata={**metadata, key: caption(spec, dataset)}
+        )
+    return buffer.getvalue()

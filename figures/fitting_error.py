@@ -1,0 +1,63 @@
+"""Fitting error against selection ratio for a perfect probe, one curve for each alpha_total."""
+
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from figures.curves import Panel, compute_panels
+from figures.panels import draw_curves, finish_axes, missing_note, new_figure
+from figures.settings import Settings
+from figures.spec import FigureSpec
+from figures.style import curve_colors
+
+
+def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+    """The figure's data: hard selection at one probe angle, theory and simulation."""
+    theta_deg = settings.theta_deg[0]
+    panels = [Panel(theta_deg, theta_deg=theta_deg)]
+    return compute_panels(settings, "theta_deg", panels, cache=cache, progress=progress)
+
+
+def draw(dataset: xr.Dataset) -> Figure:
+    """Draw the data of `compute`, curves labelled at their right ends."""
+    figure, (axes,) = new_figure(1)
+    colors = curve_colors(dataset.sizes["alpha_total"])
+    part = dataset.isel(theta_deg=0)
+    draw_curves(axes, part, colors)
+    finish_axes([axes], dataset)
+    for k, color in enumerate(colors):
+        curve = part.isel(alpha_total=k)
+        last = curve.isel(keep_fraction=-1)
+        label = f"{curve['alpha_total'].item():g}"
+        axes.annotate(
+            rf"$\alpha_t$ = {label}" if k == 0 else label,
+            (last["keep_fraction"].item(), last["error_mean"].item()),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            color=color,
+            annotation_clip=False,
+        )
+    missing_note(figure, dataset)
+    return figure
+
+
+def caption(dataset: xr.Dataset) -> str:
+    """What the picture shows, in words."""
+    return (
+        f"Fitting error of the max-margin student against the selection ratio, hard selection by "
+        f"a probe at {dataset['theta_deg'].item():g} degrees. Lines: replica theory. Points: mean "
+        f"over draws with standard error."
+    )
+
+
+FIGURE = FigureSpec(
+    name="fitting-error",
+    summary="fitting error e against f, one curve for each alpha_total",
+    defaults=Settings(alpha_total=(5, 10, 20, 50, 100), theta_deg=(0,)),
+    several=("alpha_total", "keep_fraction"),
+    compute=compute,
+    drawing=draw,
+    caption=caption,
+)

@@ -1,0 +1,155 @@
+"""The toy picture: teacher, probe and student in their plane, with the kept slab."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+import replica
+import sims
+from figures.settings import Settings
+from figures.spec import FigureSpec
+from figures.style import COLUMN, PROBE, STUDENT, TEACHER
+from theory.problem import PerceptronProblem
+
+EXAMPLES = 240
+REACH = 2.6  # half width of the picture in units of the fields' standard deviation
+
+
+def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+    """The figure's data: examples in the plane, and where theory and simulation put the student."""
+    alpha_total = settings.alpha_total[0]
+    keep_fraction = settings.keep_fraction[0]
+    theta = np.deg2rad(np.asarray(settings.theta_deg, dtype=float))
+    problem = PerceptronProblem.grid(
+        alpha_total=alpha_total, keep_fraction=keep_fraction, theta=theta
+    )
+    solution = replica.solve(problem)
+    simulated = sims.run(
+        problem, settings.dim, settings.draws, settings.seed, cache=cache, progress=progress
+    )
+    fields = np.random.default_rng(settings.seed).standard_normal((EXAMPLES, 2))
+    probe_field = fields[:, 0] * np.cos(theta)[:, None] + fields[:, 1] * np.sin(theta)[:, None]
+    ranks = np.argsort(np.argsort(np.abs(probe_field), axis=1), axis=1)
+    kept = ranks < round(keep_fraction * EXAMPLES)
+    edge = np.max(np.abs(probe_field), axis=1, where=kept, initial=0.0)
+    overlap, probe_overlap = (
+        simulated["overlap_mean"].values,
+        simulated["probe_overlap_mean"].values,
+    )
+    return xr.Dataset(
+        {
+            "field": (("example", "component"), fields),
+            "kept": (("theta_deg", "example"), kept),
+            "edge": ("theta_deg", edge),
+            "student_theory": (
+                ("theta_deg", "component"),
+                _in_plane(np.asarray(solution.overlap), np.asarray(solution.probe_overlap), theta),
+            ),
+            "status": ("theta_deg", np.asarray(solution.status)),
+            "student_simulation": (
+                ("theta_deg", "component"),
+                _in_plane(overlap, probe_overlap, theta),
+            ),
+            "error_theory": ("theta_deg", np.asarray(solution.error)),
+        },
+        coords={
+            "theta_deg": list(settings.theta_deg),
+            "alpha_total": alpha_total,
+            "keep_fraction": keep_fraction,
+        },
+    )
+
+
+def _in_plane(overlap: np.ndarray, probe_overlap: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """The student's components along the teacher and orthogonal to it towards the probe."""
+    sine = np.sin(theta)
+    across = np.where(
+        sine > 0, (probe_overlap - overlap * np.cos(theta)) / np.where(sine > 0, sine, 1.0), 0.0
+    )
+    return np.stack([overlap, across], axis=-1)
+
+
+def draw(dataset: xr.Dataset) -> Figure:
+    """Draw the data of `compute`, one panel for each probe angle; the teacher points up."""
+    count = dataset.sizes["theta_deg"]
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(COLUMN, 0.45 + rows * COLUMN / columns), layout="constrained")
+    for k in range(count):
+        axes = figure.add_subplot(rows, columns, k + 1)
+        _draw_panel(axes, dataset.isel(theta_deg=k))
+    arrows = [("teacher $T$", TEACHER), ("probe $J_p$", PROBE), ("student $J$", STUDENT)]
+    handles = [Line2D([], [], color=color, linewidth=1.6) for _, color in arrows]
+    handles += [
+        Line2D([], [], color="0.2", linestyle="", marker=marker, markersize=3) for marker in "o^"
+    ]
+    names = [name for name, _ in arrows] + ["$y = +1$", "$y = -1$"]
+    figure.legend(handles, names, loc="outside lower center", ncols=5, columnspacing=0.9)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: xr.Dataset) -> None:
+    theta = np.deg2rad(panel["theta_deg"].item())
+    field, kept = panel["field"].values, panel["kept"].values
+    positive = field[:, 0] > 0
+    # The teacher points up: the first component is vertical, the second horizontal.
+    along, across = _turned(np.cos(theta), np.sin(theta)), _turned(-np.sin(theta), np.cos(theta))
+    edge, far = panel["edge"].item(), 3 * REACH
+    slab = np.array(
+        [edge * s * along + far * t * across for s, t in ((1, 1), (1, -1), (-1, -1), (-1, 1))]
+    )
+    axes.fill(*slab.T, color=PROBE, alpha=0.12, linewidth=0, zorder=0)
+    for sign, marker in ((positive, "o"), (~positive, "^")):
+        for choice, color in ((sign & ~kept, "0.75"), (sign & kept, "0.15")):
+            axes.plot(
+                field[choice, 1], field[choice, 0], marker, color=color, markersize=1.7, mew=0
+            )
+    scale = 0.8 * REACH  # a unit vector's length on the picture
+    _arrow(axes, scale * _turned(1.0, 0.0), TEACHER)
+    _arrow(axes, scale * along, PROBE)
+    if panel["status"].item() == 0:
+        _arrow(axes, scale * _turned(*panel["student_theory"].values), STUDENT)
+    simulated = scale * _turned(*panel["student_simulation"].values)
+    axes.plot(
+        *simulated, "o", color=STUDENT, markeredgecolor="white", mew=0.5, markersize=4, zorder=6
+    )
+    axes.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), xticks=[], yticks=[], aspect="equal")
+    axes.spines[:].set_visible(False)
+    axes.set_title(
+        rf"$\theta$ = {panel['theta_deg'].item():g}°, $e$ = {panel['error_theory'].item():.3f}"
+    )
+
+
+def _turned(up: float, right: float) -> np.ndarray:
+    return np.array([right, up])
+
+
+def _arrow(axes: Axes, tip: np.ndarray, color: str) -> None:
+    style = {"arrowstyle": "-|>", "color": color, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", tip, xytext=(0, 0), arrowprops=style, zorder=5)
+
+
+def caption(dataset: xr.Dataset) -> str:
+    """What the picture shows, in words."""
+    return (
+        f"The plane of the teacher T and the probe J_p at alpha_total = "
+        f"{dataset['alpha_total'].item():g}, f = {dataset['keep_fraction'].item():g}. Dark: the "
+        f"examples that hard selection keeps, inside the shaded slab around the probe's boundary. "
+        f"The student's arrow is its in-plane part by replica theory, unit vectors having the "
+        f"teacher's length; the point is the mean over simulated draws."
+    )
+
+
+FIGURE = FigureSpec(
+    name="geometry",
+    summary="teacher, probe, student and the kept slab in the plane of teacher and probe",
+    defaults=Settings(alpha_total=(5,), theta_deg=(10, 40), keep_fraction=(0.3,)),
+    several=("theta_deg",),
+    compute=compute,
+    drawing=draw,
+    caption=caption,
+)

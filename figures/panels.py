@@ -1,0 +1,162 @@
+"""Drawing of error-against-f panels from a curves dataset."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures.style import COLUMN, curve_colors, log_axes
+
+__all__ = ["draw_curves", "draw_panels", "finish_axes", "missing_note", "new_figure", "row_legend"]
+
+ERROR_LABEL = "fitting error $e$"
+FRACTION_LABEL = "selection ratio $f$"
+
+
+def draw_panels(
+    dataset: xr.Dataset, axis: str, title: Callable[[float], str], *, error_label: str = ERROR_LABEL
+) -> Figure:
+    """Small multiples, two columns, one panel for each entry of `axis`, colours for alpha_total.
+
+    Args:
+        dataset: from `figures.curves.compute_panels`.
+        axis: the panels' axis.
+        title: a panel's title from its coordinate.
+        error_label: label of the vertical axis.
+    """
+    count = dataset.sizes[axis]
+    figure, panels = new_figure(count)
+    colors = curve_colors(dataset.sizes["alpha_total"])
+    for axes, value in zip(panels, dataset[axis].values, strict=True):
+        draw_curves(axes, dataset.sel({axis: value}), colors)
+        axes.set_title(title(value))
+    finish_axes(panels, dataset, error_label)
+    row_legend(figure, dataset, colors)
+    missing_note(figure, dataset)
+    return figure
+
+
+def new_figure(count: int, *, spare: bool = False) -> tuple[Figure, list[Axes]]:
+    """A one-column figure with `count` panels in two columns, or one panel.
+
+    Args:
+        count: number of panels.
+        spare: add an empty cell after the panels, for a legend; returned last.
+    """
+    cells = count + spare
+    rows, columns = (1, 1) if cells == 1 else (-(-cells // 2), 2)
+    height = 2.5 if cells == 1 else 0.35 + 1.45 * rows
+    figure = Figure(figsize=(COLUMN, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)  # type: ignore[union-attr]
+    panels = [figure.add_subplot(rows, columns, k + 1) for k in range(cells)]
+    return figure, panels
+
+
+def draw_curves(
+    axes: Axes, part: xr.Dataset, colors: np.ndarray, *, line: str = "-", marker: str = "o"
+) -> None:
+    """Theory lines, simulated points with standard errors, and marks for what is missing.
+
+    A cross with a count at the top edge: draws without a student at that f. A cross at the bottom
+    edge: a theory point that did not converge, where the line has a gap.
+    """
+    filled = line == "-"
+    for k, color in enumerate(colors):
+        curve = part.isel(alpha_total=k)
+        bad = curve["theory_status"].values != 0
+        theory = np.where(bad, np.nan, curve["theory_error"].values)
+        axes.plot(curve["theory_fraction"], theory, line, color=color, zorder=2)
+        axes.errorbar(
+            curve["keep_fraction"],
+            curve["error_mean"],
+            yerr=curve["error_stderr"],
+            fmt=marker,
+            color=color,
+            markerfacecolor=color if filled else "white",
+            markeredgewidth=0.6,
+            elinewidth=0.7,
+            zorder=3,
+        )
+        at_edge = axes.get_xaxis_transform()
+        axes.plot(
+            curve["theory_fraction"].values[bad],
+            np.full(bad.sum(), 0.03),
+            "x",
+            color=color,
+            transform=at_edge,
+        )
+        missing = _missing(curve).values
+        for f, number in zip(curve["keep_fraction"].values, missing, strict=True):
+            if number:
+                axes.plot(f, 0.97 - 0.06 * k, "x", color=color, transform=at_edge, clip_on=False)
+                axes.annotate(
+                    f"{number:d}",
+                    (f, 0.97 - 0.06 * k),
+                    xycoords=at_edge,
+                    xytext=(2, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=5,
+                    color=color,
+                )
+
+
+def finish_axes(
+    panels: Sequence[Axes], dataset: xr.Dataset, error_label: str = ERROR_LABEL
+) -> None:
+    """Same logarithmic limits on all panels, labels on the outer ones."""
+    fractions = dataset["keep_fraction"].values
+    x = (fractions.min() / 1.25, max(fractions.max() * 1.25, fractions.min() * 2))
+    y = error_limits(dataset)
+    columns = 1 if len(panels) == 1 else 2
+    for k, axes in enumerate(panels):
+        log_axes(axes, x, y)
+        left, bottom = k % columns == 0, k >= len(panels) - columns
+        axes.tick_params(labelleft=left, labelbottom=bottom)
+        if left:
+            axes.set_ylabel(error_label)
+        if bottom:
+            axes.set_xlabel(FRACTION_LABEL)
+
+
+def error_limits(dataset: xr.Dataset) -> tuple[float, float]:
+    """Limits of the error axis: all of the data, up to 0.8 where nothing is above it."""
+    theory = dataset["theory_error"].where(dataset["theory_status"] == 0).values.ravel()
+    values = np.concatenate([theory, dataset["error_mean"].values.ravel()])
+    values = values[np.isfinite(values) & (values > 0)]
+    if not values.size:
+        return 1e-3, 0.8
+    return float(values.min()) / 1.4, max(0.8, float(values.max()) * 1.2)
+
+
+def row_legend(figure: Figure, dataset: xr.Dataset, colors: np.ndarray) -> None:
+    """One row above the panels: the curves' alpha_total."""
+    handles = [Line2D([], [], color=color, marker="o") for color in colors]
+    names = [f"{value:g}" for value in dataset["alpha_total"].values]
+    names[0] = rf"$\alpha_t$ = {names[0]}"
+    figure.legend(
+        handles,
+        names,
+        loc="outside upper center",
+        ncols=len(names),
+        columnspacing=1.0,
+        handletextpad=0.4,
+    )
+
+
+def missing_note(figure: Figure, dataset: xr.Dataset) -> None:
+    """Explain the crosses, where there are any."""
+    sentences = []
+    if bool((_missing(dataset) > 0).any()):
+        sentences.append(r"$\times$ n: n draws without a student")
+    if bool((dataset["theory_status"] != 0).any()):
+        sentences.append(r"$\times$ below: theory not converged")
+    if sentences:
+        figure.supxlabel("; ".join(sentences), fontsize=6)
+
+
+def _missing(dataset: xr.Dataset) -> xr.DataArray:
+    return dataset["not_separable"] + dataset["failed"] + dataset["empty"]

@@ -1,0 +1,65 @@
+"""Hard selection against random, easy and moderate selection, one panel a rival."""
+
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures.curves import Panel, compute_panels
+from figures.panels import draw_curves, finish_axes, missing_note, new_figure
+from figures.settings import Settings
+from figures.spec import FigureSpec
+from figures.style import curve_colors
+from theory.policies import policy_from_name
+
+RIVALS = ("random", "easy", "moderate")
+
+
+def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+    """The figure's data: the four policies at one probe angle."""
+    theta_deg = settings.theta_deg[0]
+    panels = [
+        Panel(name, theta_deg=theta_deg, policy=policy_from_name(name))
+        for name in ("hard", *RIVALS)
+    ]
+    return compute_panels(settings, "policy", panels, cache=cache, progress=progress)
+
+
+def draw(dataset: xr.Dataset) -> Figure:
+    """Draw the data of `compute`: hard solid in every panel, the rival dashed."""
+    figure, (*panels, corner) = new_figure(len(RIVALS), spare=True)
+    colors = curve_colors(dataset.sizes["alpha_total"])
+    for axes, rival in zip(panels, RIVALS, strict=True):
+        draw_curves(axes, dataset.sel(policy="hard"), colors)
+        draw_curves(axes, dataset.sel(policy=rival), colors, line="--", marker="s")
+        axes.set_title(f"hard and {rival}")
+    finish_axes(panels, dataset)
+    handles = [Line2D([], [], color=color) for color in colors]
+    handles.append(Line2D([], [], color="0.3", marker="o"))
+    handles.append(Line2D([], [], color="0.3", marker="s", linestyle="--", markerfacecolor="white"))
+    names = [rf"$\alpha_t$ = {value:g}" for value in dataset["alpha_total"].values]
+    corner.axis("off")
+    corner.legend(handles, [*names, "hard", "the other policy"], loc="center", handlelength=2.4)
+    missing_note(figure, dataset)
+    return figure
+
+
+def caption(dataset: xr.Dataset) -> str:
+    """What the picture shows, in words."""
+    return (
+        "Fitting error of hard selection (solid, filled) and of random, easy and moderate "
+        "selection (dashed, open) against the selection ratio. Lines: replica theory. Points: "
+        "mean over draws with standard error."
+    )
+
+
+FIGURE = FigureSpec(
+    name="policies",
+    summary="hard selection against random, easy and moderate selection",
+    defaults=Settings(alpha_total=(20, 50, 100, 200, 500), theta_deg=(10,)),
+    several=("alpha_total", "keep_fraction"),
+    compute=compute,
+    drawing=draw,
+    caption=caption,
+)

@@ -1,0 +1,45 @@
+"""Fitting error against selection ratio when every example has r copies, one panel an r."""
+
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from figures.curves import Panel, compute_panels
+from figures.panels import draw_panels
+from figures.settings import Settings
+from figures.spec import FigureSpec
+
+REDUNDANCIES = (1.0, 3.0, 5.0, 10.0)
+
+
+def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+    """The figure's data: hard selection at constant total volume, one panel for each r."""
+    theta_deg = settings.theta_deg[0]
+    panels = [Panel(r, theta_deg=theta_deg, redundancy=r) for r in REDUNDANCIES]
+    return compute_panels(settings, "redundancy", panels, cache=cache, progress=progress)
+
+
+def draw(dataset: xr.Dataset) -> Figure:
+    """Draw the data of `compute`."""
+    return draw_panels(dataset, "redundancy", lambda value: f"$r$ = {value:g}")
+
+
+def caption(dataset: xr.Dataset) -> str:
+    """What the picture shows, in words."""
+    return (
+        "Fitting error against the selection ratio when the data hold r copies of every distinct "
+        "example at constant total volume. Lines: replica theory. Points: mean over draws with "
+        "standard error."
+    )
+
+
+FIGURE = FigureSpec(
+    name="redundancy",
+    summary="fitting error e against f when every example has r = 1, 3, 5, 10 copies",
+    defaults=Settings(alpha_total=(20, 50, 100, 200, 500), theta_deg=(10,)),
+    several=("alpha_total", "keep_fraction"),
+    compute=compute,
+    drawing=draw,
+    caption=caption,
+)

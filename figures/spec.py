@@ -1,0 +1,66 @@
+"""What a figure is: its data, its drawing and its caption, under one name."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import xarray as xr
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from figures.settings import Settings
+from figures.style import STYLE
+
+__all__ = ["FigureSpec"]
+
+
+class Compute(Protocol):
+    """Computes a figure's data."""
+
+    def __call__(
+        self, settings: Settings, *, cache: Path | None = None, progress: bool = False
+    ) -> xr.Dataset: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class FigureSpec:
+    """A figure: compute -> data -> draw; drawing and caption read the data alone.
+
+    Attributes:
+        name: name on the command line and of the files.
+        summary: one line for the list of figures.
+        defaults: the publication's settings.
+        several: settings that may hold more than one value.
+        compute: the data from settings.
+        drawing: the picture from data; call `draw`, which applies the style.
+        caption: what the picture shows, in words, from data.
+    """
+
+    name: str
+    summary: str
+    defaults: Settings
+    several: tuple[str, ...]
+    compute: Compute
+    drawing: Callable[[xr.Dataset], Figure]
+    caption: Callable[[xr.Dataset], str]
+
+    @property
+    def kind(self) -> str:
+        """Kind of the figure's data file."""
+        return f"figure {self.name}"
+
+    def check(self, settings: Settings) -> None:
+        """Raise ValueError if `settings` holds several values where the figure takes one."""
+        for name in ("alpha_total", "keep_fraction", "theta_deg"):
+            values = getattr(settings, name)
+            if len(values) > 1 and name not in self.several:
+                raise ValueError(
+                    f"{name} = {', '.join(f'{value:g}' for value in values)}: the figure "
+                    f"{self.name} takes one value"
+                )
+
+    def draw(self, dataset: xr.Dataset) -> Figure:
+        """The picture of `dataset` in the house style."""
+        with rc_context(STYLE):
+            return self.drawing(dataset)

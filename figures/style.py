@@ -1,0 +1,71 @@
+"""The one style of all figures: sizes, fonts, colours, log axes, marks of missing cells."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+__all__ = ["COLUMN", "STYLE", "curve_colors", "log_axes"]
+
+COLUMN = 3.3  # inches, one column of a two-column page
+
+STYLE: dict[str, Any] = {
+    "font.size": 7,
+    "axes.labelsize": 8,
+    "axes.titlesize": 7,
+    "axes.titlepad": 3,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 2.2,
+    "errorbar.capsize": 0,
+    "figure.dpi": 100,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "hardset",
+    "mathtext.fontset": "dejavusans",
+}
+
+# Okabe and Ito's colours, told apart with any colour vision.
+TEACHER, PROBE, STUDENT = "#000000", "#0072B2", "#D55E00"
+
+
+def curve_colors(count: int) -> np.ndarray:
+    """RGBA of `count` ordered curves: viridis, dark to light, without its pale end."""
+    return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.82, count))
+
+
+def log_axes(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    """Logarithmic axes over the given limits with decimal tick labels."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(*x)
+    axes.set_ylim(*y)
+    for axis, limits in ((axes.xaxis, x), (axes.yaxis, y)):
+        decades = 10.0 ** np.arange(np.ceil(np.log10(limits[0])), np.log10(limits[1]) + 1e-9)
+        narrow = len(decades) < 2
+        ticks = _one_two_five(*limits) if narrow else decades
+        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(LogLocator(subs=np.arange(2, 10)))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _one_two_five(low: float, high: float) -> np.ndarray:
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = np.outer(decades, [1, 2, 5]).ravel()
+    return ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]

@@ -1,0 +1,203 @@
+"""The Gordon form at infinite dimension: moments of the kept examples' margins in one dimension.
+
+The student is J = q (y + xi) in units of its out-of-plane norm q: `y` is its part in
+span(T, J_p), with components (along T, along the unit vector orthogonal to T on the probe's
+side), and xi ~ N(0, 1). With x the field of y/norm(y) and v the orthogonal in-plane field, the
+selection and the gauge y = +1 bound v by lines in x, so every average is one integral over x of
+elementary functions: exact up to quadrature, at any angle.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from theory._pytree import pytree_dataclass
+from theory.normal import normal_cdf, normal_pdf
+from theory.quadrature import feature_breaks, panel_grid, panel_nodes
+from theory.weights import FunctionWeight, IntervalWeight, SelectionWeight
+
+Array = jnp.ndarray
+
+TINY = 1e-300
+FAR = 40.0  # phi vanishes in float64 beyond it
+ORDER = 12
+
+
+@pytree_dataclass
+class Moments:
+    """Averages of alpha_total * 2 wt(z) 1[teacher field > 0] times powers of the slack.
+
+    The slack is s = mu - y.u - xi, u the in-plane field vector in the frame (T, orthogonal).
+
+    Attributes:
+        second: E[s_+^2], scalar.
+        first: E[s_+], scalar.
+        count: E[1(s > 0)], scalar: support vectors / N.
+        first_field: E[s_+ u], shape (2,).
+        count_field: E[1(s > 0) u], shape (2,).
+        count_square: E[1(s > 0) u u'], shape (2, 2).
+    """
+
+    second: Array
+    first: Array
+    count: Array
+    first_field: Array
+    count_field: Array
+    count_square: Array
+
+
+@pytree_dataclass
+class Ensemble:
+    """Kept examples of one problem: alpha_total of the distinct ones, wt(z) and theta."""
+
+    alpha_total: Array
+    weight: SelectionWeight
+    theta: Array
+
+
+@pytree_dataclass
+class Frame:
+    """The student's in-plane direction: norm, angle psi from T and angle theta - psi to J_p."""
+
+    norm: Array
+    cos_psi: Array
+    sin_psi: Array
+    cos_probe: Array
+    sin_probe: Array
+
+    @classmethod
+    def of(cls, ensemble: Ensemble, y: Array) -> "Frame":
+        """The frame of y, shape (2,); that of T itself at y = 0."""
+        norm = jnp.hypot(y[0], y[1])
+        safe = jnp.where(norm > 0, norm, 1.0)
+        cos_psi = jnp.where(norm > 0, y[0] / safe, 1.0)
+        sin_psi = y[1] / safe
+        cos_theta, sin_theta = jnp.cos(ensemble.theta), jnp.sin(ensemble.theta)
+        return cls(
+            norm=norm,
+            cos_psi=cos_psi,
+            sin_psi=sin_psi,
+            cos_probe=cos_theta * cos_psi + sin_theta * sin_psi,
+            sin_probe=sin_theta * cos_psi - cos_theta * sin_psi,
+        )
+
+
+def moments(ensemble: Ensemble, y: Array, mu: Array) -> Moments:
+    """All averages that the solver needs at the student y, shape (2,), and the margin mu."""
+    frame = Frame.of(ensemble, y)
+    x, dx = _along_nodes(ensemble, mu, frame)
+    v0, v1, v2 = _across_moments(ensemble.weight, x, frame)
+    second, first, count = _slack_powers(ensemble, x, dx, mu - frame.norm * x)
+    along = jnp.array([frame.cos_psi, frame.sin_psi])
+    orthogonal = jnp.array([-frame.sin_psi, frame.cos_psi])
+    mixed = jnp.outer(along, orthogonal)
+    return Moments(
+        second=jnp.sum(second * v0),
+        first=jnp.sum(first * v0),
+        count=jnp.sum(count * v0),
+        first_field=jnp.sum(first * x * v0) * along + jnp.sum(first * v1) * orthogonal,
+        count_field=jnp.sum(count * x * v0) * along + jnp.sum(count * v1) * orthogonal,
+        count_square=jnp.sum(count * x * x * v0) * jnp.outer(along, along)
+        + jnp.sum(count * v2) * jnp.outer(orthogonal, orthogonal)
+        + jnp.sum(count * x * v1) * (mixed + mixed.T),
+    )
+
+
+def slack_moments(ensemble: Ensemble, y: Array, mu: Array) -> tuple[Array, Array]:
+    """E[s_+^2] and E[s_+] alone, at half the cost of `moments`."""
+    frame = Frame.of(ensemble, y)
+    x, dx = _along_nodes(ensemble, mu, frame)
+    v0, _, _ = _across_moments(ensemble.weight, x, frame)
+    second, first, _ = _slack_powers(ensemble, x, dx, mu - frame.norm * x)
+    return jnp.sum(second * v0), jnp.sum(first * v0)
+
+
+def _slack_powers(
+    ensemble: Ensemble, x: Array, dx: Array, slack: Array
+) -> tuple[Array, Array, Array]:
+    """E_xi of (slack - xi)_+^k for k = 2, 1, 0, times the density of x."""
+    density = 2 * ensemble.alpha_total * dx * normal_pdf(x)
+    below, at = normal_cdf(slack), normal_pdf(slack)
+    return (
+        density * ((slack**2 + 1) * below + slack * at),
+        density * (slack * below + at),
+        density * below,
+    )
+
+
+def _along_nodes(ensemble: Ensemble, mu: Array, frame: Frame) -> tuple[Array, Array]:
+    """Quadrature in x that follows every scale of the integrand."""
+    edges = ensemble.weight.breaks()
+    edges = jnp.where(jnp.isfinite(edges), edges, 0.0)
+    # phi(x)/phi(edge) is below the rounding error at the limit.
+    limit = jnp.sqrt(80 + jnp.max(jnp.abs(edges), initial=0.0) ** 2)
+    norm = jnp.maximum(frame.norm, TINY)
+    breaks = jnp.concatenate(
+        [
+            limit * np.linspace(-0.8, 0.8, 9),
+            feature_breaks(jnp.zeros(()), jnp.abs(frame.sin_psi / _safe(frame.cos_psi))),
+            edges * frame.sin_psi / _safe(jnp.sin(ensemble.theta)),
+            feature_breaks(
+                edges / _safe(frame.cos_probe),
+                jnp.abs(frame.sin_probe / _safe(frame.cos_probe)),
+            ),
+            feature_breaks(mu / norm, 1 / norm),
+        ]
+    )
+    top = jnp.clip((mu + 9) / norm, -limit, limit)
+    return panel_grid(breaks, -limit, top, ORDER)
+
+
+def _across_moments(weight: SelectionWeight, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
+    """int dv phi(v) v^k wt(z) 1[teacher field > 0] for k = 0, 1, 2 at the fields x."""
+    if isinstance(weight, IntervalWeight):
+        return _interval_moments(weight, x, frame)
+    return _function_moments(weight, x, frame)
+
+
+def _interval_moments(weight: IntervalWeight, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
+    """Closed forms for a step function: v lies in one interval for each step."""
+    floor, ceiling = _teacher_bounds(x, frame)
+    slope = _safe(frame.sin_probe)
+    total = [jnp.zeros_like(x) for _ in range(3)]
+    for k in range(weight.level.shape[0]):
+        one = (weight.low[k] - x * frame.cos_probe) / slope
+        two = (weight.high[k] - x * frame.cos_probe) / slope
+        low = jnp.clip(jnp.maximum(floor, jnp.minimum(one, two)), -FAR, FAR)
+        high = jnp.clip(jnp.minimum(ceiling, jnp.maximum(one, two)), low, FAR)
+        # Phi(high) - Phi(low) is taken in the tail where it is small.
+        flip = low > 0
+        mass = normal_cdf(jnp.where(flip, -low, high)) - normal_cdf(jnp.where(flip, -high, low))
+        pdf_low, pdf_high = normal_pdf(low), normal_pdf(high)
+        parts = (mass, pdf_low - pdf_high, mass + low * pdf_low - high * pdf_high)
+        total = [sum_ + weight.level[k] * part for sum_, part in zip(total, parts, strict=True)]
+    return total[0], total[1], total[2]
+
+
+def _function_moments(weight: FunctionWeight, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
+    """The same integrals for a smooth weight: Gauss-Legendre panels in v."""
+    low, high = _teacher_bounds(x, frame)
+    limit = 9.0
+    low, high = jnp.clip(low, -limit, limit), jnp.clip(high, -limit, limit)
+    slope = _safe(frame.sin_probe)
+    grid = jnp.asarray(np.linspace(-limit, limit, 10))
+
+    def at(x: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:
+        kinks = jnp.clip((weight.breakpoints - x * frame.cos_probe) / slope, -limit, limit)
+        v, dv = panel_nodes(jnp.concatenate([grid, kinks]), low, jnp.maximum(low, high), ORDER)
+        mass = dv * normal_pdf(v) * weight(x * frame.cos_probe + v * frame.sin_probe)
+        return jnp.sum(mass), jnp.sum(mass * v), jnp.sum(mass * v * v)
+
+    return jax.vmap(jax.vmap(at))(x, low, high)
+
+
+def _teacher_bounds(x: Array, frame: Frame) -> tuple[Array, Array]:
+    """Bounds on v from the gauge: x cos(psi) - v sin(psi) > 0."""
+    line = x * frame.cos_psi / _safe(frame.sin_psi)
+    positive = frame.sin_psi >= 0
+    return jnp.where(positive, -jnp.inf, line), jnp.where(positive, line, jnp.inf)
+
+
+def _safe(value: Array) -> Array:
+    """`value` kept away from zero, so that a ratio goes to its one-sided limit."""
+    return jnp.where(jnp.abs(value) < TINY, TINY, value)

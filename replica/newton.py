@@ -1,0 +1,171 @@
+"""Maximise the margin over the student's in-plane part: a safeguarded Newton method.
+
+In units of the out-of-plane norm, mu(y) solves E[(mu - y.u - xi)_+^2] = 1 (the moments carry
+alpha) and is concave in y, because its hypograph is a section of the convex feasible cone of the
+max-margin program. kappa = mu/sqrt(1 + |y|^2) is then quasi-concave: its only stationary point
+with kappa > 0 is the physical solution, and no other root can be returned.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from replica.gordon import Ensemble, Moments, moments, slack_moments
+from theory._pytree import pytree_dataclass
+
+Array = jnp.ndarray
+
+MAX_STEPS = 200
+MARGIN_STEPS = 60
+TOLERANCE = 1e-13
+
+
+@pytree_dataclass
+class Student:
+    """A student in units of its out-of-plane norm, with the moments at its largest margin.
+
+    Attributes:
+        y: in-plane part along (T, orthogonal), shape (2,).
+        mu: largest feasible margin in the same units.
+        moments: averages at (y, mu).
+    """
+
+    y: Array
+    mu: Array
+    moments: Moments
+
+    @property
+    def norm(self) -> Array:
+        """Norm of the whole student, sqrt(1 + |y|^2)."""
+        return jnp.sqrt(1 + self.y @ self.y)
+
+    @property
+    def margin(self) -> Array:
+        """kappa = mu/norm."""
+        return self.mu / self.norm
+
+    def slope(self) -> Array:
+        """norm * d kappa/d y = grad mu - kappa y/norm, shape (2,)."""
+        return self.moments.first_field / self.moments.first - self.margin * self.y / self.norm
+
+
+def largest_margin(ensemble: Ensemble, y: Array, start: Array) -> Student:
+    """mu(y) by Newton on sqrt(E[s_+^2]) = 1, convex and increasing in mu.
+
+    Args:
+        ensemble: the kept examples.
+        y: in-plane part, shape (2,).
+        start: a value not below mu(y): then the iterates decrease monotonically.
+    """
+
+    def unfinished(state: tuple[Array, Array, Array]) -> Array:
+        _, excess, count = state
+        # Newton squares the relative error, so the step that follows this one is exact.
+        return (count < MARGIN_STEPS) & (jnp.abs(excess) > 1e-8)
+
+    def improve(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        mu, _, count = state
+        second, first = slack_moments(ensemble, y, mu)
+        root = jnp.sqrt(second)
+        return mu - (root - 1) * root / first, root - 1, count + 1
+
+    mu, _, _ = jax.lax.while_loop(unfinished, improve, (start, jnp.array(1.0), jnp.array(0)))
+    return Student(y=y, mu=mu, moments=moments(ensemble, y, mu))
+
+
+def newton_direction(student: Student) -> Array:
+    """Newton step for kappa with the positive definite Hessian kappa H(norm) - H(mu)."""
+    at, y, norm = student.moments, student.y, student.norm
+    gradient = at.first_field / at.first
+    outer = jnp.outer(gradient, at.count_field)
+    curvature = (
+        at.count_square - outer - outer.T + at.count * jnp.outer(gradient, gradient)
+    ) / at.first
+    kappa = jnp.abs(student.margin)
+    hessian = curvature + kappa * (jnp.eye(2) / norm - jnp.outer(y, y) / norm**3)
+    slope = student.slope()
+    determinant = hessian[0, 0] * hessian[1, 1] - hessian[0, 1] ** 2
+    return (
+        jnp.array(
+            [
+                hessian[1, 1] * slope[0] - hessian[0, 1] * slope[1],
+                hessian[0, 0] * slope[1] - hessian[0, 1] * slope[0],
+            ]
+        )
+        / determinant
+    )
+
+
+def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Array, Array]:
+    """The student of largest margin.
+
+    Args:
+        ensemble: the kept examples of one problem (scalars).
+        alpha_kept: kept examples over N, > 0.
+
+    Returns:
+        The student, the number of Newton steps, and whether they converged.
+    """
+    # About the unpruned solution; doubled along T until the margin is positive.
+    first = jnp.stack([0.65 * alpha_kept + 0.8 * jnp.sqrt(alpha_kept), jnp.zeros(())])
+    edges = ensemble.weight.breaks()
+    reach = 1 + jnp.max(jnp.where(jnp.isfinite(edges), jnp.abs(edges), 0.0), initial=0.0)
+
+    class State(NamedTuple):
+        student: Student  # the best so far; its mu is negative until the start is found
+        trial_y: Array
+        trial_mu: Array  # not below mu(trial_y)
+        predicted: Array  # relative gain of kappa that the step promises
+        length: Array  # step length, in Newton steps
+        steps: Array
+        done: Array
+
+    def unfinished(state: State) -> Array:
+        return (state.steps < MAX_STEPS) & ~state.done
+
+    def improve(state: State) -> State:
+        best = state.student
+        trial = largest_margin(ensemble, state.trial_y, state.trial_mu)
+        gain = (trial.margin - best.margin) / jnp.abs(best.margin)
+        # Below this the gain drowns in rounding errors, and Newton's step can be trusted.
+        small = state.predicted <= 1e-11
+        started = best.mu > 0
+        accept = ~started | ((trial.mu > 0) & ((gain > 1e-3 * state.predicted) | small))
+        longer = jnp.where(gain > 0.5 * state.predicted, 2 * state.length, 1.0)
+        length = jnp.where(accept, jnp.where(small | ~started, 1.0, longer), state.length / 4)
+        best = jax.tree.map(lambda new, old: jnp.where(accept, new, old), trial, best)
+        newton = newton_direction(best)
+        step = jnp.where(best.mu > 0, length * newton, best.y)
+        # The tangent of a concave function bounds it from above.
+        tangent = best.mu + step @ (best.moments.first_field / best.moments.first)
+        return State(
+            student=best,
+            trial_y=best.y + step,
+            trial_mu=tangent,
+            predicted=step @ best.slope() / jnp.abs(best.mu),
+            length=length,
+            steps=state.steps + 1,
+            done=(best.mu > 0) & _negligible(best, newton),
+        )
+
+    zero, one = jnp.zeros(()), jnp.ones(())
+    nothing = Moments(one, one, one, jnp.zeros(2), jnp.zeros(2), jnp.eye(2))
+    state = State(
+        student=Student(y=first, mu=-one, moments=nothing),
+        trial_y=first,
+        # Jensen: E[s_+^2] >= alpha_kept (mu - E[y.u])^2, and E[y.u] is below norm(y) reach.
+        trial_mu=first[0] * reach + 1 / jnp.sqrt(alpha_kept),
+        predicted=zero,
+        length=one,
+        steps=jnp.array(0),
+        done=jnp.array(False),
+    )
+    state = jax.lax.while_loop(unfinished, improve, state)
+    return state.student, state.steps, state.done
+
+
+def _negligible(student: Student, step: Array) -> Array:
+    """Whether a Newton step is below the rounding error of either component."""
+    size = jnp.hypot(*student.y)
+    return jnp.max(jnp.abs(step)) <= TOLERANCE * jnp.maximum(size, 1e-2)

@@ -1,0 +1,145 @@
+"""The replica saddle-point equations, in the fields (t, z): the second form, which certifies.
+
+Equations of the appendix of Sorscher et al. 2022 (arXiv:2206.14486), with averages over the kept
+examples in the gauge y = +1. Their left sides lose all digits at small angles when computed from
+(R, rho); here they are written in (c, q, psi): R = c cos psi, rho = c cos(theta - psi),
+Lambda = q sin theta. Nothing is shared with the Gordon form but the panel rule: the student's
+field t and the probe's field z are integrated in two dimensions.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from replica.gordon import Ensemble, Frame
+from theory.normal import normal_cdf, normal_pdf
+from theory.quadrature import feature_breaks, panel_grid
+
+Array = jnp.ndarray
+
+TINY = 1e-300
+ORDER = 12
+# Panels of 4.4 widths: the 12-point rule's error is 3e-11, enough to certify.
+COARSE = (-6.5, -2.2, 2.2, 6.5)
+
+
+def saddle_residual(ensemble: Ensemble, y: Array, mu: Array) -> Array:
+    """Left minus right sides of the three saddle-point equations, relative to their left sides.
+
+    The first and third equation are the components of half the gradient of
+    F(v, kappa) = alpha E[(kappa - y u - q xi)_+^2] - q^2 along T and J_p, the second is -F. The
+    first two entries combine the former into the components along T and orthogonal to it, which
+    keeps them meaningful at theta = 0, over the in-plane norm c; the third is divided by q^2.
+
+    Args:
+        ensemble: the kept examples of one problem (scalars).
+        y: in-plane part of the student over its out-of-plane norm, shape (2,).
+        mu: margin kappa over the out-of-plane norm.
+
+    Returns:
+        The residuals, shape (3,).
+    """
+    first, second, third = saddle_sides(ensemble, y, mu)
+    frame = Frame.of(ensemble, y)
+    norm = jnp.sqrt(1 + frame.norm**2)
+    q, c = 1 / norm, frame.norm / norm
+    theta = ensemble.theta
+    scale = jnp.maximum(c, 1e-2)
+    return jnp.stack(
+        [
+            (c * frame.cos_psi - first - third * jnp.cos(theta)) / scale,
+            (c * frame.sin_psi - third * jnp.sin(theta)) / scale,
+            (q**2 - second) / q**2,
+        ]
+    )
+
+
+def saddle_sides(ensemble: Ensemble, y: Array, mu: Array) -> tuple[Array, Array, Array]:
+    """Right sides of the three equations, whose left sides are c sin(theta - psi)/sin(theta), q^2
+    and c sin(psi)/sin(theta)."""
+    frame = Frame.of(ensemble, y)
+    norm = jnp.sqrt(1 + frame.norm**2)
+    q, c, kappa = 1 / norm, frame.norm / norm, mu / norm
+    rest = q**2 + (c * frame.sin_probe) ** 2  # 1 - rho^2
+    boundary = _boundary_average(ensemble, frame, c, q, kappa)
+    second, third = _bulk_averages(ensemble, frame, c, q, kappa, rest)
+    tilt = frame.sin_probe * frame.sin_psi - q**2 * frame.cos_probe * frame.cos_psi
+    return boundary, second, third + boundary * tilt / rest
+
+
+def _boundary_average(ensemble: Ensemble, frame: Frame, c: Array, q: Array, kappa: Array) -> Array:
+    """alpha/(pi Lambda) <int dt exp(-Delta/(2 Lambda^2)) (kappa - t)>, on the line z = s sin(theta)
+    where the teacher's field vanishes: there t is Gaussian with mean s c sin(psi), width q."""
+    sin_theta = jnp.maximum(jnp.sin(ensemble.theta), TINY)
+    limit = jnp.asarray(9.0)
+    slope = _safe(c * frame.sin_psi)
+    breaks = jnp.concatenate(
+        [
+            _finite(ensemble.weight.breaks()) / sin_theta,
+            feature_breaks(kappa / slope, jnp.abs(q / slope), COARSE),
+            np.linspace(-7.0, 7.0, 8),
+        ]
+    )
+    s, ds = panel_grid(breaks, -limit, limit, ORDER)
+    slack = (kappa - s * c * frame.sin_psi) / q
+    average = q * (slack * normal_cdf(slack) + normal_pdf(slack))
+    weight = ensemble.weight(s * sin_theta)
+    return (
+        ensemble.alpha_total * np.sqrt(2 / np.pi) * jnp.sum(ds * normal_pdf(s) * weight * average)
+    )
+
+
+def _bulk_averages(
+    ensemble: Ensemble, frame: Frame, c: Array, q: Array, kappa: Array, rest: Array
+) -> tuple[Array, Array]:
+    """2 alpha <int dt g H (kappa - t)^2> and 2 alpha <int dt g H (z - rho t)/(1 - rho^2) (kappa - t)>."""
+    theta = ensemble.theta
+    rho, width = c * frame.cos_probe, jnp.sqrt(rest)
+    sin_theta = jnp.maximum(jnp.sin(theta), TINY)
+    edges = _finite(ensemble.weight.breaks())
+    limit = jnp.sqrt(80 + jnp.max(jnp.abs(edges), initial=0.0) ** 2)
+    slope = _safe(c * frame.sin_psi) / sin_theta
+    z, dz = panel_grid(
+        jnp.concatenate(
+            [
+                edges,
+                feature_breaks(jnp.zeros(()), jnp.tan(jnp.minimum(theta, 1.5)), COARSE),
+                feature_breaks(kappa / _safe(rho), width / jnp.abs(_safe(rho)), COARSE),
+                feature_breaks(kappa / slope, q / jnp.abs(slope), COARSE),
+                limit * np.linspace(-0.75, 0.75, 7),
+            ]
+        ),
+        -limit,
+        limit,
+        ORDER,
+    )
+    # H's argument is (z tilt - t c sin(theta) sin(theta - psi)) / (width q sin(theta)).
+    tilt = frame.sin_probe * frame.sin_psi - q**2 * frame.cos_probe * frame.cos_psi
+    turn = _safe(c * frame.sin_probe)
+
+    def inner(z: Array) -> tuple[Array, Array]:
+        bottom = jnp.minimum(rho * z - 10 * width, kappa)
+        breaks = jnp.concatenate(
+            [
+                feature_breaks(rho * z, width, COARSE),
+                feature_breaks(z * tilt / (turn * sin_theta), width * q / jnp.abs(turn), COARSE),
+                feature_breaks(z * slope, q, COARSE),
+            ]
+        )
+        t, dt = panel_grid(breaks, bottom, kappa, ORDER)
+        gauss = normal_pdf((t - rho * z) / width) / width
+        teacher = normal_cdf(-(z * tilt / sin_theta - t * turn) / (width * q))
+        mass = dt * gauss * teacher * (kappa - t)
+        return jnp.sum(mass * (kappa - t)), jnp.sum(mass * (z - rho * t)) / rest
+
+    second, third = jax.vmap(jax.vmap(inner))(z)
+    density = 2 * ensemble.alpha_total * dz * normal_pdf(z) * ensemble.weight(z)
+    return jnp.sum(density * second), jnp.sum(density * third)
+
+
+def _finite(edges: Array) -> Array:
+    return jnp.where(jnp.isfinite(edges), edges, 0.0)
+
+
+def _safe(value: Array) -> Array:
+    return jnp.where(jnp.abs(value) < TINY, TINY, value)

@@ -1,0 +1,56 @@
+"""What certifies a separator or its absence, computed from the definitions."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from sims._maxmargin_kkt import Rows
+
+SEPARABLE_BRACKET = 1e-10
+FARKAS = 1e-12
+
+
+class Candidate(NamedTuple):
+    """A direction and a dual with what they prove.
+
+    Attributes:
+        direction: unit vector w, shape (N,).
+        dual: u >= 0 with unit sum, shape (P,).
+        margins: A w, shape (P,); +inf on masked rows.
+        margin: the smallest of them.
+        bracket: relative gap between `margin` and the upper bound norm(A^T u).
+        farkas: norm(A^T u) / sum u_i norm(a_i): zero proves that nothing separates the rows.
+    """
+
+    direction: Array
+    dual: Array
+    margins: Array
+    margin: Array
+    bracket: Array
+    farkas: Array
+
+
+def safe_norm(vector: Array) -> Array:
+    """Return norm(vector), or 1 where it vanishes."""
+    length = jnp.sqrt(jnp.sum(vector**2))
+    return jnp.where(length > 0, length, 1.0)
+
+
+def certify(rows: Rows, direction: Array, dual: Array) -> Candidate:
+    """Return what `direction` and the non-negative part of `dual` prove, each on its own side.
+
+    The two are kept apart although w = A^T u at the optimum: that sum cancels to kappa, and its
+    rounding would cost norm(a_i) / kappa in the margins once more.
+    """
+    dual = jnp.where(rows.mask, jnp.maximum(dual, 0.0), 0.0)
+    total = jnp.sum(dual)
+    dual = jnp.where(total > 0, dual / jnp.where(total > 0, total, 1.0), 0.0)
+    direction = direction / safe_norm(direction)
+    margins = jnp.where(rows.mask, direction @ rows.columns, jnp.inf)
+    margin = jnp.min(margins)
+    bound = jnp.sqrt(jnp.sum((rows.columns @ dual) ** 2))
+    bracket = jnp.where(bound > 0, 1.0 - margin / jnp.where(bound > 0, bound, 1.0), jnp.inf)
+    scale = jnp.sum(dual * rows.norms)
+    farkas = jnp.where(scale > 0, bound / jnp.where(scale > 0, scale, 1.0), 0.0)
+    return Candidate(direction, dual, margins, margin, bracket, farkas)

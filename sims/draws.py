@@ -1,0 +1,77 @@
+"""Random data of the teacher-student perceptron, one key per (seed, dim, draw)."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Draw", "draw_rows"]
+
+Floats = NDArray[np.float64]
+
+BLOCK = 256  # rows that share a random key; a longer draw adds blocks and changes none
+
+STREAMS = {"rows": 0, "probe": 1, "scores": 2, "axes": 3}
+
+
+def _generator(seed: int, *path: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=path)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """One realisation of the data: rows x ~ N(0, I_N), labels y = sign(x_1), teacher T = e_1.
+
+    By rotation invariance any teacher may stand for all.
+
+    Attributes:
+        seed: the experiment's seed, >= 0.
+        dim: N.
+        number: which draw, 0, 1, ...
+        rows: label-signed rows y x, shape (P, N); the first column is positive.
+        labels: y, +1 or -1, shape (P,).
+    """
+
+    seed: int
+    dim: int
+    number: int
+    rows: Floats
+    labels: Floats
+
+    def scores(self, count: int, copies: int) -> Floats:
+        """Uniform numbers in [0, 1) that decide random selections, shape (count, copies)."""
+        scores = np.empty((count, copies))
+        for copy in range(copies):
+            for block, start in enumerate(range(0, count, BLOCK)):
+                path = (self.dim, self.number, STREAMS["scores"], copy, block)
+                stop = min(start + BLOCK, count)
+                scores[start:stop, copy] = _generator(self.seed, *path).random(BLOCK)[: stop - start]
+        return scores
+
+    def axes_vector(self) -> Floats:
+        """A normal vector that orients dense coordinate axes, shape (N,)."""
+        path = (self.dim, self.number, STREAMS["axes"])
+        return _generator(self.seed, *path).standard_normal(self.dim)
+
+
+def draw_rows(seed: int, dim: int, number: int, count: int, *, stream: str = "rows") -> Draw:
+    """Draw number `number`: its first `count` rows do not depend on `count`.
+
+    Args:
+        seed: the experiment's seed, >= 0.
+        dim: N >= 1.
+        number: which draw, >= 0.
+        count: rows P >= 1.
+        stream: "rows" for the data, "probe" for the independent data of a probe.
+
+    Returns:
+        The draw; the same numbers whatever else is drawn, in whatever order.
+    """
+    rows = np.empty((-(-count // BLOCK) * BLOCK, dim))
+    for block, start in enumerate(range(0, len(rows), BLOCK)):
+        path = (dim, number, STREAMS[stream], block)
+        _generator(seed, *path).standard_normal(out=rows[start : start + BLOCK])
+    rows = rows[:count]
+    labels = np.where(rows[:, 0] < 0, -1.0, 1.0)
+    rows *= labels[:, None]
+    return Draw(seed, dim, number, rows, labels)

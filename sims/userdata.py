@@ -1,0 +1,231 @@
+"""The max-margin separator of a user's own features and labels."""
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sims.maxmargin import MaxMarginStatus, max_margin
+from theory.datafile import write_bytes_atomic
+
+SOLVED_CODE = 0
+UNSOLVED_CODE = 1
+NOT_SEPARABLE_CODE = 3
+DEFAULT_OUTPUT = "direction.npy"
+
+
+@dataclasses.dataclass(frozen=True)
+class UserSolution:
+    """The separator of labelled examples, or the proof that there is none.
+
+    Attributes:
+        direction: unit vector w, shape (N,): x is labelled by the sign of w x.
+        margin: min over the examples of y w x, in the features' units.
+        bracket: certified relative gap of `margin` to the best possible one.
+        support: indices of the examples that hold the separator, ascending.
+        duals: their weights u > 0, with sum 1; w is parallel to sum u_i y_i x_i.
+        farkas: norm(sum u_i y_i x_i) / sum u_i norm(x_i); where it vanishes, `support` and `duals`
+            prove that nothing separates the examples.
+        status: how the solve ended.
+        iterations: interior-point iterations.
+    """
+
+    direction: NDArray[np.float64]
+    margin: float
+    bracket: float
+    support: NDArray[np.int64]
+    duals: NDArray[np.float64]
+    farkas: float
+    status: MaxMarginStatus
+    iterations: int
+
+
+def solve_user_data(features: ArrayLike, labels: ArrayLike) -> UserSolution:
+    """Return the w maximising min_i y_i w x_i over unit vectors: through the origin, no offset.
+
+    Args:
+        features: examples x_i, shape (P, N), finite numbers.
+        labels: y_i, shape (P,), either -1/+1 or 0/1; one class alone is fine.
+
+    Returns:
+        The certified separator, or a Farkas certificate for examples that are not separable.
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite numbers, other labels.
+    """
+    matrix = _real("features", features)
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(
+            f"features has shape {matrix.shape}; it must be (P, N): "
+            "at least one example (row) of at least one feature (column)"
+        )
+    signs = _signs(labels, matrix.shape[0])
+    found = max_margin(matrix * signs[:, None])
+    dual = np.asarray(found.dual)
+    support = np.flatnonzero(dual)
+    return UserSolution(
+        direction=np.asarray(found.direction),
+        margin=float(found.margin),
+        bracket=float(found.bracket),
+        support=support,
+        duals=dual[support],
+        farkas=float(found.farkas),
+        status=MaxMarginStatus(int(found.status)),
+        iterations=int(found.iterations),
+    )
+
+
+def load_arrays(features_path: str | Path, labels_path: str | Path) -> tuple[NDArray, NDArray]:
+    """Read features (P, N) and labels (P,) from .npy files; pickled objects are refused.
+
+    Raises:
+        ValueError: a file is missing, not a .npy file, cut off, or of the wrong dimension.
+    """
+    return _load("features", features_path, 2), _load("labels", labels_path, 1)
+
+
+def run_solve(
+    features_path: str | Path,
+    labels_path: str | Path,
+    out_direction_path: str | Path | None = None,
+    as_json: bool = False,
+) -> tuple[int, str]:
+    """Solve the files' examples, save the direction and report.
+
+    Args:
+        features_path: .npy file of shape (P, N).
+        labels_path: .npy file of shape (P,), labels -1/+1 or 0/1.
+        out_direction_path: .npy file to write the direction to, default `direction.npy` in the
+            current folder; an existing file with other content is not touched. Nothing is written
+            for examples that are not separable.
+        as_json: report as JSON instead of text.
+
+    Returns:
+        Exit code (0 solved, 3 not separable, 1 otherwise) and the report.
+
+    Raises:
+        ValueError: bad input, or an output file that is already there.
+        OSError: the output file cannot be written.
+    """
+    out = Path(DEFAULT_OUTPUT if out_direction_path is None else out_direction_path)
+    if not out.parent.is_dir():
+        raise ValueError(f"output folder {out.parent} does not exist")
+    solution = solve_user_data(*load_arrays(features_path, labels_path))
+    separable = solution.status is not MaxMarginStatus.NOT_SEPARABLE
+    saved = _save(out, solution.direction) if separable else None
+    report = _report(solution, saved)
+    if solution.status is MaxMarginStatus.SOLVED:
+        code = SOLVED_CODE
+    else:
+        code = UNSOLVED_CODE if separable else NOT_SEPARABLE_CODE
+    text = json.dumps(report, indent=2, allow_nan=False) if as_json else _as_text(report)
+    return code, text
+
+
+def _real(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"{name} has dtype {array.dtype}; it must hold real numbers")
+    array = array.astype(np.float64)
+    if not np.all(np.isfinite(array)):
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(
+            f"{name} holds {array[index]} at index {index}; every value must be a finite number"
+        )
+    return array
+
+
+def _signs(labels: ArrayLike, count: int) -> NDArray[np.float64]:
+    values = _real("labels", labels)
+    if values.shape != (count,):
+        raise ValueError(
+            f"labels has shape {values.shape}; it must be ({count},), one label per row of features"
+        )
+    if np.all(np.isin(values, (-1.0, 1.0))):
+        return values
+    if np.all(np.isin(values, (0.0, 1.0))):
+        return 2.0 * values - 1.0
+    strange = values[~np.isin(values, (-1.0, 0.0, 1.0))]
+    found = f"{strange[0]:g}" if strange.size else "-1 and 0 together"
+    raise ValueError(f"labels holds {found}; labels are either -1 and +1, or 0 and 1")
+
+
+def _load(name: str, path: str | Path, ndim: int) -> NDArray:
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            if file.read(6) != b"\x93NUMPY":
+                raise ValueError(f"{name} file {path} is not a .npy file")
+            file.seek(0)
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"{name} file {path} cannot be read: {reason}") from None
+    except (ValueError, EOFError, SyntaxError, MemoryError) as error:
+        if "is not a .npy file" in str(error):
+            raise
+        if "Object arrays" in str(error):
+            raise ValueError(
+                f"{name} file {path} holds pickled objects; it must hold numbers"
+            ) from None
+        raise ValueError(f"{name} file {path} is damaged or cut off: {error}") from None
+    if array.ndim != ndim:
+        wanted = "(P, N)" if ndim == 2 else "(P,)"
+        raise ValueError(f"{name} file {path} has shape {array.shape}; it must be {wanted}")
+    return array
+
+
+def _save(path: Path, direction: NDArray[np.float64]) -> Path:
+    buffer = io.BytesIO()
+    np.save(buffer, direction, allow_pickle=False)
+    data = buffer.getvalue()
+    if path.exists():
+        # A repeated run finds its own file.
+        if path.is_file() and path.read_bytes() == data:
+            return path
+        raise ValueError(f"output file {path} exists already; name another one with --out")
+    write_bytes_atomic(path, data)
+    return path
+
+
+def _report(solution: UserSolution, saved: Path | None) -> dict[str, Any]:
+    separable = solution.status is not MaxMarginStatus.NOT_SEPARABLE
+    held = {"indices": solution.support.tolist(), "duals": solution.duals.tolist()}
+    return {
+        "status": solution.status.name.lower(),
+        "message": solution.status.sentence,
+        "direction": None if saved is None else str(saved),
+        "margin": _finite(solution.margin) if separable else None,
+        "bracket": _finite(solution.bracket) if separable else None,
+        "support_vectors": held if separable else None,
+        "farkas_certificate": None if separable else {"residual": solution.farkas, **held},
+        "iterations": solution.iterations,
+    }
+
+
+def _finite(value: float) -> float | None:
+    # A solve without progress has no bracket, and JSON no infinity.
+    return value if np.isfinite(value) else None
+
+
+def _as_text(report: dict[str, Any]) -> str:
+    lines = [report["message"]]
+    held = report["support_vectors"]
+    if held is not None:
+        lines += [
+            f"direction        {report['direction']}",
+            f"margin           {report['margin']}",
+            f"relative gap     {report['bracket']}",
+            f"support vectors  {len(held['indices'])}",
+        ]
+    else:
+        certificate = report["farkas_certificate"]
+        lines += [
+            f"certificate      {len(certificate['indices'])} examples whose weighted sum vanishes",
+            f"residual         {certificate['residual']:.1e}",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,18 @@
+"""Settings shared by all tests: CPU, deterministic property tests."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from hypothesis import HealthCheck, settings
+
+# Compilation makes the first example slow: no deadline. Derandomised: a failure repeats.
+settings.register_profile(
+    "hardset",
+    derandomize=True,
+    deadline=None,
+    max_examples=30,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("hardset")

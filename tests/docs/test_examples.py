@@ -1,0 +1,57 @@
+"""The examples of README.md and of the documentation run as they are printed."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from theory.command_line import run
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Fenced code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
+COMMANDS = [
+    pytest.param(line.removeprefix("$ "), id=f"{page.stem}: {line[2:]}")
+    for page in PAGES
+    for block in blocks(page, "console")
+    for line in block.splitlines()
+    if line.startswith("$ ")
+]
+
+
+def test_there_are_examples() -> None:
+    assert ROOT / "README.md" in WITH_PYTHON
+    assert len(COMMANDS) >= 3
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.stem)
+def test_python(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks of a page, top to bottom, in one session."""
+    monkeypatch.chdir(tmp_path)
+    session: dict[str, object] = {}
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), session)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Commands shown with a prompt succeed and print something."""
+    monkeypatch.chdir(tmp_path)
+    python, flag, package, *arguments = shlex.split(command)
+    assert (python, flag) == ("python", "-m")
+    assert run(importlib.import_module(f"{package}.__main__").main, arguments) == 0
+    assert capsys.readouterr().out

@@ -1,0 +1,130 @@
+"""The command line: files where it says, bad input without damage."""
+
+from pathlib import Path
+
+import pytest
+
+from figures import FIGURES
+from figures.__main__ import main
+from theory.command_line import run
+
+SMALL = ["--dim", "12", "--draws", "3", "--alpha-total", "3", "--keep-fraction", "0.5"]
+
+
+def call(*arguments: object) -> int:
+    """The exit code of `python -m figures` with `arguments`."""
+    try:
+        return run(main, [str(argument) for argument in arguments])
+    except SystemExit as end:  # argparse
+        assert isinstance(end.code, int)
+        return end.code
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one figure."""
+    folder = tmp_path_factory.mktemp("made")
+    assert call("geometry", *SMALL, "--format", "png", "--out", folder) == 0
+    return folder
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--list") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FIGURES)
+
+
+def test_says_where_the_files_are(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (made / "geometry.nc").stat().st_mtime_ns
+    assert call("geometry", *SMALL, "--format", "png", "--out", made) == 0
+    printed = capsys.readouterr().out
+    for name in ("geometry.nc", "geometry.png"):
+        assert str(made / name) in printed
+    # Equal parameters: the data are kept as they are.
+    assert (made / "geometry.nc").stat().st_mtime_ns == before
+
+
+def test_from_data_equals_the_first_drawing(made: Path, tmp_path: Path) -> None:
+    source = made / "geometry.nc"
+    assert call("geometry", "--from-data", source, "--format", "png", "--out", tmp_path) == 0
+    assert (tmp_path / "geometry.png").read_bytes() == (made / "geometry.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], ["'nonsense' is unknown", "fitting-error"]),
+        ([], ["name is missing"]),
+        (["angle", "--dim", "1"], ["dim = 1", "[2, inf)"]),
+        (["angle", "--dim", "ten"], ["--dim", "'ten' is not an integer"]),
+        (["angle", "--draws", "0"], ["draws = 0", "[2, inf)"]),
+        (["angle", "--seed", "-1"], ["seed = -1"]),
+        (["angle", "--alpha-total", "0"], ["alpha_total = 0", "(0, inf)"]),
+        (["angle", "--alpha-total", "nan"], ["alpha_total = nan"]),
+        (["angle", "--alpha-total", "inf"], ["alpha_total = inf"]),
+        (["angle", "--keep-fraction", "0"], ["keep_fraction = 0", "(0, 1]"]),
+        (["angle", "--keep-fraction", "1.5"], ["keep_fraction = 1.5", "(0, 1]"]),
+        (["angle", "--theta-deg", "91"], ["theta_deg = 91", "[0, 90] degrees"]),
+        (["angle", "--theta-deg", "5", "5"], ["theta_deg = [5.0, 5.0]", "distinct"]),
+        (["angle", "--overlap", "kendall"], ["overlap = 'kendall'", "pearson"]),
+        (["angle", "--format", "gif"], ["'gif'", "png"]),
+        (["policies", "--theta-deg", "5", "10"], ["theta_deg = 5, 10", "one value"]),
+        (
+            ["angle", "--dim", "10", "--alpha-total", "1", "--keep-fraction", "0.01"],
+            ["below 1", "at least one example"],
+        ),
+        (["geometry", "--dim", "13"], ["dim = 12, not 13", "geometry.nc"]),
+        (["all", "--from-data", "geometry.nc"], ["--from-data redraws one figure"]),
+        (["angle", "--from-data", "MADE/geometry.nc"], ["'figure geometry'", "'figure angle'"]),
+        (["geometry", "--from-data", "MADE/absent.nc"], ["absent.nc does not exist"]),
+        (
+            ["geometry", "--dim", "12", "--from-data", "MADE/geometry.nc"],
+            ["--dim has no effect with --from-data"],
+        ),
+    ],
+)
+def test_bad_input(
+    arguments: list[str], words: list[str], made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(made)
+    named = [argument.replace("MADE", str(made)) for argument in arguments]
+    assert call(*named, "--out", made) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    sentence = printed.err.splitlines()[-1]
+    assert "error:" in sentence
+    for word in words:
+        assert word in sentence
+    assert contents(made) == before
+
+
+def test_missing_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("angle") == 2
+    assert "--out DIR is missing" in capsys.readouterr().err
+
+
+def test_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert call("geometry", *SMALL, "--out", tmp_path / "file" / "folder") == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize("command", ["compute", "redraw"])
+def test_truncated_data_file(
+    command: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (made / "geometry.nc").read_bytes()
+    broken = tmp_path / "geometry.nc"
+    broken.write_bytes(whole[: len(whole) // 2])
+    before = contents(tmp_path)
+    options = SMALL if command == "compute" else ["--from-data", str(broken)]
+    assert call("geometry", *options, "--out", tmp_path) == 2
+    sentence = capsys.readouterr().err
+    assert "is damaged" in sentence
+    assert sentence.count("\n") == 1
+    assert contents(tmp_path) == before

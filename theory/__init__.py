@@ -1,0 +1,1 @@
+"""What is studied: problems, policies, probes and the closed forms around them."""

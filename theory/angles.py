@@ -1,0 +1,78 @@
+"""Overlap, angle and error of a student, without losing digits near R = 1."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from theory._float64 import float64
+
+__all__ = [
+    "angle_from_components",
+    "angle_from_error",
+    "angle_from_overlap",
+    "error_from_angle",
+    "error_from_overlap",
+    "overlap_complement",
+    "overlap_from_error",
+]
+
+Array = jnp.ndarray
+
+
+@float64
+def angle_from_components(parallel: ArrayLike, orthogonal: ArrayLike) -> Array:
+    """Angle atan2(orthogonal, parallel) between two vectors.
+
+    Args:
+        parallel: component of the first vector along the second, any common scale.
+        orthogonal: norm of what remains, >= 0, same scale.
+
+    Returns:
+        The angle in radians, in [0, pi], accurate to a few ulp at both ends.
+    """
+    return jnp.arctan2(_f(orthogonal), _f(parallel))
+
+
+@float64
+def angle_from_overlap(overlap: ArrayLike) -> Array:
+    """Angle arccos(R) for an overlap R in [-1, 1], in radians.
+
+    R alone carries sqrt(eps) of the angle near R = 1; where the orthogonal part is known, use
+    `angle_from_components`.
+    """
+    overlap = _f(overlap)
+    return jnp.arctan2(jnp.sqrt(jnp.maximum((1 - overlap) * (1 + overlap), 0.0)), overlap)
+
+
+@float64
+def error_from_angle(angle: ArrayLike) -> Array:
+    """Fitting error e = angle/pi: the chance that teacher and student disagree on x ~ N(0, I)."""
+    return _f(angle) / np.pi
+
+
+@float64
+def angle_from_error(error: ArrayLike) -> Array:
+    """Teacher-student angle pi e in radians, for an error e in [0, 1]."""
+    return _f(error) * np.pi
+
+
+@float64
+def error_from_overlap(overlap: ArrayLike) -> Array:
+    """Fitting error e = arccos(R)/pi of a student with overlap R in [-1, 1]."""
+    return angle_from_overlap(overlap) / np.pi
+
+
+@float64
+def overlap_from_error(error: ArrayLike) -> Array:
+    """Overlap R = cos(pi e) of a student with fitting error e in [0, 1]."""
+    return jnp.cos(_f(error) * np.pi)
+
+
+@float64
+def overlap_complement(error: ArrayLike) -> Array:
+    """1 - R = 2 sin^2(pi e / 2) with full relative accuracy for small errors e in [0, 1]."""
+    return 2 * jnp.sin(_f(error) * (np.pi / 2)) ** 2
+
+
+def _f(value: ArrayLike) -> Array:
+    return jnp.asarray(value, jnp.float64)

@@ -1,0 +1,80 @@
+"""What the packages' command lines share: number arguments, one-sentence errors, exit codes."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+__all__ = ["check_output_folder", "integer", "number", "numbers", "run"]
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def number(text: str) -> float:
+    """argparse type of a real number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def integer(text: str) -> int:
+    """argparse type of an integer."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
+
+
+def numbers(text: str) -> list[float]:
+    """argparse type of a list of real numbers separated by commas, e.g. 0.1,0.3,1."""
+    values = [number(part) for part in text.replace(",", " ").split()]
+    if not values:
+        raise argparse.ArgumentTypeError("an empty list; give numbers separated by commas")
+    return values
+
+
+def check_output_folder(path: str | Path) -> Path:
+    """Create the folder `path` and prove that it can be written, before hours of work.
+
+    Raises:
+        OSError: it cannot be created or written, with the reason.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"0" * 4096)
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        raise OSError(
+            f"output folder {folder} cannot be written: {error.strerror or error}"
+        ) from None
+    return folder
+
+
+def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Run a command line; a user's error becomes one sentence and exit code 2, no traceback.
+
+    Args:
+        main: takes the arguments, returns the exit code.
+        argv: arguments without the program's name, default those of the process.
+    """
+    try:
+        code = main(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader (head, less) closed the pipe; silence the interpreter's last flush too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted; finished parts are kept", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR

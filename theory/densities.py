@@ -1,0 +1,240 @@
+"""Distributions of the kept examples' fields: probe, teacher and student margins."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtr
+from jax.scipy.stats.norm import pdf
+from jax.typing import ArrayLike
+
+from theory._float64 import float64
+from theory._plane import axis_breaks, field_rule, orthogonal_moments
+from theory.checks import check_range
+from theory.weights import SelectionWeight, kept_mass, label_probability
+
+__all__ = [
+    "plane_coordinates",
+    "probe_field_density",
+    "student_margin_density",
+    "support_mass",
+    "teacher_margin_density",
+]
+
+Array = jnp.ndarray
+
+_BATCH = 64  # fields evaluated at once: bounds the memory of two-dimensional quadrature
+
+
+@float64
+def probe_field_density(
+    z: ArrayLike, *, theta: ArrayLike, weight: SelectionWeight, signed: bool = True
+) -> Array:
+    """Density of the kept examples' signed probe margin y z, or of their probe field z.
+
+    p(z) = (2/f) phi(z) Phi(z cot theta) wt(z) for y z, and (p(z) + p(-z))/2 for z, which is exact
+    for every policy that treats x and -x alike (all named ones do).
+
+    Args:
+        z: fields, any shape.
+        theta: probe-teacher angle in radians, in [0, pi/2], scalar.
+        weight: selection weight in the gauge y = +1, from `Policy.kept_weight`.
+        signed: True for y z, False for z.
+
+    Returns:
+        The density, the shape of `z`; it integrates to 1.
+
+    Raises:
+        ValueError: `theta` outside its range.
+    """
+    theta = _angle(theta)
+    z = jnp.asarray(z, jnp.float64)
+    density = _probe_field(z, theta, weight)
+    return density if signed else (density + _probe_field(-z, theta, weight)) / 2
+
+
+@float64
+def teacher_margin_density(tau: ArrayLike, *, theta: ArrayLike, weight: SelectionWeight) -> Array:
+    """Density (2/f) phi(tau) E[wt(z) | tau] of the kept examples' teacher margin tau = y T.x.
+
+    Given tau, the probe field z is N(tau cos theta, sin^2 theta).
+
+    Args:
+        tau: margins, any shape; the density vanishes at tau <= 0.
+        theta: probe-teacher angle in radians, in [0, pi/2], scalar.
+        weight: selection weight in the gauge y = +1, from `Policy.kept_weight`.
+
+    Returns:
+        The density, the shape of `tau`; it integrates to 1.
+
+    Raises:
+        ValueError: `theta` outside its range.
+    """
+    return _teacher_margin(jnp.asarray(tau, jnp.float64), _angle(theta), weight)
+
+
+@float64
+def student_margin_density(
+    m: ArrayLike,
+    *,
+    orthogonal: ArrayLike,
+    student_angle: ArrayLike,
+    theta: ArrayLike,
+    weight: SelectionWeight,
+) -> Array:
+    """Density over kept examples of the cavity margin h, the margin before training on the example.
+
+    The actual margin of a max-margin student is max(h, kappa): this is the density of the margins
+    above kappa, and `support_mass` at kappa is the mass of the atom AT kappa. With c^2 = 1 - q^2,
+    p(m) = (2/f) phi(m) P(teacher field > 0, kept | h = m), where h = c x + q xi, x the in-plane
+    component along the student (Gardner 1988; Sorscher et al. 2022, arXiv:2206.14486).
+
+    Args:
+        m: margins y J.x/abs(J), any shape.
+        orthogonal: q in [0, 1], norm of the unit student orthogonal to teacher and probe, scalar.
+        student_angle: psi, angle in radians of its in-plane part from the teacher towards the
+            probe, scalar; `plane_coordinates` gives both from R and rho.
+        theta: probe-teacher angle in radians, in [0, pi/2], scalar.
+        weight: selection weight in the gauge y = +1, from `Policy.kept_weight`.
+
+    Returns:
+        The density, the shape of `m`; it integrates to 1 over the real line.
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+    q, psi, theta = _student(orthogonal, student_angle, theta)
+    return _student_margin(jnp.asarray(m, jnp.float64), q, psi, theta, weight)
+
+
+@float64
+def support_mass(
+    margin: ArrayLike,
+    *,
+    orthogonal: ArrayLike,
+    student_angle: ArrayLike,
+    theta: ArrayLike,
+    weight: SelectionWeight,
+) -> Array:
+    """P(h < margin) over kept examples, h the cavity margin of `student_margin_density`.
+
+    At margin = kappa it is the fraction of the kept examples that are support vectors, all of them
+    exactly at kappa; above kappa it is the distribution function of the actual margins.
+
+    Args:
+        margin: upper end, any shape.
+        orthogonal: q in [0, 1], norm of the unit student orthogonal to teacher and probe, scalar.
+        student_angle: psi, angle in radians of its in-plane part from the teacher, scalar.
+        theta: probe-teacher angle in radians, in [0, pi/2], scalar.
+        weight: selection weight in the gauge y = +1, from `Policy.kept_weight`.
+
+    Returns:
+        The probability in [0, 1], the shape of `margin`.
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+    q, psi, theta = _student(orthogonal, student_angle, theta)
+    return _mass_below(jnp.asarray(margin, jnp.float64), q, psi, theta, weight)
+
+
+@float64
+def plane_coordinates(
+    overlap: ArrayLike, probe_overlap: ArrayLike, theta: ArrayLike
+) -> tuple[Array, Array]:
+    """Coordinates (q, psi) of a unit student from R = c cos psi, rho = c cos(theta - psi).
+
+    They lose digits as theta -> 0, where R and rho no longer tell the student's side: a solved
+    point carries (q, psi) itself. At theta = 0 the student has no other in-plane part: psi = 0.
+
+    Args:
+        overlap: R in [-1, 1], any shape.
+        probe_overlap: rho in [-1, 1], same shape.
+        theta: probe-teacher angle in radians, in [0, pi/2], same shape.
+
+    Returns:
+        q = sqrt(1 - c^2) in [0, 1] and psi in radians, in (-pi, pi].
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+    check_range("overlap", overlap, -1.0, 1.0)
+    check_range("probe_overlap", probe_overlap, -1.0, 1.0)
+    theta = _angle(theta)
+    overlap = jnp.asarray(overlap, jnp.float64)
+    across = jnp.asarray(probe_overlap, jnp.float64) - overlap * jnp.cos(theta)
+    across = jnp.where(theta > 0, across / jnp.maximum(jnp.sin(theta), 1e-300), 0.0)
+    q = jnp.sqrt(jnp.maximum(1 - overlap**2 - across**2, 0.0))
+    return q, jnp.arctan2(across, overlap)
+
+
+@jax.jit
+def _probe_field(z: Array, theta: Array, weight: SelectionWeight) -> Array:
+    return 2 * pdf(z) * label_probability(z, theta) * weight(z) / kept_mass(weight, theta)
+
+
+@jax.jit
+def _teacher_margin(tau: Array, theta: Array, weight: SelectionWeight) -> Array:
+    def kept(tau: Array) -> Array:
+        # Seen from the teacher's own axis (psi = 0) the orthogonal component decides on z alone.
+        return orthogonal_moments(tau, theta, jnp.zeros(()), weight)[0]
+
+    density = 2 * pdf(tau) * _mapped(kept, tau) / kept_mass(weight, theta)
+    return jnp.where(tau > 0, density, 0.0)
+
+
+@jax.jit
+def _student_margin(m: Array, q: Array, psi: Array, theta: Array, weight: SelectionWeight) -> Array:
+    c = jnp.sqrt((1 - q) * (1 + q))
+    breaks = axis_breaks(theta, psi, weight)
+
+    def kept(m: Array) -> Array:
+        # Given h = m, x is N(c m, q^2).
+        t, dt = field_rule((), (breaks - c * m) / jnp.maximum(q, 1e-300))
+        return dt @ _kept_moment(c * m + q * t, theta, psi, weight)
+
+    return 2 * pdf(m) * _mapped(kept, m) / kept_mass(weight, theta)
+
+
+@jax.jit
+def _mass_below(
+    margin: Array, q: Array, psi: Array, theta: Array, weight: SelectionWeight
+) -> Array:
+    c = jnp.sqrt((1 - q) * (1 + q))
+    breaks = axis_breaks(theta, psi, weight)
+
+    def below(margin: Array) -> Array:
+        along = jnp.maximum(c, 1e-300)
+        x, dx = field_rule(((margin / along, q / along),), breaks)
+        cavity = ndtr((margin - c * x) / jnp.maximum(q, 1e-300))
+        return dx @ (_kept_moment(x, theta, psi, weight) * cavity)
+
+    return 2 * _mapped(below, margin) / kept_mass(weight, theta)
+
+
+def _kept_moment(x: Array, theta: Array, psi: Array, weight: SelectionWeight) -> Array:
+    return jax.vmap(lambda x: orthogonal_moments(x, theta, psi, weight)[0])(x)
+
+
+def _mapped(function: Callable[[Array], Array], values: Array) -> Array:
+    """`function` of a scalar over an array of any shape, in batches of bounded memory."""
+    flat = jax.lax.map(function, values.ravel(), batch_size=_BATCH)
+    return flat.reshape(values.shape)
+
+
+def _angle(theta: ArrayLike) -> Array:
+    check_range("theta", theta, 0.0, np.pi / 2, unit="rad")
+    return jnp.asarray(theta, jnp.float64)
+
+
+def _student(
+    orthogonal: ArrayLike, student_angle: ArrayLike, theta: ArrayLike
+) -> tuple[Array, Array, Array]:
+    check_range("orthogonal", orthogonal, 0.0, 1.0)
+    check_range("student_angle", student_angle, -np.pi, np.pi, unit="rad")
+    return (
+        jnp.asarray(orthogonal, jnp.float64),
+        jnp.asarray(student_angle, jnp.float64),
+        _angle(theta),
+    )

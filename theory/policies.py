@@ -1,0 +1,267 @@
+"""Which examples are kept: a weight of the probe field, one class a policy."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from theory._pytree import STATIC, pytree_dataclass
+from theory.checks import check_range, is_concrete
+from theory.weights import (
+    FunctionWeight,
+    IntervalWeight,
+    SelectionWeight,
+    abs_normal_quantile,
+    signed_margin_quantile,
+)
+
+__all__ = [
+    "POLICY_NAMES",
+    "Custom",
+    "Easy",
+    "EasySigned",
+    "Hard",
+    "HardSigned",
+    "Mixture",
+    "Moderate",
+    "Policy",
+    "Random",
+    "Window",
+    "policy_from_name",
+]
+
+Array = jnp.ndarray
+
+
+class Policy(ABC):
+    """A selection rule; z = J_p.x is the probe field, y the label, abs(z) the unsigned margin.
+
+    Attributes:
+        name: the policy's name on the command line and in data files.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        """Weight wt(z) of a DISTINCT example in the gauge y = +1.
+
+        Args:
+            keep_fraction: f in (0, 1], scalar.
+            theta: probe-teacher angle in radians, scalar (signed policies' thresholds need it).
+            redundancy: copies r >= 1 of every distinct example; an example survives if any copy
+                does, w -> 1 - (1 - w)^r.
+        """
+
+    def check(self, keep_fraction: ArrayLike) -> None:
+        """Raise ValueError if the policy's own parameters do not fit `keep_fraction`."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The policy's own parameters, by the names that data files use."""
+        return {}
+
+
+@pytree_dataclass
+class Hard(Policy):
+    """Keep the smallest unsigned margins: abs(z) < g, g = Hinv((1 - f)/2)."""
+
+    name: ClassVar[str] = "hard"
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        edge = abs_normal_quantile(keep_fraction, 1 - keep_fraction)
+        return _intervals([(-edge, edge, 1.0)])
+
+
+@pytree_dataclass
+class Easy(Policy):
+    """Keep the largest unsigned margins: abs(z) > g, g = Hinv(f/2)."""
+
+    name: ClassVar[str] = "easy"
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        edge = abs_normal_quantile(1 - keep_fraction, keep_fraction)
+        return _intervals([(-jnp.inf, -edge, 1.0), (edge, jnp.inf, 1.0)])
+
+
+@pytree_dataclass
+class Moderate(Policy):
+    """Keep the middle f of the abs(z) ranking: quantiles (1-f)/2 to (1+f)/2."""
+
+    name: ClassVar[str] = "moderate"
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        return _ranked_window((1 - keep_fraction) / 2, keep_fraction)
+
+
+@pytree_dataclass
+class Window(Policy):
+    """Keep the abs(z) ranking from quantile lo to lo + f, skipping the very hardest examples.
+
+    Attributes:
+        lo: quantile of abs(z) where the window starts, 0 <= lo <= 1 - f; lo = 0 is `Hard`,
+            (1-f)/2 `Moderate`, 1-f `Easy`.
+    """
+
+    lo: ArrayLike = 0.0
+
+    name: ClassVar[str] = "window"
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        return _ranked_window(jnp.asarray(self.lo), keep_fraction)
+
+    def check(self, keep_fraction: ArrayLike) -> None:
+        check_range("lo", self.lo, 0.0, 1.0)
+        if is_concrete(self.lo) and is_concrete(keep_fraction):
+            # Decimal fractions such as .7 + .3 exceed 1 by rounding only.
+            check_range("lo + keep_fraction", np.add(self.lo, keep_fraction) - 1e-12, 0.0, 1.0)
+
+    def parameters(self) -> dict[str, Any]:
+        return {"lo": self.lo}
+
+
+@pytree_dataclass
+class Mixture(Policy):
+    """Keep the w f hardest, and the rest of the budget uniformly from the others.
+
+    The weight is 1 below the abs(z) quantile w f and (1 - w) f/(1 - w f) above.
+
+    Attributes:
+        w: share of the budget spent on the hardest examples, in [0, 1].
+    """
+
+    w: ArrayLike = 0.5
+
+    name: ClassVar[str] = "mixture"
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        w = jnp.asarray(self.w)
+        edge = abs_normal_quantile(w * keep_fraction, 1 - w * keep_fraction)
+        outside = (1 - w) * keep_fraction / jnp.maximum(1 - w * keep_fraction, 1e-300)
+        outside = _survival(jnp.minimum(outside, 1.0), redundancy)
+        return _intervals([(-jnp.inf, jnp.inf, outside), (-edge, edge, 1 - outside)])
+
+    def check(self, keep_fraction: ArrayLike) -> None:
+        check_range("w", self.w, 0.0, 1.0)
+
+    def parameters(self) -> dict[str, Any]:
+        return {"w": self.w}
+
+
+@pytree_dataclass
+class Random(Policy):
+    """Keep a fraction f of everything, whatever z."""
+
+    name: ClassVar[str] = "random"
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        return _intervals([(-jnp.inf, jnp.inf, _survival(keep_fraction, redundancy))])
+
+
+@pytree_dataclass
+class HardSigned(Policy):
+    """Keep the smallest SIGNED probe margins y z: what the probe gets wrong comes first."""
+
+    name: ClassVar[str] = "hard-signed"
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        edge = signed_margin_quantile(keep_fraction, 1 - keep_fraction, theta)
+        return _intervals([(-jnp.inf, edge, 1.0)])
+
+
+@pytree_dataclass
+class EasySigned(Policy):
+    """Keep the largest SIGNED probe margins y z: what the probe gets right with most confidence."""
+
+    name: ClassVar[str] = "easy-signed"
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        edge = signed_margin_quantile(1 - keep_fraction, keep_fraction, theta)
+        return _intervals([(edge, jnp.inf, 1.0)])
+
+
+@pytree_dataclass
+class Custom(Policy):
+    """Keep an example with a probability given by any function of z, or of y z.
+
+    Attributes:
+        weight: maps an array of fields to weights in [0, 1], same shape, in `jax.numpy`.
+        variable: "z" if `weight` takes the probe field, "yz" if it takes the signed probe margin.
+        breakpoints: fields where `weight` or its slope jumps; between them it must be smooth at
+            the scale of 1.
+    """
+
+    weight: Callable[[Array], Array] = dataclasses.field(metadata=STATIC)
+    variable: str = dataclasses.field(default="z", metadata=STATIC)
+    breakpoints: tuple[float, ...] = dataclasses.field(default=(), metadata=STATIC)
+
+    name: ClassVar[str] = "custom"
+
+    def __post_init__(self) -> None:
+        if self.variable not in ("z", "yz"):
+            raise ValueError(f"variable = {self.variable!r} is not one of 'z', 'yz'")
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        def gauged(z: Array) -> Array:
+            if self.variable == "yz":
+                return _survival(self.weight(z), redundancy)
+            return (_survival(self.weight(z), redundancy) + _survival(self.weight(-z), redundancy)) / 2
+
+        breaks = np.array(self.breakpoints, dtype=np.float64)
+        if self.variable == "z":
+            breaks = np.concatenate([breaks, -breaks])
+        return FunctionWeight(function=gauged, breakpoints=jnp.asarray(breaks))
+
+    def parameters(self) -> dict[str, Any]:
+        return {"variable": self.variable}
+
+
+_NAMED: dict[str, Callable[..., Policy]] = {
+    cls.name: cls
+    for cls in (Hard, Easy, Moderate, Random, HardSigned, EasySigned, Window, Mixture)
+}
+
+POLICY_NAMES: tuple[str, ...] = tuple(_NAMED)
+
+
+def policy_from_name(name: str, **parameters: ArrayLike) -> Policy:
+    """The policy called `name`, one of POLICY_NAMES.
+
+    Args:
+        name: e.g. "hard".
+        **parameters: `lo` for "window", `w` for "mixture"; nothing for the others.
+
+    Raises:
+        ValueError: unknown name, or a parameter that the policy lacks or does not take.
+    """
+    if name not in _NAMED:
+        raise ValueError(f"policy = {name!r} is not one of {', '.join(POLICY_NAMES)}")
+    needed = {"window": {"lo"}, "mixture": {"w"}}.get(name, set())
+    if set(parameters) != needed:
+        wanted = f"the parameter {needed.pop()!r}" if needed else "no parameter"
+        raise ValueError(f"policy {name!r} takes {wanted}, got {sorted(parameters) or 'none'}")
+    return _NAMED[name](**parameters)
+
+
+def _intervals(rows: list[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> IntervalWeight:
+    low, high, level = (
+        jnp.stack([jnp.asarray(value, jnp.float64) for value in column])
+        for column in zip(*rows, strict=True)
+    )
+    return IntervalWeight(low=low, high=high, level=level)
+
+
+def _ranked_window(lo: Array, keep_fraction: Array) -> IntervalWeight:
+    inner = abs_normal_quantile(lo, 1 - lo)
+    outside = jnp.maximum(1 - lo - keep_fraction, 0.0)
+    outer = abs_normal_quantile(jnp.minimum(lo + keep_fraction, 1.0), outside)
+    return _intervals([(-outer, -inner, 1.0), (inner, outer, 1.0)])
+
+
+def _survival(weight: Array, redundancy: Array) -> Array:
+    """1 - (1 - w)^r: the chance that one of r copies is kept."""
+    rest = jnp.log1p(-jnp.minimum(weight, 1 - 1e-16))
+    return jnp.where(weight >= 1, 1.0, -jnp.expm1(redundancy * rest))

@@ -1,0 +1,54 @@
+"""How the probe that ranks the examples came about."""
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from theory._pytree import pytree_dataclass
+from theory.checks import check_range
+
+__all__ = ["FixedAngle", "InSample", "Independent", "Probe"]
+
+
+@pytree_dataclass
+class FixedAngle:
+    """A probe at a given angle from the teacher, independent of the data.
+
+    Attributes:
+        theta: probe-teacher angle in radians, in [0, pi/2], scalar or array.
+    """
+
+    theta: ArrayLike = 0.0
+
+    def __post_init__(self) -> None:
+        check_range("theta", self.theta, 0.0, np.pi / 2, unit="rad")
+
+    @classmethod
+    def degrees(cls, theta_deg: ArrayLike) -> "FixedAngle":
+        """The probe at `theta_deg` degrees, in [0, 90]."""
+        check_range("theta_deg", theta_deg, 0.0, 90.0, unit="degrees")
+        return cls(theta=np.deg2rad(theta_deg))
+
+
+@pytree_dataclass
+class Independent:
+    """A max-margin perceptron trained on alpha_probe * N OTHER examples of the same teacher.
+
+    Attributes:
+        alpha_probe: examples the probe saw, over N, > 0, scalar or array.
+    """
+
+    alpha_probe: ArrayLike
+
+    def __post_init__(self) -> None:
+        check_range("alpha_probe", self.alpha_probe, 0.0, np.inf, open_low=True)
+
+
+@pytree_dataclass
+class InSample:
+    """The max-margin perceptron trained on the very data that is then pruned.
+
+    Its support vectors tie at the margin; ties are broken by the dual variable, largest first.
+    """
+
+
+Probe = FixedAngle | Independent | InSample

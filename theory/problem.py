@@ -1,0 +1,140 @@
+"""The problem that replica solves at infinite dimension and sims draws at a finite one."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from theory._pytree import STATIC, pytree_dataclass
+from theory.checks import check_range, is_concrete
+from theory.policies import Hard, Policy
+from theory.probes import FixedAngle, Independent, InSample, Probe
+
+__all__ = ["DownstreamShift", "PerceptronProblem"]
+
+
+@pytree_dataclass
+class DownstreamShift:
+    """Teacher of the downstream task, T' = (T + delta v)/norm, v a unit vector.
+
+    Attributes:
+        delta: size of the shift, >= 0.
+        along_teacher: v.T, in [-1, 1].
+        along_plane: component of v along the unit vector of span(T, J_p) orthogonal to T, on the
+            probe's side. The default v is independent of T and J_p: both components vanish.
+    """
+
+    delta: ArrayLike = 0.0
+    along_teacher: ArrayLike = 0.0
+    along_plane: ArrayLike = 0.0
+
+    def __post_init__(self) -> None:
+        check_range("delta", self.delta, 0.0, np.inf)
+        check_range("along_teacher", self.along_teacher, -1.0, 1.0)
+        check_range("along_plane", self.along_plane, -1.0, 1.0)
+        if is_concrete(self.along_teacher) and is_concrete(self.along_plane):
+            norm = np.hypot(self.along_teacher, self.along_plane) - 1e-12
+            check_range("norm of (along_teacher, along_plane)", norm, -1.0, 1.0)
+
+    @classmethod
+    def degrees(cls, downstream_deg: ArrayLike) -> "DownstreamShift":
+        """An independent shift that turns the teacher by `downstream_deg` degrees, in [0, 90)."""
+        check_range("downstream_deg", downstream_deg, 0.0, 90.0, open_high=True, unit="degrees")
+        return cls(delta=np.tan(np.deg2rad(downstream_deg)))
+
+
+@pytree_dataclass
+class PerceptronProblem:
+    """Teacher-student perceptron trained on a selected part of its data; a pytree of arrays.
+
+    alpha_total * N examples x ~ N(0, I_N) with labels y = sign(T.x) are ranked by a probe, a
+    fraction f is kept and a max-margin student is trained on it (Sorscher et al. 2022,
+    arXiv:2206.14486; OptiDEL, arXiv:2408.07107). All array arguments broadcast against each
+    other: one object holds a point or a grid.
+
+    Attributes:
+        alpha_total: total examples / N, > 0, copies counted.
+        keep_fraction: kept fraction f, in (0, 1].
+        probe: `FixedAngle`, `Independent` or `InSample`.
+        policy: which examples are kept; see `theory.policies`.
+        redundancy: copies r >= 1 of each distinct example, total volume constant.
+        downstream: shift between the teacher of the labels and the one that judges the student.
+        dims: names of the grid's axes, for labelled results; see `grid`.
+
+    Raises:
+        ValueError: an argument outside its range, with the value and the range.
+    """
+
+    alpha_total: ArrayLike
+    keep_fraction: ArrayLike = 1.0
+    probe: Probe = dataclasses.field(default_factory=FixedAngle)
+    policy: Policy = dataclasses.field(default_factory=Hard)
+    redundancy: ArrayLike = 1.0
+    downstream: DownstreamShift = dataclasses.field(default_factory=DownstreamShift)
+    dims: tuple[str, ...] | None = dataclasses.field(default=None, metadata=STATIC)
+
+    def __post_init__(self) -> None:
+        check_range("alpha_total", self.alpha_total, 0.0, np.inf, open_low=True)
+        check_range("keep_fraction", self.keep_fraction, 0.0, 1.0, open_low=True)
+        check_range("redundancy", self.redundancy, 1.0, np.inf)
+        if not isinstance(self.probe, FixedAngle | Independent | InSample):
+            raise ValueError(f"probe = {self.probe!r} is not a FixedAngle, Independent or InSample")
+        if not isinstance(self.policy, Policy):
+            raise ValueError(f"policy = {self.policy!r} is not a Policy (see policy_from_name)")
+        self.policy.check(self.keep_fraction)
+
+    @classmethod
+    def grid(
+        cls,
+        *,
+        alpha_total: ArrayLike,
+        keep_fraction: ArrayLike = 1.0,
+        theta: ArrayLike = 0.0,
+        policy: Policy | None = None,
+        redundancy: ArrayLike = 1.0,
+        downstream: DownstreamShift | None = None,
+    ) -> "PerceptronProblem":
+        """Outer product of one-dimensional axes, in the order of the arguments.
+
+        Args:
+            alpha_total: values of alpha_total; a scalar is no axis.
+            keep_fraction: values of f.
+            theta: probe angles in radians.
+            policy: the policy, default `Hard()`.
+            redundancy: values of r.
+            downstream: one shift for the whole grid.
+        """
+        axes = {
+            "alpha_total": np.asarray(alpha_total, dtype=np.float64),
+            "keep_fraction": np.asarray(keep_fraction, dtype=np.float64),
+            "theta": np.asarray(theta, dtype=np.float64),
+            "redundancy": np.asarray(redundancy, dtype=np.float64),
+        }
+        for name, axis in axes.items():
+            if axis.ndim > 1:
+                raise ValueError(f"{name} has {axis.ndim} dimensions; a grid's axis has 1")
+        dims = tuple(name for name, axis in axes.items() if axis.ndim == 1)
+        shaped = {
+            name: axis.reshape([-1 if name == dim else 1 for dim in dims])
+            if axis.ndim
+            else axis
+            for name, axis in axes.items()
+        }
+        return cls(
+            alpha_total=shaped["alpha_total"],
+            keep_fraction=shaped["keep_fraction"],
+            probe=FixedAngle(shaped["theta"]),
+            policy=Hard() if policy is None else policy,
+            redundancy=shaped["redundancy"],
+            downstream=DownstreamShift() if downstream is None else downstream,
+            dims=dims,
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Common shape of all array arguments."""
+        import jax
+
+        return np.broadcast_shapes(*(np.shape(leaf) for leaf in jax.tree.leaves(self)))

@@ -1,0 +1,158 @@
+"""Selection weights wt(z) of the probe field in the gauge y = +1, and their mass."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import erf, ndtri
+
+from theory._pytree import STATIC, pytree_dataclass
+from theory.normal import normal_cdf, normal_pdf
+from theory.quadrature import feature_breaks, panel_nodes
+
+__all__ = [
+    "FunctionWeight",
+    "IntervalWeight",
+    "SelectionWeight",
+    "abs_normal_quantile",
+    "kept_mass",
+    "signed_margin_quantile",
+]
+
+Array = jnp.ndarray
+
+FIELD_LIMIT = 38.0  # phi vanishes in float64 beyond it
+
+
+@pytree_dataclass
+class IntervalWeight:
+    """wt(z) = sum_k level_k 1[low_k < z < high_k], a step function of the gauged probe field.
+
+    Attributes:
+        low: lower ends, shape (K,), may be -inf.
+        high: upper ends, shape (K,), may be +inf.
+        level: weight of each interval, shape (K,); overlapping intervals add up.
+    """
+
+    low: Array
+    high: Array
+    level: Array
+
+    def __call__(self, z: Array) -> Array:
+        """wt at the fields z, any shape."""
+        inside = (z[..., None] > self.low) & (z[..., None] < self.high)
+        return jnp.sum(jnp.where(inside, self.level, 0.0), axis=-1)
+
+    def breaks(self) -> Array:
+        """Fields where wt jumps, shape (2 K,)."""
+        return jnp.concatenate([self.low, self.high])
+
+
+@pytree_dataclass
+class FunctionWeight:
+    """wt(z) given by a function of the gauged probe field, smooth between its breakpoints.
+
+    Attributes:
+        function: maps an array of fields to weights in [0, 1], same shape.
+        breakpoints: fields where the function or its slope jumps, shape (K,).
+    """
+
+    function: Callable[[Array], Array] = dataclasses.field(metadata=STATIC)
+    breakpoints: Array
+
+    def __call__(self, z: Array) -> Array:
+        """wt at the fields z, any shape."""
+        return self.function(z)
+
+    def breaks(self) -> Array:
+        """Fields where wt or its slope jumps, shape (K,)."""
+        return self.breakpoints
+
+
+SelectionWeight = IntervalWeight | FunctionWeight
+
+
+def abs_normal_quantile(lower: Array, upper: Array) -> Array:
+    """Quantile of abs(z), z ~ N(0, 1), at the level `lower` = 1 - `upper`, both in [0, 1].
+
+    Both tails are passed because the smaller one carries the digits.
+    """
+    small = jnp.minimum(lower, 0.5)
+    centre = np.sqrt(2) * jax.lax.erf_inv(small)
+    # One Newton step restores the last digits of the inverse error function.
+    centre = centre - (erf(centre / np.sqrt(2)) - small) / (2 * normal_pdf(centre))
+    return jnp.where(lower < 0.5, centre, -ndtri(jnp.clip(upper, 0.0, 0.5) / 2))
+
+
+def label_probability(z: Array, theta: Array) -> Array:
+    """P(teacher field > 0 | probe field z) = Phi(z cot theta)."""
+    return normal_cdf(z * jnp.cos(theta) / jnp.maximum(jnp.sin(theta), 1e-300))
+
+
+def field_nodes(weight: SelectionWeight, theta: Array, order: int = 16) -> tuple[Array, Array]:
+    """Quadrature nodes and weights in z for integrals of phi(z) wt(z) h(z), h smooth at scale 1 and
+    tan theta."""
+    scale = jnp.minimum(jnp.tan(jnp.minimum(theta, 1.5)), 2.0)
+    breaks = jnp.concatenate(
+        [
+            jnp.nan_to_num(weight.breaks(), posinf=FIELD_LIMIT, neginf=-FIELD_LIMIT),
+            feature_breaks(jnp.zeros(()), scale),
+            jnp.arange(-10.0, 11.0),
+            jnp.array([-25.0, -18.0, -13.0, 13.0, 18.0, 25.0]),
+        ]
+    )
+    return panel_nodes(breaks, jnp.asarray(-FIELD_LIMIT), jnp.asarray(FIELD_LIMIT), order)
+
+
+def kept_mass(weight: SelectionWeight, theta: Array) -> Array:
+    """Kept fraction 2 int phi(z) Phi(z cot theta) wt(z) dz of a weight in the gauge y = +1."""
+    z, dz = field_nodes(weight, theta)
+    return 2 * jnp.sum(dz * normal_pdf(z) * label_probability(z, theta) * weight(z))
+
+
+def signed_margin_quantile(lower: Array, upper: Array, theta: Array) -> Array:
+    """Quantile g of the signed probe margin m = y z: 2 int_{-inf}^g phi(m) Phi(m cot theta) = lower.
+
+    Args:
+        lower: probability below, in (0, 1].
+        upper: probability above, 1 - `lower`; the smaller of the two carries the digits.
+        theta: probe-teacher angle in radians.
+
+    Returns:
+        The quantile; +inf at lower = 1 and -inf at upper = 1.
+    """
+    use_lower = lower <= 0.5
+    target = jnp.where(use_lower, lower, upper)
+    tail = jnp.where(use_lower, 1.0, -1.0)
+    # P(abs(z) < g) <= P(m < g) <= 2 Phi(g), and the mirror image above.
+    inner = abs_normal_quantile(target, 1 - target)
+    outer = ndtri(target / 2)
+    low = jnp.where(use_lower, outer, -inner)
+    high = jnp.where(use_lower, inner, -outer)
+
+    def tail_mass(g: Array) -> Array:
+        whole = IntervalWeight(
+            low=jnp.where(use_lower, -jnp.inf, g)[None],
+            high=jnp.where(use_lower, g, jnp.inf)[None],
+            level=jnp.ones(1),
+        )
+        return kept_mass(whole, theta)
+
+    def density(g: Array) -> Array:
+        return 2 * normal_pdf(g) * label_probability(g, theta)
+
+    def step(i: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        low, high, g = state
+        mass = tail_mass(g)
+        above = tail * (mass - target) > 0
+        low, high = jnp.where(above, low, g), jnp.where(above, g, high)
+        newton = g - tail * (mass - target) / jnp.maximum(density(g), 1e-300)
+        # Bisection first: far out in the tail neither mass nor density has a correct digit.
+        inside = (i >= 30) & (newton >= low) & (newton <= high)
+        return low, high, jnp.where(inside, newton, (low + high) / 2)
+
+    g = jax.lax.fori_loop(0, 35, step, (low, high, (low + high) / 2))[2]
+    g = jnp.where(lower >= 1, jnp.inf, g)
+    return jnp.where(upper >= 1, -jnp.inf, g)
