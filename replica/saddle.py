@@ -92,7 +92,8 @@ def _boundary_average(ensemble: Ensemble, frame: Frame, c: Array, q: Array, kapp
 def _bulk_averages(
     ensemble: Ensemble, frame: Frame, c: Array, q: Array, kappa: Array, rest: Array
 ) -> tuple[Array, Array]:
-    """2 alpha <int dt g H (kappa - t)^2> and 2 alpha <int dt g H (z - rho t)/(1 - rho^2) (kappa - t)>."""
+    """Right sides' integrals over (t, z): 2 alpha <int dt g H (kappa - t)^2>, and the same with
+    (z - rho t)/(1 - rho^2) (kappa - t) instead of the square."""
     theta = ensemble.theta
     rho, width = c * frame.cos_probe, jnp.sqrt(rest)
     sin_theta = jnp.maximum(jnp.sin(theta), TINY)

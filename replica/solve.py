@@ -1,23 +1,24 @@
 """Solve problems at infinite dimension: a point, a grid, under jit or vmap."""
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from replica.gordon import Ensemble
 from replica.newton import Student, maximise_margin
 from replica.saddle import saddle_residual
 from replica.solution import ReplicaSolution, Status
 from theory._float64 import float64
-from theory.policies import Policy
-from theory.probes import FixedAngle, Independent, InSample
+from theory._pytree import pytree_dataclass
+from theory.policies import Policy, Random
+from theory.probes import FixedAngle, InSample, Probe
 from theory.problem import DownstreamShift, PerceptronProblem
-from theory.weights import IntervalWeight, kept_mass
+from theory.weights import kept_mass
 
 __all__ = ["solve"]
 
@@ -48,127 +49,146 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
         ValueError: an in-sample probe, which no fixed-angle theory describes.
         RuntimeError: with `throw`, naming the first point that failed.
     """
-    if isinstance(problem.probe, InSample):
-        raise ValueError(
-            "probe = InSample() has no fixed angle: simulate it with sims.run, or use FixedAngle "
-            "or Independent"
-        )
-    probe = (
-        problem.probe.theta if isinstance(problem.probe, FixedAngle) else problem.probe.alpha_probe
+    theta = _probe_angle(problem.probe)
+    arguments = Point(
+        alpha_total=problem.alpha_total,
+        keep_fraction=problem.keep_fraction,
+        theta=theta,
+        redundancy=problem.redundancy,
+        policy=problem.policy,
+        downstream=problem.downstream,
     )
-    arguments = (
-        problem.alpha_total,
-        problem.keep_fraction,
-        probe,
-        problem.redundancy,
-        problem.policy,
-        problem.downstream,
-    )
-    shape = problem.shape
     leaves, tree = jax.tree.flatten(arguments)
-    concrete = not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    library = np if concrete else jnp
-    flat = [
-        library.broadcast_to(library.asarray(leaf, np.float64), shape).ravel() for leaf in leaves
-    ]
-    point = partial(_solve_point, isinstance(problem.probe, Independent))
-    if concrete:
-        columns = _run_chunks(point, tree, flat)
-    else:
-        columns = jax.lax.map(lambda lane: point(*jax.tree.unflatten(tree, lane)), flat)
-    solution: ReplicaSolution = jax.tree.map(lambda column: column.reshape(shape), columns)
-    if throw and concrete and solution.failed:
+    shape = np.broadcast_shapes(*(np.shape(leaf) for leaf in leaves))
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        flat = [jnp.broadcast_to(jnp.asarray(leaf, jnp.float64), shape).ravel() for leaf in leaves]
+        columns = jax.lax.map(lambda lane: _solve_point(jax.tree.unflatten(tree, lane)), flat)
+        return jax.tree.map(lambda column: column.reshape(shape), columns)
+    flat = [np.broadcast_to(np.asarray(leaf, np.float64), shape).ravel() for leaf in leaves]
+    solution = jax.tree.map(lambda column: column.reshape(shape), _solve_flat(tree, flat))
+    if throw and solution.failed:
         first = int(np.flatnonzero(solution.status)[0])
         index = tuple(int(i) for i in np.unravel_index(first, shape))
         sentence = Status(int(np.ravel(solution.status)[first])).sentence
         raise RuntimeError(
-            f"{solution.failed} of {max(1, len(flat[0]))} points failed, first {index}: {sentence}"
+            f"{solution.failed} of {len(flat[0])} points failed, first {index}: {sentence}"
         )
     return solution
 
 
-def _run_chunks(
-    point: Callable[..., ReplicaSolution], tree: jax.tree_util.PyTreeDef, flat: list[np.ndarray]
-) -> ReplicaSolution:
+@pytree_dataclass
+class Point:
+    """A problem whose probe has an angle."""
+
+    alpha_total: ArrayLike
+    keep_fraction: ArrayLike
+    theta: ArrayLike
+    redundancy: ArrayLike
+    policy: Policy
+    downstream: DownstreamShift
+
+
+@pytree_dataclass
+class Prepared:
+    """A point as the solver takes it: the same type for every policy with as many intervals."""
+
+    ensemble: Ensemble
+    valid: Array
+    downstream: DownstreamShift
+
+
+def _probe_angle(probe: Probe) -> ArrayLike:
+    if isinstance(probe, FixedAngle):
+        return probe.theta
+    if isinstance(probe, InSample):
+        raise ValueError(
+            "probe = InSample() has no fixed angle: simulate it with sims.run, or use FixedAngle "
+            "or Independent"
+        )
+    # A max-margin perceptron on alpha_probe * N other examples, without selection.
+    trained = solve(PerceptronProblem(alpha_total=probe.alpha_probe, policy=Random()))
+    return np.pi * trained.error
+
+
+def _solve_flat(tree: jax.tree_util.PyTreeDef, flat: list[np.ndarray]) -> ReplicaSolution:
     """Lanes one after the other in compiled chunks, one thread a core.
 
     A lane at a time beats vmap on CPU: no lane waits for the slowest one.
     """
     count = flat[0].shape[0]
-    starts = range(0, max(count, 1), CHUNK)
 
     def run(start: int) -> ReplicaSolution:
-        stop = min(start + CHUNK, count)
-        padded = [np.resize(column[start:stop], CHUNK) for column in flat]
+        size = min(CHUNK, count - start)
+        padded = [np.resize(column[start : start + size], CHUNK) for column in flat]
         with jax.enable_x64(True):  # the setting is a thread's own
-            out = _compiled_chunk(point, tree, stop - start, padded)
-            return jax.tree.map(lambda column: np.asarray(column)[: stop - start], out)
+            out = _solve_chunk(_prepare_chunk(tree, padded), size)
+            return jax.tree.map(lambda column: np.asarray(column)[:size], out)
 
+    starts = range(0, count, CHUNK)
     first = run(starts[0])  # compiles once, before the threads
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = [first, *pool.map(run, starts[1:])]
     return jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _compiled_chunk(
-    point: Callable[..., ReplicaSolution],
-    tree: jax.tree_util.PyTreeDef,
-    count: Array,
-    columns: list[Array],
-) -> ReplicaSolution:
-    """The first `count` of CHUNK lanes: one compilation serves grids of every size."""
-    shapes = jax.eval_shape(lambda: point(*jax.tree.unflatten(tree, [c[0] for c in columns])))
-    empty = jax.tree.map(lambda s: jnp.zeros((CHUNK, *s.shape), s.dtype), shapes)
+@partial(jax.jit, static_argnums=0)
+def _prepare_chunk(tree: jax.tree_util.PyTreeDef, columns: list[Array]) -> Prepared:
+    return jax.vmap(lambda *lane: _prepare(jax.tree.unflatten(tree, lane)))(*columns)
+
+
+@jax.jit
+def _solve_chunk(prepared: Prepared, count: Array) -> ReplicaSolution:
+    """The first `count` lanes: one compilation serves grids of every size."""
 
     def lane(i: Array, out: ReplicaSolution) -> ReplicaSolution:
-        value = point(*jax.tree.unflatten(tree, [column[i] for column in columns]))
+        value = _solve_prepared(jax.tree.map(lambda column: column[i], prepared))
         return jax.tree.map(lambda column, entry: column.at[i].set(entry), out, value)
 
+    example = jax.eval_shape(lambda: _solve_prepared(jax.tree.map(lambda c: c[0], prepared)))
+    empty = jax.tree.map(lambda entry: jnp.zeros((CHUNK, *entry.shape), entry.dtype), example)
     return jax.lax.fori_loop(0, count, lane, empty)
 
 
-def _solve_point(
-    independent: bool,
-    alpha_total: Array,
-    keep_fraction: Array,
-    probe: Array,
-    redundancy: Array,
-    policy: Policy,
-    downstream: DownstreamShift,
-) -> ReplicaSolution:
-    theta = _independent_angle(probe) if independent else probe
+def _solve_point(point: Point) -> ReplicaSolution:
+    return _solve_prepared(_prepare(point))
+
+
+def _prepare(point: Point) -> Prepared:
+    """Selection weight and validity of one point."""
     valid = (
-        (alpha_total > 0)
-        & (keep_fraction > 0)
-        & (keep_fraction <= 1)
-        & (theta >= 0)
-        & (theta <= np.pi / 2)
-        & (redundancy >= 1)
-        & jnp.isfinite(alpha_total * redundancy)
+        (point.alpha_total > 0)
+        & (point.keep_fraction > 0)
+        & (point.keep_fraction <= 1)
+        & (point.theta >= 0)
+        & (point.theta <= np.pi / 2)
+        & (point.redundancy >= 1)
+        & jnp.isfinite(point.alpha_total * point.redundancy)
     )
     # A harmless stand-in keeps an invalid lane from spinning until the step limit.
-    alpha_total = jnp.where(valid, alpha_total, 1.0)
-    keep_fraction = jnp.where(valid, keep_fraction, 1.0)
-    theta = jnp.where(valid, theta, 0.0)
-    redundancy = jnp.where(valid, redundancy, 1.0)
-    ensemble = Ensemble(
-        alpha_total=alpha_total / redundancy,
-        weight=policy.kept_weight(keep_fraction, theta, redundancy),
-        theta=theta,
-    )
-    student, steps, converged = maximise_margin(ensemble)
+    alpha_total = jnp.where(valid, point.alpha_total, 1.0)
+    keep_fraction = jnp.where(valid, point.keep_fraction, 1.0)
+    theta = jnp.where(valid, point.theta, 0.0)
+    redundancy = jnp.where(valid, point.redundancy, 1.0)
+    weight = point.policy.kept_weight(keep_fraction, theta, redundancy)
+    ensemble = Ensemble(alpha_total=alpha_total / redundancy, weight=weight, theta=theta)
+    return Prepared(ensemble=ensemble, valid=valid, downstream=point.downstream)
+
+
+def _solve_prepared(prepared: Prepared) -> ReplicaSolution:
+    ensemble = prepared.ensemble
+    theta = ensemble.theta
+    alpha_kept = ensemble.alpha_total * kept_mass(ensemble.weight, theta)
+    valid = prepared.valid & (alpha_kept > 0)
+    student, steps, converged = maximise_margin(ensemble, jnp.where(valid, alpha_kept, 1.0))
     gordon = jnp.max(jnp.abs(gordon_residual(student)))
     saddle = jnp.max(jnp.abs(saddle_residual(ensemble, student.y, student.mu)))
-    alpha_kept = kept_count(ensemble)
-    valid = valid & (alpha_kept > 0)
     certified = (saddle <= CERTIFIED) & (gordon <= CERTIFIED) & (student.mu > 0)
-    status = jnp.where(certified, Status.CONVERGED, Status.NOT_CERTIFIED)
-    status = jnp.where(converged, status, Status.NOT_CONVERGED)
-    status = jnp.where(valid, status, Status.INVALID)
+    status = jnp.where(certified, Status.CONVERGED.value, Status.NOT_CERTIFIED.value)
+    status = jnp.where(converged, status, Status.NOT_CONVERGED.value)
+    status = jnp.where(valid, status, Status.INVALID.value)
     norm = student.norm
     along, across, q = student.y[0] / norm, student.y[1] / norm, 1 / norm
-    judged, angle = _judge(along, across, q, downstream)
+    judged, angle = _judge(along, across, q, prepared.downstream)
     solution = ReplicaSolution(
         overlap=along,
         probe_overlap=along * jnp.cos(theta) + across * jnp.sin(theta),
@@ -199,16 +219,6 @@ def gordon_residual(student: Student) -> Array:
     at = student.moments
     scale = jnp.maximum(jnp.hypot(student.y[0], student.y[1]), 1e-2) / student.mu
     return jnp.concatenate([(at.second - 1)[None], student.slope() * scale])
-
-
-def _independent_angle(alpha_probe: Array) -> Array:
-    """Angle between the teacher and a max-margin perceptron trained on alpha_probe * N examples."""
-    everything = IntervalWeight(
-        low=jnp.array([-jnp.inf]), high=jnp.array([jnp.inf]), level=jnp.ones(1)
-    )
-    ensemble = Ensemble(alpha_total=alpha_probe, weight=everything, theta=jnp.zeros(()))
-    student, _, _ = maximise_margin(ensemble)
-    return jnp.arctan2(1.0, student.y[0])
 
 
 def _judge(along: Array, across: Array, q: Array, shift: DownstreamShift) -> tuple[Array, Array]:
