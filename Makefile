@@ -44,7 +44,7 @@ types: $(STAMP)  ## mypy
 	$(RUN) -m mypy
 
 docs: $(STAMP)  ## the documentation, warnings are errors
-	$(RUN) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 
 parity: $(STAMP)  ## our max-margin solver against cvxpy with Clarabel on the same draws
 	$(RUN) -m pytest tests/sims -k cvxpy

@@ -37,12 +37,12 @@ class Panel:
     delta: float = 0.0
 
     def problem(
-        self, alpha_total: Sequence[float], keep_fraction: Sequence[float]
+        self, alpha_total: Sequence[float], keep_fraction: Sequence[float] | np.ndarray
     ) -> PerceptronProblem:
         """The panel's problems on the grid alpha_total x keep_fraction."""
         return PerceptronProblem.grid(
-            alpha_total=alpha_total,
-            keep_fraction=keep_fraction,
+            alpha_total=np.asarray(alpha_total),
+            keep_fraction=np.asarray(keep_fraction),
             theta=np.deg2rad(self.theta_deg),
             policy=self.policy,
             redundancy=self.redundancy,

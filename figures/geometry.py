@@ -28,6 +28,8 @@ def compute(settings: Settings, *, cache: Path | None = None, progress: bool = F
         alpha_total=alpha_total, keep_fraction=keep_fraction, theta=theta
     )
     solution = replica.solve(problem)
+    along = np.sqrt(1 - np.asarray(solution.orthogonal) ** 2)
+    psi = np.asarray(solution.student_angle)
     simulated = sims.run(
         problem, settings.dim, settings.draws, settings.seed, cache=cache, progress=progress
     )
@@ -47,7 +49,7 @@ def compute(settings: Settings, *, cache: Path | None = None, progress: bool = F
             "edge": ("theta_deg", edge),
             "student_theory": (
                 ("theta_deg", "component"),
-                _in_plane(np.asarray(solution.overlap), np.asarray(solution.probe_overlap), theta),
+                np.stack([along * np.cos(psi), along * np.sin(psi)], axis=-1),
             ),
             "status": ("theta_deg", np.asarray(solution.status)),
             "student_simulation": (
@@ -78,7 +80,7 @@ def draw(dataset: xr.Dataset) -> Figure:
     count = dataset.sizes["theta_deg"]
     columns = min(count, 2)
     rows = -(-count // columns)
-    figure = Figure(figsize=(COLUMN, 0.45 + rows * COLUMN / columns), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 0.45 + rows * COLUMN / columns))
     for k in range(count):
         axes = figure.add_subplot(rows, columns, k + 1)
         _draw_panel(axes, dataset.isel(theta_deg=k))
@@ -130,7 +132,7 @@ def _turned(up: float, right: float) -> np.ndarray:
 
 def _arrow(axes: Axes, tip: np.ndarray, color: str) -> None:
     style = {"arrowstyle": "-|>", "color": color, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", tip, xytext=(0, 0), arrowprops=style, zorder=5)
+    axes.annotate("", (tip[0], tip[1]), xytext=(0, 0), arrowprops=style, zorder=5)
 
 
 def caption(dataset: xr.Dataset) -> str:

@@ -49,8 +49,7 @@ def new_figure(count: int, *, spare: bool = False) -> tuple[Figure, list[Axes]]:
     cells = count + spare
     rows, columns = (1, 1) if cells == 1 else (-(-cells // 2), 2)
     height = 2.5 if cells == 1 else 0.35 + 1.45 * rows
-    figure = Figure(figsize=(COLUMN, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)  # type: ignore[union-attr]
+    figure = Figure(figsize=(COLUMN, height))
     panels = [figure.add_subplot(rows, columns, k + 1) for k in range(cells)]
     return figure, panels
 

@@ -12,7 +12,7 @@ __all__ = ["COLUMN", "STYLE", "curve_colors", "log_axes"]
 
 COLUMN = 3.3  # inches, one column of a two-column page
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 7,
     "axes.labelsize": 8,
     "axes.titlesize": 7,
@@ -32,6 +32,9 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.1,
     "lines.markersize": 2.2,
     "errorbar.capsize": 0,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.02,
+    "figure.constrained_layout.h_pad": 0.02,
     "figure.dpi": 100,
     "savefig.dpi": 300,
     "pdf.fonttype": 42,
@@ -59,9 +62,9 @@ def log_axes(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
         decades = 10.0 ** np.arange(np.ceil(np.log10(limits[0])), np.log10(limits[1]) + 1e-9)
         narrow = len(decades) < 2
         ticks = _one_two_five(*limits) if narrow else decades
-        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_major_locator(FixedLocator(ticks.tolist()))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_locator(LogLocator(subs=np.arange(2, 10)))
+        axis.set_minor_locator(LogLocator(subs=list(range(2, 10))))
         axis.set_minor_formatter(NullFormatter())
 
 

@@ -18,6 +18,7 @@ Array = jnp.ndarray
 
 MAX_STEPS = 200
 MARGIN_STEPS = 60
+TRUSTED = 5
 TOLERANCE = 1e-13
 
 
@@ -119,6 +120,7 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
         predicted: Array  # relative gain of kappa that the step promises
         length: Array  # step length, in Newton steps
         steps: Array
+        trusted: Array  # accepted steps whose promised gain is below the rounding error
         done: Array
 
     def unfinished(state: State) -> Array:
@@ -135,6 +137,7 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
         longer = jnp.where(gain > 0.5 * state.predicted, 2 * state.length, 1.0)
         length = jnp.where(accept, jnp.where(small | ~started, 1.0, longer), state.length / 4)
         best = jax.tree.map(lambda new, old: jnp.where(accept, new, old), trial, best)
+        trusted = state.trusted + (started & small)
         newton = newton_direction(best)
         step = jnp.where(best.mu > 0, length * newton, best.y)
         # The tangent of a concave function bounds it from above.
@@ -146,7 +149,9 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
             predicted=step @ best.slope() / jnp.abs(best.mu),
             length=length,
             steps=state.steps + 1,
-            done=(best.mu > 0) & _negligible(best, newton),
+            trusted=trusted,
+            # Newton doubles the digits: after TRUSTED steps only rounding errors are left.
+            done=(best.mu > 0) & (_negligible(best, newton) | (trusted >= TRUSTED)),
         )
 
     zero, one = jnp.zeros(()), jnp.ones(())
@@ -159,6 +164,7 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
         predicted=zero,
         length=one,
         steps=jnp.array(0),
+        trusted=jnp.array(0),
         done=jnp.array(False),
     )
     state = jax.lax.while_loop(unfinished, improve, state)

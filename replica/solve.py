@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,26 +65,28 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
         flat = [jnp.broadcast_to(jnp.asarray(leaf, jnp.float64), shape).ravel() for leaf in leaves]
         columns = jax.lax.map(lambda lane: _solve_point(jax.tree.unflatten(tree, lane)), flat)
         return jax.tree.map(lambda column: column.reshape(shape), columns)
-    flat = [np.broadcast_to(np.asarray(leaf, np.float64), shape).ravel() for leaf in leaves]
-    solution = jax.tree.map(lambda column: column.reshape(shape), _solve_flat(tree, flat))
+    lanes = [np.broadcast_to(np.asarray(leaf, np.float64), shape).ravel() for leaf in leaves]
+    solution: ReplicaSolution = jax.tree.map(
+        lambda column: column.reshape(shape), _solve_flat(tree, lanes)
+    )
     if throw and solution.failed:
         first = int(np.flatnonzero(solution.status)[0])
         index = tuple(int(i) for i in np.unravel_index(first, shape))
         sentence = Status(int(np.ravel(solution.status)[first])).sentence
         raise RuntimeError(
-            f"{solution.failed} of {len(flat[0])} points failed, first {index}: {sentence}"
+            f"{solution.failed} of {len(lanes[0])} points failed, first {index}: {sentence}"
         )
     return solution
 
 
 @pytree_dataclass
 class Point:
-    """A problem whose probe has an angle."""
+    """A problem whose probe has an angle; arrays of any kind until they are broadcast."""
 
-    alpha_total: ArrayLike
-    keep_fraction: ArrayLike
-    theta: ArrayLike
-    redundancy: ArrayLike
+    alpha_total: Any
+    keep_fraction: Any
+    theta: Any
+    redundancy: Any
     policy: Policy
     downstream: DownstreamShift
 

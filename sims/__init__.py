@@ -2,5 +2,16 @@
 
 from sims.experiment import run
 from sims.maxmargin import MaxMarginResult, MaxMarginStatus, max_margin
+from sims.userdata import UserSolution, solve_user_data
+from sims.verify_theory import Verification, verify
 
-__all__ = ["MaxMarginResult", "MaxMarginStatus", "max_margin", "run"]
+__all__ = [
+    "MaxMarginResult",
+    "MaxMarginStatus",
+    "UserSolution",
+    "Verification",
+    "max_margin",
+    "run",
+    "solve_user_data",
+    "verify",
+]

@@ -6,10 +6,11 @@ are feasible for every A, separable or not, and nothing depends on the scale of 
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sims._maxmargin_kkt import Rows, newton_solver
+from sims._maxmargin_kkt import Rows, Step, newton_solver
 
 TO_THE_BOUNDARY = 0.99
 
@@ -23,6 +24,10 @@ class Iterate(NamedTuple):
     slack: Array
     margins: Array
     image: Array
+
+
+# Pull towards the centre, Newton step, change of the slacks, step length.
+Trial = tuple[Array, Step, Array, Array]
 
 
 def start(rows: Rows) -> Iterate:
@@ -50,29 +55,29 @@ def advance(rows: Rows, point: Iterate) -> Iterate:
     r2 = 1.0 - jnp.sum(point.dual)
     r3 = jnp.where(mask, point.slack + point.margin - point.margins, 0.0)
 
-    def slack_change(margins: Array, margin: Array) -> Array:
-        return jnp.where(mask, margins - margin - r3, 0.0)
+    mu = jnp.sum(point.dual * point.slack * mask) / count
 
-    def longest(dual: Array, slack: Array) -> Array:
-        ratios = jnp.maximum(-dual / safe_dual, -slack / point.slack)
-        return jnp.minimum(1.0, TO_THE_BOUNDARY / jnp.maximum(jnp.max(ratios), 1e-300))
+    def towards(_: Array, state: Trial) -> Trial:
+        """Newton step with the pull of the last one: none for the predictor."""
+        pull = state[0]
+        change = solve(r1, r2, jnp.where(mask, r3 - point.slack + pull, 0.0))
+        slack = jnp.where(mask, change.margins - change.margin - r3, 0.0)
+        shrink = jnp.maximum(jnp.max(-change.dual / safe_dual), jnp.max(-slack / point.slack))
+        length = jnp.minimum(1.0, TO_THE_BOUNDARY / jnp.maximum(shrink, 1e-300))
+        ahead = (point.dual + length * change.dual) * (point.slack + length * slack)
+        sigma = (jnp.sum(ahead * mask) / count / mu) ** 3
+        return (sigma * mu - slack * change.dual) / safe_dual, change, slack, length
 
-    mu = jnp.sum(point.dual * point.slack) / count
-    affine = solve(r1, r2, jnp.where(mask, r3 - point.slack, 0.0))
-    slack = slack_change(affine.margins, affine.margin)
-    step = longest(affine.dual, slack)
-    ahead = jnp.sum((point.dual + step * affine.dual) * (point.slack + step * slack) * mask)
-    sigma = (ahead / count / mu) ** 3
-    pull = (sigma * mu - slack * affine.dual) / safe_dual
-    change = solve(r1, r2, jnp.where(mask, r3 - point.slack + pull, 0.0))
-    slack = slack_change(change.margins, change.margin)
-    step = longest(change.dual, slack)
-    dual = point.dual + step * change.dual
+    zeros = jnp.zeros_like(point.dual)
+    still = Step(jnp.zeros_like(r1), zeros, jnp.zeros_like(r2), zeros)
+    state = (zeros, still, zeros, jnp.zeros_like(r2))
+    _, change, slack, length = jax.lax.fori_loop(0, 2, towards, state)
+    dual = point.dual + length * change.dual
     return Iterate(
-        point.direction + step * change.direction,
+        point.direction + length * change.direction,
         dual,
-        point.margin + step * change.margin,
-        point.slack + step * slack,
-        point.margins + step * change.margins,
+        point.margin + length * change.margin,
+        point.slack + length * slack,
+        point.margins + length * change.margins,
         rows.columns @ dual,
     )

@@ -66,9 +66,7 @@ def newton_solver(rows: Rows, weights: Array) -> Callable[[Array, Array, Array],
 
     def invert(right: Array) -> Array:
         half = linalg.triangular_solve(factor, right[:, None], left_side=True, lower=True)
-        whole = linalg.triangular_solve(
-            factor, half, left_side=True, lower=True, transpose_a=True
-        )
+        whole = linalg.triangular_solve(factor, half, left_side=True, lower=True, transpose_a=True)
         return whole[:, 0]
 
     def for_fixed_margin(r1: Array, t: Array) -> tuple[Array, Array, Array]:

@@ -64,21 +64,19 @@ def _equal_margins(rows: Rows, support: Array, dual: Array) -> tuple[Array, Arra
     direction = rows.columns @ dual
     margin = jnp.sum(direction**2)
 
-    def refine(_: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def refine(count: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         direction, dual, margin = state
-        gap = jnp.where(support, margin - direction @ rows.columns, 0.0)
-        step = solve(rows.columns @ dual - direction, 1.0 - jnp.sum(dual), gap)
-        return direction + step.direction, dual + step.dual, margin + step.margin
+        # These steps leave rounding times PROXIMAL in u, though not in w; the last refit u to w.
+        moving = count < REFINEMENTS
+        gap = jnp.where(support & moving, margin - direction @ rows.columns, 0.0)
+        missing = jnp.where(moving, 1.0 - jnp.sum(dual), 0.0)
+        step = solve(rows.columns @ dual - direction, missing, gap)
+        direction = jnp.where(moving, direction + step.direction, direction)
+        return direction, dual + step.dual, jnp.where(moving, margin + step.margin, margin)
 
-    state = jax.lax.fori_loop(0, REFINEMENTS, refine, (direction, dual, margin))
-    direction, dual, margin = state
-
-    # The steps above leave rounding times PROXIMAL in u, though not in w: refit u to w.
-    def refit(_: Array, dual: Array) -> Array:
-        step = solve(rows.columns @ dual - direction, jnp.zeros_like(margin), jnp.zeros_like(dual))
-        return dual + step.dual
-
-    return direction, jax.lax.fori_loop(0, REFITS, refit, dual)
+    state = (direction, dual, margin)
+    direction, dual, _ = jax.lax.fori_loop(0, REFINEMENTS + REFITS, refine, state)
+    return direction, dual
 
 
 def exchange(rows: Rows, support: Array, dual: Array, active: Array) -> Exchange:

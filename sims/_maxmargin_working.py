@@ -13,7 +13,8 @@ from sims._maxmargin_kkt import make_rows
 from sims._maxmargin_support import ROUNDING
 
 WORKING_PER_DIM = 5
-WORKING_AT_LEAST = 64
+# Below this many entries the whole matrix is quicker.
+WORTH_IT = 100_000
 ROUNDS = 60
 # Early sets need no digits: their bracket may be this share of the gap that is still open.
 LOOSE = 0.1
@@ -47,8 +48,8 @@ class Working(NamedTuple):
 
 def working_rows(count: int, dim: int) -> int:
     """Return how many rows a working set holds; `count` itself where it is not worth one."""
-    size = max(WORKING_PER_DIM * dim, WORKING_AT_LEAST)
-    return size if count > 2 * size else count
+    size = WORKING_PER_DIM * dim
+    return size if count > 2 * size and count * dim > WORTH_IT else count
 
 
 def solve_by_working_set(
@@ -133,4 +134,6 @@ def _towards(centre: Array, margins: Array) -> Array:
     """Return the margins, on the segment between two directions, whose smallest is largest."""
     steps = jnp.asarray(STEPS)
     smallest = jnp.min(centre + steps[:, None] * (margins - centre), axis=1)
-    return centre + steps[jnp.argmax(smallest)] * (margins - centre)
+    # Not argmax: its lowering asks for 64-bit integers after the package's border is left.
+    step = jnp.max(jnp.where(smallest == jnp.max(smallest), steps, 0.0))
+    return centre + step * (margins - centre)

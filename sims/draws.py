@@ -45,7 +45,9 @@ class Draw:
             for block, start in enumerate(range(0, count, BLOCK)):
                 path = (self.dim, self.number, STREAMS["scores"], copy, block)
                 stop = min(start + BLOCK, count)
-                scores[start:stop, copy] = _generator(self.seed, *path).random(BLOCK)[: stop - start]
+                scores[start:stop, copy] = _generator(self.seed, *path).random(BLOCK)[
+                    : stop - start
+                ]
         return scores
 
     def axes_vector(self) -> Floats:

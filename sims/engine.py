@@ -26,7 +26,7 @@ from sims.records import RECORD, ProbeFrame, student_record
 from sims.selection import SIGNED, keep_rows, rank_rows
 from theory.policies import Custom
 
-__all__ = ["SOLVERS", "simulate_students"]
+__all__ = ["SOLVERS", "compile_ahead", "processors", "simulate_students"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -153,6 +153,11 @@ def solve_cell(cell: Cell, states: list[DrawState], solve: Solver) -> NDArray[np
     return records
 
 
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def default_memory_gb() -> float:
     """Half of this machine's memory, in GiB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2 / GIB
@@ -231,7 +236,7 @@ def simulate_students(
     Raises:
         ValueError: the memory limit does not hold one draw.
     """
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or processors()
     memory_gb = default_memory_gb() if memory_gb is None else memory_gb
     unique = {cell.identity(): cell for cell in cells}
     groups: dict[int, dict[str, Cell]] = {}

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from sims.maxmargin import MaxMarginStatus, max_margin
 from theory._float64 import float64
 
-__all__ = ["MAX_LANES", "Separator", "compile_shape", "empty_separator", "lane_count", "padded_rows", "solve_lanes"]
+__all__ = [
+    "MAX_LANES",
+    "Separator",
+    "compile_shape",
+    "empty_separator",
+    "lane_count",
+    "padded_rows",
+    "solve_lanes",
+]
 
 Floats = NDArray[np.float64]
 

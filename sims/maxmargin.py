@@ -87,8 +87,8 @@ def max_margin(features: ArrayLike, mask: ArrayLike | None = None) -> MaxMarginR
         ValueError: if `features` is not a matrix with at least one row and one column, or `mask`
             does not have one entry a row.
 
-    Source: the Wolfe dual, min norm(A^T u) over the simplex, solved by Mehrotra's predictor-corrector
-    method and then exactly on the support.
+    Source: the Wolfe dual, min norm(A^T u) over the simplex, solved by Mehrotra's
+    predictor-corrector method and then exactly on the support.
     """
     matrix = jnp.asarray(features, jnp.float64)
     if matrix.ndim != 2 or 0 in matrix.shape:
@@ -131,23 +131,17 @@ def _result(
     trivial = jnp.any(vanishing)
     dual = jnp.where(trivial, vanishing / jnp.maximum(jnp.sum(vanishing), 1), best.dual)
     farkas = jnp.where(trivial, 0.0, best.farkas)
-    status = jnp.select(
-        [
-            ~finite,
-            ~jnp.any(mask),
-            farkas <= FARKAS,
-            best.bracket <= SEPARABLE_BRACKET,
-            solution.stuck,
-        ],
-        [
-            MaxMarginStatus.NOT_FINITE,
-            MaxMarginStatus.EMPTY,
-            MaxMarginStatus.NOT_SEPARABLE,
-            MaxMarginStatus.SOLVED,
-            MaxMarginStatus.STALLED,
-        ],
-        MaxMarginStatus.ITERATION_LIMIT,
+    # Nested choices: the lowering of `select` asks for 64-bit integers after the border is left.
+    status = jnp.where(
+        solution.stuck, int(MaxMarginStatus.STALLED), int(MaxMarginStatus.ITERATION_LIMIT)
     )
+    for condition, outcome in (
+        (best.bracket <= SEPARABLE_BRACKET, MaxMarginStatus.SOLVED),
+        (farkas <= FARKAS, MaxMarginStatus.NOT_SEPARABLE),
+        (~jnp.any(mask), MaxMarginStatus.EMPTY),
+        (~finite, MaxMarginStatus.NOT_FINITE),
+    ):
+        status = jnp.where(condition, int(outcome), status)
     nothing = ~finite | ~jnp.any(mask)
     return MaxMarginResult(
         direction=jnp.where(nothing, 0.0, best.direction),

@@ -1,13 +1,18 @@
 """Reference max-margin solver: cvxpy with Clarabel at tight tolerances, one problem at a time."""
 
 import warnings
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
+from cvxpy.atoms.sum_squares import sum_squares
 from numpy.typing import ArrayLike, NDArray
 
 TOLERANCE = 1e-12
 ACCEPTED = 1e-10
+# Clarabel's tolerances are partly absolute, so the rows' unit counts: their typical norm keeps all
+# digits; with small margins (norm(w) >> 1) it may fail there and succeed in a smaller unit.
+UNITS = (1.0, 1e-2, 1e-4)
 
 
 class OracleError(RuntimeError):
@@ -34,24 +39,31 @@ def max_margin_cvxpy(
         raise ValueError(
             f"features has shape {matrix.shape}; it must be (P, N), P >= 1, N >= 1, all finite"
         )
-    # Clarabel's tolerances are partly absolute: unit row norms and a multiplier of order one.
-    unit = float(np.sqrt(np.mean(np.sum(matrix**2, axis=1))))
-    if unit == 0.0:
+    norms = np.sqrt(np.mean(np.sum(matrix**2, axis=1)))
+    if norms == 0.0:
         raise OracleError("every row is zero: nothing separates them")
-    weights = cp.Variable(matrix.shape[1])
-    constraint = (matrix / unit) @ weights >= 1.0
-    problem = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(weights)), [constraint])
-    tolerances = {name: TOLERANCE for name in ("tol_gap_abs", "tol_gap_rel", "tol_feas")}
-    # Rounding may end Clarabel's progress just above 1e-12; what it then holds is judged below.
+    failure = ""
+    for units in UNITS:
+        try:
+            weights, dual = _clarabel(matrix / (units * norms))
+        except cp.error.SolverError as error:
+            failure = str(error).split(".")[0]
+            continue
+        direction = weights / np.linalg.norm(weights)
+        return direction, float(np.min(matrix @ direction)), dual / np.sum(dual)
+    raise OracleError(f"Clarabel failed in every unit of the rows tried: {failure}")
+
+
+def _clarabel(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    weights: Any = cp.Variable(matrix.shape[1])
+    constraint: Any = matrix @ weights >= 1.0
+    problem: Any = cp.Problem(cp.Minimize(0.5 * sum_squares(weights)), [constraint])
+    tolerances = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), TOLERANCE)
+    # Rounding may end Clarabel's progress just above 1e-12; 1e-10 is still accepted.
     reduced = {f"reduced_{name}": ACCEPTED for name in tolerances}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        try:
-            problem.solve(solver=cp.CLARABEL, **tolerances, **reduced)
-        except cp.error.SolverError as error:
-            raise OracleError(f"Clarabel failed: {error}") from error
+        problem.solve(solver=cp.CLARABEL, **tolerances, **reduced)
     if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
         raise OracleError(f"Clarabel ended with status {problem.status!r}, not with an optimum")
-    direction = weights.value / np.linalg.norm(weights.value)
-    dual = np.maximum(constraint.dual_value, 0.0)
-    return direction, float(np.min(matrix @ direction)), dual / np.sum(dual)
+    return np.asarray(weights.value), np.maximum(constraint.dual_value, 0.0)

@@ -97,25 +97,35 @@ def kept_moments(model: Model, student: Student) -> Array:
     return rule @ inner.at[:, 0].multiply(z)
 
 
-def equations(model: Model, state: Array) -> Array:
-    """Left over right side, minus 1 or in logarithm, of the three saddle equations.
+def equations(model: Model, state: Array) -> tuple[Array, Array]:
+    """Residuals of the three saddle equations, and one step of state evolution from `state`.
 
-    With g of `conditional_moments`: alpha E[g x] = v in the plane, along v and across it, and
-    alpha E[g^2] = (Q - c^2)/(1 - Q)^2.
+    With g of `conditional_moments`: alpha E[g x] = v in the plane, across v and along it, and
+    alpha E[g^2] = (Q - c^2)/(1 - Q)^2. State evolution is the fixed-point form: mean and spread of
+    the posterior whose precision is the curvature -alpha E[dg/dh] of the data plus that of the
+    prior; the posterior variance multiplies all parts and drops out of their ratios.
+
+    Returns:
+        Left over right side, less 1 or in logarithm, shape (3,), and the next state, shape (3,).
     """
     point = student(state)
     gz, gside, square, _, _ = kept_moments(model, point)
     apart = model.theta - point.angle
-    along = gz * jnp.cos(apart) + gside * jnp.sin(apart)
     # psi grows away from the teacher, towards the probe.
+    along = gz * jnp.cos(apart) + gside * jnp.sin(apart)
     across = gz * jnp.sin(apart) - gside * jnp.cos(apart)
-    return jnp.stack(
-        [
-            across / point.in_plane,
-            along / point.in_plane - 1,
-            jnp.log(square * point.variance**2 / point.spread),
-        ]
+    c, spread, variance = point.in_plane, point.spread, point.variance
+    values = jnp.stack([across / c, along / c - 1, jnp.log(square * variance**2 / spread)])
+
+    # Stein's identity gives the curvature without a second derivative.
+    curvature = (variance * square + c * along) / (variance + spread)
+    along = along + curvature * c
+    shrink = 1 / (1 + curvature)
+    turned = point.angle + jnp.arctan2(across, along)
+    following = jnp.stack(
+        [turned, jnp.log(shrink * (along**2 + across**2)), jnp.log(shrink * square)]
     )
+    return values, following
 
 
 def gradient(model: Model, state: Array) -> Array:
@@ -125,19 +135,11 @@ def gradient(model: Model, state: Array) -> Array:
     v = _plane_vector(model, point)
     spread, variance = point.spread, point.variance
     pull = jnp.stack([gz, gside])
-    # 1/(1-Q) - alpha E[-dg/dh] with Stein's identity for E[g h]; it is 1 at the saddle.
+    # 1/(1-Q) less the curvature; it is 1 at the saddle.
     multiplier = (variance * (1 - v @ pull) + spread - variance**2 * square) / (
         variance * (variance + spread)
     )
     return jnp.append(pull - multiplier * v, (spread / variance**2 - square) / 2)
-
-
-def entropy(model: Model, state: Array) -> Array:
-    """Log volume per dimension of the students with the order parameters `state`."""
-    point = student(state)
-    energy = kept_moments(model, point)[4]
-    ratio = (point.spread + point.variance) / point.variance
-    return jnp.log(point.variance) / 2 + ratio / 2 - 0.5 + energy
 
 
 def is_physical(model: Model, state: Array) -> Array:
@@ -154,63 +156,73 @@ def is_physical(model: Model, state: Array) -> Array:
     return (hessian[2, 2] > 0) & (jnp.trace(over_v) < 0) & (jnp.linalg.det(over_v) > 0)
 
 
+class _Search(NamedTuple):
+    candidate: Array
+    forced: Array  # whether the candidate is taken whatever its residual
+    state: Array
+    residual: Array
+    fallback: Array
+    steps: Array
+    stalled: Array
+
+
 def solve(
     model: Model, alpha_kept: Array, tolerance: float, max_steps: int
 ) -> tuple[Array, Array, Array]:
-    """Newton's method on `equations`, with a step of state evolution where it does not improve.
+    """Newton's method on `equations`, with a damped step of state evolution where it fails.
 
-    State evolution (the fixed-point form of the same equations) converges from the random
-    student's overlaps, at times slowly; Newton's method adds the digits.
+    State evolution converges from the random student's overlaps, at times slowly; Newton's method
+    adds the digits, down to the rounding of the equations themselves.
 
     Returns:
-        The state, its residual and the steps taken.
+        The state, its residual and the number of evaluations.
     """
     start = gibbs_overlap(alpha_kept)
     # Random examples: Q = R = c, hence c^2/(1-Q) = R^2/(1-R) and (Q-c^2)/(1-Q) = R.
-    state = jnp.stack([jnp.zeros(()), 2 * jnp.log(start) - jnp.log1p(-start), jnp.log(start)])
+    start = jnp.stack([jnp.zeros(()), 2 * jnp.log(start) - jnp.log1p(-start), jnp.log(start)])
 
-    def size(values: Array) -> Array:
-        return jnp.where(jnp.all(jnp.isfinite(values)), jnp.max(jnp.abs(values)), jnp.inf)
+    def body(search: _Search) -> _Search:
+        def both(state: Array) -> tuple[Array, tuple[Array, Array]]:
+            values, following = equations(model, state)
+            return values, (values, following)
 
-    def body(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        state, values, steps, _ = carry
-        slope = jax.jacfwd(lambda state: equations(model, state))(state)
-        change = jnp.linalg.solve(slope, -values)
-        limit = jnp.array([0.5, 2.0, 2.0])
-        change = change * jnp.minimum(1.0, jnp.min(limit / jnp.maximum(jnp.abs(change), 1e-300)))
-        newton = state + change
-        there = equations(model, newton)
-        improved = size(there) < 0.5 * size(values)
-        fallback = _state_evolution(model, state)
-        chosen = jnp.where(improved, newton, fallback)
-        values = jax.lax.cond(
-            improved, lambda: there, lambda: equations(model, fallback)
+        slope, (values, following) = jax.jacfwd(both, has_aux=True)(search.candidate)
+        residual = jnp.where(jnp.all(jnp.isfinite(values)), jnp.max(jnp.abs(values)), jnp.inf)
+        accepted = search.forced | (residual < 0.5 * search.residual)
+
+        newton = search.candidate + _limited(jnp.linalg.solve(slope, -values))
+        fallback = search.candidate + _limited(following - search.candidate)
+        return _Search(
+            candidate=jnp.where(accepted, newton, search.fallback),
+            forced=~accepted,
+            state=jnp.where(accepted, search.candidate, search.state),
+            residual=jnp.where(accepted, residual, search.residual),
+            fallback=jnp.where(accepted, fallback, search.fallback),
+            steps=search.steps + 1,
+            # No better state near a solved one: rounding is reached.
+            stalled=~accepted & (search.residual < tolerance),
         )
-        stalled = ~improved & (size(there) < tolerance)
-        return chosen, values, steps + 1, stalled
 
-    def unfinished(carry: tuple[Array, Array, Array, Array]) -> Array:
-        _, values, steps, _ = carry
-        return (size(values) > 1e-13) & (steps < max_steps)
+    def unfinished(search: _Search) -> Array:
+        return (search.residual > 1e-13) & ~search.stalled & (search.steps < max_steps)
 
-    values = equations(model, state)
-    state, values, steps, _ = jax.lax.while_loop(
-        unfinished, body, (state, values, jnp.zeros((), jnp.int64), jnp.zeros((), bool))
+    first = _Search(
+        candidate=start,
+        forced=jnp.ones((), bool),
+        state=start,
+        residual=jnp.full((), jnp.inf),
+        fallback=start,
+        steps=jnp.zeros((), jnp.int64),
+        stalled=jnp.zeros((), bool),
     )
-    return state, size(values), steps
+    last = jax.lax.while_loop(unfinished, body, first)
+    return last.state, last.residual, last.steps
 
 
-def _state_evolution(model: Model, state: Array) -> Array:
-    """One update of mean, spread and variance by the posterior that the data's fields imply."""
-    point = student(state)
-    gz, gside, square, _, _ = kept_moments(model, point)
-    v, pull = _plane_vector(model, point), jnp.stack([gz, gside])
-    curvature = (point.variance * square + v @ pull) / (point.variance + point.spread)
-    mean = pull + curvature * v
-    # Posterior variance 1/(1 + curvature) multiplies all three and drops out of the ratios.
-    shrink = 1 / (1 + curvature)
-    angle = model.theta - jnp.arctan2(mean[1], mean[0])
-    return jnp.stack([angle, jnp.log(shrink * (mean @ mean)), jnp.log(shrink * square)])
+def _limited(change: Array) -> Array:
+    """`change`, shortened so that no order parameter leaves its neighbourhood in one step."""
+    largest = jnp.max(jnp.abs(change) / jnp.array([0.5, 2.0, 2.0]))
+    return jnp.where(jnp.isfinite(largest), change, 0.0) / jnp.maximum(1.0, largest)
 
 
 def _plane_vector(model: Model, point: Student) -> Array:

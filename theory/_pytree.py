@@ -17,8 +17,8 @@ def pytree_dataclass(cls: T) -> T:
     Unflattening bypasses `__init__`: validation belongs to the user's call, and JAX also
     unflattens with tracers, `None` and sentinels.
     """
-    cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
-    fields = dataclasses.fields(cls)
+    made: Any = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    fields = dataclasses.fields(made)
     static = tuple(f.name for f in fields if f.metadata.get("static"))
     leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
 
@@ -32,12 +32,12 @@ def pytree_dataclass(cls: T) -> T:
         )
 
     def unflatten(auxiliary: tuple[Any, ...], children: Any) -> Any:
-        node = object.__new__(cls)
+        node = object.__new__(made)
         for name, value in zip(leaves, children, strict=True):
             object.__setattr__(node, name, value)
         for name, value in zip(static, auxiliary, strict=True):
             object.__setattr__(node, name, value)
         return node
 
-    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-    return cls
+    jax.tree_util.register_pytree_with_keys(made, flatten_with_keys, unflatten, flatten)
+    return made

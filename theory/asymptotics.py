@@ -145,8 +145,11 @@ def gardner_capacity(margin: ArrayLike) -> Array:
 def _gibbs(alpha: ArrayLike) -> tuple[Array, Array]:
     """R_G and sqrt(1 - R_G), both with full relative accuracy."""
     check_range("alpha", alpha, 0.0, np.inf)
-    alpha = jnp.asarray(alpha, jnp.float64)
+    return _solve_gibbs(jnp.asarray(alpha, jnp.float64))
 
+
+@jax.jit
+def _solve_gibbs(alpha: Array) -> tuple[Array, Array]:
     def excess(ratio: Array) -> Array:
         return ratio - alpha / np.pi * _gibbs_integral(_split(ratio)[0])
 

@@ -39,6 +39,8 @@ def check_range(
     Raises:
         ValueError: the first offending value and the valid range.
     """
+    if isinstance(value, str) or value is None:
+        raise ValueError(f"{name} = {value!r} is not a number")
     if not is_concrete(value):
         return
     try:

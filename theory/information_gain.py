@@ -107,7 +107,7 @@ def information_gain(problem: PerceptronProblem) -> InformationGain:
             f"probe = {problem.probe!r} is not a FixedAngle; an independent probe is one, at "
             "theta = arccos of its overlap"
         )
-    return _solve_all(problem)
+    return _solve_all(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), problem))
 
 
 @float64
@@ -126,10 +126,12 @@ def expected_gain(z: ArrayLike, problem: PerceptronProblem, solution: Informatio
         The gain in nats, the shape of `z`.
 
     Raises:
-        ValueError: `problem` is a grid.
+        ValueError: `problem` is a grid, or its probe has no fixed angle.
     """
     if problem.shape:
         raise ValueError(f"problem has the shape {problem.shape}; a profile belongs to one point")
+    if not isinstance(problem.probe, FixedAngle):
+        raise ValueError(f"probe = {problem.probe!r} is not a FixedAngle")
     z = jnp.asarray(z, jnp.float64)
     theta = jnp.asarray(problem.probe.theta, jnp.float64)
     flat = _profile(jnp.abs(z).ravel(), theta, solution)
@@ -147,7 +149,9 @@ def _profile(z: Array, theta: Array, solution: InformationGain) -> Array:
 
     def at(z: Array) -> Array:
         # Given z > 0 the label is that of the probe or the opposite one.
-        return -sum(saddle.conditional_moments(sign * z, theta, student)[4] for sign in (1, -1))
+        fields = jnp.stack([z, -z])
+        moments = jax.vmap(saddle.conditional_moments, in_axes=(0, None, None))
+        return -jnp.sum(moments(fields, theta, student)[:, 4])
 
     return jax.lax.map(at, z, batch_size=64)
 
@@ -155,18 +159,18 @@ def _profile(z: Array, theta: Array, solution: InformationGain) -> Array:
 @jax.jit
 def _solve_all(problem: PerceptronProblem) -> InformationGain:
     shape = problem.shape
-    points = jax.tree.map(
-        lambda leaf: jnp.broadcast_to(jnp.asarray(leaf, jnp.float64), shape).ravel(), problem
-    )
+    points = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, shape).ravel(), problem)
     flat = jax.lax.map(_solve_point, points)
     return jax.tree.map(lambda leaf: leaf.reshape(shape), flat)
 
 
 def _solve_point(problem: PerceptronProblem) -> InformationGain:
-    theta = problem.probe.theta
-    weight = problem.policy.kept_weight(problem.keep_fraction, theta, problem.redundancy)
+    assert isinstance(problem.probe, FixedAngle)
+    theta = jnp.asarray(problem.probe.theta)
+    redundancy = jnp.asarray(problem.redundancy)
+    weight = problem.policy.kept_weight(jnp.asarray(problem.keep_fraction), theta, redundancy)
     mass = kept_mass(weight, theta)
-    alpha = problem.alpha_total / problem.redundancy
+    alpha = jnp.asarray(problem.alpha_total) / redundancy
     model = saddle.Model(alpha=alpha, theta=theta, weight=weight)
 
     state, residual, steps = saddle.solve(model, alpha * mass, _TOLERANCE, _MAX_STEPS)
@@ -177,9 +181,7 @@ def _solve_point(problem: PerceptronProblem) -> InformationGain:
     overlap = c * jnp.cos(psi)
     status = jnp.where(
         residual < _TOLERANCE,
-        jnp.where(
-            saddle.is_physical(model, state), GainStatus.CONVERGED, GainStatus.WRONG_BRANCH
-        ),
+        jnp.where(saddle.is_physical(model, state), GainStatus.CONVERGED, GainStatus.WRONG_BRANCH),
         GainStatus.NOT_CONVERGED,
     )
     return InformationGain(

@@ -17,6 +17,7 @@ from theory.weights import (
     SelectionWeight,
     abs_normal_quantile,
     signed_margin_quantile,
+    survival,
 )
 
 __all__ = [
@@ -57,7 +58,7 @@ class Policy(ABC):
                 does, w -> 1 - (1 - w)^r.
         """
 
-    def check(self, keep_fraction: ArrayLike) -> None:
+    def check(self, keep_fraction: ArrayLike) -> None:  # noqa: B027
         """Raise ValueError if the policy's own parameters do not fit `keep_fraction`."""
 
     def parameters(self) -> dict[str, Any]:
@@ -141,7 +142,7 @@ class Mixture(Policy):
         w = jnp.asarray(self.w)
         edge = abs_normal_quantile(w * keep_fraction, 1 - w * keep_fraction)
         outside = (1 - w) * keep_fraction / jnp.maximum(1 - w * keep_fraction, 1e-300)
-        outside = _survival(jnp.minimum(outside, 1.0), redundancy)
+        outside = survival(jnp.minimum(outside, 1.0), redundancy)
         return _intervals([(-jnp.inf, jnp.inf, outside), (-edge, edge, 1 - outside)])
 
     def check(self, keep_fraction: ArrayLike) -> None:
@@ -158,7 +159,7 @@ class Random(Policy):
     name: ClassVar[str] = "random"
 
     def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
-        return _intervals([(-jnp.inf, jnp.inf, _survival(keep_fraction, redundancy))])
+        return _intervals([(-jnp.inf, jnp.inf, survival(keep_fraction, redundancy))])
 
 
 @pytree_dataclass
@@ -205,23 +206,22 @@ class Custom(Policy):
             raise ValueError(f"variable = {self.variable!r} is not one of 'z', 'yz'")
 
     def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
-        def gauged(z: Array) -> Array:
-            if self.variable == "yz":
-                return _survival(self.weight(z), redundancy)
-            return (_survival(self.weight(z), redundancy) + _survival(self.weight(-z), redundancy)) / 2
-
         breaks = np.array(self.breakpoints, dtype=np.float64)
         if self.variable == "z":
             breaks = np.concatenate([breaks, -breaks])
-        return FunctionWeight(function=gauged, breakpoints=jnp.asarray(breaks))
+        return FunctionWeight(
+            function=self.weight,
+            even=self.variable == "z",
+            redundancy=redundancy,
+            breakpoints=jnp.asarray(breaks),
+        )
 
     def parameters(self) -> dict[str, Any]:
         return {"variable": self.variable}
 
 
 _NAMED: dict[str, Callable[..., Policy]] = {
-    cls.name: cls
-    for cls in (Hard, Easy, Moderate, Random, HardSigned, EasySigned, Window, Mixture)
+    cls.name: cls for cls in (Hard, Easy, Moderate, Random, HardSigned, EasySigned, Window, Mixture)
 }
 
 POLICY_NAMES: tuple[str, ...] = tuple(_NAMED)
@@ -259,9 +259,3 @@ def _ranked_window(lo: Array, keep_fraction: Array) -> IntervalWeight:
     outside = jnp.maximum(1 - lo - keep_fraction, 0.0)
     outer = abs_normal_quantile(jnp.minimum(lo + keep_fraction, 1.0), outside)
     return _intervals([(-outer, -inner, 1.0), (inner, outer, 1.0)])
-
-
-def _survival(weight: Array, redundancy: Array) -> Array:
-    """1 - (1 - w)^r: the chance that one of r copies is kept."""
-    rest = jnp.log1p(-jnp.minimum(weight, 1 - 1e-16))
-    return jnp.where(weight >= 1, 1.0, -jnp.expm1(redundancy * rest))

@@ -1,9 +1,7 @@
 """The problem that replica solves at infinite dimension and sims draws at a finite one."""
 
 import dataclasses
-from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -117,9 +115,7 @@ class PerceptronProblem:
                 raise ValueError(f"{name} has {axis.ndim} dimensions; a grid's axis has 1")
         dims = tuple(name for name, axis in axes.items() if axis.ndim == 1)
         shaped = {
-            name: axis.reshape([-1 if name == dim else 1 for dim in dims])
-            if axis.ndim
-            else axis
+            name: axis.reshape([-1 if name == dim else 1 for dim in dims]) if axis.ndim else axis
             for name, axis in axes.items()
         }
         return cls(

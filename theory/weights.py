@@ -52,19 +52,28 @@ class IntervalWeight:
 
 @pytree_dataclass
 class FunctionWeight:
-    """wt(z) given by a function of the gauged probe field, smooth between its breakpoints.
+    """wt(z) from a user's function w, smooth between its breakpoints.
+
+    wt(z) is the survival 1 - (1 - w)^r at z, or its average over z and -z.
 
     Attributes:
         function: maps an array of fields to weights in [0, 1], same shape.
-        breakpoints: fields where the function or its slope jumps, shape (K,).
+        even: whether to average over z and -z (w takes the probe field z, not y z).
+        redundancy: copies r of each example, scalar.
+        breakpoints: fields where wt or its slope jumps, shape (K,).
     """
 
     function: Callable[[Array], Array] = dataclasses.field(metadata=STATIC)
+    even: bool = dataclasses.field(metadata=STATIC)
+    redundancy: Array
     breakpoints: Array
 
     def __call__(self, z: Array) -> Array:
         """wt at the fields z, any shape."""
-        return self.function(z)
+        weight = survival(self.function(z), self.redundancy)
+        if self.even:
+            weight = (weight + survival(self.function(-z), self.redundancy)) / 2
+        return weight
 
     def breaks(self) -> Array:
         """Fields where wt or its slope jumps, shape (K,)."""
@@ -72,6 +81,12 @@ class FunctionWeight:
 
 
 SelectionWeight = IntervalWeight | FunctionWeight
+
+
+def survival(weight: Array, redundancy: Array) -> Array:
+    """1 - (1 - w)^r: the chance that one of r copies is kept."""
+    rest = jnp.log1p(-jnp.minimum(weight, 1 - 1e-16))
+    return jnp.where(weight >= 1, 1.0, -jnp.expm1(redundancy * rest))
 
 
 def abs_normal_quantile(lower: Array, upper: Array) -> Array:
@@ -113,7 +128,9 @@ def kept_mass(weight: SelectionWeight, theta: Array) -> Array:
 
 
 def signed_margin_quantile(lower: Array, upper: Array, theta: Array) -> Array:
-    """Quantile g of the signed probe margin m = y z: 2 int_{-inf}^g phi(m) Phi(m cot theta) = lower.
+    """Quantile g of the signed probe margin m = y z, at the probability `lower` below it.
+
+    2 int_{-inf}^g phi(m) Phi(m cot theta) dm = lower.
 
     Args:
         lower: probability below, in (0, 1].

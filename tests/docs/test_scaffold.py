@@ -9,8 +9,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_every_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
-    names = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in wanted}
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = [requirement for group in groups for requirement in group]
+    names = {re.split(r"[^\w-]", requirement)[0].lower() for requirement in wanted}
     pinned = {
         line.split("==")[0].lower()
         for line in (ROOT / "requirements.lock").read_text().splitlines()

@@ -76,7 +76,7 @@ def test_from_data_equals_the_first_drawing(made: Path, tmp_path: Path) -> None:
             ["angle", "--dim", "10", "--alpha-total", "1", "--keep-fraction", "0.01"],
             ["below 1", "at least one example"],
         ),
-        (["geometry", "--dim", "13"], ["dim = 12, not 13", "geometry.nc"]),
+        (["geometry", *SMALL, "--dim", "13"], ["dim = 12, not 13", "geometry.nc"]),
         (["all", "--from-data", "geometry.nc"], ["--from-data redraws one figure"]),
         (["angle", "--from-data", "MADE/geometry.nc"], ["'figure geometry'", "'figure angle'"]),
         (["geometry", "--from-data", "MADE/absent.nc"], ["absent.nc does not exist"]),

@@ -111,7 +111,7 @@ def synthetic_curves() -> xr.Dataset:
 def test_missing_cells_are_visible() -> None:
     figure = FIGURES["fitting-error"].draw(synthetic_curves())
     axes = figure.axes[0]
-    theory = next(line for line in axes.lines if len(line.get_ydata()) == 5)
+    theory = next(line for line in axes.lines if np.size(line.get_ydata()) == 5)
     assert np.flatnonzero(np.isnan(theory.get_ydata())).tolist() == [2]
     crosses = [line for line in axes.lines if line.get_marker() == "x"]
     marked = np.concatenate([line.get_xdata() for line in crosses])

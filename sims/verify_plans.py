@@ -1,0 +1,123 @@
+"""The points at which theory and simulation are compared."""
+
+import dataclasses
+from itertools import product
+
+import numpy as np
+
+from theory.policies import Policy, policy_from_name
+from theory.probes import FixedAngle
+from theory.problem import DownstreamShift, PerceptronProblem
+
+__all__ = ["PLANS", "Case", "Plan"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One point; alpha_total, f and r are chosen so that every dimension keeps whole examples.
+
+    Attributes:
+        alpha_total: total examples / N.
+        keep_fraction: f.
+        theta_deg: probe angle in degrees.
+        policy: name of the policy.
+        parameter: lo of "window", w of "mixture", else None.
+        redundancy: copies r.
+        delta: size of a downstream shift independent of T and J_p.
+        along_plane: that shift's component in span(T, J_p) orthogonal to T.
+    """
+
+    alpha_total: float
+    keep_fraction: float
+    theta_deg: float = 0.0
+    policy: str = "hard"
+    parameter: float | None = None
+    redundancy: int = 1
+    delta: float = 0.0
+    along_plane: float = 0.0
+
+    def selection(self) -> Policy:
+        """The policy with its parameter."""
+        name = {"window": "lo", "mixture": "w"}.get(self.policy)
+        return policy_from_name(self.policy, **({} if name is None else {name: self.parameter}))
+
+    def problem(self) -> PerceptronProblem:
+        """The case as a problem of shape ()."""
+        return PerceptronProblem(
+            alpha_total=self.alpha_total,
+            keep_fraction=self.keep_fraction,
+            probe=FixedAngle(np.deg2rad(self.theta_deg)),
+            policy=self.selection(),
+            redundancy=float(self.redundancy),
+            downstream=DownstreamShift(self.delta, 0.0, self.along_plane),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Cases, and the dimensions that are extrapolated to 1/N = 0.
+
+    Attributes:
+        cases: the points.
+        dims: values of N.
+        draws: draws at each N.
+    """
+
+    cases: tuple[Case, ...]
+    dims: tuple[int, ...]
+    draws: tuple[int, ...]
+
+
+_POLICIES: tuple[tuple[str, float | None], ...] = (
+    ("hard", None),
+    ("easy", None),
+    ("moderate", None),
+    ("random", None),
+    ("hard-signed", None),
+    ("easy-signed", None),
+    ("window", 0.1),
+    ("mixture", 0.5),
+)
+
+_QUICK = (
+    Case(2, 1.0),
+    Case(5, 1.0),
+    Case(5, 0.4),
+    Case(10, 0.2),
+    *(Case(5, 0.3, 20.0, name, parameter) for name, parameter in _POLICIES),
+    *(Case(10, 0.2, 40.0, name, parameter) for name, parameter in _POLICIES),
+    Case(4, 0.5, 90.0),
+    Case(2, 0.3, 10.0, "moderate"),
+    Case(10, 0.5, 20.0, redundancy=2),
+    Case(20, 0.1, 20.0, "random", redundancy=10),
+    Case(10, 0.4, 20.0, "mixture", 0.5, redundancy=5),
+    Case(5, 0.3, 20.0, delta=0.5),
+    Case(5, 0.3, 20.0, delta=1.0, along_plane=1.0),
+)
+
+_FULL = (
+    *_QUICK,
+    *(
+        Case(alpha, fraction, theta, name, parameter)
+        for (name, parameter), theta, (alpha, fraction) in product(
+            _POLICIES, (0.0, 10.0, 60.0), ((2, 0.5), (8, 0.25))
+        )
+    ),
+    Case(1, 1.0),
+    Case(10, 1.0),
+    Case(20, 0.1, 0.0),
+    Case(20, 0.1, 10.0),
+    Case(20, 0.1, 20.0, "window", 0.1),
+    Case(20, 0.25, 10.0, redundancy=5),
+    Case(20, 0.5, 10.0, redundancy=10),
+    Case(20, 0.5, 10.0, "easy", redundancy=5),
+    Case(10, 0.2, 10.0, "random", redundancy=5),
+    Case(8, 0.25, 10.0, delta=0.1),
+    Case(8, 0.25, 10.0, "easy", delta=0.4),
+    Case(8, 0.25, 40.0, "easy", delta=0.4, along_plane=-0.8),
+)
+
+PLANS = {
+    "quick": Plan(_QUICK, (30, 60, 120), (480, 240, 120)),
+    "full": Plan(_FULL, (40, 80, 160, 320), (1000, 600, 300, 120)),
+}

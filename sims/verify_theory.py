@@ -1,0 +1,241 @@
+"""Theory against simulation, extrapolated to N -> infinity, with a verdict that can be "no"."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import replica
+from sims.cells import problem_cells
+from sims.engine import compile_ahead, processors, simulate_students
+from sims.maxmargin import MaxMarginStatus
+from sims.results import observables
+from sims.statistics import chi_square_p_value, extrapolate, mean_and_stderr
+from sims.verify_plans import PLANS, Case, Plan
+from theory._float64 import float64
+from theory.checks import check_range
+from theory.probes import FixedAngle
+from theory.problem import DownstreamShift, PerceptronProblem
+
+__all__ = ["Comparison", "Verification", "verify"]
+
+LOWEST_P_VALUE = 1e-3
+LARGEST_Z = 4.5
+
+# Size of the 1/N^2 term of the mean error, relative to the error: the spread of the second-order
+# coefficient over the table, measured with 20 times the draws.
+CURVATURE = 5.0
+
+
+class Solution(Protocol):
+    """What is asked of a theory's answer."""
+
+    @property
+    def error(self) -> Any:
+        """Error at N -> infinity, the problem's shape."""
+
+    @property
+    def status(self) -> Any:
+        """0 where the answer is certified."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One case: theory beside the simulation.
+
+    Attributes:
+        case: the point.
+        theory: e at N -> infinity by theory; NaN where its status says that it failed.
+        simulation: e extrapolated to N -> infinity.
+        stderr: standard error of the extrapolation, the unknown 1/N^2 term included.
+        z: (simulation - theory)/stderr.
+        means: mean e at each N.
+        stderrs: their standard errors.
+        unsolved: draws without a student.
+    """
+
+    case: Case
+    theory: float
+    simulation: float
+    stderr: float
+    z: float
+    means: tuple[float, ...]
+    stderrs: tuple[float, ...]
+    unsolved: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """The verdict over a plan.
+
+    Attributes:
+        rows: comparisons, one a case.
+        dims: values of N.
+        draws: draws at each N.
+        seed: the seed.
+        chi_square: sum of z^2 over the cases that theory answers.
+        p_value: chance of a larger chi-square if theory is right.
+        largest_z: largest abs(z).
+        unanswered: cases without an answer of theory, or with draws without a student.
+        passed: p_value >= 1e-3, largest_z <= 4.5 and nothing unanswered.
+    """
+
+    rows: tuple[Comparison, ...]
+    dims: tuple[int, ...]
+    draws: tuple[int, ...]
+    seed: int
+    chi_square: float
+    p_value: float
+    largest_z: float
+    unanswered: int
+    passed: bool
+
+    def report(self) -> dict[str, Any]:
+        """The verification as JSON-serialisable content, None for numbers that are missing."""
+        content = dataclasses.asdict(self)
+        for row in content["rows"]:
+            row |= row.pop("case")
+            for name in ("theory", "simulation", "stderr", "z"):
+                row[name] = row[name] if np.isfinite(row[name]) else None
+        return content
+
+    def table(self) -> str:
+        """The verification as text: one line a case, then the verdict."""
+        lines = [
+            f"{'policy':<14}{'alpha_t':>8}{'f':>6}{'theta':>6}{'r':>4}{'delta':>6}"
+            f"{'theory':>10}{'simulation':>12}{'stderr':>10}{'z':>7}"
+        ]
+        for row in self.rows:
+            case = row.case
+            name = case.policy if case.parameter is None else f"{case.policy}({case.parameter:g})"
+            note = f"  {row.unsolved} draws without a student" if row.unsolved else ""
+            note += "" if np.isfinite(row.theory) else "  theory did not converge"
+            lines.append(
+                f"{name:<14}{case.alpha_total:>8g}{case.keep_fraction:>6g}{case.theta_deg:>6g}"
+                f"{case.redundancy:>4}{case.delta:>6g}{row.theory:>10.5f}{row.simulation:>12.5f}"
+                f"{row.stderr:>10.5f}{row.z:>7.2f}{note}"
+            )
+        lines.append(
+            f"N = {', '.join(map(str, self.dims))} extrapolated; chi-square = "
+            f"{self.chi_square:.1f} over {len(self.rows)} cases, p = {self.p_value:.3g}, largest "
+            f"|z| = {self.largest_z:.2f}, {self.unanswered} unanswered: "
+            f"{'passed' if self.passed else 'FAILED'}"
+        )
+        return "\n".join(lines)
+
+
+@float64
+def verify(
+    theory: Callable[[PerceptronProblem], Solution] = replica.solve,
+    preset: str | Plan = "quick",
+    seed: int = 0,
+    *,
+    advance: Callable[[int], object] = lambda count: None,
+) -> Verification:
+    """Compare a theory's error with simulations at several N, extrapolated in 1/N.
+
+    Every case has draws of its own, so the z-scores are independent and their squares add up to
+    a chi-square.
+
+    Args:
+        theory: maps a problem to an answer with `error` and `status`.
+        preset: "quick", "full" or a plan of your own.
+        seed: of the simulations, >= 0.
+        advance: called with the number of students that were trained.
+
+    Returns:
+        The verification; `passed` is the verdict.
+
+    Raises:
+        ValueError: unknown preset, or a seed below 0.
+    """
+    if isinstance(preset, str) and preset not in PLANS:
+        raise ValueError(f"preset = {preset!r} is not one of {', '.join(PLANS)}")
+    check_range("seed", seed, 0, np.inf)
+    plan = PLANS[preset] if isinstance(preset, str) else preset
+    cells = {
+        (case, dim): problem_cells(case.problem(), dim) for case in plan.cases for dim in plan.dims
+    }
+
+    def simulate(index: int) -> list[NDArray[np.void]]:
+        case = plan.cases[index]
+        own = seed * len(plan.cases) + index
+        return [
+            simulate_students(cells[case, dim], dim, draws, own, threads=1, advance=advance)[0]
+            for dim, draws in zip(plan.dims, plan.draws, strict=True)
+        ]
+
+    with ThreadPoolExecutor(processors()) as pool:
+        for dim in plan.dims:
+            compile_ahead([cells[case, dim][0] for case in plan.cases], dim, pool)
+        records = list(pool.map(simulate, range(len(plan.cases))))
+    rows = tuple(
+        _compare(case, answer, found, plan.dims)
+        for case, answer, found in zip(
+            plan.cases, _theory_errors(theory, plan.cases), records, strict=True
+        )
+    )
+    return _judge(rows, plan, seed)
+
+
+def _theory_errors(
+    theory: Callable[[PerceptronProblem], Solution], cases: Sequence[Case]
+) -> list[float]:
+    """Theory's e of every case, one call a policy; NaN where its status is not 0."""
+    groups: dict[tuple[str, float | None], list[int]] = {}
+    for index, case in enumerate(cases):
+        groups.setdefault((case.policy, case.parameter), []).append(index)
+    errors = [np.nan] * len(cases)
+    for indices in groups.values():
+        group = [cases[index] for index in indices]
+        solution = theory(
+            PerceptronProblem(
+                alpha_total=np.array([case.alpha_total for case in group], dtype=float),
+                keep_fraction=np.array([case.keep_fraction for case in group]),
+                probe=FixedAngle(np.deg2rad([case.theta_deg for case in group])),
+                policy=group[0].selection(),
+                redundancy=np.array([case.redundancy for case in group], dtype=float),
+                downstream=DownstreamShift(
+                    np.array([case.delta for case in group]),
+                    0.0,
+                    np.array([case.along_plane for case in group]),
+                ),
+            )
+        )
+        status, error = np.asarray(solution.status), np.asarray(solution.error)
+        for position, index in enumerate(indices):
+            errors[index] = float(error[position]) if status[position] == 0 else np.nan
+    return errors
+
+
+def _compare(
+    case: Case, theory: float, records: list[NDArray[np.void]], dims: tuple[int, ...]
+) -> Comparison:
+    means, stderrs, unsolved = [], [], 0
+    for dim, found in zip(dims, records, strict=True):
+        solved = found["status"] == MaxMarginStatus.SOLVED
+        shift = case.problem().downstream
+        error = observables(found, shift, dim, "cosine")["error"]
+        mean, stderr = mean_and_stderr(error, solved)
+        means.append(float(mean))
+        stderrs.append(float(stderr))
+        unsolved += int(np.sum(~solved))
+    fit = extrapolate(dims, means, stderrs, curvature=CURVATURE * means[-1])
+    z = (fit.value - theory) / fit.stderr
+    return Comparison(
+        case, theory, fit.value, fit.stderr, z, tuple(means), tuple(stderrs), unsolved
+    )
+
+
+def _judge(rows: tuple[Comparison, ...], plan: Plan, seed: int) -> Verification:
+    z = np.array([row.z for row in rows])
+    answered = np.isfinite(z)
+    chi_square, p_value = chi_square_p_value(z[answered])
+    largest = float(np.max(np.abs(z[answered]), initial=0.0))
+    unanswered = sum(not np.isfinite(row.z) or row.unsolved > 0 for row in rows)
+    passed = p_value >= LOWEST_P_VALUE and largest <= LARGEST_Z and not unanswered
+    common = (rows, plan.dims, plan.draws, seed)
+    return Verification(*common, chi_square, p_value, largest, unanswered, passed)

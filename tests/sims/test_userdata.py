@@ -1,0 +1,137 @@
+"""A user's own arrays and files: labels, reports, certificates, refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sims.maxmargin import MaxMarginStatus
+from sims.userdata import load_arrays, run_solve, solve_user_data
+
+# Separable by hand: the margin is held by the first two, w = (0, 1), margin 1.
+FEATURES = np.array([[3.0, 1.0], [-3.0, 1.0], [1.0, -2.0], [0.5, 4.0]])
+LABELS = np.array([1, 1, -1, 1])
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    np.save(tmp_path / "X.npy", FEATURES)
+    np.save(tmp_path / "y.npy", LABELS)
+    return tmp_path / "X.npy", tmp_path / "y.npy"
+
+
+@pytest.mark.parametrize("labels", [LABELS, (LABELS + 1) // 2, LABELS > 0, LABELS.astype(float)])
+def test_both_codes_of_labels(labels: np.ndarray) -> None:
+    solution = solve_user_data(FEATURES, labels)
+    assert solution.status is MaxMarginStatus.SOLVED
+    assert np.allclose(solution.direction, [0.0, 1.0], rtol=0, atol=1e-14)
+    assert np.isclose(solution.margin, 1.0, rtol=1e-13)
+    assert solution.support.tolist() == [0, 1]
+    assert np.allclose(solution.duals, 0.5, rtol=0, atol=1e-13)
+
+
+def test_one_class_is_solved_honestly() -> None:
+    solution = solve_user_data(FEATURES[[0, 1, 3, 3]], np.zeros(4))
+    assert np.allclose(solution.direction, [0.0, -1.0], rtol=0, atol=1e-14)
+    around = solve_user_data(np.array([[1.0, 0], [-1, 1], [-1, -1], [2, 0]]), np.ones(4))
+    assert around.status is MaxMarginStatus.NOT_SEPARABLE
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        (FEATURES[0], LABELS, r"features has shape \(2,\)"),
+        (FEATURES[:0], LABELS[:0], r"features has shape \(0, 2\)"),
+        (FEATURES, LABELS[:3], r"labels has shape \(3,\); it must be \(4,\)"),
+        (FEATURES, LABELS[:, None], r"labels has shape \(4, 1\)"),
+        (FEATURES, np.array([1, 2, 1, 2]), "labels holds 2"),
+        (FEATURES, np.array([-1, 0, 1, 1]), "labels holds -1 and 0 together"),
+        (FEATURES, np.array([1, np.nan, 1, 1]), r"labels holds nan at index \(1,\)"),
+        (FEATURES * [1, np.inf], LABELS, r"features holds inf at index \(0, 1\)"),
+        (FEATURES.astype(str), LABELS, "features has dtype"),
+        (FEATURES.astype(complex), LABELS, "features has dtype complex128"),
+    ],
+)
+def test_bad_arrays_are_named(features: np.ndarray, labels: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        solve_user_data(features, labels)
+
+
+def test_report_and_saved_direction(files: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "w.npy"
+    code, text = run_solve(*files, out, as_json=True)
+    report = json.loads(text)
+    assert code == 0
+    assert report["status"] == "solved"
+    assert report["direction"] == str(out)
+    assert np.allclose(np.load(out), [0.0, 1.0], rtol=0, atol=1e-14)
+    assert np.isclose(report["margin"], 1.0)
+    assert report["bracket"] <= 1e-10
+    assert report["support_vectors"]["indices"] == [0, 1]
+    assert report["farkas_certificate"] is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["X.npy", "w.npy", "y.npy"]
+    code, text = run_solve(*files, out)
+    assert code == 0
+    assert "support vectors  2" in text
+
+
+def test_default_output_is_in_the_current_folder(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run_solve(*files)
+    assert (tmp_path / "here" / "direction.npy").is_file()
+
+
+def test_nothing_is_overwritten(files: tuple[Path, Path], tmp_path: Path) -> None:
+    before = files[0].read_bytes()
+    with pytest.raises(ValueError, match="exists already"):
+        run_solve(*files, files[0])
+    assert files[0].read_bytes() == before
+    with pytest.raises(ValueError, match="does not exist"):
+        run_solve(*files, tmp_path / "absent" / "w.npy")
+
+
+def test_not_separable_reports_certificate(files: tuple[Path, Path], tmp_path: Path) -> None:
+    np.save(files[1], np.ones(4))
+    out = tmp_path / "w.npy"
+    code, text = run_solve(*files, out, as_json=True)
+    report = json.loads(text)
+    assert code == 3
+    assert report["status"] == "not_separable"
+    assert report["direction"] is None
+    assert not out.exists()
+    certificate = report["farkas_certificate"]
+    weights = np.array(certificate["duals"])
+    rows = FEATURES[certificate["indices"]]
+    assert np.all(weights > 0)
+    assert np.isclose(np.sum(weights), 1.0)
+    scale = weights @ np.linalg.norm(rows, axis=1)
+    assert np.linalg.norm(weights @ rows) <= 1e-12 * scale
+    assert certificate["residual"] <= 1e-12
+    assert "vanishes" in run_solve(*files, out)[1]
+
+
+def test_bad_files_are_named(files: tuple[Path, Path], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.npy"
+    with pytest.raises(ValueError, match=r"features file .*absent.npy cannot be read: No such"):
+        load_arrays(tmp_path / "absent.npy", files[1])
+    with pytest.raises(ValueError, match="cannot be read: Is a directory"):
+        load_arrays(tmp_path, files[1])
+    bad.write_text("1,2\n3,4\n")
+    with pytest.raises(ValueError, match=r"labels file .*bad.npy is not a .npy file"):
+        load_arrays(files[0], bad)
+    whole = files[0].read_bytes()
+    for length in (20, len(whole) - 9):
+        bad.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="is damaged or cut off"):
+            load_arrays(bad, files[1])
+    np.save(bad, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="holds pickled objects"):
+        load_arrays(files[0], bad)
+    with pytest.raises(ValueError, match=r"has shape \(4,\); it must be \(P, N\)"):
+        load_arrays(files[1], files[1])
+    with pytest.raises(ValueError, match=r"has shape \(4, 2\); it must be \(P,\)"):
+        load_arrays(files[0], files[0])

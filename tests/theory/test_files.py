@@ -1,0 +1,105 @@
+"""Data files and the command lines' common frame."""
+
+import argparse
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from theory.command_line import check_output_folder, integer, number, numbers, run
+from theory.datafile import (
+    SCHEMA_VERSION,
+    DataFileError,
+    parameters_of,
+    read_dataset,
+    write_bytes_atomic,
+    write_dataset,
+    write_text_atomic,
+)
+
+
+@pytest.fixture
+def dataset():
+    return xr.Dataset({"error": ("f", np.array([0.1, 0.2]))}, coords={"f": [0.5, 1.0]})
+
+
+def test_round_trip(tmp_path, dataset):
+    path = tmp_path / "a.nc"
+    write_dataset(dataset, path, kind="theory", parameters={"seed": 3, "lo": [0.1]})
+    found = read_dataset(path, kind="theory")
+    xr.testing.assert_equal(found, dataset)
+    assert parameters_of(found) == {"seed": 3, "lo": [0.1]}
+    assert found.attrs["schema_version"] == SCHEMA_VERSION
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.nc"]
+
+
+def test_damaged_and_foreign_files(tmp_path, dataset):
+    path = tmp_path / "a.nc"
+    write_dataset(dataset, path, kind="theory", parameters={})
+    with pytest.raises(DataFileError, match=r"holds 'theory', not 'simulation'"):
+        read_dataset(path, kind="simulation")
+    whole = path.read_bytes()
+    for part in (b"", whole[:100], whole[: len(whole) // 2], b"plain text"):
+        path.write_bytes(part)
+        with pytest.raises(DataFileError, match="is damaged or not NetCDF-4"):
+            read_dataset(path, kind="theory")
+    with pytest.raises(DataFileError, match="does not exist"):
+        read_dataset(tmp_path / "b.nc", kind="theory")
+
+
+def test_newer_schema(tmp_path, dataset):
+    path = tmp_path / "a.nc"
+    stamped = dataset.assign_attrs(kind="theory", schema_version=SCHEMA_VERSION + 1)
+    stamped.to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(DataFileError, match="schema version 2; this version reads up to 1"):
+        read_dataset(path, kind="theory")
+
+
+def test_failed_write_leaves_the_old_file(tmp_path, dataset):
+    path = tmp_path / "a.nc"
+    write_dataset(dataset, path, kind="theory", parameters={})
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        write_dataset(dataset, path, kind="theory", parameters={"bad": object()})
+    with pytest.raises(TypeError):
+        write_bytes_atomic(path, "text")
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.nc"]
+
+
+def test_text(tmp_path):
+    write_text_atomic(tmp_path / "a.txt", "κ = 1\n")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "κ = 1\n"
+
+
+def test_exit_codes(capsys):
+    def failing(error):
+        def main(argv):
+            raise error
+
+        return main
+
+    assert run(lambda argv: len(argv), ["a", "b", "c"]) == 3
+    assert run(failing(ValueError("f = 2 is outside (0, 1]")), []) == 2
+    assert capsys.readouterr().err == "error: f = 2 is outside (0, 1]\n"
+    assert run(failing(OSError("no such folder")), []) == 2
+    assert capsys.readouterr().err == "error: no such folder\n"
+    assert run(failing(KeyboardInterrupt()), []) == 130
+    with pytest.raises(RuntimeError):  # a defect keeps its traceback
+        run(failing(RuntimeError("defect")), [])
+
+
+def test_number_types():
+    assert number("1e-3") == 1e-3
+    assert integer("12") == 12
+    assert numbers("0.1, 0.3 1") == [0.1, 0.3, 1.0]
+    for kind, text in ((number, "x"), (integer, "1.5"), (numbers, "1,x"), (numbers, " , ")):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"is not|empty list"):
+            kind(text)
+
+
+def test_output_folder(tmp_path):
+    assert check_output_folder(tmp_path / "new" / "folder").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"output folder .* cannot be written"):
+        check_output_folder(tmp_path / "file")
