@@ -20,7 +20,7 @@ from theory.checks import check_range
 from theory.command_line import check_output_folder, integer, number, numbers, run
 from theory.datafile import write_dataset
 from theory.policies import POLICY_NAMES, policy_from_name
-from theory.probes import FixedAngle, Independent, InSample, Probe
+from theory.probes import Independent, InSample, Probe
 from theory.problem import DownstreamShift, PerceptronProblem
 
 EXAMPLES = """examples:

@@ -46,7 +46,7 @@ class Cell:
 
     def identity(self) -> str:
         """JSON text that is equal exactly for cells with the same students."""
-        policy: dict[str, Any] = {k: v for k, v in self.policy.parameters().items()}
+        policy = dict(self.policy.parameters())
         if isinstance(self.policy, Custom):
             policy["weight"] = id(self.policy.weight)
         kept = 0 if isinstance(self.policy, Custom) else self.kept
@@ -103,8 +103,9 @@ def _cell(
     kept = fraction * alpha * dim
     if kept < 1 - 1e-9:
         raise ValueError(
-            f"keep_fraction * alpha_total * dim = {fraction:.6g} * {alpha:.6g} * {dim} = {kept:.6g} "
-            "is below 1: a simulation must keep at least one example (the theory has no such limit)"
+            f"keep_fraction * alpha_total * dim = {fraction:.6g} * {alpha:.6g} * {dim} = "
+            f"{kept:.6g} "
+            "is below 1: a simulation must keep at least one example (the theory needs none)"
         )
     copies = int(ratio)
     distinct = _rounded(alpha * dim / copies)
@@ -139,7 +140,7 @@ def problem_shifts(problem: PerceptronProblem, dim: int) -> list[DownstreamShift
     shifts = [DownstreamShift(*values) for values in zip(*columns, strict=True)]
     if dim == 2:
         for one in shifts:
-            if one.delta > 0:
+            if float(np.asarray(one.delta)) > 0:
                 outside = 1 - np.hypot(one.along_teacher, one.along_plane)
                 check_range("part of the shift outside span(T, J_p) at dim = 2", outside, 0, 1e-9)
     return shifts

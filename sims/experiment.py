@@ -74,7 +74,9 @@ def run(
     if cache is not None and isinstance(problem.policy, Custom):
         raise ValueError("cache cannot hold a Custom policy: a function has no name to find it by")
     shift = problem.downstream
-    if overlap == "pearson" and np.any(np.not_equal([shift.along_teacher, shift.along_plane], 0)):
+    if overlap == "pearson" and (
+        np.any(np.asarray(shift.along_teacher) != 0) or np.any(np.asarray(shift.along_plane) != 0)
+    ):
         raise ValueError("overlap = 'pearson' knows no direction of the shift, only its delta")
     cells, shifts = problem_cells(problem, dim), problem_shifts(problem, dim)
     store = RecordCache(cache, dim=dim, seed=seed, solver=solver) if cache is not None else None

@@ -1,4 +1,4 @@
-"""Max-margin solves in fixed shapes: a sweep compiles a handful of them, padding changes no digit."""
+"""Max-margin solves in fixed shapes: a sweep compiles few of them, padding changes no digit."""
 
 import threading
 from collections.abc import Sequence
@@ -78,8 +78,8 @@ class _Executables:
         with shape_lock:
             if key not in self._compiled:
                 lanes = lane_count(padded, dim)
-                matrices = jax.ShapeDtypeStruct((lanes, padded, dim), jnp.float64)
-                counts = jax.ShapeDtypeStruct((lanes,), jnp.int64)
+                matrices = jax.ShapeDtypeStruct((lanes, padded, dim), jnp.float64)  # type: ignore[no-untyped-call]
+                counts = jax.ShapeDtypeStruct((lanes,), jnp.int64)  # type: ignore[no-untyped-call]
                 self._compiled[key] = jax.jit(_solve).lower(matrices, counts).compile()
             return self._compiled[key]
 

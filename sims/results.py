@@ -41,7 +41,7 @@ def observables(
         overlap: "cosine" or "pearson".
     """
     if overlap == "pearson":
-        teacher, probe, downstream = pearson_overlaps(records, float(shift.delta), dim)
+        teacher, probe, downstream = pearson_overlaps(records, float(np.asarray(shift.delta)), dim)
         angle = np.asarray(angle_from_overlap(downstream))
     else:
         teacher, probe = records["along_teacher"], records["probe_overlap"]

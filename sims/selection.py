@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,7 +63,7 @@ def keep_rows(draw: Draw, cell: Cell, margins: Floats, order: Callable[[], Integ
     if isinstance(policy, Random):
         return _kept_by_chance(draw, cell, np.empty(0, np.int64), 0)
     if isinstance(policy, Mixture):
-        hardest = int(np.floor(float(policy.w) * cell.kept + 0.5))
+        hardest = int(np.floor(float(np.asarray(policy.w)) * cell.kept + 0.5))
         return _kept_by_chance(draw, cell, order(), hardest)
     start = _window_start(policy, cell)
     # Positions start .. start + kept of the ranked copies, `copies` positions a row.
@@ -79,7 +80,7 @@ def _window_start(policy: Policy, cell: Cell) -> int:
     if isinstance(policy, Moderate):
         return spare // 2
     if isinstance(policy, Window):
-        return min(int(np.floor(float(policy.lo) * cell.volume + 0.5)), spare)
+        return min(int(np.floor(float(np.asarray(policy.lo)) * cell.volume + 0.5)), spare)
     raise ValueError(f"policy {policy.name!r} cannot be simulated")
 
 
@@ -97,6 +98,6 @@ def _kept_by_chance(draw: Draw, cell: Cell, order: Integers, hardest: int) -> In
 @float64
 def _kept_by_weight(draw: Draw, cell: Cell, policy: Custom, margins: Floats) -> Integers:
     field = margins if policy.variable == "yz" else margins * draw.labels[: cell.distinct]
-    weight = np.asarray(policy.weight(field), dtype=np.float64)
+    weight = np.asarray(policy.weight(jnp.asarray(field)), dtype=np.float64)
     scores = draw.scores(cell.distinct, cell.copies)
     return np.flatnonzero(np.any(scores < weight[:, None], axis=1))

@@ -39,7 +39,9 @@ class Case:
     def selection(self) -> Policy:
         """The policy with its parameter."""
         name = {"window": "lo", "mixture": "w"}.get(self.policy)
-        return policy_from_name(self.policy, **({} if name is None else {name: self.parameter}))
+        if name is None or self.parameter is None:
+            return policy_from_name(self.policy)
+        return policy_from_name(self.policy, **{name: self.parameter})
 
     def problem(self) -> PerceptronProblem:
         """The case as a problem of shape ()."""

@@ -1,0 +1,65 @@
+"""Sweeps: what the numbers do not depend on, resumption, the reference solver."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sims import run
+from sims.cache import RecordCache
+from sims.cells import problem_cells
+from sims.engine import SOLVERS, simulate_students
+from theory.probes import FixedAngle
+from theory.problem import PerceptronProblem
+
+DIM, DRAWS = 10, 4
+# 15 and 12 rows: both are padded to 16, one shape to compile.
+PROBLEM = PerceptronProblem(3.0, np.array([0.5, 0.4]), FixedAngle(0.3))
+
+
+def students(**options: object) -> np.ndarray:
+    """Records of PROBLEM by one thread."""
+    cells = problem_cells(PROBLEM, DIM)
+    return simulate_students(cells, DIM, DRAWS, 0, threads=1, **options)
+
+
+def test_no_digit_depends_on_the_memory_limit_or_the_number_of_draws() -> None:
+    # One call of 5 lanes of 16 x 10 and one draw of 30 rows take 28,480 bytes.
+    assert np.array_equal(students(), students(memory_gb=30_000 / 2**30))
+    two = run(PROBLEM, DIM, 2)
+    assert np.array_equal(two["error"], run(PROBLEM, DIM, DRAWS)["error"][:, :2])
+
+
+def test_the_reference_solver_finds_the_same_students() -> None:
+    ours, reference = students(), students(solver="cvxpy")
+    assert np.all(ours["status"] == 0)
+    assert np.allclose(ours["along_teacher"], reference["along_teacher"], rtol=0, atol=1e-7)
+
+
+def test_an_interrupted_run_resumes_and_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RecordCache(tmp_path, dim=DIM, seed=0, solver="native")
+    finished = []
+
+    def interrupt(count: int) -> None:
+        finished.append(count)
+        if len(finished) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        students(cache=store, advance=interrupt)
+    assert len(list(tmp_path.iterdir())) == 1
+    expected = students()
+    assert np.array_equal(students(cache=store), expected)
+
+    def never(problems: list) -> list:
+        raise AssertionError(f"{len(problems)} students were trained again")
+
+    monkeypatch.setitem(SOLVERS, "native", never)
+    assert np.array_equal(students(cache=store), expected)
+
+
+def test_less_than_one_example_is_an_error() -> None:
+    with pytest.raises(ValueError, match="is below 1: a simulation must keep at least one example"):
+        run(PerceptronProblem(5.0, 0.01), DIM, 1)
