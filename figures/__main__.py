@@ -9,7 +9,7 @@ from typing import Any
 
 from figures import FIGURES, FigureSpec, make_data, make_pictures
 from figures.files import FORMATS, check_data
-from theory.command_line import check_output_folder, integer, number, run
+from theory.command_line import Numbers, Parser, check_output_folder, integer, run
 
 EXAMPLES = """examples:
   python -m figures fitting-error --out out/figures
@@ -23,7 +23,7 @@ _SETTINGS = ("dim", "draws", "seed", "alpha_total", "keep_fraction", "theta_deg"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m figures",
         description="Compute a figure's data file and draw it.",
         epilog=EXAMPLES,
@@ -42,9 +42,15 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--dim", type=integer, help="input dimension N of the simulation")
     group.add_argument("--draws", type=integer, help="draws a point")
     group.add_argument("--seed", type=integer, help="seed of the draws")
-    group.add_argument("--alpha-total", nargs="+", type=number, help="total examples / N")
-    group.add_argument("--keep-fraction", nargs="+", type=number, help="simulated fractions f")
-    group.add_argument("--theta-deg", nargs="+", type=number, help="probe angles, 0 to 90 degrees")
+    group.add_argument(
+        "--alpha-total", action=Numbers, nargs="+", metavar="X", help="total examples / N"
+    )
+    group.add_argument(
+        "--keep-fraction", action=Numbers, nargs="+", metavar="X", help="simulated f"
+    )
+    group.add_argument(
+        "--theta-deg", action=Numbers, nargs="+", metavar="X", help="probe angles, 0 to 90 degrees"
+    )
     group.add_argument("--overlap", help="cosine, or pearson as in the published notebook")
     return parser
 

@@ -12,7 +12,7 @@ import numpy as np
 from replica.solution import ReplicaSolution, Status
 from replica.solve import solve
 from theory.checks import check_range
-from theory.command_line import number, run
+from theory.command_line import Parser, number, run
 from theory.policies import POLICY_NAMES, policy_from_name
 from theory.probes import FixedAngle
 from theory.problem import DownstreamShift, PerceptronProblem
@@ -161,7 +161,7 @@ def _checked(point: dict[str, Any], where: str) -> dict[str, Any]:
             raise ValueError(f"{where}{key} = {point[key]!r} is not a number")
     try:
         check_range("f", point["f"], 0.0, 1.0, open_low=True)
-        policy_from_name(name, **own).check(point["f"])
+        policy_from_name(name, **own).check(point["f"], None)
         PerceptronProblem(alpha_total=point["alpha_total"], redundancy=point.get("redundancy", 1.0))
         FixedAngle.degrees(point["theta_deg"])
         DownstreamShift.degrees(point.get("downstream_deg", 0.0))
@@ -171,7 +171,7 @@ def _checked(point: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m replica",
         description="Exact fitting error of a max-margin student trained on selected data.",
     )

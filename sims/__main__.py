@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,7 +17,7 @@ from sims.userdata import DEFAULT_OUTPUT, run_solve
 from sims.verify_plans import PLANS
 from sims.verify_theory import verify
 from theory.checks import check_range
-from theory.command_line import check_output_folder, integer, number, numbers, run
+from theory.command_line import Numbers, Parser, check_output_folder, integer, number, run
 from theory.datafile import write_dataset
 from theory.policies import POLICY_NAMES, policy_from_name
 from theory.probes import Independent, InSample, Probe
@@ -34,13 +34,6 @@ EXAMPLES = """examples:
 PARAMETERS = {"window": "lo", "mixture": "w"}
 REPORTED = ("error", "overlap", "probe_overlap", "downstream_overlap", "margin", "support_fraction")
 COUNTS = ("solved", "not_separable", "failed", "empty")
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence, like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -175,7 +168,7 @@ def _short(value: float | int | None) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m sims",
         description=__doc__,
         epilog=EXAMPLES,
@@ -186,13 +179,15 @@ def _parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser("run", help="train students on selected data")
     sweep.set_defaults(command=_run)
     sweep.add_argument("--preset", choices=tuple(PRESETS), help="a published experiment")
-    sweep.add_argument("--alpha-total", type=numbers, metavar="A[,A...]", help="examples / N")
-    sweep.add_argument("--keep-fraction", type=numbers, metavar="F[,F...]", help="in (0, 1]")
-    sweep.add_argument("--theta-deg", type=numbers, metavar="T[,T...]", help="0 to 90, default 0")
+    sweep.add_argument("--alpha-total", action=Numbers, nargs="+", metavar="A", help="examples / N")
+    sweep.add_argument("--keep-fraction", action=Numbers, nargs="+", metavar="F", help="in (0, 1]")
+    sweep.add_argument(
+        "--theta-deg", action=Numbers, nargs="+", metavar="T", help="0 to 90, default 0"
+    )
     sweep.add_argument("--policy", choices=POLICY_NAMES, default="hard")
     sweep.add_argument("--lo", type=number, help="lower quantile of the window policy")
     sweep.add_argument("--w", type=number, help="weight of hard in the mixture policy")
-    sweep.add_argument("--redundancy", type=numbers, default=[1.0], metavar="R[,R...]")
+    sweep.add_argument("--redundancy", action=Numbers, nargs="+", default=[1.0], metavar="R")
     sweep.add_argument("--downstream-deg", type=number, default=0.0, metavar="D")
     sweep.add_argument("--probe", choices=("fixed", "independent", "in-sample"), default="fixed")
     sweep.add_argument("--alpha-probe", type=number, help="examples / N of an independent probe")

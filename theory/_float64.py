@@ -2,20 +2,30 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import jax
+import numpy as np
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def float64(function: Callable[P, T]) -> Callable[P, T]:
-    """Run `function` with 64-bit JAX types enabled; the caller's setting is restored afterwards."""
+    """Run `function` with 64-bit JAX types enabled; the caller's setting is restored afterwards.
+
+    Called with numbers it returns NumPy arrays, which keep their digits where a 64-bit JAX array
+    would lose them in the caller's next operation; under a transformation it returns tracers.
+    """
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         with jax.enable_x64(True):
-            return function(*args, **kwargs)
+            return jax.tree.map(_on_host, function(*args, **kwargs))
 
     return wrapper
+
+
+def _on_host(leaf: Any) -> Any:
+    concrete = isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
+    return np.asarray(leaf) if concrete else leaf

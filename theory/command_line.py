@@ -6,11 +6,20 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
-__all__ = ["check_output_folder", "integer", "number", "numbers", "run"]
+__all__ = ["Numbers", "Parser", "check_output_folder", "integer", "number", "run"]
 
 USER_ERROR = 2
 INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, like all others; see `run`."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ValueError with the message."""
+        raise ValueError(f"{message} (see {self.prog} --help)")
 
 
 def number(text: str) -> float:
@@ -29,12 +38,24 @@ def integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
 
 
-def numbers(text: str) -> list[float]:
-    """argparse type of a list of real numbers separated by commas, e.g. 0.1,0.3,1."""
-    values = [number(part) for part in text.replace(",", " ").split()]
-    if not values:
-        raise argparse.ArgumentTypeError("an empty list; give numbers separated by commas")
-    return values
+class Numbers(argparse.Action):
+    """argparse action of a list of real numbers, separated by spaces or commas."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the numbers as a list of floats."""
+        try:
+            found = [number(part) for part in " ".join(values).replace(",", " ").split()]
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
+        if not found:
+            raise argparse.ArgumentError(self, "an empty list; give at least one number")
+        setattr(namespace, self.dest, found)
 
 
 def check_output_folder(path: str | Path) -> Path:

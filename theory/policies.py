@@ -5,10 +5,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from theory._float64 import float64
 from theory._pytree import STATIC, pytree_dataclass
 from theory.checks import check_range, is_concrete
 from theory.weights import (
@@ -16,6 +18,7 @@ from theory.weights import (
     IntervalWeight,
     SelectionWeight,
     abs_normal_quantile,
+    kept_mass,
     signed_margin_quantile,
     survival,
 )
@@ -58,8 +61,8 @@ class Policy(ABC):
                 does, w -> 1 - (1 - w)^r.
         """
 
-    def check(self, keep_fraction: ArrayLike) -> None:  # noqa: B027
-        """Raise ValueError if the policy's own parameters do not fit `keep_fraction`."""
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:  # noqa: B027
+        """Raise ValueError if the policy cannot keep `keep_fraction`; theta is None if unknown."""
 
     def parameters(self) -> dict[str, Any]:
         """The policy's own parameters, by the names that data files use."""
@@ -114,7 +117,7 @@ class Window(Policy):
     def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
         return _ranked_window(jnp.asarray(self.lo), keep_fraction)
 
-    def check(self, keep_fraction: ArrayLike) -> None:
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
         check_range("lo", self.lo, 0.0, 1.0)
         if is_concrete(self.lo) and is_concrete(keep_fraction):
             # Decimal fractions such as .7 + .3 exceed 1 by rounding only.
@@ -145,7 +148,7 @@ class Mixture(Policy):
         outside = survival(jnp.minimum(outside, 1.0), redundancy)
         return _intervals([(-jnp.inf, jnp.inf, outside), (-edge, edge, 1 - outside)])
 
-    def check(self, keep_fraction: ArrayLike) -> None:
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
         check_range("w", self.w, 0.0, 1.0)
 
     def parameters(self) -> dict[str, Any]:
@@ -188,6 +191,8 @@ class EasySigned(Policy):
 class Custom(Policy):
     """Keep an example with a probability given by any function of z, or of y z.
 
+    The problem's `keep_fraction` must be the weight's `mass`.
+
     Attributes:
         weight: maps an array of fields to weights in [0, 1], same shape, in `jax.numpy`.
         variable: "z" if `weight` takes the probe field, "yz" if it takes the signed probe margin.
@@ -215,6 +220,30 @@ class Custom(Policy):
             redundancy=redundancy,
             breakpoints=jnp.asarray(breaks),
         )
+
+    @float64
+    def mass(self, theta: ArrayLike = 0.0) -> Array:
+        """Kept fraction of this weight; theta in radians, any shape, matters to "yz" only."""
+        theta = jnp.asarray(theta, jnp.float64)
+        masses = jax.vmap(lambda t: kept_mass(self.kept_weight(jnp.ones(()), t, jnp.ones(())), t))
+        return masses(theta.ravel()).reshape(theta.shape)  # type: ignore[no-untyped-call]
+
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+        angle = 0.0 if self.variable == "z" else theta
+        if angle is None or not is_concrete(angle) or not is_concrete(keep_fraction):
+            return
+        with jax.ensure_compile_time_eval():
+            mass = self.mass(angle)
+        if not is_concrete(mass):
+            return
+        kept, masses = np.broadcast_arrays(keep_fraction, mass)
+        wrong = np.abs(kept - masses) > 1e-6 * masses
+        if np.any(wrong):
+            raise ValueError(
+                f"keep_fraction = {kept[wrong][0]:.9g} is not the custom weight's mass, "
+                f"{masses[wrong][0]:.9g}: pass keep_fraction=policy.mass(theta), and name the "
+                "weight's jumps in `breakpoints`"
+            )
 
     def parameters(self) -> dict[str, Any]:
         return {"variable": self.variable}

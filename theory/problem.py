@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -81,7 +82,8 @@ class PerceptronProblem:
             raise ValueError(f"probe = {self.probe!r} is not a FixedAngle, Independent or InSample")
         if not isinstance(self.policy, Policy):
             raise ValueError(f"policy = {self.policy!r} is not a Policy (see policy_from_name)")
-        self.policy.check(self.keep_fraction)
+        theta = self.probe.theta if isinstance(self.probe, FixedAngle) else None
+        self.policy.check(self.keep_fraction, theta)
 
     @classmethod
     def grid(
@@ -131,6 +133,4 @@ class PerceptronProblem:
     @property
     def shape(self) -> tuple[int, ...]:
         """Common shape of all array arguments."""
-        import jax
-
         return np.broadcast_shapes(*(np.shape(leaf) for leaf in jax.tree.leaves(self)))
