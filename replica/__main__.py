@@ -143,7 +143,9 @@ def _checked(point: dict[str, Any], where: str) -> dict[str, Any]:
         if key not in point:
             raise ValueError(f"{where}the key {key!r} is missing")
     name = point["policy"]
-    needed = PARAMETERS.get(name) if isinstance(name, str) else None
+    if name not in POLICY_NAMES:
+        raise ValueError(f"{where}policy = {name!r} is not one of {', '.join(POLICY_NAMES)}")
+    needed = PARAMETERS.get(name)
     given = {key: point[key] for key in ("lo", "w") if key in point}
     if needed and needed not in given:
         raise ValueError(f"{where}policy {name!r} needs the parameter {needed!r}")

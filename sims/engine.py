@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from sims.cache import RecordCache
 from sims.cells import Cell
@@ -23,10 +24,10 @@ from sims.lanes import (
 from sims.maxmargin import MaxMarginStatus
 from sims.oracle import OracleError, max_margin_cvxpy
 from sims.records import RECORD, ProbeFrame, student_record
-from sims.selection import SIGNED, keep_rows, rank_rows
+from sims.selection import SIGNED, keep_rows, kept_rows, rank_rows
 from theory.policies import Custom
 
-__all__ = ["SOLVERS", "compile_ahead", "processors", "simulate_students"]
+__all__ = ["SOLVERS", "compile_ahead", "one_blas_thread", "processors", "simulate_students"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -158,6 +159,15 @@ def processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def one_blas_thread() -> threadpool_limits:
+    """Context in which a matrix factorisation is one thread's work.
+
+    The solves themselves run side by side; BLAS threads beside them spin on a busy machine and
+    cost 40 times the arithmetic.
+    """
+    return threadpool_limits(1, user_api="blas")
+
+
 def default_memory_gb() -> float:
     """Half of this machine's memory, in GiB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2 / GIB
@@ -191,16 +201,16 @@ def draws_in_flight(cells: list[Cell], dim: int, threads: int, memory_gb: float)
 def largest_problem(cell: Cell) -> int:
     """Most rows that a solve for this cell can have."""
     probe = {"fixed": 0, "independent": cell.probe_rows, "in-sample": cell.distinct}[cell.probe[0]]
-    kept = cell.distinct if isinstance(cell.policy, Custom) else min(cell.kept, cell.distinct)
+    kept = kept_rows(cell)
+    if kept is None:
+        kept = cell.distinct if isinstance(cell.policy, Custom) else min(cell.kept, cell.distinct)
     return max(kept, probe)
 
 
 def compile_ahead(cells: list[Cell], dim: int, pool: Executor) -> None:
     """Compile the shapes that are known to come, side by side instead of one by one."""
     counts = {largest_problem(cell) for cell in cells}
-    counts |= {
-        -(-cell.kept // cell.copies) for cell in cells if not isinstance(cell.policy, Custom)
-    }
+    counts |= {kept for cell in cells if (kept := kept_rows(cell)) is not None}
     shapes = sorted({(padded_rows(count, dim), dim) for count in counts}, reverse=True)
     list(pool.map(compile_shape, shapes))
 
@@ -247,7 +257,7 @@ def simulate_students(
         for distinct, group in groups.items()
     }
     done = {identity: np.empty(draws, RECORD) for identity in unique}
-    with ThreadPoolExecutor(threads) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
         compiled: set[str] = set()
         for distinct, chunk in _chunks(groups, dim, draws):
             missing: dict[str, Cell] = {}

@@ -22,7 +22,7 @@ from theory.policies import (
     Window,
 )
 
-__all__ = ["keep_rows", "rank_rows"]
+__all__ = ["keep_rows", "kept_rows", "rank_rows"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -65,10 +65,25 @@ def keep_rows(draw: Draw, cell: Cell, margins: Floats, order: Callable[[], Integ
     if isinstance(policy, Mixture):
         hardest = int(np.floor(float(np.asarray(policy.w)) * cell.kept + 0.5))
         return _kept_by_chance(draw, cell, order(), hardest)
+    first, last = _window(policy, cell)
+    return np.sort(order()[first:last])
+
+
+def kept_rows(cell: Cell) -> int | None:
+    """How many distinct rows the cell keeps, or None where that differs from draw to draw."""
+    if isinstance(cell.policy, Custom):
+        return None
+    if isinstance(cell.policy, Random | Mixture):
+        return cell.kept if cell.copies == 1 else None
+    first, last = _window(cell.policy, cell)
+    return last - first
+
+
+def _window(policy: Policy, cell: Cell) -> tuple[int, int]:
+    """First and last + 1 of the ranked rows that have a kept copy."""
     start = _window_start(policy, cell)
     # Positions start .. start + kept of the ranked copies, `copies` positions a row.
-    first, last = start // cell.copies, -(-(start + cell.kept) // cell.copies)
-    return np.sort(order()[first:last])
+    return start // cell.copies, -(-(start + cell.kept) // cell.copies)
 
 
 def _window_start(policy: Policy, cell: Cell) -> int:

@@ -80,8 +80,8 @@ def chi_square_p_value(z_scores: ArrayLike) -> tuple[float, float]:
         z_scores: shape (n,), finite.
 
     Returns:
-        sum z^2 and its upper tail probability with n degrees of freedom.
+        sum z^2 and its upper tail probability with n degrees of freedom; 0 and 1 for no z-score.
     """
     z = np.asarray(z_scores, dtype=np.float64)
     square = float(np.sum(z**2))
-    return square, float(chi2.sf(square, z.size))
+    return square, float(chi2.sf(square, z.size)) if z.size else 1.0

@@ -81,7 +81,7 @@ _POLICIES: tuple[tuple[str, float | None], ...] = (
     ("mixture", 0.5),
 )
 
-_QUICK = (
+_POINTS = (
     Case(2, 1.0),
     Case(5, 1.0),
     Case(5, 0.4),
@@ -97,8 +97,14 @@ _QUICK = (
     Case(5, 0.3, 20.0, delta=1.0, along_plane=1.0),
 )
 
+# At most 2 N distinct examples kept: two compiled shapes a dimension, and students of milliseconds.
+_QUICK = (
+    *(case for case in _POINTS if case.alpha_total * case.keep_fraction <= 2 * case.redundancy),
+    Case(10, 0.4, 20.0, redundancy=2),
+)
+
 _FULL = (
-    *_QUICK,
+    *_POINTS,
     *(
         Case(alpha, fraction, theta, name, parameter)
         for (name, parameter), theta, (alpha, fraction) in product(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import replica
 from sims.cells import problem_cells
-from sims.engine import compile_ahead, processors, simulate_students
+from sims.engine import compile_ahead, one_blas_thread, processors, simulate_students
 from sims.maxmargin import MaxMarginStatus
 from sims.results import observables
 from sims.statistics import chi_square_p_value, extrapolate, mean_and_stderr
@@ -99,7 +99,9 @@ class Verification:
         for row in content["rows"]:
             row |= row.pop("case")
             for name in ("theory", "simulation", "stderr", "z"):
-                row[name] = row[name] if np.isfinite(row[name]) else None
+                row[name] = _finite(row[name])
+            for name in ("means", "stderrs"):
+                row[name] = [_finite(value) for value in row[name]]
         return content
 
     def table(self) -> str:
@@ -125,6 +127,10 @@ class Verification:
             f"{'passed' if self.passed else 'FAILED'}"
         )
         return "\n".join(lines)
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None  # JSON has no NaN
 
 
 @float64
@@ -168,15 +174,16 @@ def verify(
             for dim, draws in zip(plan.dims, plan.draws, strict=True)
         ]
 
-    with ThreadPoolExecutor(processors()) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(processors()) as pool:
+        # Theory spends its time compiling, too: side by side with the simulation's compilations.
+        answering = pool.submit(float64(_theory_errors), theory, plan.cases)
         for dim in plan.dims:
             compile_ahead([cells[case, dim][0] for case in plan.cases], dim, pool)
+        answers = answering.result()
         records = list(pool.map(simulate, range(len(plan.cases))))
     rows = tuple(
         _compare(case, answer, found, plan.dims)
-        for case, answer, found in zip(
-            plan.cases, _theory_errors(theory, plan.cases), records, strict=True
-        )
+        for case, answer, found in zip(plan.cases, answers, records, strict=True)
     )
     return _judge(rows, plan, seed)
 

@@ -45,8 +45,9 @@ def check_range(
         return
     try:
         array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} = {value!r} is not a number") from None
+    except (TypeError, ValueError, OverflowError):
+        text = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:60]}..."
+        raise ValueError(f"{name} = {text} is not a number in double precision") from None
     below = array <= low if open_low else array < low
     above = array >= high if open_high else array > high
     bad = ~np.isfinite(array) | below | above

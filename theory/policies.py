@@ -40,6 +40,8 @@ __all__ = [
 
 Array = jnp.ndarray
 
+_FIELDS = np.linspace(-8.0, 8.0, 801)  # where a user's weight is checked
+
 
 class Policy(ABC):
     """A selection rule; z = J_p.x is the probe field, y the label, abs(z) the unsigned margin.
@@ -233,9 +235,16 @@ class Custom(Policy):
         if angle is None or not is_concrete(angle) or not is_concrete(keep_fraction):
             return
         with jax.ensure_compile_time_eval():
-            mass = self.mass(angle)
+            mass, values = self.mass(angle), self.weight(jnp.asarray(_FIELDS))
         if not is_concrete(mass):
             return
+        weights = np.asarray(values, np.float64)
+        outside = ~((weights >= 0) & (weights <= 1))
+        if np.any(outside):
+            raise ValueError(
+                f"weight = {weights[outside][0]:.6g} at field {_FIELDS[outside][0]:.3g} is outside "
+                "the valid range [0, 1]"
+            )
         kept, masses = np.broadcast_arrays(keep_fraction, mass)
         wrong = np.abs(kept - masses) > 1e-6 * masses
         if np.any(wrong):

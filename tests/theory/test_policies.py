@@ -19,16 +19,22 @@ from theory import (
     HardSigned,
     Mixture,
     Moderate,
+    PerceptronProblem,
     Random,
     Window,
     policy_from_name,
 )
 
 
+@jax.jit
+def compiled_weight(policy, keep_fraction, theta, redundancy):
+    return policy.kept_weight(keep_fraction, theta, redundancy)
+
+
 def weight_of(policy, keep_fraction, theta=0.3, redundancy=1.0):
     with jax.enable_x64(True):
         values = (jnp.asarray(v, jnp.float64) for v in (keep_fraction, theta, redundancy))
-        return policy.kept_weight(*values)
+        return compiled_weight(policy, *values)
 
 
 def mass_by_quad(weight, theta):
@@ -189,3 +195,20 @@ def test_bad_names(name, parameters, message):
 def test_custom_variable_is_checked():
     with pytest.raises(ValueError, match=r"variable = 'margin' is not one of 'z', 'yz'"):
         Custom(lambda z: z, "margin")
+
+
+def test_custom_weight_states_its_mass():
+    """E exp(-z^2) = 1/sqrt(3); the gauge leaves it when w is even, at any angle."""
+    policy = Custom(lambda m: jnp.exp(-m * m), "yz")
+    np.testing.assert_allclose(policy.mass([0.0, 0.3, 1.5]), 1 / np.sqrt(3), rtol=1e-13)
+    PerceptronProblem(5.0, 1 / np.sqrt(3), policy=policy)
+    with pytest.raises(ValueError, match=r"keep_fraction = 0.5 is not .* mass, 0.57735"):
+        PerceptronProblem(5.0, 0.5, policy=policy)
+    # P(m > 0) = 1 - theta/pi: the probe gets the rest wrong.
+    right = Custom(lambda m: jnp.where(m > 0, 1.0, 0.0), "yz", (0.0,))
+    np.testing.assert_allclose(right.mass(0.3), 1 - 0.3 / np.pi, rtol=1e-13)
+
+
+def test_custom_weight_is_a_probability():
+    with pytest.raises(ValueError, match=r"weight = 8 at field -8 .* \[0, 1\]"):
+        PerceptronProblem(5.0, 0.5, policy=Custom(jnp.abs))

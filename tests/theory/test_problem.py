@@ -1,7 +1,6 @@
 """Validation, pytree behaviour and shapes of problems and probes; range checks."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -73,9 +72,9 @@ def test_check_range_lets_numbers_and_tracers_pass():
 def test_pytree_round_trip():
     problem = PerceptronProblem(
         20.0,
-        [0.1, 0.2],
+        [0.1, 0.1],
         FixedAngle(0.3),
-        Custom(jnp.abs, "yz", (0.5,)),
+        Custom(lambda z: 0.1 + 0 * z, "yz", (0.5,)),
         3.0,
         DownstreamShift(0.1),
         dims=("keep_fraction",),
@@ -89,6 +88,13 @@ def test_pytree_round_trip():
     assert again.policy.breakpoints == (0.5,)
     with pytest.raises(AttributeError):
         problem.alpha_total = 1.0
+
+
+def test_lists_are_axes_not_branches():
+    problem = PerceptronProblem([1, 2.0], [0.5, 1.0], FixedAngle([0.0, 0.1]), Window([0.1, 0.0]))
+    assert problem.shape == (2,)
+    with pytest.raises(ValueError, match=r"alpha_total = \[\[1\], \[1, 2\]\] is not a number"):
+        PerceptronProblem([[1], [1, 2]])
 
 
 def test_problems_pass_through_jit_and_vmap():
