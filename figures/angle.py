@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from figures.curves import Panel, compute_panels
-from figures.panels import draw_panels
+from figures.panels import LINES_AND_POINTS, draw_panels
 from figures.settings import Settings
 from figures.spec import FigureSpec
 
@@ -25,8 +25,8 @@ def draw(dataset: xr.Dataset) -> Figure:
 def caption(dataset: xr.Dataset) -> str:
     """What the picture shows, in words."""
     return (
-        "Fitting error against the selection ratio, hard selection by a probe at the angle theta "
-        "from the teacher. Lines: replica theory. Points: mean over draws with standard error."
+        f"Fitting error against the selection ratio, hard selection by a probe at the angle theta "
+        f"from the teacher. {LINES_AND_POINTS}"
     )
 
 

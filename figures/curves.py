@@ -15,7 +15,8 @@ from theory.problem import DownstreamShift, PerceptronProblem
 
 __all__ = ["Panel", "compute_panels"]
 
-THEORY_POINTS = 61
+THEORY_POINTS = 201  # fewer leave corners where hard selection's error falls off
+MARGIN = 1.25  # the lines go on beyond the outer points by this factor, up to f = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +37,22 @@ class Panel:
     redundancy: float = 1.0
     delta: float = 0.0
 
+    def shift(self, overlap: str) -> DownstreamShift:
+        """The shift whose cosine overlap is, as N -> infinity, the one that is simulated.
+
+        The notebook's teacher is T + delta (1 - J_p), with 1 the vector of ones in coordinates of
+        which J_p is one. Mean-centring removes 1 and leaves T - delta J_p.
+        """
+        if overlap == "cosine":
+            return DownstreamShift(delta=self.delta)
+        theta = np.deg2rad(self.theta_deg)
+        return DownstreamShift(self.delta, along_teacher=-np.cos(theta), along_plane=-np.sin(theta))
+
     def problem(
-        self, alpha_total: Sequence[float], keep_fraction: Sequence[float] | np.ndarray
+        self,
+        alpha_total: Sequence[float],
+        keep_fraction: Sequence[float] | np.ndarray,
+        shift: DownstreamShift,
     ) -> PerceptronProblem:
         """The panel's problems on the grid alpha_total x keep_fraction."""
         return PerceptronProblem.grid(
@@ -46,7 +61,7 @@ class Panel:
             theta=np.deg2rad(self.theta_deg),
             policy=self.policy,
             redundancy=self.redundancy,
-            downstream=DownstreamShift(delta=self.delta),
+            downstream=shift,
         )
 
 
@@ -71,14 +86,13 @@ def compute_panels(
         `theory_error` and `theory_status` on (axis, alpha_total, theory_fraction); `error_mean`,
         `error_stderr` and the counts of draws by outcome on (axis, alpha_total, keep_fraction).
     """
-    theory_fraction = np.geomspace(
-        min(settings.keep_fraction), max(settings.keep_fraction), THEORY_POINTS
-    )
+    low, high = min(settings.keep_fraction) / MARGIN, min(1.0, max(settings.keep_fraction) * MARGIN)
     # exp(log(f)) may leave (0, 1] by a rounding error.
-    theory_fraction = np.minimum(theory_fraction, max(settings.keep_fraction))
+    theory_fraction = np.minimum(np.geomspace(low, high, THEORY_POINTS), high)
     parts = []
     for panel in panels:
-        solution = replica.solve(panel.problem(settings.alpha_total, theory_fraction))
+        shift = panel.shift(settings.overlap)
+        solution = replica.solve(panel.problem(settings.alpha_total, theory_fraction, shift))
         grid = ("alpha_total", "theory_fraction")
         theory = xr.Dataset(
             {
@@ -94,7 +108,9 @@ def compute_panels(
 
 def _simulate(settings: Settings, panel: Panel, cache: Path | None, progress: bool) -> xr.Dataset:
     result = sims.run(
-        panel.problem(settings.alpha_total, settings.keep_fraction),
+        panel.problem(
+            settings.alpha_total, settings.keep_fraction, DownstreamShift(delta=panel.delta)
+        ),
         settings.dim,
         settings.draws,
         settings.seed,

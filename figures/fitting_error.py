@@ -6,7 +6,14 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from figures.curves import Panel, compute_panels
-from figures.panels import draw_curves, finish_axes, missing_note, new_figure
+from figures.panels import (
+    LINES_AND_POINTS,
+    draw_curves,
+    finish_axes,
+    label_curves,
+    missing_note,
+    new_figure,
+)
 from figures.settings import Settings
 from figures.spec import FigureSpec
 from figures.style import curve_colors
@@ -25,20 +32,8 @@ def draw(dataset: xr.Dataset) -> Figure:
     colors = curve_colors(dataset.sizes["alpha_total"])
     part = dataset.isel(theta_deg=0)
     draw_curves(axes, part, colors)
-    finish_axes([axes], dataset)
-    for k, color in enumerate(colors):
-        curve = part.isel(alpha_total=k)
-        last = curve.isel(keep_fraction=-1)
-        label = f"{curve['alpha_total'].item():g}"
-        axes.annotate(
-            rf"$\alpha_t$ = {label}" if k == 0 else label,
-            (last["keep_fraction"].item(), last["error_mean"].item()),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            color=color,
-            annotation_clip=False,
-        )
+    finish_axes(figure, [axes], dataset)
+    label_curves(axes, part, colors)
     missing_note(figure, dataset)
     return figure
 
@@ -47,8 +42,7 @@ def caption(dataset: xr.Dataset) -> str:
     """What the picture shows, in words."""
     return (
         f"Fitting error of the max-margin student against the selection ratio, hard selection by "
-        f"a probe at {dataset['theta_deg'].item():g} degrees. Lines: replica theory. Points: mean "
-        f"over draws with standard error."
+        f"a probe at {dataset['theta_deg'].item():g} degrees from the teacher. {LINES_AND_POINTS}"
     )
 
 

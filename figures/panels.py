@@ -10,8 +10,20 @@ from matplotlib.lines import Line2D
 
 from figures.style import COLUMN, curve_colors, log_axes
 
-__all__ = ["draw_curves", "draw_panels", "finish_axes", "missing_note", "new_figure", "row_legend"]
+__all__ = [
+    "LINES_AND_POINTS",
+    "draw_curves",
+    "draw_panels",
+    "finish_axes",
+    "label_curves",
+    "missing_note",
+    "new_figure",
+]
 
+LINES_AND_POINTS = (
+    "Lines: replica theory. Points: mean over draws with standard error; the points of a curve "
+    "share their draws."
+)
 ERROR_LABEL = "fitting error $e$"
 FRACTION_LABEL = "selection ratio $f$"
 
@@ -33,25 +45,18 @@ def draw_panels(
     for axes, value in zip(panels, dataset[axis].values, strict=True):
         draw_curves(axes, dataset.sel({axis: value}), colors)
         axes.set_title(title(value))
-    finish_axes(panels, dataset, error_label)
-    row_legend(figure, dataset, colors)
+    finish_axes(figure, panels, dataset, error_label)
+    _row_legend(figure, dataset, colors)
     missing_note(figure, dataset)
     return figure
 
 
-def new_figure(count: int, *, spare: bool = False) -> tuple[Figure, list[Axes]]:
-    """A one-column figure with `count` panels in two columns, or one panel.
-
-    Args:
-        count: number of panels.
-        spare: add an empty cell after the panels, for a legend; returned last.
-    """
-    cells = count + spare
-    rows, columns = (1, 1) if cells == 1 else (-(-cells // 2), 2)
-    height = 2.5 if cells == 1 else 0.35 + 1.45 * rows
+def new_figure(count: int) -> tuple[Figure, list[Axes]]:
+    """A one-column figure with `count` panels in two columns, or one panel."""
+    rows, columns = (1, 1) if count == 1 else (-(-count // 2), 2)
+    height = 2.5 if count == 1 else 0.35 + 1.5 * rows
     figure = Figure(figsize=(COLUMN, height))
-    panels = [figure.add_subplot(rows, columns, k + 1) for k in range(cells)]
-    return figure, panels
+    return figure, [figure.add_subplot(rows, columns, k + 1) for k in range(count)]
 
 
 def draw_curves(
@@ -74,8 +79,10 @@ def draw_curves(
             yerr=curve["error_stderr"],
             fmt=marker,
             color=color,
+            # A white rim parts a point from the line under it and from its neighbours.
             markerfacecolor=color if filled else "white",
-            markeredgewidth=0.6,
+            markeredgecolor="white" if filled else color,
+            markeredgewidth=0.3 if filled else 0.6,
             elinewidth=0.7,
             zorder=3,
         )
@@ -95,25 +102,27 @@ def draw_curves(
                     f"{number:d}",
                     (f, 0.97 - 0.06 * k),
                     xycoords=at_edge,
-                    xytext=(2, 0),
+                    xytext=(3, 0),
                     textcoords="offset points",
                     va="center",
-                    fontsize=5,
+                    fontsize=5.5,
                     color=color,
                 )
 
 
 def finish_axes(
-    panels: Sequence[Axes], dataset: xr.Dataset, error_label: str = ERROR_LABEL
+    figure: Figure, panels: Sequence[Axes], dataset: xr.Dataset, error_label: str = ERROR_LABEL
 ) -> None:
-    """Same logarithmic limits on all panels, labels on the outer ones."""
-    fractions = dataset["keep_fraction"].values
-    x = (fractions.min() / 1.25, max(fractions.max() * 1.25, fractions.min() * 2))
+    """Same logarithmic limits on all panels, labels on the outer ones of the figure."""
+    fractions = dataset["theory_fraction"].values
+    x = (fractions.min(), fractions.max() * 1.25)
     y = error_limits(dataset)
-    columns = 1 if len(panels) == 1 else 2
-    for k, axes in enumerate(panels):
+    count = len(figure.axes)
+    columns = 1 if count == 1 else 2
+    for axes in panels:
         log_axes(axes, x, y)
-        left, bottom = k % columns == 0, k >= len(panels) - columns
+        k = figure.axes.index(axes)
+        left, bottom = k % columns == 0, k >= count - columns
         axes.tick_params(labelleft=left, labelbottom=bottom)
         if left:
             axes.set_ylabel(error_label)
@@ -122,16 +131,46 @@ def finish_axes(
 
 
 def error_limits(dataset: xr.Dataset) -> tuple[float, float]:
-    """Limits of the error axis: all of the data, up to 0.8 where nothing is above it."""
+    """Limits of the error axis: all of the data, up to 0.8 where nothing is above it.
+
+    Where draws are missing, a third more at the top for their crosses.
+    """
     theory = dataset["theory_error"].where(dataset["theory_status"] == 0).values.ravel()
     values = np.concatenate([theory, dataset["error_mean"].values.ravel()])
     values = values[np.isfinite(values) & (values > 0)]
     if not values.size:
         return 1e-3, 0.8
-    return float(values.min()) / 1.4, max(0.8, float(values.max()) * 1.2)
+    low, high = float(values.min()) / 1.4, max(0.8, float(values.max()) * 1.2)
+    if bool((_missing(dataset) > 0).any()):
+        high *= (high / low) ** (1 / 3)
+    return low, high
 
 
-def row_legend(figure: Figure, dataset: xr.Dataset, colors: np.ndarray) -> None:
+def label_curves(axes: Axes, part: xr.Dataset, colors: np.ndarray) -> None:
+    """Each curve's alpha_total at its right end, labels pushed apart where ends are close."""
+    theory = part["theory_error"].where(part["theory_status"] == 0)
+    ends = theory.ffill("theory_fraction").isel(theory_fraction=-1).values
+    heights = axes.transAxes.inverted().transform(
+        axes.transData.transform(np.column_stack([np.ones_like(ends), ends]))
+    )[:, 1]
+    gap = 0.055  # a line of text, in heights of the axes
+    floor = -np.inf
+    for rank, k in enumerate(np.argsort(heights)):
+        label = f"{part['alpha_total'].values[k]:g}"
+        if not np.isfinite(heights[k]):
+            continue
+        floor = max(heights[k], floor + gap)
+        axes.annotate(
+            rf"$\alpha_t$ = {label}" if rank == len(ends) - 1 else label,
+            (1.0, floor),
+            xycoords="axes fraction",
+            va="center",
+            color=colors[k],
+            annotation_clip=False,
+        )
+
+
+def _row_legend(figure: Figure, dataset: xr.Dataset, colors: np.ndarray) -> None:
     """One row above the panels: the curves' alpha_total."""
     handles = [Line2D([], [], color=color, marker="o") for color in colors]
     names = [f"{value:g}" for value in dataset["alpha_total"].values]
@@ -140,7 +179,7 @@ def row_legend(figure: Figure, dataset: xr.Dataset, colors: np.ndarray) -> None:
         handles,
         names,
         loc="outside upper center",
-        ncols=len(names),
+        ncols=min(len(names), 5),
         columnspacing=1.0,
         handletextpad=0.4,
     )

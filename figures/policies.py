@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures.curves import Panel, compute_panels
-from figures.panels import draw_curves, finish_axes, missing_note, new_figure
+from figures.panels import LINES_AND_POINTS, draw_curves, finish_axes, missing_note, new_figure
 from figures.settings import Settings
 from figures.spec import FigureSpec
 from figures.style import curve_colors
@@ -23,20 +23,22 @@ def compute(settings: Settings, *, cache: Path | None = None, progress: bool = F
         Panel(name, theta_deg=theta_deg, policy=policy_from_name(name))
         for name in ("hard", *RIVALS)
     ]
-    return compute_panels(settings, "policy", panels, cache=cache, progress=progress)
+    dataset = compute_panels(settings, "policy", panels, cache=cache, progress=progress)
+    return dataset.assign_attrs(theta_deg=theta_deg)
 
 
 def draw(dataset: xr.Dataset) -> Figure:
     """Draw the data of `compute`: hard solid in every panel, the rival dashed."""
-    figure, (*panels, corner) = new_figure(len(RIVALS), spare=True)
+    figure, (first, corner, *others) = new_figure(len(RIVALS) + 1)
+    panels = [first, *others]
     colors = curve_colors(dataset.sizes["alpha_total"])
     for axes, rival in zip(panels, RIVALS, strict=True):
         draw_curves(axes, dataset.sel(policy="hard"), colors)
         draw_curves(axes, dataset.sel(policy=rival), colors, line="--", marker="s")
         axes.set_title(f"hard and {rival}")
-    finish_axes(panels, dataset)
+    finish_axes(figure, panels, dataset)
     handles = [Line2D([], [], color=color) for color in colors]
-    handles.append(Line2D([], [], color="0.3", marker="o"))
+    handles.append(Line2D([], [], color="0.3", marker="o", markeredgecolor="white", mew=0.3))
     handles.append(Line2D([], [], color="0.3", marker="s", linestyle="--", markerfacecolor="white"))
     names = [rf"$\alpha_t$ = {value:g}" for value in dataset["alpha_total"].values]
     corner.axis("off")
@@ -48,9 +50,9 @@ def draw(dataset: xr.Dataset) -> Figure:
 def caption(dataset: xr.Dataset) -> str:
     """What the picture shows, in words."""
     return (
-        "Fitting error of hard selection (solid, filled) and of random, easy and moderate "
-        "selection (dashed, open) against the selection ratio. Lines: replica theory. Points: "
-        "mean over draws with standard error."
+        f"Fitting error of hard selection (solid, filled) and of random, easy and moderate "
+        f"selection (dashed, open) against the selection ratio, probe at "
+        f"{dataset.attrs['theta_deg']:g} degrees from the teacher. {LINES_AND_POINTS}"
     )
 
 

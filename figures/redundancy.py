@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from figures.curves import Panel, compute_panels
-from figures.panels import draw_panels
+from figures.panels import LINES_AND_POINTS, draw_panels
 from figures.settings import Settings
 from figures.spec import FigureSpec
 
@@ -17,7 +17,8 @@ def compute(settings: Settings, *, cache: Path | None = None, progress: bool = F
     """The figure's data: hard selection at constant total volume, one panel for each r."""
     theta_deg = settings.theta_deg[0]
     panels = [Panel(r, theta_deg=theta_deg, redundancy=r) for r in REDUNDANCIES]
-    return compute_panels(settings, "redundancy", panels, cache=cache, progress=progress)
+    dataset = compute_panels(settings, "redundancy", panels, cache=cache, progress=progress)
+    return dataset.assign_attrs(theta_deg=theta_deg)
 
 
 def draw(dataset: xr.Dataset) -> Figure:
@@ -28,9 +29,9 @@ def draw(dataset: xr.Dataset) -> Figure:
 def caption(dataset: xr.Dataset) -> str:
     """What the picture shows, in words."""
     return (
-        "Fitting error against the selection ratio when the data hold r copies of every distinct "
-        "example at constant total volume. Lines: replica theory. Points: mean over draws with "
-        "standard error."
+        f"Fitting error against the selection ratio when the data hold r copies of every distinct "
+        f"example at constant total volume, hard selection by a probe at "
+        f"{dataset.attrs['theta_deg']:g} degrees from the teacher. {LINES_AND_POINTS}"
     )
 
 

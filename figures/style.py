@@ -1,4 +1,4 @@
-"""The one style of all figures: sizes, fonts, colours, log axes, marks of missing cells."""
+"""The one style of all figures: sizes, fonts, colours, log axes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,11 +30,12 @@ STYLE: Any = {
     "legend.frameon": False,
     "legend.handlelength": 1.6,
     "lines.linewidth": 1.1,
-    "lines.markersize": 2.2,
+    "lines.markersize": 2.8,
     "errorbar.capsize": 0,
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.02,
     "figure.constrained_layout.h_pad": 0.02,
+    "figure.constrained_layout.wspace": 0.06,
     "figure.dpi": 100,
     "savefig.dpi": 300,
     "pdf.fonttype": 42,
@@ -49,7 +50,7 @@ TEACHER, PROBE, STUDENT = "#000000", "#0072B2", "#D55E00"
 
 def curve_colors(count: int) -> np.ndarray:
     """RGBA of `count` ordered curves: viridis, dark to light, without its pale end."""
-    return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.82, count))
+    return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.78, count))
 
 
 def log_axes(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
@@ -59,16 +60,18 @@ def log_axes(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
     axes.set_xlim(*x)
     axes.set_ylim(*y)
     for axis, limits in ((axes.xaxis, x), (axes.yaxis, y)):
-        decades = 10.0 ** np.arange(np.ceil(np.log10(limits[0])), np.log10(limits[1]) + 1e-9)
-        narrow = len(decades) < 2
-        ticks = _one_two_five(*limits) if narrow else decades
-        axis.set_major_locator(FixedLocator(ticks.tolist()))
+        axis.set_major_locator(FixedLocator(_ticks(*limits).tolist()))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_locator(LogLocator(subs=list(range(2, 10))))
         axis.set_minor_formatter(NullFormatter())
 
 
-def _one_two_five(low: float, high: float) -> np.ndarray:
+def _ticks(low: float, high: float) -> np.ndarray:
+    """Decades, or as many steps of them as give three labels."""
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    ticks = np.outer(decades, [1, 2, 5]).ravel()
-    return ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]
+    for steps in ([1], [1, 3], [1, 2, 5]):
+        ticks = np.outer(decades, steps).ravel()
+        ticks = ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]
+        if len(ticks) >= 3:
+            break
+    return ticks

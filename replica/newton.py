@@ -19,6 +19,7 @@ Array = jnp.ndarray
 MAX_STEPS = 200
 MARGIN_STEPS = 60
 TRUSTED = 5
+LONGEST = 2.0  # step, in units of the student's in-plane part
 TOLERANCE = 1e-13
 
 
@@ -45,6 +46,13 @@ class Student:
     def margin(self) -> Array:
         """kappa = mu/norm."""
         return self.mu / self.norm
+
+    def scale(self) -> Array:
+        """Changes of y that turn the student by as much as its angle to T, shape (2,).
+
+        tan(angle) = sqrt(1 + y_2^2)/y_1: near R = 1 the orthogonal part is a small one of y.
+        """
+        return jnp.stack([jnp.maximum(jnp.hypot(*self.y), 1e-2), jnp.sqrt(1 + self.y[1] ** 2)])
 
     def slope(self) -> Array:
         """norm * d kappa/d y = grad mu - kappa y/norm, shape (2,)."""
@@ -139,7 +147,9 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
         best = jax.tree.map(lambda new, old: jnp.where(accept, new, old), trial, best)
         trusted = state.trusted + (started & small)
         newton = newton_direction(best)
-        step = jnp.where(best.mu > 0, length * newton, best.y)
+        # Far beyond the maximum the margin is flat to rounding: no step may lead there.
+        longest = LONGEST * jnp.maximum(jnp.hypot(*best.y), 1.0) / jnp.hypot(*newton)
+        step = jnp.where(best.mu > 0, jnp.minimum(length, longest) * newton, best.y)
         # The tangent of a concave function bounds it from above.
         tangent = best.mu + step @ (best.moments.first_field / best.moments.first)
         return State(
@@ -173,5 +183,4 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
 
 def _negligible(student: Student, step: Array) -> Array:
     """Whether a Newton step is below the rounding error of either component."""
-    size = jnp.hypot(*student.y)
-    return jnp.max(jnp.abs(step)) <= TOLERANCE * jnp.maximum(size, 1e-2)
+    return jnp.all(jnp.abs(step) <= TOLERANCE * student.scale())

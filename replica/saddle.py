@@ -13,7 +13,7 @@ import numpy as np
 
 from replica.gordon import Ensemble, Frame
 from theory.normal import normal_cdf, normal_pdf
-from theory.quadrature import feature_breaks, panel_grid
+from theory.quadrature import FINE, feature_breaks, panel_grid
 
 Array = jnp.ndarray
 
@@ -23,7 +23,7 @@ ORDER = 12
 COARSE = (-6.5, -2.2, 2.2, 6.5)
 
 
-def saddle_residual(ensemble: Ensemble, y: Array, mu: Array) -> Array:
+def saddle_residual(ensemble: Ensemble, y: Array, mu: Array, *, fine: bool = False) -> Array:
     """Left minus right sides of the three saddle-point equations, relative to their left sides.
 
     The first and third equation are the components of half the gradient of
@@ -35,11 +35,13 @@ def saddle_residual(ensemble: Ensemble, y: Array, mu: Array) -> Array:
         ensemble: the kept examples of one problem (scalars).
         y: in-plane part of the student over its out-of-plane norm, shape (2,).
         mu: margin kappa over the out-of-plane norm.
+        fine: spend ten times the nodes, also on tails that begin at an edge of the window: where
+            a wide margin excludes almost every example, they hold all that is left.
 
     Returns:
         The residuals, shape (3,).
     """
-    first, second, third = saddle_sides(ensemble, y, mu)
+    first, second, third = saddle_sides(ensemble, y, mu, fine=fine)
     frame = Frame.of(ensemble, y)
     norm = jnp.sqrt(1 + frame.norm**2)
     q, c = 1 / norm, frame.norm / norm
@@ -54,29 +56,40 @@ def saddle_residual(ensemble: Ensemble, y: Array, mu: Array) -> Array:
     )
 
 
-def saddle_sides(ensemble: Ensemble, y: Array, mu: Array) -> tuple[Array, Array, Array]:
+def saddle_sides(
+    ensemble: Ensemble, y: Array, mu: Array, *, fine: bool = False
+) -> tuple[Array, Array, Array]:
     """Right sides of the three equations, whose left sides are c sin(theta - psi)/sin(theta), q^2
     and c sin(psi)/sin(theta)."""
     frame = Frame.of(ensemble, y)
     norm = jnp.sqrt(1 + frame.norm**2)
     q, c, kappa = 1 / norm, frame.norm / norm, mu / norm
     rest = q**2 + (c * frame.sin_probe) ** 2  # 1 - rho^2
-    boundary = _boundary_average(ensemble, frame, c, q, kappa)
-    second, third = _bulk_averages(ensemble, frame, c, q, kappa, rest)
+    offsets = FINE if fine else COARSE
+    boundary = _boundary_average(ensemble, frame, c, q, kappa, offsets)
+    second, third = _bulk_averages(ensemble, frame, c, q, kappa, rest, offsets)
     tilt = frame.sin_probe * frame.sin_psi - q**2 * frame.cos_probe * frame.cos_psi
     return boundary, second, third + boundary * tilt / rest
 
 
-def _boundary_average(ensemble: Ensemble, frame: Frame, c: Array, q: Array, kappa: Array) -> Array:
+def _boundary_average(
+    ensemble: Ensemble,
+    frame: Frame,
+    c: Array,
+    q: Array,
+    kappa: Array,
+    offsets: tuple[float, ...],
+) -> Array:
     """alpha/(pi Lambda) <int dt exp(-Delta/(2 Lambda^2)) (kappa - t)>, on the line z = s sin(theta)
     where the teacher's field vanishes: there t is Gaussian with mean s c sin(psi), width q."""
     sin_theta = jnp.maximum(jnp.sin(ensemble.theta), TINY)
     limit = jnp.asarray(9.0)
     slope = _safe(c * frame.sin_psi)
+    edges = _finite(ensemble.weight.breaks()) / sin_theta
     breaks = jnp.concatenate(
         [
-            _finite(ensemble.weight.breaks()) / sin_theta,
-            feature_breaks(kappa / slope, jnp.abs(q / slope), COARSE),
+            _around(edges, (jnp.abs(q / slope),), offsets),
+            feature_breaks(kappa / slope, jnp.abs(q / slope), offsets),
             np.linspace(-7.0, 7.0, 8),
         ]
     )
@@ -90,7 +103,13 @@ def _boundary_average(ensemble: Ensemble, frame: Frame, c: Array, q: Array, kapp
 
 
 def _bulk_averages(
-    ensemble: Ensemble, frame: Frame, c: Array, q: Array, kappa: Array, rest: Array
+    ensemble: Ensemble,
+    frame: Frame,
+    c: Array,
+    q: Array,
+    kappa: Array,
+    rest: Array,
+    offsets: tuple[float, ...],
 ) -> tuple[Array, Array]:
     """Right sides' integrals over (t, z): 2 alpha <int dt g H (kappa - t)^2>, and the same with
     (z - rho t)/(1 - rho^2) (kappa - t) instead of the square."""
@@ -100,13 +119,15 @@ def _bulk_averages(
     edges = _finite(ensemble.weight.breaks())
     limit = jnp.sqrt(80 + jnp.max(jnp.abs(edges), initial=0.0) ** 2)
     slope = _safe(c * frame.sin_psi) / sin_theta
+    label = jnp.tan(jnp.minimum(theta, 1.5))
+    slack = width / jnp.abs(_safe(rho))
     z, dz = panel_grid(
         jnp.concatenate(
             [
-                edges,
-                feature_breaks(jnp.zeros(()), jnp.tan(jnp.minimum(theta, 1.5)), COARSE),
-                feature_breaks(kappa / _safe(rho), width / jnp.abs(_safe(rho)), COARSE),
-                feature_breaks(kappa / slope, q / jnp.abs(slope), COARSE),
+                _around(edges, (label, slack), offsets),
+                feature_breaks(jnp.zeros(()), label, offsets),
+                feature_breaks(kappa / _safe(rho), slack, offsets),
+                feature_breaks(kappa / slope, q / jnp.abs(slope), offsets),
                 limit * np.linspace(-0.75, 0.75, 7),
             ]
         ),
@@ -122,9 +143,9 @@ def _bulk_averages(
         bottom = jnp.minimum(rho * z - 10 * width, kappa)
         breaks = jnp.concatenate(
             [
-                feature_breaks(rho * z, width, COARSE),
-                feature_breaks(z * tilt / (turn * sin_theta), width * q / jnp.abs(turn), COARSE),
-                feature_breaks(z * slope, q, COARSE),
+                feature_breaks(rho * z, width, offsets),
+                feature_breaks(z * tilt / (turn * sin_theta), width * q / jnp.abs(turn), offsets),
+                feature_breaks(z * slope, q, offsets),
             ]
         )
         t, dt = panel_grid(breaks, bottom, kappa, ORDER)
@@ -136,6 +157,13 @@ def _bulk_averages(
     second, third = jax.vmap(jax.vmap(inner))(z)
     density = 2 * ensemble.alpha_total * dz * normal_pdf(z) * ensemble.weight(z)
     return jnp.sum(density * second), jnp.sum(density * third)
+
+
+def _around(edges: Array, scales: tuple[Array, ...], offsets: tuple[float, ...]) -> Array:
+    """The window's edges; with fine offsets, also breaks around them at every scale."""
+    if offsets is COARSE:
+        return edges
+    return jnp.concatenate([edges, *(feature_breaks(edges, scale, offsets) for scale in scales)])
 
 
 def _finite(edges: Array) -> Array:

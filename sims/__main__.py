@@ -1,6 +1,7 @@
 """Command line: simulate a grid, separate one's own data, verify the theory."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -8,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from tqdm import tqdm
 
 from sims.experiment import run as simulate
 from sims.presets import PRESETS
+from sims.report import KIND, grid_points, points_table, stored_run
 from sims.userdata import DEFAULT_OUTPUT, run_solve
 from sims.verify_plans import PLANS
 from sims.verify_theory import verify
 from theory.checks import check_range
-from theory.command_line import Numbers, Parser, check_output_folder, integer, number, run
+from theory.command_line import Numbers, Parser, integer, number, run
 from theory.datafile import write_dataset
 from theory.policies import POLICY_NAMES, policy_from_name
-from theory.probes import Independent, InSample, Probe
+from theory.probes import Independent, InSample
 from theory.problem import DownstreamShift, PerceptronProblem
 
 EXAMPLES = """examples:
@@ -32,8 +33,6 @@ EXAMPLES = """examples:
 """
 
 PARAMETERS = {"window": "lo", "mixture": "w"}
-REPORTED = ("error", "overlap", "probe_overlap", "downstream_overlap", "margin", "support_fraction")
-COUNTS = ("solved", "not_separable", "failed", "empty")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,31 +43,29 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    problem, dim, draws = _problem(options)
-    if options.out is not None:
-        check_output_folder(Path(options.out).parent)
-    dataset = simulate(
-        problem,
-        dim,
-        draws,
-        options.seed,
-        overlap=options.overlap,
-        solver=options.solver,
-        memory_gb=options.memory_gb,
-        cache=options.cache,
-        progress=options.progress or sys.stderr.isatty(),
-    )
-    points = _points(dataset)
-    if options.out is not None:
-        parameters = {"dim": dim, "draws": draws, "seed": options.seed, "points": len(points)}
-        write_dataset(dataset, options.out, kind="simulation", parameters=parameters)
+    parameters = _parameters(options)
+    problem = _problem(parameters)
+    out = None if options.out is None else Path(options.out)
+    dataset = None if out is None else stored_run(out, parameters)
+    if dataset is None:
+        dataset = simulate(
+            problem,
+            parameters["dim"],
+            parameters["draws"],
+            options.seed,
+            overlap=options.overlap,
+            solver=options.solver,
+            memory_gb=options.memory_gb,
+            cache=options.cache,
+            progress=options.progress or sys.stderr.isatty(),
+        )
+        if out is not None:
+            write_dataset(dataset, out, kind=KIND, parameters=parameters)
+    points = grid_points(dataset)
     if options.json:
-        attributes = {key: dataset.attrs[key] for key in ("dim", "draws", "seed", "overlap")}
-        content = {**attributes, "solver": options.solver, "points": points}
-        print(json.dumps(content, indent=1, allow_nan=False))
+        print(json.dumps({**parameters, "points": points}, indent=1, allow_nan=False))
     else:
-        for point in points:
-            print("  ".join(f"{key}={_short(value)}" for key, value in point.items()))
+        print(points_table(points))
     return 0 if all(point["failed"] == 0 for point in points) else 1
 
 
@@ -88,7 +85,8 @@ def _verify(options: argparse.Namespace) -> int:
     return 0 if found.passed else 1
 
 
-def _problem(options: argparse.Namespace) -> tuple[PerceptronProblem, int, int]:
+def _parameters(options: argparse.Namespace) -> dict[str, Any]:
+    """All that the results depend on, as JSON types; the preset fills in what is not given."""
     preset = PRESETS.get(options.preset) if options.preset else None
 
     def chosen(name: str, default: Any = None) -> Any:
@@ -97,74 +95,55 @@ def _problem(options: argparse.Namespace) -> tuple[PerceptronProblem, int, int]:
             value = default if preset is None else getattr(preset, name)
         if value is None:
             raise ValueError(f"--{name.replace('_', '-')} must be given, or a --preset")
-        return value
+        return list(value) if isinstance(value, tuple) else value
 
-    alpha, fraction = chosen("alpha_total"), chosen("keep_fraction")
-    theta = np.asarray(chosen("theta_deg", [0.0]))
-    check_range("theta_deg", theta, 0.0, 90.0, unit="degrees")
+    parameters = {
+        "alpha_total": chosen("alpha_total"),
+        "keep_fraction": chosen("keep_fraction"),
+        "probe": options.probe,
+        "policy": options.policy,
+        "redundancy": options.redundancy,
+        "downstream_deg": options.downstream_deg,
+        "dim": chosen("dim", 100),
+        "draws": chosen("draws", 20),
+        "seed": options.seed,
+        "overlap": options.overlap,
+        "solver": options.solver,
+    }
+    if options.probe == "fixed":
+        parameters["theta_deg"] = chosen("theta_deg", [0.0])
+    elif options.theta_deg is not None:
+        raise ValueError(f"--theta-deg is for --probe fixed; {options.probe!r} trains its probe")
+    if options.probe == "independent":
+        if options.alpha_probe is None:
+            raise ValueError("--probe independent needs --alpha-probe")
+        parameters["alpha_probe"] = options.alpha_probe
+    elif options.alpha_probe is not None:
+        raise ValueError(f"--alpha-probe is for --probe independent, not {options.probe!r}")
     own = {key: value for key in ("lo", "w") if (value := getattr(options, key)) is not None}
     needed = PARAMETERS.get(options.policy)
     if needed and needed not in own:
         raise ValueError(f"policy {options.policy!r} needs the option --{needed}")
+    return parameters | own
+
+
+def _problem(parameters: dict[str, Any]) -> PerceptronProblem:
+    theta = np.asarray(parameters["theta_deg"]) if "theta_deg" in parameters else np.zeros(())
+    check_range("theta_deg", theta, 0.0, 90.0, unit="degrees")
+    own = {key: parameters[key] for key in ("lo", "w") if key in parameters}
     grid = PerceptronProblem.grid(
-        alpha_total=alpha,
-        keep_fraction=fraction,
+        alpha_total=parameters["alpha_total"],
+        keep_fraction=parameters["keep_fraction"],
         theta=np.deg2rad(theta),
-        policy=policy_from_name(options.policy, **own),
-        redundancy=options.redundancy,
-        downstream=DownstreamShift.degrees(options.downstream_deg),
+        policy=policy_from_name(parameters["policy"], **own),
+        redundancy=parameters["redundancy"],
+        downstream=DownstreamShift.degrees(parameters["downstream_deg"]),
     )
-    problem = grid if options.probe == "fixed" else _without_angle(grid, options)
-    return problem, chosen("dim", 100), chosen("draws", 20)
-
-
-def _without_angle(grid: PerceptronProblem, options: argparse.Namespace) -> PerceptronProblem:
-    """The grid with a trained probe, whose angle nobody chooses."""
-    if options.theta_deg is not None:
-        raise ValueError(f"--theta-deg is for --probe fixed; {options.probe!r} trains its probe")
-    if options.probe == "in-sample":
-        probe: Probe = InSample()
-    elif options.alpha_probe is None:
-        raise ValueError("--probe independent needs --alpha-probe")
-    else:
-        probe = Independent(options.alpha_probe)
-    # Without angles the grid has no such axis.
-    axis = 2
-    return PerceptronProblem(
-        alpha_total=np.squeeze(np.asarray(grid.alpha_total), axis),
-        keep_fraction=np.squeeze(np.asarray(grid.keep_fraction), axis),
-        probe=probe,
-        policy=grid.policy,
-        redundancy=np.squeeze(np.asarray(grid.redundancy), axis),
-        downstream=grid.downstream,
-        dims=("alpha_total", "keep_fraction", "redundancy"),
-    )
-
-
-def _points(dataset: xr.Dataset) -> list[dict[str, Any]]:
-    """One flat dictionary a grid point, its parameters first."""
-    shape = dataset["error_mean"].shape
-    coordinates = [name for name in dataset.coords if name != "draw"]
-    broadcast = {
-        name: dataset[name].broadcast_like(dataset["error_mean"]).values for name in coordinates
-    }
-    names = [f"{name}_{part}" for name in REPORTED for part in ("mean", "stderr")]
-    names += ["theta_mean", "theta_std", "bracket_max"]
-    points = []
-    for index in np.ndindex(*shape):
-        point: dict[str, Any] = {str(name): float(v[index]) for name, v in broadcast.items()}
-        point |= {name: _finite(float(dataset[name].values[index])) for name in names}
-        point |= {name: int(dataset[name].values[index]) for name in COUNTS}
-        points.append(point)
-    return points
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None  # JSON has no NaN
-
-
-def _short(value: float | int | None) -> str:
-    return "none" if value is None else f"{value:.6g}"
+    if parameters["probe"] == "in-sample":
+        return dataclasses.replace(grid, probe=InSample())
+    if parameters["probe"] == "independent":
+        return dataclasses.replace(grid, probe=Independent(parameters["alpha_probe"]))
+    return grid
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -198,7 +177,9 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--solver", choices=("native", "cvxpy"), default="native")
     sweep.add_argument("--memory-gb", type=number, help="default half of the memory")
     sweep.add_argument("--cache", metavar="DIR", help="keep finished parts; a rerun resumes")
-    sweep.add_argument("--out", metavar="FILE.nc", help="write all draws as NetCDF-4")
+    sweep.add_argument(
+        "--out", metavar="FILE.nc", help="write all draws as NetCDF-4; never replaces another run"
+    )
 
     solve = commands.add_parser("solve", help="max-margin separator of your own data")
     solve.set_defaults(command=_solve)

@@ -48,8 +48,18 @@ class RecordCache:
         return np.load(io.BytesIO(body), allow_pickle=False)
 
     def store(self, identity: str, draws: range, records: NDArray[np.void]) -> None:
-        """Write the records; the file holds all of them or does not exist."""
+        """Write the records; the file holds all of them or does not exist.
+
+        Raises:
+            OSError: the folder cannot be written, with the reason.
+        """
         buffer = io.BytesIO()
         np.save(buffer, records, allow_pickle=False)
         body = buffer.getvalue()
-        write_bytes_atomic(self._path(identity, draws), body + hashlib.sha256(body).digest())
+        try:
+            write_bytes_atomic(self._path(identity, draws), body + hashlib.sha256(body).digest())
+        except OSError as error:
+            raise OSError(
+                f"cache folder {self._folder} cannot be written: {error.strerror or error}; "
+                "finished parts are kept"
+            ) from None
