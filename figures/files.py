@@ -1,7 +1,8 @@
 """A figure's files: data computed once and reused, pictures drawn from the data file alone."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import xarray as xr
@@ -10,7 +11,13 @@ from matplotlib import rc_context
 from figures.settings import Settings
 from figures.spec import FigureSpec
 from figures.style import STYLE
-from theory.datafile import parameters_of, read_dataset, write_bytes_atomic, write_dataset
+from theory.datafile import (
+    DataFileError,
+    parameters_of,
+    read_dataset,
+    write_bytes_atomic,
+    write_dataset,
+)
 
 __all__ = ["FORMATS", "check_data", "make_data", "make_pictures", "render"]
 
@@ -38,7 +45,10 @@ def check_data(spec: FigureSpec, settings: Settings, folder: Path) -> None:
     path = data_path(spec, folder)
     if not path.exists():
         return
-    found, wanted = parameters_of(read_dataset(path, kind=spec.kind)), settings.parameters()
+    dataset = read_dataset(path, kind=spec.kind)
+    with _complete(path):
+        found = parameters_of(dataset)
+    wanted = settings.parameters()
     for name in wanted:
         if found.get(name) != wanted[name]:
             raise ValueError(
@@ -84,14 +94,30 @@ def make_pictures(
 
     Returns:
         The pictures' paths, and the caption.
+
+    Raises:
+        theory.datafile.DataFileError: the file is damaged, foreign or lacks something.
     """
     dataset = read_dataset(data, kind=spec.kind)
-    paths = []
-    for file_format in formats:
-        path = folder / f"{spec.name}.{file_format}"
-        write_bytes_atomic(path, render(spec, dataset, file_format))
-        paths.append(path)
-    return paths, caption(spec, dataset)
+    with _complete(data):
+        words = caption(spec, dataset)
+        pictures = {folder / f"{spec.name}.{name}": render(spec, dataset, name) for name in formats}
+    for path, picture in pictures.items():
+        write_bytes_atomic(path, picture)
+    return list(pictures), words
+
+
+@contextmanager
+def _complete(path: Path) -> Iterator[None]:
+    """Turn the want of a variable or attribute into a sentence about the data file."""
+    try:
+        yield
+    except KeyError as error:
+        lacking = str(error.args[0]).splitlines()[0]
+        raise DataFileError(
+            f"data file {path} is incomplete, or of another version of this figure: {lacking}; "
+            "compute it again in another --out"
+        ) from None
 
 
 def caption(spec: FigureSpec, dataset: xr.Dataset) -> str:

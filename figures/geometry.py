@@ -80,17 +80,21 @@ def draw(dataset: xr.Dataset) -> Figure:
     count = dataset.sizes["theta_deg"]
     columns = min(count, 2)
     rows = -(-count // columns)
-    figure = Figure(figsize=(COLUMN, 0.45 + rows * COLUMN / columns))
+    figure = Figure(figsize=(COLUMN, 0.6 + rows * COLUMN / columns))
     for k in range(count):
         axes = figure.add_subplot(rows, columns, k + 1)
         _draw_panel(axes, dataset.isel(theta_deg=k))
-    arrows = [("teacher $T$", TEACHER), ("probe $J_p$", PROBE), ("student $J$", STUDENT)]
-    handles = [Line2D([], [], color=color, linewidth=1.6) for _, color in arrows]
-    handles += [
-        Line2D([], [], color="0.2", linestyle="", marker=marker, markersize=3) for marker in "o^"
-    ]
-    names = [name for name, _ in arrows] + ["$y = +1$", "$y = -1$"]
-    figure.legend(handles, names, loc="outside lower center", ncols=5, columnspacing=0.9)
+    entries = {
+        "teacher $T$": Line2D([], [], color=TEACHER, linewidth=1.6),
+        "$y = +1$": Line2D([], [], color="0.15", linestyle="", marker="o", markersize=3),
+        "probe $J_p$": Line2D([], [], color=PROBE, linewidth=1.6),
+        "$y = -1$": Line2D([], [], color="0.15", linestyle="", marker="^", markersize=3),
+        "student $J$, theory": Line2D([], [], color=STUDENT, linewidth=1.6),
+        "student $J$, simulation": Line2D(
+            [], [], color=STUDENT, linestyle="", marker="o", markersize=4
+        ),
+    }
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -106,7 +110,7 @@ def _draw_panel(axes: Axes, panel: xr.Dataset) -> None:
     )
     axes.fill(*slab.T, color=PROBE, alpha=0.12, linewidth=0, zorder=0)
     for sign, marker in ((positive, "o"), (~positive, "^")):
-        for choice, color in ((sign & ~kept, "0.75"), (sign & kept, "0.15")):
+        for choice, color in ((sign & ~kept, "0.7"), (sign & kept, "0.15")):
             axes.plot(
                 field[choice, 1], field[choice, 0], marker, color=color, markersize=1.7, mew=0
             )
@@ -115,6 +119,8 @@ def _draw_panel(axes: Axes, panel: xr.Dataset) -> None:
     _arrow(axes, scale * along, PROBE)
     if panel["status"].item() == 0:
         _arrow(axes, scale * _turned(*panel["student_theory"].values), STUDENT)
+    turn = np.linspace(0, 2 * np.pi, 181)
+    axes.plot(scale * np.sin(turn), scale * np.cos(turn), ":", color="0.5", linewidth=0.6, zorder=1)
     simulated = scale * _turned(*panel["student_simulation"].values)
     axes.plot(
         *simulated, "o", color=STUDENT, markeredgecolor="white", mew=0.5, markersize=4, zorder=6
@@ -141,8 +147,9 @@ def caption(dataset: xr.Dataset) -> str:
         f"The plane of the teacher T and the probe J_p at alpha_total = "
         f"{dataset['alpha_total'].item():g}, f = {dataset['keep_fraction'].item():g}. Dark: the "
         f"examples that hard selection keeps, inside the shaded slab around the probe's boundary. "
-        f"The student's arrow is its in-plane part by replica theory, unit vectors having the "
-        f"teacher's length; the point is the mean over simulated draws."
+        f"Dotted: the unit circle. The student's arrow is its in-plane part by replica theory, "
+        f"the orange point the mean over simulated draws. In the titles, the fitting error e by "
+        f"theory."
     )
 
 
@@ -151,6 +158,7 @@ FIGURE = FigureSpec(
     summary="teacher, probe, student and the kept slab in the plane of teacher and probe",
     defaults=Settings(alpha_total=(5,), theta_deg=(10, 40), keep_fraction=(0.3,)),
     several=("theta_deg",),
+    overlaps=("cosine",),
     compute=compute,
     drawing=draw,
     caption=caption,

@@ -1,7 +1,7 @@
 """Distribution of the kept examples' margins: theory's density and atom on simulated histograms."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,25 +11,28 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import replica
+import sims
 from figures.panels import new_figure
 from figures.settings import Settings
 from figures.spec import FigureSpec
 from figures.style import STUDENT, TEACHER
-from sims.cells import problem_cells
-from sims.draws import draw_rows
-from sims.maxmargin import MaxMarginStatus, max_margin
-from sims.records import ProbeFrame
-from sims.selection import keep_rows, rank_rows
 from theory._float64 import float64
-from theory.densities import student_margin_density
+from theory.densities import student_margin_density, support_mass
 from theory.policies import Hard
 from theory.problem import PerceptronProblem
 
 Floats = NDArray[np.float64]
 
-BINS = 48
+BINS = 24  # above kappa; the histogram goes on below it, where finite samples put some of theirs
 DENSITY_POINTS = 193
-SPREAD = 3.0  # width of the histogram beyond kappa: the fields have unit variance
+REACH = 6.0  # no margin is farther above kappa: the fields have unit variance
+BEYOND = 2e-3  # share of the kept examples that the picture leaves out on the right
+
+_SYMBOLS = {
+    "alpha_total": r"$\alpha_t$ = {:g}",
+    "keep_fraction": "$f$ = {:g}",
+    "theta_deg": r"$\theta$ = {:g}°",
+}
 
 
 def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
@@ -49,34 +52,42 @@ def compute(settings: Settings, *, cache: Path | None = None, progress: bool = F
 def _point(
     settings: Settings, alpha_total: float, keep_fraction: float, theta_deg: float
 ) -> xr.Dataset:
-    problem = PerceptronProblem.grid(
-        alpha_total=alpha_total, keep_fraction=keep_fraction, theta=np.deg2rad(theta_deg)
+    theta = np.deg2rad(theta_deg)
+    solution = replica.solve(
+        PerceptronProblem.grid(alpha_total=alpha_total, keep_fraction=keep_fraction, theta=theta)
     )
-    solution = replica.solve(problem)
-    draws = [_student(problem, settings, number) for number in range(settings.draws)]
-    draws = [student for student in draws if student.solved]
-    simulated_kappa = np.array([draw.margin for draw in draws])
-    supported = np.array([np.mean(draw.support) for draw in draws])
-    kappa = float(np.asarray(solution.margin))
-    low = max(0.0, kappa - 0.25 * SPREAD)
-    edges = np.linspace(low, kappa + SPREAD, BINS + 1)
-    histograms = [
-        np.histogram(draw.margins[~draw.support], edges)[0] / len(draw.margins) for draw in draws
+    students = [
+        _student(settings, alpha_total, keep_fraction, theta, number)
+        for number in range(settings.draws)
     ]
-    density = np.array(histograms) / np.diff(edges)
-    grid = np.linspace(kappa, kappa + SPREAD, DENSITY_POINTS)
+    students = [student for student in students if student.solved]
+    simulated_kappa = np.array([student.kappa for student in students])
+    supported = np.array([np.mean(student.support) for student in students])
+    kappa = float(np.asarray(solution.margin))
+    grid, density_theory = _theory_density(solution, keep_fraction, theta)
+    width = (grid[-1] - kappa) / BINS
+    edges = kappa + width * np.arange(-BINS // 4, BINS + 1)
+    histograms = np.array(
+        [
+            np.histogram(student.margins[~student.support], edges)[0] / len(student.margins)
+            for student in students
+        ]
+    )
+    mean, stderr = _mean_and_stderr(histograms / width)
+    atom, atom_stderr = _mean_and_stderr(supported)
+    kappa_mean, kappa_stderr = _mean_and_stderr(simulated_kappa)
     return xr.Dataset(
         {
             "edges": ("edge", edges),
-            "density": ("bin", density.mean(axis=0)),
-            "density_stderr": ("bin", _stderr(density)),
-            "atom": supported.mean(),
-            "atom_stderr": _stderr(supported),
-            "kappa": simulated_kappa.mean(),
-            "kappa_stderr": _stderr(simulated_kappa),
-            "unsolved": settings.draws - len(draws),
+            "density": ("bin", mean),
+            "density_stderr": ("bin", stderr),
+            "atom": atom,
+            "atom_stderr": atom_stderr,
+            "kappa": kappa_mean,
+            "kappa_stderr": kappa_stderr,
+            "unsolved": settings.draws - len(students),
             "theory_margin": ("point", grid),
-            "theory_density": ("point", _theory_density(problem, solution, grid)),
+            "theory_density": ("point", density_theory),
             "theory_atom": float(np.asarray(solution.support_fraction)),
             "theory_kappa": kappa,
             "theory_status": int(np.asarray(solution.status)),
@@ -87,110 +98,149 @@ def _point(
 class _Student(NamedTuple):
     """One simulated student: kappa, the kept rows' margins, which of them are support vectors."""
 
-    margin: float
+    kappa: float
     margins: Floats
     support: NDArray[np.bool_]
     solved: bool
 
 
-def _student(problem: PerceptronProblem, settings: Settings, number: int) -> _Student:
-    (cell,) = problem_cells(problem, settings.dim)
-    draw = draw_rows(settings.seed, settings.dim, number, cell.distinct)
-    fields = draw.rows @ ProbeFrame.fixed(draw, cell.probe[1]).probe
-    kept = draw.rows[keep_rows(draw, cell, fields, lambda: rank_rows(fields, cell.policy))]
-    found = max_margin(kept)
+def _student(
+    settings: Settings, alpha_total: float, keep_fraction: float, theta: float, number: int
+) -> _Student:
+    """The student of draw `number`: teacher e_1, probe in the plane of e_1 and e_2."""
+    total = round(alpha_total * settings.dim)
+    rows = np.random.default_rng([settings.seed, number]).standard_normal((total, settings.dim))
+    rows[:, 0] = np.abs(rows[:, 0])  # y x: the label is the sign of the first component
+    field = rows[:, 0] * np.cos(theta) + rows[:, 1] * np.sin(theta)
+    hardest = np.argsort(np.abs(field), kind="stable")[: max(round(keep_fraction * total), 1)]
+    found = sims.max_margin(rows[hardest])
     return _Student(
-        margin=float(found.margin),
-        margins=kept @ np.asarray(found.direction),
+        kappa=float(found.margin),
+        margins=rows[hardest] @ np.asarray(found.direction),
         support=np.asarray(found.support),
-        solved=int(found.status) == MaxMarginStatus.SOLVED,
+        solved=int(found.status) == sims.MaxMarginStatus.SOLVED,
     )
 
 
 @float64
 def _theory_density(
-    problem: PerceptronProblem, solution: replica.ReplicaSolution, grid: Floats
-) -> Floats:
-    theta = jnp.asarray(problem.probe.theta)  # type: ignore[union-attr]
-    weight = Hard().kept_weight(jnp.asarray(problem.keep_fraction), theta, jnp.ones(()))
-    density = student_margin_density(
-        grid,
-        orthogonal=solution.orthogonal,
-        student_angle=solution.student_angle,
-        theta=theta,
-        weight=weight,
-    )
-    return np.asarray(density)
+    solution: replica.ReplicaSolution, keep_fraction: float, theta: float
+) -> tuple[Floats, Floats]:
+    """Margins from kappa to where almost none are left, and their density."""
+    weight = Hard().kept_weight(jnp.asarray(keep_fraction), jnp.asarray(theta), jnp.ones(()))
+    student: dict[str, Any] = {
+        "orthogonal": solution.orthogonal,
+        "student_angle": solution.student_angle,
+        "theta": theta,
+        "weight": weight,
+    }
+    kappa = float(np.asarray(solution.margin))
+    coarse = np.linspace(kappa, kappa + REACH, DENSITY_POINTS)
+    below = np.asarray(support_mass(coarse, **student))
+    end = np.min(coarse, where=below >= 1 - BEYOND, initial=kappa + REACH)
+    grid = np.linspace(kappa, end, DENSITY_POINTS)
+    return grid, np.asarray(student_margin_density(grid, **student))
 
 
-def _stderr(values: Floats) -> Floats:
-    return np.std(values, axis=0, ddof=1) / np.sqrt(len(values))
+def _mean_and_stderr(values: Floats) -> tuple[Floats, Floats]:
+    """Over the first axis; NaN where too few draws were solved."""
+    count = len(values)
+    mean = values.mean(axis=0) if count else np.full(values.shape[1:], np.nan)
+    spread = values.std(axis=0, ddof=1) if count > 1 else np.full(values.shape[1:], np.nan)
+    return mean, spread / np.sqrt(max(count, 1))
 
 
 def draw(dataset: xr.Dataset) -> Figure:
     """Draw the data of `compute`: densities on the left axes, the atoms on the right ones."""
     figure, panels = new_figure(dataset.sizes["panel"])
+    shown = _differing(dataset) or list(_SYMBOLS)
     for k, axes in enumerate(panels):
-        _draw_panel(axes, dataset.isel(panel=k))
+        panel = dataset.isel(panel=k)
+        right = axes.twinx()
+        _draw_panel(axes, right, panel)
+        axes.set_title(", ".join(_SYMBOLS[name].format(panel[name].item()) for name in shown))
+        outer = k % 2 == 1 or k == len(panels) - 1
+        right.tick_params(axis="y", colors=STUDENT, labelright=outer)
         if k % 2 == 0:
-            axes.set_ylabel("density")
+            axes.set_ylabel(r"density above $\kappa$")
+        if outer:
+            right.set_ylabel(r"share at $\kappa$", color=STUDENT)
         if k >= len(panels) - 2:
-            axes.set_xlabel("student margin")
+            axes.set_xlabel(r"margin $y\,J\cdot x/|J|$")
     return figure
 
 
-def _draw_panel(axes: Axes, panel: xr.Dataset) -> None:
-    axes.stairs(panel["density"], panel["edges"], fill=True, color="0.8", zorder=1)
-    centres = (panel["edges"].values[1:] + panel["edges"].values[:-1]) / 2
+def _draw_panel(axes: Axes, right: Axes, panel: xr.Dataset) -> None:
+    edges = panel["edges"].values
+    axes.stairs(panel["density"], edges, fill=True, color="0.82", zorder=1)
     axes.errorbar(
-        centres,
+        (edges[1:] + edges[:-1]) / 2,
         panel["density"],
         yerr=panel["density_stderr"],
         fmt="none",
-        ecolor="0.45",
-        elinewidth=0.5,
+        ecolor="0.5",
+        elinewidth=0.6,
         zorder=2,
     )
-    atom = axes.twinx()
-    atom.set_ylim(0, 1)
-    atom.set_yticks([])
     if panel["theory_status"].item() == 0:
         axes.plot(panel["theory_margin"], panel["theory_density"], color=TEACHER, zorder=3)
-        atom.vlines(panel["theory_kappa"].item(), 0, panel["theory_atom"].item(), color=STUDENT)
-    atom.errorbar(
+        right.vlines(
+            panel["theory_kappa"].item(),
+            0,
+            panel["theory_atom"].item(),
+            color=STUDENT,
+            linewidth=1.6,
+        )
+        theory = f"{panel['theory_atom'].item():.3f}"
+    else:
+        theory = "not converged"
+    right.errorbar(
         panel["kappa"].item(),
         panel["atom"].item(),
         xerr=panel["kappa_stderr"].item(),
         yerr=panel["atom_stderr"].item(),
         fmt="o",
         color=STUDENT,
+        markeredgecolor="white",
+        markeredgewidth=0.3,
+        elinewidth=0.7,
     )
-    note = f"$P$ = {panel['theory_atom'].item():.3f}\nsim. {panel['atom'].item():.3f}"
+    note = f"theory {theory}"
+    note += f"\nsim. {_with_stderr(panel['atom'].item(), panel['atom_stderr'].item())}"
     if panel["unsolved"].item():
         note += f"\n{panel['unsolved'].item():d} draws unsolved"
-    axes.annotate(
-        note,
-        (0.97, 0.93),
-        xycoords="axes fraction",
-        ha="right",
-        va="top",
-        color=STUDENT,
-    )
-    axes.set_xlim(panel["edges"].values[0], panel["edges"].values[-1])
-    axes.set_ylim(bottom=0)
-    axes.set_title(
-        rf"$\alpha_t$ = {panel['alpha_total'].item():g}, $f$ = {panel['keep_fraction'].item():g}, "
-        rf"$\theta$ = {panel['theta_deg'].item():g}°"
-    )
+    axes.annotate(note, (0.97, 0.97), xycoords="axes fraction", ha="right", va="top", color=STUDENT)
+    axes.set_xlim(edges[0], edges[-1])
+    heights = np.append(panel["density"].values, panel["theory_density"].values)
+    axes.set_ylim(0, 1.5 * max(np.max(heights, where=np.isfinite(heights), initial=0.0), 1e-3))
+    right.set_ylim(0, 1)
+    right.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+    right.spines["right"].set(visible=True, color=STUDENT)
+
+
+def _differing(dataset: xr.Dataset) -> list[str]:
+    """The parameters that are not the same in all panels."""
+    return [name for name in _SYMBOLS if np.unique(dataset[name].values).size > 1]
+
+
+def _with_stderr(value: float, stderr: float) -> str:
+    """The value to three decimals, its standard error in units of the last one."""
+    return f"{value:.3f}({round(stderr * 1e3):d})" if np.isfinite(stderr) else f"{value:.3f}"
 
 
 def caption(dataset: xr.Dataset) -> str:
     """What the picture shows, in words."""
+    differing = _differing(dataset)
+    same = "".join(
+        f", {name} = {dataset[name].values.flat[0]:g}" for name in _SYMBOLS if name not in differing
+    )
     return (
         "Margins y J.x/abs(J) of the kept examples under the student trained on them, hard "
-        "selection. Grey: simulated margins above kappa, density per kept example with standard "
-        "error; black: replica theory. Orange: the support vectors, all at kappa; their share P of "
-        "the kept examples is the height, theory as a line, simulation as a point."
+        f"selection{same}. Left axes: margins above kappa, density per kept example; grey: "
+        "simulation with standard error, black: replica theory. Right axes, orange: the share of the kept "
+        "examples that sit exactly at kappa, the support vectors; line: theory, point: simulation, "
+        "at the mean of its kappas. Every draw has a kappa of its own, hence grey below the "
+        "theory's."
     )
 
 
@@ -199,6 +249,7 @@ FIGURE = FigureSpec(
     summary="margins of the kept examples: theory's density and atom on simulated histograms",
     defaults=Settings(alpha_total=(2, 10), theta_deg=(0, 30), keep_fraction=(0.3,)),
     several=("alpha_total", "keep_fraction", "theta_deg"),
+    overlaps=("cosine",),
     compute=compute,
     drawing=draw,
     caption=caption,

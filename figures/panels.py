@@ -1,6 +1,7 @@
 """Drawing of error-against-f panels from a curves dataset."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -26,6 +27,7 @@ LINES_AND_POINTS = (
 )
 ERROR_LABEL = "fitting error $e$"
 FRACTION_LABEL = "selection ratio $f$"
+LABEL_HEIGHT = 0.06  # a line of text, in heights of a figure's only panel
 
 
 def draw_panels(
@@ -148,24 +150,24 @@ def error_limits(dataset: xr.Dataset) -> tuple[float, float]:
 
 def label_curves(axes: Axes, part: xr.Dataset, colors: np.ndarray) -> None:
     """Each curve's alpha_total at its right end, labels pushed apart where ends are close."""
-    theory = part["theory_error"].where(part["theory_status"] == 0)
-    ends = theory.ffill("theory_fraction").isel(theory_fraction=-1).values
-    heights = axes.transAxes.inverted().transform(
-        axes.transData.transform(np.column_stack([np.ones_like(ends), ends]))
-    )[:, 1]
-    gap = 0.055  # a line of text, in heights of the axes
-    floor = -np.inf
-    for rank, k in enumerate(np.argsort(heights)):
-        label = f"{part['alpha_total'].values[k]:g}"
-        if not np.isfinite(heights[k]):
-            continue
-        floor = max(heights[k], floor + gap)
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends: list[tuple[float, str, Any]] = []
+    for k, color in enumerate(colors):
+        curve = part.isel(alpha_total=k)
+        solved = curve["theory_error"].values[curve["theory_status"].values == 0]
+        if solved.size:
+            height = to_axes.transform((1.0, solved[-1]))[1]
+            label = f"{curve['alpha_total'].item():g}"
+            ends.append((height, label if ends else rf"$\alpha_t$ = {label}", color))
+    lowest = -np.inf
+    for height, label, color in sorted(ends, key=lambda end: end[0]):
+        lowest = max(height, lowest + LABEL_HEIGHT)
         axes.annotate(
-            rf"$\alpha_t$ = {label}" if rank == len(ends) - 1 else label,
-            (1.0, floor),
+            label,
+            (1.0, lowest),
             xycoords="axes fraction",
             va="center",
-            color=colors[k],
+            color=color,
             annotation_clip=False,
         )
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from theory.checks import check_range
 
-__all__ = ["PUBLISHED_FRACTIONS", "Settings"]
+__all__ = ["OVERLAPS", "PUBLISHED_FRACTIONS", "Settings"]
+
+OVERLAPS = ("cosine", "pearson")
 
 PUBLISHED_FRACTIONS = tuple(float(f"{f:.6g}") for f in np.logspace(-2, 0, 20))
 
@@ -42,12 +44,20 @@ class Settings:
         check_range("dim", self.dim, 2, math.inf)
         check_range("draws", self.draws, 2, math.inf)
         check_range("seed", self.seed, 0, 2**32 - 1)
-        if self.overlap not in ("cosine", "pearson"):
-            raise ValueError(f"overlap = {self.overlap!r} is not one of 'cosine', 'pearson'")
+        if self.overlap not in OVERLAPS:
+            raise ValueError(f"overlap = {self.overlap!r} is not one of {', '.join(OVERLAPS)}")
         for name in ("alpha_total", "keep_fraction", "theta_deg"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name} = {list(values)} must hold distinct values, at least one")
+        # Said before anything is computed: other figures of the same call may take an hour.
+        fraction, alpha = min(self.keep_fraction), min(self.alpha_total)
+        if fraction * alpha * self.dim < 1 - 1e-9:
+            raise ValueError(
+                f"keep_fraction * alpha_total * dim = {fraction:g} * {alpha:g} * {self.dim} = "
+                f"{fraction * alpha * self.dim:.3g} is below 1: a simulation must keep at least "
+                f"one example"
+            )
 
     def parameters(self) -> dict[str, Any]:
         """The settings as JSON types; equal parameters give equal data."""

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from figures.settings import Settings
+from figures.settings import OVERLAPS, Settings
 from figures.style import STYLE
 
 __all__ = ["FigureSpec"]
@@ -35,6 +35,7 @@ class FigureSpec:
         compute: the data from settings.
         drawing: the picture from data; call `draw`, which applies the style.
         caption: what the picture shows, in words, from data.
+        overlaps: overlaps that the figure can be drawn with.
     """
 
     name: str
@@ -44,6 +45,7 @@ class FigureSpec:
     compute: Compute
     drawing: Callable[[xr.Dataset], Figure]
     caption: Callable[[xr.Dataset], str]
+    overlaps: tuple[str, ...] = OVERLAPS
 
     @property
     def kind(self) -> str:
@@ -51,7 +53,7 @@ class FigureSpec:
         return f"figure {self.name}"
 
     def check(self, settings: Settings) -> None:
-        """Raise ValueError if `settings` holds several values where the figure takes one."""
+        """Raise ValueError if the figure cannot be drawn with `settings`."""
         for name in ("alpha_total", "keep_fraction", "theta_deg"):
             values = getattr(settings, name)
             if len(values) > 1 and name not in self.several:
@@ -59,6 +61,11 @@ class FigureSpec:
                     f"{name} = {', '.join(f'{value:g}' for value in values)}: the figure "
                     f"{self.name} takes one value"
                 )
+        if settings.overlap not in self.overlaps:
+            raise ValueError(
+                f"overlap = {settings.overlap!r}: the figure {self.name} has only "
+                f"{', '.join(self.overlaps)}"
+            )
 
     def draw(self, dataset: xr.Dataset) -> Figure:
         """The picture of `dataset` in the house style."""

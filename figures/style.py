@@ -30,7 +30,7 @@ STYLE: Any = {
     "legend.frameon": False,
     "legend.handlelength": 1.6,
     "lines.linewidth": 1.1,
-    "lines.markersize": 2.8,
+    "lines.markersize": 2.6,
     "errorbar.capsize": 0,
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.02,

@@ -202,7 +202,7 @@ def _solve_prepared(prepared: Prepared) -> ReplicaSolution:
         error=angle / np.pi,
         theta=theta,
         alpha_kept=alpha_kept,
-        support_fraction=student.moments.count / alpha_kept,
+        support_fraction=jnp.minimum(student.moments.count / alpha_kept, 1.0),
         residual_saddle=saddle,
         residual_gordon=gordon,
         status=status,

@@ -76,7 +76,8 @@ def max_margin(features: ArrayLike, mask: ArrayLike | None = None) -> MaxMarginR
     """Return w maximising min(A w) / norm(w), that is min norm(w)^2 / 2 subject to A w >= 1.
 
     Args:
-        features: A, shape (P, N): rows y x, labels already multiplied in; any scale.
+        features: A, shape (P, N): rows y x, labels already multiplied in; any scale, but entries
+            below 2.2e-308 count as zero.
         mask: rows that are there, boolean of shape (P,); the others change nothing. All by default.
 
     Returns:

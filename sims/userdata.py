@@ -16,6 +16,7 @@ SOLVED_CODE = 0
 UNSOLVED_CODE = 1
 NOT_SEPARABLE_CODE = 3
 DEFAULT_OUTPUT = "direction.npy"
+SMALLEST_ROW = 1e-290  # size of a row over the largest one that floating point still tells from 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +65,13 @@ def solve_user_data(features: ArrayLike, labels: ArrayLike) -> UserSolution:
             "at least one example (row) of at least one feature (column)"
         )
     signs = _signs(labels, matrix.shape[0])
+    matrix, exponent = _scaled(matrix)
     found = max_margin(matrix * signs[:, None])
     dual = np.asarray(found.dual)
     support = np.flatnonzero(dual)
     return UserSolution(
         direction=np.asarray(found.direction),
-        margin=float(found.margin),
+        margin=float(np.ldexp(found.margin, exponent)),
         bracket=float(found.bracket),
         support=support,
         duals=dual[support],
@@ -139,6 +141,21 @@ def _real(name: str, values: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
+def _scaled(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """The matrix over 2**exponent: compiled code takes numbers below 2.2e-308 for zero."""
+    largest = np.max(np.abs(matrix), axis=1)
+    exponent = int(np.frexp(np.max(largest))[1])
+    scaled = np.ldexp(matrix, -exponent)
+    lost = (largest > 0) & (largest < np.max(largest) * SMALLEST_ROW)
+    if np.any(lost):
+        row = int(np.flatnonzero(lost)[0])
+        raise ValueError(
+            f"features holds row {row} of size {largest[row]:.3g} beside one of size "
+            f"{np.max(largest):.3g}; their ratio must be at least {SMALLEST_ROW:g}"
+        )
+    return scaled, exponent
+
+
 def _signs(labels: ArrayLike, count: int) -> NDArray[np.float64]:
     values = _real("labels", labels)
     if values.shape != (count,):
@@ -165,7 +182,7 @@ def _load(name: str, path: str | Path, ndim: int) -> NDArray:
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"{name} file {path} cannot be read: {reason}") from None
-    except (ValueError, EOFError, SyntaxError, MemoryError) as error:
+    except Exception as error:  # NumPy's header parser raises many types on damaged input
         if "is not a .npy file" in str(error):
             raise
         if "Object arrays" in str(error):

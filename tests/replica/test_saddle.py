@@ -35,7 +35,7 @@ def potential(policy: Policy, vector: np.ndarray, kappa: float) -> float:
         total += (
             float(level)
             * dblquad(
-                integrand, low, high, lambda z: max(-z * cot, -8), 8, epsabs=1e-10, epsrel=1e-10
+                integrand, low, high, lambda z: max(-z * cot, -8), 8, epsabs=1e-9, epsrel=1e-9
             )[0]
         )
     return 2 * ALPHA * total - q * q

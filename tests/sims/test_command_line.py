@@ -1,15 +1,32 @@
-"""The command line's exit codes and sentences."""
+"""The command line: what it prints and writes, exit codes and sentences, kills and restarts."""
 
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
+import sims
+import sims.__main__
+import sims.cache
 from sims.__main__ import main
+from sims.engine import SOLVERS
 from theory.command_line import run
+from theory.policies import policy_from_name
+from theory.probes import FixedAngle, Independent, InSample
+from theory.problem import DownstreamShift, PerceptronProblem
 
 POINT = ["run", "--alpha-total", "5", "--keep-fraction", "0.5"]
+# 10 dimensions and 9 to 16 rows a solve: one shape for all tests of this file.
+SMALL = ["run", "--dim", "10", "--draws", "3", "--alpha-total", "1.5"]
 
 
 @pytest.mark.parametrize(
@@ -30,6 +47,10 @@ POINT = ["run", "--alpha-total", "5", "--keep-fraction", "0.5"]
         ([*POINT, "--seed", "-1"], "seed"),
         ([*POINT, "--memory-gb", "0"], "memory_gb"),
         ([*POINT, "--probe", "independent"], "--alpha-probe"),
+        ([*POINT, "--alpha-probe", "2"], "--alpha-probe"),
+        ([*POINT, "--probe", "in-sample", "--theta-deg", "0"], "--theta-deg"),
+        ([*POINT, "--policy", "hard", "--lo", "0.1"], "lo"),
+        ([*POINT, "--memory-gb", "1e-7"], "memory_gb"),
         ([*POINT, "--dim", "many"], "many"),
         (["solve", "--features", "absent.npy", "--labels", "absent.npy"], "absent.npy"),
         (["verify", "--preset", "slow"], "slow"),
@@ -61,3 +82,202 @@ def test_solve_reports_what_is_not_separable(
     assert report["farkas_certificate"]["indices"] == [0, 1]
     assert np.allclose(report["farkas_certificate"]["duals"], 0.5, rtol=0, atol=1e-12)
     assert not out.exists()
+
+
+def points_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """The points that a successful `run --json` prints."""
+    assert run(main, [*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["points"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--keep-fraction", "0.8"], {}),
+        (["--keep-fraction", "1", "0.8"], {"keep_fraction": [1.0, 0.8]}),
+        (["--theta-deg", "20", "--policy", "easy"], {"probe": 20.0, "policy": "easy"}),
+        (["--policy", "window", "--lo", "0.1"], {"policy": ("window", "lo", 0.1)}),
+        (["--policy", "mixture", "--w", "0.5"], {"policy": ("mixture", "w", 0.5)}),
+        (["--probe", "in-sample"], {"probe": InSample()}),
+        (["--probe", "in-sample", "--keep-fraction", "0.9,0.8"],
+         {"probe": InSample(), "keep_fraction": [0.9, 0.8]}),
+        (["--probe", "in-sample", "--redundancy", "1,2", "--alpha-total", "1.6"],
+         {"probe": InSample(), "redundancy": [1.0, 2.0], "alpha_total": 1.6}),
+        (["--probe", "independent", "--alpha-probe", "1.2"], {"probe": Independent(1.2)}),
+        (["--downstream-deg", "20", "--overlap", "pearson"], {"downstream": 20.0}),
+    ],
+)  # fmt: skip
+def test_points_are_those_of_the_library(
+    arguments: list[str], problem: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fraction = [] if "--keep-fraction" in arguments else ["--keep-fraction", "0.8"]
+    points = points_of([*SMALL, *fraction, *arguments], capsys)
+    probe, policy = problem.get("probe", 0.0), problem.get("policy", "hard")
+    name, *own = (policy,) if isinstance(policy, str) else policy
+    shape = {key: problem[key] for key in ("keep_fraction", "redundancy") if key in problem}
+    shape = {"keep_fraction": 0.8} | {key: np.array(value) for key, value in shape.items()}
+    expected = sims.run(
+        PerceptronProblem(
+            problem.get("alpha_total", 1.5),
+            **shape,
+            probe=FixedAngle.degrees(probe) if isinstance(probe, float) else probe,
+            policy=policy_from_name(name, **dict([own] if own else [])),
+            downstream=DownstreamShift.degrees(problem.get("downstream", 0.0)),
+        ),
+        10,
+        3,
+        overlap="pearson" if "pearson" in arguments else "cosine",
+    )
+    assert len(points) == expected["error_mean"].size
+    for key in ("error_mean", "error_stderr", "overlap_mean", "margin_mean", "solved"):
+        assert [point[key] for point in points] == np.ravel(expected[key]).tolist()
+    angles = np.round(np.rad2deg(np.ravel(expected["theta_mean"])), 12)
+    assert [point["theta_deg_mean"] for point in points] == angles.tolist()
+    for key, values in shape.items():
+        values = np.broadcast_to(values, expected["error_mean"].shape)
+        assert [point[key] for point in points] == np.ravel(values).tolist()
+    assert ("theta_deg" in points[0]) == isinstance(probe, float)
+    assert points[0]["downstream_deg"] == problem.get("downstream", 0.0)
+
+
+def test_text_has_a_line_a_point(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*SMALL, "--keep-fraction", "0.8,1"]
+    assert run(main, arguments) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    points = points_of(arguments, capsys)
+    column = heading.split().index("error")
+    shown = [float(line.split()[column]) for line in lines]
+    assert np.allclose(shown, [point["error_mean"] for point in points], rtol=0, atol=5e-7)
+    assert {len(line) for line in lines} == {len(heading)}
+    # One draw has no standard error.
+    assert run(main, [*arguments, "--draws", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[column + 1] == "-"
+
+
+def test_failed_students_end_with_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    solve = SOLVERS["native"]
+    monkeypatch.setitem(
+        SOLVERS, "native", lambda problems: [one._replace(status=2) for one in solve(problems)]
+    )
+    assert run(main, [*SMALL, "--keep-fraction", "0.8"]) == 1
+    assert capsys.readouterr().out.endswith("0  3 failed\n")
+
+
+def test_solvers_and_memory_limits_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*SMALL, "--keep-fraction", "0.8"]
+    (native,) = points_of(arguments, capsys)
+    (reference,) = points_of([*arguments, "--solver", "cvxpy"], capsys)
+    assert abs(native["overlap_mean"] - reference["overlap_mean"]) < 1e-7
+    (narrow,) = points_of([*arguments, "--memory-gb", "1e-3"], capsys)
+    assert narrow == native
+
+
+def test_presets_fill_in_what_is_not_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def simulate(problem: PerceptronProblem, dim: int, draws: int, *_: int, **__: Any) -> None:
+        asked.append((problem, dim, draws))
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(sims.__main__, "simulate", simulate)
+    assert run(main, ["run", "--preset", "published-n30", "--draws", "7"]) == 2
+    capsys.readouterr()
+    ((problem, dim, draws),) = asked
+    assert (dim, draws) == (30, 7)
+    assert problem.dims == ("alpha_total", "keep_fraction", "theta", "redundancy")
+    assert problem.shape == (5, 12, 3, 1)
+    assert np.ravel(problem.alpha_total).tolist() == [5, 10, 20, 50, 100]
+    assert np.allclose(np.ravel(problem.keep_fraction), np.logspace(-2, 0, 12), rtol=1e-12)
+    assert np.allclose(np.rad2deg(np.ravel(problem.probe.theta)), [0, 10, 20], rtol=1e-12)
+
+
+def test_files_are_written_once_and_never_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "deep" / "students.nc"
+    arguments = [*SMALL, "--keep-fraction", "0.8", "--out", str(out)]
+    assert run(main, arguments) == 0
+    printed, content = capsys.readouterr().out, out.read_bytes()
+    with xr.open_dataset(out, engine="h5netcdf") as dataset:
+        assert dataset["error"].shape == (1, 1, 1, 1, 3)
+        assert json.loads(dataset.attrs["parameters"])["keep_fraction"] == [0.8]
+        assert json.loads(dataset.attrs["versions"])["jax"]
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("simulated again")
+
+    monkeypatch.setattr(sims.__main__, "simulate", never)
+    assert run(main, arguments) == 0
+    assert capsys.readouterr().out == printed
+    other = [*arguments, "--seed", "1"]
+    assert run(main, other) == 2
+    assert "was computed with seed = 0, not 1" in capsys.readouterr().err
+    assert out.read_bytes() == content
+    for foreign in (b"mine", content[:3000]):
+        out.write_bytes(foreign)
+        assert run(main, arguments) == 2
+        assert "damaged or not NetCDF-4" in capsys.readouterr().err
+        assert out.read_bytes() == foreign
+    assert run(main, [*arguments, "--out", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sims.cache, "write_bytes_atomic", full)
+    assert run(main, [*SMALL, "--keep-fraction", "0.8", "--cache", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"cache folder {tmp_path} cannot be written: No space left on device" in error
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "solver"),
+    [(signal.SIGKILL, -9, "native"), (signal.SIGINT, 130, "cvxpy")],
+)
+def test_what_ends_a_sweep_loses_and_repeats_nothing(
+    number: signal.Signals, code: int, solver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [*SMALL[1:], "--keep-fraction", "0.8", "--draws", "1000000", "--solver", solver]
+    command = [sys.executable, "-m", "sims", "run", *arguments, "--cache", str(tmp_path)]
+
+    def parts() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.glob("[!.]*.npy")}
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sweep:
+        deadline = time.monotonic() + 300
+        while len(parts()) < 2:
+            assert sweep.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        sweep.send_signal(number)
+        out, err = sweep.communicate(timeout=60)
+    assert (sweep.returncode, out) == (code, b"")
+    assert err == (b"interrupted; finished parts are kept\n" if code > 0 else b"")
+
+    solve, trained = SOLVERS[solver], []
+
+    def counted(problems: list) -> list:
+        trained.extend(problems)
+        return solve(problems)
+
+    monkeypatch.setitem(SOLVERS, solver, counted)
+    found = parts()
+    # Ten draws a part, finished in order; the rerun needs two parts more, and one is damaged.
+    draws = 10 * (len(found) + 2)
+    damaged = next(iter(found))
+    damaged.write_bytes(damaged.read_bytes()[:-50])
+    problem = PerceptronProblem(1.5, 0.8)
+    resumed = sims.run(problem, 10, draws, solver=solver, cache=tmp_path)
+    assert len(trained) == 30
+    assert len(parts()) == len(found) + 2
+    assert all(parts()[path] == then for path, then in found.items() if path != damaged)
+    xr.testing.assert_identical(resumed, sims.run(problem, 10, draws, solver=solver))
