@@ -15,7 +15,7 @@ from theory.problem import DownstreamShift, PerceptronProblem
 
 __all__ = ["Panel", "compute_panels"]
 
-THEORY_POINTS = 201  # fewer leave corners where hard selection's error falls off
+THEORY_POINTS = 301  # fewer leave corners where hard selection's error falls off
 MARGIN = 1.25  # the lines go on beyond the outer points by this factor, up to f = 1
 
 

@@ -237,10 +237,10 @@ def caption(dataset: xr.Dataset) -> str:
     return (
         "Margins y J.x/abs(J) of the kept examples under the student trained on them, hard "
         f"selection{same}. Left axes: margins above kappa, density per kept example; grey: "
-        "simulation with standard error, black: replica theory. Right axes, orange: the share of the kept "
-        "examples that sit exactly at kappa, the support vectors; line: theory, point: simulation, "
-        "at the mean of its kappas. Every draw has a kappa of its own, hence grey below the "
-        "theory's."
+        "simulation with standard error, black: replica theory. Right axes, orange: the share of "
+        "the kept examples that sit exactly at kappa, the support vectors; line: theory, point: "
+        "simulation, at the mean of its kappas. Every draw has a kappa of its own, hence grey "
+        "below the theory's."
     )
 
 
