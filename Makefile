@@ -5,6 +5,7 @@ SHELL := bash
 
 PYTHON ?= python3
 OUT ?= out/figures
+PRESET ?= full
 VENV := .venv
 STAMP := $(VENV)/.built
 RUN := $(VENV)/bin/python
@@ -35,7 +36,7 @@ figures-all: $(STAMP)  ## every figure
 	$(RUN) -m figures all $(QUICK) --format png pdf --out $(OUT)
 
 test: $(STAMP)  ## the whole test suite
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --dist loadfile
 
 lint: $(STAMP)  ## ruff: rules and format
 	$(RUN) -m ruff check .
@@ -50,8 +51,8 @@ docs: $(STAMP)  ## the documentation, warnings are errors
 parity: $(STAMP)  ## our max-margin solver against cvxpy with Clarabel on the same draws
 	$(RUN) -m pytest tests/sims -k cvxpy
 
-verify: $(STAMP)  ## theory against simulation, the full table (20 minutes)
-	$(RUN) -m sims verify --preset full
+verify: $(STAMP)  ## theory against simulation: the full table, or PRESET=quick
+	$(RUN) -m sims verify --preset $(PRESET)
 
 clean:  ## remove everything that is built
 	rm -rf $(VENV) out site build dist *.egg-info

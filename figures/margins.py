@@ -1,7 +1,7 @@
 """Distribution of the kept examples' margins: theory's density and atom on simulated histograms."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -53,15 +53,16 @@ def _point(
     settings: Settings, alpha_total: float, keep_fraction: float, theta_deg: float
 ) -> xr.Dataset:
     theta = np.deg2rad(theta_deg)
-    solution = replica.solve(
-        PerceptronProblem.grid(alpha_total=alpha_total, keep_fraction=keep_fraction, theta=theta)
+    problem = PerceptronProblem.grid(
+        alpha_total=alpha_total, keep_fraction=keep_fraction, theta=theta
     )
+    solution = replica.solve(problem)
     students = [
-        _student(settings, alpha_total, keep_fraction, theta, number)
-        for number in range(settings.draws)
+        student
+        for student in sims.margins(problem, settings.dim, settings.draws, settings.seed)
+        if student.status == sims.MaxMarginStatus.SOLVED
     ]
-    students = [student for student in students if student.solved]
-    simulated_kappa = np.array([student.kappa for student in students])
+    simulated_kappa = np.array([student.margin for student in students])
     supported = np.array([np.mean(student.support) for student in students])
     kappa = float(np.asarray(solution.margin))
     grid, density_theory = _theory_density(solution, keep_fraction, theta)
@@ -72,7 +73,7 @@ def _point(
             np.histogram(student.margins[~student.support], edges)[0] / len(student.margins)
             for student in students
         ]
-    )
+    ).reshape(-1, len(edges) - 1)
     mean, stderr = _mean_and_stderr(histograms / width)
     atom, atom_stderr = _mean_and_stderr(supported)
     kappa_mean, kappa_stderr = _mean_and_stderr(simulated_kappa)
@@ -93,33 +94,6 @@ def _point(
             "theory_status": int(np.asarray(solution.status)),
         },
     ).assign_coords(alpha_total=alpha_total, keep_fraction=keep_fraction, theta_deg=theta_deg)
-
-
-class _Student(NamedTuple):
-    """One simulated student: kappa, the kept rows' margins, which of them are support vectors."""
-
-    kappa: float
-    margins: Floats
-    support: NDArray[np.bool_]
-    solved: bool
-
-
-def _student(
-    settings: Settings, alpha_total: float, keep_fraction: float, theta: float, number: int
-) -> _Student:
-    """The student of draw `number`: teacher e_1, probe in the plane of e_1 and e_2."""
-    total = round(alpha_total * settings.dim)
-    rows = np.random.default_rng([settings.seed, number]).standard_normal((total, settings.dim))
-    rows[:, 0] = np.abs(rows[:, 0])  # y x: the label is the sign of the first component
-    field = rows[:, 0] * np.cos(theta) + rows[:, 1] * np.sin(theta)
-    hardest = np.argsort(np.abs(field), kind="stable")[: max(round(keep_fraction * total), 1)]
-    found = sims.max_margin(rows[hardest])
-    return _Student(
-        kappa=float(found.margin),
-        margins=rows[hardest] @ np.asarray(found.direction),
-        support=np.asarray(found.support),
-        solved=int(found.status) == sims.MaxMarginStatus.SOLVED,
-    )
 
 
 @float64

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from figures.style import COLUMN, curve_colors, log_axes
 
 __all__ = [
+    "COUNTS",
     "LINES_AND_POINTS",
     "draw_curves",
     "draw_panels",
@@ -25,6 +26,7 @@ LINES_AND_POINTS = (
     "Lines: replica theory. Points: mean over draws with standard error; the points of a curve "
     "share their draws."
 )
+COUNTS = ("not_separable", "failed", "empty")
 ERROR_LABEL = "fitting error $e$"
 FRACTION_LABEL = "selection ratio $f$"
 LABEL_HEIGHT = 0.06  # a line of text, in heights of a figure's only panel
@@ -199,4 +201,4 @@ def missing_note(figure: Figure, dataset: xr.Dataset) -> None:
 
 
 def _missing(dataset: xr.Dataset) -> xr.DataArray:
-    return dataset["not_separable"] + dataset["failed"] + dataset["empty"]
+    return sum((dataset[name] for name in COUNTS), start=xr.DataArray(0))

@@ -9,6 +9,10 @@ from sims._maxmargin_kkt import Rows
 
 SEPARABLE_BRACKET = 1e-10
 FARKAS = 1e-12
+# Rounding of a_i w and of A^T u, in units of norm(a_i) and of sum u_i norm(a_i), held against the
+# bracket: several times what a thousand problems of 2 to 200 dimensions showed.
+MARGIN_ROUNDING = 2.2e-16
+BOUND_ROUNDING = 1.1e-16
 
 
 class Candidate(NamedTuple):
@@ -19,7 +23,8 @@ class Candidate(NamedTuple):
         dual: u >= 0 with unit sum, shape (P,).
         margins: A w, shape (P,); +inf on masked rows.
         margin: the smallest of them.
-        bracket: relative gap between `margin` and the upper bound norm(A^T u).
+        bound: the upper bound norm(A^T u) on the best margin, rounded up.
+        bracket: relative gap between `margin`, rounded down, and `bound`.
         farkas: norm(A^T u) / sum u_i norm(a_i): zero proves that nothing separates the rows.
     """
 
@@ -27,6 +32,7 @@ class Candidate(NamedTuple):
     dual: Array
     margins: Array
     margin: Array
+    bound: Array
     bracket: Array
     farkas: Array
 
@@ -35,6 +41,12 @@ def safe_norm(vector: Array) -> Array:
     """Return norm(vector), or 1 where it vanishes."""
     length = jnp.sqrt(jnp.sum(vector**2))
     return jnp.where(length > 0, length, 1.0)
+
+
+def relative_gap(margins: Array, norms: Array, bound: Array) -> Array:
+    """Return how far the smallest margin may be below the best one, rounding included."""
+    lower = jnp.min(margins - MARGIN_ROUNDING * norms)
+    return jnp.where(bound > 0, 1.0 - lower / jnp.where(bound > 0, bound, 1.0), jnp.inf)
 
 
 def certify(rows: Rows, direction: Array, dual: Array) -> Candidate:
@@ -48,9 +60,9 @@ def certify(rows: Rows, direction: Array, dual: Array) -> Candidate:
     dual = jnp.where(total > 0, dual / jnp.where(total > 0, total, 1.0), 0.0)
     direction = direction / safe_norm(direction)
     margins = jnp.where(rows.mask, direction @ rows.columns, jnp.inf)
-    margin = jnp.min(margins)
-    bound = jnp.sqrt(jnp.sum((rows.columns @ dual) ** 2))
-    bracket = jnp.where(bound > 0, 1.0 - margin / jnp.where(bound > 0, bound, 1.0), jnp.inf)
+    length = jnp.sqrt(jnp.sum((rows.columns @ dual) ** 2))
     scale = jnp.sum(dual * rows.norms)
-    farkas = jnp.where(scale > 0, bound / jnp.where(scale > 0, scale, 1.0), 0.0)
-    return Candidate(direction, dual, margins, margin, bracket, farkas)
+    farkas = jnp.where(scale > 0, length / jnp.where(scale > 0, scale, 1.0), 0.0)
+    bound = length + BOUND_ROUNDING * scale
+    bracket = relative_gap(margins, rows.norms, bound)
+    return Candidate(direction, dual, margins, jnp.min(margins), bound, bracket, farkas)

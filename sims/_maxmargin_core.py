@@ -60,9 +60,15 @@ def solve_rows(rows: Rows, active: Array, enough: ArrayLike) -> Solution:
     dim, count = columns.shape
 
     def holding(point: Iterate) -> Array:
-        # u has the scale 1/P, the slacks that of norm(w)^2.
+        # For rows of one size u has the scale 1/P, the slacks that of norm(w)^2; a row k times as
+        # large has u / k and k s.
         scale = jnp.sum(point.image**2) + jnp.sum(point.slack * point.dual * mask)
-        return mask & (point.dual * count * scale > point.slack)
+        relative = rows.norms / jnp.sum(point.dual * rows.norms)
+        return mask & (point.dual * relative**2 * count * scale > point.slack)
+
+    def gap(point: Iterate) -> Array:
+        """Complementarity over norm(w)^2: the bracket, but for rounding in A w."""
+        return jnp.sum(point.slack * point.dual * mask) / jnp.sum(point.image**2)
 
     def interior_step(state: Progress) -> Progress:
         moved = advance(rows, state.point)
@@ -71,8 +77,7 @@ def solve_rows(rows: Rows, active: Array, enough: ArrayLike) -> Solution:
         moved = jax.tree.map(lambda a, b: jnp.where(finite, a, b), moved, state.point)
         best = better_of(certify(rows, moved.direction, moved.dual), state.solution.best)
         steps = state.solution.iterations + 1
-        length = jnp.sum(moved.image**2)
-        stuck = ~finite | (jnp.sum(moved.slack * moved.dual * mask) <= ROUNDED * length)
+        stuck = ~finite | (gap(moved) <= ROUNDED)
         return state._replace(
             point=moved, solution=Solution(best, state.solution.holding, steps, stuck)
         )
@@ -81,6 +86,9 @@ def solve_rows(rows: Rows, active: Array, enough: ArrayLike) -> Solution:
         best = state.solution.best
         return (
             (best.bracket > jnp.maximum(state.target, enough))
+            # Many dependent rows at a small margin: rounding holds the bracket up, yet the point
+            # tells the support well enough to solve on it.
+            & (gap(state.point) > state.target)
             & (best.farkas > jnp.maximum(FARKAS, VANISHING * state.target))
             & (state.solution.iterations < ITERATIONS)
             & ~state.solution.stuck

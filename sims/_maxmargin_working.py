@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sims._maxmargin_certificate import FARKAS, SEPARABLE_BRACKET, Candidate
+from sims._maxmargin_certificate import FARKAS, SEPARABLE_BRACKET, Candidate, relative_gap
 from sims._maxmargin_core import EXACTLY, Solution, solve_rows
 from sims._maxmargin_kkt import make_rows
 from sims._maxmargin_support import ROUNDING
@@ -67,6 +67,9 @@ def solve_by_working_set(
     size = working_rows(count, dim)
     tolerance = ROUNDING * dim * jnp.ldexp(largest, -exponent)
 
+    norms = jnp.sqrt(jnp.sum(jnp.ldexp(matrix, -exponent) ** 2, axis=1))
+    norms = jnp.where(mask, norms, 0.0)
+
     def margins_of(direction: Array) -> Array:
         return jnp.where(mask, jnp.ldexp(matrix @ direction, -exponent), FAR)
 
@@ -78,20 +81,19 @@ def solve_by_working_set(
         best = found.best
         zeros = jnp.zeros(count)
         margins = margins_of(best.direction)
-        bound = best.margin / (1.0 - best.bracket)
-        margin = jnp.min(margins)
         whole = Candidate(
             best.direction,
             zeros.at[index].set(best.dual),
             margins,
-            margin,
-            1.0 - margin / bound,
+            jnp.min(margins),
+            best.bound,
+            relative_gap(margins, norms, best.bound),
             best.farkas,
         )
         centre = _towards(state.centre, margins)
         violated = jnp.any(margins < best.margin - tolerance)
         exactly = state.enough < 0
-        gap = 1.0 - jnp.min(centre) / bound
+        gap = 1.0 - jnp.min(centre) / best.bound
         loose = (gap > LOOSE_ABOVE) & violated
         rounds = state.rounds + 1
         return Working(
@@ -115,7 +117,7 @@ def solve_by_working_set(
     margins = margins_of(mean / jnp.maximum(jnp.sqrt(jnp.sum(mean**2)), 1e-300))
     infinite = jnp.asarray(jnp.inf)
     zero, no = jnp.zeros((), int), jnp.zeros((), bool)
-    nothing = Candidate(mean, jnp.zeros(count), margins, -infinite, infinite, infinite)
+    nothing = Candidate(mean, jnp.zeros(count), margins, -infinite, infinite, infinite, infinite)
     solution = Solution(nothing, jnp.zeros_like(mask), zero, no)
     state = Working(margins, margins, solution, jnp.asarray(LOOSE), zero, no)
     solution = jax.lax.while_loop(going, solve_set, state).solution

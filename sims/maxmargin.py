@@ -53,7 +53,7 @@ class MaxMarginResult:
         direction: unit vector w, shape (N,); zero where the status is EMPTY or NOT_FINITE.
         margin: min over the rows of A w, for unit w; in the rows' own units.
         bracket: 1 - margin * sum(u) / norm(A^T u), a relative upper bound on how far `margin` is
-            below the best possible one.
+            below the best possible one, rounding of both included.
         dual: u >= 0 with sum 1, shape (P,); w is parallel to A^T u.
         support: rows that hold the separator (u > 0), shape (P,).
         farkas: norm(A^T u) / sum u_i norm(a_i); at most 1e-12 where the status is NOT_SEPARABLE.
@@ -147,7 +147,7 @@ def _result(
     return MaxMarginResult(
         direction=jnp.where(nothing, 0.0, best.direction),
         margin=jnp.where(nothing, jnp.nan, jnp.ldexp(best.margin, exponent)),
-        bracket=jnp.where(nothing, jnp.nan, best.bracket),
+        bracket=jnp.where(nothing, jnp.nan, jnp.maximum(best.bracket, 0.0)),
         dual=jnp.where(nothing, 0.0, dual),
         support=jnp.where(nothing, False, dual > 0),
         farkas=jnp.where(nothing, jnp.nan, farkas),

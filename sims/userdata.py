@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sims.engine import one_blas_thread
 from sims.maxmargin import MaxMarginStatus, max_margin
 from theory.datafile import write_bytes_atomic
 
@@ -66,7 +67,8 @@ def solve_user_data(features: ArrayLike, labels: ArrayLike) -> UserSolution:
         )
     signs = _signs(labels, matrix.shape[0])
     matrix, exponent = _scaled(matrix)
-    found = max_margin(matrix * signs[:, None])
+    with one_blas_thread():
+        found = max_margin(matrix * signs[:, None])
     dual = np.asarray(found.dual)
     support = np.flatnonzero(dual)
     return UserSolution(

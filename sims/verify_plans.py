@@ -97,9 +97,15 @@ _POINTS = (
     Case(5, 0.3, 20.0, delta=1.0, along_plane=1.0),
 )
 
-# At most 2 N distinct examples kept: two compiled shapes a dimension, and students of milliseconds.
+# Between N and 2 N distinct examples kept: one compiled shape a dimension.
+_OTHER_SHAPES = (
+    Case(5, 1.0),
+    Case(2, 0.3, 10.0, "moderate"),
+    Case(10, 0.5, 20.0, redundancy=2),
+)
 _QUICK = (
-    *(case for case in _POINTS if case.alpha_total * case.keep_fraction <= 2 * case.redundancy),
+    *(case for case in _POINTS if case not in _OTHER_SHAPES),
+    Case(4, 0.4, 10.0, "moderate"),
     Case(10, 0.4, 20.0, redundancy=2),
 )
 
@@ -127,5 +133,5 @@ _FULL = (
 
 PLANS = {
     "quick": Plan(_QUICK, (30, 60, 120), (480, 240, 120)),
-    "full": Plan(_FULL, (40, 80, 160, 320), (1000, 600, 300, 120)),
+    "full": Plan(_FULL, (40, 80, 160, 240), (1000, 600, 300, 120)),
 }

@@ -1,14 +1,17 @@
 """The command line: files where it says, bad input without damage."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
 from figures import FIGURES
-from figures.__main__ import main
+from figures.__main__ import _parser, main
 from theory.command_line import run
 
-SMALL = ["--dim", "12", "--draws", "3", "--alpha-total", "3", "--keep-fraction", "0.5"]
+SMALL = ["--dim", "12", "--draws", "3", "--alpha-total", "2", "--keep-fraction", "0.5"]
 
 
 def call(*arguments: object) -> int:
@@ -70,12 +73,14 @@ def test_from_data_equals_the_first_drawing(made: Path, tmp_path: Path) -> None:
         (["angle", "--theta-deg", "91"], ["theta_deg = 91", "[0, 90] degrees"]),
         (["angle", "--theta-deg", "5", "5"], ["theta_deg = [5.0, 5.0]", "distinct"]),
         (["angle", "--overlap", "kendall"], ["overlap = 'kendall'", "pearson"]),
+        (["margins", "--overlap", "pearson"], ["overlap = 'pearson'", "margins", "cosine"]),
         (["angle", "--format", "gif"], ["'gif'", "png"]),
         (["policies", "--theta-deg", "5", "10"], ["theta_deg = 5, 10", "one value"]),
         (
             ["angle", "--dim", "10", "--alpha-total", "1", "--keep-fraction", "0.01"],
             ["below 1", "at least one example"],
         ),
+        (["all", *SMALL, "--keep-fraction", "0.01"], ["0.01 * 2 * 12 = 0.24", "below 1"]),
         (["geometry", *SMALL, "--dim", "13"], ["dim = 12, not 13", "geometry.nc"]),
         (["all", "--from-data", "geometry.nc"], ["--from-data redraws one figure"]),
         (["angle", "--from-data", "MADE/geometry.nc"], ["'figure geometry'", "'figure angle'"]),
@@ -128,3 +133,48 @@ def test_truncated_data_file(
     assert "is damaged" in sentence
     assert sentence.count("\n") == 1
     assert contents(tmp_path) == before
+
+
+def test_lists_by_space_or_comma() -> None:
+    parse = _parser().parse_args
+    spaces = parse(["angle", "--alpha-total", "5", "10", "--theta-deg", "0", "20"])
+    commas = parse(["angle", "--alpha-total", "5,10", "--theta-deg", "0,20"])
+    assert spaces == commas
+    assert commas.alpha_total == [5.0, 10.0]
+
+
+@pytest.mark.parametrize("command", ["compute", "redraw"])
+@pytest.mark.parametrize("lacking", ["student_theory", "parameters"])
+def test_data_file_that_lacks_something(
+    command: str, lacking: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of the right kind from another version, or edited by hand."""
+    with xr.open_dataset(made / "geometry.nc", engine="h5netcdf") as file:
+        poorer = file.load().drop_vars(lacking, errors="ignore")
+    poorer.attrs.pop(lacking, None)
+    poorer.to_netcdf(tmp_path / "geometry.nc", engine="h5netcdf")
+    before = contents(tmp_path)
+    options = SMALL if command == "compute" else ["--from-data", str(tmp_path / "geometry.nc")]
+    assert call("geometry", *options, "--out", tmp_path) == 2
+    sentence = capsys.readouterr().err
+    assert "is incomplete" in sentence
+    assert lacking in sentence
+    assert sentence.count("\n") == 1
+    assert contents(tmp_path) == before
+
+
+def test_full_folder(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that fills up while the picture is written leaves the old picture."""
+    (tmp_path / "geometry.png").write_text("old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("theory.datafile.os.fsync", full)
+    monkeypatch.setattr("figures.__main__.check_output_folder", Path)
+    source = made / "geometry.nc"
+    assert call("geometry", "--from-data", source, "--format", "png", "--out", tmp_path) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert contents(tmp_path) == {"geometry.png": b"old"}

@@ -1,16 +1,23 @@
 """Every figure: data, file, picture; and what the data say."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
+import figures.curves
+import replica
+import sims
 from figures import FIGURES, Settings, make_data, make_pictures
 from theory.datafile import read_dataset
+from theory.policies import Hard
+from theory.problem import PerceptronProblem
 
-# Small enough that all figures together need few compiled shapes.
-SMALL = {"dim": 12, "draws": 3, "seed": 5, "keep_fraction": (0.5,), "alpha_total": (3.0,)}
+# Small enough that all figures together need one compiled shape.
+SMALL = {"dim": 12, "draws": 3, "seed": 5, "keep_fraction": (0.5,), "alpha_total": (2.0,)}
 
 
 def settings(name: str, **changes: object) -> Settings:
@@ -18,18 +25,35 @@ def settings(name: str, **changes: object) -> Settings:
     return Settings(**{**vars(defaults), **SMALL, **changes})
 
 
+@pytest.fixture
+def short_theory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few points, all of the policy that is compiled anyway: here only their path matters."""
+    solve = replica.solve
+
+    def as_hard(problem: PerceptronProblem) -> replica.ReplicaSolution:
+        return solve(dataclasses.replace(problem, policy=Hard()))
+
+    monkeypatch.setattr(figures.curves, "THEORY_POINTS", 5)
+    monkeypatch.setattr(replica, "solve", as_hard)
+
+
 @pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.usefixtures("short_theory")
 def test_redrawing_reads_the_file_alone(name: str, tmp_path: Path) -> None:
+    formats = ["png", "svg", "pdf"] if name == "geometry" else ["svg"]
     spec = FIGURES[name]
-    data = make_data(spec, settings(name), tmp_path, progress=False)
-    first, caption = make_pictures(spec, data, tmp_path, ["png", "svg", "pdf"])
+    # The histogram's rows are not padded: the shape of its other tests.
+    shape = {"dim": 40, "theta_deg": (0.0,)} if name == "margins" else {}
+    chosen = settings(name, **shape)
+    data = make_data(spec, chosen, tmp_path, progress=False)
+    first, caption = make_pictures(spec, data, tmp_path, formats)
     moved = data.rename(tmp_path / "moved.nc")
     redrawn = tmp_path / "redrawn"
     redrawn.mkdir()
-    second, again = make_pictures(spec, moved, redrawn, ["png", "svg", "pdf"])
+    second, again = make_pictures(spec, moved, redrawn, formats)
     assert caption == again
-    assert caption.endswith("N = 12, 3 draws.")
-    assert [path.name for path in first] == [f"{name}.{kind}" for kind in ("png", "svg", "pdf")]
+    assert caption.endswith(f"N = {chosen.dim}, 3 draws.")
+    assert [path.name for path in first] == [f"{name}.{kind}" for kind in formats]
     for path, other in zip(first, second, strict=True):
         assert path.read_bytes() == other.read_bytes()
 
@@ -40,29 +64,6 @@ def test_file_holds_what_was_computed(tmp_path: Path) -> None:
     data = make_data(spec, settings("geometry"), tmp_path, progress=False)
     found = read_dataset(data, kind=spec.kind)
     xr.testing.assert_equal(found, wanted)
-
-
-def test_published_values() -> None:
-    """Full data, theta = 0: the values printed in the OptiDEL paper's figure, four decimals."""
-    chosen = settings("fitting-error", alpha_total=(5, 10, 20, 50, 100), keep_fraction=(0.9, 1.0))
-    data = FIGURES["fitting-error"].compute(chosen)
-    ends = data["theory_error"].isel(theta_deg=0, theory_fraction=-1)
-    published = [0.0938, 0.0492, 0.0249, 0.0100, 0.0050]
-    np.testing.assert_allclose(ends, published, atol=0.5e-4, rtol=0)
-    assert not data["theory_status"].any()
-
-
-def test_margins_are_a_distribution() -> None:
-    data = FIGURES["margins"].compute(settings("margins", dim=40, draws=20, theta_deg=(30,)))
-    panel = data.isel(panel=0)
-    # The histogram and the density end 3 above kappa, more than three standard deviations out.
-    simulated = panel["atom"] + (panel["density"] * panel["edges"].diff("edge").values).sum()
-    assert simulated.item() == pytest.approx(1.0, abs=0.01)
-    theory = panel["theory_atom"] + panel["theory_density"].integrate("point") * (3 / 192)
-    assert theory.item() == pytest.approx(1.0, abs=0.01)
-    # Finite-size shift of order 1/N on top of the statistical error.
-    gap = abs(panel["atom"] - panel["theory_atom"]).item()
-    assert gap < 4 * panel["atom_stderr"].item() + 1 / 40
 
 
 def test_geometry_keeps_the_slab() -> None:
@@ -121,6 +122,41 @@ def test_missing_cells_are_visible() -> None:
 
 
 def test_pearson_mode_says_so() -> None:
-    data = xr.Dataset(attrs={"overlap": "pearson"})
-    assert "np.corrcoef" in FIGURES["downstream"].caption(data)
-    assert "corrcoef" not in FIGURES["downstream"].caption(xr.Dataset(attrs={"overlap": "cosine"}))
+    attrs = {"theta_deg": 10.0}
+    caption = FIGURES["downstream"].caption
+    assert "np.corrcoef" in caption(xr.Dataset(attrs={"overlap": "pearson", **attrs}))
+    assert "corrcoef" not in caption(xr.Dataset(attrs={"overlap": "cosine", **attrs}))
+
+
+def test_labels_of_close_curves_do_not_overlap() -> None:
+    one = synthetic_curves()
+    close = [one.assign_coords(alpha_total=[alpha]) for alpha in (5.0, 5.1, 5.2)]
+    figure = FIGURES["fitting-error"].draw(xr.concat(close, dim="alpha_total"))
+    figure.draw_without_rendering()
+    labels = [text for text in figure.axes[0].texts if text.get_text() in ("5.1", "5.2")]
+    boxes = [label.get_window_extent() for label in labels]
+    assert len(boxes) == 2
+    assert not boxes[0].overlaps(boxes[1])
+
+
+@pytest.mark.usefixtures("short_theory")
+def test_interrupted_figure_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that dies in its second panel leaves no data file, and a rerun repeats no panel."""
+    spec, chosen = FIGURES["angle"], settings("angle", theta_deg=(0.0, 20.0))
+    simulate, asked = sims.run, []
+
+    def dies(*arguments: Any, **options: Any) -> xr.Dataset:
+        asked.append(arguments)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return simulate(*arguments, **options)
+
+    monkeypatch.setattr(sims, "run", dies)
+    with pytest.raises(KeyboardInterrupt):
+        make_data(spec, chosen, tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["cells"]
+    first = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
+    assert first
+    found = read_dataset(make_data(spec, chosen, tmp_path, progress=False), kind=spec.kind)
+    xr.testing.assert_equal(found, spec.compute(chosen))
+    assert {path: path.stat().st_mtime_ns for path in first} == first

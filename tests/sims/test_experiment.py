@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sims import run
+from sims import margins, run
 from sims.cache import RecordCache
 from sims.cells import problem_cells
 from sims.engine import SOLVERS, simulate_students
@@ -63,3 +63,18 @@ def test_an_interrupted_run_resumes_and_repeats_nothing(
 def test_less_than_one_example_is_an_error() -> None:
     with pytest.raises(ValueError, match="is below 1: a simulation must keep at least one example"):
         run(PerceptronProblem(5.0, 0.01), DIM, 1)
+
+
+def test_margins_are_those_of_the_students_of_run() -> None:
+    one = PerceptronProblem(3.0, 0.5, FixedAngle(0.3))
+    found, swept = margins(one, DIM, DRAWS), run(one, DIM, DRAWS)
+    assert [student.margin for student in found] == swept["margin"].values.tolist()
+    for student, count in zip(found, swept["support_count"].values, strict=True):
+        assert student.margins.shape == student.support.shape == (15,)
+        assert np.count_nonzero(student.support) == count
+        # The solver's KKT conditions: kappa on the support, more elsewhere.
+        assert np.allclose(student.margins[student.support], student.margin, rtol=0, atol=1e-12)
+        assert np.min(student.margins[~student.support]) > student.margin
+        assert student.status == 0
+    with pytest.raises(ValueError, match="problem has 2 points"):
+        margins(PROBLEM, DIM, DRAWS)

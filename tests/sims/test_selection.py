@@ -5,7 +5,7 @@ import pytest
 
 from sims.cells import problem_cells
 from sims.draws import draw_rows
-from sims.selection import keep_rows, rank_rows
+from sims.selection import keep_rows, kept_rows, rank_rows
 from theory.policies import policy_from_name
 from theory.probes import FixedAngle
 from theory.problem import PerceptronProblem
@@ -21,6 +21,7 @@ def kept(name: str, redundancy: int = 1, **parameters: float) -> tuple[list[int]
     draw = draw_rows(3, DIM, 0, cell.distinct)
     margins = np.cos(THETA) * draw.rows[:, 0] + np.sin(THETA) * draw.rows[:, 1]
     rows = keep_rows(draw, cell, margins, lambda: rank_rows(margins, cell.policy))
+    assert kept_rows(cell) == len(rows)
     return rows.tolist(), margins.tolist()
 
 

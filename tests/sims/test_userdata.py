@@ -38,6 +38,15 @@ def test_one_class_is_solved_honestly() -> None:
     assert around.status is MaxMarginStatus.NOT_SEPARABLE
 
 
+@pytest.mark.parametrize("scale", [5e-310, 1e300])
+def test_any_unit_of_the_features(scale: float) -> None:
+    solution = solve_user_data(FEATURES * scale, LABELS)
+    assert solution.status is MaxMarginStatus.SOLVED
+    # 5e-310 itself has 14 digits.
+    assert np.allclose(solution.direction, [0.0, 1.0], rtol=0, atol=1e-12)
+    assert np.isclose(solution.margin / scale, 1.0, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("features", "labels", "message"),
     [
@@ -48,6 +57,7 @@ def test_one_class_is_solved_honestly() -> None:
         (FEATURES, np.array([1, 2, 1, 2]), "labels holds 2"),
         (FEATURES, np.array([-1, 0, 1, 1]), "labels holds -1 and 0 together"),
         (FEATURES, np.array([1, np.nan, 1, 1]), r"labels holds nan at index \(1,\)"),
+        (FEATURES * [[1], [1e-300], [1], [1]], LABELS, "features holds row 1 of size 3e-300"),
         (FEATURES * [1, np.inf], LABELS, r"features holds inf at index \(0, 1\)"),
         (FEATURES.astype(str), LABELS, "features has dtype"),
         (FEATURES.astype(complex), LABELS, "features has dtype complex128"),
@@ -124,8 +134,8 @@ def test_bad_files_are_named(files: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"labels file .*bad.npy is not a .npy file"):
         load_arrays(files[0], bad)
     whole = files[0].read_bytes()
-    for length in (20, len(whole) - 9):
-        bad.write_bytes(whole[:length])
+    for damaged in (whole[:20], whole[:-9], whole[:20] + b"(" * 9 + whole[29:]):
+        bad.write_bytes(damaged)
         with pytest.raises(ValueError, match="is damaged or cut off"):
             load_arrays(bad, files[1])
     np.save(bad, np.array([{"a": 1}], dtype=object), allow_pickle=True)
