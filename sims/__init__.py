@@ -1,7 +1,7 @@
 """Finite-dimensional simulations of the perceptron problems that replica solves."""
 
 from sims.experiment import run
-from sims.margins import StudentMargins, margins
+from sims.kept_margins import StudentMargins, margins
 from sims.maxmargin import MaxMarginResult, MaxMarginStatus, max_margin
 from sims.userdata import UserSolution, solve_user_data
 from sims.verify_theory import Verification, verify

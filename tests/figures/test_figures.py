@@ -42,9 +42,7 @@ def short_theory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_redrawing_reads_the_file_alone(name: str, tmp_path: Path) -> None:
     formats = ["png", "svg", "pdf"] if name == "geometry" else ["svg"]
     spec = FIGURES[name]
-    # The histogram's rows are not padded: the shape of its other tests.
-    shape = {"dim": 40, "theta_deg": (0.0,)} if name == "margins" else {}
-    chosen = settings(name, **shape)
+    chosen = settings(name)
     data = make_data(spec, chosen, tmp_path, progress=False)
     first, caption = make_pictures(spec, data, tmp_path, formats)
     moved = data.rename(tmp_path / "moved.nc")

@@ -177,12 +177,3 @@ def test_any_numbers_end_with_a_status(rows: np.ndarray) -> None:
         assert np.all(np.isfinite(found.direction))
         assert np.all(found.dual >= 0)
         assert np.isclose(np.sum(found.dual), 1.0, rtol=0, atol=1e-12)
-
-
-def test_one_feature_is_a_minimum() -> None:
-    x = np.random.default_rng(0).uniform(0.5, 2.0, (7, 1))
-    for sign in (1.0, -1.0):
-        found = max_margin(sign * x)
-        assert int(found.status) == MaxMarginStatus.SOLVED
-        assert np.asarray(found.direction).tolist() == [sign]
-        assert float(found.margin) == x.min()
