@@ -99,7 +99,8 @@ def main() -> None:
         worst = max(worst, abs(found / ours.error[k] - 1))
     each = (time.perf_counter() - start) / options.points_peer
     print(
-        f"SciPy: {each:.2f} s a point, within {worst:.0e} of ours; ratio {each * count / compiled:.0f}"
+        f"SciPy: {each:.2f} s a point, within {worst:.0e} of ours; "
+        f"ratio {each * count / compiled:.0f}"
     )
 
 

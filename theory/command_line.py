@@ -94,7 +94,7 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("interrupted; finished parts are kept", file=sys.stderr)
+        print("interrupted; parts finished in a cache or figure folder are kept", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -73,8 +73,10 @@ def write_dataset(
         path: the file, replaced atomically.
         kind: what the file holds, checked by `read_dataset`.
         parameters: JSON-serialisable parameters, seeds included.
+
+    Raises:
+        OSError: the folder is missing or not writable, or the disk is full.
     """
-    path = Path(path)
     stamped = dataset.assign_attrs(
         kind=kind,
         schema_version=SCHEMA_VERSION,
@@ -82,15 +84,8 @@ def write_dataset(
         versions=json.dumps(versions(), sort_keys=True),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        stamped.to_netcdf(temporary, engine="h5netcdf")
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    # In memory first: HDF5 itself crashes the process when the disk is full.
+    write_bytes_atomic(path, bytes(stamped.to_netcdf(engine="h5netcdf")))
 
 
 def read_dataset(path: str | Path, *, kind: str) -> xr.Dataset:

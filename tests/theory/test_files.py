@@ -1,6 +1,8 @@
 """Data files and the command lines' common frame."""
 
 import argparse
+import resource
+import signal
 
 import numpy as np
 import pytest
@@ -87,6 +89,23 @@ def test_exit_codes(capsys):
     assert run(failing(KeyboardInterrupt()), []) == 130
     with pytest.raises(RuntimeError):  # a defect keeps its traceback
         run(failing(RuntimeError("defect")), [])
+
+
+def test_full_disk_is_an_error_and_keeps_the_old_file(tmp_path, dataset):
+    path = tmp_path / "a.nc"
+    write_dataset(dataset, path, kind="theory", parameters={})
+    larger = xr.Dataset({"error": ("f", np.arange(100_000.0))})
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write_dataset(larger, path, kind="theory", parameters={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+    xr.testing.assert_equal(read_dataset(path, kind="theory"), dataset)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.nc"]
 
 
 def test_number_types():
