@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,10 @@ def run_solve(
     Args:
         features_path: .npy file of shape (P, N).
         labels_path: .npy file of shape (P,), labels -1/+1 or 0/1.
-        out_direction_path: .npy file to write the direction to, default `direction.npy` in the
-            current folder; an existing file with other content is not touched. Nothing is written
-            for examples that are not separable.
+        out_direction_path: .npy file to write the direction to; default the first of
+            `direction.npy`, `direction-2.npy`, ... in the current folder that is free or holds this
+            very direction. Nothing is overwritten, and nothing written for examples that are not
+            separable.
         as_json: report as JSON instead of text.
 
     Returns:
@@ -115,12 +117,11 @@ def run_solve(
         ValueError: bad input, or an output file that is already there.
         OSError: the output file cannot be written.
     """
-    out = Path(DEFAULT_OUTPUT if out_direction_path is None else out_direction_path)
-    if not out.parent.is_dir():
-        raise ValueError(f"output folder {out.parent} does not exist")
+    if out_direction_path is not None and not Path(out_direction_path).parent.is_dir():
+        raise ValueError(f"output folder {Path(out_direction_path).parent} does not exist")
     solution = solve_user_data(*load_arrays(features_path, labels_path))
     separable = solution.status is not MaxMarginStatus.NOT_SEPARABLE
-    saved = _save(out, solution.direction) if separable else None
+    saved = _save(out_direction_path, solution.direction) if separable else None
     report = _report(solution, saved)
     if solution.status is MaxMarginStatus.SOLVED:
         code = SOLVED_CODE
@@ -198,17 +199,21 @@ def _load(name: str, path: str | Path, ndim: int) -> NDArray:
     return array
 
 
-def _save(path: Path, direction: NDArray[np.float64]) -> Path:
+def _save(path: str | Path | None, direction: NDArray[np.float64]) -> Path:
+    """Write the direction to `path`, or to the first default name that is free or holds it."""
     buffer = io.BytesIO()
     np.save(buffer, direction, allow_pickle=False)
     data = buffer.getvalue()
-    if path.exists():
+    default = Path(DEFAULT_OUTPUT)
+    numbered = (default.with_stem(f"{default.stem}-{k}") for k in itertools.count(2))
+    for name in [Path(path)] if path is not None else itertools.chain([default], numbered):
+        if not name.exists():
+            write_bytes_atomic(name, data)
+            return name
         # A repeated run finds its own file.
-        if path.is_file() and path.read_bytes() == data:
-            return path
-        raise ValueError(f"output file {path} exists already; name another one with --out")
-    write_bytes_atomic(path, data)
-    return path
+        if name.is_file() and name.read_bytes() == data:
+            return name
+    raise ValueError(f"output file {path} exists already; name another one with --out")
 
 
 def _report(solution: UserSolution, saved: Path | None) -> dict[str, Any]:

@@ -91,8 +91,15 @@ def test_default_output_is_in_the_current_folder(
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+    for _ in range(2):  # a repeated run finds its own file
+        run_solve(*files)
+    np.save(files[1], -LABELS)
     run_solve(*files)
-    assert (tmp_path / "here" / "direction.npy").is_file()
+    first, second = (
+        np.load(tmp_path / "here" / name) for name in ("direction.npy", "direction-2.npy")
+    )
+    assert np.allclose(first, -second, rtol=0, atol=1e-14)
+    assert len(list((tmp_path / "here").iterdir())) == 2
 
 
 def test_nothing_is_overwritten(files: tuple[Path, Path], tmp_path: Path) -> None:
