@@ -88,7 +88,9 @@ def test_the_right_theory_passes() -> None:
         # Two dimensions: the line through both points; b/N^2 moves its end by -b/(24 * 48).
         (small, large), (few, many) = row.means, row.stderrs
         line = (48 * large - 24 * small) / 24
-        unknown = CURVATURE * large / (24 * 48)
+        # b: of smooth means, and of a skewed law: exp(s/2N) = 1 + s/2N + (s^2/8)/N^2.
+        spread = 48 * SMALL.draws[1] * (many / large) ** 2
+        unknown = large * np.hypot(CURVATURE, spread**2 / 8) / (24 * 48)
         stderr = np.sqrt((48 * many) ** 2 + (24 * few) ** 2 + (24 * unknown) ** 2) / 24
         assert np.isclose(row.simulation, line, rtol=1e-12)
         assert np.isclose(row.stderr, stderr, rtol=1e-9)
