@@ -1,6 +1,7 @@
 """Solve problems at infinite dimension: a point, a grid, under jit or vmap."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -114,6 +115,27 @@ def _probe_angle(probe: Probe) -> ArrayLike:
 
 
 def _solve_flat(tree: jax.tree_util.PyTreeDef, flat: list[np.ndarray]) -> ReplicaSolution:
+    """All lanes; those that the first certificate does not confirm get a finer one.
+
+    They are rare, and the finer certificate takes as long to compile as all the rest.
+    """
+    solution = _solve_lanes(tree, flat, False)
+    doubtful = np.flatnonzero(solution.status == Status.NOT_CERTIFIED)
+    if not doubtful.size:
+        return solution
+    again = _solve_lanes(tree, [column[doubtful] for column in flat], True)
+
+    def replaced(column: np.ndarray, better: np.ndarray) -> np.ndarray:
+        column = column.copy()
+        column[doubtful] = better
+        return column
+
+    return jax.tree.map(replaced, solution, again)
+
+
+def _solve_lanes(
+    tree: jax.tree_util.PyTreeDef, flat: list[np.ndarray], fine: bool
+) -> ReplicaSolution:
     """Lanes one after the other in compiled chunks, one thread a core.
 
     A lane at a time beats vmap on CPU: no lane waits for the slowest one.
@@ -124,7 +146,7 @@ def _solve_flat(tree: jax.tree_util.PyTreeDef, flat: list[np.ndarray]) -> Replic
         size = min(CHUNK, count - start)
         padded = [np.resize(column[start : start + size], CHUNK) for column in flat]
         with jax.enable_x64(True):  # the setting is a thread's own
-            out = _solve_chunk(_prepare_chunk(tree, padded), size)
+            out = _solve_chunk(_prepare_chunk(tree, padded), size, fine)
             return jax.tree.map(lambda column: np.asarray(column)[:size], out)
 
     starts = range(0, count, CHUNK)
@@ -139,21 +161,22 @@ def _prepare_chunk(tree: jax.tree_util.PyTreeDef, columns: list[Array]) -> Prepa
     return jax.vmap(lambda *lane: _prepare(jax.tree.unflatten(tree, lane)))(*columns)
 
 
-@jax.jit
-def _solve_chunk(prepared: Prepared, count: Array) -> ReplicaSolution:
+@partial(jax.jit, static_argnums=2)
+def _solve_chunk(prepared: Prepared, count: Array, fine: bool) -> ReplicaSolution:
     """The first `count` lanes: one compilation serves grids of every size."""
+    solve_lane = partial(_solve_prepared, certificate=partial(_largest_residual, fine=fine))
 
     def lane(i: Array, out: ReplicaSolution) -> ReplicaSolution:
-        value = _solve_prepared(jax.tree.map(lambda column: column[i], prepared))
+        value = solve_lane(jax.tree.map(lambda column: column[i], prepared))
         return jax.tree.map(lambda column, entry: column.at[i].set(entry), out, value)
 
-    example = jax.eval_shape(lambda: _solve_prepared(jax.tree.map(lambda c: c[0], prepared)))
+    example = jax.eval_shape(lambda: solve_lane(jax.tree.map(lambda c: c[0], prepared)))
     empty = jax.tree.map(lambda entry: jnp.zeros((CHUNK, *entry.shape), entry.dtype), example)
     return jax.lax.fori_loop(0, count, lane, empty)
 
 
 def _solve_point(point: Point) -> ReplicaSolution:
-    return _solve_prepared(_prepare(point))
+    return _solve_prepared(_prepare(point), _certificate)
 
 
 def _prepare(point: Point) -> Prepared:
@@ -177,14 +200,16 @@ def _prepare(point: Point) -> Prepared:
     return Prepared(ensemble=ensemble, valid=valid, downstream=point.downstream)
 
 
-def _solve_prepared(prepared: Prepared) -> ReplicaSolution:
+def _solve_prepared(
+    prepared: Prepared, certificate: Callable[[Ensemble, Student], Array]
+) -> ReplicaSolution:
     ensemble = prepared.ensemble
     theta = ensemble.theta
     alpha_kept = ensemble.alpha_total * kept_mass(ensemble.weight, theta)
     valid = prepared.valid & (alpha_kept > 0)
     student, steps, converged = maximise_margin(ensemble, jnp.where(valid, alpha_kept, 1.0))
     gordon = jnp.max(jnp.abs(gordon_residual(student)))
-    saddle = _certificate(ensemble, student)
+    saddle = certificate(ensemble, student)
     certified = (saddle <= CERTIFIED) & (gordon <= CERTIFIED) & (student.mu > 0)
     status = jnp.where(certified, Status.CONVERGED.value, Status.NOT_CERTIFIED.value)
     status = jnp.where(converged, status, Status.NOT_CONVERGED.value)
@@ -214,14 +239,16 @@ def _solve_prepared(prepared: Prepared) -> ReplicaSolution:
     )
 
 
+def _largest_residual(ensemble: Ensemble, student: Student, fine: bool) -> Array:
+    return jnp.max(jnp.abs(saddle_residual(ensemble, student.y, student.mu, fine=fine)))
+
+
 def _certificate(ensemble: Ensemble, student: Student) -> Array:
-    """Largest saddle residual; a second, finer quadrature where the first does not confirm."""
-
-    def largest(fine: bool) -> Array:
-        return jnp.max(jnp.abs(saddle_residual(ensemble, student.y, student.mu, fine=fine)))
-
-    coarse = largest(False)
-    return jax.lax.cond(coarse <= CERTIFIED, lambda: coarse, lambda: largest(True))
+    """Largest saddle residual; by the finer quadrature where the first does not confirm."""
+    coarse = _largest_residual(ensemble, student, False)
+    return jax.lax.cond(
+        coarse <= CERTIFIED, lambda: coarse, lambda: _largest_residual(ensemble, student, True)
+    )
 
 
 def gordon_residual(student: Student) -> Array:
