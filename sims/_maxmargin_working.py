@@ -10,6 +10,7 @@ from jax import Array
 from sims._maxmargin_certificate import FARKAS, SEPARABLE_BRACKET, Candidate, relative_gap
 from sims._maxmargin_core import EXACTLY, Solution, solve_rows
 from sims._maxmargin_kkt import make_rows
+from sims._maxmargin_scaling import scale
 from sims._maxmargin_support import ROUNDING
 
 WORKING_PER_DIM = 5
@@ -65,18 +66,18 @@ def solve_by_working_set(
     """
     count, dim = matrix.shape
     size = working_rows(count, dim)
-    tolerance = ROUNDING * dim * jnp.ldexp(largest, -exponent)
+    tolerance = ROUNDING * dim * scale(largest, -exponent)
 
-    norms = jnp.sqrt(jnp.sum(jnp.ldexp(matrix, -exponent) ** 2, axis=1))
+    norms = jnp.sqrt(jnp.sum(scale(matrix, -exponent) ** 2, axis=1))
     norms = jnp.where(mask, norms, 0.0)
 
     def margins_of(direction: Array) -> Array:
-        return jnp.where(mask, jnp.ldexp(matrix @ direction, -exponent), FAR)
+        return jnp.where(mask, scale(matrix @ direction, -exponent), FAR)
 
     def solve_set(state: Working) -> Working:
         _, index = jax.lax.top_k(jnp.where(state.solution.holding, jnp.inf, -state.sought), size)
         there = mask[index]
-        columns = jnp.where(there, jnp.ldexp(matrix[index].T, -exponent), 0.0)
+        columns = jnp.where(there, scale(matrix[index].T, -exponent), 0.0)
         found = solve_rows(make_rows(columns, there), active, state.enough)
         best = found.best
         zeros = jnp.zeros(count)
@@ -113,7 +114,7 @@ def solve_by_working_set(
         return active & ~state.settled & (state.rounds < ROUNDS)
 
     mean = (mask / jnp.maximum(jnp.sum(mask), 1)) @ jnp.where(mask[:, None], matrix, 0.0)
-    mean = jnp.ldexp(mean, -exponent)
+    mean = scale(mean, -exponent)
     margins = margins_of(mean / jnp.maximum(jnp.sqrt(jnp.sum(mean**2)), 1e-300))
     infinite = jnp.asarray(jnp.inf)
     zero, no = jnp.zeros((), int), jnp.zeros((), bool)
@@ -124,7 +125,7 @@ def solve_by_working_set(
     failed = active & (solution.best.bracket > SEPARABLE_BRACKET) & (solution.best.farkas > FARKAS)
 
     def all_rows() -> Solution:
-        columns = jnp.where(mask, jnp.ldexp(matrix.T, -exponent), 0.0)
+        columns = jnp.where(mask, scale(matrix.T, -exponent), 0.0)
         found = solve_rows(make_rows(columns, mask), failed, jnp.asarray(EXACTLY))
         return found._replace(iterations=solution.iterations + found.iterations)
 

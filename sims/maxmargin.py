@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from sims._maxmargin_certificate import FARKAS, SEPARABLE_BRACKET, Candidate
 from sims._maxmargin_core import EXACTLY, Solution, solve_rows
 from sims._maxmargin_kkt import make_rows
+from sims._maxmargin_scaling import exponent_of, scale
 from sims._maxmargin_working import solve_by_working_set, working_rows
 from theory._float64 import float64
 from theory._pytree import pytree_dataclass
@@ -112,13 +113,13 @@ def _solve(matrix: Array, mask: Array) -> MaxMarginResult:
     top = jnp.max(largest)
     # A power of two: scaling costs no digit, and squares neither overflow nor underflow.
     usable = finite & (top > 0)
-    exponent = jnp.where(usable, jnp.frexp(jnp.where(usable, top, 1.0))[1], 0)
+    exponent = jnp.where(usable, exponent_of(jnp.where(usable, top, 1.0)), 0)
     vanishing = mask & (largest == 0)
     active = finite & ~jnp.any(vanishing) & jnp.any(mask)
     if working_rows(count, dim) < count:
         solution = solve_by_working_set(matrix, mask, exponent, largest, active)
     else:
-        columns = jnp.where(mask, jnp.ldexp(matrix.T, -exponent), 0.0)
+        columns = jnp.where(mask, scale(matrix.T, -exponent), 0.0)
         columns = jnp.where(finite, columns, 0.0)
         solution = solve_rows(make_rows(columns, mask), active, EXACTLY)
     return _result(solution, vanishing, mask, finite, exponent)
@@ -146,7 +147,7 @@ def _result(
     nothing = ~finite | ~jnp.any(mask)
     return MaxMarginResult(
         direction=jnp.where(nothing, 0.0, best.direction),
-        margin=jnp.where(nothing, jnp.nan, jnp.ldexp(best.margin, exponent)),
+        margin=jnp.where(nothing, jnp.nan, scale(best.margin, exponent)),
         bracket=jnp.where(nothing, jnp.nan, jnp.maximum(best.bracket, 0.0)),
         dual=jnp.where(nothing, 0.0, dual),
         support=jnp.where(nothing, False, dual > 0),
