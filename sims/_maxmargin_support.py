@@ -46,7 +46,7 @@ def on_support(rows: Rows, support: Array, dual: Array) -> tuple[Array, Array]:
         return _equal_margins(rows, support, dual)
 
     def gathered() -> tuple[Array, Array]:
-        (index,) = jnp.nonzero(support, size=dim, fill_value=0)
+        index = jnp.argsort(~support, stable=True)[:dim]
         there = jnp.arange(dim) < jnp.sum(support)
         few = make_rows(jnp.where(there, rows.columns[:, index], 0.0), there)
         direction, found = _equal_margins(few, there, jnp.where(there, dual[index], 0.0))
