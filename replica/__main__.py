@@ -130,7 +130,7 @@ def _read_points(path: str) -> list[dict[str, Any]]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"points file {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"points file {path} is not JSON: {error}") from None
     if not isinstance(content, list) or not all(isinstance(point, dict) for point in content):
         raise ValueError(f"points file {path} is not a JSON list of objects")
@@ -146,10 +146,9 @@ def _checked(point: dict[str, Any], where: str) -> dict[str, Any]:
     if name not in POLICY_NAMES:
         raise ValueError(f"{where}policy = {name!r} is not one of {', '.join(POLICY_NAMES)}")
     needed = PARAMETERS.get(name)
-    given = {key: point[key] for key in ("lo", "w") if key in point}
+    given = {key: point[key] for key in ("lo", "w") if point.get(key) is not None}
     if needed and needed not in given:
         raise ValueError(f"{where}policy {name!r} needs the parameter {needed!r}")
-    own = {key: value for key, value in given.items() if key == needed}
     for key in point.keys() & {
         "alpha_total",
         "f",
@@ -163,7 +162,7 @@ def _checked(point: dict[str, Any], where: str) -> dict[str, Any]:
             raise ValueError(f"{where}{key} = {point[key]!r} is not a number")
     try:
         check_range("f", point["f"], 0.0, 1.0, open_low=True)
-        policy_from_name(name, **own).check(point["f"], None)
+        policy_from_name(name, **given).check(point["f"], None)
         PerceptronProblem(alpha_total=point["alpha_total"], redundancy=point.get("redundancy", 1.0))
         FixedAngle.degrees(point["theta_deg"])
         DownstreamShift.degrees(point.get("downstream_deg", 0.0))

@@ -76,7 +76,8 @@ class ReplicaSolution:
     @property
     def v_information(self) -> ArrayLike:
         """V-information I_V of the student's field about the downstream label, in nats."""
-        return v_information(self.error)
+        failed = np.isnan(self.error)
+        return np.where(failed, np.nan, v_information(np.where(failed, 0.5, self.error)))
 
     @property
     def residual(self) -> ArrayLike:

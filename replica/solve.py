@@ -119,6 +119,9 @@ def _solve_flat(tree: jax.tree_util.PyTreeDef, flat: list[np.ndarray]) -> Replic
 
     They are rare, and the finer certificate takes as long to compile as all the rest.
     """
+    if not flat[0].size:
+        one = _solve_flat(tree, [np.ones(1)] * len(flat))
+        return jax.tree.map(lambda column: column[:0], one)
     solution = _solve_lanes(tree, flat, False)
     doubtful = np.flatnonzero(solution.status == Status.NOT_CERTIFIED)
     if not doubtful.size:
@@ -181,6 +184,7 @@ def _solve_point(point: Point) -> ReplicaSolution:
 
 def _prepare(point: Point) -> Prepared:
     """Selection weight and validity of one point."""
+    shift = point.downstream
     valid = (
         (point.alpha_total > 0)
         & (point.keep_fraction > 0)
@@ -189,6 +193,10 @@ def _prepare(point: Point) -> Prepared:
         & (point.theta <= np.pi / 2)
         & (point.redundancy >= 1)
         & jnp.isfinite(point.alpha_total * point.redundancy)
+        & point.policy.fits(point.keep_fraction)
+        & (jnp.asarray(shift.delta) >= 0)
+        & jnp.isfinite(shift.delta)
+        & (jnp.hypot(shift.along_teacher, shift.along_plane) <= 1 + 1e-12)
     )
     # A harmless stand-in keeps an invalid lane from spinning until the step limit.
     alpha_total = jnp.where(valid, point.alpha_total, 1.0)

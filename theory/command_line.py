@@ -96,6 +96,9 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
     except KeyboardInterrupt:
         print("interrupted; parts finished in a cache or figure folder are kept", file=sys.stderr)
         return INTERRUPTED
+    except MemoryError as error:
+        print(f"error: not enough memory: {error}", file=sys.stderr)
+        return USER_ERROR
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR

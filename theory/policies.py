@@ -66,6 +66,10 @@ class Policy(ABC):
     def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:  # noqa: B027
         """Raise ValueError if the policy cannot keep `keep_fraction`; theta is None if unknown."""
 
+    def fits(self, keep_fraction: Array) -> Array:
+        """Whether the policy's own parameters are in their range; `check` for traced values."""
+        return jnp.isfinite(keep_fraction)
+
     def parameters(self) -> dict[str, Any]:
         """The policy's own parameters, by the names that data files use."""
         return {}
@@ -125,6 +129,10 @@ class Window(Policy):
             # Decimal fractions such as .7 + .3 exceed 1 by rounding only.
             check_range("lo + keep_fraction", np.add(self.lo, keep_fraction) - 1e-12, 0.0, 1.0)
 
+    def fits(self, keep_fraction: Array) -> Array:
+        lo = jnp.asarray(self.lo)
+        return (lo >= 0) & (lo + keep_fraction <= 1 + 1e-12)
+
     def parameters(self) -> dict[str, Any]:
         return {"lo": self.lo}
 
@@ -152,6 +160,10 @@ class Mixture(Policy):
 
     def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
         check_range("w", self.w, 0.0, 1.0)
+
+    def fits(self, keep_fraction: Array) -> Array:
+        w = jnp.asarray(self.w)
+        return (w >= 0) & (w <= 1)
 
     def parameters(self) -> dict[str, Any]:
         return {"w": self.w}

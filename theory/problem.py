@@ -80,6 +80,8 @@ class PerceptronProblem:
         check_range("redundancy", self.redundancy, 1.0, np.inf)
         if not isinstance(self.probe, FixedAngle | Independent | InSample):
             raise ValueError(f"probe = {self.probe!r} is not a FixedAngle, Independent or InSample")
+        if not isinstance(self.downstream, DownstreamShift):
+            raise ValueError(f"downstream = {self.downstream!r} is not a DownstreamShift")
         if not isinstance(self.policy, Policy):
             raise ValueError(f"policy = {self.policy!r} is not a Policy (see policy_from_name)")
         theta = self.probe.theta if isinstance(self.probe, FixedAngle) else None

@@ -80,6 +80,7 @@ def test_an_empty_list_is_solved(tmp_path, capsys):
         ([*ONE, "--policy", "window"], "'lo'"),
         ([*ONE, "--policy", "window", "--lo", "0.7"], "lo + keep_fraction"),
         ([*ONE, "--policy", "mixture", "--w", "2"], "w = 2"),
+        ([*ONE, "--policy", "hard", "--lo", "0.1"], "takes no parameter"),
         ([*ONE, "--redundancy", "0.5"], "redundancy = 0.5"),
         ([*ONE, "--downstream-deg", "90"], "[0, 90)"),
         ([*ONE, "--alpha-total", "five"], "'five' is not a number"),
@@ -102,6 +103,7 @@ GOOD = {"alpha_total": 5, "f": 0.5, "theta_deg": 0, "policy": "hard"}
     ("content", "part"),
     [
         ("{not json", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("{}", "is not a JSON list of objects"),
         ("[1]", "is not a JSON list of objects"),
         (

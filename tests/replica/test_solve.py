@@ -222,3 +222,28 @@ def test_labelled_results():
     assert dataset["error"].dims == ("alpha_total", "keep_fraction")
     point = dataset.sel(alpha_total=5.0, keep_fraction=1.0)
     assert float(point["overlap"]) == pytest.approx(0.956870, abs=6e-7)
+
+
+def test_parameters_out_of_range_are_marked_under_jit():
+    problems = {
+        "window": lambda lo: PerceptronProblem(5.0, 0.3, policy=Window(lo)),
+        "mixture": lambda w: PerceptronProblem(5.0, 0.3, policy=Mixture(w)),
+        "shift": lambda delta: PerceptronProblem(5.0, 0.3, downstream=DownstreamShift(delta)),
+    }
+    for (name, make), bad in zip(problems.items(), (0.8, 1.5, np.nan), strict=True):
+        with jax.enable_x64(True):
+            found = jax.jit(lambda value, make=make: solve(make(value)).status)(
+                jnp.array([0.1, bad, -1.0])
+            )
+        assert list(found) == [Status.CONVERGED, Status.INVALID, Status.INVALID], name
+
+
+def test_a_grid_may_be_empty():
+    solution = solve(PerceptronProblem(np.zeros((0, 3)), 0.5))
+    assert solution.error.shape == (0, 3) and solution.failed == 0
+
+
+def test_a_failed_point_spoils_no_derived_quantity():
+    solution = solve(PerceptronProblem([5.0, 1e300]))
+    assert solution.status[0] == Status.CONVERGED != solution.status[1]
+    assert np.isfinite(solution.v_information[0]) and np.isnan(solution.v_information[1])
