@@ -13,7 +13,7 @@ import numpy as np
 
 from theory._pytree import pytree_dataclass
 from theory.normal import normal_cdf, normal_pdf
-from theory.quadrature import feature_breaks, panel_grid, panel_nodes
+from theory.quadrature import away_from_zero, feature_breaks, panel_grid, panel_nodes
 from theory.weights import FunctionWeight, IntervalWeight, SelectionWeight
 
 Array = jnp.ndarray
@@ -135,11 +135,11 @@ def _along_nodes(ensemble: Ensemble, mu: Array, frame: Frame) -> tuple[Array, Ar
     breaks = jnp.concatenate(
         [
             limit * np.linspace(-0.8, 0.8, 9),
-            feature_breaks(jnp.zeros(()), jnp.abs(frame.sin_psi / _safe(frame.cos_psi))),
-            edges * frame.sin_psi / _safe(jnp.sin(ensemble.theta)),
+            feature_breaks(jnp.zeros(()), jnp.abs(frame.sin_psi / away_from_zero(frame.cos_psi))),
+            edges * frame.sin_psi / away_from_zero(jnp.sin(ensemble.theta)),
             feature_breaks(
-                edges / _safe(frame.cos_probe),
-                jnp.abs(frame.sin_probe / _safe(frame.cos_probe)),
+                edges / away_from_zero(frame.cos_probe),
+                jnp.abs(frame.sin_probe / away_from_zero(frame.cos_probe)),
             ),
             feature_breaks(mu / norm, 1 / norm),
         ]
@@ -158,7 +158,7 @@ def _across_moments(weight: SelectionWeight, x: Array, frame: Frame) -> tuple[Ar
 def _interval_moments(weight: IntervalWeight, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
     """Closed forms for a step function: v lies in one interval for each step."""
     floor, ceiling = _teacher_bounds(x, frame)
-    slope = _safe(frame.sin_probe)
+    slope = away_from_zero(frame.sin_probe)
     total = [jnp.zeros_like(x) for _ in range(3)]
     for k in range(weight.level.shape[0]):
         one = (weight.low[k] - x * frame.cos_probe) / slope
@@ -179,7 +179,7 @@ def _function_moments(weight: FunctionWeight, x: Array, frame: Frame) -> tuple[A
     low, high = _teacher_bounds(x, frame)
     limit = 9.0
     low, high = jnp.clip(low, -limit, limit), jnp.clip(high, -limit, limit)
-    slope = _safe(frame.sin_probe)
+    slope = away_from_zero(frame.sin_probe)
     grid = jnp.asarray(np.linspace(-limit, limit, 10))
 
     def at(x: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:
@@ -193,11 +193,6 @@ def _function_moments(weight: FunctionWeight, x: Array, frame: Frame) -> tuple[A
 
 def _teacher_bounds(x: Array, frame: Frame) -> tuple[Array, Array]:
     """Bounds on v from the gauge: x cos(psi) - v sin(psi) > 0."""
-    line = x * frame.cos_psi / _safe(frame.sin_psi)
+    line = x * frame.cos_psi / away_from_zero(frame.sin_psi)
     positive = frame.sin_psi >= 0
     return jnp.where(positive, -jnp.inf, line), jnp.where(positive, line, jnp.inf)
-
-
-def _safe(value: Array) -> Array:
-    """`value` kept away from zero, so that a ratio goes to its one-sided limit."""
-    return jnp.where(jnp.abs(value) < TINY, TINY, value)

@@ -13,7 +13,7 @@ import numpy as np
 
 from replica.gordon import Ensemble, Frame
 from theory.normal import normal_cdf, normal_pdf
-from theory.quadrature import FINE, feature_breaks, panel_grid
+from theory.quadrature import FINE, away_from_zero, feature_breaks, panel_grid
 
 Array = jnp.ndarray
 
@@ -84,7 +84,7 @@ def _boundary_average(
     where the teacher's field vanishes: there t is Gaussian with mean s c sin(psi), width q."""
     sin_theta = jnp.maximum(jnp.sin(ensemble.theta), TINY)
     limit = jnp.asarray(9.0)
-    slope = _safe(c * frame.sin_psi)
+    slope = away_from_zero(c * frame.sin_psi)
     edges = _finite(ensemble.weight.breaks()) / sin_theta
     breaks = jnp.concatenate(
         [
@@ -118,15 +118,15 @@ def _bulk_averages(
     sin_theta = jnp.maximum(jnp.sin(theta), TINY)
     edges = _finite(ensemble.weight.breaks())
     limit = jnp.sqrt(80 + jnp.max(jnp.abs(edges), initial=0.0) ** 2)
-    slope = _safe(c * frame.sin_psi) / sin_theta
+    slope = away_from_zero(c * frame.sin_psi) / sin_theta
     label = jnp.tan(jnp.minimum(theta, 1.5))
-    slack = width / jnp.abs(_safe(rho))
+    slack = width / jnp.abs(away_from_zero(rho))
     z, dz = panel_grid(
         jnp.concatenate(
             [
                 _around(edges, (label, slack), offsets),
                 feature_breaks(jnp.zeros(()), label, offsets),
-                feature_breaks(kappa / _safe(rho), slack, offsets),
+                feature_breaks(kappa / away_from_zero(rho), slack, offsets),
                 feature_breaks(kappa / slope, q / jnp.abs(slope), offsets),
                 limit * np.linspace(-0.75, 0.75, 7),
             ]
@@ -137,7 +137,7 @@ def _bulk_averages(
     )
     # H's argument is (z tilt - t c sin(theta) sin(theta - psi)) / (width q sin(theta)).
     tilt = frame.sin_probe * frame.sin_psi - q**2 * frame.cos_probe * frame.cos_psi
-    turn = _safe(c * frame.sin_probe)
+    turn = away_from_zero(c * frame.sin_probe)
 
     def inner(z: Array) -> tuple[Array, Array]:
         bottom = jnp.minimum(rho * z - 10 * width, kappa)
@@ -168,7 +168,3 @@ def _around(edges: Array, scales: tuple[Array, ...], offsets: tuple[float, ...])
 
 def _finite(edges: Array) -> Array:
     return jnp.where(jnp.isfinite(edges), edges, 0.0)
-
-
-def _safe(value: Array) -> Array:
-    return jnp.where(jnp.abs(value) < TINY, TINY, value)

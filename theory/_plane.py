@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtr
 from jax.scipy.stats.norm import pdf
 
-from theory.quadrature import feature_breaks, panel_nodes
+from theory.quadrature import away_from_zero, feature_breaks, panel_nodes
 from theory.weights import IntervalWeight, SelectionWeight
 
 __all__ = ["axis_breaks", "field_rule", "orthogonal_moments"]
@@ -18,7 +18,6 @@ __all__ = ["axis_breaks", "field_rule", "orthogonal_moments"]
 Array = jnp.ndarray
 
 REACH = 10.0  # phi(10) = 8e-23: below rounding even after division by f = 1e-3
-_TINY = 1e-300
 
 
 def orthogonal_moments(
@@ -39,7 +38,7 @@ def orthogonal_moments(
     sine, cosine = jnp.sin(theta - student_angle), jnp.cos(theta - student_angle)
     if isinstance(weight, IntervalWeight):
         first, second = (
-            (edge - x * cosine) / _away_from_zero(sine) for edge in (weight.low, weight.high)
+            (edge - x * cosine) / away_from_zero(sine) for edge in (weight.low, weight.high)
         )
         low = jnp.maximum(low, jnp.minimum(first, second))
         high = jnp.maximum(jnp.minimum(high, jnp.maximum(first, second)), low)
@@ -47,7 +46,7 @@ def orthogonal_moments(
             jnp.sum(weight.level * _interval_probability(low, high)),
             jnp.sum(weight.level * (pdf(low) - pdf(high))),
         )
-    breaks = (weight.breakpoints - x * cosine) / _away_from_zero(sine)
+    breaks = (weight.breakpoints - x * cosine) / away_from_zero(sine)
     low, high = jnp.clip(low, -REACH, REACH), jnp.clip(high, -REACH, REACH)
     w, dw = panel_nodes(jnp.concatenate([breaks, jnp.arange(-8.0, 9.0, 2.0)]), low, high, 16)
     density = dw * pdf(w) * weight(x * cosine + w * sine)
@@ -59,13 +58,13 @@ def axis_breaks(theta: Array, student_angle: Array, weight: SelectionWeight) -> 
     apart = theta - student_angle
     # Finite edges only: the infinite ones bound nothing.
     edges = jnp.nan_to_num(weight.breaks(), nan=0.0, posinf=1e6, neginf=-1e6)
-    cosine = _away_from_zero(jnp.cos(apart))
+    cosine = away_from_zero(jnp.cos(apart))
     at_edges = jax.vmap(feature_breaks, in_axes=(0, None))(
         edges / cosine, jnp.abs(jnp.sin(apart) / cosine)
     )
     at_zero = feature_breaks(jnp.zeros(()), jnp.abs(jnp.tan(student_angle)))
     # Where an edge of the window meets the decision line of the teacher.
-    corners = edges * jnp.sin(student_angle) / _away_from_zero(jnp.sin(theta))
+    corners = edges * jnp.sin(student_angle) / away_from_zero(jnp.sin(theta))
     return jnp.concatenate([at_edges.ravel(), edges / cosine, at_zero, jnp.zeros(1), corners])
 
 
@@ -89,7 +88,7 @@ def field_rule(
 def _teacher_half_line(x: Array, student_angle: Array) -> tuple[Array, Array]:
     """The w with x cos(psi) - w sin(psi) > 0: an open interval, empty as low = high."""
     sine = jnp.sin(student_angle)
-    edge = x * jnp.cos(student_angle) / _away_from_zero(sine)
+    edge = x * jnp.cos(student_angle) / away_from_zero(sine)
     return jnp.where(sine >= 0, -jnp.inf, edge), jnp.where(sine >= 0, edge, jnp.inf)
 
 
@@ -97,7 +96,3 @@ def _interval_probability(low: Array, high: Array) -> Array:
     """Phi(high) - Phi(low) from the tails that hold the digits."""
     swap = low > 0
     return ndtr(jnp.where(swap, -low, high)) - ndtr(jnp.where(swap, -high, low))
-
-
-def _away_from_zero(value: Array) -> Array:
-    return jnp.where(jnp.abs(value) < _TINY, _TINY, value)

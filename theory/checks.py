@@ -9,7 +9,7 @@ __all__ = ["check_range", "is_concrete"]
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether `value` holds numbers (a tracer or a JAX-internal placeholder does not)."""
+    """Whether `value` holds numbers (a tracer or one of JAX's sentinels does not)."""
     return not isinstance(value, jax.core.Tracer) and isinstance(
         value, (int, float, list, tuple, np.ndarray, np.generic, jax.Array)
     )

@@ -5,7 +5,7 @@ from functools import cache
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["FINE", "feature_breaks", "panel_grid", "panel_nodes"]
+__all__ = ["FINE", "away_from_zero", "feature_breaks", "panel_grid", "panel_nodes"]
 
 Array = jnp.ndarray
 
@@ -53,3 +53,8 @@ def panel_nodes(breaks: Array, low: Array, high: Array, order: int) -> tuple[Arr
     """`panel_grid` flattened: nodes and weights of shape ((n + 1) * order,)."""
     nodes, weights = panel_grid(breaks, low, high, order)
     return nodes.ravel(), weights.ravel()
+
+
+def away_from_zero(value: Array) -> Array:
+    """`value`, or 1e-300 in place of a zero, so that a ratio goes to its one-sided limit."""
+    return jnp.where(jnp.abs(value) < 1e-300, 1e-300, value)
