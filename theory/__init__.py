@@ -37,11 +37,19 @@ from theory.policies import (
     Moderate,
     Policy,
     Random,
+    Steps,
     Window,
     policy_from_name,
 )
 from theory.probes import FixedAngle, Independent, InSample, Probe
 from theory.problem import DownstreamShift, PerceptronProblem
+from theory.v_estimates import (
+    VInformationEstimate,
+    classifier_v_information,
+    estimate_v_information,
+    gaussian_v_information,
+    reconstruction_v_information,
+)
 from theory.v_information import conditional_entropy, v_information
 from theory.weights import kept_mass
 
@@ -64,17 +72,22 @@ __all__ = [
     "Policy",
     "Probe",
     "Random",
+    "Steps",
+    "VInformationEstimate",
     "Window",
     "angle_from_components",
     "angle_from_error",
     "angle_from_overlap",
     "bayes_constant",
     "bayes_error",
+    "classifier_v_information",
     "conditional_entropy",
     "error_from_angle",
     "error_from_overlap",
+    "estimate_v_information",
     "expected_gain",
     "gardner_capacity",
+    "gaussian_v_information",
     "gibbs_constant",
     "gibbs_error",
     "gibbs_overlap",
@@ -86,6 +99,7 @@ __all__ = [
     "plane_coordinates",
     "policy_from_name",
     "probe_field_density",
+    "reconstruction_v_information",
     "student_margin_density",
     "support_mass",
     "teacher_margin_density",

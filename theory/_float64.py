@@ -6,6 +6,13 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Float64Array", "IntegerArray", "float64"]
+
+# What a `float64` function returns: a NumPy array, or a tracer under a JAX transformation.
+Float64Array = NDArray[np.float64] | jax.Array
+IntegerArray = NDArray[np.integer] | jax.Array
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from theory._float64 import float64
+from theory._float64 import Float64Array, float64
 
 __all__ = [
     "angle_from_components",
@@ -20,7 +20,7 @@ Array = jnp.ndarray
 
 
 @float64
-def angle_from_components(parallel: ArrayLike, orthogonal: ArrayLike) -> Array:
+def angle_from_components(parallel: ArrayLike, orthogonal: ArrayLike) -> Float64Array:
     """Angle atan2(orthogonal, parallel) between two vectors.
 
     Args:
@@ -34,7 +34,7 @@ def angle_from_components(parallel: ArrayLike, orthogonal: ArrayLike) -> Array:
 
 
 @float64
-def angle_from_overlap(overlap: ArrayLike) -> Array:
+def angle_from_overlap(overlap: ArrayLike) -> Float64Array:
     """Angle arccos(R) for an overlap R in [-1, 1], in radians.
 
     R alone carries sqrt(eps) of the angle near R = 1; where the orthogonal part is known, use
@@ -45,31 +45,31 @@ def angle_from_overlap(overlap: ArrayLike) -> Array:
 
 
 @float64
-def error_from_angle(angle: ArrayLike) -> Array:
+def error_from_angle(angle: ArrayLike) -> Float64Array:
     """Fitting error e = angle/pi: the chance that teacher and student disagree on x ~ N(0, I)."""
     return _f(angle) / np.pi
 
 
 @float64
-def angle_from_error(error: ArrayLike) -> Array:
+def angle_from_error(error: ArrayLike) -> Float64Array:
     """Teacher-student angle pi e in radians, for an error e in [0, 1]."""
     return _f(error) * np.pi
 
 
 @float64
-def error_from_overlap(overlap: ArrayLike) -> Array:
+def error_from_overlap(overlap: ArrayLike) -> Float64Array:
     """Fitting error e = arccos(R)/pi of a student with overlap R in [-1, 1]."""
     return angle_from_overlap(overlap) / np.pi
 
 
 @float64
-def overlap_from_error(error: ArrayLike) -> Array:
+def overlap_from_error(error: ArrayLike) -> Float64Array:
     """Overlap R = cos(pi e) of a student with fitting error e in [0, 1]."""
     return jnp.cos(_f(error) * np.pi)
 
 
 @float64
-def overlap_complement(error: ArrayLike) -> Array:
+def overlap_complement(error: ArrayLike) -> Float64Array:
     """1 - R = 2 sin^2(pi e / 2) with full relative accuracy for small errors e in [0, 1]."""
     return 2 * jnp.sin(_f(error) * (np.pi / 2)) ** 2
 

@@ -10,7 +10,7 @@ from jax.scipy.stats.norm import pdf
 from jax.typing import ArrayLike
 from scipy import optimize, special
 
-from theory._float64 import float64
+from theory._float64 import Float64Array, float64
 from theory.checks import check_range
 
 __all__ = [
@@ -69,7 +69,7 @@ def gibbs_constant() -> float:
 
 
 @float64
-def gibbs_overlap(alpha: ArrayLike) -> Array:
+def gibbs_overlap(alpha: ArrayLike) -> Float64Array:
     """Overlap R_G of a student drawn at random from the version space of alpha N examples.
 
     R/sqrt(1 - R) = (alpha/pi) int Dt exp(-R t^2/2)/H(sqrt(R) t) (Opper and Haussler 1991). 1 - R
@@ -89,7 +89,7 @@ def gibbs_overlap(alpha: ArrayLike) -> Array:
 
 
 @float64
-def gibbs_error(alpha: ArrayLike) -> Array:
+def gibbs_error(alpha: ArrayLike) -> Float64Array:
     """Error arccos(R_G)/pi of the Gibbs student, with full relative accuracy at any alpha.
 
     Args:
@@ -106,7 +106,7 @@ def gibbs_error(alpha: ArrayLike) -> Array:
 
 
 @float64
-def bayes_error(alpha: ArrayLike) -> Array:
+def bayes_error(alpha: ArrayLike) -> Float64Array:
     """Error arccos(sqrt(R_G))/pi of the Bayes-optimal vote, with full relative accuracy.
 
     Args:
@@ -123,7 +123,7 @@ def bayes_error(alpha: ArrayLike) -> Array:
 
 
 @float64
-def gardner_capacity(margin: ArrayLike) -> Array:
+def gardner_capacity(margin: ArrayLike) -> Float64Array:
     """Largest alpha at which random labels are separable with a margin kappa (Gardner 1988).
 
     1/alpha_c = (1 + kappa^2) H(-kappa) + kappa phi(kappa).

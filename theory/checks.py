@@ -4,14 +4,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
-__all__ = ["check_range", "is_concrete"]
+__all__ = ["check_integer", "check_range", "is_concrete", "real_array", "within_right_angle"]
 
 
 def is_concrete(value: Any) -> bool:
     """Whether `value` holds numbers (a tracer or one of JAX's sentinels does not)."""
-    return not isinstance(value, jax.core.Tracer) and isinstance(
-        value, (int, float, list, tuple, np.ndarray, np.generic, jax.Array)
+    return not isinstance(value, jax.core.Tracer) and (
+        isinstance(value, (int, float, complex, list, tuple)) or hasattr(value, "__array__")
     )
 
 
@@ -37,27 +39,86 @@ def check_range(
         unit: unit named in the message.
 
     Raises:
-        ValueError: the first offending value and the valid range.
+        ValueError: the first offending value and the valid range; NaN, complex numbers.
     """
     if isinstance(value, str) or value is None:
         raise ValueError(f"{name} = {value!r} is not a number")
     if not is_concrete(value):
         return
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        text = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:60]}..."
-        raise ValueError(f"{name} = {text} is not a number in double precision") from None
+    array = real_array(name, value)
     below = array <= low if open_low else array < low
     above = array >= high if open_high else array > high
-    bad = ~np.isfinite(array) | below | above
-    if np.any(bad):
-        index = tuple(int(i) for i in np.argwhere(bad)[0])
-        where = f" at index {index}" if array.ndim else ""
-        left, right = "(" if open_low else "[", ")" if open_high else "]"
-        right = ")" if np.isinf(high) else right
-        suffix = f" {unit}" if unit else ""
-        raise ValueError(
-            f"{name} = {array[index]:.6g}{where} is outside the valid range "
-            f"{left}{low:.6g}, {high:.6g}{right}{suffix}"
-        )
+    for bad, trouble in (
+        (np.isnan(array), "is not a number in"),
+        (~np.isfinite(array) | below | above, "is outside"),
+    ):
+        if np.any(bad):
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            where = f" at index {index}" if array.ndim else ""
+            # All digits where six would not tell the value from an end of the range.
+            alike = any(
+                end != array[index] and f"{end:.6g}" == f"{array[index]:.6g}" for end in (low, high)
+            )
+            digits = "" if alike else ".6g"
+            left, right = (
+                "(" if open_low or np.isinf(low) else "[",
+                ")" if open_high or np.isinf(high) else "]",
+            )
+            raise ValueError(
+                f"{name} = {array[index]:{digits}}{where} {trouble} the valid range "
+                f"{left}{low:{digits}}, {high:{digits}}{right}" + (f" {unit}" if unit else "")
+            )
+
+
+def check_integer(name: str, value: Any, low: float, high: float) -> None:
+    """Check that `value` is one whole number in the closed interval from `low` to `high`.
+
+    Args:
+        name: the argument's name, as the user wrote it.
+        value: the number; 30.0 is whole, 15.5 and True are not.
+        low: lower end of the range.
+        high: upper end of the range.
+
+    Raises:
+        ValueError: the value and the valid range.
+    """
+    whole = np.ndim(value) == 0 and not isinstance(value, bool | np.bool_)
+    if whole:
+        check_range(name, value, low, high)
+    if not whole or value != int(value):
+        raise ValueError(f"{name} = {value!r} is not a whole number")
+
+
+def within_right_angle(name: str, angle: ArrayLike) -> ArrayLike:
+    """Check that angles lie in [0, pi/2] rad; single precision puts pi/2 itself 4e-8 above it.
+
+    Args:
+        name: the argument's name, as the user wrote it.
+        angle: a scalar or an array in radians; tracers pass unchecked.
+
+    Returns:
+        The angles, those above pi/2 by no more than that rounding set to pi/2.
+
+    Raises:
+        ValueError: the first offending angle and the valid range.
+    """
+    if is_concrete(angle):
+        array = real_array(name, angle)
+        rounded = (array > np.pi / 2) & (array <= float(np.float32(np.pi / 2)))
+        if np.any(rounded):
+            angle = np.where(rounded, np.pi / 2, array)
+    check_range(name, angle, 0.0, np.pi / 2, unit="rad")
+    return angle
+
+
+def real_array(name: str, value: Any) -> NDArray[np.float64]:
+    """`value` in double precision; ValueError where it is complex or no number at all."""
+    try:
+        array = np.asarray(value)
+        if not np.iscomplexobj(array):
+            return array.astype(np.float64)
+        trouble = "is complex; a real number is needed"
+    except (TypeError, ValueError, OverflowError):
+        trouble = "is not a number in double precision"
+    text = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:60]}..."
+    raise ValueError(f"{name} = {text} {trouble}")

@@ -9,9 +9,9 @@ from jax.scipy.special import ndtr
 from jax.scipy.stats.norm import pdf
 from jax.typing import ArrayLike
 
-from theory._float64 import float64
+from theory._float64 import Float64Array, float64
 from theory._plane import axis_breaks, field_rule, orthogonal_moments
-from theory.checks import check_range
+from theory.checks import check_range, within_right_angle
 from theory.weights import SelectionWeight, kept_mass, label_probability
 
 __all__ = [
@@ -30,7 +30,7 @@ _BATCH = 64  # fields evaluated at once: bounds the memory of two-dimensional qu
 @float64
 def probe_field_density(
     z: ArrayLike, *, theta: ArrayLike, weight: SelectionWeight, signed: bool = True
-) -> Array:
+) -> Float64Array:
     """Density of the kept examples' signed probe margin y z, or of their probe field z.
 
     p(z) = (2/f) phi(z) Phi(z cot theta) wt(z) for y z, and (p(z) + p(-z))/2 for z, which is exact
@@ -55,7 +55,9 @@ def probe_field_density(
 
 
 @float64
-def teacher_margin_density(tau: ArrayLike, *, theta: ArrayLike, weight: SelectionWeight) -> Array:
+def teacher_margin_density(
+    tau: ArrayLike, *, theta: ArrayLike, weight: SelectionWeight
+) -> Float64Array:
     """Density (2/f) phi(tau) E[wt(z) | tau] of the kept examples' teacher margin tau = y T.x.
 
     Given tau, the probe field z is N(tau cos theta, sin^2 theta).
@@ -82,7 +84,7 @@ def student_margin_density(
     student_angle: ArrayLike,
     theta: ArrayLike,
     weight: SelectionWeight,
-) -> Array:
+) -> Float64Array:
     """Density over kept examples of the cavity margin h, the margin before training on the example.
 
     The actual margin of a max-margin student is max(h, kappa): this is the density of the margins
@@ -116,7 +118,7 @@ def support_mass(
     student_angle: ArrayLike,
     theta: ArrayLike,
     weight: SelectionWeight,
-) -> Array:
+) -> Float64Array:
     """P(h < margin) over kept examples, h the cavity margin of `student_margin_density`.
 
     At margin = kappa it is the fraction of the kept examples that are support vectors, all of them
@@ -142,7 +144,7 @@ def support_mass(
 @float64
 def plane_coordinates(
     overlap: ArrayLike, probe_overlap: ArrayLike, theta: ArrayLike
-) -> tuple[Array, Array]:
+) -> tuple[Float64Array, Float64Array]:
     """Coordinates (q, psi) of a unit student from R = c cos psi, rho = c cos(theta - psi).
 
     They lose digits as theta -> 0, where R and rho no longer tell the student's side: a solved
@@ -224,8 +226,7 @@ def _mapped(function: Callable[[Array], Array], values: Array) -> Array:
 
 
 def _angle(theta: ArrayLike) -> Array:
-    check_range("theta", theta, 0.0, np.pi / 2, unit="rad")
-    return jnp.asarray(theta, jnp.float64)
+    return jnp.asarray(within_right_angle("theta", theta), jnp.float64)
 
 
 def _student(

@@ -8,9 +8,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from theory import _gibbs_saddle as saddle
-from theory._float64 import float64
+from theory._float64 import Float64Array, IntegerArray, float64
 from theory._pytree import pytree_dataclass
-from theory.probes import FixedAngle
+from theory.probes import FixedAngle, Independent, Probe
 from theory.problem import PerceptronProblem
 from theory.weights import kept_mass
 
@@ -44,7 +44,9 @@ class GainStatus(IntEnum):
 
 @pytree_dataclass
 class InformationGain:
-    """Typical student of the version space and what the kept examples tell it; arrays of one shape.
+    """Typical student of the version space and what the kept examples tell it.
+
+    All are NumPy arrays of the problem's shape.
 
     Attributes:
         gain: information gain per kept example in nats, the rate -ds/dalpha_kept at fixed f at
@@ -63,19 +65,19 @@ class InformationGain:
         steps: iterations.
     """
 
-    gain: Array
-    overlap: Array
-    probe_overlap: Array
-    replica_overlap: Array
-    error: Array
-    alpha_kept: Array
-    in_plane: Array
-    student_angle: Array
-    spread: Array
-    posterior_variance: Array
-    residual: Array
-    status: Array
-    steps: Array
+    gain: Float64Array
+    overlap: Float64Array
+    probe_overlap: Float64Array
+    replica_overlap: Float64Array
+    error: Float64Array
+    alpha_kept: Float64Array
+    in_plane: Float64Array
+    student_angle: Float64Array
+    spread: Float64Array
+    posterior_variance: Float64Array
+    residual: Float64Array
+    status: IntegerArray
+    steps: IntegerArray
 
 
 @float64
@@ -102,16 +104,14 @@ def information_gain(problem: PerceptronProblem) -> InformationGain:
     Raises:
         ValueError: the probe has no fixed angle.
     """
-    if not isinstance(problem.probe, FixedAngle):
-        raise ValueError(
-            f"probe = {problem.probe!r} is not a FixedAngle; an independent probe is one, at "
-            "theta = arccos of its overlap"
-        )
+    _check_probe(problem.probe)
     return _solve_all(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), problem))
 
 
 @float64
-def expected_gain(z: ArrayLike, problem: PerceptronProblem, solution: InformationGain) -> Array:
+def expected_gain(
+    z: ArrayLike, problem: PerceptronProblem, solution: InformationGain
+) -> Float64Array:
     """Gain -E[log Phi(h/sqrt(1 - Q)) | abs(z)] of an example, as a function of its probe field.
 
     It is averaged over the label, which the probe field leaves open: what one more example of
@@ -130,21 +130,33 @@ def expected_gain(z: ArrayLike, problem: PerceptronProblem, solution: Informatio
     """
     if problem.shape:
         raise ValueError(f"problem has the shape {problem.shape}; a profile belongs to one point")
-    if not isinstance(problem.probe, FixedAngle):
-        raise ValueError(f"probe = {problem.probe!r} is not a FixedAngle")
+    probe = _check_probe(problem.probe)
     z = jnp.asarray(z, jnp.float64)
-    theta = jnp.asarray(problem.probe.theta, jnp.float64)
+    theta = jnp.asarray(probe.theta, jnp.float64)
     flat = _profile(jnp.abs(z).ravel(), theta, solution)
     return flat.reshape(z.shape)
+
+
+def _check_probe(probe: Probe) -> FixedAngle:
+    if isinstance(probe, FixedAngle):
+        return probe
+    if isinstance(probe, Independent):
+        remedy = (
+            "an independent probe is one at the angle of its own student: "
+            "FixedAngle(replica.solve(problem).theta)"
+        )
+    else:
+        remedy = "the theory is that of a probe that is independent of the data"
+    raise ValueError(f"probe = {probe!r} is not a FixedAngle; {remedy}")
 
 
 @jax.jit
 def _profile(z: Array, theta: Array, solution: InformationGain) -> Array:
     student = saddle.Student(
-        in_plane=solution.in_plane,
-        angle=solution.student_angle,
-        spread=solution.spread,
-        variance=solution.posterior_variance,
+        in_plane=jnp.asarray(solution.in_plane),
+        angle=jnp.asarray(solution.student_angle),
+        spread=jnp.asarray(solution.spread),
+        variance=jnp.asarray(solution.posterior_variance),
     )
 
     def at(z: Array) -> Array:

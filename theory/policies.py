@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import erfc
 from jax.typing import ArrayLike
 
 from theory._float64 import float64
@@ -34,6 +35,7 @@ __all__ = [
     "Moderate",
     "Policy",
     "Random",
+    "Steps",
     "Window",
     "policy_from_name",
 ]
@@ -154,8 +156,8 @@ class Mixture(Policy):
     def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
         w = jnp.asarray(self.w)
         edge = abs_normal_quantile(w * keep_fraction, 1 - w * keep_fraction)
-        outside = (1 - w) * keep_fraction / jnp.maximum(1 - w * keep_fraction, 1e-300)
-        outside = survival(jnp.minimum(outside, 1.0), redundancy)
+        outside = (1 - w) * keep_fraction / jnp.maximum(1 - w * keep_fraction, 1e-150)
+        outside = survival(_at_most_one(outside), redundancy)
         return _intervals([(-jnp.inf, jnp.inf, outside), (-edge, edge, 1 - outside)])
 
     def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
@@ -257,17 +259,105 @@ class Custom(Policy):
                 f"weight = {weights[outside][0]:.6g} at field {_FIELDS[outside][0]:.3g} is outside "
                 "the valid range [0, 1]"
             )
-        kept, masses = np.broadcast_arrays(keep_fraction, mass)
-        wrong = np.abs(kept - masses) > 1e-6 * masses
-        if np.any(wrong):
-            raise ValueError(
-                f"keep_fraction = {kept[wrong][0]:.9g} is not the custom weight's mass, "
-                f"{masses[wrong][0]:.9g}: pass keep_fraction=policy.mass(theta), and name the "
-                "weight's jumps in `breakpoints`"
-            )
+        _check_mass(
+            keep_fraction,
+            mass,
+            "the custom weight's mass",
+            "policy.mass(theta), and name the weight's jumps in `breakpoints`",
+        )
 
     def parameters(self) -> dict[str, Any]:
         return {"variable": self.variable}
+
+
+@jax.tree_util.register_pytree_node_class
+class Steps(Policy):
+    """Keep an example with a probability that is a step function of abs(z).
+
+    The problem's `keep_fraction` must be the mass, sum_k levels_k P(edges_k < abs(z) < edges_k+1).
+
+    Attributes:
+        edges: ends of the steps, ascending, shape (..., K + 1), >= 0; the last may be infinite.
+        levels: weight of each step, shape (..., K), in [0, 1]; 0 below the first and above the
+            last edge. The leading axes are those of the problem's grid.
+
+    Raises:
+        ValueError: edges that descend or are negative, levels outside [0, 1], or shapes that do
+            not fit.
+    """
+
+    name: ClassVar[str] = "steps"
+
+    def __init__(self, edges: ArrayLike, levels: ArrayLike) -> None:
+        widths = np.shape(edges)[-1:], np.shape(levels)[-1:]
+        if not widths[1] or widths[0] != (widths[1][0] + 1,) or not widths[1][0]:
+            raise ValueError(
+                f"edges has shape {np.shape(edges)} and levels {np.shape(levels)}; their last axes "
+                "must be K + 1 and K, K >= 1"
+            )
+        check_range("levels", levels, 0.0, 1.0)
+        if is_concrete(edges):
+            ends = np.asarray(edges, np.float64)
+            check_range("edges", np.where(np.isposinf(ends), 0.0, ends), 0.0, np.inf)
+            if np.any(ends[..., 1:] < ends[..., :-1]):
+                raise ValueError(f"edges = {edges} must ascend along their last axis")
+        self._edges = _columns(edges)
+        self._levels = _columns(levels)
+
+    @property
+    def edges(self) -> Array:
+        """Ends of the steps, shape (..., K + 1)."""
+        return _stacked(self._edges)
+
+    @property
+    def levels(self) -> Array:
+        """Weight of each step, shape (..., K)."""
+        return _stacked(self._levels)
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], int]:
+        """Every edge and level is a leaf of the grid's shape."""
+        return (*self._edges, *self._levels), len(self._levels)
+
+    @classmethod
+    def tree_unflatten(cls, steps: int, leaves: tuple[Any, ...]) -> "Steps":
+        """Without validation: JAX also unflattens with tracers and sentinels."""
+        policy = object.__new__(cls)
+        policy._edges, policy._levels = tuple(leaves[: steps + 1]), tuple(leaves[steps + 1 :])
+        return policy
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        inner, outer = self.edges[..., :-1], self.edges[..., 1:]
+        level = survival(self.levels, redundancy)
+        return IntervalWeight(
+            low=jnp.concatenate([inner, -outer], axis=-1),
+            high=jnp.concatenate([outer, -inner], axis=-1),
+            level=jnp.concatenate([level, level], axis=-1),
+        )
+
+    @float64
+    def weight(self, z: ArrayLike) -> Array:
+        """The weight of one policy, edges of shape (K + 1,), at the fields z, any shape."""
+        size = jnp.abs(jnp.asarray(z, jnp.float64))[..., None]
+        inside = (size >= self.edges[:-1]) & (size < self.edges[1:])
+        return jnp.sum(jnp.where(inside, self.levels, 0.0), axis=-1)
+
+    @float64
+    def mass(self) -> Array:
+        """Kept fraction, shape (...)."""
+        tail = erfc(self.edges / np.sqrt(2))
+        return jnp.sum(self.levels * (tail[..., :-1] - tail[..., 1:]), axis=-1)
+
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+        mass = self.mass()
+        if is_concrete(mass) and is_concrete(keep_fraction):
+            _check_mass(keep_fraction, mass, "the steps' mass", "policy.mass()")
+
+    def fits(self, keep_fraction: Array) -> Array:
+        return jnp.abs(self.mass() - keep_fraction) <= 1e-6 * keep_fraction
+
+    def parameters(self) -> dict[str, Any]:
+        named = {f"edge_{k}": edge for k, edge in enumerate(self._edges)}
+        return named | {f"level_{k}": level for k, level in enumerate(self._levels)}
 
 
 _NAMED: dict[str, Callable[..., Policy]] = {
@@ -307,5 +397,30 @@ def _intervals(rows: list[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> IntervalWe
 def _ranked_window(lo: Array, keep_fraction: Array) -> IntervalWeight:
     inner = abs_normal_quantile(lo, 1 - lo)
     outside = jnp.maximum(1 - lo - keep_fraction, 0.0)
-    outer = abs_normal_quantile(jnp.minimum(lo + keep_fraction, 1.0), outside)
+    outer = abs_normal_quantile(_at_most_one(lo + keep_fraction), outside)
     return _intervals([(-outer, -inner, 1.0), (inner, outer, 1.0)])
+
+
+def _at_most_one(value: Array) -> Array:
+    """min(value, 1) with the derivative of `value` at 1, where rounding decides."""
+    return jnp.where(value > 1, 1.0, value)
+
+
+def _check_mass(keep_fraction: ArrayLike, mass: ArrayLike, name: str, advice: str) -> None:
+    kept, masses = np.broadcast_arrays(keep_fraction, mass)
+    wrong = np.abs(kept - masses) > 1e-6 * masses
+    if np.any(wrong):
+        raise ValueError(
+            f"keep_fraction = {kept[wrong][0]:.9g} is not {name}, {masses[wrong][0]:.9g}: pass "
+            f"keep_fraction={advice}"
+        )
+
+
+def _columns(values: ArrayLike) -> tuple[Any, ...]:
+    array = np.asarray(values, np.float64) if is_concrete(values) else jnp.asarray(values)
+    return tuple(array[..., k] for k in range(array.shape[-1]))
+
+
+def _stacked(columns: tuple[Any, ...]) -> Array:
+    xp = np if all(is_concrete(column) for column in columns) else jnp
+    return xp.stack(xp.broadcast_arrays(*columns), axis=-1)

@@ -4,7 +4,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from theory._pytree import pytree_dataclass
-from theory.checks import check_range
+from theory.checks import check_range, within_right_angle
 
 __all__ = ["FixedAngle", "InSample", "Independent", "Probe"]
 
@@ -14,13 +14,14 @@ class FixedAngle:
     """A probe at a given angle from the teacher, independent of the data.
 
     Attributes:
-        theta: probe-teacher angle in radians, in [0, pi/2], scalar or array.
+        theta: probe-teacher angle in radians, in [0, pi/2], scalar or array; a right angle in
+            single precision is set to pi/2.
     """
 
     theta: ArrayLike = 0.0
 
     def __post_init__(self) -> None:
-        check_range("theta", self.theta, 0.0, np.pi / 2, unit="rad")
+        object.__setattr__(self, "theta", within_right_angle("theta", self.theta))
 
     @classmethod
     def degrees(cls, theta_deg: ArrayLike) -> "FixedAngle":
@@ -47,7 +48,10 @@ class Independent:
 class InSample:
     """The max-margin perceptron trained on the very data that is then pruned.
 
-    Its support vectors tie at the margin; ties are broken by the dual variable, largest first.
+    Its margins are all positive, so that signed and unsigned policies are the same. Its support
+    vectors tie at the margin; ties are broken by the dual variable, largest first. Its angle to the
+    teacher is not a parameter: keeping the hardest f >= `replica.lossless_fraction(alpha_total)`
+    keeps all its support vectors, and trains the probe once more.
     """
 
 

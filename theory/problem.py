@@ -63,7 +63,8 @@ class PerceptronProblem:
         dims: names of the grid's axes, for labelled results; see `grid`.
 
     Raises:
-        ValueError: an argument outside its range, with the value and the range.
+        ValueError: an argument outside its range, with the value and the range; shapes that do
+            not broadcast against each other.
     """
 
     alpha_total: ArrayLike
@@ -84,8 +85,20 @@ class PerceptronProblem:
             raise ValueError(f"downstream = {self.downstream!r} is not a DownstreamShift")
         if not isinstance(self.policy, Policy):
             raise ValueError(f"policy = {self.policy!r} is not a Policy (see policy_from_name)")
+        self._check_shapes()
         theta = self.probe.theta if isinstance(self.probe, FixedAngle) else None
         self.policy.check(self.keep_fraction, theta)
+
+    def _check_shapes(self) -> None:
+        try:
+            _ = self.shape
+        except ValueError:
+            arrays = jax.tree_util.tree_leaves_with_path(self)
+            shapes = [f"{path[-1].name} {np.shape(leaf)}" for path, leaf in arrays if np.ndim(leaf)]
+            raise ValueError(
+                f"shapes do not broadcast against each other: {', '.join(shapes)}; for an outer "
+                "product use PerceptronProblem.grid"
+            ) from None
 
     @classmethod
     def grid(

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erf, log_ndtr, ndtr
 from jax.scipy.stats.norm import pdf
 from jax.typing import ArrayLike
 
-from theory._float64 import float64
+from theory._float64 import Float64Array, float64
 from theory.checks import check_range
 
 __all__ = ["conditional_entropy", "v_information"]
@@ -22,7 +23,7 @@ _NODES = _STEP * np.arange(0, 56)
 
 
 @float64
-def conditional_entropy(error: ArrayLike) -> Array:
+def conditional_entropy(error: ArrayLike) -> Float64Array:
     """H_V(Y|X) = E_h h_b(Phi(R h/sqrt(1 - R^2))) in nats, h ~ N(0, 1), R = cos(pi e).
 
     The family V holds all probabilistic readouts of the student's field h = J.x/abs(J); the best
@@ -40,11 +41,11 @@ def conditional_entropy(error: ArrayLike) -> Array:
         ValueError: `error` outside [0, 1].
     """
     check_range("error", error, 0.0, 1.0)
-    return _average(_binary_entropy, error)
+    return _entropy(jnp.asarray(error, jnp.float64))
 
 
 @float64
-def v_information(error: ArrayLike) -> Array:
+def v_information(error: ArrayLike) -> Float64Array:
     """I_V(X -> Y) = log 2 - H_V(Y|X) in nats: what a readout of the field learns of the label.
 
     Args:
@@ -58,18 +59,27 @@ def v_information(error: ArrayLike) -> Array:
         ValueError: `error` outside [0, 1].
     """
     check_range("error", error, 0.0, 1.0)
-    near_chance = jnp.abs(jnp.asarray(error, jnp.float64) - 0.5) < 0.25
+    return _information(jnp.asarray(error, jnp.float64))
+
+
+@jax.jit
+def _entropy(error: Array) -> Array:
+    return _average(_binary_entropy, error)
+
+
+@jax.jit
+def _information(error: Array) -> Array:
+    near_chance = jnp.abs(error - 0.5) < 0.25
     direct = _average(_entropy_deficit, error)
     return jnp.where(near_chance, direct, np.log(2) - _average(_binary_entropy, error))
 
 
-def _average(function: Callable[[Array], Array], error: ArrayLike) -> Array:
+def _average(function: Callable[[Array], Array], error: Array) -> Array:
     """E_h function(h cot(pi e)) for an even function.
 
     The variable of integration is h near e = 1/2 and u = h cot(pi e), whose Gaussian scale does
     not shrink with e, near e = 0 and 1.
     """
-    error = jnp.asarray(error, jnp.float64)
     # sin(pi e) = sin(pi (1 - e)): the shorter angle has the digits.
     angle = np.pi * jnp.minimum(error, 1 - error)[..., None]
     scale = jnp.maximum(jnp.sin(angle), jnp.cos(angle))

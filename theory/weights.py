@@ -24,6 +24,7 @@ __all__ = [
 Array = jnp.ndarray
 
 FIELD_LIMIT = 38.0  # phi vanishes in float64 beyond it
+NUMBER_LIMIT = 37.0  # phi is a normal number up to here
 
 
 @pytree_dataclass
@@ -48,6 +49,10 @@ class IntervalWeight:
     def breaks(self) -> Array:
         """Fields where wt jumps, shape (2 K,)."""
         return jnp.concatenate([self.low, self.high])
+
+    def reach(self) -> tuple[Array, Array]:
+        """The smallest interval outside which wt vanishes."""
+        return jnp.min(self.low), jnp.max(self.high)
 
 
 @pytree_dataclass
@@ -79,16 +84,33 @@ class FunctionWeight:
         """Fields where wt or its slope jumps, shape (K,)."""
         return self.breakpoints
 
+    def reach(self) -> tuple[Array, Array]:
+        """The whole line: nothing is known of a user's function."""
+        return jnp.asarray(-jnp.inf), jnp.asarray(jnp.inf)
+
 
 SelectionWeight = IntervalWeight | FunctionWeight
 
 
+@jax.custom_jvp
 def survival(weight: Array, redundancy: Array) -> Array:
     """1 - (1 - w)^r: the chance that one of r copies is kept."""
     rest = jnp.log1p(-jnp.minimum(weight, 1 - 1e-16))
     return jnp.where(weight >= 1, 1.0, -jnp.expm1(redundancy * rest))
 
 
+@survival.defjvp
+def _survival_rate(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    weight, redundancy = primals
+    lost = jnp.maximum(1 - weight, 0.0)
+    by_weight = redundancy * lost ** (redundancy - 1)
+    by_redundancy = -(lost**redundancy) * jnp.log(jnp.maximum(lost, 1e-300))
+    return survival(*primals), by_weight * tangents[0] + by_redundancy * tangents[1]
+
+
+@jax.custom_jvp
 def abs_normal_quantile(lower: Array, upper: Array) -> Array:
     """Quantile of abs(z), z ~ N(0, 1), at the level `lower` = 1 - `upper`, both in [0, 1].
 
@@ -99,6 +121,14 @@ def abs_normal_quantile(lower: Array, upper: Array) -> Array:
     # One Newton step restores the last digits of the inverse error function.
     centre = centre - (erf(centre / np.sqrt(2)) - small) / (2 * normal_pdf(centre))
     return jnp.where(lower < 0.5, centre, -ndtri(jnp.clip(upper, 0.0, 0.5) / 2))
+
+
+@abs_normal_quantile.defjvp
+def _quantile_rate(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    quantile = abs_normal_quantile(*primals)
+    return quantile, tangents[0] / (2 * normal_pdf(jnp.minimum(quantile, NUMBER_LIMIT)))
 
 
 def label_probability(z: Array, theta: Array) -> Array:
@@ -127,6 +157,7 @@ def kept_mass(weight: SelectionWeight, theta: Array) -> Array:
     return 2 * jnp.sum(dz * normal_pdf(z) * label_probability(z, theta) * weight(z))
 
 
+@jax.custom_jvp
 def signed_margin_quantile(lower: Array, upper: Array, theta: Array) -> Array:
     """Quantile g of the signed probe margin m = y z, at the probability `lower` below it.
 
@@ -138,7 +169,7 @@ def signed_margin_quantile(lower: Array, upper: Array, theta: Array) -> Array:
         theta: probe-teacher angle in radians.
 
     Returns:
-        The quantile; +inf at lower = 1 and -inf at upper = 1.
+        The quantile; +inf at lower = 1 and -37 sin(theta) at upper = 1, which cuts off nothing.
     """
     use_lower = lower <= 0.5
     target = jnp.where(use_lower, lower, upper)
@@ -171,5 +202,20 @@ def signed_margin_quantile(lower: Array, upper: Array, theta: Array) -> Array:
         return low, high, jnp.where(inside, newton, (low + high) / 2)
 
     g = jax.lax.fori_loop(0, 35, step, (low, high, (low + high) / 2))[2]
+    g = jnp.where(theta > 0, g, jnp.maximum(g, 0.0))  # a perfect probe has no negative margin
     g = jnp.where(lower >= 1, jnp.inf, g)
-    return jnp.where(upper >= 1, -jnp.inf, g)
+    # Below, a teacher field is positive with a probability that no float64 holds.
+    return jnp.where(upper >= 1, -NUMBER_LIMIT * jnp.sin(theta), g)
+
+
+@signed_margin_quantile.defjvp
+def _signed_quantile_rate(
+    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
+    theta = primals[2]
+    quantile = signed_margin_quantile(*primals)
+    g = jnp.minimum(quantile, NUMBER_LIMIT)
+    # d/d theta of the mass below g: a Gaussian integral over the label's boundary.
+    turn = jnp.exp(-((g / jnp.maximum(jnp.sin(theta), 1e-150)) ** 2) / 2) / np.pi
+    density = 2 * normal_pdf(g) * label_probability(g, theta)
+    return quantile, (tangents[0] - turn * tangents[2]) / jnp.maximum(density, 1e-300)

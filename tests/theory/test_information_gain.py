@@ -9,6 +9,7 @@ from theory import (
     FixedAngle,
     GainStatus,
     Independent,
+    InSample,
     PerceptronProblem,
     Window,
     expected_gain,
@@ -65,8 +66,11 @@ def test_profile_averages_to_the_gain(solution):
 
 
 def test_probe_without_an_angle():
-    with pytest.raises(ValueError, match="is not a FixedAngle"):
-        information_gain(PerceptronProblem(1.0, probe=Independent(2.0)))
+    independent = PerceptronProblem(1.0, probe=Independent(2.0))
+    with pytest.raises(ValueError, match=r"not a FixedAngle; .* FixedAngle\(replica.solve\("):
+        information_gain(independent)
+    with pytest.raises(ValueError, match=r"InSample\(\) is not a FixedAngle; .* independent of"):
+        information_gain(PerceptronProblem(1.0, probe=InSample()))
 
 
 def test_status_sentences():

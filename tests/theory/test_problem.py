@@ -15,11 +15,18 @@ from theory import (
     PerceptronProblem,
     Window,
 )
-from theory.checks import check_range
+from theory.checks import check_integer, check_range
 
 BAD = [
     (lambda: PerceptronProblem(0.0), r"alpha_total = 0 .*\(0, inf\)"),
-    (lambda: PerceptronProblem(np.nan), r"alpha_total = nan"),
+    (lambda: PerceptronProblem(np.nan), r"alpha_total = nan is not a number in .*\(0, inf\)"),
+    (lambda: PerceptronProblem(2j), r"alpha_total = 2j is complex; a real number is needed"),
+    (lambda: PerceptronProblem(1.0, probe=Independent([1j])), r"alpha_probe = .*1j.* not a number"),
+    (lambda: FixedAngle(np.array([0.1j])), r"theta = array\(\[0.\+0.1j\]\) is complex"),
+    (
+        lambda: PerceptronProblem(np.ones(3), np.full((4, 2), 0.1), policy=Window(np.zeros(2))),
+        r"broadcast .*: alpha_total \(3,\), keep_fraction \(4, 2\), lo \(2,\); .*grid",
+    ),
     (lambda: PerceptronProblem([1.0, -2.0]), r"alpha_total = -2 at index \(1,\)"),
     (lambda: PerceptronProblem("many"), r"alpha_total = 'many' is not a number"),
     (lambda: PerceptronProblem(1.0, 0.0), r"keep_fraction = 0 .*\(0, 1\]"),
@@ -32,6 +39,7 @@ BAD = [
     (lambda: PerceptronProblem(1.0, 0.5, policy=Mixture(2.0)), r"w = 2 .*\[0, 1\]"),
     (lambda: FixedAngle(-0.1), r"theta = -0.1 .*rad"),
     (lambda: FixedAngle(2.0), r"theta = 2 .*\[0, 1.5708\] rad"),
+    (lambda: FixedAngle(np.pi / 2 + 1e-7), r"theta = 1.5707964.* 1.5707963267948966\] rad"),
     (lambda: FixedAngle.degrees(91), r"theta_deg = 91 .*\[0, 90\] degrees"),
     (lambda: Independent(0.0), r"alpha_probe = 0 .*\(0, inf\)"),
     (lambda: DownstreamShift(-1.0), r"delta = -1 .*\[0, inf\)"),
@@ -62,6 +70,37 @@ def test_bad_arguments(build, message):
 def test_check_range(value, sentence):
     with pytest.raises(ValueError, match=sentence):
         check_range("x", value, 0, 1, open_low=True, open_high=True, unit="cm")
+
+
+def test_right_angles_in_single_precision():
+    assert float(np.float32(np.pi / 2)) > np.pi / 2
+    assert float(FixedAngle(np.float32(np.pi / 2)).theta) == np.pi / 2
+    assert float(FixedAngle.degrees(np.float32(90)).theta) == np.pi / 2
+    np.testing.assert_array_equal(
+        FixedAngle(jax.numpy.array([0.5, np.pi / 2], "float32")).theta, [0.5, np.pi / 2]
+    )
+
+
+@pytest.mark.parametrize("value", [7, 7.0, np.int32(7), np.float64(7)])
+def test_check_integer(value):
+    check_integer("dim", value, 2, np.inf)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (15.5, "dim = 15.5 is not a whole number"),
+        (True, "dim = True is not a whole number"),
+        ([3], r"dim = \[3\] is not a whole number"),
+        (1, r"dim = 1 is outside the valid range \[2, inf\)"),
+        (np.inf, "dim = inf is outside"),
+        (np.nan, "dim = nan is not a number in"),
+        ("3", "dim = '3' is not a number"),
+    ],
+)
+def test_check_integer_refuses(value, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check_integer("dim", value, 2, np.inf)
 
 
 def test_check_range_lets_numbers_and_tracers_pass():
