@@ -7,20 +7,24 @@ selection and the gauge y = +1 bound v by lines in x, so every average is one in
 elementary functions: exact up to quadrature, at any angle.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from theory._pytree import pytree_dataclass
 from theory.normal import normal_cdf, normal_pdf
-from theory.quadrature import away_from_zero, feature_breaks, panel_grid, panel_nodes
+from theory.quadrature import away_from_zero, feature_breaks, integrate_panels, panel_nodes
 from theory.weights import FunctionWeight, IntervalWeight, SelectionWeight
 
 Array = jnp.ndarray
 
 TINY = 1e-300
 FAR = 40.0  # phi vanishes in float64 beyond it
+BEYOND = 30.0  # edges of the selection farther out cut off nothing
 ORDER = 12
+BLOCK = 16
 
 
 @pytree_dataclass
@@ -81,71 +85,98 @@ class Frame:
             sin_probe=sin_theta * cos_psi - cos_theta * sin_psi,
         )
 
+    def axes(self) -> tuple[Array, Array]:
+        """Unit vectors along the student's in-plane part and orthogonal to it, shape (2,)."""
+        return (
+            jnp.stack([self.cos_psi, self.sin_psi]),
+            jnp.stack([-self.sin_psi, self.cos_psi]),
+        )
+
 
 def moments(ensemble: Ensemble, y: Array, mu: Array) -> Moments:
     """All averages that the solver needs at the student y, shape (2,), and the margin mu."""
     frame = Frame.of(ensemble, y)
-    x, dx = _along_nodes(ensemble, mu, frame)
-    v0, v1, v2 = _across_moments(ensemble.weight, x, frame)
-    second, first, count = _slack_powers(ensemble, x, dx, mu - frame.norm * x)
-    along = jnp.array([frame.cos_psi, frame.sin_psi])
-    orthogonal = jnp.array([-frame.sin_psi, frame.cos_psi])
+
+    def integrands(x: Array) -> tuple[Array, ...]:
+        v0, v1, v2 = _across_moments(ensemble.weight, x, frame)
+        slack = mu - frame.norm * x
+        density = 2 * ensemble.alpha_total * normal_pdf(x)
+        below, at = density * normal_cdf(slack), density * normal_pdf(slack)
+        first, xv0 = slack * below + at, x * v0
+        return (
+            ((slack**2 + 1) * below + slack * at) * v0,
+            first * v0,
+            first * xv0,
+            first * v1,
+            below * v0,
+            below * xv0,
+            below * v1,
+            below * x * xv0,
+            below * x * v1,
+            below * v2,
+        )
+
+    second, first, first_x, first_v, count, count_x, count_v, xx, xv, vv = _along(
+        ensemble, mu, frame, integrands
+    )
+    along, orthogonal = frame.axes()
     mixed = jnp.outer(along, orthogonal)
     return Moments(
-        second=jnp.sum(second * v0),
-        first=jnp.sum(first * v0),
-        count=jnp.sum(count * v0),
-        first_field=jnp.sum(first * x * v0) * along + jnp.sum(first * v1) * orthogonal,
-        count_field=jnp.sum(count * x * v0) * along + jnp.sum(count * v1) * orthogonal,
-        count_square=jnp.sum(count * x * x * v0) * jnp.outer(along, along)
-        + jnp.sum(count * v2) * jnp.outer(orthogonal, orthogonal)
-        + jnp.sum(count * x * v1) * (mixed + mixed.T),
+        second=second,
+        first=first,
+        count=count,
+        first_field=first_x * along + first_v * orthogonal,
+        count_field=count_x * along + count_v * orthogonal,
+        count_square=xx * jnp.outer(along, along)
+        + vv * jnp.outer(orthogonal, orthogonal)
+        + xv * (mixed + mixed.T),
     )
 
 
-def slack_moments(ensemble: Ensemble, y: Array, mu: Array) -> tuple[Array, Array]:
-    """E[s_+^2] and E[s_+] alone, at half the cost of `moments`."""
+def support_density(ensemble: Ensemble, y: Array, mu: Array) -> tuple[Array, Array]:
+    """E[delta(s)], scalar, and E[delta(s) u], shape (2,): the rates at which support vectors turn
+    up as mu and y move."""
     frame = Frame.of(ensemble, y)
-    x, dx = _along_nodes(ensemble, mu, frame)
-    v0, _, _ = _across_moments(ensemble.weight, x, frame)
-    second, first, _ = _slack_powers(ensemble, x, dx, mu - frame.norm * x)
-    return jnp.sum(second * v0), jnp.sum(first * v0)
+
+    def integrands(x: Array) -> tuple[Array, ...]:
+        v0, v1, _ = _across_moments(ensemble.weight, x, frame)
+        at = 2 * ensemble.alpha_total * normal_pdf(x) * normal_pdf(mu - frame.norm * x)
+        return at * v0, at * x * v0, at * v1
+
+    density, density_x, density_v = _along(ensemble, mu, frame, integrands)
+    along, orthogonal = frame.axes()
+    return density, density_x * along + density_v * orthogonal
 
 
-def _slack_powers(
-    ensemble: Ensemble, x: Array, dx: Array, slack: Array
-) -> tuple[Array, Array, Array]:
-    """E_xi of (slack - xi)_+^k for k = 2, 1, 0, times the density of x."""
-    density = 2 * ensemble.alpha_total * dx * normal_pdf(x)
-    below, at = normal_cdf(slack), normal_pdf(slack)
-    return (
-        density * ((slack**2 + 1) * below + slack * at),
-        density * (slack * below + at),
-        density * below,
-    )
-
-
-def _along_nodes(ensemble: Ensemble, mu: Array, frame: Frame) -> tuple[Array, Array]:
-    """Quadrature in x that follows every scale of the integrand."""
+def _along(
+    ensemble: Ensemble, mu: Array, frame: Frame, integrands: Callable[[Array], tuple[Array, ...]]
+) -> tuple[Array, ...]:
+    """Integrals over x by a quadrature that follows every scale of the integrand."""
     edges = ensemble.weight.breaks()
-    edges = jnp.where(jnp.isfinite(edges), edges, 0.0)
+    edges = jnp.where(jnp.abs(edges) < BEYOND, edges, 0.0)
     # phi(x)/phi(edge) is below the rounding error at the limit.
     limit = jnp.sqrt(80 + jnp.max(jnp.abs(edges), initial=0.0) ** 2)
     norm = jnp.maximum(frame.norm, TINY)
+    label = jnp.abs(frame.sin_psi / away_from_zero(frame.cos_psi))
+    slope = away_from_zero(frame.cos_probe)
+    turn = jnp.abs(frame.sin_probe / slope)
     breaks = jnp.concatenate(
         [
             limit * np.linspace(-0.8, 0.8, 9),
-            feature_breaks(jnp.zeros(()), jnp.abs(frame.sin_psi / away_from_zero(frame.cos_psi))),
+            feature_breaks(jnp.zeros(()), label),
             edges * frame.sin_psi / away_from_zero(jnp.sin(ensemble.theta)),
-            feature_breaks(
-                edges / away_from_zero(frame.cos_probe),
-                jnp.abs(frame.sin_probe / away_from_zero(frame.cos_probe)),
-            ),
+            feature_breaks(edges / slope, turn),
             feature_breaks(mu / norm, 1 / norm),
         ]
     )
-    top = jnp.clip((mu + 9) / norm, -limit, limit)
-    return panel_grid(breaks, -limit, top, ORDER)
+    low = jnp.where(frame.cos_psi > 0, -limit * jnp.minimum(label, 1.0), -limit)
+    high = jnp.minimum((mu + 9) / norm, limit)
+    # Beyond, no v within the limit has both a positive label and a probe field that is kept.
+    least, most = ensemble.weight.reach()
+    forward = frame.cos_probe > 1e-3
+    low = jnp.where(forward, jnp.maximum(low, least / slope - limit * turn), low)
+    high = jnp.where(forward, jnp.minimum(high, most / slope + limit * turn), high)
+    return integrate_panels(integrands, breaks, low, high, order=ORDER, block=BLOCK)
 
 
 def _across_moments(weight: SelectionWeight, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
@@ -188,11 +219,12 @@ def _function_moments(weight: FunctionWeight, x: Array, frame: Frame) -> tuple[A
         mass = dv * normal_pdf(v) * weight(x * frame.cos_probe + v * frame.sin_probe)
         return jnp.sum(mass), jnp.sum(mass * v), jnp.sum(mass * v * v)
 
-    return jax.vmap(jax.vmap(at))(x, low, high)
+    flat = jax.vmap(at)(x.ravel(), low.ravel(), high.ravel())
+    return flat[0].reshape(x.shape), flat[1].reshape(x.shape), flat[2].reshape(x.shape)
 
 
 def _teacher_bounds(x: Array, frame: Frame) -> tuple[Array, Array]:
     """Bounds on v from the gauge: x cos(psi) - v sin(psi) > 0."""
-    line = x * frame.cos_psi / away_from_zero(frame.sin_psi)
-    positive = frame.sin_psi >= 0
+    slope = away_from_zero(frame.sin_psi)
+    line, positive = x * frame.cos_psi / slope, slope > 0
     return jnp.where(positive, -jnp.inf, line), jnp.where(positive, line, jnp.inf)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from replica.gordon import Ensemble, Moments, moments, slack_moments
+from replica.gordon import Ensemble, Moments, moments
 from theory._pytree import pytree_dataclass
 
 Array = jnp.ndarray
@@ -31,11 +31,13 @@ class Student:
         y: in-plane part along (T, orthogonal), shape (2,).
         mu: largest feasible margin in the same units.
         moments: averages at (y, mu).
+        last_step: size of the step to mu that the moments were extrapolated over.
     """
 
     y: Array
     mu: Array
     moments: Moments
+    last_step: Array
 
     @property
     def norm(self) -> Array:
@@ -59,32 +61,53 @@ class Student:
         return self.moments.first_field / self.moments.first - self.margin * self.y / self.norm
 
 
-def largest_margin(ensemble: Ensemble, y: Array, start: Array) -> Student:
+def largest_margin(ensemble: Ensemble, y: Array, start: Array, tolerance: Array) -> Student:
     """mu(y) by Newton on sqrt(E[s_+^2]) = 1, convex and increasing in mu.
 
     Args:
         ensemble: the kept examples.
         y: in-plane part, shape (2,).
         start: a value not below mu(y): then the iterates decrease monotonically.
+        tolerance: of sqrt(E[s_+^2]) - 1, before the last step: Newton squares it.
     """
 
-    def unfinished(state: tuple[Array, Array, Array]) -> Array:
-        _, excess, count = state
-        # Newton squares the relative error, so the step that follows this one is exact.
-        return (count < MARGIN_STEPS) & (jnp.abs(excess) > 1e-8)
+    def unfinished(state: tuple[Array, Moments, Array]) -> Array:
+        _, at, count = state
+        return (count < MARGIN_STEPS) & (jnp.abs(jnp.sqrt(at.second) - 1) > tolerance)
 
-    def improve(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        mu, _, count = state
-        second, first = slack_moments(ensemble, y, mu)
-        root = jnp.sqrt(second)
-        return mu - (root - 1) * root / first, root - 1, count + 1
+    def improve(state: tuple[Array, Moments, Array]) -> tuple[Array, Moments, Array]:
+        mu, at, count = state
+        mu = mu + _margin_step(at)
+        return mu, moments(ensemble, y, mu), count + 1
 
-    mu, _, _ = jax.lax.while_loop(unfinished, improve, (start, jnp.array(1.0), jnp.array(0)))
-    return Student(y=y, mu=mu, moments=moments(ensemble, y, mu))
+    state = (start, moments(ensemble, y, start), jnp.array(0))
+    mu, at, _ = jax.lax.while_loop(unfinished, improve, state)
+    step = _margin_step(at)
+    # To the order that the step is exact to, the moments follow without another quadrature.
+    after = Moments(
+        second=at.second + step * (2 * at.first + step * at.count),
+        first=at.first + step * at.count,
+        count=at.count,
+        first_field=at.first_field + step * at.count_field,
+        count_field=at.count_field,
+        count_square=at.count_square,
+    )
+    return Student(y=y, mu=mu + step, moments=after, last_step=jnp.abs(step))
+
+
+def _margin_step(at: Moments) -> Array:
+    """Newton's step for sqrt(E[s_+^2]) = 1."""
+    root = jnp.sqrt(at.second)
+    return -(root - 1) * root / at.first
 
 
 def newton_direction(student: Student) -> Array:
-    """Newton step for kappa with the positive definite Hessian kappa H(norm) - H(mu)."""
+    """Newton step for kappa, shape (2,)."""
+    return newton_step(student, student.slope())
+
+
+def newton_step(student: Student, slope: Array) -> Array:
+    """`slope` over the positive definite Hessian kappa H(norm) - H(mu), shape (2,)."""
     at, y, norm = student.moments, student.y, student.norm
     gradient = at.first_field / at.first
     outer = jnp.outer(gradient, at.count_field)
@@ -93,7 +116,6 @@ def newton_direction(student: Student) -> Array:
     ) / at.first
     kappa = jnp.abs(student.margin)
     hessian = curvature + kappa * (jnp.eye(2) / norm - jnp.outer(y, y) / norm**3)
-    slope = student.slope()
     determinant = hessian[0, 0] * hessian[1, 1] - hessian[0, 1] ** 2
     return (
         jnp.array(
@@ -136,11 +158,14 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
 
     def improve(state: State) -> State:
         best = state.student
-        trial = largest_margin(ensemble, state.trial_y, state.trial_mu)
+        started = best.mu > 0
+        # The margin's error, the tolerance squared, stays below the gain that it decides on.
+        tolerance = jnp.where(started, 0.1 * jnp.sqrt(jnp.maximum(state.predicted, 0.0)), 1e-3)
+        tolerance = jnp.clip(tolerance, 1e-9, 1e-2)
+        trial = largest_margin(ensemble, state.trial_y, state.trial_mu, tolerance)
         gain = (trial.margin - best.margin) / jnp.abs(best.margin)
         # Below this the gain drowns in rounding errors, and Newton's step can be trusted.
         small = state.predicted <= 1e-11
-        started = best.mu > 0
         accept = ~started | ((trial.mu > 0) & ((gain > 1e-3 * state.predicted) | small))
         longer = jnp.where(gain > 0.5 * state.predicted, 2 * state.length, 1.0)
         length = jnp.where(accept, jnp.where(small | ~started, 1.0, longer), state.length / 4)
@@ -167,7 +192,7 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
     zero, one = jnp.zeros(()), jnp.ones(())
     nothing = Moments(one, one, one, jnp.zeros(2), jnp.zeros(2), jnp.eye(2))
     state = State(
-        student=Student(y=first, mu=-one, moments=nothing),
+        student=Student(y=first, mu=-one, moments=nothing, last_step=one),
         trial_y=first,
         # Jensen: E[s_+^2] >= alpha_kept (mu - E[y.u])^2, and E[y.u] is below norm(y) reach.
         trial_mu=first[0] * reach + 1 / jnp.sqrt(alpha_kept),
@@ -183,4 +208,5 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
 
 def _negligible(student: Student, step: Array) -> Array:
     """Whether a Newton step is below the rounding error of either component."""
-    return jnp.all(jnp.abs(step) <= TOLERANCE * student.scale())
+    small = jnp.all(jnp.abs(step) <= TOLERANCE * student.scale())
+    return small & (student.last_step <= 1e-7 * student.mu)

@@ -2,10 +2,13 @@
 
 from enum import IntEnum
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax.typing import ArrayLike
 
+from theory._float64 import float64
 from theory._pytree import pytree_dataclass
 from theory.probes import FixedAngle, Independent
 from theory.problem import PerceptronProblem
@@ -74,10 +77,12 @@ class ReplicaSolution:
     steps: ArrayLike
 
     @property
+    @float64
     def v_information(self) -> ArrayLike:
         """V-information I_V of the student's field about the downstream label, in nats."""
-        failed = np.isnan(self.error)
-        return np.where(failed, np.nan, v_information(np.where(failed, 0.5, self.error)))
+        xp = jnp if isinstance(self.error, jax.core.Tracer) else np
+        failed = xp.isnan(self.error)
+        return xp.where(failed, np.nan, v_information(xp.where(failed, 0.5, self.error)))
 
     @property
     def residual(self) -> ArrayLike:

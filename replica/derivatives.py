@@ -1,0 +1,124 @@
+"""Derivatives of a whole grid, without tracing anything of the caller's."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from replica.gordon import moments
+from replica.implicit import differentiable
+from replica.lanes import map_lanes
+from replica.newton import Student
+from replica.point import prepare, read_out
+from replica.solution import ReplicaSolution
+from replica.solve import point_lanes, solve
+from theory._float64 import float64
+from theory._pytree import pytree_dataclass
+from theory.problem import PerceptronProblem
+
+__all__ = ["Sensitivities", "sensitivities"]
+
+Array = jnp.ndarray
+
+_LEADING = ("alpha_total", "keep_fraction", "theta", "redundancy")  # a point's first leaves
+
+
+@pytree_dataclass
+class Sensitivities:
+    """First derivatives of the solution, arrays of the problem's shape; theta in radians.
+
+    Attributes:
+        solution: the solution itself, with its status.
+        error_alpha_total: d e/d alpha_total at fixed f and theta.
+        error_keep_fraction: d e/d f at fixed alpha_total and theta.
+        error_theta: d e/d theta at fixed alpha_total and f.
+        error_redundancy: d e/d r at fixed alpha_total and f.
+        overlap_alpha_total: d R/d alpha_total.
+        overlap_keep_fraction: d R/d f.
+        overlap_theta: d R/d theta.
+        overlap_redundancy: d R/d r.
+        margin_alpha_total: d kappa/d alpha_total.
+        margin_keep_fraction: d kappa/d f.
+        margin_theta: d kappa/d theta.
+        margin_redundancy: d kappa/d r.
+    """
+
+    solution: ReplicaSolution
+    error_alpha_total: ArrayLike
+    error_keep_fraction: ArrayLike
+    error_theta: ArrayLike
+    error_redundancy: ArrayLike
+    overlap_alpha_total: ArrayLike
+    overlap_keep_fraction: ArrayLike
+    overlap_theta: ArrayLike
+    overlap_redundancy: ArrayLike
+    margin_alpha_total: ArrayLike
+    margin_keep_fraction: ArrayLike
+    margin_theta: ArrayLike
+    margin_redundancy: ArrayLike
+
+
+@float64
+def sensitivities(problem: PerceptronProblem) -> Sensitivities:
+    """Solution and first derivatives of e, R and kappa at every point, by implicit differentiation.
+
+    A Custom weight keeps its shape: f does not enter, and the derivatives with respect to it
+    vanish. For derivatives with respect to a policy's own parameters differentiate
+    `replica.solve`.
+
+    Args:
+        problem: a point or a grid of numbers; an `Independent` probe counts as the angle it has.
+
+    Raises:
+        ValueError: an in-sample probe, which has no angle to turn.
+    """
+    tree, shape, leaves = point_lanes(problem)
+    columns = [np.broadcast_to(np.asarray(leaf, np.float64), shape).ravel() for leaf in leaves]
+    solution = solve(problem)
+    q = np.ravel(solution.orthogonal)
+    across = np.tan(np.ravel(solution.student_angle)) * np.ravel(solution.overlap)
+    student = [np.ravel(part) / q for part in (solution.overlap, across, solution.margin)]
+    rates = map_lanes(_lane(tree), (columns, student))
+    return Sensitivities(
+        solution=solution,
+        **{
+            f"{name}_{parameter}": rates[:, leaf, k].reshape(shape)
+            for k, name in enumerate(("error", "overlap", "margin"))
+            for leaf, parameter in enumerate(_LEADING)
+        },
+    )
+
+
+@cache
+def _lane(tree: jax.tree_util.PyTreeDef) -> Callable[[Any], Array]:
+    """One object a tree: a compiled loop knows its lane by identity."""
+    return partial(_rates, tree)
+
+
+def _rates(tree: jax.tree_util.PyTreeDef, lane: tuple[list[Array], list[Array]]) -> Array:
+    """Derivatives of e, R and kappa, last axis, with respect to the leading leaves, first axis."""
+    leaves, (along, across, mu) = lane
+    y = jnp.stack([along, across])
+    ensemble = prepare(jax.tree.unflatten(tree, leaves)).ensemble
+    student = Student(y=y, mu=mu, moments=moments(ensemble, y, mu), last_step=jnp.zeros(()))
+
+    def of(leading: Array) -> Array:
+        point = jax.tree.unflatten(tree, [*leading, *leaves[len(_LEADING) :]])
+        prepared = prepare(point)
+        nothing = jnp.zeros(())
+        found = read_out(
+            prepared,
+            differentiable(prepared.ensemble, student, jnp.ones(())),
+            residual_saddle=nothing,
+            residual_gordon=nothing,
+            status=nothing,
+            steps=nothing,
+        )
+        return jnp.stack([found.error, found.overlap, found.margin])
+
+    push = jax.linearize(of, jnp.stack(leaves[: len(_LEADING)]))[1]
+    return jax.vmap(push)(jnp.eye(len(_LEADING)))

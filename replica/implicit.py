@@ -1,0 +1,163 @@
+"""Derivatives of the student by the implicit function theorem: nothing is unrolled.
+
+The problem's parameters act on the student only through the measure of the kept examples, so each
+derivative is a change of that measure's averages at a fixed student, followed by one Newton step.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from replica.gordon import Ensemble, Moments, moments, support_density
+from replica.line import FARTHEST, LineAverages, label_line, probe_line
+from replica.newton import Student, newton_step
+from theory._pytree import pytree_dataclass
+from theory.normal import normal_pdf
+from theory.weights import FunctionWeight, IntervalWeight, SelectionWeight, kept_mass
+
+Array = jnp.ndarray
+
+
+@pytree_dataclass
+class Outcome:
+    """What the order parameters are made of.
+
+    Attributes:
+        y: in-plane part of the student over its out-of-plane norm, shape (2,).
+        mu: margin in the same units, scalar.
+        count: support vectors over N, scalar.
+        alpha_kept: kept distinct examples over N, scalar.
+    """
+
+    y: Array
+    mu: Array
+    count: Array
+    alpha_kept: Array
+
+
+@jax.custom_jvp
+def differentiable(ensemble: Ensemble, student: Student, alpha_kept: Array) -> Outcome:
+    """The outcome of a solved problem, with derivatives with respect to `ensemble`.
+
+    Args:
+        ensemble: the kept examples.
+        student: the student of largest margin on them; carries no derivative.
+        alpha_kept: kept examples over N; carries no derivative.
+    """
+    return Outcome(y=student.y, mu=student.mu, count=student.moments.count, alpha_kept=alpha_kept)
+
+
+@differentiable.defjvp
+def _differentiate(
+    primals: tuple[Ensemble, Student, Array], tangents: tuple[Ensemble, Student, Array]
+) -> tuple[Outcome, Outcome]:
+    ensemble, student, _ = primals
+    change = measure_change(ensemble, tangents[0], student)
+    return differentiable(*primals), student_response(ensemble, student, change)
+
+
+def student_response(ensemble: Ensemble, student: Student, change: LineAverages) -> Outcome:
+    """The student's answer to a small change of the measure's averages; linear in `change`."""
+    at, y, norm = student.moments, student.y, student.norm
+    gradient = at.first_field / at.first
+    mu = -change.second / (2 * at.first)  # at fixed y
+    first = change.first + at.count * mu
+    first_field = change.first_field + at.count_field * mu
+    slope = (first_field - gradient * first) / at.first - mu * y / norm**2
+    y = newton_step(student, slope)
+    mu = mu + gradient @ y
+    density, density_field = support_density(ensemble, student.y, student.mu)
+    return Outcome(
+        y=y,
+        mu=mu,
+        count=change.count + density * mu - density_field @ y,
+        alpha_kept=change.mass,
+    )
+
+
+def measure_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> LineAverages:
+    """Change of the averages at a fixed student along `tangent`; linear in it."""
+    parts = [_volume_change(ensemble, tangent, student), _turn_change(ensemble, tangent, student)]
+    if isinstance(ensemble.weight, IntervalWeight) and isinstance(tangent.weight, IntervalWeight):
+        parts.append(_edge_change(ensemble, ensemble.weight, tangent.weight, student))
+    return jax.tree.map(lambda *terms: sum(terms), *parts)
+
+
+@pytree_dataclass
+class _RedundancyRate(FunctionWeight):
+    """Rate of change of a user's weight with its redundancy, times `rate`."""
+
+    rate: Array
+
+    def __call__(self, z: Array) -> Array:
+        def at(redundancy: Array) -> Array:
+            weight = FunctionWeight(self.function, self.even, redundancy, self.breakpoints)
+            return weight(z)
+
+        return jax.jvp(at, (self.redundancy,), (self.rate,))[1]
+
+
+def _volume_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> LineAverages:
+    """Change with alpha_total and with the weight's levels: the averages are linear in both."""
+    alpha, theta = ensemble.alpha_total, ensemble.theta
+    rate = _weight_rate(ensemble.weight, tangent.weight)
+    growth = tangent.alpha_total / alpha
+    whole = _of_moments(student.moments, alpha * kept_mass(ensemble.weight, theta))
+    part = _of_moments(
+        moments(Ensemble(alpha, rate, theta), student.y, student.mu), alpha * kept_mass(rate, theta)
+    )
+    return jax.tree.map(lambda all_, new: growth * all_ + new, whole, part)
+
+
+def _weight_rate(weight: SelectionWeight, tangent: SelectionWeight) -> SelectionWeight:
+    """Rate of change of a weight between its edges."""
+    if isinstance(weight, IntervalWeight) and isinstance(tangent, IntervalWeight):
+        return IntervalWeight(weight.low, weight.high, tangent.level)
+    assert isinstance(weight, FunctionWeight) and isinstance(tangent, FunctionWeight)
+    return _RedundancyRate(**vars(weight), rate=tangent.redundancy)
+
+
+def _edge_change(
+    ensemble: Ensemble, weight: IntervalWeight, tangent: IntervalWeight, student: Student
+) -> LineAverages:
+    """Change with the edges of the selection."""
+    edges = jnp.concatenate([weight.low, weight.high])
+    level = jnp.concatenate([-weight.level, weight.level])
+    moved = jnp.concatenate([tangent.low, tangent.high])
+    # The density first: a quantile's derivative is its inverse, and alone it overflows.
+    rate = 2 * ensemble.alpha_total * level * (normal_pdf(_within(edges)) * moved)
+    lines = jax.vmap(probe_line, in_axes=(None, None, None, 0))(
+        ensemble.theta, student.y, student.mu, edges
+    )
+    return jax.tree.map(lambda values: rate @ values, lines)
+
+
+def _turn_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> LineAverages:
+    """Change with the probe's angle: in the probe's frame the label's boundary and y turn."""
+    at, y = student.moments, student.y
+    density_field = support_density(ensemble, y, student.mu)[1]
+    turned = jnp.stack([-y[1], y[0]])
+    moved = LineAverages(
+        mass=jnp.zeros(()),
+        second=2 * turned @ at.first_field,
+        first=turned @ at.count_field,
+        count=turned @ density_field,
+        first_field=at.count_square @ turned + jnp.stack([-at.first_field[1], at.first_field[0]]),
+    )
+    boundary = label_line(ensemble, y, student.mu)
+    return jax.tree.map(
+        lambda line, rest: tangent.theta * (2 * ensemble.alpha_total * line + rest), boundary, moved
+    )
+
+
+def _of_moments(at: Moments, mass: Array) -> LineAverages:
+    return LineAverages(
+        mass=mass,
+        second=at.second,
+        first=at.first,
+        count=at.count,
+        first_field=at.first_field,
+    )
+
+
+def _within(edges: Array) -> Array:
+    return jnp.clip(edges, -FARTHEST, FARTHEST)

@@ -1,0 +1,147 @@
+"""One point: its selection weight, the student of largest margin, both certificates."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from replica.gordon import Ensemble
+from replica.implicit import Outcome, differentiable
+from replica.judge import judge
+from replica.newton import Student, maximise_margin
+from replica.saddle import saddle_residual
+from replica.solution import ReplicaSolution, Status
+from theory._pytree import pytree_dataclass
+from theory.policies import Policy
+from theory.problem import DownstreamShift
+from theory.weights import kept_mass
+
+Array = jnp.ndarray
+
+# Both residuals are relative; the solver reaches 1e-13, the certifying quadrature 4e-10 at worst.
+CERTIFIED = 1e-8
+# A right angle in single precision exceeds the exact one by less.
+ROUNDING = 1e-7
+
+
+@pytree_dataclass
+class Point:
+    """A problem whose probe has an angle; arrays of any kind until they are broadcast."""
+
+    alpha_total: Any
+    keep_fraction: Any
+    theta: Any
+    redundancy: Any
+    policy: Policy
+    downstream: DownstreamShift
+
+
+@pytree_dataclass
+class Prepared:
+    """A point as the solver takes it: the same type for every policy with as many intervals."""
+
+    ensemble: Ensemble
+    valid: Array
+    downstream: DownstreamShift
+
+
+def prepare(point: Point) -> Prepared:
+    """Selection weight and validity of one point."""
+    shift = point.downstream
+    valid = (
+        (point.alpha_total > 0)
+        & (point.keep_fraction > 0)
+        & (point.keep_fraction <= 1)
+        & (point.theta >= 0)
+        & (point.theta <= np.pi / 2 + ROUNDING)
+        & (point.redundancy >= 1)
+        & jnp.isfinite(point.alpha_total * point.redundancy)
+        & point.policy.fits(point.keep_fraction)
+        & (jnp.asarray(shift.delta) >= 0)
+        & jnp.isfinite(shift.delta)
+        & (jnp.hypot(shift.along_teacher, shift.along_plane) <= 1 + 1e-12)
+    )
+    # A harmless stand-in keeps an invalid lane from spinning until the step limit.
+    alpha_total = jnp.where(valid, point.alpha_total, 1.0)
+    keep_fraction = jnp.where(valid, point.keep_fraction, 1.0)
+    theta = jnp.where(valid, point.theta, 0.0)
+    theta = theta - jax.lax.stop_gradient(jnp.maximum(theta - np.pi / 2, 0.0))
+    redundancy = jnp.where(valid, point.redundancy, 1.0)
+    weight = point.policy.kept_weight(keep_fraction, theta, redundancy)
+    ensemble = Ensemble(alpha_total=alpha_total / redundancy, weight=weight, theta=theta)
+    return Prepared(ensemble=ensemble, valid=valid, downstream=point.downstream)
+
+
+def solve_prepared(
+    prepared: Prepared, certificate: Callable[[Ensemble, Student], Array]
+) -> ReplicaSolution:
+    """The student of a prepared point, with the saddle residual that `certificate` finds."""
+    ensemble = prepared.ensemble
+    frozen = jax.lax.stop_gradient(ensemble)
+    alpha_kept = frozen.alpha_total * kept_mass(frozen.weight, frozen.theta)
+    valid = prepared.valid & (alpha_kept > 0)
+    student, steps, converged = maximise_margin(frozen, jnp.where(valid, alpha_kept, 1.0))
+    gordon = jnp.max(jnp.abs(gordon_residual(student)))
+    saddle = certificate(frozen, student)
+    certified = (saddle <= CERTIFIED) & (gordon <= CERTIFIED) & (student.mu > 0)
+    status = jnp.where(certified, Status.CONVERGED.value, Status.NOT_CERTIFIED.value)
+    status = jnp.where(converged, status, Status.NOT_CONVERGED.value)
+    status = jnp.where(valid, status, Status.INVALID.value)
+    solution = read_out(
+        prepared,
+        differentiable(ensemble, student, alpha_kept),
+        residual_saddle=saddle,
+        residual_gordon=gordon,
+        status=status,
+        steps=steps,
+    )
+    # A product, so that the derivatives of an invalid lane are NaN too.
+    known = jnp.where(valid, 1.0, jnp.nan)
+    return jax.tree.map(
+        lambda entry: entry * known if entry.dtype == jnp.float64 else entry, solution
+    )
+
+
+def read_out(prepared: Prepared, found: Outcome, **outcome: Array) -> ReplicaSolution:
+    """The order parameters of an outcome; differentiable, as the outcome is."""
+    theta = prepared.ensemble.theta
+    norm = jnp.sqrt(1 + found.y @ found.y)
+    along, across, q = found.y[0] / norm, found.y[1] / norm, 1 / norm
+    judged, angle = judge(along, across, q, prepared.downstream)
+    return ReplicaSolution(
+        overlap=along,
+        probe_overlap=along * jnp.cos(theta) + across * jnp.sin(theta),
+        margin=found.mu / norm,
+        orthogonal=q,
+        student_angle=jnp.arctan2(across, along),
+        downstream_overlap=judged,
+        error=angle / np.pi,
+        theta=theta,
+        alpha_kept=found.alpha_kept,
+        support_fraction=jnp.minimum(found.count / found.alpha_kept, 1.0),
+        **outcome,
+    )
+
+
+def largest_residual(ensemble: Ensemble, student: Student, fine: bool) -> Array:
+    """Largest saddle residual by the coarse or the fine quadrature."""
+    return jnp.max(jnp.abs(saddle_residual(ensemble, student.y, student.mu, fine=fine)))
+
+
+def certificate(ensemble: Ensemble, student: Student) -> Array:
+    """Largest saddle residual; by the finer quadrature where the first does not confirm."""
+    coarse = largest_residual(ensemble, student, False)
+    return jax.lax.cond(
+        coarse <= CERTIFIED, lambda: coarse, lambda: largest_residual(ensemble, student, True)
+    )
+
+
+def gordon_residual(student: Student) -> Array:
+    """Feasibility E[s_+^2] - 1 and the gradient of log kappa in y, relative; shape (3,).
+
+    The gradient is measured for changes of y that change the error by as much, relatively.
+    """
+    slope = student.slope() * student.scale() / student.mu
+    return jnp.concatenate([(student.moments.second - 1)[None], slope])
