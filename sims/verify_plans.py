@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 
 from theory.policies import Policy, policy_from_name
-from theory.probes import FixedAngle
+from theory.probes import FixedAngle, InSample, Probe
 from theory.problem import DownstreamShift, PerceptronProblem
 
 __all__ = ["PLANS", "Case", "Plan"]
@@ -19,7 +19,7 @@ class Case:
     Attributes:
         alpha_total: total examples / N.
         keep_fraction: f.
-        theta_deg: probe angle in degrees.
+        theta_deg: probe angle in degrees; None for a probe trained on the same data.
         policy: name of the policy.
         parameter: lo of "window", w of "mixture", else None.
         redundancy: copies r.
@@ -29,7 +29,7 @@ class Case:
 
     alpha_total: float
     keep_fraction: float
-    theta_deg: float = 0.0
+    theta_deg: float | None = 0.0
     policy: str = "hard"
     parameter: float | None = None
     redundancy: int = 1
@@ -43,12 +43,16 @@ class Case:
             return policy_from_name(self.policy)
         return policy_from_name(self.policy, **{name: self.parameter})
 
+    def probe(self) -> Probe:
+        """The probe that ranks the examples."""
+        return InSample() if self.theta_deg is None else FixedAngle(np.deg2rad(self.theta_deg))
+
     def problem(self) -> PerceptronProblem:
         """The case as a problem of shape ()."""
         return PerceptronProblem(
             alpha_total=self.alpha_total,
             keep_fraction=self.keep_fraction,
-            probe=FixedAngle(np.deg2rad(self.theta_deg)),
+            probe=self.probe(),
             policy=self.selection(),
             redundancy=float(self.redundancy),
             downstream=DownstreamShift(self.delta, 0.0, self.along_plane),
@@ -95,6 +99,10 @@ _POINTS = (
     Case(10, 0.4, 20.0, "mixture", 0.5, redundancy=5),
     Case(5, 0.3, 20.0, delta=0.5),
     Case(5, 0.3, 20.0, delta=1.0, along_plane=1.0),
+    # A probe trained on the same data: above and below the fraction that keeps its support vectors.
+    Case(5, 0.4, None),
+    Case(5, 0.1, None),
+    Case(5, 0.3, None, "easy"),
 )
 
 # Between N and 2 N distinct examples kept: one compiled shape a dimension.
@@ -129,6 +137,17 @@ _FULL = (
     Case(8, 0.25, 10.0, delta=0.1),
     Case(8, 0.25, 10.0, "easy", delta=0.4),
     Case(8, 0.25, 40.0, "easy", delta=0.4, along_plane=-0.8),
+    Case(2, 0.5, None),
+    Case(2, 0.3, None),
+    Case(2, 0.15, None),
+    Case(5, 0.15, None),
+    Case(5, 0.05, None),
+    Case(10, 0.1, None, redundancy=2),
+    Case(5, 0.1, None, delta=0.5, along_plane=-0.8),
+    Case(2, 0.5, None, "easy"),
+    Case(5, 0.4, None, "random"),
+    Case(5, 0.3, None, "window", 0.1),
+    Case(5, 0.2, None, "mixture", 0.5),
 )
 
 PLANS = {

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 import replica
 from sims.cells import problem_cells
+from sims.devices import local_devices, solver_pool
 from sims.engine import compile_ahead, one_blas_thread, processors, simulate_students
 from sims.maxmargin import MaxMarginStatus
 from sims.results import observables
@@ -17,7 +17,7 @@ from sims.statistics import chi_square_p_value, extrapolate, mean_and_stderr
 from sims.verify_plans import PLANS, Case, Plan
 from theory._float64 import float64
 from theory.checks import check_range
-from theory.probes import FixedAngle
+from theory.probes import FixedAngle, InSample, Probe
 from theory.problem import DownstreamShift, PerceptronProblem
 
 __all__ = ["Comparison", "Verification", "verify"]
@@ -116,7 +116,7 @@ class Verification:
             note = f"  {row.unsolved} draws without a student" if row.unsolved else ""
             note += "" if np.isfinite(row.theory) else "  theory did not converge"
             lines.append(
-                f"{name:<14}{case.alpha_total:>8g}{case.keep_fraction:>6g}{case.theta_deg:>6g}"
+                f"{name:<14}{case.alpha_total:>8g}{case.keep_fraction:>6g}{_angle(case):>6}"
                 f"{case.redundancy:>4}{case.delta:>6g}{row.theory:>10.5f}{row.simulation:>12.5f}"
                 f"{row.stderr:>10.5f}{row.z:>7.2f}{note}"
             )
@@ -127,6 +127,10 @@ class Verification:
             f"{'passed' if self.passed else 'FAILED'}"
         )
         return "\n".join(lines)
+
+
+def _angle(case: Case) -> str:
+    return "own" if case.theta_deg is None else f"{case.theta_deg:g}"
 
 
 def _finite(value: float) -> float | None:
@@ -140,6 +144,7 @@ def verify(
     seed: int = 0,
     *,
     advance: Callable[[int], object] = lambda count: None,
+    devices: int | None = None,
 ) -> Verification:
     """Compare a theory's error with simulations at several N, extrapolated in 1/N.
 
@@ -151,12 +156,13 @@ def verify(
         preset: "quick", "full" or a plan of your own.
         seed: of the simulations, >= 0.
         advance: called with the number of students that were trained.
+        devices: how many local JAX devices solve, default JAX's default device alone.
 
     Returns:
         The verification; `passed` is the verdict.
 
     Raises:
-        ValueError: unknown preset, or a seed below 0.
+        ValueError: unknown preset, a seed below 0, or fewer devices than asked for.
     """
     if isinstance(preset, str) and preset not in PLANS:
         raise ValueError(f"preset = {preset!r} is not one of {', '.join(PLANS)}")
@@ -174,11 +180,12 @@ def verify(
             for dim, draws in zip(plan.dims, plan.draws, strict=True)
         ]
 
-    with one_blas_thread(), ThreadPoolExecutor(processors()) as pool:
+    places = local_devices(devices)
+    with one_blas_thread(), solver_pool(processors(), places) as pool:
         # Theory spends its time compiling, too: side by side with the simulation's compilations.
         answering = pool.submit(float64(_theory_errors), theory, plan.cases)
         for dim in plan.dims:
-            compile_ahead([cells[case, dim][0] for case in plan.cases], dim, pool)
+            compile_ahead([cells[case, dim][0] for case in plan.cases], dim, pool, places)
         answers = answering.result()
         records = list(pool.map(simulate, range(len(plan.cases))))
     rows = tuple(
@@ -191,10 +198,11 @@ def verify(
 def _theory_errors(
     theory: Callable[[PerceptronProblem], Solution], cases: Sequence[Case]
 ) -> list[float]:
-    """Theory's e of every case, one call a policy; NaN where its status is not 0."""
-    groups: dict[tuple[str, float | None], list[int]] = {}
+    """Theory's e of every case, one call a policy and kind of probe; NaN where it failed."""
+    groups: dict[tuple[str, float | None, bool], list[int]] = {}
     for index, case in enumerate(cases):
-        groups.setdefault((case.policy, case.parameter), []).append(index)
+        own = case.theta_deg is None
+        groups.setdefault((case.policy, case.parameter, own), []).append(index)
     errors = [np.nan] * len(cases)
     for indices in groups.values():
         group = [cases[index] for index in indices]
@@ -202,7 +210,7 @@ def _theory_errors(
             PerceptronProblem(
                 alpha_total=np.array([case.alpha_total for case in group], dtype=float),
                 keep_fraction=np.array([case.keep_fraction for case in group]),
-                probe=FixedAngle(np.deg2rad([case.theta_deg for case in group])),
+                probe=_common_probe(group),
                 policy=group[0].selection(),
                 redundancy=np.array([case.redundancy for case in group], dtype=float),
                 downstream=DownstreamShift(
@@ -216,6 +224,11 @@ def _theory_errors(
         for position, index in enumerate(indices):
             errors[index] = float(error[position]) if status[position] == 0 else np.nan
     return errors
+
+
+def _common_probe(group: Sequence[Case]) -> Probe:
+    angles = [case.theta_deg for case in group if case.theta_deg is not None]
+    return FixedAngle(np.deg2rad(angles)) if angles else InSample()
 
 
 def _compare(

@@ -13,6 +13,7 @@ import replica
 import sims.__main__
 import sims.verify_theory
 from sims.engine import simulate_students
+from sims.selection import identity
 from sims.statistics import chi_square_p_value, extrapolate, mean_and_stderr
 from sims.verify_plans import PLANS, Case, Plan
 from sims.verify_theory import CURVATURE, LARGEST_Z, verify
@@ -50,7 +51,7 @@ def one_simulation() -> object:
     known: dict[tuple, object] = {}
 
     def remembered(cells: list, dim: int, draws: int, seed: int, **options: object) -> object:
-        key = (cells[0].identity(), dim, draws, seed)
+        key = (identity(cells[0]), dim, draws, seed)
         if key not in known:
             known[key] = simulate_students(cells, dim, draws, seed, **options)
         return known[key]
@@ -126,6 +127,34 @@ def test_a_wrong_theory_fails(wrong: Theory) -> None:
     assert not found.passed
     assert found.unanswered == 0
     assert found.p_value < 1e-3 or found.largest_z > LARGEST_Z
+
+
+# Above and below f_sv = .1912 of a probe trained on the same data.
+OWN = Plan(cases=(Case(5, 0.4, None), Case(5, 0.1, None)), dims=(24, 48), draws=(400, 400))
+
+
+def test_in_sample_probes_are_verified() -> None:
+    found = verify(right, OWN)
+    assert found.passed
+    assert found.table().count(" own ") == 2
+
+
+def of_a_fixed_angle(problem: PerceptronProblem) -> Answer:
+    """The theory of a probe at the same angle that has not seen the data."""
+    theta = replica.solve(dataclasses.replace(problem, keep_fraction=1.0)).theta
+    return right(dataclasses.replace(problem, probe=FixedAngle(theta)))
+
+
+def without_loss(problem: PerceptronProblem) -> Answer:
+    """The lossless branch at any fraction."""
+    return right(dataclasses.replace(problem, keep_fraction=np.ones(problem.shape)))
+
+
+@pytest.mark.parametrize("wrong", [of_a_fixed_angle, without_loss])
+def test_a_wrong_theory_of_in_sample_probes_fails(wrong: Theory) -> None:
+    found = verify(wrong, OWN)
+    assert not found.passed
+    assert found.unanswered == 0
 
 
 def one_lane(**values: float) -> Theory:
