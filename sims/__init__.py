@@ -1,6 +1,6 @@
 """Finite-dimensional simulations of the perceptron problems that replica solves."""
 
-from sims.experiment import run
+from sims.experiment import run, run_many
 from sims.kept_margins import StudentMargins, margins
 from sims.maxmargin import MaxMarginResult, MaxMarginStatus, max_margin
 from sims.userdata import UserSolution, solve_user_data
@@ -15,6 +15,7 @@ __all__ = [
     "margins",
     "max_margin",
     "run",
+    "run_many",
     "solve_user_data",
     "verify",
 ]

@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   python -m sims run --alpha-total 5 --keep-fraction 0.2,0.5,1 --theta-deg 20 --dim 50 --draws 20
   python -m sims run --preset published-n30 --cache parts --out students.nc
   python -m sims run --alpha-total 5 --keep-fraction 0.5 --probe in-sample --json
+  python -m sims run --preset published-n200 --scheduler tcp://host:8786 --cache parts
   python -m sims solve --features X.npy --labels y.npy --json
   python -m sims verify --preset quick
 """
@@ -58,6 +59,8 @@ def _run(options: argparse.Namespace) -> int:
             memory_gb=options.memory_gb,
             cache=options.cache,
             progress=options.progress or sys.stderr.isatty(),
+            devices=options.devices,
+            scheduler=options.scheduler,
         )
         if out is not None:
             write_dataset(dataset, out, kind=KIND, parameters=parameters)
@@ -80,7 +83,9 @@ def _verify(options: argparse.Namespace) -> int:
     hidden = not (options.progress or sys.stderr.isatty())
     total = len(plan.cases) * sum(plan.draws)
     with tqdm(total=total, unit="student", file=sys.stderr, disable=hidden, leave=False) as bar:
-        found = verify(preset=options.preset, seed=options.seed, advance=bar.update)
+        found = verify(
+            preset=options.preset, seed=options.seed, advance=bar.update, devices=options.devices
+        )
     print(json.dumps(found.report(), indent=1, allow_nan=False) if options.json else found.table())
     return 0 if found.passed else 1
 
@@ -176,6 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--overlap", choices=("cosine", "pearson"), default="cosine")
     sweep.add_argument("--solver", choices=("native", "cvxpy"), default="native")
     sweep.add_argument("--memory-gb", type=number, help="default half of the memory")
+    sweep.add_argument(
+        "--scheduler", metavar="ADDRESS", help="solve on the workers of this dask scheduler"
+    )
     sweep.add_argument("--cache", metavar="DIR", help="keep finished parts; a rerun resumes")
     sweep.add_argument(
         "--out", metavar="FILE.nc", help="write all draws as NetCDF-4; never replaces another run"
@@ -195,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (sweep, solve, check):
         command.add_argument("--json", action="store_true", help="print JSON")
     for command in (sweep, check):
+        command.add_argument("--devices", type=integer, metavar="N", help="solve on N JAX devices")
         command.add_argument("--progress", action="store_true", help="even without a terminal")
     return parser
 

@@ -1,14 +1,13 @@
 """A problem's grid points at a finite dimension: integers instead of fractions of N."""
 
 import dataclasses
-import json
 from typing import Any
 
 import jax
 import numpy as np
 
 from theory.checks import check_range
-from theory.policies import Custom, Policy
+from theory.policies import Policy
 from theory.probes import FixedAngle, Independent
 from theory.problem import DownstreamShift, PerceptronProblem
 
@@ -17,7 +16,7 @@ __all__ = ["Cell", "problem_cells", "problem_shifts"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cell:
-    """What is drawn, selected and trained at one grid point; equal cells share their students.
+    """What is drawn, selected and trained at one grid point.
 
     Attributes:
         alpha_total: total examples / N.
@@ -43,16 +42,6 @@ class Cell:
     def volume(self) -> int:
         """Examples in all, copies counted."""
         return self.distinct * self.copies
-
-    def identity(self) -> str:
-        """JSON text that is equal exactly for cells with the same students."""
-        policy = dict(self.policy.parameters())
-        if isinstance(self.policy, Custom):
-            policy["weight"] = id(self.policy.weight)
-        kept = 0 if isinstance(self.policy, Custom) else self.kept
-        probe = [self.probe[0], self.probe_rows or self.probe[1]]
-        content = [self.policy.name, policy, probe, self.copies, self.distinct, kept]
-        return json.dumps(content, sort_keys=True, default=float)
 
 
 def _rounded(value: float) -> int:
@@ -137,10 +126,11 @@ def problem_shifts(problem: PerceptronProblem, dim: int) -> list[DownstreamShift
         _flat(value, problem.shape)
         for value in (shift.delta, shift.along_teacher, shift.along_plane)
     ]
-    shifts = [DownstreamShift(*values) for values in zip(*columns, strict=True)]
+    # Most grids have one shift.
+    known = {values: DownstreamShift(*values) for values in set(zip(*columns, strict=True))}
     if dim == 2:
-        for one in shifts:
+        for one in known.values():
             if float(np.asarray(one.delta)) > 0:
                 outside = 1 - np.hypot(one.along_teacher, one.along_plane)
                 check_range("part of the shift outside span(T, J_p) at dim = 2", outside, 0, 1e-9)
-    return shifts
+    return [known[values] for values in zip(*columns, strict=True)]

@@ -1,7 +1,8 @@
-"""`run`: a problem, simulated at finite dimension."""
+"""`run`, `run_many`: problems, simulated at finite dimension."""
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ from sims.cache import RecordCache
 from sims.cells import problem_cells, problem_shifts
 from sims.engine import SOLVERS, simulate_students
 from sims.results import OVERLAPS, to_dataset
+from sims.selection import identity
 from theory._float64 import float64
-from theory.checks import check_range
+from theory.checks import check_integer, check_range
 from theory.policies import Custom
 from theory.problem import PerceptronProblem
 
-__all__ = ["run"]
+__all__ = ["run", "run_many"]
 
 
 @float64
@@ -32,6 +34,8 @@ def run(
     memory_gb: float | None = None,
     cache: str | Path | None = None,
     progress: bool = False,
+    devices: int | None = None,
+    scheduler: str | None = None,
 ) -> xr.Dataset:
     """Train max-margin students on selected data, draw by draw, for every point of `problem`.
 
@@ -48,9 +52,13 @@ def run(
             downstream shift adds delta to every component of the teacher but the probe's own and
             the axes other than the probe's are random.
         solver: "native", or "cvxpy" for the reference solver on the same draws.
-        memory_gb: limit in GiB, default half of the memory; no digit depends on it.
+        memory_gb: limit in GiB, default half of the memory; no digit depends on it. With a
+            scheduler it is the limit of every worker.
         cache: folder where finished parts are kept; a rerun computes only what is missing.
         progress: whether to show a progress bar on stderr.
+        devices: how many local JAX devices solve, default JAX's default device alone.
+        scheduler: address of a dask.distributed scheduler whose workers solve; this process
+            collects, and keeps the cache.
 
     Returns:
         Dataset on `problem.dims` (or dim_0, ...) with, for each of error, overlap (R),
@@ -62,30 +70,75 @@ def run(
 
     Raises:
         ValueError: an argument outside its range; f alpha_total N < 1.
+        OSError: the scheduler does not answer, or the cache cannot be written.
     """
-    check_range("dim", dim, 2, np.inf)
-    check_range("draws", draws, 1, np.inf)
-    check_range("seed", seed, 0, np.inf)
+    (dataset,) = run_many(
+        [problem],
+        dim,
+        draws,
+        seed,
+        overlap=overlap,
+        solver=solver,
+        memory_gb=memory_gb,
+        cache=cache,
+        progress=progress,
+        devices=devices,
+        scheduler=scheduler,
+    )
+    return dataset
+
+
+@float64
+def run_many(
+    problems: Sequence[PerceptronProblem],
+    dim: int,
+    draws: int,
+    seed: int = 0,
+    *,
+    overlap: str = "cosine",
+    solver: str = "native",
+    memory_gb: float | None = None,
+    cache: str | Path | None = None,
+    progress: bool = False,
+    devices: int | None = None,
+    scheduler: str | None = None,
+) -> list[xr.Dataset]:
+    """`run` for several problems in one sweep: what they have in common is drawn and solved once.
+
+    Args:
+        problems: points or grids, each with a policy and a probe of its own.
+        dim, draws, seed, overlap, solver, memory_gb, cache, progress, devices, scheduler: see
+            `run`.
+
+    Returns:
+        One dataset a problem, equal to that of `run`.
+
+    Raises:
+        ValueError: see `run`.
+        OSError: see `run`.
+    """
+    check_integer("dim", dim, 2, np.inf)
+    check_integer("draws", draws, 1, np.inf)
+    check_integer("seed", seed, 0, np.inf)
     for name, value, known in (("overlap", overlap, OVERLAPS), ("solver", solver, tuple(SOLVERS))):
         if value not in known:
             raise ValueError(f"{name} = {value!r} is not one of {', '.join(known)}")
     if memory_gb is not None:
         check_range("memory_gb", memory_gb, 0, np.inf, open_low=True, unit="GiB")
-    if cache is not None and isinstance(problem.policy, Custom):
-        raise ValueError("cache cannot hold a Custom policy: a function has no name to find it by")
-    shift = problem.downstream
-    if overlap == "pearson" and (
-        np.any(np.asarray(shift.along_teacher) != 0) or np.any(np.asarray(shift.along_plane) != 0)
-    ):
-        raise ValueError("overlap = 'pearson' knows no direction of the shift, only its delta")
-    cells, shifts = problem_cells(problem, dim), problem_shifts(problem, dim)
+    if devices is not None and scheduler is not None:
+        raise ValueError("devices are this process's, a scheduler has its own: give one of them")
+    for problem in problems:
+        _check_problem(problem, overlap, cached=cache is not None)
+    cells = [problem_cells(problem, dim) for problem in problems]
+    shifts = [problem_shifts(problem, dim) for problem in problems]
+    every = [cell for own in cells for cell in own]
     store = RecordCache(cache, dim=dim, seed=seed, solver=solver) if cache is not None else None
-    students = len({cell.identity() for cell in cells}) * draws
+    students = len({identity(cell) for cell in every}) * draws
     with tqdm(
         total=students, unit="student", file=sys.stderr, disable=not progress, leave=False
     ) as bar:
         records = simulate_students(
-            cells,
+            every,
             dim,
             draws,
             seed,
@@ -93,13 +146,30 @@ def run(
             memory_gb=memory_gb,
             cache=store,
             advance=bar.update,
+            devices=devices,
+            scheduler=scheduler,
         )
-    dataset = to_dataset(problem, records, shifts, dim, overlap)
-    return dataset.assign_attrs(
-        dim=dim,
-        draws=draws,
-        seed=seed,
-        overlap=overlap,
-        solver=solver,
-        policy=json.dumps({"name": problem.policy.name}),
-    )
+    ends = np.cumsum([len(own) for own in cells])
+    return [
+        to_dataset(problem, part, own_shifts, dim, overlap).assign_attrs(
+            dim=dim,
+            draws=draws,
+            seed=seed,
+            overlap=overlap,
+            solver=solver,
+            policy=json.dumps({"name": problem.policy.name}),
+        )
+        for problem, part, own_shifts in zip(
+            problems, np.split(records, ends[:-1]), shifts, strict=True
+        )
+    ]
+
+
+def _check_problem(problem: PerceptronProblem, overlap: str, *, cached: bool) -> None:
+    if cached and isinstance(problem.policy, Custom):
+        raise ValueError("cache cannot hold a Custom policy: a function has no name to find it by")
+    shift = problem.downstream
+    if overlap == "pearson" and (
+        np.any(np.asarray(shift.along_teacher) != 0) or np.any(np.asarray(shift.along_plane) != 0)
+    ):
+        raise ValueError("overlap = 'pearson' knows no direction of the shift, only its delta")

@@ -1,17 +1,25 @@
-"""Max-margin solves in fixed shapes: a sweep compiles few of them, padding changes no digit."""
+"""Max-margin solves of many row subsets at once.
 
-import threading
+On a processor the batch goes through LAPACK, which compiles nothing; the compiled solver takes the
+rare problems which that leaves open, and the largest, whose rows it reads less often. On an
+accelerator all of them are the compiled solver's, in fixed shapes, so that a sweep compiles few.
+"""
+
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from numpy.typing import NDArray
 
-from sims.maxmargin import MaxMarginStatus, max_margin
-from theory._float64 import float64
+from sims._maxmargin_device import (
+    compile_on_device,
+    default_device,
+    shape_of,
+    solve_on_device,
+)
+from sims._maxmargin_host import solve_on_host
+from sims.maxmargin import MaxMarginStatus
 
 __all__ = [
     "MAX_LANES",
@@ -25,9 +33,9 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-SMALLEST = 16
-MAX_LANES = 5
+MAX_LANES = 50
 LANE_ENTRIES = 2**22  # matrix entries that one call carries at most, unless one lane needs more
+HOST_ENTRIES = 2**22  # matrix entries from which on the compiled solver is quicker
 
 
 class Separator(NamedTuple):
@@ -40,60 +48,34 @@ class Separator(NamedTuple):
     status: int
 
 
+def on_processor() -> bool:
+    """Whether this thread's solves run on the processor: where JAX's default is no accelerator."""
+    device = default_device()
+    platform = jax.default_backend() if device is None else getattr(device, "platform", device)
+    return bool(platform == "cpu")
+
+
+def is_compiled(count: int, dim: int) -> bool:
+    """Whether problems of `count` rows or more are the compiled solver's."""
+    return count * dim > HOST_ENTRIES or not on_processor()
+
+
 def padded_rows(count: int, dim: int) -> int:
-    """Smallest power of two that holds `count` rows, and at least 16 and dim / 4."""
-    # Few rows are cheap beside compiling another shape for them.
-    least = max(count, SMALLEST, dim // 4)
-    return 1 << (least - 1).bit_length()
+    """Rows of the call that solves for `count` of them: no more where nothing is compiled."""
+    return shape_of(count, dim) if is_compiled(count, dim) else count
 
 
 def lane_count(padded: int, dim: int) -> int:
-    """Lanes of one compiled call: a function of the lane's shape only."""
+    """Lanes of one call: a function of the lane's shape only."""
     return int(np.clip(LANE_ENTRIES // (padded * dim), 1, MAX_LANES))
 
 
-def _solve(matrices: Array, counts: Array) -> tuple[Array, ...]:
-    def lane(problem: tuple[Array, Array]) -> tuple[Array, ...]:
-        matrix, count = problem
-        found = max_margin(matrix, jnp.arange(matrix.shape[0]) < count)
-        return found.direction, found.margin, found.bracket, found.dual, found.status
-
-    # A loop, not vmap: on a CPU no lane waits for the slowest, and a lane's digits cannot
-    # depend on its neighbours.
-    return jax.lax.map(lane, (matrices, counts))
-
-
-class _Executables:
-    """Compiled calls by shape; threads that need the same one wait for one compilation."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._shape_locks: dict[tuple[int, int], threading.Lock] = {}
-        self._compiled: dict[tuple[int, int], jax.stages.Compiled] = {}
-
-    def get(self, padded: int, dim: int) -> jax.stages.Compiled:
-        key = (padded, dim)
-        with self._lock:
-            shape_lock = self._shape_locks.setdefault(key, threading.Lock())
-        with shape_lock:
-            if key not in self._compiled:
-                lanes = lane_count(padded, dim)
-                matrices = jax.ShapeDtypeStruct((lanes, padded, dim), jnp.float64)  # type: ignore[no-untyped-call]
-                counts = jax.ShapeDtypeStruct((lanes,), jnp.int64)  # type: ignore[no-untyped-call]
-                self._compiled[key] = jax.jit(_solve).lower(matrices, counts).compile()
-            return self._compiled[key]
-
-
-_EXECUTABLES = _Executables()
-
-
-@float64
 def compile_shape(shape: tuple[int, int]) -> None:
-    """Compile the call for `shape` = (padded rows, N), once a process."""
-    _EXECUTABLES.get(*shape)
+    """Compile the call for `shape` = (padded rows, N), once a process, where one is needed."""
+    if is_compiled(*shape):
+        compile_on_device(lane_count(*shape), *shape)
 
 
-@float64
 def solve_lanes(
     problems: Sequence[tuple[Floats, NDArray[np.int64]]],
 ) -> list[Separator]:
@@ -106,25 +88,33 @@ def solve_lanes(
     Returns:
         One separator a problem, in order; a problem's digits do not depend on the others.
     """
-    dim = problems[0][0].shape[1]
-    padded = padded_rows(len(problems[0][1]), dim)
-    lanes = lane_count(padded, dim)
-    matrices = np.zeros((lanes, padded, dim))
-    counts = np.zeros(lanes, np.int64)
-    for lane, (rows, index) in enumerate(problems):
-        np.take(rows, index, axis=0, out=matrices[lane, : len(index)], mode="clip")
-        counts[lane] = len(index)
-    outputs = _EXECUTABLES.get(padded, dim)(matrices, counts)
-    direction, margin, bracket, dual, status = (np.asarray(output) for output in outputs)
+    matrices = [rows.take(index, axis=0) for rows, index in problems]
+    count, dim = matrices[0].shape
+    if is_compiled(count, dim):
+        return _compiled(matrices, lane_count(shape_of(count, dim), dim))
+    solved = []
+    for matrix, found in zip(matrices, solve_on_host(matrices), strict=True):
+        if found is None:
+            solved += _compiled([matrix], 1)
+            continue
+        dual = np.zeros(len(matrix))
+        dual[found.support] = found.dual
+        status = int(MaxMarginStatus.SOLVED)
+        solved.append(Separator(found.direction, found.margin, found.bracket, dual, status))
+    return solved
+
+
+def _compiled(matrices: list[Floats], lanes: int) -> list[Separator]:
+    found = solve_on_device(matrices, lanes)
     return [
         Separator(
-            direction[lane],
-            float(margin[lane]),
-            float(bracket[lane]),
-            dual[lane, : counts[lane]],
-            int(status[lane]),
+            np.asarray(found.direction[lane]),
+            float(found.margin[lane]),
+            float(found.bracket[lane]),
+            np.asarray(found.dual[lane, : len(matrix)]),
+            int(found.status[lane]),
         )
-        for lane in range(len(problems))
+        for lane, matrix in enumerate(matrices)
     ]
 
 

@@ -1,12 +1,14 @@
 """What is remembered of one student: enough for every overlap and every downstream shift."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sims.draws import Draw
 from theory.problem import DownstreamShift
 
-__all__ = ["RECORD", "ProbeFrame", "cosine_angle", "pearson_overlaps", "student_record"]
+__all__ = ["RECORD", "ProbeFrame", "cosine_angle", "pearson_overlaps", "student_records"]
 
 Floats = NDArray[np.float64]
 
@@ -72,36 +74,35 @@ def _axis(dim: int, index: int) -> Floats:
     return axis
 
 
-def student_record(
-    frame: ProbeFrame,
-    direction: Floats,
-    *,
-    status: int,
-    kept_count: int,
-    support_count: int,
-    margin: float,
-    bracket: float,
-) -> NDArray[np.void]:
-    """The record, shape (), of a student with unit vector `direction`."""
-    along = (direction[0], float(direction @ frame.plane), float(direction @ frame.shift))
-    rest = direction - along[1] * frame.plane - along[2] * frame.shift
-    rest[0] = 0.0
-    return np.array(
-        (
-            status,
-            kept_count,
-            support_count,
-            margin,
-            bracket,
-            *along,
-            np.linalg.norm(rest),
-            direction @ frame.probe,
-            frame.theta,
-            direction @ frame.ones,
-            frame.ones[0],
-        ),
-        dtype=RECORD,
-    )
+def student_records(frames: Sequence[ProbeFrame], directions: Floats) -> NDArray[np.void]:
+    """Records of students with unit vectors `directions`, one a frame; only the geometry is set.
+
+    Args:
+        frames: probes and directions of reference, k of them.
+        directions: shape (k, N).
+
+    Returns:
+        Records of shape (k,); a student's digits do not depend on the others.
+    """
+    plane = np.stack([frame.plane for frame in frames])
+    shift = np.stack([frame.shift for frame in frames])
+    records = np.zeros(len(frames), RECORD)
+    records["along_teacher"] = directions[:, 0]
+    records["along_plane"] = _products(directions, plane)
+    records["along_shift"] = _products(directions, shift)
+    rest = directions - records["along_plane"][:, None] * plane
+    rest -= records["along_shift"][:, None] * shift
+    rest[:, 0] = 0.0
+    records["remainder"] = np.sqrt(_products(rest, rest))
+    records["probe_overlap"] = _products(directions, np.stack([frame.probe for frame in frames]))
+    records["sum_student"] = _products(directions, np.stack([frame.ones for frame in frames]))
+    records["theta"] = [frame.theta for frame in frames]
+    records["sum_teacher"] = [frame.ones[0] for frame in frames]
+    return records
+
+
+def _products(left: Floats, right: Floats) -> Floats:
+    return np.sum(left * right, axis=1)
 
 
 def cosine_angle(records: NDArray[np.void], shift: DownstreamShift) -> Floats:

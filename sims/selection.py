@@ -1,5 +1,6 @@
 """Which rows of a draw are kept: exact ranking of the realised fields."""
 
+import json
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -19,15 +20,25 @@ from theory.policies import (
     Moderate,
     Policy,
     Random,
+    Steps,
     Window,
 )
 
-__all__ = ["keep_rows", "kept_rows", "rank_rows"]
+__all__ = [
+    "SIGNED",
+    "identity",
+    "keep_rows",
+    "kept_rows",
+    "largest_problem",
+    "rank_rows",
+    "rows_key",
+]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 SIGNED = (HardSigned, EasySigned)
+BY_WEIGHT = Custom | Steps
 
 
 def rank_rows(margins: Floats, policy: Policy, dual: Floats | None = None) -> Integers:
@@ -57,37 +68,82 @@ def keep_rows(draw: Draw, cell: Cell, margins: Floats, order: Callable[[], Integ
     Returns:
         Row indices. Copies have equal margins and add no constraint, so one row stands for all.
     """
-    policy = cell.policy
-    if isinstance(policy, Custom):
-        return _kept_by_weight(draw, cell, policy, margins)
-    if isinstance(policy, Random):
-        return _kept_by_chance(draw, cell, np.empty(0, np.int64), 0)
-    if isinstance(policy, Mixture):
-        hardest = int(np.floor(float(np.asarray(policy.w)) * cell.kept + 0.5))
-        return _kept_by_chance(draw, cell, order(), hardest)
-    first, last = _window(policy, cell)
-    return np.sort(order()[first:last])
+    if isinstance(cell.policy, BY_WEIGHT):
+        return _kept_by_weight(draw, cell, cell.policy, margins)
+    ranked = _ranked_rows(cell)
+    if ranked is not None:
+        first, last = ranked
+        whole = (first, last) == (0, cell.distinct)
+        return np.arange(last) if whole else np.sort(order()[first:last])
+    hardest = _certain_copies(cell)
+    return _kept_by_chance(draw, cell, order() if hardest else np.empty(0, np.int64), hardest)
 
 
 def kept_rows(cell: Cell) -> int | None:
     """How many distinct rows the cell keeps, or None where that differs from draw to draw."""
-    if isinstance(cell.policy, Custom):
+    ranked = _ranked_rows(cell)
+    if ranked is not None:
+        return ranked[1] - ranked[0]
+    by_count = isinstance(cell.policy, Random | Mixture) and cell.copies == 1
+    return cell.kept if by_count else None
+
+
+def largest_problem(cell: Cell) -> int:
+    """Most rows that a solve for this cell can have."""
+    probe = {"fixed": 0, "independent": cell.probe_rows, "in-sample": cell.distinct}[cell.probe[0]]
+    kept = kept_rows(cell)
+    if kept is None:
+        by_weight = isinstance(cell.policy, BY_WEIGHT)
+        kept = cell.distinct if by_weight else min(cell.kept, cell.distinct)
+    return max(kept, probe)
+
+
+def rows_key(cell: Cell) -> str:
+    """Text that is equal for cells that keep the same rows of every draw."""
+    if isinstance(cell.policy, BY_WEIGHT):
+        rule = cell.policy.parameters()
+        if isinstance(cell.policy, Custom):
+            rule["weight"] = id(cell.policy.weight)  # a function has no content to compare
+        key = [cell.policy.name, cell.distinct, rule, cell.copies, *_probe_key(cell)]
+        return json.dumps(key, default=float)
+    ranked = _ranked_rows(cell)
+    if ranked == (0, cell.distinct):
+        return json.dumps(["all", cell.distinct])
+    if ranked is not None:
+        kind = "signed rank" if isinstance(cell.policy, SIGNED) else "rank"
+        return json.dumps([kind, cell.distinct, *ranked, *_probe_key(cell)])
+    hardest = _certain_copies(cell)
+    chance = ["chance", cell.distinct, cell.copies, cell.kept, hardest]
+    return json.dumps(chance + (_probe_key(cell) if hardest else []))
+
+
+def identity(cell: Cell) -> str:
+    """Text that is equal for cells with the same records: same rows, same probe."""
+    return json.dumps([*_probe_key(cell), rows_key(cell)])
+
+
+def _probe_key(cell: Cell) -> list[str | float]:
+    return [cell.probe[0], cell.probe_rows or cell.probe[1]]
+
+
+def _ranked_rows(cell: Cell) -> tuple[int, int] | None:
+    """First and last + 1 of the ranked rows that have a kept copy; None where chance decides."""
+    if isinstance(cell.policy, BY_WEIGHT):
         return None
-    if isinstance(cell.policy, Random | Mixture):
-        return cell.kept if cell.copies == 1 else None
-    first, last = _window(cell.policy, cell)
-    return last - first
-
-
-def _window(policy: Policy, cell: Cell) -> tuple[int, int]:
-    """First and last + 1 of the ranked rows that have a kept copy."""
-    start = _window_start(policy, cell)
+    start = _window_start(cell.policy, cell)
+    if start is None and cell.kept == cell.volume:
+        start = 0
+    if start is None:
+        return None
     # Positions start .. start + kept of the ranked copies, `copies` positions a row.
     return start // cell.copies, -(-(start + cell.kept) // cell.copies)
 
 
-def _window_start(policy: Policy, cell: Cell) -> int:
+def _window_start(policy: Policy, cell: Cell) -> int | None:
+    """First kept position of the ranked copies; None where chance has a part in the choice."""
     spare = cell.volume - cell.kept
+    if isinstance(policy, Random | Mixture):
+        return 0 if _certain_copies(cell) == cell.kept else None
     if isinstance(policy, Hard | HardSigned):
         return 0
     if isinstance(policy, Easy | EasySigned):
@@ -97,6 +153,13 @@ def _window_start(policy: Policy, cell: Cell) -> int:
     if isinstance(policy, Window):
         return min(int(np.floor(float(np.asarray(policy.lo)) * cell.volume + 0.5)), spare)
     raise ValueError(f"policy {policy.name!r} cannot be simulated")
+
+
+def _certain_copies(cell: Cell) -> int:
+    """How many of the ranked copies are kept before chance decides."""
+    if isinstance(cell.policy, Mixture):
+        return int(np.floor(float(np.asarray(cell.policy.w)) * cell.kept + 0.5))
+    return 0
 
 
 def _kept_by_chance(draw: Draw, cell: Cell, order: Integers, hardest: int) -> Integers:
@@ -111,8 +174,9 @@ def _kept_by_chance(draw: Draw, cell: Cell, order: Integers, hardest: int) -> In
 
 
 @float64
-def _kept_by_weight(draw: Draw, cell: Cell, policy: Custom, margins: Floats) -> Integers:
-    field = margins if policy.variable == "yz" else margins * draw.labels[: cell.distinct]
+def _kept_by_weight(draw: Draw, cell: Cell, policy: Custom | Steps, margins: Floats) -> Integers:
+    signed = isinstance(policy, Custom) and policy.variable == "yz"
+    field = margins if signed else margins * draw.labels[: cell.distinct]
     weight = np.asarray(policy.weight(jnp.asarray(field)), dtype=np.float64)
     scores = draw.scores(cell.distinct, cell.copies)
     return np.flatnonzero(np.any(scores < weight[:, None], axis=1))

@@ -1,6 +1,7 @@
 """The command line: what it prints and writes, exit codes and sentences, kills and restarts."""
 
 import errno
+import io
 import json
 import os
 import signal
@@ -273,13 +274,16 @@ def test_what_ends_a_sweep_loses_and_repeats_nothing(
 
     monkeypatch.setitem(SOLVERS, solver, counted)
     found = parts()
-    # Ten draws a part, finished in order; the rerun needs two parts more, and one is damaged.
-    draws = 10 * (len(found) + 2)
+    # Fifty draws a part, finished in order; the rerun needs two more, and one file is damaged.
+    stored = {path: len(np.load(io.BytesIO(path.read_bytes()))) for path in found}
+    draws = 50 * (sum(stored.values()) + 2)
     damaged = next(iter(found))
     damaged.write_bytes(damaged.read_bytes()[:-50])
     problem = PerceptronProblem(1.5, 0.8)
     resumed = sims.run(problem, 10, draws, solver=solver, cache=tmp_path)
-    assert len(trained) == 30
-    assert len(parts()) == len(found) + 2
+    assert len(trained) == 50 * (stored[damaged] + 2)
     assert all(parts()[path] == then for path, then in found.items() if path != damaged)
+    trained.clear()
+    sims.run(problem, 10, draws, solver=solver, cache=tmp_path)
+    assert not trained
     xr.testing.assert_identical(resumed, sims.run(problem, 10, draws, solver=solver))

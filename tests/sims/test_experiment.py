@@ -8,11 +8,17 @@ import pytest
 from sims import margins, run
 from sims.cache import RecordCache
 from sims.cells import problem_cells
-from sims.engine import SOLVERS, simulate_students
+from sims.draws import draw_rows
+from sims.engine import SOLVERS, DrawState, simulate_students
+from sims.limits import call_bytes, default_memory_gb, draw_bytes, result_bytes
+from sims.selection import identity, rows_key
+from theory.policies import Random, Window, policy_from_name
 from theory.probes import FixedAngle
 from theory.problem import PerceptronProblem
 
 DIM, DRAWS = 10, 4
+EASY = policy_from_name("easy")
+RANDOM = PerceptronProblem(4.0, 0.3, policy=Random())
 # 15 and 12 rows: both are padded to 16, one shape to compile.
 PROBLEM = PerceptronProblem(3.0, np.array([0.5, 0.4]), FixedAngle(0.3))
 
@@ -24,8 +30,11 @@ def students(**options: object) -> np.ndarray:
 
 
 def test_no_digit_depends_on_the_memory_limit_or_the_number_of_draws() -> None:
-    # One call of 5 lanes of 16 x 10 and one draw of 30 rows take 28,480 bytes.
-    assert np.array_equal(students(), students(memory_gb=30_000 / 2**30))
+    cells = problem_cells(PROBLEM, DIM)
+    one = result_bytes(2, 2, DRAWS) + call_bytes(cells, DIM, DRAWS, 1) + draw_bytes(cells, DIM)
+    assert np.array_equal(students(), students(memory_gb=one / 2**30))
+    with pytest.raises(ValueError, match="one draw of 30 x 10 at a time"):
+        students(memory_gb=(one - 1) / 2**30)
     two = run(PROBLEM, DIM, 2)
     assert np.array_equal(two["error"], run(PROBLEM, DIM, DRAWS)["error"][:, :2])
 
@@ -78,3 +87,46 @@ def test_margins_are_those_of_the_students_of_run() -> None:
         assert student.status == 0
     with pytest.raises(ValueError, match="problem has 2 points"):
         margins(PROBLEM, DIM, DRAWS)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        # r copies of every example at constant total volume are alpha_total/r without copies.
+        (PerceptronProblem(20.0, 0.3, redundancy=5.0), PerceptronProblem(4.0, 0.3)),
+        (PerceptronProblem(4.0, 0.3, policy=Window(lo=0.0)), PerceptronProblem(4.0, 0.3)),
+        (
+            PerceptronProblem(4.0, 0.3, policy=Window(lo=0.7)),
+            PerceptronProblem(4.0, 0.3, policy=EASY),
+        ),
+        (PerceptronProblem(4.0, 1.0, policy=Random()), PerceptronProblem(4.0, 1.0)),
+        (PerceptronProblem(4.0, 1.0, FixedAngle(0.5)), PerceptronProblem(4.0, 1.0)),
+        (PerceptronProblem(4.0, 0.3, FixedAngle(0.5), Random()), RANDOM),
+    ],
+)
+def test_cells_that_keep_the_same_rows_share_them(
+    one: PerceptronProblem, other: PerceptronProblem
+) -> None:
+    cells = [problem_cells(problem, DIM)[0] for problem in (one, other)]
+    assert rows_key(cells[0]) == rows_key(cells[1])
+    same_probe = cells[0].probe == cells[1].probe
+    assert (identity(cells[0]) == identity(cells[1])) == same_probe
+    kept = []
+    for cell in cells:
+        state = DrawState(draw_rows(0, DIM, 0, 40))
+        state.train_probe(cell, SOLVERS["native"])
+        kept.append(state.kept(cell).tolist())
+    assert kept[0] == kept[1]
+
+
+def test_the_default_memory_limit_heeds_the_container(tmp_path: Path) -> None:
+    limits = [tmp_path / "memory.max", tmp_path / "absent"]
+    limits[0].write_text("max\n")
+    free = default_memory_gb(limits)
+    limits[0].write_text(f"{2**30}\n")
+    assert default_memory_gb(limits) == 0.5 < free
+
+
+def test_results_count_in_the_memory_limit() -> None:
+    with pytest.raises(ValueError, match=r"memory_gb = 0\.1 is below the .* GiB of it for results"):
+        run(PROBLEM, DIM, 10**6, memory_gb=0.1)
