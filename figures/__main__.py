@@ -9,6 +9,8 @@ from typing import Any
 
 from figures import FIGURES, FigureSpec, make_data, make_pictures
 from figures.files import FORMATS, check_data
+from figures.runs import read_runs
+from figures.settings import BaseSettings
 from theory.command_line import Numbers, Parser, check_output_folder, integer, run
 
 EXAMPLES = """examples:
@@ -19,7 +21,7 @@ EXAMPLES = """examples:
 A rerun with the same parameters computes only what is missing; an existing data file of other
 parameters is never overwritten."""
 
-_SETTINGS = ("dim", "draws", "seed", "alpha_total", "keep_fraction", "theta_deg", "overlap")
+_SETTINGS = ("dim", "draws", "seed", "alpha_total", "keep_fraction", "theta_deg", "overlap", "runs")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         "--theta-deg", action=Numbers, nargs="+", metavar="X", help="probe angles, 0 to 90 degrees"
     )
     group.add_argument("--overlap", help="cosine, or pearson as in the published notebook")
+    group.add_argument(
+        "--runs", type=Path, metavar="FILE", help="CSV or JSON of own runs, for benchmark-tables"
+    )
     return parser
 
 
@@ -68,7 +73,9 @@ def main(argv: Sequence[str]) -> int:
     overrides = _overrides(arguments)
     if arguments.from_data is not None:
         return _redraw(arguments, chosen, overrides)
-    work = [(spec, dataclasses.replace(spec.defaults, **overrides)) for spec in chosen]
+    if "runs" in overrides:
+        overrides["runs"] = read_runs(overrides["runs"])
+    work = [(spec, _settings(spec, overrides, alone=len(chosen) == 1)) for spec in chosen]
     for spec, settings in work:
         spec.check(settings)
     folder = check_output_folder(arguments.out)
@@ -96,6 +103,20 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         for name, value in given.items()
         if value is not None
     }
+
+
+def _settings(spec: FigureSpec, overrides: dict[str, Any], *, alone: bool) -> BaseSettings:
+    """The figure's settings; among several figures each takes those that it has."""
+    known = [field.name for field in dataclasses.fields(spec.defaults)]
+    unknown = [name for name in overrides if name not in known]
+    if unknown and alone:
+        raise ValueError(
+            f"--{unknown[0].replace('_', '-')} has no effect on the figure {spec.name}, whose "
+            f"settings are {', '.join('--' + name.replace('_', '-') for name in known)}"
+        )
+    taken = {name: value for name, value in overrides.items() if name in known}
+    settings: BaseSettings = dataclasses.replace(spec.defaults, **taken)
+    return settings
 
 
 def _redraw(

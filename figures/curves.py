@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from figures.settings import Settings
 from theory.policies import Hard, Policy
 from theory.problem import DownstreamShift, PerceptronProblem
 
-__all__ = ["Panel", "compute_panels"]
+__all__ = ["Panel", "compute_panels", "theory_fractions"]
 
 THEORY_POINTS = 301  # fewer leave corners where hard selection's error falls off
 MARGIN = 1.25  # the lines go on beyond the outer points by this factor, up to f = 1
@@ -86,31 +87,50 @@ def compute_panels(
         `theory_error` and `theory_status` on (axis, alpha_total, theory_fraction); `error_mean`,
         `error_stderr` and the counts of draws by outcome on (axis, alpha_total, keep_fraction).
     """
-    low, high = min(settings.keep_fraction) / MARGIN, min(1.0, max(settings.keep_fraction) * MARGIN)
-    # exp(log(f)) may leave (0, 1] by a rounding error.
-    theory_fraction = np.minimum(np.geomspace(low, high, THEORY_POINTS), high)
-    parts = []
-    for panel in panels:
-        shift = panel.shift(settings.overlap)
-        solution = replica.solve(panel.problem(settings.alpha_total, theory_fraction, shift))
-        grid = ("alpha_total", "theory_fraction")
-        theory = xr.Dataset(
+    theory_fraction = theory_fractions(settings)
+    with ThreadPoolExecutor(1) as beside:
+        answers = [
+            beside.submit(
+                replica.solve,
+                panel.problem(settings.alpha_total, theory_fraction, panel.shift(settings.overlap)),
+            )
+            for panel in panels
+        ]
+        simulations = _simulate(settings, panels, cache, progress)
+        solutions = [answer.result() for answer in answers]
+    grid = ("alpha_total", "theory_fraction")
+    parts = [
+        xr.Dataset(
             {
                 "theory_error": (grid, np.asarray(solution.error)),
                 "theory_status": (grid, np.asarray(solution.status)),
             },
             coords={"theory_fraction": theory_fraction},
-        )
-        parts.append(theory.merge(_simulate(settings, panel, cache, progress)))
+        ).merge(simulation)
+        for solution, simulation in zip(solutions, simulations, strict=True)
+    ]
     coordinate = xr.DataArray([panel.coordinate for panel in panels], dims=axis, name=axis)
     return xr.concat(parts, dim=coordinate, combine_attrs="drop")
 
 
-def _simulate(settings: Settings, panel: Panel, cache: Path | None, progress: bool) -> xr.Dataset:
-    result = sims.run(
-        panel.problem(
-            settings.alpha_total, settings.keep_fraction, DownstreamShift(delta=panel.delta)
-        ),
+def theory_fractions(settings: Settings) -> np.ndarray:
+    """The fractions f of the theory lines."""
+    low, high = min(settings.keep_fraction) / MARGIN, min(1.0, max(settings.keep_fraction) * MARGIN)
+    # exp(log(f)) may leave (0, 1] by a rounding error.
+    return np.minimum(np.geomspace(low, high, THEORY_POINTS), high)
+
+
+def _simulate(
+    settings: Settings, panels: Sequence[Panel], cache: Path | None, progress: bool
+) -> list[xr.Dataset]:
+    """The simulations of all panels, which share draws and students, in one sweep."""
+    results = sims.run_many(
+        [
+            panel.problem(
+                settings.alpha_total, settings.keep_fraction, DownstreamShift(delta=panel.delta)
+            )
+            for panel in panels
+        ],
         settings.dim,
         settings.draws,
         settings.seed,
@@ -119,10 +139,11 @@ def _simulate(settings: Settings, panel: Panel, cache: Path | None, progress: bo
         progress=progress,
     )
     kept = ["error_mean", "error_stderr", "solved", "not_separable", "failed", "empty"]
-    return (
+    return [
         result[kept]
         .reset_coords(drop=True)
         .assign_coords(
             alpha_total=list(settings.alpha_total), keep_fraction=list(settings.keep_fraction)
         )
-    )
+        for result in results
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import xarray as xr
 from matplotlib import rc_context
 
-from figures.settings import Settings
+from figures.settings import BaseSettings
 from figures.spec import FigureSpec
 from figures.style import STYLE
 from theory.datafile import (
@@ -35,7 +35,7 @@ def data_path(spec: FigureSpec, folder: Path) -> Path:
     return folder / f"{spec.name}.nc"
 
 
-def check_data(spec: FigureSpec, settings: Settings, folder: Path) -> None:
+def check_data(spec: FigureSpec, settings: BaseSettings, folder: Path) -> None:
     """Raise if `folder` holds data of the figure that `settings` would not reproduce.
 
     Raises:
@@ -57,7 +57,7 @@ def check_data(spec: FigureSpec, settings: Settings, folder: Path) -> None:
             )
 
 
-def make_data(spec: FigureSpec, settings: Settings, folder: Path, *, progress: bool) -> Path:
+def make_data(spec: FigureSpec, settings: BaseSettings, folder: Path, *, progress: bool) -> Path:
     """Compute the figure's data file, or keep the one that is there.
 
     Args:
@@ -121,9 +121,10 @@ def _complete(path: Path) -> Iterator[None]:
 
 
 def caption(spec: FigureSpec, dataset: xr.Dataset) -> str:
-    """The figure's caption with the size of the simulation."""
+    """The figure's caption, with the size of the simulation where there is one."""
     found = parameters_of(dataset)
-    return f"{spec.caption(dataset)} N = {found['dim']}, {found['draws']} draws."
+    words = spec.caption(dataset)
+    return f"{words} N = {found['dim']}, {found['draws']} draws." if "dim" in found else words
 
 
 def render(spec: FigureSpec, dataset: xr.Dataset, file_format: str) -> bytes:

@@ -13,6 +13,8 @@ from figures.style import COLUMN, curve_colors, log_axes
 
 __all__ = [
     "COUNTS",
+    "ERROR_LABEL",
+    "FRACTION_LABEL",
     "LINES_AND_POINTS",
     "draw_curves",
     "draw_panels",
@@ -64,10 +66,17 @@ def new_figure(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def draw_curves(
-    axes: Axes, part: xr.Dataset, colors: np.ndarray, *, line: str = "-", marker: str = "o"
+    axes: Axes,
+    part: xr.Dataset,
+    colors: np.ndarray,
+    *,
+    quantity: str = "error",
+    line: str = "-",
+    marker: str = "o",
 ) -> None:
     """Theory lines, simulated points with standard errors, and marks for what is missing.
 
+    The lines are `theory_QUANTITY`, the points `QUANTITY_mean` with `QUANTITY_stderr`.
     A cross with a count at the top edge: draws without a student at that f. A cross at the bottom
     edge: a theory point that did not converge, where the line has a gap.
     """
@@ -75,12 +84,12 @@ def draw_curves(
     for k, color in enumerate(colors):
         curve = part.isel(alpha_total=k)
         bad = curve["theory_status"].values != 0
-        theory = np.where(bad, np.nan, curve["theory_error"].values)
+        theory = np.where(bad, np.nan, curve[f"theory_{quantity}"].values)
         axes.plot(curve["theory_fraction"], theory, line, color=color, zorder=2)
         axes.errorbar(
             curve["keep_fraction"],
-            curve["error_mean"],
-            yerr=curve["error_stderr"],
+            curve[f"{quantity}_mean"],
+            yerr=curve[f"{quantity}_stderr"],
             fmt=marker,
             color=color,
             # A white rim parts a point from the line under it and from its neighbours.
@@ -150,13 +159,15 @@ def error_limits(dataset: xr.Dataset) -> tuple[float, float]:
     return low, high
 
 
-def label_curves(axes: Axes, part: xr.Dataset, colors: np.ndarray) -> None:
+def label_curves(
+    axes: Axes, part: xr.Dataset, colors: np.ndarray, *, quantity: str = "error"
+) -> None:
     """Each curve's alpha_total at its right end, labels pushed apart where ends are close."""
     to_axes = axes.transData + axes.transAxes.inverted()
     ends: list[tuple[float, str, Any]] = []
     for k, color in enumerate(colors):
         curve = part.isel(alpha_total=k)
-        solved = curve["theory_error"].values[curve["theory_status"].values == 0]
+        solved = curve[f"theory_{quantity}"].values[curve["theory_status"].values == 0]
         if solved.size:
             height = to_axes.transform((1.0, solved[-1]))[1]
             label = f"{curve['alpha_total'].item():g}"

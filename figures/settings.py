@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from theory.checks import check_range
+from theory.checks import check_integer, check_range
 
-__all__ = ["OVERLAPS", "PUBLISHED_FRACTIONS", "Settings"]
+__all__ = ["OVERLAPS", "PUBLISHED_FRACTIONS", "BaseSettings", "Settings"]
 
 OVERLAPS = ("cosine", "pearson")
 
@@ -16,7 +16,19 @@ PUBLISHED_FRACTIONS = tuple(float(f"{f:.6g}") for f in np.logspace(-2, 0, 20))
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class BaseSettings:
+    """What the settings of all figures share."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The settings as JSON types; equal parameters give equal data."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(BaseSettings):
     """Axes and sample sizes of a figure.
 
     Attributes:
@@ -41,9 +53,9 @@ class Settings:
         check_range("alpha_total", self.alpha_total, 0.0, math.inf, open_low=True)
         check_range("keep_fraction", self.keep_fraction, 0.0, 1.0, open_low=True)
         check_range("theta_deg", self.theta_deg, 0.0, 90.0, unit="degrees")
-        check_range("dim", self.dim, 2, math.inf)
-        check_range("draws", self.draws, 2, math.inf)
-        check_range("seed", self.seed, 0, 2**32 - 1)
+        check_integer("dim", self.dim, 2, math.inf)
+        check_integer("draws", self.draws, 2, math.inf)
+        check_integer("seed", self.seed, 0, 2**32 - 1)
         if self.overlap not in OVERLAPS:
             raise ValueError(f"overlap = {self.overlap!r} is not one of {', '.join(OVERLAPS)}")
         for name in ("alpha_total", "keep_fraction", "theta_deg"):
@@ -58,10 +70,3 @@ class Settings:
                 f"{fraction * alpha * self.dim:.3g} is below 1: a simulation must keep at least "
                 f"one example"
             )
-
-    def parameters(self) -> dict[str, Any]:
-        """The settings as JSON types; equal parameters give equal data."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
-        }

@@ -3,34 +3,37 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import xarray as xr
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from figures.settings import OVERLAPS, Settings
+from figures.settings import OVERLAPS, BaseSettings, Settings
 from figures.style import STYLE
 
 __all__ = ["FigureSpec"]
 
+S = TypeVar("S", bound=BaseSettings)
+S_contra = TypeVar("S_contra", bound=BaseSettings, contravariant=True)
 
-class Compute(Protocol):
+
+class Compute(Protocol[S_contra]):
     """Computes a figure's data."""
 
     def __call__(
-        self, settings: Settings, *, cache: Path | None = None, progress: bool = False
+        self, settings: S_contra, *, cache: Path | None = None, progress: bool = False
     ) -> xr.Dataset: ...
 
 
 @dataclasses.dataclass(frozen=True)
-class FigureSpec:
+class FigureSpec(Generic[S]):
     """A figure: compute -> data -> draw; drawing and caption read the data alone.
 
     Attributes:
         name: name on the command line and of the files.
         summary: one line for the list of figures.
-        defaults: the publication's settings.
+        defaults: the publication's settings, `Settings` or the figure's own kind.
         several: settings that may hold more than one value.
         compute: the data from settings.
         drawing: the picture from data; call `draw`, which applies the style.
@@ -40,9 +43,9 @@ class FigureSpec:
 
     name: str
     summary: str
-    defaults: Settings
+    defaults: S
     several: tuple[str, ...]
-    compute: Compute
+    compute: Compute[S]
     drawing: Callable[[xr.Dataset], Figure]
     caption: Callable[[xr.Dataset], str]
     overlaps: tuple[str, ...] = OVERLAPS
@@ -52,8 +55,10 @@ class FigureSpec:
         """Kind of the figure's data file."""
         return f"figure {self.name}"
 
-    def check(self, settings: Settings) -> None:
+    def check(self, settings: S) -> None:
         """Raise ValueError if the figure cannot be drawn with `settings`."""
+        if not isinstance(settings, Settings):
+            return
         for name in ("alpha_total", "keep_fraction", "theta_deg"):
             values = getattr(settings, name)
             if len(values) > 1 and name not in self.several:

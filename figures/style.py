@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-__all__ = ["COLUMN", "STYLE", "curve_colors", "log_axes"]
+__all__ = ["COLUMN", "STYLE", "curve_colors", "log_axes", "log_axis"]
 
 COLUMN = 3.3  # inches, one column of a two-column page
 
@@ -55,15 +55,18 @@ def curve_colors(count: int) -> np.ndarray:
 
 def log_axes(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
     """Logarithmic axes over the given limits with decimal tick labels."""
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlim(*x)
-    axes.set_ylim(*y)
-    for axis, limits in ((axes.xaxis, x), (axes.yaxis, y)):
-        axis.set_major_locator(FixedLocator(_ticks(*limits).tolist()))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_locator(LogLocator(subs=list(range(2, 10))))
-        axis.set_minor_formatter(NullFormatter())
+    log_axis(axes, "x", x)
+    log_axis(axes, "y", y)
+
+
+def log_axis(axes: Axes, name: str, limits: Sequence[float]) -> None:
+    """The axis "x" or "y" logarithmic over the given limits with decimal tick labels."""
+    axes.set(**{f"{name}scale": "log", f"{name}lim": tuple(limits)})
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    axis.set_major_locator(FixedLocator(_ticks(*limits).tolist()))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(LogLocator(subs=list(range(2, 10))))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _ticks(low: float, high: float) -> np.ndarray:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from figures import FIGURES
+from figures import FIGURES, FigureSpec
 from figures.__main__ import _parser, main
+from figures.settings import BaseSettings
 from theory.command_line import run
 
 SMALL = ["--dim", "12", "--draws", "3", "--alpha-total", "2", "--keep-fraction", "0.5"]
@@ -74,6 +75,9 @@ def test_from_data_equals_the_first_drawing(made: Path, tmp_path: Path) -> None:
         (["angle", "--theta-deg", "5", "5"], ["theta_deg = [5.0, 5.0]", "distinct"]),
         (["angle", "--overlap", "kendall"], ["overlap = 'kendall'", "pearson"]),
         (["margins", "--overlap", "pearson"], ["overlap = 'pearson'", "margins", "cosine"]),
+        (["angle", "--dim", "12.5"], ["--dim", "'12.5' is not an integer"]),
+        (["benchmark-tables", "--dim", "12"], ["--dim has no effect", "--runs"]),
+        (["benchmark-tables", "--runs", "MADE/absent.csv"], ["absent.csv cannot be read: No such"]),
         (["angle", "--format", "gif"], ["'gif'", "png"]),
         (["policies", "--theta-deg", "5", "10"], ["theta_deg = 5, 10", "one value"]),
         (
@@ -133,6 +137,25 @@ def test_truncated_data_file(
     assert "is damaged" in sentence
     assert sentence.count("\n") == 1
     assert contents(tmp_path) == before
+
+
+def test_all_gives_each_figure_the_settings_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs.csv"
+    runs.write_text("dataset,method,storage_percent,seed,miou\nETIS,Random,5,0,50\n")
+    made = {}
+
+    def record(spec: FigureSpec, settings: BaseSettings, folder: Path, *, progress: bool) -> Path:
+        made[spec.name] = settings.parameters()
+        return folder
+
+    monkeypatch.setattr("figures.__main__.make_data", record)
+    monkeypatch.setattr("figures.__main__.make_pictures", lambda *arguments: ([], ""))
+    assert call("all", "--draws", "7", "--runs", runs, "--out", tmp_path / "out") == 0
+    assert list(made) == list(FIGURES)
+    assert made["angle"]["draws"] == 7
+    assert [run["miou"] for run in made["benchmark-tables"]["runs"]] == [50]
 
 
 def test_lists_by_space_or_comma() -> None:

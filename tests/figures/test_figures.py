@@ -9,6 +9,8 @@ import pytest
 import xarray as xr
 
 import figures.curves
+import figures.scaling
+import figures.window
 import replica
 import sims
 from figures import FIGURES, Settings, make_data, make_pictures
@@ -20,9 +22,15 @@ from theory.problem import PerceptronProblem
 SMALL = {"dim": 12, "draws": 3, "seed": 5, "keep_fraction": (0.5,), "alpha_total": (2.0,)}
 
 
-def settings(name: str, **changes: object) -> Settings:
+# Their searches cost a hundred points of theory for every angle.
+SEARCHED = ("scaling", "window", "optimal-fraction", "optimal-policy", "phase-diagram")
+
+
+def settings(name: str, **changes: object) -> Any:
     defaults = FIGURES[name].defaults
-    return Settings(**{**vars(defaults), **SMALL, **changes})
+    wanted = SMALL | ({"theta_deg": (0.0, 20.0)} if name in SEARCHED else {}) | changes
+    known = {field.name for field in dataclasses.fields(defaults)}
+    return dataclasses.replace(defaults, **{k: v for k, v in wanted.items() if k in known})
 
 
 @pytest.fixture
@@ -33,7 +41,10 @@ def short_theory(monkeypatch: pytest.MonkeyPatch) -> None:
     def as_hard(problem: PerceptronProblem) -> replica.ReplicaSolution:
         return solve(dataclasses.replace(problem, policy=Hard()))
 
-    monkeypatch.setattr(figures.curves, "THEORY_POINTS", 5)
+    for module in (figures.curves, figures.scaling, figures.window):
+        monkeypatch.setattr(module, "THEORY_POINTS", 5)
+    for name in ("MAP_ANGLES", "MAP_VOLUMES"):
+        monkeypatch.setattr(figures.window, name, 2)
     monkeypatch.setattr(replica, "solve", as_hard)
 
 
@@ -50,7 +61,7 @@ def test_redrawing_reads_the_file_alone(name: str, tmp_path: Path) -> None:
     redrawn.mkdir()
     second, again = make_pictures(spec, moved, redrawn, formats)
     assert caption == again
-    assert caption.endswith(f"N = {chosen.dim}, 3 draws.")
+    assert caption.endswith("N = 12, 3 draws.") == isinstance(chosen, Settings)
     assert [path.name for path in first] == [f"{name}.{kind}" for kind in formats]
     for path, other in zip(first, second, strict=True):
         assert path.read_bytes() == other.read_bytes()

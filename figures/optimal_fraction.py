@@ -1,0 +1,104 @@
+"""How small a fraction suffices: contour maps over the volume of data and the probe's angle."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import BoundaryNorm
+from matplotlib.figure import Figure
+
+import replica
+from figures.maps import WIDTH, MapSettings, alpha_axis, mark_failed
+from figures.spec import FigureSpec
+
+TOLERANCES = (0.1, 0.01)
+LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+
+
+def compute(
+    settings: MapSettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
+    """The figure's data: sufficient and optimal fractions of hard selection, theory alone."""
+    alpha = np.asarray(settings.alpha_total)[:, None]
+    theta = np.deg2rad(settings.theta_deg)
+    best = replica.optimal_fraction(alpha, theta)
+    enough = replica.sufficient_fraction(alpha[None], np.asarray(TOLERANCES)[:, None, None], theta)
+    plane = ("alpha_total", "theta_deg")
+    return xr.Dataset(
+        {
+            "optimal_fraction": (plane, np.asarray(best.keep_fraction)),
+            "plateau_end": (plane, np.asarray(best.plateau_end)),
+            "optimal_status": (plane, np.asarray(best.status)),
+            "sufficient_fraction": (("loss", *plane), np.asarray(enough.keep_fraction)),
+            "sufficient_status": (("loss", *plane), np.asarray(enough.status)),
+        },
+        coords={
+            "alpha_total": list(settings.alpha_total),
+            "theta_deg": list(settings.theta_deg),
+            "loss": list(TOLERANCES),
+        },
+    )
+
+
+def draw(dataset: xr.Dataset) -> Figure:
+    """Draw the data of `compute`: one map for each tolerance, the last one for the least error."""
+    count = dataset.sizes["loss"] + 1
+    figure = Figure(figsize=(WIDTH, 2.4))
+    panels = figure.subplots(1, count, sharey=True)
+    norm = BoundaryNorm(LEVELS, 256)
+    for axes, tolerance in zip(panels, dataset["loss"].values, strict=False):
+        part = dataset.sel(loss=tolerance)
+        image = _draw_map(axes, part["sufficient_fraction"], part["sufficient_status"], norm)
+        axes.set_title(f"error within {tolerance:.0%} of all data's")
+    image = _draw_map(panels[-1], dataset["optimal_fraction"], dataset["optimal_status"], norm)
+    panels[-1].set_title("least error")
+    panels[0].set_ylabel(r"probe angle $\theta$ (degrees)")
+    figure.colorbar(image, ax=list(panels), label="smallest fraction $f$", ticks=LEVELS, aspect=25)
+    return figure
+
+
+def _draw_map(
+    axes: Axes, fraction: xr.DataArray, status: xr.DataArray, norm: BoundaryNorm
+) -> QuadMesh:
+    alpha, theta = fraction["alpha_total"].values, fraction["theta_deg"].values
+    values = fraction.transpose("theta_deg", "alpha_total").values
+    found = status.transpose("theta_deg", "alpha_total").values == 0
+    shown = np.ma.masked_where(~found, values)
+    colors = colormaps["viridis"]
+    image = axes.pcolormesh(alpha, theta, shown, norm=norm, cmap=colors, shading="gouraud")
+    if min(shown.shape) > 1:
+        lines = axes.contour(alpha, theta, shown, LEVELS, colors="white", linewidths=0.5)
+        # Below, the lines are too close for numbers.
+        axes.clabel(lines, [level for level in LEVELS if level >= 0.1], fmt="%g", fontsize=5.5)
+    row, column = np.nonzero(~found)
+    mark_failed(axes, alpha[column].tolist(), theta[row].tolist())
+    alpha_axis(axes, (alpha.min(), alpha.max()), r"$\alpha_t$")
+    return image
+
+
+def caption(dataset: xr.Dataset) -> str:
+    """What the picture shows, in words."""
+    tolerances = " and ".join(f"{value:.0%}" for value in dataset["loss"].values)
+    return (
+        "Hard selection: the smallest fraction f whose error is within "
+        f"{tolerances} of that of all data, and the smallest one of least error (to 1e-6), "
+        "against the volume of data and the probe's angle. Replica theory. With a perfect probe "
+        "all larger fractions are as good; crosses: no certified answer, or one below 0.001."
+    )
+
+
+FIGURE = FigureSpec(
+    name="optimal-fraction",
+    summary="smallest sufficient and optimal f against alpha_t and probe angle",
+    defaults=MapSettings(
+        alpha_total=tuple(float(f"{x:.4g}") for x in np.geomspace(0.5, 500, 19)),
+        theta_deg=(0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45),
+    ),
+    several=("alpha_total", "theta_deg"),
+    compute=compute,
+    drawing=draw,
+    caption=caption,
+)

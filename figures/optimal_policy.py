@@ -1,0 +1,181 @@
+"""The best weight w(z) found, and its error beside those of the named policies."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+import replica
+import sims
+from figures.maps import WIDTH
+from figures.panels import COUNTS, ERROR_LABEL
+from figures.settings import Settings
+from figures.spec import FigureSpec
+from figures.style import PROBE, STUDENT, TEACHER, log_axis
+from theory.policies import Easy, Hard, Moderate, Random, Window
+from theory.probes import FixedAngle
+from theory.problem import PerceptronProblem
+
+FIELDS = np.linspace(0.01, 3.0, 300)
+RULES = ("random", "hard", "moderate", "easy", "window", "best w(z)")
+
+
+def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+    """The figure's data: the weight, its influence, and errors of all rules, with simulation."""
+    alpha, fraction = settings.alpha_total[0], settings.keep_fraction[0]
+    theta = np.deg2rad(settings.theta_deg)
+    found = replica.optimal_policy(alpha, fraction, theta)
+    window = replica.optimal_window(alpha, fraction, theta)
+    best = found.policy()
+    policies = (Random(), Hard(), Moderate(), Easy(), Window(window.lo), best)
+    rules = []
+    for policy in policies:
+        problem = PerceptronProblem(alpha, fraction, FixedAngle(theta), policy)
+        solution = replica.solve(problem)
+        result = sims.run(
+            problem,
+            settings.dim,
+            settings.draws,
+            settings.seed,
+            overlap=settings.overlap,
+            cache=cache,
+            progress=progress,
+        )
+        columns = {key: result[key].values for key in ("error_mean", "error_stderr", *COUNTS)}
+        columns["theory_error"] = np.asarray(solution.error)
+        columns["theory_status"] = np.asarray(solution.status)
+        rules.append(xr.Dataset({key: ("theta_deg", value) for key, value in columns.items()}))
+    ranks, error = np.asarray(found.ranks), np.asarray(found.error)
+    rates = [
+        replica.weight_influence(alpha, angle, ranks[k], FIELDS) / error[k]
+        for k, angle in enumerate(theta)
+    ]
+    axis = xr.DataArray(list(RULES), dims="rule", name="rule")
+    return (
+        xr.concat(rules, dim=axis)
+        .assign(
+            interval=(("theta_deg", "k", "end"), np.asarray(found.fields)),
+            influence=(("theta_deg", "field"), np.array(rates)),
+            gap=("theta_deg", np.asarray(found.gap)),
+            weight_status=("theta_deg", np.asarray(found.status)),
+        )
+        .assign_coords(
+            theta_deg=list(settings.theta_deg),
+            field=FIELDS,
+            alpha_total=alpha,
+            keep_fraction=fraction,
+        )
+    )
+
+
+def draw(dataset: xr.Dataset) -> Figure:
+    """Draw the data of `compute`: weights and influence above, errors below, by angle."""
+    count = dataset.sizes["theta_deg"]
+    figure = Figure(figsize=(max(WIDTH * count / 4, WIDTH / 2), 3.9))
+    panels = figure.subplots(2, count, sharey="row", squeeze=False, height_ratios=(1, 1.3))
+    limits = _error_limits(dataset)
+    ends = dataset["interval"].values
+    last = min(float(FIELDS[-1]), 2 * float(np.max(ends, where=np.isfinite(ends), initial=0.5)))
+    for (upper, lower), theta in zip(panels.T, dataset["theta_deg"].values, strict=True):
+        part = dataset.sel(theta_deg=theta)
+        _draw_weight(upper, part, last)
+        _draw_errors(lower, part)
+        log_axis(lower, "y", limits)
+        upper.set_title(rf"$\theta$ = {theta:g}°")
+    panels[0, 0].set_ylabel("weight $w(z)$")
+    panels[1, 0].set_ylabel(ERROR_LABEL)
+    handles = [
+        Line2D([], [], color=STUDENT, linewidth=4, alpha=0.35),
+        Line2D([], [], color=PROBE),
+        Line2D([], [], color=TEACHER, marker="_", linestyle="none", markersize=8),
+        Line2D([], [], color=STUDENT, marker="o", linestyle="none"),
+    ]
+    names = ["best weight found", "influence (arb. units)", "theory", "simulation"]
+    figure.legend(handles, names, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def _error_limits(dataset: xr.Dataset) -> tuple[float, float]:
+    values = np.concatenate(
+        [dataset[name].values.ravel() for name in ("theory_error", "error_mean")]
+    )
+    values = values[np.isfinite(values) & (values > 0)]
+    return (float(values.min()) / 1.3, float(values.max()) * 1.3) if values.size else (1e-3, 0.5)
+
+
+def _draw_weight(axes: Axes, part: xr.Dataset, last: float) -> None:
+    for start, end in part["interval"].values:
+        axes.axvspan(min(start, last), min(end, last), color=STUDENT, alpha=0.35, linewidth=0)
+    influence = part["influence"].values
+    field = part["field"].values
+    inside = np.zeros(len(field), bool)
+    for start, end in part["interval"].values:
+        inside |= (field > start) & (field < end)
+    if inside.any():
+        # The level at which the kept examples end at height one half, the least at 0.1.
+        level = influence[inside].max()
+        depth = max(level - influence[inside].min(), 1e-300)
+        axes.plot(field, 0.5 + 0.4 * (influence - level) / depth, color=PROBE)
+        axes.axhline(0.5, color=PROBE, linestyle=":", linewidth=0.7)
+    axes.set_xlim(0, last)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 1])
+    axes.set_xlabel(r"$|z|$")
+
+
+def _draw_errors(axes: Axes, part: xr.Dataset) -> None:
+    place = np.arange(part.sizes["rule"])
+    known = part["theory_status"].values == 0
+    axes.plot(
+        place[known],
+        part["theory_error"].values[known],
+        "_",
+        color=TEACHER,
+        markersize=10,
+        markeredgewidth=1.2,
+    )
+    axes.errorbar(
+        place,
+        part["error_mean"],
+        yerr=part["error_stderr"],
+        fmt="o",
+        color=STUDENT,
+        markeredgecolor="white",
+        markeredgewidth=0.3,
+        elinewidth=0.7,
+        zorder=3,
+    )
+    missing = np.sum([part[name].values for name in COUNTS], axis=0)
+    for x in place[missing > 0]:
+        axes.annotate(
+            f"{missing[x]:d} lost", (x, 0.97), xycoords=axes.get_xaxis_transform(), ha="center"
+        )
+    axes.set_xlim(-0.6, len(place) - 0.4)
+    axes.set_xticks(place, [str(name) for name in part["rule"].values], rotation=60, ha="right")
+
+
+def caption(dataset: xr.Dataset) -> str:
+    """What the picture shows, in words."""
+    return (
+        f"The weight of mass f = {dataset['keep_fraction'].item():g} of least error found by "
+        f"ascent on the exact gradient, alpha_t = {dataset['alpha_total'].item():g}. Above: kept "
+        "examples (orange) and the influence on the error of keeping more at a field z (blue): "
+        "to first order the best weight keeps what lies below the dotted level. Below: its error "
+        "beside those of other policies; dashes: replica theory, points: mean over draws with "
+        f"standard error. First-order gap at most {float(np.max(dataset['gap'])):.0e}."
+    )
+
+
+FIGURE = FigureSpec(
+    name="optimal-policy",
+    summary="the best weight w(z) found and its error beside the named policies",
+    defaults=Settings(alpha_total=(20,), theta_deg=(0, 10, 20, 30), keep_fraction=(0.2,)),
+    several=("theta_deg",),
+    overlaps=("cosine",),
+    compute=compute,
+    drawing=draw,
+    caption=caption,
+)

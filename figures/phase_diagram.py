@@ -1,0 +1,145 @@
+"""Which selection wins: maps over fraction and volume, at equal alpha_total and alpha_kept."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+import replica
+from figures.maps import WIDTH, MapSettings, mark_failed
+from figures.spec import FigureSpec
+from figures.style import log_axis
+from replica import Phase
+
+VOLUMES = {"alpha_total": r"$\alpha_t$", "alpha_kept": r"$\alpha = f\,\alpha_t$"}
+COLORS = {
+    Phase.TIE: "0.85",
+    Phase.RANDOM: "#F0E442",
+    Phase.HARD: "#D55E00",
+    Phase.EASY: "#56B4E9",
+}
+GAIN = 0.05  # of a window over the best of the three, from which it is hatched
+
+
+def compute(
+    settings: MapSettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
+    """The figure's data: winners at the same numbers taken for alpha_total and alpha_kept."""
+    volume = np.asarray(settings.alpha_total)[:, None, None]
+    theta = np.deg2rad(settings.theta_deg)[:, None]
+    fraction = np.asarray(settings.keep_fraction)
+    dims = ("volume", "theta_deg", "keep_fraction")
+    parts = []
+    for name in VOLUMES:
+        given: dict[str, Any] = {name: volume}
+        found = replica.phase_diagram(fraction, theta, **given)
+        named = np.minimum(
+            np.minimum(found.hard_error, found.easy_error), np.asarray(found.random_error)
+        )
+        parts.append(
+            xr.Dataset(
+                {
+                    "phase": (dims, np.asarray(found.phase)),
+                    "named_phase": (dims, np.asarray(found.named_phase)),
+                    "window_gain": (dims, 1 - np.asarray(found.window_error) / named),
+                    "lo": (dims, np.asarray(found.lo)),
+                }
+            )
+        )
+    equal = xr.DataArray(list(VOLUMES), dims="equal", name="equal")
+    return xr.concat(parts, dim=equal).assign_coords(
+        volume=list(settings.alpha_total),
+        theta_deg=list(settings.theta_deg),
+        keep_fraction=list(settings.keep_fraction),
+    )
+
+
+def draw(dataset: xr.Dataset) -> Figure:
+    """Draw the data of `compute`: a row for each kind of volume, a column for each angle."""
+    rows, columns = dataset.sizes["equal"], dataset.sizes["theta_deg"]
+    figure = Figure(figsize=(WIDTH, 0.5 + 1.6 * rows))
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for row, name in zip(panels, dataset["equal"].values, strict=True):
+        for axes, theta in zip(row, dataset["theta_deg"].values, strict=True):
+            _draw_map(axes, dataset.sel(equal=name, theta_deg=theta))
+            axes.set_title(rf"$\theta$ = {theta:g}°")
+        row[0].set_ylabel(f"{VOLUMES[str(name)]}")
+    for axes in panels[-1]:
+        axes.set_xlabel("selection ratio $f$")
+    names = {Phase.HARD: "hard", Phase.EASY: "easy", Phase.RANDOM: "random", Phase.TIE: "tie"}
+    met = np.unique(dataset["named_phase"].values)
+    handles = [
+        Patch(facecolor=COLORS[phase], label=name) for phase, name in names.items() if phase in met
+    ]
+    label = f"a window gains more than {GAIN:.0%}"
+    handles.append(Patch(facecolor="white", edgecolor="0.2", hatch="////", label=label))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def _draw_map(axes: Axes, part: xr.Dataset) -> None:
+    volume, fraction = part["volume"].values, part["keep_fraction"].values
+    phase = part["named_phase"].transpose("volume", "keep_fraction").values
+    gain = part["window_gain"].transpose("volume", "keep_fraction").values
+    phases = sorted(COLORS)
+    colors = ListedColormap([COLORS[phase] for phase in phases])
+    limits = [phases[0] - 0.5, *(np.add(phases[:-1], phases[1:]) / 2), phases[-1] + 0.5]
+    shown = np.ma.masked_less(phase, 0)
+    axes.pcolormesh(
+        _edges(fraction), _edges(volume), shown, cmap=colors, norm=BoundaryNorm(limits, 4)
+    )
+    if min(gain.shape) > 1:
+        axes.contourf(
+            fraction,
+            volume,
+            np.where(phase < 0, 0.0, gain),
+            [GAIN, 1],
+            colors="none",
+            hatches=["////"],
+        )
+    row, column = np.nonzero(phase < 0)
+    mark_failed(axes, fraction[column].tolist(), volume[row].tolist())
+    for name, values in (("x", fraction), ("y", volume)):
+        # The hatching ends at the outer centres, and so do the axes.
+        ends = values if len(values) > 1 else _edges(values)
+        log_axis(axes, name, (ends[0], ends[-1]))
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Edges of cells around ascending positive centres, halfway on the logarithmic axis."""
+    logs = np.log(centres)
+    if len(logs) == 1:
+        return np.exp(logs[0] + np.array([-1.0, 1.0]))
+    middle = (logs[1:] + logs[:-1]) / 2
+    return np.exp([2 * logs[0] - middle[0], *middle, 2 * logs[-1] - middle[-1]])
+
+
+def caption(dataset: xr.Dataset) -> str:
+    """What the picture shows, in words."""
+    return (
+        "The best of hard, easy and random selection (colour) of a fraction f, and where the best "
+        f"window of ranks between hard and easy has at least {GAIN:.0%} less error than all three "
+        "(hatched). Above at given data alpha_t: three students trained on equally many of them. "
+        "Below at a given training budget alpha, chosen from alpha/f. Replica theory; crosses: "
+        "points without a certified answer."
+    )
+
+
+FIGURE = FigureSpec(
+    name="phase-diagram",
+    summary="where hard, easy, random selection or a window wins",
+    defaults=MapSettings(
+        alpha_total=tuple(float(f"{x:.4g}") for x in np.geomspace(0.1, 1000, 17)),
+        theta_deg=(0, 10, 20, 30),
+        keep_fraction=tuple(float(f"{x:.4g}") for x in np.geomspace(0.01, 0.95, 13)),
+    ),
+    several=("alpha_total", "theta_deg", "keep_fraction"),
+    compute=compute,
+    drawing=draw,
+    caption=caption,
+)

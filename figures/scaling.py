@@ -1,0 +1,161 @@
+"""Error against the number of kept examples: fixed fractions, the Pareto frontier, their slopes."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+import replica
+import sims
+from figures.maps import WIDTH
+from figures.panels import COUNTS, ERROR_LABEL, missing_note
+from figures.settings import Settings
+from figures.spec import FigureSpec
+from figures.style import curve_colors, log_axes, log_axis
+from theory.probes import FixedAngle
+from theory.problem import PerceptronProblem
+
+THEORY_POINTS = 49
+RANGE = (0.1, 1000.0)
+FRONTIER = "#D55E00"
+
+
+def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+    """The figure's data: theory over four decades, simulation at the settings' alpha_total."""
+    kept = np.geomspace(*RANGE, THEORY_POINTS)
+    theta = np.deg2rad(settings.theta_deg)[:, None]
+    fraction = np.asarray(settings.keep_fraction)[:, None]
+    volume = np.asarray(settings.alpha_total)
+    problem = PerceptronProblem(kept / fraction, fraction, FixedAngle(theta[..., None]))
+    solution = replica.solve(problem)
+    rates = replica.sensitivities(problem)
+    exponent = np.asarray(rates.error_alpha_total) * kept / fraction / np.asarray(solution.error)
+    best = replica.frontier(kept, theta)
+    simulated = sims.run(
+        PerceptronProblem(volume, fraction, FixedAngle(theta[..., None])),
+        settings.dim,
+        settings.draws,
+        settings.seed,
+        overlap=settings.overlap,
+        cache=cache,
+        progress=progress,
+    )
+    lines = ("theta_deg", "keep_fraction", "theory_kept")
+    points = ("theta_deg", "keep_fraction", "alpha_total")
+    edge = ("theta_deg", "theory_kept")
+    return xr.Dataset(
+        {
+            "theory_error": (lines, np.asarray(solution.error)),
+            "theory_status": (lines, np.asarray(solution.status)),
+            "exponent": (lines, exponent),
+            "frontier_error": (edge, np.asarray(best.error)),
+            "frontier_exponent": (edge, np.asarray(best.exponent)),
+            "frontier_fraction": (edge, np.asarray(best.keep_fraction)),
+            "frontier_status": (edge, np.asarray(best.status)),
+            "error_mean": (points, simulated["error_mean"].values),
+            "error_stderr": (points, simulated["error_stderr"].values),
+            **{name: (points, simulated[name].values) for name in COUNTS},
+        },
+        coords={
+            "theta_deg": list(settings.theta_deg),
+            "keep_fraction": list(settings.keep_fraction),
+            "alpha_total": list(settings.alpha_total),
+            "theory_kept": kept,
+        },
+    )
+
+
+def draw(dataset: xr.Dataset) -> Figure:
+    """Draw the data of `compute`: errors above, their logarithmic slopes below, by angle."""
+    count = dataset.sizes["theta_deg"]
+    figure = Figure(figsize=(max(WIDTH * count / 4, WIDTH / 2), 3.6))
+    panels = figure.subplots(
+        2, count, sharex=True, sharey="row", squeeze=False, height_ratios=(1.5, 1)
+    )
+    colors = curve_colors(dataset.sizes["keep_fraction"])
+    low = float(dataset["frontier_error"].where(dataset["frontier_error"] > 0).min()) / 1.5
+    for (upper, lower), theta in zip(panels.T, dataset["theta_deg"].values, strict=True):
+        part = dataset.sel(theta_deg=theta)
+        _draw_errors(upper, part, colors)
+        _draw_slopes(lower, part, colors)
+        upper.set_title(rf"$\theta$ = {theta:g}°")
+        log_axes(upper, RANGE, (low, 0.8))
+        log_axis(lower, "x", RANGE)
+        lower.set_xlabel(r"$\alpha = f\,\alpha_t$")
+    panels[0, 0].set_ylabel(ERROR_LABEL)
+    panels[1, 0].set_ylabel(r"slope $d\,\log e/d\,\log\alpha$")
+    handles = [Line2D([], [], color=color, marker="o") for color in colors]
+    names = [f"$f$ = {value:g}" for value in dataset["keep_fraction"].values]
+    handles.append(Line2D([], [], color=FRONTIER, linestyle="--"))
+    figure.legend(handles, [*names, "best $f$"], loc="outside upper center", ncols=len(handles))
+    missing_note(figure, dataset)
+    return figure
+
+
+def _draw_errors(axes: Axes, part: xr.Dataset, colors: np.ndarray) -> None:
+    for k, color in enumerate(colors):
+        curve = part.isel(keep_fraction=k)
+        known = curve["theory_status"].values == 0
+        axes.plot(
+            curve["theory_kept"],
+            np.where(known, curve["theory_error"], np.nan),
+            color=color,
+            zorder=2,
+        )
+        axes.errorbar(
+            curve["keep_fraction"].item() * curve["alpha_total"],
+            curve["error_mean"],
+            yerr=curve["error_stderr"],
+            fmt="o",
+            color=color,
+            markeredgecolor="white",
+            markeredgewidth=0.3,
+            elinewidth=0.7,
+            zorder=3,
+        )
+    found = np.isfinite(part["frontier_error"].values)
+    axes.plot(
+        part["theory_kept"].values[found],
+        part["frontier_error"].values[found],
+        "--",
+        color=FRONTIER,
+        zorder=4,
+    )
+
+
+def _draw_slopes(axes: Axes, part: xr.Dataset, colors: np.ndarray) -> None:
+    axes.axhline(-1, color="0.7", linewidth=0.6, zorder=1)
+    for k, color in enumerate(colors):
+        curve = part.isel(keep_fraction=k)
+        known = curve["theory_status"].values == 0
+        axes.plot(curve["theory_kept"], np.where(known, curve["exponent"], np.nan), color=color)
+    axes.plot(part["theory_kept"], part["frontier_exponent"], "--", color=FRONTIER, zorder=4)
+
+
+def caption(dataset: xr.Dataset) -> str:
+    """What the picture shows, in words."""
+    return (
+        "Fitting error against the number of kept examples, hard selection: fractions f of a "
+        "growing volume (solid), and the Pareto frontier, the best fraction of any volume up to "
+        "1000 alpha (dashed). Below: the logarithmic slopes; without selection the error falls as "
+        "1/alpha, slope -1. Lines: replica theory. Points: mean over draws with standard error."
+    )
+
+
+FIGURE = FigureSpec(
+    name="scaling",
+    summary="error and its slope against alpha_kept, fixed f and the Pareto frontier",
+    defaults=Settings(
+        alpha_total=(2, 5, 10, 20, 50, 100),
+        theta_deg=(0, 10, 20, 30),
+        keep_fraction=(0.03, 0.1, 0.3, 1.0),
+    ),
+    several=("alpha_total", "keep_fraction", "theta_deg"),
+    overlaps=("cosine",),
+    compute=compute,
+    drawing=draw,
+    caption=caption,
+)

@@ -1,0 +1,120 @@
+"""The published tables, runs of one's own, and the figure of both."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from figures import FIGURES, make_data, make_pictures
+from figures.benchmark_tables import TableSettings
+from figures.published_tables import ALL_DATA, DATASETS, TABLES
+from figures.runs import Run, read_runs
+from theory.datafile import read_dataset
+
+SPEC = FIGURES["benchmark-tables"]
+HEADER = "dataset,method,storage_percent,seed,miou\n"
+RUNS = (
+    Run("ETIS", "OptiDEL", 5, 0, 55.0),
+    Run("ETIS", "OptiDEL", 5, 1, 57.0),
+    Run("ETIS", "InfoMax", 12.5, 0, 54.0),
+    Run("mine", "All data", 100, 0, 70.0),
+    Run("mine", "OptiDEL", 5, 0, 72.5),
+)
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_numbers_of_the_paper() -> None:
+    """The two tables print MedDEL and OptiDEL twice; sums of columns were added up by hand."""
+    for method in ("MedDEL", "OptiDEL"):
+        np.testing.assert_array_equal(TABLES[1][method], TABLES[2][method])
+    assert ALL_DATA.sum() == pytest.approx(549.76)
+    assert TABLES[1]["Random"][:, 0].sum() == pytest.approx(523.49)
+    assert TABLES[1]["OptiDEL"][:, 2].sum() == pytest.approx(590.13)
+    assert TABLES[2]["OptiDEL-S"][:, 3].sum() == pytest.approx(554.91)
+    # "OptiDEL consistently outperforms all others" (the paper, on Table 1).
+    worse = TABLES[1]["OptiDEL"] <= np.maximum(TABLES[1]["Random"], TABLES[1]["MedDEL"])
+    assert not worse.any()
+
+
+def test_without_runs(tmp_path: Path) -> None:
+    data = make_data(SPEC, SPEC.defaults, tmp_path, progress=False)
+    _, caption = make_pictures(SPEC, data, tmp_path, ["svg"])
+    assert caption.endswith("No runs of our own: none were given.")
+    found = texts(SPEC.draw(read_dataset(data, kind=SPEC.kind)))
+    printed = sorted(
+        f"{value:.2f}" for table in TABLES.values() for m in table.values() for value in m.ravel()
+    )
+    cells = sorted(text for text in found if "." in text)
+    assert cells == sorted([*printed, *(f"{value:.2f}" for value in ALL_DATA)])
+
+
+def test_with_runs(tmp_path: Path) -> None:
+    dataset = SPEC.compute(TableSettings(RUNS))
+    assert dataset["data"].values.tolist() == [*DATASETS, "mine"]
+    assert dataset["storage_percent"].values.tolist() == [5, 10, 12.5, 25, 50, 100]
+    cell = dataset.sel(data="ETIS", selection="OptiDEL", storage_percent=5)
+    assert cell["run_mean"].item() == 56
+    assert cell["run_spread"].item() == pytest.approx(np.sqrt(2))
+    assert cell["run_count"].item() == 2
+    assert cell["table_1"].item() == cell["table_2"].item() == 56.48
+    figure = SPEC.draw(dataset)
+    found = texts(figure)
+    assert found.count("56.48\n56.0±1.4") == 2
+    assert found.count("72.5") == 2
+    panel = next(axes for axes in figure.axes if axes.get_title() == "mine")
+    assert len(panel.containers) == 6
+    assert "(1 to 2 a cell)" in SPEC.caption(dataset)
+
+
+def test_data_file_belongs_to_its_runs(tmp_path: Path) -> None:
+    make_data(SPEC, TableSettings(RUNS), tmp_path, progress=False)
+    make_data(SPEC, TableSettings(RUNS), tmp_path, progress=False)
+    with pytest.raises(ValueError, match=r"was computed with runs = \[.*choose another --out"):
+        make_data(SPEC, TableSettings(RUNS[1:]), tmp_path, progress=False)
+
+
+def test_files_of_runs(tmp_path: Path) -> None:
+    as_csv, as_json = tmp_path / "runs.csv", tmp_path / "runs.json"
+    lines = [f"{r.dataset},{r.method},{r.storage_percent},{r.seed},{r.miou}" for r in RUNS]
+    as_csv.write_text(HEADER + "\n".join(lines) + "\n")
+    as_json.write_text(json.dumps([vars(run) for run in RUNS]))
+    assert read_runs(as_csv) == read_runs(as_json) == RUNS
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("absent.csv", None, "cannot be read: No such file"),
+        ("runs.csv", b"\xff\xfe\x00", "cannot be read"),
+        ("runs.csv", b"", "holds no list of runs"),
+        ("runs.json", b"{", "cannot be read"),
+        ("runs.json", b"{}", "holds no list of runs"),
+        ("runs.json", b"[3]", "run 1: needs dataset, method, storage_percent, seed, miou"),
+        ("runs.csv", b"dataset,miou\nETIS,5\n", "run 1: needs dataset, method"),
+        ("runs.csv", b"ETIS,Best,5,0,50\n", "run 1: method = 'Best' is not one of All data"),
+        ("runs.csv", b"ETIS,Random,0,0,50\n", r"storage_percent = 0 .*\(0, 100\]"),
+        ("runs.csv", b"ETIS,Random,5,0,101\n", r"miou = 101 .*\[0, 100\]"),
+        ("runs.csv", b"ETIS,Random,5,0,nan\n", "miou = nan is not a number"),
+        ("runs.csv", b"ETIS,Random,5,0,\n", "miou = '' is not a number"),
+        ("runs.csv", b"ETIS,Random,5,0\n", "miou = None is not a number"),
+        ("runs.csv", b"ETIS,Random,5,0.5,50\n", "seed = 0.5 is not a whole number"),
+        ("runs.csv", b",Random,5,0,50\n", "dataset is empty"),
+        ("runs.csv", b"ETIS,All data,50,0,50\n", "storage_percent = 50 of 'All data' must be 100"),
+        ("runs.csv", b"ETIS,Random,5,0,50\nETIS,Random,5,0,51\n", "run 2: .* were there before"),
+    ],
+)
+def test_files_that_hold_no_runs(
+    name: str, content: bytes | None, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        headless = content[:1] in b"E,"
+        path.write_bytes(HEADER.encode() + content if content and headless else content)
+    with pytest.raises(ValueError, match=words) as caught:
+        read_runs(path)
+    assert str(path) in str(caught.value)
