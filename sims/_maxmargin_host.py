@@ -18,7 +18,7 @@ PIVOTING_ENTRIES, INTERIOR_ENTRIES = 2**19, 2**21
 # Gaps at which single and double precision have told the support.
 FIRST_TARGET, SECOND_TARGET = 1e-4, 1e-7
 # Rows that go on, over N: in single precision early and late, and in double.
-EARLY_PER_DIM, LATE_PER_DIM, SECOND_PER_DIM = 5, 2, 40
+EARLY_PER_DIM, LATE_PER_DIM, SECOND_PER_DIM = 5, 2, 20
 # Bracket of a point that is worth settling.
 NEAR = 0.1
 # Norms between this and its inverse have room in single precision, squares of squares included.

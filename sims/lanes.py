@@ -1,8 +1,8 @@
 """Max-margin solves of many row subsets at once.
 
 On a processor the batch goes through LAPACK, which compiles nothing; the compiled solver takes the
-rare problems which that leaves open, and the largest, whose rows it reads less often. On an
-accelerator all of them are the compiled solver's, in fixed shapes, so that a sweep compiles few.
+rare problems which that leaves open. On an accelerator all of them are the compiled solver's, in
+fixed shapes, so that a sweep compiles few of them.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,6 @@ Floats = NDArray[np.float64]
 
 MAX_LANES = 50
 LANE_ENTRIES = 2**22  # matrix entries that one call carries at most, unless one lane needs more
-HOST_ENTRIES = 2**22  # matrix entries from which on the compiled solver is quicker
 
 
 class Separator(NamedTuple):
@@ -55,14 +54,9 @@ def on_processor() -> bool:
     return bool(platform == "cpu")
 
 
-def is_compiled(count: int, dim: int) -> bool:
-    """Whether problems of `count` rows or more are the compiled solver's."""
-    return count * dim > HOST_ENTRIES or not on_processor()
-
-
 def padded_rows(count: int, dim: int) -> int:
-    """Rows of the call that solves for `count` of them: no more where nothing is compiled."""
-    return shape_of(count, dim) if is_compiled(count, dim) else count
+    """Rows of the call that solves for `count` of them: no more on a processor."""
+    return count if on_processor() else shape_of(count, dim)
 
 
 def lane_count(padded: int, dim: int) -> int:
@@ -72,7 +66,7 @@ def lane_count(padded: int, dim: int) -> int:
 
 def compile_shape(shape: tuple[int, int]) -> None:
     """Compile the call for `shape` = (padded rows, N), once a process, where one is needed."""
-    if is_compiled(*shape):
+    if not on_processor():
         compile_on_device(lane_count(*shape), *shape)
 
 
@@ -89,8 +83,8 @@ def solve_lanes(
         One separator a problem, in order; a problem's digits do not depend on the others.
     """
     matrices = [rows.take(index, axis=0) for rows, index in problems]
-    count, dim = matrices[0].shape
-    if is_compiled(count, dim):
+    if not on_processor():
+        count, dim = matrices[0].shape
         return _compiled(matrices, lane_count(shape_of(count, dim), dim))
     solved = []
     for matrix, found in zip(matrices, solve_on_host(matrices), strict=True):

@@ -26,7 +26,7 @@ Solver = Callable[[list[Problem]], list[Separator]]
 
 
 def solve_native(problems: list[Problem]) -> list[Separator]:
-    """The package's own solver, in compiled batches of equal shape."""
+    """The package's own solver, in batches of equal shape."""
     dim = problems[0][0].shape[1]
     solved: list[Separator | None] = [None] * len(problems)
     shapes: dict[int, list[int]] = {}

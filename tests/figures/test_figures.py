@@ -12,8 +12,8 @@ import figures.curves
 import figures.scaling
 import figures.window
 import replica
-import sims
 from figures import FIGURES, Settings, make_data, make_pictures
+from sims.cache import RecordCache
 from theory.datafile import read_dataset
 from theory.policies import Hard
 from theory.problem import PerceptronProblem
@@ -150,17 +150,17 @@ def test_labels_of_close_curves_do_not_overlap() -> None:
 
 @pytest.mark.usefixtures("short_theory")
 def test_interrupted_figure_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that dies in its second panel leaves no data file, and a rerun repeats no panel."""
+    """A run that dies half-way leaves no data file, and a rerun repeats nothing finished."""
     spec, chosen = FIGURES["angle"], settings("angle", theta_deg=(0.0, 20.0))
-    simulate, asked = sims.run, []
+    store, stored = RecordCache.store, []
 
-    def dies(*arguments: Any, **options: Any) -> xr.Dataset:
-        asked.append(arguments)
-        if len(asked) == 2:
+    def dies(cache: RecordCache, *arguments: Any) -> None:
+        store(cache, *arguments)
+        stored.append(arguments)
+        if len(stored) == 1:
             raise KeyboardInterrupt
-        return simulate(*arguments, **options)
 
-    monkeypatch.setattr(sims, "run", dies)
+    monkeypatch.setattr(RecordCache, "store", dies)
     with pytest.raises(KeyboardInterrupt):
         make_data(spec, chosen, tmp_path, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["cells"]
@@ -169,3 +169,5 @@ def test_interrupted_figure_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = read_dataset(make_data(spec, chosen, tmp_path, progress=False), kind=spec.kind)
     xr.testing.assert_equal(found, spec.compute(chosen))
     assert {path: path.stat().st_mtime_ns for path in first} == first
+    again = stored[1:]
+    assert again and str(stored[0][:2]) not in {str(one[:2]) for one in again}

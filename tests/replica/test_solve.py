@@ -189,7 +189,7 @@ def test_independent_probe_has_the_angle_of_its_own_training():
 
 
 def test_in_sample_probe_has_a_theory_of_its_own():
-    """alpha_t = 5, f = .15: the five cavity equations solved apart from the package, five digits."""
+    """alpha_t = 5, f = .15: the cavity equations solved apart from the package, five digits."""
     solved = solve(PerceptronProblem(5.0, 0.15, probe=InSample()))
     assert float(solved.overlap) == pytest.approx(0.92394, abs=5e-6)
 
