@@ -14,7 +14,7 @@ from figures.maps import WIDTH
 from figures.panels import COUNTS, ERROR_LABEL
 from figures.settings import Settings
 from figures.spec import FigureSpec
-from figures.style import PROBE, STUDENT, TEACHER, log_axis
+from figures.style import POINTS, PROBE, STUDENT, TEACHER, log_axis
 from theory.policies import Easy, Hard, Moderate, Random, Window
 from theory.probes import FixedAngle
 from theory.problem import PerceptronProblem
@@ -141,12 +141,8 @@ def _draw_errors(axes: Axes, part: xr.Dataset) -> None:
         place,
         part["error_mean"],
         yerr=part["error_stderr"],
-        fmt="o",
         color=STUDENT,
-        markeredgecolor="white",
-        markeredgewidth=0.3,
-        elinewidth=0.7,
-        zorder=3,
+        **POINTS,
     )
     missing = np.sum([part[name].values for name in COUNTS], axis=0)
     for x in place[missing > 0]:

@@ -14,7 +14,7 @@ from figures.maps import WIDTH
 from figures.panels import COUNTS, ERROR_LABEL, missing_note
 from figures.settings import Settings
 from figures.spec import FigureSpec
-from figures.style import curve_colors, log_axes, log_axis
+from figures.style import POINTS, curve_colors, log_axes, log_axis
 from theory.probes import FixedAngle
 from theory.problem import PerceptronProblem
 
@@ -109,12 +109,8 @@ def _draw_errors(axes: Axes, part: xr.Dataset, colors: np.ndarray) -> None:
             curve["keep_fraction"].item() * curve["alpha_total"],
             curve["error_mean"],
             yerr=curve["error_stderr"],
-            fmt="o",
             color=color,
-            markeredgecolor="white",
-            markeredgewidth=0.3,
-            elinewidth=0.7,
-            zorder=3,
+            **POINTS,
         )
     found = np.isfinite(part["frontier_error"].values)
     axes.plot(

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-__all__ = ["COLUMN", "STYLE", "curve_colors", "log_axes", "log_axis"]
+__all__ = ["COLUMN", "POINTS", "STYLE", "curve_colors", "log_axes", "log_axis"]
 
 COLUMN = 3.3  # inches, one column of a two-column page
 
@@ -46,6 +46,16 @@ STYLE: Any = {
 
 # Okabe and Ito's colours, told apart with any colour vision.
 TEACHER, PROBE, STUDENT = "#000000", "#0072B2", "#D55E00"
+
+# Simulated points, as arguments of `errorbar`: a white rim parts a point from the line under it
+# and from its neighbours.
+POINTS: dict[str, Any] = {
+    "fmt": "o",
+    "markeredgecolor": "white",
+    "markeredgewidth": 0.3,
+    "elinewidth": 0.7,
+    "zorder": 3,
+}
 
 
 def curve_colors(count: int) -> np.ndarray:

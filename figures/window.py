@@ -16,7 +16,7 @@ from figures.maps import WIDTH, alpha_axis, mark_failed
 from figures.panels import COUNTS, ERROR_LABEL, missing_note
 from figures.settings import Settings
 from figures.spec import FigureSpec
-from figures.style import curve_colors
+from figures.style import POINTS, curve_colors
 from theory.policies import Window
 from theory.probes import FixedAngle
 from theory.problem import PerceptronProblem
@@ -124,12 +124,8 @@ def _draw_curves(axes: Axes, part: xr.Dataset, colors: np.ndarray) -> None:
             curve["simulated_offset"],
             curve["error_mean"],
             yerr=curve["error_stderr"],
-            fmt="o",
             color=color,
-            markeredgecolor="white",
-            markeredgewidth=0.3,
-            elinewidth=0.7,
-            zorder=3,
+            **POINTS,
         )
         if curve["best_status"].item() == 0:
             axes.plot(

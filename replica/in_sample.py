@@ -19,6 +19,7 @@ from replica._in_sample_probe import train
 from replica._in_sample_ranks import KeptRanks, kept_ranks
 from replica.judge import judge
 from replica.lanes import map_lanes
+from replica.point import in_range
 from replica.solution import ReplicaSolution, Status
 from theory._float64 import float64
 from theory._pytree import pytree_dataclass
@@ -127,18 +128,8 @@ class Prepared:
 
 
 def _prepare(point: Point) -> Prepared:
-    shift = point.downstream
-    valid = (
-        (point.alpha_total > 0)
-        & (point.keep_fraction > 0)
-        & (point.keep_fraction <= 1)
-        & (point.redundancy >= 1)
-        & jnp.isfinite(point.alpha_total * point.redundancy)
-        & point.policy.fits(point.keep_fraction)
-        & (jnp.asarray(shift.delta) >= 0)
-        & jnp.isfinite(shift.delta)
-        & (jnp.hypot(shift.along_teacher, shift.along_plane) <= 1 + 1e-12)
-    )
+    given = (point.alpha_total, point.keep_fraction, point.redundancy)
+    valid = in_range(*given, point.policy, point.downstream)
     # A harmless stand-in keeps an invalid lane from spinning until the step limit.
     ranks = kept_ranks(
         point.policy,
@@ -146,7 +137,7 @@ def _prepare(point: Point) -> Prepared:
         jnp.where(valid, point.redundancy, 1.0),
     )
     alpha = jnp.where(valid, point.alpha_total / point.redundancy, 1.0)
-    return Prepared(alpha=alpha, ranks=ranks, valid=valid, downstream=shift)
+    return Prepared(alpha=alpha, ranks=ranks, valid=valid, downstream=point.downstream)
 
 
 _prepare_lanes = jax.jit(jax.vmap(_prepare))

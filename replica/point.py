@@ -47,21 +47,36 @@ class Prepared:
     downstream: DownstreamShift
 
 
-def prepare(point: Point) -> Prepared:
-    """Selection weight and validity of one point."""
-    shift = point.downstream
-    valid = (
-        (point.alpha_total > 0)
-        & (point.keep_fraction > 0)
-        & (point.keep_fraction <= 1)
-        & (point.theta >= 0)
-        & (point.theta <= np.pi / 2 + ROUNDING)
-        & (point.redundancy >= 1)
-        & jnp.isfinite(point.alpha_total * point.redundancy)
-        & point.policy.fits(point.keep_fraction)
+def in_range(
+    alpha_total: Array,
+    keep_fraction: Array,
+    redundancy: Array,
+    policy: Policy,
+    shift: DownstreamShift,
+) -> Array:
+    """Whether the parameters that every probe has are in their ranges: the checks of
+    `PerceptronProblem`, for traced values."""
+    return (
+        (alpha_total > 0)
+        & (keep_fraction > 0)
+        & (keep_fraction <= 1)
+        & (redundancy >= 1)
+        & jnp.isfinite(alpha_total * redundancy)
+        & policy.fits(keep_fraction)
         & (jnp.asarray(shift.delta) >= 0)
         & jnp.isfinite(shift.delta)
         & (jnp.hypot(shift.along_teacher, shift.along_plane) <= 1 + 1e-12)
+    )
+
+
+def prepare(point: Point) -> Prepared:
+    """Selection weight and validity of one point."""
+    right = np.pi / 2 + ROUNDING
+    given = (point.alpha_total, point.keep_fraction, point.redundancy)
+    valid = (
+        in_range(*given, point.policy, point.downstream)
+        & (point.theta >= 0)
+        & (point.theta <= right)
     )
     # A harmless stand-in keeps an invalid lane from spinning until the step limit.
     alpha_total = jnp.where(valid, point.alpha_total, 1.0)

@@ -1,0 +1,206 @@
+"""Policies that keep an example with a probability of its own: any function, or a step function."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import erfc
+from jax.typing import ArrayLike
+
+from theory._float64 import float64
+from theory._pytree import STATIC, pytree_dataclass
+from theory.checks import check_range, is_concrete
+from theory.policy import Policy
+from theory.weights import (
+    FunctionWeight,
+    IntervalWeight,
+    SelectionWeight,
+    kept_mass,
+    survival,
+)
+
+__all__ = ["Custom", "Steps"]
+
+Array = jnp.ndarray
+
+_FIELDS = np.linspace(-8.0, 8.0, 801)  # where a user's weight is checked
+
+
+@pytree_dataclass
+class Custom(Policy):
+    """Keep an example with a probability given by any function of z, or of y z.
+
+    The problem's `keep_fraction` must be the weight's `mass`.
+
+    Attributes:
+        weight: maps an array of fields to weights in [0, 1], same shape, in `jax.numpy`.
+        variable: "z" if `weight` takes the probe field, "yz" if it takes the signed probe margin.
+        breakpoints: fields where `weight` or its slope jumps; between them it must be smooth at
+            the scale of 1.
+    """
+
+    weight: Callable[[Array], Array] = dataclasses.field(metadata=STATIC)
+    variable: str = dataclasses.field(default="z", metadata=STATIC)
+    breakpoints: tuple[float, ...] = dataclasses.field(default=(), metadata=STATIC)
+
+    name: ClassVar[str] = "custom"
+
+    def __post_init__(self) -> None:
+        if self.variable not in ("z", "yz"):
+            raise ValueError(f"variable = {self.variable!r} is not one of 'z', 'yz'")
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        breaks = np.array(self.breakpoints, dtype=np.float64)
+        if self.variable == "z":
+            breaks = np.concatenate([breaks, -breaks])
+        return FunctionWeight(
+            function=self.weight,
+            even=self.variable == "z",
+            redundancy=redundancy,
+            breakpoints=jnp.asarray(breaks),
+        )
+
+    @float64
+    def mass(self, theta: ArrayLike = 0.0) -> Array:
+        """Kept fraction of this weight; theta in radians, any shape, matters to "yz" only."""
+        theta = jnp.asarray(theta, jnp.float64)
+        masses = jax.vmap(lambda t: kept_mass(self.kept_weight(jnp.ones(()), t, jnp.ones(())), t))
+        return masses(theta.ravel()).reshape(theta.shape)  # type: ignore[no-untyped-call]
+
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+        angle = 0.0 if self.variable == "z" else theta
+        if angle is None or not is_concrete(angle) or not is_concrete(keep_fraction):
+            return
+        with jax.ensure_compile_time_eval():
+            mass, values = self.mass(angle), self.weight(jnp.asarray(_FIELDS))
+        if not is_concrete(mass):
+            return
+        weights = np.asarray(values, np.float64)
+        outside = ~((weights >= 0) & (weights <= 1))
+        if np.any(outside):
+            raise ValueError(
+                f"weight = {weights[outside][0]:.6g} at field {_FIELDS[outside][0]:.3g} is outside "
+                "the valid range [0, 1]"
+            )
+        _check_mass(
+            keep_fraction,
+            mass,
+            "the custom weight's mass",
+            "policy.mass(theta), and name the weight's jumps in `breakpoints`",
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        return {"variable": self.variable}
+
+
+@jax.tree_util.register_pytree_node_class
+class Steps(Policy):
+    """Keep an example with a probability that is a step function of abs(z).
+
+    The problem's `keep_fraction` must be the mass, sum_k levels_k P(edges_k < abs(z) < edges_k+1).
+
+    Attributes:
+        edges: ends of the steps, ascending, shape (..., K + 1), >= 0; the last may be infinite.
+        levels: weight of each step, shape (..., K), in [0, 1]; 0 below the first and above the
+            last edge. The leading axes are those of the problem's grid.
+
+    Raises:
+        ValueError: edges that descend or are negative, levels outside [0, 1], or shapes that do
+            not fit.
+    """
+
+    name: ClassVar[str] = "steps"
+
+    def __init__(self, edges: ArrayLike, levels: ArrayLike) -> None:
+        widths = np.shape(edges)[-1:], np.shape(levels)[-1:]
+        if not widths[1] or widths[0] != (widths[1][0] + 1,) or not widths[1][0]:
+            raise ValueError(
+                f"edges has shape {np.shape(edges)} and levels {np.shape(levels)}; their last axes "
+                "must be K + 1 and K, K >= 1"
+            )
+        check_range("levels", levels, 0.0, 1.0)
+        if is_concrete(edges):
+            ends = np.asarray(edges, np.float64)
+            check_range("edges", np.where(np.isposinf(ends), 0.0, ends), 0.0, np.inf)
+            if np.any(ends[..., 1:] < ends[..., :-1]):
+                raise ValueError(f"edges = {edges} must ascend along their last axis")
+        self._edges = _columns(edges)
+        self._levels = _columns(levels)
+
+    @property
+    def edges(self) -> Array:
+        """Ends of the steps, shape (..., K + 1)."""
+        return _stacked(self._edges)
+
+    @property
+    def levels(self) -> Array:
+        """Weight of each step, shape (..., K)."""
+        return _stacked(self._levels)
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], int]:
+        """Every edge and level is a leaf of the grid's shape."""
+        return (*self._edges, *self._levels), len(self._levels)
+
+    @classmethod
+    def tree_unflatten(cls, steps: int, leaves: tuple[Any, ...]) -> "Steps":
+        """Without validation: JAX also unflattens with tracers and sentinels."""
+        policy = object.__new__(cls)
+        policy._edges, policy._levels = tuple(leaves[: steps + 1]), tuple(leaves[steps + 1 :])
+        return policy
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        inner, outer = self.edges[..., :-1], self.edges[..., 1:]
+        level = survival(self.levels, redundancy)
+        return IntervalWeight(
+            low=jnp.concatenate([inner, -outer], axis=-1),
+            high=jnp.concatenate([outer, -inner], axis=-1),
+            level=jnp.concatenate([level, level], axis=-1),
+        )
+
+    @float64
+    def weight(self, z: ArrayLike) -> Array:
+        """The weight of one policy, edges of shape (K + 1,), at the fields z, any shape."""
+        size = jnp.abs(jnp.asarray(z, jnp.float64))[..., None]
+        inside = (size >= self.edges[:-1]) & (size < self.edges[1:])
+        return jnp.sum(jnp.where(inside, self.levels, 0.0), axis=-1)
+
+    @float64
+    def mass(self) -> Array:
+        """Kept fraction, shape (...)."""
+        tail = erfc(self.edges / np.sqrt(2))
+        return jnp.sum(self.levels * (tail[..., :-1] - tail[..., 1:]), axis=-1)
+
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+        mass = self.mass()
+        if is_concrete(mass) and is_concrete(keep_fraction):
+            _check_mass(keep_fraction, mass, "the steps' mass", "policy.mass()")
+
+    def fits(self, keep_fraction: Array) -> Array:
+        return jnp.abs(self.mass() - keep_fraction) <= 1e-6 * keep_fraction
+
+    def parameters(self) -> dict[str, Any]:
+        named = {f"edge_{k}": edge for k, edge in enumerate(self._edges)}
+        return named | {f"level_{k}": level for k, level in enumerate(self._levels)}
+
+
+def _check_mass(keep_fraction: ArrayLike, mass: ArrayLike, name: str, advice: str) -> None:
+    kept, masses = np.broadcast_arrays(keep_fraction, mass)
+    wrong = np.abs(kept - masses) > 1e-6 * masses
+    if np.any(wrong):
+        raise ValueError(
+            f"keep_fraction = {kept[wrong][0]:.9g} is not {name}, {masses[wrong][0]:.9g}: pass "
+            f"keep_fraction={advice}"
+        )
+
+
+def _columns(values: ArrayLike) -> tuple[Any, ...]:
+    array = np.asarray(values, np.float64) if is_concrete(values) else jnp.asarray(values)
+    return tuple(array[..., k] for k in range(array.shape[-1]))
+
+
+def _stacked(columns: tuple[Any, ...]) -> Array:
+    xp = np if all(is_concrete(column) for column in columns) else jnp
+    return xp.stack(xp.broadcast_arrays(*columns), axis=-1)
