@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sims._maxmargin_host_interior import Interior, holding, interior
 from sims._maxmargin_host_pivoting import PIVOTING_PER_DIM, pivot
 from sims._maxmargin_host_support import Settled, settle
+from sims._maxmargin_host_working import by_working_sets, worth_it
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +55,11 @@ def solve_on_host(matrices: Sequence[Floats]) -> list[Settled | None]:
             for place, guess in zip(part, guesses, strict=True):
                 if guess is not None:
                     found[place] = settle(lanes[place].rows, lanes[place].norms, *guess)
+    elif worth_it(count, dim):
+        for place, lane in lanes.items():
+            told = by_working_sets(lane.rows, lane.norms, lambda few: solve_on_host([few])[0])
+            if told is not None:
+                found[place] = settle(lane.rows, lane.norms, told.support, told.dual)
     left = [place for place in lanes if found[place] is None]
     for part in _batches(left, INTERIOR_ENTRIES // (count * dim)):
         _solve_interior(lanes, part, found)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sims import _maxmargin_host_interior, lanes
+from sims import _maxmargin_host_interior, _maxmargin_host_working, lanes
 from sims.lanes import Separator, solve_lanes
 from sims.maxmargin import MaxMarginStatus
 from sims.oracle import max_margin_cvxpy
@@ -52,6 +52,16 @@ def on_host(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("keep", "tilt"), [(1.0, 0.0), (0.2, 0.0), (0.2, 0.35), (0.01, 0.0)])
 def test_every_answer_is_proved(count: int, keep: float, tilt: float) -> None:
     matrices = [hardest(seed, count, keep, tilt) for seed in range(12)]
+    for rows, found in zip(matrices, together(matrices), strict=True):
+        check_proof(rows, found)
+
+
+@pytest.mark.usefixtures("on_host")
+@pytest.mark.parametrize(("keep", "tilt"), [(1.0, 0.0), (0.2, 0.35)])
+def test_working_sets(monkeypatch: pytest.MonkeyPatch, keep: float, tilt: float) -> None:
+    """What they tell is settled on all rows: the proof covers those outside."""
+    monkeypatch.setattr(_maxmargin_host_working, "WORTH_IT", 0)
+    matrices = [hardest(seed, 3000, keep, tilt) for seed in range(6)]
     for rows, found in zip(matrices, together(matrices), strict=True):
         check_proof(rows, found)
 
