@@ -1,5 +1,7 @@
 """The published pictures: what we land on, and where they went wrong."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -29,14 +31,14 @@ def fitting_error() -> xr.Dataset:
         return FIGURES["fitting-error"].compute(defaults)
 
 
-def no_simulation(settings: Settings, *ignored: object) -> xr.Dataset:
-    """Simulated points that are not there."""
+def no_simulation(settings: Settings, panels: list[Any], *ignored: object) -> list[xr.Dataset]:
+    """Simulated points that are not there, for every panel."""
     dims = ("alpha_total", "keep_fraction")
     nothing = np.full((len(settings.alpha_total), len(settings.keep_fraction)), np.nan)
     variables = dict.fromkeys(("error_mean", "error_stderr"), (dims, nothing))
     counts = {name: (dims, np.zeros_like(nothing, int)) for name in figures.panels.COUNTS}
     axes = {name: list(getattr(settings, name)) for name in dims}
-    return xr.Dataset(variables | counts, coords=axes)
+    return [xr.Dataset(variables | counts, coords=axes) for _ in panels]
 
 
 def test_full_data_values(fitting_error: xr.Dataset) -> None:
