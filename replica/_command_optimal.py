@@ -77,6 +77,8 @@ def _refuse_unused(options: argparse.Namespace) -> None:
         ("--tolerance", options.tolerance is not None, not fixed and not options.target_error),
         ("--weight", options.weight, searched),
         ("--policy", options.policy != "hard", not searched),
+        ("--lo", options.lo is not None, not searched),
+        ("--w", options.w is not None, not searched),
     ):
         if given and not used:
             raise ValueError(f"{flag} has no effect on what is asked for (see --help)")

@@ -32,6 +32,8 @@ PARAMETERS = {"window": "lo", "mixture": "w"}
 
 def run(options: argparse.Namespace) -> int:
     """Solve and print; returns the exit code (1 if a point is not certified)."""
+    if options.points is not None:
+        _refuse_beside_points(options)
     points = _read_points(options.points) if options.points else [_point_of(options)]
     points = [
         _checked(point, f"point {i}: " if options.points else "") for i, point in enumerate(points)
@@ -97,6 +99,26 @@ def _report(point: dict[str, Any]) -> str:
     lines = [f"  {key:<16} {value}" for key, value in point.items()]
     lines.append(f"  {Status[point['status'].upper()].sentence}")
     return "\n".join(lines)
+
+
+# Options of one point, by their attribute, with their defaults.
+_POINT_OPTIONS = {
+    "alpha_total": None,
+    "keep_fraction": None,
+    "theta_deg": 0.0,
+    "policy": "hard",
+    "lo": None,
+    "w": None,
+    "redundancy": 1.0,
+    "downstream_deg": 0.0,
+}
+
+
+def _refuse_beside_points(options: argparse.Namespace) -> None:
+    for name, default in _POINT_OPTIONS.items():
+        if getattr(options, name) != default:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} has no effect beside --points, whose file says it all")
 
 
 def _point_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -74,9 +74,13 @@ def sensitivities(problem: PerceptronProblem) -> Sensitivities:
         problem: a point or a grid of numbers; an `Independent` probe counts as the angle it has.
 
     Raises:
-        ValueError: an in-sample probe, which has no angle to turn.
+        ValueError: an in-sample probe, which has no angle to turn, or traced arguments.
     """
     tree, shape, leaves = point_lanes(problem)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        raise ValueError(
+            "sensitivities takes numbers; under jit, vmap or grad differentiate replica.solve"
+        )
     columns = [np.broadcast_to(np.asarray(leaf, np.float64), shape).ravel() for leaf in leaves]
     solution = solve(problem)
     q = np.ravel(solution.orthogonal)

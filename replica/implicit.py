@@ -12,7 +12,14 @@ from replica.line import FARTHEST, LineAverages, label_line, probe_line
 from replica.newton import Student, newton_step
 from theory._pytree import pytree_dataclass
 from theory.normal import normal_pdf
-from theory.weights import FunctionWeight, IntervalWeight, SelectionWeight, kept_mass
+from theory.weights import (
+    LAST_EDGE,
+    NUMBER_LIMIT,
+    FunctionWeight,
+    IntervalWeight,
+    SelectionWeight,
+    kept_mass,
+)
 
 Array = jnp.ndarray
 
@@ -120,11 +127,11 @@ def _edge_change(
     ensemble: Ensemble, weight: IntervalWeight, tangent: IntervalWeight, student: Student
 ) -> LineAverages:
     """Change with the edges of the selection."""
-    edges = jnp.concatenate([weight.low, weight.high])
+    edges = _reached(jnp.concatenate([weight.low, weight.high]), ensemble.theta)
     level = jnp.concatenate([-weight.level, weight.level])
     moved = jnp.concatenate([tangent.low, tangent.high])
     # The density first: a quantile's derivative is its inverse, and alone it overflows.
-    rate = 2 * ensemble.alpha_total * level * (normal_pdf(_within(edges)) * moved)
+    rate = 2 * ensemble.alpha_total * level * (normal_pdf(edges) * moved)
     lines = jax.vmap(probe_line, in_axes=(None, None, None, 0))(
         ensemble.theta, student.y, student.mu, edges
     )
@@ -159,5 +166,9 @@ def _of_moments(at: Moments, mass: Array) -> LineAverages:
     )
 
 
-def _within(edges: Array) -> Array:
-    return jnp.clip(edges, -FARTHEST, FARTHEST)
+def _reached(edges: Array, theta: Array) -> Array:
+    """The edges, those that cut off nothing moved to the farthest field that f < 1 can reach."""
+    edges = jnp.clip(edges, -FARTHEST, FARTHEST)
+    edges = jnp.where(jnp.abs(edges) == FARTHEST, jnp.sign(edges) * LAST_EDGE, edges)
+    signed = -NUMBER_LIMIT * jnp.sin(theta)
+    return jnp.where(edges == signed, -LAST_EDGE * jnp.sin(theta), edges)

@@ -18,7 +18,7 @@ from replica._in_sample_newton import (
 from replica._in_sample_probe import train
 from replica._in_sample_ranks import KeptRanks, kept_ranks
 from replica.judge import judge
-from replica.lanes import map_lanes
+from replica.lanes import map_lanes, trace_lanes
 from replica.point import in_range
 from replica.solution import ReplicaSolution, Status
 from theory._float64 import float64
@@ -61,7 +61,7 @@ def lossless_fraction(alpha_total: ArrayLike) -> ArrayLike:
 
 @jax.jit
 def _support_fractions(alpha: Array) -> Array:
-    return jax.lax.map(lambda one: train(one).support, alpha)
+    return trace_lanes(lambda lane: train(lane[0]).support, [alpha])
 
 
 @float64
@@ -96,7 +96,7 @@ def solve_in_sample(problem: PerceptronProblem) -> ReplicaSolution:
     shape = np.broadcast_shapes(*(np.shape(leaf) for leaf in leaves))
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         flat = [jnp.broadcast_to(jnp.asarray(leaf, jnp.float64), shape).ravel() for leaf in leaves]
-        columns = jax.lax.map(
+        columns = trace_lanes(
             lambda lane: _solve_prepared(_prepare(jax.tree.unflatten(tree, lane))), flat
         )
     else:

@@ -1,7 +1,8 @@
-"""Grids as lanes of one compiled loop: a chunk at a time, one thread a processor."""
+"""Grids as lanes of one compiled loop: of numbers in chunks, one thread a processor; of tracers
+with derivatives that need no more than products."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -9,8 +10,9 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
-__all__ = ["map_lanes"]
+__all__ = ["map_lanes", "trace_lanes"]
 
 Array = jnp.ndarray
 T = TypeVar("T")
@@ -60,3 +62,69 @@ def _map_chunk(lane: Callable[[Any], Any], points: Any, count: Array) -> Any:
     example = jax.eval_shape(lambda: lane(jax.tree.map(lambda column: column[0], points)))
     empty = jax.tree.map(lambda entry: jnp.zeros((CHUNK, *entry.shape), entry.dtype), example)
     return jax.lax.fori_loop(0, count, step, empty)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def trace_lanes(lane: Callable[[list[Array]], Any], columns: list[Array]) -> Any:
+    """`lane` of every entry of the columns, for tracers; differentiable once, either way.
+
+    Args:
+        lane: a pure function of scalars, one a column, to a pytree of scalars.
+        columns: arrays of one length.
+    """
+    return jax.lax.map(lane, columns)
+
+
+def _differentiate(
+    lane: Callable[[list[Array]], Any], primals: tuple[list[Array]], tangents: tuple[list[Any]]
+) -> tuple[Any, Any]:
+    """The Jacobian is made here, in double precision: what is left to transpose, perhaps in the
+    caller's single precision, is a product of numbers."""
+    (columns,), (moves,) = primals, tangents
+    moved = [i for i, move in enumerate(moves) if not isinstance(move, SymbolicZero)]
+    with jax.enable_x64(True):
+        values, rates = jax.lax.map(partial(_lane_rates, lane, moved), columns)
+        rates = jax.tree.map(_once, rates)
+
+        def tangent(value: Array, rate: Array) -> Any:
+            if value.dtype != jnp.float64:
+                return np.zeros(value.shape, jax.dtypes.float0)
+            return sum(rate[:, k] * moves[i] for k, i in enumerate(moved))
+
+        return values, jax.tree.map(tangent, values, rates)
+
+
+trace_lanes.defjvp(_differentiate, symbolic_zeros=True)
+
+
+def _lane_rates(
+    lane: Callable[[list[Array]], Any], moved: Sequence[int], point: list[Array]
+) -> tuple[Any, Any]:
+    """One lane's values, and their derivatives with respect to the scalars `moved`, first axis."""
+
+    def of(*values: Array) -> Any:
+        full = list(point)
+        for i, value in zip(moved, values, strict=True):
+            full[i] = value
+        return lane(full)
+
+    values, push = jax.linearize(of, *(point[i] for i in moved))
+    rates = jax.vmap(push)(*jnp.eye(len(moved)))
+
+    def each(entry: Array, rate: Array) -> Array:
+        # Integers have no derivative; zeros keep the tree.
+        return rate if rate.dtype == jnp.float64 else jnp.zeros((len(moved), *entry.shape))
+
+    return values, jax.tree.map(each, values, rates)
+
+
+@jax.custom_jvp
+def _once(rate: Array) -> Array:
+    return rate
+
+
+@_once.defjvp
+def _refuse(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    raise NotImplementedError(
+        "replica has first derivatives only: differentiate them numerically for a second one"
+    )

@@ -18,7 +18,7 @@ from replica.search import (
 from replica.solve import solve
 from theory._pytree import pytree_dataclass
 from theory.checks import check_range
-from theory.policies import Policy, Random
+from theory.policies import Policy, Random, Window
 from theory.problem import DownstreamShift, PerceptronProblem
 
 __all__ = ["OptimalFraction", "SufficientFraction", "optimal_fraction", "sufficient_fraction"]
@@ -199,6 +199,9 @@ def _prepare(
     """The family, each lane's fractions to scan, and its error as a function of f."""
     check_range("lowest", lowest, 1e-6, 0.5)
     refuse_fixed_mass(policy)
+    if isinstance(policy, Window):
+        # It can keep 1 - lo at most.
+        check_range("lo", policy.lo, 0.0, 1.0 - lowest)
     family = Family.of(alpha_total, lowest, theta, policy, redundancy, downstream)
     grid = fractions_to_scan(np.full(family.size, lowest), family.largest_fractions())
     return family, grid, lambda lane, f: family.errors(lane, keep_fraction=f)

@@ -74,9 +74,9 @@ def required_data(
     """
     check_range("target_error", target_error, 0.0, 0.5, open_low=True, open_high=True)
     check_range("alpha_range", alpha_range, 1e-4, 1e6)
-    lowest, highest = alpha_range
-    if not lowest < highest:
+    if np.shape(alpha_range) != (2,) or not alpha_range[0] < alpha_range[1]:
         raise ValueError(f"alpha_range = {alpha_range} must be two increasing numbers")
+    lowest, highest = (float(end) for end in alpha_range)
     family = Family.of(lowest, keep_fraction, theta, policy, redundancy, downstream)
     shape = np.broadcast_shapes(family.shape, np.shape(target_error))
     source = np.broadcast_to(np.arange(family.size).reshape(family.shape), shape).ravel()

@@ -111,7 +111,10 @@ class Family:
         leaves, tree = jax.tree.flatten(problem)
         return cls(
             shape=problem.shape,
-            columns=tuple(np.broadcast_to(leaf, problem.shape).ravel() for leaf in leaves),
+            columns=tuple(
+                np.broadcast_to(np.asarray(leaf, np.float64), problem.shape).ravel()
+                for leaf in leaves
+            ),
             tree=tree,
         )
 
@@ -169,7 +172,7 @@ def refuse_fixed_mass(policy: Policy | None) -> None:
 
 def fractions_to_scan(lowest: Floats, highest: Floats) -> Floats:
     """Ascending fractions from `lowest` to `highest` of each lane, both included, finer near 1."""
-    low, high = np.log(np.min(lowest)), np.log(1 / NEAREST - 1)
+    low, high = np.log(np.min(lowest, initial=0.5)), np.log(1 / NEAREST - 1)
     count = int(np.ceil((high - low) / STEP)) + 1
     share = np.append(1 / (1 + np.exp(-np.linspace(low, high, count))), 1.0)
     # From its own lowest fraction on, each lane has as many points.

@@ -1,17 +1,15 @@
 """Solve problems at infinite dimension: a point, a grid, under jit, vmap or a derivative."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from replica.in_sample import solve_in_sample
-from replica.lanes import map_lanes
+from replica.lanes import map_lanes, trace_lanes
 from replica.point import (
     Point,
     Prepared,
@@ -63,7 +61,7 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
         tree, shape, leaves = point_lanes(problem)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             columns = [_column(leaf, shape, jnp) for leaf in leaves]
-            flat = _solve_traced(tree, columns)
+            flat = trace_lanes(partial(_solve_lane, tree), columns)
         else:
             flat = _solve_flat(tree, [_column(leaf, shape, np) for leaf in leaves])
         solution = jax.tree.map(lambda column: column.reshape(shape), flat)
@@ -146,62 +144,3 @@ def _solve_fine(prepared: Prepared) -> ReplicaSolution:
 
 def _solve_lane(tree: jax.tree_util.PyTreeDef, lane: list[Array]) -> ReplicaSolution:
     return solve_prepared(prepare(jax.tree.unflatten(tree, lane)), certificate)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _solve_traced(tree: jax.tree_util.PyTreeDef, columns: list[Array]) -> ReplicaSolution:
-    return jax.lax.map(partial(_solve_lane, tree), columns)
-
-
-def _differentiate(
-    tree: jax.tree_util.PyTreeDef, primals: tuple[list[Array]], tangents: tuple[list[Any]]
-) -> tuple[ReplicaSolution, ReplicaSolution]:
-    """The Jacobian is made here, so that what is left to transpose is a product of numbers."""
-    (columns,), (moves,) = primals, tangents
-    moved = [i for i, move in enumerate(moves) if not isinstance(move, SymbolicZero)]
-    with jax.enable_x64(True):
-        solution, rates = jax.lax.map(partial(_lane_derivatives, tree, moved), columns)
-        rates = jax.tree.map(_once, rates)
-
-        def tangent(value: Array, rate: Array) -> Any:
-            if value.dtype != jnp.float64:
-                return np.zeros(value.shape, jax.dtypes.float0)
-            return sum(rate[:, k] * moves[i] for k, i in enumerate(moved))
-
-        return solution, jax.tree.map(tangent, solution, rates)
-
-
-_solve_traced.defjvp(_differentiate, symbolic_zeros=True)
-
-
-def _lane_derivatives(
-    tree: jax.tree_util.PyTreeDef, moved: Sequence[int], lane: list[Array]
-) -> tuple[ReplicaSolution, ReplicaSolution]:
-    """One point's solution, and its derivatives with respect to the leaves `moved`, first axis."""
-
-    def of(*values: Array) -> ReplicaSolution:
-        full = list(lane)
-        for i, value in zip(moved, values, strict=True):
-            full[i] = value
-        return _solve_lane(tree, full)
-
-    solution, push = jax.linearize(of, *(lane[i] for i in moved))
-    rates = jax.vmap(push)(*jnp.eye(len(moved)))
-
-    def each(entry: Array, rate: Array) -> Array:
-        # Integers have no derivative; zeros keep the tree.
-        return rate if rate.dtype == jnp.float64 else jnp.zeros((len(moved), *entry.shape))
-
-    return solution, jax.tree.map(each, solution, rates)
-
-
-@jax.custom_jvp
-def _once(rate: Array) -> Array:
-    return rate
-
-
-@_once.defjvp
-def _refuse(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    raise NotImplementedError(
-        "replica.solve has first derivatives only: differentiate them numerically for a second one"
-    )

@@ -196,8 +196,8 @@ def reconstruction_v_information(
         targets: what is predicted, shape (n, ...), n >= 2; only the components that are predicted
             (the masked patches), as many for every example.
         reconstructions: predictions given the input, same shape.
-        empty: prediction without the input, broadcast against `targets`: the mean of the training
-            targets. Default: the mean over these examples, so that H_V(Y|empty) is that of their
+        empty: prediction without the input, the shape of one target or of its last axes: the mean
+            of the training targets. Default: the mean over these examples, so that H_V(Y|empty) is that of their
             marginal variance.
         variance: as in `gaussian_v_information`.
         clusters: as in `estimate_v_information`.

@@ -25,6 +25,8 @@ Array = jnp.ndarray
 
 FIELD_LIMIT = 38.0  # phi vanishes in float64 beyond it
 NUMBER_LIMIT = 37.0  # phi is a normal number up to here
+# Where an edge that cuts off nothing stands for its derivatives: no float64 f < 1 reaches farther.
+LAST_EDGE = 8.3
 
 
 @pytree_dataclass
@@ -128,7 +130,8 @@ def _quantile_rate(
     primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
     quantile = abs_normal_quantile(*primals)
-    return quantile, tangents[0] / (2 * normal_pdf(jnp.minimum(quantile, NUMBER_LIMIT)))
+    edge = jnp.where(jnp.isinf(quantile), LAST_EDGE, quantile)
+    return quantile, tangents[0] / (2 * normal_pdf(edge))
 
 
 def label_probability(z: Array, theta: Array) -> Array:
@@ -212,10 +215,13 @@ def signed_margin_quantile(lower: Array, upper: Array, theta: Array) -> Array:
 def _signed_quantile_rate(
     primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
 ) -> tuple[Array, Array]:
-    theta = primals[2]
+    _, upper, theta = primals
     quantile = signed_margin_quantile(*primals)
-    g = jnp.minimum(quantile, NUMBER_LIMIT)
+    nothing_below = upper >= 1
+    g = jnp.where(jnp.isinf(quantile), LAST_EDGE, quantile)
+    g = jnp.where(nothing_below, -LAST_EDGE * jnp.sin(theta), g)
     # d/d theta of the mass below g: a Gaussian integral over the label's boundary.
-    turn = jnp.exp(-((g / jnp.maximum(jnp.sin(theta), 1e-150)) ** 2) / 2) / np.pi
+    boundary = jnp.where(nothing_below, -LAST_EDGE, g / jnp.maximum(jnp.sin(theta), 1e-150))
+    turn = jnp.exp(-(boundary**2) / 2) / np.pi
     density = 2 * normal_pdf(g) * label_probability(g, theta)
     return quantile, (tangents[0] - turn * tangents[2]) / jnp.maximum(density, 1e-300)
