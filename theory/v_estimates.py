@@ -197,8 +197,8 @@ def reconstruction_v_information(
             (the masked patches), as many for every example.
         reconstructions: predictions given the input, same shape.
         empty: prediction without the input, the shape of one target or of its last axes: the mean
-            of the training targets. Default: the mean over these examples, so that H_V(Y|empty) is that of their
-            marginal variance.
+            of the training targets. Default: the mean over these examples, so that H_V(Y|empty) is
+            that of their marginal variance.
         variance: as in `gaussian_v_information`.
         clusters: as in `estimate_v_information`.
 

@@ -84,7 +84,7 @@ def test_shift_and_copies_reach_the_solver():
         (lambda: optimal_fraction(1.0, 2.0), "theta = 2"),
         (lambda: optimal_fraction(1.0, lowest=0.7), "lowest = 0.7"),
         (lambda: optimal_fraction(1.0, policy=Custom(lambda z: 0.5 + 0 * z)), "one fraction only"),
-        (lambda: optimal_fraction(1.0, policy=Window(0.9999)), "lo + keep_fraction"),
+        (lambda: optimal_fraction(1.0, policy=Window(0.9999)), "lo = 0.9999"),
         (lambda: sufficient_fraction(1.0, 0.0), "tolerance = 0"),
     ],
 )
