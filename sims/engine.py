@@ -37,7 +37,14 @@ __all__ = [
     "solve_native",
 ]
 
+SMALL = 100  # two threads gain a third at N = 200, nothing at 100 and lose a third at 30
+
 Found = Iterator[tuple[Part, str, NDArray[np.void]]]
+
+
+def host_threads(dim: int) -> int:
+    """Threads worth having on processors: small problems hold Python's lock, and take turns."""
+    return processors() if dim > SMALL else 1
 
 
 def compile_ahead(
@@ -78,8 +85,8 @@ def simulate_students(
             memory. With a scheduler: of the results here, and of each worker.
         cache: finished parts are read from and written to it.
         advance: called with the number of students that were finished.
-        threads: solver threads, default one a processor, or one an accelerator; no digit depends
-            on it.
+        threads: solver threads, default one a processor for dim > 100, or one an accelerator; no
+            digit depends on it.
         devices: how many local JAX devices solve; by default JAX's default one.
         scheduler: address of a dask.distributed scheduler whose workers solve.
 
@@ -96,7 +103,7 @@ def simulate_students(
     limit = default_memory_gb() if memory_gb is None else memory_gb
     parts = draw_families(unique, dim, draws)
     places = local_devices(devices)
-    threads = threads or (processors() if on_processor() else len(places))
+    threads = threads or (host_threads(dim) if on_processor() else len(places))
     if scheduler is None:
         for part in parts:
             own = list(part.cells.values())
