@@ -94,7 +94,8 @@ def draw(dataset: xr.Dataset) -> Figure:
         Line2D([], [], color=STUDENT, marker="o", linestyle="none"),
     ]
     names = ["best weight found", "influence (arb. units)", "theory", "simulation"]
-    figure.legend(handles, names, loc="outside upper center", ncols=len(handles))
+    ncols = len(handles) if count > 2 else 2
+    figure.legend(handles, names, loc="outside upper center", ncols=ncols)
     return figure
 
 
@@ -161,7 +162,7 @@ def caption(dataset: xr.Dataset) -> str:
         "examples (orange) and the influence on the error of keeping more at a field z (blue): "
         "to first order the best weight keeps what lies below the dotted level. Below: its error "
         "beside those of other policies; dashes: replica theory, points: mean over draws with "
-        f"standard error. First-order gap at most {float(np.max(dataset['gap'])):.0e}."
+        f"standard error. First-order gap at most {float(np.max(np.abs(dataset['gap']))):.0e}."
     )
 
 

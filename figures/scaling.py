@@ -90,7 +90,8 @@ def draw(dataset: xr.Dataset) -> Figure:
     handles = [Line2D([], [], color=color, marker="o") for color in colors]
     names = [f"$f$ = {value:g}" for value in dataset["keep_fraction"].values]
     handles.append(Line2D([], [], color=FRONTIER, linestyle="--"))
-    figure.legend(handles, [*names, "best $f$"], loc="outside upper center", ncols=len(handles))
+    ncols = len(handles) if count > 2 else 3
+    figure.legend(handles, [*names, "best $f$"], loc="outside upper center", ncols=ncols)
     missing_note(figure, dataset)
     return figure
 

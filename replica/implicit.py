@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from replica.gordon import Ensemble, Moments, moments, support_density
-from replica.line import FARTHEST, LineAverages, label_line, probe_line
+from replica.line import LineAverages, label_line, probe_line
 from replica.newton import Student, newton_step
 from theory._pytree import pytree_dataclass
 from theory.normal import normal_pdf
@@ -168,7 +168,7 @@ def _of_moments(at: Moments, mass: Array) -> LineAverages:
 
 def _reached(edges: Array, theta: Array) -> Array:
     """The edges, those that cut off nothing moved to the farthest field that f < 1 can reach."""
-    edges = jnp.clip(edges, -FARTHEST, FARTHEST)
-    edges = jnp.where(jnp.abs(edges) == FARTHEST, jnp.sign(edges) * LAST_EDGE, edges)
+    edges = jnp.clip(edges, -NUMBER_LIMIT, NUMBER_LIMIT)
+    edges = jnp.where(jnp.abs(edges) == NUMBER_LIMIT, jnp.sign(edges) * LAST_EDGE, edges)
     signed = -NUMBER_LIMIT * jnp.sin(theta)
     return jnp.where(edges == signed, -LAST_EDGE * jnp.sin(theta), edges)

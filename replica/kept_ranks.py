@@ -30,7 +30,7 @@ Array = jnp.ndarray
 INTERVALS = 3
 BATCH = 64
 FEW, MANY = 2 * INTERVALS, 512
-FARTHEST = 8.0  # 1e-15 of the examples have larger fields, and no influence
+FARTHEST = 8.0  # 1e-15 of the examples have larger fields
 
 
 @pytree_dataclass

@@ -14,12 +14,12 @@ from replica.gordon import Ensemble
 from theory._pytree import pytree_dataclass
 from theory.normal import normal_cdf, normal_pdf
 from theory.quadrature import away_from_zero, feature_breaks, integrate_panels
+from theory.weights import NUMBER_LIMIT
 
 Array = jnp.ndarray
 
 ORDER = 12
 BLOCK = 8
-FARTHEST = 37.0  # phi is a normal number in float64 up to here
 AT_ZERO = np.sqrt(0.5 / np.pi)  # phi(0)
 # Panels for the bulk of a standard normal and for its tails.
 BULK = np.concatenate([np.linspace(-9.0, 9.0, 11), [-25.0, -17.0, -12.0, 12.0, 17.0, 25.0]])
@@ -55,9 +55,9 @@ def probe_line(theta: Array, y: Array, mu: Array, z: Array) -> LineAverages:
         mu: margin in the same units.
         z: probe field, scalar; beyond 37 it is taken there, where phi(z) is still a number.
     """
-    z = jnp.clip(z, -FARTHEST, FARTHEST)
+    z = jnp.clip(z, -NUMBER_LIMIT, NUMBER_LIMIT)
     cos, sin = jnp.cos(theta), jnp.maximum(jnp.sin(theta), 1e-300)
-    corner = jnp.clip(z * cos / sin, -FARTHEST, FARTHEST)
+    corner = jnp.clip(z * cos / sin, -NUMBER_LIMIT, NUMBER_LIMIT)
     limit = jnp.sqrt(80 + corner**2)
     top = jnp.where(z * cos / sin > limit, limit, corner)
     offset = z * (y[0] * cos + y[1] * sin)
@@ -85,7 +85,7 @@ def label_line(ensemble: Ensemble, y: Array, mu: Array) -> LineAverages:
     """
     sin = jnp.maximum(jnp.sin(ensemble.theta), 1e-300)
     edges = ensemble.weight.breaks() / sin
-    edges = jnp.where(jnp.abs(edges) < FARTHEST, edges, 0.0)
+    edges = jnp.where(jnp.abs(edges) < NUMBER_LIMIT, edges, 0.0)
     limit = jnp.sqrt(80 + jnp.max(jnp.abs(edges), initial=0.0) ** 2)
     slope = away_from_zero(y[1])
     breaks = jnp.concatenate(
