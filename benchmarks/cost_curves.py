@@ -49,7 +49,7 @@ def sweep(dim: int, alphas: Sequence[float], fractions: Sequence[float], draws: 
     problem = PerceptronProblem.grid(
         alpha_total=list(alphas), keep_fraction=list(fractions), theta=np.deg2rad(10.0)
     )
-    simulate_students(problem_cells(problem, dim), dim, draws, 0, threads=1)
+    simulate_students(problem_cells(problem, dim), dim, draws, 0, processes=1)
 
 
 def curve(
@@ -114,7 +114,7 @@ def memory_child(dim: int, alpha: float, fractions: int, draws: int) -> None:
         alpha_total=alpha, keep_fraction=np.geomspace(0.1, 1, fractions), theta=np.deg2rad(10.0)
     )
     cells = problem_cells(problem, dim)
-    simulate_students(problem_cells(PerceptronProblem(3.0, 0.5), 10), 10, 2, 0, threads=1)
+    simulate_students(problem_cells(PerceptronProblem(3.0, 0.5), 10), 10, 2, 0, processes=1)
     unique = len({identity(cell) for cell in cells})
     held = len(chunk_ranges(cells[0].distinct, dim, draws)[0])
     estimate = result_bytes(len(cells), unique, draws) + held * draw_bytes(cells, dim)
@@ -126,7 +126,7 @@ def memory_child(dim: int, alpha: float, fractions: int, draws: int) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    simulate_students(cells, dim, draws, 0, threads=1)
+    simulate_students(cells, dim, draws, 0, processes=1)
     done.set()
     watcher.join()
     print(json.dumps([estimate + call_bytes(cells, dim, held, 1), max(peaks) - before]))

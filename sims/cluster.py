@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sims.cells import Cell
 from sims.limits import GIB, default_memory_gb, one_blas_thread
-from sims.parts import Part, solve_part
+from sims.parts import Part, solve_part, split, total_cost
 from theory._float64 import float64
 
-__all__ = ["Cluster", "split"]
+__all__ = ["Cluster", "split_for"]
 
 CONNECT_SECONDS = 10
 TASKS_AHEAD = 3  # a thread; a worker asks for the next one while it solves
 TASK_ENTRIES = 2**24  # of the matrices that a task solves, a few seconds' work
-STUDENT_ENTRIES = 2000  # what a student costs besides its matrix, in the same unit
 
 
 class Cluster:
@@ -81,7 +79,7 @@ class Cluster:
         A part whose worker is lost is computed by another one.
 
         Args:
-            parts: what to solve; see `split`.
+            parts: what to solve; see `split_for`.
             dim: N.
             seed: of all random numbers.
             solver: a key of SOLVERS.
@@ -129,25 +127,11 @@ def _reason(error: BaseException) -> str:
     return (str(error) or f"nothing within {CONNECT_SECONDS} s").splitlines()[0]
 
 
-def split(parts: Sequence[Part], threads: int, dim: int) -> Iterator[Part]:
+def split_for(threads: int, parts: Sequence[Part], dim: int) -> Iterator[Part]:
     """The parts as tasks of a few seconds, and of at most a quarter of a thread's share."""
-
-    def cost(cell: Cell, draws: range) -> int:
-        return len(draws) * (cell.kept * dim + STUDENT_ENTRIES)
-
-    total = sum(cost(cell, part.draws) for part in parts for cell in part.cells.values())
-    limit = min(TASK_ENTRIES, total / (4 * threads))
+    limit = min(TASK_ENTRIES, total_cost(parts, dim) / (4 * threads))
     for part in parts:
-        cells: dict[str, Cell] = {}
-        spent = 0
-        for name, cell in part.cells.items():
-            cells[name] = cell
-            spent += cost(cell, part.draws)
-            if spent >= limit:
-                yield Part(cells, part.draws)
-                cells, spent = {}, 0
-        if cells:
-            yield Part(cells, part.draws)
+        yield from split(part, dim, limit)
 
 
 @float64

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from functools import lru_cache, partial
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sims.cache import RecordCache
 from sims.cells import Cell
-from sims.cluster import Cluster, split
+from sims.cluster import Cluster, split_for
 from sims.devices import local_devices, solver_pool
 from sims.lanes import on_processor
 from sims.limits import (
@@ -21,11 +21,22 @@ from sims.limits import (
     processors,
     result_bytes,
 )
-from sims.parts import Part, draw_families, solve_part
+from sims.parts import (
+    Part,
+    draw_families,
+    hold_draws,
+    most_rows,
+    solve_part,
+    split,
+    total_cost,
+    train_cells,
+)
+from sims.processes import spread
 from sims.records import RECORD
 from sims.selection import identity, kept_rows, largest_problem
 from sims.solvers import SOLVERS, compile_shapes, solve_native
 from sims.students import DrawState
+from theory._float64 import float64
 
 __all__ = [
     "SOLVERS",
@@ -37,14 +48,11 @@ __all__ = [
     "solve_native",
 ]
 
-SMALL = 100  # two threads gain a third at N = 200, nothing at 100 and lose a third at 30
+WORTH_SHARING = 2**23  # matrix entries, a second's work; a worker takes two seconds to start
+TASK_ENTRIES = 2**21  # of a process: a few tenths of a second
+TASKS_PER_PROCESS = 16  # at least, if there is enough to do
 
 Found = Iterator[tuple[Part, str, NDArray[np.void]]]
-
-
-def host_threads(dim: int) -> int:
-    """Threads worth having on processors: small problems hold Python's lock, and take turns."""
-    return processors() if dim > SMALL else 1
 
 
 def compile_ahead(
@@ -69,7 +77,7 @@ def simulate_students(
     memory_gb: float | None = None,
     cache: RecordCache | None = None,
     advance: Callable[[int], object] = lambda count: None,
-    threads: int | None = None,
+    processes: int | None = None,
     devices: int | None = None,
     scheduler: str | None = None,
 ) -> NDArray[np.void]:
@@ -85,9 +93,10 @@ def simulate_students(
             memory. With a scheduler: of the results here, and of each worker.
         cache: finished parts are read from and written to it.
         advance: called with the number of students that were finished.
-        threads: solver threads, default one a processor for dim > 100, or one an accelerator; no
-            digit depends on it.
-        devices: how many local JAX devices solve; by default JAX's default one.
+        processes: how many processes solve, this one included, unless JAX devices do; default one
+            a processor. Short sweeps stay in this one. No digit depends on it.
+        devices: how many local JAX devices solve, a thread each; by default JAX's default one if
+            it is an accelerator.
         scheduler: address of a dask.distributed scheduler whose workers solve.
 
     Returns:
@@ -103,11 +112,11 @@ def simulate_students(
     limit = default_memory_gb() if memory_gb is None else memory_gb
     parts = draw_families(unique, dim, draws)
     places = local_devices(devices)
-    threads = threads or (host_threads(dim) if on_processor() else len(places))
+    by_processes = places == [None] and on_processor()
     if scheduler is None:
         for part in parts:
             own = list(part.cells.values())
-            draws_in_flight(own, dim, len(part.draws), threads, limit, results)
+            draws_in_flight(own, dim, len(part.draws), len(places), limit, results)
     elif results > limit * GIB:
         raise ValueError(
             f"memory_gb = {limit:.3g} is below the {results / GIB:.3g} GiB of the results"
@@ -127,10 +136,12 @@ def simulate_students(
             if lacking:
                 yield Part(lacking, part.draws)
 
-    if scheduler is None:
-        found = _solve_here(missing(), dim, seed, solver, limit, results, threads, places)
-    else:
+    if scheduler is not None:
         found = _solve_there(missing(), dim, seed, solver, memory_gb, scheduler)
+    elif by_processes:
+        found = _solve_here(missing(), dim, seed, solver, limit, results, processes)
+    else:
+        found = _solve_on(places, missing(), dim, seed, solver, limit, results)
     try:
         for part, name, records in found:
             done[name][part.draws.start : part.draws.stop] = records
@@ -150,20 +161,77 @@ def _solve_here(
     solver: str,
     memory_gb: float,
     results: int,
-    threads: int,
-    devices: Sequence[jax.Device | None],
+    processes: int | None,
 ) -> Found:
-    """Solve the parts with this process's threads, or with the calling thread if one is asked."""
-    alone = threads == 1 and len(devices) == 1
-    with one_blas_thread(), nullcontext() if alone else solver_pool(threads, devices) as pool:
+    """Solve the parts in this process and, if there is enough to do, in others."""
+    lacking = list(parts)
+    total = total_cost(lacking, dim)
+    count = processes or (processors() if total > WORTH_SHARING else 1)
+    # Every process holds draws of its own.
+    share = (memory_gb - results / GIB) / count
+    count, share = (count, share) if _fits(lacking, dim, share) else (1, count * share)
+    limit = min(TASK_ENTRIES, total / (TASKS_PER_PROCESS * count))
+    pieces = [list(split(part, dim, limit)) for part in lacking]
+    tasks = [
+        [partial(solve_piece, piece, most_rows(part), dim, seed, solver, share) for piece in group]
+        for part, group in zip(lacking, pieces, strict=True)
+    ]
+    try:
+        with one_blas_thread():
+            for (number, position), found in spread(tasks, count):
+                for name, records in zip(pieces[number][position].cells, found, strict=True):
+                    yield lacking[number], name, records
+    finally:
+        _held_draws.cache_clear()
+
+
+def _fits(parts: Sequence[Part], dim: int, memory_gb: float) -> bool:
+    """Whether one draw of every part fits the limit."""
+    try:
+        for part in parts:
+            draws_in_flight(list(part.cells.values()), dim, len(part.draws), 1, memory_gb, 0)
+    except ValueError:
+        return False
+    return True
+
+
+@float64
+def solve_piece(
+    piece: Part, rows: int, dim: int, seed: int, solver: str, memory_gb: float
+) -> NDArray[np.void]:
+    """Records of a piece of a part whose draws have `rows` rows, shape (cells, draws)."""
+    cells = list(piece.cells.values())
+    if draws_in_flight(cells, dim, len(piece.draws), 1, memory_gb, 0) < len(piece.draws):
+        found = dict(solve_part(piece, dim, seed, solver, None, 1, memory_gb))
+    else:
+        states = _held_draws(seed, dim, piece.draws, rows)
+        found = dict(train_cells(piece.cells, states, solver, None, 1))
+    return np.stack([found[name] for name in piece.cells])
+
+
+# The pieces of a part come one after the other.
+_held_draws = lru_cache(maxsize=1)(hold_draws)
+
+
+def _solve_on(
+    devices: Sequence[jax.Device | None],
+    parts: Iterator[Part],
+    dim: int,
+    seed: int,
+    solver: str,
+    memory_gb: float,
+    results: int,
+) -> Found:
+    """Solve the parts with one thread a device."""
+    with one_blas_thread(), solver_pool(len(devices), devices) as pool:
         compiled: set[str] = set()
         for part in parts:
             new = [cell for name, cell in part.cells.items() if name not in compiled]
-            if new and solver == "native" and pool is not None:
+            if new and solver == "native":
                 compile_ahead(new, dim, pool, devices)
                 compiled |= set(part.cells)
             for name, records in solve_part(
-                part, dim, seed, solver, pool, threads, memory_gb, results
+                part, dim, seed, solver, pool, len(devices), memory_gb, results
             ):
                 yield part, name, records
 
@@ -181,7 +249,7 @@ def _solve_there(
     if not lacking:
         return
     with Cluster(scheduler) as cluster:
-        tasks = split(lacking, cluster.threads(), dim)
+        tasks = split_for(cluster.threads(), lacking, dim)
         for part, records in cluster.solve(tasks, dim, seed, solver, memory_gb):
             for name, row in zip(part.cells, records, strict=True):
                 yield part, name, row

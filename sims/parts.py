@@ -1,7 +1,7 @@
 """Parts of a sweep: cells that share draws, for a range of draws, solved side by side."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 
@@ -17,7 +17,18 @@ from sims.selection import largest_problem, rows_key
 from sims.solvers import SOLVERS
 from sims.students import DrawState, train_students
 
-__all__ = ["Part", "draw_families", "solve_part"]
+__all__ = [
+    "Part",
+    "draw_families",
+    "hold_draws",
+    "most_rows",
+    "solve_part",
+    "split",
+    "total_cost",
+    "train_cells",
+]
+
+STUDENT_ENTRIES = 2000  # what a student costs besides its matrix, in matrix entries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +50,43 @@ def draw_families(cells: dict[str, Cell], dim: int, draws: int) -> list[Part]:
         chunks = tuple(chunk_ranges(cell.distinct, dim, draws))
         families.setdefault(chunks, {})[name] = cell
     return [Part(family, chunk) for chunks, family in families.items() for chunk in chunks]
+
+
+def split(part: Part, dim: int, limit: float) -> Iterator[Part]:
+    """The part as smaller ones, the longest first, that cost at most `limit` or train one student.
+
+    Cells that keep the same rows share their students and stay together.
+    """
+    cells: dict[str, Cell] = {}
+    spent = 0.0
+    for names in _jobs(part.cells):
+        spent += cost(part.cells[names[0]], part.draws, dim)
+        if cells and spent > limit:
+            yield Part(cells, part.draws)
+            cells, spent = {}, cost(part.cells[names[0]], part.draws, dim)
+        cells |= {name: part.cells[name] for name in names}
+    if cells:
+        yield Part(cells, part.draws)
+
+
+def cost(cell: Cell, draws: range, dim: int) -> float:
+    """What a cell's students cost, in matrix entries; about ten million are solved in a second."""
+    return float(len(draws) * (largest_problem(cell) * dim + STUDENT_ENTRIES))
+
+
+def total_cost(parts: Iterable[Part], dim: int) -> float:
+    """What the students of all parts cost; see `cost`."""
+    return sum(
+        cost(part.cells[names[0]], part.draws, dim) for part in parts for names in _jobs(part.cells)
+    )
+
+
+def _jobs(cells: dict[str, Cell]) -> list[list[str]]:
+    """Names of cells that keep the same rows, those with most rows first."""
+    jobs: dict[str, list[str]] = {}
+    for name, cell in cells.items():
+        jobs.setdefault(rows_key(cell), []).append(name)
+    return sorted(jobs.values(), key=lambda names: -largest_problem(cells[names[0]]))
 
 
 def solve_part(
@@ -69,46 +117,64 @@ def solve_part(
     cells = list(part.cells.values())
     size = draws_in_flight(cells, dim, len(part.draws), threads, memory_gb, results)
     blocks = [part.draws[start : start + size] for start in range(0, len(part.draws), size)]
+    rows = most_rows(part)
     if len(blocks) == 1:
-        yield from _solve_block(part, dim, seed, solver, pool, threads)
+        states = hold_draws(seed, dim, part.draws, rows, pool)
+        yield from train_cells(part.cells, states, solver, pool, threads)
         return
     found: dict[str, list[NDArray[np.void]]] = {name: [] for name in part.cells}
     for block in blocks:
-        piece = Part(part.cells, block)
-        for name, records in _solve_block(piece, dim, seed, solver, pool, threads):
+        states = hold_draws(seed, dim, block, rows, pool)
+        for name, records in train_cells(part.cells, states, solver, pool, threads):
             found[name].append(records)
     for name, pieces in found.items():
         yield name, np.concatenate(pieces)
 
 
-def _solve_block(
-    part: Part, dim: int, seed: int, solver: str, pool: Executor | None, threads: int
-) -> Iterator[tuple[str, NDArray[np.void]]]:
-    solve = SOLVERS[solver]
-    rows = max(cell.distinct for cell in part.cells.values())
-    probes = {(cell.probe, cell.probe_rows, cell.distinct): cell for cell in part.cells.values()}
+def most_rows(part: Part) -> int:
+    """Rows that a draw must have to serve all cells."""
+    return max(cell.distinct for cell in part.cells.values())
 
-    def prepare(number: int) -> DrawState:
-        state = DrawState(draw_rows(seed, dim, number, rows))
+
+def hold_draws(
+    seed: int, dim: int, draws: range, rows: int, pool: Executor | None = None
+) -> list[DrawState]:
+    """The draws with so many rows each, and room for the probes of the cells to come."""
+
+    def hold(number: int) -> DrawState:
+        return DrawState(draw_rows(seed, dim, number, rows))
+
+    return list(in_order(pool, [partial(hold, number) for number in draws]))
+
+
+def train_cells(
+    cells: dict[str, Cell],
+    states: list[DrawState],
+    solver: str,
+    pool: Executor | None,
+    threads: int,
+) -> Iterator[tuple[str, NDArray[np.void]]]:
+    """Yield the records of each cell, shape (len(states),), as soon as they are complete."""
+    solve = SOLVERS[solver]
+    probes = {(cell.probe, cell.probe_rows, cell.distinct): cell for cell in cells.values()}
+
+    def train_probes(state: DrawState) -> None:
         for cell in probes.values():
             state.train_probe(cell, solve)
-        return state
 
-    states = list(in_order(pool, [partial(prepare, number) for number in part.draws]))
-    jobs: dict[str, list[str]] = {}
-    for name, cell in part.cells.items():
-        jobs.setdefault(rows_key(cell), []).append(name)
-    # The longest first: the threads end together.
-    order = sorted(jobs.values(), key=lambda names: -largest_problem(part.cells[names[0]]))
-    share = -(-len(states) * len(order) // (2 * threads))  # no thread waits for a long call
+    for _ in in_order(pool, [partial(train_probes, state) for state in states]):
+        pass
+    dim = states[0].draw.dim
+    jobs = _jobs(cells)
+    share = -(-len(states) * len(jobs) // (2 * threads))  # no thread waits for a long call
     calls = []
-    for names in order:
-        shared = [part.cells[name] for name in names]
+    for names in jobs:
+        shared = [cells[name] for name in names]
         lanes = min(lane_count(padded_rows(largest_problem(shared[0]), dim), dim), share)
         for start in range(0, len(states), lanes):
             calls.append(partial(train_students, shared, states[start : start + lanes], solve))
     found = in_order(pool, calls)
-    for names in order:
+    for names in jobs:
         pieces: list[NDArray[np.void]] = []
         while sum(piece.shape[1] for piece in pieces) < len(states):
             pieces.append(next(found))

@@ -2,6 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,9 +11,11 @@ from numpy.typing import NDArray
 
 import replica
 from sims.cells import problem_cells
-from sims.devices import local_devices, solver_pool
-from sims.engine import compile_ahead, one_blas_thread, processors, simulate_students
+from sims.devices import local_devices
+from sims.engine import processors, simulate_students
+from sims.lanes import on_processor
 from sims.maxmargin import MaxMarginStatus
+from sims.processes import spread
 from sims.results import observables
 from sims.statistics import chi_square_p_value, extrapolate, mean_and_stderr
 from sims.verify_plans import PLANS, Case, Plan
@@ -144,6 +148,7 @@ def verify(
     seed: int = 0,
     *,
     advance: Callable[[int], object] = lambda count: None,
+    processes: int | None = None,
     devices: int | None = None,
 ) -> Verification:
     """Compare a theory's error with simulations at several N, extrapolated in 1/N.
@@ -156,7 +161,10 @@ def verify(
         preset: "quick", "full" or a plan of your own.
         seed: of the simulations, >= 0.
         advance: called with the number of students that were trained.
-        devices: how many local JAX devices solve, default JAX's default device alone.
+        processes: how many processes solve, this one included, unless JAX devices do; default one
+            a processor.
+        devices: how many local JAX devices solve, a thread each; by default JAX's default one if
+            it is an accelerator.
 
     Returns:
         The verification; `passed` is the verdict.
@@ -168,31 +176,38 @@ def verify(
         raise ValueError(f"preset = {preset!r} is not one of {', '.join(PLANS)}")
     check_range("seed", seed, 0, np.inf)
     plan = PLANS[preset] if isinstance(preset, str) else preset
-    cells = {
-        (case, dim): problem_cells(case.problem(), dim) for case in plan.cases for dim in plan.dims
-    }
-
-    def simulate(index: int) -> list[NDArray[np.void]]:
-        case = plan.cases[index]
-        own = seed * len(plan.cases) + index
-        return [
-            simulate_students(cells[case, dim], dim, draws, own, threads=1, advance=advance)[0]
-            for dim, draws in zip(plan.dims, plan.draws, strict=True)
-        ]
-
-    places = local_devices(devices)
-    with one_blas_thread(), solver_pool(processors(), places) as pool:
-        # Theory spends its time compiling, too: side by side with the simulation's compilations.
-        answering = pool.submit(float64(_theory_errors), theory, plan.cases)
-        for dim in plan.dims:
-            compile_ahead([cells[case, dim][0] for case in plan.cases], dim, pool, places)
+    tasks = [
+        partial(_simulate, case, dim, draws, seed * len(plan.cases) + index, devices=devices)
+        for index, case in enumerate(plan.cases)
+        for dim, draws in zip(plan.dims, plan.draws, strict=True)
+    ]
+    alone = local_devices(devices) != [None] or not on_processor()
+    count = 1 if alone else processes or processors()
+    found: dict[int, NDArray[np.void]] = {}
+    with ThreadPoolExecutor(1) as beside:
+        # Theory spends its time compiling.
+        answering = beside.submit(float64(_theory_errors), theory, plan.cases)
+        for (number, _), records in spread([[task] for task in tasks], count):
+            found[number] = records
+            advance(len(records))
         answers = answering.result()
-        records = list(pool.map(simulate, range(len(plan.cases))))
+    by_case = [
+        [found[len(plan.dims) * index + place] for place in range(len(plan.dims))]
+        for index in range(len(plan.cases))
+    ]
     rows = tuple(
         _compare(case, answer, found, plan.dims)
-        for case, answer, found in zip(plan.cases, answers, records, strict=True)
+        for case, answer, found in zip(plan.cases, answers, by_case, strict=True)
     )
     return _judge(rows, plan, seed)
+
+
+def _simulate(
+    case: Case, dim: int, draws: int, seed: int, *, devices: int | None
+) -> NDArray[np.void]:
+    """Records of a case, shape (draws,)."""
+    cells = problem_cells(case.problem(), dim)
+    return simulate_students(cells, dim, draws, seed, processes=1, devices=devices)[0]
 
 
 def _theory_errors(

@@ -24,9 +24,9 @@ PROBLEM = PerceptronProblem(3.0, np.array([0.5, 0.4]), FixedAngle(0.3))
 
 
 def students(**options: object) -> np.ndarray:
-    """Records of PROBLEM by one thread."""
+    """Records of PROBLEM by one process."""
     cells = problem_cells(PROBLEM, DIM)
-    return simulate_students(cells, DIM, DRAWS, 0, threads=1, **options)
+    return simulate_students(cells, DIM, DRAWS, 0, processes=1, **options)
 
 
 def test_no_digit_depends_on_the_memory_limit_or_the_number_of_draws() -> None:

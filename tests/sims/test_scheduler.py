@@ -18,7 +18,7 @@ import xarray as xr
 import sims
 from sims.__main__ import main
 from sims.cells import problem_cells
-from sims.cluster import Cluster, split
+from sims.cluster import Cluster, split_for
 from sims.parts import Part, draw_families
 from sims.selection import identity
 from theory.command_line import run
@@ -182,7 +182,7 @@ def test_a_sweep_on_a_cluster_resumes(
 def test_tasks_hold_every_cell_and_draw_once() -> None:
     cells = {identity(cell): cell for cell in problem_cells(PROBLEM, DIM)}
     parts = draw_families(cells, DIM, DRAWS)
-    tasks = list(split(parts, 2, DIM))
+    tasks = list(split_for(2, parts, DIM))
     assert len(tasks) >= 8
     pairs = [(name, draw) for task in tasks for name in task.cells for draw in task.draws]
     assert len(pairs) == len(set(pairs)) == len(cells) * DRAWS

@@ -1,0 +1,166 @@
+"""Tasks spread over this process and worker processes, which start beside it and stay for more.
+
+Many small solves hold Python's lock, so that threads would only take turns.
+"""
+
+import atexit
+import multiprocessing
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Generic, TypeVar
+
+from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
+
+__all__ = ["Tasks", "spread"]
+
+T = TypeVar("T")
+Place = tuple[int, int]
+
+IDLE_SECONDS = 60  # after which a worker ends
+AHEAD = 2  # tasks of a worker: one runs, one waits
+# Workers share the processors with this process: one thread each, whatever BLAS was built with.
+ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+_started: list[ProcessPoolExecutor] = []  # starting one takes seconds: they serve later calls, too
+
+
+class Tasks(Generic[T]):
+    """Tasks in groups of which each shares something that a process makes once.
+
+    A process stays with its group while that lasts; then it begins another one, and helps out
+    where most is left when all are begun.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[Callable[[], T]]]) -> None:
+        self._left = {n: deque(enumerate(group)) for n, group in enumerate(groups) if group}
+        self._fresh = deque(self._left)
+        self._group: dict[int, int] = {}
+
+    def take(self, process: int) -> tuple[Place, Callable[[], T]] | None:
+        """The next task of process number `process` with its place, or None if none is left."""
+        if not self._left:
+            return None
+        group = self._group.get(process)
+        if group not in self._left:
+            while self._fresh and self._fresh[0] not in self._left:
+                self._fresh.popleft()
+            if self._fresh:
+                group = self._fresh.popleft()
+            else:
+                group = max(self._left, key=lambda number: len(self._left[number]))
+            self._group[process] = group
+        position, task = self._left[group].popleft()
+        if not self._left[group]:
+            del self._left[group]
+        return (group, position), task
+
+
+def spread(
+    groups: Sequence[Sequence[Callable[[], T]]], processes: int
+) -> Iterator[tuple[Place, T]]:
+    """Results of all tasks as they are finished, with (group, position) of each.
+
+    This process works from the start and the workers join it when they are ready. What a worker
+    had taken when it was lost is done here.
+
+    Args:
+        groups: picklable tasks; see `Tasks`.
+        processes: how many work, this one included.
+
+    Raises:
+        Exception: what a task raises.
+    """
+    tasks = Tasks(groups)
+    lost: list[tuple[Place, Callable[[], T]]] = []
+    running: dict[Future[T], tuple[int, Place, Callable[[], T]]] = {}
+    workers = dict(enumerate(_workers(processes - 1), start=1))
+    starting = {_submit(worker, _ready): number for number, worker in workers.items()}
+
+    def feed(number: int) -> None:
+        taken = tasks.take(number) if number in workers else None
+        if taken is not None:
+            running[_submit(workers[number], taken[1])] = (number, *taken)
+
+    try:
+        while True:
+            for ready in [ready for ready in starting if ready.done()]:
+                number = starting.pop(ready)
+                if isinstance(ready.exception(), BrokenProcessPool):
+                    _forget(workers.pop(number, None))
+                for _ in range(AHEAD):
+                    feed(number)
+            mine = lost.pop() if lost else tasks.take(0)
+            if mine is not None:
+                yield mine[0], mine[1]()
+            elif running:
+                wait(running, return_when=FIRST_COMPLETED)
+            else:
+                return
+            for future in [future for future in running if future.done()]:
+                number, place, task = running.pop(future)
+                if isinstance(future.exception(), BrokenProcessPool):
+                    _forget(workers.pop(number, None))
+                    lost.append((place, task))
+                else:
+                    yield place, future.result()
+                    feed(number)
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _ready() -> None:
+    """What a worker answers once it has started."""
+
+
+def _end_with(parent: int) -> None:
+    """Let this worker end when its parent has been killed, instead of when it has been idle."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _workers(count: int) -> list[ProcessPoolExecutor]:
+    """So many workers; each is a pool of one process, with which a group of tasks can stay."""
+    if multiprocessing.current_process().daemon:  # which may not have children
+        return []
+    while len(_started) < count:
+        _started.append(
+            ProcessPoolExecutor(
+                1,
+                timeout=IDLE_SECONDS,
+                env=ENVIRONMENT,
+                initializer=_end_with,
+                initargs=(os.getpid(),),
+            )
+        )
+    return _started[:count]
+
+
+@atexit.register
+def _end_all() -> None:
+    for worker in _started:
+        worker.shutdown(kill_workers=True)
+
+
+def _forget(worker: ProcessPoolExecutor | None) -> None:
+    if worker in _started:
+        _started.remove(worker)
+
+
+def _submit(worker: ProcessPoolExecutor, task: Callable[[], T]) -> Future[T]:
+    """The task's future; a worker that is gone breaks it."""
+    try:
+        return worker.submit(task)
+    except (RuntimeError, OSError) as error:
+        broken: Future[T] = Future()
+        broken.set_exception(BrokenProcessPool(str(error)))
+        return broken
