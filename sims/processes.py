@@ -23,7 +23,13 @@ Place = tuple[int, int]
 IDLE_SECONDS = 60  # after which a worker ends
 AHEAD = 2  # tasks of a worker: one runs, one waits
 # Workers share the processors with this process: one thread each, whatever BLAS was built with.
-ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    # Draws that are held are no leak.
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15",
+}
 
 _started: list[ProcessPoolExecutor] = []  # starting one takes seconds: they serve later calls, too
 
