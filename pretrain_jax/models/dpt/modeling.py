@@ -1,0 +1,221 @@
+"""Dense prediction transformer: tokens of four blocks -> maps -> fused from deep to shallow."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from numpy.typing import NDArray
+
+from pretrain_jax.models.dpt.config import DPTConfig
+from pretrain_jax.models.vit import ViT, ViTConfig, unpatchify
+from pretrain_jax.models.vit.blocks import Linear
+from pretrain_jax.models.vit.config import dtype_of
+from pretrain_jax.models.vit.ops import gelu
+
+__all__ = ["DPT", "double"]
+
+Array = jax.Array
+# Resolution of the reassembled maps over that of the patches: enlarged, kept, halved.
+SCALES = (4, 2, 1, 0.5)
+
+
+def double(x: Array) -> Array:
+    """Maps (B, H, W, C) at twice the resolution: bilinear, corners on corners."""
+    down, across = (jnp.asarray(_doubling(length), x.dtype) for length in x.shape[1:3])
+    # Matrix products rather than gathers: their derivatives are matrix products, too.
+    return jnp.einsum("ih,jw,bhwc->bijc", down, across, x, precision=lax.Precision.HIGHEST)
+
+
+def _doubling(length: int) -> NDArray[np.float64]:
+    """Matrix (2 length, length) of linear interpolation, corners on corners."""
+    place = np.arange(2 * length) * (length - 1) / (2 * length - 1)
+    return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(length)))
+
+
+def convolution(
+    config: ViTConfig, inputs: int, outputs: int, size: int, rngs: nnx.Rngs, **options: Any
+) -> nnx.Conv:
+    """Convolution with a square kernel and size // 2 zeros around the map."""
+    return nnx.Conv(
+        inputs,
+        outputs,
+        (size, size),
+        padding=size // 2,
+        dtype=dtype_of(config.dtype),
+        param_dtype=dtype_of(config.param_dtype),
+        rngs=rngs,
+        **options,
+    )
+
+
+class Enlarge(nnx.Module):
+    """Transposed convolution whose stride is its kernel's size: a pixel becomes factor^2."""
+
+    def __init__(self, config: ViTConfig, width: int, factor: int, rngs: nnx.Rngs) -> None:
+        self.factor = factor
+        dtype = dtype_of(config.param_dtype)
+        init = nnx.initializers.lecun_normal(in_axis=0, out_axis=-1)
+        self.kernel = nnx.Param(init(rngs.params(), (width, factor, factor, width), dtype))
+        self.bias = nnx.Param(jnp.zeros(width, dtype))
+
+    def __call__(self, x: Array) -> Array:
+        """(B, H, W, width) -> (B, factor H, factor W, width)."""
+        batch, height, width, features = x.shape
+        kernel = self.kernel[...].astype(x.dtype).reshape(features, -1)
+        pixels = x.reshape(batch, height * width, features) @ kernel
+        return unpatchify(pixels, self.factor, (height, width)) + self.bias[...].astype(x.dtype)
+
+
+class Reassemble(nnx.Module):
+    """Tokens of one block -> map of `fusion_width` features at its scale."""
+
+    def __init__(self, config: DPTConfig, stage: int, rngs: nnx.Rngs) -> None:
+        encoder, width, scale = config.encoder, config.widths[stage], SCALES[stage]
+        dtypes = (encoder.dtype, encoder.param_dtype)
+        self.grid = encoder.grid
+        self.readout = config.readout
+        if config.readout == "project":
+            self.token = Linear(2 * encoder.width, encoder.width, dtypes, rngs=rngs)
+        self.project = Linear(encoder.width, width, dtypes, rngs=rngs)
+        resize: Enlarge | nnx.Conv | None = None
+        if scale > 1:
+            resize = Enlarge(encoder, width, int(scale), rngs)
+        elif scale < 1:
+            resize = convolution(encoder, width, width, 3, rngs, strides=round(1 / scale))
+        self.resize = resize
+        self.to_fusion = convolution(encoder, width, config.fusion_width, 3, rngs, use_bias=False)
+
+    def __call__(self, tokens: Array) -> Array:
+        """(B, 1 + patches, width) -> (B, h, w, fusion_width)."""
+        first, patches = tokens[:, :1], tokens[:, 1:]
+        if self.readout == "project":
+            both = jnp.concatenate([patches, jnp.broadcast_to(first, patches.shape)], axis=-1)
+            patches = gelu(self.token(both))
+        elif self.readout == "add":
+            patches = patches + first
+        x = self.project(patches)
+        x = x.reshape(len(x), *self.grid, x.shape[-1])
+        if self.resize is not None:
+            x = self.resize(x)
+        return self.to_fusion(x)
+
+
+class ResidualUnit(nnx.Module):
+    """x + conv(relu(conv(relu(x)))): the activations come first."""
+
+    def __init__(self, config: DPTConfig, rngs: nnx.Rngs) -> None:
+        width = config.fusion_width
+        self.conv1 = convolution(config.encoder, width, width, 3, rngs)
+        self.conv2 = convolution(config.encoder, width, width, 3, rngs)
+
+    def __call__(self, x: Array) -> Array:
+        """(B, h, w, fusion_width) -> the same."""
+        return x + self.conv2(jax.nn.relu(self.conv1(jax.nn.relu(x))))
+
+
+class Fusion(nnx.Module):
+    """What came from the deeper stages plus this stage's map, at twice the resolution."""
+
+    def __init__(self, config: DPTConfig, deepest: bool, rngs: nnx.Rngs) -> None:
+        width = config.fusion_width
+        # Nothing comes from below the deepest stage: its map takes that place.
+        if not deepest:
+            self.skip = ResidualUnit(config, rngs)
+        self.joint = ResidualUnit(config, rngs)
+        self.project = convolution(config.encoder, width, width, 1, rngs)
+
+    def __call__(self, deeper: Array, stage: Array | None) -> Array:
+        """(B, h, w, fusion_width) both -> (B, 2 h, 2 w, fusion_width)."""
+        if stage is not None:
+            if stage.shape != deeper.shape:
+                # Halving an odd number of patches and doubling again does not give it back.
+                stage = jax.image.resize(stage, deeper.shape, "bilinear", antialias=False)
+            deeper = deeper + self.skip(stage)
+        return self.project(double(self.joint(deeper)))
+
+
+class Head(nnx.Module):
+    """Convolution, batch norm, ReLU, dropout, classes, twice the resolution."""
+
+    def __init__(self, config: DPTConfig, rngs: nnx.Rngs) -> None:
+        width, encoder = config.fusion_width, config.encoder
+        self.dropout = config.dropout
+        self.conv = convolution(encoder, width, width, 3, rngs, use_bias=False)
+        self.norm = nnx.BatchNorm(
+            width,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=dtype_of(encoder.dtype),
+            param_dtype=dtype_of(encoder.param_dtype),
+            rngs=rngs,
+        )
+        # Flax's own are always single precision.
+        wide = jnp.promote_types(dtype_of(encoder.param_dtype), jnp.float32)
+        self.norm.mean = nnx.BatchStat(jnp.zeros(width, wide))
+        self.norm.var = nnx.BatchStat(jnp.ones(width, wide))
+        self.classes = convolution(encoder, width, config.classes, 1, rngs)
+
+    def __call__(self, x: Array, key: Array | None, training: bool) -> Array:
+        """(B, h, w, fusion_width) -> (B, 2 h, 2 w, classes)."""
+        x = jax.nn.relu(self.norm(self.conv(x), use_running_average=not training))
+        if key is not None and self.dropout > 0:
+            kept = jax.random.bernoulli(key, 1 - self.dropout, x.shape)
+            x = jnp.where(kept, x / (1 - self.dropout), 0)
+        return double(self.classes(x))
+
+
+class DPT(nnx.Module):
+    """Dense prediction transformer for segmentation (Ranftl et al. 2021, arXiv:2103.13413).
+
+    Args:
+        config: sizes and types.
+        rngs: random numbers of the initial parameters.
+        encoder: a trained encoder of the configuration's shape, shared, not copied; a new one
+            where None.
+
+    Raises:
+        ValueError: an encoder of another configuration.
+    """
+
+    def __init__(self, config: DPTConfig, *, rngs: nnx.Rngs, encoder: ViT | None = None) -> None:
+        if encoder is not None and encoder.config != config.encoder:
+            raise ValueError(
+                f"the encoder's configuration {encoder.config} is not that of the head, "
+                f"{config.encoder}"
+            )
+        self.config = config
+        self.encoder = ViT(config.encoder, rngs=rngs) if encoder is None else encoder
+        stages = range(len(config.hooks))
+        self.reassemble = nnx.List(Reassemble(config, stage, rngs) for stage in stages)
+        # In the order of the stages: the last is the deepest.
+        self.fusion = nnx.List(Fusion(config, stage == stages[-1], rngs) for stage in stages)
+        self.head = Head(config, rngs)
+
+    def __call__(self, images: Array, *, key: Array | None = None, training: bool = False) -> Array:
+        """Logits at 16 times the resolution of the patches, that of images with patches of 16.
+
+        Args:
+            images: normalised, shape (batch, height, width, channels).
+            key: a JAX random key for dropout; none where None.
+            training: whether batch norm takes the batch's statistics, and updates its own,
+                instead of using its own.
+
+        Returns:
+            Shape (batch, 16 rows, 16 columns, classes).
+        """
+        return self.decode(
+            self.encoder.hidden_states(images, self.config.hooks), key=key, training=training
+        )
+
+    def decode(
+        self, tokens: list[Array], *, key: Array | None = None, training: bool = False
+    ) -> Array:
+        """The logits from the tokens of the hooked blocks, shallow to deep; see `__call__`."""
+        maps = [stage(part) for stage, part in zip(self.reassemble, tokens, strict=True)]
+        fused = self.fusion[-1](maps[-1], None)
+        for fusion, stage in zip(list(self.fusion)[-2::-1], maps[-2::-1], strict=True):
+            fused = fusion(fused, stage)
+        return self.head(fused, key, training)

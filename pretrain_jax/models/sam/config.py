@@ -1,0 +1,164 @@
+"""Shapes and numbers of a Segment Anything model, with the published presets."""
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from pretrain_jax.models.vit.config import DType
+from theory.checks import check_integer, check_range
+
+__all__ = ["SAM_PRESETS", "SAMConfig"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SAMConfig:
+    """A Segment Anything model: ViT image encoder, prompt encoder, two-way mask decoder.
+
+    Attributes:
+        image_size: side of the square input in pixels, a multiple of `patch_size`.
+        patch_size: side of a patch in pixels.
+        channels: channels of the input.
+        width: features of a token of the image encoder.
+        depth: blocks of the image encoder.
+        heads: attention heads of the image encoder; divides `width`.
+        mlp_ratio: hidden features of the encoder's MLPs over `width`.
+        window_size: side of the attention windows in tokens.
+        global_blocks: indices of the blocks that attend to the whole image.
+        prompt_width: features of the image embedding and of the prompts.
+        mask_prompt_channels: hidden features of the mask prompt's convolutions, a multiple of 4.
+        decoder_depth: two-way blocks of the mask decoder.
+        decoder_heads: attention heads of the mask decoder.
+        decoder_mlp_width: hidden features of the two-way blocks' MLPs.
+        attention_downsample: divides the features inside the decoder's cross-attention.
+        multimask_outputs: masks for an ambiguous prompt; one more for an unambiguous one.
+        iou_head_depth: layers of the head that predicts IoU, >= 2.
+        iou_head_width: hidden features of that head.
+        layer_norm_eps: epsilon of the image encoder's layer norms, neck included.
+        layer_norm: epsilon of the two-way blocks: 1e-5 as published ("official"), 1e-6 in
+            transformers ("hf"). All the others are the same in both.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+
+    Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A.
+
+    Raises:
+        ValueError: a field outside its range, with the value and the range.
+    """
+
+    image_size: int = 1024
+    patch_size: int = 16
+    channels: int = 3
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_ratio: float = 4.0
+    window_size: int = 14
+    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    prompt_width: int = 256
+    mask_prompt_channels: int = 16
+    decoder_depth: int = 2
+    decoder_heads: int = 8
+    decoder_mlp_width: int = 2048
+    attention_downsample: int = 2
+    multimask_outputs: int = 3
+    iou_head_depth: int = 3
+    iou_head_width: int = 256
+    layer_norm_eps: float = 1e-6
+    layer_norm: Literal["official", "hf"] = "official"
+    dtype: DType = "float32"
+    param_dtype: DType = "float32"
+
+    def __post_init__(self) -> None:
+        for name in (
+            *("patch_size", "channels", "width", "depth", "heads", "window_size"),
+            *("decoder_depth", "decoder_heads", "decoder_mlp_width", "attention_downsample"),
+            *("multimask_outputs", "iou_head_width"),
+        ):
+            check_integer(name, getattr(self, name), 1, 1 << 20)
+        check_integer("iou_head_depth", self.iou_head_depth, 2, 64)
+        check_range("mlp_ratio", self.mlp_ratio, 0.0, 64.0, open_low=True)
+        check_range("layer_norm_eps", self.layer_norm_eps, 0.0, 1.0, open_low=True)
+        if self.layer_norm not in ("official", "hf"):
+            raise ValueError(f"layer_norm = {self.layer_norm!r} is not 'official' or 'hf'")
+        for name, divisor in (
+            ("image_size", self.patch_size),
+            ("width", self.heads),
+            ("prompt_width", 8 * self.attention_downsample),
+            ("mask_prompt_channels", 4),
+        ):
+            value = getattr(self, name)
+            check_integer(name, value, 1, 1 << 20)
+            if value % divisor:
+                raise ValueError(f"{name} = {value} is not a multiple of {divisor}")
+        inner = self.prompt_width // self.attention_downsample
+        if inner % self.decoder_heads:
+            raise ValueError(
+                f"decoder_heads = {self.decoder_heads} does not divide the {inner} features of "
+                "the decoder's cross-attention"
+            )
+        for block in self.global_blocks:
+            check_integer("global_blocks", block, 0, self.depth - 1)
+        for name in ("dtype", "param_dtype"):
+            if getattr(self, name) not in get_args(DType):
+                raise ValueError(
+                    f"{name} = {getattr(self, name)!r} is not one of {get_args(DType)}"
+                )
+
+    @classmethod
+    def preset(cls, name: str, **fields: Any) -> "SAMConfig":
+        """The named size with some fields replaced.
+
+        Args:
+            name: one of `SAM_PRESETS`.
+            **fields: fields to replace.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        if name not in SAM_PRESETS:
+            raise ValueError(f"preset = {name!r} is not one of {', '.join(SAM_PRESETS)}")
+        return dataclasses.replace(SAM_PRESETS[name], **fields)
+
+    @property
+    def dtypes(self) -> tuple[DType, DType]:
+        """Types of the computation and of the parameters."""
+        return self.dtype, self.param_dtype
+
+    @property
+    def grid_size(self) -> int:
+        """Side of the image embedding in tokens."""
+        return self.image_size // self.patch_size
+
+    @property
+    def mask_size(self) -> int:
+        """Side of the predicted masks in pixels."""
+        return 4 * self.grid_size
+
+    @property
+    def two_way_eps(self) -> float:
+        """Epsilon of the layer norms inside the two-way blocks."""
+        return 1e-5 if self.layer_norm == "official" else 1e-6
+
+
+SAM_PRESETS: Mapping[str, SAMConfig] = MappingProxyType(
+    {
+        # Every mechanism of the large ones at the size of a test: a window that does not divide
+        # the grid, windowed and global blocks.
+        "sam_tiny": SAMConfig(
+            image_size=128,
+            width=64,
+            depth=4,
+            heads=4,
+            window_size=3,
+            global_blocks=(1, 3),
+            prompt_width=64,
+            decoder_heads=4,
+            decoder_mlp_width=128,
+            iou_head_width=64,
+        ),
+        "sam_vit_b": SAMConfig(),
+        "sam_vit_l": SAMConfig(width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23)),
+        "sam_vit_h": SAMConfig(width=1280, depth=32, heads=16, global_blocks=(7, 15, 23, 31)),
+    }
+)

@@ -1,0 +1,210 @@
+"""SAM's mask decoder: two-way attention between prompt tokens and the image, then masks.
+
+Everything here is written for one prompt on one image; `jax.vmap` adds the axes. What the prompts
+of an image share (all that the first block computes from the image alone) is then computed once.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from pretrain_jax.models.sam.config import SAMConfig
+from pretrain_jax.models.sam.layers import MLP, ReLUHead, UpscaleTwice
+from pretrain_jax.models.vit.blocks import Linear, layer_norm
+from pretrain_jax.models.vit.config import dtype_of
+from pretrain_jax.models.vit.ops import gelu
+
+__all__ = ["MaskDecoder"]
+
+# Published and transformers' value alike: PyTorch's default.
+FINAL_EPS = 1e-5
+UPSCALE_EPS = 1e-6
+
+
+class Attention(nnx.Module):
+    """Multi-head attention whose inner features may be fewer than those of its input.
+
+    Args:
+        config: widths and types.
+        inner: features of queries, keys and values, all heads together.
+        rngs: initial weights.
+    """
+
+    def __init__(self, config: SAMConfig, inner: int, *, rngs: nnx.Rngs) -> None:
+        self.heads = config.decoder_heads
+        self.query = Linear(config.prompt_width, inner, config.dtypes, rngs=rngs)
+        self.key = Linear(config.prompt_width, inner, config.dtypes, rngs=rngs)
+        self.value = Linear(config.prompt_width, inner, config.dtypes, rngs=rngs)
+        self.out = Linear(inner, config.prompt_width, config.dtypes, rngs=rngs)
+
+    def __call__(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        """(T, D), (N, D), (N, D) -> (T, D)."""
+        q, k, v = (
+            self._by_head(layer(x))
+            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
+        )
+        scores = jnp.einsum("thd,nhd->htn", q * q.shape[-1] ** -0.5, k)
+        mixed = jnp.einsum("htn,nhd->thd", jax.nn.softmax(scores, axis=-1), v)
+        return self.out(mixed.reshape(len(query), -1))
+
+    def from_few(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        """The same for few queries and many keys, cheaper.
+
+        (q W_q)(k W_k)^T = (q W_q W_k^T) k^T and w (v W_v) = (w v) W_v: with fewer queries times
+        heads than inner features the right-hand sides cost less and store less.
+        """
+        if len(query) * self.heads >= self.key.kernel.shape[1]:
+            return self(query, key, value)
+        q = self._by_head(self.query(query))
+        q = q * q.shape[-1] ** -0.5
+        # The key's bias adds the same to all scores of a query: softmax drops it.
+        lifted = jnp.einsum("thd,Dhd->htD", q, self._kernel(self.key))
+        weights = jax.nn.softmax(jnp.einsum("htD,nD->htn", lifted, key), axis=-1)
+        gathered = jnp.einsum("htn,nD->htD", weights, value)
+        mixed = jnp.einsum("htD,Dhd->thd", gathered, self._kernel(self.value))
+        return self.out(mixed.reshape(len(query), -1) + self._bias(self.value))
+
+    def to_few(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        """The same for many queries and few keys, cheaper by the same identities."""
+        if len(key) * self.heads >= self.query.kernel.shape[1]:
+            return self(query, key, value)
+        k, v = self._by_head(self.key(key)), self._by_head(self.value(value))
+        k = k * k.shape[-1] ** -0.5
+        lifted = jnp.einsum("thd,Dhd->htD", k, self._kernel(self.query))
+        shift = jnp.einsum("thd,hd->ht", k, self._bias(self.query).reshape(self.heads, -1))
+        scores = jnp.einsum("htD,nD->htn", lifted, query) + shift[..., None]
+        out = self._cast(self.out.kernel[...]).reshape(self.heads, -1, query.shape[-1])
+        mapped = jnp.einsum("thd,hdD->htD", v, out)
+        weights = jax.nn.softmax(scores, axis=1)
+        return jnp.einsum("htn,htD->nD", weights, mapped) + self._bias(self.out)
+
+    def _by_head(self, x: jax.Array) -> jax.Array:
+        return x.reshape(len(x), self.heads, -1)
+
+    def _kernel(self, layer: Linear) -> jax.Array:
+        kernel = self._cast(layer.kernel[...])
+        return kernel.reshape(len(kernel), self.heads, -1)
+
+    def _bias(self, layer: Linear) -> jax.Array:
+        return self._cast(layer.bias[...])
+
+    def _cast(self, x: jax.Array) -> jax.Array:
+        return x.astype(self.query.dtype)
+
+
+class TwoWayBlock(nnx.Module):
+    """Tokens attend to themselves and to the image, then the image attends to the tokens.
+
+    Args:
+        config: widths, epsilon and types.
+        first: whether this is the first block, whose self-attention sees no positions.
+        rngs: initial weights.
+    """
+
+    def __init__(self, config: SAMConfig, first: bool, *, rngs: nnx.Rngs) -> None:
+        width = config.prompt_width
+        inner = width // config.attention_downsample
+        self.first = first
+        self.self_attention = Attention(config, width, rngs=rngs)
+        self.norm1 = layer_norm(width, config.two_way_eps, config.dtypes, rngs)
+        self.token_to_image = Attention(config, inner, rngs=rngs)
+        self.norm2 = layer_norm(width, config.two_way_eps, config.dtypes, rngs)
+        self.mlp = MLP(width, config.decoder_mlp_width, jax.nn.relu, config.dtypes, rngs)
+        self.norm3 = layer_norm(width, config.two_way_eps, config.dtypes, rngs)
+        self.image_to_token = Attention(config, inner, rngs=rngs)
+        self.norm4 = layer_norm(width, config.two_way_eps, config.dtypes, rngs)
+
+    def __call__(
+        self, tokens: jax.Array, image: jax.Array, prompts: jax.Array, positions: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Tokens (T, D) and image (N, D) of the next block; prompts and positions as at first."""
+        if self.first:
+            tokens = self.norm1(self.self_attention(tokens, tokens, tokens))
+        else:
+            placed = tokens + prompts
+            tokens = self.norm1(tokens + self.self_attention(placed, placed, tokens))
+        tokens = self.norm2(
+            tokens + self.token_to_image.from_few(tokens + prompts, image + positions, image)
+        )
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        image = self.norm4(
+            image + self.image_to_token.to_few(image + positions, tokens + prompts, tokens)
+        )
+        return tokens, image
+
+
+class MaskDecoder(nnx.Module):
+    """Image embedding and prompt -> masks and their predicted IoU.
+
+    Args:
+        config: the model's shapes.
+        rngs: initial weights.
+    """
+
+    def __init__(self, config: SAMConfig, *, rngs: nnx.Rngs) -> None:
+        self.dtype, param_dtype = map(dtype_of, config.dtypes)
+        width, masks = config.prompt_width, config.multimask_outputs + 1
+        draw = nnx.initializers.normal(1.0)
+        self.grid_size = config.grid_size
+        # The token that becomes the predicted IoU, then one for every mask.
+        self.iou_token = nnx.Param(draw(rngs.params(), (1, width), param_dtype))
+        self.mask_tokens = nnx.Param(draw(rngs.params(), (masks, width), param_dtype))
+        self.blocks = nnx.List(
+            TwoWayBlock(config, block == 0, rngs=rngs) for block in range(config.decoder_depth)
+        )
+        inner = width // config.attention_downsample
+        self.final_attention = Attention(config, inner, rngs=rngs)
+        self.final_norm = layer_norm(width, FINAL_EPS, config.dtypes, rngs)
+        self.upscale1 = UpscaleTwice(width, width // 4, config.dtypes, rngs)
+        self.upscale_norm = layer_norm(width // 4, UPSCALE_EPS, config.dtypes, rngs)
+        self.upscale2 = UpscaleTwice(width // 4, width // 8, config.dtypes, rngs)
+        widths = (width, width, width, width // 8)
+        self.hypernetworks = nnx.List(ReLUHead(widths, config.dtypes, rngs) for _ in range(masks))
+        hidden = (config.iou_head_width,) * (config.iou_head_depth - 1)
+        self.iou_head = ReLUHead((width, *hidden, masks), config.dtypes, rngs)
+
+    def attend(
+        self, image: jax.Array, positions: jax.Array, prompts: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Two-way attention.
+
+        Args:
+            image: (G, G, D) embedding of the image plus that of the mask prompt.
+            positions: (G, G, D) features of the patches' positions.
+            prompts: (N, D) embeddings of the points.
+
+        Returns:
+            Output tokens (masks + 1, D), the IoU's first, and image (G * G, D).
+        """
+        own = [self.iou_token[...].astype(self.dtype), self.mask_tokens[...].astype(self.dtype)]
+        prompts = jnp.concatenate([*own, prompts])
+        image = image.reshape(-1, image.shape[-1])
+        positions = positions.reshape(image.shape)
+        tokens = prompts
+        for block in self.blocks:
+            tokens, image = block(tokens, image, prompts, positions)
+        mixed = self.final_attention.from_few(tokens + prompts, image + positions, image)
+        return self.final_norm(tokens + mixed)[: len(self.hypernetworks) + 1], image
+
+    def iou(self, tokens: jax.Array, multimask: bool) -> jax.Array:
+        """Predicted IoU of each mask, (M,), from the output tokens."""
+        return self.iou_head(tokens[0])[_chosen(multimask)]
+
+    def masks(self, tokens: jax.Array, image: jax.Array, multimask: bool) -> jax.Array:
+        """Logits (M, 4G, 4G) from the output tokens and the image of `attend`."""
+        pixels = gelu(self.upscale_norm(self.upscale1(image)))
+        pixels = gelu(self.upscale2(pixels))
+        chosen = _chosen(multimask)
+        heads = list(self.hypernetworks)[chosen]
+        rows = tokens[1:][chosen]
+        weights = jnp.stack([head(row) for head, row in zip(heads, rows, strict=True)])
+        # Pixels are (patch, quarter, quarter of a quarter): interleave them only now.
+        logits = jnp.einsum("md,nabd->mnab", weights, pixels)
+        grid = self.grid_size
+        split = logits.reshape(len(heads), grid, grid, 2, 2, 2, 2)
+        return split.transpose(0, 1, 3, 5, 2, 4, 6).reshape(len(heads), 4 * grid, 4 * grid)
+
+
+def _chosen(multimask: bool) -> slice:
+    """The first mask answers a clear prompt, the others an ambiguous one."""
+    return slice(1, None) if multimask else slice(0, 1)

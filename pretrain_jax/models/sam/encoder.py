@@ -1,0 +1,138 @@
+"""SAM's image encoder: a ViT with windowed attention and decomposed relative positions."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from pretrain_jax.models.sam.config import SAMConfig
+from pretrain_jax.models.sam.layers import MLP
+from pretrain_jax.models.vit import patchify
+from pretrain_jax.models.vit.blocks import Linear, layer_norm
+from pretrain_jax.models.vit.config import dtype_of
+from pretrain_jax.models.vit.ops import gelu
+
+__all__ = ["ImageEncoder"]
+
+
+class RelativeAttention(nnx.Module):
+    """Self-attention on a square of tokens with decomposed relative positions.
+
+    Scores are q.k / sqrt(d) + q.R_h[row(q) - row(k)] + q.R_w[column(q) - column(k)] (Li et al.
+    2022, arXiv:2112.01526, as in Kirillov et al. 2023).
+
+    Args:
+        config: widths and types.
+        size: side of the square in tokens.
+        rngs: initial weights.
+    """
+
+    def __init__(self, config: SAMConfig, size: int, *, rngs: nnx.Rngs) -> None:
+        self.dtype, param_dtype = map(dtype_of, config.dtypes)
+        self.heads = config.heads
+        self.qkv = Linear(config.width, 3 * config.width, config.dtypes, rngs=rngs)
+        self.out = Linear(config.width, config.width, config.dtypes, rngs=rngs)
+        offsets = (2 * size - 1, config.width // config.heads)
+        self.rows = nnx.Param(jnp.zeros(offsets, param_dtype))
+        self.columns = nnx.Param(jnp.zeros(offsets, param_dtype))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., size, size, width) -> the same."""
+        *batch, size, _, width = x.shape
+        features = width // self.heads
+        qkv = self.qkv(x).reshape(*batch, size, size, 3, self.heads, features)
+        query, key, value = jnp.moveaxis(qkv, -3, 0)
+        # offsets[i, k] = i - k, counted from the most negative.
+        offsets = jnp.arange(size)[:, None] - jnp.arange(size)[None, :] + size - 1
+        rows = self.rows[...].astype(self.dtype)[offsets]
+        columns = self.columns[...].astype(self.dtype)[offsets]
+        by_row = jnp.einsum("...yxhd,ykd->...hyxk", query, rows)
+        by_column = jnp.einsum("...yxhd,xkd->...hyxk", query, columns)
+        scores = jnp.einsum("...yxhd,...klhd->...hyxkl", query * features**-0.5, key)
+        scores = scores + by_row[..., :, None] + by_column[..., None, :]
+        flat = scores.reshape(*scores.shape[:-2], size * size)
+        weights = jax.nn.softmax(flat, axis=-1).reshape(scores.shape)
+        mixed = jnp.einsum("...hyxkl,...klhd->...yxhd", weights, value)
+        return self.out(mixed.reshape(x.shape))
+
+
+class Block(nnx.Module):
+    """Pre-norm transformer block; attention in windows or over the whole image.
+
+    Args:
+        config: widths, epsilon and types.
+        window: side of a window in tokens, None for the whole image.
+        rngs: initial weights.
+    """
+
+    def __init__(self, config: SAMConfig, window: int | None, *, rngs: nnx.Rngs) -> None:
+        self.window = window
+        self.norm1 = layer_norm(config.width, config.layer_norm_eps, config.dtypes, rngs)
+        self.attention = RelativeAttention(config, window or config.grid_size, rngs=rngs)
+        self.norm2 = layer_norm(config.width, config.layer_norm_eps, config.dtypes, rngs)
+        hidden = int(config.width * config.mlp_ratio)
+        self.mlp = MLP(config.width, hidden, gelu, config.dtypes, rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, G, G, width) -> the same."""
+        normed = self.norm1(x)
+        if self.window is None:
+            x = x + self.attention(normed)
+        else:
+            windows = _split(normed, self.window)
+            x = x + _join(self.attention(windows), x.shape[1])
+        return x + self.mlp(self.norm2(x))
+
+
+class ImageEncoder(nnx.Module):
+    """Images -> embedding of `prompt_width` features on a grid of patches.
+
+    Args:
+        config: the model's shapes.
+        rngs: initial weights; positions start at zero.
+    """
+
+    def __init__(self, config: SAMConfig, *, rngs: nnx.Rngs) -> None:
+        self.dtype, param_dtype = map(dtype_of, config.dtypes)
+        grid, out = config.grid_size, config.prompt_width
+        self.patch_size = config.patch_size
+        values = config.channels * config.patch_size**2
+        self.patch = Linear(values, config.width, config.dtypes, rngs=rngs)
+        self.positions = nnx.Param(jnp.zeros((grid, grid, config.width), param_dtype))
+        windows = [
+            None if block in config.global_blocks else config.window_size
+            for block in range(config.depth)
+        ]
+        self.blocks = nnx.List(Block(config, window, rngs=rngs) for window in windows)
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": param_dtype}
+        self.neck1 = nnx.Linear(config.width, out, use_bias=False, **types, rngs=rngs)
+        self.neck_norm1 = layer_norm(out, config.layer_norm_eps, config.dtypes, rngs)
+        self.neck2 = nnx.Conv(out, out, (3, 3), use_bias=False, **types, rngs=rngs)
+        self.neck_norm2 = layer_norm(out, config.layer_norm_eps, config.dtypes, rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """(B, S, S, C) normalised images -> (B, G, G, prompt_width)."""
+        tokens = self.patch(patchify(images.astype(self.dtype), self.patch_size))
+        positions = self.positions[...].astype(self.dtype)
+        tokens = tokens.reshape(-1, *positions.shape) + positions
+        for block in self.blocks:
+            tokens = block(tokens)
+        out = self.neck_norm1(self.neck1(tokens))
+        return self.neck_norm2(self.neck2(out))
+
+
+def _split(x: jax.Array, window: int) -> jax.Array:
+    """(B, G, G, D) -> (B, n, n, window, window, D), padded with zeros at the lower right."""
+    batch, grid, _, width = x.shape
+    count = -(-grid // window)
+    pad = (0, count * window - grid)
+    padded = jnp.pad(x, ((0, 0), pad, pad, (0, 0)))
+    return jnp.moveaxis(padded.reshape(batch, count, window, count, window, width), 3, 2)
+
+
+def _join(windows: jax.Array, grid: int) -> jax.Array:
+    """Undo `_split`."""
+    batch, count, _, window, _, width = windows.shape
+    side = count * window
+    return jnp.moveaxis(windows, 2, 3).reshape(batch, side, side, width)[:, :grid, :grid]

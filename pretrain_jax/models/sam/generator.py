@@ -1,0 +1,246 @@
+"""SAM's automatic mask generator: an image -> every object's mask, without prompts."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+from numpy.typing import NDArray
+
+from pretrain_jax.models.sam.candidates import Candidates, Frame, Limits, find_candidates
+from pretrain_jax.models.sam.filters import interpolate, nms
+from pretrain_jax.models.sam.generator_config import GeneratorConfig
+from pretrain_jax.models.sam.grid import Crop, crops_of, inner_size, point_grid
+from pretrain_jax.models.sam.modeling import SAM
+from pretrain_jax.models.sam.resampling import mask_operator, model_input, unit_range
+
+__all__ = ["ImageMasks", "MaskGenerator"]
+
+# Rows and columns at full resolution are padded to multiples of this: few programs to compile.
+BUCKET = 256
+# Pixels that masks at full resolution may take at once.
+PIXELS_AT_ONCE = 1 << 25
+
+
+class ImageMasks(NamedTuple):
+    """Masks of one image, the highest predicted IoU first.
+
+    Attributes:
+        masks: (n, H, W) booleans.
+        boxes: (n, 4) pixels left, top, right, bottom, the last two exclusive:
+            image[top:bottom, left:right] holds the mask.
+        iou: (n,) predicted IoU.
+        stability: (n,) stability scores.
+        points: (n, 2) the prompt, pixels (x, y).
+        crops: (n, 4) the crop in which the mask was found, as `boxes`.
+    """
+
+    masks: NDArray[np.bool_]
+    boxes: NDArray[np.int32]
+    iou: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    points: NDArray[np.float32]
+    crops: NDArray[np.int32]
+
+
+class MaskGenerator:
+    """Masks of everything in an image, from a grid of points.
+
+    Programs are compiled once for each layer of crops and each multiple of 256 pixels of height
+    and width.
+
+    Args:
+        model: the weights, read once, here.
+        config: settings; the published ones by default.
+
+    Raises:
+        ValueError: `mean` and `std` do not fit the model's channels.
+    """
+
+    def __init__(self, model: SAM, config: GeneratorConfig | None = None) -> None:
+        self.config = config or GeneratorConfig()
+        self.model_config = model.config
+        if len(self.config.mean) != model.config.channels:
+            raise ValueError(
+                f"mean has {len(self.config.mean)} values, the model takes "
+                f"{model.config.channels} channels"
+            )
+        graph, self.state = nnx.split(model)
+
+        def find(state: nnx.State, *arrays: Any, **static: Any) -> Candidates:
+            return find_candidates(nnx.merge(graph, state), *arrays, **static)
+
+        self._find = jax.jit(find, static_argnames=("capacity", "chunk", "mask_chunk"))
+        self._interpolate = jax.jit(interpolate)
+        self._nms = jax.jit(nms)
+
+    def __call__(self, image: NDArray) -> ImageMasks:
+        """Every mask of an image.
+
+        Args:
+            image: (H, W), (H, W, 1) or (H, W, C); unsigned integers use their type's range,
+                floats lie in [0, 1].
+
+        Returns:
+            The masks; none may pass the filters.
+
+        Raises:
+            ValueError: an image of another shape, type or range, NaN.
+        """
+        pixels = unit_range(image, self.model_config.channels)
+        height, width = pixels.shape[:2]
+        crops = crops_of(height, width, self.config.crop_layers, self.config.crop_overlap)
+        found = [self._search(pixels, crop) for crop in crops]
+        if len(crops) > 1:
+            found = self._across_crops(found)
+        masks = np.concatenate([self._render(one, (height, width)) for one in found])
+        numbers = _joined(found)
+        order = np.argsort(-numbers.iou, kind="stable")
+        return ImageMasks(masks[order], *_only(numbers, order))
+
+    def _search(self, pixels: NDArray[np.float32], crop: Crop) -> "_Found":
+        """The masks of one crop."""
+        config, model = self.config, self.model_config
+        height, width = pixels.shape[:2]
+        part = pixels[crop.top : crop.bottom, crop.left : crop.right]
+        inner = inner_size(*crop.size, model.image_size)
+        grid = point_grid(
+            max(1, config.points_per_side // config.crop_points_downscale**crop.layer)
+        )
+        points = (grid * inner[::-1]).astype(np.float32)
+        count = -(-len(points) // config.points_per_batch)
+        filled = np.zeros((count * config.points_per_batch, 2), np.float32)
+        filled[: len(points)] = points
+        batches = filled.reshape(count, config.points_per_batch, 2)
+        valid = (np.arange(len(filled)) < len(points)).reshape(batches.shape[:2])
+        rows, columns = (
+            _padded(mask_operator(model.mask_size, model.image_size, side, length))
+            for side, length in zip(inner, crop.size, strict=True)
+        )
+        frame = Frame(
+            rows,
+            columns,
+            crop=np.array(crop[:4], np.float32),
+            image=np.array([0, 0, width, height], np.float32),
+        )
+        limits = Limits(
+            iou=np.asarray(config.iou_threshold, np.float32),
+            stability=np.asarray(config.stability_threshold, np.float32),
+            offset=np.asarray(config.stability_offset, np.float32),
+            mask=np.asarray(config.mask_threshold, np.float32),
+            min_area=np.asarray(config.min_area, np.float32),
+            max_area=np.asarray(config.max_area, np.float32),
+            box_nms=np.asarray(config.box_nms_threshold, np.float32),
+        )
+        room = PIXELS_AT_ONCE // (len(rows) * len(columns))
+        masks = config.points_per_batch * model.multimask_outputs
+        best = self._find(
+            self.state,
+            model_input(part, model.image_size, config.mean, config.std),
+            batches,
+            valid,
+            frame,
+            limits,
+            capacity=config.capacity,
+            chunk=_divisor(config.points_per_batch, config.chunk),
+            mask_chunk=_divisor(masks, min(config.chunk, room)),
+        )
+        if best.passed > config.capacity:
+            warnings.warn(
+                f"{int(best.passed)} masks passed the filters, only the {config.capacity} of "
+                f"highest predicted IoU were kept: raise capacity = {config.capacity}",
+                stacklevel=3,
+            )
+        kept = np.flatnonzero(best.kept)
+        corner = np.array([crop.left, crop.top, crop.left, crop.top], np.int32)
+        unit = grid[np.asarray(best.point)[kept]]
+        return _Found(
+            best.logits[kept],
+            frame,
+            _Numbers(
+                # The last row and column of a box become exclusive.
+                np.asarray(best.measures.boxes)[kept] + corner + np.array([0, 0, 1, 1], np.int32),
+                np.asarray(best.iou)[kept],
+                np.asarray(best.measures.stability)[kept],
+                (unit * crop.size[::-1] + corner[:2]).astype(np.float32),
+                np.tile(np.array(crop[:4], np.int32), (len(kept), 1)),
+            ),
+        )
+
+    def _across_crops(self, found: list["_Found"]) -> list["_Found"]:
+        """Suppress duplicates between crops; the smaller crop, then the predicted IoU, decides."""
+        boxes, iou, _, _, crops = _joined(found)
+        areas = np.prod(crops[:, 2:] - crops[:, :2], axis=1)
+        rank = np.empty(len(iou), np.float32)
+        rank[np.lexsort((-iou, areas))] = -np.arange(len(iou))
+        # One compiled program for each power of two.
+        room = 1 << max(len(iou) - 1, 1).bit_length()
+        spare = (0, room - len(iou))
+        kept = np.asarray(
+            self._nms(
+                np.pad(boxes - np.array([0, 0, 1, 1]), (spare, (0, 0))),
+                np.pad(rank, spare),
+                np.arange(room) < len(iou),
+                np.float32(self.config.crop_nms_threshold),
+            )
+        )
+        ends = np.cumsum([len(one.numbers.iou) for one in found])
+        parts = np.split(kept[: len(iou)], ends[:-1])
+        return [one.only(np.flatnonzero(p)) for one, p in zip(found, parts, strict=True)]
+
+    def _render(self, found: "_Found", image: tuple[int, int]) -> NDArray[np.bool_]:
+        """Masks (n, H, W) of one crop's logits."""
+        masks = np.zeros((len(found.logits), *image), bool)
+        left, top, right, bottom = np.asarray(found.frame.crop).astype(int)
+        rows, columns = found.frame.rows, found.frame.columns
+        room = max(1, min(self.config.chunk, PIXELS_AT_ONCE // (len(rows) * len(columns))))
+        for start in range(0, len(masks), room):
+            part = np.asarray(found.logits[start : start + room])
+            full = np.pad(part, ((0, room - len(part)), (0, 0), (0, 0)))
+            wide = np.asarray(self._interpolate(full, rows, columns)[: len(part)])
+            inside = wide[:, : bottom - top, : right - left] > self.config.mask_threshold
+            masks[start : start + room, top:bottom, left:right] = inside
+        return masks
+
+
+class _Numbers(NamedTuple):
+    """All of `ImageMasks` but the masks."""
+
+    boxes: NDArray[np.int32]
+    iou: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    points: NDArray[np.float32]
+    crops: NDArray[np.int32]
+
+
+class _Found(NamedTuple):
+    """What one crop holds: logits (n, 4G, 4G), where they lie, and their numbers."""
+
+    logits: jax.Array
+    frame: Frame
+    numbers: _Numbers
+
+    def only(self, kept: NDArray[np.intp]) -> "_Found":
+        return _Found(self.logits[kept], self.frame, _only(self.numbers, kept))
+
+
+def _only(numbers: _Numbers, index: NDArray[np.intp]) -> _Numbers:
+    """Those with these indices."""
+    return jax.tree.map(lambda part: part[index], numbers)
+
+
+def _joined(found: list[_Found]) -> _Numbers:
+    """The numbers of all crops."""
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *(one.numbers for one in found))
+
+
+def _padded(operator: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Zero rows up to the next multiple of `BUCKET`."""
+    missing = -len(operator) % BUCKET
+    return np.pad(operator, ((0, missing), (0, 0))).astype(np.float32)
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor of `number` that is at most `most`."""
+    return max(part for part in range(1, max(most, 1) + 1) if number % part == 0)

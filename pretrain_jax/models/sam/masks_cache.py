@@ -1,0 +1,108 @@
+"""Masks on disk, found again by the image's content, the weights and the settings."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain_jax.models.sam.generator import ImageMasks, MaskGenerator
+from theory.command_line import check_output_folder
+from theory.datafile import write_bytes_atomic
+
+__all__ = ["MasksCache"]
+
+# Part of every key: files of another layout are not found.
+SCHEMA = 1
+# Settings that change memory and speed, not masks.
+SPEED = ("points_per_batch", "chunk")
+
+
+class MasksCache:
+    """A mask generator that stores what it finds: one file an image, written atomically.
+
+    A file that was damaged is computed and written again. Several processes may share a folder.
+
+    Args:
+        generator: computes the masks of images that the folder lacks.
+        folder: created if missing; must be writable.
+
+    Attributes:
+        found: images whose masks were read.
+        computed: images whose masks were computed.
+    """
+
+    def __init__(self, generator: MaskGenerator, folder: str | Path) -> None:
+        self._generator = generator
+        self._folder = check_output_folder(folder)
+        settings = dataclasses.asdict(generator.config)
+        for name in SPEED:
+            del settings[name]
+        text = json.dumps([SCHEMA, settings, dataclasses.asdict(generator.model_config)])
+        digest = hashlib.sha256(text.encode())
+        for leaf in jax.tree.leaves(generator.state):
+            _add(digest, np.asarray(leaf))
+        self._prefix = digest
+        self.found = 0
+        self.computed = 0
+
+    def __call__(self, image: NDArray) -> ImageMasks:
+        """Every mask of an image, see `MaskGenerator`.
+
+        Raises:
+            ValueError: an image of another shape, type or range.
+            OSError: the folder cannot be written, with the reason.
+        """
+        path = self.path(image)
+        masks = _read(path)
+        if masks is not None:
+            self.found += 1
+            return masks
+        masks = self._generator(image)
+        self.computed += 1
+        try:
+            write_bytes_atomic(path, _packed(masks))
+        except OSError as error:
+            raise OSError(
+                f"masks cannot be written to {self._folder}: {error.strerror or error}; those of "
+                "earlier images are kept"
+            ) from None
+        return masks
+
+    def path(self, image: NDArray) -> Path:
+        """The file of an image's masks, whether it exists or not."""
+        digest = self._prefix.copy()
+        _add(digest, image)
+        return self._folder / f"{digest.hexdigest()[:32]}.npz"
+
+
+def _add(digest: "hashlib._Hash", array: NDArray) -> None:
+    """Hash an array's shape, type and content."""
+    digest.update(f"{array.shape}{array.dtype}".encode())
+    digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+
+
+def _packed(masks: ImageMasks) -> bytes:
+    """An .npz with eight pixels a byte."""
+    buffer = io.BytesIO()
+    parts = masks._asdict() | {"masks": np.packbits(masks.masks), "shape": masks.masks.shape}
+    np.savez_compressed(buffer, **parts)
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> ImageMasks | None:
+    """The masks of a file; None where it is missing or damaged."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            parts = dict(file)
+        shape = tuple(parts.pop("shape"))
+        bits = np.unpackbits(parts["masks"], count=int(np.prod(shape)))
+        return ImageMasks(**parts | {"masks": bits.reshape(shape).astype(bool)})
+    # A zip's checksum of each array turns damage into one of these.
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,170 @@
+"""Segment Anything: images and prompts -> masks."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from pretrain_jax.models.sam.config import SAMConfig
+from pretrain_jax.models.sam.decoder import MaskDecoder
+from pretrain_jax.models.sam.encoder import ImageEncoder
+from pretrain_jax.models.sam.prompt import BOX_END, BOX_START, NO_POINT, PromptEncoder
+from pretrain_jax.models.sam.resampling import bilinear
+from pretrain_jax.models.vit import resize_positions
+
+__all__ = ["SAM", "SAMOutput"]
+
+
+class SAMOutput(NamedTuple):
+    """Masks of prompts.
+
+    Attributes:
+        masks: logits, (B, P, M, 4G, 4G) for B images with P prompts each and M masks a prompt.
+        iou: their predicted IoU, (B, P, M).
+    """
+
+    masks: jax.Array
+    iou: jax.Array
+
+
+class SAM(nnx.Module):
+    """Segment Anything model (Kirillov et al. 2023, arXiv:2304.02643).
+
+    Args:
+        config: the model's shapes, e.g. `SAMConfig.preset("sam_vit_b")`.
+        rngs: initial weights.
+    """
+
+    def __init__(self, config: SAMConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.encoder = ImageEncoder(config, rngs=rngs)
+        self.prompt = PromptEncoder(config, rngs=rngs)
+        self.decoder = MaskDecoder(config, rngs=rngs)
+
+    def encode(self, images: jax.Array) -> jax.Array:
+        """Embedding (B, G, G, prompt_width) of normalised images (B, S, S, C).
+
+        Raises:
+            ValueError: images of another shape than the config's.
+        """
+        side, channels = self.config.image_size, self.config.channels
+        if images.ndim != 4 or images.shape[1:] != (side, side, channels):
+            raise ValueError(
+                f"images have the shape {images.shape}, the model takes "
+                f"(any, {side}, {side}, {channels})"
+            )
+        return self.encoder(images)
+
+    def prompts(
+        self,
+        points: jax.Array | None = None,
+        labels: jax.Array | None = None,
+        boxes: jax.Array | None = None,
+    ) -> jax.Array:
+        """Embeddings of points and boxes, (..., N, prompt_width).
+
+        Args:
+            points: (..., n, 2) pixels (x, y) of the model's input.
+            labels: (..., n) integers, 1 on the object, 0 off it, -1 no point.
+            boxes: (..., 4) pixels (left, top, right, bottom) of the model's input.
+
+        Raises:
+            ValueError: neither points nor boxes; points without labels.
+        """
+        if points is None and boxes is None:
+            raise ValueError("points = None and boxes = None: a prompt needs one of them")
+        if (points is None) != (labels is None):
+            raise ValueError("points and labels come together")
+        where, what = [], []
+        if points is not None and labels is not None:
+            where.append(points)
+            what.append(labels)
+        if boxes is None:
+            # The decoder was trained with a padding point where there is no box.
+            where.append(jnp.zeros_like(where[0][..., :1, :]))
+            what.append(jnp.full_like(what[0][..., :1], NO_POINT))
+        else:
+            corners = boxes.reshape(*boxes.shape[:-1], 2, 2)
+            where.append(corners)
+            what.append(jnp.broadcast_to(jnp.array([BOX_START, BOX_END]), corners.shape[:-1]))
+        return self.prompt.sparse(jnp.concatenate(where, axis=-2), jnp.concatenate(what, axis=-1))
+
+    def decode(
+        self,
+        embedding: jax.Array,
+        prompts: jax.Array,
+        masks: jax.Array | None = None,
+        *,
+        multimask: bool = True,
+    ) -> SAMOutput:
+        """Masks of prompts on encoded images.
+
+        Args:
+            embedding: (B, G, G, prompt_width) from `encode`.
+            prompts: (B, P, N, prompt_width) from `prompts`.
+            masks: (B, 4G, 4G) logits of a mask prompt, or None.
+            multimask: several masks for an ambiguous prompt instead of one.
+        """
+        image = embedding + self.prompt.dense(masks)
+        positions = self.prompt.grid()
+
+        def one(image: jax.Array, prompts: jax.Array) -> SAMOutput:
+            tokens, attended = self.decoder.attend(image, positions, prompts)
+            return SAMOutput(
+                self.decoder.masks(tokens, attended, multimask),
+                self.decoder.iou(tokens, multimask),
+            )
+
+        return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(image, prompts)
+
+    def __call__(
+        self,
+        images: jax.Array,
+        points: jax.Array | None = None,
+        labels: jax.Array | None = None,
+        boxes: jax.Array | None = None,
+        masks: jax.Array | None = None,
+        *,
+        multimask: bool = True,
+    ) -> SAMOutput:
+        """Masks of prompts on images.
+
+        Args:
+            images: (B, S, S, C) normalised.
+            points: (B, P, n, 2) pixels (x, y) of the model's input, or None.
+            labels: (B, P, n) integers, 1 on the object, 0 off it, -1 no point.
+            boxes: (B, P, 4) pixels (left, top, right, bottom), or None.
+            masks: (B, 4G, 4G) logits of a mask prompt, or None.
+            multimask: several masks for an ambiguous prompt instead of one.
+        """
+        prompts = self.prompts(points, labels, boxes)
+        return self.decode(self.encode(images), prompts, masks, multimask=multimask)
+
+    def with_image_size(self, image_size: int) -> "SAM":
+        """The same model for images of another size.
+
+        Positions are interpolated (bicubic), and so are the relative positions of the blocks
+        that attend to the whole image (linear, as the published code does).
+
+        Args:
+            image_size: side in pixels, a multiple of the patch size.
+
+        Returns:
+            A new model.
+        """
+        config = dataclasses.replace(self.config, image_size=image_size)
+        old, new = self.config.grid_size, config.grid_size
+        moved = []
+        for path, variable in nnx.to_flat_state(nnx.state(self)):
+            value = np.asarray(variable[...])
+            if path[-1] == "positions":
+                table = value.reshape(old * old, -1)
+                value = resize_positions(table, (old, old), (new, new)).reshape(new, new, -1)
+            elif path[-1] in ("rows", "columns") and path[2] in config.global_blocks:
+                value = bilinear(2 * old - 1, 2 * new - 1) @ value
+            moved.append((path, variable.replace(jnp.asarray(value, variable.dtype))))
+        abstract = nnx.eval_shape(lambda: SAM(config, rngs=nnx.Rngs(0)))
+        return nnx.merge(nnx.split(abstract)[0], nnx.from_flat_state(moved))

@@ -1,0 +1,160 @@
+"""Key tables of vision transformers: the official MAE code's layout and that of transformers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pretrain_jax.models.vit.config import ViTConfig
+from pretrain_jax.weights import Entry, fused, patch_embedding, same, transposed
+
+__all__ = [
+    "VIT_LAYOUTS",
+    "affine",
+    "normalisation",
+    "official_blocks",
+    "transformers_blocks",
+    "transformers_keys",
+    "transformers_vit_config",
+    "vit_table",
+]
+
+VIT_LAYOUTS = ("official", "transformers")
+# File names of transformers 4 (and of version 5 for the decoder) -> names of the table below.
+RENAMED = (
+    ("decoder.decoder_encoder.layer.", "decoder.decoder_layers."),
+    ("attention.q_proj.", "attention.attention.query."),
+    ("attention.k_proj.", "attention.attention.key."),
+    ("attention.v_proj.", "attention.attention.value."),
+    ("attention.o_proj.", "attention.output.dense."),
+    ("mlp.fc1.", "intermediate.dense."),
+    ("mlp.fc2.", "output.dense."),
+    ("vit.layers.", "vit.encoder.layer."),
+)
+
+
+def vit_table(config: ViTConfig, layout: str) -> list[Entry]:
+    """The key table of a vision transformer.
+
+    Args:
+        config: the model's configuration.
+        layout: "official" (the MAE code: encoder of pre-training, fine-tuned classifiers) or
+            "transformers" (ViTForImageClassification, the encoder of ViTMAEForPreTraining).
+
+    Raises:
+        ValueError: an unknown layout, or one that has no place for the configuration.
+    """
+    if layout not in VIT_LAYOUTS:
+        raise ValueError(f"layout = {layout!r} is not one of {', '.join(VIT_LAYOUTS)}")
+    return _official(config) if layout == "official" else _transformers(config)
+
+
+def affine(path: str, key: str) -> list[Entry]:
+    """Entries of a linear layer."""
+    return [transposed(f"{path}.kernel", f"{key}.weight"), same(f"{path}.bias", f"{key}.bias")]
+
+
+def normalisation(path: str, key: str) -> list[Entry]:
+    """Entries of a layer normalisation."""
+    return [same(f"{path}.scale", f"{key}.weight"), same(f"{path}.bias", f"{key}.bias")]
+
+
+def official_blocks(path: str, key: str, depth: int) -> list[Entry]:
+    """Entries of blocks as timm names them, with a fused projection."""
+    table: list[Entry] = []
+    for block in range(depth):
+        ours, theirs = f"{path}.{block}", f"{key}.{block}"
+        table += normalisation(f"{ours}.norm1", f"{theirs}.norm1")
+        table += affine(f"{ours}.qkv", f"{theirs}.attn.qkv")
+        table += affine(f"{ours}.out", f"{theirs}.attn.proj")
+        table += normalisation(f"{ours}.norm2", f"{theirs}.norm2")
+        table += affine(f"{ours}.fc1", f"{theirs}.mlp.fc1")
+        table += affine(f"{ours}.fc2", f"{theirs}.mlp.fc2")
+    return table
+
+
+def transformers_blocks(path: str, key: str, depth: int) -> list[Entry]:
+    """Entries of blocks as transformers names them, with three projections."""
+    table: list[Entry] = []
+    for block in range(depth):
+        ours, theirs = f"{path}.{block}", f"{key}.{block}"
+        parts = [f"{theirs}.attention.attention.{part}" for part in ("query", "key", "value")]
+        table += normalisation(f"{ours}.norm1", f"{theirs}.layernorm_before")
+        table.append(fused(f"{ours}.qkv.kernel", [f"{part}.weight" for part in parts]))
+        table.append(fused(f"{ours}.qkv.bias", [f"{part}.bias" for part in parts]))
+        table += affine(f"{ours}.out", f"{theirs}.attention.output.dense")
+        table += normalisation(f"{ours}.norm2", f"{theirs}.layernorm_after")
+        table += affine(f"{ours}.fc1", f"{theirs}.intermediate.dense")
+        table += affine(f"{ours}.fc2", f"{theirs}.output.dense")
+    return table
+
+
+def transformers_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """The state under the names that the tables use, whichever version of transformers wrote it.
+
+    Version 5 keeps other names in memory than in files, and models without a head drop the
+    prefix "vit.".
+    """
+    bare = not any(key.startswith("vit.") for key in state)
+    renamed = {}
+    for key, value in state.items():
+        name = f"vit.{key}" if bare else key
+        for old, new in RENAMED:
+            name = name.replace(old, new)
+        renamed[name] = value
+    return renamed
+
+
+def transformers_vit_config(config: ViTConfig) -> dict[str, Any]:
+    """The entries of transformers' config.json that describe the encoder."""
+    height, width = config.size
+    if height != width:
+        raise ValueError(f"image_size = {config.size}: transformers has square images only")
+    return {
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.hidden_width,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": config.layer_norm_eps,
+        "image_size": height,
+        "patch_size": config.patch_size,
+        "num_channels": config.channels,
+        "qkv_bias": True,
+    }
+
+
+def _official(config: ViTConfig) -> list[Entry]:
+    norm = "fc_norm" if config.pool == "mean" else "norm"
+    return [
+        *_embedding(config, ("cls_token", "pos_embed", "patch_embed.proj")),
+        *official_blocks("blocks", "blocks", config.depth),
+        *normalisation("norm", norm),
+        *(affine("head", "head") if config.classes else []),
+    ]
+
+
+def _transformers(config: ViTConfig) -> list[Entry]:
+    if config.pool == "mean" or not config.class_token:
+        raise ValueError(
+            "the layout of transformers needs class_token = True, pool = 'cls' or None"
+        )
+    names = ("cls_token", "position_embeddings", "patch_embeddings.projection")
+    return [
+        *_embedding(config, tuple(f"vit.embeddings.{name}" for name in names)),
+        *transformers_blocks("blocks", "vit.encoder.layer", config.depth),
+        *normalisation("norm", "vit.layernorm"),
+        *(affine("head", "classifier") if config.classes else []),
+    ]
+
+
+def _embedding(config: ViTConfig, names: tuple[str, ...]) -> list[Entry]:
+    token, positions, projection = names
+    return [
+        *([same("class_token", token, leading=2)] if config.class_token else []),
+        same("positions", positions, leading=1),
+        patch_embedding("embed.kernel", f"{projection}.weight", config.patch_size, config.channels),
+        same("embed.bias", f"{projection}.bias"),
+    ]

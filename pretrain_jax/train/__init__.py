@@ -1,0 +1,1 @@
+"""The trainer: configuration, optimiser step, loop, checkpoints, log, probes, pictures."""

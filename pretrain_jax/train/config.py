@@ -1,0 +1,333 @@
+"""The configuration of a training run: typed, frozen, and the same as the command line."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from pretrain_jax.models.mae import MAEConfig
+from pretrain_jax.models.simclr import SimCLRConfig
+from theory.checks import check_integer, check_range
+
+__all__ = [
+    "SHIPPED_IMAGES",
+    "ClusterOptions",
+    "DataOptions",
+    "OptimizerOptions",
+    "TrainConfig",
+    "config_differences",
+    "config_from_json",
+    "config_to_json",
+]
+
+# `DataOptions.path` of the images that other packages ship.
+SHIPPED_IMAGES = "shipped-images"
+LARGEST = 1 << 40
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where images come from and how they are cut.
+
+    Attributes:
+        path: a folder, an image list or a video; "shipped-images" for real images that other
+            packages ship (see the preset demo).
+        validation: source of the validation images; None holds out a share of `path`.
+        validation_share: share of the files of `path` held out where `validation` is None.
+        validation_images: at most that many validation images are used; they stay in memory.
+        frame_stride: every how many frames of a video are kept.
+        crop: "random" (random resized crop), "centre", or "none" (all have the model's size).
+        crop_scale: range of a random crop's area as a share of the image's.
+        flip: whether random crops are mirrored half of the time.
+        bits: 8 or 16 bits a channel on their way to the device.
+        mean: mean of each channel where the largest pixel value is 1; None measures it.
+        std: standard deviation of each channel; None measures it.
+        workers: worker processes that decode; 0 decodes on threads.
+        max_skipped_share: the run stops when more than this share of the images is unreadable.
+    """
+
+    path: str = ""
+    validation: str | None = None
+    validation_share: float = 0.05
+    validation_images: int = 1024
+    frame_stride: int = 1
+    crop: Literal["random", "centre", "none"] = "random"
+    crop_scale: tuple[float, float] = (0.2, 1.0)
+    flip: bool = True
+    bits: Literal[8, 16] = 8
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    workers: int = 4
+    max_skipped_share: float = 0.01
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """AdamW with a cosine schedule after a linear warmup.
+
+    Attributes:
+        learning_rate: peak learning rate; None where `base_learning_rate` is given.
+        base_learning_rate: peak learning rate for a batch of 256, scaled linearly with the batch.
+        betas: decay rates of the moments.
+        eps: added to the root of the second moment.
+        weight_decay: decoupled; not on biases, norms and other vectors.
+        warmup_share: share of the steps with linear warmup.
+        final_share: learning rate of the last step over the peak.
+        clip_norm: largest global gradient norm; None does not clip.
+        ema_decay: decay of the exponential moving average of the parameters, which then is what
+            is validated and reconstructed with; None keeps none.
+    """
+
+    learning_rate: float | None = 1.5e-4
+    base_learning_rate: float | None = None
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.05
+    warmup_share: float = 0.05
+    final_share: float = 0.0
+    clip_norm: float | None = None
+    ema_decay: float | None = None
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Several processes, one a host, that train one model.
+
+    Attributes:
+        join: join the others through jax.distributed before anything else.
+        coordinator: HOST:PORT of process 0; None detects Slurm, MPI and cloud TPUs.
+        processes: number of processes, with `coordinator`.
+        process: number of this one, from 0, with `coordinator`.
+    """
+
+    join: bool = False
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+    Attributes:
+        model: what is trained; its dtype fields follow `precision`.
+        data: where images come from.
+        optimizer: AdamW and its schedule.
+        out: the run's folder; a run that lies there goes on where it stopped.
+        init: weights to start from: a run's folder, or a checkpoint file (.pth, .safetensors) in
+            the layout of the MAE code or of transformers; None draws them.
+        batch_size: images of an optimiser step over all devices, or of each device where
+            `batch_per_device` is set.
+        batch_per_device: whether `batch_size` counts the images of one device.
+        accumulation: parts of a batch that are computed one after the other.
+        steps: optimiser steps; None where `epochs` is given.
+        epochs: passes over the training images; None where `steps` is given.
+        seed: of the parameters, the order, the crops and the masks.
+        precision: of the computation; "auto" is bfloat16 on accelerators and float32 on CPU.
+            Parameters are float32 (float64 with "float64").
+        devices: number of devices; None takes all.
+        fsdp: devices over which parameters and optimiser state are sharded; divides the devices.
+        scan_steps: optimiser steps in one device program; hides dispatch for small batches.
+        cluster: several hosts.
+        log_every: steps between two lines of the log.
+        checkpoint_every: steps between two checkpoints.
+        keep_checkpoints: how many are kept.
+        validate_every: steps between two validation losses and pictures; 0 only at the end.
+        probe_every: steps between two linear and k-NN probes of labelled images; 0 never.
+        peak_flops: FLOP/s of one device, for the model FLOPs utilisation; None looks it up.
+    """
+
+    model: MAEConfig | SimCLRConfig = field(default_factory=MAEConfig)
+    data: DataOptions = field(default_factory=DataOptions)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    out: str = "run"
+    init: str | None = None
+    batch_size: int = 256
+    batch_per_device: bool = False
+    accumulation: int = 1
+    steps: int | None = None
+    epochs: float | None = None
+    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
+    devices: int | None = None
+    fsdp: int = 1
+    scan_steps: int = 1
+    cluster: ClusterOptions = field(default_factory=ClusterOptions)
+    log_every: int = 10
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 3
+    validate_every: int = 500
+    probe_every: int = 0
+    peak_flops: float | None = None
+
+    def check(self) -> None:
+        """Check everything that can be checked without data and devices.
+
+        Raises:
+            ValueError: names the field, its value and the valid range.
+        """
+        _check_data(self)
+        _check_optimizer(self.optimizer)
+        for name in ("batch_size", "accumulation", "fsdp", "scan_steps", "log_every"):
+            check_integer(name, getattr(self, name), 1, LARGEST)
+        for name in ("checkpoint_every", "keep_checkpoints"):
+            check_integer(name, getattr(self, name), 1, LARGEST)
+        for name in ("validate_every", "probe_every"):
+            check_integer(name, getattr(self, name), 0, LARGEST)
+        check_integer("seed", self.seed, 0, 2**32 - 1)
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(
+                f"steps = {self.steps} and epochs = {self.epochs}: exactly one of the two must be "
+                "given"
+            )
+        if self.steps is not None:
+            check_integer("steps", self.steps, 1, LARGEST)
+        if self.epochs is not None:
+            check_range("epochs", self.epochs, 0.0, 1e9, open_low=True)
+        if self.devices is not None:
+            check_integer("devices", self.devices, 1, LARGEST)
+        if self.peak_flops is not None:
+            check_range("peak_flops", self.peak_flops, 0.0, 1e20, open_low=True)
+        for name in ("log_every", "checkpoint_every", "validate_every", "probe_every"):
+            if getattr(self, name) % self.scan_steps:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} is not a multiple of scan_steps = "
+                    f"{self.scan_steps}; nothing can happen within a scan"
+                )
+        if not self.out:
+            raise ValueError("out = '' is not a folder")
+
+
+def _check_data(config: TrainConfig) -> None:
+    data, encoder = config.data, config.model.encoder
+    if not data.path:
+        raise ValueError("data.path is missing: a folder, an image list or a video")
+    check_integer("data.frame_stride", data.frame_stride, 1, LARGEST)
+    check_integer("data.validation_images", data.validation_images, 1, LARGEST)
+    check_range("data.validation_share", data.validation_share, 0.0, 1.0, open_high=True)
+    check_range("data.crop_scale", data.crop_scale, 0.0, 1.0, open_low=True)
+    check_range("data.max_skipped_share", data.max_skipped_share, 0.0, 1.0)
+    check_integer("data.workers", data.workers, 0, 4096)
+    if data.crop_scale[0] > data.crop_scale[1]:
+        raise ValueError(f"data.crop_scale = {data.crop_scale} is not an ascending range")
+    if encoder.size[0] != encoder.size[1]:
+        raise ValueError(f"image_size = {encoder.size}: training takes square images")
+    if encoder.channels not in (1, 3):
+        raise ValueError(f"channels = {encoder.channels} is neither 1 nor 3")
+    if (data.mean is None) != (data.std is None):
+        raise ValueError("data.mean and data.std must be given together, or neither")
+    for name, values in (("data.mean", data.mean), ("data.std", data.std)):
+        if values is not None and len(values) != encoder.channels:
+            raise ValueError(
+                f"{name} has {len(values)} value(s), the images have {encoder.channels} channel(s)"
+            )
+    if data.std is not None:
+        check_range("data.std", data.std, 0.0, 1e6, open_low=True)
+    if (encoder.dtype, encoder.param_dtype) != ("float32", "float32"):
+        raise ValueError(
+            f"model dtype = {encoder.dtype}, param_dtype = {encoder.param_dtype}: set precision "
+            "instead, which decides both"
+        )
+
+
+def _check_optimizer(options: OptimizerOptions) -> None:
+    if (options.learning_rate is None) == (options.base_learning_rate is None):
+        raise ValueError(
+            f"optimizer.learning_rate = {options.learning_rate} and base_learning_rate = "
+            f"{options.base_learning_rate}: exactly one of the two must be given (the other None)"
+        )
+    for name in ("learning_rate", "base_learning_rate", "clip_norm"):
+        value = getattr(options, name)
+        if value is not None:
+            check_range(f"optimizer.{name}", value, 0.0, 1e6, open_low=True)
+    check_range("optimizer.betas", options.betas, 0.0, 1.0, open_high=True)
+    check_range("optimizer.eps", options.eps, 0.0, 1.0, open_low=True)
+    check_range("optimizer.weight_decay", options.weight_decay, 0.0, 1e3)
+    check_range("optimizer.warmup_share", options.warmup_share, 0.0, 1.0, open_high=True)
+    check_range("optimizer.final_share", options.final_share, 0.0, 1.0)
+    if options.ema_decay is not None:
+        check_range("optimizer.ema_decay", options.ema_decay, 0.0, 1.0, open_high=True)
+
+
+# What may change when a run goes on: nothing that any of its numbers depends on.
+FREE_FIELDS = frozenset(
+    {
+        "out",
+        "data.workers",
+        "data.max_skipped_share",
+        "devices",
+        "fsdp",
+        "scan_steps",
+        "cluster.join",
+        "cluster.coordinator",
+        "cluster.processes",
+        "cluster.process",
+        "log_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "validate_every",
+        "probe_every",
+        "peak_flops",
+    }
+)
+
+
+def config_to_json(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as JSON-able values; `config_from_json` is the inverse."""
+    return dataclasses.asdict(config) | {
+        "model": {"kind": type(config.model).__name__} | dataclasses.asdict(config.model)
+    }
+
+
+def config_from_json(values: dict[str, Any]) -> TrainConfig:
+    """The configuration that `config_to_json` wrote.
+
+    Raises:
+        ValueError: an unknown or missing field, or an unknown kind of model.
+    """
+    kinds = {kind.__name__: kind for kind in (MAEConfig, SimCLRConfig)}
+    try:
+        model = dict(values["model"])
+        kind = kinds[model.pop("kind")]
+        rest = _build(TrainConfig, {k: v for k, v in values.items() if k != "model"})
+        return dataclasses.replace(rest, model=_build(kind, model))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the configuration is not one of this version: {error}") from None
+
+
+def config_differences(ours: TrainConfig, theirs: TrainConfig) -> list[str]:
+    """Fields in which two runs differ such that one cannot go on from the other."""
+    first, second = _flat(config_to_json(ours)), _flat(config_to_json(theirs))
+    return [
+        f"{name} = {first.get(name)!r} here and {second.get(name)!r} there"
+        for name in sorted(first.keys() | second.keys())
+        if first.get(name) != second.get(name) and name not in FREE_FIELDS
+    ]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            # JSON has no tuples.
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _build(kind: Any, values: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(kind)
+    unknown = values.keys() - {each.name for each in fields(kind)}
+    if unknown:
+        raise TypeError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
+    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if isinstance(value, dict):
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        return _build(next(o for o in options if dataclasses.is_dataclass(o)), value)
+    return tuple(value) if isinstance(value, list) else value

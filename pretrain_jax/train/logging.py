@@ -1,0 +1,145 @@
+"""What a run says: a JSON line a step, TensorBoard, a progress bar."""
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from theory.datafile import write_text_atomic
+
+__all__ = ["LOG_NAME", "Progress", "RunLog", "read_log"]
+
+LOG_NAME = "log.jsonl"
+
+
+class RunLog:
+    """Appends to `log.jsonl` and to TensorBoard files; only one host writes.
+
+    Args:
+        folder: of the run.
+        step: steps beyond this one are removed from a log that is there: they come again.
+        enabled: whether this host writes.
+    """
+
+    def __init__(self, folder: Path, step: int, *, enabled: bool = True) -> None:
+        self._file: TextIO | None = None
+        self._board: Any = None
+        if not enabled:
+            return
+        path = folder / LOG_NAME
+        if path.exists():
+            kept = [line for line in read_log(path) if line["step"] <= step]
+            write_text_atomic(path, "".join(f"{json.dumps(line)}\n" for line in kept))
+        self._file = path.open("a", encoding="utf-8")
+        self._board = _board_writer(folder / "tensorboard", step)
+
+    def scalars(self, step: int, values: dict[str, float | None]) -> None:
+        """Log numbers of a step; None stands for what is not known, NaN is written as null."""
+        if self._file is None:
+            return
+        clean = {k: v if v is not None and math.isfinite(v) else None for k, v in values.items()}
+        self._file.write(json.dumps({"step": step} | clean) + "\n")
+        for name, value in clean.items():
+            if value is not None and self._board is not None:
+                self._board.add_scalar(name, value, step)
+
+    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+        """Show a picture of shape (H, W, 3) in TensorBoard."""
+        if self._board is not None:
+            self._board.add_image(name, pixels, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Bring everything to the disk.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self._file is not None:
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; a last line that was cut off by a kill is left out."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+class Progress:
+    """Images per second, model FLOPs utilisation and a progress bar with the time left.
+
+    Args:
+        steps: of the whole run.
+        step: where this process starts.
+        batch_size: images of a step.
+        image_flops: FLOPs of a trained image.
+        peak: FLOP/s of all devices together, None where unknown.
+        shown: whether to draw the bar on stderr.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        step: int,
+        *,
+        batch_size: int,
+        image_flops: float,
+        peak: float | None,
+        shown: bool,
+    ) -> None:
+        self._batch_size, self._image_flops, self._peak = batch_size, image_flops, peak
+        self._bar = tqdm(
+            total=steps,
+            initial=step,
+            unit="step",
+            file=sys.stderr,
+            disable=not shown,
+            dynamic_ncols=True,
+        )
+        self._started = time.perf_counter()
+
+    def restart(self) -> None:
+        """Leave the time since the last call out (compilation, validation)."""
+        self._started = time.perf_counter()
+
+    def advance(self, steps: int, loss: float) -> dict[str, float | None]:
+        """Count steps; the rates since the last call as {images_per_second, mfu}."""
+        elapsed = time.perf_counter() - self._started
+        self.restart()
+        rate = steps * self._batch_size / elapsed
+        mfu = None if self._peak is None else rate * self._image_flops / self._peak
+        shown = {"loss": f"{loss:.4f}", "images/s": f"{rate:.0f}"}
+        if mfu is not None:
+            shown["MFU"] = f"{mfu:.1%}"
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(steps)
+        return {"images_per_second": rate, "mfu": mfu}
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+
+def _board_writer(folder: Path, step: int) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1)

@@ -1,0 +1,277 @@
+"""The training loop: steps, log, validation, checkpoints, and going on after an interruption."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from pretrain_jax.data.loader import Loader, TooManySkippedError
+from pretrain_jax.models.simclr import warn_of_few_negatives
+from pretrain_jax.train.checkpoint import Checkpoints
+from pretrain_jax.train.config import SHIPPED_IMAGES, TrainConfig, config_to_json
+from pretrain_jax.train.evaluation import Evaluator
+from pretrain_jax.train.flops import peak_flops
+from pretrain_jax.train.initial import with_weights
+from pretrain_jax.train.logging import Progress, RunLog
+from pretrain_jax.train.pictures import write_png
+from pretrain_jax.train.setup import (
+    Plan,
+    RunData,
+    check_folder,
+    claim_folder,
+    crop_of,
+    joined,
+    make_step,
+    plan_run,
+    read_data,
+    say,
+    write_statistics,
+)
+from pretrain_jax.train.sharding import global_batch
+from pretrain_jax.train.step import Metrics, Step, TrainState
+from theory.datafile import versions, write_text_atomic
+
+__all__ = ["NonFiniteLossError", "TrainResult", "train"]
+
+CHECKPOINTS = "checkpoints"
+SKIPPED_NAME = "skipped.txt"
+
+
+class NonFiniteLossError(ValueError):
+    """The loss or the parameters are not finite; the checkpoints before are kept."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run.
+
+    Attributes:
+        folder: of the run.
+        steps: optimiser steps taken altogether.
+        resumed_from: step of the checkpoint that this process went on from, 0 without one.
+        losses: training loss of every step that this process took.
+        validation: (step, loss) of every validation in this process, in order.
+        probes: accuracies by name at the end, empty without classes.
+        skipped: reasons of unreadable images by name.
+        picture: file with reconstructions, or None.
+    """
+
+    folder: Path
+    steps: int
+    resumed_from: int
+    losses: tuple[float, ...]
+    validation: tuple[tuple[int, float], ...]
+    probes: dict[str, float]
+    skipped: dict[str, str]
+    picture: Path | None
+
+
+def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
+    """Train a model; a run that lies in `config.out` goes on from its newest whole checkpoint.
+
+    The losses of an interrupted run that went on are those of one that was not, bit for bit on
+    CPU: masks, crops and order are functions of the seed and the step.
+
+    Args:
+        config: the run.
+        progress: whether to draw a progress bar on stderr.
+
+    Raises:
+        ValueError: a bad field, bad data, a folder that belongs to something else; a non-finite
+            loss (`NonFiniteLossError`), unreadable images beyond the allowed share
+            (`TooManySkippedError`), a checkpoint that cannot be written (`CheckpointError`).
+        OSError: the folder cannot be written.
+    """
+    config.check()
+    with joined(config):
+        if config.steps is not None:
+            plan_run(config)
+        folder = check_folder(config)
+        if config.data.path == SHIPPED_IMAGES:
+            claim_folder(config, folder)
+        data = read_data(config, folder)
+        plan = plan_run(config, len(data.training))
+        claim_folder(config, folder)
+        write_statistics(folder, data)
+        try:
+            return _Run(config, folder, plan, data, progress).run()
+        except TooManySkippedError as error:
+            _list_skipped(folder, error.skipped)
+            raise
+
+
+class _Run:
+    def __init__(
+        self, config: TrainConfig, folder: Path, plan: Plan, data: RunData, progress: bool
+    ) -> None:
+        self._config, self._folder, self._plan, self._data = config, folder, plan, data
+        self._step: Step = make_step(config, plan, data)
+        self._checkpoints = Checkpoints(folder / CHECKPOINTS, config.keep_checkpoints)
+        if self._step.objective.whole_batches:
+            warn_of_few_negatives(plan.batch_size)
+        self._evaluator = Evaluator(config, plan, data, self._step)
+        self._progress = progress and jax.process_index() == 0
+        self._losses: list[float] = []
+        self._validation: list[tuple[int, float]] = []
+        self._probes: dict[str, float] = {}
+        self._picture: Path | None = None
+
+    def run(self) -> TrainResult:
+        loader = self._loader()
+        try:
+            state, start = self._start(loader)
+            if start < self._plan.steps:
+                self._train(state, start, loader)
+        finally:
+            loader.close()
+        skipped = self._data.skipped | loader.skipped
+        _list_skipped(self._folder, skipped)
+        return TrainResult(
+            folder=self._folder,
+            steps=self._plan.steps,
+            resumed_from=start,
+            losses=tuple(self._losses),
+            validation=tuple(self._validation),
+            probes=self._probes,
+            skipped=skipped,
+            picture=self._picture,
+        )
+
+    def _loader(self) -> Loader:
+        data = self._config.data
+        return Loader(
+            self._data.training,
+            crop_of(self._config),
+            batch_size=self._plan.batch_size,
+            channels=self._config.model.encoder.channels,
+            bits=data.bits,
+            seed=self._config.seed,
+            workers=data.workers,
+            max_skipped_share=data.max_skipped_share,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+        )
+
+    def _start(self, loader: Loader) -> tuple[TrainState, int]:
+        found = self._checkpoints.restore(self._step.abstract_state())
+        if found is None:
+            state = self._step.initial_state()
+            if self._config.init is not None:
+                state = with_weights(state, self._step, self._config.init)
+            return state, 0
+        state, meta = found
+        start = int(meta["step"])
+        loader.restore(meta["loader"])
+        self._checkpoints.remove_after(start)
+        done = " (finished)" if start == self._plan.steps else ""
+        say(f"going on from step {start} of {self._plan.steps}{done} in {self._folder}")
+        return state, start
+
+    def _train(self, state: TrainState, start: int, loader: Loader) -> None:
+        config, steps = self._config, self._plan.steps
+        chunk = config.scan_steps
+        run = self._step.compile(scan=chunk > 1)
+        log = RunLog(self._folder, start, enabled=jax.process_index() == 0)
+        bar = self._new_bar(start)
+        pending: list[Metrics] = []
+        try:
+            if start == 0:
+                self._evaluate(state, 0, log)
+            bar.restart()
+            for at in range(start + chunk, steps + 1, chunk):
+                state, metrics = run(state, self._pixels(loader, chunk))
+                pending.append(metrics)
+                last = at == steps
+                checkpoint = last or at % config.checkpoint_every == 0
+                validate = last or (config.validate_every and at % config.validate_every == 0)
+                probe = config.probe_every and (last or at % config.probe_every == 0)
+                if at % config.log_every == 0 or checkpoint or validate or probe:
+                    self._report(pending, at, log, bar)
+                    pending = []
+                if validate:
+                    self._evaluate(state, at, log)
+                if probe and (probes := self._evaluator.probes(state)):
+                    self._probes = probes
+                    log.scalars(at, dict(probes))
+                if checkpoint:
+                    log.flush()
+                    self._checkpoints.save(state, self._meta(loader))
+                if validate or probe or checkpoint:
+                    bar.restart()
+        finally:
+            bar.close()
+            log.close()
+
+    def _pixels(self, loader: Loader, chunk: int) -> jax.Array:
+        if chunk == 1:
+            return global_batch(next(loader).images, self._plan.mesh)
+        rows = np.stack([next(loader).images for _ in range(chunk)])
+        return global_batch(rows, self._plan.mesh, axis=1)
+
+    def _report(self, pending: list[Metrics], at: int, log: RunLog, bar: Progress) -> None:
+        """Fetch what the device computed, stop if it is not finite, log a line a step."""
+        fetched = [jax.tree.map(np.atleast_1d, jax.device_get(metrics)) for metrics in pending]
+        columns = Metrics(*(np.concatenate(parts) for parts in zip(*fetched, strict=True)))
+        first = at - len(columns.loss)
+        finite = np.isfinite(columns.loss) & np.isfinite(columns.param_norm)
+        if not finite.all():
+            bad = int(np.argmin(finite))
+            what, value = (
+                ("parameters", columns.param_norm[bad])
+                if math.isfinite(columns.loss[bad])
+                else ("loss", columns.loss[bad])
+            )
+            kept = self._checkpoints.steps()
+            raise NonFiniteLossError(
+                f"{what} of step {first + bad + 1} are {value}; "
+                + (f"the checkpoint of step {kept[-1]} is kept" if kept else "none was saved yet")
+                + ". A lower learning rate, clip_norm = 1 or precision = float32 may help"
+            )
+        rates = bar.advance(len(columns.loss), float(columns.loss[-1]))
+        for row in range(len(columns.loss)):
+            line: dict[str, float | None] = {
+                name: float(values[row]) for name, values in columns._asdict().items()
+            }
+            log.scalars(first + row + 1, line | (rates if row == len(columns.loss) - 1 else {}))
+        self._losses += [float(loss) for loss in columns.loss]
+
+    def _evaluate(self, state: TrainState, at: int, log: RunLog) -> None:
+        loss = self._evaluator.validation_loss(state)
+        self._validation.append((at, loss))
+        log.scalars(at, {"validation_loss": loss})
+        pixels = self._evaluator.picture(state)
+        if pixels is not None and jax.process_index() == 0:
+            self._picture = self._folder / "pictures" / f"step-{at:07d}.png"
+            write_png(self._picture, pixels)
+            log.picture(at, "reconstructions", pixels)
+
+    def _meta(self, loader: Loader) -> dict[str, Any]:
+        return {
+            "config": config_to_json(self._config),
+            "mean": self._data.mean,
+            "std": self._data.std,
+            "dtype": self._plan.dtype,
+            "loader": loader.state(),
+            "versions": versions(),
+        }
+
+    def _new_bar(self, start: int) -> Progress:
+        mesh = self._plan.mesh
+        peak = self._config.peak_flops or peak_flops(mesh.devices.flat[0])
+        return Progress(
+            self._plan.steps,
+            start,
+            batch_size=self._plan.batch_size,
+            image_flops=self._step.objective.training_flops(),
+            peak=None if peak is None else peak * mesh.size,
+            shown=self._progress,
+        )
+
+
+def _list_skipped(folder: Path, skipped: dict[str, str]) -> None:
+    if skipped:
+        text = "".join(f"{name}\t{reason}\n" for name, reason in sorted(skipped.items()))
+        write_text_atomic(folder / SKIPPED_NAME, text)

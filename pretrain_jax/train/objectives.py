@@ -1,0 +1,218 @@
+"""What is minimised: one interface for the masked autoencoder and for contrastive learning.
+
+Everything random comes from the step's key and the examples' numbers within the step, so that a
+loss depends neither on devices nor on how a batch is divided.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise
+from pretrain_jax.models.simclr import SimCLR, SimCLRConfig, cached_value_and_grad, nt_xent
+from pretrain_jax.models.vit.config import DType
+from pretrain_jax.train.flops import mae_training_flops, simclr_training_flops
+
+__all__ = ["MAEObjective", "Objective", "SimCLRObjective", "make_objective", "normalise"]
+
+Array = jax.Array
+Merge = Callable[[Any], Any]
+
+
+class Objective(Protocol):
+    """A model and its loss.
+
+    Attributes:
+        whole_batches: whether an example's loss depends on the others of its batch.
+    """
+
+    whole_batches: ClassVar[bool]
+
+    def build(self, seed: int) -> nnx.Module:
+        """The model with initial parameters drawn from `seed`."""
+        ...
+
+    def per_example(self, model: Any, pixels: Array, key: Array, numbers: Array) -> Array:
+        """The loss of each example, shape (batch,); training minimises its mean.
+
+        Args:
+            model: what `build` made.
+            pixels: uint8 or uint16, shape (batch, height, width, channels).
+            key: of the step.
+            numbers: of the examples within the step, shape (batch,).
+        """
+        ...
+
+    def value_and_grad(
+        self, merge: Merge, params: Any, pixels: Array, key: Array, parts: int
+    ) -> tuple[Array, Any]:
+        """The batch's mean loss and its gradient, computed in `parts` parts.
+
+        Args:
+            merge: parameters -> model.
+            params: the parameters.
+            pixels: as above; rows are numbered from 0.
+            key: of the step.
+            parts: divides the batch.
+        """
+        ...
+
+    def features(self, model: Any, pixels: Array) -> Array:
+        """What probes see of each image, shape (batch, width)."""
+        ...
+
+    def training_flops(self) -> int:
+        """Counted floating-point operations of a trained image."""
+        ...
+
+
+@dataclass(frozen=True)
+class MAEObjective:
+    """Mean squared error of hidden patches, masks keyed by example (arXiv:2111.06377)."""
+
+    whole_batches: ClassVar[bool] = False
+
+    config: MAEConfig
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def build(self, seed: int) -> MAE:
+        """A masked autoencoder with initial parameters."""
+        return MAE(self.config, rngs=nnx.Rngs(seed))
+
+    def per_example(self, model: MAE, pixels: Array, key: Array, numbers: Array) -> Array:
+        """Mean squared error over the hidden patches of each image."""
+        noise = masking_noise(key, numbers, self.config.encoder.patches)
+        return model(self._images(pixels), noise).per_example_loss
+
+    def value_and_grad(
+        self, merge: Merge, params: Any, pixels: Array, key: Array, parts: int
+    ) -> tuple[Array, Any]:
+        """The mean of the parts' losses and gradients."""
+
+        def loss(params: Any, pixels: Array, numbers: Array) -> Array:
+            return self.per_example(merge(params), pixels, key, numbers).mean()
+
+        value_and_grad = jax.value_and_grad(loss)
+        rows = pixels.shape[0]
+        numbers = jnp.arange(rows)
+        if parts == 1:
+            return value_and_grad(params, pixels, numbers)
+
+        def strided(array: Array) -> Array:
+            # Part a takes the rows a, a + parts, ...: each device keeps the rows it has.
+            return array.reshape(rows // parts, parts, *array.shape[1:]).swapaxes(0, 1)
+
+        def add(total: Any, part: tuple[Array, Array]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, value_and_grad(params, *part)), None
+
+        shapes = jax.eval_shape(value_and_grad, params, pixels, numbers)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        total, _ = jax.lax.scan(add, zeros, (strided(pixels), strided(numbers)))
+        value, gradient = jax.tree.map(lambda leaf: leaf / parts, total)
+        return value, gradient
+
+    def features(self, model: MAE, pixels: Array) -> Array:
+        """Mean of the patch tokens of the whole image."""
+        return model.encode(self._images(pixels))[:, 1:].mean(axis=1)
+
+    def training_flops(self) -> int:
+        """Matrix products of a forward and a backward pass."""
+        return mae_training_flops(self.config)
+
+    def _images(self, pixels: Array) -> Array:
+        return normalise(pixels, self.mean, self.std, self.config.encoder.param_dtype)
+
+
+@dataclass(frozen=True)
+class SimCLRObjective:
+    """NT-Xent between two views of each image, negatives from all devices (arXiv:2002.05709)."""
+
+    whole_batches: ClassVar[bool] = True
+
+    config: SimCLRConfig
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def build(self, seed: int) -> SimCLR:
+        """Encoder and projector with initial parameters."""
+        return SimCLR(self.config, rngs=nnx.Rngs(seed))
+
+    def per_example(self, model: SimCLR, pixels: Array, key: Array, numbers: Array) -> Array:
+        """Mean over the two views of each image."""
+        return self._losses(self._projections(model, pixels, key, numbers))
+
+    def value_and_grad(
+        self, merge: Merge, params: Any, pixels: Array, key: Array, parts: int
+    ) -> tuple[Array, Any]:
+        """Through the gradient of the embeddings where there are parts: they share negatives."""
+        numbers = jnp.arange(pixels.shape[0])
+
+        def embed(params: Any, rows: tuple[Array, Array]) -> Array:
+            return self._projections(merge(params), rows[0], key, rows[1])
+
+        def loss(projections: Array) -> Array:
+            return self._losses(projections).mean()
+
+        if parts == 1:
+            whole = jax.value_and_grad(lambda params: loss(embed(params, (pixels, numbers))))
+            return whole(params)
+        return cached_value_and_grad(embed, loss, parts)(params, (pixels, numbers))
+
+    def features(self, model: SimCLR, pixels: Array) -> Array:
+        """The pooled token before the projector."""
+        dtype = self.config.encoder.param_dtype
+        return model.encode(normalise(pixels, self.mean, self.std, dtype))
+
+    def training_flops(self) -> int:
+        """Matrix products of a forward and a backward pass of two views."""
+        return simclr_training_flops(self.config)
+
+    def _projections(self, model: SimCLR, pixels: Array, key: Array, numbers: Array) -> Array:
+        """Both views' projections, shape (batch, 2, width)."""
+        images = unit_range(pixels, self.config.encoder.param_dtype)
+        views = model.views(key, numbers, images)
+        return jnp.stack([model(standardise(view, self.mean, self.std)) for view in views], axis=1)
+
+    def _losses(self, projections: Array) -> Array:
+        return nt_xent(projections[:, 0], projections[:, 1], self.config.temperature)
+
+
+def make_objective(
+    config: MAEConfig | SimCLRConfig, dtype: DType, mean: Sequence[float], std: Sequence[float]
+) -> Objective:
+    """The objective of a model's configuration.
+
+    Args:
+        config: of the model.
+        dtype: of the computation; parameters are float32, or float64 where it is.
+        mean: of each channel, where the largest pixel value is 1.
+        std: of each channel.
+    """
+    wide: DType = "float64" if dtype == "float64" else "float32"
+    encoder = dataclasses.replace(config.encoder, dtype=dtype, param_dtype=wide)
+    if isinstance(config, MAEConfig):
+        typed = dataclasses.replace(config, encoder=encoder)
+        return MAEObjective(typed, tuple(mean), tuple(std))
+    return SimCLRObjective(dataclasses.replace(config, encoder=encoder), tuple(mean), tuple(std))
+
+
+def unit_range(pixels: Array, dtype: Any) -> Array:
+    """Integer pixels over the largest value of their type."""
+    return pixels.astype(dtype) / int(np.iinfo(pixels.dtype).max)
+
+
+def standardise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+    """(image - mean) / std, channel by channel."""
+    return (images - jnp.asarray(mean, images.dtype)) / jnp.asarray(std, images.dtype)
+
+
+def normalise(pixels: Array, mean: Sequence[float], std: Sequence[float], dtype: Any) -> Array:
+    """Integer pixels -> (value / largest - mean) / std in `dtype`."""
+    return standardise(unit_range(pixels, dtype), mean, std)

@@ -1,0 +1,289 @@
+"""From a configuration to everything that a run needs: data, mesh, compiled step, folder."""
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from pretrain_jax.data.loader import (
+    Batch,
+    TooManySkippedError,
+    decode_all,
+    measure_statistics,
+)
+from pretrain_jax.data.shipped import write_shipped_images
+from pretrain_jax.data.sources import ImageSet, find_images, hold_out
+from pretrain_jax.data.transforms import Crop
+from pretrain_jax.models.vit.config import DType
+from pretrain_jax.train.config import (
+    SHIPPED_IMAGES,
+    TrainConfig,
+    config_differences,
+    config_from_json,
+    config_to_json,
+)
+from pretrain_jax.train.logging import LOG_NAME
+from pretrain_jax.train.objectives import make_objective
+from pretrain_jax.train.optimizer import make_optimizer, schedule
+from pretrain_jax.train.sharding import check_batch, make_mesh
+from pretrain_jax.train.step import Step
+from theory.command_line import check_output_folder
+from theory.datafile import write_text_atomic
+
+__all__ = [
+    "CONFIG_NAME",
+    "Plan",
+    "RunData",
+    "check_folder",
+    "claim_folder",
+    "crop_of",
+    "decode_images",
+    "joined",
+    "make_step",
+    "plan_run",
+    "read_data",
+    "say",
+    "spread",
+    "write_statistics",
+]
+
+CONFIG_NAME = "config.json"
+STATISTICS_NAME = "statistics.json"
+# Training images, spread over the set, that mean and standard deviation are measured on.
+STATISTICS_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The images of a run.
+
+    Attributes:
+        training: what is trained on.
+        validation: the validation set.
+        held: its decoded images with their places in `validation`.
+        skipped: reasons of unreadable validation images, by name.
+        mean: of each channel, where the largest pixel value is 1.
+        std: of each channel.
+    """
+
+    training: ImageSet
+    validation: ImageSet
+    held: Batch
+    skipped: dict[str, str]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes that follow from configuration, data and devices.
+
+    Attributes:
+        mesh: of devices.
+        batch_size: images of a step over all devices.
+        steps: optimiser steps.
+        dtype: of the computation.
+    """
+
+    mesh: Mesh
+    batch_size: int
+    steps: int
+    dtype: DType
+
+
+def check_folder(config: TrainConfig) -> Path:
+    """The run's folder, if it is new, empty, or holds this very run; nothing is written.
+
+    Raises:
+        ValueError: the folder holds other files, or a run of another configuration.
+    """
+    folder, echo = Path(config.out), Path(config.out) / CONFIG_NAME
+    if echo.is_file():
+        try:
+            there = config_from_json(json.loads(echo.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ValueError(f"{echo} cannot be read: {error}; choose another --out") from None
+        differences = config_differences(config, there)
+        # Before its first step a run holds nothing that could be lost.
+        if differences and (folder / LOG_NAME).exists():
+            raise ValueError(
+                f"{folder} holds a run (and checkpoints) of another configuration: "
+                f"{'; '.join(differences)}; choose another --out"
+            )
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and holds no run; choose another --out")
+    return folder
+
+
+def claim_folder(config: TrainConfig, folder: Path) -> None:
+    """Create the folder and write the configuration into it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    check_output_folder(folder)
+    if jax.process_index() == 0:
+        text = json.dumps(config_to_json(config), indent=1, allow_nan=False)
+        write_text_atomic(folder / CONFIG_NAME, text + "\n")
+
+
+def plan_run(config: TrainConfig, images: int | None = None) -> Plan:
+    """Mesh, batch and steps.
+
+    Args:
+        config: checked.
+        images: number of training images; without it `steps` must be given.
+
+    Raises:
+        ValueError: devices and batch do not fit each other, or steps and scans.
+    """
+    mesh = make_mesh(config.devices, config.fsdp)
+    batch_size = config.batch_size * (mesh.size if config.batch_per_device else 1)
+    check_batch(batch_size, config.accumulation, mesh)
+    if config.steps is not None:
+        steps = config.steps
+    else:
+        assert config.epochs is not None and images is not None
+        steps = max(1, math.ceil(config.epochs * images / batch_size))
+        steps += -steps % config.scan_steps
+    if steps % config.scan_steps:
+        raise ValueError(f"steps = {steps} is not a multiple of scan_steps = {config.scan_steps}")
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    dtype = config.precision
+    if dtype == "auto":
+        dtype = "float32" if on_cpu else "bfloat16"
+    if dtype == "float64" and jnp.result_type(float) != jnp.float64:
+        raise ValueError("precision = float64 needs the environment variable JAX_ENABLE_X64=1")
+    return Plan(mesh, batch_size, steps, dtype)
+
+
+def crop_of(config: TrainConfig) -> Crop:
+    """How training images are cut."""
+    data = config.data
+    size = config.model.encoder.size[0]
+    return Crop(size, kind=data.crop, scale=data.crop_scale, flip=data.flip)
+
+
+def read_data(config: TrainConfig, folder: Path) -> RunData:
+    """Find the images, decode the validation set, measure mean and standard deviation.
+
+    Args:
+        config: checked.
+        folder: of the run, which has the statistics where it goes on.
+
+    Raises:
+        ValueError: missing or empty sources, too many unreadable images, bad pixels.
+    """
+    data = config.data
+    training, validation = _sources(config, folder)
+    validation = spread(validation, data.validation_images)
+    held, skipped = decode_images(config, validation)
+    mean, std = data.mean, data.std
+    measured = folder / STATISTICS_NAME
+    if mean is None and measured.is_file():
+        found = json.loads(measured.read_text(encoding="utf-8"))
+        mean, std = tuple(found["mean"]), tuple(found["std"])
+    if mean is None or std is None:
+        sample, unreadable = decode_images(config, spread(training, STATISTICS_IMAGES))
+        skipped |= unreadable
+        mean, std = measure_statistics(sample.images)
+    total = len(training) + len(validation)
+    if len(skipped) > data.max_skipped_share * total:
+        raise TooManySkippedError(skipped, total, data.max_skipped_share)
+    return RunData(training, validation, held, skipped, mean, std)
+
+
+def write_statistics(folder: Path, data: RunData) -> None:
+    """Keep what was measured beside the configuration."""
+    if jax.process_index() == 0:
+        found = {
+            "mean": data.mean,
+            "std": data.std,
+            "training_images": len(data.training),
+            "validation_images": len(data.held.images),
+        }
+        write_text_atomic(folder / STATISTICS_NAME, json.dumps(found, indent=1) + "\n")
+
+
+def decode_images(config: TrainConfig, images: ImageSet) -> tuple[Batch, dict[str, str]]:
+    """All of `images` at the model's size without randomness, and the unreadable ones."""
+    crop = crop_of(config)
+    if crop.kind == "random":
+        crop = dataclasses.replace(crop, kind="centre")
+    return decode_all(images, crop, channels=config.model.encoder.channels, bits=config.data.bits)
+
+
+def _sources(config: TrainConfig, folder: Path) -> tuple[ImageSet, ImageSet]:
+    """Training and validation images."""
+    data = config.data
+    source, held_source = data.path, data.validation
+    if source == SHIPPED_IMAGES:
+        shipped = write_shipped_images(folder / "images", side=config.model.encoder.size[0])
+        source, held_source = str(shipped[0]), held_source or str(shipped[1])
+    training = find_images(source, frame_stride=data.frame_stride)
+    if held_source is None:
+        return hold_out(training, data.validation_share, config.seed)
+    validation = find_images(held_source, frame_stride=data.frame_stride)
+    if training.classes and validation.classes and training.classes != validation.classes:
+        raise ValueError(
+            f"the classes of {held_source} ({', '.join(validation.classes)}) are not those of "
+            f"{source} ({', '.join(training.classes)})"
+        )
+    return training, validation
+
+
+def make_step(config: TrainConfig, plan: Plan, data: RunData) -> Step:
+    """The step of a run."""
+    options = config.optimizer
+    return Step(
+        objective=make_objective(config.model, plan.dtype, data.mean, data.std),
+        optimizer=make_optimizer(options, plan.steps, plan.batch_size),
+        schedule=schedule(options, plan.steps, plan.batch_size),
+        mesh=plan.mesh,
+        seed=config.seed,
+        accumulation=config.accumulation,
+        ema_decay=options.ema_decay,
+    )
+
+
+@contextmanager
+def joined(config: TrainConfig) -> Iterator[None]:
+    """Join the other processes of a multi-host run for as long as the block runs."""
+    if not config.cluster.join:
+        yield
+        return
+    cluster = config.cluster
+    try:
+        jax.distributed.initialize(cluster.coordinator, cluster.processes, cluster.process)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"--cluster.join: the other processes cannot be joined: {error}; outside Slurm, MPI "
+            "and cloud TPUs give --cluster.coordinator HOST:PORT, --cluster.processes and "
+            "--cluster.process"
+        ) from None
+    try:
+        yield
+    finally:
+        jax.distributed.shutdown()  # type: ignore[no-untyped-call]
+
+
+def spread(images: ImageSet, count: int) -> ImageSet:
+    """At most `count` images, spread evenly over the set."""
+    if len(images) <= count:
+        return images
+    return images.take(np.linspace(0, len(images) - 1, count).round().astype(np.int64))
+
+
+def say(text: str) -> None:
+    """A line for the user on stderr, from one host."""
+    if jax.process_index() == 0:
+        print(text, file=sys.stderr)

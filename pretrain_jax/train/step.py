@@ -1,0 +1,188 @@
+"""The optimiser step: one compiled program over split NNX state with donated buffers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from pretrain_jax.train.objectives import Objective
+from pretrain_jax.train.sharding import batch_sharding, replicated, state_sharding
+
+__all__ = ["Metrics", "Step", "TrainState"]
+
+Array = jax.Array
+
+
+class TrainState(NamedTuple):
+    """All that changes from step to step.
+
+    Attributes:
+        step: number of steps taken, int32.
+        params: the parameters.
+        constants: what the model holds besides (fixed positions).
+        optimizer: the optimiser's state.
+        ema: moving average of the parameters, or None.
+    """
+
+    step: Array
+    params: Any
+    constants: Any
+    optimizer: Any
+    ema: Any
+
+
+class Metrics(NamedTuple):
+    """Numbers of a step, each () or (steps,) after a scan.
+
+    Attributes:
+        loss: mean over the batch, before the update.
+        learning_rate: of this step.
+        grad_norm: global norm of the gradient before clipping.
+        param_norm: global norm of the parameters after the update.
+        update_norm: global norm of what was added to them.
+    """
+
+    loss: Any
+    learning_rate: Any
+    grad_norm: Any
+    param_norm: Any
+    update_norm: Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """Initialises, updates and evaluates a model on a mesh.
+
+    Step k draws its masks with fold_in(key(seed), k) and row numbers, so that they depend neither
+    on devices, nor on parts of a batch, nor on when the run was interrupted.
+
+    Attributes:
+        objective: model and loss.
+        optimizer: the gradient transformation.
+        schedule: learning rate by step.
+        mesh: see `sharding.make_mesh`.
+        seed: of the parameters and the masks.
+        accumulation: parts of a batch computed one after the other.
+        ema_decay: None keeps no average.
+    """
+
+    objective: Objective
+    optimizer: optax.GradientTransformation
+    schedule: Callable[[Array], Any]
+    mesh: Mesh
+    seed: int = 0
+    accumulation: int = 1
+    ema_decay: float | None = None
+
+    def graph(self) -> Any:
+        """The model without its arrays."""
+        return nnx.split(self._abstract_model(), nnx.Param, ...)[0]
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, types and shardings of the state; nothing is computed."""
+        shapes = jax.eval_shape(self._initial)
+        return jax.tree.map(
+            lambda leaf, where: leaf.update(sharding=where),
+            shapes,
+            state_sharding(shapes, self.mesh),
+        )
+
+    def initial_state(self) -> TrainState:
+        """The state before the first step, made where it will live."""
+        shardings = state_sharding(jax.eval_shape(self._initial), self.mesh)
+        return jax.jit(self._initial, out_shardings=shardings)()
+
+    def compile(self, *, scan: bool = False) -> Callable[[TrainState, Array], Any]:
+        """The compiled step (state, pixels) -> (state, `Metrics`); `state` is consumed.
+
+        Args:
+            scan: pixels have a leading dimension of steps, which one device program takes.
+        """
+        graph = self.graph()
+
+        def one(state: TrainState, pixels: Array) -> tuple[TrainState, Metrics]:
+            return self._update(graph, state, pixels)
+
+        def many(state: TrainState, pixels: Array) -> tuple[TrainState, Metrics]:
+            return jax.lax.scan(one, state, pixels)
+
+        shardings = state_sharding(jax.eval_shape(self._initial), self.mesh)
+        return jax.jit(
+            many if scan else one,
+            in_shardings=(shardings, batch_sharding(self.mesh, axis=int(scan))),
+            out_shardings=(shardings, replicated(self.mesh)),
+            donate_argnums=0,
+        )
+
+    def compile_evaluation(self) -> Callable[[Any, Any, Array, Array], Array]:
+        """The compiled (params, constants, pixels, numbers) -> loss of each example.
+
+        Masks depend on seed and number alone: the same ones at every call.
+        """
+        graph = self.graph()
+        key = jax.random.fold_in(jax.random.key(self.seed), 2**32 - 1)
+
+        def losses(params: Any, constants: Any, pixels: Array, numbers: Array) -> Array:
+            model = nnx.merge(graph, params, constants)
+            return self.objective.per_example(model, pixels, key, numbers)
+
+        rows = batch_sharding(self.mesh)
+        return jax.jit(
+            losses, in_shardings=(None, None, rows, rows), out_shardings=replicated(self.mesh)
+        )
+
+    def compile_features(self) -> Callable[[Any, Any, Array], Array]:
+        """The compiled (params, constants, pixels) -> features of each image, for probes."""
+        graph = self.graph()
+
+        def features(params: Any, constants: Any, pixels: Array) -> Array:
+            return self.objective.features(nnx.merge(graph, params, constants), pixels)
+
+        return jax.jit(
+            features,
+            in_shardings=(None, None, batch_sharding(self.mesh)),
+            out_shardings=replicated(self.mesh),
+        )
+
+    def _abstract_model(self) -> Any:
+        return nnx.eval_shape(lambda: self.objective.build(self.seed))
+
+    def _initial(self) -> TrainState:
+        model = self.objective.build(self.seed)
+        _, params, constants = nnx.split(model, nnx.Param, ...)  # type: ignore[misc]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            constants=constants,
+            optimizer=self.optimizer.init(params),
+            # A copy: a donated buffer may appear only once.
+            ema=None if self.ema_decay is None else jax.tree.map(jnp.copy, params),
+        )
+
+    def _update(self, graph: Any, state: TrainState, pixels: Array) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.key(self.seed), state.step)
+        loss, gradients = self.objective.value_and_grad(
+            lambda params: nnx.merge(graph, params, state.constants),
+            state.params,
+            pixels,
+            key,
+            self.accumulation,
+        )
+        updates, optimizer = self.optimizer.update(gradients, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if self.ema_decay is not None:
+            ema = optax.incremental_update(params, ema, 1 - self.ema_decay)
+        metrics = Metrics(
+            loss=loss,
+            learning_rate=jnp.asarray(self.schedule(state.step), jnp.float32),
+            grad_norm=optax.tree.norm(gradients),
+            param_norm=optax.tree.norm(params),
+            update_norm=optax.tree.norm(updates),
+        )
+        return TrainState(state.step + 1, params, state.constants, optimizer, ema), metrics

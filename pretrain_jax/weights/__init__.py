@@ -1,0 +1,31 @@
+"""Weights of other libraries: files in, key tables, files out; no code of a file ever runs."""
+
+from pretrain_jax.weights.errors import WeightsError
+from pretrain_jax.weights.mapping import (
+    Entry,
+    KeyReport,
+    check_state,
+    export_state,
+    fused,
+    load_into,
+    patch_embedding,
+    same,
+    transposed,
+)
+from pretrain_jax.weights.reader import read_state
+from pretrain_jax.weights.safetensors_file import write_safetensors
+
+__all__ = [
+    "Entry",
+    "KeyReport",
+    "WeightsError",
+    "check_state",
+    "export_state",
+    "fused",
+    "load_into",
+    "patch_embedding",
+    "read_state",
+    "same",
+    "transposed",
+    "write_safetensors",
+]

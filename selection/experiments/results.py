@@ -1,0 +1,211 @@
+"""What an experiment found: accuracies, paired differences, ranks, recalls, overlaps."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from selection.experiments.plans import Plan
+
+__all__ = ["Results", "Row", "Unit"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """One condition and seed.
+
+    Attributes:
+        condition: its name.
+        seed: its number.
+        kept: whether an example is kept, shape (entries, fractions, n).
+        seconds: processor time of the selections, shape (entries, fractions).
+        predicted: classes of the test set, shape (entries, fractions, m).
+        predicted_all: those of a network trained on all examples, shape (m,).
+        labels: true classes of the test set, shape (m,).
+        origin: number of each training example in the data set, shape (n,).
+    """
+
+    condition: str
+    seed: int
+    kept: NDArray[np.bool_]
+    seconds: Floats
+    predicted: NDArray[np.uint8]
+    predicted_all: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    origin: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, condition: str, seed: int, arrays: dict[str, NDArray[Any]]) -> "Unit":
+        """From the arrays of a file."""
+        own = dict(arrays)
+        count = len(own["origin"])
+        own["kept"] = np.unpackbits(own["kept"], axis=-1, count=count).astype(bool)
+        return cls(condition, seed, **own)
+
+    def accuracy(self) -> Floats:
+        """Share of right predictions, shape (entries, fractions)."""
+        return np.mean(self.predicted == self.labels, axis=-1)
+
+    def recalls(self) -> Floats:
+        """Share of right predictions of every class, shape (entries, fractions, classes)."""
+        right = self.predicted == self.labels
+        return np.stack(
+            [right[..., self.labels == c].mean(axis=-1) for c in np.unique(self.labels)], axis=-1
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry at one condition and fraction, over the seeds.
+
+    Attributes:
+        condition, fraction, entry: which one.
+        kept: number of kept examples, mean.
+        accuracy, accuracy_stderr: mean over seeds and its standard error.
+        difference, difference_stderr: accuracy minus that of the plan's first entry, paired.
+        rank: mean rank of the accuracy among the entries, 1 is best, ties share.
+        worst_recall: recall of the class with the lowest one, mean over the seeds.
+        stability: Jaccard index of what two seeds keep, among the examples that both could keep.
+        seconds: processor time of a selection, mean.
+    """
+
+    condition: str
+    fraction: float
+    entry: str
+    kept: float
+    accuracy: float
+    accuracy_stderr: float
+    difference: float
+    difference_stderr: float
+    rank: float
+    worst_recall: float
+    stability: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """All units of a plan."""
+
+    plan: Plan
+    units: tuple[Unit, ...]
+
+    def of(self, condition: str) -> list[Unit]:
+        """The units of a condition."""
+        return [unit for unit in self.units if unit.condition == condition]
+
+    def all_data(self, condition: str) -> tuple[float, float]:
+        """Accuracy of training on all examples: mean over the seeds, standard error."""
+        return _mean([np.mean(unit.predicted_all == unit.labels) for unit in self.of(condition)])
+
+    def rows(self) -> Iterator[Row]:
+        """One row a condition, fraction and entry."""
+        for condition in self.plan.conditions:
+            units = self.of(condition)
+            accuracy = np.stack([unit.accuracy() for unit in units])
+            ranks = rankdata(-accuracy, axis=1)
+            worst = np.mean([unit.recalls().min(axis=-1) for unit in units], axis=0)
+            kept = np.mean([unit.kept.sum(axis=-1) for unit in units], axis=0)
+            seconds = np.mean([unit.seconds for unit in units], axis=0)
+            for column, fraction in enumerate(self.plan.fractions):
+                for place, entry in enumerate(self.plan.entries):
+                    values = accuracy[:, place, column]
+                    yield Row(
+                        condition,
+                        fraction,
+                        entry.label,
+                        float(kept[place, column]),
+                        *_mean(values),
+                        *_mean(values - accuracy[:, 0, column]),
+                        float(ranks[:, place, column].mean()),
+                        float(worst[place, column]),
+                        _stability(units, place, column),
+                        float(seconds[place, column]),
+                    )
+
+    def ranks(self) -> list[tuple[str, float, float]]:
+        """Entries with their mean rank over conditions, fractions and seeds, best first.
+
+        The standard error is that of the seeds' mean ranks.
+        """
+        by_seed = []
+        for seed in range(self.plan.seeds):
+            units = [unit for unit in self.units if unit.seed == seed]
+            accuracy = np.concatenate([unit.accuracy() for unit in units], axis=1)
+            by_seed.append(rankdata(-accuracy, axis=0).mean(axis=1))
+        means = [
+            (entry.label, *_mean([ranks[place] for ranks in by_seed]))
+            for place, entry in enumerate(self.plan.entries)
+        ]
+        return sorted(means, key=lambda item: item[1])
+
+    def csv(self) -> str:
+        """All rows as a table with a header."""
+        rows = [vars(row) for row in self.rows()]
+        buffer = io.StringIO()
+        table = csv.DictWriter(buffer, rows[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        return buffer.getvalue()
+
+    def markdown(self) -> str:
+        """Ranks, and a table of accuracies a condition, in percent."""
+        plan = self.plan
+        lines = [
+            f"{plan.dataset}: {plan.train} training examples, {plan.seeds} seeds, "
+            f"{plan.steps} steps of 64 examples, one hidden layer of {plan.hidden}.",
+            "",
+            "| method | mean rank |",
+            "|---|---|",
+            *(f"| {name} | {mean:.1f} ± {stderr:.1f} |" for name, mean, stderr in self.ranks()),
+        ]
+        rows = list(self.rows())
+        for condition in plan.conditions:
+            mean, stderr = self.all_data(condition)
+            heads = " | ".join(
+                f"{fraction:g} | - {plan.entries[0].label} | worst class | Jaccard"
+                for fraction in plan.fractions
+            )
+            lines += [
+                "",
+                f"**{condition}** (all examples: {100 * mean:.1f} ± {100 * stderr:.1f} %)",
+                "",
+                f"| method | {heads} |",
+                "|---" * (1 + 4 * len(plan.fractions)) + "|",
+            ]
+            for entry in plan.entries:
+                own = [r for r in rows if (r.condition, r.entry) == (condition, entry.label)]
+                cells = " | ".join(
+                    f"{100 * r.accuracy:.1f} ± {100 * r.accuracy_stderr:.1f} | "
+                    f"{100 * r.difference:+.1f} ± {100 * r.difference_stderr:.1f} | "
+                    f"{100 * r.worst_recall:.0f} | {r.stability:.2f}"
+                    for r in own
+                )
+                lines.append(f"| {entry.label} | {cells} |")
+        return "\n".join(lines) + "\n"
+
+
+def _mean(values: Any) -> tuple[float, float]:
+    """Mean and its standard error; of one value the error is not known."""
+    array = np.asarray(values, dtype=np.float64)
+    error = array.std(ddof=1) / np.sqrt(len(array)) if len(array) > 1 else np.nan
+    return float(array.mean()), float(error)
+
+
+def _stability(units: list[Unit], place: int, column: int) -> float:
+    """Mean over pairs of seeds; splits differ, so only common examples can be compared."""
+    found = []
+    for one, other in combinations(units, 2):
+        common = np.intersect1d(one.origin, other.origin)
+        kept = [np.isin(common, unit.origin[unit.kept[place, column]]) for unit in (one, other)]
+        either = np.sum(kept[0] | kept[1])
+        found.append(np.sum(kept[0] & kept[1]) / either if either else 1.0)
+    return float(np.mean(found)) if found else float("nan")

@@ -1,0 +1,150 @@
+"""Runs a plan, one condition and seed after the other; what is finished is not repeated."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selection._io import read_npz, write_npz
+from selection._method_text import arrays_of_score, parse_method, parse_score
+from selection.dynamics import TrainingDynamics
+from selection.experiments.datasets import Dataset, load_dataset
+from selection.experiments.network import predict_test, record, train_subsets
+from selection.experiments.plans import Entry, Plan
+from selection.experiments.results import Results, Unit
+from selection.experiments.tasks import Task, make_task
+from selection.pool import Pool
+from selection.recorder import DynamicsRecorder
+from selection.scores import Scores
+from selection.selector import budget_count
+from theory.command_line import check_output_folder
+from theory.datafile import write_bytes_atomic
+
+__all__ = ["run_plan"]
+
+
+def run_plan(
+    plan: Plan,
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    advance: Callable[[str], object] = lambda text: None,
+) -> Results:
+    """Select, train and test by a plan.
+
+    Args:
+        plan: what to compare.
+        folder: where finished parts are kept, one file a condition and seed; a rerun does what is
+            missing.
+        data: folder of a data set that is not shipped.
+        advance: called with a word on each finished part.
+
+    Raises:
+        ValueError: a method or data set that is not there, or a folder of another plan.
+        OSError: the folder cannot be written.
+    """
+    for entry in plan.entries:
+        parse_method(entry.method)
+    for fraction in plan.fractions:
+        budget_count(float(fraction), plan.train)
+    where = _own_folder(check_output_folder(folder), plan)
+    dataset = None
+    units = []
+    for condition in plan.conditions:
+        for seed in range(plan.seeds):
+            path = where / f"{condition}-{seed}.npz"
+            if path.exists():
+                arrays = read_npz(path)
+            else:
+                dataset = dataset or load_dataset(plan.dataset, data)
+                arrays = _run_unit(plan, dataset, condition, seed)
+                write_npz(path, arrays)
+            units.append(Unit.of(condition, seed, arrays))
+            advance(f"{condition}, seed {seed}")
+    return Results(plan, tuple(units))
+
+
+def _own_folder(folder: Path, plan: Plan) -> Path:
+    text = json.dumps(plan.parameters(), indent=1)
+    path = folder / "plan.json"
+    if not path.exists():
+        write_bytes_atomic(path, text.encode())
+    elif path.read_text() != text:
+        raise ValueError(f"folder {folder} holds results of another plan; choose another --out")
+    return folder
+
+
+def _run_unit(plan: Plan, dataset: Dataset, condition: str, seed: int) -> dict[str, NDArray[Any]]:
+    task = make_task(dataset, condition, seed, plan.train)
+    pools = Pools(plan, task, seed)
+    count = len(task.labels)
+    shape = (len(plan.entries), len(plan.fractions))
+    seconds, kept = np.zeros(shape), np.zeros((*shape, count), bool)
+    subsets: list[tuple[Any, Any]] = []
+    for place, entry in enumerate(plan.entries):
+        selector, pool = parse_method(entry.method), pools.of(entry)
+        for column, fraction in enumerate(plan.fractions):
+            begun = time.process_time()
+            subset = selector.select(pool, budget_count(fraction, count), seed)
+            seconds[place, column] = time.process_time() - begun
+            kept[place, column, subset.indices] = True
+            subsets.append((subset.indices, subset.weights))
+    subsets.append((np.arange(count), np.ones(count)))
+    networks = train_subsets(task, subsets, seed, steps=plan.steps, hidden=plan.hidden)
+    predicted = predict_test(networks, task)
+    return {
+        "kept": np.packbits(kept, axis=-1),
+        "seconds": seconds,
+        "predicted": predicted[:-1].reshape(*shape, -1),
+        "predicted_all": predicted[-1],
+        "labels": task.test_labels,
+        "origin": task.origin,
+    }
+
+
+class Pools:
+    """The pools that the entries of a plan select from; networks are recorded once each."""
+
+    def __init__(self, plan: Plan, task: Task, seed: int) -> None:
+        self._plan, self._task, self._seed = plan, task, seed
+        self._recorded: dict[int, tuple[DynamicsRecorder, TrainingDynamics]] = {}
+        self._pools: dict[tuple[int, str, str], Pool] = {}
+
+    def of(self, entry: Entry) -> Pool:
+        """The entry's pool."""
+        hidden = entry.proxy or self._plan.hidden
+        key = (hidden, entry.score, entry.features)
+        if key not in self._pools:
+            self._pools[key] = self._make(*key)
+        return self._pools[key]
+
+    def _make(self, hidden: int, score: str, features: str) -> Pool:
+        recorder, dynamics = self._record(hidden)
+        logits = recorder.last_logits.astype(np.float64)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        chances = odds / odds.sum(axis=1, keepdims=True)
+        residuals = chances - np.eye(self._task.classes)[self._task.labels]
+        return Pool.of(
+            scores=self._score(score, dynamics, logits),
+            features=recorder.last_features if features == "hidden" else self._task.inputs,
+            labels=self._task.labels,
+            gradients=residuals,  # of the loss with respect to the last layer's bias
+            trajectories=dynamics.trajectories,
+        )
+
+    def _score(self, name: str, dynamics: TrainingDynamics, logits: NDArray[Any]) -> Scores:
+        function, options = parse_score(name)
+        given = {"dynamics": dynamics, "logits": logits, "labels": self._task.labels}
+        return function(**{array: given[array] for array in arrays_of_score(function)}, **options)
+
+    def _record(self, hidden: int) -> tuple[DynamicsRecorder, TrainingDynamics]:
+        if hidden not in self._recorded:
+            first = 1000 * (self._seed + 1)  # other networks than those that are trained
+            seeds = list(range(first, first + self._plan.recorded))
+            recorder = record(self._task, seeds, epochs=self._plan.epochs, hidden=hidden)
+            self._recorded[hidden] = recorder, recorder.dynamics()
+        return self._recorded[hidden]

@@ -1,0 +1,230 @@
+"""The command line as a user types it; bad input is one sentence and exit code 2."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selection import Hard, Partitioned, Pool
+from selection.__main__ import main
+from selection._io import read_subset
+from selection.registry import SCORES, SELECTORS
+from theory.command_line import run
+
+N = 60
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "scores.npy", random.random(N))
+    np.save(tmp_path / "features.npy", random.standard_normal((N, 4)))
+    np.save(tmp_path / "labels.npy", np.arange(N) % 3)
+    np.save(tmp_path / "logits.npy", random.standard_normal((2, 5, N, 3)))
+    np.save(tmp_path / "bad.npy", np.where(np.arange(N) == 4, np.nan, 1.0))
+    np.save(tmp_path / "short.npy", np.ones((N - 1, 4)))
+    np.save(tmp_path / "zero.npy", np.arange(N)[:, None] * np.ones(3))
+    np.save(
+        tmp_path / "lonely.npy", np.where(np.arange(N) == 7, -1, (np.arange(N) + 1) % N)[:, None]
+    )
+    np.save(tmp_path / "ring.npy", (np.arange(N)[:, None] + 1) % N)
+    np.save(tmp_path / "similar.npy", np.ones((N, 1)))
+    np.save(tmp_path / "infinite.npy", np.full((N, 1), np.inf))
+    (tmp_path / "taken.json").write_text("mine")
+    (tmp_path / "must.txt").write_text("5\n\n3\n")
+    (tmp_path / "words.txt").write_text("five\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(text: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = run(main, text.split())
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_ids_on_standard_output(folder: Path, capsys) -> None:
+    code, out, err = command("select hard --scores scores.npy --budget 3", capsys)
+    assert code == 0, err
+    wanted = np.argsort(-np.load("scores.npy"))[:3]
+    assert out.split() == [str(one) for one in wanted]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "json"])
+def test_select_writes_what_it_kept(folder: Path, capsys, suffix: str) -> None:
+    text = f"select ccs:cutoff=0.1,bins=5 --scores scores.npy --budget 0.25 --out k.{suffix} --json"
+    code, out, err = command(text, capsys)
+    assert code == 0, err
+    summary = json.loads(out)
+    subset = read_subset(f"k.{suffix}")
+    assert summary["achieved"] == subset.achieved == 15
+    assert summary["diagnostics"]["dropped"] == 6
+    assert np.all(np.load("scores.npy")[subset.indices] <= np.sort(np.load("scores.npy"))[53])
+
+
+def test_conditions(folder: Path, capsys) -> None:
+    text = (
+        "select hard --scores scores.npy --labels labels.npy --quota 0=2 2=1 --mislabel-cutoff 0.2 "
+        "--include must.txt --budget 11 --json"
+    )
+    code, out, err = command(text, capsys)
+    assert code == 0, err
+    kept = json.loads(out)["kept"]
+    assert kept[:2] == [5, 3]
+    assert np.bincount(np.array(kept[2:]) % 3, minlength=3).tolist() == [6, 0, 3]
+    least_suspicious = np.argsort(-np.load("scores.npy"))[11:]
+    assert set(kept[2:]) <= set(least_suspicious)
+
+
+def test_partitions(folder: Path, capsys) -> None:
+    text = "select hard --scores scores.npy --budget 12 --partitions 3 --seed 2 --json"
+    code, out, err = command(text, capsys)
+    assert code == 0, err
+    kept = json.loads(out)["kept"]
+    pool = Pool.of(scores=np.load("scores.npy"))
+    wanted = Partitioned(Hard(), parts=3).select(pool, 12, seed=2).indices
+    assert kept == wanted.tolist()
+
+
+@pytest.mark.parametrize("suffix", ["npy", "parquet", "json"])
+def test_score_then_select(folder: Path, capsys, suffix: str) -> None:
+    text = f"score el2n:first=2 --logits logits.npy --labels labels.npy --out e.{suffix} --json"
+    code, out, err = command(text, capsys)
+    assert code == 0, err
+    summary = json.loads(out)
+    assert summary["provenance"] == {"seeds": 2, "epochs": 3, "first": 2}
+    if suffix == "json":
+        return
+    source = "e.parquet:score" if suffix == "parquet" else "e.npy"
+    code, out, _ = command(f"select hard --scores {source} --budget 5", capsys)
+    assert [int(one) for one in out.split()] == summary["hardest"]
+
+
+def test_compare(folder: Path, capsys) -> None:
+    files = "--scores scores.npy --features features.npy --labels labels.npy"
+    assert command(f"select random --budget 6 {files} --out r.json", capsys)[0] == 0
+    text = f"compare hard random ccs:cutoff=0 r.json {files} --budget 6 --seeds 2"
+    code, out, err = command(f"{text} --json", capsys)
+    assert code == 0, err
+    found = json.loads(out)
+    rows = {row["method"]: row for row in found["methods"]}
+    assert rows["hard"]["stable"] == 1
+    assert rows["hard"]["score"] == pytest.approx(np.sort(np.load("scores.npy"))[-6:].mean())
+    assert found["jaccard"]["hard"]["hard"] == 1
+    # Seed 0 of the two is the stored one.
+    assert found["jaccard"]["random"]["r.json"] > 0.5
+    kept = read_subset("r.json").indices
+    x = np.load("features.npy")
+    gaps = np.linalg.norm(x[:, None] - x[kept], axis=2).min(axis=1)
+    assert rows["r.json"]["coverage"] == pytest.approx(np.sqrt(np.mean(gaps**2)), rel=1e-9)
+    code, out, _ = command(text, capsys)
+    assert code == 0
+    assert out.splitlines()[0].split() == [
+        "method",
+        "kept",
+        "score",
+        "coverage",
+        "least",
+        "stable",
+        "seconds",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("select hard --scores bad.npy --budget 5", "scores holds nan at index 4"),
+        ("select hard --scores scores.npy --budget 61", "outside the valid range 1 to 60"),
+        ("select hard --scores scores.npy --budget 0", "outside the valid range 1 to 60"),
+        ("select hard --scores scores.npy --budget 0.0", "outside the valid range 1 to 60"),
+        ("select hard --scores scores.npy --budget 1.5", "nor a fraction in (0, 1]"),
+        ("select hard --scores scores.npy --budget all", "neither a count 1 to 60 nor a fraction"),
+        (
+            "select ccs:cutoff=0.5 --scores scores.npy --budget 40",
+            "leaves 30, fewer than the budget 40",
+        ),
+        (
+            "select hard --scores scores.npy --mislabel-cutoff 0.5 --budget 40",
+            "leaves 30, fewer than the budget 40",
+        ),
+        (
+            "select hard --scores scores.npy --labels labels.npy --balance equal --classes 4 "
+            "--budget 8",
+            "labels 3 has no example among the 60 candidates",
+        ),
+        (
+            "select hard --scores scores.npy --features short.npy --budget 5",
+            "different lengths: scores 60, features 59",
+        ),
+        (
+            "select hard --scores scores.npy --neighbours lonely.npy --similarities similar.npy "
+            "--budget 5",
+            "the graph is disconnected: row 7 has no neighbour",
+        ),
+        (
+            "select hard --scores scores.npy --neighbours ring.npy --similarities infinite.npy "
+            "--budget 5",
+            "similarities holds inf at index (0, 0)",
+        ),
+        (
+            "select hard --scores scores.npy --budget 5 --out taken.json",
+            "output file taken.json exists already",
+        ),
+        ("select hard --scores scores.npy --budget 5 --out k.txt", "must end in .parquet or .json"),
+        ("score clip --features zero.npy --texts zero.npy", "features has norm zero at row 0"),
+        ("score clip --features zero.npy", "score 'clip' needs --texts"),
+        ("score el2n --labels labels.npy", "score 'el2n' needs --logits (or --dynamics)"),
+        ("score entropy --logits logits.npy --texts zero.npy", "--texts has no effect"),
+        ("score el2n --dynamics scores.npy", "cannot be read as .npz"),
+        ("score nothing --logits logits.npy", "score 'nothing' is not one of entropy"),
+        ("score el2n:last=soon --dynamics none.npz", "last = 'soon' is not int or NoneType"),
+        ("score entropy --logits logits.npy --ids short.npy", "lengths: ids 59, scores 60"),
+        ("select soft --scores scores.npy --budget 5", "method 'soft' is not one of hard"),
+        ("select ccs:cut=1 --scores scores.npy --budget 5", "method 'ccs' has no option 'cut'"),
+        ("select ccs:0.1 --scores scores.npy --budget 5", "'0.1' is not option=value"),
+        ("select ccs:cutoff=2 --scores scores.npy --budget 5", "cutoff = 2 is outside"),
+        ("select hard --budget 5", "no data: name a file"),
+        ("select hard --features features.npy --budget 5", "method 'hard' needs scores"),
+        ("select hard --scores none.npy --budget 5", "scores file none.npy does not exist"),
+        (
+            "select hard --labels labels.npy --orientation easy --budget 5",
+            "--orientation has no effect without --scores",
+        ),
+        (
+            "select hard --scores scores.npy --balance equal --budget 5",
+            "--balance and --quota need --labels",
+        ),
+        ("select hard --scores scores.npy --classes 3 --budget 5", "have no effect without"),
+        ("select hard --scores scores.npy --labels labels.npy --quota 3 --budget 5", "CLASS=SHARE"),
+        ("select hard --scores scores.npy --mislabel scores.npy --budget 5", "has no effect"),
+        ("select hard --scores scores.npy --neighbours ring.npy --budget 5", "needs both"),
+        ("select hard --scores scores.npy --include words.txt --budget 5", "the ids are integers"),
+        ("select hard --scores scores.npy --include gone.txt --budget 5", "cannot be read"),
+        ("select hard --scores scores.npy --budget 5 --partitions 6", "parts = 6 is more than the"),
+        ("select hard --scores scores.npy --budget 5 --seed -1", "seed = -1 is not"),
+        ("compare hard --scores scores.npy --budget 5 --seeds 0", "seeds = 0 is outside"),
+        ("compare none.json --scores scores.npy --budget 5", "none.json does not exist"),
+        ("compare taken.json --scores scores.npy --budget 5", "taken.json holds no subset"),
+    ],
+)
+def test_bad_input(folder: Path, capsys, text: str, sentence: str) -> None:
+    before = sorted(path.name for path in folder.iterdir())
+    code, out, err = command(text, capsys)
+    assert code == 2
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err + out
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert (folder / "taken.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["score", "select", "compare", "recommend"])
+def test_help_has_examples_and_names_everything(capsys, name: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert f"python -m selection {name}" in out.split("examples:")[1]
+    known = {"score": SCORES, "select": SELECTORS}.get(name, {})
+    assert all(one in out for one in known)

@@ -1,0 +1,185 @@
+"""The experiments: splits do not leak, statistics are those of the definition, runs resume."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import selection.experiments.runs
+from selection.__main__ import main
+from selection.experiments import CONDITIONS, Dataset, Entry, Plan, make_task, run_plan
+from selection.experiments.datasets import load_dataset
+from selection.experiments.knee import Knee, knee_table, measure_knee
+from selection.experiments.results import Results, Unit
+from theory.command_line import run
+
+SMALL = Plan(
+    "digits",
+    1000,
+    (Entry("random"), Entry("hard")),
+    (0.5, 0.1),
+    seeds=2,
+    steps=20,
+    hidden=8,
+    epochs=2,
+    recorded=1,
+)
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_no_test_example_is_trained_on_and_all_conditions_share_the_split(
+    condition: str, data: Dataset
+) -> None:
+    task = make_task(data, condition, 3, 1000)
+    clean = make_task(data, "clean", 3, 1000)
+    test = np.setdiff1d(np.arange(len(data.labels)), clean.origin)
+    assert len(task.labels) == 1000
+    assert len(test) == len(task.test_labels) == 797
+    assert not np.isin(task.origin, test).any()
+    assert np.array_equal(task.test_labels, clean.test_labels)
+    assert np.array_equal(np.sort(data.labels[test]), np.sort(task.test_labels))
+
+
+def test_noise_changes_a_fifth_of_the_labels_and_duplicates_come_in_fives(data: Dataset) -> None:
+    noise = make_task(data, "noise", 0, 1000)
+    assert np.sum(noise.labels != data.labels[noise.origin]) == 200
+    assert noise.labels.min() >= 0
+    assert noise.labels.max() < 10
+    copies = make_task(data, "duplicates", 0, 1000)
+    assert np.array_equal(np.unique(copies.origin, return_counts=True)[1], np.full(200, 5))
+    assert np.array_equal(copies.labels, data.labels[copies.origin])
+
+
+def test_training_inputs_are_centred_and_no_column_is_blown_up(data: Dataset) -> None:
+    task = make_task(data, "clean", 1, 1000)
+    assert np.allclose(task.inputs.mean(axis=0), 0, atol=1e-5)
+    assert np.all(task.inputs.std(axis=0) <= 1 + 1e-5)
+
+
+def results_by_hand() -> Results:
+    """Two seeds, two entries, one fraction, four test examples of two classes."""
+    labels = np.array([0, 0, 1, 1])
+    right, wrong = labels, 1 - labels
+    half = np.array([0, 0, 1, 0])
+    plan = replace(SMALL, conditions=("clean",), fractions=(0.5,))
+    kept = np.array([[[1, 1, 0, 0]], [[0, 1, 1, 0]]], bool)
+    units = [
+        Unit("clean", seed, kept, np.ones((2, 1)), predicted[:, None], right, labels, origin)
+        for seed, predicted, origin in (
+            (0, np.stack([half, right]), np.array([5, 6, 7, 8])),
+            (1, np.stack([wrong, half]), np.array([6, 7, 8, 9])),
+        )
+    ]
+    return Results(plan, tuple(units))
+
+
+def test_statistics_are_those_computed_by_hand() -> None:
+    random, hard = results_by_hand().rows()
+    # Accuracies of the seeds: random .75, 0; hard 1, .75. Standard error: sd(ddof 1) / sqrt(2).
+    assert (random.accuracy, hard.accuracy) == (0.375, 0.875)
+    assert np.isclose(random.accuracy_stderr, 0.375)
+    assert np.isclose(hard.difference, 0.5)
+    assert np.isclose(hard.difference_stderr, 0.25)
+    assert (random.rank, hard.rank) == (2, 1)
+    # Lowest recall of a class: random .5 and 0; hard 1 and .5.
+    assert (random.worst_recall, hard.worst_recall) == (0.25, 0.75)
+    # Common examples 6, 7, 8. Random keeps {5, 6} and {6, 7}: 6 of {6, 7}. Hard keeps {6, 7} and
+    # {7, 8}: 7 of {6, 7, 8}.
+    assert (random.stability, hard.stability) == (1 / 2, 1 / 3)
+    assert [name for name, _, _ in results_by_hand().ranks()] == ["hard", "random"]
+
+
+def test_a_run_resumes_and_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run_plan(SMALL, tmp_path / "whole")
+    done: list[tuple[str, int]] = []
+    run_unit = selection.experiments.runs._run_unit
+
+    def counted(plan: Plan, dataset: Dataset, condition: str, seed: int) -> object:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append((condition, seed))
+        return run_unit(plan, dataset, condition, seed)
+
+    monkeypatch.setattr(selection.experiments.runs, "_run_unit", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(SMALL, tmp_path / "parts")
+    monkeypatch.setattr(selection.experiments.runs, "_run_unit", run_unit)
+    resumed = run_plan(SMALL, tmp_path / "parts")
+    assert done == [("clean", 0), ("clean", 1), ("noise", 0)]
+    for one, other in zip(whole.units, resumed.units, strict=True):
+        assert np.array_equal(one.predicted, other.predicted)
+        assert np.array_equal(one.kept, other.kept)
+    with pytest.raises(ValueError, match="holds results of another plan"):
+        run_plan(replace(SMALL, seeds=3), tmp_path / "parts")
+
+
+def test_the_command_writes_tables_and_a_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["experiment", "demo", "--dataset", "digits", "--train", "1000", "--seeds", "1"]
+    arguments += ["--methods", "random", "easy", "--fractions", "0.2", "--out", str(tmp_path)]
+    assert run(main, arguments) == 0
+    assert "| easy |" in capsys.readouterr().out
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files >= {"results.md", "results.csv", "accuracy.png", "accuracy.pdf", "plan.json"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        (["--methods", "randm"], "method 'randm' is not one of"),
+        (["--fractions", "0"], "outside the valid range"),
+        (["--train", "1001"], "train = 1001 is not a multiple of 5"),
+        (["--dataset", "cifar10"], "needs a folder with data_batch_1.bin"),
+        (["--seeds", "0"], "seeds = 0"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    changed: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["experiment", "demo", "--dataset", "digits", "--train", "1000"]
+    assert run(main, [*arguments, "--out", str(tmp_path / "out"), *changed]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_cifar_is_read_in_its_binary_layout(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    tables = chance.integers(0, 256, (6, 2, 1 + 3072), dtype=np.uint8)
+    tables[..., 0] %= 10
+    for number in range(5):
+        tables[number].tofile(tmp_path / f"data_batch_{number + 1}.bin")
+    tables[5].tofile(tmp_path / "test_batch.bin")
+    found = load_dataset("cifar10", tmp_path)
+    assert np.allclose(found.inputs * 255, tables.reshape(12, -1)[:, 1:], atol=1e-4)
+    # Classes are numbered in order of their labels.
+    assert np.array_equal(np.unique(tables[..., 0])[found.labels], tables.reshape(12, -1)[:, 0])
+    (tmp_path / "test_batch.bin").write_bytes(b"short")
+    with pytest.raises(ValueError, match="no whole number of images"):
+        load_dataset("cifar10", tmp_path)
+
+
+def test_the_knee_is_where_the_curve_flattens() -> None:
+    # All data have .1. Within 15 % is below .115: .12 at .3 is not, only all data are. Within
+    # 25 % is below .125: from .2 on.
+    errors = np.array([[0.3, 0.2, 0.11, 0.12, 0.1]] * 2)
+    fractions = np.array([0.05, 0.1, 0.2, 0.3, 1.0])
+    knee = Knee("by hand", SimpleNamespace(keep_fraction=0.1), fractions, errors, 0.15)
+    assert (knee.knee(), knee.best()) == (1.0, 1.0)
+    assert Knee("", knee.advice, fractions, errors, 0.25).knee() == 0.2
+    assert np.allclose(knee.loss(), (0.1, 0.0))
+
+
+def test_a_binary_task_is_measured_beside_the_advice(data: Dataset) -> None:
+    found = measure_knee(data, "3 or 8", ((3,), (8,)), splits=2)
+    assert found.errors.shape == (2, len(found.fractions))
+    # Two digits are nearly separable by a line: scikit-learn's digits leave few errors.
+    assert found.errors[:, -1].mean() < 0.1
+    assert 0 < found.advice.keep_fraction <= 1
+    assert "| 3 or 8 |" in knee_table([found])

@@ -1,0 +1,313 @@
+"""Coordinates of toy data whose coordinates are known, and what the theory makes of them."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import replica
+from selection.__main__ import main
+from selection.coordinates import LearningCurve, angle_of_overlap, effective_dimension
+from selection.probes import (
+    margin_overlap,
+    max_margin_probe,
+    part_size,
+    probe_overlaps,
+    simulated_overlaps,
+    weight_overlap,
+)
+from selection.recommend import coordinates_of_overlap, estimate_coordinates, recommend
+from theory import FixedAngle, PerceptronProblem, policy_from_name
+from theory.command_line import run
+
+
+@pytest.fixture(scope="module")
+def curve() -> LearningCurve:
+    return LearningCurve.of_theory()
+
+
+def teacher_data(n: int, d: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    x = np.random.default_rng(seed).standard_normal((n, d))
+    return x, np.where(x[:, 0] < 0, -1.0, 1.0)
+
+
+def test_effective_dimension_is_unbiased() -> None:
+    n, scales = 100, np.array([3.0, 2.0, *np.ones(60)])
+    truth = np.sum(scales**2) ** 2 / np.sum(scales**4)
+    found = [
+        effective_dimension(
+            np.random.default_rng(s).standard_normal((n, 62)) * scales + 5, groups=10
+        )
+        for s in range(60)
+    ]
+    values = np.array([one.value for one in found])
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    # The ratio of two unbiased traces is biased by about its variance.
+    assert abs(values.mean() - truth) < 3 * error + 0.01 * truth
+    # The sample covariance adds 1/n of the squared trace: about 1 / (1/truth + 1/n).
+    assert np.mean([one.plug_in for one in found]) == pytest.approx(
+        1 / (1 / truth + 1 / n), rel=0.02
+    )
+    # A jackknife is conservative for pairs; 60 draws give the spread within 10%.
+    ratio = np.sqrt(np.mean([one.stderr**2 for one in found])) / values.std(ddof=1)
+    assert 0.7 < ratio < 1.6
+
+
+def test_effective_dimension_by_pairs() -> None:
+    x = np.random.default_rng(0).standard_normal((50, 7)) * np.arange(1, 8)
+    centred = x - x.mean(axis=0)
+    gram = centred @ centred.T
+    pairs = ~np.eye(50, dtype=bool)
+    wanted = np.sum(np.outer(np.diag(gram), np.diag(gram))[pairs]) / np.sum(gram[pairs] ** 2)
+    assert effective_dimension(x).value == pytest.approx(wanted, rel=1e-12)
+
+
+def test_plug_in_gives_alpha_plus_one() -> None:
+    for alpha in (0.5, 2.0):
+        n = int(alpha * 1000)
+        found = effective_dimension(teacher_data(n, 1000, 3)[0])
+        assert n / found.plug_in == pytest.approx(alpha + 1, rel=0.01)
+        assert n / found.value == pytest.approx(alpha, rel=0.01)
+
+
+@pytest.mark.parametrize("degrees", [10, 20, 30, 40, 50])
+def test_angle_of_probes_at_a_known_angle(degrees: float) -> None:
+    theta, d = np.deg2rad(degrees), 1000
+    found = []
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        sides = random.standard_normal((2, d - 1))
+        sides *= np.sin(theta) / np.linalg.norm(sides, axis=1, keepdims=True)
+        probes = np.concatenate([np.full((2, 1), np.cos(theta)), sides], axis=1)
+        found.append(float(angle_of_overlap(weight_overlap(*probes))))
+    assert np.rad2deg(np.mean(found)) == pytest.approx(degrees, abs=2)
+
+
+def test_theta_and_volume_at_a_thousand_dimensions(curve: LearningCurve) -> None:
+    """Two degrees and 10% over ten teachers; the truth is the replica solution's probe."""
+    alpha, n = 1.0, 1000
+    angles, volumes = [], []
+    for seed in range(10):
+        x, signs = teacher_data(n, 1000, seed)
+        overlap = probe_overlaps(x, signs, splits=1, metric="isotropic", seed=seed).mean()
+        angles.append(float(curve.trained_on(angle_of_overlap(overlap), 2.0)))
+        volumes.append(n / effective_dimension(x).value)
+    problem = PerceptronProblem(alpha_total=alpha)
+    truth = 180 * float(np.asarray(replica.solve(problem).error))
+    assert np.rad2deg(np.mean(angles)) == pytest.approx(truth, abs=2)
+    assert np.mean(volumes) == pytest.approx(alpha, rel=0.1)
+
+
+def test_metric_of_the_covariance() -> None:
+    """In any metric the probes at angle theta to the target meet at cos^2 theta."""
+    random = np.random.default_rng(0)
+    d, theta = 60, np.deg2rad(35)
+    scales = np.geomspace(0.1, 3, d)
+    sides = random.standard_normal((2, d - 1))
+    sides[1] -= sides[0] * (sides[0] @ sides[1]) / (sides[0] @ sides[0])
+    sides *= np.sin(theta) / np.linalg.norm(sides, axis=1, keepdims=True)
+    whitened = np.concatenate([np.full((2, 1), np.cos(theta)), sides], axis=1)
+    probes = whitened / scales
+    exact = weight_overlap(*probes, covariance=np.diag(scales**2))
+    assert np.rad2deg(angle_of_overlap(exact)) == pytest.approx(35, abs=1e-10)
+    assert abs(weight_overlap(*probes) - exact) > 0.05
+    x = random.standard_normal((20_000, d)) * scales
+    # The standard error of a correlation, (1 - c^2) / sqrt(n); four of them.
+    error = (1 - exact**2) / np.sqrt(len(x))
+    assert abs(margin_overlap(x @ probes[0], x @ probes[1]) - exact) < 4 * error
+
+
+def test_undefined_angle() -> None:
+    assert np.isnan(angle_of_overlap(-0.1))
+    assert np.isnan(angle_of_overlap(0.0))
+    features = np.random.default_rng(0).standard_normal((200, 10))
+    found = coordinates_of_overlap(features, -0.05, 100)
+    assert not found.defined
+    assert np.isnan(found.theta_interval).all()
+    with pytest.raises(ValueError, match=r"theta is undefined: .* overlap -0\.05"):
+        recommend(found)
+
+
+def test_learning_curve_is_the_replica_solution(curve: LearningCurve) -> None:
+    alphas = np.array([0.137, 1.9, 33.0])
+    exact = np.pi * np.asarray(replica.solve(PerceptronProblem(alpha_total=alphas)).error)
+    np.testing.assert_allclose(curve.angle(alphas), exact, rtol=2e-4)
+    np.testing.assert_allclose(curve.alpha(exact), alphas, rtol=2e-4)
+    np.testing.assert_allclose(curve.trained_on(exact, 1.0), exact, rtol=1e-4)
+    needed = replica.required_data(exact[1] / np.pi).alpha_total
+    assert curve.alpha(exact[1]) == pytest.approx(float(np.asarray(needed)), rel=1e-3)
+    assert np.isnan(curve.trained_on(np.nan, 2.0))
+
+
+def test_probe_is_nearly_max_margin(curve: LearningCurve) -> None:
+    x, signs = teacher_data(400, 200, 0)
+    weights = max_margin_probe(x, signs)
+    margins = signs * (x @ weights) / np.linalg.norm(weights)
+    # The largest margin of that volume in the theory, less what a soft margin gives away.
+    problem = PerceptronProblem(alpha_total=2.0)
+    largest = float(np.asarray(replica.solve(problem).margin))
+    assert margins.min() > 0.75 * largest
+    angle = np.arccos(weights[0] / np.linalg.norm(weights))
+    assert np.rad2deg(angle) == pytest.approx(np.rad2deg(curve.angle(2.0)), abs=5)
+
+
+def test_bootstrap_has_the_spread_of_repeated_data() -> None:
+    """The spread in 30 dimensions, scaled by the root of the ratio, is that in 120."""
+    settings = {"splits": 1, "metric": "isotropic"}
+    small = simulated_overlaps(0.5, 0.0, 30, 150, **settings, seed=1)
+    large = simulated_overlaps(0.5, 0.0, 120, 150, **settings, seed=2)
+    # A standard deviation of 150 draws is known within 6%; the ratio of two within 8%.
+    assert np.std(small) / 2 / np.std(large) == pytest.approx(1, abs=0.25)
+    assert small.mean() == pytest.approx(large.mean(), abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def advice():
+    x, signs = teacher_data(400, 100, 5)
+    found = estimate_coordinates(x, signs, splits=2, replicates=20, metric="isotropic", seed=5)
+    return recommend(found, policies=("hard", "random"), tolerance=0.05)
+
+
+def test_recommended_fraction_is_the_best_of_a_scan(advice) -> None:
+    found = advice.coordinates
+    fractions = np.linspace(0.05, 1, 96)
+    problems = {
+        name: PerceptronProblem(
+            alpha_total=found.alpha_total,
+            keep_fraction=fractions,
+            probe=FixedAngle(found.theta),
+            policy=policy_from_name(name),
+        )
+        for name in ("hard", "random")
+    }
+    errors = {name: np.asarray(replica.solve(p).error) for name, p in problems.items()}
+    least = min(np.min(one) for one in errors.values())
+    assert advice.error == pytest.approx(least, rel=1e-4)
+    low, high = advice.band
+    assert low <= advice.keep_fraction <= high
+    inside = (fractions >= low) & (fractions <= high)
+    assert np.all(errors[advice.policy][inside] <= 1.05 * least * (1 + 1e-6))
+    # The next point of the band's grid, a factor 1.08 below, is outside the tolerance.
+    assert errors[advice.policy][fractions < low / 1.09].min() > 1.05 * least
+    for one in advice.policies:
+        enough = errors[one.policy] <= 1.05 * advice.full_error
+        assert one.sufficient_fraction == pytest.approx(fractions[np.argmax(enough)], abs=0.011)
+
+
+def test_equally_good_policies(advice) -> None:
+    """With a perfect probe and plenty of data hard selection is as good as everything."""
+    found = dataclasses.replace(
+        advice.coordinates, alpha_total=60.0, theta=0.0, theta_interval=(0.0, 0.0)
+    )
+    best = recommend(found, policies=("hard", "random"))
+    assert best.policy == "hard"
+    assert best.keep_fraction < 0.6
+    assert best.band[0] < best.keep_fraction < best.band[1] == 1.0
+    assert best.error == pytest.approx(best.full_error, rel=2e-5)
+
+
+def test_intervals_hold_the_estimates(advice) -> None:
+    found = advice.coordinates
+    assert found.alpha_interval[0] < found.alpha_total < found.alpha_interval[1]
+    assert found.theta_interval[0] < found.theta < found.theta_interval[1]
+    assert advice.fraction_interval[0] <= advice.keep_fraction <= advice.fraction_interval[1]
+    assert found.theta < found.theta_part
+    assert "heuristic" in advice.caveat
+
+
+def test_command(tmp_path: Path, monkeypatch, capsys) -> None:
+    """The same numbers as from the functions, for two classes of three."""
+    monkeypatch.chdir(tmp_path)
+    x, signs = teacher_data(400, 100, 5)
+    np.save("x.npy", np.concatenate([x, np.ones((7, 100))]))
+    np.save("y.npy", np.concatenate([signs + 4, np.full(7, 9)]).astype(int))
+    line = "recommend --features x.npy --labels y.npy --classes 3 5 --metric isotropic --splits 2 "
+    line += "--replicates 20 --seed 5 --policies hard random"
+    assert run(main, [*line.split(), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    wanted = estimate_coordinates(x, signs, splits=2, replicates=20, metric="isotropic", seed=5)
+    assert found["theta_deg"] == pytest.approx(np.rad2deg(wanted.theta), rel=1e-12)
+    assert found["alpha_total"] == pytest.approx(wanted.alpha_total, rel=1e-12)
+    assert [one["policy"] for one in found["policies"]] == ["hard", "random"]
+    low, high = found["keep_fraction_band"]
+    assert low <= found["keep_fraction"] <= high
+    assert run(main, line.split()) == 0
+    out = capsys.readouterr().out
+    assert "heuristic" in out and f"{found['theta_deg']:.4g}" in out
+
+
+def test_command_without_an_angle(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(3)
+    np.save("x.npy", random.standard_normal((60, 5)))
+    # Labels that have nothing to do with the features; this draw's probes disagree.
+    np.save("y.npy", random.integers(2, size=60))
+    line = "recommend --features x.npy --labels y.npy --metric isotropic --splits 1 --seed 1"
+    assert run(main, line.split()) == 1
+    assert "theta is undefined" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("--labels y.npy", "labels has 3 classes; the theory is of two, choose a pair"),
+        ("--labels y.npy --classes 3 4", "class 4 has no example in the labels"),
+        ("--labels short.npy", "different lengths: features 60, labels 59"),
+        ("--labels short.npy --classes 1 3", "different lengths: features 60, labels 59"),
+        ("--labels y.npy --classes 3 5 --holdout 2", "holdout = 2 is outside"),
+        ("--labels y.npy --policies soft", "invalid choice: 'soft'"),
+    ],
+)
+def test_bad_command(tmp_path: Path, monkeypatch, capsys, options: str, sentence: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", X)
+    np.save("y.npy", np.where(np.arange(60) < 5, 1, np.where(Y > 0, 3, 5)))
+    np.save("short.npy", np.ones(59, dtype=int))
+    assert run(main, ["recommend", "--features", "x.npy", *options.split()]) == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_every_share_of_the_examples() -> None:
+    assert part_size(100, 0.2, "covariance") == 40
+    assert part_size(101, 0.2, "isotropic") == 50
+
+
+X, Y = teacher_data(60, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: estimate_coordinates(X, Y[:-1]), "different lengths: features 60, labels 59"),
+        (lambda: estimate_coordinates(X, np.arange(60) % 3), "labels has 3 classes; the theory"),
+        (lambda: estimate_coordinates(X, np.ones(60)), "labels has 1 classes"),
+        (lambda: estimate_coordinates(X, Y, holdout=1.0), "holdout = 1 is outside"),
+        (lambda: estimate_coordinates(X, Y, splits=0), "splits = 0 is outside"),
+        (lambda: estimate_coordinates(X, Y, metric="cosine"), "metric = 'cosine' is not one of"),
+        (lambda: estimate_coordinates(X, Y, level=1.0), "level = 1 is outside"),
+        (lambda: estimate_coordinates(X, Y, replicates=1), "replicates = 1 is outside"),
+        (lambda: effective_dimension(X[:30]), "features has 30 rows"),
+        (lambda: effective_dimension(np.ones((50, 3))), "the same in every row"),
+        (lambda: coordinates_of_overlap(X, 1.5, 30), "overlap = 1.5 is outside"),
+        (lambda: part_size(3, 0.2, "covariance"), "3 examples are too few"),
+        (
+            lambda: estimate_coordinates(X, np.where(np.arange(60) == 0, 1, 0)),
+            "has one class alone",
+        ),
+    ],
+)
+def test_bad_input(call, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        call()
+
+
+def test_policies_of_the_recommendation(advice) -> None:
+    found = dataclasses.replace(advice.coordinates)
+    with pytest.raises(ValueError, match="policies is empty"):
+        recommend(found, policies=())
+    with pytest.raises(ValueError, match="soft"):
+        recommend(found, policies=("soft",))
