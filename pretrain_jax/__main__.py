@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from pretrain_jax.train.memory import keep_freed_memory
 from theory.command_line import run
 
 COMMANDS = {
@@ -30,4 +31,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(run(main))
