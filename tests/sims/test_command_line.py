@@ -262,9 +262,9 @@ def test_what_ends_a_sweep_loses_and_repeats_nothing(
         sweep.send_signal(number)
         out, err = sweep.communicate(timeout=60)
     assert (sweep.returncode, out) == (code, b"")
-    assert err == (
-        b"interrupted; parts finished in a cache or figure folder are kept\n" if code > 0 else b""
-    )
+    said = b"interrupted; parts finished in a cache or figure folder are kept\n"
+    # A killed process cannot tidy up; what tidies up after it says so.
+    assert err == said if code > 0 else b"Traceback" not in err
 
     solve, trained = SOLVERS[solver], []
 
