@@ -42,7 +42,7 @@ figures: $(STAMP)  ## fitting-error: theory with simulation points, under 90 s o
 figures-all: $(STAMP)  ## every figure at the publication's settings, half an hour; resumable
 	$(RUN) -m figures all --format png pdf --out $(OUT)
 
-selection-demo: $(STAMP)  ## 12 selection methods on handwritten digits, under 10 minutes on 2 cores
+selection-demo: $(STAMP)  ## 12 selection methods on handwritten digits, minutes; resumable
 	$(RUN) -m selection experiment demo --out out/selection-demo
 
 selection-demo-full: $(STAMP)  ## every method, two data sets, sweeps; hours, resumable
@@ -50,7 +50,7 @@ selection-demo-full: $(STAMP)  ## every method, two data sets, sweeps; hours, re
 	for plan in mnist letter infomax-sweeps cross-model scores-and-features; do \
 	  $(RUN) -m selection experiment $$plan --out out/selection-$$plan; done
 
-pretrain-demo: $(STAMP)  ## a masked autoencoder on real images, under 5 minutes on 2 cores
+pretrain-demo: $(STAMP)  ## a masked autoencoder on real images, minutes; resumable
 	$(RUN) -m pretrain_jax run demo --out out/pretrain-demo --progress
 
 test: $(STAMP)  ## the whole test suite
