@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pickle import PicklingError
 from typing import Generic, TypeVar
 
 from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
@@ -71,10 +72,10 @@ def spread(
     """Results of all tasks as they are finished, with (group, position) of each.
 
     This process works from the start and the workers join it when they are ready. What a worker
-    had taken when it was lost is done here.
+    had taken when it was lost, and what cannot be sent to one, is done here.
 
     Args:
-        groups: picklable tasks; see `Tasks`.
+        groups: tasks; see `Tasks`.
         processes: how many work, this one included.
 
     Raises:
@@ -108,12 +109,14 @@ def spread(
                 return
             for future in [future for future in running if future.done()]:
                 number, place, task = running.pop(future)
-                if isinstance(future.exception(), BrokenProcessPool):
+                failure = future.exception()
+                if isinstance(failure, BrokenProcessPool):
                     _forget(workers.pop(number, None))
+                if isinstance(failure, BrokenProcessPool | PicklingError):
                     lost.append((place, task))
                 else:
                     yield place, future.result()
-                    feed(number)
+                feed(number)
     finally:
         for future in running:
             future.cancel()

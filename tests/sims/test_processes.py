@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -82,6 +83,20 @@ def test_what_a_killed_worker_had_is_done_here_and_the_next_call_has_a_new_one(
     assert found == {(0, n): True for n in range(300)}
     assert len(list(first.iterdir())) == 2
     assert len({process for _, (_, process) in spread([[partial(meet, second)] * 300], 2)}) == 2
+
+
+def test_what_cannot_be_sent_is_done_here(tmp_path: Path) -> None:
+    lock = threading.Lock()
+
+    def locked(value: int) -> tuple[int, int]:
+        with lock:
+            return meet(tmp_path, value)
+
+    # The worker is there once it has done a task of the other group.
+    groups = [[partial(meet, tmp_path)] * 300, [partial(locked, n) for n in range(5)]]
+    found = dict(spread(groups, 2))
+    assert [found[1, n] for n in range(5)] == [(n, os.getpid()) for n in range(5)]
+    assert len(found) == 305
 
 
 def test_an_error_of_a_task_is_raised() -> None:
