@@ -3,6 +3,7 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ __all__ = [
     "config_differences",
     "config_from_json",
     "config_to_json",
+    "json_differences",
 ]
 
 # `DataOptions.path` of the images that other packages ship.
@@ -299,11 +301,18 @@ def config_from_json(values: dict[str, Any]) -> TrainConfig:
 
 def config_differences(ours: TrainConfig, theirs: TrainConfig) -> list[str]:
     """Fields in which two runs differ such that one cannot go on from the other."""
-    first, second = _flat(config_to_json(ours)), _flat(config_to_json(theirs))
+    return json_differences(config_to_json(ours), config_to_json(theirs), FREE_FIELDS)
+
+
+def json_differences(
+    ours: dict[str, Any], theirs: dict[str, Any], free: Collection[str]
+) -> list[str]:
+    """Entries, by their path with dots, in which two nested records differ, but for `free`."""
+    first, second = _flat(ours), _flat(theirs)
     return [
         f"{name} = {first.get(name)!r} here and {second.get(name)!r} there"
         for name in sorted(first.keys() | second.keys())
-        if first.get(name) != second.get(name) and name not in FREE_FIELDS
+        if first.get(name) != second.get(name) and name not in free
     ]
 
 

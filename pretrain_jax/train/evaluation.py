@@ -1,7 +1,7 @@
 """Between steps: validation loss on fixed masks, probes of frozen features, pictures."""
 
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from pretrain_jax.train.pictures import Reconstruction, picture, reconstruct
 from pretrain_jax.train.probes import knn_probe, linear_probe
 from pretrain_jax.train.setup import Plan, RunData, decode_images, spread
 from pretrain_jax.train.sharding import batch_sharding, global_batch, replicated
-from pretrain_jax.train.step import Step, TrainState
+from pretrain_jax.train.step import PROGRAMS, Step, TrainState
 
 __all__ = ["Evaluator"]
 
@@ -81,7 +81,9 @@ class Evaluator:
         count = min(PICTURE_ROWS, len(held))
         chosen = held[np.linspace(0, len(held) - 1, count).round().astype(int)]
         rows = next(self._batches(count))[0]
-        found = self._reconstruct(_weights(state), state.constants, self._place(chosen[rows]))
+        run = _reconstruction(self._step.program())
+        seed, pixels = np.uint32(self._step.seed), self._place(chosen[rows])
+        found = run(seed, _weights(state), state.constants, pixels)
         return picture(Reconstruction(*(np.asarray(part)[:count] for part in found)))
 
     @cached_property
@@ -89,24 +91,6 @@ class Evaluator:
         images = spread(self._data.training, PROBE_IMAGES)
         decoded, _ = decode_images(self._config, images)
         return decoded.images, images.labels[decoded.indices]
-
-    @cached_property
-    def _reconstruct(self) -> Callable[..., Reconstruction]:
-        step, graph = self._step, self._step.graph()
-        mean, std = self._data.mean, self._data.std
-        key = jax.random.key(step.seed)
-
-        def run(params: Any, constants: Any, pixels: jax.Array) -> Reconstruction:
-            model = nnx.merge(graph, params, constants)
-            images = normalise(pixels, mean, std, model.config.encoder.param_dtype)
-            noise = masking_noise(key, jnp.arange(len(pixels)), model.config.encoder.patches)
-            return reconstruct(model, images, noise, mean, std)
-
-        return jax.jit(
-            run,
-            in_shardings=(None, None, batch_sharding(step.mesh)),
-            out_shardings=replicated(step.mesh),
-        )
 
     def _all_features(self, state: TrainState, pixels: NDArray[Any]) -> NDArray[np.float64]:
         found = [
@@ -134,3 +118,23 @@ class Evaluator:
 
 def _weights(state: TrainState) -> Any:
     return state.params if state.ema is None else state.ema
+
+
+@lru_cache(PROGRAMS)
+def _reconstruction(step: Step) -> Any:
+    graph, objective = step.graph(), step.objective
+    assert isinstance(objective, MAEObjective)
+    mean, std = objective.mean, objective.std
+
+    def run(seed: jax.Array, params: Any, constants: Any, pixels: jax.Array) -> Reconstruction:
+        model = nnx.merge(graph, params, constants)
+        images = normalise(pixels, mean, std, model.config.encoder.param_dtype)
+        numbers = jnp.arange(len(pixels))
+        noise = masking_noise(jax.random.key(seed), numbers, model.config.encoder.patches)
+        return reconstruct(model, images, noise, mean, std)
+
+    return jax.jit(
+        run,
+        in_shardings=(None, None, None, batch_sharding(step.mesh)),
+        out_shardings=replicated(step.mesh),
+    )

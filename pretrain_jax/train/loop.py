@@ -32,12 +32,15 @@ from pretrain_jax.train.setup import (
 )
 from pretrain_jax.train.sharding import global_batch
 from pretrain_jax.train.step import Metrics, Step, TrainState
+from pretrain_jax.train.termination import Termination
 from theory.datafile import versions, write_text_atomic
 
 __all__ = ["NonFiniteLossError", "TrainResult", "train"]
 
 CHECKPOINTS = "checkpoints"
 SKIPPED_NAME = "skipped.txt"
+# Exit code of a process that SIGTERM ended, as shells report it.
+TERMINATED = 128 + 15
 
 
 class NonFiniteLossError(ValueError):
@@ -84,6 +87,7 @@ def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
             loss (`NonFiniteLossError`), unreadable images beyond the allowed share
             (`TooManySkippedError`), a checkpoint that cannot be written (`CheckpointError`).
         OSError: the folder cannot be written.
+        SystemExit: SIGTERM arrived; a checkpoint was written after the step under way.
     """
     config.check()
     with joined(config):
@@ -120,13 +124,14 @@ class _Run:
         self._picture: Path | None = None
 
     def run(self) -> TrainResult:
-        loader = self._loader()
-        try:
-            state, start = self._start(loader)
-            if start < self._plan.steps:
-                self._train(state, start, loader)
-        finally:
-            loader.close()
+        with Termination() as termination:
+            loader = self._loader()
+            try:
+                state, start = self._start(loader)
+                if start < self._plan.steps:
+                    self._train(state, start, loader, termination)
+            finally:
+                loader.close()
         skipped = self._data.skipped | loader.skipped
         _list_skipped(self._folder, skipped)
         return TrainResult(
@@ -170,7 +175,9 @@ class _Run:
         say(f"going on from step {start} of {self._plan.steps}{done} in {self._folder}")
         return state, start
 
-    def _train(self, state: TrainState, start: int, loader: Loader) -> None:
+    def _train(
+        self, state: TrainState, start: int, loader: Loader, termination: Termination
+    ) -> None:
         config, steps = self._config, self._plan.steps
         chunk = config.scan_steps
         run = self._step.compile(scan=chunk > 1)
@@ -184,8 +191,8 @@ class _Run:
             for at in range(start + chunk, steps + 1, chunk):
                 state, metrics = run(state, self._pixels(loader, chunk))
                 pending.append(metrics)
-                last = at == steps
-                checkpoint = last or at % config.checkpoint_every == 0
+                last, terminated = at == steps, termination.after(at)
+                checkpoint = last or terminated or at % config.checkpoint_every == 0
                 validate = last or (config.validate_every and at % config.validate_every == 0)
                 probe = config.probe_every and (last or at % config.probe_every == 0)
                 if at % config.log_every == 0 or checkpoint or validate or probe:
@@ -199,6 +206,10 @@ class _Run:
                 if checkpoint:
                     log.flush()
                     self._checkpoints.save(state, self._meta(loader))
+                if terminated and not last:
+                    bar.close()
+                    say(f"SIGTERM: {self._folder} is saved after step {at} of {steps}")
+                    raise SystemExit(TERMINATED)
                 if validate or probe or checkpoint:
                     bar.restart()
         finally:

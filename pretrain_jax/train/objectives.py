@@ -34,7 +34,7 @@ class Objective(Protocol):
 
     whole_batches: ClassVar[bool]
 
-    def build(self, seed: int) -> nnx.Module:
+    def build(self, seed: int | Array) -> nnx.Module:
         """The model with initial parameters drawn from `seed`."""
         ...
 
@@ -82,9 +82,9 @@ class MAEObjective:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def build(self, seed: int) -> MAE:
+    def build(self, seed: int | Array) -> MAE:
         """A masked autoencoder with initial parameters."""
-        return MAE(self.config, rngs=nnx.Rngs(seed))
+        return MAE(self.config, rngs=nnx.Rngs(jax.random.key(seed)))
 
     def per_example(self, model: MAE, pixels: Array, key: Array, numbers: Array) -> Array:
         """Mean squared error over the hidden patches of each image."""
@@ -140,9 +140,9 @@ class SimCLRObjective:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def build(self, seed: int) -> SimCLR:
+    def build(self, seed: int | Array) -> SimCLR:
         """Encoder and projector with initial parameters."""
-        return SimCLR(self.config, rngs=nnx.Rngs(seed))
+        return SimCLR(self.config, rngs=nnx.Rngs(jax.random.key(seed)))
 
     def per_example(self, model: SimCLR, pixels: Array, key: Array, numbers: Array) -> Array:
         """Mean over the two views of each image."""

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from pretrain_jax.data.loader import (
@@ -26,6 +28,7 @@ from pretrain_jax.data.transforms import Crop
 from pretrain_jax.models.vit.config import DType
 from pretrain_jax.train.config import (
     SHIPPED_IMAGES,
+    OptimizerOptions,
     TrainConfig,
     config_differences,
     config_from_json,
@@ -35,7 +38,7 @@ from pretrain_jax.train.logging import LOG_NAME
 from pretrain_jax.train.objectives import make_objective
 from pretrain_jax.train.optimizer import make_optimizer, schedule
 from pretrain_jax.train.sharding import check_batch, make_mesh
-from pretrain_jax.train.step import Step
+from pretrain_jax.train.step import PROGRAMS, Step
 from theory.command_line import check_output_folder
 from theory.datafile import write_text_atomic
 
@@ -244,15 +247,24 @@ def _sources(config: TrainConfig, folder: Path) -> tuple[ImageSet, ImageSet]:
 def make_step(config: TrainConfig, plan: Plan, data: RunData) -> Step:
     """The step of a run."""
     options = config.optimizer
+    optimizer, rates = _optimizer(options, plan.steps, plan.batch_size)
     return Step(
         objective=make_objective(config.model, plan.dtype, data.mean, data.std),
-        optimizer=make_optimizer(options, plan.steps, plan.batch_size),
-        schedule=schedule(options, plan.steps, plan.batch_size),
+        optimizer=optimizer,
+        schedule=rates,
         mesh=plan.mesh,
         seed=config.seed,
         accumulation=config.accumulation,
         ema_decay=options.ema_decay,
     )
+
+
+# The same functions for the same options, so that equal steps compare equal and share programs.
+@lru_cache(PROGRAMS)
+def _optimizer(
+    options: OptimizerOptions, steps: int, batch_size: int
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    return make_optimizer(options, steps, batch_size), schedule(options, steps, batch_size)
 
 
 @contextmanager

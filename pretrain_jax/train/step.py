@@ -1,11 +1,14 @@
 """The optimiser step: one compiled program over split NNX state with donated buffers."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -13,9 +16,11 @@ from jax.sharding import Mesh
 from pretrain_jax.train.objectives import Objective
 from pretrain_jax.train.sharding import batch_sharding, replicated, state_sharding
 
-__all__ = ["Metrics", "Step", "TrainState"]
+__all__ = ["PROGRAMS", "Metrics", "Step", "TrainState"]
 
 Array = jax.Array
+# Programs kept for runs that differ in nothing but the seed.
+PROGRAMS = 8
 
 
 class TrainState(NamedTuple):
@@ -59,7 +64,8 @@ class Step:
     """Initialises, updates and evaluates a model on a mesh.
 
     Step k draws its masks with fold_in(key(seed), k) and row numbers, so that they depend neither
-    on devices, nor on parts of a batch, nor on when the run was interrupted.
+    on devices, nor on parts of a batch, nor on when the run was interrupted. The seed is an
+    argument of the compiled programs: steps that are equal but for it share them.
 
     Attributes:
         objective: model and loss.
@@ -85,7 +91,7 @@ class Step:
 
     def abstract_state(self) -> TrainState:
         """Shapes, types and shardings of the state; nothing is computed."""
-        shapes = jax.eval_shape(self._initial)
+        shapes = self.shapes()
         return jax.tree.map(
             lambda leaf, where: leaf.update(sharding=where),
             shapes,
@@ -94,8 +100,8 @@ class Step:
 
     def initial_state(self) -> TrainState:
         """The state before the first step, made where it will live."""
-        shardings = state_sharding(jax.eval_shape(self._initial), self.mesh)
-        return jax.jit(self._initial, out_shardings=shardings)()
+        state: TrainState = _initialisation(self.program())(self._seed())
+        return state
 
     def compile(self, *, scan: bool = False) -> Callable[[TrainState, Array], Any]:
         """The compiled step (state, pixels) -> (state, `Metrics`); `state` is consumed.
@@ -103,57 +109,37 @@ class Step:
         Args:
             scan: pixels have a leading dimension of steps, which one device program takes.
         """
-        graph = self.graph()
-
-        def one(state: TrainState, pixels: Array) -> tuple[TrainState, Metrics]:
-            return self._update(graph, state, pixels)
-
-        def many(state: TrainState, pixels: Array) -> tuple[TrainState, Metrics]:
-            return jax.lax.scan(one, state, pixels)
-
-        shardings = state_sharding(jax.eval_shape(self._initial), self.mesh)
-        return jax.jit(
-            many if scan else one,
-            in_shardings=(shardings, batch_sharding(self.mesh, axis=int(scan))),
-            out_shardings=(shardings, replicated(self.mesh)),
-            donate_argnums=0,
-        )
+        return partial(_update(self.program(), scan), self._seed())
 
     def compile_evaluation(self) -> Callable[[Any, Any, Array, Array], Array]:
         """The compiled (params, constants, pixels, numbers) -> loss of each example.
 
         Masks depend on seed and number alone: the same ones at every call.
         """
-        graph = self.graph()
-        key = jax.random.fold_in(jax.random.key(self.seed), 2**32 - 1)
-
-        def losses(params: Any, constants: Any, pixels: Array, numbers: Array) -> Array:
-            model = nnx.merge(graph, params, constants)
-            return self.objective.per_example(model, pixels, key, numbers)
-
-        rows = batch_sharding(self.mesh)
-        return jax.jit(
-            losses, in_shardings=(None, None, rows, rows), out_shardings=replicated(self.mesh)
-        )
+        return partial(_evaluation(self.program()), self._seed())
 
     def compile_features(self) -> Callable[[Any, Any, Array], Array]:
         """The compiled (params, constants, pixels) -> features of each image, for probes."""
-        graph = self.graph()
+        features: Callable[[Any, Any, Array], Array] = _features(self.program())
+        return features
 
-        def features(params: Any, constants: Any, pixels: Array) -> Array:
-            return self.objective.features(nnx.merge(graph, params, constants), pixels)
+    def program(self) -> "Step":
+        """What steps that share compiled programs have in common."""
+        return dataclasses.replace(self, seed=0)
 
-        return jax.jit(
-            features,
-            in_shardings=(None, None, batch_sharding(self.mesh)),
-            out_shardings=replicated(self.mesh),
-        )
+    def _seed(self) -> np.uint32:
+        return np.uint32(self.seed)
 
     def _abstract_model(self) -> Any:
         return nnx.eval_shape(lambda: self.objective.build(self.seed))
 
-    def _initial(self) -> TrainState:
-        model = self.objective.build(self.seed)
+    def shapes(self) -> Any:
+        """Shapes and types of the state."""
+        return jax.eval_shape(self.initial, self._seed())
+
+    def initial(self, seed: Array) -> TrainState:
+        """What `initial_state` compiles."""
+        model = self.objective.build(seed)
         _, params, constants = nnx.split(model, nnx.Param, ...)  # type: ignore[misc]
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -164,8 +150,11 @@ class Step:
             ema=None if self.ema_decay is None else jax.tree.map(jnp.copy, params),
         )
 
-    def _update(self, graph: Any, state: TrainState, pixels: Array) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(self.seed), state.step)
+    def update(
+        self, graph: Any, seed: Array, state: TrainState, pixels: Array
+    ) -> tuple[TrainState, Metrics]:
+        """What `compile` compiles."""
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
         loss, gradients = self.objective.value_and_grad(
             lambda params: nnx.merge(graph, params, state.constants),
             state.params,
@@ -186,3 +175,57 @@ class Step:
             update_norm=optax.tree.norm(updates),
         )
         return TrainState(state.step + 1, params, state.constants, optimizer, ema), metrics
+
+
+@lru_cache(PROGRAMS)
+def _initialisation(step: Step) -> Any:
+    shardings = state_sharding(step.shapes(), step.mesh)
+    return jax.jit(step.initial, out_shardings=shardings)
+
+
+@lru_cache(PROGRAMS)
+def _update(step: Step, scan: bool) -> Any:
+    graph = step.graph()
+
+    def one(seed: Array, state: TrainState, pixels: Array) -> tuple[TrainState, Metrics]:
+        return step.update(graph, seed, state, pixels)
+
+    def many(seed: Array, state: TrainState, pixels: Array) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(partial(one, seed), state, pixels)
+
+    shardings = state_sharding(step.shapes(), step.mesh)
+    return jax.jit(
+        many if scan else one,
+        in_shardings=(None, shardings, batch_sharding(step.mesh, axis=int(scan))),
+        out_shardings=(shardings, replicated(step.mesh)),
+        donate_argnums=1,
+    )
+
+
+@lru_cache(PROGRAMS)
+def _evaluation(step: Step) -> Any:
+    graph = step.graph()
+
+    def losses(seed: Array, params: Any, constants: Any, pixels: Array, numbers: Array) -> Array:
+        model = nnx.merge(graph, params, constants)
+        key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
+        return step.objective.per_example(model, pixels, key, numbers)
+
+    rows = batch_sharding(step.mesh)
+    return jax.jit(
+        losses, in_shardings=(None, None, None, rows, rows), out_shardings=replicated(step.mesh)
+    )
+
+
+@lru_cache(PROGRAMS)
+def _features(step: Step) -> Any:
+    graph = step.graph()
+
+    def features(params: Any, constants: Any, pixels: Array) -> Array:
+        return step.objective.features(nnx.merge(graph, params, constants), pixels)
+
+    return jax.jit(
+        features,
+        in_shardings=(None, None, batch_sharding(step.mesh)),
+        out_shardings=replicated(step.mesh),
+    )

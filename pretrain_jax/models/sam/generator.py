@@ -13,6 +13,7 @@ from pretrain_jax.models.sam.filters import interpolate, nms
 from pretrain_jax.models.sam.generator_config import GeneratorConfig
 from pretrain_jax.models.sam.grid import Crop, crops_of, inner_size, point_grid
 from pretrain_jax.models.sam.modeling import SAM
+from pretrain_jax.models.sam.regions import without_small_regions
 from pretrain_jax.models.sam.resampling import mask_operator, model_input, unit_range
 
 __all__ = ["ImageMasks", "MaskGenerator"]
@@ -37,6 +38,16 @@ class ImageMasks(NamedTuple):
     """
 
     masks: NDArray[np.bool_]
+    boxes: NDArray[np.int32]
+    iou: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    points: NDArray[np.float32]
+    crops: NDArray[np.int32]
+
+
+class _Numbers(NamedTuple):
+    """All of `ImageMasks` but the masks."""
+
     boxes: NDArray[np.int32]
     iou: NDArray[np.float32]
     stability: NDArray[np.float32]
@@ -96,6 +107,8 @@ class MaskGenerator:
             found = self._across_crops(found)
         masks = np.concatenate([self._render(one, (height, width)) for one in found])
         numbers = _joined(found)
+        if self.config.min_region and len(masks):
+            masks, numbers = self._cleaned(masks, numbers)
         order = np.argsort(-numbers.iou, kind="stable")
         return ImageMasks(masks[order], *_only(numbers, order))
 
@@ -172,22 +185,41 @@ class MaskGenerator:
         """Suppress duplicates between crops; the smaller crop, then the predicted IoU, decides."""
         boxes, iou, _, _, crops = _joined(found)
         areas = np.prod(crops[:, 2:] - crops[:, :2], axis=1)
-        rank = np.empty(len(iou), np.float32)
-        rank[np.lexsort((-iou, areas))] = -np.arange(len(iou))
-        # One compiled program for each power of two.
-        room = 1 << max(len(iou) - 1, 1).bit_length()
-        spare = (0, room - len(iou))
-        kept = np.asarray(
-            self._nms(
-                np.pad(boxes - np.array([0, 0, 1, 1]), (spare, (0, 0))),
-                np.pad(rank, spare),
-                np.arange(room) < len(iou),
-                np.float32(self.config.crop_nms_threshold),
-            )
-        )
+        kept = self._distinct(boxes, np.lexsort((-iou, areas)), self.config.crop_nms_threshold)
         ends = np.cumsum([len(one.numbers.iou) for one in found])
-        parts = np.split(kept[: len(iou)], ends[:-1])
+        parts = np.split(kept, ends[:-1])
         return [one.only(np.flatnonzero(p)) for one, p in zip(found, parts, strict=True)]
+
+    def _cleaned(
+        self, masks: NDArray[np.bool_], numbers: _Numbers
+    ) -> tuple[NDArray[np.bool_], _Numbers]:
+        """Masks without small regions; those that needed no change win over those that did."""
+        config = self.config
+        clean = np.stack([without_small_regions(mask, config.min_region) for mask in masks])
+        changed = (clean != masks).any(axis=(1, 2))
+        boxes = np.array([_box(mask) for mask in clean], np.int32)
+        threshold = max(config.box_nms_threshold, config.crop_nms_threshold)
+        order = np.lexsort((-numbers.iou, changed))
+        kept = np.flatnonzero(self._distinct(boxes, order, threshold))
+        return clean[kept], _only(numbers._replace(boxes=boxes), kept)
+
+    def _distinct(
+        self, boxes: NDArray[np.int32], order: NDArray[np.intp], threshold: float
+    ) -> NDArray[np.bool_]:
+        """Boxes that overlap none before them in `order` with an IoU above the threshold."""
+        count = len(boxes)
+        rank = np.empty(count, np.float32)
+        rank[order] = -np.arange(count)
+        # One compiled program for each power of two.
+        room = 1 << max(count - 1, 1).bit_length()
+        spare = (0, room - count)
+        kept = self._nms(
+            np.pad(boxes - np.array([0, 0, 1, 1]), (spare, (0, 0))),
+            np.pad(rank, spare),
+            np.arange(room) < count,
+            np.float32(threshold),
+        )
+        return np.asarray(kept)[:count]
 
     def _render(self, found: "_Found", image: tuple[int, int]) -> NDArray[np.bool_]:
         """Masks (n, H, W) of one crop's logits."""
@@ -202,16 +234,6 @@ class MaskGenerator:
             inside = wide[:, : bottom - top, : right - left] > self.config.mask_threshold
             masks[start : start + room, top:bottom, left:right] = inside
         return masks
-
-
-class _Numbers(NamedTuple):
-    """All of `ImageMasks` but the masks."""
-
-    boxes: NDArray[np.int32]
-    iou: NDArray[np.float32]
-    stability: NDArray[np.float32]
-    points: NDArray[np.float32]
-    crops: NDArray[np.int32]
 
 
 class _Found(NamedTuple):
@@ -233,6 +255,12 @@ def _only(numbers: _Numbers, index: NDArray[np.intp]) -> _Numbers:
 def _joined(found: list[_Found]) -> _Numbers:
     """The numbers of all crops."""
     return jax.tree.map(lambda *parts: np.concatenate(parts), *(one.numbers for one in found))
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a mask, the last two exclusive."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _padded(operator: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -26,6 +26,8 @@ class GeneratorConfig:
         crop_points_downscale: divides the grid's side from layer to layer.
         min_area: masks that cover at least this share of the image's pixels stay.
         max_area: masks that cover at most this share stay: without it the background wins.
+        min_region: holes and islands of fewer pixels are filled and removed, and boxes that then
+            coincide are suppressed; 0 leaves masks as they are.
         capacity: masks of a crop that can pass the filters; the best stay where there are more.
         chunk: points or masks brought to full resolution at once.
         mean: of the channels of images in [0, 1].
@@ -50,6 +52,7 @@ class GeneratorConfig:
     crop_points_downscale: int = 1
     min_area: float = 0.0
     max_area: float = 1.0
+    min_region: int = 0
     capacity: int = 1024
     chunk: int = 16
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -65,6 +68,7 @@ class GeneratorConfig:
         ):
             check_integer(name, getattr(self, name), 1, high)
         check_integer("crop_layers", self.crop_layers, 0, 6)
+        check_integer("min_region", self.min_region, 0, 1 << 40)
         for name in ("iou_threshold", "mask_threshold"):
             check_range(name, getattr(self, name), -math.inf, math.inf)
         check_range("stability_offset", self.stability_offset, 0.0, math.inf)

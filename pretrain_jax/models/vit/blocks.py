@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pretrain_jax.models.vit.config import DType, dtype_of
-from pretrain_jax.models.vit.ops import affine, gelu
+from pretrain_jax.models.vit.ops import affine, gelu, unstacked
 
 __all__ = ["Block", "Linear", "attention", "layer_norm", "run_blocks"]
 
@@ -93,7 +93,7 @@ class Block(nnx.Module):
         """Tokens after the block, shape (batch, tokens, width) as before."""
         batch, count, width = tokens.shape
         qkv = self.qkv(self.norm1(tokens)).reshape(batch, count, 3, self.heads, -1)
-        mixed = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        mixed = attention(*unstacked(qkv))
         tokens = tokens + self.out(mixed.reshape(batch, count, width))
         hidden = gelu(self.fc1(self.norm2(tokens)))
         return tokens + self.fc2(hidden)

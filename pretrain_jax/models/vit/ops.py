@@ -36,9 +36,9 @@ def _affine_forward(inputs: Array, kernel: Array, bias: Array) -> tuple[Array, t
 
 def _affine_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array, Array]:
     inputs, kernel = kept
-    leading = tuple(range(slope.ndim - 1))
-    by_kernel = jnp.tensordot(inputs, slope, axes=(leading, leading))
-    return slope @ kernel.T, by_kernel, slope.sum(axis=leading)
+    rows, columns = inputs.reshape(-1, inputs.shape[-1]), slope.reshape(-1, slope.shape[-1])
+    by_kernel = jax.lax.dot_general(rows, columns, (((0,), (0,)), ((), ())))
+    return slope @ kernel.T, by_kernel, columns.sum(axis=0)
 
 
 affine.defvjp(_affine_forward, _affine_backward)
@@ -64,3 +64,27 @@ def _gelu_backward(x: Array, slope: Array) -> tuple[Array]:
 
 
 gelu.defvjp(_gelu_forward, _gelu_backward)
+
+
+@jax.custom_vjp
+def unstacked(qkv: Array) -> tuple[Array, Array, Array]:
+    """The three slices along axis 2.
+
+    Args:
+        qkv: shape (batch, tokens, 3, heads, d).
+
+    Returns:
+        Queries, keys and values, each of shape (batch, tokens, heads, d).
+    """
+    return qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+
+
+def _unstacked_forward(qkv: Array) -> tuple[tuple[Array, Array, Array], None]:
+    return unstacked(qkv), None
+
+
+def _unstacked_backward(_: None, slopes: tuple[Array, Array, Array]) -> tuple[Array]:
+    return (jnp.stack(slopes, axis=2),)
+
+
+unstacked.defvjp(_unstacked_forward, _unstacked_backward)

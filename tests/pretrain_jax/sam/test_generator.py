@@ -10,12 +10,13 @@ import pytest
 from flax import nnx
 from numpy.typing import NDArray
 
-from pretrain_jax.models.sam import SAM, GeneratorConfig, MaskGenerator
+from pretrain_jax.models.sam import SAM, GeneratorConfig, ImageMasks, MaskGenerator
 from pretrain_jax.models.sam.candidates import Candidates, Frame, Limits, find_candidates
 from pretrain_jax.models.sam.resampling import model_input, unit_range
 from tests.pretrain_jax.sam.comparison import assert_same, at_quantiles
 from tests.pretrain_jax.sam.models import SMALL, random_model
 from tests.pretrain_jax.sam.reference import Prompted, generate, greedy
+from tests.pretrain_jax.sam.test_regions import flooded
 
 SIDE = SMALL.image_size
 SETTINGS = GeneratorConfig(
@@ -58,14 +59,36 @@ def test_crops_and_areas() -> None:
     settings = at_quantiles(prompted, image, SIDE, settings)
     settings = dataclasses.replace(settings, min_area=0.0002, max_area=0.01)
     theirs = generate(image, prompted, SIDE, settings)
-    ours = MaskGenerator(model, settings)(image)
+    generator = MaskGenerator(model, settings)
+    ours = generator(image)
     assert_same(ours, theirs, settings.mask_threshold, least=20)
+    clean_regions(generator, image, ours)
     assert {mask.crop for mask in theirs} > {(0, 0, 100, 70)}
     area = ours.masks.mean(axis=(1, 2))
     assert area.min() >= 0.0002
     assert area.max() <= 0.01
     for mask, (left, top, right, bottom) in zip(ours.masks, ours.boxes, strict=True):
         assert mask[top:bottom, left:right].sum() == mask.sum()
+
+
+def clean_regions(generator: MaskGenerator, image: NDArray, raw: ImageMasks) -> None:
+    """Masks without small regions are what a flood fill and a greedy loop make of the raw ones."""
+    generator.config = dataclasses.replace(generator.config, min_region=9)
+    clean = generator(image)
+    expected = np.stack([flooded(mask, 9) for mask in raw.masks])
+    changed = (expected != raw.masks).any(axis=(1, 2))
+    assert 0 < changed.sum() < len(changed)
+    boxes = []
+    for mask in expected:
+        rows, columns = np.nonzero(mask)
+        boxes.append((columns.min(), rows.min(), columns.max(), rows.max()))
+    order = sorted(range(len(boxes)), key=lambda i: (changed[i], -raw.iou[i]))
+    kept = sorted(greedy([boxes[i] for i in order], list(range(len(order))), 0.7))
+    chosen = sorted((order[i] for i in kept), key=lambda i: -raw.iou[i])
+    np.testing.assert_array_equal(clean.masks, expected[chosen])
+    np.testing.assert_array_equal(clean.iou, raw.iou[chosen])
+    ends = np.array([boxes[i] for i in chosen]) + np.array([0, 0, 1, 1])
+    np.testing.assert_array_equal(clean.boxes, ends)
 
 
 def test_full_capacity_keeps_the_best_and_says_so() -> None:

@@ -41,18 +41,23 @@ def checkpoints(config: TrainConfig) -> list[str]:
     return sorted(path.name for path in (Path(config.out) / "checkpoints").iterdir())
 
 
-def train_and_kill(config: TrainConfig, step: int, environment: dict[str, str]) -> None:
-    """Train in another process, which gets SIGKILL as soon as its log holds `step`."""
+def train_and_signal(
+    config: TrainConfig, step: int, number: signal.Signals, environment: dict[str, str]
+) -> tuple[int, str]:
+    """Train in another process, which gets the signal as soon as its log holds `step`."""
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, json.dumps(config_to_json(config))],
         cwd=ROOT,
         env=os.environ | environment | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
     )
     log = Path(config.out) / "log.jsonl"
     while child.poll() is None and (not log.exists() or len(losses(config)) < step):
         time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    child.send_signal(number)
+    errors = child.communicate()[1]
+    return child.returncode, errors
 
 
 def test_a_killed_run_has_the_losses_of_an_undisturbed_one(
@@ -61,7 +66,7 @@ def test_a_killed_run_has_the_losses_of_an_undisturbed_one(
     """SIGKILL at a random step, another one at each call of this test."""
     undisturbed = train(dataclasses.replace(config, out=config.out + "-undisturbed"))
     step = random.randrange(4, 10)
-    train_and_kill(config, step, compiled_once)
+    train_and_signal(config, step, signal.SIGKILL, compiled_once)
     resumed = train(config)
     # Where the kill came later than the last step, nothing was left to do.
     assert resumed.resumed_from in (3, 6, 9, 10), f"killed after step {step}"
@@ -69,6 +74,20 @@ def test_a_killed_run_has_the_losses_of_an_undisturbed_one(
     assert len(checkpoints(config)) == config.keep_checkpoints
     assert undisturbed.validation[-1][1] < undisturbed.validation[0][1]
     assert train(config).losses == ()  # finished: nothing is done again
+
+
+def test_a_terminated_run_is_saved_at_the_step_under_way(
+    config: TrainConfig, compiled_once: dict[str, str]
+) -> None:
+    long = dataclasses.replace(config, steps=60, checkpoint_every=60)
+    undisturbed = train(dataclasses.replace(long, out=config.out + "-undisturbed"))
+    code, errors = train_and_signal(long, 2, signal.SIGTERM, compiled_once)
+    (saved,) = checkpoints(long)
+    assert 2 <= int(saved) < 60, "there is no checkpoint at any other time"
+    assert code == -signal.SIGTERM, "the signal takes effect after all"
+    assert f"SIGTERM: {long.out} is saved after step {saved} of 60" in errors
+    assert train(long).resumed_from == int(saved)
+    assert losses(long) == dict(enumerate(undisturbed.losses, 1))
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_is_saved(
