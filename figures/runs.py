@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from theory.checks import check_integer, check_range, real_array
+from theory.checks import check_choice, check_integer, check_range, real_array
 
 __all__ = ["ALL", "METHODS", "Run", "read_runs"]
 
@@ -34,8 +34,7 @@ class Run:
     miou: float
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method = {self.method!r} is not one of {', '.join(METHODS)}")
+        check_choice("method", self.method, METHODS)
         if not self.dataset:
             raise ValueError("dataset is empty")
         check_range("storage_percent", self.storage_percent, 0, 100, open_low=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["OVERLAPS", "PUBLISHED_FRACTIONS", "BaseSettings", "Settings"]
 
@@ -56,8 +56,7 @@ class Settings(BaseSettings):
         check_integer("dim", self.dim, 2, math.inf)
         check_integer("draws", self.draws, 2, math.inf)
         check_integer("seed", self.seed, 0, 2**32 - 1)
-        if self.overlap not in OVERLAPS:
-            raise ValueError(f"overlap = {self.overlap!r} is not one of {', '.join(OVERLAPS)}")
+        check_choice("overlap", self.overlap, OVERLAPS)
         for name in ("alpha_total", "keep_fraction", "theta_deg"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):

@@ -10,7 +10,7 @@ import numpy as np
 from replica._command_output import print_json
 from replica.solution import ReplicaSolution, Status
 from replica.solve import solve
-from theory.checks import check_range
+from theory.checks import check_choice, check_range
 from theory.command_line import number
 from theory.policies import POLICY_NAMES, policy_from_name
 from theory.probes import FixedAngle
@@ -163,8 +163,7 @@ def _checked(point: dict[str, Any], where: str) -> dict[str, Any]:
         if key not in point:
             raise ValueError(f"{where}the key {key!r} is missing")
     name = point["policy"]
-    if name not in POLICY_NAMES:
-        raise ValueError(f"{where}policy = {name!r} is not one of {', '.join(POLICY_NAMES)}")
+    check_choice(f"{where}policy", name, POLICY_NAMES)
     needed = PARAMETERS.get(name)
     given = {key: point[key] for key in ("lo", "w") if point.get(key) is not None}
     if needed and needed not in given:

@@ -15,7 +15,7 @@ from sims.engine import SOLVERS, simulate_students
 from sims.results import OVERLAPS, to_dataset
 from sims.selection import identity
 from theory._float64 import float64
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 from theory.policies import Custom
 from theory.problem import PerceptronProblem
 
@@ -121,8 +121,7 @@ def run_many(
     check_integer("draws", draws, 1, np.inf)
     check_integer("seed", seed, 0, np.inf)
     for name, value, known in (("overlap", overlap, OVERLAPS), ("solver", solver, tuple(SOLVERS))):
-        if value not in known:
-            raise ValueError(f"{name} = {value!r} is not one of {', '.join(known)}")
+        check_choice(name, value, known)
     if memory_gb is not None:
         check_range("memory_gb", memory_gb, 0, np.inf, open_low=True, unit="GiB")
     if devices is not None and scheduler is not None:

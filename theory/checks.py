@@ -1,5 +1,6 @@
 """Range checks: one sentence that names the argument, the value and the valid range."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -7,7 +8,14 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-__all__ = ["check_integer", "check_range", "is_concrete", "real_array", "within_right_angle"]
+__all__ = [
+    "check_choice",
+    "check_integer",
+    "check_range",
+    "is_concrete",
+    "real_array",
+    "within_right_angle",
+]
 
 
 def is_concrete(value: Any) -> bool:
@@ -87,6 +95,22 @@ def check_integer(name: str, value: Any, low: float, high: float) -> None:
         check_range(name, value, low, high)
     if not whole or value != int(value):
         raise ValueError(f"{name} = {value!r} is not a whole number")
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Check that `value` is one of the words `choices`.
+
+    Args:
+        name: the argument's name, as the user wrote it.
+        value: what was given.
+        choices: what is valid; the arguments of a Literal type, the keys of a mapping.
+
+    Raises:
+        ValueError: the value and what is valid.
+    """
+    valid = tuple(choices)
+    if not isinstance(value, str) or value not in valid:
+        raise ValueError(f"{name} = {value!r} is not one of {', '.join(valid)}")
 
 
 def within_right_angle(name: str, angle: ArrayLike) -> ArrayLike:

@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from theory._pytree import pytree_dataclass
-from theory.checks import check_range, is_concrete
+from theory.checks import check_choice, check_range, is_concrete
 from theory.policies_by_weight import Custom, Steps
 from theory.policy import Policy
 from theory.weights import (
@@ -181,8 +181,7 @@ def policy_from_name(name: str, **parameters: ArrayLike) -> Policy:
     Raises:
         ValueError: unknown name, or a parameter that the policy lacks or does not take.
     """
-    if name not in _NAMED:
-        raise ValueError(f"policy = {name!r} is not one of {', '.join(POLICY_NAMES)}")
+    check_choice("policy", name, POLICY_NAMES)
     needed = {"window": {"lo"}, "mixture": {"w"}}.get(name, set())
     if set(parameters) != needed:
         wanted = f"the parameter {needed.pop()!r}" if needed else "no parameter"

@@ -8,6 +8,7 @@ from pretrain_jax.models.mae import MAE_PRESETS, MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.train.config import SHIPPED_IMAGES, DataOptions, OptimizerOptions, TrainConfig
+from theory.checks import check_choice
 
 __all__ = ["PRESETS", "preset"]
 
@@ -110,6 +111,5 @@ def preset(name: str) -> TrainConfig:
     Raises:
         ValueError: an unknown name.
     """
-    if name not in PRESETS:
-        raise ValueError(f"preset = {name!r} is not one of {', '.join(PRESETS)}")
+    check_choice("preset", name, PRESETS)
     return PRESETS[name]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["DPTConfig", "Readout"]
 
@@ -54,8 +54,7 @@ class DPTConfig:
             raise ValueError(f"hooks = {self.hooks} do not go from shallow to deep")
         for width in self.widths:
             check_integer("widths", width, 1, 1 << 16)
-        if self.readout not in get_args(Readout):
-            raise ValueError(f"readout = {self.readout!r} is not one of {get_args(Readout)}")
+        check_choice("readout", self.readout, get_args(Readout))
         if self.encoder.pool is not None or not self.encoder.class_token:
             raise ValueError("the encoder of a DPT has class_token = True and pool = None")
 

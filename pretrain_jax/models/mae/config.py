@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["MAE_PRESETS", "MAEConfig"]
 
@@ -60,8 +60,7 @@ class MAEConfig:
         Raises:
             ValueError: an unknown name.
         """
-        if name not in MAE_PRESETS:
-            raise ValueError(f"preset = {name!r} is not one of {', '.join(MAE_PRESETS)}")
+        check_choice("preset", name, MAE_PRESETS)
         own = {field.name for field in dataclasses.fields(cls)}
         preset = MAE_PRESETS[name]
         encoder = {key: value for key, value in fields.items() if key not in own}

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from pretrain_jax.models.vit.config import DType
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["SAM_PRESETS", "SAMConfig"]
 
@@ -99,11 +99,8 @@ class SAMConfig:
             )
         for block in self.global_blocks:
             check_integer("global_blocks", block, 0, self.depth - 1)
-        for name in ("dtype", "param_dtype"):
-            if getattr(self, name) not in get_args(DType):
-                raise ValueError(
-                    f"{name} = {getattr(self, name)!r} is not one of {get_args(DType)}"
-                )
+        check_choice("dtype", self.dtype, get_args(DType))
+        check_choice("param_dtype", self.param_dtype, get_args(DType))
 
     @classmethod
     def preset(cls, name: str, **fields: Any) -> "SAMConfig":
@@ -116,8 +113,7 @@ class SAMConfig:
         Raises:
             ValueError: an unknown name.
         """
-        if name not in SAM_PRESETS:
-            raise ValueError(f"preset = {name!r} is not one of {', '.join(SAM_PRESETS)}")
+        check_choice("preset", name, SAM_PRESETS)
         return dataclasses.replace(SAM_PRESETS[name], **fields)
 
     @property

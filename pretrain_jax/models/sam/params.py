@@ -10,6 +10,7 @@ from pretrain_jax.models.sam.config import SAMConfig
 from pretrain_jax.models.vit.params import affine, normalisation
 from pretrain_jax.weights import Entry, WeightsError, patch_embedding, same
 from pretrain_jax.weights.convolutions import convolution, transposed_convolution
+from theory.checks import check_choice
 
 __all__ = ["SAM_LAYOUTS", "sam_keys", "sam_table"]
 
@@ -77,8 +78,7 @@ def sam_table(config: SAMConfig, layout: str) -> list[Entry]:
     Raises:
         ValueError: an unknown layout.
     """
-    if layout not in SAM_LAYOUTS:
-        raise ValueError(f"layout = {layout!r} is not one of {', '.join(SAM_LAYOUTS)}")
+    check_choice("layout", layout, SAM_LAYOUTS)
     names = OFFICIAL if layout == "official" else TRANSFORMERS
     return [*_encoder(config, names), *_prompt(names, config), *_decoder(config, names)]
 

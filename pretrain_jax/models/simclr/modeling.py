@@ -10,7 +10,7 @@ from pretrain_jax.models.simclr.augmentations import Augmentation, random_views
 from pretrain_jax.models.simclr.ntxent import nt_xent, warn_of_few_negatives
 from pretrain_jax.models.vit import VIT_PRESETS, ViT, ViTConfig
 from pretrain_jax.models.vit.blocks import Linear
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["SimCLR", "SimCLRConfig"]
 
@@ -53,8 +53,7 @@ class SimCLRConfig:
         Raises:
             ValueError: an unknown name.
         """
-        if size not in VIT_PRESETS:
-            raise ValueError(f"size = {size!r} is not one of {', '.join(VIT_PRESETS)}")
+        check_choice("size", size, VIT_PRESETS)
         return cls(ViTConfig.preset(size, **{"pool": "mean", **fields}))
 
 

@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["VIT_PRESETS", "DType", "Pool", "ViTConfig", "dtype_of"]
 
@@ -78,15 +78,11 @@ class ViTConfig:
                 raise ValueError(
                     f"image_size = {side} is not divisible by patch_size = {self.patch_size}"
                 )
-        choices: tuple[tuple[str, tuple[Any, ...]], ...] = (
-            ("pool", (None, "cls", "mean")),
-            ("positions", ("sincos", "learned")),
-            ("dtype", ("bfloat16", "float16", "float32", "float64")),
-            ("param_dtype", ("bfloat16", "float16", "float32", "float64")),
-        )
-        for name, valid in choices:
-            if getattr(self, name) not in valid:
-                raise ValueError(f"{name} = {getattr(self, name)!r} is not one of {valid}")
+        if self.pool is not None:
+            check_choice("pool", self.pool, ("cls", "mean"))
+        check_choice("positions", self.positions, ("sincos", "learned"))
+        check_choice("dtype", self.dtype, get_args(DType))
+        check_choice("param_dtype", self.param_dtype, get_args(DType))
         if self.pool == "cls" and not self.class_token:
             raise ValueError("pool = 'cls' needs class_token = True")
         if self.classes and self.pool is None:
@@ -103,8 +99,7 @@ class ViTConfig:
         Raises:
             ValueError: an unknown name.
         """
-        if name not in VIT_PRESETS:
-            raise ValueError(f"preset = {name!r} is not one of {', '.join(VIT_PRESETS)}")
+        check_choice("preset", name, VIT_PRESETS)
         return dataclasses.replace(VIT_PRESETS[name], **fields)
 
     @property

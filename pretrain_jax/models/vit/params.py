@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pretrain_jax.models.vit.config import ViTConfig
 from pretrain_jax.weights import Entry, fused, patch_embedding, same, transposed
+from theory.checks import check_choice
 
 __all__ = [
     "VIT_LAYOUTS",
@@ -44,8 +45,7 @@ def vit_table(config: ViTConfig, layout: str) -> list[Entry]:
     Raises:
         ValueError: an unknown layout, or one that has no place for the configuration.
     """
-    if layout not in VIT_LAYOUTS:
-        raise ValueError(f"layout = {layout!r} is not one of {', '.join(VIT_LAYOUTS)}")
+    check_choice("layout", layout, VIT_LAYOUTS)
     return _official(config) if layout == "official" else _transformers(config)
 
 
