@@ -16,8 +16,8 @@ RUN := $(VENV)/bin/python
 QUICK := --dim 100 --draws 10
 FRACTIONS := 0.01 0.015 0.02 0.03 0.05 0.07 0.1 0.15 0.2 0.3 0.5 0.7 1
 
-.PHONY: help venv figures figures-all selection-demo selection-demo-full pretrain-demo test lint \
-  types docs parity verify clean
+.PHONY: help venv figures figures-all selection-demo selection-demo-full pretrain-demo \
+  optidel-demo test lint types docs parity verify clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
@@ -52,6 +52,9 @@ selection-demo-full: $(STAMP)  ## every method, two data sets, sweeps; hours, re
 
 pretrain-demo: $(STAMP)  ## a masked autoencoder on real images, minutes; resumable
 	$(RUN) -m pretrain_jax run demo --out out/pretrain-demo --progress
+
+optidel-demo: $(STAMP)  ## from images to the report of all methods, 20 minutes; resumable
+	$(RUN) -m pretrain_jax pipeline optidel-demo --out out/optidel-demo
 
 test: $(STAMP)  ## the whole test suite
 	$(RUN) -m pytest -n auto --dist loadfile

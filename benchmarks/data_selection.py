@@ -28,9 +28,15 @@ from selection.d2 import edge_weights, message_passing, reverse_picks
 from selection.facility import greedy_sparse
 from selection.graph import knn_graph
 from selection.infomax import InfoMax, redundancy
-from selection.infomax_bound import certify
+from selection.infomax_bound import certify_infomax
 from selection.infomax_problem import InfoMaxProblem
-from selection.infomax_solvers import greedy, mean_field, published_update, solve, with_swaps
+from selection.infomax_solvers import (
+    greedy,
+    mean_field,
+    published_update,
+    solve_infomax,
+    with_swaps,
+)
 
 POINTS, DIM, NEIGHBOURS = 50_000, 128, 5
 GAUSSIANS = 1000
@@ -160,7 +166,7 @@ def infomax(n: int) -> Iterator[Row]:
     matrix = redundancy(knn_graph(mixture(n), NEIGHBOURS))
     information = np.random.default_rng(1).random(n)
     small = csr_array(matrix[:50, :50])
-    solve(InfoMaxProblem(information[:50], small, 0.3, 5))
+    solve_infomax(InfoMaxProblem(information[:50], small, 0.3, 5))
     for weight in (0.3, 1.0, 4.0):
         for fill in (0.05, 0.1, 0.3, 0.5):
             one = InfoMaxProblem(information, matrix, weight, int(fill * n))
@@ -182,7 +188,7 @@ def solvers(one: InfoMaxProblem, task: str) -> Iterator[Row]:
         found.append((name, seconds, one.objective(rows)))
         more, (better, _) = timed(lambda start=rows: with_swaps(one, start))
         found.append((f"{name} + swaps", seconds + more, one.objective(better)))
-    seconds, best_of = timed(lambda: solve(one))
+    seconds, best_of = timed(lambda: solve_infomax(one))
     found.append((f"default ({best_of.solver})", seconds, best_of.objective))
     best = max(objective for _, _, objective in found)
     scale = one.top_sum(one.information)
@@ -198,8 +204,8 @@ def certificate(n: int) -> Iterator[Row]:
     for weight in (0.3, 1.0, 4.0):
         for fill in (0.05, 0.1, 0.3, 0.5):
             one = InfoMaxProblem(information, matrix, weight, int(fill * n))
-            rows = solve(one).indices
-            seconds, proof = timed(lambda p=one, r=rows: certify(p, r, 100))
+            rows = solve_infomax(one).indices
+            seconds, proof = timed(lambda p=one, r=rows: certify_infomax(p, r, 100))
             least = min(proof.bounds, key=lambda name: proof.bounds[name])
             yield (
                 f"certificate, n={n} lam={weight} p/n={fill}",

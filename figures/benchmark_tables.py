@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from figures.published_tables import ALL_DATA, DATASETS, STORAGE_PERCENT, TABLES
 from figures.runs import ALL, METHODS, Run
 from figures.settings import BaseSettings
 from figures.spec import FigureSpec
+from theory.published import ALL_DATA, DATASETS, STORAGE_PERCENT, TABLES
 
 WIDTH = 7.0  # inches, both columns of a two-column page
 SPAN = 8.0  # points of mIoU above and below all data at which the colours end

@@ -1,4 +1,4 @@
-"""Command line: train a model, look at its reconstructions."""
+"""Command line: train a model, look at its reconstructions, or go from images to a report."""
 
 import importlib
 import sys
@@ -10,6 +10,15 @@ from theory.command_line import run
 COMMANDS = {
     "run": "train a preset; the same command again goes on after an interruption",
     "reconstruct": "mask images and show what a trained masked autoencoder makes of them",
+    "probe": "the masked autoencoder that hardness is measured with: yours, or trained here",
+    "propose": "boxes of patches in every image: salient objects, random crops or SAM's masks",
+    "score": "how hard patches or images are for the probe",
+    "select": "which patches or images are kept at a share of the storage",
+    "synthesise": "images made of the selected patches, hardest first",
+    "pretrain": "a model from scratch on one data set, for equal steps or epochs",
+    "finetune": "segmentation with a pre-trained model, and its scores on the test images",
+    "report": "one page and a table of everything that a pipeline found",
+    "pipeline": "all of these from one configuration; the same command again goes on",
 }
 USAGE = "usage: python -m pretrain_jax COMMAND ... (COMMAND --help for its options)"
 

@@ -10,26 +10,24 @@ from selection.d2 import D2
 from selection.dedup import D4, MedDEL, SemDeDup
 from selection.diversity import CodingRate, HullVolume
 from selection.dynamics import TrainingDynamics
+from selection.estimates import Coordinates, coordinates_of_overlap, estimate_coordinates
 from selection.glister import Glister
 from selection.gradmatch import GradMatch
 from selection.graph import Graph, knn_graph
 from selection.graph_cut import SAS, ClipCov
-from selection.infomax import InfoMax, KMedian
+from selection.infomax import InfoMax, KMedian, redundancy
+from selection.infomax_bound import InfoMaxCertificate, certify_infomax
+from selection.infomax_problem import InfoMaxProblem
+from selection.infomax_solvers import InfoMaxSolution, solve_infomax
+from selection.kmeans import Clusters, kmeans
 from selection.memorization import memorization, train_on_random_subsets
 from selection.online import GlisterOnline, GradMatchOnline, ModelFunctions, OnlineSelector
 from selection.partitions import Partitioned
 from selection.pool import Pool
-from selection.probes import margin_overlap, weight_overlap
+from selection.probes import ProbeErrors, cross_validation, margin_overlap, weight_overlap
 from selection.proxy import ViaProxy
 from selection.ranking import CCS, Easy, Hard, Moderate, Random
-from selection.recommend import (
-    Coordinates,
-    PolicyAdvice,
-    Recommendation,
-    coordinates_of_overlap,
-    estimate_coordinates,
-    recommend,
-)
+from selection.recommend import PolicyAdvice, Recommendation, recommend
 from selection.recorder import DynamicsRecorder, linen_features, record_training
 from selection.registry import SCORES, SELECTORS
 from selection.resample import SelectionSampler
@@ -78,6 +76,7 @@ __all__ = [
     "AdaCore",
     "ClipCov",
     "ClusterTop",
+    "Clusters",
     "CodingRate",
     "Coordinates",
     "Cutoff",
@@ -94,6 +93,9 @@ __all__ = [
     "Herding",
     "HullVolume",
     "InfoMax",
+    "InfoMaxCertificate",
+    "InfoMaxProblem",
+    "InfoMaxSolution",
     "KCenter",
     "KMedian",
     "LearningCurve",
@@ -105,6 +107,7 @@ __all__ = [
     "Partitioned",
     "PolicyAdvice",
     "Pool",
+    "ProbeErrors",
     "Quotas",
     "Random",
     "Recommendation",
@@ -118,10 +121,12 @@ __all__ = [
     "ViaProxy",
     "aum",
     "c_rho",
+    "certify_infomax",
     "clip",
     "confidence",
     "coordinates_of_overlap",
     "correctness",
+    "cross_validation",
     "dyn_unc",
     "effective_dimension",
     "el2n",
@@ -132,6 +137,7 @@ __all__ = [
     "gradient_norms",
     "grand",
     "influence",
+    "kmeans",
     "knn_graph",
     "learnability",
     "least_confidence",
@@ -146,6 +152,8 @@ __all__ = [
     "reconstruction",
     "record_training",
     "reducible_loss",
+    "redundancy",
+    "solve_infomax",
     "ssp",
     "torch_sampler",
     "torch_subset",

@@ -2,25 +2,20 @@
 
 import argparse
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from selection._io import json_text, read_array
-from selection.recommend import (
-    CAVEAT,
-    POLICIES,
-    Coordinates,
-    Recommendation,
-    estimate_coordinates,
-    recommend,
-)
+from selection.estimates import AngleSource, Coordinates, estimate_coordinates
+from selection.recommend import CAVEAT, POLICIES, Recommendation, recommend
 from theory.command_line import integer, number
 
 EXAMPLES = f"""It estimates
   alpha_t   examples over the effective dimension (tr C)^2 / tr C^2 of the features
   theta     angle of a linear probe to the target: probes trained on disjoint parts meet at
-            cos^2 theta; corrected from the part to all examples by the theory's learning curve
+            cos^2 theta; corrected from the part to all examples by the theory's learning curve.
+            On features far from isotropic, pi times the error of cross-validated probes
 and searches the theory for the fraction and the policy of least error at these coordinates.
 {CAVEAT}
 
@@ -54,6 +49,9 @@ def add_command(commands: Any) -> None:
         "--holdout", type=number, default=0.2, help="share on which they are compared"
     )
     parser.add_argument("--metric", choices=("covariance", "isotropic"), default="covariance")
+    parser.add_argument(
+        "--angle", choices=get_args(AngleSource), default="auto", help="what theta comes from"
+    )
     parser.add_argument("--replicates", type=integer, default=100, help="of the bootstrap")
     parser.add_argument("--level", type=number, default=0.9, help="coverage of the intervals")
     parser.add_argument("--seed", type=integer, default=0)
@@ -73,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
         splits=options.splits,
         holdout=options.holdout,
         metric=options.metric,
+        angle=options.angle,
         replicates=options.replicates,
         level=options.level,
         seed=options.seed,
@@ -117,7 +116,11 @@ def _facts(found: Coordinates) -> dict[str, Any]:
         "theta_part_deg": _degrees(found.theta_part),
         "theta_deg": _degrees(found.theta),
         "theta_deg_interval": [_degrees(end) for end in found.theta_interval],
+        "theta_from": found.source,
+        "theta_of_overlap_deg": _degrees(found.theta_of_overlap),
+        "theta_of_error_deg": _degrees(found.theta_of_error),
         "level": found.level,
+        "warnings": list(found.warnings),
     }
 
 
@@ -154,7 +157,9 @@ def _finite(value: float) -> float | None:
 def _text(found: dict[str, Any]) -> str:
     lines = []
     for name, value in found.items():
-        if name == "policies":
+        if name == "warnings":
+            lines += [f"{'warning':<30} {sentence}" for sentence in value]
+        elif name == "policies":
             lines.append(f"{'policies':<30} best fraction, its error, fraction that suffices")
             for one in value:
                 numbers = [one["keep_fraction"], one["error"], one["sufficient_fraction"]]

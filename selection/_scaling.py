@@ -1,12 +1,12 @@
 """Scores on a common scale."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.stats import rankdata
 
 from selection._arrays import Floats
-from selection._checks import check_choice
+from theory.checks import check_choice
 
 __all__ = ["Scaling", "rescaled"]
 
@@ -25,7 +25,7 @@ def rescaled(values: Floats, scaling: Scaling) -> Floats:
     Raises:
         ValueError: another scaling.
     """
-    check_choice("scaling", scaling, Scaling)
+    check_choice("scaling", scaling, get_args(Scaling))
     if scaling == "none":
         return values
     if scaling == "min-max":

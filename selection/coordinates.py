@@ -1,6 +1,7 @@
 """Coordinates of the toy model that real data have: effective dimension, probe angle, volume."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,11 +27,18 @@ class EffectiveDimension:
         value: unbiased in both traces.
         stderr: its standard error, by a jackknife over groups of examples.
         plug_in: the ratio of the sample covariance, biased towards n.
+        columns: features that vary.
     """
 
     value: float
     stderr: float
     plug_in: float
+    columns: int
+
+    @property
+    def isotropy(self) -> float:
+        """Effective dimension over columns: 1 where C is a multiple of the identity."""
+        return self.value / self.columns
 
 
 def effective_dimension(
@@ -83,6 +91,7 @@ def effective_dimension(
         value=ratio(whole, squares),
         stderr=float(stderr),
         plug_in=float(np.sum(squares) ** 2 / whole),
+        columns=int(np.count_nonzero(np.diag(total))),
     )
 
 
@@ -113,6 +122,7 @@ class LearningCurve:
     angles: Floats
 
     @classmethod
+    @cache
     def of_theory(cls) -> "LearningCurve":
         """The curve of the replica solution at 121 volumes from 1e-2 to 1e4."""
         solution = solve(PerceptronProblem(alpha_total=ALPHAS))

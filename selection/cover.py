@@ -1,16 +1,16 @@
 """Methods that cover the features one pick at a time: k-center and herding."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from tqdm import tqdm
 
 from selection._arrays import BLOCK_VALUES, Array, Floats, blocks
-from selection._checks import check_choice
 from selection.pool import Pool
 from selection.selector import Selector, generator
 from selection.subset import Subset
+from theory.checks import check_choice
 
 __all__ = ["Herding", "KCenter"]
 
@@ -37,7 +37,7 @@ class KCenter(Selector):
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
 
     def __post_init__(self) -> None:
-        check_choice("first", self.first, First)
+        check_choice("first", self.first, get_args(First))
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
         features = pool.matrix("features")

@@ -1,20 +1,19 @@
 """Facility location on features, CRAIG on gradients, AdaCore on preconditioned gradients."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 
 from selection._arrays import Array, Floats
-from selection._checks import check_choice
 from selection._classes import class_rows, proportional
 from selection.facility import Points, assign, block_bytes, greedy_exact, greedy_sparse
 from selection.graph import knn_graph
 from selection.pool import Pool
 from selection.selector import Selector
 from selection.subset import Subset
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["CRAIG", "AdaCore", "FacilityLocation", "gradients_or_features"]
 
@@ -50,7 +49,7 @@ class FacilityLocation(Selector):
     name: ClassVar[str] = "facility-location"
 
     def __post_init__(self) -> None:
-        check_choice("mode", self.mode, Mode)
+        check_choice("mode", self.mode, get_args(Mode))
         check_integer("neighbours", self.neighbours, 1, 2**31)
 
     def _rows(self, pool: Pool) -> Array:

@@ -1,20 +1,19 @@
 """D2 pruning: scores passed along the edges of a graph, greedy picks against redundancy."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from selection._arrays import Floats, Integers
-from selection._checks import check_choice
 from selection._optional import require
 from selection._scaling import Scaling, rescaled
 from selection.graph import Graph, pool_graph
 from selection.pool import Pool
 from selection.selector import Selector
 from selection.subset import Subset
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["D2", "message_passing", "reverse_picks"]
 
@@ -55,8 +54,8 @@ class D2(Selector):
         check_integer("neighbours", self.neighbours, 1, 2**31)
         check_range("gamma_forward", self.gamma_forward, 0, np.inf, open_high=True)
         check_range("gamma_reverse", self.gamma_reverse, 0, np.inf, open_high=True)
-        check_choice("scaling", self.scaling, Scaling)
-        check_choice("metric", self.metric, Literal["cosine", "euclidean"])
+        check_choice("scaling", self.scaling, get_args(Scaling))
+        check_choice("metric", self.metric, ("cosine", "euclidean"))
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
         assert pool.scores is not None

@@ -7,13 +7,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from selection._arrays import BLOCK_VALUES, Array, Floats, Integers, unit_rows
-from selection._checks import check_choice
 from selection.graph import mean_view
 from selection.kmeans import kmeans
 from selection.pool import Pool
 from selection.selector import Selector
 from selection.subset import Subset
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["D4", "MedDEL", "SemDeDup", "nearest_earlier"]
 
@@ -144,7 +143,7 @@ class MedDEL(Selector):
     def __post_init__(self) -> None:
         check_range("epsilon", self.epsilon, 0, 2)
         check_range("eta", self.eta, -1, 1)
-        check_choice("keep", self.keep, Literal["nearer", "farther"])
+        check_choice("keep", self.keep, ("nearer", "farther"))
         if self.clusters is not None:
             check_integer("clusters", self.clusters, 1, 2**31)
 

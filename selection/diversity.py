@@ -6,13 +6,12 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from selection._arrays import BLOCK_VALUES, Floats, Integers, blocks, unit_rows
-from selection._checks import check_choice
 from selection._progress import steps
 from selection.graph import mean_view
 from selection.pool import Pool
 from selection.selector import Selector
 from selection.subset import Subset
-from theory.checks import check_range
+from theory.checks import check_choice, check_range
 
 __all__ = ["CodingRate", "HullVolume", "greedy_log_det"]
 
@@ -109,7 +108,7 @@ class HullVolume(Selector):
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
 
     def __post_init__(self) -> None:
-        check_choice("measure", self.measure, Literal["volume", "dispersion"])
+        check_choice("measure", self.measure, ("volume", "dispersion"))
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
         features = pool.matrix("features")

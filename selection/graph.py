@@ -1,18 +1,17 @@
 """Nearest neighbours of every example."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from selection._arrays import Array, Floats, Integers, real_rows, unit_rows
-from selection._checks import check_choice
 from selection._neighbours import approximate_neighbours, exact_neighbours, true_neighbours
 from selection._optional import require
 from selection.pool import Pool
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["Graph", "GraphMethod", "Metric", "Symmetry", "knn_graph", "pool_graph"]
 
@@ -58,7 +57,7 @@ class Graph:
             ValueError: shapes that differ, rows outside -1 ... n-1, an example that is its own
                 neighbour or has none, similarities that are not finite.
         """
-        check_choice("metric", metric, Metric)
+        check_choice("metric", metric, get_args(Metric))
         values = real_rows("similarities", similarities, ndim=(2,))
         rows = np.asarray(neighbours)
         if rows.dtype.kind not in "iu" or rows.shape != values.shape:
@@ -116,7 +115,7 @@ class Graph:
             values: of the edges, shape (n, k); the similarities by default.
             symmetry: "union" or "mean".
         """
-        check_choice("symmetry", symmetry, Symmetry)
+        check_choice("symmetry", symmetry, get_args(Symmetry))
         given = self.similarities if values is None else values
         edges = np.ascontiguousarray(given, dtype=np.float64)
         symmetrise = require("selection._kernels_graph").symmetrise
@@ -166,8 +165,8 @@ def knn_graph(
     Raises:
         ValueError: an argument outside its range, a row of norm zero under "cosine", faiss missing.
     """
-    check_choice("metric", metric, Metric)
-    check_choice("method", method, GraphMethod)
+    check_choice("metric", metric, get_args(Metric))
+    check_choice("method", method, get_args(GraphMethod))
     check_range("recall_target", recall_target, 0, 1, open_low=True)
     check_integer("recall_sample", recall_sample, 1, 2**31)
     rows = search_rows(features, metric)

@@ -1,21 +1,20 @@
 """InfoMax: informative examples without redundant pairs."""
 
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from selection._checks import check_choice
 from selection._scaling import Scaling, rescaled
 from selection.graph import Graph, Symmetry, pool_graph
-from selection.infomax_bound import certify
+from selection.infomax_bound import certify_infomax
 from selection.infomax_problem import InfoMaxProblem
-from selection.infomax_solvers import Solver, solve
+from selection.infomax_solvers import Solver, solve_infomax
 from selection.pool import Pool
 from selection.selector import Selector
 from selection.subset import Subset
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["InfoMax", "KMedian", "redundancy"]
 
@@ -26,8 +25,8 @@ class InfoMax(Selector):
 
     I are the scores, K the inner products with the k nearest neighbours, clipped at 0, symmetric,
     zero on the diagonal. The answer is the best of annealed mean field, lazy greedy and the
-    published update, each with pairwise swaps; the diagnostics say which one, and how far the
-    optimum can be.
+    published update, each with pairwise swaps, and above 100,000 examples that of mean field with
+    swaps; the diagnostics say which one, and how far the optimum can be.
 
     Args:
         neighbours: k, where the pool has no graph.
@@ -64,10 +63,10 @@ class InfoMax(Selector):
         check_range("weight", self.weight, 0, np.inf, open_high=True)
         check_integer("iterations", self.iterations, 1, 10**6)
         check_integer("certificate_steps", self.certificate_steps, 0, 10**6)
-        check_choice("solver", self.solver, Solver)
-        check_choice("scaling", self.scaling, Scaling)
-        check_choice("metric", self.metric, Literal["cosine", "inner"])
-        check_choice("symmetry", self.symmetry, Symmetry)
+        check_choice("solver", self.solver, get_args(Solver))
+        check_choice("scaling", self.scaling, get_args(Scaling))
+        check_choice("metric", self.metric, ("cosine", "inner"))
+        check_choice("symmetry", self.symmetry, get_args(Symmetry))
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
         assert pool.scores is not None
@@ -75,7 +74,7 @@ class InfoMax(Selector):
         graph = pool_graph(pool, self.neighbours, self.metric, seed)
         matrix = redundancy(graph, self.symmetry)
         problem = InfoMaxProblem(information, matrix, self.weight, budget)
-        found = solve(problem, self.solver, self.iterations, self.swaps)
+        found = solve_infomax(problem, self.solver, self.iterations, self.swaps)
         diagnostics = {
             "solver": found.solver,
             "objectives": dict(found.objectives),
@@ -83,7 +82,7 @@ class InfoMax(Selector):
             **graph.diagnostics(),
         }
         if self.certificate_steps:
-            proof = asdict(certify(problem, found.indices, self.certificate_steps))
+            proof = asdict(certify_infomax(problem, found.indices, self.certificate_steps))
             del proof["objective"]
             diagnostics["certificate"] = proof
         return Subset.of(
@@ -124,7 +123,7 @@ class KMedian(Selector):
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
         graph = pool_graph(pool, self.neighbours, "cosine", seed)
         problem = InfoMaxProblem(np.zeros(len(pool)), redundancy(graph), 1.0, budget)
-        found = solve(problem, "best", self.iterations)
+        found = solve_infomax(problem, "best", self.iterations)
         return Subset.of(
             found.indices,
             requested=budget,

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from selection._arrays import Array, Floats, Integers
-from selection._checks import check_choice
 from selection._optional import require
 from selection.infomax_problem import InfoMaxProblem, largest
-from theory.checks import check_integer
+from theory.checks import check_choice, check_integer
 
 __all__ = [
     "InfoMaxSolution",
@@ -18,7 +18,7 @@ __all__ = [
     "greedy",
     "mean_field",
     "published_update",
-    "solve",
+    "solve_infomax",
     "with_swaps",
 ]
 
@@ -99,7 +99,9 @@ def mean_field(problem: InfoMaxProblem, iterations: int = 20) -> Integers:
     warmest = max(WARMEST * scale, problem.weight / 1.5)
     coldest = max(COLDEST * scale, problem.weight / 10)
     # Single precision halves the traffic of memory, which is the cost; the rounding ends it anyway.
-    coupling = problem.coupling_matrix.astype(np.float32)
+    matrix = problem.redundancy
+    entries = problem.coupling.astype(np.float32)
+    coupling = csr_array((entries, matrix.indices, matrix.indptr), shape=matrix.shape)
     information = problem.information.astype(np.float32)
     filling = np.full(n, p / n, dtype=np.float32)
     level = np.nan
@@ -190,9 +192,10 @@ SOLVERS: Mapping[str, Callable[[InfoMaxProblem, int], Integers]] = {
     ),
 }
 BEST_OF = ("mean-field", "greedy", "published-scaled")
+LARGE = 100_000  # examples above which the first of them stands for all
 
 
-def solve(
+def solve_infomax(
     problem: InfoMaxProblem, solver: Solver = "best", iterations: int = 20, swaps: bool = True
 ) -> InfoMaxSolution:
     """The best point of one solver, or of three, each followed by swaps.
@@ -200,13 +203,16 @@ def solve(
     Args:
         problem: the objective.
         solver: "best" takes the largest objective of mean field, greedy and the published update
-            scaled to the budget; no one of them wins everywhere.
+            scaled to the budget; on few examples no one of them wins everywhere. Above 100,000
+            examples it is mean field alone, which with swaps came within .2 % of the best of
+            three at lam = .3, 1, 4 and p/n = .1 to .5.
         iterations: updates of the iterative solvers.
         swaps: whether pairwise swaps follow.
     """
-    check_choice("solver", solver, Solver)
+    check_choice("solver", solver, get_args(Solver))
     found = []
-    for name in BEST_OF if solver == "best" else (solver,):
+    best_of = BEST_OF if len(problem) <= LARGE else BEST_OF[:1]
+    for name in best_of if solver == "best" else (solver,):
         indices, count = SOLVERS[name](problem, iterations), 0
         if swaps:
             indices, count = with_swaps(problem, indices)

@@ -2,20 +2,22 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from selection._arrays import Array, Floats
-from selection._checks import check_choice
+from selection._arrays import Array, Floats, Integers
 from selection._optional import require
 from selection.selector import generator
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = [
     "Fit",
     "Metric",
+    "ProbeErrors",
+    "cross_validation",
     "margin_overlap",
     "max_margin_probe",
     "probe_overlaps",
@@ -123,11 +125,7 @@ def probe_overlaps(
         order = generator(seed, split).permutation(len(features))
         parts = (np.sort(order[:size]), np.sort(order[size : 2 * size]))
         for part in parts:
-            if len(np.unique(signs[part])) < 2:
-                raise ValueError(
-                    f"one of two random parts of {size} examples has one class alone; "
-                    "the probes need examples of both classes"
-                )
+            _two_classes(signs[part])
         one, other = (np.asarray(fit(features[p], signs[p]), np.float64).ravel() for p in parts)
         if metric == "isotropic":
             overlaps[split] = weight_overlap(one, other)
@@ -137,6 +135,68 @@ def probe_overlaps(
     return overlaps
 
 
+@dataclass(frozen=True)
+class ProbeErrors:
+    """Shares of examples on the wrong side of a probe.
+
+    Attributes:
+        held_out: of examples that it was not trained on, in `folds`-fold cross validation.
+        training: of all examples by a probe that was trained on all.
+        folds: number of folds.
+    """
+
+    held_out: float
+    training: float
+    folds: int
+
+
+def cross_validation(
+    features: Array,
+    signs: Floats,
+    *,
+    folds: int = 10,
+    fit: Fit = max_margin_probe,
+    seed: int = 0,
+) -> ProbeErrors:
+    """Errors of probes on the fold that each was not trained on.
+
+    Args:
+        features: centred, shape (n, d), n at least twice `folds`.
+        signs: -1 or +1, shape (n,).
+        folds: number of parts, at least 2.
+        fit: trains a probe, (features, signs) -> weights.
+        seed: of the folds.
+
+    Raises:
+        ValueError: an argument outside its range, a training part with one class.
+    """
+    check_integer("folds", folds, 2, len(features) // 2)
+    order = generator(seed).permutation(len(features))
+
+    def wrong(train: Integers, test: Integers) -> int:
+        _two_classes(signs[train])
+        weights = np.asarray(fit(features[train], signs[train]), np.float64).ravel()
+        return int(np.sum((features[test] @ weights) * signs[test] <= 0))
+
+    everything = np.arange(len(features))
+    total = sum(
+        wrong(np.setdiff1d(everything, part), part) for part in np.array_split(order, folds)
+    )
+    return ProbeErrors(
+        held_out=total / len(features),
+        training=wrong(everything, everything) / len(features),
+        folds=folds,
+    )
+
+
+def _two_classes(signs: Floats) -> None:
+    if len(np.unique(signs)) < 2:
+        raise ValueError(
+            f"one random part of {len(signs)} examples has one class alone; "
+            "the probes need examples of both classes"
+        )
+
+
 def part_size(n: int, holdout: float, metric: Metric) -> int:
     """Examples that each of the two probes is trained on.
 
@@ -144,7 +204,7 @@ def part_size(n: int, holdout: float, metric: Metric) -> int:
         ValueError: fewer than 2, or none held out; an argument outside its range.
     """
     check_range("holdout", holdout, 0.0, 1.0, open_low=True, open_high=True)
-    check_choice("metric", metric, Metric)
+    check_choice("metric", metric, get_args(Metric))
     size = n // 2 if metric == "isotropic" else int((1 - holdout) * n / 2)
     if size < 2 or (metric == "covariance" and n - 2 * size < 2):
         raise ValueError(f"{n} examples are too few for two probes and a holdout of {holdout:g}")

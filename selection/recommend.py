@@ -4,36 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from replica import SearchStatus, optimal_fraction, solve, sufficient_fraction
-from selection._arrays import Floats, real_rows, whole_numbers
-from selection.coordinates import (
-    EffectiveDimension,
-    LearningCurve,
-    angle_of_overlap,
-    effective_dimension,
-)
-from selection.probes import (
-    Fit,
-    Metric,
-    max_margin_probe,
-    part_size,
-    probe_overlaps,
-    simulated_overlaps,
-)
+from selection._arrays import Floats
+from selection.estimates import Coordinates
 from theory import FixedAngle, PerceptronProblem, policy_from_name
-from theory.checks import check_integer, check_range
 
-__all__ = [
-    "CAVEAT",
-    "Coordinates",
-    "PolicyAdvice",
-    "Recommendation",
-    "coordinates_of_overlap",
-    "estimate_coordinates",
-    "recommend",
-]
+__all__ = ["CAVEAT", "POLICIES", "PolicyAdvice", "Recommendation", "recommend"]
 
 CAVEAT = (
     "The fraction is exact for normal features, a linear teacher without label noise and a "
@@ -41,45 +18,9 @@ CAVEAT = (
 )
 POLICIES = ("hard", "easy", "moderate", "random")
 
-SIMULATED_DIM = 64
-SIMULATED_ALPHA = 20.0  # the spread at more data a dimension is smaller, and rows cost time
 NODES = 7
 FRACTIONS = 61
 TIE = 1e-5  # relative; each policy's fraction is within 1e-6 of its least error
-
-
-@dataclass(frozen=True, eq=False)
-class Coordinates:
-    """Where a data set lies in the toy model. Angles are in radians.
-
-    Attributes:
-        examples: n.
-        dimension: effective dimension of the features.
-        alpha_total: n over the effective dimension.
-        alpha_interval: interval of `alpha_total`.
-        overlap: cosine c of two probes that were trained on disjoint parts.
-        trained_on: examples in each part.
-        theta_part: angle arccos(sqrt(c)) of such a probe to the target; NaN where c <= 0.
-        theta: angle of a probe trained on all n, by the learning curve of max-margin probes.
-        theta_interval: interval of `theta`.
-        level: coverage that the intervals aim at.
-    """
-
-    examples: int
-    dimension: EffectiveDimension
-    alpha_total: float
-    alpha_interval: tuple[float, float]
-    overlap: float
-    trained_on: int
-    theta_part: float
-    theta: float
-    theta_interval: tuple[float, float]
-    level: float
-
-    @property
-    def defined(self) -> bool:
-        """Whether the two probes agree at all, so that there is an angle."""
-        return bool(np.isfinite(self.theta))
 
 
 @dataclass(frozen=True)
@@ -127,142 +68,6 @@ class Recommendation:
     tolerance: float
     policies: tuple[PolicyAdvice, ...]
     caveat: str = CAVEAT
-
-
-def estimate_coordinates(
-    features: ArrayLike,
-    labels: ArrayLike,
-    *,
-    splits: int = 4,
-    holdout: float = 0.2,
-    metric: Metric = "covariance",
-    fit: Fit = max_margin_probe,
-    replicates: int = 100,
-    level: float = 0.9,
-    seed: int = 0,
-) -> Coordinates:
-    """Coordinates from features and two classes: two probes are trained on disjoint parts.
-
-    Args:
-        features: shape (n, d).
-        labels: two different values, shape (n,).
-        splits: random splits whose overlaps are averaged.
-        holdout: share of the examples on which "covariance" compares the probes.
-        metric: "covariance" for any features; "isotropic" compares the weights, which is sharper
-            where the covariance is a multiple of the identity.
-        fit: trains a probe, (features, signs) -> weights; default nearly max-margin.
-        replicates: draws of the parametric bootstrap.
-        level: coverage that the intervals aim at.
-        seed: of splits and bootstrap.
-
-    Raises:
-        ValueError: arrays that do not fit, other than two classes, too few examples, an argument
-            outside its range.
-    """
-    matrix = real_rows("features", features, ndim=(2,))
-    classes = whole_numbers("labels", labels)
-    if len(classes) != len(matrix):
-        raise ValueError(
-            f"the arrays have different lengths: features {len(matrix)}, labels {len(classes)}"
-        )
-    names = np.unique(classes)
-    if len(names) != 2:
-        raise ValueError(f"labels has {len(names)} classes; the theory is of two, choose a pair")
-    signs = np.where(classes == names[1], 1.0, -1.0)
-    centred = matrix - np.mean(matrix, axis=0, dtype=np.float64)
-    size = part_size(len(matrix), holdout, metric)
-    overlaps = probe_overlaps(
-        centred, signs, splits=splits, holdout=holdout, metric=metric, fit=fit, seed=seed
-    )
-    return coordinates_of_overlap(
-        matrix,
-        float(np.mean(overlaps)),
-        size,
-        held_out=len(matrix) - 2 * size if metric == "covariance" else None,
-        splits=splits,
-        fit=fit,
-        replicates=replicates,
-        level=level,
-        seed=seed,
-    )
-
-
-def coordinates_of_overlap(
-    features: ArrayLike,
-    overlap: float,
-    trained_on: int,
-    *,
-    held_out: int | None = None,
-    splits: int = 1,
-    fit: Fit = max_margin_probe,
-    replicates: int = 100,
-    level: float = 0.9,
-    seed: int = 0,
-) -> Coordinates:
-    """Coordinates from the overlap of two probes that were trained elsewhere.
-
-    The interval of theta is a parametric bootstrap: two probes are trained on data of the toy
-    model at the same theta, in at most 64 dimensions, and the spread of their overlap is scaled by
-    the root of the dimensions' ratio. That of alpha_total is the jackknife's, taken as normal.
-
-    Args:
-        features: shape (n, d).
-        overlap: `weight_overlap` or `margin_overlap` of the two, in [-1, 1].
-        trained_on: examples that each of them saw, disjoint from the other's.
-        held_out: examples on which margins were compared; None where weights were.
-        splits: how many such pairs the overlap is the mean of.
-        fit: how the bootstrap trains its probes.
-        replicates: draws of the bootstrap, at least 10.
-        level: coverage that the intervals aim at.
-        seed: of the bootstrap.
-
-    Raises:
-        ValueError: an argument outside its range; see `effective_dimension`.
-    """
-    check_range("overlap", overlap, -1.0, 1.0)
-    check_integer("replicates", replicates, 10, 10**6)
-    check_range("level", level, 0.0, 1.0, open_low=True, open_high=True)
-    check_integer("trained_on", trained_on, 1, 2**62)
-    count = len(np.asanyarray(features))
-    dimension = effective_dimension(features, seed=seed)
-    curve = LearningCurve.of_theory()
-    part = float(angle_of_overlap(overlap))
-    ends = np.array([(1 - level) / 2, (1 + level) / 2])
-    theta_interval = (np.nan, np.nan)
-    if np.isfinite(part):
-        alpha_part = float(curve.alpha(part))
-        dim = int(min(SIMULATED_DIM, max(2, round(dimension.value))))
-        drawn = simulated_overlaps(
-            min(alpha_part, SIMULATED_ALPHA),
-            0.0 if held_out is None else held_out / dimension.value,
-            dim,
-            replicates,
-            splits=splits,
-            metric="isotropic" if held_out is None else "covariance",
-            fit=fit,
-            seed=seed,
-        )
-        spread = (drawn - drawn.mean()) * np.sqrt(dim / dimension.value)
-        angles = np.nan_to_num(angle_of_overlap(np.minimum(overlap + spread, 1.0)), nan=np.pi / 2)
-        # Quantiles of which a further draw is within with the probability `level`.
-        low, high = np.quantile(
-            curve.trained_on(angles, count / trained_on), ends, method="weibull"
-        )
-        theta_interval = (float(low), float(high))
-    normal = np.random.default_rng(seed).standard_normal(10_000)
-    dims = np.quantile(dimension.value + dimension.stderr * normal, ends)
-    return Coordinates(
-        examples=count,
-        dimension=dimension,
-        alpha_total=count / dimension.value,
-        alpha_interval=(float(count / dims[1]), float(count / dims[0])),
-        overlap=float(overlap),
-        trained_on=int(trained_on),
-        theta_part=part,
-        theta=float(curve.trained_on(part, count / trained_on)),
-        theta_interval=theta_interval,
-        level=level,
-    )
 
 
 def recommend(

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from selection._arrays import Floats, real_rows
-from selection._checks import check_choice
+from theory.checks import check_choice
 
 __all__ = ["Orientation", "Scores"]
 
@@ -53,7 +53,7 @@ class Scores:
         Raises:
             ValueError: another shape or orientation; NaN or infinity, with its index.
         """
-        check_choice("orientation", orientation, Orientation)
+        check_choice("orientation", orientation, get_args(Orientation))
         array = real_rows(name, values, ndim=(1,)).astype(np.float64)
         return cls(array if orientation == "hard" else -array, name, provenance)
 

@@ -1,15 +1,14 @@
 """Scores of pairs of features, of reconstructions and of gradients: no classifier is needed."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from selection._arrays import Array, Floats, blocks, real_rows, unit_rows
-from selection._checks import check_choice
 from selection.scores import Scores
 from selection.selector import generator
-from theory.checks import check_integer
+from theory.checks import check_choice, check_integer
 
 __all__ = ["Space", "c_rho", "clip", "influence", "random_projection", "reconstruction"]
 
@@ -104,7 +103,7 @@ def reconstruction(
 
     Source: He et al., Masked autoencoders are scalable vision learners, arXiv:2111.06377.
     """
-    check_choice("space", space, Space)
+    check_choice("space", space, get_args(Space))
     outputs, inputs = np.asanyarray(predictions), np.asanyarray(patches)
     hidden = np.asarray(masks, dtype=bool)
     if inputs.ndim != 3 or outputs.shape[1:] != inputs.shape or outputs.ndim != 4:

@@ -1,19 +1,19 @@
 """Scores of training dynamics: EL2N, GraNd, forgetting, AUM, cartography and their kin.
 
-Every score averages over the seeds. `first` and `last` choose the epochs, counted from 0 among
-those recorded, both included; `last` defaults to the last one.
+`dynamics` are those of S seeds, T epochs and n examples; every score averages over the seeds.
+`first` and `last` choose the epochs, counted from 0 among those recorded, both included; `last`
+defaults to the last one. Epochs that were not recorded are a ValueError.
 """
 
 import itertools
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from selection._arrays import Array, Floats
-from selection._checks import check_choice
 from selection.dynamics import TrainingDynamics
 from selection.scores import Scores
-from theory.checks import check_integer
+from theory.checks import check_choice, check_integer
 
 __all__ = [
     "NeverLearned",
@@ -34,30 +34,12 @@ NeverLearned = Literal["max+1", "inf", "0"]
 
 
 def loss(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
-    """Mean cross entropy of the label.
-
-    Args:
-        dynamics: of S seeds, T epochs, n examples.
-        first: first epoch that counts.
-        last: last one.
-
-    Raises:
-        ValueError: epochs that were not recorded.
-    """
+    """Mean cross entropy of the label."""
     return _mean("loss", dynamics.losses, first, last)
 
 
 def el2n(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
-    """Mean of norm(p - onehot(y)).
-
-    Args:
-        dynamics: of S seeds, T epochs, n examples; its authors take 10 seeds and one epoch
-            between 10 and 20.
-        first: first epoch that counts.
-        last: last one.
-
-    Raises:
-        ValueError: epochs that were not recorded.
+    """Mean of norm(p - onehot(y)); its authors take 10 seeds and one epoch between 10 and 20.
 
     Source: Paul et al., Deep learning on a data diet, arXiv:2107.07075.
     """
@@ -69,13 +51,8 @@ def grand(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None
 
     The norm over all parameters is `gradient_norms`.
 
-    Args:
-        dynamics: of S seeds, T epochs, n examples, with penultimate features h.
-        first: first epoch that counts.
-        last: last one.
-
     Raises:
-        ValueError: epochs that were not recorded, or no features.
+        ValueError: dynamics without penultimate features h.
 
     Source: Paul et al., Deep learning on a data diet, arXiv:2107.07075.
     """
@@ -88,7 +65,6 @@ def forgetting(dynamics: TrainingDynamics, *, never_learned: NeverLearned = "max
     """Number of epochs t with correct_t = 1 and correct_{t+1} = 0.
 
     Args:
-        dynamics: of S seeds, T epochs, n examples.
         never_learned: score of an example that no epoch classifies correctly: "max+1" of the
             seed's largest number, "0", or "inf", the largest finite number.
 
@@ -97,7 +73,7 @@ def forgetting(dynamics: TrainingDynamics, *, never_learned: NeverLearned = "max
 
     Source: Toneva et al., ICLR 2019.
     """
-    check_choice("never_learned", never_learned, NeverLearned)
+    check_choice("never_learned", never_learned, get_args(NeverLearned))
     total = np.zeros(len(dynamics))
     for correct in dynamics.correct:
         events = np.zeros(len(dynamics))
@@ -115,14 +91,6 @@ def forgetting(dynamics: TrainingDynamics, *, never_learned: NeverLearned = "max
 def aum(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
     """-mean_t (z_y - max_{j != y} z_j): the area under the margin of the logits, negated.
 
-    Args:
-        dynamics: of S seeds, T epochs, n examples.
-        first: first epoch that counts.
-        last: last one.
-
-    Raises:
-        ValueError: epochs that were not recorded.
-
     Source: Pleiss et al., arXiv:2001.10528.
     """
     return _mean("aum", dynamics.margins, first, last, orientation="easy")
@@ -131,14 +99,6 @@ def aum(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) 
 def confidence(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
     """-mean_t p_y: low confidence is hard.
 
-    Args:
-        dynamics: of S seeds, T epochs, n examples.
-        first: first epoch that counts.
-        last: last one.
-
-    Raises:
-        ValueError: epochs that were not recorded.
-
     Source: Swayamdipta et al., Dataset cartography, EMNLP 2020.
     """
     return _mean("confidence", dynamics.probabilities, first, last, orientation="easy")
@@ -146,14 +106,6 @@ def confidence(dynamics: TrainingDynamics, *, first: int = 0, last: int | None =
 
 def variability(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
     """std_t p_y with 1/T in the variance: ambiguous examples are high.
-
-    Args:
-        dynamics: of S seeds, T epochs, n examples.
-        first: first epoch that counts.
-        last: last one.
-
-    Raises:
-        ValueError: epochs that were not recorded.
 
     Source: Swayamdipta et al., Dataset cartography, EMNLP 2020.
     """
@@ -164,14 +116,6 @@ def variability(dynamics: TrainingDynamics, *, first: int = 0, last: int | None 
 
 def correctness(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
     """-(number of epochs that classify the example correctly).
-
-    Args:
-        dynamics: of S seeds, T epochs, n examples.
-        first: first epoch that counts.
-        last: last one.
-
-    Raises:
-        ValueError: epochs that were not recorded.
 
     Source: Swayamdipta et al., Dataset cartography, EMNLP 2020.
     """
@@ -185,7 +129,6 @@ def dyn_unc(dynamics: TrainingDynamics, *, window: int = 10) -> Scores:
     """Mean over the windows of `window` consecutive epochs of std_t p_y.
 
     Args:
-        dynamics: of S seeds, T epochs, n examples.
         window: epochs in a window, 2 to T.
 
     Raises:
@@ -205,10 +148,7 @@ def dyn_unc(dynamics: TrainingDynamics, *, window: int = 10) -> Scores:
 
 
 def ensemble_errors(dynamics: TrainingDynamics) -> Scores:
-    """Number of ensemble members, all seeds and epochs alike, that misclassify the example.
-
-    Args:
-        dynamics: of S seeds, T epochs, n examples; S x T members.
+    """Number of the S T ensemble members, seeds and epochs alike, that misclassify the example.
 
     Source: Meding et al., Trivial or impossible, ICLR 2022.
     """
@@ -220,12 +160,11 @@ def learnability(dynamics: TrainingDynamics, *, early: int = 0, late: int | None
     """loss(early) - loss(late) of the same training: high for what the training learns.
 
     Args:
-        dynamics: of S seeds, T epochs, n examples.
         early: the early epoch.
         late: the late one, default the last.
 
     Raises:
-        ValueError: epochs that were not recorded, or late <= early.
+        ValueError: late <= early.
     """
     losses = _epochs(dynamics.losses, early, late)
     if losses.shape[1] < 2:

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from selection._arrays import Floats, Integers
-from selection._checks import check_choice
 from selection.pool import Pool
 from selection.selector import Selector, generator
 from selection.subset import Subset
-from theory.checks import check_range
+from theory.checks import check_choice, check_range
 
 __all__ = ["Cutoff", "Listed", "Quotas", "largest_remainder"]
 
@@ -83,7 +82,7 @@ class Quotas(Selector):
     name: ClassVar[str] = "quotas"
 
     def __post_init__(self) -> None:
-        check_choice("by", self.by, Partition)
+        check_choice("by", self.by, get_args(Partition))
         if isinstance(self.shares, str) and self.shares not in ("equal", "proportional"):
             raise ValueError(f"shares = {self.shares!r} is not equal, proportional or a mapping")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["write_shipped_images"]
+__all__ = ["package_folder", "tiles", "write_shipped_images"]
 
 # File and factor by which it is reduced, so that tiles show structures and sources balance.
 PICTURES = {"retina.jpg": 2, "ihc.png": 1, "cell.png": 1}
@@ -38,8 +38,8 @@ def write_shipped_images(folder: Path, *, side: int = 96) -> tuple[Path, Path]:
     """
     from PIL import Image
 
-    for source, tiles in _sources(side).items():
-        for part, chosen in zip(("training", "validation"), tiles, strict=True):
+    for source, parts in _sources(side).items():
+        for part, chosen in zip(("training", "validation"), parts, strict=True):
             target = folder / part / source
             target.mkdir(parents=True, exist_ok=True)
             for number, tile in enumerate(chosen):
@@ -55,14 +55,14 @@ def _sources(side: int) -> dict[str, tuple[list[NDArray[np.uint8]], list[NDArray
     from PIL import Image
 
     found = {}
-    folder = _package_folder("skimage", "scikit-image") / "data"
+    folder = package_folder("skimage", "scikit-image") / "data"
     for name, factor in PICTURES.items():
         with Image.open(folder / name) as image:
             pixels = np.asarray(image.convert("RGB").reduce(factor))
         above, held, below = _split(pixels)
-        training = _tiles(above, side) + _tiles(below, side)
-        found[Path(name).stem] = training, _tiles(held, side)
-    volume = _volume(_package_folder("nilearn", "nilearn") / "datasets" / "data" / TEMPLATE)
+        training = tiles(above, side) + tiles(below, side)
+        found[Path(name).stem] = training, tiles(held, side)
+    volume = _volume(package_folder("nilearn", "nilearn") / "datasets" / "data" / TEMPLATE)
     above, held, below = _split(volume)
     found["mni152"] = _slices(above, side) + _slices(below, side), _slices(held, side)
     return found
@@ -74,16 +74,21 @@ def _split(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
     return pixels[:first], pixels[first:last], pixels[last:]
 
 
-def _tiles(pixels: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
-    """Tiles that overlap by half within a part, without background."""
+def tiles(pixels: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
+    """Square tiles that overlap by half, without background.
+
+    Args:
+        pixels: shape (H, W) or (H, W, C).
+        side: of a tile in pixels.
+    """
     height, width = pixels.shape[:2]
     step = side // 2
-    tiles = [
+    cut = [
         pixels[top : top + side, left : left + side]
         for top in range(0, height - side + 1, step)
         for left in range(0, width - side + 1, step)
     ]
-    return [tile for tile in tiles if tile.std() >= LEAST_SPREAD]
+    return [tile for tile in cut if tile.std() >= LEAST_SPREAD]
 
 
 def _volume(path: Path) -> NDArray[np.uint8]:
@@ -107,7 +112,16 @@ def _slices(volume: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
     ]
 
 
-def _package_folder(module: str, distribution: str) -> Path:
+def package_folder(module: str, distribution: str) -> Path:
+    """Where a package lies, without importing it.
+
+    Args:
+        module: what one imports.
+        distribution: what one installs.
+
+    Raises:
+        ValueError: it is not installed.
+    """
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(

@@ -8,7 +8,7 @@ import numpy as np
 
 from pretrain_jax.data.decode import Pixels
 
-__all__ = ["Crop", "MixedSizesError"]
+__all__ = ["Crop", "MixedSizesError", "resized"]
 
 Kind = Literal["random", "centre", "none"]
 
@@ -56,14 +56,15 @@ class Crop:
         if self.kind == "centre":
             side = min(height, width)
             left, top = (width - side) / 2, (height - side) / 2
-            return _resize(pixels, self.size, (left, top, left + side, top + side))
-        box = self._random_box(height, width, rng)
-        cropped = _resize(pixels, self.size, box)
+            return resized(pixels, self.size, (left, top, left + side, top + side))
+        box = self.random_box(height, width, rng)
+        cropped = resized(pixels, self.size, box)
         return cropped[:, ::-1] if self.flip and rng.random() < 0.5 else cropped
 
-    def _random_box(
+    def random_box(
         self, height: int, width: int, rng: np.random.Generator
     ) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of a random crop of an image of that size."""
         for _ in range(ATTEMPTS):
             area = height * width * rng.uniform(*self.scale)
             ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
@@ -79,8 +80,17 @@ class Crop:
         return left, top, left + w, top + h
 
 
-def _resize(pixels: Pixels, size: int, box: tuple[float, float, float, float]) -> Pixels:
-    """Bicubic with antialiasing; 16 bits go through Pillow's floating-point mode."""
+def resized(pixels: Pixels, size: int, box: tuple[float, float, float, float]) -> Pixels:
+    """A box of an image at side `size`: bicubic, antialiased, 16 bits as floating-point numbers.
+
+    Args:
+        pixels: shape (H, W, C).
+        size: side of the result.
+        box: left, top, right and bottom in pixels.
+
+    Returns:
+        Shape (size, size, C), of the same type.
+    """
     from PIL import Image
 
     bicubic = Image.Resampling.BICUBIC

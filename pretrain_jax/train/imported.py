@@ -3,13 +3,12 @@
 import dataclasses
 from pathlib import Path
 
-import optax
-
 from pretrain_jax.train.checkpoint import Checkpoints
 from pretrain_jax.train.config import TrainConfig, config_to_json
 from pretrain_jax.train.initial import with_weights
 from pretrain_jax.train.loop import CHECKPOINTS
 from pretrain_jax.train.objectives import make_objective
+from pretrain_jax.train.restored import NO_OPTIMIZER, NO_SCHEDULE
 from pretrain_jax.train.sharding import make_mesh
 from pretrain_jax.train.step import Step
 from theory.datafile import versions
@@ -39,8 +38,8 @@ def import_weights(source: str | Path, config: TrainConfig, out: str | Path) -> 
         raise ValueError(f"checkpoint {source} does not exist")
     step = Step(
         objective=make_objective(config.model, "float32", mean, std),
-        optimizer=optax.identity(),
-        schedule=optax.constant_schedule(0.0),
+        optimizer=NO_OPTIMIZER,
+        schedule=NO_SCHEDULE,
         mesh=make_mesh(1),
     )
     state = with_weights(step.initial_state(), step, str(source))

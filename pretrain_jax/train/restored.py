@@ -19,6 +19,8 @@ from pretrain_jax.train.step import Step
 __all__ = ["TrainedModel", "load_model"]
 
 CHECKPOINTS = "checkpoints"
+# Loaded models are not trained; the same two functions let equal models share what was traced.
+NO_OPTIMIZER, NO_SCHEDULE = optax.identity(), optax.constant_schedule(0.0)
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ def _load(folder: Path, average: bool) -> TrainedModel:
     dtype: DType = "float64" if meta["dtype"] == "float64" else "float32"
     step = Step(
         objective=make_objective(config.model, dtype, mean, std),
-        optimizer=optax.identity(),
-        schedule=optax.constant_schedule(0.0),
+        optimizer=NO_OPTIMIZER,
+        schedule=NO_SCHEDULE,
         mesh=make_mesh(1),
         ema_decay=config.optimizer.ema_decay,
     )

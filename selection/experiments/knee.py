@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from selection.estimates import estimate_coordinates
 from selection.experiments.datasets import Dataset
 from selection.pool import Pool
 from selection.probes import max_margin_probe
 from selection.ranking import Easy, Hard, Moderate, Random
-from selection.recommend import Recommendation, estimate_coordinates, recommend
+from selection.recommend import Recommendation, recommend
 from selection.scores import Scores
 from selection.selector import Selector, generator
 from theory.checks import check_integer, check_range
@@ -157,7 +158,8 @@ def _errors(
         if len(np.unique(y[kept])) < 2:
             found.append(0.5)  # nothing was learned
             continue
-        student = max_margin_probe(x[kept], y[kept])
+        everything = len(kept) == len(x)
+        student = probe if everything else max_margin_probe(x[kept], y[kept])
         found.append(float(np.mean((inputs[test] @ student) * signs[test] <= 0)))
     return found
 
@@ -166,17 +168,18 @@ def knee_table(knees: Sequence[Knee]) -> str:
     """What was recommended and what was measured, a line a task."""
     lines = [
         "| task | n | d_eff | alpha_t | theta | advice | measured best | predicted knee | "
-        "measured knee | error, all data | change at the advised fraction |",
-        "|---" * 11 + "|",
+        "measured knee | advice / knee | error, all data | change at the advised fraction |",
+        "|---" * 12 + "|",
     ]
     for one in knees:
         found, advice = one.advice.coordinates, one.advice
         change, bar = one.loss()
         lines.append(
             f"| {one.task} | {found.examples} | {found.dimension.value:.1f} | "
-            f"{found.alpha_total:.1f} | {np.rad2deg(found.theta):.1f}° | "
+            f"{found.alpha_total:.1f} | {np.rad2deg(found.theta):.1f}° ({found.source}) | "
             f"{advice.policy} {advice.keep_fraction:.2g} | {one.best():.2g} | "
             f"{one.predicted_knee():.2g} | {one.knee():.2g} | "
+            f"{advice.keep_fraction / one.knee():.1f} | "
             f"{100 * one.errors[:, -1].mean():.2f} % | {100 * change:+.2f} ± {100 * bar:.2f} % |"
         )
     return "\n".join(lines) + "\n"

@@ -85,7 +85,7 @@ _TWELVE = _entries(
     "k-center",
     "herding",
     "facility-location",
-    "gradmatch:exact=true",
+    "gradmatch:exact=true,per_class=true",
     "d2",
     "semdedup:exact=true",
     "infomax",

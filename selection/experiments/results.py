@@ -165,7 +165,7 @@ class Results:
             "",
             "| method | mean rank |",
             "|---|---|",
-            *(f"| {name} | {mean:.1f} ± {stderr:.1f} |" for name, mean, stderr in self.ranks()),
+            *(f"| {name} | {_bar(mean, stderr)} |" for name, mean, stderr in self.ranks()),
         ]
         rows = list(self.rows())
         for condition in plan.conditions:
@@ -176,7 +176,7 @@ class Results:
             )
             lines += [
                 "",
-                f"**{condition}** (all examples: {100 * mean:.1f} ± {100 * stderr:.1f} %)",
+                f"**{condition}** (all examples: {_bar(100 * mean, 100 * stderr)} %)",
                 "",
                 f"| method | {heads} |",
                 "|---" * (1 + 4 * len(plan.fractions)) + "|",
@@ -184,13 +184,19 @@ class Results:
             for entry in plan.entries:
                 own = [r for r in rows if (r.condition, r.entry) == (condition, entry.label)]
                 cells = " | ".join(
-                    f"{100 * r.accuracy:.1f} ± {100 * r.accuracy_stderr:.1f} | "
-                    f"{100 * r.difference:+.1f} ± {100 * r.difference_stderr:.1f} | "
-                    f"{100 * r.worst_recall:.0f} | {r.stability:.2f}"
+                    f"{_bar(100 * r.accuracy, 100 * r.accuracy_stderr)} | "
+                    f"{_bar(100 * r.difference, 100 * r.difference_stderr, '+')} | "
+                    f"{100 * r.worst_recall:.0f} | "
+                    + ("-" if np.isnan(r.stability) else f"{r.stability:.2f}")
                     for r in own
                 )
                 lines.append(f"| {entry.label} | {cells} |")
         return "\n".join(lines) + "\n"
+
+
+def _bar(value: float, error: float, sign: str = "") -> str:
+    """A number and its error bar, if one is known."""
+    return f"{value:{sign}.1f}" + ("" if np.isnan(error) else f" ± {error:.1f}")
 
 
 def _mean(values: Any) -> tuple[float, float]:

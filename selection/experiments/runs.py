@@ -128,11 +128,14 @@ class Pools:
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         chances = odds / odds.sum(axis=1, keepdims=True)
         residuals = chances - np.eye(self._task.classes)[self._task.labels]
+        penultimate = np.column_stack([recorder.last_features, np.ones(len(logits))])
+        gradients = residuals.astype(np.float32)[:, :, None] * penultimate[:, None, :]
         return Pool.of(
             scores=self._score(score, dynamics, logits),
             features=recorder.last_features if features == "hidden" else self._task.inputs,
             labels=self._task.labels,
-            gradients=residuals,  # of the loss with respect to the last layer's bias
+            # Of the loss with respect to the last layer's weights and biases.
+            gradients=gradients.reshape(len(logits), -1).astype(np.float32),
             trajectories=dynamics.trajectories,
         )
 

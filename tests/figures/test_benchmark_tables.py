@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from figures import FIGURES, make_data, make_pictures
 from figures.benchmark_tables import TableSettings
-from figures.published_tables import ALL_DATA, DATASETS, TABLES
 from figures.runs import Run, read_runs
 from theory.datafile import read_dataset
+from theory.published import ALL_DATA, DATASETS, TABLES
 
 SPEC = FIGURES["benchmark-tables"]
 HEADER = "dataset,method,storage_percent,seed,miou\n"

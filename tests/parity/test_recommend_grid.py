@@ -5,8 +5,8 @@ import pytest
 
 import replica
 from selection.coordinates import LearningCurve, angle_of_overlap, effective_dimension
+from selection.estimates import estimate_coordinates
 from selection.probes import Metric, probe_overlaps
-from selection.recommend import estimate_coordinates
 from theory import PerceptronProblem
 
 

@@ -9,14 +9,14 @@ from scipy.sparse import csr_array
 from selection import Pool
 from selection.graph import Graph, knn_graph
 from selection.infomax import InfoMax, KMedian, redundancy
-from selection.infomax_bound import certify
+from selection.infomax_bound import below_smallest_eigenvalue, certify_infomax
 from selection.infomax_problem import InfoMaxProblem
 from selection.infomax_solvers import (
     SOLVERS,
     greedy,
     mean_field,
     published_update,
-    solve,
+    solve_infomax,
     with_swaps,
 )
 
@@ -50,15 +50,15 @@ def test_solvers_and_bounds_enclose_the_optimum(weight: float) -> None:
             one = problem(seed, 10, budget, weight)
             best = optimum(one)
             for solver in SOLVERS:
-                found = solve(one, solver)
+                found = solve_infomax(one, solver)
                 assert len(np.unique(found.indices)) == budget
                 assert found.objective <= best + ROUNDING
                 assert np.isclose(found.objective, one.objective(found.indices), rtol=0, atol=1e-14)
-            proof = certify(one, found.indices, iterations=30)
+            proof = certify_infomax(one, found.indices, iterations=30)
             assert all(bound >= best - ROUNDING for bound in proof.bounds.values())
             assert proof.bound >= best
             assert proof.gap == proof.bound - proof.objective >= best - found.objective
-            shortfalls.append(best - solve(one).objective)
+            shortfalls.append(best - solve_infomax(one).objective)
     # Local optima of all pairs: the best of three misses at most a few optima of twenty.
     assert np.mean(np.array(shortfalls) > ROUNDING) <= 0.15
 
@@ -101,10 +101,10 @@ def test_no_swap_improves_what_swaps_have_improved(weight: float) -> None:
 
 def test_the_default_returns_the_best_solver_and_says_which() -> None:
     one = problem(3, 500, 200, 1.0)
-    found = solve(one)
+    found = solve_infomax(one)
     assert found.objective == max(found.objectives.values()) == found.objectives[found.solver]
     for solver in found.objectives:
-        assert solve(one, solver).objective == found.objectives[solver]
+        assert solve_infomax(one, solver).objective == found.objectives[solver]
 
 
 @pytest.mark.parametrize(("weight", "fill"), [(0.3, 0.1), (0.3, 0.5), (1.0, 0.3)])
@@ -119,8 +119,8 @@ def test_mean_field_beats_the_published_update(weight: float, fill: float) -> No
     assert len(np.intersect1d(literal, top)) >= 0.99 * one.budget
     scaled = one.objective(published_update(one, scaled=True))
     assert one.objective(literal) < scaled < one.objective(mean_field(one))
-    best = solve(one, iterations=60)
-    own = solve(one, "mean-field")
+    best = solve_infomax(one, iterations=60)
+    own = solve_infomax(one, "mean-field")
     assert best.objective - own.objective <= 0.01 * abs(best.objective)
 
 
@@ -129,15 +129,65 @@ def test_without_redundancy_every_solver_takes_the_largest_scores() -> None:
     one = InfoMaxProblem.of(rng.random(40), csr_array((40, 40)), 0.3, 15)
     top = set(np.argsort(-one.information)[:15].tolist())
     for solver in ("best", *SOLVERS):
-        assert set(solve(one, solver).indices.tolist()) == top
-    assert certify(one, np.array(sorted(top))).relative_gap < 1e-11
+        assert set(solve_infomax(one, solver).indices.tolist()) == top
+    assert certify_infomax(one, np.array(sorted(top))).relative_gap < 1e-11
 
 
 def test_the_gap_is_small_where_the_relaxation_is_tight() -> None:
     one = problem(6, 3000, 300, 0.3)
-    proof = certify(one, solve(one).indices, iterations=200)
+    proof = certify_infomax(one, solve_infomax(one).indices, iterations=200)
     assert 0 <= proof.relative_gap < 0.02
     assert np.isclose(proof.relative_gap, proof.gap / one.top_sum(one.information), rtol=1e-12)
+
+
+@pytest.mark.parametrize("d", [3, 32])
+def test_the_eigenvalue_is_below_that_of_the_dense_matrix(d: int) -> None:
+    rng = np.random.default_rng(8)
+    for n in (400, 2300):  # decomposed as a whole; by Lanczos iterations
+        matrix = redundancy(knn_graph(rng.standard_normal((n, d)), 5))
+        exact = np.linalg.eigvalsh(matrix.toarray())[0]
+        found = below_smallest_eigenvalue(matrix)
+        # Lanczos iterations give away 1 % of the spectrum's width, rounding next to nothing.
+        width = 2 * matrix.sum(axis=1).max()
+        assert exact - (0.012 * width if n > 2000 else 1e-9) < found < exact
+
+
+def test_lanczos_iterations_that_end_early() -> None:
+    """Pairs: the eigenvalues are -1 and 1 alone, found in two steps."""
+    rows = np.arange(3000)
+    pairs = csr_array((np.ones(3000), (rows, rows ^ 1)), shape=(3000, 3000))
+    assert below_smallest_eigenvalue(pairs) == pytest.approx(-1, rel=1e-12)
+    assert below_smallest_eigenvalue(csr_array((2500, 2500))) == 0.0
+
+
+def test_the_certificate_says_whether_it_is_proven() -> None:
+    crowded = problem(9, 2400, 1200, 1.0, d=32)
+    proof = certify_infomax(crowded, solve_infomax(crowded, "mean-field").indices, iterations=30)
+    assert min(proof.bounds, key=lambda name: proof.bounds[name]) == "eigenvalue"
+    assert proof.failure == 1e-9
+    sparse = problem(9, 2400, 240, 0.3, d=32)
+    proof = certify_infomax(sparse, solve_infomax(sparse, "mean-field").indices, iterations=30)
+    assert min(proof.bounds, key=lambda name: proof.bounds[name]) != "eigenvalue"
+    assert proof.failure == 0.0
+    small = problem(9, 400, 200, 1.0, d=32)
+    assert certify_infomax(small, np.arange(200)).failure == 0.0
+
+
+def test_the_eigenvalue_is_left_out_of_large_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = problem(9, 400, 200, 1.0, d=32)
+    monkeypatch.setattr("selection.infomax_bound.LANCZOS_UP_TO", 300)
+    bounds = certify_infomax(one, np.arange(200), iterations=5).bounds
+    assert set(bounds) == {"top-p", "row-sums", "lagrangian"}
+
+
+def test_many_examples_are_left_to_mean_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = problem(10, 2000, 600, 1.0)
+    best = solve_infomax(one)
+    monkeypatch.setattr("selection.infomax_solvers.LARGE", 1000)
+    found = solve_infomax(one)
+    assert dict(found.objectives) == {"mean-field": best.objectives["mean-field"]}
+    # What mean field with swaps misses of the best of three.
+    assert best.objective - found.objective <= 0.01 * abs(best.objective)
 
 
 def test_options_that_the_paper_leaves_open() -> None:

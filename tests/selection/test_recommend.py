@@ -10,7 +10,9 @@ import pytest
 import replica
 from selection.__main__ import main
 from selection.coordinates import LearningCurve, angle_of_overlap, effective_dimension
+from selection.estimates import coordinates_of_overlap, estimate_coordinates
 from selection.probes import (
+    cross_validation,
     margin_overlap,
     max_margin_probe,
     part_size,
@@ -18,7 +20,7 @@ from selection.probes import (
     simulated_overlaps,
     weight_overlap,
 )
-from selection.recommend import coordinates_of_overlap, estimate_coordinates, recommend
+from selection.recommend import recommend
 from theory import FixedAngle, PerceptronProblem, policy_from_name
 from theory.command_line import run
 
@@ -117,6 +119,69 @@ def test_metric_of_the_covariance() -> None:
     # The standard error of a correlation, (1 - c^2) / sqrt(n); four of them.
     error = (1 - exact**2) / np.sqrt(len(x))
     assert abs(margin_overlap(x @ probes[0], x @ probes[1]) - exact) < 4 * error
+
+
+def anisotropic_data(n: int, d: int, power: float, seed: int):
+    """Normal features of variances j^-power, classes of a teacher, and what gives its angles."""
+    random = np.random.default_rng([seed, 11])
+    variances = np.arange(1, d + 1.0) ** -power
+    teacher = random.standard_normal(d)
+    x = random.standard_normal((n, d)) * np.sqrt(variances)
+
+    def angle(probe: np.ndarray) -> float:
+        return np.arccos(weight_overlap(probe, teacher, np.diag(variances)))
+
+    return x, x @ teacher > 0, angle
+
+
+def test_angle_of_anisotropic_features() -> None:
+    """The truth is each draw's own angle, of the covariance that made the features."""
+    found, truth, covered, overlap = [], [], 0, []
+    for seed in range(24):
+        x, classes, angle = anisotropic_data(160, 60, 1.0, seed)
+        one = estimate_coordinates(x, classes, splits=1, replicates=10, seed=seed)
+        truth.append(angle(max_margin_probe(x, np.where(classes, 1.0, -1.0))))
+        found.append(one.theta)
+        overlap.append(one.theta_of_overlap)
+        covered += one.theta_interval[0] <= truth[-1] <= one.theta_interval[1]
+        assert one.source == "error" and one.theta == one.theta_of_error
+        assert "far from isotropic" in one.warnings[0]
+    error = np.std(np.subtract(found, truth), ddof=1) / np.sqrt(len(found))
+    assert abs(np.mean(found) - np.mean(truth)) < 3 * error
+    # Nine in ten: fewer than 17 of 24 have a chance of .2 %.
+    assert covered >= 17
+    # What the overlap makes of it is below by many standard errors.
+    assert np.nanmean(overlap) < np.mean(truth) - 4 * error
+
+
+def test_cross_validation_trains_on_the_other_folds() -> None:
+    """Unit vectors as examples: a sum of y x knows those that it was trained on, no other."""
+    signs = np.where(np.arange(30) % 2, 1.0, -1.0)
+    found = cross_validation(np.eye(30), signs, folds=10, fit=lambda x, y: x.T @ y)
+    assert (found.held_out, found.training, found.folds) == (1.0, 0.0, 10)
+
+
+def test_noisy_labels_are_told() -> None:
+    x, classes, _ = anisotropic_data(400, 10, 1.0, 0)
+    classes[::8] ^= True
+    found = estimate_coordinates(x, classes, splits=2, replicates=10)
+    assert found.source == "overlap"
+    assert any("no probe separates the classes" in sentence for sentence in found.warnings)
+    assert any("err more than their overlap explains" in one for one in found.warnings)
+    # A flipped eighth adds pi/8 at most, and half of it at the angles of this volume.
+    assert found.theta_of_error > found.theta_of_overlap + np.pi / 16
+    asked = estimate_coordinates(x, classes, splits=2, replicates=10, angle="error")
+    assert asked.source == "error" and asked.theta == found.theta_of_error
+    alone = estimate_coordinates(x, classes, splits=2, replicates=10, angle="overlap")
+    assert alone.theta == found.theta and np.isnan(alone.theta_of_error)
+
+
+def test_isotropy_counts_columns_that_vary() -> None:
+    x = np.random.default_rng(0).standard_normal((400, 50))
+    padded = effective_dimension(np.concatenate([x, np.full((400, 9), 3.0)], axis=1))
+    assert padded.columns == 50
+    # The relative error of d_eff is about sqrt(2)/n d_eff/sqrt(d_eff) ~ 2 %.
+    assert padded.isotropy == pytest.approx(1, abs=0.08)
 
 
 def test_undefined_angle() -> None:
@@ -230,6 +295,7 @@ def test_command(tmp_path: Path, monkeypatch, capsys) -> None:
     wanted = estimate_coordinates(x, signs, splits=2, replicates=20, metric="isotropic", seed=5)
     assert found["theta_deg"] == pytest.approx(np.rad2deg(wanted.theta), rel=1e-12)
     assert found["alpha_total"] == pytest.approx(wanted.alpha_total, rel=1e-12)
+    assert found["theta_from"] == "overlap" and found["warnings"] == []
     assert [one["policy"] for one in found["policies"]] == ["hard", "random"]
     low, high = found["keep_fraction_band"]
     assert low <= found["keep_fraction"] <= high
@@ -288,10 +354,13 @@ X, Y = teacher_data(60, 5, 0)
         (lambda: estimate_coordinates(X, Y, holdout=1.0), "holdout = 1 is outside"),
         (lambda: estimate_coordinates(X, Y, splits=0), "splits = 0 is outside"),
         (lambda: estimate_coordinates(X, Y, metric="cosine"), "metric = 'cosine' is not one of"),
+        (lambda: estimate_coordinates(X, Y, angle="both"), "angle = 'both' is not one of auto"),
+        (lambda: cross_validation(X, Y, folds=31), "folds = 31 is outside"),
         (lambda: estimate_coordinates(X, Y, level=1.0), "level = 1 is outside"),
         (lambda: estimate_coordinates(X, Y, replicates=1), "replicates = 1 is outside"),
         (lambda: effective_dimension(X[:30]), "features has 30 rows"),
         (lambda: effective_dimension(np.ones((50, 3))), "the same in every row"),
+        (lambda: coordinates_of_overlap(X, 0.5, 30, angle="error"), "angle = 'error' needs errors"),
         (lambda: coordinates_of_overlap(X, 1.5, 30), "overlap = 1.5 is outside"),
         (lambda: part_size(3, 0.2, "covariance"), "3 examples are too few"),
         (

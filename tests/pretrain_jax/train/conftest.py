@@ -1,13 +1,9 @@
 """A run that takes seconds: 8 x 8 pixel images, patches of 2, one block."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 from pretrain_jax import DataOptions, OptimizerOptions, TrainConfig
@@ -15,26 +11,6 @@ from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.vit import ViTConfig
 
 MODEL = MAEConfig(ViTConfig(image_size=8, patch_size=2, width=8, depth=1, heads=2), 8, 1, 2)
-
-
-@pytest.fixture
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Programs are compiled once for all runs; yields the environment of child processes."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
-    settings = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield {name.upper(): str(value) for name, value in settings.items()}
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,127 @@
+"""The command `finetune`: a preset on a segmentation set, every field of which is an option."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pretrain_jax._options import parse_options
+from pretrain_jax.segmentation import (
+    FINETUNE_PRESETS,
+    PUBLISHED,
+    finetune,
+    frames_of,
+    frames_with_text,
+    read_segmentation,
+)
+from pretrain_jax.segmentation.finetuning import OVERLAYS_NAME, RESULT_NAME
+
+PROGRAM = "python -m pretrain_jax finetune"
+USAGE = f"""usage: {PROGRAM} DATA PRESET --out FOLDER [options]
+
+DATA is the folder of a segmentation set, PRESET one of {", ".join(FINETUNE_PRESETS)}; every field
+of a preset is an option ({PROGRAM} DATA PRESET --help lists them).
+layouts: folder (images/, masks/, optionally classes.txt and cases.csv), {", ".join(PUBLISHED)}
+examples:
+  {PROGRAM} Kvasir-SEG reference --layout kvasir-seg --run out/pretrained/mae/optidel-5/seed-0 \\
+    --pretraining images/ --out out/kvasir-seg
+  {PROGRAM} Kvasir-SEG reference --layout kvasir-seg --mode scratch --out out/from-scratch
+  {PROGRAM} slices demo --head linear --mode frozen --run runs/demo --out out/linear
+The same command again goes on where it was interrupted.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is not the configuration.
+
+    Attributes:
+        out: the stage's folder.
+        run: of pre-training: its stage's folder, a run, or a checkpoint; none from scratch.
+        layout: of the data.
+        pretraining: images for pre-training, among which no test case may be.
+        seed: of all random choices.
+        progress: draw the progress bar even without a terminal.
+        json: print the record.
+    """
+
+    out: str = ""
+    run: str | None = None
+    layout: str = "folder"
+    pretraining: str | None = None
+    seed: int = 0
+    progress: bool = False
+    json: bool = False
+
+
+def main(argv: Sequence[str]) -> int:
+    """Fine-tune; returns the exit code."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if len(argv) < 2 or argv[0].startswith("-") or argv[1].startswith("-"):
+        raise ValueError(f"data and preset must come first: {PROGRAM} DATA PRESET (see --help)")
+    data, name = argv[:2]
+    if name not in FINETUNE_PRESETS:
+        raise ValueError(f"preset = {name!r} is not one of {', '.join(FINETUNE_PRESETS)}")
+    found = parse_options(
+        FINETUNE_PRESETS[name],
+        Options(),
+        argv[2:],
+        program=f"{PROGRAM} {data} {name}",
+        description=f"Fine-tune with the preset {name}; its values are the defaults.",
+    )
+    if found is None:
+        return 0
+    config, options = found
+    if not options.out:
+        raise ValueError(f"--out is missing: the folder of the results (see {PROGRAM} --help)")
+    dataset = read_segmentation(data, options.layout)
+    source = options.pretraining
+    if source is not None:
+        _warn_of_text(frames_with_text(frames_of(source)))
+    finetune(
+        options.run,
+        dataset,
+        options.out,
+        config=config,
+        seed=options.seed,
+        pretraining=None if source is None else frames_of(source),
+        progress=options.progress or sys.stderr.isatty(),
+    )
+    folder = Path(options.out)
+    record = json.loads((folder / RESULT_NAME).read_text(encoding="utf-8"))
+    print(json.dumps(record, indent=1) if options.json else _report(folder, record))
+    return 0
+
+
+def _warn_of_text(names: Sequence[str]) -> None:
+    if names:
+        print(
+            f"warning: {len(names)} image(s) for pre-training seem to show burned-in writing, "
+            f"such as {names[0]}: look at them for names and dates",
+            file=sys.stderr,
+        )
+
+
+def _report(folder: Path, record: dict[str, Any]) -> str:
+    lines = [f"{folder}: {record['head']} {record['mode']}, {len(record['cases'])} test cases"]
+    rows = {"mIoU": "miou", "Dice": "dice", "boundary F": "boundary_f"}
+    lines += [f"  {title:<22}{_shown(record[key])}" for title, key in rows.items()]
+    lines += [
+        f"  {f'IoU of {name}':<22}{_shown(scores['iou'])}"
+        for name, scores in record["per_class"].items()
+    ]
+    lines += [
+        f"  {f'mIoU of {name}':<22}{_shown(scores['miou'])}"
+        for name, scores in record["baselines"].items()
+    ]
+    return "\n".join([*lines, f"  {'pictures':<22}{folder / OVERLAYS_NAME}"])
+
+
+def _shown(score: dict[str, float | None]) -> str:
+    if score["value"] is None:
+        return "not defined"
+    return f"{score['value']:.4f}  [{score['low']:.4f}, {score['high']:.4f}]"

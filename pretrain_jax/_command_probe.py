@@ -1,0 +1,68 @@
+"""The command `probe`: the masked autoencoder that margins are measured with."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pretrain_jax._options import parse_options
+from pretrain_jax.pipeline import probe
+from pretrain_jax.train.presets import preset
+
+PROGRAM = "python -m pretrain_jax probe"
+USAGE = f"""usage: {PROGRAM} INDEX PRESET [options]
+
+INDEX is a folder of stage index, PRESET a run of `python -m pretrain_jax run`, every field of
+which is an option; --out is the stage's folder.
+examples:
+  {PROGRAM} out/index mae_vit_tiny_cpu --steps 500 --out out/probe
+  {PROGRAM} out/index mae_vit_base_reference --checkpoint mae_pretrain_vit_base.pth --out out/probe
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is not the run's configuration.
+
+    Attributes:
+        checkpoint: a run's folder or a checkpoint file; without it a probe is trained.
+        halves: train two more on disjoint halves of the images.
+        progress: draw the progress bar even without a terminal.
+    """
+
+    checkpoint: str | None = None
+    halves: bool = False
+    progress: bool = False
+
+
+def main(argv: Sequence[str]) -> int:
+    """Make a probe; returns the exit code."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if len(argv) < 2 or argv[0].startswith("-") or argv[1].startswith("-"):
+        raise ValueError(f"index and preset must come first: {PROGRAM} INDEX PRESET (see --help)")
+    index, name = argv[:2]
+    found = parse_options(
+        preset(name),
+        Options(),
+        argv[2:],
+        program=f"{PROGRAM} {index} {name}",
+        description=f"Train a probe by the preset {name}; its values are the defaults.",
+    )
+    if found is None:
+        return 0
+    config, options = found
+    manifest = probe(
+        index,
+        config.out,
+        config=config,
+        checkpoint=options.checkpoint,
+        halves=options.halves,
+        seed=config.seed,
+        progress=options.progress or sys.stderr.isatty(),
+    )
+    print(f"{config.out}: probe of {manifest.counts['images']} images")
+    if "steps" in manifest.counts:
+        print(f"  {manifest.counts['steps']} steps, loss {manifest.counts['loss']:.4f}")
+    print("".join(f"  {note}\n" for note in manifest.notes), end="")
+    return 0

@@ -1,0 +1,93 @@
+"""The command `propose`: patches of every image; makes the index of the images when missing."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pretrain_jax._command_output import add_shard_options, report
+from pretrain_jax.stages.manifest import MANIFEST
+from pretrain_jax.synthesis import PROPOSERS, Sam, index_images, propose, proposer_from_name
+from theory.command_line import Parser, integer, number
+
+EXAMPLES = """examples:
+  python -m pretrain_jax propose runs/optidel --data images/
+  python -m pretrain_jax propose runs/optidel --proposer random-crop --most 8
+  python -m pretrain_jax propose runs/optidel --proposer sam --sam-checkpoint sam_vit_h_4b8939.pth
+The images are indexed in RUN/index, the patches lie in RUN/proposals/PROPOSER.
+"""
+# Option -> field of the proposer, by proposer.
+FIELDS = {
+    "saliency": {"most": "patches", "min_area": "min_area", "max_area": "max_area"},
+    "random-crop": {"most": "crops"},
+    "sam": {"sam_checkpoint": "checkpoint"},
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Index and propose; returns the exit code."""
+    options = _parser().parse_args(argv)
+    run, progress = Path(options.run), sys.stderr.isatty() or options.progress
+    proposer = proposer_from_name(options.proposer, **_fields(options))
+    proposer.inputs()  # a missing checkpoint is said before images are read
+    if options.data is None and not (run / "index" / MANIFEST).is_file():
+        raise ValueError(f"{run / 'index'} holds no index yet: name the images with --data")
+    shards = {"shards": options.shards, "shard": options.shard, "progress": progress}
+    if options.data is not None:
+        index = index_images(
+            options.data, run / "index", frame_stride=options.frame_stride, **shards
+        )
+        if index is None:
+            report(run / "index", None, as_json=options.json)
+            return 0
+    folder = run / "proposals" / proposer.name
+    manifest = propose(run / "index", folder, proposer=proposer, seed=options.seed, **shards)
+    report(folder, manifest, as_json=options.json)
+    return 0
+
+
+def _fields(options: argparse.Namespace) -> dict[str, Any]:
+    """Fields of the proposer that were given; ValueError where it has no such option."""
+    given = {
+        name: getattr(options, name)
+        for name in ("most", "min_area", "max_area", "sam_checkpoint")
+        if getattr(options, name) is not None
+    }
+    fields: dict[str, Any] = {}
+    if options.least_side is not None:
+        fields["least_side"] = options.least_side
+    if options.proposer == "sam":
+        areas = {name: given.pop(name) for name in ("min_area", "max_area") if name in given}
+        fields["generator"] = dataclasses.replace(Sam().generator, **areas)
+    for name, value in given.items():
+        if name not in FIELDS[options.proposer]:
+            raise ValueError(
+                f"--{name.replace('_', '-')} is no option of the proposer {options.proposer}"
+            )
+        fields[FIELDS[options.proposer][name]] = value
+    return fields
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m pretrain_jax propose",
+        description="Find patches in every image.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of the whole pipeline")
+    parser.add_argument("--data", metavar="SOURCE", help="folder, image list or video")
+    parser.add_argument("--frame-stride", type=integer, default=1, help="of videos")
+    parser.add_argument("--proposer", choices=tuple(PROPOSERS), default="saliency")
+    parser.add_argument("--most", type=integer, help="most patches of an image")
+    parser.add_argument("--least-side", type=integer, help="pixels of a patch's shorter side")
+    parser.add_argument("--min-area", type=number, help="least share of the image")
+    parser.add_argument("--max-area", type=number, help="largest share of the image")
+    parser.add_argument("--sam-checkpoint", type=Path, metavar="FILE", help="for --proposer sam")
+    parser.add_argument("--seed", type=integer, default=0, help="of random crops")
+    add_shard_options(parser)
+    parser.add_argument("--progress", action="store_true", help="draw the bar without a terminal")
+    parser.add_argument("--json", action="store_true", help="print the manifest")
+    return parser

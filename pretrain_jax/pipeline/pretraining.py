@@ -1,0 +1,201 @@
+"""Stage `pretrain`: a model from scratch on one data set, for equal steps or for equal epochs."""
+
+import dataclasses
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from pretrain_jax.models.simclr import SimCLRConfig
+from pretrain_jax.stages import Manifest, digest, open_stage, read_manifest
+from pretrain_jax.stages.manifest import MANIFEST, file_record
+from pretrain_jax.synthesis.source import survey
+from pretrain_jax.train.config import FREE_FIELDS, TrainConfig, config_to_json
+from pretrain_jax.train.logging import LOG_NAME, read_log
+from pretrain_jax.train.loop import train
+from pretrain_jax.train.setup import plan_run
+from theory.checks import check_integer
+
+__all__ = [
+    "Protocol",
+    "content_digest",
+    "images_per_second",
+    "matched_steps",
+    "parameters_of",
+    "pretrain",
+    "training_counts",
+    "training_seconds",
+]
+
+Protocol = Literal["matched", "paper"]
+RUN = "run"
+DATA_LIST = "data.txt"
+# Where a run's data lie is told by its inputs.
+PLACES = frozenset({"out", "init", "seed", "data.path", "data.validation"})
+
+
+def pretrain(
+    data: str | Path,
+    out: str | Path,
+    *,
+    config: TrainConfig,
+    seed: int = 0,
+    protocol: Protocol = "matched",
+    full_images: int | None = None,
+    validation: str | Path | None = None,
+    probe: str | Path | None = None,
+    progress: bool = False,
+) -> Manifest:
+    """Train a model from scratch on a data set; the run lies in `out`/run.
+
+    Args:
+        data: folder of stage `synthesise`, whose data.txt lists the images, or any source that
+            `find_images` takes.
+        out: the stage's folder.
+        config: of the run; its data.path, out and seed are set here. `steps`, or `epochs` of
+            the full set, are what "matched" gives every run.
+        seed: of the run.
+        protocol: "matched": the optimiser steps of a run on the full set; "paper": `epochs`
+            passes over `data` itself.
+        full_images: number of images of the full set, for "matched" with `epochs`; default the
+            number of images in `data`.
+        validation: source of the validation images, the same for all data sets that are compared;
+            default a share held out of `data`.
+        probe: folder of stage `probe`; its mean and standard deviation, those of the full set, are
+            taken where `config` has none.
+        progress: whether to draw a progress bar on stderr.
+
+    Raises:
+        ValueError: bad configuration or images; see `train`.
+    """
+    source, content, method = _data(Path(data))
+    inputs = {"data": content}
+    locations: dict[str, str | Path] = {"data": data}
+    if probe is not None:
+        inputs["probe"] = digest(read_manifest(probe, "probe"))
+        locations["probe"] = probe
+    listed = survey(source, config.data.frame_stride).images
+    config = _with_length(config, protocol, listed, full_images)
+    parameters: dict[str, Any] = method | {
+        "objective": "simclr" if isinstance(config.model, SimCLRConfig) else "mae",
+        "protocol": protocol,
+        "seed": seed,
+        "config": parameters_of(config),
+    }
+    stage = open_stage(Path(out), "pretrain", parameters, seed, inputs, locations=locations)
+    if isinstance(stage, Manifest):
+        return stage
+    with stage:
+        options = dataclasses.replace(config.data, path=str(source))
+        if validation is not None:
+            options = dataclasses.replace(options, validation=str(validation))
+        if probe is not None and options.mean is None:
+            mean, std = _statistics(Path(probe))
+            options = dataclasses.replace(options, mean=mean, std=std)
+        run = stage.folder / RUN
+        run_config = dataclasses.replace(config, data=options, out=str(run), seed=seed)
+        train(run_config, progress=progress)
+        counts = training_counts(run) | {"images": listed} | _storage(Path(data))
+        seconds = max(time.monotonic() - stage.started, training_seconds(run, config))
+        return stage.finish(counts, seconds=seconds, apart=(RUN,))
+
+
+def matched_steps(config: TrainConfig, images: int) -> int:
+    """Optimiser steps of a run on `images` images, by `steps` or `epochs`."""
+    return plan_run(config, images).steps
+
+
+def parameters_of(config: TrainConfig) -> dict[str, Any]:
+    """The fields of a run that its numbers depend on, without places and seed."""
+    return _without(config_to_json(config), FREE_FIELDS | PLACES)
+
+
+def training_counts(run: Path) -> dict[str, int | float]:
+    """Steps, loss of the last step and validation loss at the end of a finished run.
+
+    Args:
+        run: folder of a `train` run.
+    """
+    lines = read_log(run / LOG_NAME)
+    last = [line for line in lines if "loss" in line][-1]
+    held = [line["validation_loss"] for line in lines if "validation_loss" in line]
+    return {"steps": last["step"], "loss": last["loss"], "validation_loss": held[-1]}
+
+
+def images_per_second(run: Path) -> float | None:
+    """Median rate of a run's steps, without compilation and validation; None where unknown."""
+    lines = read_log(run / LOG_NAME) if (run / LOG_NAME).is_file() else []
+    rates = sorted(r for r in (line.get("images_per_second") for line in lines) if r)
+    return rates[len(rates) // 2] if rates else None
+
+
+def training_seconds(run: Path, config: TrainConfig) -> float:
+    """Seconds of a finished run's steps, those before an interruption included."""
+    rate = images_per_second(run)
+    return training_counts(run)["steps"] * config.batch_size / rate if rate else 0.0
+
+
+def content_digest(path: str | Path) -> str:
+    """sha256 of a file, of a stage's manifest, or of all files in a folder with their names."""
+    path = Path(path)
+    if path.is_file():
+        return str(file_record(path)["sha256"])
+    if (path / MANIFEST).is_file():
+        return digest(read_manifest(path))
+    found = hashlib.sha256()
+    for root, folders, files in os.walk(path):
+        folders.sort()
+        for name in sorted(files):
+            file = Path(root) / name
+            found.update(f"{file.relative_to(path)} {file_record(file)['sha256']}\n".encode())
+    return found.hexdigest()
+
+
+def _data(path: Path) -> tuple[Path, str, dict[str, Any]]:
+    """Image list or source, its digest, and how it was chosen, where that is known."""
+    if not (path / MANIFEST).is_file():
+        return path, survey(path).digest, {}
+    manifest = read_manifest(path, "synthesise")
+    known = {name: manifest.parameters.get(name) for name in ("method", "ratio")}
+    return path / DATA_LIST, digest(manifest), known
+
+
+def _storage(path: Path) -> dict[str, int | float]:
+    if not (path / MANIFEST).is_file():
+        return {}
+    counts = read_manifest(path).counts
+    return {name: counts[name] for name in ("storage_ratio", "pixels", "pixels_full", "bytes")}
+
+
+def _with_length(
+    config: TrainConfig, protocol: Protocol, images: int, full_images: int | None
+) -> TrainConfig:
+    if protocol == "paper":
+        if config.epochs is None:
+            raise ValueError(
+                f"protocol = paper gives every run the same epochs, and steps = {config.steps} is "
+                "set; give epochs (with steps None)"
+            )
+        return config
+    if protocol != "matched":
+        raise ValueError(f"protocol = {protocol!r} is not one of matched, paper")
+    if full_images is not None:
+        check_integer("full_images", full_images, images, 1 << 40)
+    steps = matched_steps(config, images if full_images is None else full_images)
+    return dataclasses.replace(config, steps=steps, epochs=None)
+
+
+def _statistics(probe: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    from pretrain_jax.train.restored import load_model
+
+    trained = load_model(probe / RUN)
+    return trained.mean, trained.std
+
+
+def _without(values: dict[str, Any], names: frozenset[str], prefix: str = "") -> dict[str, Any]:
+    return {
+        name: _without(value, names, f"{prefix}{name}.") if isinstance(value, dict) else value
+        for name, value in values.items()
+        if prefix + name not in names
+    }

@@ -1,0 +1,166 @@
+"""Stage `probe`: the masked autoencoder that margins are measured with."""
+
+import dataclasses
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pretrain_jax.models.mae import MAE
+from pretrain_jax.pipeline.pretraining import (
+    content_digest,
+    parameters_of,
+    training_counts,
+    training_seconds,
+)
+from pretrain_jax.stages import Manifest, Stage, digest, open_stage
+from pretrain_jax.synthesis import Images
+from pretrain_jax.train.config import TrainConfig
+from pretrain_jax.train.imported import import_weights
+from pretrain_jax.train.loop import CHECKPOINTS, train
+from pretrain_jax.train.restored import load_model
+from theory.datafile import write_text_atomic
+
+__all__ = ["half_names", "probe"]
+
+RUN = "run"
+FULL_LIST = "full.txt"
+# Seconds of training the halves; of this name, a file is no part of the stage's digest.
+HALVES_LOG = "halves.log.json"
+
+
+def half_names() -> tuple[str, str]:
+    """Subfolders of the probes that were trained on disjoint halves of the images."""
+    return "half-0", "half-1"
+
+
+def probe(
+    index: str | Path,
+    out: str | Path,
+    *,
+    config: TrainConfig,
+    checkpoint: str | None = None,
+    halves: bool = False,
+    seed: int = 0,
+    progress: bool = False,
+) -> Manifest:
+    """A masked autoencoder in `out`/run: the user's, or one trained on all images of an index.
+
+    Args:
+        index: folder of stage `index`.
+        out: the stage's folder.
+        config: of the training run; its data, out and seed are set here. Of a checkpoint file it
+            gives the model and the images' mean and standard deviation.
+        checkpoint: a run's folder or a checkpoint file; None trains.
+        halves: whether two more are trained, in `out`/half-0 and `out`/half-1, on disjoint halves
+            of the images; no group (video, patient) is in both.
+        seed: of the training and of the halves.
+        progress: whether to draw a progress bar on stderr.
+
+    Raises:
+        ValueError: bad configuration, checkpoint or images; see `train`.
+    """
+    images = Images(index)
+    parameters: dict[str, Any] = {"config": parameters_of(config), "halves": halves}
+    inputs = {"index": digest(images.manifest)}
+    if checkpoint is not None:
+        inputs["checkpoint"] = content_digest(checkpoint)
+    stage = open_stage(out, "probe", parameters, seed, inputs, locations={"index": index})
+    if isinstance(stage, Manifest):
+        return stage
+    with stage:
+        return _filled(stage, images, config, checkpoint, halves, seed, progress)
+
+
+def _filled(
+    stage: Stage,
+    images: Images,
+    config: TrainConfig,
+    checkpoint: str | None,
+    halves: bool,
+    seed: int,
+    progress: bool,
+) -> Manifest:
+    folder = stage.folder
+    names, groups = _files(images)
+    full = _write_list(folder / FULL_LIST, names)
+    data = dataclasses.replace(config.data, path=str(full), validation=str(full))
+    base = dataclasses.replace(config, data=data, seed=seed)
+    notes, seconds = [], 0.0
+    counts: dict[str, int | float] = {"images": images.manifest.counts["images"]}
+    if checkpoint is None:
+        train(dataclasses.replace(base, out=str(folder / RUN)), progress=progress)
+        counts |= training_counts(folder / RUN)
+        seconds += training_seconds(folder / RUN, config)
+    else:
+        _take(checkpoint, base, folder / RUN)
+        notes.append("The probe is the user's checkpoint; what its training cost is not counted.")
+    spent = 0.0
+    if halves:
+        trained = load_model(folder / RUN)
+        data = dataclasses.replace(data, mean=trained.mean, std=trained.std)
+        first = _half(groups, seed)
+        for name, chosen in zip(half_names(), (first, ~first), strict=True):
+            half = _write_list(folder / f"{name}.txt", np.array(names)[chosen])
+            own = dataclasses.replace(data, path=str(half))
+            train(dataclasses.replace(base, data=own, out=str(folder / name)), progress=progress)
+            counts[f"files_{name}"] = int(chosen.sum())
+            spent += training_seconds(folder / name, config)
+        write_text_atomic(folder / HALVES_LOG, json.dumps({"seconds": spent}) + "\n")
+    elapsed = time.monotonic() - stage.started
+    # Lists hold places; runs have files of their own for every host.
+    apart = (RUN, FULL_LIST, *half_names(), *(f"{name}.txt" for name in half_names()))
+    return stage.finish(counts, notes, seconds=max(elapsed, seconds + spent), apart=apart)
+
+
+def _files(images: Images) -> tuple[list[str], list[str]]:
+    """Readable files in order, each once, and the group of each (itself without one)."""
+    found: dict[str, str] = {}
+    for batch in images.table.batches(["name", "height", "group"]):
+        for name, height, group in zip(batch["name"], batch["height"], batch["group"], strict=True):
+            if height > 0:
+                path = str(images.root / str(name))
+                found.setdefault(path, str(group) or path)
+    return list(found), list(found.values())
+
+
+def _write_list(path: Path, names: Iterable[str]) -> Path:
+    here = path.parent.resolve()
+    text = "".join(f"{os.path.relpath(name, here)}\n" for name in names)
+    write_text_atomic(path, text)
+    return path
+
+
+def _half(groups: list[str], seed: int) -> Any:
+    """Which files are in the first half: whole groups in a random order until it is full."""
+    distinct, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(distinct) < 2:
+        raise ValueError("halves: the images are of one group; disjoint halves need two or more")
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    before = np.cumsum(sizes[order]) - sizes[order]
+    chosen = np.zeros(len(distinct), bool)
+    chosen[order] = before < len(groups) / 2
+    chosen[order[-1]] = False
+    return chosen[codes]
+
+
+def _take(checkpoint: str, config: TrainConfig, run: Path) -> None:
+    """Copy a run's newest checkpoint, or import a file, so that `run` can be loaded."""
+    if run.exists():
+        shutil.rmtree(run)
+    source = Path(checkpoint)
+    if not source.is_dir():
+        import_weights(source, config, run)
+        return
+    trained = load_model(source)
+    if not isinstance(trained.model, MAE):
+        raise ValueError(f"checkpoint {source} is no masked autoencoder; a probe is one")
+    step = str(trained.step)
+    places = (source / CHECKPOINTS / step, source / step, source)
+    found = next(place for place in places if (place / "meta").exists())
+    shutil.copytree(found, run / CHECKPOINTS / step)

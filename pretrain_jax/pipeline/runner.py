@@ -1,0 +1,359 @@
+"""All stages from one configuration; the same call again goes on at the first unfinished one."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pretrain_jax.pipeline.comparison import compare
+from pretrain_jax.pipeline.config import (
+    Cell,
+    PipelineConfig,
+    pipeline_to_json,
+)
+from pretrain_jax.pipeline.pretraining import pretrain
+from pretrain_jax.pipeline.probe import FULL_LIST, RUN, half_names, probe
+from pretrain_jax.report import write_report
+from pretrain_jax.report.collect import collect
+from pretrain_jax.report.page import PAGE
+from pretrain_jax.segmentation import (
+    SegmentationSet,
+    finetune,
+    read_segmentation,
+    write_shipped_segmentation,
+)
+from pretrain_jax.segmentation.config import HeadKind, Mode
+from pretrain_jax.stages import Manifest, read_manifest
+from pretrain_jax.stages.manifest import CLAIM, MANIFEST
+from pretrain_jax.synthesis import METHODS, index_images, propose, score, select, synthesise
+from pretrain_jax.train.config import FREE_FIELDS, json_differences
+from pretrain_jax.train.loop import NonFiniteLossError
+from theory.command_line import check_output_folder
+from theory.datafile import write_text_atomic
+
+__all__ = ["PipelineResult", "run_pipeline"]
+
+CONFIG_NAME = "config.json"
+FAILED_NAME = "failed.txt"
+IMAGES = "images"
+# What may change when a pipeline goes on: places, and lists that only add runs.
+FREE = frozenset(
+    {"out", "cells", "heads", "levels", "scratch_seeds", "evaluations"}
+    | {f"{name}.{one}" for name in ("mae", "simclr") for one in ("methods", "ratios", "seeds")}
+    | {f"{name}.train.{one}" for name in ("mae", "simclr") for one in FREE_FIELDS}
+)
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """A pipeline that came to its end.
+
+    Attributes:
+        folder: of the pipeline.
+        seconds: of work by stage, those of earlier processes included.
+        finished: stages that this process did.
+        failed: sentence by folder of the runs that did not converge.
+        report: page, or None where there is no segmentation data set.
+    """
+
+    folder: Path
+    seconds: dict[str, float]
+    finished: int
+    failed: dict[str, str]
+    report: Path | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage's folder, what fills it, and the run that it needs, which may have failed."""
+
+    stage: str
+    folder: Path
+    fill: Callable[[], Manifest | None]
+    needs: Path | None = None
+
+
+def run_pipeline(
+    config: PipelineConfig,
+    *,
+    progress: bool = False,
+    say: Callable[[str], Any] = lambda line: None,
+) -> PipelineResult:
+    """Run every stage that is not finished.
+
+    Args:
+        config: the pipeline; what lies in `config.out` must be of the same one, to which methods,
+            ratios, seeds and evaluations may be added.
+        progress: whether stages draw progress bars on stderr.
+        say: called with a line for each stage.
+
+    Raises:
+        ValueError: bad configuration or data, or a folder that belongs to something else.
+        OSError: the folder cannot be written.
+    """
+    config.check()
+    out = claim(config)
+    config = _with_data(config, out)
+    seconds: dict[str, float] = {}
+    failed: dict[str, str] = {}
+    finished, report = 0, None
+    datasets = [read_segmentation(folder, layout) for layout, folder in config.layouts()]
+    for task in tasks(config, out, datasets, progress):
+        name = task.folder.relative_to(out).as_posix()
+        before = (task.folder / MANIFEST).is_file()
+        started = time.monotonic()
+        if task.needs is not None and not (task.needs / MANIFEST).is_file():
+            failed[name] = f"{task.needs.relative_to(out).as_posix()} failed"
+            continue
+        (task.folder / FAILED_NAME).unlink(missing_ok=True)
+        try:
+            manifest = task.fill()
+        except NonFiniteLossError as error:
+            failed[name] = str(error)
+            write_text_atomic(task.folder / FAILED_NAME, f"{error}\n")
+            say(f"{name:<60} failed: {error}")
+            continue
+        if manifest is None:
+            raise ValueError(
+                f"{task.folder}: shards of other processes are missing; run the pipeline again "
+                "when they are there"
+            )
+        report = task.folder / PAGE if task.stage == "report" else None
+        seconds[task.stage] = seconds.get(task.stage, 0.0) + manifest.seconds
+        finished += not before
+        took = "done before" if before else f"{time.monotonic() - started:7.1f} s"
+        say(f"{name:<60} {took}")
+    return PipelineResult(out, seconds, finished, failed, report)
+
+
+def claim(config: PipelineConfig) -> Path:
+    """The pipeline's folder with the configuration written into it.
+
+    Raises:
+        ValueError: it holds something else, or a pipeline that differs in more than added runs.
+    """
+    folder = Path(config.out)
+    echo = folder / CONFIG_NAME
+    wanted = json.loads(json.dumps(pipeline_to_json(config), default=str, allow_nan=False))
+    if echo.is_file():
+        try:
+            there = json.loads(echo.read_text(encoding="utf-8"))
+            differences = json_differences(wanted, there, FREE)
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{echo} cannot be read: {error}; choose another --out") from None
+        if differences:
+            raise ValueError(
+                f"{folder} holds a pipeline of another configuration: {'; '.join(differences)}; "
+                "choose another --out"
+            )
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and holds no pipeline; choose another --out")
+    check_output_folder(folder)
+    write_text_atomic(echo, json.dumps(wanted, indent=1) + "\n")
+    return folder
+
+
+def _report_folder(out: Path) -> Path:
+    """Of the report on what there is now: a new one beside those from before runs were added."""
+    inputs = collect(out).inputs
+    page, number = out / "report", 1
+    while (page / CLAIM).is_file():
+        if json.loads((page / CLAIM).read_text(encoding="utf-8"))["inputs"] == inputs:
+            break
+        number += 1
+        page = out / f"report-{number}"
+    return page
+
+
+def tasks(
+    config: PipelineConfig,
+    out: Path,
+    datasets: Sequence[SegmentationSet],
+    progress: bool,
+) -> Iterator[Task]:
+    """Every stage after those that it reads; `fill` returns at once where it is finished."""
+    shards = config.shards
+    index, model = out / "index", out / "probe"
+    yield Task(
+        "index",
+        index,
+        lambda: index_images(
+            config.data,
+            index,
+            frame_stride=config.mae.train.data.frame_stride,
+            shards=shards,
+            progress=progress,
+        ),
+    )
+    if datasets:
+        yield Task(
+            "leakage",
+            out / "leakage",
+            lambda: compare(index, datasets, out / "leakage", config=config.finetune),
+        )
+    yield Task(
+        "probe",
+        model,
+        lambda: probe(
+            index,
+            model,
+            config=config.mae.train,
+            checkpoint=config.probe.checkpoint,
+            halves=config.probe.halves,
+            seed=config.seed,
+            progress=progress,
+        ),
+    )
+    yield from _scored(config, out, progress)
+    sets = dict.fromkeys((cell.method, cell.ratio, cell.selection) for cell in config.cells())
+    for method, ratio, name in sets:
+        yield from _chosen(config, out, method, ratio, name)
+    for cell in config.cells():
+        yield _pretraining(config, out, cell, progress)
+    if not datasets:
+        return
+    scratch = [Cell("none", "scratch", 0.0, seed) for seed in config.mae.seeds]
+    runs: list[tuple[Cell, HeadKind, Mode]]
+    runs = [(cell, *pair) for cell in config.cells() for pair in config.pairs()]
+    runs += [(cell, head, "scratch") for cell in scratch for head in config.scratch_heads()]
+    for cell, head, mode in runs:
+        for dataset, level in zip(datasets, config.levels(), strict=True):
+            yield _finetuning(config, out, cell, head, mode, dataset, level, progress)
+    page = _report_folder(out)
+    yield Task("report", page, lambda: write_report(out, page))
+
+
+def _scored(config: PipelineConfig, out: Path, progress: bool) -> Iterator[Task]:
+    methods = dict.fromkeys(cell.method for cell in config.cells())
+    kinds = {method: METHODS[method].source for method in methods}
+    names = [config.proposer_of(method) for method in methods if kinds[method] == "patches"]
+    scored = {}
+    for name in dict.fromkeys(names):
+        folder = out / "proposals" / name
+        yield Task(
+            "propose",
+            folder,
+            lambda folder=folder, name=name: propose(  # type: ignore[misc]
+                out / "index",
+                folder,
+                proposer=config.propose.named(name),
+                shards=config.shards,
+                progress=progress,
+            ),
+        )
+        scored[name] = folder, out / "probe" / RUN
+    if config.probe.halves or IMAGES in kinds.values():
+        scored[IMAGES] = out / "index", out / "probe" / RUN
+    if config.probe.halves:
+        for half in half_names():
+            scored[f"{IMAGES}-{half}"] = out / "index", out / "probe" / half
+    for name, (source, model) in scored.items():
+        yield Task(
+            "score",
+            out / "scores" / name,
+            lambda name=name, source=source, model=model: score(  # type: ignore[misc]
+                source,
+                model,
+                out / "scores" / name,
+                masks=config.score.masks,
+                seed=config.seed,
+                space=config.score.space,
+                batch_size=config.score.batch_size,
+                shards=config.shards,
+                progress=progress,
+            ),
+        )
+
+
+def _chosen(
+    config: PipelineConfig, out: Path, method: str, ratio: float, name: str
+) -> Iterator[Task]:
+    kind = METHODS[method].source
+    if kind == "index":
+        source = out / "index"
+    elif kind == IMAGES:
+        source = out / "scores" / IMAGES
+    else:
+        source = out / "scores" / config.proposer_of(method)
+    chosen, made = out / "selections" / name, out / "synthesised" / name
+    yield Task(
+        "select",
+        chosen,
+        lambda: select(
+            source,
+            chosen,
+            method=method,
+            ratio=ratio,
+            seed=config.seed,
+            patches=config.patches,
+        ),
+    )
+    yield Task("synthesise", made, lambda: synthesise(chosen, made, patches=config.patches))
+
+
+def _run_folder(out: Path, kind: str, cell: Cell) -> Path:
+    return out / kind / cell.objective / cell.selection / f"seed-{cell.seed}"
+
+
+def _pretraining(config: PipelineConfig, out: Path, cell: Cell, progress: bool) -> Task:
+    folder = _run_folder(out, "pretrained", cell)
+
+    def fill() -> Manifest:
+        counts = read_manifest(out / "index", "index").counts
+        return pretrain(
+            out / "synthesised" / cell.selection,
+            folder,
+            config=config.trials(cell.objective).train,
+            seed=cell.seed,
+            protocol=config.protocol,
+            full_images=int(counts["images"] - counts["unreadable"]),
+            validation=out / "probe" / FULL_LIST,
+            probe=out / "probe",
+            progress=progress,
+        )
+
+    return Task(f"pretrain {cell.objective}", folder, fill)
+
+
+def _finetuning(
+    config: PipelineConfig,
+    out: Path,
+    cell: Cell,
+    head: HeadKind,
+    mode: Mode,
+    dataset: SegmentationSet,
+    level: str,
+    progress: bool,
+) -> Task:
+    folder = _run_folder(out, "finetuned", cell) / level / f"{head}-{mode}"
+    pretrained = None if mode == "scratch" else _run_folder(out, "pretrained", cell)
+    encoder = config.mae.train.model.encoder
+    options = dataclasses.replace(config.finetune, head=head, mode=mode, encoder=encoder)
+    return Task(
+        f"finetune {head}-{mode}",
+        folder,
+        lambda: finetune(
+            pretrained,
+            dataset,
+            folder,
+            config=options,
+            seed=cell.seed,
+            compared=int(read_manifest(out / "leakage", "leakage").counts["images"]),
+            progress=progress,
+        ),
+        pretrained,
+    )
+
+
+def _with_data(config: PipelineConfig, out: Path) -> PipelineConfig:
+    """The shipped images and masks written out, where they are asked for."""
+    if not config.data_is_shipped:
+        return config
+    side = config.mae.train.model.encoder.size[0]
+    found = write_shipped_segmentation(out / "data", side=side)
+    return dataclasses.replace(
+        config, data=str(found.pretraining), downstream=(str(found.segmentation),)
+    )

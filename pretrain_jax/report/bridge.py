@@ -1,0 +1,138 @@
+"""From the probe to the toy model: where the data would lie in it, and what it would advise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain_jax.report.collect import RunFolder
+from pretrain_jax.stages import Table
+from replica import Status, solve
+from selection import Coordinates, Recommendation, coordinates_of_overlap, margin_overlap, recommend
+from theory import FixedAngle, PerceptronProblem, policy_from_name
+
+__all__ = ["Bridge", "bridge", "bridge_of_run"]
+
+Floats = NDArray[np.float64]
+
+SCORES, FEATURES = "scores/images", "features.npy"
+HALVES = ("scores/images-half-0", "scores/images-half-1")
+POLICIES = ("hard", "easy", "moderate", "random")
+LOWEST, FRACTIONS = 0.01, 41
+REPLICATES = 50
+FEWEST = 40  # rows that an effective dimension needs
+
+
+@dataclass(frozen=True, eq=False)
+class Bridge:
+    """What the theory says at the coordinates that were estimated.
+
+    Attributes:
+        coordinates: where the data lie in the toy model.
+        recommendation: policy and fraction of least error; None where theta is undefined.
+        fractions: kept fractions of the curve, shape (n,).
+        error: the theory's error under the recommended policy at the estimate; NaN where it has no
+            certified answer.
+        low: least error over the ends of the intervals of alpha_t and theta.
+        high: greatest error over them.
+    """
+
+    coordinates: Coordinates
+    recommendation: Recommendation | None
+    fractions: Floats
+    error: Floats
+    low: Floats
+    high: Floats
+
+
+def bridge(
+    features: NDArray,
+    one: Floats,
+    other: Floats,
+    trained_on: int,
+    *,
+    policies: Sequence[str] = POLICIES,
+    seed: int = 0,
+) -> Bridge:
+    """Coordinates, advice and the error's curve from features and the margins of two probes.
+
+    The correlation c of the two probes' margins stands for the cosine between them, theta =
+    arccos(sqrt(c)) for a probe of one half, corrected to all examples by the theory's learning
+    curve; alpha_t = examples over the features' effective dimension.
+
+    Args:
+        features: of the examples, shape (n, d), n >= 40.
+        one: margins by a probe trained on one half of the examples, shape (n,).
+        other: margins by a probe trained on the other half, shape (n,).
+        trained_on: examples in a half.
+        policies: names of those that the theory compares.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: shapes that do not fit, too few examples, margins that are all the same.
+    """
+    if not len(features) == len(one) == len(other):
+        raise ValueError(
+            f"features have {len(features)} rows, the margins {len(one)} and {len(other)}; all "
+            "need one for each example"
+        )
+    for name, margins in (("one", one), ("other", other)):
+        if not np.ptp(margins) > 0:
+            raise ValueError(f"{name} holds the same margin everywhere; it has no correlation")
+    overlap = margin_overlap(one - np.mean(one), other - np.mean(other))
+    coordinates = coordinates_of_overlap(
+        features, overlap, trained_on, held_out=len(one), replicates=REPLICATES, seed=seed
+    )
+    empty = np.zeros(0)
+    if not coordinates.defined:
+        return Bridge(coordinates, None, empty, empty, empty, empty)
+    advice = recommend(coordinates, policies=policies, lowest=LOWEST)
+    fractions = np.geomspace(LOWEST, 1.0, FRACTIONS)
+    alphas = [coordinates.alpha_total, *coordinates.alpha_interval]
+    thetas = np.minimum([coordinates.theta, *coordinates.theta_interval], np.pi / 2)
+    solution = solve(
+        PerceptronProblem(
+            alpha_total=np.array(alphas)[:, None, None],
+            keep_fraction=fractions,
+            probe=FixedAngle(thetas[:, None]),
+            policy=policy_from_name(advice.policy),
+        )
+    )
+    certified = np.asarray(solution.status) == Status.CONVERGED
+    errors = np.where(certified, np.asarray(solution.error), np.nan)
+    return Bridge(
+        coordinates,
+        advice,
+        fractions,
+        error=errors[0, 0],
+        low=np.fmin.reduce(errors, axis=(0, 1)),
+        high=np.fmax.reduce(errors, axis=(0, 1)),
+    )
+
+
+def bridge_of_run(run: RunFolder, *, seed: int = 0) -> Bridge | str:
+    """`bridge` of a run's whole images, or the sentence why there is none."""
+    folders = [run.folder / place for place in (SCORES, *HALVES)]
+    for place in (SCORES, *HALVES):
+        if place not in run.findings:
+            return f"No estimate: the stage {place} is not there, or not finished."
+    features = folders[0] / FEATURES
+    if not features.is_file():
+        return f"No estimate: {SCORES} holds no features of the probe ({FEATURES})."
+    matrix = np.load(features, mmap_mode="r", allow_pickle=False)
+    if len(matrix) < FEWEST:
+        return f"No estimate: {len(matrix)} images are too few, {FEWEST} are needed."
+    one, other = (_margins(folder) for folder in folders[1:])
+    try:
+        return bridge(matrix, one, other, len(one) // 2, seed=seed)
+    except ValueError as error:
+        return f"No estimate: {error}."
+
+
+def _margins(folder: Path) -> Floats:
+    """The margins of a table of whole images, in the order of the images."""
+    table = Table(folder)
+    order = np.argsort(table.column("image"), kind="stable")
+    return np.asarray(table.column("margin")[order], np.float64)

@@ -1,0 +1,264 @@
+"""What a run's folder holds: finished and unfinished stages, results of fine-tuning."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pretrain_jax.stages import Manifest, digest, read_manifest
+
+__all__ = ["METRICS", "Finding", "Result", "RunFolder", "collect"]
+
+METRICS = ("miou", "dice", "boundary_f")
+LEAKAGE, FINETUNED = "leakage", "finetuned"
+PARTS = (
+    "index",
+    LEAKAGE,
+    "probe",
+    "proposals",
+    "scores",
+    "selections",
+    "synthesised",
+    "pretrained",
+    FINETUNED,
+)
+CONFIG, HALVES = "config.json", "halves.log.json"
+MANIFEST, CLAIM, FAILED, RESULT = "manifest.json", "stage.json", "failed.txt", "result.json"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A finished stage.
+
+    Attributes:
+        place: its folder, relative to the run's.
+        manifest: its manifest.
+        digest: sha256 of the manifest, by which later stages name it.
+        aside: seconds of its work that no model needs: the probes of the two halves, which serve
+            the estimate of theta alone.
+    """
+
+    place: str
+    manifest: Manifest
+    digest: str
+    aside: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """One fine-tuned model.
+
+    Attributes:
+        place: its folder, relative to the run's.
+        dataset: segmentation data set.
+        method: how the pre-training data were selected.
+        percent: nominal storage in percent.
+        objective: of pre-training, "mae" or "simclr".
+        seed: of pre-training and fine-tuning.
+        head: "dpt", "linear" or "mlp".
+        mode: "frozen", "full" or "scratch".
+        metrics: value of each of METRICS as a fraction; NaN where it is none.
+        intervals: bootstrap interval over test cases of each.
+        storage_ratio: kept pixels over those of all data.
+        steps: of fine-tuning.
+        seconds: of fine-tuning.
+        classes: names.
+        cases: number of test cases.
+        baselines: mIoU of the trivial baselines by name.
+    """
+
+    place: str
+    dataset: str
+    method: str
+    percent: float
+    objective: str
+    seed: int
+    head: str
+    mode: str
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+    storage_ratio: float
+    steps: int
+    seconds: float
+    classes: tuple[str, ...]
+    cases: int
+    baselines: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run as it lies on disk.
+
+    Attributes:
+        folder: the run's folder.
+        config: what it was started with; empty where there is none.
+        findings: finished stages by place, in order of place.
+        unfinished: why, by place of each stage that was begun and not finished.
+        planned: places where results were to be.
+        results: fine-tuned models.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    findings: Mapping[str, Finding]
+    unfinished: Mapping[str, str]
+    planned: tuple[str, ...]
+    results: tuple[Result, ...]
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """sha256 of everything the report is made from, by name."""
+        text = json.dumps([self.config, self.unfinished], sort_keys=True)
+        found = {"config": hashlib.sha256(text.encode()).hexdigest()}
+        return found | {place: one.digest for place, one in self.findings.items()}
+
+    def of_stage(self, prefix: str) -> dict[str, Finding]:
+        """The finished stages whose place lies under a folder."""
+        return {
+            place: one
+            for place, one in self.findings.items()
+            if place == prefix or place.startswith(f"{prefix}/")
+        }
+
+    def ancestry(self, place: str) -> list[Finding]:
+        """A finished stage and all stages whose work it needs, each once.
+
+        Pre-training takes mean and deviation of the pixels from the probe, for which none would
+        have to be trained: that alone makes it no ancestor.
+        """
+        by_digest = {one.digest: one for one in self.findings.values()}
+        found: dict[str, Finding] = {}
+        waiting = [self.findings[place]]
+        while waiting:
+            one = waiting.pop()
+            if one.place not in found:
+                found[one.place] = one
+                inputs = dict(one.manifest.inputs)
+                if one.manifest.stage == "pretrain":
+                    inputs.pop("probe", None)
+                waiting += [by_digest[d] for d in inputs.values() if d in by_digest]
+        return [found[name] for name in sorted(found)]
+
+    def seconds(self, place: str) -> float:
+        """What a finished stage and everything before it cost, without what was done aside."""
+        return math.fsum(one.manifest.seconds - one.aside for one in self.ancestry(place))
+
+
+def collect(run_folder: str | Path) -> RunFolder:
+    """Read a run's folder.
+
+    Raises:
+        ValueError: it does not exist, holds no stage, or a file in it is damaged or of another
+            version; one sentence.
+    """
+    folder = Path(run_folder)
+    if not folder.is_dir():
+        raise ValueError(f"run folder {folder} does not exist or is no folder")
+    findings: dict[str, Finding] = {}
+    unfinished: dict[str, str] = {}
+    results = []
+    for place in _stage_places(folder):
+        here = folder / place
+        if not (here / MANIFEST).is_file():
+            unfinished[place] = _reason(here)
+            continue
+        manifest = read_manifest(here)
+        log = here / HALVES
+        aside = float(_read_json(log)["seconds"]) if log.is_file() else 0.0
+        findings[place] = Finding(place, manifest, digest(manifest), aside)
+        if (here / RESULT).is_file():
+            results.append(_result(folder, place, manifest))
+    if not findings and not unfinished:
+        raise ValueError(
+            f"run folder {folder} holds no stage of a run (looked for {', '.join(PARTS)}); name "
+            "the folder that python -m pretrain_jax pipeline wrote"
+        )
+    config = _read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    return RunFolder(folder, config, findings, unfinished, _planned(config), tuple(results))
+
+
+def _planned(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where the results of a configuration are to lie."""
+    if not (config.get("downstream") or config.get("demo")):
+        return ()
+    levels = [f"{level}/" if level else "" for level in config.get("levels") or [""]]
+    heads = [f"{head}-{mode}" for head, mode in config.get("heads", ())]
+    scratch = [one for one in config.get("evaluations", ()) if one.endswith("-scratch")]
+    runs = [
+        (f"{cell['objective']}/{cell['method']}-{100 * cell['ratio']:g}/seed-{cell['seed']}", heads)
+        for cell in config.get("cells", ())
+    ]
+    runs += [(f"none/scratch-0/seed-{seed}", scratch) for seed in config.get("scratch_seeds", ())]
+    return tuple(
+        f"{FINETUNED}/{run}/{level}{end}" for run, ends in runs for level in levels for end in ends
+    )
+
+
+def _stage_places(folder: Path) -> list[str]:
+    """Folders of stages; nothing inside one is looked at."""
+    found = []
+    for part in PARTS:
+        for root, folders, files in os.walk(folder / part):
+            folders.sort()
+            if MANIFEST in files or CLAIM in files:
+                found.append(Path(root).relative_to(folder).as_posix())
+                folders.clear()
+    return found
+
+
+def _reason(stage: Path) -> str:
+    if (stage / FAILED).is_file():
+        text = (stage / FAILED).read_text(encoding="utf-8", errors="replace").strip()
+        return f"failed: {text.splitlines()[0] if text else 'no reason was left'}"
+    return "begun, not finished"
+
+
+def _result(folder: Path, place: str, manifest: Manifest) -> Result:
+    path = folder / place / RESULT
+    record = _read_json(path)
+    try:
+        return Result(
+            place=place,
+            dataset=str(record["dataset"]),
+            method=str(record["method"]),
+            percent=float(f"{100 * float(record['ratio']):g}"),  # as places have it
+            objective=str(record["objective"]),
+            seed=int(record["seed"]),
+            head=str(record["head"]),
+            mode=str(record["mode"]),
+            metrics={name: _number(record[name]["value"]) for name in METRICS},
+            intervals={
+                name: (_number(record[name]["low"]), _number(record[name]["high"]))
+                for name in METRICS
+            },
+            storage_ratio=_number(record["storage_ratio"]),
+            steps=int(manifest.counts["steps"]),
+            seconds=manifest.seconds,
+            classes=tuple(str(one) for one in record["classes"]),
+            cases=len(record["cases"]),
+            baselines={
+                str(name): _number(one["miou"]["value"])
+                for name, one in record["baselines"].items()
+            },
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is no result of fine-tuning: {error!r}") from None
+
+
+def _number(value: Any) -> float:
+    """A number; JSON has null where there is none."""
+    return math.nan if value is None else float(value)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object")
+    return record

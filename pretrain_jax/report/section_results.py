@@ -1,0 +1,329 @@
+"""Sections of the page: what the data are, the runs' results, the published ones beside them."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain_jax.report.charts import Chart, figure_6, is_drawn, label, runs_chart
+from pretrain_jax.report.collect import METRICS, RunFolder
+from pretrain_jax.report.markup import embedded, number, paragraph, section, spread, table
+from pretrain_jax.report.published import DATASETS, SOURCE, TABLES, PublishedTable
+from pretrain_jax.report.statistics import (
+    ABLATION,
+    SCORES,
+    Row,
+    Setting,
+    ablation,
+    missing_results,
+    rows_of,
+    settings_of,
+    time_to_equal,
+)
+
+__all__ = ["ablations", "drawn", "headline", "name_of", "published", "results", "title"]
+
+NAMES = {
+    "miou": "mIoU (%)",
+    "dice": "Dice (%)",
+    "boundary_f": "boundary F (%)",
+    "normdel": "NormDEL",
+}
+PLUMBING = (
+    "These runs show that the plumbing works. They are no medical result: the images are those "
+    "that software packages ship (slices of a brain template, a fundus, stained tissue, cells), "
+    "the models are tiny and trained for minutes."
+)
+NO_RESULTS = "No model was fine-tuned to the end; there are no results to show."
+
+
+def title(run: RunFolder) -> str:
+    """Title of the page."""
+    kind = "a demonstration of the pipeline" if run.config.get("demo") else "a run of the pipeline"
+    return f"Pre-training on selected data: {kind}"
+
+
+def headline(run: RunFolder) -> str:
+    """What the data are, what they show, and what needs no model."""
+    body = []
+    if run.config.get("demo"):
+        body.append(paragraph(PLUMBING, "warning"))
+    index = run.findings.get("index")
+    if index is not None:
+        counts = index.manifest.counts
+        body.append(
+            paragraph(
+                f"Full pre-training set: {counts['images']:,.0f} images, "
+                f"{counts['pixels'] / 1e6:,.2f} million pixels, {counts['bytes'] / 1e6:,.2f} MB."
+            )
+        )
+    baselines: dict[str, list[str]] = {}
+    names = sorted({name for one in run.results for name in one.baselines})
+    for one in run.results:
+        baselines.setdefault(
+            one.dataset,
+            [
+                one.dataset,
+                ", ".join(one.classes),
+                str(one.cases),
+                *(number(100 * one.baselines.get(name, math.nan)) for name in names),
+            ],
+        )
+    if baselines:
+        body.append(
+            table(
+                "Test sets, and what predictions without any model reach there",
+                ["data set", "classes", "test cases", *(f"{name}: mIoU (%)" for name in names)],
+                [baselines[name] for name in sorted(baselines)],
+            )
+        )
+    return section("data", title(run), body, level=1)
+
+
+def results(run: RunFolder) -> str:
+    """All runs by setting, means and spreads over seeds; the ones that are missing, too."""
+    body = [
+        paragraph(
+            "Means ± standard deviations over seeds (divisor n - 1). NormDEL = "
+            "sigmoid(mIoU exp(-R)), R the share of pixels that was kept. Differences to random "
+            "selection are taken between runs of equal seed and ratio, ± their standard error. "
+            "Seeds are those of pre-training and fine-tuning: a method's set is the same for all, "
+            "so that no spread holds the chance in the selection itself."
+        )
+    ]
+    for setting in settings_of(run):
+        body.append(_setting(setting, rows_of(run, setting)))
+    if not run.results:
+        body.append(paragraph(NO_RESULTS, "warning"))
+    lost = missing_results(run)
+    if lost:
+        body.append(
+            table(
+                f"Missing: {len(lost)} of {len(lost) + len(run.results)} results",
+                ["method", "storage (%)", "seed", "objective", "evaluation", "what became of it"],
+                [
+                    [
+                        label(one.cell.method),
+                        f"{one.cell.percent:g}",
+                        str(one.cell.seed),
+                        one.cell.objective,
+                        one.cell.end,
+                        one.reason,
+                    ]
+                    for one in lost
+                ],
+                text=True,
+            )
+        )
+    return section("results", "Results", body)
+
+
+def ablations(run: RunFolder) -> str:
+    """Selection crossed with synthesis, where all four methods were run."""
+    body = []
+    for setting in settings_of(run):
+        for found in ablation(rows_of(run, setting)):
+            ways = list(dict.fromkeys(made for _, made in ABLATION))
+            body.append(
+                table(
+                    f"mIoU (%) at {found.percent:g} % storage: {name_of(setting)}",
+                    ["select", *ways],
+                    [
+                        [
+                            chosen,
+                            *(
+                                spread(100 * cell.value, 100 * cell.sd)
+                                for cell in (found.cells[chosen, made] for made in ways)
+                            ),
+                        ]
+                        for chosen in dict.fromkeys(chosen for chosen, _ in ABLATION)
+                    ],
+                )
+            )
+            body.append(
+                table(
+                    f"Effects in points of mIoU at {found.percent:g} % storage, ± standard error "
+                    f"over common seeds: {name_of(setting)}",
+                    ["effect", "points", "seeds"],
+                    [
+                        [what, spread(100 * one.value, 100 * one.stderr, sign=True), str(one.pairs)]
+                        for what, one in (
+                            ("hard instead of random", found.select),
+                            ("stitched patches instead of whole images", found.synthesise),
+                            ("interaction", found.interaction),
+                        )
+                    ],
+                )
+            )
+    if not body:
+        methods = ", ".join(ABLATION.values())
+        body.append(paragraph(f"Not run: it needs the methods {methods} at one ratio."))
+    return section("ablation", "Selection and synthesis apart", body)
+
+
+def published(run: RunFolder) -> str:
+    """The paper's Figure 6 and its two tables, NormDEL of their numbers, own runs beside them."""
+    own = {
+        setting: rows_of(run, setting)
+        for setting in settings_of(run)
+        if setting.dataset in DATASETS
+    }
+    body = [
+        paragraph(
+            f"Printed in {SOURCE}: segmentation with DPT on eight endoscopy data sets after "
+            "pre-training on 2,857,772 images. Other data, models and budgets than the runs above: "
+            "the numbers stand beside them and cannot be compared one by one. The paper prints no "
+            "spread over seeds. NormDEL is computed here from the printed mIoU."
+        ),
+        drawn(
+            figure_6({setting.dataset: rows for setting, rows in own.items()}),
+            f"Figure 6 of {SOURCE}, redrawn from the numbers of its Table 1; dotted: all data. "
+            "Hollow points: own runs on the same data set, where there are any.",
+        ),
+    ]
+    for setting, rows in own.items():
+        body.append(_beside(setting, rows))
+    for one in TABLES:
+        body.append(_published(one, f"{SOURCE}, {one.title}. mIoU (%)", one.miou, 2))
+        body.append(_published(one, f"NormDEL of {one.title}", one.normdel, 4))
+    return section("published", "Published results", body)
+
+
+def name_of(setting: Setting) -> str:
+    """A setting in words."""
+    before = "no pre-training" if setting.objective == "none" else f"{setting.objective}"
+    return f"{setting.dataset}, {before}, {setting.head} head, {setting.mode}"
+
+
+def drawn(chart: Chart, caption: str) -> str:
+    """A chart within the page."""
+    return embedded(chart.svg(), "image/svg+xml", chart.alt, caption)
+
+
+def _setting(setting: Setting, rows: Sequence[Row]) -> str:
+    heads = ["method", "storage (%)", "pixels kept (%)", "bytes kept (%)", "seeds"]
+    quality = table(
+        f"Quality: {name_of(setting)}",
+        [*heads, *(NAMES[name] for name in SCORES)],
+        [
+            [
+                label(row.method),
+                f"{row.percent:g}",
+                number(100 * row.pixels),
+                number(100 * row.stored),
+                _seeds(row),
+                *(spread(100 * row.scores[m].value, 100 * row.scores[m].sd) for m in METRICS),
+                spread(row.scores["normdel"].value, row.scores["normdel"].sd, 4),
+            ]
+            for row in rows
+        ],
+    )
+    gains = [row for row in rows if row.gains["miou"].pairs]
+    other = table(
+        "Differences to random selection at equal storage and seed, ± standard error: "
+        f"{name_of(setting)}",
+        [
+            *("method", "storage (%)", "pairs", "mIoU (points)", "Dice (points)"),
+            *("boundary F (points)", "NormDEL"),
+        ],
+        [
+            [
+                label(row.method),
+                f"{row.percent:g}",
+                str(row.gains["miou"].pairs),
+                *(
+                    spread(100 * row.gains[m].value, 100 * row.gains[m].stderr, sign=True)
+                    for m in METRICS
+                ),
+                spread(row.gains["normdel"].value, row.gains["normdel"].stderr, 4, sign=True),
+            ]
+            for row in gains
+        ],
+    )
+    equal = time_to_equal(rows)
+    cost = table(
+        "Cost of one model, means over seeds; total is everything that was run for it, with "
+        "probe, proposals, margins, selection and synthesis where its selection reads them: "
+        f"{name_of(setting)}",
+        [
+            *("method", "storage (%)", "pre-training steps", "pre-training (s)"),
+            *("fine-tuning (s)", "total (s)"),
+        ],
+        [
+            [
+                label(row.method),
+                f"{row.percent:g}",
+                number(row.steps, 0),
+                number(row.pretraining, 1),
+                number(row.finetuning, 1),
+                number(row.total, 1),
+            ]
+            for row in rows
+        ],
+    )
+    times = table(
+        "Time to equal accuracy: least total among a method's ratios whose mean mIoU is at least "
+        f"that of all data: {name_of(setting)}",
+        ["method", "total (s)"],
+        [
+            [label(method), f"{seconds:.1f}" if math.isfinite(seconds) else "not reached"]
+            for method, seconds in equal.items()
+        ],
+    )
+    body = [quality, *([other] if gains else []), cost, *([times] if equal else [])]
+    if any(is_drawn(row) for row in rows):
+        caption = f"Mean and standard deviation over seeds. {_without_model(rows)}"
+        body.insert(0, drawn(runs_chart(rows), caption))
+    anchor = "-".join((setting.objective, setting.dataset, setting.head, setting.mode))
+    return section(f"results-{anchor}".replace(" ", "-"), name_of(setting), body, level=3)
+
+
+def _without_model(rows: Sequence[Row]) -> str:
+    """What trivial baselines reach on the same test cases."""
+    reached = next(one.baselines for row in rows for one in row.results.values())
+    listed = ", ".join(f"{name} {number(100 * miou)} %" for name, miou in sorted(reached.items()))
+    return f"mIoU without any model: {listed}." if reached else ""
+
+
+def _seeds(row: Row) -> str:
+    planned = len(row.results) + len(row.missing)
+    return f"{len(row.results)} of {planned}" if row.missing else str(len(row.results))
+
+
+def _beside(setting: Setting, rows: Sequence[Row]) -> str:
+    """Printed numbers and own ones of one data set."""
+    found: dict[tuple[str, float], float] = {}
+    for one in TABLES:
+        values = one.miou[DATASETS.index(setting.dataset)]
+        found |= dict(zip(one.columns, values.tolist(), strict=True))
+    return table(
+        f"mIoU (%) on {setting.dataset}, printed and own ({name_of(setting)})",
+        ["method", "storage (%)", "printed", "own", "seeds"],
+        [
+            [
+                label(row.method),
+                f"{row.percent:g}",
+                number(found.get((row.method, row.percent), math.nan)),
+                spread(100 * row.scores["miou"].value, 100 * row.scores["miou"].sd),
+                _seeds(row),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _published(one: PublishedTable, caption: str, values: NDArray[np.float64], digits: int) -> str:
+    storage = list(dict.fromkeys(percent for _, percent in one.columns))
+    return table(
+        caption,
+        ["data set", *(label(method) for method, _ in one.columns)],
+        [
+            [dataset, *(number(float(value), digits) for value in row)]
+            for dataset, row in zip(DATASETS, values, strict=True)
+        ],
+        groups=[
+            (f"{percent:g} % storage", sum(held == percent for _, held in one.columns))
+            for percent in storage
+        ],
+    )

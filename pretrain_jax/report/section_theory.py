@@ -1,0 +1,172 @@
+"""Sections of the page: V-information of the sets, and the way to the toy model."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from pretrain_jax.report.bridge import Bridge
+from pretrain_jax.report.charts import bridge_chart, information_chart, is_drawn
+from pretrain_jax.report.collect import RunFolder
+from pretrain_jax.report.markup import number, paragraph, section, spread, table
+from pretrain_jax.report.section_results import drawn, name_of
+from pretrain_jax.report.statistics import rows_of, settings_of
+from pretrain_jax.report.v_information import SetInformation
+from selection import Coordinates, Recommendation
+
+__all__ = ["in_information", "in_theory"]
+
+HEURISTIC = (
+    "Outside the toy model (normal features, a linear teacher without label noise, a max-margin "
+    "student) all of this is a heuristic: the fraction it names is a place to look, not a result. "
+    "Margins here are reconstruction errors of whole images, and each of the two probes saw the "
+    "half of the images that it was trained on."
+)
+UNDEFINED = (
+    "theta is undefined: the margins of two probes that were trained on disjoint halves are not "
+    "positively correlated, so there is no angle, no curve and no recommended fraction."
+)
+
+
+def in_information(found: Mapping[str, SetInformation] | str) -> str:
+    """V-information of each selected set."""
+    if isinstance(found, str):
+        return section("information", "V-information of the sets", [paragraph(found)])
+    values = {
+        name: (
+            float(one.estimate.information) / one.size,
+            float(one.estimate.information_stderr) / one.size,
+        )
+        for name, one in found.items()
+    }
+    rows = [
+        [
+            name,
+            str(one.images),
+            *(
+                spread(float(value) / one.size, float(stderr) / one.size, 4)
+                for value, stderr in (
+                    (one.estimate.empty_entropy, one.estimate.empty_entropy_stderr),
+                    (one.estimate.conditional_entropy, one.estimate.conditional_entropy_stderr),
+                    (one.estimate.information, one.estimate.information_stderr),
+                )
+            ),
+            number(float(one.estimate.information), 1),
+        ]
+        for name, one in found.items()
+    ]
+    body = [
+        paragraph(
+            "What the probe explains of hidden patches by the visible ones, V = Gaussians of unit "
+            "variance in the space of the probe's training target: H(Y|X) is half the masked "
+            "squared error, H(Y|empty) half the squared error around the constant image that suits "
+            "the set best, both plus log(2 pi)/2 = 0.9189 for each predicted value "
+            "(arXiv:2002.10689). ± standard errors over images (videos where frames come from "
+            "one), evenly spaced in the set. The probe was trained on the full set, of which these "
+            "images are a part: the numbers compare sets and are no held-out estimates. Below "
+            "zero the probe predicts worse than that constant."
+        ),
+        drawn(information_chart(values), "V-information of each set, ± standard error."),
+        table(
+            "In nats for each predicted value; the last column for a whole image",
+            ["set", "images", "H(Y|empty)", "H(Y|X)", "V-information", "an image (nats)"],
+            rows,
+        ),
+    ]
+    return section("information", "V-information of the sets", body)
+
+
+def in_theory(run: RunFolder, found: Bridge | str) -> str:
+    """Estimated coordinates, the theory's curve at them, and the measured one beside it."""
+    body = [paragraph(HEURISTIC, "warning")]
+    bridge = None if isinstance(found, str) else found
+    if isinstance(found, str):
+        body.append(paragraph(found))
+    else:
+        body.append(_coordinates(found.coordinates))
+        body += [paragraph(f"Note: {sentence}.") for sentence in found.coordinates.warnings]
+        if found.recommendation is None:
+            body.append(paragraph(UNDEFINED, "warning"))
+        else:
+            body += _advice(found.recommendation)
+            lost = int(np.isnan(found.error).sum())
+            if lost:
+                body.append(
+                    paragraph(
+                        f"{lost} of {len(found.error)} points of the curve have no certified "
+                        "answer and are left out."
+                    )
+                )
+    for setting in settings_of(run):
+        rows = rows_of(run, setting)
+        if setting.objective != "mae" or not any(is_drawn(row) for row in rows):
+            continue
+        caption = (
+            "Left: error of the toy model against the fraction kept; band: over the intervals of "
+            "alpha_t and theta; dotted: the recommended fraction. Right, on an axis of its own: "
+            f"measured 1 - mIoU, mean and standard deviation over seeds ({name_of(setting)}). The "
+            "two errors are different quantities; only the shapes can be compared."
+        )
+        body.append(drawn(bridge_chart(bridge, rows), caption))
+    return section("theory", "The toy model at the estimated coordinates", body)
+
+
+def _coordinates(found: Coordinates) -> str:
+    dimension = found.dimension
+    return table(
+        f"Coordinates of the data in the toy model, intervals at level {found.level:g}",
+        ["quantity", "value", "interval or ± standard error"],
+        [
+            ["images", str(found.examples), ""],
+            [
+                "effective dimension of the probe's features",
+                number(dimension.value, 2),
+                f"± {number(dimension.stderr, 2)}",
+            ],
+            [
+                "alpha_t = images / dimension",
+                number(found.alpha_total),
+                _ends(found.alpha_interval),
+            ],
+            ["correlation of the two probes' margins", number(found.overlap, 3), ""],
+            ["theta of a probe of one half (degrees)", _degrees(found.theta_part), ""],
+            [
+                "theta of a probe of all images (degrees)",
+                _degrees(found.theta),
+                _ends([math.degrees(end) for end in found.theta_interval], 1),
+            ],
+        ],
+    )
+
+
+def _advice(found: Recommendation) -> list[str]:
+    policies = table(
+        "What the theory says of each policy there",
+        ["policy", "best fraction (%)", "its error", "fraction that suffices (%)"],
+        [
+            [
+                one.policy,
+                number(100 * one.keep_fraction),
+                f"{one.error:.3g}",
+                number(100 * one.sufficient_fraction),
+            ]
+            for one in found.policies
+        ],
+    )
+    sentence = (
+        f"Recommended: keep {100 * found.keep_fraction:.3g} % by {found.policy} selection; error "
+        f"{found.error:.4g} against {found.full_error:.4g} of all data. From "
+        f"{100 * found.band[0]:.3g} % to {100 * found.band[1]:.3g} % the error is within "
+        f"{100 * found.tolerance:.3g} % of it; over the interval of theta the best fraction goes "
+        f"from {100 * found.fraction_interval[0]:.3g} % to "
+        f"{100 * found.fraction_interval[1]:.3g} %."
+    )
+    return [paragraph(sentence), policies]
+
+
+def _degrees(angle: float) -> str:
+    return number(math.degrees(angle), 1) if math.isfinite(angle) else "undefined"
+
+
+def _ends(ends: tuple[float, float] | list[float], digits: int = 2) -> str:
+    return " to ".join(number(end, digits) for end in ends)

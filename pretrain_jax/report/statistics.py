@@ -1,0 +1,352 @@
+"""Summaries over seeds: means, spreads, paired differences, costs, the two-by-two ablation."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pretrain_jax.report.collect import METRICS, Finding, Result, RunFolder
+from pretrain_jax.segmentation.metrics import normdel
+
+__all__ = [
+    "ABLATION",
+    "Ablation",
+    "Cell",
+    "Difference",
+    "Mean",
+    "Missing",
+    "Row",
+    "Setting",
+    "ablation",
+    "difference",
+    "mean",
+    "missing_results",
+    "order",
+    "result_scores",
+    "rows_of",
+    "settings_of",
+    "time_to_equal",
+]
+
+ALL, BASELINE = "all", "random"
+SCORES = (*METRICS, "normdel")
+PLACE = re.compile(r"finetuned/([^/]+)/([^/]+)-([^-/]+)/seed-(\d+)/(.+)")
+# As tables and legends list methods; all data come last.
+ORDER = (BASELINE, "meddel", "infomax", "optidel-s", "optidel", "hard-images", "random-patches")
+# (select, synthesise) of the methods that differ in these alone.
+ABLATION = {
+    ("random", "whole images"): "random",
+    ("hard", "whole images"): "hard-images",
+    ("random", "stitched patches"): "random-patches",
+    ("hard", "stitched patches"): "optidel",
+}
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean over seeds.
+
+    Attributes:
+        value: NaN without any.
+        sd: standard deviation with the divisor count - 1; NaN for fewer than two.
+        count: number of seeds.
+    """
+
+    value: float
+    sd: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of the differences between two methods at equal seeds.
+
+    Attributes:
+        value: NaN without a common seed.
+        stderr: standard deviation of the differences over the root of their number; NaN for fewer
+            than two.
+        pairs: common seeds.
+    """
+
+    value: float
+    stderr: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What the place of a result says.
+
+    Attributes:
+        objective: of pre-training.
+        method: how its images were chosen.
+        percent: nominal storage in percent.
+        seed: of the run.
+        end: the rest of the place: data set where there are several, head and mode.
+    """
+
+    objective: str
+    method: str
+    percent: float
+    seed: int
+    end: str
+
+    @classmethod
+    def of_place(cls, place: str) -> "Cell":
+        """The cell of finetuned/OBJECTIVE/METHOD-PERCENT/seed-NUMBER/HEAD-MODE.
+
+        Raises:
+            ValueError: another place.
+        """
+        found = PLACE.fullmatch(place)
+        if found is None:
+            raise ValueError(
+                f"{place} is no place of a result: "
+                "finetuned/OBJECTIVE/METHOD-PERCENT/seed-NUMBER/HEAD-MODE is expected"
+            )
+        objective, method, percent, seed, end = found.groups()
+        return cls(objective, method, float(percent), int(seed), end)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A result that is not there, and why."""
+
+    cell: Cell
+    reason: str
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """What is held fixed when methods are compared."""
+
+    objective: str
+    dataset: str
+    head: str
+    mode: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method at a ratio.
+
+    Attributes:
+        method: its name.
+        percent: nominal storage in percent.
+        results: its finished results, by seed.
+        missing: what became of the seeds that have no result, by seed.
+        scores: mean over seeds of each of SCORES.
+        gains: difference to random selection at the same ratio, of each of SCORES.
+        pixels: kept pixels over those of all data.
+        stored: kept bytes over those of all data.
+        steps: of pre-training.
+        pretraining: seconds of pre-training.
+        finetuning: seconds of fine-tuning.
+        total: seconds of everything that one such model needs, the probe included.
+    """
+
+    method: str
+    percent: float
+    results: Mapping[int, Result]
+    missing: Mapping[int, str]
+    scores: Mapping[str, Mean]
+    gains: Mapping[str, Difference]
+    pixels: float
+    stored: float
+    steps: float
+    pretraining: float
+    finetuning: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Selection crossed with synthesis at one ratio.
+
+    Attributes:
+        percent: nominal storage in percent.
+        cells: mean mIoU by (select, synthesise); methods that were not run are left out.
+        select: effect of choosing hard ones, averaged over both ways to synthesise.
+        synthesise: effect of stitching patches, averaged over both ways to select.
+        interaction: effect of stitching on hard ones less that on random ones.
+    """
+
+    percent: float
+    cells: Mapping[tuple[str, str], Mean]
+    select: Difference
+    synthesise: Difference
+    interaction: Difference
+
+
+def order(method: str, percent: float) -> tuple[bool, float, int, str]:
+    """Sorting key: by ratio, then as ORDER has the methods; all data last."""
+    rank = ORDER.index(method) if method in ORDER else len(ORDER)
+    return method == ALL, percent, rank, method
+
+
+def mean(values: Sequence[float]) -> Mean:
+    """Mean and standard deviation (divisor n - 1) of the finite values."""
+    known = [value for value in values if math.isfinite(value)]
+    return Mean(
+        float(np.mean(known)) if known else math.nan,
+        float(np.std(known, ddof=1)) if len(known) > 1 else math.nan,
+        len(known),
+    )
+
+
+def difference(values: Sequence[float]) -> Difference:
+    """Mean and standard error of differences at equal seeds."""
+    found = mean(values)
+    stderr = found.sd / math.sqrt(found.count) if found.count > 1 else math.nan
+    return Difference(found.value, stderr, found.count)
+
+
+def settings_of(run: RunFolder) -> list[Setting]:
+    """The settings that have results, sorted."""
+    return sorted({_setting(one) for one in run.results})
+
+
+def rows_of(run: RunFolder, setting: Setting) -> list[Row]:
+    """A row for each method and ratio of a setting, all data last; those without results, too."""
+    own = [one for one in run.results if _setting(one) == setting]
+    ends = {Cell.of_place(one.place).end for one in own}
+    by_cell: dict[tuple[str, float], dict[int, Result]] = {}
+    for one in own:
+        by_cell.setdefault((one.method, one.percent), {})[one.seed] = one
+    missing: dict[tuple[str, float], dict[int, str]] = {}
+    for lost in missing_results(run):
+        if lost.cell.objective == setting.objective and lost.cell.end in ends:
+            key = (lost.cell.method, lost.cell.percent)
+            missing.setdefault(key, {})[lost.cell.seed] = lost.reason
+    cells = by_cell.keys() | missing.keys()
+    return [
+        _row(
+            run,
+            cell,
+            by_cell.get(cell, {}),
+            missing.get(cell, {}),
+            by_cell.get((BASELINE, cell[1]), {}),
+        )
+        for cell in sorted(cells, key=lambda cell: order(*cell))
+    ]
+
+
+def missing_results(run: RunFolder) -> list[Missing]:
+    """Every result that was planned or begun and is not there, sorted by place."""
+    there = {one.place for one in run.results}
+    begun = [place for place in run.unfinished if place.startswith("finetuned/")]
+    found = []
+    for place in sorted({*run.planned, *begun} - there):
+        cell = Cell.of_place(place)
+        before = run.unfinished.get(
+            f"pretrained/{cell.objective}/{cell.method}-{cell.percent:g}/seed-{cell.seed}"
+        )
+        reason = run.unfinished.get(place) or (f"pre-training {before}" if before else "missing")
+        found.append(Missing(cell, reason))
+    return found
+
+
+def ablation(rows: Sequence[Row]) -> list[Ablation]:
+    """The two-by-two table of every ratio at which all four methods have results."""
+    found = []
+    for percent in sorted({row.percent for row in rows}):
+        cells = {row.method: row for row in rows if row.percent == percent and row.results}
+        if not set(ABLATION.values()) <= cells.keys():
+            continue
+        values = {
+            key: {seed: one.metrics["miou"] for seed, one in cells[method].results.items()}
+            for key, method in ABLATION.items()
+        }
+        seeds = sorted(set.intersection(*(set(one) for one in values.values())))
+        (rw, hw, rs, hs) = ([one[seed] for seed in seeds] for one in values.values())
+        signs = {
+            "select": (-0.5, 0.5, -0.5, 0.5),
+            "synthesise": (-0.5, -0.5, 0.5, 0.5),
+            "interaction": (1.0, -1.0, -1.0, 1.0),
+        }
+        effects = {
+            name: difference(
+                [
+                    sum(s * x for s, x in zip(sign, four, strict=True))
+                    for four in zip(rw, hw, rs, hs, strict=True)
+                ]
+            )
+            for name, sign in signs.items()
+        }
+        means = {key: cells[method].scores["miou"] for key, method in ABLATION.items()}
+        found.append(Ablation(percent=percent, cells=means, **effects))
+    return found
+
+
+def time_to_equal(rows: Sequence[Row]) -> dict[str, float]:
+    """Least total seconds of each method among its ratios that reach the mIoU of all data.
+
+    Means over seeds are compared. NaN where no ratio reaches it; methods without any result are
+    left out; empty without all data.
+    """
+    target = next((row.scores["miou"].value for row in rows if row.method == ALL), math.nan)
+    if not math.isfinite(target):
+        return {}
+    found: dict[str, float] = {}
+    for row in (one for one in rows if one.results):
+        reached = row.scores["miou"].value >= target
+        seconds = row.total if reached else math.nan
+        found[row.method] = float(np.fmin(found.get(row.method, math.nan), seconds))
+    return found
+
+
+def _setting(one: Result) -> Setting:
+    return Setting(one.objective, one.dataset, one.head, one.mode)
+
+
+def result_scores(one: Result) -> dict[str, float]:
+    """The metrics, and NormDEL at the storage that was really kept."""
+    miou, ratio = one.metrics["miou"], one.storage_ratio
+    known = math.isfinite(miou) and math.isfinite(ratio)
+    return {**one.metrics, "normdel": normdel(miou, ratio) if known else math.nan}
+
+
+def _row(
+    run: RunFolder,
+    cell: tuple[str, float],
+    results: Mapping[int, Result],
+    missing: Mapping[int, str],
+    rivals: Mapping[int, Result],
+) -> Row:
+    seeds = sorted(results)
+    scores = {seed: result_scores(results[seed]) for seed in seeds}
+    common = [seed for seed in seeds if seed in rivals] if cell[0] != BASELINE else []
+    gains = {
+        name: difference(
+            [scores[seed][name] - result_scores(rivals[seed])[name] for seed in common]
+        )
+        for name in SCORES
+    }
+    before = {seed: run.ancestry(results[seed].place) for seed in seeds}
+
+    def of_stage(name: str) -> list[Finding]:
+        return [one for found in before.values() for one in found if one.manifest.stage == name]
+
+    pretrained = of_stage("pretrain")
+    return Row(
+        method=cell[0],
+        percent=cell[1],
+        results=dict(results),
+        missing=dict(missing),
+        scores={name: mean([scores[seed][name] for seed in seeds]) for name in SCORES},
+        gains=gains,
+        pixels=mean([one.storage_ratio for one in results.values()]).value,
+        stored=mean([_stored(one) for one in of_stage("synthesise")]).value,
+        steps=mean([float(one.manifest.counts.get("steps", math.nan)) for one in pretrained]).value,
+        pretraining=mean([one.manifest.seconds for one in pretrained]).value,
+        finetuning=mean([one.seconds for one in results.values()]).value,
+        total=mean([run.seconds(one.place) for one in results.values()]).value,
+    )
+
+
+def _stored(found: Finding) -> float:
+    counts = found.manifest.counts
+    full = counts.get("bytes_full", 0)
+    return counts["bytes"] / full if full else math.nan

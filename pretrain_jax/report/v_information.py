@@ -1,0 +1,146 @@
+"""V-information of a set of images: what a masked autoencoder explains of their hidden patches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from numpy.typing import NDArray
+
+from pretrain_jax.data import ImageSet, find_images, read_pixels
+from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise, standardise_patches
+from pretrain_jax.models.vit import patchify
+from pretrain_jax.synthesis.pixels import cut
+from pretrain_jax.train.objectives import normalise
+from pretrain_jax.train.restored import TrainedModel
+from theory import VInformationEstimate, gaussian_v_information
+from theory.checks import check_integer
+
+__all__ = ["SetInformation", "set_information"]
+
+Pixels = NDArray[np.uint8]
+BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class SetInformation:
+    """V-information of hidden patches given visible ones, V = unit-variance Gaussians.
+
+    Attributes:
+        images: how many were evaluated.
+        size: predicted values of an image under one mask.
+        estimate: of a whole image, in nats; over `size`, of one value.
+    """
+
+    images: int
+    size: int
+    estimate: VInformationEstimate
+
+
+def set_information(
+    trained: TrainedModel, source: str | Path, *, sample: int = 256, masks: int = 4, seed: int = 0
+) -> SetInformation:
+    """I_V = H_V(Y|empty) - H_V(Y|X) of a set, X the visible patches, Y the hidden ones' targets.
+
+    H_V(Y|X) is half the squared error of the model, H_V(Y|empty) half that of the constant that
+    suits the set best, the mean of the other images' targets at each place; both plus
+    log(2 pi)/2 a value (Xu et al. 2020, arXiv:2002.10689). Masks and frames of a video count as
+    one independent unit.
+
+    Args:
+        trained: a masked autoencoder; the space is that of its training target.
+        source: of the images, see `find_images`; each is brought to the model's size.
+        sample: most images that are evaluated, evenly spaced in the source's order.
+        masks: masks of each image.
+        seed: of the masks.
+
+    Raises:
+        ValueError: no masked autoencoder, an argument out of range, fewer than two images.
+    """
+    check_integer("sample", sample, 2, 1 << 20)
+    check_integer("masks", masks, 1, 1 << 10)
+    model = trained.model
+    if not isinstance(model, MAE):
+        raise ValueError("V-information needs a masked autoencoder; the model has no decoder")
+    images = find_images(source)
+    if len(images) < 2:
+        raise ValueError(f"{source} holds {len(images)} image; a standard error needs two")
+    count = min(sample, len(images))
+    rows = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
+    pixels = _pixels(images.take(rows), model)
+    graph, state = nnx.split(model)
+    encoder = model.config.encoder
+    known = (model.config, trained.mean, trained.std)
+    total = np.zeros((encoder.patches, encoder.patch_values))
+    for first, part in _batches(pixels):
+        targets = _targets(*known, part)[: count - first]
+        total += np.asarray(targets, np.float64).sum(axis=0)
+    # Without the image itself: y - mean of the others = n/(n - 1) (y - mean of all).
+    centre, scale = jnp.asarray(total / count, jnp.float32), count / (count - 1)
+    given, empty = np.zeros((masks, count)), np.zeros((masks, count))
+    for mask, key in enumerate(jax.random.split(jax.random.key(seed), masks)):
+        for first, part in _batches(pixels):
+            numbers = first + jnp.arange(BATCH)
+            found = _errors(*known, graph, state, part, numbers, key, centre)
+            own = slice(first, min(first + BATCH, count))
+            given[mask, own], empty[mask, own] = (np.asarray(e)[: count - first] for e in found)
+    size = (encoder.patches - model.config.visible) * encoder.patch_values
+    estimate = gaussian_v_information(
+        given.ravel(),
+        scale**2 * empty.ravel(),
+        size,
+        clusters=np.tile(images.file_index[rows], masks),
+    )
+    return SetInformation(count, size, estimate)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _targets(
+    config: MAEConfig, mean: tuple[float, ...], std: tuple[float, ...], pixels: jax.Array
+) -> jax.Array:
+    """Targets of all patches of a batch, shape (batch, patches, values)."""
+    patches = patchify(normalise(pixels, mean, std, jnp.float32), config.encoder.patch_size)
+    return standardise_patches(patches) if config.norm_pixel_loss else patches
+
+
+# One program for all sets.
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _errors(
+    config: MAEConfig,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    graph: nnx.GraphDef,
+    state: nnx.State,
+    pixels: jax.Array,
+    numbers: jax.Array,
+    key: jax.Array,
+    centre: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Squared errors of the model and of `centre`, summed over the hidden patches of each image."""
+    noise = masking_noise(key, numbers, config.encoder.patches)
+    found = nnx.merge(graph, state)(normalise(pixels, mean, std, jnp.float32), noise)
+    wanted, hidden = _targets(config, mean, std, pixels), found.mask[:, :, None]
+    given = (hidden * (found.prediction - wanted) ** 2).sum(axis=(1, 2))
+    return given, (hidden * (wanted - centre) ** 2).sum(axis=(1, 2))
+
+
+def _pixels(images: ImageSet, model: MAE) -> Pixels:
+    """All images at the model's size, eight bits a channel."""
+    encoder = model.config.encoder
+    found = []
+    for index in range(len(images)):
+        path, frame = images.locate(index)
+        pixels = read_pixels(path, frame, channels=encoder.channels).astype(np.uint8)
+        found.append(cut(pixels, (0, 0, *pixels.shape[:2]), encoder.size))
+    return np.stack(found)
+
+
+def _batches(pixels: Pixels) -> Iterator[tuple[int, Pixels]]:
+    """First row and images of each batch, the last one filled up with black."""
+    for first in range(0, len(pixels), BATCH):
+        part = pixels[first : first + BATCH]
+        yield first, np.pad(part, ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0)))

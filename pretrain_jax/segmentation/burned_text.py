@@ -1,0 +1,93 @@
+"""Writing that was burned into an image: names, dates, device displays.
+
+A heuristic that warns and decides nothing: it looks for rows of small, sharp, bright shapes of
+equal height. It misses faint, dark, tilted and very large writing, and rows of highlights can look
+like writing to it.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain_jax.data import UnreadableImageError, read_pixels
+from pretrain_jax.segmentation.leakage import Frame
+
+__all__ = ["frames_with_text", "longest_row"]
+
+Bytes = NDArray[np.uint8]
+
+# Of the image's height: glyphs are that high, and strokes thinner than the filter's window.
+GLYPH_HEIGHTS, WINDOW = (0.015, 0.08), 0.02
+LEAST_PIXELS = 5  # height of a readable glyph
+CONTRAST = 60  # grey levels above the surroundings
+FILLED = (0.15, 0.9)  # share of a glyph's box
+ROW = 5
+
+
+class _Glyph(NamedTuple):
+    """Centre row, height, left and right edge of a shape, pixels."""
+
+    centre: float
+    height: int
+    left: int
+    right: int
+
+
+def longest_row(pixels: Bytes) -> int:
+    """Number of shapes in the longest row that looks like writing.
+
+    Shapes are connected parts of the image's white top-hat (brighter than the opening with a
+    square of 2 % of the height by 60 grey levels) with the height of glyphs and a box filled by 15
+    to 90 %. In a row each follows the one before within one and a half heights, with its centre
+    within half a height of that one's, and their heights differ by less than half.
+
+    Args:
+        pixels: (H, W, C).
+    """
+    from scipy.ndimage import find_objects, label, white_tophat
+
+    grey = pixels.mean(axis=2)
+    tall = len(grey)
+    size = max(3, round(WINDOW * tall)) | 1
+    parts, _ = label(white_tophat(grey, size=(size, size)) >= CONTRAST, np.ones((3, 3)))
+    low, high = (share * tall for share in GLYPH_HEIGHTS)
+    glyphs = []
+    for number, (rows, columns) in enumerate(find_objects(parts), 1):
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        filled = float(np.mean(parts[rows, columns] == number))
+        fits = max(low, LEAST_PIXELS) <= height <= high and width <= 2 * height
+        if fits and FILLED[0] <= filled <= FILLED[1]:
+            centre = (rows.start + rows.stop) / 2
+            glyphs.append(_Glyph(centre, height, columns.start, columns.stop))
+    glyphs.sort(key=lambda glyph: glyph.left)
+    lengths: list[int] = []
+    for place, glyph in enumerate(glyphs):
+        before = [lengths[other] for other in range(place) if _follows(glyphs[other], glyph)]
+        lengths.append(1 + max(before, default=0))
+    return max(lengths, default=0)
+
+
+def frames_with_text(frames: Iterable[Frame]) -> list[str]:
+    """Names of the frames with a row of at least 5 shapes; unreadable ones are passed over."""
+    found = []
+    for frame in frames:
+        try:
+            pixels = read_pixels(frame.path, frame.frame, channels=3)
+        except UnreadableImageError:
+            continue
+        if longest_row(pixels.astype(np.uint8, copy=False)) >= ROW:
+            found.append(frame.name)
+    return found
+
+
+def _follows(first: _Glyph, second: _Glyph) -> bool:
+    """Whether the second is the next shape of the first one's row."""
+    height = min(first.height, second.height)
+    apart = second.left - first.right
+    return (
+        abs(first.centre - second.centre) <= 0.5 * height
+        and max(first.height, second.height) < 1.5 * height
+        and -0.5 * height <= apart <= 1.5 * height
+    )

@@ -1,0 +1,162 @@
+"""Images with masks: cases, their groups, and splits that keep a group on one side."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain_jax.data import read_pixels
+from pretrain_jax.segmentation.masks import MaskKind, read_mask
+from theory.checks import check_range
+
+__all__ = ["Case", "Part", "SegmentationSet", "listed", "read_case", "split"]
+
+Part = Literal["", "training", "test"]
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image with its mask.
+
+    Attributes:
+        name: unique within its set.
+        image: file.
+        mask: file; None where there is none (images for pre-training).
+        group: video, sequence or patient, "" where unknown; unique within its set.
+        part: on which side of a published split the case lies, "" where there is none.
+    """
+
+    name: str
+    image: Path
+    mask: Path | None
+    group: str = ""
+    part: Part = ""
+
+
+@dataclass(frozen=True)
+class SegmentationSet:
+    """A set of cases.
+
+    Attributes:
+        name: of the set.
+        classes: names; the first is the background.
+        kind: what the mask files hold.
+        cases: in an order that depends on names only.
+
+    Raises:
+        ValueError: no case, or two of one name.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    kind: MaskKind
+    cases: tuple[Case, ...]
+
+    def __post_init__(self) -> None:
+        if not self.cases:
+            raise ValueError(f"the set {self.name} is empty: no image was found")
+        names = [case.name for case in self.cases]
+        twice = sorted({name for name in names if names.count(name) > 1}) if _repeats(names) else []
+        if twice:
+            raise ValueError(f"the set {self.name} has several cases called {listed(twice)}")
+
+    def __len__(self) -> int:
+        """Number of cases."""
+        return len(self.cases)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Group of each case; a case without one is a group of its own."""
+        return tuple(case.group or f"case {case.name}" for case in self.cases)
+
+    def take(self, indices: NDArray[np.int64]) -> "SegmentationSet":
+        """The cases at `indices`, in that order."""
+        return replace(self, cases=tuple(self.cases[index] for index in indices))
+
+
+def split(
+    dataset: SegmentationSet, *, test_share: float = 0.2, seed: int = 0
+) -> tuple[SegmentationSet, SegmentationSet]:
+    """Training and test cases; no group lies on both sides.
+
+    The published split where every case has its part; otherwise groups in random order go to the
+    test side until it holds `test_share` of the cases.
+
+    Args:
+        dataset: the set.
+        test_share: share of the cases in (0, 1), reached or exceeded by less than one group.
+        seed: of the order of the groups.
+
+    Raises:
+        ValueError: only some cases have a part, a group lies on both sides of a published split,
+            or one side would be empty.
+    """
+    check_range("test_share", test_share, 0.0, 1.0, open_low=True, open_high=True)
+    parts = [case.part for case in dataset.cases]
+    if any(parts):
+        test = _published(dataset)
+    else:
+        names = np.array(dataset.groups)
+        groups, sizes = np.unique(names, return_counts=True)
+        order = np.random.default_rng(seed).permutation(len(groups))
+        before = np.cumsum(sizes[order]) - sizes[order]
+        chosen = groups[order[before < max(1, round(test_share * len(dataset)))]]
+        test = np.isin(names, chosen)
+    if test.all() or not test.any():
+        raise ValueError(
+            f"the set {dataset.name} cannot be split: {int(test.sum())} of {len(test)} case(s) in "
+            f"{len(set(dataset.groups))} group(s) would be test cases"
+        )
+    return dataset.take(np.flatnonzero(~test)), dataset.take(np.flatnonzero(test))
+
+
+def read_case(
+    dataset: SegmentationSet, case: Case, *, channels: int = 3
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Pixels (H, W, channels) and labels (H, W) of a case; see `read_mask` for labels.
+
+    Metadata of the files is dropped.
+
+    Raises:
+        ValueError: a file cannot be read, there is no mask, or the sizes differ.
+    """
+    if case.mask is None:
+        raise ValueError(f"case {case.name} of {dataset.name} has no mask")
+    pixels = read_pixels(str(case.image), channels=channels).astype(np.uint8, copy=False)
+    labels = read_mask(case.mask, dataset.kind, len(dataset.classes))
+    if pixels.shape[:2] != labels.shape:
+        raise ValueError(
+            f"case {case.name} of {dataset.name}: the image {case.image} is {pixels.shape[0]} x "
+            f"{pixels.shape[1]} pixels, its mask {case.mask} {labels.shape[0]} x {labels.shape[1]}"
+        )
+    return pixels, labels
+
+
+def listed(names: list[str]) -> str:
+    """The first few names and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _published(dataset: SegmentationSet) -> NDArray[np.bool_]:
+    without = [case.name for case in dataset.cases if not case.part]
+    if without:
+        raise ValueError(
+            f"the published split of {dataset.name} does not name {len(without)} case(s): "
+            f"{listed(without)}"
+        )
+    test = np.array([case.part == "test" for case in dataset.cases])
+    names = np.array(dataset.groups)
+    both = sorted(set(names[test]) & set(names[~test]))
+    if both:
+        raise ValueError(
+            f"the split of {dataset.name} has {len(both)} group(s) on both sides: {listed(both)}"
+        )
+    return test
+
+
+def _repeats(names: list[str]) -> bool:
+    return len(set(names)) < len(names)

@@ -1,0 +1,248 @@
+"""Test frames among the images for pre-training: the same pixels, similar ones, the same group."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain_jax.data import ImageSet, UnreadableImageError, find_images, read_pixels
+from pretrain_jax.data.decode import LUMINANCE
+from pretrain_jax.data.sources import STILL
+from pretrain_jax.segmentation.dataset import SegmentationSet, listed
+from theory.checks import check_integer
+
+__all__ = [
+    "LEAST_CORRELATION",
+    "PERCEPTUAL_DISTANCE",
+    "Frame",
+    "Leak",
+    "LeakageError",
+    "check_leakage",
+    "find_leaks",
+    "frames_of",
+    "perceptual_hash",
+    "pixel_digest",
+]
+
+Pixels = NDArray[np.uint8]
+
+GRID, LOW = 32, 8
+# What compression, another size and another brightness leave between two copies of an image, and
+# what slices of one head a centimetre apart exceed.
+PERCEPTUAL_DISTANCE = 6
+LEAST_CORRELATION = 0.985
+BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image for pre-training.
+
+    Attributes:
+        name: how messages call it.
+        path: file.
+        frame: number of the frame of a video, -1 of a still image.
+        group: video, sequence or patient, "" where unknown.
+    """
+
+    name: str
+    path: str
+    frame: int = STILL
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A pair that must not be.
+
+    Attributes:
+        kind: "pixels" (equal), "similar" (perceptual hash) or "group".
+        pretraining: name of the image for pre-training.
+        test: name of the test case.
+        distance: Hamming distance of the perceptual hashes; 0 for equal pixels, -1 for groups.
+    """
+
+    kind: Literal["pixels", "similar", "group"]
+    pretraining: str
+    test: str
+    distance: int
+
+
+class LeakageError(ValueError):
+    """Test frames are among the images for pre-training.
+
+    Attributes:
+        leaks: all of them.
+    """
+
+    def __init__(self, leaks: Sequence[Leak], test: str) -> None:
+        shown = [f"{leak.pretraining} ~ {leak.test} ({leak.kind})" for leak in leaks]
+        cases = len({leak.test for leak in leaks})
+        super().__init__(
+            f"{cases} test case(s) of {test} are among the images for pre-training: "
+            f"{listed(shown)}; take them out"
+        )
+        self.leaks = tuple(leaks)
+
+
+def check_leakage(
+    pretraining: Iterable[Frame],
+    test: SegmentationSet,
+    *,
+    distance: int = PERCEPTUAL_DISTANCE,
+) -> int:
+    """Refuse test frames among the images for pre-training; see `find_leaks`.
+
+    Returns:
+        Number of images for pre-training that were compared.
+
+    Raises:
+        LeakageError: there are some, with their list.
+    """
+    count = 0
+
+    def counted() -> Iterator[Frame]:
+        nonlocal count
+        for frame in pretraining:
+            count += 1
+            yield frame
+
+    leaks = find_leaks(counted(), test, distance=distance)
+    if leaks:
+        raise LeakageError(leaks, test.name)
+    return count
+
+
+def find_leaks(
+    pretraining: Iterable[Frame],
+    test: SegmentationSet,
+    *,
+    distance: int = PERCEPTUAL_DISTANCE,
+) -> list[Leak]:
+    """Images for pre-training that show a test frame, or are of a test frame's group.
+
+    Equal pixels are found whatever the file's format and metadata. Similar are images whose
+    perceptual hashes differ in few bits and whose grey thumbnails correlate above
+    `LEAST_CORRELATION`; both stand compression, other sizes and brightness, but no rotation, no
+    mirror image and no crop. Groups are compared by their names, which must mean the same on both
+    sides. Images are read one at a time; unreadable ones cannot leak and are passed over.
+
+    Args:
+        pretraining: the images; never held together.
+        test: the test cases.
+        distance: greatest Hamming distance of similar images, of 64 bits.
+
+    Raises:
+        ValueError: `distance` out of range, or a test image that cannot be read.
+    """
+    check_integer("distance", distance, 0, 63)
+    known = _prints([_pixels(str(case.image), STILL) for case in test.cases])
+    digests = {digest: case.name for digest, case in zip(known.digests, test.cases, strict=True)}
+    groups = {case.group: case.name for case in reversed(test.cases) if case.group}
+    found: list[Leak] = []
+    for block in _blocks(pretraining):
+        frames, images = _readable(block)
+        prints = _prints(images)
+        apart = np.bitwise_count(prints.hashes[:, None] ^ known.hashes)
+        alike = np.where(apart <= distance, prints.thumbnails @ known.thumbnails.T, -1.0)
+        nearest = alike.argmax(axis=1) if len(frames) else ()
+        for row, (frame, case) in enumerate(zip(frames, nearest, strict=True)):
+            if prints.digests[row] in digests:
+                found.append(Leak("pixels", frame.name, digests[prints.digests[row]], 0))
+            elif alike[row, case] >= LEAST_CORRELATION:
+                name = test.cases[case].name
+                found.append(Leak("similar", frame.name, name, int(apart[row, case])))
+            elif frame.group and frame.group in groups:
+                found.append(Leak("group", frame.name, groups[frame.group], -1))
+    return found
+
+
+def frames_of(source: str | Path | ImageSet) -> Iterator[Frame]:
+    """The frames of a folder, a list or a video; frames of a video are a group."""
+    images = source if isinstance(source, ImageSet) else find_images(source)
+    for index in range(len(images)):
+        path, frame = images.locate(index)
+        yield Frame(images.name(index), path, frame, "" if frame == STILL else Path(path).stem)
+
+
+def pixel_digest(pixels: Pixels) -> str:
+    """sha256 of shape and pixels."""
+    found = hashlib.sha256(repr(pixels.shape).encode())
+    found.update(pixels.tobytes())
+    return found.hexdigest()
+
+
+def perceptual_hash(pixels: Pixels) -> np.uint64:
+    """64 bits: which of the lowest 8 x 8 cosine coefficients exceed their median.
+
+    The luminance (Rec. 601) is reduced to 32 x 32 pixels (Lanczos), of which the orthonormal
+    type-II cosine transform is taken; the median leaves out the coefficient (0, 0).
+
+    Args:
+        pixels: (H, W, 3).
+
+    Source: Zauner 2010, "Implementation and benchmarking of perceptual image hash functions".
+    """
+    return _hash(_thumbnail(pixels))
+
+
+class _Prints(NamedTuple):
+    """Of n images: digests, perceptual hashes (n,), thumbnails (n, 1024) of mean 0 and norm 1."""
+
+    digests: list[str]
+    hashes: NDArray[np.uint64]
+    thumbnails: NDArray[np.float64]
+
+
+def _prints(images: Sequence[Pixels]) -> _Prints:
+    thumbnails = np.zeros((len(images), GRID * GRID))
+    hashes = np.zeros(len(images), np.uint64)
+    for row, pixels in enumerate(images):
+        small = _thumbnail(pixels)
+        hashes[row] = _hash(small)
+        centred = small.ravel() - small.mean()
+        thumbnails[row] = centred / max(float(np.linalg.norm(centred)), 1e-12)
+    return _Prints([pixel_digest(pixels) for pixels in images], hashes, thumbnails)
+
+
+def _thumbnail(pixels: Pixels) -> NDArray[np.float64]:
+    from PIL import Image
+
+    grey = Image.fromarray((pixels @ LUMINANCE).astype(np.float32))
+    return np.asarray(grey.resize((GRID, GRID), Image.Resampling.LANCZOS), np.float64)
+
+
+def _hash(thumbnail: NDArray[np.float64]) -> np.uint64:
+    from scipy.fft import dctn
+
+    low = dctn(thumbnail, norm="ortho")[:LOW, :LOW].ravel()
+    return np.uint64(int.from_bytes(np.packbits(low > np.median(low[1:])).tobytes(), "big"))
+
+
+def _pixels(path: str, frame: int) -> Pixels:
+    return read_pixels(path, frame, channels=3).astype(np.uint8, copy=False)
+
+
+def _readable(block: Sequence[Frame]) -> tuple[list[Frame], list[Pixels]]:
+    frames, images = [], []
+    for frame in block:
+        with contextlib.suppress(UnreadableImageError):
+            images.append(_pixels(frame.path, frame.frame))
+            frames.append(frame)
+    return frames, images
+
+
+def _blocks(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
+    block: list[Frame] = []
+    for frame in frames:
+        block.append(frame)
+        if len(block) == BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block

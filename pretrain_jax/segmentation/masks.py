@@ -1,0 +1,95 @@
+"""Mask files to labels: 0/1, 0/255, JPEG, palettes, class indices."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["IGNORE", "MaskKind", "read_mask"]
+
+MaskKind = Literal["binary", "labels"]
+# Pixels of this label count neither in training nor in any score.
+IGNORE = 255
+LOSSY = frozenset({"JPEG", "WEBP"})
+HALF = 128
+
+
+def read_mask(path: str | Path, kind: MaskKind, classes: int) -> NDArray[np.uint8]:
+    """Labels of a mask file, shape (H, W).
+
+    Kind "binary" (labels 0 and 1): in a palette image every colour but black is foreground; in
+    files with the values 0 and 1 only, 1; in all others what is at least half of the full range
+    in one channel, so that noise of JPEG compression does not count. Kind "labels": the value (of
+    a palette image: the index) is the class; `IGNORE` is allowed.
+
+    Args:
+        path: an image file.
+        kind: what it holds.
+        classes: number of classes, of kind "labels".
+
+    Raises:
+        ValueError: the file is missing, no image, or does not hold what `kind` says.
+    """
+    values, palette, lossy = _read(Path(path))
+    if kind == "binary":
+        return _binary(values, palette, lossy, path)
+    if lossy or values.ndim == 3 or values.dtype.kind not in "bu":
+        what = "lossy compression" if lossy else "colours in the place of class indices"
+        raise ValueError(f"mask {path} cannot hold labels: it has {what}")
+    known = (values < classes) | (values == IGNORE)
+    if not known.all():
+        row, column = (int(i) for i in np.argwhere(~known)[0])
+        raise ValueError(
+            f"mask {path} has the label {values[row, column]} at row {row}, column {column}; "
+            f"the {classes} classes are 0 to {classes - 1}, {IGNORE} is left out"
+        )
+    return values.astype(np.uint8)
+
+
+def _binary(
+    values: NDArray[Any], palette: NDArray[np.uint8] | None, lossy: bool, path: str | Path
+) -> NDArray[np.uint8]:
+    if palette is not None:
+        return palette[values].any(axis=-1).astype(np.uint8)
+    if values.ndim == 3:
+        values = values.max(axis=2)
+    if values.dtype == np.uint16:
+        values = values // 257 if values.max() > 1 else values
+    largest = int(values.max(initial=0))
+    if largest <= 1:
+        return values.astype(np.uint8)
+    if largest < HALF and not lossy:
+        raise ValueError(
+            f"mask {path} has the largest value {largest}: neither 0 and 1 nor 0 and 255; masks "
+            "of class indices need a list of classes"
+        )
+    return (values >= HALF).astype(np.uint8)
+
+
+def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None, bool]:
+    """Values (H, W) or (H, W, 1 to 3), the colours (n, 3) of a palette, whether it is lossy."""
+    from PIL import Image, ImageOps
+
+    if path.suffix.lower() == ".npy":
+        return np.load(path, allow_pickle=False), None, False
+    try:
+        opened: Any
+        with Image.open(path) as opened:
+            lossy = opened.format in LOSSY
+            opened.load()
+            image = ImageOps.exif_transpose(opened)
+    except Exception as error:  # decoders raise many types on damaged input
+        raise ValueError(f"mask {path} cannot be read: {error}") from None
+    if image.mode == "P":
+        colours = np.zeros((256, 3), np.uint8)
+        found = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        colours[: len(found)] = found
+        return np.asarray(image), colours, lossy
+    if image.mode in ("LA", "RGBA", "RGBX"):
+        image = image.convert("L" if image.mode == "LA" else "RGB")
+    elif image.mode not in ("1", "L", "I", "I;16", "RGB"):
+        image = image.convert("RGB")
+    values = np.asarray(image)
+    # Pillow opens some 16-bit files in its 32-bit integer mode.
+    return (values.astype(np.uint16) if image.mode == "I" else values), None, lossy

@@ -1,0 +1,198 @@
+"""Real images with masks that other packages ship: a segmentation set and images for pre-training.
+
+The segmentation set are axial slices of the MNI152 T1 template of nilearn with three classes
+from its tissue probabilities. A contiguous block of slices is the test part. The template is
+nearly mirror-symmetric: halves of one slice, or slices in turn, would be no independent parts.
+Between the block and everything else lies a gap, and no image for pre-training, of whatever
+orientation, shows a voxel of block or gap. Files are read by path.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain_jax.data.shipped import package_folder, tiles
+from pretrain_jax.segmentation.layouts.pairs import CASES_NAME, CLASSES_NAME
+from pretrain_jax.train.pictures import write_png
+from theory.checks import check_integer
+from theory.datafile import write_text_atomic
+
+__all__ = ["TISSUES", "Shipped", "write_shipped_segmentation"]
+
+Pixels = NDArray[np.uint8]
+
+TISSUES = ("background", "grey matter", "white matter")
+# Voxels are cubes of 1 mm; z counts them from below, and so do all of these.
+TEST_BLOCK = (30, 70)
+GAP = 8
+STEP = 2
+GROUP = 8
+ORIENTATION_STEP = 4
+LEAST_TISSUE = 0.02  # of a slice's pixels that must be of a tissue
+LEAST_SPREAD = 6.0
+# File and factor by which it is reduced, so that tiles show structures and sources balance.
+PICTURES = {"retina.jpg": 2, "ihc.png": 1, "cell.png": 1, "microaneurysms.png": 1}
+
+
+class Shipped(NamedTuple):
+    """Where the data lie.
+
+    Attributes:
+        pretraining: folder of images for pre-training, a subfolder for each source.
+        segmentation: folder that `read_segmentation` reads, with a published split.
+    """
+
+    pretraining: Path
+    segmentation: Path
+
+
+class _Volume(NamedTuple):
+    """Intensity (z, y, x) and tissue probabilities (z, y, x, 3), both uint8."""
+
+    intensity: Pixels
+    tissue: Pixels
+
+
+def write_shipped_segmentation(folder: str | Path, *, side: int = 64) -> Shipped:
+    """Write PNG files to `folder`/segmentation and `folder`/pretraining.
+
+    Args:
+        folder: created; files that are there already are kept.
+        side: of the segmentation's images; those for pre-training have twice that.
+
+    Raises:
+        ValueError: a package that ships images is not installed, or `side` is out of range.
+    """
+    check_integer("side", side, 16, 197)
+    root = Path(folder)
+    volume = _read_volume()
+    found = Shipped(root / "pretraining", root / "segmentation")
+    rows = [("name", "group", "part")]
+    for part, chosen in _blocks(len(volume.intensity)):
+        for z in chosen:
+            intensity, labels = _slice(volume, z, side)
+            if np.mean(labels > 0) < LEAST_TISSUE:
+                continue
+            name = f"axial-{z:03d}"
+            _write(found.segmentation / "images" / f"{name}.png", intensity)
+            _write(found.segmentation / "masks" / f"{name}.png", labels)
+            # Neighbouring slices are alike.
+            first = z - (z - TEST_BLOCK[0]) % GROUP
+            rows.append((name, f"{part} from {first}", part))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text_atomic(found.segmentation / CASES_NAME, text.getvalue())
+    write_text_atomic(found.segmentation / CLASSES_NAME, "\n".join(TISSUES) + "\n")
+    for source, image in _pretraining(volume, 2 * side):
+        _write(found.pretraining / f"{source}.png", image)
+    return found
+
+
+def _blocks(slices: int) -> Iterator[tuple[str, range]]:
+    """Slices of the training part below and above the block, and of the test part."""
+    low, high = TEST_BLOCK
+    yield "training", range(0, low - GAP, STEP)
+    yield "training", range(high + GAP, slices, STEP)
+    yield "test", range(low, high, STEP)
+
+
+def _slice(volume: _Volume, z: int, side: int) -> tuple[Pixels, Pixels]:
+    """A square slice (side, side) and its labels, the most probable class of each pixel."""
+    planes = [volume.intensity[z], *np.moveaxis(volume.tissue[z], -1, 0)]
+    intensity, *tissue = [_resized(_square(plane), side) for plane in planes]
+    return intensity, np.argmax(np.stack(tissue), axis=0).astype(np.uint8)
+
+
+def _pretraining(volume: _Volume, side: int) -> Iterator[tuple[str, Pixels]]:
+    """Name and pixels of every image for pre-training."""
+    for part, chosen in _blocks(len(volume.intensity)):
+        for z in chosen if part == "training" else ():
+            plane = _resized(_square(volume.intensity[z]), side)
+            if plane.std() >= LEAST_SPREAD:
+                yield f"mni152-axial/{z:03d}", plane
+    # Above the gap; what lies below it is too flat for the other orientations.
+    above = volume.intensity[TEST_BLOCK[1] + GAP :][::-1]
+    for name, axis in (("coronal", 1), ("sagittal", 2)):
+        for place in range(0, above.shape[axis], ORIENTATION_STEP):
+            plane = np.take(above, place, axis=axis)
+            for number, tile in enumerate(tiles(plane, len(plane))):
+                yield f"mni152-{name}/{place:03d}-{number}", _resized(tile, side)
+    for source, pixels in _pictures():
+        if min(pixels.shape[:2]) < side:
+            yield f"{source}/000", _resized(pixels, side)
+            continue
+        for number, tile in enumerate(tiles(pixels, side)):
+            yield f"{source}/{number:03d}", tile
+
+
+def _pictures() -> Iterator[tuple[str, Pixels]]:
+    from PIL import Image
+
+    folder = package_folder("skimage", "scikit-image") / "data"
+    for name, factor in PICTURES.items():
+        with Image.open(folder / name) as image:
+            mode = "L" if image.mode in ("1", "L") else "RGB"
+            yield Path(name).stem, np.asarray(image.convert(mode).reduce(factor))
+    yield from _histology()
+
+
+def _histology() -> Iterator[tuple[str, Pixels]]:
+    """The stained tissue and the nuclei that stardist ships, where it is installed."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("stardist")
+    places = spec.submodule_search_locations if spec is not None else None
+    if places:
+        yield from _stardist_images(Path(places[0]) / "data" / "images")
+
+
+def _stardist_images(folder: Path) -> Iterator[tuple[str, Pixels]]:
+    import tifffile
+    from PIL import Image
+
+    with Image.open(folder / "histo.jpg") as image:
+        yield "histology", np.asarray(image.convert("RGB"))
+    nuclei = np.asarray(tifffile.imread(folder / "img2d.tif"), np.float64)
+    # 16 bits, of which the brightest pixels would leave the others dark.
+    low, high = np.percentile(nuclei, (1, 99.8))
+    yield "nuclei", np.rint(np.clip((nuclei - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def _read_volume() -> _Volume:
+    import nibabel
+
+    folder = package_folder("nilearn", "nilearn") / "datasets" / "data"
+    arrays = []
+    for name in ("t1", "gm", "wm"):
+        path = folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
+        image: Any = nibabel.nifti1.load(path)  # type: ignore[no-untyped-call]
+        arrays.append(np.asarray(image.dataobj, np.uint8).transpose(2, 1, 0))
+    intensity, grey, white = arrays
+    other = 255 - np.minimum(grey.astype(np.int16) + white, 255)
+    return _Volume(intensity, np.stack([other.astype(np.uint8), grey, white], axis=-1))
+
+
+def _square(plane: Pixels) -> Pixels:
+    """The plane in the middle of a black square, its first row at the top (front of the head)."""
+    height, width = plane.shape
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = np.zeros((side, side), np.uint8)
+    square[top : top + height, left : left + width] = plane[::-1]
+    return square
+
+
+def _resized(pixels: Pixels, side: int) -> Pixels:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _write(path: Path, pixels: Pixels) -> None:
+    if not path.exists():
+        write_png(path, pixels)

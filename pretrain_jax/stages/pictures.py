@@ -1,0 +1,123 @@
+"""Contact sheets: what a stage made, to be looked at."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Tile", "contact_sheet", "drawn_boxes"]
+
+Pixels = NDArray[np.uint8]
+
+SIDE = 160
+GAP = 6
+LINE = 13
+FONT_SIZE = 11
+WHITE = (255, 255, 255)
+BLACK = (0, 0, 0)
+# Okabe and Ito's colours, which are told apart by colour-blind readers too.
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture of a sheet.
+
+    Attributes:
+        pixels: (H, W) or (H, W, 1 | 3) uint8.
+        lines: text below it; lines that are too long are cut in the middle.
+    """
+
+    pixels: Pixels
+    lines: tuple[str, ...] = ()
+
+
+def contact_sheet(
+    sections: Sequence[tuple[str, Sequence[Tile]]], *, columns: int = 6, side: int = SIDE
+) -> Pixels:
+    """A grid of labelled pictures, section by section.
+
+    Args:
+        sections: heading and pictures of each; sections without pictures are left out.
+        columns: pictures in a row.
+        side: pixels of a picture's longer side; small ones are enlarged without smoothing.
+
+    Returns:
+        Shape (H, W, 3).
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    shown = [(heading, list(tiles)) for heading, tiles in sections if tiles]
+    lines = max((len(tile.lines) for _, tiles in shown for tile in tiles), default=0)
+    cell = side + GAP + LINE * lines
+    rows = [math.ceil(len(tiles) / columns) for _, tiles in shown]
+    heading_height = LINE + 2 * GAP
+    height = sum(heading_height + count * (cell + GAP) for count in rows) + GAP
+    sheet = Image.new("RGB", (columns * (side + GAP) + GAP, max(height, 1)), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(FONT_SIZE)
+    top = GAP
+    for (heading, tiles), count in zip(shown, rows, strict=True):
+        draw.text((GAP, top), heading, BLACK, font=font)
+        top += heading_height - GAP
+        for number, tile in enumerate(tiles):
+            x = GAP + number % columns * (side + GAP)
+            y = top + number // columns * (cell + GAP)
+            picture = _fitted(tile.pixels, side)
+            sheet.paste(picture, (x + (side - picture.width) // 2, y))
+            for line, text in enumerate(tile.lines):
+                short = _shortened(text, side, font)
+                draw.text((x, y + side + LINE * line), short, BLACK, font=font)
+        top += count * (cell + GAP) + GAP
+    return np.asarray(sheet)
+
+
+def drawn_boxes(
+    pixels: Pixels, boxes: NDArray[np.integer], texts: Sequence[str] = (), *, side: int = SIDE
+) -> Pixels:
+    """An image, brought to a sheet's size, with boxes on it.
+
+    Args:
+        pixels: (H, W, 3).
+        boxes: (n, 4) top, left, height, width in pixels of the image.
+        texts: drawn in the corner of each box.
+        side: pixels of the result's longer side.
+    """
+    from PIL import ImageDraw, ImageFont
+
+    picture = _fitted(pixels, side)
+    scale_x, scale_y = picture.width / pixels.shape[1], picture.height / pixels.shape[0]
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(FONT_SIZE)
+    for number, (top, left, height, width) in enumerate(boxes.tolist()):
+        colour = COLOURS[number % len(COLOURS)]
+        corner = (left * scale_x, top * scale_y)
+        end = ((left + width) * scale_x - 1, (top + height) * scale_y - 1)
+        draw.rectangle((corner, end), outline=colour, width=2)
+        if number < len(texts):
+            draw.text((corner[0] + 3, corner[1] + 1), texts[number], colour, font=font)
+    return np.asarray(picture)
+
+
+def _fitted(pixels: Pixels, side: int) -> Any:
+    """A Pillow image whose longer side is `side`."""
+    from PIL import Image
+
+    flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    image = Image.fromarray(np.ascontiguousarray(flat)).convert("RGB")
+    scale = side / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
+
+
+def _shortened(text: str, width: int, font: Any) -> str:
+    """The text, its middle replaced by ... where it is wider than `width`."""
+    kept = len(text)
+    short = text
+    while font.getlength(short) > width and kept > 2:
+        kept -= 1
+        short = f"{text[: kept // 2]}...{text[len(text) - (kept + 1) // 2 :]}"
+    return short

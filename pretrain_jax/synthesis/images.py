@@ -1,0 +1,209 @@
+"""Stage `index`: the table of a source's images, with their sizes, bytes and hashes."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pretrain_jax.data import UnreadableImageError, read_pixels
+from pretrain_jax.data.sources import STILL
+from pretrain_jax.stages.manifest import Manifest, Stage, file_record, open_stage, read_manifest
+from pretrain_jax.stages.tables import (
+    Logged,
+    Table,
+    missing_shards,
+    read_logs,
+    shard_range,
+    shards_to_do,
+    write_shard,
+)
+from pretrain_jax.synthesis.sheets import index_sheet
+from pretrain_jax.synthesis.source import Located, image_root, iterate_images, survey
+from theory.checks import check_integer
+
+__all__ = ["IMAGE_COLUMNS", "Images", "automatic_shards", "index_images"]
+
+IMAGE_COLUMNS = {
+    "image": "int64",
+    "name": "string",
+    "frame": "int32",
+    "height": "int32",
+    "width": "int32",
+    "bytes": "int64",
+    "sha256": "string",
+    "group": "string",
+}
+ROWS = 1024
+ROWS_OF_SHARD = 5000
+SHOWN_NAMES = 3
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+ORIENTATION = 274
+
+
+class Images:
+    """The images of a finished index.
+
+    Args:
+        folder: of stage `index`.
+
+    Attributes:
+        folder: the same.
+        manifest: of the stage.
+        table: its rows, see `IMAGE_COLUMNS`; height and width are 0 where an image is unreadable.
+        root: the folder to which names are relative.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.manifest = read_manifest(folder, "index")
+        self.table = Table(folder)
+        self.root = (self.folder.resolve() / self.manifest.locations["root"]).resolve()
+        if not self.root.is_dir():
+            raise ValueError(
+                f"the images of {folder} are not in {self.root} any more; put them back or index "
+                "them anew in another folder"
+            )
+
+    def pixel_counts(self) -> NDArray[np.int64]:
+        """height x width of every image, by its number."""
+        parts = [
+            batch["height"].astype(np.int64) * batch["width"]
+            for batch in self.table.batches(["height", "width"])
+        ]
+        return np.concatenate(parts)
+
+
+def automatic_shards(rows: int) -> int:
+    """One shard for 5000 rows: what a killed process loses at most."""
+    return max(1, -(-rows // ROWS_OF_SHARD))
+
+
+def index_images(
+    source: str | Path,
+    out: str | Path,
+    *,
+    frame_stride: int = 1,
+    shards: int | None = None,
+    shard: int | None = None,
+    progress: bool = False,
+) -> Manifest | None:
+    """List the images of a source: name, frame, size in pixels and bytes, sha256 of the file.
+
+    Args:
+        source: a folder, an image list, an image or a video, see `pretrain_jax.data.find_images`.
+        out: the stage's folder.
+        frame_stride: every how many frames of a video are taken.
+        shards: of the table; default one for 5000 images.
+        shard: the one that this process makes; default all.
+        progress: whether to draw a progress bar.
+
+    Returns:
+        The manifest with the counts images, unreadable, pixels and bytes; None while other
+        processes' shards are missing.
+
+    Raises:
+        ValueError: no readable image, a file listed twice, arguments out of range.
+    """
+    check_integer("frame_stride", frame_stride, 1, 2**31)
+    path = Path(source)
+    if path.is_dir() and Path(out).resolve().is_relative_to(path.resolve()):
+        raise ValueError(
+            f"output folder {out} lies inside the image source {source}, which would then hold the "
+            "pipeline's own pictures; name one outside"
+        )
+    found = survey(path, frame_stride)
+    count = automatic_shards(found.images) if shards is None else shards
+    mine = shards_to_do(shard, count)
+    stage = open_stage(
+        out,
+        "index",
+        {"frame_stride": frame_stride, "images": found.images, "shards": count},
+        None,
+        {"source": found.digest},
+        locations={"source": path, "root": image_root(path)},
+    )
+    if isinstance(stage, Manifest):
+        return stage
+    with stage:
+        return _fill(stage, path, frame_stride, mine, count, progress)
+
+
+def _fill(
+    stage: Stage, path: Path, frame_stride: int, mine: list[int], count: int, progress: bool
+) -> Manifest | None:
+    """Make the missing ones of the shards `mine`; finish where all `count` are there."""
+    total_images = int(stage.parameters["images"])
+    mine = [one for one in mine if one in missing_shards(stage.folder, count)]
+    images = iterate_images(path, frame_stride)
+    done = 0
+    with tqdm(total=total_images, desc="index", unit="image", disable=not progress) as bar:
+        for one in mine:
+            first, end = shard_range(total_images, one, count)
+            own = itertools.islice(images, first - done, end - done)
+            logged = Logged()
+            rows = _rows(image_root(path), own, first, logged, bar)
+            write_shard(stage.folder, one, count, rows, IMAGE_COLUMNS, logged=logged)
+            done = end
+    if missing_shards(stage.folder, count):
+        return None
+    total = read_logs(stage.folder, count)
+    table = Table(stage.folder)
+    if not total.counts.get("pixels"):
+        raise ValueError(f"none of the {total_images} images of {path} can be read")
+    index_sheet(stage.folder / "contact.png", table, image_root(path))
+    return stage.finish(
+        {"images": total_images, "unreadable": 0} | total.counts,
+        total.notes,
+        seconds=total.seconds,
+    )
+
+
+def _rows(
+    root: Path, images: Iterator[Located], first: int, logged: Logged, bar: Any
+) -> Iterator[dict[str, Any]]:
+    record: dict[str, Any] = {}
+    record_of, size = "", (0, 0)
+    number = first
+    while part := list(itertools.islice(images, ROWS)):
+        rows = []
+        for image in part:
+            path = root / image.name
+            if image.name != record_of:
+                size, trouble = _size(path, image.frame)
+                record, record_of = file_record(path), image.name
+                if trouble:
+                    logged.add("unreadable")
+                    logged.notes += [trouble] if len(logged.notes) < SHOWN_NAMES else []
+            share = image.frame if image.frame != STILL else 0
+            # The shares of a video's frames add up to its bytes.
+            own = record["bytes"] * (share + 1) // image.frames
+            own -= record["bytes"] * share // image.frames
+            group = image.name if image.frame != STILL else ""
+            rows.append((number, image.name, image.frame, *size, own, record["sha256"], group))
+            logged.add("pixels", size[0] * size[1])
+            logged.add("bytes", own)
+            number += 1
+        bar.update(len(rows))
+        yield dict(zip(IMAGE_COLUMNS, zip(*rows, strict=True), strict=True))
+
+
+def _size(path: Path, frame: int) -> tuple[tuple[int, int], str]:
+    """Height and width as displayed, from the file's head where that tells; (0, 0) and why."""
+    if frame == STILL and path.suffix.lower() != ".npy":
+        from PIL import Image
+
+        try:
+            with Image.open(path) as image:
+                turned = image.getexif().get(ORIENTATION) in SIDEWAYS
+                return (image.size if turned else image.size[::-1]), ""
+        except Exception:  # decoders raise many types; another reader may know the format
+            pass
+    try:
+        height, width = read_pixels(str(path), frame).shape[:2]
+    except UnreadableImageError as error:
+        return (0, 0), str(error)
+    return (height, width), ""

@@ -1,0 +1,203 @@
+"""Stage `propose`: the table of patches of every image of an index."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pretrain_jax.data import UnreadableImageError
+from pretrain_jax.stages.manifest import Manifest, Stage, digest, open_stage
+from pretrain_jax.stages.tables import (
+    Logged,
+    Table,
+    missing_shards,
+    read_logs,
+    shard_range,
+    shards_to_do,
+    write_shard,
+)
+from pretrain_jax.synthesis.images import Images, automatic_shards
+from pretrain_jax.synthesis.pixels import patch_id, read_image
+from pretrain_jax.synthesis.proposers import Proposer
+from pretrain_jax.synthesis.proposers.boxes import Find, Found
+from pretrain_jax.synthesis.sheets import proposals_sheet
+from theory.checks import check_integer
+
+__all__ = ["PROPOSAL_COLUMNS", "propose"]
+
+PROPOSAL_COLUMNS = {
+    "patch": "int64",
+    "image": "int64",
+    "top": "int32",
+    "left": "int32",
+    "height": "int32",
+    "width": "int32",
+    "area": "int64",
+    "rank": "int32",
+    "confidence": "float32",
+}
+ROWS = 256
+MASKS = "masks"
+SHOWN_NAMES = 3
+
+
+def propose(
+    index: str | Path,
+    out: str | Path,
+    *,
+    proposer: Proposer,
+    seed: int = 0,
+    shards: int | None = None,
+    shard: int | None = None,
+    progress: bool = False,
+) -> Manifest | None:
+    """Find patches in every image.
+
+    A patch's number is the first 63 bits of sha256(name, frame, box, proposer). What a proposer
+    draws depends on the seed and the image's name alone, not on shards or order.
+
+    Args:
+        index: folder of stage `index`.
+        out: the stage's folder.
+        proposer: where patches may lie.
+        seed: of what the proposer draws.
+        shards: of the table; default one for 5000 images.
+        shard: the one that this process makes; default all.
+        progress: whether to draw a progress bar.
+
+    Returns:
+        The manifest with the counts images, patches, without_patches, unreadable and pixels (of
+        the patches); None while other processes' shards are missing.
+
+    Raises:
+        ValueError: an image smaller than a patch, no patch at all, a missing checkpoint, arguments
+            out of range.
+    """
+    check_integer("seed", seed, 0, 2**63 - 1)
+    images = Images(index)
+    count = automatic_shards(images.table.rows) if shards is None else shards
+    mine = shards_to_do(shard, count)
+    inputs = proposer.inputs()
+    _refuse_small(images, proposer)
+    stage = open_stage(
+        out,
+        "propose",
+        {"proposer": proposer.name, "shards": count} | proposer.parameters(),
+        seed,
+        {"index": digest(images.manifest)} | inputs,
+        locations={"index": images.folder},
+    )
+    if isinstance(stage, Manifest):
+        return stage
+    with stage:
+        return _fill(stage, images, proposer, seed, mine, count, progress)
+
+
+def _fill(
+    stage: Stage,
+    images: Images,
+    proposer: Proposer,
+    seed: int,
+    mine: list[int],
+    count: int,
+    progress: bool,
+) -> Manifest | None:
+    """Make the missing ones of the shards `mine`; finish where all `count` are there."""
+    mine = [one for one in mine if one in missing_shards(stage.folder, count)]
+    if mine:
+        find = proposer.start(stage.folder / MASKS)
+        ranges = [shard_range(images.table.rows, one, count) for one in mine]
+        total = sum(end - first for first, end in ranges)
+        with tqdm(total=total, desc="propose", unit="image", disable=not progress) as bar:
+            for one, (first, end) in zip(mine, ranges, strict=True):
+                logged = Logged()
+                rows = _rows(images, first, end, find, proposer.name, seed, logged, bar)
+                write_shard(stage.folder, one, count, rows, PROPOSAL_COLUMNS, logged=logged)
+    if missing_shards(stage.folder, count):
+        return None
+    table, logs = Table(stage.folder), read_logs(stage.folder, count)
+    if not table.rows:
+        raise ValueError(
+            f"the proposer {proposer.name} found no patch in any of {images.table.rows} images: "
+            f"all were filtered away by {_filters(proposer)}; loosen them and delete {stage.folder}"
+        )
+    proposals_sheet(stage.folder / "contact.png", images, table, proposer.name)
+    counts = {"images": images.table.rows, "patches": table.rows, "without_patches": 0}
+    return stage.finish(
+        counts | {"unreadable": 0} | logs.counts, logs.notes, seconds=logs.seconds, apart=(MASKS,)
+    )
+
+
+def _rows(
+    images: Images,
+    first: int,
+    end: int,
+    find: Find,
+    proposer: str,
+    seed: int,
+    logged: Logged,
+    bar: Any,
+) -> Iterator[dict[str, Any]]:
+    for batch in images.table.batches(
+        ["image", "name", "frame", "height"], start=first, stop=end, size=ROWS
+    ):
+        rows: list[tuple[Any, ...]] = []
+        for image, name, frame, height in zip(*batch.values(), strict=True):
+            found = _found(images.root, name, int(frame), find, seed, logged) if height else None
+            if found is None or not len(found.boxes):
+                logged.add("without_patches")
+            else:
+                logged.add("pixels", int((found.boxes[:, 2] * found.boxes[:, 3]).sum()))
+                for rank, (box, area, confidence) in enumerate(zip(*found, strict=True)):
+                    top, left, *size = (int(side) for side in box)
+                    own = (top, left, size[0], size[1])
+                    number = patch_id(name, int(frame), own, proposer)
+                    rows.append((number, image, *own, area, rank, confidence))
+            bar.update()
+        columns = zip(*rows, strict=True) if rows else [()] * len(PROPOSAL_COLUMNS)
+        yield dict(zip(PROPOSAL_COLUMNS, columns, strict=True))
+
+
+def _found(
+    root: Path, name: str, frame: int, find: Find, seed: int, logged: Logged
+) -> Found | None:
+    try:
+        pixels = read_image(root, name, frame)
+    except UnreadableImageError as error:
+        logged.add("unreadable")
+        logged.notes += [str(error)] if len(logged.notes) < SHOWN_NAMES else []
+        return None
+    own = hashlib.sha256(f"{name}\0{frame}".encode()).digest()[:8]
+    return find(pixels, np.random.default_rng([seed, int.from_bytes(own, "big")]))
+
+
+def _refuse_small(images: Images, proposer: Proposer) -> None:
+    """An image must hold a patch of the least side."""
+    count, example = 0, ""
+    for batch in images.table.batches(["name", "height", "width"]):
+        shorter = np.minimum(batch["height"], batch["width"])
+        small = np.flatnonzero((shorter < proposer.least_side) & (shorter > 0))
+        if len(small) and not example:
+            name, height, width = (batch[key][small[0]] for key in ("name", "height", "width"))
+            example = f"image {name} is {height} x {width} pixels"
+        count += len(small)
+    if count:
+        raise ValueError(
+            f"{example}, smaller than a patch, whose shorter side is at least "
+            f"{proposer.least_side} pixels ({count} such image(s)); lower --least-side or leave "
+            "them out"
+        )
+
+
+def _filters(proposer: Proposer) -> str:
+    settings = proposer.parameters()
+    settings = settings.get("generator", settings) | {"least_side": proposer.least_side}
+    named = {
+        key: value
+        for key, value in settings.items()
+        if "area" in key or "threshold" in key or key == "least_side"
+    }
+    return ", ".join(f"{key} = {value}" for key, value in named.items())

@@ -1,0 +1,269 @@
+"""Stage `score`: the margin of every patch, or of every image as a whole."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from tqdm import tqdm
+
+from pretrain_jax.stages.manifest import Manifest, Stage, digest, open_stage, read_manifest
+from pretrain_jax.stages.tables import (
+    Logged,
+    Table,
+    missing_shards,
+    read_logs,
+    shard_range,
+    shards_to_do,
+    write_shard,
+)
+from pretrain_jax.synthesis.decoding import DecodedBatch, decoded_batches
+from pretrain_jax.synthesis.features import FeatureWriter, join_features
+from pretrain_jax.synthesis.images import Images, automatic_shards
+from pretrain_jax.synthesis.margins import ProbeModel, Scorer, Space, load_probe, make_scorer
+from pretrain_jax.synthesis.patches import WHOLE, Part, Patches, whole_images
+from pretrain_jax.synthesis.sheets import PATCHES, parts_sheet
+from theory.checks import check_choice, check_integer
+
+__all__ = ["rank_correlations", "score", "score_columns"]
+
+SAMPLED = 1 << 20  # rows of which rank correlations are taken
+
+
+def score_columns(kind: str, masks: int) -> dict[str, str]:
+    """Columns of the table: the id (`patch` or `image`), `margin`, and that of each mask."""
+    each = {f"margin_{k}": "float32" for k in range(masks)}
+    return {kind: "int64", "margin": "float32"} | each
+
+
+def score(
+    source: str | Path,
+    probe: str | Path | ProbeModel,
+    out: str | Path,
+    *,
+    masks: int = 5,
+    seed: int = 0,
+    space: Space = "target",
+    batch_size: int = 64,
+    workers: int = 2,
+    shards: int | None = None,
+    shard: int | None = None,
+    progress: bool = False,
+) -> Manifest | None:
+    """Margins: a patch's reconstruction error, the mean over fixed masks keyed by its id.
+
+    A patch is brought to the model's size, bicubic with antialiasing; so is a whole image. For
+    whole images the probe's features (mean patch token) are written too: `features.npy`, rows in
+    the table's order.
+
+    Args:
+        source: folder of stage `propose`, or of stage `index` to score whole images.
+        probe: see `load_probe`; a loaded one is taken as it is.
+        out: the stage's folder.
+        masks: fixed masks of each patch.
+        seed: of the masks.
+        space: of the error, see `make_scorer`.
+        batch_size: patches at once; no number depends on it beyond rounding.
+        workers: threads that decode images.
+        shards: of the table; default one for 5000 rows.
+        shard: the one that this process makes; default all.
+        progress: whether to draw a progress bar.
+
+    Returns:
+        The manifest with the counts rows, unreadable, margin_mean and, for two masks or more,
+        rank_correlation_mean and rank_correlation_min over pairs of masks; None while other
+        processes' shards are missing.
+
+    Raises:
+        ValueError: arguments out of range, a missing or unfit probe, no readable image.
+
+    Source: the reconstruction loss as margin, OptiDEL, arXiv:2408.07107; masked tokens only,
+    arXiv:2111.06377.
+    """
+    check_integer("masks", masks, 1, 1000)
+    check_integer("seed", seed, 0, 2**31 - 1)
+    check_integer("batch_size", batch_size, 1, 1 << 20)
+    check_integer("workers", workers, 1, 1024)
+    check_choice("space", space, get_args(Space))
+    whole = read_manifest(source, ("propose", "index")).stage == "index"
+    material = _Material(Images(source) if whole else Patches(source))
+    count = automatic_shards(material.rows) if shards is None else shards
+    mine = shards_to_do(shard, count)
+    model = probe if isinstance(probe, ProbeModel) else load_probe(probe)
+    stage = open_stage(
+        out,
+        "score",
+        {
+            "kind": material.kind,
+            "proposer": material.proposer,
+            "model": model.name,
+            "masks": masks,
+            "space": space,
+            "shards": count,
+        },
+        seed,
+        material.inputs | {"probe": model.digest},
+        locations=material.locations | {"probe": model.folder},
+    )
+    if isinstance(stage, Manifest):
+        return stage
+    with stage:
+        return _fill(stage, material, model, mine, batch_size, workers, progress)
+
+
+def _fill(
+    stage: Stage,
+    material: "_Material",
+    model: ProbeModel,
+    mine: list[int],
+    batch_size: int,
+    workers: int,
+    progress: bool,
+) -> Manifest | None:
+    """Make the missing ones of the shards `mine`; finish where all are there."""
+    masks, count = int(stage.parameters["masks"]), int(stage.parameters["shards"])
+    columns = score_columns(material.kind, masks)
+    if mine := [one for one in mine if one in missing_shards(stage.folder, count)]:
+        scorer = make_scorer(
+            model,
+            masks,
+            stage.seed or 0,
+            stage.parameters["space"],
+            features=material.whole,
+        )
+        ranges = [shard_range(material.rows, one, count) for one in mine]
+        total = sum(end - first for first, end in ranges)
+        with ExitStack() as stack:
+            pool = stack.enter_context(ThreadPoolExecutor(workers))
+            bar = stack.enter_context(
+                tqdm(total=total, desc="score", unit=material.kind, disable=not progress)
+            )
+            for one, (first, end) in zip(mine, ranges, strict=True):
+                logged = Logged()
+                decoded = decoded_batches(
+                    material.parts(first, end),
+                    material.images.root,
+                    model.size,
+                    model.channels,
+                    batch_size,
+                    pool,
+                    logged,
+                )
+                writer = FeatureWriter(stage.folder, one, count) if material.whole else None
+                rows = _rows(decoded, scorer, list(columns), writer, bar)
+                write_shard(stage.folder, one, count, rows, columns, logged=logged)
+    if missing_shards(stage.folder, count):
+        return None
+    table, logs = Table(stage.folder), read_logs(stage.folder, count)
+    if not table.rows:
+        raise ValueError(
+            f"none of the {material.rows} images of {material.images.folder} can be read"
+        )
+    if material.whole:
+        join_features(stage.folder, count)
+    margins = table.column("margin")
+    facts = {"margin_mean": float(margins.mean(dtype=np.float64))}
+    correlations = rank_correlations(table, masks)
+    notes = logs.notes
+    if len(correlations) and np.all(np.isfinite(correlations)):
+        facts["rank_correlation_mean"] = float(correlations.mean())
+        facts["rank_correlation_min"] = float(correlations.min())
+    elif masks > 1:
+        notes = [*notes, "margins of a mask are all equal: there is no rank correlation"]
+    _sheet(stage.folder / "contact.png", material, table, margins)
+    return stage.finish(
+        {"rows": table.rows, "unreadable": 0} | logs.counts | facts, notes, seconds=logs.seconds
+    )
+
+
+def rank_correlations(table: Table, masks: int) -> NDArray[np.float64]:
+    """Spearman's rank correlation of every pair of masks, (masks (masks - 1) / 2,).
+
+    Of more than 2**20 rows that many are taken, evenly spaced.
+
+    Args:
+        table: of scores.
+        masks: how many it holds.
+    """
+    if masks < 2 or table.rows < 2:
+        return np.zeros(0)
+    rows = None
+    if table.rows > SAMPLED:
+        rows = np.linspace(0, table.rows - 1, SAMPLED).astype(np.int64)
+    ranks = []
+    for mask in range(masks):
+        name = f"margin_{mask}"
+        values = table.column(name) if rows is None else table.take(rows, [name])[name]
+        ranks.append(rankdata(values))
+    spread = np.std(ranks, axis=1)
+    if np.any(spread == 0):
+        return np.full(masks * (masks - 1) // 2, np.nan)
+    return np.corrcoef(ranks)[np.triu_indices(masks, 1)]
+
+
+class _Material:
+    """What is scored: patches, or images as a whole."""
+
+    def __init__(self, read: Images | Patches) -> None:
+        patches = read if isinstance(read, Patches) else None
+        self.images = read if isinstance(read, Images) else read.images
+        self.patches = patches
+        self.whole = patches is None
+        self.kind = "image" if patches is None else "patch"
+        self.proposer = WHOLE if patches is None else patches.proposer
+        self.rows = (self.images if patches is None else patches).table.rows
+        self.inputs = {"index": digest(self.images.manifest)}
+        self.locations: dict[str, str | Path] = {"index": self.images.folder}
+        if patches is not None:
+            self.inputs["proposals"] = digest(patches.manifest)
+            self.locations["proposals"] = patches.folder
+
+    def parts(self, first: int, end: int) -> Iterator[Part]:
+        if self.patches is None:
+            return whole_images(self.images, first, end)
+        return self.patches.parts(first, end)
+
+    def part(self, table: Table, row: int) -> Part:
+        """The part whose score stands in a row of the table of scores."""
+        if self.whole:
+            row = int(table.take(np.array([row]), ["image"])["image"][0])
+        return next(self.parts(row, row + 1))
+
+
+def _rows(
+    decoded: Iterator[DecodedBatch],
+    scorer: Scorer,
+    columns: list[str],
+    writer: FeatureWriter | None,
+    bar: Any,
+) -> Iterator[dict[str, NDArray]]:
+    with writer or nullcontext():
+        for batch in decoded:
+            margins, features = scorer(batch.pixels, batch.keys)
+            margins = margins[: len(batch.rows)]
+            for row, errors in zip(batch.rows, margins, strict=True):
+                if not np.all(np.isfinite(errors)):
+                    raise ValueError(
+                        f"the probe's error for {columns[0]} {row} is {errors}; its weights are of "
+                        "no use: give another probe"
+                    )
+            if writer is not None and features is not None:
+                writer.add(features[: len(batch.rows)])
+            each = [batch.rows, margins.mean(axis=1), *margins.T]
+            bar.update(len(batch.rows))
+            yield dict(zip(columns, each, strict=True))
+
+
+def _sheet(path: Path, material: _Material, table: Table, margins: NDArray[np.float32]) -> None:
+    """The hardest and the easiest."""
+    order = np.argsort(-margins, kind="stable")
+    count = min(PATCHES, (len(order) + 1) // 2)
+    sections = []
+    for name, rows in (("hardest", order[:count]), ("easiest", order[::-1][:count])):
+        shown = [(material.part(table, int(row)), f"margin {margins[row]:.4g}") for row in rows]
+        sections.append((f"{name} of {len(order)} ({material.proposer})", shown))
+    parts_sheet(path, material.images.root, sections)

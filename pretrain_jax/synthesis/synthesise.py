@@ -1,0 +1,312 @@
+"""Stage `synthesise`: the smaller set as files, and the list that training reads."""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pretrain_jax.data.sources import STILL
+from pretrain_jax.stages.manifest import (
+    Manifest,
+    Stage,
+    digest,
+    file_record,
+    input_folder,
+    open_stage,
+    read_manifest,
+)
+from pretrain_jax.stages.tables import Logged, Table, write_table
+from pretrain_jax.synthesis.images import Images
+from pretrain_jax.synthesis.pixels import Box, Pixels, cut, read_image
+from pretrain_jax.synthesis.select import SELECTION
+from pretrain_jax.synthesis.sheets import set_sheet
+from pretrain_jax.train.pictures import write_png
+from theory.checks import check_integer
+
+__all__ = ["FILES", "LIST", "SOURCES", "cells", "mosaic", "synthesise"]
+
+LIST = "data.txt"
+FILES = "files"
+SOURCES = "sources"
+FOLDER = "images"
+CHUNK = 4096  # images whose names are looked up at once
+WORKERS = 2
+
+SOURCE_COLUMNS = {
+    "synthetic": "int64",
+    "place": "int8",
+    "patch": "int64",
+    "image": "int64",
+    "top": "int32",
+    "left": "int32",
+    "height": "int32",
+    "width": "int32",
+    "margin": "float32",
+    "proposer": "string",
+    "seed": "int64",
+}
+FILE_COLUMNS = {
+    "image": "int64",
+    "name": "string",
+    "written": "bool",
+    "height": "int32",
+    "width": "int32",
+    "bytes": "int64",
+    "sha256": "string",
+}
+
+
+def synthesise(
+    selection: str | Path,
+    out: str | Path,
+    *,
+    patches: int = 4,
+    progress: bool = False,
+) -> Manifest:
+    """Make the set of a selection: images of m patches each, or a list of whole images.
+
+    Image j is made of the patches m j to m j + m - 1 of the selection, hardest first, row by row,
+    on a square grid that tiles the size of the image that its first patch is of; every patch is
+    brought to its cell, bicubic with antialiasing. PNG, eight bits a channel. Whole images stay
+    where they are, but for frames of videos, which are written as PNG.
+
+    Written are `data.txt`, a list that `pretrain_jax.train` reads; the table `files` (image, name
+    within this folder or the source's, whether it was written here, height, width, bytes,
+    sha256); and for patches the table `sources`: of each synthetic image and
+    place the patch, its image and box, margin, proposer and the selection's seed.
+
+    Args:
+        selection: folder of stage `select`.
+        out: the stage's folder; a rerun makes only the images that are missing.
+        patches: of an image, as in the selection where it is of patches.
+        progress: whether to draw a progress bar.
+
+    Returns:
+        The manifest with the counts images, patches, pixels, pixels_full, storage_ratio, bytes and
+        bytes_full (of the files).
+
+    Raises:
+        ValueError: no finished selection, or another number of patches than it was made for.
+        UnreadableImageError: an image that a patch is of cannot be read any more.
+
+    Source: patches stitched in order of hardness at the original pixel count, OptiDEL,
+    arXiv:2408.07107.
+    """
+    check_integer("patches", patches, 1, 1 << 20)
+    manifest = read_manifest(selection, "select")
+    own = manifest.parameters["patches"]
+    stitched = manifest.parameters["kind"] == "patch"
+    if stitched and own != patches:
+        raise ValueError(
+            f"patches = {patches}; {selection} was made for images of {own} patches, by which its "
+            "storage is counted: select anew"
+        )
+    images = Images(input_folder(selection, manifest, "index"))
+    stage = open_stage(
+        out,
+        "synthesise",
+        {
+            "method": manifest.parameters["method"],
+            "ratio": manifest.parameters["ratio"],
+            "proposer": manifest.parameters["proposer"],
+            "patches": own,
+        },
+        manifest.seed,
+        {"selection": digest(manifest), "index": digest(images.manifest)},
+        locations={"selection": selection, "index": images.folder},
+    )
+    if isinstance(stage, Manifest):
+        return stage
+    with stage:
+        return _fill(stage, manifest, Table(selection, SELECTION), images, progress)
+
+
+def _fill(
+    stage: Stage, manifest: Manifest, table: Table, images: Images, progress: bool
+) -> Manifest:
+    """Write the images that are missing, the tables and the list, and finish."""
+    own = int(manifest.parameters["patches"])
+    stitched = manifest.parameters["kind"] == "patch"
+    logged = Logged()
+    total = int(manifest.counts["images"])
+    with (
+        ThreadPoolExecutor(WORKERS) as pool,
+        tqdm(total=total, desc="synthesise", unit="image", disable=not progress) as bar,
+    ):
+        if stitched:
+            (stage.folder / FOLDER).mkdir(exist_ok=True)
+            seed = manifest.seed or 0
+            sources = _sources(table, own, str(manifest.parameters["proposer"]), seed)
+            write_table(stage.folder, SOURCES, sources, SOURCE_COLUMNS)
+            files = _stitched(stage.folder, images, table, own, pool, logged, bar)
+        else:
+            files = _whole(stage.folder, images, table, logged, bar)
+        write_table(stage.folder, FILES, files, FILE_COLUMNS)
+    made = Table(stage.folder, FILES)
+    place = os.path.relpath(images.root, stage.folder.resolve())
+    _write_lines(stage.folder / LIST, _paths(made, place))
+    set_sheet(stage.folder / "contact.png", _paths(made, place), made.rows)
+    counts = {
+        "images": made.rows,
+        "patches": int(manifest.counts["patches"]),
+        **logged.counts,
+        "pixels_full": int(manifest.counts["pixels_full"]),
+        "storage_ratio": logged.counts["pixels"] / manifest.counts["pixels_full"],
+        "bytes_full": int(images.manifest.counts["bytes"]),
+    }
+    return stage.finish(counts, apart=(FOLDER, LIST))
+
+
+def cells(size: tuple[int, int], patches: int) -> list[Box]:
+    """Cells of a square grid that tiles an image: top, left, height, width, row by row.
+
+    Args:
+        size: height and width of the image.
+        patches: a square number.
+    """
+    side = round(patches**0.5)
+    rows, columns = ([length * k // side for k in range(side + 1)] for length in size)
+    return [
+        (top, left, bottom - top, right - left)
+        for top, bottom in itertools.pairwise(rows)
+        for left, right in itertools.pairwise(columns)
+    ]
+
+
+def mosaic(parts: list[tuple[Pixels, Box]], size: tuple[int, int]) -> Pixels:
+    """One image of the boxes of several.
+
+    Args:
+        parts: images (H, W, C) and the box of each, a square number of them.
+        size: height and width of the result.
+
+    Returns:
+        Shape (*size, C).
+    """
+    made = np.zeros((*size, parts[0][0].shape[2]), np.uint8)
+    for (pixels, box), (top, left, height, width) in zip(
+        parts, cells(size, len(parts)), strict=True
+    ):
+        made[top : top + height, left : left + width] = cut(pixels, box, (height, width))
+    return made
+
+
+def _sources(table: Table, group: int, proposer: str, seed: int) -> Iterator[dict[str, Any]]:
+    columns = ["order", "patch", "image", "top", "left", "height", "width", "margin"]
+    for batch in table.batches(columns):
+        order = batch.pop("order")
+        count = len(order)
+        yield batch | {
+            "synthetic": order // group,
+            "place": (order % group).astype(np.int8),
+            "proposer": [proposer] * count,
+            "seed": np.full(count, seed),
+        }
+
+
+def _stitched(
+    folder: Path,
+    images: Images,
+    table: Table,
+    group: int,
+    pool: ThreadPoolExecutor,
+    logged: Logged,
+    bar: Any,
+) -> Iterator[dict[str, Any]]:
+    def make(name: str, parts: list[tuple[str, int, Box]], size: tuple[int, int]) -> None:
+        path = folder / name
+        if not path.is_file():
+            read = [(read_image(images.root, one, frame), box) for one, frame, box in parts]
+            made = mosaic(read, size)
+            grey = bool(np.all(made == made[:, :, :1]))
+            write_png(path, made[:, :, 0] if grey else made)
+        bar.update()
+
+    number = 0
+    for start in range(0, table.rows, CHUNK * group):
+        rows = np.arange(start, min(start + CHUNK * group, table.rows))
+        boxes = table.take(rows, ["image", "top", "left", "height", "width"])
+        named = images.table.take(boxes["image"], ["name", "frame", "height", "width"])
+        parts = [
+            (str(name), int(frame), (int(top), int(left), int(height), int(width)))
+            for name, frame, top, left, height, width in zip(
+                named["name"],
+                named["frame"],
+                *(boxes[key] for key in ("top", "left", "height", "width")),
+                strict=True,
+            )
+        ]
+        groups = [parts[k : k + group] for k in range(0, len(parts), group)]
+        sizes = [
+            (int(height), int(width))
+            for height, width in zip(named["height"][::group], named["width"][::group], strict=True)
+        ]
+        names = [f"{FOLDER}/{number + k:08d}.png" for k in range(len(groups))]
+        list(pool.map(make, names, groups, sizes))
+        yield _file_rows(folder, number, names, sizes, logged)
+        number += len(groups)
+
+
+def _whole(
+    folder: Path, images: Images, table: Table, logged: Logged, bar: Any
+) -> Iterator[dict[str, Any]]:
+    number = 0
+    for batch in table.batches(["image"]):
+        found = images.table.take(
+            batch["image"], ["name", "frame", "height", "width", "bytes", "sha256"]
+        )
+        rows = []
+        for name, frame, height, width, size, sha in zip(*found.values(), strict=True):
+            record = {"bytes": int(size), "sha256": sha}
+            if frame != STILL:
+                place = folder / FOLDER / f"{number:08d}.png"
+                if not place.is_file():
+                    write_png(place, read_image(images.root, name, int(frame)))
+                name = f"{FOLDER}/{place.name}"
+                record = file_record(place)
+            logged.add("pixels", int(height) * int(width))
+            logged.add("bytes", record["bytes"])
+            own = (number, name, frame != STILL, height, width)
+            rows.append((*own, record["bytes"], record["sha256"]))
+            number += 1
+            bar.update()
+        yield dict(zip(FILE_COLUMNS, zip(*rows, strict=True), strict=True))
+
+
+def _file_rows(
+    folder: Path, first: int, names: list[str], sizes: list[tuple[int, int]], logged: Logged
+) -> dict[str, Any]:
+    records = [file_record(folder / name) for name in names]
+    logged.add("pixels", sum(height * width for height, width in sizes))
+    logged.add("bytes", sum(one["bytes"] for one in records))
+    return {
+        "image": np.arange(first, first + len(names)),
+        "name": names,
+        "written": np.ones(len(names), bool),
+        "height": [height for height, _ in sizes],
+        "width": [width for _, width in sizes],
+        "bytes": [one["bytes"] for one in records],
+        "sha256": [one["sha256"] for one in records],
+    }
+
+
+def _paths(table: Table, root: str) -> Iterator[str]:
+    """Paths relative to the stage's folder."""
+    for batch in table.batches(["name", "written"]):
+        for name, written in zip(batch["name"], batch["written"], strict=True):
+            yield name if written else os.path.normpath(f"{root}/{name}")
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines of text atomically, one after another."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

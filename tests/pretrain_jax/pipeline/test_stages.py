@@ -1,0 +1,103 @@
+"""The stages `probe` and `pretrain` by themselves."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from pretrain_jax import TrainConfig, load_model
+from pretrain_jax.models.mae import MAE
+from pretrain_jax.models.mae.params import mae_table
+from pretrain_jax.pipeline import pretrain, probe
+from pretrain_jax.pipeline.pretraining import matched_steps
+from pretrain_jax.stages import digest, read_manifest
+from pretrain_jax.synthesis import index_images
+from pretrain_jax.weights import export_state, write_safetensors
+
+
+@pytest.fixture
+def index(image_folder: Path, tmp_path: Path) -> Path:
+    index_images(image_folder, tmp_path / "index")
+    return tmp_path / "index"
+
+
+def weights(folder: Path) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(load_model(folder).model))]
+
+
+def test_probe_and_its_halves(
+    index: Path, tmp_path: Path, train_config: TrainConfig, compiled_once: dict[str, str]
+) -> None:
+    out = tmp_path / "probe"
+    manifest = probe(index, out, config=train_config, halves=True, seed=3)
+    assert manifest.counts["images"] == 24 and manifest.counts["steps"] == 6
+    assert manifest.inputs == {"index": digest(read_manifest(index))}
+    lists = [(out / f"{name}.txt").read_text().split() for name in ("full", "half-0", "half-1")]
+    assert len(lists[0]) == 24 and len(lists[1]) == len(lists[2]) == 12
+    assert sorted(lists[1] + lists[2]) == lists[0]
+    trained = [load_model(out / name) for name in ("run", "half-0", "half-1")]
+    assert {model.config.seed for model in trained} == {3}
+    # Another folder on another day: the same digest.
+    assert digest(probe(index, tmp_path / "again", config=train_config, halves=True, seed=3)) == (
+        digest(manifest)
+    )
+    with pytest.raises(ValueError, match="seed = 3, now seed = 4"):
+        probe(index, out, config=train_config, halves=True, seed=4)
+
+
+def test_probe_of_the_user(
+    index: Path, tmp_path: Path, train_config: TrainConfig, compiled_once: dict[str, str]
+) -> None:
+    """A run's folder, one step's folder and a file give the weights that were given."""
+    first = probe(index, tmp_path / "first", config=train_config)
+    run = tmp_path / "first" / "run"
+    given = weights(run)
+    model = load_model(run).model
+    assert isinstance(model, MAE)
+    file = tmp_path / "mae.safetensors"
+    write_safetensors(file, export_state(model, mae_table(model.config, "official")))
+    for name, source in {"run": run, "step": run / "checkpoints" / "6", "file": file}.items():
+        taken = probe(index, tmp_path / name, config=train_config, checkpoint=str(source))
+        for ours, theirs in zip(weights(tmp_path / name / "run"), given, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        assert "steps" not in taken.counts and "not counted" in taken.notes[0]
+        assert taken.inputs["checkpoint"] != digest(first)
+        assert load_model(tmp_path / name / "run").mean == (0.4, 0.4, 0.4)
+    with pytest.raises(ValueError, match="does not tell how its images were normalised"):
+        unknown = dataclasses.replace(train_config.data, mean=None, std=None)
+        config = dataclasses.replace(train_config, data=unknown)
+        probe(index, tmp_path / "x", config=config, checkpoint=str(file))
+
+
+def test_matched_steps_are_those_of_the_full_set(train_config: TrainConfig) -> None:
+    """ceil(epochs x images / batch), the batch being 4."""
+    epochs = dataclasses.replace(train_config, epochs=2.5)
+    assert [matched_steps(epochs, n) for n in (8, 24, 25)] == [5, 15, 16]
+    assert matched_steps(dataclasses.replace(train_config, steps=7, epochs=None), 10**6) == 7
+
+
+def test_protocols(
+    image_folder: Path, tmp_path: Path, train_config: TrainConfig, compiled_once: dict[str, str]
+) -> None:
+    """Half of the images: the steps of all of them, or as many epochs."""
+    half = tmp_path / "half.txt"
+    half.write_text("".join(f"{image_folder}/{number:02d}.png\n" for number in range(12)))
+    full = str(image_folder)
+    matched = pretrain(
+        half, tmp_path / "m", config=train_config, full_images=24, validation=full, seed=1
+    )
+    paper = pretrain(
+        half, tmp_path / "p", config=train_config, protocol="paper", validation=full, seed=1
+    )
+    assert (matched.counts["steps"], paper.counts["steps"]) == (6, 3)
+    assert matched.counts["images"] == paper.counts["images"] == 12
+    assert matched.parameters["objective"] == "mae" and matched.seed == 1
+    steps = dataclasses.replace(train_config, steps=3, epochs=None)
+    with pytest.raises(ValueError, match="protocol = paper gives every run the same epochs"):
+        pretrain(half, tmp_path / "q", config=steps, protocol="paper")
+    with pytest.raises(ValueError, match="full_images = 8 is outside the valid range"):
+        pretrain(half, tmp_path / "q", config=train_config, full_images=8)
+    assert not (tmp_path / "q").exists()

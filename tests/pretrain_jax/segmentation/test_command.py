@@ -1,0 +1,81 @@
+"""The command `finetune` and the pictures it leaves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pretrain_jax.__main__ import main
+from pretrain_jax.segmentation.masks import IGNORE
+from pretrain_jax.segmentation.overlays import Prediction, overlay, overlay_sheet, spread
+from tests.pretrain_jax.segmentation.test_burned_text import ground, written
+from tests.pretrain_jax.segmentation.test_finetuning import CONFIG, write_set
+from theory.command_line import run
+
+# The options that make the preset the other tests' configuration, so that nothing compiles anew.
+OPTIONS = f"""--head linear --mode scratch --steps {CONFIG.steps} --batch-size 4 --warmup-steps 3
+--learning-rate 0.01 --checkpoint-every 8 --test-share 0.3 --bootstrap-draws 50
+--encoder.image-size 16 --encoder.patch-size 4 --encoder.width 16 --encoder.depth 1
+--encoder.heads 2""".split()
+
+
+def test_a_run_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, images = tmp_path / "data", tmp_path / "images"
+    write_set(data)
+    images.mkdir()
+    Image.fromarray(written(ground(), "DOE, JANE", 20)).save(images / "a.png")
+    out = tmp_path / "out"
+    command = ["finetune", str(data), "demo", *OPTIONS, "--out", str(out), "--seed", "3"]
+    assert run(main, [*command, "--pretraining", str(images)]) == 0
+    shown = capsys.readouterr()
+    assert "linear scratch, 3 test cases" in shown.out and "mIoU of threshold" in shown.out
+    assert "1 image(s) for pre-training seem to show burned-in writing" in shown.err
+    assert (out / "overlays.png").is_file()
+    # The same command prints the finished record.
+    assert run(main, [*command, "--json"]) == 0
+    assert '"miou"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["finetune", "--out", "x"], "data and preset must come first"),
+        (["finetune", "data", "quick"], "preset = 'quick' is not one of reference, demo"),
+        (["finetune", "data", "demo"], "--out is missing"),
+        (["finetune", "data", "demo", "--out", "out"], "data set folder data does not exist"),
+        (["finetune", "data", "demo", "--head", "unet"], "--head"),
+    ],
+)
+def test_bad_commands(
+    options: list[str],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(main, options) == 2
+    error = capsys.readouterr().err
+    assert complaint in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_colours_of_an_overlay() -> None:
+    pixels = np.full((2, 2, 1), 100, np.uint8)
+    labels = np.array([[0, 1], [2, IGNORE]], np.uint8)
+    shown = overlay(pixels, labels)
+    assert shown[0, 0].tolist() == [100, 100, 100]
+    # Half of 100 and half of orange (230, 159, 0), of sky blue (86, 180, 233), of grey.
+    assert shown[0, 1].tolist() == [165, 130, 50]
+    assert shown[1, 0].tolist() == [93, 140, 166]
+    assert shown[1, 1].tolist() == [114, 114, 114]
+
+
+def test_a_sheet_shows_cases_spread_over_all() -> None:
+    assert spread(30, 4) == [0, 10, 19, 29]
+    assert spread(2) == [0, 1] and spread(1) == [0]
+    labels = np.zeros((4, 4), np.uint8)
+    case = Prediction("name", np.zeros((4, 4, 3), np.uint8), labels, labels, 1.0)
+    few, many = overlay_sheet([case], of=9), overlay_sheet([case] * 12, of=30)
+    assert many.shape[0] > few.shape[0] and many.shape[1] == few.shape[1]

@@ -1,0 +1,285 @@
+"""Readers of published layouts on generated trees: what is found, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pretrain_jax.data import find_images
+from pretrain_jax.segmentation import (
+    PUBLISHED,
+    SegmentationSet,
+    read_case,
+    read_pair,
+    read_pretraining,
+    read_segmentation,
+    split,
+    write_image_list,
+)
+from tests.pretrain_jax.segmentation.trees import half, image, mask
+
+# Images and masks of each layout as they lie in the archive, two cases and more.
+TREES = {
+    "kvasir-instrument": [
+        ("images/ckcu 9ä.01.jpg", "masks/ckcu 9ä.01.png"),
+        ("images/b.JPG", "masks/b.png"),
+    ],
+    "kvasir-seg": [("images/cju0.jpg", "masks/cju0.jpg"), ("images/cju1.jpg", "masks/cju1.jpg")],
+    "imageclefmed": [("images/cl8.jpg", "masks/cl8.png"), ("images/clb.jpg", "masks/clb.png")],
+    "etis": [
+        ("ETIS-LaribPolypDB/1.tif", "Ground Truth/p1.tif"),
+        ("ETIS-LaribPolypDB/10.tif", "Ground Truth/p10.tif"),
+    ],
+    "polypgen2021": [
+        ("data_C1/images_C1/100H0001.jpg", "data_C1/masks_C1/100H0001_mask.jpg"),
+        ("data_C6/images_C6/7.jpg", "data_C6/masks_C6/7_mask.jpg"),
+        (
+            "sequenceData/positive/seq2/images_seq2/0.jpg",
+            "sequenceData/positive/seq2/masks_seq2/0_mask.jpg",
+        ),
+        (
+            "sequenceData/positive/seq2/images_seq2/1.jpg",
+            "sequenceData/positive/seq2/masks_seq2/1_mask.jpg",
+        ),
+    ],
+    "cvc-300": [("images/149.png", "masks/149.png"), ("images/150.png", "masks/150.png")],
+    "cvc-clinicdb": [
+        ("Original/1.tif", "Ground Truth/1.tif"),
+        ("Original/2.tif", "Ground Truth/2.tif"),
+    ],
+    "cvc-colondb": [("1.bmp", "p1.bmp"), ("2.bmp", "p2.bmp")],
+}
+
+
+def tree(root: Path, layout: str) -> Path:
+    for seed, (one, other) in enumerate(TREES[layout]):
+        image(root / one, seed)
+        mask(root / other)
+    return root
+
+
+def pair_tree(root: Path, *stems: str) -> Path:
+    for seed, stem in enumerate(stems):
+        image(root / "images" / f"{stem}.png", seed)
+        mask(root / "masks" / f"{stem}.png")
+    return root
+
+
+def test_every_published_layout_has_a_tree() -> None:
+    assert set(TREES) == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("layout", TREES)
+def test_images_find_their_masks(tmp_path: Path, layout: str) -> None:
+    found = read_segmentation(tree(tmp_path, layout), layout)
+    pairs = {(str(c.image.relative_to(tmp_path)), str(c.mask)) for c in found.cases}
+    assert pairs == {(one, str(tmp_path / other)) for one, other in TREES[layout]}
+    for case in found.cases:
+        pixels, labels = read_case(found, case)
+        assert pixels.shape == (12, 10, 3)
+        # JPEG blurs the edge of the mask by less than a pixel.
+        assert np.array_equal(labels, half())
+
+
+def test_files_that_are_no_images_are_passed_over(tmp_path: Path) -> None:
+    root = tree(tmp_path, "cvc-300")
+    (root / "images" / "._149.png").write_bytes(b"resource fork")
+    (root / "images" / "Thumbs.db").write_bytes(b"")
+    assert len(read_segmentation(root, "cvc-300")) == 2
+
+
+def test_the_masks_of_the_original_colondb_are_told_apart(tmp_path: Path) -> None:
+    root = tree(tmp_path, "cvc-colondb")
+    mask(root / "s1.bmp")
+    mask(root / "c1.bmp")
+    assert [case.name for case in read_segmentation(root, "cvc-colondb").cases] == ["1", "2"]
+
+
+def test_groups_of_sequences(tmp_path: Path) -> None:
+    found = read_segmentation(tree(tmp_path, "polypgen2021"), "polypgen2021")
+    assert [case.group for case in found.cases] == ["", "", "seq2", "seq2"]
+    clinic = tree(tmp_path / "clinic", "cvc-clinicdb")
+    (clinic / "metadata.csv").write_text("frame_id,sequence_id\n1,4\n2,4\n")
+    cases = read_segmentation(clinic, "cvc-clinicdb").cases
+    assert {case.group for case in cases} == {"sequence 4"}
+
+
+def test_the_published_split_of_kvasir_instrument(tmp_path: Path) -> None:
+    root = tree(tmp_path, "kvasir-instrument")
+    (root / "train.txt").write_text("ckcu 9ä.01\n", encoding="utf-8")
+    (root / "test.txt").write_text("b.jpg\n")
+    training, test = split(read_segmentation(root, "kvasir-instrument"))
+    assert [case.name for case in training.cases] == ["ckcu 9ä.01"]
+    assert [case.name for case in test.cases] == ["b"]
+    (root / "train.txt").write_text("b\n")
+    with pytest.raises(ValueError, match="both list b"):
+        read_segmentation(root, "kvasir-instrument")
+    (root / "train.txt").write_text("c\n")
+    with pytest.raises(ValueError, match="unknown c"):
+        read_segmentation(root, "kvasir-instrument")
+
+
+@pytest.mark.parametrize("layout", TREES)
+def test_a_missing_mask_is_named(tmp_path: Path, layout: str) -> None:
+    root = tree(tmp_path, layout)
+    one, other = TREES[layout][-1]
+    (root / other).unlink()
+    name = Path(one).name
+    # Where no mask with the ending _mask is left, masks are looked for under the images' names.
+    with pytest.raises(ValueError, match=rf"1 of \d image\(s\) in .* have no mask .*: {name}"):
+        read_segmentation(root, layout)
+
+
+def test_a_mask_without_image_is_named(tmp_path: Path) -> None:
+    root = pair_tree(tmp_path, "a", "b")
+    (root / "images" / "b.png").unlink()
+    with pytest.raises(ValueError, match=r"1 mask\(s\) in .* have no image: b\.png"):
+        read_pair(root)
+
+
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    root = pair_tree(tmp_path, "a")
+    image(root / "images" / "a.jpg")
+    with pytest.raises(ValueError, match=r"a\.jpg and a\.png"):
+        read_pair(root)
+
+
+@pytest.mark.parametrize("layout", [*TREES, "folder"])
+def test_an_empty_folder_says_what_is_missing(tmp_path: Path, layout: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"{tmp_path} (does not hold|holds neither|is empty)|empty"
+    ):
+        read_segmentation(tmp_path, layout)
+
+
+def test_unknown_layouts_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="layout = 'kvasir' is not one of folder, kvasir-inst"):
+        read_segmentation(tmp_path, "kvasir")
+    with pytest.raises(ValueError, match="does not exist; unpack"):
+        read_segmentation(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="not one of ldpolypvideo"):
+        read_pretraining(tmp_path, "kvasir-seg")
+
+
+def test_other_sizes_of_image_and_mask(tmp_path: Path) -> None:
+    root = pair_tree(tmp_path, "a")
+    mask(root / "masks" / "a.png", (10, 12))
+    found = read_pair(root)
+    with pytest.raises(ValueError, match=r"case a .* 12 x 10 pixels, its mask .* 10 x 12"):
+        read_case(found, found.cases[0])
+
+
+def labelled(root: Path, values: np.ndarray, names: str = "back\nfront\n") -> SegmentationSet:
+    image(root / "images" / "a.png")
+    (root / "masks").mkdir()
+    Image.fromarray(values).save(root / "masks" / "a.png")
+    (root / "classes.txt").write_text(names)
+    return read_pair(root)
+
+
+def test_labels_of_several_classes(tmp_path: Path) -> None:
+    values = half() * np.uint8(2)
+    values[0, 0] = 255
+    found = labelled(tmp_path, values, "back\nmiddle\n\nfront\n")
+    assert found.classes == ("back", "middle", "front")
+    assert np.array_equal(read_case(found, found.cases[0])[1], values)
+
+
+def test_a_label_beyond_the_classes_is_named(tmp_path: Path) -> None:
+    found = labelled(tmp_path, half() * np.uint8(2))
+    with pytest.raises(ValueError, match="label 2 at row 0, column 0; the 2 classes are 0 to 1"):
+        read_case(found, found.cases[0])
+
+
+def test_a_list_of_one_class_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"classes\.txt does not name two or more"):
+        labelled(tmp_path, half(), "only\n")
+
+
+def test_groups_and_parts_from_a_table(tmp_path: Path) -> None:
+    root = pair_tree(tmp_path, "a", "b", "c")
+    (root / "cases.csv").write_text("name,group,part\nb,p1,test\na,p2,train\nc,p2,training\n")
+    training, test = split(read_pair(root))
+    assert [case.name for case in test.cases] == ["b"]
+    assert [case.group for case in training.cases] == ["p2", "p2"]
+    for text, complaint in (
+        ("name,group,part\nb,p,test\na,p,training\nc,q,training\n", "on both sides: p"),
+        ("name,part\nb,test\na,training\n", r"does not name 1 case\(s\): c"),
+    ):
+        (root / "cases.csv").write_text(text)
+        with pytest.raises(ValueError, match=complaint):
+            split(read_pair(root))
+    for text, complaint in (
+        ("name\na\n", "needs the column name, and group or part"),
+        ("name,group\nd,p\n", "'d' is no case"),
+        ("name,group\na,p\na,q\n", "'a' is listed twice"),
+        ("name,part\na,validation\n", "part = 'validation' of 'a'"),
+    ):
+        (root / "cases.csv").write_text(text)
+        with pytest.raises(ValueError, match=complaint):
+            read_pair(root)
+
+
+def test_a_group_is_never_divided(tmp_path: Path) -> None:
+    stems = [f"{number:02d}" for number in range(20)]
+    root = pair_tree(tmp_path, *stems)
+    rows = [f"{stem},patient {int(stem) % 6}" for stem in stems]
+    (root / "cases.csv").write_text("\n".join(["name,group", *rows]))
+    found = read_pair(root)
+    sides = set()
+    for seed in range(5):
+        training, test = split(found, test_share=0.3, seed=seed)
+        assert not set(training.groups) & set(test.groups)
+        assert len(training) + len(test) == 20
+        # Groups have 3 or 4 cases: 6 are wanted, exceeded by less than a group.
+        assert 6 <= len(test) < 6 + 4
+        sides.add(tuple(sorted(set(test.groups))))
+        assert split(found, test_share=0.3, seed=seed)[1] == test
+    assert len(sides) > 1
+
+
+def test_a_single_group_cannot_be_split(tmp_path: Path) -> None:
+    root = pair_tree(tmp_path, "a", "b")
+    (root / "cases.csv").write_text("name,group\na,p\nb,p\n")
+    with pytest.raises(ValueError, match=r"cannot be split: 2 of 2 case\(s\) in 1 group"):
+        split(read_pair(root))
+
+
+def test_sets_for_pretraining(tmp_path: Path) -> None:
+    root = tmp_path / "ld"
+    for number, name in enumerate(
+        ("TrainValid/Images/1/0001.jpg", "TrainValid/Images/1/0002.jpg", "Test/Images/1/0001.jpg")
+    ):
+        image(root / name, number)
+    (root / "TrainValid" / "Annotations" / "1").mkdir(parents=True)
+    (root / "TrainValid" / "Annotations" / "1" / "0001.txt").write_text("0")
+    (root / "wild").mkdir()
+    (root / "wild" / "7.avi").write_bytes(b"")
+    cases = read_pretraining(root, "ldpolypvideo")
+    assert [case.group for case in cases] == [
+        "Test/Images/1",
+        "TrainValid/Images/1",
+        "TrainValid/Images/1",
+        "wild/7.avi",
+    ]
+    write_image_list(cases[:3], tmp_path / "frames.txt")
+    listed = find_images(tmp_path / "frames.txt")
+    assert [Path(file).resolve() for file in listed.files] == [c.image for c in cases[:3]]
+
+    root = tmp_path / "hk"
+    for number, name in enumerate(
+        (
+            "labeled-images/lower-gi-tract/pathological-findings/polyps/a.jpg",
+            "unlabeled-images/images/b.jpg",
+            "segmented-images/images/a.jpg",
+        )
+    ):
+        image(root / name, number)
+    assert [case.name for case in read_pretraining(root, "hyper-kvasir")] == [
+        "labeled-images/lower-gi-tract/pathological-findings/polyps/a.jpg",
+        "unlabeled-images/images/b.jpg",
+    ]
+    for layout in ("ldpolypvideo", "hyper-kvasir"):
+        with pytest.raises(ValueError, match=r"holds (neither|none)"):
+            read_pretraining(tmp_path / "hk" / "segmented-images", layout)

@@ -1,0 +1,91 @@
+"""Mask files of every kind that data sets use."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pretrain_jax.segmentation.masks import IGNORE, read_mask
+from tests.pretrain_jax.segmentation.trees import half
+
+HALF = half((16, 16))
+
+
+def palette(colour: tuple[int, int, int], index: int = 1) -> Image.Image:
+    picture = Image.fromarray(HALF * np.uint8(index), "P")
+    colours = [0, 0, 0] * 256
+    colours[3 * index : 3 * index + 3] = colour
+    picture.putpalette(colours)
+    return picture
+
+
+BINARY = {
+    "0-1.png": Image.fromarray(HALF),
+    "0-255.png": Image.fromarray(HALF * np.uint8(255)),
+    "bits.png": Image.fromarray(HALF.astype(bool)),
+    "deep.png": Image.fromarray(HALF.astype(np.uint16) * np.uint16(65535)),
+    "deep-0-1.png": Image.fromarray(HALF.astype(np.uint16)),
+    "rgb.png": Image.fromarray(np.repeat(HALF[..., None] * np.uint8(255), 3, 2)),
+    # Pure red has a luminance of 76: half of the full range would miss it.
+    "red.png": Image.fromarray(HALF[..., None] * np.array([255, 0, 0], np.uint8)),
+    "rgba.png": Image.fromarray(
+        np.concatenate([np.repeat(HALF[..., None], 3, 2), np.ones((16, 16, 1), np.uint8)], 2)
+        * np.uint8(255)
+    ),
+    "palette-red.png": palette((128, 0, 0)),
+    "palette-255.png": palette((255, 255, 255), 255),
+    "palette-dark.gif": palette((1, 1, 1)),
+    "grey.jpg": Image.fromarray(HALF * np.uint8(255)),
+    "grey.tif": Image.fromarray(HALF * np.uint8(255)),
+    "grey.bmp": Image.fromarray(HALF * np.uint8(255)),
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_binary_masks(tmp_path: Path, name: str) -> None:
+    BINARY[name].save(tmp_path / name)
+    assert np.array_equal(read_mask(tmp_path / name, "binary", 2), HALF)
+
+
+def test_noise_of_compression_is_no_foreground(tmp_path: Path) -> None:
+    blob = np.zeros((64, 64), np.uint8)
+    blob[20:40, 11:37] = 255
+    Image.fromarray(blob).save(tmp_path / "mask.jpg", quality=30)
+    assert len(np.unique(np.asarray(Image.open(tmp_path / "mask.jpg")))) > 10
+    assert np.array_equal(read_mask(tmp_path / "mask.jpg", "binary", 2), blob // 255)
+
+
+def test_empty_masks_are_background(tmp_path: Path) -> None:
+    for suffix in ("png", "jpg"):
+        Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / f"mask.{suffix}")
+        assert not read_mask(tmp_path / f"mask.{suffix}", "binary", 2).any()
+
+
+def test_labels_of_a_palette_are_its_indices(tmp_path: Path) -> None:
+    palette((0, 0, 0), 2).save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png", "labels", 3), 2 * HALF)
+
+
+def test_what_binary_masks_cannot_hold(tmp_path: Path) -> None:
+    Image.fromarray(HALF * np.uint8(3)).save(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match="largest value 3: neither 0 and 1 nor 0 and 255"):
+        read_mask(tmp_path / "mask.png", "binary", 2)
+
+
+def test_what_labels_cannot_be(tmp_path: Path) -> None:
+    Image.fromarray(HALF).save(tmp_path / "mask.jpg")
+    BINARY["rgb.png"].save(tmp_path / "rgb.png")
+    for name, trouble in (("mask.jpg", "lossy compression"), ("rgb.png", "colours")):
+        with pytest.raises(ValueError, match=trouble):
+            read_mask(tmp_path / name, "labels", 2)
+    (tmp_path / "mask.png").write_bytes(b"none")
+    for path in (tmp_path / "mask.png", tmp_path / "missing.png"):
+        with pytest.raises(ValueError, match=f"mask {path} cannot be read"):
+            read_mask(path, "labels", 2)
+
+
+def test_the_ignored_label_passes(tmp_path: Path) -> None:
+    labels = np.where(HALF, np.uint8(IGNORE), np.uint8(1))
+    Image.fromarray(labels).save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png", "labels", 2), labels)

@@ -1,0 +1,141 @@
+"""A stage's folder is claimed, finished, found again, and never taken from another stage."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pretrain_jax.stages import Manifest, Stage, digest, input_folder, open_stage, read_manifest
+
+ARGUMENTS: dict[str, Any] = {
+    "stage": "score",
+    "parameters": {"masks": 5, "scale": (0.1, 0.5)},
+    "seed": 3,
+    "inputs": {"index": "aa"},
+}
+
+
+def begin(folder: Path, **changed: Any) -> Stage:
+    stage = open_stage(folder, **(ARGUMENTS | changed))
+    assert isinstance(stage, Stage)
+    return stage
+
+
+def test_claim_finish_and_return(tmp_path: Path) -> None:
+    stage = begin(tmp_path / "s")
+    (stage.folder / "deep").mkdir()
+    (stage.folder / "deep" / "rows.bin").write_bytes(b"rows")
+    (stage.folder / "apart").mkdir()
+    (stage.folder / "apart" / "cache").write_bytes(b"cache")
+    (stage.folder / "part.log.json").write_text("{}")
+    (stage.folder / ".temporary").write_text("x")
+    with pytest.raises(ValueError, match=r"stage score in .* is not finished"):
+        read_manifest(stage.folder, "score")
+    manifest = stage.finish({"rows": 4}, ["a note"], apart=("apart",))
+    assert manifest.outputs == {
+        "deep/rows.bin": {"bytes": 4, "sha256": hashlib.sha256(b"rows").hexdigest()}
+    }
+    assert read_manifest(stage.folder, ("index", "score")) == manifest
+    again = open_stage(stage.folder, **ARGUMENTS)
+    assert isinstance(again, Manifest)
+    assert again == manifest
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("stage", "select", "stage"),
+        ("parameters", {"masks": 4, "scale": (0.1, 0.5)}, "parameters.masks"),
+        ("parameters", {"scale": (0.1, 0.5)}, "parameters.masks"),
+        ("seed", None, "seed"),
+        ("inputs", {"index": "bb"}, "inputs.index"),
+        ("inputs", {"index": "aa", "probe": "c"}, "inputs.probe"),
+    ],
+)
+@pytest.mark.parametrize("finished", [False, True])
+def test_another_stage_is_refused(
+    tmp_path: Path, field: str, value: Any, named: str, finished: bool
+) -> None:
+    stage = begin(tmp_path / "s")
+    if finished:
+        stage.finish({})
+    before = {path.name: path.read_bytes() for path in stage.folder.iterdir()}
+    with pytest.raises(ValueError, match=rf"made with {named} = "):
+        open_stage(stage.folder, **(ARGUMENTS | {field: value}))
+    assert {path.name: path.read_bytes() for path in stage.folder.iterdir()} == before
+
+
+def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match=r"holds other files \(thesis.tex\)"):
+        open_stage(tmp_path, **ARGUMENTS)
+    with pytest.raises(ValueError, match="is a file"):
+        open_stage(tmp_path / "thesis.tex", **ARGUMENTS)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_error_before_any_output_gives_the_claim_up(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="too small"), begin(tmp_path / "s"):
+        raise ValueError("ratio too small")
+    begin(tmp_path / "s", seed=4)
+    with pytest.raises(ValueError, match="late"), begin(tmp_path / "t") as stage:
+        (stage.folder / "rows").write_text("work")
+        raise ValueError("late")
+    with pytest.raises(ValueError, match="made with seed"):
+        begin(tmp_path / "t", seed=4)
+
+
+def test_digest_is_of_what_does_not_depend_on_the_computer(tmp_path: Path) -> None:
+    first = begin(tmp_path / "a", locations={"index": tmp_path}).finish({"rows": 1}, seconds=1.0)
+    second = begin(tmp_path / "b" / "c", locations={"index": tmp_path}).finish({"rows": 1})
+    assert first != second
+    assert digest(first) == digest(second)
+    # By hand: sorted JSON of the fields that count.
+    record = dataclasses.asdict(first)
+    for name in ("seconds", "versions", "locations"):
+        del record[name]
+    text = json.dumps(record, indent=1, sort_keys=True) + "\n"
+    assert digest(first) == hashlib.sha256(text.encode()).hexdigest()
+    for changed in ({"seed": 4}, {"notes": ["x"]}, {"counts": {"rows": 2}}):
+        assert digest(dataclasses.replace(first, **changed)) != digest(first)
+
+
+def test_inputs_are_found_again_and_checked(tmp_path: Path) -> None:
+    index = begin(tmp_path / "run" / "index", stage="index", inputs={}).finish({"images": 2})
+    chain = {"inputs": {"index": digest(index)}, "locations": {"index": tmp_path / "run" / "index"}}
+    made = begin(tmp_path / "run" / "scores" / "images", **chain).finish({})
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+    folder = tmp_path / "moved" / "scores" / "images"
+    assert input_folder(folder, made, "index") == tmp_path / "moved" / "index"
+    shutil.rmtree(tmp_path / "moved" / "index")
+    with pytest.raises(ValueError, match=r"not at .* any more"):
+        input_folder(folder, made, "index")
+    begin(tmp_path / "moved" / "index", stage="index", inputs={}).finish({"images": 3})
+    with pytest.raises(ValueError, match="another one than the stage read"):
+        input_folder(folder, made, "index")
+
+
+def test_what_is_no_manifest(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"run python -m pretrain_jax propose$"):
+        read_manifest(tmp_path / "none", ("index", "propose"))
+    stage = begin(tmp_path / "s")
+    stage.finish({})
+    with pytest.raises(ValueError, match="is of stage score, not select"):
+        read_manifest(stage.folder, "select")
+    path = stage.folder / "manifest.json"
+    record = json.loads(path.read_text())
+    for text, message in (
+        ("{", "cannot be read"),
+        ("[]", "no JSON object"),
+        (json.dumps(record | {"schema_version": 2}), "schema version 2"),
+        (json.dumps(record | {"colour": "red"}), "is no manifest"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_manifest(stage.folder)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        begin(tmp_path / "nan").finish({"share": float("nan")})

@@ -1,0 +1,226 @@
+"""Selections: storage recounted by brute force, every rule against its definition."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pretrain_jax.stages import Manifest, Table, digest, read_manifest
+from pretrain_jax.synthesis import METHODS, Images, Saliency, propose, recommended_ratio, select
+from pretrain_jax.synthesis import read_features as features_of
+from replica import solve
+from selection import InfoMax, MedDEL, Pool
+from tests.pretrain_jax.synthesis.conftest import COUNT
+from theory import FixedAngle, Hard, PerceptronProblem
+
+Rows = dict[str, NDArray]
+
+
+def source(method: str, index: Path) -> Path:
+    kind = METHODS[method].source
+    name = "random-crop" if kind == "patches" else "images"
+    return index if kind == "index" else index.parent / "scores" / name
+
+
+def picked(out: Path) -> Rows:
+    table = Table(out, "selection")
+    return table.take(np.arange(table.rows))
+
+
+@pytest.fixture
+def sizes(index: Path) -> NDArray[np.int64]:
+    return Images(index).pixel_counts()
+
+
+@pytest.mark.parametrize(
+    "method", ["random", "meddel", "infomax", "hard-images", "optidel-s", "random-patches"]
+)
+@pytest.mark.parametrize("ratio", [0.1, 0.5])
+def test_storage_is_counted_exactly(
+    index: Path,
+    image_scores: Path,
+    crop_scores: Path,
+    sizes: NDArray[np.int64],
+    tmp_path: Path,
+    method: str,
+    ratio: float,
+) -> None:
+    """One image at a time: what is kept, that it fits, and that hardly more would have."""
+    made = select(source(method, index), tmp_path / "s", method=method, ratio=ratio, seed=1)
+    rows, group = picked(tmp_path / "s"), made.parameters["patches"]
+    full = int(sum(sizes))
+    kept = sum(int(sizes[rows["image"][k]]) for k in range(0, len(rows["image"]), group))
+    assert len(rows["image"]) % group == 0
+    assert made.counts["pixels"] == kept
+    assert made.counts["pixels_full"] == full
+    assert made.counts["images"] == len(rows["image"]) // group
+    assert made.counts["storage_ratio"] == kept / full
+    assert ratio * full - max(sizes) < kept <= ratio * full
+    name = "patch" if group > 1 else "image"
+    assert len(np.unique(rows[name])) == len(rows[name])
+    assert rows["order"].tolist() == list(range(len(rows["order"])))
+    if method not in ("random",):
+        assert np.all(np.diff(rows["margin"]) <= 0)  # hardest first
+
+
+def test_everything(index: Path, tmp_path: Path) -> None:
+    made = select(index, tmp_path / "all", method="all")
+    assert sorted(picked(tmp_path / "all")["image"].tolist()) == list(range(COUNT))
+    assert made.counts["storage_ratio"] == 1
+    assert made.notes == []
+    for wrong in ({"ratio": 0.5}, {"rule": "hard"}):
+        with pytest.raises(ValueError, match="keeps everything"):
+            select(index, tmp_path / "other", method="all", **wrong)
+
+
+def test_optidel_keeps_the_hardest_patches_with_their_boxes(
+    crops: Path, crop_scores: Path, tmp_path: Path
+) -> None:
+    select(crop_scores, tmp_path / "s", method="optidel-s", ratio=0.3)
+    rows, proposals = picked(tmp_path / "s"), Table(crops)
+    margins = Table(crop_scores).column("margin")
+    hardest = np.argsort(-margins, kind="stable")[: len(rows["patch"])]
+    expected = proposals.take(hardest)
+    for name in ("patch", "image", "top", "left", "height", "width"):
+        assert np.array_equal(rows[name], expected[name])
+    assert np.array_equal(rows["margin"], margins[hardest])
+
+
+def ranks(margins: NDArray, chosen: NDArray) -> list[int]:
+    """Ranks of chosen rows, the hardest is 0."""
+    return np.sort(np.argsort(np.argsort(-margins, kind="stable"))[chosen]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("hard", lambda n, k: range(k)),
+        ("easy", lambda n, k: range(n - k, n)),
+        ("moderate", lambda n, k: range((n - k + 1) // 2, (n - k + 1) // 2 + k)),
+        ("window:lo=0.25", lambda n, k: range(round(n / 4), round(n / 4) + k)),
+    ],
+)
+def test_policies_by_rank(crop_scores: Path, tmp_path: Path, rule: str, expected: Any) -> None:
+    select(crop_scores, tmp_path / "s", method="optidel-s", ratio=0.3, rule=rule)
+    table = Table(crop_scores)
+    rows = picked(tmp_path / "s")
+    position = {int(patch): row for row, patch in enumerate(table.column("patch"))}
+    chosen = np.array([position[int(patch)] for patch in rows["patch"]])
+    found = ranks(table.column("margin"), chosen)
+    wanted = list(expected(table.rows, len(chosen)))
+    assert found == wanted
+    assert len(found) >= 8
+
+
+def test_mixture_and_random(crop_scores: Path, tmp_path: Path) -> None:
+    table = Table(crop_scores)
+    margins, patches = table.column("margin"), table.column("patch")
+    select(crop_scores, tmp_path / "m", method="optidel-s", ratio=0.3, rule="mixture:w=0.5")
+    kept = picked(tmp_path / "m")["patch"]
+    hardest = patches[np.argsort(-margins)][: len(kept) // 2]
+    assert np.isin(hardest, kept).mean() > 0.9  # rounding to whole images
+    drawn = []
+    for seed in (0, 0, 1):
+        out = tmp_path / f"r{len(drawn)}"
+        select(crop_scores, out, method="random-patches", ratio=0.3, seed=seed)
+        drawn.append(set(picked(out)["patch"].tolist()))
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_selectors_are_those_of_selection(image_scores: Path, tmp_path: Path) -> None:
+    """The same subset as a direct call with the number that fitted."""
+    table = Table(image_scores)
+    pool = Pool.of(
+        ids=table.column("image"), scores=table.column("margin"), features=features_of(image_scores)
+    )
+    for method, selector in (("infomax", InfoMax()), ("meddel", MedDEL(exact=True))):
+        select(image_scores, tmp_path / method, method=method, ratio=0.5, seed=3)
+        kept = picked(tmp_path / method)
+        direct = selector.select(pool, len(kept["image"]), 3)
+        assert len(set(direct.indices.tolist()) & set(kept["image"].tolist())) >= len(direct) - 1
+    select(image_scores, tmp_path / "ccs", method="hard-images", ratio=0.5, rule="ccs:bins=4")
+    assert len(picked(tmp_path / "ccs")["image"]) >= 5
+
+
+def test_random_patches_without_scores(index: Path, crops: Path, tmp_path: Path) -> None:
+    made = select(crops, tmp_path / "s", method="random-patches", ratio=0.2)
+    assert np.all(np.isnan(picked(tmp_path / "s")["margin"]))
+    assert made.parameters["proposer"] == "random-crop"
+    with pytest.raises(ValueError, match="ranks by margin; give the folder of a stage score"):
+        select(crops, tmp_path / "t", method="random-patches", ratio=0.2, rule="hard")
+
+
+def test_too_few_patches_are_said(crop_scores: Path, tmp_path: Path) -> None:
+    made = select(crop_scores, tmp_path / "s", method="optidel-s", ratio=1.0, patches=9)
+    rows = Table(crop_scores).rows
+    assert made.counts["patches"] == rows // 9 * 9
+    assert made.notes[0].startswith(f"all {rows} candidates are used")
+    assert made.counts["storage_ratio"] < 0.9
+
+
+def test_rerun_and_digest(crop_scores: Path, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"method": "optidel-s", "ratio": 0.3}
+    first = select(crop_scores, tmp_path / "a", **arguments)
+    assert select(crop_scores, tmp_path / "a", **arguments) == first
+    assert digest(select(crop_scores, tmp_path / "b", **arguments)) == digest(first)
+    assert isinstance(first, Manifest)
+    assert first.inputs["score"] == digest(read_manifest(crop_scores))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"method": "best"}, "method = 'best' is not one of all, random"),
+        ({"ratio": 0.0}, r"ratio = 0 is outside the valid range \(0, 1\]"),
+        ({"ratio": 1.5}, "ratio = 1.5 is outside"),
+        ({"ratio": 1e-5}, "in which not one image fits"),
+        ({"patches": 5}, "patches = 5 is not a square number"),
+        ({"seed": -1}, "seed = -1 is outside"),
+        ({"rule": "best"}, "rule = 'best' is not one of hard, easy"),
+        ({"rule": "hard-signed"}, "reconstruction errors have no sign"),
+        ({"rule": "window"}, "takes the parameter 'lo'"),
+        ({"rule": "window:lo=x"}, "'lo=x' is not option=number"),
+        ({"rule": "window:lo=0.95", "ratio": 0.5}, "the window leaves"),
+        ({"rule": "ccs:bin=3"}, "has no option 'bin'"),
+        ({"rule": "k-center"}, "needs features, which the pool lacks"),
+        ({"method": "optidel"}, "picks patches of saliency or sam; .* holds those of random-crop"),
+        ({"method": "hard-images"}, "picks images; .* holds scores of patchs|picks images"),
+        ({"method": "random"}, "is of stage score, not index"),
+    ],
+)
+def test_bad_input(
+    crop_scores: Path, tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    arguments = {"method": "optidel-s", "ratio": 0.3} | changed
+    out = tmp_path / "s"
+    with pytest.raises(ValueError, match=message):
+        select(crop_scores, out, **arguments)
+    # Nothing is left that would stop a corrected call.
+    select(crop_scores, out, method="optidel-s", ratio=0.3)
+
+
+def test_fewer_patches_than_one_image(index: Path, tmp_path: Path) -> None:
+    propose(index, tmp_path / "p", proposer=Saliency(patches=1, min_area=0.12))
+    count = Table(tmp_path / "p").rows
+    with pytest.raises(ValueError, match=f"there are {count} patches, fewer than the 64"):
+        select(tmp_path / "p", tmp_path / "s", method="random-patches", ratio=0.5, patches=64)
+
+
+def test_recommended_ratio_is_the_best_of_a_grid() -> None:
+    """No fraction of a fine grid has a smaller error in the theory."""
+    best = recommended_ratio(4.0, 10.0)
+    fractions = np.append(np.linspace(0.05, 1, 39), best)
+    problem = PerceptronProblem(4.0, fractions, probe=FixedAngle(np.deg2rad(10.0)), policy=Hard())
+    errors = np.asarray(solve(problem).error)
+    # optimal_fraction takes the smallest fraction within 1e-6 of the least error.
+    assert errors[-1] <= errors.min() * (1 + 2e-6)
+    assert best < 1
+    for arguments, message in (
+        ((0.0, 30.0), "alpha_total = 0 is outside"),
+        ((4.0, 91.0), "theta_deg = 91 is outside"),
+        ((4.0, 30.0, "ccs"), "no policy of the theory"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recommended_ratio(*arguments)

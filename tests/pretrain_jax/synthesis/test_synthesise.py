@@ -1,0 +1,154 @@
+"""Synthesised sets: every pixel, byte and source recounted from the files."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pretrain_jax.data import find_images
+from pretrain_jax.stages import Table, digest, read_manifest
+from pretrain_jax.synthesis import Images, index_images, select, synthesise
+from pretrain_jax.synthesis.synthesise import cells
+from tests.pretrain_jax.synthesis.test_images import write_video
+
+
+@pytest.fixture(scope="module")
+def selection(crop_scores: Path) -> Path:
+    folder = crop_scores.parents[1] / "selections" / "optidel-s-30"
+    select(crop_scores, folder, method="optidel-s", ratio=0.3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(selection: Path) -> Path:
+    folder = selection.parents[1] / "synthesised" / "optidel-s-30"
+    synthesise(selection, folder)
+    return folder
+
+
+@pytest.mark.parametrize("size", [(8, 8), (33, 47), (7, 5)])
+@pytest.mark.parametrize("patches", [1, 4, 9])
+def test_cells_tile_the_image(size: tuple[int, int], patches: int) -> None:
+    covered = np.zeros(size, int)
+    found = cells(size, patches)
+    assert len(found) == patches
+    for top, left, height, width in found:
+        covered[top : top + height, left : left + width] += 1
+    assert np.all(covered == 1)
+    assert np.ptp([height for _, _, height, _ in found]) <= 1
+
+
+def test_every_image_is_its_four_patches(
+    image_folder: Path, index: Path, selection: Path, made: Path
+) -> None:
+    """By hand with Pillow: boxes cut, resized to cells whose edges are rounded down, pasted."""
+    names = sorted(image_folder.rglob("*.png"))
+    picked = Table(selection, "selection")
+    rows = picked.take(np.arange(picked.rows))
+    files = sorted((made / "images").iterdir())
+    assert len(files) == picked.rows // 4
+    for number, path in enumerate(files):
+        four = range(4 * number, 4 * number + 4)
+        with Image.open(names[rows["image"][4 * number]]) as first:
+            width, height = first.size
+        expected = Image.new("RGB", (width, height))
+        for place, row in enumerate(four):
+            x0, y0 = (width // 2) * (place % 2), (height // 2) * (place // 2)
+            x1 = width if place % 2 else width // 2
+            y1 = height if place // 2 else height // 2
+            top, left, tall, wide = (int(rows[k][row]) for k in ("top", "left", "height", "width"))
+            with Image.open(names[rows["image"][row]]) as source:
+                part = source.crop((left, top, left + wide, top + tall))
+            expected.paste(part.resize((x1 - x0, y1 - y0), Image.Resampling.BICUBIC), (x0, y0))
+        with Image.open(path) as image:
+            assert np.array_equal(np.asarray(image.convert("RGB")), np.asarray(expected))
+
+
+def pixels_of(path: Path) -> int:
+    with Image.open(path) as image:
+        return int(np.asarray(image).shape[0] * np.asarray(image).shape[1])
+
+
+def test_storage_of_the_files(image_folder: Path, selection: Path, made: Path) -> None:
+    """5 % storage means 5 % of the pixels: counted from the decoded files."""
+    files = sorted((made / "images").iterdir())
+    full = sorted(image_folder.rglob("*.png"))
+    pixels, pixels_full = (sum(map(pixels_of, paths)) for paths in (files, full))
+    counts = read_manifest(made).counts
+    assert counts["pixels"] == pixels == read_manifest(selection).counts["pixels"]
+    assert counts["pixels_full"] == pixels_full
+    assert counts["storage_ratio"] == pixels / pixels_full <= 0.3
+    assert counts["bytes"] == sum(path.stat().st_size for path in files)
+    assert counts["bytes_full"] == sum(path.stat().st_size for path in full)
+    assert (counts["images"], counts["patches"]) == (len(files), 4 * len(files))
+
+
+def test_tables(selection: Path, made: Path) -> None:
+    sources, files = Table(made, "sources"), Table(made, "files")
+    rows = sources.take(np.arange(sources.rows))
+    picked = Table(selection, "selection").take(np.arange(sources.rows))
+    assert np.array_equal(rows["synthetic"] * 4 + rows["place"], np.arange(sources.rows))
+    for name in ("patch", "image", "top", "left", "height", "width", "margin"):
+        assert np.array_equal(rows[name], picked[name])
+    assert set(rows["proposer"]) == {"random-crop"}
+    assert set(rows["seed"].tolist()) == {0}
+    named = files.take(np.arange(files.rows))
+    for name, size, sha in zip(named["name"], named["bytes"], named["sha256"], strict=True):
+        content = (made / name).read_bytes()
+        assert (size, sha) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+def test_training_reads_the_list(made: Path, image_scores: Path, tmp_path: Path) -> None:
+    images = find_images(made / "data.txt")
+    assert [Path(path).name for path in images.files] == [
+        path.name for path in sorted((made / "images").iterdir())
+    ]
+    select(image_scores, tmp_path / "s", method="hard-images", ratio=0.5)
+    manifest = synthesise(tmp_path / "s", tmp_path / "w")
+    whole = find_images(tmp_path / "w" / "data.txt")
+    table = Table(tmp_path / "s", "selection")
+    index = Images(image_scores.parents[1] / "index")
+    names = index.table.take(table.column("image"), ["name"])["name"]
+    found = [Path(path).resolve() for path in whole.files]
+    assert found == [index.root / name for name in names]
+    assert manifest.counts["bytes"] == sum(path.stat().st_size for path in found)
+    assert not (tmp_path / "w" / "images").exists()
+
+
+def test_a_rerun_makes_only_what_is_missing(selection: Path, made: Path, tmp_path: Path) -> None:
+    """As after a kill between two images: the others stay, and the result is the same."""
+    manifest = read_manifest(made)
+    again = tmp_path / "again"
+    synthesise(selection, again)
+    (again / "manifest.json").unlink()
+    files = sorted((again / "images").iterdir())
+    files[2].unlink()
+    times = {path.name: path.stat().st_mtime_ns for path in files if path != files[2]}
+    assert digest(synthesise(selection, again)) == digest(manifest)
+    after = {path.name: path.stat().st_mtime_ns for path in (again / "images").iterdir()}
+    assert {name: after[name] for name in times} == times
+    assert len(after) == len(files)
+
+
+def test_frames_of_videos_become_files(tmp_path: Path) -> None:
+    write_video(tmp_path / "data" / "v.mp4", 6)
+    index_images(tmp_path / "data", tmp_path / "index")
+    select(tmp_path / "index", tmp_path / "s", method="random", ratio=0.5)
+    counts = synthesise(tmp_path / "s", tmp_path / "w").counts
+    files = sorted((tmp_path / "w" / "images").iterdir())
+    assert [Path(p) for p in find_images(tmp_path / "w" / "data.txt").files] == files
+    assert len(files) == 3
+    assert counts["storage_ratio"] == 0.5
+    assert counts["bytes"] == sum(path.stat().st_size for path in files)
+
+
+def test_bad_input(selection: Path, index: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="was made for images of 4 patches"):
+        synthesise(selection, tmp_path / "s", patches=9)
+    with pytest.raises(ValueError, match="is of stage index, not select"):
+        synthesise(index, tmp_path / "s")
+    with pytest.raises(ValueError, match="patches = 0 is outside"):
+        synthesise(selection, tmp_path / "s", patches=0)
+    assert list(tmp_path.iterdir()) == []
