@@ -53,7 +53,7 @@ selection-demo-full: $(STAMP)  ## every method, two data sets, sweeps; hours, re
 pretrain-demo: $(STAMP)  ## a masked autoencoder on real images, minutes; resumable
 	$(RUN) -m pretrain_jax run demo --out out/pretrain-demo --progress
 
-optidel-demo: $(STAMP)  ## from images to the report of all methods, 20 minutes; resumable
+optidel-demo: $(STAMP)  ## from images to the report of all methods, a quarter of an hour or more; resumable
 	$(RUN) -m pretrain_jax pipeline optidel-demo --out out/optidel-demo
 
 test: $(STAMP)  ## the whole test suite

@@ -66,7 +66,7 @@ _DEMO = PipelineConfig(
     probe=ProbeOptions(halves=True),
     propose=ProposeOptions(saliency=Saliency(), random_crop=RandomCrop()),
     score=ScoreOptions(masks=5),
-    finetune=dataclasses.replace(FINETUNE_PRESETS["demo"], steps=100),
+    finetune=dataclasses.replace(FINETUNE_PRESETS["demo"], steps=80),
     evaluations=("linear-frozen", "dpt-frozen", "dpt-scratch"),
 )
 
