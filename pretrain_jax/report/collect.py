@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain_jax.stages import Manifest, digest, read_manifest
+from pretrain_jax.stages.manifest import read_json
 
 __all__ = ["METRICS", "Finding", "Result", "RunFolder", "collect"]
 
@@ -168,7 +169,7 @@ def collect(run_folder: str | Path) -> RunFolder:
             continue
         manifest = read_manifest(here)
         log = here / HALVES
-        aside = float(_read_json(log)["seconds"]) if log.is_file() else 0.0
+        aside = float(read_json(log)["seconds"]) if log.is_file() else 0.0
         findings[place] = Finding(place, manifest, digest(manifest), aside)
         if (here / RESULT).is_file():
             results.append(_result(folder, place, manifest))
@@ -177,7 +178,7 @@ def collect(run_folder: str | Path) -> RunFolder:
             f"run folder {folder} holds no stage of a run (looked for {', '.join(PARTS)}); name "
             "the folder that python -m pretrain_jax pipeline wrote"
         )
-    config = _read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     return RunFolder(folder, config, findings, unfinished, _planned(config), tuple(results))
 
 
@@ -219,7 +220,7 @@ def _reason(stage: Path) -> str:
 
 def _result(folder: Path, place: str, manifest: Manifest) -> Result:
     path = folder / place / RESULT
-    record = _read_json(path)
+    record = read_json(path)
     try:
         return Result(
             place=place,
@@ -252,13 +253,3 @@ def _result(folder: Path, place: str, manifest: Manifest) -> Result:
 def _number(value: Any) -> float:
     """A number; JSON has null where there is none."""
     return math.nan if value is None else float(value)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object")
-    return record

@@ -21,6 +21,7 @@ __all__ = [
     "file_record",
     "input_folder",
     "open_stage",
+    "read_json",
     "read_manifest",
 ]
 
@@ -159,7 +160,7 @@ def open_stage(
     wanted = {"stage": stage, "parameters": dict(parameters), "seed": seed, "inputs": dict(inputs)}
     wanted = json.loads(_text(wanted))
     if (path / CLAIM).is_file():
-        _check_same(path, _read_json(path / CLAIM), wanted)
+        _check_same(path, read_json(path / CLAIM), wanted)
         if (path / MANIFEST).is_file():
             return read_manifest(path)
     elif path.exists():
@@ -207,7 +208,7 @@ def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None
         begun = "is not finished" if (path / CLAIM).is_file() else "does not exist"
         what = f"stage {' or '.join(names)} in {path}" if names else f"the stage in {path}"
         raise ValueError(f"{what} {begun} (no {MANIFEST})" + (f"; run {makes}" if names else ""))
-    record = _read_json(path / MANIFEST)
+    record = read_json(path / MANIFEST)
     if record.get("schema_version", 0) > SCHEMA_VERSION:
         raise ValueError(
             f"{path / MANIFEST} has schema version {record['schema_version']}; this version reads "
@@ -313,7 +314,8 @@ def _text(record: Any) -> str:
     return json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds; ValueError where it is damaged."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
