@@ -22,21 +22,21 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from selection import Pool
-from selection._neighbours import exact_neighbours
-from selection.craig import neighbour_similarity
-from selection.d2 import edge_weights, message_passing, reverse_picks
-from selection.facility import greedy_sparse
-from selection.graph import knn_graph
-from selection.infomax import InfoMax, redundancy
-from selection.infomax_bound import certify_infomax
-from selection.infomax_problem import InfoMaxProblem
-from selection.infomax_solvers import (
+from selection.graphs.graph import knn_graph
+from selection.graphs.neighbours import exact_neighbours
+from selection.infomax.bound import certify_infomax
+from selection.infomax.method import InfoMax, redundancy
+from selection.infomax.problem import InfoMaxProblem
+from selection.infomax.solvers import (
     greedy,
     mean_field,
     published_update,
     solve_infomax,
     with_swaps,
 )
+from selection.methods.craig import neighbour_similarity
+from selection.methods.d2 import edge_weights, message_passing, reverse_picks
+from selection.methods.facility import greedy_sparse
 
 POINTS, DIM, NEIGHBOURS = 50_000, 128, 5
 GAUSSIANS = 1000

@@ -1,47 +1,59 @@
 """Which examples of a data set to keep: scores, selection methods and the bridge to the theory."""
 
-from selection.cluster_score import ClusterTop, ssp
-from selection.clusters import BADGE, S2L
-from selection.coordinates import EffectiveDimension, LearningCurve, effective_dimension
-from selection.cover import Herding, KCenter
-from selection.craig import CRAIG, AdaCore, FacilityLocation
-from selection.crest import CREST
-from selection.d2 import D2
-from selection.dedup import D4, MedDEL, SemDeDup
-from selection.diversity import CodingRate, HullVolume
-from selection.dynamics import TrainingDynamics
-from selection.estimates import Coordinates, coordinates_of_overlap, estimate_coordinates
-from selection.glister import Glister
-from selection.gradmatch import GradMatch
-from selection.graph import Graph, knn_graph
-from selection.graph_cut import SAS, ClipCov
-from selection.infomax import InfoMax, KMedian, redundancy
-from selection.infomax_bound import InfoMaxCertificate, certify_infomax
-from selection.infomax_problem import InfoMaxProblem
-from selection.infomax_solvers import InfoMaxSolution, solve_infomax
-from selection.kmeans import Clusters, kmeans
-from selection.memorization import memorization, train_on_random_subsets
-from selection.online import GlisterOnline, GradMatchOnline, ModelFunctions, OnlineSelector
-from selection.partitions import Partitioned
-from selection.pool import Pool
-from selection.probes import ProbeErrors, cross_validation, margin_overlap, weight_overlap
-from selection.proxy import ViaProxy
-from selection.ranking import CCS, Easy, Hard, Moderate, Random
-from selection.recommend import PolicyAdvice, Recommendation, recommend
-from selection.recorder import DynamicsRecorder, linen_features, record_training
+from selection.adapters.pytorch import torch_sampler, torch_subset, torch_weights
+from selection.adapters.resample import SelectionSampler
+from selection.advice.coordinates import EffectiveDimension, LearningCurve, effective_dimension
+from selection.advice.estimates import Coordinates, coordinates_of_overlap, estimate_coordinates
+from selection.advice.probes import ProbeErrors, cross_validation, margin_overlap, weight_overlap
+from selection.advice.recommend import PolicyAdvice, Recommendation, recommend
+from selection.core.pool import Pool
+from selection.core.scores import Scores
+from selection.core.selector import Selector
+from selection.core.subset import Subset
+from selection.graphs.graph import Graph, knn_graph
+from selection.graphs.kmeans import Clusters, kmeans
+from selection.infomax.bound import InfoMaxCertificate, certify_infomax
+from selection.infomax.method import InfoMax, KMedian, redundancy
+from selection.infomax.problem import InfoMaxProblem
+from selection.infomax.solvers import InfoMaxSolution, solve_infomax
+from selection.method_text import parse_method
+from selection.methods.cluster_score import ClusterTop, ssp
+from selection.methods.clusters import BADGE, S2L
+from selection.methods.cover import Herding, KCenter
+from selection.methods.craig import CRAIG, AdaCore, FacilityLocation
+from selection.methods.d2 import D2
+from selection.methods.dedup import D4, MedDEL, SemDeDup
+from selection.methods.diversity import CodingRate, HullVolume
+from selection.methods.glister import Glister
+from selection.methods.gradmatch import GradMatch
+from selection.methods.graph_cut import SAS, ClipCov
+from selection.methods.partitions import Partitioned
+from selection.methods.proxy import ViaProxy
+from selection.methods.ranking import CCS, Easy, Hard, Moderate, Random
+from selection.methods.window import TheoryWindow
+from selection.methods.wrappers import Cutoff, Listed, Quotas
+from selection.online.crest import CREST
+from selection.online.selectors import (
+    GlisterOnline,
+    GradMatchOnline,
+    ModelFunctions,
+    OnlineSelector,
+)
+from selection.online.ssm import SSM
 from selection.registry import SCORES, SELECTORS
-from selection.resample import SelectionSampler
-from selection.scores import Scores
-from selection.scores_features import c_rho, clip, influence, random_projection, reconstruction
-from selection.scores_gradients import gradient_norms
-from selection.scores_output import (
+from selection.scoring.dynamics import TrainingDynamics
+from selection.scoring.features import c_rho, clip, influence, random_projection, reconstruction
+from selection.scoring.gradients import gradient_norms
+from selection.scoring.memorization import memorization, train_on_random_subsets
+from selection.scoring.output import (
     entropy,
     least_confidence,
     margin,
     middle_perplexity,
     reducible_loss,
 )
-from selection.scores_training import (
+from selection.scoring.recorder import DynamicsRecorder, linen_features, record_training
+from selection.scoring.training import (
     aum,
     confidence,
     correctness,
@@ -54,12 +66,6 @@ from selection.scores_training import (
     loss,
     variability,
 )
-from selection.selector import Selector
-from selection.ssm import SSM
-from selection.subset import Subset
-from selection.torch_adapter import torch_sampler, torch_subset, torch_weights
-from selection.window import TheoryWindow
-from selection.wrappers import Cutoff, Listed, Quotas
 
 __all__ = [
     "BADGE",
@@ -147,6 +153,7 @@ __all__ = [
     "margin_overlap",
     "memorization",
     "middle_perplexity",
+    "parse_method",
     "random_projection",
     "recommend",
     "reconstruction",

@@ -4,14 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from selection import (
-    _command_compare,
-    _command_experiment,
-    _command_knee,
-    _command_recommend,
-    _command_score,
-    _command_select,
-)
+from selection.commands import compare, experiment, knee, recommend, score, select
 from theory.command_line import Parser, run
 
 
@@ -28,14 +21,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Which examples of a data set to keep: scores, methods, advice of the theory.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (
-        _command_score,
-        _command_select,
-        _command_recommend,
-        _command_compare,
-        _command_experiment,
-        _command_knee,
-    ):
+    for command in (score, select, recommend, compare, experiment, knee):
         command.add_command(commands)
     return parser
 

@@ -2,29 +2,31 @@
 
 from collections.abc import Callable, Mapping
 
-from selection.cluster_score import ClusterTop, ssp
-from selection.clusters import BADGE, S2L
-from selection.cover import Herding, KCenter
-from selection.craig import CRAIG, AdaCore, FacilityLocation
-from selection.d2 import D2
-from selection.dedup import D4, MedDEL, SemDeDup
-from selection.diversity import CodingRate, HullVolume
-from selection.glister import Glister
-from selection.gradmatch import GradMatch
-from selection.graph_cut import SAS, ClipCov
-from selection.infomax import InfoMax, KMedian
-from selection.memorization import memorization
-from selection.ranking import CCS, Easy, Hard, Moderate, Random
-from selection.scores import Scores
-from selection.scores_features import c_rho, clip, influence, reconstruction
-from selection.scores_output import (
+from selection.core.scores import Scores
+from selection.core.selector import Selector
+from selection.infomax.method import InfoMax, KMedian
+from selection.methods.cluster_score import ClusterTop, ssp
+from selection.methods.clusters import BADGE, S2L
+from selection.methods.cover import Herding, KCenter
+from selection.methods.craig import CRAIG, AdaCore, FacilityLocation
+from selection.methods.d2 import D2
+from selection.methods.dedup import D4, MedDEL, SemDeDup
+from selection.methods.diversity import CodingRate, HullVolume
+from selection.methods.glister import Glister
+from selection.methods.gradmatch import GradMatch
+from selection.methods.graph_cut import SAS, ClipCov
+from selection.methods.ranking import CCS, Easy, Hard, Moderate, Random
+from selection.methods.window import TheoryWindow
+from selection.scoring.features import c_rho, clip, influence, reconstruction
+from selection.scoring.memorization import memorization
+from selection.scoring.output import (
     entropy,
     least_confidence,
     margin,
     middle_perplexity,
     reducible_loss,
 )
-from selection.scores_training import (
+from selection.scoring.training import (
     aum,
     confidence,
     correctness,
@@ -37,8 +39,6 @@ from selection.scores_training import (
     loss,
     variability,
 )
-from selection.selector import Selector
-from selection.window import TheoryWindow
 
 __all__ = ["SCORES", "SELECTORS"]
 

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replica import SearchStatus, optimal_fraction
-from selection import SELECTORS, Pool, Selector
-from selection._method_text import parse_method
+from selection import SELECTORS, Pool, Selector, parse_method
 from theory import POLICY_NAMES, Policy, policy_from_name
 from theory.checks import check_choice, check_range
 
@@ -149,8 +148,7 @@ def parse_rule(text: str) -> Policy | Selector:
         return policy_from_name(name, **options)
     if name not in SELECTORS:
         policies = [one for one in POLICY_NAMES if one not in SIGNED]
-        known = ", ".join(dict.fromkeys([*policies, *SELECTORS]))
-        raise ValueError(f"rule = {text!r} is not one of {known}")
+        check_choice("rule", text, dict.fromkeys([*policies, *SELECTORS]))
     return parse_method(text)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from selection._optional import require
+from selection.core.optional import require
 
 __all__ = ["DATASETS", "Dataset", "load_dataset"]
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.estimates import estimate_coordinates
+from selection.advice.estimates import estimate_coordinates
+from selection.advice.probes import max_margin_probe
+from selection.advice.recommend import Recommendation, recommend
+from selection.core.pool import Pool
+from selection.core.scores import Scores
+from selection.core.selector import Selector, generator
 from selection.experiments.datasets import Dataset
-from selection.pool import Pool
-from selection.probes import max_margin_probe
-from selection.ranking import Easy, Hard, Moderate, Random
-from selection.recommend import Recommendation, recommend
-from selection.scores import Scores
-from selection.selector import Selector, generator
+from selection.methods.ranking import Easy, Hard, Moderate, Random
 from theory.checks import check_integer, check_range
 
 __all__ = ["PAIRS", "Knee", "Pair", "knee_table", "measure_knee"]

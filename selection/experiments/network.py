@@ -10,7 +10,7 @@ import optax
 from numpy.typing import ArrayLike, NDArray
 
 from selection.experiments.tasks import Task
-from selection.recorder import DynamicsRecorder, record_training
+from selection.scoring.recorder import DynamicsRecorder, record_training
 
 __all__ = ["predict_test", "record", "train_subsets"]
 

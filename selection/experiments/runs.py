@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selection._io import read_npz, write_npz
-from selection._method_text import arrays_of_score, parse_method, parse_score
-from selection.dynamics import TrainingDynamics
+from selection.core.files import read_npz, write_npz
+from selection.core.pool import Pool
+from selection.core.scores import Scores
+from selection.core.selector import budget_count
 from selection.experiments.datasets import Dataset, load_dataset
 from selection.experiments.network import predict_test, record, train_subsets
 from selection.experiments.plans import Entry, Plan
 from selection.experiments.results import Results, Unit
 from selection.experiments.tasks import Task, make_task
-from selection.pool import Pool
-from selection.recorder import DynamicsRecorder
-from selection.scores import Scores
-from selection.selector import budget_count
+from selection.method_text import arrays_of_score, parse_method, parse_score
+from selection.scoring.dynamics import TrainingDynamics
+from selection.scoring.recorder import DynamicsRecorder
 from theory.command_line import check_output_folder
 from theory.datafile import write_bytes_atomic
 

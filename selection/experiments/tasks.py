@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from selection.core.selector import generator
 from selection.experiments.datasets import Dataset
-from selection.selector import generator
 from theory.checks import check_integer
 
 __all__ = ["CONDITIONS", "Task", "make_task"]

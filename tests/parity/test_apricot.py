@@ -3,8 +3,8 @@
 import numpy as np
 from apricot import FacilityLocationSelection
 
-from selection.craig import neighbour_similarity
-from selection.facility import Points, greedy_exact, greedy_sparse
+from selection.methods.craig import neighbour_similarity
+from selection.methods.facility import Points, greedy_exact, greedy_sparse
 
 POINTS = np.random.default_rng(0).standard_normal((400, 6))
 

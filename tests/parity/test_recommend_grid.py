@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import replica
-from selection.coordinates import LearningCurve, angle_of_overlap, effective_dimension
-from selection.estimates import estimate_coordinates
-from selection.probes import Metric, probe_overlaps
+from selection.advice.coordinates import LearningCurve, angle_of_overlap, effective_dimension
+from selection.advice.estimates import estimate_coordinates
+from selection.advice.probes import Metric, probe_overlaps
 from theory import PerceptronProblem
 
 

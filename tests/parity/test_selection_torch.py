@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from selection import Subset
-from selection.torch_adapter import torch_sampler, torch_subset, torch_weights
+from selection.adapters.pytorch import torch_sampler, torch_subset, torch_weights
 
 DATASET = TensorDataset(torch.arange(10))
 SUBSET = Subset.of([7, 2, 4], weights=[1.0, 2.0, 5.0], requested=3)

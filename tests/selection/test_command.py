@@ -8,7 +8,7 @@ import pytest
 
 from selection import Hard, Partitioned, Pool
 from selection.__main__ import main
-from selection._io import read_subset
+from selection.core.files import read_subset
 from selection.registry import SCORES, SELECTORS
 from theory.command_line import run
 

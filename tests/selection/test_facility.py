@@ -7,10 +7,10 @@ import pytest
 from scipy.sparse import csr_array
 
 from selection import Pool
-from selection.craig import CRAIG, AdaCore, FacilityLocation, neighbour_similarity
-from selection.d2 import D2, edge_weights, message_passing, reverse_picks
-from selection.facility import Points, assign, greedy_exact, greedy_sparse
-from selection.graph import Graph, knn_graph
+from selection.graphs.graph import Graph, knn_graph
+from selection.methods.craig import CRAIG, AdaCore, FacilityLocation, neighbour_similarity
+from selection.methods.d2 import D2, edge_weights, message_passing, reverse_picks
+from selection.methods.facility import Points, assign, greedy_exact, greedy_sparse
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.standard_normal((400, 6))

@@ -9,8 +9,8 @@ import pytest
 from scipy.optimize import nnls
 
 from selection import Pool
-from selection.glister import Glister, LastLayer, greedy_validation
-from selection.gradmatch import GradMatch, matching_pursuit
+from selection.methods.glister import Glister, LastLayer, greedy_validation
+from selection.methods.gradmatch import GradMatch, matching_pursuit
 
 RNG = np.random.default_rng(0)
 

@@ -5,8 +5,8 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.neighbors import NearestNeighbors
 
-from selection import _neighbours
-from selection.graph import Graph, knn_graph
+from selection.graphs import neighbours
+from selection.graphs.graph import Graph, knn_graph
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.standard_normal((300, 12))
@@ -36,7 +36,7 @@ def test_inner_products_are_searched_without_normalisation() -> None:
 @pytest.mark.parametrize("euclidean", [False, True])
 def test_the_accelerator_search_agrees_with_faiss(euclidean: bool) -> None:
     rows = POINTS.astype(np.float32)
-    found, values = _neighbours.accelerator_neighbours(rows, 4, euclidean)
+    found, values = neighbours.accelerator_neighbours(rows, 4, euclidean)
     expected = knn_graph(rows, 4, metric="euclidean" if euclidean else "inner")
     assert np.array_equal(found, expected.neighbours)
     # d^2 is a difference of squares of size 40 here.

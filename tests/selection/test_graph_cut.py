@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selection import Pool
-from selection.graph_cut import SAS, ClipCov, greedy_cut
+from selection.methods.graph_cut import SAS, ClipCov, greedy_cut
 
 RNG = np.random.default_rng(0)
 

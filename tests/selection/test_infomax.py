@@ -7,11 +7,11 @@ import pytest
 from scipy.sparse import csr_array
 
 from selection import Pool
-from selection.graph import Graph, knn_graph
-from selection.infomax import InfoMax, KMedian, redundancy
-from selection.infomax_bound import below_smallest_eigenvalue, certify_infomax
-from selection.infomax_problem import InfoMaxProblem
-from selection.infomax_solvers import (
+from selection.graphs.graph import Graph, knn_graph
+from selection.infomax.bound import below_smallest_eigenvalue, certify_infomax
+from selection.infomax.method import InfoMax, KMedian, redundancy
+from selection.infomax.problem import InfoMaxProblem
+from selection.infomax.solvers import (
     SOLVERS,
     greedy,
     mean_field,
@@ -175,7 +175,7 @@ def test_the_certificate_says_whether_it_is_proven() -> None:
 
 def test_the_eigenvalue_is_left_out_of_large_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     one = problem(9, 400, 200, 1.0, d=32)
-    monkeypatch.setattr("selection.infomax_bound.LANCZOS_UP_TO", 300)
+    monkeypatch.setattr("selection.infomax.bound.LANCZOS_UP_TO", 300)
     bounds = certify_infomax(one, np.arange(200), iterations=5).bounds
     assert set(bounds) == {"top-p", "row-sums", "lagrangian"}
 
@@ -183,7 +183,7 @@ def test_the_eigenvalue_is_left_out_of_large_problems(monkeypatch: pytest.Monkey
 def test_many_examples_are_left_to_mean_field(monkeypatch: pytest.MonkeyPatch) -> None:
     one = problem(10, 2000, 600, 1.0)
     best = solve_infomax(one)
-    monkeypatch.setattr("selection.infomax_solvers.LARGE", 1000)
+    monkeypatch.setattr("selection.infomax.solvers.LARGE", 1000)
     found = solve_infomax(one)
     assert dict(found.objectives) == {"mean-field": best.objectives["mean-field"]}
     # What mean field with swaps misses of the best of three.

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from selection import Scores, Subset
-from selection._io import read_array, read_subset, write_npz, write_scores, write_subset
-from selection.dynamics import TrainingDynamics
+from selection.core.files import read_array, read_subset, write_npz, write_scores, write_subset
+from selection.scoring.dynamics import TrainingDynamics
 
 VECTORS = np.random.default_rng(0).random((4, 3))
 

@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 
 from selection import Pool
-from selection.craig import CRAIG
-from selection.crest import CREST
-from selection.glister import Glister, LastLayer
-from selection.gradmatch import GradMatch
-from selection.online import GlisterOnline, GradMatchOnline, ModelFunctions, OnlineSelector
-from selection.ssm import SSM, zeroth_order_gradients
+from selection.methods.craig import CRAIG
+from selection.methods.glister import Glister, LastLayer
+from selection.methods.gradmatch import GradMatch
+from selection.online.crest import CREST
+from selection.online.selectors import (
+    GlisterOnline,
+    GradMatchOnline,
+    ModelFunctions,
+    OnlineSelector,
+)
+from selection.online.ssm import SSM, zeroth_order_gradients
 
 RNG = np.random.default_rng(0)
 N, D, CLASSES = 400, 5, 3

@@ -5,10 +5,10 @@ import pytest
 from distributed import LocalCluster
 
 from selection import Pool, Scores
-from selection.infomax import InfoMax
-from selection.partitions import Partitioned
-from selection.proxy import ViaProxy
-from selection.ranking import Hard
+from selection.infomax.method import InfoMax
+from selection.methods.partitions import Partitioned
+from selection.methods.proxy import ViaProxy
+from selection.methods.ranking import Hard
 
 RNG = np.random.default_rng(0)
 POOL = Pool.of(scores=RNG.random(600), features=RNG.standard_normal((600, 5)))

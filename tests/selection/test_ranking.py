@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from selection import Pool, Selector
-from selection.cover import Herding, KCenter
-from selection.ranking import CCS, Easy, Hard, Moderate, Random
+from selection.methods.cover import Herding, KCenter
+from selection.methods.ranking import CCS, Easy, Hard, Moderate, Random
 
 
 def points(n: int, d: int = 3, seed: int = 0) -> np.ndarray:

@@ -9,9 +9,9 @@ import pytest
 
 import replica
 from selection.__main__ import main
-from selection.coordinates import LearningCurve, angle_of_overlap, effective_dimension
-from selection.estimates import coordinates_of_overlap, estimate_coordinates
-from selection.probes import (
+from selection.advice.coordinates import LearningCurve, angle_of_overlap, effective_dimension
+from selection.advice.estimates import coordinates_of_overlap, estimate_coordinates
+from selection.advice.probes import (
     cross_validation,
     margin_overlap,
     max_margin_probe,
@@ -20,7 +20,7 @@ from selection.probes import (
     simulated_overlaps,
     weight_overlap,
 )
-from selection.recommend import recommend
+from selection.advice.recommend import recommend
 from theory import FixedAngle, PerceptronProblem, policy_from_name
 from theory.command_line import run
 

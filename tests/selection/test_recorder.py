@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from selection.dynamics import TrainingDynamics
-from selection.recorder import DynamicsRecorder, linen_features, record_training
-from selection.scores_training import aum, el2n, forgetting, grand
+from selection.scoring.dynamics import TrainingDynamics
+from selection.scoring.recorder import DynamicsRecorder, linen_features, record_training
+from selection.scoring.training import aum, el2n, forgetting, grand
 
 COUNT, CLASSES, WIDTH = 90, 3, 8
 random = np.random.default_rng(0)

@@ -6,10 +6,10 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 
 from selection import Pool
-from selection.cover import KCenter
-from selection.ranking import Hard, Moderate
-from selection.resample import SelectionSampler
-from selection.wrappers import Quotas
+from selection.adapters.resample import SelectionSampler
+from selection.methods.cover import KCenter
+from selection.methods.ranking import Hard, Moderate
+from selection.methods.wrappers import Quotas
 
 X, Y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]

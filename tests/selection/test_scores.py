@@ -7,18 +7,22 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from selection.dynamics import TrainingDynamics
-from selection.memorization import memorization, random_training_sets, train_on_random_subsets
-from selection.scores_features import c_rho, clip, influence, random_projection, reconstruction
-from selection.scores_gradients import gradient_norms
-from selection.scores_output import (
+from selection.scoring.dynamics import TrainingDynamics
+from selection.scoring.features import c_rho, clip, influence, random_projection, reconstruction
+from selection.scoring.gradients import gradient_norms
+from selection.scoring.memorization import (
+    memorization,
+    random_training_sets,
+    train_on_random_subsets,
+)
+from selection.scoring.output import (
     entropy,
     least_confidence,
     margin,
     middle_perplexity,
     reducible_loss,
 )
-from selection.scores_training import (
+from selection.scoring.training import (
     aum,
     confidence,
     correctness,

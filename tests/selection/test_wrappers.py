@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from selection import Pool, Selector, least_confidence
-from selection.ranking import CCS, Easy, Hard, Random
-from selection.wrappers import Cutoff, Listed, Quotas, largest_remainder
+from selection.core.classes import largest_remainder
+from selection.methods.ranking import CCS, Easy, Hard, Random
+from selection.methods.wrappers import Cutoff, Listed, Quotas
 
 
 def test_largest_remainder() -> None:

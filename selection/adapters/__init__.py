@@ -1,0 +1,1 @@
+"""A selection in the terms of other libraries."""

@@ -1,0 +1,95 @@
+"""A selection method as an under-sampler with the interface of imbalanced-learn."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from selection.core.arrays import Array, Integers
+from selection.core.pool import Pool
+from selection.core.scores import Scores
+from selection.core.selector import Selector, budget_count
+from selection.core.subset import Subset
+
+__all__ = ["SelectionSampler"]
+
+
+class SelectionSampler:
+    """Keeps the rows of (X, y) that a method selects; `fit_resample` as in imbalanced-learn.
+
+    It takes part in scikit-learn's `clone` and in imbalanced-learn's pipelines, and needs neither.
+
+    Args:
+        method: how to select. X are the features and y the labels of its pool.
+        budget: how many to keep: a count, or a fraction in (0, 1] given as a float.
+        scores: function (X, y) -> scores for methods that need them.
+        seed: of all random choices.
+
+    Attributes:
+        sample_indices_: the kept rows in pick order, after `fit_resample`.
+        subset_: the whole answer, with weights and diagnostics.
+    """
+
+    sample_indices_: Integers
+    subset_: Subset
+
+    def __init__(
+        self,
+        method: Selector,
+        budget: int | float = 0.5,
+        scores: Callable[[Any, Any], Scores | ArrayLike] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.method = method
+        self.budget = budget
+        self.scores = scores
+        self.seed = seed
+
+    def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
+        """Select, and return the kept rows of both.
+
+        Args:
+            X: features, shape (n, d); an array or a data frame of numbers.
+            y: classes, shape (n,); any values that can be sorted.
+
+        Returns:
+            X and y at `sample_indices_`, of the types that were given.
+
+        Raises:
+            ValueError: a budget outside its range, arrays that do not fit the method.
+        """
+        labels = np.unique(np.asarray(y), return_inverse=True)[1]
+        pool = Pool.of(
+            features=np.asarray(X),
+            labels=labels,
+            scores=None if self.scores is None else self.scores(X, y),
+        )
+        self.subset_ = self.method.select(pool, budget_count(self.budget, len(pool)), self.seed)
+        self.sample_indices_ = self.subset_.indices
+        return _rows(X, self.sample_indices_), _rows(y, self.sample_indices_)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments, as scikit-learn asks for them."""
+        return {name: getattr(self, name) for name in _parameters()}
+
+    def set_params(self, **parameters: Any) -> "SelectionSampler":
+        """Change arguments of the constructor; returns itself."""
+        for name, value in parameters.items():
+            if name not in _parameters():
+                raise ValueError(f"{name!r} is not one of {', '.join(_parameters())}")
+            setattr(self, name, value)
+        return self
+
+
+def _parameters() -> list[str]:
+    return list(inspect.signature(SelectionSampler).parameters)
+
+
+def _rows(values: Any, rows: Integers) -> Any:
+    """Rows of an array, a list or a data frame."""
+    if hasattr(values, "iloc"):
+        return values.iloc[rows]
+    taken: Array = np.asarray(values)[rows]
+    return taken

@@ -1,0 +1,299 @@
+"""Where a data set of two classes lies in the toy model: its volume and its probes' angle."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import beta
+
+from selection.advice.coordinates import (
+    EffectiveDimension,
+    LearningCurve,
+    angle_of_overlap,
+    effective_dimension,
+)
+from selection.advice.probes import (
+    Fit,
+    Metric,
+    ProbeErrors,
+    cross_validation,
+    max_margin_probe,
+    part_size,
+    probe_overlaps,
+    simulated_overlaps,
+)
+from selection.core.arrays import real_rows, whole_numbers
+from theory.checks import check_choice, check_integer, check_range
+
+__all__ = ["AngleSource", "Coordinates", "coordinates_of_overlap", "estimate_coordinates"]
+
+AngleSource = Literal["auto", "overlap", "error"]
+
+SIMULATED_DIM = 64
+SIMULATED_ALPHA = 20.0  # the spread at more data a dimension is smaller, and rows cost time
+ISOTROPY = 0.8  # effective dimension over columns below which probes lean the same way
+# A nearly hard margin leaves up to .5 % of separable examples on the wrong side.
+SEPARABLE = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """Where a data set lies in the toy model. Angles are in radians.
+
+    Attributes:
+        examples: n.
+        dimension: effective dimension of the features.
+        alpha_total: n over the effective dimension.
+        alpha_interval: interval of `alpha_total`.
+        overlap: cosine c of two probes that were trained on disjoint parts.
+        trained_on: examples in each part.
+        theta_part: angle arccos(sqrt(c)) of such a probe to the target; NaN where c <= 0.
+        theta: angle of a probe trained on all n, by the overlap or by the error.
+        theta_interval: interval of `theta`.
+        level: coverage that the intervals aim at.
+        source: "overlap" or "error", what `theta` comes from.
+        theta_of_overlap: `theta_part` continued to all n by the learning curve of max-margin
+            probes; NaN where c <= 0.
+        theta_of_error: pi times the error of cross-validated probes, continued likewise; NaN where
+            there was no cross validation.
+        warnings: sentences on assumptions that the data do not meet.
+    """
+
+    examples: int
+    dimension: EffectiveDimension
+    alpha_total: float
+    alpha_interval: tuple[float, float]
+    overlap: float
+    trained_on: int
+    theta_part: float
+    theta: float
+    theta_interval: tuple[float, float]
+    level: float
+    source: str = "overlap"
+    theta_of_overlap: float = np.nan
+    theta_of_error: float = np.nan
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def defined(self) -> bool:
+        """Whether the two probes agree at all, so that there is an angle."""
+        return bool(np.isfinite(self.theta))
+
+
+def estimate_coordinates(
+    features: ArrayLike,
+    labels: ArrayLike,
+    *,
+    splits: int = 4,
+    holdout: float = 0.2,
+    metric: Metric = "covariance",
+    angle: AngleSource = "auto",
+    fit: Fit = max_margin_probe,
+    replicates: int = 100,
+    level: float = 0.9,
+    seed: int = 0,
+) -> Coordinates:
+    """Coordinates from features and two classes: two probes are trained on disjoint parts.
+
+    Two probes at angle theta to the target meet at cos^2 theta if they miss it in independent
+    directions. On anisotropic features they lean the same way, towards the directions of large
+    variance, and theta comes out too small. There the error tells the angle: without label noise a
+    probe errs on a share theta/pi of normal examples, whatever their covariance.
+
+    Args:
+        features: shape (n, d).
+        labels: two different values, shape (n,).
+        splits: random splits whose overlaps are averaged.
+        holdout: share of the examples on which "covariance" compares the probes.
+        metric: "covariance" for any features; "isotropic" compares the weights, which is sharper
+            where the covariance is a multiple of the identity.
+        angle: "overlap", which leaves out cross validation; "error", of tenfold cross validation;
+            "auto" takes the error where the effective dimension is below .8 of the columns and a
+            probe separates the classes.
+        fit: trains a probe, (features, signs) -> weights; default nearly max-margin.
+        replicates: draws of the parametric bootstrap.
+        level: coverage that the intervals aim at.
+        seed: of splits and bootstrap.
+
+    Raises:
+        ValueError: arrays that do not fit, other than two classes, too few examples, an argument
+            outside its range.
+    """
+    check_choice("angle", angle, get_args(AngleSource))
+    matrix = real_rows("features", features, ndim=(2,))
+    classes = whole_numbers("labels", labels)
+    if len(classes) != len(matrix):
+        raise ValueError(
+            f"the arrays have different lengths: features {len(matrix)}, labels {len(classes)}"
+        )
+    names = np.unique(classes)
+    if len(names) != 2:
+        raise ValueError(f"labels has {len(names)} classes; the theory is of two, choose a pair")
+    signs = np.where(classes == names[1], 1.0, -1.0)
+    centred = matrix - np.mean(matrix, axis=0, dtype=np.float64)
+    size = part_size(len(matrix), holdout, metric)
+    overlaps = probe_overlaps(
+        centred, signs, splits=splits, holdout=holdout, metric=metric, fit=fit, seed=seed
+    )
+    return coordinates_of_overlap(
+        matrix,
+        float(np.mean(overlaps)),
+        size,
+        held_out=len(matrix) - 2 * size if metric == "covariance" else None,
+        splits=splits,
+        errors=None if angle == "overlap" else cross_validation(centred, signs, fit=fit, seed=seed),
+        angle=angle,
+        fit=fit,
+        replicates=replicates,
+        level=level,
+        seed=seed,
+    )
+
+
+def coordinates_of_overlap(
+    features: ArrayLike,
+    overlap: float,
+    trained_on: int,
+    *,
+    held_out: int | None = None,
+    splits: int = 1,
+    errors: ProbeErrors | None = None,
+    angle: AngleSource = "auto",
+    fit: Fit = max_margin_probe,
+    replicates: int = 100,
+    level: float = 0.9,
+    seed: int = 0,
+) -> Coordinates:
+    """Coordinates from the overlap, and the error, of probes that were trained elsewhere.
+
+    By the overlap, the interval of theta is a parametric bootstrap: two probes are trained on data
+    of the toy model at the same theta, in at most 64 dimensions, and the spread of their overlap is
+    scaled by the root of the dimensions' ratio. By the error it is Jeffreys', with fewer tests for
+    the training examples that folds share. That of alpha_total is the jackknife's, taken as normal.
+
+    Args:
+        features: shape (n, d).
+        overlap: `weight_overlap` or `margin_overlap` of the two, in [-1, 1].
+        trained_on: examples that each of them saw, disjoint from the other's.
+        held_out: examples on which margins were compared; None where weights were.
+        splits: how many such pairs the overlap is the mean of.
+        errors: of cross validation; without them theta comes from the overlap.
+        angle: what theta comes from, as in `estimate_coordinates`.
+        fit: how the bootstrap trains its probes.
+        replicates: draws of the bootstrap, at least 10.
+        level: coverage that the intervals aim at.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: an argument outside its range; "error" without errors; see
+            `effective_dimension`.
+    """
+    check_choice("angle", angle, get_args(AngleSource))
+    if angle == "error" and errors is None:
+        raise ValueError("angle = 'error' needs errors, those of cross_validation")
+    check_range("overlap", overlap, -1.0, 1.0)
+    check_integer("replicates", replicates, 10, 10**6)
+    check_range("level", level, 0.0, 1.0, open_low=True, open_high=True)
+    check_integer("trained_on", trained_on, 1, 2**62)
+    count = len(np.asanyarray(features))
+    dimension = effective_dimension(features, seed=seed)
+    curve = LearningCurve.of_theory()
+    part = float(angle_of_overlap(overlap))
+    ends = np.array([(1 - level) / 2, (1 + level) / 2])
+    separable = errors is not None and errors.training <= SEPARABLE
+    by_error = errors is not None and (
+        angle == "error" or (angle == "auto" and dimension.isotropy < ISOTROPY and separable)
+    )
+    undefined = (np.nan, np.nan)
+    of_overlap = float(curve.trained_on(part, count / trained_on))
+    of_error, error_interval = (
+        (np.nan, undefined) if errors is None else _by_error(errors, count, ends, curve)
+    )
+    theta, interval = (of_error, error_interval) if by_error else (of_overlap, undefined)
+    if not np.isfinite(part):  # probes without agreement have no angle, however they err
+        theta, interval = np.nan, undefined
+    elif not by_error:
+        alpha_part = float(curve.alpha(part))
+        dim = int(min(SIMULATED_DIM, max(2, round(dimension.value))))
+        drawn = simulated_overlaps(
+            min(alpha_part, SIMULATED_ALPHA),
+            0.0 if held_out is None else held_out / dimension.value,
+            dim,
+            replicates,
+            splits=splits,
+            metric="isotropic" if held_out is None else "covariance",
+            fit=fit,
+            seed=seed,
+        )
+        spread = (drawn - drawn.mean()) * np.sqrt(dim / dimension.value)
+        angles = np.nan_to_num(angle_of_overlap(np.minimum(overlap + spread, 1.0)), nan=np.pi / 2)
+        # Quantiles of which a further draw is within with the probability `level`.
+        low, high = np.quantile(
+            curve.trained_on(angles, count / trained_on), ends, method="weibull"
+        )
+        interval = (float(low), float(high))
+    normal = np.random.default_rng(seed).standard_normal(10_000)
+    dims = np.quantile(dimension.value + dimension.stderr * normal, ends)
+    return Coordinates(
+        examples=count,
+        dimension=dimension,
+        alpha_total=count / dimension.value,
+        alpha_interval=(float(count / dims[1]), float(count / dims[0])),
+        overlap=float(overlap),
+        trained_on=int(trained_on),
+        theta_part=part,
+        theta=theta,
+        theta_interval=interval,
+        level=level,
+        source="error" if by_error else "overlap",
+        theta_of_overlap=of_overlap,
+        theta_of_error=of_error,
+        warnings=_warnings(dimension, errors, by_error, theta, error_interval),
+    )
+
+
+def _by_error(
+    errors: ProbeErrors, count: int, ends: np.ndarray, curve: LearningCurve
+) -> tuple[float, tuple[float, float]]:
+    """The angle pi E of a probe that errs on a share E, and its interval.
+
+    Folds share training examples, so that E spreads more than independent tests would: its
+    variance is (1/K + test/training) K times theirs (Nadeau and Bengio, Machine Learning 52, 2003).
+    The interval is Jeffreys' for as many independent tests.
+    """
+    tests = count / (1 + errors.folds / (errors.folds - 1))
+    wrong = errors.held_out * tests
+    limits = beta.ppf(ends, wrong + 0.5, tests - wrong + 0.5)
+    angles = np.pi * np.array([errors.held_out, *limits])
+    factor = errors.folds / (errors.folds - 1)
+    middle, low, high = curve.trained_on(np.minimum(angles, np.pi / 2), factor)
+    return float(middle), (float(min(low, middle)), float(max(high, middle)))
+
+
+def _warnings(
+    dimension: EffectiveDimension,
+    errors: ProbeErrors | None,
+    by_error: bool,
+    theta: float,
+    error_interval: tuple[float, float],
+) -> tuple[str, ...]:
+    found = []
+    if dimension.isotropy < ISOTROPY:
+        found.append(
+            f"the features are far from isotropic: their effective dimension is "
+            f"{dimension.isotropy:.2g} of their columns, and alpha_total is a heuristic"
+            + ("" if by_error else "; theta may be too small, and its interval need not cover it")
+        )
+    if errors is not None and errors.training > SEPARABLE:
+        found.append(
+            f"no probe separates the classes ({100 * errors.training:.2g} % of the training "
+            "examples are on the wrong side): labels are noisy or the classes not linear, and the "
+            "theory has neither"
+        )
+    if not by_error and theta < error_interval[0]:
+        found.append(
+            f"probes err more than their overlap explains: the error's angle is "
+            f"{np.rad2deg(error_interval[0]):.3g} degrees or more"
+        )
+    return tuple(found)

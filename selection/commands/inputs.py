@@ -1,0 +1,85 @@
+"""What the commands `select` and `compare` share: the pool's files, the budget."""
+
+import argparse
+from typing import Any
+
+from selection.core.files import read_array
+from selection.core.pool import Pool
+from selection.core.scores import Scores
+from selection.core.selector import budget_count
+from selection.graphs.graph import Graph
+
+__all__ = ["FILES", "add_pool_options", "parse_budget", "read_pool"]
+
+FILES = """files:
+  FILE.npy (memory-mapped), FILE.npz[:KEY] or FILE.parquet[:COLUMN]; one row an example. High scores
+  are hard; --orientation easy turns them around.
+"""
+
+ARRAYS = {
+    "features": "embeddings, (n, d), or (n, A, d) for A views",
+    "labels": "classes, whole numbers, (n,)",
+    "groups": "any other partition, whole numbers, (n,)",
+    "gradients": "last-layer gradients, (n, g)",
+    "trajectories": "losses over the training, (n, T)",
+    "texts": "a second modality, (n, d)",
+    "ids": "distinct integers or strings, (n,), default 0 ... n-1",
+}
+
+
+def add_pool_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the pool's files."""
+    parser.add_argument("--scores", metavar="FILE", help="how hard each example is, (n,)")
+    parser.add_argument("--orientation", choices=("hard", "easy"), default="hard")
+    parser.add_argument("--mislabel", metavar="FILE", help="high where the label is likely wrong")
+    for name, text in ARRAYS.items():
+        parser.add_argument(f"--{name}", metavar="FILE", help=text)
+    parser.add_argument("--neighbours", metavar="FILE", help="a graph's neighbour lists, (n, k)")
+    parser.add_argument("--similarities", metavar="FILE", help="and its similarities, (n, k)")
+
+
+def read_pool(options: argparse.Namespace) -> Pool:
+    """The pool of the files that were named.
+
+    Raises:
+        ValueError: none was, or one cannot be read or does not fit the others.
+    """
+    arrays: dict[str, Any] = {
+        name: read_array(name, path)
+        for name in ARRAYS
+        if (path := getattr(options, name)) is not None
+    }
+    if options.scores is not None:
+        values = read_array("scores", options.scores)
+        arrays["scores"] = Scores.of(
+            values, orientation=options.orientation, file=str(options.scores)
+        )
+    elif options.orientation != "hard":
+        raise ValueError("--orientation has no effect without --scores")
+    if options.mislabel is not None:
+        arrays["mislabel"] = read_array("mislabel", options.mislabel)
+    if (options.neighbours is None) != (options.similarities is None):
+        raise ValueError("a graph needs both --neighbours and --similarities")
+    if options.neighbours is not None:
+        arrays["graph"] = Graph.of(
+            read_array("neighbours", options.neighbours),
+            read_array("similarities", options.similarities),
+        )
+    if not arrays:
+        raise ValueError("no data: name a file with --scores, --features, --labels or --ids")
+    return Pool.of(**arrays)
+
+
+def parse_budget(text: str, n: int) -> int:
+    """A count such as "500", or a fraction such as "0.1" or "1.0" of n examples, rounded.
+
+    Raises:
+        ValueError: neither, or none or more than all of the examples.
+    """
+    try:
+        budget = int(text) if text.lstrip("-").isdigit() else float(text)
+    except ValueError:
+        raise ValueError(
+            f"budget = {text} is neither a count 1 to {n} nor a fraction in (0, 1]"
+        ) from None
+    return budget_count(budget, n)

@@ -1,0 +1,111 @@
+"""The command `score`: scores of logits, training dynamics, features or gradients."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selection.core.arrays import Array
+from selection.core.files import SCORE_SUFFIXES, check_new_file, json_text, read_array, write_scores
+from selection.method_text import arrays_of_score, describe_scores, parse_score
+from selection.registry import SCORES
+from selection.scoring.dynamics import TrainingDynamics
+
+EXAMPLES = """scores, the files they need, their options and defaults:
+{scores}
+
+  --dynamics is what the recorder saved (.npz); --logits of shape (n, C), (T, n, C) or (S, T, n, C)
+  with --labels (and --features for grand) stand for it. S seeds, T epochs, n examples, C classes.
+
+files:
+  FILE.npy (memory-mapped), FILE.npz[:KEY] or FILE.parquet[:COLUMN]; one row an example.
+  --out FILE.npy holds the scores alone, .parquet and .json also ids and provenance.
+  High means hard or informative, for every score.
+
+examples:
+  python -m selection score entropy --logits logits.npy --out entropy.npy
+  python -m selection score el2n:first=10,last=20 --dynamics run.npz --out el2n.parquet
+  python -m selection score forgetting:never_learned=0 --logits epochs.npy --labels y.npy --json
+  python -m selection score clip --features images.npy --texts texts.npy --out clip.json
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers of `python -m selection`."""
+    parser = commands.add_parser(
+        "score",
+        help="how hard or informative each example is",
+        epilog=EXAMPLES.format(scores=describe_scores()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("score", metavar="SCORE[:option=value,...]", help="one of those below")
+    for name in _all_arrays():
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="FILE")
+    parser.add_argument("--ids", metavar="FILE", help="names of the examples, for --out")
+    parser.add_argument("--out", metavar="FILE", help="file to write; never replaces another one")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compute, write and summarise; returns the exit code."""
+    function, parameters = parse_score(options.score)
+    if options.out is not None:
+        check_new_file(options.out, SCORE_SUFFIXES)
+    given = {name: path for name in _all_arrays() if (path := getattr(options, name)) is not None}
+    scores = function(**_arrays(function.__name__, arrays_of_score(function), given), **parameters)
+    ids = None if options.ids is None else read_array("ids", options.ids)
+    if ids is not None and len(ids) != len(scores):
+        raise ValueError(f"the arrays have different lengths: ids {len(ids)}, scores {len(scores)}")
+    if options.out is not None:
+        write_scores(options.out, scores, ids)
+    order = np.argsort(-scores.values, kind="stable")[:5]
+    summary = {
+        "score": scores.name,
+        "examples": len(scores),
+        **{
+            name: float(value)
+            for name, value in zip(
+                ("least", "median", "largest"),
+                np.quantile(scores.values, [0.0, 0.5, 1.0]),
+                strict=True,
+            )
+        },
+        "hardest": (order if ids is None else ids[order]).tolist(),
+        "out": None if options.out is None else str(Path(options.out)),
+        "provenance": dict(scores.provenance),
+    }
+    if options.json:
+        print(json_text(summary))
+    else:
+        print("\n".join(f"{name:<10} {value}" for name, value in summary.items()))
+    return 0
+
+
+def _all_arrays() -> list[str]:
+    """Names of the arrays that any score takes; labels stand for dynamics with logits."""
+    names = {name for function in SCORES.values() for name in arrays_of_score(function)}
+    return sorted(names | {"labels"})
+
+
+def _arrays(score: str, wanted: list[str], given: dict[str, str]) -> dict[str, Any]:
+    """The arrays that the score takes, read from the files that were given."""
+    score = score.replace("_", "-")
+    stands_for = ["dynamics"]
+    if "dynamics" in wanted and "dynamics" not in given:
+        stands_for = ["logits", "labels"] + (["features"] if "features" in given else [])
+    needed = [one for name in wanted for one in (stands_for if name == "dynamics" else [name])]
+    for name in needed:
+        if name not in given:
+            other = " (or --dynamics)" if name in stands_for and "dynamics" in wanted else ""
+            raise ValueError(f"score {score!r} needs --{name.replace('_', '-')}{other}")
+    for name in given:
+        if name not in needed:
+            raise ValueError(f"--{name.replace('_', '-')} has no effect on the score {score!r}")
+    if "dynamics" in given:
+        return {"dynamics": TrainingDynamics.load(given["dynamics"])}
+    arrays: dict[str, Array] = {name: read_array(name, given[name]) for name in needed}
+    if "dynamics" in wanted:
+        return {"dynamics": TrainingDynamics.of(**arrays)}
+    return arrays

@@ -1,0 +1,168 @@
+"""The command `select`: keep a budget of examples by any method."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selection.commands.inputs import FILES, add_pool_options, parse_budget, read_pool
+from selection.core.files import SUBSET_SUFFIXES, check_new_file, json_text, write_subset
+from selection.core.pool import Pool
+from selection.core.selector import Selector
+from selection.core.subset import Subset
+from selection.method_text import describe_methods, parse_method
+from selection.methods.partitions import Partitioned
+from selection.methods.wrappers import Cutoff, Listed, Quotas
+from theory.command_line import integer, number
+
+EXAMPLES = """methods, the files they cannot do without, their options and defaults:
+{methods}
+
+{files}  --include and --exclude name text files, one id a line.
+  --out FILE.parquet or FILE.json holds index, id, weight (and gain) in pick order, and the
+  diagnostics. Where "nested" is true the first rows are the answer to a smaller budget.
+
+Lists come first, then the cut-off, the quotas, the partitions, and then the method.
+
+examples:
+  python -m selection select hard --scores el2n.npy --budget 0.1 --out kept.parquet
+  python -m selection select ccs:cutoff=0.1 --scores aum.parquet:score --budget 5000 --seed 1
+  python -m selection select k-center --features x.npy --labels y.npy --balance equal --budget 100
+  python -m selection select easy --scores s.npy --labels y.npy --quota 0=2 1=1 --budget 300
+  python -m selection select infomax:weight=0.3 --scores s.npy --features x.npy --budget 0.2 \\
+      --partitions 10 --scheduler local --out kept.parquet
+  python -m selection select random --scores s.npy --mislabel aum.npy --mislabel-cutoff 0.05 \\
+      --include seed_set.txt --budget 0.5 --json
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers of `python -m selection`."""
+    parser = commands.add_parser(
+        "select",
+        help="keep a budget of examples",
+        epilog=EXAMPLES.format(methods=describe_methods(), files=FILES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("method", metavar="METHOD[:option=value,...]", help="one of those below")
+    parser.add_argument("--budget", required=True, help="a count, or a fraction such as 0.1")
+    add_pool_options(parser)
+    parser.add_argument(
+        "--balance", choices=("equal", "proportional"), help="select within classes or groups"
+    )
+    parser.add_argument("--by", choices=("labels", "groups"), default="labels")
+    parser.add_argument("--classes", type=integer, help="classes 0 ... CLASSES-1 must be there")
+    parser.add_argument("--quota", nargs="+", metavar="CLASS=SHARE", help="shares of the classes")
+    parser.add_argument(
+        "--mislabel-cutoff", type=number, metavar="F", help="first drop this share of the hardest"
+    )
+    parser.add_argument("--partitions", type=integer, default=1, help="random parts, one by one")
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="solve the parts on a Dask cluster, or `local`"
+    )
+    parser.add_argument("--include", metavar="FILE", help="ids that must be kept")
+    parser.add_argument("--exclude", metavar="FILE", help="ids that must not be kept")
+    parser.add_argument("--seed", type=integer, default=0)
+    parser.add_argument("--out", metavar="FILE", help="file to write; never replaces another one")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Select, write and report; returns the exit code."""
+    method = parse_method(options.method)
+    if options.out is not None:
+        check_new_file(options.out, SUBSET_SUFFIXES)
+    pool = read_pool(options)
+    budget = parse_budget(options.budget, len(pool))
+    subset = _wrapped(method, options, pool).select(pool, budget, options.seed)
+    if options.out is not None:
+        facts = {"method": options.method, "seed": options.seed, "examples": len(pool)}
+        write_subset(options.out, subset, pool.ids, **facts)
+    if options.out is None and not options.json:
+        print("\n".join(str(one) for one in pool.ids[subset.indices]))
+        return 0
+    summary = _summary(options, pool, subset)
+    if options.json:
+        print(json_text(summary))
+    else:
+        print("\n".join(f"{name:<12} {value}" for name, value in summary.items()))
+    return 0
+
+
+def _wrapped(method: Selector, options: argparse.Namespace, pool: Pool) -> Selector:
+    """The method under the conditions that the options ask for."""
+    if options.partitions != 1 or options.scheduler is not None:
+        method = Partitioned(method, options.partitions, options.scheduler)
+    if options.quota is not None and options.balance is not None:
+        raise ValueError("--balance and --quota exclude each other")
+    if options.quota is not None or options.balance is not None:
+        shares = options.balance if options.quota is None else _shares(options.quota)
+        partition = getattr(pool, options.by)
+        if partition is None:
+            raise ValueError(f"--balance and --quota need --{options.by}")
+        present = range(options.classes) if options.classes else np.unique(partition).tolist()
+        expected = None if options.quota else tuple(present)
+        method = Quotas(method, by=options.by, shares=shares, expected=expected)
+    elif options.classes is not None or options.by != "labels":
+        raise ValueError("--classes and --by have no effect without --balance or --quota")
+    if options.mislabel_cutoff is not None:
+        method = Cutoff(method, options.mislabel_cutoff)
+    elif options.mislabel is not None:
+        raise ValueError("--mislabel has no effect without --mislabel-cutoff")
+    if options.include is not None or options.exclude is not None:
+        lists = {
+            name: _id_list(name, path, pool)
+            for name in ("include", "exclude")
+            if (path := getattr(options, name)) is not None
+        }
+        method = Listed(method, **lists)
+    return method
+
+
+def _shares(texts: list[str]) -> dict[int, float]:
+    shares = {}
+    for text in texts:
+        one, equals, share = text.partition("=")
+        try:
+            shares[int(one)] = float(share)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ValueError(f"--quota {text!r} is not CLASS=SHARE, such as 3=0.5")
+    return shares
+
+
+def _id_list(name: str, path: str, pool: Pool) -> tuple[int | str, ...]:
+    """Ids of a text file, one a line."""
+    try:
+        lines = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name} file {path} cannot be read: {error}") from None
+    if pool.ids.dtype.kind == "U":
+        return tuple(lines)
+    for line in lines:
+        if not line.lstrip("-").isdigit():
+            raise ValueError(f"{name} file {path} holds {line!r}; the ids are integers")
+    return tuple(int(line) for line in lines)
+
+
+def _summary(options: argparse.Namespace, pool: Pool, subset: Subset) -> dict[str, Any]:
+    summary: dict[str, Any] = {
+        "method": options.method,
+        "examples": len(pool),
+        "requested": subset.requested,
+        "achieved": subset.achieved,
+        "nested": subset.nested,
+        "objective": subset.objective,
+    }
+    if pool.labels is not None:
+        names, counts = np.unique(pool.labels[subset.indices], return_counts=True)
+        summary["classes"] = {str(n): int(c) for n, c in zip(names, counts, strict=True)}
+    summary["diagnostics"] = dict(subset.diagnostics)
+    if options.out is None:
+        summary["kept"] = pool.ids[subset.indices].tolist()
+    else:
+        summary["out"] = str(Path(options.out))
+    return summary

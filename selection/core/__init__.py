@@ -1,0 +1,1 @@
+"""What methods are given and what they answer: arrays, scores, pools, subsets, files."""

@@ -1,0 +1,66 @@
+"""Groups of examples that a method treats one after the other."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from selection.core.arrays import Integers
+from theory.checks import check_range
+
+__all__ = ["class_rows", "largest_remainder", "proportional"]
+
+
+def class_rows(labels: Integers | None, n: int) -> list[Integers]:
+    """Rows of every class, ascending; the classes by their first row, whatever their names."""
+    if labels is None:
+        return [np.arange(n)]
+    order = np.argsort(labels, kind="stable")
+    cuts = np.flatnonzero(np.diff(labels[order])) + 1
+    return sorted(np.split(order, cuts), key=lambda rows: int(rows[0]))
+
+
+def proportional(groups: Sequence[Integers], budget: int) -> list[int]:
+    """Parts of the budget in proportion to the groups' sizes, by the largest remainder."""
+    sizes = [len(rows) for rows in groups]
+    return [int(count) for count in largest_remainder(sizes, budget, sizes)]
+
+
+def largest_remainder(
+    shares: ArrayLike, budget: int, available: ArrayLike | None = None
+) -> Integers:
+    """Whole numbers that sum to `budget`, as near to proportional to `shares` as they can be.
+
+    Each gets the floor of its share, and those with the largest remainders one more, the first of
+    equals first. A group that is smaller than its share gives all it has, and the rest is shared
+    again among the others.
+
+    Args:
+        shares: wanted proportions, >= 0, not all 0, shape (m,).
+        budget: their sum, >= 0.
+        available: upper limits, shape (m,); default none.
+
+    Raises:
+        ValueError: a share below 0, or limits that sum to less than `budget`.
+    """
+    wanted = np.asarray(shares, dtype=np.float64)
+    check_range("shares", wanted, 0.0, np.inf)
+    limits = np.full(wanted.shape, budget) if available is None else np.asarray(available)
+    reachable = int(limits[wanted > 0].sum())
+    if reachable < budget:
+        raise ValueError(
+            f"the groups with a share hold {reachable} examples, fewer than the budget {budget}"
+        )
+    full = np.zeros(len(wanted), dtype=bool)
+    while True:
+        counts = np.where(full, limits, 0)
+        left = budget - int(counts.sum())
+        weight = np.where(full, 0.0, wanted)
+        exact = left * weight / weight.sum() if left else np.zeros(len(wanted))
+        floors = np.floor(exact).astype(np.int64)
+        order = np.argsort(floors - exact, kind="stable")
+        floors[order[: left - int(floors.sum())]] += 1
+        over = ~full & (floors > limits)
+        if not np.any(over):
+            return counts + floors
+        full |= over

@@ -1,0 +1,1 @@
+"""InfoMax: its objective, solvers and certificate."""

@@ -1,0 +1,1 @@
+"""Compiled loops; import them where Numba is needed, not before."""

@@ -1,0 +1,75 @@
+"""Clusters and scores together: distance to the centroid as a score, best scores per cluster."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from selection.core.pool import Pool
+from selection.core.scores import Scores
+from selection.core.selector import Selector
+from selection.core.subset import Subset
+from selection.graphs.kmeans import kmeans
+from theory.checks import check_integer
+
+__all__ = ["ClusterTop", "ssp"]
+
+
+def ssp(features: ArrayLike, *, clusters: int = 10, cosine: bool = True, seed: int = 0) -> Scores:
+    """Distance to the own k-means centroid: 1 - cosine, or Euclidean. Far is hard.
+
+    Args:
+        features: shape (n, d), as a rule of a self-supervised model.
+        clusters: number of clusters; its authors take the number of classes.
+        cosine: whether rows and centroids are unit vectors.
+        seed: of k-means.
+
+    Raises:
+        ValueError: more clusters than examples, NaN or infinity, a row of norm zero under the
+            cosine, faiss missing.
+
+    Source: Sorscher et al., Beyond neural scaling laws, arXiv:2206.14486.
+    """
+    found = kmeans(features, clusters, spherical=cosine, seed=seed)
+    return Scores.of(found.distances, name="ssp", clusters=clusters, cosine=cosine, seed=seed)
+
+
+@dataclass(frozen=True)
+class ClusterTop(Selector):
+    """The highest scores inside each k-means cluster, as equal a number of each as there are.
+
+    Clusters take turns, the one with the highest score first; each gives the highest score it has
+    left.
+
+    Args:
+        clusters: number of clusters, at most n are used.
+        cosine: whether rows and centroids are unit vectors.
+
+    Memory: 8 n d + 80 n + 32 budget bytes.
+    """
+
+    clusters: int = 100
+    cosine: bool = False
+
+    name: ClassVar[str] = "cluster-top"
+    needs: ClassVar[frozenset[str]] = frozenset({"features", "scores"})
+
+    def __post_init__(self) -> None:
+        check_integer("clusters", self.clusters, 1, 2**31)
+
+    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        assert pool.scores is not None and pool.features is not None
+        values = pool.scores.values
+        count = min(self.clusters, len(pool))
+        found = kmeans(pool.features, count, spherical=self.cosine, seed=seed).assignments
+        turn = np.empty(len(pool), np.int64)
+        order = np.lexsort((-values, found))
+        sizes = np.bincount(found, minlength=count)
+        turn[order] = np.arange(len(pool)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        rows = np.lexsort((-values, turn))[:budget]
+        return Subset.of(rows, requested=budget, gains=values[rows], nested=True, clusters=count)
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        """A copy and a sample of the features in single precision, orders and turns."""
+        return 8 * n * d + 80 * n + 32 * budget

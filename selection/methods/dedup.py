@@ -1,0 +1,234 @@
+"""Methods that drop near-duplicates: SemDeDup, MedDEL, and D4 on top of SemDeDup."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from selection.core.arrays import BLOCK_VALUES, Array, Floats, Integers, unit_rows
+from selection.core.pool import Pool
+from selection.core.selector import Selector
+from selection.core.subset import Subset
+from selection.graphs.graph import mean_view
+from selection.graphs.kmeans import kmeans
+from theory.checks import check_choice, check_integer, check_range
+
+__all__ = ["D4", "MedDEL", "SemDeDup", "nearest_earlier"]
+
+EXAMPLES_PER_CLUSTER = 1000  # where the number of clusters is not given
+
+
+def nearest_earlier(unit: Floats, groups: Sequence[Integers], rank: Floats) -> Floats:
+    """Largest cosine with an example of the same group that stands earlier, -1 for the first.
+
+    Args:
+        unit: rows of norm 1, shape (n, d).
+        groups: rows of each group.
+        rank: examples of a group stand by ascending rank, equal ones by row.
+    """
+    found = np.full(len(unit), -1.0)
+    for rows in groups:
+        ordered = rows[np.argsort(rank[rows], kind="stable")]
+        own = unit[ordered]
+        step = max(1, BLOCK_VALUES // max(len(own), 1))
+        for start in range(0, len(own), step):
+            part = own[start : start + step]
+            cosines = part @ own[: start + len(part)].T
+            later = np.arange(cosines.shape[1]) >= start + np.arange(len(part))[:, None]
+            cosines[later] = -1.0
+            found[ordered[start : start + step]] = np.max(cosines, axis=1)
+    return found
+
+
+def cluster_count(given: int | None, n: int) -> int:
+    """The number of clusters, by default one for a thousand examples."""
+    return min(n, max(1, n // EXAMPLES_PER_CLUSTER) if given is None else given)
+
+
+def kept_below(values: Floats, threshold: float, budget: int, exact: bool) -> tuple[Integers, Any]:
+    """Rows of values <= threshold by ascending value; exactly `budget` of them if `exact`.
+
+    The threshold that keeps exactly `budget` lies between two of the sorted values.
+    """
+    order = np.argsort(values, kind="stable")
+    kept = int(np.searchsorted(values[order], threshold, side="right"))
+    details = {"threshold": threshold, "kept_at_threshold": kept}
+    if exact:
+        details["exact_threshold"] = float(values[order[budget - 1]])
+        return order[:budget], details
+    return order[:kept], details
+
+
+@dataclass(frozen=True)
+class SemDeDup(Selector):
+    """Drops j if the largest cosine with an example before it in its cluster exceeds 1 - epsilon.
+
+    Clusters are those of spherical k-means; inside one the examples stand hard first, far from the
+    centroid. As many stay as stay: the budget counts only with `exact`, which moves epsilon.
+
+    Args:
+        epsilon: in [0, 2].
+        clusters: number of clusters, default one for a thousand examples.
+        exact: whether epsilon is moved until exactly the budget remains.
+
+    Memory: 40 n d + 80 n bytes and a block of 64 MiB.
+
+    Source: Abbas et al., SemDeDup, arXiv:2303.09540.
+    """
+
+    epsilon: float = 0.05
+    clusters: int | None = None
+    exact: bool = False
+
+    name: ClassVar[str] = "semdedup"
+    needs: ClassVar[frozenset[str]] = frozenset({"features"})
+
+    def __post_init__(self) -> None:
+        check_range("epsilon", self.epsilon, 0, 2)
+        if self.clusters is not None:
+            check_integer("clusters", self.clusters, 1, 2**31)
+
+    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        rows, details = self.survivors(pool, budget, seed)
+        return Subset.of(rows, requested=budget, nested=self.exact, **details)
+
+    def survivors(self, pool: Pool, budget: int, seed: int) -> tuple[Integers, dict[str, Any]]:
+        """Rows that stay, least similar first, and what happened."""
+        assert pool.features is not None
+        unit = np.asarray(unit_rows("features", mean_view(pool.features)), dtype=np.float64)
+        count = cluster_count(self.clusters, len(pool))
+        found = kmeans(unit, count, spherical=True, seed=seed)
+        # To the centroid in double precision: equal examples must be equally far.
+        centres = found.centroids[found.assignments].astype(np.float64)
+        nearness = np.einsum("ij,ij->i", unit, centres)
+        cosines = nearest_earlier(unit, found.members(), nearness)
+        rows, details = kept_below(cosines, 1 - self.epsilon, budget, self.exact)
+        return rows, {"clusters": count, **details}
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        """Unit vectors, their own centroids, copies in single precision, one block."""
+        return 40 * n * d + 80 * n + 16 * max(BLOCK_VALUES, n)
+
+
+@dataclass(frozen=True)
+class MedDEL(Selector):
+    """Drops what is farther than epsilon from its k-means centroid, then one of each close pair.
+
+    A pair of a cluster is close if its cosine exceeds eta; `keep` says which one stays. As many
+    stay as stay: the budget counts only with `exact`, which moves eta.
+
+    Args:
+        epsilon: largest distance 1 - cosine to the centroid.
+        eta: cosine of a close pair.
+        clusters: number of clusters, default one for a thousand examples.
+        keep: of a close pair, the one "nearer" to the centroid or "farther" from it.
+        exact: whether eta is moved until exactly the budget remains.
+
+    Memory: that of SemDeDup.
+
+    Source: Yang et al., data-effective learning (DataDEL, MedDEL), arXiv:2401.17542. The value of
+    eta is not in the paper.
+    """
+
+    epsilon: float = 0.9
+    eta: float = 0.95
+    clusters: int | None = None
+    keep: Literal["nearer", "farther"] = "nearer"
+    exact: bool = False
+
+    name: ClassVar[str] = "meddel"
+    needs: ClassVar[frozenset[str]] = frozenset({"features"})
+
+    def __post_init__(self) -> None:
+        check_range("epsilon", self.epsilon, 0, 2)
+        check_range("eta", self.eta, -1, 1)
+        check_choice("keep", self.keep, ("nearer", "farther"))
+        if self.clusters is not None:
+            check_integer("clusters", self.clusters, 1, 2**31)
+
+    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        assert pool.features is not None
+        unit = np.asarray(unit_rows("features", mean_view(pool.features)), dtype=np.float64)
+        count = cluster_count(self.clusters, len(pool))
+        found = kmeans(unit, count, spherical=True, seed=seed)
+        centres = found.centroids[found.assignments].astype(np.float64)
+        distances = 1 - np.einsum("ij,ij->i", unit, centres)
+        inside = distances <= self.epsilon
+        left = int(np.sum(inside))
+        if self.exact and left < budget:
+            raise ValueError(
+                f"epsilon = {self.epsilon:g} leaves {left} of {len(pool)} examples, fewer than the "
+                f"budget {budget}"
+            )
+        rank = distances if self.keep == "nearer" else -distances
+        groups = [rows[inside[rows]] for rows in found.members()]
+        cosines = nearest_earlier(unit, groups, rank)
+        cosines[~inside] = np.inf
+        rows, details = kept_below(cosines, self.eta, budget, self.exact)
+        return Subset.of(
+            rows,
+            requested=budget,
+            nested=self.exact,
+            clusters=count,
+            dropped_far=len(pool) - left,
+            **details,
+        )
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        """As SemDeDup."""
+        return 40 * n * d + 80 * n + 16 * max(BLOCK_VALUES, n)
+
+
+@dataclass(frozen=True)
+class D4(Selector):
+    """SemDeDup, then new clusters of what is left, of which the farthest from the centroids stay.
+
+    The second step (SSP, by cosine) keeps the budget exactly, unless SemDeDup leaves fewer: then
+    they are the answer, or with `exact` SemDeDup's threshold moves until it leaves the budget.
+
+    Args:
+        epsilon: of SemDeDup.
+        clusters: number of clusters in both steps, default one for a thousand examples.
+        exact: whether epsilon is moved where fewer than the budget would remain.
+
+    Memory: that of SemDeDup + 16 n d bytes.
+
+    Source: Tirumala et al., D4, NeurIPS 2023, arXiv:2308.12284; SSP: Sorscher et al. 2022.
+    """
+
+    epsilon: float = 0.05
+    clusters: int | None = None
+    exact: bool = False
+
+    name: ClassVar[str] = "d4"
+    needs: ClassVar[frozenset[str]] = frozenset({"features"})
+
+    def __post_init__(self) -> None:
+        SemDeDup(self.epsilon, self.clusters)
+
+    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        first = SemDeDup(self.epsilon, self.clusters)
+        left, details = first.survivors(pool, budget, seed)
+        if self.exact and len(left) < budget:
+            moved = SemDeDup(self.epsilon, self.clusters, exact=True)
+            left, details = moved.survivors(pool, budget, seed)
+        left = np.sort(left)
+        assert pool.features is not None
+        features: Array = pool.features[left]
+        count = cluster_count(self.clusters, len(left))
+        distances = kmeans(features, count, spherical=True, seed=seed).distances
+        order = np.argsort(-distances, kind="stable")[:budget]
+        return Subset.of(
+            left[order],
+            requested=budget,
+            gains=distances[order],
+            objective=float(np.sum(distances[order])),
+            nested=True,
+            left_by_semdedup=len(left),
+            semdedup=details,
+        )
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        """As SemDeDup, and the features that are left."""
+        return 56 * n * d + 80 * n + 16 * max(BLOCK_VALUES, n)

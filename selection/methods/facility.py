@@ -1,0 +1,149 @@
+"""Greedy facility location: exact on points in blocks, sparse on neighbour lists."""
+
+import heapq
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csc_array, csr_array
+
+from selection.core.arrays import BLOCK_VALUES, Array, Floats, Integers, blocks
+from selection.core.optional import require
+from selection.core.progress import steps
+from selection.core.selector import check_budget
+
+__all__ = [
+    "Points",
+    "assign",
+    "greedy_exact",
+    "greedy_sparse",
+]
+
+AT_ONCE = 16  # candidates whose gains are evaluated together
+
+
+class Points:
+    """Similarities s_ij = max d - d_ij of m points, d Euclidean, computed where they are used.
+
+    Args:
+        rows: shape (m, d).
+    """
+
+    def __init__(self, rows: Array) -> None:
+        # Centred, so that the squares lose no digits to a common offset.
+        self.rows = np.asarray(rows, dtype=np.float64) - np.mean(rows, axis=0, dtype=np.float64)
+        self.squares = np.einsum("ij,ij->i", self.rows, self.rows)
+        self.largest = 0.0
+        sums = np.zeros(len(self.rows))
+        for part in blocks(len(self.rows), len(self.rows)):
+            found = self.distances(part)
+            self.largest = max(self.largest, float(np.max(found)))
+            sums[part] = np.sum(found, axis=1)
+        self.first_gains = len(self.rows) * self.largest - sums
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def distances(self, candidates: Any) -> Floats:
+        """d from some rows to all, shape (c, m)."""
+        squares = self.rows[candidates] @ self.rows.T
+        squares *= -2
+        squares += self.squares
+        squares += self.squares[candidates][:, None]
+        return np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
+
+    def gains(self, candidates: Integers, cover: Floats) -> Floats:
+        """sum_i max(s_ij - cover_i, 0) of some candidates j."""
+        found = np.empty(len(candidates))
+        for part in blocks(len(candidates), len(self)):
+            better = self.largest - self.distances(candidates[part]) - cover
+            found[part] = np.sum(np.maximum(better, 0, out=better), axis=1)
+        return found
+
+    def objective(self, chosen: Integers) -> float:
+        """F(S) = sum_i max_{j in S} s_ij."""
+        nearest = np.full(len(self), np.inf)
+        for part in blocks(len(chosen), len(self)):
+            np.minimum(nearest, np.min(self.distances(chosen[part]), axis=0), out=nearest)
+        return float(len(self) * self.largest - np.sum(nearest))
+
+
+def greedy_exact(points: Points, budget: int) -> tuple[Integers, Floats]:
+    """Greedy maximum of F(S) = sum_i max_{j in S} s_ij, and each pick's gain.
+
+    Gains only fall (F is submodular): a candidate is evaluated again when its old gain comes to
+    the top, together with the next ones. At least 1 - 1/e of the optimum. No matrix is kept:
+    O(block) memory beyond the points.
+
+    Args:
+        points: the candidates and what they cover.
+        budget: number of picks.
+    """
+    check_budget(budget, len(points))
+    cover = np.zeros(len(points))
+    # (-gain, row, number of picks when it was evaluated); the row breaks ties.
+    heap = [(-gain, row, 0) for row, gain in enumerate(points.first_gains.tolist())]
+    heapq.heapify(heap)
+    picks, gains = np.empty(budget, np.int64), np.empty(budget)
+    work = 10 * budget * points.rows.size
+    for step in steps(budget, "facility location", work):
+        while heap[0][2] < step:
+            old: list[int] = []
+            while heap and len(old) < AT_ONCE and heap[0][2] < step:
+                old.append(heapq.heappop(heap)[1])
+            fresh = points.gains(np.array(old), cover)
+            for row, gain in zip(old, fresh.tolist(), strict=True):
+                heapq.heappush(heap, (-gain, row, step))
+        gain, pick, _ = heapq.heappop(heap)
+        picks[step], gains[step] = pick, -gain
+        np.maximum(cover, points.largest - points.distances([pick])[0], out=cover)
+    return picks, gains
+
+
+def greedy_sparse(similarity: csr_array | csc_array, budget: int) -> tuple[Integers, Floats]:
+    """The same for a sparse matrix: i is covered by j to the degree s_ij >= 0, 0 where not stored.
+
+    Args:
+        similarity: s, shape (n, n); the diagonal says how well each example covers itself.
+        budget: number of picks.
+    """
+    n = similarity.shape[0]
+    check_budget(budget, n)
+    columns = csc_array(similarity)
+    if np.any(columns.data < 0):
+        raise ValueError("similarity holds a negative number; facility location needs s >= 0")
+    greedy = require("selection.kernels.facility").facility_greedy
+    first = np.asarray(columns.sum(axis=0), dtype=np.float64)
+    order = np.argsort(-first, kind="stable")
+    found: tuple[Integers, Floats] = greedy(
+        columns.indptr, columns.indices, columns.data.astype(np.float64), first, order, budget
+    )
+    return found
+
+
+def assign(rows: Array, chosen: Integers) -> tuple[Integers, Floats]:
+    """The nearest chosen row of every row (the first of equals) and its distance.
+
+    Args:
+        rows: shape (m, d).
+        chosen: rows, shape (k,); each is assigned to itself unless an earlier one is a copy.
+    """
+    points = np.asarray(rows, dtype=np.float64) - np.mean(rows, axis=0, dtype=np.float64)
+    centres = points[chosen]
+    centre_squares = np.einsum("ij,ij->i", centres, centres)
+    owner, nearest = np.empty(len(points), np.int64), np.empty(len(points))
+    for part in blocks(len(points), len(chosen)):
+        squares = centre_squares - 2 * points[part] @ centres.T
+        owner[part] = np.argmin(squares, axis=1)
+        own = np.einsum("ij,ij->i", points[part], points[part])
+        least = np.take_along_axis(squares, owner[part][:, None], axis=1)[:, 0] + own
+        nearest[part] = np.sqrt(np.maximum(least, 0))
+    # Rounding must not give a pick away to a near one; an exact copy may take it.
+    nearest[chosen] = 0.0
+    same = np.any(points[chosen] != points[chosen[owner[chosen]]], axis=1)
+    owner[chosen[same]] = np.flatnonzero(same)
+    return owner, nearest
+
+
+def block_bytes(m: int) -> int:
+    """Bytes of the similarities that are in memory at once, three arrays of one block."""
+    return 24 * min(max(BLOCK_VALUES, m), m * m)

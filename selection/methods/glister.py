@@ -1,0 +1,176 @@
+"""GLISTER: picks whose gradient step lowers the validation loss of a last layer."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import softmax
+
+from selection.core.arrays import Floats, Integers, real_rows, whole_numbers
+from selection.core.pool import Pool
+from selection.core.progress import steps
+from selection.core.selector import Selector, generator
+from selection.core.subset import Subset
+from theory.checks import check_range
+
+__all__ = ["Glister", "LastLayer", "greedy_validation"]
+
+MISSED = 0.01  # chance that a stochastic greedy sample misses the best 1/p of the examples
+
+
+@dataclass(frozen=True, eq=False)
+class LastLayer:
+    """Logits h W^T + b of a model's last layer.
+
+    Attributes:
+        weights: W, shape (classes, d).
+        bias: b, shape (classes,).
+    """
+
+    weights: Floats
+    bias: Floats
+
+    def logits(self, features: Floats) -> Floats:
+        """Shape (n, classes)."""
+        return features @ self.weights.T + self.bias
+
+    def errors(self, features: Floats, targets: Integers) -> Floats:
+        """softmax - onehot, shape (n, classes): dLoss/dlogits of the cross entropy."""
+        found = np.asarray(softmax(self.logits(features), axis=1))
+        found[np.arange(len(targets)), targets] -= 1
+        return found
+
+
+def greedy_validation(
+    features: Floats,
+    errors: Floats,
+    validation: Floats,
+    targets: Integers,
+    logits: Floats,
+    budget: int,
+    step: float,
+    rng: np.random.Generator | None,
+) -> tuple[Integers, Floats]:
+    """Stochastic greedy picks of largest g_i . grad L_val(theta - eta sum_{j in S} g_j).
+
+    g_i = (p_i - y_i) (h_i, 1) is the gradient of the last layer. After each pick the validation
+    logits move by -eta (h_val . h_i + 1) (p_i - y_i), which is exact for a last layer, and the
+    validation gradient is taken anew.
+
+    Args:
+        features: h, shape (n, d).
+        errors: p - y, shape (n, classes).
+        validation: h of the validation set, shape (v, d).
+        targets: its classes, shape (v,).
+        logits: its logits at theta, shape (v, classes).
+        budget: number of picks.
+        step: eta, on the mean validation loss.
+        rng: draws ceil((n/p) ln 100) candidates a pick; None looks at all.
+    """
+    n = len(features)
+    inside = np.concatenate([features, np.ones((n, 1))], axis=1)
+    outside = np.concatenate([validation, np.ones((len(validation), 1))], axis=1)
+    logits = logits.copy()
+    rest = np.arange(n)
+    left = n
+    sample = n if rng is None else int(np.ceil(n / budget * np.log(1 / MISSED)))
+    picks, gains = np.empty(budget, np.int64), np.empty(budget)
+    for at in steps(budget, "glister", budget * (outside.size + n)):
+        found = np.asarray(softmax(logits, axis=1))
+        found[np.arange(len(targets)), targets] -= 1
+        gradient = found.T @ outside / len(outside)
+        size = min(sample, left)
+        if rng is not None and size < left:
+            # The first `size` places of a partial Fisher-Yates shuffle.
+            for place in range(size):
+                other = place + int(rng.integers(left - place))
+                rest[place], rest[other] = rest[other], rest[place]
+        candidates = rest[:size]
+        values = np.einsum("ic,ic->i", errors[candidates], inside[candidates] @ gradient.T)
+        best = int(np.lexsort((candidates, -values))[0])
+        pick = int(candidates[best])
+        picks[at], gains[at] = pick, values[best]
+        logits -= step * np.outer(outside @ inside[pick], errors[pick])
+        left -= 1
+        rest[best] = rest[left]
+    return picks, gains
+
+
+@dataclass(frozen=True)
+class Glister(Selector):
+    """Greedy picks of largest g_i . grad L_val(theta - eta sum_{j in S} g_j) in the last layer.
+
+    Each gain is that inner product at its time: the first-order fall of the validation loss.
+
+    Args:
+        layer: the last layer at theta; by default all zeros, the start of a linear probe.
+        validation: features of a validation set, shape (v, d); by default the pool itself.
+        targets: its classes, shape (v,).
+        step: eta > 0.
+        stochastic: whether each pick looks at a random (n/p) ln 100 of the examples only.
+
+    Memory: 40 n (d + 1) + 64 n classes + 100 n bytes with the pool as its validation set; time
+    O(p v d classes) and O(n d classes ln 100).
+
+    Source: Killamsetty et al., GLISTER, AAAI 2021, arXiv:2012.10630.
+    """
+
+    layer: LastLayer | None = None
+    validation: Floats | None = None
+    targets: Integers | None = None
+    step: float = 0.1
+    stochastic: bool = True
+
+    name: ClassVar[str] = "glister"
+    needs: ClassVar[frozenset[str]] = frozenset({"features", "labels"})
+
+    def __post_init__(self) -> None:
+        check_range("step", self.step, 0, np.inf, open_low=True, open_high=True)
+        if (self.validation is None) != (self.targets is None):
+            raise ValueError("validation and targets go together: give both or neither")
+
+    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        features = np.asarray(pool.matrix("features"), dtype=np.float64)
+        assert pool.labels is not None
+        targets = pool.labels
+        if self.validation is None or self.targets is None:
+            outside, wanted = features, targets
+        else:
+            outside = real_rows("validation", self.validation, ndim=(2,)).astype(np.float64)
+            wanted = whole_numbers("targets", self.targets)
+            if outside.shape != (len(wanted), features.shape[1]):
+                raise ValueError(
+                    f"validation has shape {outside.shape}; it must be "
+                    f"{(len(wanted), features.shape[1])}"
+                )
+        layer = self.layer
+        if layer is None:
+            # Classes by their first example, so that their names have no part in the answer.
+            everything = np.concatenate([targets, wanted])
+            names, first, number = np.unique(everything, return_index=True, return_inverse=True)
+            place = np.empty(len(names), np.int64)
+            place[np.argsort(first)] = np.arange(len(names))
+            targets, wanted = np.split(place[number], [len(targets)])
+            layer = LastLayer(np.zeros((len(names), features.shape[1])), np.zeros(len(names)))
+        else:
+            for name, values in (("labels", targets), ("targets", wanted)):
+                if values.min() < 0 or values.max() >= len(layer.weights):
+                    raise ValueError(
+                        f"{name} run from {values.min()} to {values.max()}; the last layer knows "
+                        f"classes 0 to {len(layer.weights) - 1}"
+                    )
+        picks, gains = greedy_validation(
+            features,
+            layer.errors(features, targets),
+            outside,
+            wanted,
+            layer.logits(outside),
+            budget,
+            self.step,
+            generator(seed) if self.stochastic else None,
+        )
+        return Subset.of(picks, requested=budget, gains=gains, nested=not self.stochastic)
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        """Features with a constant, errors, logits; the same for the validation set."""
+        return 40 * n * (d + 1) + 64 * n * classes + 100 * n

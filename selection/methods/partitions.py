@@ -1,0 +1,136 @@
+"""A selection in random parts of the pool, in this process or as Dask tasks."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from tqdm import tqdm
+
+from selection.core.arrays import Integers
+from selection.core.classes import proportional
+from selection.core.optional import require
+from selection.core.pool import Pool
+from selection.core.selector import Selector, generator
+from selection.core.subset import Subset
+from theory.checks import check_integer
+
+__all__ = ["Partitioned"]
+
+CONNECT_SECONDS = 10
+TASKS_AHEAD = 2  # a thread: parts of the pool that wait in the scheduler's memory
+
+
+@dataclass(frozen=True)
+class Partitioned(Selector):
+    """`inner` applied to random parts of equal size, each with its part of the budget.
+
+    The parts and their seeds depend on the seed alone: one process, a local cluster and a remote
+    one give the same subset. An objective of parts is none of the whole.
+
+    Args:
+        inner: the method.
+        parts: number of parts; the authors of InfoMax advise at least a million examples in each.
+        scheduler: None works in this process; "local" starts one Dask worker for each processor;
+            otherwise the address of a Dask scheduler, such as tcp://host:8786.
+
+    Memory: that of `inner` on one part and a copy of the part; on a cluster this on each worker,
+    and two parts a thread in this process.
+
+    Source: Tan et al., arXiv:2506.01701, section 3.2.
+    """
+
+    inner: Selector
+    parts: int = 1
+    scheduler: str | None = None
+
+    name: ClassVar[str] = "partitioned"
+
+    def __post_init__(self) -> None:
+        check_integer("parts", self.parts, 1, 2**31)
+
+    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        if self.parts > budget:
+            raise ValueError(
+                f"parts = {self.parts} is more than the budget {budget}; every part keeps at least "
+                "one example"
+            )
+        order = generator(seed, 0).permutation(len(pool))
+        groups = [np.sort(rows) for rows in np.array_split(order, self.parts)]
+        tasks = [
+            (rows, count, int(generator(seed, 1, number).integers(2**62)))
+            for number, (rows, count) in enumerate(
+                zip(groups, proportional(groups, budget), strict=True)
+            )
+        ]
+        solve = self._here if self.scheduler is None else self._on_cluster
+        found: list[Subset | None] = [None] * self.parts
+        progress = tqdm(total=self.parts, desc=self.inner.name, unit="part", disable=None)
+        with progress:
+            for number, part in solve(pool, tasks):
+                found[number] = part.at(tasks[number][0])
+                progress.update()
+        parts = [part for part in found if part is not None]
+        return Subset.of(
+            np.concatenate([part.indices for part in parts]),
+            weights=np.concatenate([part.weights for part in parts]),
+            requested=budget,
+            parts=[{"objective": part.objective, **part.diagnostics} for part in parts],
+        )
+
+    def _here(
+        self, pool: Pool, tasks: list[tuple[Integers, int, int]]
+    ) -> Iterator[tuple[int, Subset]]:
+        for number, (rows, count, seed) in enumerate(tasks):
+            yield number, self.inner.select(pool.take(rows), count, seed)
+
+    def _on_cluster(
+        self, pool: Pool, tasks: list[tuple[Integers, int, int]]
+    ) -> Iterator[tuple[int, Subset]]:
+        with ExitStack() as stack:
+            client = _client(self.scheduler, stack)
+            ahead = TASKS_AHEAD * max(sum(client.ncores().values()), 1)
+            done = require("distributed", "cluster").as_completed(loop=client.loop)
+            numbers: dict[str, int] = {}
+            waiting = list(enumerate(tasks))[::-1]
+
+            def submit() -> None:
+                while waiting and len(numbers) < ahead:
+                    number, (rows, count, seed) = waiting.pop()
+                    part = client.scatter(pool.take(rows), hash=False)
+                    future = client.submit(_task, self.inner, part, count, seed, pure=False)
+                    numbers[future.key] = number
+                    done.add(future)
+
+            submit()
+            while numbers:
+                future = next(done)
+                yield numbers.pop(future.key), future.result()
+                submit()
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        """One part: its rows in double precision, and what `inner` takes."""
+        part, share = -(-n // self.parts), -(-budget // self.parts)
+        own = self.inner.memory_bytes(part, d, share, classes)
+        return 24 * n + 8 * part * (d + 8) + own + 48 * budget
+
+
+def _task(inner: Selector, pool: Pool, budget: int, seed: int) -> Subset:
+    return inner.select(pool, budget, seed)
+
+
+def _client(scheduler: str | None, stack: ExitStack) -> Any:
+    """A client of the scheduler, or of workers of its own that end with the stack."""
+    distributed = require("distributed", "cluster")
+    if scheduler == "local":
+        cluster = distributed.LocalCluster(threads_per_worker=1, dashboard_address=None)
+        stack.enter_context(cluster)
+        address = cluster.scheduler_address
+    else:
+        address = scheduler
+    try:
+        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no Dask scheduler answers at {address}: {error}") from None
+    return stack.enter_context(client)

@@ -1,0 +1,196 @@
+"""Methods that rank the examples: hard, easy, random, moderate, CCS."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from selection.core.arrays import BLOCK_VALUES, Floats, Integers, blocks
+from selection.core.pool import Pool
+from selection.core.selector import Selector, generator
+from selection.core.subset import Subset
+from theory.checks import check_integer, check_range
+
+__all__ = ["CCS", "Easy", "Hard", "Moderate", "Random", "hardest_first", "median_distances"]
+
+# Share of the hardest that CCS drops at these pruned shares, as its authors report for CIFAR-10.
+PRUNED = (0.0, 0.5, 0.7, 0.8, 0.9)
+DROPPED = (0.0, 0.0, 0.1, 0.1, 0.3)
+
+
+def hardest_first(pool: Pool) -> Integers:
+    """Rows by descending score, equal scores by row."""
+    assert pool.scores is not None
+    return np.argsort(-pool.scores.values, kind="stable")
+
+
+def _ranked(order: Integers, budget: int, values: Floats, sign: float) -> Subset:
+    rows = order[:budget]
+    gains = sign * values[rows]
+    return Subset.of(rows, requested=budget, gains=gains, objective=float(gains.sum()), nested=True)
+
+
+@dataclass(frozen=True)
+class Hard(Selector):
+    """The `budget` examples of highest score: maximises the sum of the scores.
+
+    Memory: 24 n + 32 budget bytes.
+    """
+
+    name: ClassVar[str] = "hard"
+    needs: ClassVar[frozenset[str]] = frozenset({"scores"})
+
+    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        assert pool.scores is not None
+        return _ranked(hardest_first(pool), budget, pool.scores.values, 1.0)
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        """The negated scores, their order, room to sort."""
+        return 24 * n + 32 * budget
+
+
+@dataclass(frozen=True)
+class Easy(Selector):
+    """The `budget` examples of lowest score: maximises the sum of the negated scores.
+
+    Memory: 16 n + 32 budget bytes.
+    """
+
+    name: ClassVar[str] = "easy"
+    needs: ClassVar[frozenset[str]] = frozenset({"scores"})
+
+    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        assert pool.scores is not None
+        order = np.argsort(pool.scores.values, kind="stable")
+        return _ranked(order, budget, pool.scores.values, -1.0)
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        """The order, room to sort."""
+        return 16 * n + 32 * budget
+
+
+@dataclass(frozen=True)
+class Random(Selector):
+    """`budget` examples uniformly at random, without replacement.
+
+    Memory: 8 n + 32 budget bytes.
+    """
+
+    name: ClassVar[str] = "random"
+
+    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        rows = generator(seed).permutation(len(pool))[:budget]
+        return Subset.of(rows, requested=budget, nested=True)
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        """A permutation."""
+        return 8 * n + 32 * budget
+
+
+@dataclass(frozen=True)
+class Moderate(Selector):
+    """The middle of the distances to the class median.
+
+    Kept are the rank quantiles [.5 - r/2, .5 + r/2], r = budget / n, of norm(h_i - m), nearest to
+    the middle rank first; m is the coordinatewise median of the features of the example's class.
+    A pool without labels is one class.
+
+    Memory: 40 n + 24 d n / classes + 32 budget bytes + two blocks of 32 MiB.
+
+    Source: Xia et al., Moderate coreset, ICLR 2023.
+    """
+
+    name: ClassVar[str] = "moderate"
+    needs: ClassVar[frozenset[str]] = frozenset({"features"})
+
+    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        n = len(pool)
+        order = np.argsort(median_distances(pool), kind="stable")
+        first = (n - budget) // 2
+        middle = np.argsort(np.abs(np.arange(budget) - (budget - 1) / 2), kind="stable")
+        return Subset.of(order[first : first + budget][middle], requested=budget)
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        """Distances, their order, one class of features and its median, blocks of differences."""
+        return 40 * n + 24 * d * -(-n // classes) + 32 * budget + 16 * BLOCK_VALUES
+
+
+def median_distances(pool: Pool) -> Floats:
+    """Distance of each example's features to the coordinatewise median of its class, (n,)."""
+    features = pool.matrix("features")
+    labels = np.zeros(len(pool), np.int64) if pool.labels is None else pool.labels
+    distances = np.empty(len(pool))
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        median = np.median(features[rows], axis=0).astype(np.float64)
+        for block in blocks(len(rows), features.shape[1]):
+            distances[rows[block]] = np.linalg.norm(features[rows[block]] - median, axis=1)
+    return distances
+
+
+@dataclass(frozen=True)
+class CCS(Selector):
+    """Coverage-centric sampling: as equal a share as possible of every stratum of the scores.
+
+    The floor(cutoff * n) hardest examples are dropped. The others fall into `bins` bins of equal
+    width; bins are visited by ascending size, each gives min(size, floor(left / bins left))
+    examples, chosen at random.
+
+    Args:
+        cutoff: share of the hardest that is dropped, in [0, 1); default: interpolated between the
+            values for CIFAR-10 at pruned shares of .5, .7, .8, .9, which are 0, .1, .1, .3.
+        bins: number of strata, >= 1.
+
+    Memory: 64 n + 32 budget bytes.
+
+    Source: Zheng et al., Coverage-centric coreset selection, ICLR 2023.
+    """
+
+    cutoff: float | None = None
+    bins: int = 50
+
+    name: ClassVar[str] = "ccs"
+    needs: ClassVar[frozenset[str]] = frozenset({"scores"})
+
+    def __post_init__(self) -> None:
+        if self.cutoff is not None:
+            check_range("cutoff", self.cutoff, 0.0, 1.0, open_high=True)
+        check_integer("bins", self.bins, 1, 10**9)
+
+    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        assert pool.scores is not None
+        n = len(pool)
+        cutoff = self.cutoff
+        if cutoff is None:
+            cutoff = float(np.interp(1 - budget / n, PRUNED, DROPPED))
+        dropped = int(np.floor(cutoff * n))
+        if n - dropped < budget:
+            raise ValueError(
+                f"cutoff = {cutoff:g} drops {dropped} of {n} examples and leaves {n - dropped}, "
+                f"fewer than the budget {budget}; it must be at most {1 - budget / n:.4g}"
+            )
+        rows = np.sort(hardest_first(pool)[dropped:])
+        strata = _strata(pool.scores.values[rows], self.bins)
+        chosen = []
+        left = budget
+        random = generator(seed)
+        for visited, members in enumerate(sorted(strata, key=len)):
+            share = min(len(members), left // (self.bins - visited))
+            chosen.append(rows[random.permutation(members)[:share]])
+            left -= share
+        return Subset.of(np.concatenate(chosen), requested=budget, cutoff=cutoff, dropped=dropped)
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        """Scores, their order, the rows that stay, their strata."""
+        return 64 * n + 32 * budget
+
+
+def _strata(values: Floats, bins: int) -> list[Integers]:
+    """Positions by bin of equal width between the least and the largest value."""
+    low, high = float(values.min()), float(values.max())
+    if high > low:
+        position = np.minimum((values - low) / (high - low) * bins, bins - 1).astype(np.int64)
+    else:
+        position = np.zeros(len(values), np.int64)
+    order = np.argsort(position, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(position, minlength=bins))[:-1])

@@ -1,0 +1,1 @@
+"""Methods that select again and again while a model trains."""

@@ -1,0 +1,103 @@
+"""SSM: small mini-batches that stand for larger ones, by zeroth-order gradients."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from selection.core.arrays import Floats, Integers
+from selection.core.selector import check_seed, generator
+from selection.core.subset import Subset
+from selection.methods.facility import Points, assign, greedy_exact
+from selection.online.selectors import ModelFunctions, OnlineSelector, OnlineState
+from theory.checks import check_integer, check_range
+
+__all__ = ["SSM", "zeroth_order_gradients"]
+
+
+def zeroth_order_gradients(
+    model: ModelFunctions, rows: Integers, directions: Floats, distance: float
+) -> Floats:
+    """mean_z z (L_i(theta + eps z) - L_i(theta - eps z))/(2 eps) for every example, shape (m, D).
+
+    Args:
+        model: `shifted_losses` moves the last value projection.
+        rows: examples.
+        directions: z, shape (directions, D), zero where a coordinate is masked.
+        distance: eps > 0.
+    """
+    total = np.zeros((len(rows), directions.shape[1]))
+    for direction in directions:
+        ahead = model.value("shifted_losses", rows, distance * direction)
+        behind = model.value("shifted_losses", rows, -distance * direction)
+        total += np.outer((ahead - behind) / (2 * distance), direction)
+    return total / len(directions)
+
+
+@dataclass(frozen=True)
+class SSM(OnlineSelector[OnlineState]):
+    """Medoids of a larger random batch in the largest coordinates of a zeroth-order gradient.
+
+    A first estimate over the random batch finds the coordinates of the last value projection with
+    the largest mean gradient; a second one, along directions masked to them, gives each example's
+    gradient; facility location then picks the mini-batch. Only forward passes are needed.
+
+    Args:
+        batch_size: size of the mini-batch.
+        random_size: examples in the random batch that it stands for.
+        coordinates: number of coordinates that are kept, at most the size of the projection.
+        directions: random directions of each estimate; with one, gradients are parallel.
+        distance: eps > 0 of the finite difference.
+
+    Source: Nguyen et al., memory-efficient training of LLMs with larger mini-batches,
+    arXiv:2407.19580.
+    """
+
+    batch_size: int = 64
+    random_size: int = 128
+    coordinates: int = 2560
+    directions: int = 1
+    distance: float = 1e-3
+
+    name: ClassVar[str] = "ssm"
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "coordinates", "directions"):
+            check_integer(name, getattr(self, name), 1, 2**31)
+        check_integer("random_size", self.random_size, self.batch_size, 2**31)
+        check_range("distance", self.distance, 0, np.inf, open_low=True, open_high=True)
+
+    def init(self, n: int, labels: Integers | None = None) -> OnlineState:
+        """A selection is due before every step."""
+        check_integer("random_size", self.random_size, 1, n)
+        return OnlineState(np.ones(n, dtype=bool), labels)
+
+    def select(
+        self, state: OnlineState, model: ModelFunctions, seed: int
+    ) -> tuple[OnlineState, tuple[Subset, ...]]:
+        """One mini-batch, weighted by cluster sizes of mean 1."""
+        check_seed(seed)
+        check_integer("shift_size", model.shift_size, 1, 2**62)
+        rng = generator(seed, state.selections)
+        rows = np.sort(rng.choice(len(state), self.random_size, replace=False))
+        shape = (self.directions, model.shift_size)
+        first = zeroth_order_gradients(model, rows, rng.standard_normal(shape), self.distance)
+        size = np.abs(np.mean(first, axis=0))
+        kept = np.sort(np.argsort(-size, kind="stable")[: self.coordinates])
+        masked = np.zeros(shape)
+        masked[:, kept] = rng.standard_normal((self.directions, len(kept)))
+        gradients = zeroth_order_gradients(model, rows, masked, self.distance)[:, kept]
+        picks, gains = greedy_exact(Points(gradients), self.batch_size)
+        sizes = np.bincount(assign(gradients, picks)[0], minlength=len(picks))
+        subset = Subset.of(
+            rows[picks],
+            requested=self.batch_size,
+            weights=sizes * len(picks) / len(rows),
+            gains=gains,
+            objective=float(np.sum(gains)),
+        )
+        return replace(state, due=False, selections=state.selections + 1), (subset,)
+
+    def update(self, state: OnlineState, model: ModelFunctions) -> OnlineState:
+        """One step later, due again."""
+        return replace(state, step=state.step + 1, due=True)

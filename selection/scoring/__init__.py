@@ -1,0 +1,1 @@
+"""Scores of examples, and the training dynamics that some of them need."""

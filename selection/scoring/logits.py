@@ -1,0 +1,96 @@
+"""Quantities of a classifier's logits, block by block."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from selection.core.arrays import Array, Floats, Integers, real_numbers, whole_numbers
+
+__all__ = ["checked_labels", "error_vectors", "label_statistics", "log_probabilities", "stacked"]
+
+
+def stacked(name: str, values: ArrayLike) -> Array:
+    """Numbers of shape (n, C), (T, n, C) or (S, T, n, C) as (S, T, n, C), without a copy.
+
+    Raises:
+        ValueError: another number of axes, an axis of length 0, no real numbers.
+    """
+    array = real_numbers(name, values)
+    if array.ndim not in (2, 3, 4) or 0 in array.shape:
+        raise ValueError(
+            f"{name} has shape {array.shape}; it must be (n, C), (T, n, C) or (S, T, n, C): "
+            "seeds, epochs, examples, classes, none of them 0"
+        )
+    return array.reshape((1,) * (4 - array.ndim) + array.shape)
+
+
+def checked_labels(labels: ArrayLike, count: int, classes: int) -> Integers:
+    """Labels 0 ... classes-1 of `count` examples.
+
+    Raises:
+        ValueError: another length, or the first label that is no class.
+    """
+    found = whole_numbers("labels", labels)
+    if len(found) != count:
+        raise ValueError(f"the arrays have different lengths: labels {len(found)}, logits {count}")
+    outside = (found < 0) | (found >= classes)
+    if np.any(outside):
+        index = int(np.argmax(outside))
+        raise ValueError(
+            f"labels holds {found[index]} at index {index}; the logits have the classes 0 to "
+            f"{classes - 1}"
+        )
+    return found
+
+
+def log_probabilities(logits: Array, first_row: int = 0) -> Floats:
+    """log softmax(logits) over the last axis, shape (n, C).
+
+    Raises:
+        ValueError: the first logit that is not finite, its row counted from `first_row`.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    if not np.all(np.isfinite(values)):
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise ValueError(
+            f"logits holds {values[row, column]} for example {first_row + row}, class {column}; "
+            "every value must be a finite number"
+        )
+    shifted = values - values.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+
+
+def error_vectors(log_p: Floats, labels: Integers) -> Floats:
+    """p - onehot(y), shape (n, C)."""
+    errors = np.exp(log_p)
+    errors[np.arange(len(labels)), labels] = np.expm1(log_p[np.arange(len(labels)), labels])
+    return errors
+
+
+def label_statistics(
+    logits: Array, labels: Integers, features: Array | None = None, first_row: int = 0
+) -> dict[str, Array]:
+    """The fields of `TrainingDynamics` for one block of examples, each of shape (n,).
+
+    Args:
+        logits: shape (n, C), C at least 2.
+        labels: shape (n,), classes of the logits.
+        features: penultimate features, shape (n, d).
+        first_row: number of the first example, for messages.
+    """
+    log_p = log_probabilities(logits, first_row)
+    rows = np.arange(len(labels))
+    own = np.asarray(logits, dtype=np.float64)[rows, labels]
+    others = np.array(logits, dtype=np.float64)
+    others[rows, labels] = -np.inf
+    norms = np.linalg.norm(error_vectors(log_p, labels), axis=1)
+    found = {
+        "losses": -log_p[rows, labels],
+        "probabilities": np.exp(log_p[rows, labels]),
+        "margins": own - others.max(axis=1),
+        "error_norms": norms,
+        "correct": np.argmax(logits, axis=1) == labels,
+    }
+    if features is not None:
+        hidden = np.asarray(features, dtype=np.float64)
+        found["gradient_norms"] = norms * np.sqrt(1 + np.einsum("ij,ij->i", hidden, hidden))
+    return found

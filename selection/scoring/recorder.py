@@ -1,0 +1,244 @@
+"""Records training dynamics while a model trains, in any training loop."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from tqdm import tqdm
+
+from selection.core.arrays import Array, Integers
+from selection.scoring.dynamics import TrainingDynamics
+from selection.scoring.logits import checked_labels, label_statistics
+from theory.checks import check_integer
+
+__all__ = ["DynamicsRecorder", "linen_features", "record_training"]
+
+STATISTICS = ("losses", "probabilities", "margins", "error_norms")
+
+
+class DynamicsRecorder:
+    """Collects the statistics of `TrainingDynamics` batch by batch.
+
+    Logits and features are reduced at once and not kept, apart from those of the last recorded
+    epoch of the first seed, which geometric scores use. Memory: S T n (17 bytes, 21 with features)
+    and n (C + d) 4 bytes for the last epoch; with `folder` all of it is memory-mapped files, and
+    what stays in memory is one batch.
+
+    Args:
+        labels: classes 0 ... C-1, shape (n,).
+        seeds: number of trainings S.
+        epochs: number of recorded epochs T of each.
+        folder: an empty or new folder for the arrays, default memory.
+    """
+
+    def __init__(
+        self,
+        labels: ArrayLike,
+        *,
+        seeds: int = 1,
+        epochs: int = 20,
+        folder: str | Path | None = None,
+    ) -> None:
+        check_integer("seeds", seeds, 1, 10**6)
+        check_integer("epochs", epochs, 1, 10**6)
+        self._labels = np.asarray(labels)
+        self._shape = (int(seeds), int(epochs), len(self._labels))
+        self._folder = None if folder is None else Path(folder)
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if any(self._folder.iterdir()):
+                raise ValueError(f"folder {self._folder} is not empty; name a new one")
+        self._arrays = {name: self._new(name, self._shape, np.float32) for name in STATISTICS}
+        self._arrays["correct"] = self._new("correct", self._shape, bool)
+        self._seen = np.zeros(self._shape[:2], np.int64)
+        self._marks = np.zeros(self._shape[2], bool)
+        self._open: tuple[int, int] | None = None
+
+    def record(
+        self,
+        seed: int,
+        epoch: int,
+        rows: ArrayLike,
+        logits: ArrayLike,
+        features: ArrayLike | None = None,
+    ) -> None:
+        """Record one batch; every example must come once in every epoch, epoch after epoch.
+
+        Args:
+            seed: number of the training, 0 ... S-1.
+            epoch: number of the recorded epoch, 0 ... T-1.
+            rows: the batch's examples, shape (b,).
+            logits: shape (b, C).
+            features: penultimate features, shape (b, d), in all batches or in none.
+
+        Raises:
+            ValueError: numbers outside their range, shapes that do not fit, an example that comes
+                twice in an epoch, logits that are not finite.
+        """
+        seeds, epochs, count = self._shape
+        check_integer("seed", seed, 0, seeds - 1)
+        check_integer("epoch", epoch, 0, epochs - 1)
+        batch = np.asarray(rows, dtype=np.int64)
+        outputs = np.asarray(logits)
+        if batch.ndim != 1 or outputs.ndim != 2 or len(outputs) != len(batch):
+            raise ValueError(
+                f"rows has shape {batch.shape} and logits {outputs.shape}; "
+                "they must be (b,) and (b, C)"
+            )
+        if np.any((batch < 0) | (batch >= count)):
+            raise ValueError(f"rows must be in 0 to {count - 1}, the examples with labels")
+        self._mark(seed, epoch, batch)
+        classes = checked_labels(self._labels[batch], *outputs.shape)
+        hidden = None if features is None else np.asarray(features).reshape(len(batch), -1)
+        if hidden is not None and "gradient_norms" not in self._arrays:
+            if self._seen.any():
+                raise ValueError("features were not recorded from the first batch on")
+            self._arrays["gradient_norms"] = self._new("gradient_norms", self._shape, np.float32)
+        if hidden is None and "gradient_norms" in self._arrays:
+            raise ValueError("features are missing; earlier batches had them")
+        for name, values in label_statistics(outputs, classes, hidden).items():
+            self._arrays[name][seed, epoch, batch] = values
+        self._seen[seed, epoch] += len(batch)
+        if (seed, epoch) == (0, epochs - 1):
+            self._keep("last_logits", batch, outputs)
+            if hidden is not None:
+                self._keep("last_features", batch, hidden)
+
+    def dynamics(self) -> TrainingDynamics:
+        """What was recorded, once it is complete; arrays of single precision.
+
+        Raises:
+            ValueError: an epoch of a seed lacks examples, with their number.
+        """
+        missing = self._shape[2] - self._seen
+        if np.any(missing):
+            seed, epoch = (int(i) for i in np.argwhere(missing)[0])
+            raise ValueError(f"seed {seed}, epoch {epoch} lacks {missing[seed, epoch]} examples")
+        kept = {name: values for name, values in self._arrays.items() if "last" not in name}
+        return TrainingDynamics(**kept)
+
+    @property
+    def last_logits(self) -> Array:
+        """Logits of the first seed's last epoch, shape (n, C); ValueError before it."""
+        return self._last("last_logits")
+
+    @property
+    def last_features(self) -> Array:
+        """Penultimate features of the first seed's last epoch, (n, d); ValueError without."""
+        return self._last("last_features")
+
+    def _last(self, name: str) -> Array:
+        if name not in self._arrays:
+            raise ValueError(f"{name} were not recorded in the last epoch of the first seed")
+        return self._arrays[name]
+
+    def _mark(self, seed: int, epoch: int, batch: Integers) -> None:
+        """Refuse examples that come twice in an epoch; epochs are not interleaved."""
+        if self._open != (seed, epoch):
+            if self._seen[seed, epoch]:
+                raise ValueError(f"seed {seed}, epoch {epoch} was recorded before another one")
+            self._open = (seed, epoch)
+            self._marks[:] = False
+        repeated = self._marks[batch]
+        if np.any(repeated) or len(np.unique(batch)) < len(batch):
+            raise ValueError(f"an example comes twice in seed {seed}, epoch {epoch}")
+        self._marks[batch] = True
+
+    def _keep(self, name: str, batch: Integers, values: Array) -> None:
+        if name not in self._arrays:
+            shape = (self._shape[2], values.shape[1])
+            self._arrays[name] = self._new(name, shape, np.float32)
+        self._arrays[name][batch] = values
+
+    def _new(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        if self._folder is None:
+            return np.zeros(shape, dtype)
+        path = self._folder / f"{name}.npy"
+        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+
+def record_training(
+    start: Callable[[int], Any],
+    train_epoch: Callable[[Any, int, int], Any],
+    predict: Callable[[Any, Any], Any],
+    inputs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    seeds: Sequence[int] = (0,),
+    epochs: int = 20,
+    batch: int = 1024,
+    folder: str | Path | None = None,
+    progress: bool = False,
+) -> DynamicsRecorder:
+    """Train one model a seed and record every example after every epoch.
+
+    Args:
+        start: seed -> state: parameters, optimiser, whatever the training needs.
+        train_epoch: (state, epoch, seed) -> state after one more epoch.
+        predict: (state, inputs) -> logits, or (logits, penultimate features); jit it.
+        inputs: shape (n, ...).
+        labels: classes 0 ... C-1, shape (n,).
+        seeds: seeds of the trainings.
+        epochs: epochs of each.
+        batch: examples that are predicted together.
+        folder: where the recorded arrays are kept, default memory; see `DynamicsRecorder`.
+        progress: whether to show a bar on stderr.
+
+    Returns:
+        The recorder; `dynamics()` gives what the scores take.
+
+    Raises:
+        ValueError: see `DynamicsRecorder`.
+    """
+    check_integer("batch", batch, 1, 2**31)
+    recorder = DynamicsRecorder(labels, seeds=len(seeds), epochs=epochs, folder=folder)
+    examples = np.asanyarray(inputs)
+    bar = tqdm(total=len(seeds) * epochs, desc="epochs", disable=not progress)
+    for number, seed in enumerate(seeds):
+        state = start(seed)
+        for epoch in range(epochs):
+            state = train_epoch(state, epoch, seed)
+            for first in range(0, len(examples), batch):
+                rows = np.arange(first, min(first + batch, len(examples)))
+                found = predict(state, examples[rows])
+                logits, features = found if isinstance(found, tuple) else (found, None)
+                recorder.record(number, epoch, rows, logits, features)
+            bar.update()
+    bar.close()
+    return recorder
+
+
+def linen_features(module: Any, layer: type | None = None) -> Callable[..., tuple[Any, Any]]:
+    """Make `(variables, inputs) -> (logits, features)` of a Flax Linen module.
+
+    The features are the inputs of the last layer of a type that was called, its penultimate
+    activations.
+
+    Args:
+        module: a `flax.linen.Module` whose output are logits.
+        layer: type of the last layer, default `flax.linen.Dense`.
+
+    Returns:
+        A function that can be jitted; keyword arguments go to `module.apply`.
+    """
+    import flax.linen as nn
+
+    wanted = nn.Dense if layer is None else layer
+
+    def forward(variables: Any, inputs: Any, **keywords: Any) -> tuple[Any, Any]:
+        entered: list[Any] = []
+
+        def watch(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+            if isinstance(context.module, wanted) and context.method_name == "__call__":
+                entered.append(args[0])
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(watch):
+            logits = module.apply(variables, inputs, **keywords)
+        if not entered:
+            raise ValueError(f"the module calls no layer of type {wanted.__name__}")
+        return logits, entered[-1]
+
+    return forward

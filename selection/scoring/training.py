@@ -1,0 +1,202 @@
+"""Scores of training dynamics: EL2N, GraNd, forgetting, AUM, cartography and their kin.
+
+`dynamics` are those of S seeds, T epochs and n examples; every score averages over the seeds.
+`first` and `last` choose the epochs, counted from 0 among those recorded, both included; `last`
+defaults to the last one. Epochs that were not recorded are a ValueError.
+"""
+
+import itertools
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from selection.core.arrays import Array, Floats
+from selection.core.scores import Scores
+from selection.scoring.dynamics import TrainingDynamics
+from theory.checks import check_choice, check_integer
+
+__all__ = [
+    "NeverLearned",
+    "aum",
+    "confidence",
+    "correctness",
+    "dyn_unc",
+    "el2n",
+    "ensemble_errors",
+    "forgetting",
+    "grand",
+    "learnability",
+    "loss",
+    "variability",
+]
+
+NeverLearned = Literal["max+1", "inf", "0"]
+
+
+def loss(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
+    """Mean cross entropy of the label."""
+    return _mean("loss", dynamics.losses, first, last)
+
+
+def el2n(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
+    """Mean of norm(p - onehot(y)); its authors take 10 seeds and one epoch between 10 and 20.
+
+    Source: Paul et al., Deep learning on a data diet, arXiv:2107.07075.
+    """
+    return _mean("el2n", dynamics.error_norms, first, last)
+
+
+def grand(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
+    """Mean norm of the last layer's gradient, norm(p - onehot(y)) sqrt(1 + norm(h)^2).
+
+    The norm over all parameters is `gradient_norms`.
+
+    Raises:
+        ValueError: dynamics without penultimate features h.
+
+    Source: Paul et al., Deep learning on a data diet, arXiv:2107.07075.
+    """
+    if dynamics.gradient_norms is None:
+        raise ValueError("grand needs penultimate features, which the dynamics lack")
+    return _mean("grand", dynamics.gradient_norms, first, last)
+
+
+def forgetting(dynamics: TrainingDynamics, *, never_learned: NeverLearned = "max+1") -> Scores:
+    """Number of epochs t with correct_t = 1 and correct_{t+1} = 0.
+
+    Args:
+        never_learned: score of an example that no epoch classifies correctly: "max+1" of the
+            seed's largest number, "0", or "inf", the largest finite number.
+
+    Raises:
+        ValueError: another option.
+
+    Source: Toneva et al., ICLR 2019.
+    """
+    check_choice("never_learned", never_learned, get_args(NeverLearned))
+    total = np.zeros(len(dynamics))
+    for correct in dynamics.correct:
+        events = np.zeros(len(dynamics))
+        for before, after in itertools.pairwise(correct):
+            events += before & ~after
+        never = ~np.any(correct, axis=0)
+        if never_learned == "max+1":
+            events[never] = events.max() + 1
+        elif never_learned == "inf":
+            events[never] = np.finfo(np.float64).max
+        total += events / len(dynamics.correct)
+    return Scores.of(total, name="forgetting", never_learned=never_learned, **_counts(dynamics))
+
+
+def aum(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
+    """-mean_t (z_y - max_{j != y} z_j): the area under the margin of the logits, negated.
+
+    Source: Pleiss et al., arXiv:2001.10528.
+    """
+    return _mean("aum", dynamics.margins, first, last, orientation="easy")
+
+
+def confidence(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
+    """-mean_t p_y: low confidence is hard.
+
+    Source: Swayamdipta et al., Dataset cartography, EMNLP 2020.
+    """
+    return _mean("confidence", dynamics.probabilities, first, last, orientation="easy")
+
+
+def variability(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
+    """std_t p_y with 1/T in the variance: ambiguous examples are high.
+
+    Source: Swayamdipta et al., Dataset cartography, EMNLP 2020.
+    """
+    chosen = _epochs(dynamics.probabilities, first, last)
+    values = np.mean([np.std(one, axis=0) for one in chosen], axis=0)
+    return Scores.of(values, name="variability", **_counts(dynamics, first, last))
+
+
+def correctness(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
+    """-(number of epochs that classify the example correctly).
+
+    Source: Swayamdipta et al., Dataset cartography, EMNLP 2020.
+    """
+    chosen = _epochs(dynamics.correct, first, last)
+    values = np.mean(np.sum(chosen, axis=1), axis=0)
+    counts = _counts(dynamics, first, last)
+    return Scores.of(values, name="correctness", orientation="easy", **counts)
+
+
+def dyn_unc(dynamics: TrainingDynamics, *, window: int = 10) -> Scores:
+    """Mean over the windows of `window` consecutive epochs of std_t p_y.
+
+    Args:
+        window: epochs in a window, 2 to T.
+
+    Raises:
+        ValueError: a window longer than the training.
+
+    Source: He et al., Large-scale dataset pruning with dynamic uncertainty, arXiv:2306.05175.
+    """
+    epochs = dynamics.probabilities.shape[1]
+    check_integer("window", window, 2, epochs)
+    starts = range(epochs - window + 1)
+    total = np.zeros(len(dynamics))
+    for one in dynamics.probabilities:
+        for start in starts:
+            total += np.std(one[start : start + window], axis=0)
+    values = total / (len(dynamics.probabilities) * len(starts))
+    return Scores.of(values, name="dyn-unc", window=window, **_counts(dynamics))
+
+
+def ensemble_errors(dynamics: TrainingDynamics) -> Scores:
+    """Number of the S T ensemble members, seeds and epochs alike, that misclassify the example.
+
+    Source: Meding et al., Trivial or impossible, ICLR 2022.
+    """
+    wrong = np.sum(~np.asarray(dynamics.correct), axis=(0, 1))
+    return Scores.of(wrong, name="ensemble-errors", **_counts(dynamics))
+
+
+def learnability(dynamics: TrainingDynamics, *, early: int = 0, late: int | None = None) -> Scores:
+    """loss(early) - loss(late) of the same training: high for what the training learns.
+
+    Args:
+        early: the early epoch.
+        late: the late one, default the last.
+
+    Raises:
+        ValueError: late <= early.
+    """
+    losses = _epochs(dynamics.losses, early, late)
+    if losses.shape[1] < 2:
+        raise ValueError(f"late = {late} is not after early = {early}")
+    values = np.mean(losses[:, 0] - losses[:, -1], axis=0)
+    return Scores.of(values, name="learnability", **_counts(dynamics, early, late))
+
+
+def _epochs(values: Array, first: int, last: int | None) -> Array:
+    """The chosen epochs, shape (S, T', n)."""
+    count = values.shape[1]
+    end = count - 1 if last is None else last
+    check_integer("last", end, 0, count - 1)
+    check_integer("first", first, 0, end)
+    return values[:, first : end + 1]
+
+
+def _mean(
+    name: str,
+    values: Array,
+    first: int,
+    last: int | None,
+    orientation: Literal["hard", "easy"] = "hard",
+) -> Scores:
+    chosen = _epochs(values, first, last)
+    mean: Floats = np.mean(chosen, axis=(0, 1), dtype=np.float64)
+    seeds, epochs = chosen.shape[:2]
+    return Scores.of(
+        mean, name=name, orientation=orientation, seeds=seeds, epochs=epochs, first=first
+    )
+
+
+def _counts(dynamics: TrainingDynamics, first: int = 0, last: int | None = None) -> dict[str, Any]:
+    seeds, epochs = _epochs(dynamics.losses, first, last).shape[:2]
+    return {"seeds": seeds, "epochs": epochs, "first": first}
