@@ -17,6 +17,7 @@ class Entry:
         method: as on the command line, such as "ccs:cutoff=0.1".
         score: name of the score it ranks by, where it takes one.
         features: "hidden", the probe's penultimate features, or "inputs".
+        parts: random parts of the pool that are selected from one by one.
         proxy: hidden units of the network that scores and features come from; None for those of
             the trained one.
     """
@@ -25,18 +26,21 @@ class Entry:
     score: str = "el2n"
     features: str = "hidden"
     proxy: int | None = None
+    parts: int = 1
 
     @property
     def label(self) -> str:
         """A name that tells entries of a plan apart."""
-        parts = [self.method]
+        words = [self.method]
         if self.score != "el2n":
-            parts.append(f"by {self.score}")
+            words.append(f"by {self.score}")
         if self.features != "hidden":
-            parts.append(f"on {self.features}")
+            words.append(f"on {self.features}")
         if self.proxy is not None:
-            parts.append(f"proxy {self.proxy}")
-        return " ".join(parts)
+            words.append(f"proxy {self.proxy}")
+        if self.parts != 1:
+            words.append(f"in {self.parts} parts")
+        return " ".join(words)
 
 
 @dataclass(frozen=True)
@@ -92,20 +96,36 @@ _TWELVE = _entries(
 )
 
 _MORE = _entries(
-    "craig", "glister", "sas", "s2l", "meddel:exact=true", "badge", "k-median", "coding-rate", "d4"
+    "craig",
+    "adacore",
+    "glister:validation_size=400",
+    "sas",
+    "s2l",
+    "meddel:exact=true",
+    "d4:exact=true",
+    "badge",
+    "k-median",
+    "cluster-top",
+    "coding-rate",
+    "hull-volume",
 )
 
-_SCORES = ("forgetting", "aum", "grand", "variability", "margin", "entropy")
+_SCORES = ("forgetting", "aum", "grand", "variability", "margin", "entropy", "ssp")
 
 _DEMO = Plan("mnist-5k", 4000, _TWELVE, (0.5, 0.2, 0.1))
 
 _RANDOM = _entries("random")
 
 # InfoMax's own sweeps: neighbours, pairwise weight, iterations, partitions.
-_SWEEPS = _RANDOM + _entries(
-    *(f"infomax:neighbours={k}" for k in (1, 3, 5, 10, 20)),
-    *(f"infomax:weight={w:g}" for w in (0, 0.1, 0.3, 1, 2, 4)),
-    *(f"infomax:iterations={i}" for i in (5, 20, 60)),
+_SWEEPS = (
+    _RANDOM
+    + _entries(
+        *(f"infomax:neighbours={k}" for k in (1, 3, 5, 10, 20)),
+        *(f"infomax:weight={w:g}" for w in (0, 0.1, 0.3, 1, 2, 4)),
+        # The published update; the default takes the best of three solvers.
+        *(f"infomax:solver=published-scaled,swaps=false,iterations={i}" for i in (1, 2, 5, 20, 60)),
+    )
+    + tuple(Entry("infomax", parts=parts) for parts in (2, 5, 10, 20, 40))
 )
 
 _CROSS = _RANDOM + tuple(

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from selection.core.files import read_npz, write_npz
 from selection.core.pool import Pool
 from selection.core.scores import Scores
-from selection.core.selector import budget_count
+from selection.core.selector import Selector, budget_count
 from selection.experiments.datasets import Dataset, load_dataset
 from selection.experiments.network import predict_test, record, train_subsets
 from selection.experiments.plans import Entry, Plan
 from selection.experiments.results import Results, Unit
 from selection.experiments.tasks import Task, make_task
 from selection.method_text import arrays_of_score, parse_method, parse_score
+from selection.methods.partitions import Partitioned
 from selection.scoring.dynamics import TrainingDynamics
 from selection.scoring.recorder import DynamicsRecorder
 from theory.command_line import check_output_folder
@@ -86,7 +87,10 @@ def _run_unit(plan: Plan, dataset: Dataset, condition: str, seed: int) -> dict[s
     seconds, kept = np.zeros(shape), np.zeros((*shape, count), bool)
     subsets: list[tuple[Any, Any]] = []
     for place, entry in enumerate(plan.entries):
-        selector, pool = parse_method(entry.method), pools.of(entry)
+        selector: Selector = parse_method(entry.method)
+        pool = pools.of(entry)
+        if entry.parts != 1:
+            selector = Partitioned(selector, entry.parts)
         for column, fraction in enumerate(plan.fractions):
             begun = time.process_time()
             subset = selector.select(pool, budget_count(fraction, count), seed)
@@ -130,18 +134,30 @@ class Pools:
         residuals = chances - np.eye(self._task.classes)[self._task.labels]
         penultimate = np.column_stack([recorder.last_features, np.ones(len(logits))])
         gradients = residuals.astype(np.float32)[:, :, None] * penultimate[:, None, :]
+        taken = recorder.last_features if features == "hidden" else self._task.inputs
         return Pool.of(
-            scores=self._score(score, dynamics, logits),
-            features=recorder.last_features if features == "hidden" else self._task.inputs,
+            scores=self._score(score, dynamics, logits, taken),
+            features=taken,
             labels=self._task.labels,
             # Of the loss with respect to the last layer's weights and biases.
             gradients=gradients.reshape(len(logits), -1).astype(np.float32),
             trajectories=dynamics.trajectories,
         )
 
-    def _score(self, name: str, dynamics: TrainingDynamics, logits: NDArray[Any]) -> Scores:
+    def _score(
+        self,
+        name: str,
+        dynamics: TrainingDynamics,
+        logits: NDArray[Any],
+        features: NDArray[Any],
+    ) -> Scores:
         function, options = parse_score(name)
-        given = {"dynamics": dynamics, "logits": logits, "labels": self._task.labels}
+        given = {
+            "dynamics": dynamics,
+            "logits": logits,
+            "labels": self._task.labels,
+            "features": features,
+        }
         return function(**{array: given[array] for array in arrays_of_score(function)}, **options)
 
     def _record(self, hidden: int) -> tuple[DynamicsRecorder, TrainingDynamics]:

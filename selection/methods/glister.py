@@ -11,7 +11,7 @@ from selection.core.pool import Pool
 from selection.core.progress import steps
 from selection.core.selector import Selector, generator
 from selection.core.subset import Subset
-from theory.checks import check_range
+from theory.checks import check_integer, check_range
 
 __all__ = ["Glister", "LastLayer", "greedy_validation"]
 
@@ -104,13 +104,15 @@ class Glister(Selector):
 
     Args:
         layer: the last layer at theta; by default all zeros, the start of a linear probe.
-        validation: features of a validation set, shape (v, d); by default the pool itself.
+        validation: features of a validation set, shape (v, d).
         targets: its classes, shape (v,).
+        validation_size: without a validation set so many examples of the pool, drawn at random,
+            stand in for one; None takes all.
         step: eta > 0.
         stochastic: whether each pick looks at a random (n/p) ln 100 of the examples only.
 
     Memory: 40 n (d + 1) + 64 n classes + 100 n bytes with the pool as its validation set; time
-    O(p v d classes) and O(n d classes ln 100).
+    O(p v d classes) and O(n d classes ln 100): the method's authors hold out a tenth.
 
     Source: Killamsetty et al., GLISTER, AAAI 2021, arXiv:2012.10630.
     """
@@ -118,6 +120,7 @@ class Glister(Selector):
     layer: LastLayer | None = None
     validation: Floats | None = None
     targets: Integers | None = None
+    validation_size: int | None = None
     step: float = 0.1
     stochastic: bool = True
 
@@ -128,13 +131,18 @@ class Glister(Selector):
         check_range("step", self.step, 0, np.inf, open_low=True, open_high=True)
         if (self.validation is None) != (self.targets is None):
             raise ValueError("validation and targets go together: give both or neither")
+        if self.validation_size is not None:
+            check_integer("validation_size", self.validation_size, 1, 2**31)
+            if self.validation is not None:
+                raise ValueError("validation and validation_size exclude each other: give one")
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
         features = np.asarray(pool.matrix("features"), dtype=np.float64)
         assert pool.labels is not None
         targets = pool.labels
         if self.validation is None or self.targets is None:
-            outside, wanted = features, targets
+            chosen = self._stand_ins(len(features), seed)
+            outside, wanted = features[chosen], targets[chosen]
         else:
             outside = real_rows("validation", self.validation, ndim=(2,)).astype(np.float64)
             wanted = whole_numbers("targets", self.targets)
@@ -170,6 +178,15 @@ class Glister(Selector):
             generator(seed) if self.stochastic else None,
         )
         return Subset.of(picks, requested=budget, gains=gains, nested=not self.stochastic)
+
+    def _stand_ins(self, n: int, seed: int) -> Integers | slice:
+        if self.validation_size is None:
+            return slice(None)
+        if self.validation_size > n:
+            raise ValueError(
+                f"validation_size = {self.validation_size} is outside [1, {n}], the pool's size"
+            )
+        return np.sort(generator(seed, 1).choice(n, self.validation_size, replace=False))
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """Features with a constant, errors, logits; the same for the validation set."""

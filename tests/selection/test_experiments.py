@@ -84,6 +84,20 @@ def test_gradients_are_those_of_the_last_layer(data: Dataset) -> None:
         assert np.allclose(gradients[row], np.ravel(wanted), rtol=1e-4, atol=1e-6)
 
 
+def test_entries_differ_in_parts_and_scores(data: Dataset, tmp_path: Path) -> None:
+    entries = (Entry("hard"), Entry("hard", parts=5), Entry("hard", score="ssp:cosine=false"))
+    plan = replace(SMALL, entries=entries, fractions=(0.1,), conditions=("clean",), seeds=1)
+    unit = run_plan(plan, tmp_path / "run").units[0]
+    whole, parts, other = unit.kept[:, 0]
+    assert whole.sum() == parts.sum() == other.sum() == 100
+    # Each of five parts keeps its own hardest tenth: most, not all, of the hardest of all.
+    assert 60 <= np.sum(whole & parts) < 100
+    # Far from its cluster is another thing than hard to learn.
+    assert np.sum(whole & other) < 60
+    labels = ["hard", "hard in 5 parts", "hard by ssp:cosine=false"]
+    assert [entry.label for entry in entries] == labels
+
+
 def results_by_hand() -> Results:
     """Two seeds, two entries, one fraction, four test examples of two classes."""
     labels = np.array([0, 0, 1, 1])

@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import nnls
 
 from selection import Pool
+from selection.core.selector import generator
 from selection.methods.glister import Glister, LastLayer, greedy_validation
 from selection.methods.gradmatch import GradMatch, matching_pursuit
 
@@ -121,6 +122,22 @@ def test_glister_follows_the_validation_gradient() -> None:
             current = current - eta * own[pick]
 
 
+def test_glister_draws_a_validation_set_from_the_pool() -> None:
+    labels = RNG.integers(3, size=120)
+    pool = Pool.of(features=RNG.standard_normal((120, 4)), labels=labels)
+    found = Glister(validation_size=30, stochastic=False).select(pool, 8, seed=5)
+    # The drawn examples, handed over as a validation set. At zero weights every error is 1/3 less
+    # the class, so the order of the classes has no part in the picks.
+    rows = np.sort(generator(5, 1).choice(120, 30, replace=False))
+    assert pool.features is not None
+    outside = {"validation": pool.features[rows].astype(float), "targets": labels[rows]}
+    given = Glister(**outside, stochastic=False).select(pool, 8, seed=5)
+    assert np.array_equal(found.indices, given.indices)
+    everything = Glister(stochastic=False).select(pool, 8, seed=5)
+    whole = Glister(validation_size=120, stochastic=False).select(pool, 8, seed=5)
+    assert np.array_equal(everything.indices, whole.indices)
+
+
 def test_glister_avoids_wrong_labels() -> None:
     labels = RNG.integers(3, size=300)
     features = RNG.standard_normal((300, 5)) + 2 * np.eye(5)[labels]
@@ -138,5 +155,9 @@ def test_glister_avoids_wrong_labels() -> None:
     assert not np.array_equal(found.indices, method.select(pool, 60, seed=2).indices)
     with pytest.raises(ValueError, match="give both or neither"):
         Glister(validation=features)
+    with pytest.raises(ValueError, match="exclude each other"):
+        Glister(**outside, validation_size=10)
+    with pytest.raises(ValueError, match=r"validation_size = 201 is outside \[1, 200\]"):
+        Glister(validation_size=201).select(pool, 5)
     with pytest.raises(ValueError, match="the last layer knows classes 0 to 1"):
         Glister(layer=LastLayer(np.zeros((2, 5)), np.zeros(2))).select(pool, 5)
