@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from selection.commands import compare, experiment, knee, recommend, score, select
+from selection.commands import compare, coverage, experiment, knee, recommend, score, select
 from theory.command_line import Parser, run
 
 
@@ -21,7 +21,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Which examples of a data set to keep: scores, methods, advice of the theory.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (score, select, recommend, compare, experiment, knee):
+    for command in (score, select, recommend, compare, experiment, knee, coverage):
         command.add_command(commands)
     return parser
 

@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from theory.checks import check_integer
-from theory.command_line import check_output_folder, integer, number
+from theory.command_line import integer, number
 from theory.datafile import write_bytes_atomic
 
 EXAMPLES = """The theory recommends a policy and a fraction for the coordinates that are estimated
@@ -42,11 +42,13 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print the table and write it; returns the exit code."""
+    from selection.core.files import check_new_file
     from selection.experiments.datasets import load_dataset
     from selection.experiments.knee import PAIRS, knee_table, measure_knee
 
     check_integer("splits", options.splits, 2, 10**4)
-    folder = check_output_folder(options.out)
+    folder = Path(options.out)
+    to_write = check_new_file(folder / f"knee-{options.dataset}.md", (".md",))
     pairs = PAIRS[options.dataset]
     dataset = load_dataset(options.dataset)
     knees = []
@@ -69,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         one.task: {"fractions": one.fractions.tolist(), "errors": one.errors.tolist()}
         for one in knees
     }
-    write_bytes_atomic(Path(folder) / f"knee-{options.dataset}.md", table.encode())
-    write_bytes_atomic(Path(folder) / f"knee-{options.dataset}.json", json.dumps(curves).encode())
+    write_bytes_atomic(folder / f"knee-{options.dataset}.json", json.dumps(curves).encode())
+    write_bytes_atomic(to_write, table.encode())
     print(table)
     return 0

@@ -11,6 +11,7 @@ import pytest
 import selection.experiments.runs
 from selection.__main__ import main
 from selection.experiments import CONDITIONS, Dataset, Entry, Plan, make_task, run_plan
+from selection.experiments.coverage import cover, make_plane
 from selection.experiments.datasets import load_dataset
 from selection.experiments.knee import Knee, knee_table, measure_knee
 from selection.experiments.results import Results, Unit
@@ -247,3 +248,30 @@ def test_a_binary_task_is_measured_beside_the_advice(data: Dataset) -> None:
     assert found.errors[:, -1].mean() < 0.1
     assert 0 < found.advice.keep_fraction <= 1
     assert "| 3 or 8 |" in knee_table([found])
+
+
+def test_where_methods_put_their_examples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plane = make_plane(600, seed=3)
+    found = {method: cover(plane, method, 60) for method in ("hard", "k-center", "infomax")}
+    for one in found.values():
+        # All distances, instead of a tree.
+        distances = np.linalg.norm(plane.points[:, None] - plane.points[one.kept], axis=2)
+        own = distances[one.kept]
+        assert np.isclose(one.distance, distances.min(axis=1).mean())
+        assert np.isclose(one.overlap, np.mean(np.sort(own, axis=1)[:, 1] <= 0.03))
+        assert np.isclose(one.score, plane.scores[one.kept].mean())
+    # The claim of the picture: InfoMax lies between scores alone and geometry alone.
+    assert found["k-center"].score < found["infomax"].score < found["hard"].score
+    assert found["infomax"].overlap < found["hard"].overlap
+    assert found["k-center"].distance < found["infomax"].distance < found["hard"].distance
+
+    arguments = ["coverage", "--n", "300", "--methods", "hard", "d2", "--out", str(tmp_path)]
+    assert run(main, arguments) == 0
+    assert capsys.readouterr().out == (tmp_path / "coverage.md").read_text() + "\n"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"coverage.{suffix}" for suffix in ("md", "png", "pdf")
+    }
+    assert run(main, arguments) == 2
+    assert "exists already" in capsys.readouterr().err
