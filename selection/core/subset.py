@@ -20,7 +20,8 @@ class Subset:
         weights: how much each one counts in training, shape (k,); ones unless the method says so.
         gains: what each pick added to the objective, shape (k,), where the method has one.
         objective: value of the method's objective, where it has one.
-        nested: whether the first j picks are the answer to budget j, for every j <= k.
+        nested: whether the first j picks are those of budget j, for every j <= k; weights are of the
+            whole.
         requested: the budget that was asked for.
         diagnostics: numbers and texts about the run, JSON-able, never rows of the pool.
     """
@@ -62,6 +63,11 @@ class Subset:
         """How many examples were kept."""
         return len(self.indices)
 
+    @property
+    def weighted(self) -> bool:
+        """Whether some examples weigh more than others."""
+        return bool(np.any(self.weights != self.weights[:1]))
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -73,10 +79,12 @@ class Subset:
         """The answer to a smaller budget, for nested subsets.
 
         Raises:
-            ValueError: the subset is not nested, or smaller than `budget`.
+            ValueError: the subset is not nested, has weights, or is smaller than `budget`.
         """
         if not self.nested:
             raise ValueError("the subset is not nested: its prefixes are no answers; select again")
+        if self.weighted:
+            raise ValueError("the subset has weights, which change with the budget; select again")
         if not 1 <= budget <= self.achieved:
             raise ValueError(
                 f"budget = {budget} is outside the valid range [1, {self.achieved}] of a prefix"

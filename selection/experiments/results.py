@@ -74,7 +74,8 @@ class Row:
         rank: mean rank of the accuracy among the entries, 1 is best, ties share.
         worst_recall: recall of the class with the lowest one, mean over the seeds.
         stability: Jaccard index of what two seeds keep, among the examples that both could keep.
-        seconds: processor time of a selection, mean.
+        seconds: processor time of a selection, mean; of a nested method that of the largest budget,
+            which answers all of them.
     """
 
     condition: str

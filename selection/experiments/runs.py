@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from selection.core.files import read_npz, write_npz
 from selection.core.pool import Pool
 from selection.core.scores import Scores
 from selection.core.selector import Selector, budget_count
+from selection.core.subset import Subset
 from selection.experiments.datasets import Dataset, load_dataset
 from selection.experiments.network import predict_test, record, train_subsets
 from selection.experiments.plans import Entry, Plan
@@ -84,6 +85,7 @@ def _run_unit(plan: Plan, dataset: Dataset, condition: str, seed: int) -> dict[s
     pools = Pools(plan, task, seed)
     count = len(task.labels)
     shape = (len(plan.entries), len(plan.fractions))
+    budgets = [budget_count(fraction, count) for fraction in plan.fractions]
     seconds, kept = np.zeros(shape), np.zeros((*shape, count), bool)
     subsets: list[tuple[Any, Any]] = []
     for place, entry in enumerate(plan.entries):
@@ -91,10 +93,8 @@ def _run_unit(plan: Plan, dataset: Dataset, condition: str, seed: int) -> dict[s
         pool = pools.of(entry)
         if entry.parts != 1:
             selector = Partitioned(selector, entry.parts)
-        for column, fraction in enumerate(plan.fractions):
-            begun = time.process_time()
-            subset = selector.select(pool, budget_count(fraction, count), seed)
-            seconds[place, column] = time.process_time() - begun
+        chosen, seconds[place] = _select_all(selector, pool, budgets, seed)
+        for column, subset in enumerate(chosen):
             kept[place, column, subset.indices] = True
             subsets.append((subset.indices, subset.weights))
     subsets.append((np.arange(count), np.ones(count)))
@@ -108,6 +108,27 @@ def _run_unit(plan: Plan, dataset: Dataset, condition: str, seed: int) -> dict[s
         "labels": task.test_labels,
         "origin": task.origin,
     }
+
+
+def _select_all(
+    selector: Selector, pool: Pool, budgets: Sequence[int], seed: int
+) -> tuple[list[Subset], list[float]]:
+    """A subset for each budget and its processor time.
+
+    Of a nested method the largest one is made, with all its time, and the others are its prefixes.
+    """
+    found: dict[int, tuple[Subset, float]] = {}
+    largest: Subset | None = None
+    spent = 0.0
+    for budget in sorted(set(budgets), reverse=True):
+        if largest is None or largest.weighted or not largest.nested:
+            begun = time.process_time()
+            largest = selector.select(pool, budget, seed)
+            spent = time.process_time() - begun
+            found[budget] = largest, spent
+        else:
+            found[budget] = largest.prefix(budget), spent
+    return [found[budget][0] for budget in budgets], [found[budget][1] for budget in budgets]
 
 
 class Pools:

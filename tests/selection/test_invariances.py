@@ -78,6 +78,19 @@ def copied(rows: np.ndarray) -> dict[str, Any]:
     return {"scores": one.scores.values[rows]} | {name: getattr(one, name)[rows] for name in names}
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_prefixes_of_what_calls_itself_nested_are_answers(name: str) -> None:
+    found = method(name).select(pool(), BUDGET, seed=2)
+    if not found.nested or found.weighted:
+        with pytest.raises(ValueError, match="not nested" if not found.nested else "has weights"):
+            found.prefix(BUDGET // 3)
+    for budget in (1, BUDGET // 3, BUDGET - 1) if found.nested else ():
+        smaller = method(name).select(pool(), budget, seed=2)
+        assert np.array_equal(found.indices[:budget], smaller.indices)
+        if not found.weighted:
+            assert np.array_equal(found.prefix(budget).weights, smaller.weights)
+
+
 @pytest.mark.parametrize("name", sorted(set(METHODS) - TIED_TO_AXES))
 def test_rotated_features_give_the_same_answer(name: str) -> None:
     plain = method(name).select(pool(), BUDGET, seed=2)
