@@ -20,8 +20,8 @@ class Subset:
         weights: how much each one counts in training, shape (k,); ones unless the method says so.
         gains: what each pick added to the objective, shape (k,), where the method has one.
         objective: value of the method's objective, where it has one.
-        nested: whether the first j picks are those of budget j, for every j <= k; weights are of the
-            whole.
+        nested: whether the first j picks are those of budget j, for every j <= k; the weights
+            are those of the whole.
         requested: the budget that was asked for.
         diagnostics: numbers and texts about the run, JSON-able, never rows of the pool.
     """
