@@ -18,6 +18,7 @@ class Entry:
         score: name of the score it ranks by, where it takes one.
         features: "hidden", the probe's penultimate features, or "inputs".
         parts: random parts of the pool that are selected from one by one.
+        name: what tables and pictures call it, instead of all that.
         proxy: hidden units of the network that scores and features come from; None for those of
             the trained one.
     """
@@ -27,10 +28,13 @@ class Entry:
     features: str = "hidden"
     proxy: int | None = None
     parts: int = 1
+    name: str = ""
 
     @property
     def label(self) -> str:
         """A name that tells entries of a plan apart."""
+        if self.name:
+            return self.name
         words = [self.method]
         if self.score != "el2n":
             words.append(f"by {self.score}")
@@ -72,8 +76,11 @@ class Plan:
     recorded: int = 3
 
     def parameters(self) -> dict[str, Any]:
-        """The plan as JSON-able values."""
-        return asdict(self)
+        """What the results depend on, as JSON-able values."""
+        found = asdict(self)
+        for entry in found["entries"]:
+            del entry["name"]
+        return found
 
 
 def _entries(*methods: str, **given: Any) -> tuple[Entry, ...]:
@@ -118,14 +125,18 @@ _RANDOM = _entries("random")
 
 # InfoMax's own sweeps: neighbours, pairwise weight, iterations, partitions.
 _SWEEPS = (
-    _RANDOM
-    + _entries(
-        *(f"infomax:neighbours={k}" for k in (1, 3, 5, 10, 20)),
-        *(f"infomax:weight={w:g}" for w in (0, 0.1, 0.3, 1, 2, 4)),
-        # The published update; the default takes the best of three solvers.
-        *(f"infomax:solver=published-scaled,swaps=false,iterations={i}" for i in (1, 2, 5, 20, 60)),
-    )
-    + tuple(Entry("infomax", parts=parts) for parts in (2, 5, 10, 20, 40))
+    *_RANDOM,
+    *(Entry(f"infomax:neighbours={k}", name=f"{k} neighbours") for k in (1, 3, 5, 10, 20)),
+    *(Entry(f"infomax:weight={w:g}", name=f"weight {w:g}") for w in (0, 0.1, 0.3, 1, 2, 4)),
+    # The published update; the default takes the best of three solvers.
+    *(
+        Entry(
+            f"infomax:solver=published-scaled,swaps=false,iterations={i}",
+            name=f"published, {i} iterations",
+        )
+        for i in (1, 2, 5, 20, 60)
+    ),
+    *(Entry("infomax", parts=parts) for parts in (2, 5, 10, 20, 40)),
 )
 
 _CROSS = _RANDOM + tuple(

@@ -14,6 +14,7 @@ from selection.experiments import CONDITIONS, Dataset, Entry, Plan, make_task, r
 from selection.experiments.coverage import cover, make_plane
 from selection.experiments.datasets import load_dataset
 from selection.experiments.knee import Knee, knee_table, measure_knee
+from selection.experiments.picture import _dots
 from selection.experiments.results import Results, Unit
 from selection.experiments.runs import Pools
 from theory.command_line import run
@@ -130,6 +131,19 @@ def test_statistics_are_those_computed_by_hand() -> None:
     # {7, 8}: 7 of {6, 7, 8}.
     assert (random.stability, hard.stability) == (1 / 2, 1 / 3)
     assert [name for name, _, _ in results_by_hand().ranks()] == ["hard", "random"]
+
+
+def test_many_methods_are_drawn_as_rows_of_dots() -> None:
+    figure = _dots(results_by_hand())
+    (panel,) = figure.axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["random", "hard"]
+    (dots,) = panel.containers
+    accuracies, rows = dots.lines[0].get_data()
+    # The numbers of the test above, in per cent.
+    assert np.allclose(accuracies, [37.5, 87.5])
+    assert np.allclose(rows, [0, 1])
+    baseline = [line.get_xdata()[0] for line in panel.lines if line not in dots.lines]
+    assert np.allclose(baseline, 37.5)
 
 
 def test_a_run_resumes_and_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
