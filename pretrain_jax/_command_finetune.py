@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pretrain_jax._options import parse_options
+from pretrain_jax._options import Command
 from pretrain_jax.segmentation import (
     FINETUNE_PRESETS,
     PUBLISHED,
+    FinetuneConfig,
     finetune,
     frames_of,
     frames_with_text,
     read_segmentation,
 )
 from pretrain_jax.segmentation.finetuning import OVERLAYS_NAME, RESULT_NAME
+from theory.checks import check_choice
 
 PROGRAM = "python -m pretrain_jax finetune"
 USAGE = f"""usage: {PROGRAM} DATA PRESET --out FOLDER [options]
@@ -58,24 +60,10 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Fine-tune; returns the exit code."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0
-    if len(argv) < 2 or argv[0].startswith("-") or argv[1].startswith("-"):
-        raise ValueError(f"data and preset must come first: {PROGRAM} DATA PRESET (see --help)")
-    data, name = argv[:2]
-    if name not in FINETUNE_PRESETS:
-        raise ValueError(f"preset = {name!r} is not one of {', '.join(FINETUNE_PRESETS)}")
-    found = parse_options(
-        FINETUNE_PRESETS[name],
-        Options(),
-        argv[2:],
-        program=f"{PROGRAM} {data} {name}",
-        description=f"Fine-tune with the preset {name}; its values are the defaults.",
-    )
+    found = Command(PROGRAM, USAGE, ("data", "preset"), _preset, Options()).parse(argv)
     if found is None:
         return 0
-    config, options = found
+    (data,), config, options = found
     if not options.out:
         raise ValueError(f"--out is missing: the folder of the results (see {PROGRAM} --help)")
     dataset = read_segmentation(data, options.layout)
@@ -95,6 +83,11 @@ def main(argv: Sequence[str]) -> int:
     record = json.loads((folder / RESULT_NAME).read_text(encoding="utf-8"))
     print(json.dumps(record, indent=1) if options.json else _report(folder, record))
     return 0
+
+
+def _preset(name: str) -> FinetuneConfig:
+    check_choice("preset", name, FINETUNE_PRESETS)
+    return FINETUNE_PRESETS[name]
 
 
 def _warn_of_text(names: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretrain_jax._options import parse_options
+from pretrain_jax._options import Command
 from pretrain_jax.pipeline import (
     PIPELINES,
     PipelineConfig,
@@ -15,15 +15,16 @@ from pretrain_jax.pipeline import (
     pipeline_preset,
     run_pipeline,
 )
-from pretrain_jax.pipeline.cost import REFERENCE_IMAGES, cost_table
+from pretrain_jax.pipeline.cost import REFERENCE_IMAGES, SAM_PATCHES, cost_table
 from pretrain_jax.synthesis.source import survey
 
 PROGRAM = "python -m pretrain_jax pipeline"
 FAILURE = 1
+NAMES = "\n".join(f"  {name}" for name in PIPELINES)
 USAGE = f"""usage: {PROGRAM} PRESET [options]
 
 presets:
-{{presets}}
+{NAMES}
 
 Every field of a preset is an option; {PROGRAM} PRESET --help lists them.
 examples:
@@ -41,36 +42,26 @@ class Options:
     Attributes:
         estimate: print the cost and stop.
         rates: folder of another pipeline whose measured rates the cost is computed from.
+        sam_patches: masks of an image that are assumed to pass SAM's filters, for the cost.
         progress: draw progress bars even without a terminal.
     """
 
     estimate: bool = False
     rates: str | None = None
+    sam_patches: int = SAM_PATCHES
     progress: bool = False
 
 
 def main(argv: Sequence[str]) -> int:
     """Run a pipeline; returns the exit code."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(USAGE.format(presets="\n".join(f"  {name}" for name in PIPELINES)))
-        return 0
-    name = argv[0]
-    if name.startswith("-"):
-        raise ValueError(f"the preset must come first: {PROGRAM} PRESET (see --help)")
-    found = parse_options(
-        pipeline_preset(name),
-        Options(),
-        argv[1:],
-        program=f"{PROGRAM} {name}",
-        description=f"Run the pipeline {name}; its values are the defaults.",
-    )
+    found = Command(PROGRAM, USAGE, ("preset",), pipeline_preset, Options()).parse(argv)
     if found is None:
         return 0
-    config, options = found
+    _, config, options = found
     # An estimate for the reference numbers of images needs no data.
     unknown = options.estimate and not config.data
     (dataclasses.replace(config, data=".") if unknown else config).check()
-    print(_cost(config, options.rates), flush=True)
+    print(_cost(config, options), flush=True)
     if options.estimate:
         return 0
     result = run_pipeline(
@@ -82,13 +73,15 @@ def main(argv: Sequence[str]) -> int:
     return FAILURE if result.failed else 0
 
 
-def _cost(config: PipelineConfig, rates: str | None) -> str:
+def _cost(config: PipelineConfig, options: Options) -> str:
+    rates = options.rates
     if rates is not None and not Path(rates).is_dir():
         raise ValueError(f"--rates {rates} is no folder of a pipeline")
     known = config.data and not config.data_is_shipped
     own = (survey(Path(config.data)).images,) if known else ()
     measured = measured_rates(rates or config.out)
-    return cost_table(config, (*own, *REFERENCE_IMAGES), measured) + "\n"
+    images = (*own, *REFERENCE_IMAGES)
+    return cost_table(config, images, measured, sam_patches=options.sam_patches) + "\n"
 
 
 def _summary(result: PipelineResult) -> str:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pretrain_jax._options import parse_options
+from pretrain_jax._options import Command
 from pretrain_jax.pipeline import pretrain
 from pretrain_jax.pipeline.pretraining import Protocol
 from pretrain_jax.train.presets import preset
@@ -40,22 +40,10 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Pre-train; returns the exit code."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0
-    if len(argv) < 2 or argv[0].startswith("-") or argv[1].startswith("-"):
-        raise ValueError(f"data and preset must come first: {PROGRAM} DATA PRESET (see --help)")
-    data, name = argv[:2]
-    found = parse_options(
-        preset(name),
-        Options(),
-        argv[2:],
-        program=f"{PROGRAM} {data} {name}",
-        description=f"Train the preset {name} on one data set; its values are the defaults.",
-    )
+    found = Command(PROGRAM, USAGE, ("data", "preset"), preset, Options()).parse(argv)
     if found is None:
         return 0
-    config, options = found
+    (data,), config, options = found
     counts = pretrain(
         data,
         config.out,

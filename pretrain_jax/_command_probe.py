@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pretrain_jax._options import parse_options
+from pretrain_jax._options import Command
 from pretrain_jax.pipeline import probe
 from pretrain_jax.train.presets import preset
 
@@ -36,22 +36,10 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Make a probe; returns the exit code."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0
-    if len(argv) < 2 or argv[0].startswith("-") or argv[1].startswith("-"):
-        raise ValueError(f"index and preset must come first: {PROGRAM} INDEX PRESET (see --help)")
-    index, name = argv[:2]
-    found = parse_options(
-        preset(name),
-        Options(),
-        argv[2:],
-        program=f"{PROGRAM} {index} {name}",
-        description=f"Train a probe by the preset {name}; its values are the defaults.",
-    )
+    found = Command(PROGRAM, USAGE, ("index", "preset"), preset, Options()).parse(argv)
     if found is None:
         return 0
-    config, options = found
+    (index,), config, options = found
     manifest = probe(
         index,
         config.out,

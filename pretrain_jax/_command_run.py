@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pretrain_jax._options import parse_options
+from pretrain_jax._options import Command
 from pretrain_jax.train.loop import TrainResult, train
 from pretrain_jax.train.presets import PRESETS, preset
 
 PROGRAM = "python -m pretrain_jax run"
+NAMES = "\n".join(f"  {name}" for name in PRESETS)
 USAGE = f"""usage: {PROGRAM} PRESET [options]
 
 presets:
-{{presets}}
+{NAMES}
 
 Every field of a preset is an option; {PROGRAM} PRESET --help lists them.
 examples:
@@ -40,22 +41,10 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Train; returns the exit code."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(_usage())
-        return 0
-    name = argv[0]
-    if name.startswith("-"):
-        raise ValueError(f"the preset must come first: {PROGRAM} PRESET (see --help)")
-    found = parse_options(
-        preset(name),
-        Options(),
-        argv[1:],
-        program=f"{PROGRAM} {name}",
-        description=f"Train the preset {name}; its values are the defaults.",
-    )
+    found = Command(PROGRAM, USAGE, ("preset",), preset, Options()).parse(argv)
     if found is None:
         return 0
-    config, options = found
+    _, config, options = found
     result = train(config, progress=options.progress or sys.stderr.isatty())
     print(json.dumps(_record(result), indent=1) if options.json else _report(result))
     return 0
@@ -89,7 +78,3 @@ def _report(result: TrainResult) -> str:
     if result.skipped:
         lines.append(f"  {len(result.skipped)} unreadable image(s) skipped, see skipped.txt")
     return "\n".join(lines)
-
-
-def _usage() -> str:
-    return USAGE.format(presets="\n".join(f"  {name}" for name in PRESETS))

@@ -1,15 +1,63 @@
-"""Command-line options that are the fields of a configuration."""
+"""Commands whose options are the fields of a configuration."""
 
 import contextlib
 import dataclasses
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-__all__ = ["parse_options"]
+__all__ = ["Command"]
+
+HELP = {"-h", "--help"}
 
 
-def parse_options(
+@dataclass(frozen=True)
+class Command:
+    """A command that is called with names first and the fields of a preset as options.
+
+    Attributes:
+        program: what help and messages call it.
+        usage: printed without arguments and by --help in the place of a name.
+        names: of the words that come first; the last one names the preset.
+        preset: gives the configuration of that name, or raises ValueError.
+        extra: the command's own options, a frozen dataclass.
+    """
+
+    program: str
+    usage: str
+    names: tuple[str, ...]
+    preset: Callable[[str], Any]
+    extra: Any
+
+    def parse(self, argv: Sequence[str]) -> tuple[list[str], Any, Any] | None:
+        """The words before the preset, configuration and own options; None where help was printed.
+
+        Raises:
+            ValueError: a word is missing, an unknown preset or option, a value of the wrong type.
+        """
+        words = list(argv[: len(self.names)])
+        if not words or HELP & set(words):
+            print(self.usage)
+            return None
+        if len(words) < len(self.names) or any(one.startswith("-") for one in words):
+            first = " and ".join(f"the {one}" for one in self.names)
+            raise ValueError(
+                f"{first} must come first: {self.program} {' '.join(self.names).upper()} "
+                f"(see {self.program} --help)"
+            )
+        found = _parsed(
+            self.preset(words[-1]),
+            self.extra,
+            argv[len(words) :],
+            program=" ".join([self.program, *words]),
+            description=f"Values of the preset {words[-1]} are the defaults.",
+        )
+        return None if found is None else (words[:-1], *found)
+
+
+def _parsed(
     base: Any,
     extra: Any,
     options: Sequence[str],
@@ -64,13 +112,18 @@ def parse_options(
 
 def _sentence(box: str) -> str:
     """tyro's framed message in one line, of its suggestions only the options' names."""
-    lines = [line.strip("│╭╰ ") for line in box.splitlines()[1:]]
     kept: list[str] = []
-    for line in lines:
+    meant = False
+    for line in (one.strip("│╭╰ ") for one in box.splitlines()[1:]):
         if line.startswith(("Got errors", "Argument helptext", "For full helptext")):
             break
-        if line.strip("─╯ ") and not (kept and "meant:" in kept[-1] and line[:2] != "--"):
+        if not line.strip("─╯- "):  # rules are dashes where the terminal has no lines
+            continue
+        if not meant:
             kept.append(line)
-        if line.startswith("--") and any("meant:" in one for one in kept):
-            kept[-2:] = [f"{kept[-2]} {line.split()[0]}"]
-    return " ".join(kept)
+            meant = "meant:" in line
+        elif line.startswith("--"):
+            kept.append(line.split()[0])
+    # "Error parsing config.model.encoder: depth = 0 ..." names the field as options do.
+    sentence = re.sub(r"^Error parsing (?:config|extra)\.", "", " ".join(kept))
+    return re.sub(r"^([\w.]+): (?=\w+ = )", r"\1.", sentence)

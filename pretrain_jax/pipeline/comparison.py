@@ -1,9 +1,10 @@
-"""Stage `leakage`: no test frame is among the images for pre-training."""
+"""Stage `leakage`: every case can be read, and no test frame is among the pre-training images."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pretrain_jax.segmentation import FinetuneConfig, Frame, SegmentationSet, check_leakage, split
+from pretrain_jax.segmentation.dataset import read_case
 from pretrain_jax.segmentation.finetuning import dataset_digest
 from pretrain_jax.segmentation.leakage import LEAST_CORRELATION, PERCEPTUAL_DISTANCE
 from pretrain_jax.stages import Manifest, digest, open_stage
@@ -19,7 +20,7 @@ def compare(
     *,
     config: FinetuneConfig,
 ) -> Manifest:
-    """Compare every image of an index with the test cases, once, before anything is trained.
+    """Read every case and compare all images with the test cases, before anything is trained.
 
     Args:
         index: folder of stage `index`.
@@ -31,6 +32,7 @@ def compare(
         The manifest, with the counts images and test_cases.
 
     Raises:
+        ValueError: a case whose mask is damaged, of another size or of unknown labels.
         LeakageError: test frames are among the images, with their list.
     """
     images = Images(index)
@@ -48,6 +50,8 @@ def compare(
     with stage:
         compared = cases = 0
         for dataset in datasets:
+            for case in dataset.cases:
+                read_case(dataset, case)
             _, test = split(dataset, test_share=config.test_share, seed=config.split_seed)
             compared = check_leakage(_frames(images), test)
             cases += len(test)

@@ -1,20 +1,26 @@
 """The configuration of a pipeline: typed, frozen, and the same as the command line."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from pretrain_jax.models.simclr import SimCLRConfig
+from pretrain_jax.pipeline.pretraining import Protocol
 from pretrain_jax.segmentation import PUBLISHED, FinetuneConfig
 from pretrain_jax.segmentation.config import HeadKind, Mode
+from pretrain_jax.segmentation.program import recipe_of
 from pretrain_jax.synthesis import METHODS, Proposer, RandomCrop, Saliency, Sam
+from pretrain_jax.synthesis.methods import CROPPED
+from pretrain_jax.synthesis.storage import check_group
 from pretrain_jax.train.config import TrainConfig, config_to_json
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = [
+    "RECOMMENDED",
     "SHIPPED_SEGMENTATION",
     "Cell",
     "PipelineConfig",
@@ -22,6 +28,7 @@ __all__ = [
     "ProposeOptions",
     "ScoreOptions",
     "Trials",
+    "draw_folder",
     "pipeline_to_json",
 ]
 
@@ -32,6 +39,8 @@ EVALUATIONS: Mapping[str, tuple[HeadKind, Mode]] = MappingProxyType(
     {f"{head}-{mode}": (head, mode) for head in get_args(HeadKind) for mode in get_args(Mode)}
 )
 ALL = "all"
+# A ratio that the theory gives once the data's coordinates are estimated.
+RECOMMENDED = "recommended"
 LARGEST = 1 << 40
 
 
@@ -96,14 +105,16 @@ class Trials:
     Attributes:
         train: the run; its data, out, seed, mean and std are set by the pipeline.
         methods: names of `pretrain_jax.synthesis.METHODS`; "all" is the full set, whatever the
-            ratios.
-        ratios: pixels kept over the full set's, in (0, 1].
+            ratios, and NAME@RATIO, such as hard-images@0.25, has that ratio alone.
+        ratios: pixels kept over the full set's, in (0, 1]; "recommended" is the fraction of the
+            hardest that the theory recommends at the data's estimated coordinates, which needs
+            `probe.halves`.
         seeds: one run for each; none leaves the objective out.
     """
 
     train: TrainConfig
     methods: tuple[str, ...] = ("all", "random", "meddel", "optidel-s", "optidel", "infomax")
-    ratios: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5)
+    ratios: tuple[float | Literal["recommended"], ...] = (0.05, 0.1, 0.25, 0.5)
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
@@ -116,17 +127,24 @@ class Cell:
         method: how its images were chosen.
         ratio: 1 for the method "all".
         seed: of the run.
+        draw: seed of its data set; None where that is the same for all seeds.
     """
 
     objective: str
     method: str
     ratio: float
     seed: int
+    draw: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Method and percent, as folders of runs have it."""
+        return f"{self.method}-{100 * self.ratio:g}"
 
     @property
     def selection(self) -> str:
-        """Name of its data set, as folders have it."""
-        return f"{self.method}-{100 * self.ratio:g}"
+        """Folder of its data set: that of the name, or one for each draw in it."""
+        return self.name if self.draw is None else f"{self.name}/{draw_folder(self.draw)}"
 
 
 @dataclass(frozen=True)
@@ -150,7 +168,10 @@ class PipelineConfig:
         finetune: one fine-tuning; head and mode are set by `evaluations`.
         evaluations: HEAD-MODE of every fine-tuning: heads dpt, linear, mlp; modes frozen, full;
             and scratch, which is supervised training without pre-training, once a seed.
-        seed: of probe, masks and selections.
+        draws: of methods that draw at random (random, random-patches, optidel-s): "seed" gives
+            every seed of `mae` and `simclr` a data set of its own, drawn with that seed, so that
+            deviations over seeds include that of the draw; "once" gives all seeds the same.
+        seed: of probe, masks, and of what is drawn once.
         shards: parts that index, proposals and scores are divided into; None chooses.
     """
 
@@ -163,9 +184,10 @@ class PipelineConfig:
     propose: ProposeOptions = field(default_factory=ProposeOptions)
     score: ScoreOptions = field(default_factory=ScoreOptions)
     patches: int = 4
-    protocol: Literal["matched", "paper"] = "matched"
+    protocol: Protocol = "matched"
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     evaluations: tuple[str, ...] = ("dpt-full",)
+    draws: Literal["seed", "once"] = "seed"
     seed: int = 0
     shards: int | None = None
 
@@ -185,6 +207,17 @@ class PipelineConfig:
             raise ValueError("mae.train.model is a SimCLRConfig; it must be a MAEConfig")
         if self.simclr.seeds and not isinstance(self.simclr.train.model, SimCLRConfig):
             raise ValueError("simclr.train.model is a MAEConfig; it must be a SimCLRConfig")
+        with _within("finetune."):
+            self.finetune.check()
+        check_choice("draws", self.draws, ("seed", "once"))
+        if self.recommends and not self.probe.halves:
+            raise ValueError(
+                "ratios: 'recommended' is estimated from two more probes, trained on halves of the "
+                "images: set probe.halves, or give numbers"
+            )
+        check_choice("protocol", self.protocol, get_args(Protocol))
+        check_choice("propose.proposer", self.propose.proposer, ("sam", "saliency"))
+        check_group(self.patches)
         check_integer("score.masks", self.score.masks, 1, 1000)
         check_integer("score.batch_size", self.score.batch_size, 1, LARGEST)
         check_integer("seed", self.seed, 0, 2**32 - 1)
@@ -195,21 +228,47 @@ class PipelineConfig:
         if len(set(self.levels())) < len(self.downstream):
             raise ValueError(f"downstream = {self.downstream}: two folders have the same name")
         for one in self.evaluations:
-            if one not in EVALUATIONS:
-                raise ValueError(f"evaluations: {one!r} is not one of {', '.join(EVALUATIONS)}")
+            check_choice("evaluations", one, EVALUATIONS)
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        """Check that every head fits the encoder that it is trained on."""
+        if not (self.downstream or self.data_is_shipped):
+            return
+        for objective in (name for name in OBJECTIVES if self.trials(name).seeds):
+            scratch: list[tuple[HeadKind, Mode]]
+            scratch = [(head, "scratch") for head in self.scratch_heads() if objective == "mae"]
+            for head, mode in [*self.pairs(), *scratch]:
+                options = dataclasses.replace(self.finetune, head=head, mode=mode)
+                with _within(f"{objective}.train.model: "):
+                    recipe_of(options, self.trials(objective).train.model.encoder, 2)
 
     def trials(self, objective: str) -> Trials:
         """The runs of an objective."""
         return self.mae if objective == "mae" else self.simclr
 
-    def cells(self) -> list[Cell]:
-        """All pre-training runs: the full set first, then by ratio, method and seed."""
+    def cells(self, recommended: float | None = None) -> list[Cell]:
+        """All pre-training runs: the full set first, then by ratio, method and seed.
+
+        Args:
+            recommended: the ratio of that name; while it is unknown its runs are left out.
+        """
         return [
-            Cell(objective, method, ratio, seed)
+            Cell(objective, method, ratio, seed, self.draw(method, seed))
             for objective in OBJECTIVES
-            for method, ratio in _sets(self.trials(objective))
+            for method, ratio in _sets(self.trials(objective), recommended)
             for seed in self.trials(objective).seeds
         ]
+
+    def draw(self, method: str, seed: int) -> int | None:
+        """Seed of the data set of a method for a run's seed; None where all have the same."""
+        return seed if METHODS[method].draws and self.draws == "seed" else None
+
+    @property
+    def recommends(self) -> bool:
+        """Whether a ratio is to be recommended."""
+        used = (self.trials(name) for name in OBJECTIVES)
+        return any(RECOMMENDED in one.ratios for one in used if one.seeds)
 
     @property
     def data_is_shipped(self) -> bool:
@@ -220,6 +279,21 @@ class PipelineConfig:
         """Of a method that chooses patches: the configured proposer, unless it has its own."""
         own = METHODS[method].proposers
         return self.propose.proposer if self.propose.proposer in own else own[0]
+
+    def proposals_of(self, cell: Cell) -> tuple[str, int | None]:
+        """Proposer of a run that chooses patches, and the seed that it draws with for this run."""
+        name = self.proposer_of(cell.method)
+        return name, cell.draw if name in CROPPED else None
+
+    def proposals(self) -> list[tuple[str, int | None]]:
+        """Every proposer that runs choose patches of, with every seed that it draws with."""
+        cells = [one for one in self.cells(1.0) if METHODS[one.method].source == "patches"]
+        return list(dict.fromkeys(self.proposals_of(one) for one in cells))
+
+    def scores_images(self) -> bool:
+        """Whether whole images are scored."""
+        kinds = {METHODS[one.method].source for one in self.cells(1.0)}
+        return self.probe.halves or "images" in kinds
 
     def pairs(self) -> list[tuple[HeadKind, Mode]]:
         """Head and mode of every fine-tuning of a pre-trained model."""
@@ -245,30 +319,69 @@ class PipelineConfig:
         return found
 
 
-def pipeline_to_json(config: PipelineConfig) -> dict[str, Any]:
-    """The configuration as JSON-able values, with the runs that follow from it."""
+def draw_folder(draw: int) -> str:
+    """Folder of what is drawn with one seed."""
+    return f"seed-{draw}"
+
+
+def pipeline_to_json(config: PipelineConfig, recommended: float | None = None) -> dict[str, Any]:
+    """The configuration as JSON-able values, with the runs that follow from it; see `cells`."""
     values = dataclasses.asdict(config)
     for name in OBJECTIVES:
         values[name]["train"] = config_to_json(config.trials(name).train)
     return values | {
         "demo": config.data_is_shipped,
-        "cells": [dataclasses.asdict(cell) for cell in config.cells()],
+        "cells": [dataclasses.asdict(cell) for cell in config.cells(recommended)],
         "levels": [level for level in config.levels() if level],
         "heads": [list(pair) for pair in config.pairs()],
         "scratch_seeds": list(config.mae.seeds) if config.scratch_heads() else [],
     }
 
 
-def _sets(trials: Trials) -> list[tuple[str, float]]:
-    whole = [(ALL, 1.0)] if ALL in trials.methods else []
-    return whole + [(m, ratio) for ratio in trials.ratios for m in trials.methods if m != ALL]
+@contextmanager
+def _within(prefix: str) -> Iterator[None]:
+    """Messages about a nested configuration start with its place."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}") from None
+
+
+def _sets(trials: Trials, recommended: float | None) -> list[tuple[str, float]]:
+    """Methods and ratios: the full set first, then ratio by ratio."""
+    known = (recommended if one == RECOMMENDED else one for one in trials.ratios)
+    common = [float(one) for one in known if one is not None]
+    methods = [_parted(one) for one in trials.methods]
+    whole = [(ALL, 1.0)] if (ALL, None) in methods else []
+    alone = [own for _, own in methods if own is not None]
+    found = [
+        (name, ratio)
+        for ratio in dict.fromkeys([*common, *alone])
+        for name, own in methods
+        if name != ALL and (ratio in common if own is None else ratio == own)
+    ]
+    return list(dict.fromkeys([*whole, *found]))
+
+
+def _parted(method: str) -> tuple[str, float | None]:
+    """Name of a method and the ratio that it has alone."""
+    name, at, ratio = method.partition("@")
+    try:
+        return name, float(ratio) if at else None
+    except ValueError:
+        raise ValueError(f"{method!r} is neither a method nor METHOD@NUMBER") from None
 
 
 def _check_trials(name: str, trials: Trials, protocol: str) -> None:
     for method in trials.methods:
-        if method not in METHODS:
-            raise ValueError(f"{name}.methods: {method!r} is not one of {', '.join(METHODS)}")
-    for ratio in trials.ratios:
+        with _within(f"{name}.methods: "):
+            plain, own = _parted(method)
+        check_choice(f"{name}.methods", plain, METHODS)
+        if own is not None:
+            if plain == ALL:
+                raise ValueError(f"{name}.methods: {method!r}: 'all' takes no ratio")
+            check_range(f"ratio of {method} in {name}.methods", own, 0.0, 1.0, open_low=True)
+    for ratio in (one for one in trials.ratios if one != RECOMMENDED):
         check_range(f"{name}.ratios", ratio, 0.0, 1.0, open_low=True)
     for seed in trials.seeds:
         check_integer(f"{name}.seeds", seed, 0, 2**32 - 1)
@@ -277,7 +390,8 @@ def _check_trials(name: str, trials: Trials, protocol: str) -> None:
         if len(set(values)) < len(values):
             raise ValueError(f"{name}.{field_name} = {values} has an entry twice")
     data = dataclasses.replace(trials.train.data, path="the pipeline's")
-    dataclasses.replace(trials.train, data=data).check()
+    with _within(f"{name}.train."):
+        dataclasses.replace(trials.train, data=data).check()
     if protocol == "paper" and trials.train.epochs is None and trials.seeds:
         raise ValueError(
             f"protocol = paper gives every run the same epochs, and {name}.train has steps = "

@@ -1,6 +1,7 @@
-"""What a pipeline will cost: GPU-hours of each stage from counted operations and measured rates."""
+"""What a pipeline will cost: hours of each stage from counted operations and measured rates."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,19 +9,20 @@ from pathlib import Path
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.pipeline.config import Cell, PipelineConfig
+from pretrain_jax.pipeline.finetuning_flops import finetuning_flops
 from pretrain_jax.pipeline.pretraining import images_per_second, matched_steps
 from pretrain_jax.pipeline.probe import RUN
+from pretrain_jax.segmentation.config import HeadKind, Mode
+from pretrain_jax.segmentation.program import recipe_of
 from pretrain_jax.stages import read_manifest
 from pretrain_jax.stages.manifest import MANIFEST
-from pretrain_jax.synthesis import METHODS
 from pretrain_jax.train.config import TrainConfig
 from pretrain_jax.train.flops import (
-    TRAINING_FACTOR,
     mae_forward_flops,
     mae_training_flops,
     simclr_training_flops,
-    vit_forward_flops,
 )
+from theory.checks import check_integer
 
 __all__ = ["REFERENCE_IMAGES", "Estimate", "Rate", "cost_table", "estimate_cost", "measured_rates"]
 
@@ -36,6 +38,11 @@ SAM_SOURCE = "SAM ViT-H reference code, RTX 3090/A100"
 COUNTED = f"FLOPs at the rate of MAE ViT-B ({FAST[0]} .. {SLOW[0]})"
 # Masks of an image that pass SAM's filters: an assumption, data sets differ.
 SAM_PATCHES = 30
+# Measured on one x86 core with JPEG images of 720 x 576 pixels, decoding included: processor
+# seconds of an image.
+CORE_SECONDS = {"saliency": 0.029, "random-crop": 0.009}
+CORE_SOURCE = "hours of one x86 core, no GPU: {seconds} s an image of 720 x 576"
+CLASSES = 2
 HOUR = 3600.0
 
 
@@ -62,7 +69,7 @@ class Estimate:
         stage: its name.
         items: how many images (patches x masks, trained images) it computes.
         unit: what an item is.
-        low: hours of one accelerator at best; None where no rate is known.
+        low: hours of one accelerator (of one core for proposers without weights) at best.
         high: hours at worst.
         source: of the rate.
     """
@@ -70,34 +77,42 @@ class Estimate:
     stage: str
     items: float
     unit: str
-    low: float | None
-    high: float | None
+    low: float
+    high: float
     source: str
 
 
 def estimate_cost(
-    config: PipelineConfig, images: int, rates: Mapping[str, Rate] | None = None
+    config: PipelineConfig,
+    images: int,
+    rates: Mapping[str, Rate] | None = None,
+    *,
+    sam_patches: int = SAM_PATCHES,
 ) -> list[Estimate]:
-    """GPU-hours of each stage of a pipeline on `images` images.
+    """Hours of each stage of a pipeline on `images` images.
+
+    Training and scoring are hours of one accelerator: counted operations at the published rates of
+    ViT-B masked autoencoders. The proposers saliency and random-crop are hours of one x86 core
+    (0.029 and 0.009 s an image of 720 x 576 pixels, measured with decoding). A recommended ratio
+    counts as 1.
 
     Args:
         config: the pipeline.
         images: of the full set.
-        rates: of stages by name, see `measured_rates`; the defaults are published anchors.
+        rates: of stages by name, see `measured_rates`; they replace these defaults.
+        sam_patches: masks of an image that pass SAM's filters.
 
     Raises:
-        ValueError: batch and devices do not fit each other.
+        ValueError: an argument out of range; batch and devices do not fit each other.
     """
+    check_integer("images", images, 1, 1 << 40)
+    check_integer("sam_patches", sam_patches, 1, 1 << 20)
     known = dict(rates or {})
     found = []
-    for stage, items, unit, default in _work(config, images):
+    for stage, items, unit, default in _work(config, images, sam_patches):
         rate = known.get(stage, default)
-        if rate is None:
-            unknown = "no rate known before a first run"
-            found.append(Estimate(stage, items, unit, None, None, unknown))
-        else:
-            low, high = items * rate.low / HOUR, items * rate.high / HOUR
-            found.append(Estimate(stage, items, unit, low, high, rate.source))
+        low, high = items * rate.low / HOUR, items * rate.high / HOUR
+        found.append(Estimate(stage, items, unit, low, high, rate.source))
     return found
 
 
@@ -109,11 +124,13 @@ def measured_rates(folder: str | Path) -> dict[str, Rate]:
     """
     out = Path(folder)
     found: dict[str, Rate] = {}
-    for name, kind, count in (("proposals", "propose", "images"), ("scores", "score", "patches")):
-        for path in sorted((out / name).glob(f"*/{MANIFEST}")):
+    for name, kind, count in (("proposals", "propose", "images"), ("scores", "score", "rows")):
+        # Of a proposer that drew several times the last draw counts.
+        paths = [one for depth in ("*", "*/*") for one in (out / name).glob(f"{depth}/{MANIFEST}")]
+        for path in sorted(paths):
             manifest = read_manifest(path.parent)
             items = manifest.counts.get(count, 0) * manifest.parameters.get("masks", 1)
-            stage = f"{kind} {path.parent.name}"
+            stage = f"{kind} {path.relative_to(out / name).parts[0]}"
             if items and manifest.seconds > 0:
                 seconds = manifest.seconds / items
                 found[stage] = Rate(seconds, seconds, f"measured in {path.parent}")
@@ -130,67 +147,80 @@ def measured_rates(folder: str | Path) -> dict[str, Rate]:
 
 
 def cost_table(
-    config: PipelineConfig, images: Sequence[int], rates: Mapping[str, Rate] | None = None
+    config: PipelineConfig,
+    images: Sequence[int],
+    rates: Mapping[str, Rate] | None = None,
+    *,
+    sam_patches: int = SAM_PATCHES,
 ) -> str:
-    """The estimates for several numbers of images as a table."""
-    columns = [estimate_cost(config, count, rates) for count in images]
+    """The estimates for several numbers of images as a table; see `estimate_cost`."""
+    columns = [estimate_cost(config, count, rates, sam_patches=sam_patches) for count in images]
     head = f"{'GPU-hours':<24}" + "".join(f"{f'{count:,} images':>22}" for count in images)
     lines = [head + "  rate"]
     for rows in zip(*columns, strict=True):
         cells = "".join(f"{_hours(row.low, row.high):>22}" for row in rows)
         lines.append(f"{rows[0].stage:<24}{cells}  {rows[0].source}")
-    totals = [
-        (sum(row.low or 0.0 for row in rows), sum(row.high or 0.0 for row in rows))
-        for rows in columns
-    ]
+    totals = [(sum(row.low for row in rows), sum(row.high for row in rows)) for rows in columns]
     lines.append(f"{'total':<24}" + "".join(f"{_hours(*total):>22}" for total in totals))
     return "\n".join(lines)
 
 
-def _work(config: PipelineConfig, images: int) -> list[tuple[str, float, str, Rate | None]]:
+def _work(
+    config: PipelineConfig, images: int, sam_patches: int
+) -> list[tuple[str, float, str, Rate]]:
     """Stage, number of items, what they are, and the default rate."""
     train = config.mae.train
     assert isinstance(train.model, MAEConfig)
     trained = matched_steps(train, images) * train.batch_size
     probes = (config.probe.checkpoint is None) + 2 * config.probe.halves * _half(train)
     forward = _counted(mae_forward_flops(train.model))
-    work: list[tuple[str, float, str, Rate | None]] = [
+    work: list[tuple[str, float, str, Rate]] = [
         ("probe", probes * trained, "trained images", _counted(mae_training_flops(train.model)))
     ]
-    methods = dict.fromkeys(cell.method for cell in config.cells())
-    kinds = {method: METHODS[method].source for method in methods}
-    proposers = dict.fromkeys(
-        config.proposer_of(method) for method in methods if kinds[method] == "patches"
-    )
-    sam = Rate(*SAM_SECONDS, SAM_SOURCE)
-    for name in proposers:
-        work.append((f"propose {name}", images, "images", sam if name == "sam" else None))
+    draws = Counter(name for name, _ in config.proposals())
+    for name, count in draws.items():
+        work.append((f"propose {name}", count * images, "images", _proposing(name)))
     boxes = {
-        "sam": SAM_PATCHES,
+        "sam": sam_patches,
         "saliency": config.propose.saliency.patches,
         "random-crop": config.propose.random_crop.crops,
     }
-    scored = {name: boxes[name] for name in proposers}
-    scored |= {"images": 1} if "images" in kinds.values() or config.probe.halves else {}
+    scored = {name: count * boxes[name] for name, count in draws.items()}
+    scored |= {"images": 1 + 2 * config.probe.halves} if config.scores_images() else {}
     for name, patches in scored.items():
         masked = patches * images * config.score.masks
         work.append((f"score {name}", masked, "masked patches", forward))
     for objective in ("mae", "simclr"):
-        cells = [cell for cell in config.cells() if cell.objective == objective]
+        cells = [cell for cell in config.cells(1.0) if cell.objective == objective]
         options = config.trials(objective).train
-        count = sum(_trained_images(config, options, cell, images) for cell in cells)
+        total = sum(_trained_images(config, options, cell, images) for cell in cells)
         if cells:
             cost = _counted(_training_flops(options))
-            work.append((f"pretrain {objective}", count, "trained images", cost))
+            work.append((f"pretrain {objective}", total, "trained images", cost))
+    return [*work, *_finetuning(config)]
+
+
+def _proposing(name: str) -> Rate:
+    if name == "sam":
+        return Rate(*SAM_SECONDS, SAM_SOURCE)
+    seconds = CORE_SECONDS[name]
+    return Rate(seconds, seconds, CORE_SOURCE.format(seconds=seconds))
+
+
+def _finetuning(config: PipelineConfig) -> list[tuple[str, float, str, Rate]]:
+    """A row for each head and mode; two classes are assumed, which hardly matter."""
     datasets = 1 if config.data_is_shipped else len(config.downstream)
-    if datasets:
-        runs = len(config.cells()) * len(config.pairs())
-        runs += len(config.mae.seeds) * len(config.scratch_heads())
-        crops = datasets * runs * config.finetune.steps * config.finetune.batch_size
-        flops = TRAINING_FACTOR * vit_forward_flops(train.model.encoder)
-        rate = dataclasses.replace(_counted(flops), source="likewise, without the head")
-        work.append(("finetune", crops, "trained images", rate))
-    return work
+    runs: list[tuple[int, HeadKind, Mode]]
+    runs = [(len(config.cells(1.0)), head, mode) for head, mode in config.pairs()]
+    runs += [(len(config.mae.seeds), head, "scratch") for head in config.scratch_heads()]
+    found = []
+    for count, head, mode in runs if datasets else ():
+        options = dataclasses.replace(config.finetune, head=head, mode=mode)
+        model = recipe_of(options, config.mae.train.model.encoder, CLASSES).model
+        crops = datasets * count * options.steps * options.batch_size
+        cost = _counted(finetuning_flops(model, frozen=mode == "frozen"))
+        found.append((f"finetune {head}-{mode}", float(crops), "trained crops", cost))
+    return found
 
 
 def _half(train: TrainConfig) -> float:
@@ -214,9 +244,7 @@ def _counted(flops: float) -> Rate:
     return Rate(flops / anchor / FAST[1], flops / anchor / SLOW[1], COUNTED)
 
 
-def _hours(low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return "-"
+def _hours(low: float, high: float) -> str:
     first, last = f"{low:,.3g}", f"{high:,.3g}"
     if high >= 1000:
         first, last = f"{low:,.0f}", f"{high:,.0f}"

@@ -57,7 +57,11 @@ _DEMO_SIMCLR = dataclasses.replace(
 _DEMO = PipelineConfig(
     mae=Trials(
         _DEMO_MAE,
-        methods=("all", "random", "meddel", "optidel-s", "optidel", "infomax"),
+        methods=(
+            *("all", "random", "meddel", "optidel-s", "optidel", "infomax"),
+            # With random and optidel the ablation of selection and synthesis.
+            *("hard-images@0.25", "random-patches@0.25"),
+        ),
         ratios=(0.1, 0.25),
     ),
     simclr=Trials(_DEMO_SIMCLR, methods=("optidel",), ratios=(0.25,), seeds=(0,)),

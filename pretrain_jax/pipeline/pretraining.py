@@ -5,17 +5,17 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.stages import Manifest, digest, open_stage, read_manifest
+from pretrain_jax.stages import Manifest, alone, digest, open_stage, read_manifest
 from pretrain_jax.stages.manifest import MANIFEST, file_record
 from pretrain_jax.synthesis.source import survey
 from pretrain_jax.train.config import FREE_FIELDS, TrainConfig, config_to_json
 from pretrain_jax.train.logging import LOG_NAME, read_log
 from pretrain_jax.train.loop import train
 from pretrain_jax.train.setup import plan_run
-from theory.checks import check_integer
+from theory.checks import check_choice, check_integer
 
 __all__ = [
     "Protocol",
@@ -31,6 +31,8 @@ __all__ = [
 Protocol = Literal["matched", "paper"]
 RUN = "run"
 DATA_LIST = "data.txt"
+# Of a synthesised set.
+COUNTED = ("images", "storage_ratio", "pixels", "pixels_full", "bytes")
 # Where a run's data lie is told by its inputs.
 PLACES = frozenset({"out", "init", "seed", "data.path", "data.validation"})
 
@@ -76,6 +78,12 @@ def pretrain(
         inputs["probe"] = digest(read_manifest(probe, "probe"))
         locations["probe"] = probe
     listed = survey(source, config.data.frame_stride).images
+    known = _storage(Path(data))
+    if listed != known.get("images", listed):
+        raise ValueError(
+            f"{source} lists {listed} image(s), its stage made {known['images']}: it has changed "
+            "since; make the set anew in another folder"
+        )
     config = _with_length(config, protocol, listed, full_images)
     parameters: dict[str, Any] = method | {
         "objective": "simclr" if isinstance(config.model, SimCLRConfig) else "mae",
@@ -86,7 +94,7 @@ def pretrain(
     stage = open_stage(Path(out), "pretrain", parameters, seed, inputs, locations=locations)
     if isinstance(stage, Manifest):
         return stage
-    with stage:
+    with stage, alone(stage.folder, joined=config.cluster.join):
         options = dataclasses.replace(config.data, path=str(source))
         if validation is not None:
             options = dataclasses.replace(options, validation=str(validation))
@@ -96,7 +104,7 @@ def pretrain(
         run = stage.folder / RUN
         run_config = dataclasses.replace(config, data=options, out=str(run), seed=seed)
         train(run_config, progress=progress)
-        counts = training_counts(run) | {"images": listed} | _storage(Path(data))
+        counts = training_counts(run) | {"images": listed} | known
         seconds = max(time.monotonic() - stage.started, training_seconds(run, config))
         return stage.finish(counts, seconds=seconds, apart=(RUN,))
 
@@ -165,12 +173,13 @@ def _storage(path: Path) -> dict[str, int | float]:
     if not (path / MANIFEST).is_file():
         return {}
     counts = read_manifest(path).counts
-    return {name: counts[name] for name in ("storage_ratio", "pixels", "pixels_full", "bytes")}
+    return {name: counts[name] for name in COUNTED}
 
 
 def _with_length(
     config: TrainConfig, protocol: Protocol, images: int, full_images: int | None
 ) -> TrainConfig:
+    check_choice("protocol", protocol, get_args(Protocol))
     if protocol == "paper":
         if config.epochs is None:
             raise ValueError(
@@ -178,8 +187,6 @@ def _with_length(
                 "set; give epochs (with steps None)"
             )
         return config
-    if protocol != "matched":
-        raise ValueError(f"protocol = {protocol!r} is not one of matched, paper")
     if full_images is not None:
         check_integer("full_images", full_images, images, 1 << 40)
     steps = matched_steps(config, images if full_images is None else full_images)

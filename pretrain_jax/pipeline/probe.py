@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from pretrain_jax.models.mae import MAE
+from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.pipeline.pretraining import (
     content_digest,
     parameters_of,
     training_counts,
     training_seconds,
 )
-from pretrain_jax.stages import Manifest, Stage, digest, open_stage
+from pretrain_jax.stages import Manifest, Stage, alone, digest, open_stage
 from pretrain_jax.synthesis import Images
 from pretrain_jax.train.config import TrainConfig
 from pretrain_jax.train.imported import import_weights
@@ -66,6 +66,12 @@ def probe(
         ValueError: bad configuration, checkpoint or images; see `train`.
     """
     images = Images(index)
+    given = dataclasses.replace(config, data=dataclasses.replace(config.data, path=str(index)))
+    given.check()
+    if not isinstance(config.model, MAEConfig):
+        raise ValueError("model is a SimCLRConfig; a probe is a masked autoencoder")
+    if checkpoint is not None and not Path(checkpoint).exists():
+        raise ValueError(f"checkpoint {checkpoint} does not exist; name a run's folder or a file")
     parameters: dict[str, Any] = {"config": parameters_of(config), "halves": halves}
     inputs = {"index": digest(images.manifest)}
     if checkpoint is not None:
@@ -73,7 +79,7 @@ def probe(
     stage = open_stage(out, "probe", parameters, seed, inputs, locations={"index": index})
     if isinstance(stage, Manifest):
         return stage
-    with stage:
+    with stage, alone(stage.folder, joined=config.cluster.join):
         return _filled(stage, images, config, checkpoint, halves, seed, progress)
 
 
@@ -88,23 +94,25 @@ def _filled(
 ) -> Manifest:
     folder = stage.folder
     names, groups = _files(images)
-    full = _write_list(folder / FULL_LIST, names)
+    first = _half(groups, seed) if halves else None
+    full = folder / FULL_LIST
     data = dataclasses.replace(config.data, path=str(full), validation=str(full))
     base = dataclasses.replace(config, data=data, seed=seed)
     notes, seconds = [], 0.0
     counts: dict[str, int | float] = {"images": images.manifest.counts["images"]}
+    if checkpoint is not None:
+        # Before anything is written: a checkpoint of no use leaves the folder free.
+        _take(checkpoint, base, folder / RUN)
+        notes.append("The probe is the user's checkpoint; what its training cost is not counted.")
+    _write_list(full, names)
     if checkpoint is None:
         train(dataclasses.replace(base, out=str(folder / RUN)), progress=progress)
         counts |= training_counts(folder / RUN)
         seconds += training_seconds(folder / RUN, config)
-    else:
-        _take(checkpoint, base, folder / RUN)
-        notes.append("The probe is the user's checkpoint; what its training cost is not counted.")
     spent = 0.0
-    if halves:
+    if first is not None:
         trained = load_model(folder / RUN)
         data = dataclasses.replace(data, mean=trained.mean, std=trained.std)
-        first = _half(groups, seed)
         for name, chosen in zip(half_names(), (first, ~first), strict=True):
             half = _write_list(folder / f"{name}.txt", np.array(names)[chosen])
             own = dataclasses.replace(data, path=str(half))

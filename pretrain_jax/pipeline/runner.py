@@ -12,10 +12,12 @@ from pretrain_jax.pipeline.comparison import compare
 from pretrain_jax.pipeline.config import (
     Cell,
     PipelineConfig,
+    draw_folder,
     pipeline_to_json,
 )
 from pretrain_jax.pipeline.pretraining import pretrain
 from pretrain_jax.pipeline.probe import FULL_LIST, RUN, half_names, probe
+from pretrain_jax.pipeline.recommendation import FOLDER, recommend_ratio, recommended_in
 from pretrain_jax.report import write_report
 from pretrain_jax.report.collect import collect
 from pretrain_jax.report.page import PAGE
@@ -26,9 +28,11 @@ from pretrain_jax.segmentation import (
     write_shipped_segmentation,
 )
 from pretrain_jax.segmentation.config import HeadKind, Mode
-from pretrain_jax.stages import Manifest, read_manifest
+from pretrain_jax.stages import Manifest, alone, read_manifest
+from pretrain_jax.stages.lock import LOCK
 from pretrain_jax.stages.manifest import CLAIM, MANIFEST
 from pretrain_jax.synthesis import METHODS, index_images, propose, score, select, synthesise
+from pretrain_jax.synthesis.source import check_outside
 from pretrain_jax.train.config import FREE_FIELDS, json_differences
 from pretrain_jax.train.loop import NonFiniteLossError
 from theory.command_line import check_output_folder
@@ -95,8 +99,23 @@ def run_pipeline(
         OSError: the folder cannot be written.
     """
     config.check()
-    out = claim(config)
-    config = _with_data(config, out)
+    check_outside(config.data, config.out)
+    given = config.probe.checkpoint
+    if given is not None and not Path(given).exists():
+        raise ValueError(f"probe.checkpoint = {given} does not exist; a run's folder or a file")
+    for layout, folder in config.layouts():
+        read_segmentation(folder, layout)  # what is missing is said before anything is written
+    out = check_output_folder(claimable(config))
+    with alone(out, joined=config.mae.train.cluster.join):
+        claimable(config)  # another process may have come first
+        write_text_atomic(out / CONFIG_NAME, _echo(config, out))
+        return _run(config, out, progress, say)
+
+
+def _run(
+    config: PipelineConfig, out: Path, progress: bool, say: Callable[[str], Any]
+) -> PipelineResult:
+    given, config = config, _with_data(config, out)
     seconds: dict[str, float] = {}
     failed: dict[str, str] = {}
     finished, report = 0, None
@@ -116,6 +135,8 @@ def run_pipeline(
             write_text_atomic(task.folder / FAILED_NAME, f"{error}\n")
             say(f"{name:<60} failed: {error}")
             continue
+        if task.stage == "recommend":
+            write_text_atomic(out / CONFIG_NAME, _echo(given, out))
         if manifest is None:
             raise ValueError(
                 f"{task.folder}: shards of other processes are missing; run the pipeline again "
@@ -129,15 +150,15 @@ def run_pipeline(
     return PipelineResult(out, seconds, finished, failed, report)
 
 
-def claim(config: PipelineConfig) -> Path:
-    """The pipeline's folder with the configuration written into it.
+def claimable(config: PipelineConfig) -> Path:
+    """The pipeline's folder, where it is new, empty or holds this pipeline; nothing is written.
 
     Raises:
         ValueError: it holds something else, or a pipeline that differs in more than added runs.
     """
     folder = Path(config.out)
     echo = folder / CONFIG_NAME
-    wanted = json.loads(json.dumps(pipeline_to_json(config), default=str, allow_nan=False))
+    wanted = json.loads(_echo(config, folder))
     if echo.is_file():
         try:
             there = json.loads(echo.read_text(encoding="utf-8"))
@@ -149,11 +170,17 @@ def claim(config: PipelineConfig) -> Path:
                 f"{folder} holds a pipeline of another configuration: {'; '.join(differences)}; "
                 "choose another --out"
             )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and not (
+        folder.is_dir() and all(one.name == LOCK for one in folder.iterdir())
+    ):
         raise ValueError(f"{folder} exists and holds no pipeline; choose another --out")
-    check_output_folder(folder)
-    write_text_atomic(echo, json.dumps(wanted, indent=1) + "\n")
     return folder
+
+
+def _echo(config: PipelineConfig, out: Path) -> str:
+    """Text of the file that says what the pipeline is."""
+    values = pipeline_to_json(config, recommended_in(out))
+    return json.dumps(values, indent=1, default=str, allow_nan=False) + "\n"
 
 
 def _report_folder(out: Path) -> Path:
@@ -208,16 +235,23 @@ def tasks(
         ),
     )
     yield from _scored(config, out, progress)
-    sets = dict.fromkeys((cell.method, cell.ratio, cell.selection) for cell in config.cells())
-    for method, ratio, name in sets:
-        yield from _chosen(config, out, method, ratio, name)
-    for cell in config.cells():
+    if config.recommends:
+        places = [f"scores/{IMAGES}{end}" for end in ("", *(f"-{half}" for half in half_names()))]
+        yield Task(
+            "recommend",
+            out / FOLDER,
+            lambda: recommend_ratio(out, scores=places, seed=config.seed),
+        )
+    cells = config.cells(recommended_in(out))
+    for cell in {cell.selection: cell for cell in cells}.values():
+        yield from _chosen(config, out, cell)
+    for cell in cells:
         yield _pretraining(config, out, cell, progress)
     if not datasets:
         return
     scratch = [Cell("none", "scratch", 0.0, seed) for seed in config.mae.seeds]
     runs: list[tuple[Cell, HeadKind, Mode]]
-    runs = [(cell, *pair) for cell in config.cells() for pair in config.pairs()]
+    runs = [(cell, *pair) for cell in cells for pair in config.pairs()]
     runs += [(cell, head, "scratch") for cell in scratch for head in config.scratch_heads()]
     for cell, head, mode in runs:
         for dataset, level in zip(datasets, config.levels(), strict=True):
@@ -227,25 +261,24 @@ def tasks(
 
 
 def _scored(config: PipelineConfig, out: Path, progress: bool) -> Iterator[Task]:
-    methods = dict.fromkeys(cell.method for cell in config.cells())
-    kinds = {method: METHODS[method].source for method in methods}
-    names = [config.proposer_of(method) for method in methods if kinds[method] == "patches"]
     scored = {}
-    for name in dict.fromkeys(names):
-        folder = out / "proposals" / name
+    for name, draw in config.proposals():
+        place = _proposals(name, draw)
+        folder = out / "proposals" / place
         yield Task(
             "propose",
             folder,
-            lambda folder=folder, name=name: propose(  # type: ignore[misc]
+            lambda folder=folder, name=name, draw=draw: propose(  # type: ignore[misc]
                 out / "index",
                 folder,
                 proposer=config.propose.named(name),
+                seed=config.seed if draw is None else draw,
                 shards=config.shards,
                 progress=progress,
             ),
         )
-        scored[name] = folder, out / "probe" / RUN
-    if config.probe.halves or IMAGES in kinds.values():
+        scored[place] = folder, out / "probe" / RUN
+    if config.scores_images():
         scored[IMAGES] = out / "index", out / "probe" / RUN
     if config.probe.halves:
         for half in half_names():
@@ -268,26 +301,28 @@ def _scored(config: PipelineConfig, out: Path, progress: bool) -> Iterator[Task]
         )
 
 
-def _chosen(
-    config: PipelineConfig, out: Path, method: str, ratio: float, name: str
-) -> Iterator[Task]:
-    kind = METHODS[method].source
+def _proposals(proposer: str, draw: int | None) -> str:
+    return proposer if draw is None else f"{proposer}/{draw_folder(draw)}"
+
+
+def _chosen(config: PipelineConfig, out: Path, cell: Cell) -> Iterator[Task]:
+    kind = METHODS[cell.method].source
     if kind == "index":
         source = out / "index"
     elif kind == IMAGES:
         source = out / "scores" / IMAGES
     else:
-        source = out / "scores" / config.proposer_of(method)
-    chosen, made = out / "selections" / name, out / "synthesised" / name
+        source = out / "scores" / _proposals(*config.proposals_of(cell))
+    chosen, made = out / "selections" / cell.selection, out / "synthesised" / cell.selection
     yield Task(
         "select",
         chosen,
         lambda: select(
             source,
             chosen,
-            method=method,
-            ratio=ratio,
-            seed=config.seed,
+            method=cell.method,
+            ratio=cell.ratio,
+            seed=config.seed if cell.draw is None else cell.draw,
             patches=config.patches,
         ),
     )
@@ -295,7 +330,7 @@ def _chosen(
 
 
 def _run_folder(out: Path, kind: str, cell: Cell) -> Path:
-    return out / kind / cell.objective / cell.selection / f"seed-{cell.seed}"
+    return out / kind / cell.objective / cell.name / f"seed-{cell.seed}"
 
 
 def _pretraining(config: PipelineConfig, out: Path, cell: Cell, progress: bool) -> Task:

@@ -183,10 +183,11 @@ def information_chart(sets: Mapping[str, tuple[float, float]]) -> Chart:
         figure = Figure(figsize=(WIDTH, 0.7 + 0.26 * len(sets)))
         axes = figure.subplots()
         for row, (name, (value, stderr)) in enumerate(sets.items()):
-            color, marker = _look(name.rsplit("-", 1)[0])
+            color, marker = _look(name.partition("/")[0].rpartition("-")[0])
             axes.errorbar(value, row, xerr=stderr, fmt=marker, color=color)
+        axes.axvline(0.0, color=INK, linestyle=":", linewidth=0.7)
         axes.set_yticks(range(len(sets)), list(sets))
-        axes.invert_yaxis()
+        axes.set_ylim(len(sets) - 0.5, -0.5)
         axes.set_xlabel("V-information (nats per predicted value)")
     words = "; ".join(f"{name} {value:.4g}" for name, (value, _) in sets.items())
     return Chart(figure, f"V-information of each set in nats per predicted value: {words}.")

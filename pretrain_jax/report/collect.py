@@ -22,6 +22,7 @@ PARTS = (
     "probe",
     "proposals",
     "scores",
+    "recommended",
     "selections",
     "synthesised",
     "pretrained",

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from pretrain_jax.report.bridge import Bridge, bridge_of_run
 from pretrain_jax.report.collect import METRICS, RunFolder, collect
+from pretrain_jax.report.held_out import information_of_sets
 from pretrain_jax.report.markup import document
 from pretrain_jax.report.section_results import ablations, headline, published, results, title
 from pretrain_jax.report.section_stages import provenance, stages
 from pretrain_jax.report.section_theory import in_information, in_theory
 from pretrain_jax.report.statistics import Cell, missing_results, order, result_scores
-from pretrain_jax.report.v_information import SetInformation, set_information
+from pretrain_jax.report.v_information import SetInformation
 from pretrain_jax.stages import Manifest, open_stage
-from pretrain_jax.train.restored import load_model
 from theory.checks import check_integer
 from theory.datafile import write_text_atomic
 
@@ -36,6 +36,7 @@ SECTIONS = {
     "stages": "Stages",
     "provenance": "Provenance",
 }
+SYNTHESISED = "synthesised/"
 NO_PROBE = "No estimate: the stage probe is not there, or not finished."
 
 
@@ -163,23 +164,20 @@ def _cell(value: str | int | float) -> str:
 
 
 def _information(run: RunFolder, sample: int, seed: int) -> dict[str, SetInformation] | str:
-    sets = sorted((Path(place).name for place in run.of_stage("synthesised")), key=_order)
+    names = (place.removeprefix(SYNTHESISED) for place in run.of_stage(SYNTHESISED[:-1]))
+    sets = {name: run.folder / f"{SYNTHESISED}{name}" for name in sorted(names, key=_order)}
     if "probe" not in run.findings:
         return NO_PROBE
     if not sets:
         return "No estimate: no set was synthesised."
     try:
-        trained = load_model(run.folder / "probe" / "run")
-        return {
-            name: set_information(
-                trained, run.folder / "synthesised" / name / "data.txt", sample=sample, seed=seed
-            )
-            for name in sets
-        }
+        return information_of_sets(sets, run.folder / "probe", sample=sample, seed=seed)
     except ValueError as error:  # weights or images were taken away since
         return f"No estimate: {error}."
 
 
-def _order(name: str) -> tuple[bool, float, int, str]:
-    method, _, percent = name.rpartition("-")
-    return order(method, float(percent))
+def _order(name: str) -> tuple[tuple[bool, float, int, str], str]:
+    """Of METHOD-PERCENT, or METHOD-PERCENT/seed-NUMBER where each seed has a set of its own."""
+    chosen, _, draw = name.partition("/")
+    method, _, percent = chosen.rpartition("-")
+    return order(method, float(percent)), draw

@@ -17,6 +17,7 @@ from pretrain_jax.report.statistics import (
     Setting,
     ablation,
     missing_results,
+    resolved,
     rows_of,
     settings_of,
     time_to_equal,
@@ -78,18 +79,22 @@ def headline(run: RunFolder) -> str:
                 [baselines[name] for name in sorted(baselines)],
             )
         )
-    return section("data", title(run), body, level=1)
+    body += [_below(name, run) for name in sorted(baselines)]
+    return section("data", title(run), [one for one in body if one], level=1)
 
 
 def results(run: RunFolder) -> str:
     """All runs by setting, means and spreads over seeds; the ones that are missing, too."""
     body = [
         paragraph(
-            "Means ± standard deviations over seeds (divisor n - 1). NormDEL = "
-            "sigmoid(mIoU exp(-R)), R the share of pixels that was kept. Differences to random "
+            "Means ± standard deviations over seeds (divisor n - 1). Storage is counted in pixels; "
+            "hard and stitched images compress worse, so that their files take a larger share of "
+            "the bytes. NormDEL = sigmoid(mIoU exp(-R)), R the share of pixels that was kept, is "
+            "not defined without pre-training. Differences to random "
             "selection are taken between runs of equal seed and ratio, ± their standard error. "
-            "Seeds are those of pre-training and fine-tuning: a method's set is the same for all, "
-            "so that no spread holds the chance in the selection itself."
+            "Seeds are those of pre-training and fine-tuning. Where the folders of a method's sets "
+            "end in seed-NUMBER, each seed drew its own; every other set is the same for all "
+            "seeds, and its spread holds no chance in the selection itself."
         )
     ]
     for setting in settings_of(run):
@@ -243,9 +248,9 @@ def _setting(setting: Setting, rows: Sequence[Row]) -> str:
     )
     equal = time_to_equal(rows)
     cost = table(
-        "Cost of one model, means over seeds; total is everything that was run for it, with "
-        "probe, proposals, margins, selection and synthesis where its selection reads them: "
-        f"{name_of(setting)}",
+        "Cost of one model, medians over seeds (the first run of a shape also compiles); total is "
+        "everything that was run for it, with probe, proposals, margins, selection and synthesis "
+        f"where its selection reads them: {name_of(setting)}",
         [
             *("method", "storage (%)", "pre-training steps", "pre-training (s)"),
             *("fine-tuning (s)", "total (s)"),
@@ -271,12 +276,29 @@ def _setting(setting: Setting, rows: Sequence[Row]) -> str:
             for method, seconds in equal.items()
         ],
     )
-    body = [quality, *([other] if gains else []), cost, *([times] if equal else [])]
+    body = [quality, *([other, _told_apart(gains)] if gains else []), cost]
+    body += [times] if equal else []
     if any(is_drawn(row) for row in rows):
-        caption = f"Mean and standard deviation over seeds. {_without_model(rows)}"
+        caption = (
+            "Mean and standard deviation over seeds; points of equal storage are set apart "
+            f"sideways. {_without_model(rows)}"
+        )
         body.insert(0, drawn(runs_chart(rows), caption))
     anchor = "-".join((setting.objective, setting.dataset, setting.head, setting.mode))
     return section(f"results-{anchor}".replace(" ", "-"), name_of(setting), body, level=3)
+
+
+def _told_apart(gains: Sequence[Row]) -> str:
+    """How many differences to random selection are more than chance."""
+    found = [
+        f"{label(row.method)} at {row.percent:g} %" for row in gains if resolved(row.gains["miou"])
+    ]
+    names = f" ({', '.join(found)})" if found else ""
+    return paragraph(
+        f"{len(found)} of these {len(gains)} differences in mIoU{names} have a 95 % interval "
+        "(Student's t over seeds, each taken alone) that leaves out zero; with three seeds it "
+        "reaches 4.3 standard errors to either side."
+    )
 
 
 def _without_model(rows: Sequence[Row]) -> str:
@@ -284,6 +306,21 @@ def _without_model(rows: Sequence[Row]) -> str:
     reached = next(one.baselines for row in rows for one in row.results.values())
     listed = ", ".join(f"{name} {number(100 * miou)} %" for name, miou in sorted(reached.items()))
     return f"mIoU without any model: {listed}." if reached else ""
+
+
+def _below(dataset: str, run: RunFolder) -> str:
+    """A warning where no model is better than what needs none."""
+    own = [one for one in run.results if one.dataset == dataset]
+    model = max(one.metrics["miou"] for one in own)
+    name, trivial = max(own[0].baselines.items(), key=lambda pair: pair[1], default=("", 0.0))
+    if not model < trivial:
+        return ""
+    return paragraph(
+        f"No model of this run is as good on {dataset} as the baseline {name}: the best reaches a "
+        f"mIoU of {number(100 * model)} % against {number(100 * trivial)} %. Differences between "
+        "methods say nothing about which one to use there.",
+        "warning",
+    )
 
 
 def _seeds(row: Row) -> str:

@@ -17,7 +17,15 @@ __all__ = ["provenance", "stages"]
 LARGEST_SIDE = 960  # pixels; larger pictures are shown smaller
 LARGEST_BYTES = 100_000
 QUALITY = 80
-PICTURED = ("index", "probe", "proposals", "scores", "selections", "synthesised")
+# Stages whose pictures are shown, and what these show.
+PICTURED = {
+    "index": "images, evenly spaced",
+    "probe": "the probe",
+    "proposals": "boxes on images, evenly spaced; 0 is the first choice",
+    "scores": "the hardest and the easiest",
+    "selections": "the first and the last picks",
+    "synthesised": "images, evenly spaced in the set's order",
+}
 OVERLAYS = "overlays.png"
 
 
@@ -114,16 +122,20 @@ def _leakage(run: RunFolder) -> Iterator[str]:
 
 
 def _costs(run: RunFolder) -> Iterator[str]:
+    counts = {part: len(run.of_stage(part)) for part in PARTS}
     seconds = {
         part: math.fsum(one.manifest.seconds for one in run.of_stage(part).values())
-        for part in PARTS
+        for part, count in counts.items()
+        if count
     }
-    counts = {part: len(run.of_stage(part)) for part in PARTS}
-    yield drawn(cost_chart(seconds), "Time of each kind of stage, all runs together.")
+    yield drawn(
+        cost_chart(seconds),
+        "Time of each kind of stage, all runs together, with compiling.",
+    )
     yield table(
         "Cost of the stages",
         ["stage", "finished", "time, all together (s)"],
-        [[part, str(counts[part]), number(seconds[part], 1)] for part in PARTS],
+        [[part, str(counts[part]), number(spent, 1)] for part, spent in seconds.items()],
     )
 
 
@@ -131,7 +143,7 @@ def _pictures(run: RunFolder) -> Iterator[str]:
     for part in PICTURED:
         for place in run.of_stage(part):
             for path in sorted((run.folder / place).glob("*.png")):
-                yield _picture(path, f"{place}: {path.stem.replace('-', ' ')}")
+                yield _picture(path, f"{place}: {PICTURED[part]}")
     shown: set[str] = set()
     for one in sorted(run.results, key=lambda one: (one.seed, one.place)):
         path = run.folder / one.place / OVERLAYS

@@ -52,24 +52,31 @@ def in_information(found: Mapping[str, SetInformation] | str) -> str:
                 )
             ),
             number(float(one.estimate.information), 1),
+            f"not held out: {one.seen}" if one.seen else "held out",
         ]
         for name, one in found.items()
     ]
     body = [
         paragraph(
-            "What the probe explains of hidden patches by the visible ones, V = Gaussians of unit "
+            "What a probe explains of hidden patches by the visible ones, V = Gaussians of unit "
             "variance in the space of the probe's training target: H(Y|X) is half the masked "
             "squared error, H(Y|empty) half the squared error around the constant image that suits "
-            "the set best, both plus log(2 pi)/2 = 0.9189 for each predicted value "
-            "(arXiv:2002.10689). ± standard errors over images (videos where frames come from "
-            "one), evenly spaced in the set. The probe was trained on the full set, of which these "
-            "images are a part: the numbers compare sets and are no held-out estimates. Below "
-            "zero the probe predicts worse than that constant."
+            "the set best, each image left out of its own constant; both plus log(2 pi)/2 = 0.9189 "
+            "for each predicted value (arXiv:2002.10689). ± standard errors over images (videos "
+            "where frames come from one), evenly spaced in the set. Held out: each hidden patch is "
+            "predicted by that of two probes of disjoint halves that was not trained on the image "
+            "it comes from; of a stitched image the visible patches may be known to it. The number "
+            "of a set that is not held out is too large by what the probe knows by heart, and "
+            "cannot be compared with the others. Below zero a probe predicts worse than the "
+            "constant."
         ),
         drawn(information_chart(values), "V-information of each set, ± standard error."),
         table(
             "In nats for each predicted value; the last column for a whole image",
-            ["set", "images", "H(Y|empty)", "H(Y|X)", "V-information", "an image (nats)"],
+            [
+                *("set", "images", "H(Y|empty)", "H(Y|X)", "V-information", "an image (nats)"),
+                "probe",
+            ],
             rows,
         ),
     ]
@@ -161,6 +168,11 @@ def _advice(found: Recommendation) -> list[str]:
         f"from {100 * found.fraction_interval[0]:.3g} % to "
         f"{100 * found.fraction_interval[1]:.3g} %."
     )
+    if found.full_error - found.error < found.tolerance * found.error:
+        sentence += (
+            " That is as good as no gain in error: what the theory promises there is the same "
+            "error from less data."
+        )
     return [paragraph(sentence), policies]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
 from pretrain_jax.report.collect import METRICS, Finding, Result, RunFolder
 from pretrain_jax.segmentation.metrics import normdel
@@ -24,6 +25,7 @@ __all__ = [
     "mean",
     "missing_results",
     "order",
+    "resolved",
     "result_scores",
     "rows_of",
     "settings_of",
@@ -142,9 +144,10 @@ class Row:
         pixels: kept pixels over those of all data.
         stored: kept bytes over those of all data.
         steps: of pre-training.
-        pretraining: seconds of pre-training.
-        finetuning: seconds of fine-tuning.
-        total: seconds of everything that one such model needs, the probe included.
+        pretraining: median over seeds of the seconds of pre-training: the first run of a shape in a
+            process compiles, too, which the median leaves out from three seeds on.
+        finetuning: median of the seconds of fine-tuning.
+        total: median of the seconds of everything that one such model needs, the probe included.
     """
 
     method: str
@@ -194,6 +197,13 @@ def mean(values: Sequence[float]) -> Mean:
         float(np.std(known, ddof=1)) if len(known) > 1 else math.nan,
         len(known),
     )
+
+
+def resolved(one: Difference) -> bool:
+    """Whether zero is outside the 95 % interval of Student's t of a difference."""
+    if not one.pairs > 1:
+        return False
+    return abs(one.value) > float(stdtrit(one.pairs - 1, 0.975)) * one.stderr
 
 
 def difference(values: Sequence[float]) -> Difference:
@@ -283,7 +293,7 @@ def ablation(rows: Sequence[Row]) -> list[Ablation]:
 def time_to_equal(rows: Sequence[Row]) -> dict[str, float]:
     """Least total seconds of each method among its ratios that reach the mIoU of all data.
 
-    Means over seeds are compared. NaN where no ratio reaches it; methods without any result are
+    Mean mIoU over seeds is compared. NaN where no ratio reaches it; methods without any result are
     left out; empty without all data.
     """
     target = next((row.scores["miou"].value for row in rows if row.method == ALL), math.nan)
@@ -302,9 +312,9 @@ def _setting(one: Result) -> Setting:
 
 
 def result_scores(one: Result) -> dict[str, float]:
-    """The metrics, and NormDEL at the storage that was really kept."""
+    """The metrics, and NormDEL at the storage that was really kept; NaN without pre-training."""
     miou, ratio = one.metrics["miou"], one.storage_ratio
-    known = math.isfinite(miou) and math.isfinite(ratio)
+    known = math.isfinite(miou) and ratio > 0
     return {**one.metrics, "normdel": normdel(miou, ratio) if known else math.nan}
 
 
@@ -340,10 +350,14 @@ def _row(
         pixels=mean([one.storage_ratio for one in results.values()]).value,
         stored=mean([_stored(one) for one in of_stage("synthesise")]).value,
         steps=mean([float(one.manifest.counts.get("steps", math.nan)) for one in pretrained]).value,
-        pretraining=mean([one.manifest.seconds for one in pretrained]).value,
-        finetuning=mean([one.seconds for one in results.values()]).value,
-        total=mean([run.seconds(one.place) for one in results.values()]).value,
+        pretraining=_median([one.manifest.seconds for one in pretrained]),
+        finetuning=_median([one.seconds for one in results.values()]),
+        total=_median([run.seconds(one.place) for one in results.values()]),
     )
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if values else math.nan
 
 
 def _stored(found: Finding) -> float:

@@ -1,6 +1,7 @@
 """V-information of a set of images: what a masked autoencoder explains of their hidden patches."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from pretrain_jax.train.restored import TrainedModel
 from theory import VInformationEstimate, gaussian_v_information
 from theory.checks import check_integer
 
-__all__ = ["SetInformation", "set_information"]
+__all__ = ["Halves", "SetInformation", "set_information"]
 
 Pixels = NDArray[np.uint8]
 BATCH = 64
@@ -34,15 +35,36 @@ class SetInformation:
         images: how many were evaluated.
         size: predicted values of an image under one mask.
         estimate: of a whole image, in nats; over `size`, of one value.
+        seen: why the model may have been trained on what it predicts; "" where it was not.
     """
 
     images: int
     size: int
     estimate: VInformationEstimate
+    seen: str = ""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Two models that were trained on disjoint halves of the images that a set was made from.
+
+    Attributes:
+        models: of equal shape; the first was trained on half 0.
+        of_cells: rows of the set -> the half, 0 or 1, that holds the source of each cell of those
+            images, shape (rows, cells); a square number of cells, row by row.
+    """
+
+    models: tuple[TrainedModel, TrainedModel]
+    of_cells: Callable[[NDArray[np.int64]], NDArray[np.int8]]
 
 
 def set_information(
-    trained: TrainedModel, source: str | Path, *, sample: int = 256, masks: int = 4, seed: int = 0
+    trained: TrainedModel | Halves,
+    source: str | Path,
+    *,
+    sample: int = 256,
+    masks: int = 4,
+    seed: int = 0,
 ) -> SetInformation:
     """I_V = H_V(Y|empty) - H_V(Y|X) of a set, X the visible patches, Y the hidden ones' targets.
 
@@ -51,19 +73,25 @@ def set_information(
     log(2 pi)/2 a value (Xu et al. 2020, arXiv:2002.10689). Masks and frames of a video count as
     one independent unit.
 
+    The expectation is over data that no predictor was fitted to. With `Halves` every hidden patch
+    is therefore predicted by the model that was not trained on the image it comes from. One model
+    is taken as it is: whether it knows the set is the caller's to say.
+
     Args:
-        trained: a masked autoencoder; the space is that of its training target.
+        trained: masked autoencoders; the space is that of their training target.
         source: of the images, see `find_images`; each is brought to the model's size.
         sample: most images that are evaluated, evenly spaced in the source's order.
         masks: masks of each image.
         seed: of the masks.
 
     Raises:
-        ValueError: no masked autoencoder, an argument out of range, fewer than two images.
+        ValueError: no masked autoencoder, an argument out of range, fewer than two images; cells
+            whose edges cut through the model's patches.
     """
     check_integer("sample", sample, 2, 1 << 20)
     check_integer("masks", masks, 1, 1 << 10)
-    model = trained.model
+    models = trained.models if isinstance(trained, Halves) else (trained,)
+    model = models[0].model
     if not isinstance(model, MAE):
         raise ValueError("V-information needs a masked autoencoder; the model has no decoder")
     images = find_images(source)
@@ -71,10 +99,14 @@ def set_information(
         raise ValueError(f"{source} holds {len(images)} image; a standard error needs two")
     count = min(sample, len(images))
     rows = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
-    pixels = _pixels(images.take(rows), model)
-    graph, state = nnx.split(model)
     encoder = model.config.encoder
-    known = (model.config, trained.mean, trained.std)
+    known = (model.config, models[0].mean, models[0].std)
+    parts = [nnx.split(one.model) for one in models]
+    # Which model predicts each patch: the one that does not know it.
+    chosen = np.zeros((count, encoder.patches), np.int8)
+    if isinstance(trained, Halves):
+        chosen = 1 - _of_patches(trained.of_cells(rows), encoder.grid)
+    pixels = _pixels(images.take(rows), model)
     total = np.zeros((encoder.patches, encoder.patch_values))
     for first, part in _batches(pixels):
         targets = _targets(*known, part)[: count - first]
@@ -85,9 +117,13 @@ def set_information(
     for mask, key in enumerate(jax.random.split(jax.random.key(seed), masks)):
         for first, part in _batches(pixels):
             numbers = first + jnp.arange(BATCH)
-            found = _errors(*known, graph, state, part, numbers, key, centre)
             own = slice(first, min(first + BATCH, count))
-            given[mask, own], empty[mask, own] = (np.asarray(e)[: count - first] for e in found)
+            for which, (graph, state) in enumerate(parts):
+                counted = np.zeros((BATCH, encoder.patches), np.float32)
+                counted[: own.stop - first] = chosen[own] == which
+                found = _errors(*known, graph, state, part, numbers, key, centre, counted)
+                given[mask, own] += np.asarray(found[0])[: own.stop - first]
+                empty[mask, own] += np.asarray(found[1])[: own.stop - first]
     size = (encoder.patches - model.config.visible) * encoder.patch_values
     estimate = gaussian_v_information(
         given.ravel(),
@@ -119,13 +155,29 @@ def _errors(
     numbers: jax.Array,
     key: jax.Array,
     centre: jax.Array,
+    counted: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Squared errors of the model and of `centre`, summed over the hidden patches of each image."""
+    """Squared errors of the model and of `centre`, summed over the hidden patches of each image.
+
+    `counted` (batch, patches) is 0 where a patch is left out, else 1.
+    """
     noise = masking_noise(key, numbers, config.encoder.patches)
     found = nnx.merge(graph, state)(normalise(pixels, mean, std, jnp.float32), noise)
-    wanted, hidden = _targets(config, mean, std, pixels), found.mask[:, :, None]
+    wanted, hidden = _targets(config, mean, std, pixels), (found.mask * counted)[:, :, None]
     given = (hidden * (found.prediction - wanted) ** 2).sum(axis=(1, 2))
     return given, (hidden * (wanted - centre) ** 2).sum(axis=(1, 2))
+
+
+def _of_patches(cells: NDArray[np.int8], grid: tuple[int, int]) -> NDArray[np.int8]:
+    """What each patch of the grid has from its cell: (n, cells) -> (n, patches)."""
+    side = math.isqrt(cells.shape[1])
+    if grid[0] % side or grid[1] % side:
+        raise ValueError(
+            f"{side} x {side} cells cut through the patches of a grid of {grid[0]} x {grid[1]}"
+        )
+    squares = cells.reshape(-1, side, side)
+    spread = squares.repeat(grid[0] // side, axis=1).repeat(grid[1] // side, axis=2)
+    return spread.reshape(len(cells), -1)
 
 
 def _pixels(images: ImageSet, model: MAE) -> Pixels:

@@ -29,6 +29,7 @@ from pretrain_jax.segmentation.leakage import (
 )
 from pretrain_jax.segmentation.metrics import boundary_f, confusion, dice, iou, normdel
 from pretrain_jax.segmentation.proposals import write_proposals
+from pretrain_jax.segmentation.segmenter import TrainedSegmenter, load_segmenter
 from pretrain_jax.segmentation.shipped import Shipped, write_shipped_segmentation
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "SegmentationSet",
     "SetScore",
     "Shipped",
+    "TrainedSegmenter",
     "boundary_f",
     "check_leakage",
     "coco_record",
@@ -56,6 +58,7 @@ __all__ = [
     "frames_of",
     "frames_with_text",
     "iou",
+    "load_segmenter",
     "normdel",
     "read_case",
     "read_pair",

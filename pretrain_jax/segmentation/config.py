@@ -31,6 +31,7 @@ class FinetuneConfig:
         image_size: side of the square crops; None takes the encoder's.
         widths: features of the four maps of "dpt".
         fusion_width: features of the fused maps of "dpt".
+        head_doublings: how often the head of "dpt" doubles the resolution, see `DPTConfig`.
         hidden_width: of "mlp".
         steps: optimiser steps.
         batch_size: crops of a step.
@@ -53,6 +54,7 @@ class FinetuneConfig:
     image_size: int | None = None
     widths: tuple[int, int, int, int] = (96, 192, 384, 768)
     fusion_width: int = 256
+    head_doublings: int = 1
     hidden_width: int = 256
     steps: int = 20_000
     batch_size: int = 16
@@ -78,6 +80,7 @@ class FinetuneConfig:
             check_choice(name, getattr(self, name), choices)
         for name in ("fusion_width", "hidden_width", "steps", "batch_size", "checkpoint_every"):
             check_integer(name, getattr(self, name), 1, LARGEST)
+        check_integer("head_doublings", self.head_doublings, 0, 4)
         check_integer("bootstrap_draws", self.bootstrap_draws, 1, 10**7)
         check_integer("warmup_steps", self.warmup_steps, 0, LARGEST)
         check_integer("split_seed", self.split_seed, 0, 2**32 - 1)
@@ -100,6 +103,7 @@ FINETUNE_PRESETS: Mapping[str, FinetuneConfig] = MappingProxyType(
         "demo": FinetuneConfig(
             widths=(16, 16, 16, 16),
             fusion_width=8,
+            head_doublings=0,  # patches of 8 pixels
             hidden_width=64,
             steps=200,
             learning_rate=1e-3,

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,11 +17,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pretrain_jax.data import Crop
-from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import SegmentationSet, read_case, split
-from pretrain_jax.segmentation.examples import TrainingExamples, whole_image
-from pretrain_jax.segmentation.heads import model_config
+from pretrain_jax.segmentation.examples import TrainingExamples
 from pretrain_jax.segmentation.leakage import Frame, check_leakage
 from pretrain_jax.segmentation.metrics import CaseScore, iou, score_case
 from pretrain_jax.segmentation.origin import (
@@ -31,8 +30,9 @@ from pretrain_jax.segmentation.origin import (
     origin_of,
 )
 from pretrain_jax.segmentation.overlays import Prediction, overlay_sheet, spread
-from pretrain_jax.segmentation.program import Program, Recipe, Statistics, compiled
+from pretrain_jax.segmentation.program import Program, Recipe, Statistics, compiled, recipe_of
 from pretrain_jax.segmentation.result import baselines, result_record
+from pretrain_jax.segmentation.segmenter import WEIGHTS_NAME, TrainedSegmenter, save_segmenter
 from pretrain_jax.stages import Manifest, Stage, open_stage
 from pretrain_jax.stages.manifest import file_record
 from pretrain_jax.train.checkpoint import Checkpoints
@@ -75,7 +75,8 @@ def finetune(
     Args:
         pretrained_run: folder of a stage of pre-training or of a run; None with mode "scratch".
         dataset: split as `split` does.
-        out: the stage's folder; gets result.json, overlays.png, losses.csv and manifest.json.
+        out: the stage's folder; gets result.json, overlays.png, losses.csv, model.safetensors (see
+            `load_segmenter`) and manifest.json. Checkpoints are deleted at the end.
         config: what is done.
         seed: of head (and encoder from scratch), order, crops, dropout and bootstrap.
         pretraining: the images for pre-training, compared with the test cases first; None leaves
@@ -108,7 +109,7 @@ def finetune(
         encoder = trained.encoder.config
     elif config.image_size is not None:
         encoder = dataclasses.replace(encoder, image_size=config.image_size)
-    recipe = _recipe(config, encoder, len(dataset.classes))
+    recipe = recipe_of(config, encoder, len(dataset.classes))
     parameters = _parameters(config, dataset, recipe)
     stage = open_stage(out, "finetune", parameters, seed, inputs, locations=locations)
     if isinstance(stage, Manifest):
@@ -153,30 +154,9 @@ def _finished(stage: Stage, run: "_Run", origin: Origin, compared: int | None) -
     else:
         notes = [f"{compared} image(s) for pre-training were compared with the test cases"]
         counts["leaks"] = 0
-    return stage.finish(counts, notes, apart=(CHECKPOINTS,))
-
-
-def _recipe(config: FinetuneConfig, encoder: ViTConfig, classes: int) -> Recipe:
-    if encoder.size[0] != encoder.size[1]:
-        raise ValueError(f"image_size = {encoder.size}: fine-tuning takes square images")
-    model = model_config(
-        encoder,
-        classes,
-        config.head,
-        widths=config.widths,
-        fusion_width=config.fusion_width,
-        hidden_width=config.hidden_width,
-    )
-    return Recipe(
-        model=model,
-        frozen=config.mode == "frozen",
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-        power=config.power,
-        weight_decay=config.weight_decay,
-        betas=config.betas,
-    )
+    manifest = stage.finish(counts, notes, apart=(CHECKPOINTS,))
+    shutil.rmtree(stage.folder / CHECKPOINTS, ignore_errors=True)
+    return manifest
 
 
 def _parameters(config: FinetuneConfig, dataset: SegmentationSet, recipe: Recipe) -> dict[str, Any]:
@@ -224,9 +204,19 @@ class _Run:
         state = self._train(state, losses, statistics)
         lines = [f"{step},{loss!r}\n" for step, loss in enumerate(losses, 1)]
         write_text_atomic(self._folder / LOSSES_NAME, "".join(["step,loss\n", *lines]))
+        segmenter = TrainedSegmenter(
+            self.test.classes,
+            self._size,
+            self._channels,
+            statistics,
+            self._program,
+            state.params,
+            state.constants,
+        )
+        save_segmenter(self._folder / WEIGHTS_NAME, segmenter)
         shown, scores = [], []
         chosen = spread(len(self.test))
-        for number, (prediction, score) in enumerate(self._evaluate(state, statistics)):
+        for number, (prediction, score) in enumerate(self._evaluate(segmenter)):
             scores.append(score)
             if number in chosen:
                 shown.append(prediction)
@@ -303,44 +293,17 @@ class _Run:
                 )
         return found
 
-    def _evaluate(
-        self, state: TrainState, statistics: Statistics
-    ) -> Iterator[tuple[Prediction, CaseScore]]:
+    def _evaluate(self, segmenter: TrainedSegmenter) -> Iterator[tuple[Prediction, CaseScore]]:
         """Predictions of the whole test images at the masks' own sizes."""
         rows, classes = self.config.batch_size, len(self.test.classes)
         for first in range(0, len(self.test), rows):
             cases = self.test.cases[first : first + rows]
             pairs = [read_case(self.test, case, channels=self._channels) for case in cases]
-            images = np.zeros((rows, self._size, self._size, self._channels), np.uint8)
-            for row, (pixels, _) in enumerate(pairs):
-                images[row] = whole_image(pixels, self._size)
-            logits = np.asarray(
-                self._program.predict(state.params, state.constants, images, statistics)
-            )
-            for row, (case, (pixels, truth)) in enumerate(zip(cases, pairs, strict=True)):
-                predicted = labels_at(logits[row], truth.shape)
+            masks = segmenter.predict([pixels for pixels, _ in pairs], batch_size=rows)
+            for case, (pixels, truth), predicted in zip(cases, pairs, masks, strict=True):
                 score = score_case(predicted, truth, classes)
                 mean = float(np.nanmean(iou(score.confusion)))
                 yield Prediction(case.name, pixels, truth, predicted, mean), score
-
-
-def labels_at(logits: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The most probable class of each pixel at another resolution; logits are interpolated.
-
-    Args:
-        logits: (h, w, classes).
-        shape: height and width of the result; antialiased where that is smaller.
-    """
-    from PIL import Image
-
-    if logits.shape[:2] != shape:
-        size = (shape[1], shape[0])
-        planes = [
-            Image.fromarray(np.asarray(plane, np.float32)).resize(size, Image.Resampling.BILINEAR)
-            for plane in np.moveaxis(logits, -1, 0)
-        ]
-        logits = np.stack([np.asarray(plane) for plane in planes], axis=-1)
-    return logits.argmax(axis=-1).astype(np.uint8)
 
 
 def _measured(

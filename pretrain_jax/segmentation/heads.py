@@ -89,6 +89,7 @@ def model_config(
     *,
     widths: tuple[int, ...],
     fusion_width: int,
+    head_doublings: int,
     hidden_width: int,
 ) -> ModelConfig:
     """The model of a head on an encoder; DPT's hooks are the last blocks of each quarter.
@@ -99,6 +100,7 @@ def model_config(
         head: the kind.
         widths: see `DPTConfig`.
         fusion_width: see `DPTConfig`.
+        head_doublings: see `DPTConfig`.
         hidden_width: of the hidden layer of "mlp".
 
     Raises:
@@ -109,7 +111,13 @@ def model_config(
             raise ValueError(
                 f"head = 'dpt' needs an encoder of 4 blocks, this one has {encoder.depth}"
             )
-        return DPTConfig.on(encoder, classes=classes, widths=widths, fusion_width=fusion_width)
+        return DPTConfig.on(
+            encoder,
+            classes=classes,
+            widths=widths,
+            fusion_width=fusion_width,
+            head_doublings=head_doublings,
+        )
     plain = dataclasses.replace(encoder, pool=None, classes=0)
     return ProbeConfig(plain, classes, hidden_width if head == "mlp" else 0)
 

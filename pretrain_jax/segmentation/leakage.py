@@ -32,6 +32,7 @@ __all__ = [
 Pixels = NDArray[np.uint8]
 
 GRID, LOW = 32, 8
+QUARTERS, POSITIONS = 4, 8  # turns of a square, and with mirror images
 # What compression, another size and another brightness leave between two copies of an image, and
 # what slices of one head a centimetre apart exceed.
 PERCEPTUAL_DISTANCE = 6
@@ -61,13 +62,14 @@ class Leak:
     """A pair that must not be.
 
     Attributes:
-        kind: "pixels" (equal), "similar" (perceptual hash) or "group".
+        kind: "pixels" (equal), "similar" (perceptual hash), "turned" (similar once it is mirrored
+            or turned by a multiple of 90 degrees) or "group".
         pretraining: name of the image for pre-training.
         test: name of the test case.
         distance: Hamming distance of the perceptual hashes; 0 for equal pixels, -1 for groups.
     """
 
-    kind: Literal["pixels", "similar", "group"]
+    kind: Literal["pixels", "similar", "turned", "group"]
     pretraining: str
     test: str
     distance: int
@@ -128,9 +130,10 @@ def find_leaks(
 
     Equal pixels are found whatever the file's format and metadata. Similar are images whose
     perceptual hashes differ in few bits and whose grey thumbnails correlate above
-    `LEAST_CORRELATION`; both stand compression, other sizes and brightness, but no rotation, no
-    mirror image and no crop. Groups are compared by their names, which must mean the same on both
-    sides. Images are read one at a time; unreadable ones cannot leak and are passed over.
+    `LEAST_CORRELATION`; both stand compression, other sizes and brightness. They are compared in
+    the eight positions of a square, but stand no other rotation and hardly a crop. Groups are
+    compared by their names, which must mean the same on both sides. Images are read one at a time;
+    unreadable ones cannot leak and are passed over.
 
     Args:
         pretraining: the images; never held together.
@@ -141,7 +144,7 @@ def find_leaks(
         ValueError: `distance` out of range, or a test image that cannot be read.
     """
     check_integer("distance", distance, 0, 63)
-    known = _prints([_pixels(str(case.image), STILL) for case in test.cases])
+    known = _prints([_pixels(str(case.image), STILL) for case in test.cases], POSITIONS)
     digests = {digest: case.name for digest, case in zip(known.digests, test.cases, strict=True)}
     groups = {case.group: case.name for case in reversed(test.cases) if case.group}
     found: list[Leak] = []
@@ -149,14 +152,18 @@ def find_leaks(
         frames, images = _readable(block)
         prints = _prints(images)
         apart = np.bitwise_count(prints.hashes[:, None] ^ known.hashes)
-        alike = np.where(apart <= distance, prints.thumbnails @ known.thumbnails.T, -1.0)
+        alike = np.full(apart.shape, -1.0)
+        one, other = np.nonzero(apart <= distance)
+        alike[one, other] = np.vecdot(prints.thumbnails[one], known.thumbnails[other])
         nearest = alike.argmax(axis=1) if len(frames) else ()
-        for row, (frame, case) in enumerate(zip(frames, nearest, strict=True)):
+        for row, (frame, place) in enumerate(zip(frames, nearest, strict=True)):
             if prints.digests[row] in digests:
                 found.append(Leak("pixels", frame.name, digests[prints.digests[row]], 0))
-            elif alike[row, case] >= LEAST_CORRELATION:
-                name = test.cases[case].name
-                found.append(Leak("similar", frame.name, name, int(apart[row, case])))
+            elif alike[row, place] >= LEAST_CORRELATION:
+                position, case = divmod(int(place), len(test.cases))
+                kind: Literal["similar", "turned"] = "turned" if position else "similar"
+                bits = int(apart[row, place])
+                found.append(Leak(kind, frame.name, test.cases[case].name, bits))
             elif frame.group and frame.group in groups:
                 found.append(Leak("group", frame.name, groups[frame.group], -1))
     return found
@@ -192,22 +199,29 @@ def perceptual_hash(pixels: Pixels) -> np.uint64:
 
 
 class _Prints(NamedTuple):
-    """Of n images: digests, perceptual hashes (n,), thumbnails (n, 1024) of mean 0 and norm 1."""
+    """Digests of n images; hashes (p n,) and thumbnails (p n, 1024) of mean 0 and norm 1.
+
+    All images come first in one position, then in the next.
+    """
 
     digests: list[str]
     hashes: NDArray[np.uint64]
     thumbnails: NDArray[np.float64]
 
 
-def _prints(images: Sequence[Pixels]) -> _Prints:
-    thumbnails = np.zeros((len(images), GRID * GRID))
-    hashes = np.zeros(len(images), np.uint64)
+def _prints(images: Sequence[Pixels], positions: int = 1) -> _Prints:
+    """Prints in the first ones of the eight positions of a square."""
+    thumbnails = np.zeros((positions, len(images), GRID * GRID))
+    hashes = np.zeros((positions, len(images)), np.uint64)
     for row, pixels in enumerate(images):
-        small = _thumbnail(pixels)
-        hashes[row] = _hash(small)
-        centred = small.ravel() - small.mean()
-        thumbnails[row] = centred / max(float(np.linalg.norm(centred)), 1e-12)
-    return _Prints([pixel_digest(pixels) for pixels in images], hashes, thumbnails)
+        upright = _thumbnail(pixels)
+        for position in range(positions):
+            small = np.rot90(upright if position < QUARTERS else upright.T, position)
+            hashes[position, row] = _hash(small)
+            centred = small.ravel() - small.mean()
+            thumbnails[position, row] = centred / max(float(np.linalg.norm(centred)), 1e-12)
+    digests = [pixel_digest(pixels) for pixels in images]
+    return _Prints(digests, hashes.ravel(), thumbnails.reshape(-1, GRID * GRID))
 
 
 def _thumbnail(pixels: Pixels) -> NDArray[np.float64]:

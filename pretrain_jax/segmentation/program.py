@@ -15,17 +15,22 @@ import optax
 from flax import nnx
 from jax.typing import ArrayLike
 
-from pretrain_jax.segmentation.heads import ModelConfig, build, logits_at
+from pretrain_jax.models.vit import ViTConfig
+from pretrain_jax.segmentation.config import FinetuneConfig
+from pretrain_jax.segmentation.heads import ModelConfig, build, logits_at, model_config
 from pretrain_jax.segmentation.masks import IGNORE
 from pretrain_jax.train.objectives import unit_range
 from pretrain_jax.train.optimizer import decay_mask
 from pretrain_jax.train.step import TrainState
 
-__all__ = ["Program", "Recipe", "Statistics", "compiled", "schedule"]
+__all__ = ["Program", "Recipe", "Statistics", "compiled", "recipe_of", "schedule"]
 
 Array = jax.Array
 # Sets of programs that are kept in one process.
 KEPT = 16
+# Of a program that runs once: drawing a DPT's weights takes XLA on CPU four times as long to
+# compile when it optimises.
+QUICKLY_COMPILED = {"xla_backend_optimization_level": 0}
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,31 @@ class Recipe:
     power: float
     weight_decay: float
     betas: tuple[float, float]
+
+
+def recipe_of(config: FinetuneConfig, encoder: ViTConfig, classes: int) -> Recipe:
+    """What is compiled for a configuration on an encoder; ValueError where they do not fit."""
+    if encoder.size[0] != encoder.size[1]:
+        raise ValueError(f"image_size = {encoder.size}: fine-tuning takes square images")
+    model = model_config(
+        encoder,
+        classes,
+        config.head,
+        widths=config.widths,
+        fusion_width=config.fusion_width,
+        head_doublings=config.head_doublings,
+        hidden_width=config.hidden_width,
+    )
+    return Recipe(
+        model=model,
+        frozen=config.mode == "frozen",
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        power=config.power,
+        weight_decay=config.weight_decay,
+        betas=config.betas,
+    )
 
 
 class Statistics(NamedTuple):
@@ -81,8 +111,10 @@ class Program:
     def with_encoder(self, state: TrainState, encoder: Any) -> TrainState:
         """The state with the values of a trained encoder of the same shape."""
         model = nnx.merge(self.graph, state.params, state.constants)
-        # A copy: what the state holds is donated to the first step.
-        nnx.update(model.encoder, jax.tree.map(jnp.copy, nnx.state(encoder)))
+        # A copy, as what the state holds is donated to the first step; by way of the host, as it
+        # must not bring the mesh of its training with it: the second step would compile again.
+        host = jax.device_get(nnx.state(encoder))
+        nnx.update(model.encoder, jax.tree.map(jnp.array, host))
         _, params, constants = nnx.split(model, self.trained, ...)  # type: ignore[misc]
         return state._replace(params=params, constants=constants)
 
@@ -148,7 +180,11 @@ def compiled(recipe: Recipe) -> Program:
         return model(_normalised(images, statistics, dtype))
 
     return Program(
-        jax.jit(initial), jax.jit(step, donate_argnums=0), jax.jit(predict), graph, trained
+        jax.jit(initial, compiler_options=QUICKLY_COMPILED),
+        jax.jit(step, donate_argnums=0),
+        jax.jit(predict),
+        graph,
+        trained,
     )
 
 

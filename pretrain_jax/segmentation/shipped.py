@@ -59,7 +59,7 @@ class _Volume(NamedTuple):
 
 
 def write_shipped_segmentation(folder: str | Path, *, side: int = 64) -> Shipped:
-    """Write PNG files to `folder`/segmentation and `folder`/pretraining.
+    """Write PNG files to `folder`/mni152-tissue and `folder`/pretraining.
 
     Args:
         folder: created; files that are there already are kept.
@@ -71,7 +71,7 @@ def write_shipped_segmentation(folder: str | Path, *, side: int = 64) -> Shipped
     check_integer("side", side, 16, 197)
     root = Path(folder)
     volume = _read_volume()
-    found = Shipped(root / "pretraining", root / "segmentation")
+    found = Shipped(root / "pretraining", root / "mni152-tissue")
     rows = [("name", "group", "part")]
     for part, chosen in _blocks(len(volume.intensity)):
         for z in chosen:

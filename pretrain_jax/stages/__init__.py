@@ -1,5 +1,6 @@
 """What all stages of the pipeline share: manifests, sharded tables, contact sheets."""
 
+from pretrain_jax.stages.lock import alone
 from pretrain_jax.stages.manifest import (
     Manifest,
     Stage,
@@ -26,6 +27,7 @@ __all__ = [
     "Stage",
     "Table",
     "Tile",
+    "alone",
     "contact_sheet",
     "digest",
     "drawn_boxes",

@@ -32,6 +32,7 @@ CLAIM = "stage.json"
 OUTSIDE_DIGEST = ("seconds", "versions", "locations")
 # The command that makes a stage, where it has another name.
 COMMANDS = {"index": "propose"}
+TABLES = (".parquet", ".npy")
 CHUNK = 1 << 20
 
 
@@ -94,7 +95,8 @@ class Stage:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and [one.name for one in self.folder.iterdir()] == [CLAIM]:
+        held = [one.name for one in self.folder.iterdir() if not one.name.startswith(".")]
+        if kind is not None and held == [CLAIM]:
             (self.folder / CLAIM).unlink(missing_ok=True)
 
     def finish(
@@ -153,7 +155,8 @@ def open_stage(
         The claimed stage, or the manifest where it is finished.
 
     Raises:
-        ValueError: the folder holds something else; says which field differs. Nothing is touched.
+        ValueError: the folder holds something else; says which field differs. A table of an input
+            is not what its stage wrote. Nothing is touched.
         OSError: the folder cannot be written.
     """
     path = Path(folder)
@@ -172,12 +175,14 @@ def open_stage(
                 f"output folder {path} holds other files ({', '.join(held[:3])}"
                 f"{', ...' if len(held) > 3 else ''}) and is left alone; name a new or empty one"
             )
+    for one in (locations or {}).values():
+        _check_tables(Path(one))
     check_output_folder(path)
     where = {
         name: os.path.relpath(Path(one).resolve(), path.resolve())
         for name, one in (locations or {}).items()
     }
-    write_text_atomic(path / CLAIM, _text(wanted | {"locations": where}))
+    _claim(path, wanted | {"locations": where})
     return Stage(
         folder=path,
         stage=stage,
@@ -287,22 +292,57 @@ def _outputs(folder: Path, apart: Collection[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _claim(path: Path, record: dict[str, Any]) -> None:
+    """Write the claim; of processes that do so at once the first one has the folder.
+
+    Raises:
+        ValueError: another stage has claimed it meanwhile.
+    """
+    claim = path / CLAIM
+    temporary = path / f".{CLAIM}.{os.getpid()}"
+    try:
+        write_text_atomic(temporary, _text(record))
+        os.link(temporary, claim)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        temporary.replace(claim)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _check_same(path, read_json(claim), record)
+
+
+def _check_tables(folder: Path) -> None:
+    """Check that the tables of a finished stage are those that it wrote."""
+    if not (folder / MANIFEST).is_file():
+        return
+    for name, record in read_manifest(folder).outputs.items():
+        path = folder / name
+        if path.suffix in TABLES and not (path.is_file() and file_record(path) == record):
+            what = "has changed since its stage wrote it" if path.is_file() else "is gone"
+            raise ValueError(f"{path} {what}; put it back, or run its stage anew in another folder")
+
+
 def _check_same(path: Path, known: dict[str, Any], wanted: dict[str, Any]) -> None:
     for name in ("stage", "parameters", "seed", "inputs"):
-        value, old = wanted[name], known.get(name)
-        if isinstance(value, dict) and isinstance(old, dict):
-            for key in sorted(value.keys() | old.keys()):
-                if value.get(key) != old.get(key):
-                    _refuse(path, f"{name}.{key}", old.get(key), value.get(key))
-        elif old != value:
-            _refuse(path, name, old, value)
+        different = _difference(name, known.get(name), wanted[name])
+        if different is not None:
+            place, old, new = different
+            raise ValueError(
+                f"output folder {path} was made with {place} = {_short(old)}, now {place} = "
+                f"{_short(new)}; it is left alone: name another folder, or delete it"
+            )
 
 
-def _refuse(path: Path, name: str, old: Any, new: Any) -> None:
-    raise ValueError(
-        f"output folder {path} was made with {name} = {_short(old)}, now {name} = {_short(new)}; "
-        "it is left alone: name another folder, or delete it"
-    )
+def _difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | None:
+    """The first entry of nested records that differs, by its path with dots, and both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        parts = (
+            _difference(f"{name}.{key}", old.get(key), new.get(key))
+            for key in sorted(old.keys() | new.keys())
+        )
+        return next((one for one in parts if one is not None), None)
+    return None if old == new else (name, old, new)
 
 
 def _short(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain_jax.stages.manifest import read_json
 from theory.checks import check_integer
 from theory.datafile import write_text_atomic
 
@@ -136,8 +137,7 @@ def read_logs(folder: Path, shards: int, name: str = "part") -> Logged:
     """What all shards counted: counts and seconds summed, notes in the shards' order."""
     total = Logged()
     for shard in range(shards):
-        text = _log(_part(folder, name, shard, shards)).read_text(encoding="utf-8")
-        record = json.loads(text)
+        record = read_json(_log(_part(folder, name, shard, shards)))
         for key, count in record["counts"].items():
             total.add(key, count)
         total.notes += record["notes"]

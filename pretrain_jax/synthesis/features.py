@@ -78,7 +78,7 @@ def read_features(folder: str | Path) -> NDArray[np.float32]:
     """Features of a score stage, memory-mapped, shape (n, width).
 
     Raises:
-        ValueError: the stage has none.
+        ValueError: the stage has none, or they are damaged.
     """
     path = Path(folder) / FEATURES
     if not path.is_file():
@@ -86,7 +86,10 @@ def read_features(folder: str | Path) -> NDArray[np.float32]:
             f"{folder} holds no {FEATURES}; only scores of whole images have features "
             "(python -m pretrain_jax score RUN --of images)"
         )
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (EOFError, OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
 
 
 def _shape(path: Path) -> tuple[int, int]:

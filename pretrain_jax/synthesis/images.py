@@ -22,7 +22,7 @@ from pretrain_jax.stages.tables import (
     write_shard,
 )
 from pretrain_jax.synthesis.sheets import index_sheet
-from pretrain_jax.synthesis.source import Located, image_root, iterate_images, survey
+from pretrain_jax.synthesis.source import Located, check_outside, image_root, iterate_images, survey
 from theory.checks import check_integer
 
 __all__ = ["IMAGE_COLUMNS", "Images", "automatic_shards", "index_images"]
@@ -110,11 +110,7 @@ def index_images(
     """
     check_integer("frame_stride", frame_stride, 1, 2**31)
     path = Path(source)
-    if path.is_dir() and Path(out).resolve().is_relative_to(path.resolve()):
-        raise ValueError(
-            f"output folder {out} lies inside the image source {source}, which would then hold the "
-            "pipeline's own pictures; name one outside"
-        )
+    check_outside(path, out)
     found = survey(path, frame_stride)
     count = automatic_shards(found.images) if shards is None else shards
     mine = shards_to_do(shard, count)

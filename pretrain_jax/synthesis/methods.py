@@ -28,6 +28,8 @@ Rows = NDArray[np.int64]
 Kind = Literal["index", "images", "patches"]
 
 STITCHED = ("saliency", "sam")
+# Proposers that draw.
+CROPPED = ("random-crop",)
 SIGNED = ("hard-signed", "easy-signed")
 
 
@@ -50,6 +52,11 @@ class Method:
     about: str
     proposers: tuple[str, ...] = ()
     scored: bool = True
+
+    @property
+    def draws(self) -> bool:
+        """Whether another seed gives another set: it picks at random, or among random crops."""
+        return self.name != "all" and (self.rule == "random" or self.proposers == CROPPED)
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -77,14 +84,14 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 "patches",
                 "hard",
                 "the hardest random crops, stitched",
-                ("random-crop",),
+                CROPPED,
             ),
             Method(
                 "random-patches",
                 "patches",
                 "random",
                 "patches at random, stitched",
-                (*STITCHED, "random-crop"),
+                (*STITCHED, *CROPPED),
                 scored=False,
             ),
         )

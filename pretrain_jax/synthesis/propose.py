@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pretrain_jax.data import UnreadableImageError
 from pretrain_jax.stages.manifest import Manifest, Stage, digest, open_stage
@@ -15,14 +14,13 @@ from pretrain_jax.stages.tables import (
     Table,
     missing_shards,
     read_logs,
-    shard_range,
     shards_to_do,
-    write_shard,
 )
 from pretrain_jax.synthesis.images import Images, automatic_shards
 from pretrain_jax.synthesis.pixels import patch_id, read_image
 from pretrain_jax.synthesis.proposers import Proposer
 from pretrain_jax.synthesis.proposers.boxes import Find, Found
+from pretrain_jax.synthesis.shards import left_of, make_shards
 from pretrain_jax.synthesis.sheets import proposals_sheet
 from theory.checks import check_integer
 
@@ -106,16 +104,21 @@ def _fill(
     progress: bool,
 ) -> Manifest | None:
     """Make the missing ones of the shards `mine`; finish where all `count` are there."""
-    mine = [one for one in mine if one in missing_shards(stage.folder, count)]
-    if mine:
+    if todo := left_of(stage.folder, mine, count):
         find = proposer.start(stage.folder / MASKS)
-        ranges = [shard_range(images.table.rows, one, count) for one in mine]
-        total = sum(end - first for first, end in ranges)
-        with tqdm(total=total, desc="propose", unit="image", disable=not progress) as bar:
-            for one, (first, end) in zip(mine, ranges, strict=True):
-                logged = Logged()
-                rows = _rows(images, first, end, find, proposer.name, seed, logged, bar)
-                write_shard(stage.folder, one, count, rows, PROPOSAL_COLUMNS, logged=logged)
+        make_shards(
+            stage.folder,
+            todo,
+            count,
+            images.table.rows,
+            PROPOSAL_COLUMNS,
+            lambda _, first, end, logged, bar: _rows(
+                images, first, end, find, proposer.name, seed, logged, bar
+            ),
+            name="propose",
+            unit="image",
+            progress=progress,
+        )
     if missing_shards(stage.folder, count):
         return None
     table, logs = Table(stage.folder), read_logs(stage.folder, count)

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from tqdm import tqdm
 
 from pretrain_jax.stages.manifest import Manifest, Stage, digest, open_stage, read_manifest
 from pretrain_jax.stages.tables import (
@@ -17,15 +16,14 @@ from pretrain_jax.stages.tables import (
     Table,
     missing_shards,
     read_logs,
-    shard_range,
     shards_to_do,
-    write_shard,
 )
 from pretrain_jax.synthesis.decoding import DecodedBatch, decoded_batches
 from pretrain_jax.synthesis.features import FeatureWriter, join_features
 from pretrain_jax.synthesis.images import Images, automatic_shards
 from pretrain_jax.synthesis.margins import ProbeModel, Scorer, Space, load_probe, make_scorer
 from pretrain_jax.synthesis.patches import WHOLE, Part, Patches, whole_images
+from pretrain_jax.synthesis.shards import left_of, make_shards
 from pretrain_jax.synthesis.sheets import PATCHES, parts_sheet
 from theory.checks import check_choice, check_integer
 
@@ -127,7 +125,7 @@ def _fill(
     """Make the missing ones of the shards `mine`; finish where all are there."""
     masks, count = int(stage.parameters["masks"]), int(stage.parameters["shards"])
     columns = score_columns(material.kind, masks)
-    if mine := [one for one in mine if one in missing_shards(stage.folder, count)]:
+    if todo := left_of(stage.folder, mine, count):
         scorer = make_scorer(
             model,
             masks,
@@ -135,15 +133,11 @@ def _fill(
             stage.parameters["space"],
             features=material.whole,
         )
-        ranges = [shard_range(material.rows, one, count) for one in mine]
-        total = sum(end - first for first, end in ranges)
-        with ExitStack() as stack:
-            pool = stack.enter_context(ThreadPoolExecutor(workers))
-            bar = stack.enter_context(
-                tqdm(total=total, desc="score", unit=material.kind, disable=not progress)
-            )
-            for one, (first, end) in zip(mine, ranges, strict=True):
-                logged = Logged()
+        with ThreadPoolExecutor(workers) as pool:
+
+            def make(
+                one: int, first: int, end: int, logged: Logged, bar: Any
+            ) -> Iterator[dict[str, NDArray]]:
                 decoded = decoded_batches(
                     material.parts(first, end),
                     material.images.root,
@@ -154,8 +148,19 @@ def _fill(
                     logged,
                 )
                 writer = FeatureWriter(stage.folder, one, count) if material.whole else None
-                rows = _rows(decoded, scorer, list(columns), writer, bar)
-                write_shard(stage.folder, one, count, rows, columns, logged=logged)
+                return _rows(decoded, scorer, list(columns), writer, bar)
+
+            make_shards(
+                stage.folder,
+                todo,
+                count,
+                material.rows,
+                columns,
+                make,
+                name="score",
+                unit=material.kind,
+                progress=progress,
+            )
     if missing_shards(stage.folder, count):
         return None
     table, logs = Table(stage.folder), read_logs(stage.folder, count)

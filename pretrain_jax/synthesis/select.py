@@ -29,7 +29,7 @@ from pretrain_jax.synthesis.methods import (
 )
 from pretrain_jax.synthesis.patches import WHOLE, Patches
 from pretrain_jax.synthesis.sheets import selection_sheet
-from pretrain_jax.synthesis.storage import group_pixels, pixel_budget
+from pretrain_jax.synthesis.storage import check_group, group_pixels, pixel_budget
 from selection import Selector
 from theory import Policy
 from theory.checks import check_integer, check_range
@@ -40,7 +40,6 @@ SELECTION = "selection"
 BOX = ("image", "top", "left", "height", "width")
 ROWS = 1 << 18
 ROUNDS = 4
-LARGEST_GROUP = 1024
 
 
 def selection_columns(kind: str) -> dict[str, str]:
@@ -87,14 +86,11 @@ def select(
     chosen = method_from_name(method)
     check_range("ratio", ratio, 0.0, 1.0, open_low=True)
     check_integer("seed", seed, 0, 2**63 - 1)
-    check_integer("patches", patches, 1, LARGEST_GROUP)
-    if round(patches**0.5) ** 2 != patches:
-        raise ValueError(
-            f"patches = {patches} is not a square number; an image is made of 1, 4, 9, ... patches"
-        )
+    check_group(patches)
     if method == "all" and (ratio != 1 or rule is not None):
         raise ValueError("method 'all' keeps everything: it takes ratio = 1 and no rule")
-    parsed = parse_rule(rule or chosen.rule)
+    named = chosen.rule if rule is None else rule
+    parsed = parse_rule(named)
     material = _Material(Path(source), chosen)
     group = patches if material.kind == "patch" else 1
     stage = open_stage(
@@ -102,7 +98,7 @@ def select(
         "select",
         {
             "method": method,
-            "rule": rule or chosen.rule,
+            "rule": named,
             "ratio": ratio,
             "kind": material.kind,
             "proposer": material.proposer,

@@ -12,7 +12,7 @@ import numpy as np
 from pretrain_jax.data.sources import IMAGE_SUFFIXES, LIST_SUFFIXES, STILL
 from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
 
-__all__ = ["Located", "Survey", "image_root", "iterate_images", "survey"]
+__all__ = ["Located", "Survey", "check_outside", "image_root", "iterate_images", "survey"]
 
 SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
@@ -46,6 +46,20 @@ class Survey(NamedTuple):
 def image_root(source: Path) -> Path:
     """The folder to which the names of a source's images are relative."""
     return source if source.is_dir() else source.parent
+
+
+def check_outside(source: str | Path, out: str | Path) -> None:
+    """Check that no output goes into a folder of images.
+
+    Raises:
+        ValueError: `out` is the folder `source` or lies in it.
+    """
+    place = Path(source)
+    if place.is_dir() and Path(out).resolve().is_relative_to(place.resolve()):
+        raise ValueError(
+            f"output folder {out} lies inside the image source {source}, which would then hold the "
+            "pipeline's own pictures; name one outside"
+        )
 
 
 def iterate_images(source: Path, frame_stride: int = 1) -> Iterator[Located]:
@@ -87,7 +101,8 @@ def survey(source: Path, frame_stride: int = 1) -> Survey:
                 f"image {root / image.name} of {source} cannot be read: {error.strerror}"
             ) from None
         found.update(f"{image.name}\0{image.frame}\0{size}\n".encode())
-        name = hashlib.sha256(f"{image.name}\0{image.frame}".encode()).digest()
+        place = os.path.normpath(image.name)
+        name = hashlib.sha256(f"{place}\0{image.frame}".encode()).digest()
         names.append(int.from_bytes(name[:8], "big"))
     if len(np.unique(names)) < len(names):
         raise ValueError(f"image list {source} names an image more than once")

@@ -6,9 +6,11 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from theory.checks import check_range
+from theory.checks import check_integer, check_range
 
-__all__ = ["group_pixels", "pixel_budget"]
+__all__ = ["check_group", "group_pixels", "pixel_budget"]
+
+LARGEST_GROUP = 1024
 
 
 def pixel_budget(ratio: float, pixels: int) -> int:
@@ -23,6 +25,19 @@ def pixel_budget(ratio: float, pixels: int) -> int:
     """
     check_range("ratio", ratio, 0.0, 1.0, open_low=True)
     return math.floor(Fraction(repr(float(ratio))) * pixels)
+
+
+def check_group(patches: int) -> None:
+    """Check the number of patches of an image.
+
+    Raises:
+        ValueError: no square number from 1 to 1024.
+    """
+    check_integer("patches", patches, 1, LARGEST_GROUP)
+    if round(patches**0.5) ** 2 != patches:
+        raise ValueError(
+            f"patches = {patches} is not a square number; an image is made of 1, 4, 9, ... patches"
+        )
 
 
 def group_pixels(pixels: NDArray[np.int64], group: int) -> NDArray[np.int64]:

@@ -28,6 +28,8 @@ class DPTConfig:
         readout: what becomes of the class token: "project" concatenates it to each patch and
             maps both back to one token, "add" adds it, "ignore" drops it.
         dropout: share of the head's features that training sets to zero.
+        head_doublings: how often the head doubles the resolution of its logits, which is 8 times
+            that of the patches before; the published 1 fits patches of 16 pixels, 0 those of 8.
 
     Raises:
         ValueError: a field outside its range, with the value and the range.
@@ -40,11 +42,13 @@ class DPTConfig:
     fusion_width: int = 256
     readout: Readout = "project"
     dropout: float = 0.1
+    head_doublings: int = 1
 
     def __post_init__(self) -> None:
         check_integer("classes", self.classes, 1, 1 << 16)
         check_integer("fusion_width", self.fusion_width, 1, 1 << 16)
         check_range("dropout", self.dropout, 0.0, 1.0, open_high=True)
+        check_integer("head_doublings", self.head_doublings, 0, 4)
         for name in ("hooks", "widths"):
             if len(getattr(self, name)) != STAGES:
                 raise ValueError(f"{name} = {getattr(self, name)} has not {STAGES} entries")

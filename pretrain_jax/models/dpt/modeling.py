@@ -134,15 +134,18 @@ class Fusion(nnx.Module):
                 # Halving an odd number of patches and doubling again does not give it back.
                 stage = jax.image.resize(stage, deeper.shape, "bilinear", antialias=False)
             deeper = deeper + self.skip(stage)
-        return self.project(double(self.joint(deeper)))
+        # Published the other way round: a map of pixels and an interpolation, whose weights sum to
+        # one, commute, and here there are a quarter of the pixels to map.
+        return double(self.project(self.joint(deeper)))
 
 
 class Head(nnx.Module):
-    """Convolution, batch norm, ReLU, dropout, classes, twice the resolution."""
+    """Convolution, batch norm, ReLU, dropout, classes, resolution doubled."""
 
     def __init__(self, config: DPTConfig, rngs: nnx.Rngs) -> None:
         width, encoder = config.fusion_width, config.encoder
         self.dropout = config.dropout
+        self.doublings = config.head_doublings
         self.conv = convolution(encoder, width, width, 3, rngs, use_bias=False)
         self.norm = nnx.BatchNorm(
             width,
@@ -159,12 +162,15 @@ class Head(nnx.Module):
         self.classes = convolution(encoder, width, config.classes, 1, rngs)
 
     def __call__(self, x: Array, key: Array | None, training: bool) -> Array:
-        """(B, h, w, fusion_width) -> (B, 2 h, 2 w, classes)."""
+        """(B, h, w, fusion_width) -> (B, 2^doublings h, 2^doublings w, classes)."""
         x = jax.nn.relu(self.norm(self.conv(x), use_running_average=not training))
         if key is not None and self.dropout > 0:
             kept = jax.random.bernoulli(key, 1 - self.dropout, x.shape)
             x = jnp.where(kept, x / (1 - self.dropout), 0)
-        return double(self.classes(x))
+        x = self.classes(x)
+        for _ in range(self.doublings):
+            x = double(x)
+        return x
 
 
 class DPT(nnx.Module):
@@ -195,7 +201,7 @@ class DPT(nnx.Module):
         self.head = Head(config, rngs)
 
     def __call__(self, images: Array, *, key: Array | None = None, training: bool = False) -> Array:
-        """Logits at 16 times the resolution of the patches, that of images with patches of 16.
+        """Logits at s = 8 * 2^head_doublings times the resolution of the patches.
 
         Args:
             images: normalised, shape (batch, height, width, channels).
@@ -204,7 +210,7 @@ class DPT(nnx.Module):
                 instead of using its own.
 
         Returns:
-            Shape (batch, 16 rows, 16 columns, classes).
+            Shape (batch, s rows, s columns, classes) with rows x columns patches.
         """
         return self.decode(
             self.encoder.hidden_states(images, self.config.hooks), key=key, training=training

@@ -23,11 +23,10 @@ def read_segmentation(folder: str | Path, layout: str = PAIR) -> SegmentationSet
     Raises:
         ValueError: an unknown layout, a missing folder, or one that does not have the layout.
     """
+    check_choice("layout", layout, (PAIR, *PUBLISHED))
     root = _folder(folder)
     if layout == PAIR:
         return read_pair(root)
-    if layout not in PUBLISHED:
-        raise ValueError(f"layout = {layout!r} is not one of {PAIR}, {', '.join(PUBLISHED)}")
     return PUBLISHED[layout](root)
 
 

@@ -1,5 +1,6 @@
 """What a proposer answers, and the rules that all boxes obey."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -7,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Find", "Found", "Proposer", "admitted", "grown"]
+__all__ = ["Find", "Found", "OfFields", "Proposer", "admitted", "grown"]
 
 Pixels = NDArray[np.uint8]
 
@@ -62,6 +63,18 @@ class Proposer(Protocol):
             cache: folder for what is worth keeping.
         """
         ...
+
+
+class OfFields:
+    """What proposers share whose boxes their own fields alone determine; of dataclasses."""
+
+    def parameters(self) -> dict[str, Any]:
+        """All fields."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    def inputs(self) -> dict[str, str]:
+        """None."""
+        return {}
 
 
 def grown(boxes: NDArray[np.integer], least: int, size: tuple[int, int]) -> NDArray[np.int64]:

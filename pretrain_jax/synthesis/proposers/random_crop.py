@@ -1,21 +1,20 @@
 """Random crops: the proposer of OptiDEL-S."""
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from pretrain_jax.synthesis.proposers.boxes import Find, Found, Pixels, admitted
+from pretrain_jax.synthesis.proposers.boxes import Find, Found, OfFields, Pixels, admitted
 from theory.checks import check_integer, check_range
 
 __all__ = ["RandomCrop"]
 
 
 @dataclass(frozen=True)
-class RandomCrop:
+class RandomCrop(OfFields):
     """Boxes of random area, shape and place.
 
     The area is uniform in `scale`, width over height log-uniform in `ratio`, the place uniform;
@@ -48,14 +47,6 @@ class RandomCrop:
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} = ({low:g}, {high:g}) is not an ascending pair")
-
-    def parameters(self) -> dict[str, Any]:
-        """All fields."""
-        return dataclasses.asdict(self)
-
-    def inputs(self) -> dict[str, str]:
-        """None."""
-        return {}
 
     def start(self, cache: Path) -> Find:
         """The function that draws boxes."""

@@ -1,14 +1,13 @@
 """Salient regions without any trained weights: centre-surround contrast, then components."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain_jax.synthesis.proposers.boxes import Find, Found, Pixels, admitted
+from pretrain_jax.synthesis.proposers.boxes import Find, Found, OfFields, Pixels, admitted
 from theory.checks import check_integer, check_range
 
 __all__ = ["Saliency", "saliency_map"]
@@ -25,7 +24,7 @@ OVERLAP = 0.7
 
 
 @dataclass(frozen=True)
-class Saliency:
+class Saliency(OfFields):
     """Boxes around connected regions that differ from their surroundings.
 
     The saliency of a pixel is the mean over three scales s of norm(G_s * I - G_4s * I), with I the
@@ -58,14 +57,6 @@ class Saliency:
         check_integer("least_side", self.least_side, 1, 1 << 16)
         if self.min_area > self.max_area:
             raise ValueError(f"min_area = {self.min_area:g} exceeds max_area = {self.max_area:g}")
-
-    def parameters(self) -> dict[str, Any]:
-        """All fields."""
-        return dataclasses.asdict(self)
-
-    def inputs(self) -> dict[str, str]:
-        """None."""
-        return {}
 
     def start(self, cache: Path) -> Find:
         """The function that finds regions; it draws nothing."""

@@ -95,7 +95,7 @@ def fitted(x: NDArray, shape: tuple[int, ...]) -> NDArray:
 def reference(
     state: dict[str, NDArray], tokens: list[NDArray], config: DPTConfig, bug: Bug | None = None
 ) -> NDArray:
-    """Logits (classes, 16 rows, 16 columns) of one image from transformers' names."""
+    """Logits (classes, s rows, s columns) of one image from transformers' names."""
     rows, columns = config.encoder.grid
 
     def weights(name: str) -> tuple[NDArray, NDArray]:
@@ -145,13 +145,16 @@ def reference(
     scale, shift = weights("head.head.1")
     x = (x - mean[:, None, None]) / np.sqrt(var + 1e-5)[:, None, None]
     x = np.maximum(x * scale[:, None, None] + shift[:, None, None], 0)
-    return doubled(conv(x, *weights("head.head.4")))
+    x = conv(x, *weights("head.head.4"))
+    for _ in range(config.head_doublings):
+        x = doubled(x)
+    return x
 
 
-@pytest.mark.parametrize("readout", ["project", "add", "ignore"])
-def test_against_reference(readout: Literal["project", "add", "ignore"]) -> None:
+@pytest.mark.parametrize(("readout", "doublings"), [("project", 1), ("add", 2), ("ignore", 0)])
+def test_against_reference(readout: Literal["project", "add", "ignore"], doublings: int) -> None:
     """An odd grid of patches that is no square; each bug would show."""
-    config = dataclasses.replace(CONFIG, readout=readout)
+    config = dataclasses.replace(CONFIG, readout=readout, head_doublings=doublings)
     rng = np.random.default_rng(1)
     tokens = [rng.normal(size=(2, 1 + 15, 8)) for _ in config.hooks]
     with jax.enable_x64(True):
@@ -163,7 +166,7 @@ def test_against_reference(readout: Literal["project", "add", "ignore"]) -> None
             expected = reference(state, parts, config)
             np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-10)
         spreads = {bug: reference(state, parts, config, bug) for bug in BUGS}
-    assert ours.shape[1] >= 16 * 3
+    assert ours.shape[1] >= 2**doublings * 8 * 3
     for bug, wrong in spreads.items():
         same_shape = wrong.shape == ours.shape
         assert not same_shape or np.abs(wrong - ours).max() > 0.01 * np.abs(ours).max(), bug
@@ -246,6 +249,7 @@ def test_hooks_of_depths(depth: int, hooks: tuple[int, ...]) -> None:
         ({"hooks": (2, 8, 5, 11)}, "do not go from shallow to deep"),
         ({"classes": 0}, "classes = 0 is outside"),
         ({"dropout": 1.0}, "dropout = 1 is outside"),
+        ({"head_doublings": 5}, r"head_doublings = 5 is outside the valid range \[0, 4\]"),
         ({"readout": "mean"}, "readout = 'mean' is not one of"),
         ({"encoder": ViTConfig(pool="cls")}, "has class_token = True and pool = None"),
     ],

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from pretrain_jax.__main__ import main
-from pretrain_jax.pipeline import PIPELINES, PipelineConfig, ScoreOptions, pipeline_preset
+from pretrain_jax.pipeline import (
+    PIPELINES,
+    PipelineConfig,
+    ProbeOptions,
+    ScoreOptions,
+    pipeline_preset,
+)
 from pretrain_jax.pipeline.config import pipeline_to_json
 from theory.command_line import run
 
@@ -17,7 +23,7 @@ def test_cells_of_the_reference() -> None:
     """Six methods; four ratios for each but the full set; three seeds: (1 + 4 x 5) x 3 runs."""
     cells = pipeline_preset("optidel_reference").cells()
     assert len(cells) == 63 == len(set(cells))
-    assert [cell.selection for cell in cells[:4]] == ["all-100"] * 3 + ["random-5"]
+    assert [cell.name for cell in cells[:4]] == ["all-100"] * 3 + ["random-5"]
     assert {cell.selection for cell in cells if cell.method == "optidel"} == {
         "optidel-5",
         "optidel-10",
@@ -27,11 +33,11 @@ def test_cells_of_the_reference() -> None:
 
 
 def test_the_demo_is_what_it_says() -> None:
-    """Five methods, two ratios, three seeds and the full set thrice; one contrastive run."""
+    """Five methods at two ratios, two at one and the full set, thrice; one contrastive run."""
     config = pipeline_preset("optidel-demo")
     config.check()
     cells = config.cells()
-    assert len(cells) == 5 * 2 * 3 + 3 + 1
+    assert len(cells) == (5 * 2 + 2 + 1) * 3 + 1
     assert [cell.objective for cell in cells].count("simclr") == 1
     assert config.mae.train.steps is not None and config.mae.train.steps <= 300
     assert config.finetune.steps <= 200
@@ -43,10 +49,53 @@ def test_the_demo_is_what_it_says() -> None:
 def test_echo_lists_the_runs(config: PipelineConfig) -> None:
     record = json.loads(json.dumps(pipeline_to_json(config), default=str))
     assert record["cells"] == [
-        {"objective": "mae", "method": "all", "ratio": 1.0, "seed": 0},
-        {"objective": "mae", "method": "optidel-s", "ratio": 0.5, "seed": 0},
+        {"objective": "mae", "method": "all", "ratio": 1.0, "seed": 0, "draw": None},
+        {"objective": "mae", "method": "optidel-s", "ratio": 0.5, "seed": 0, "draw": 0},
     ]
     assert record["heads"] == [["dpt", "full"]] and record["demo"] is False
+
+
+def test_methods_that_draw_have_a_set_for_every_seed(config: PipelineConfig) -> None:
+    methods = ("all", "random", "meddel", "infomax", "hard-images", "optidel", "optidel-s")
+    trials = dataclasses.replace(
+        config.mae, methods=(*methods, "random-patches"), ratios=(0.1,), seeds=(4, 7)
+    )
+    wide = dataclasses.replace(config, mae=trials)
+    sets = {cell.selection for cell in wide.cells()}
+    fixed = {"all-100", "meddel-10", "infomax-10", "hard-images-10", "optidel-10"}
+    drawn = {"random-10", "optidel-s-10", "random-patches-10"}
+    assert sets == fixed | {f"{name}/seed-{seed}" for name in drawn for seed in (4, 7)}
+    assert wide.proposals() == [("saliency", None), ("random-crop", 4), ("random-crop", 7)]
+    once = dataclasses.replace(wide, draws="once")
+    assert {cell.selection for cell in once.cells()} == fixed | drawn
+    assert once.proposals() == [("saliency", None), ("random-crop", None)]
+
+
+def test_a_recommended_ratio_is_a_number_once_it_is_known(config: PipelineConfig) -> None:
+    """Its runs are those of the number, each once where the number is listed, too."""
+    trials = dataclasses.replace(config.mae, ratios=(0.5, "recommended"))
+    open_ended = dataclasses.replace(config, mae=trials)
+    names = [cell.name for cell in open_ended.cells()]
+    assert names == ["all-100", "optidel-s-50"]
+    assert [cell.name for cell in open_ended.cells(0.123)] == [*names, "optidel-s-12.3"]
+    assert [cell.name for cell in open_ended.cells(0.5)] == names
+    assert pipeline_to_json(open_ended, 0.123)["cells"][2]["ratio"] == 0.123
+    with pytest.raises(ValueError, match=r"set probe\.halves"):
+        open_ended.check()
+    dataclasses.replace(open_ended, probe=ProbeOptions(halves=True)).check()
+
+
+def test_a_method_at_a_ratio_of_its_own(config: PipelineConfig) -> None:
+    methods = ("random", "hard-images@0.25", "random-patches@0.3", "all")
+    trials = dataclasses.replace(config.mae, methods=methods, ratios=(0.1, 0.25))
+    wide = dataclasses.replace(config, mae=trials)
+    wide.check()
+    names = [cell.name for cell in wide.cells()]
+    assert names == ["all-100", "random-10", "random-25", "hard-images-25", "random-patches-30"]
+    for wrong, message in (("random@x", "neither a method nor"), ("random@2", "= 2 is outside")):
+        trials = dataclasses.replace(config.mae, methods=(wrong,))
+        with pytest.raises(ValueError, match=f"mae.methods.*{message}"):
+            dataclasses.replace(config, mae=trials).check()
 
 
 def test_layouts(config: PipelineConfig) -> None:
@@ -59,7 +108,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "no data": (lambda c: dataclasses.replace(c, data=""), "data is missing"),
     "method": (
         lambda c: dataclasses.replace(c, mae=dataclasses.replace(c.mae, methods=("best",))),
-        r"mae.methods: 'best' is not one of all, random",
+        r"mae.methods = 'best' is not one of all, random",
     ),
     "ratio": (
         lambda c: dataclasses.replace(c, mae=dataclasses.replace(c.mae, ratios=(0.0,))),
@@ -73,6 +122,11 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda c: dataclasses.replace(c, mae=dataclasses.replace(c.simclr, seeds=(0,))),
         "mae.train.model is a SimCLRConfig",
     ),
+    "a head that does not fit": (
+        lambda c: dataclasses.replace(c, downstream=("polyps",)),
+        r"mae\.train\.model: head = 'dpt' needs an encoder of 4 blocks, this one has 1",
+    ),
+    "draws": (lambda c: dataclasses.replace(c, draws="twice"), "draws = 'twice' is not one of"),
     "evaluation": (
         lambda c: dataclasses.replace(c, evaluations=("dpt-tuned",)),
         "'dpt-tuned' is not one of dpt-full",
@@ -81,6 +135,18 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda c: dataclasses.replace(c, propose=dataclasses.replace(c.propose, proposer="sam")),
         "checkpoint",
     ),
+    "a field of a run": (
+        lambda c: dataclasses.replace(
+            c,
+            mae=dataclasses.replace(c.mae, train=dataclasses.replace(c.mae.train, batch_size=0)),
+        ),
+        r"mae\.train\.batch_size = 0 is outside the valid range \[1, ",
+    ),
+    "a field of fine-tuning": (
+        lambda c: dataclasses.replace(c, finetune=dataclasses.replace(c.finetune, steps=0)),
+        r"finetune\.steps = 0 is outside",
+    ),
+    "patches": (lambda c: dataclasses.replace(c, patches=5), "patches = 5 is not a square"),
     "masks": (lambda c: dataclasses.replace(c, score=ScoreOptions(masks=0)), "score.masks = 0"),
     "protocol": (
         lambda c: dataclasses.replace(
@@ -107,12 +173,16 @@ def test_every_field_is_an_option(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["pipeline", name, "--data", str(tmp_path), "--mae.train.steps", "7"]
-    arguments += ["--mae.train.epochs", "None", "--mae.ratios", "0.1", "0.3", "--estimate"]
+    arguments += ["--mae.train.epochs", "None", "--mae.ratios", "0.1", "recommended", "--estimate"]
+    arguments += ["--probe.halves"]
     (tmp_path / "a.png").write_bytes(b"")
     assert run(main, arguments) == 0
     assert "1 images" in capsys.readouterr().out
     assert run(main, [*arguments, "--mae.ratios", "2"]) == 2
     assert "mae.ratios" in capsys.readouterr().err
+    nested = "mae.train.model.encoder"
+    assert run(main, ["pipeline", name, f"--{nested}.patch-size", "13"]) == 2
+    assert f"error: {nested}.image_size = " in capsys.readouterr().err
     assert run(main, ["pipeline", name, "--patch", "4"]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and "--patches" in told

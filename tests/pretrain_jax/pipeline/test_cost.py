@@ -3,13 +3,23 @@
 import dataclasses
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
+from flax import nnx
 
+from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.pipeline import PipelineConfig, estimate_cost, measured_rates, pipeline_preset
 from pretrain_jax.pipeline.cost import Estimate, Rate, cost_table
+from pretrain_jax.pipeline.finetuning_flops import finetuning_flops, head_flops
+from pretrain_jax.segmentation import FinetuneConfig
+from pretrain_jax.segmentation.config import HeadKind
+from pretrain_jax.segmentation.heads import build
+from pretrain_jax.segmentation.program import recipe_of
 from pretrain_jax.stages import open_stage
 from pretrain_jax.stages.manifest import Manifest
 from pretrain_jax.synthesis import Sam
+from pretrain_jax.train.flops import vit_forward_flops
 
 REFERENCE = pipeline_preset("optidel_reference")
 
@@ -24,7 +34,6 @@ def test_masks_of_sam() -> None:
     config = dataclasses.replace(REFERENCE, propose=propose)
     small = estimates(config, 88_282)["propose sam"]
     large = estimates(config, 2_857_772)["propose sam"]
-    assert small.low is not None and small.high is not None and large.low is not None
     assert (round(small.low), round(small.high)) == (137, 206)
     assert large.low / small.low == pytest.approx(2_857_772 / 88_282)
 
@@ -52,25 +61,84 @@ def test_a_given_probe_costs_nothing_and_halves_cost_as_much_as_the_whole() -> N
 
 
 def test_scores_take_a_forward_pass_a_mask() -> None:
-    """A third of a trained image's operations; no rate is made up for what was never measured."""
+    """A third of a trained image's operations."""
     found = estimates(REFERENCE, 1000)
     assert found["score images"].items == 1000 * REFERENCE.score.masks
     low = found["score images"].low
-    assert low is not None and low == pytest.approx(5000 / (3 * 1980) / 3600)
-    assert found["propose saliency"].low is None
-    assert "-" in cost_table(REFERENCE, [1000])
+    assert low == pytest.approx(5000 / (3 * 1980) / 3600)
+    # Crops are drawn, and scored, anew for each of three seeds.
+    assert found["propose random-crop"].items == 3000
+    assert found["score random-crop"].items == 3000 * REFERENCE.propose.random_crop.crops * 5
+    assert found["propose saliency"].items == 1000
+    assert "one x86 core" in found["propose saliency"].source
+    assert "propose saliency" in cost_table(REFERENCE, [1000])
+
+
+def test_masks_that_pass_are_an_assumption_of_the_user() -> None:
+    propose = dataclasses.replace(REFERENCE.propose, proposer="sam", sam=Sam(Path("sam.pth")))
+    config = dataclasses.replace(REFERENCE, propose=propose)
+    few, many = (
+        {one.stage: one for one in estimate_cost(config, 1000, sam_patches=count)}
+        for count in (10, 40)
+    )
+    assert many["score sam"].items == 4 * few["score sam"].items == 4 * 10 * 1000 * 5
+    with pytest.raises(ValueError, match="sam_patches = 0 is outside"):
+        estimate_cost(config, 1000, sam_patches=0)
+
+
+@pytest.mark.parametrize("head", ["dpt", "mlp"])
+def test_the_compilers_count_of_a_head(head: HeadKind) -> None:
+    """XLA counts elementwise work, too, and leaves out what convolutions multiply with borders.
+
+    On the smallest map, 5 x 5, the latter is a quarter.
+    """
+    encoder = ViTConfig(image_size=80, patch_size=8, width=64, depth=4, heads=4)
+    options = FinetuneConfig(head, widths=(48, 64, 96, 128), fusion_width=64, hidden_width=128)
+    config = recipe_of(options, encoder, 3).model
+    graph, state = nnx.split(nnx.eval_shape(lambda: build(config, nnx.Rngs(0))))
+    images = jnp.zeros((1, 80, 80, 3))
+    counted = [
+        jax.jit(forward).lower(state, images).cost_analysis()["flops"]
+        for forward in (
+            lambda state, x: nnx.merge(graph, state)(x),
+            lambda state, x: nnx.merge(graph, state).encoder(x),
+        )
+    ]
+    assert (counted[0] - counted[1]) / head_flops(config) == pytest.approx(1, abs=0.08)
+    forward, own = vit_forward_flops(encoder), head_flops(config)
+    assert finetuning_flops(config, frozen=True) == forward + 3 * own
+    assert finetuning_flops(config, frozen=False) == 3 * (forward + own)
+
+
+def test_every_head_and_mode_has_its_row() -> None:
+    """63 runs and three seeds from scratch, each 20,000 steps of 16 crops, on two sets."""
+    config = dataclasses.replace(
+        REFERENCE, downstream=("a", "b"), evaluations=("linear-frozen", "dpt-full", "dpt-scratch")
+    )
+    found = estimates(config, 1000)
+    crops = 2 * 20_000 * 16
+    assert found["finetune linear-frozen"].items == found["finetune dpt-full"].items == 63 * crops
+    assert found["finetune dpt-scratch"].items == 3 * crops
+    hours = {name: found[f"finetune {name}"].low for name in ("linear-frozen", "dpt-full")}
+    # Forward and backward passes of two where one forward pass is all; the reference's head takes
+    # 43 GFLOP, its encoder 35.
+    assert hours["dpt-full"] / hours["linear-frozen"] == pytest.approx(3 * (35 + 43) / 35, rel=0.02)
 
 
 def test_measured_rates_replace_the_anchors(tmp_path: Path) -> None:
     stage = open_stage(tmp_path / "proposals" / "saliency", "propose", {}, None, {})
     assert not isinstance(stage, Manifest)
     stage.finish({"images": 50, "patches": 400}, seconds=25.0)
+    crops = open_stage(tmp_path / "scores/random-crop/seed-1", "score", {"masks": 5}, 0, {})
+    assert not isinstance(crops, Manifest)
+    crops.finish({"rows": 400}, seconds=20.0)
     run = tmp_path / "pretrained" / "mae" / "all-100" / "seed-0" / "run"
     run.mkdir(parents=True)
     lines = [f'{{"step": {k}, "loss": 1.0, "images_per_second": {100 * k}}}' for k in (1, 2, 3)]
     (run / "log.jsonl").write_text("\n".join(lines))
     rates = measured_rates(tmp_path)
-    assert rates.keys() == {"propose saliency", "pretrain mae"}
+    assert rates.keys() == {"propose saliency", "score random-crop", "pretrain mae"}
+    assert rates["score random-crop"].low == 20 / (400 * 5)
     assert rates["propose saliency"] == Rate(0.5, 0.5, f"measured in {tmp_path}/proposals/saliency")
     assert rates["pretrain mae"].low == 1 / 200
     found = {one.stage: one for one in estimate_cost(REFERENCE, 7200, rates)}

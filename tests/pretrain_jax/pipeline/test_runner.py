@@ -8,14 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pretrain_jax import OptimizerOptions, load_model
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.pipeline import PipelineConfig, Trials, run_pipeline
-from pretrain_jax.stages import digest, read_manifest
+from pretrain_jax.pipeline import PipelineConfig, ProbeOptions, Trials, recommendation, run_pipeline
+from pretrain_jax.stages import Table, alone, digest, read_manifest
 from pretrain_jax.train.logging import read_log
 
 ROOT = Path(__file__).parents[3]
@@ -85,7 +86,9 @@ def test_a_killed_pipeline_ends_like_an_undisturbed_one(
 
     resumed = run_pipeline(config)
     # Between the log's first line and the signal the run may have come to its end.
-    assert killed.keys() >= {"index", "probe", "scores/random-crop", "synthesised/optidel-s-50"}
+    assert killed.keys() >= {
+        *("index", "probe", "scores/random-crop/seed-0", "synthesised/optidel-s-50/seed-0")
+    }
     assert resumed.finished == len(digests(out)) - len(killed) <= 1
     assert not resumed.failed and resumed.report is None
     assert {name: digests(out)[name] for name in killed} == killed
@@ -109,9 +112,16 @@ def test_a_killed_pipeline_ends_like_an_undisturbed_one(
     }
     more = dataclasses.replace(config, mae=dataclasses.replace(config.mae, seeds=(0, 1)))
     said: list[str] = []
-    assert run_pipeline(more, say=said.append).finished == 2
+    assert run_pipeline(more, say=said.append).finished == 6
     new = [line.split()[0] for line in said if "done before" not in line]
-    assert new == [f"pretrained/mae/{name}/seed-1" for name in ("all-100", "optidel-s-50")]
+    # Crops are drawn anew for the new seed; all data are the same for every seed.
+    places = ("proposals/random-crop", "scores/random-crop", "selections/optidel-s-50")
+    places += ("synthesised/optidel-s-50", "pretrained/mae/all-100", "pretrained/mae/optidel-s-50")
+    assert new == [f"{place}/seed-1" for place in places]
+    drawn = [
+        Table(out / "selections/optidel-s-50" / f"seed-{seed}", "selection") for seed in (0, 1)
+    ]
+    assert not set(drawn[0].column("patch")) & set(drawn[1].column("patch"))
 
     other = dataclasses.replace(config, patches=9)
     with pytest.raises(ValueError, match=r"another configuration: patches = 9 here and 4 there"):
@@ -119,9 +129,18 @@ def test_a_killed_pipeline_ends_like_an_undisturbed_one(
 
 
 def test_a_run_that_diverges_leaves_the_others(
-    config: PipelineConfig, compiled_once: dict[str, str]
+    config: PipelineConfig, compiled_once: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two contrastive runs of an absurd learning rate: the second is tried after the first."""
+    """Two contrastive runs of an absurd learning rate: the second is tried after the first.
+
+    Their ratio is the recommended one, by an estimate that says 0.50004.
+    """
+    advice = SimpleNamespace(
+        policies=[SimpleNamespace(policy="hard", keep_fraction=0.50004)], caveat="a heuristic"
+    )
+    place = SimpleNamespace(alpha_total=3.0, theta=0.5)
+    estimate = SimpleNamespace(recommendation=advice, coordinates=place)
+    monkeypatch.setattr(recommendation, "bridge_of_run", lambda run, seed: estimate)
     train = dataclasses.replace(
         config.mae.train,
         model=SimCLRConfig(dataclasses.replace(config.mae.train.model.encoder, pool="mean"), 8, 4),
@@ -129,10 +148,16 @@ def test_a_run_that_diverges_leaves_the_others(
         epochs=None,
         steps=40,
     )
-    random = Trials(train, methods=("random",), ratios=(0.5,), seeds=(0, 1))
+    random = Trials(train, methods=("random",), ratios=("recommended",), seeds=(0, 1))
     mae = dataclasses.replace(config.mae, seeds=())
+    halves = ProbeOptions(halves=True)
     with pytest.warns(UserWarning, match="6 negatives"):
-        result = run_pipeline(dataclasses.replace(config, mae=mae, simclr=random))
+        result = run_pipeline(dataclasses.replace(config, mae=mae, simclr=random, probe=halves))
+    stage = read_manifest(Path(config.out) / "recommended", "recommend")
+    assert stage.counts["ratio"] == 0.5 and stage.counts["alpha_total"] == 3.0
+    assert stage.inputs.keys() == {f"scores/images{end}" for end in ("", "-half-0", "-half-1")}
+    cells = json.loads((Path(config.out) / "config.json").read_text())["cells"]
+    assert [cell["ratio"] for cell in cells] == [0.5, 0.5]
     assert list(result.failed) == [f"pretrained/simclr/random-50/seed-{seed}" for seed in (0, 1)]
     for name, sentence in result.failed.items():
         folder = Path(config.out) / name
@@ -141,10 +166,20 @@ def test_a_run_that_diverges_leaves_the_others(
     assert result.seconds["synthesise"] > 0
 
 
-def test_a_folder_of_something_else_is_left_alone(config: PipelineConfig) -> None:
+def test_a_folder_of_something_else_is_left_alone(config: PipelineConfig, tmp_path: Path) -> None:
     out = Path(config.out)
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="holds no pipeline"):
         run_pipeline(config)
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    other = tmp_path / "other"
+    other.mkdir()
+    held = pytest.raises(ValueError, match="another process works in")
+    with alone(other), held:
+        run_pipeline(dataclasses.replace(config, out=str(other)))
+    assert [path.name for path in other.iterdir()] == [".lock"]
+    inside = Path(config.data) / "out"
+    with pytest.raises(ValueError, match="lies inside the image source"):
+        run_pipeline(dataclasses.replace(config, out=str(inside)))
+    assert not inside.exists()

@@ -2,19 +2,23 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from flax import nnx
+from PIL import Image
 
 from pretrain_jax import TrainConfig, load_model
 from pretrain_jax.models.mae import MAE
 from pretrain_jax.models.mae.params import mae_table
-from pretrain_jax.pipeline import pretrain, probe
+from pretrain_jax.pipeline import pipeline_preset, pretrain, probe
+from pretrain_jax.pipeline.comparison import compare
 from pretrain_jax.pipeline.pretraining import matched_steps
+from pretrain_jax.segmentation import FinetuneConfig, read_segmentation
 from pretrain_jax.stages import digest, read_manifest
-from pretrain_jax.synthesis import index_images
+from pretrain_jax.synthesis import index_images, select, synthesise
 from pretrain_jax.weights import export_state, write_safetensors
 
 
@@ -70,6 +74,52 @@ def test_probe_of_the_user(
         unknown = dataclasses.replace(train_config.data, mean=None, std=None)
         config = dataclasses.replace(train_config, data=unknown)
         probe(index, tmp_path / "x", config=config, checkpoint=str(file))
+
+
+def test_a_probe_that_cannot_be_made_leaves_its_folder_free(
+    index: Path, tmp_path: Path, train_config: TrainConfig
+) -> None:
+    simclr = pipeline_preset("optidel_reference").simclr.train
+    text = tmp_path / "mae.pth"
+    text.write_text("no weights")
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("batch_size = 0 is", {"config": dataclasses.replace(train_config, batch_size=0)}),
+        ("a probe is a masked autoencoder", {"config": simclr}),
+        ("mae.pt does not exist", {"checkpoint": str(tmp_path / "mae.pt")}),
+        ("mae.pth", {"checkpoint": str(text)}),
+    ]
+    for message, changed in wrong:
+        with pytest.raises(ValueError, match=message):
+            probe(index, tmp_path / "probe", **{"config": train_config, **changed})
+    assert not list((tmp_path / "probe").glob("[!.]*"))
+
+
+def test_a_list_that_was_cut_is_not_trained_on(
+    index: Path, tmp_path: Path, train_config: TrainConfig
+) -> None:
+    select(index, tmp_path / "s", method="random", ratio=0.5)
+    made = tmp_path / "set"
+    synthesise(tmp_path / "s", made)
+    lines = (made / "data.txt").read_text().splitlines()
+    assert len(lines) == 12
+    (made / "data.txt").write_text("\n".join(lines[:5]))
+    with pytest.raises(ValueError, match=r"data\.txt lists 5 image\(s\), its stage made 12"):
+        pretrain(made, tmp_path / "m", config=train_config)
+
+
+def test_bad_masks_are_said_before_training(index: Path, tmp_path: Path) -> None:
+    """Sizes that differ, in a training case of the second set."""
+    sets = []
+    for name, size in (("good", (20, 20)), ("bad", (20, 10))):
+        for part, shape in (("images", (20, 20)), ("masks", size)):
+            (tmp_path / name / part).mkdir(parents=True)
+            for number in range(4):
+                pixels = np.random.default_rng(number).integers(0, 2, shape, np.uint8) * 255
+                Image.fromarray(pixels).save(tmp_path / name / part / f"{number}.png")
+        sets.append(read_segmentation(tmp_path / name))
+    compare(index, sets[:1], tmp_path / "leakage", config=FinetuneConfig())
+    with pytest.raises(ValueError, match=r"is 20 x 20 pixels, its mask .* 20 x 10"):
+        compare(index, sets, tmp_path / "again", config=FinetuneConfig())
 
 
 def test_matched_steps_are_those_of_the_full_set(train_config: TrainConfig) -> None:

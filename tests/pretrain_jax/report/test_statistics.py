@@ -11,9 +11,11 @@ import pytest
 
 from pretrain_jax.report.collect import collect
 from pretrain_jax.report.statistics import (
+    Difference,
     Row,
     ablation,
     missing_results,
+    resolved,
     rows_of,
     settings_of,
     time_to_equal,
@@ -56,6 +58,13 @@ def test_differences_are_paired_by_seed(rows: dict[tuple[str, float], Row]) -> N
     for key in (("random", 10), ("all", 100), ("infomax", 10)):
         assert rows[key].gains["miou"].pairs == 0
         assert math.isnan(rows[key].gains["miou"].value)
+
+
+def test_differences_beyond_chance() -> None:
+    """Student's t of 95 %, two-sided, with two degrees of freedom, as tables print it: 4.303."""
+    assert resolved(Difference(4.31, 1.0, 3)) and resolved(Difference(-4.31, 1.0, 3))
+    assert not resolved(Difference(4.29, 1.0, 3))
+    assert not resolved(Difference(9.0, math.nan, 1))
 
 
 def test_order_of_rows(rows: dict[tuple[str, float], Row]) -> None:

@@ -12,17 +12,17 @@ from PIL import Image
 from pretrain_jax import preset
 from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise
 from pretrain_jax.models.vit import ViTConfig
-from pretrain_jax.report import set_information
+from pretrain_jax.report import Halves, set_information
 from pretrain_jax.train.restored import TrainedModel
 
 IMAGES, SIDE, PATCH, MASKS = 5, 16, 4, 3
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
 
-def trained(normalised: bool) -> TrainedModel:
+def trained(normalised: bool, seed: int = 0) -> TrainedModel:
     encoder = ViTConfig(image_size=SIDE, patch_size=PATCH, width=16, depth=1, heads=2)
     config = MAEConfig(encoder, 16, 1, 2, norm_pixel_loss=normalised)
-    return TrainedModel(MAE(config, rngs=nnx.Rngs(0)), preset("demo"), MEAN, STD, step=1)
+    return TrainedModel(MAE(config, rngs=nnx.Rngs(seed)), preset("demo"), MEAN, STD, step=1)
 
 
 output = nnx.jit(lambda model, batch, noise: model(batch, noise))  # eager calls are slow
@@ -84,6 +84,33 @@ def test_against_sums_by_hand(images: Path, normalised: bool) -> None:
     np.testing.assert_allclose(
         estimate.information_stderr, pointwise.std(ddof=1) / np.sqrt(IMAGES), rtol=1e-3
     )
+
+
+def test_each_patch_is_predicted_by_the_half_that_does_not_know_it(images: Path) -> None:
+    """Four cells an image, whose sources are drawn from both halves; sums patch by patch."""
+    models = (trained(False), trained(False, seed=1))
+    drawn = np.random.default_rng(5).integers(0, 2, (IMAGES, 4)).astype(np.int8)
+    found = set_information(Halves(models, lambda rows: drawn[rows]), images, masks=1, seed=7)
+    targets = patches_of(images, normalised=False)
+    pixels = [np.asarray(Image.open(images / f"{k}.png")) for k in range(IMAGES)]
+    batch = jnp.asarray((np.stack(pixels) / 255 - MEAN) / STD, jnp.float32)
+    (key,) = jax.random.split(jax.random.key(7), 1)
+    noise = masking_noise(key, jnp.arange(IMAGES), 16)
+    outputs = [output(one.model, batch, noise) for one in models]
+    given = np.zeros(IMAGES)
+    for k in range(IMAGES):
+        for patch in range(16):
+            row, column = divmod(patch, 4)
+            half = drawn[k, 2 * (row // 2) + column // 2]
+            told = outputs[1 - half]
+            if told.mask[k, patch] > 0:
+                given[k] += np.sum((np.asarray(told.prediction[k, patch]) - targets[k, patch]) ** 2)
+    expected = found.size * np.log(2 * np.pi) / 2 + given.mean() / 2
+    # Single precision of the model: 1e-6 of the sums.
+    np.testing.assert_allclose(found.estimate.conditional_entropy, expected, rtol=1e-5)
+    thirds = Halves(models, lambda rows: np.zeros((len(rows), 9), np.int8))
+    with pytest.raises(ValueError, match="3 x 3 cells cut through the patches of a grid of 4 x 4"):
+        set_information(thirds, images)
 
 
 def test_sample_is_spread_over_the_set(images: Path) -> None:

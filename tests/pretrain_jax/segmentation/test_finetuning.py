@@ -27,13 +27,17 @@ from pretrain_jax.segmentation import (
     Frame,
     LeakageError,
     SegmentationSet,
+    confusion,
     finetune,
+    iou,
+    load_segmenter,
     normdel,
     origin,
+    read_case,
     read_pair,
+    split,
 )
 from pretrain_jax.segmentation.examples import Pair, TrainingExamples, paired_crop
-from pretrain_jax.segmentation.finetuning import _recipe, labels_at
 from pretrain_jax.segmentation.heads import ProbeConfig, build, model_config
 from pretrain_jax.segmentation.masks import IGNORE
 from pretrain_jax.segmentation.origin import Origin, load_encoder, origin_of
@@ -42,12 +46,15 @@ from pretrain_jax.segmentation.program import (
     Statistics,
     compiled,
     cross_entropy,
+    recipe_of,
     schedule,
 )
+from pretrain_jax.segmentation.segmenter import labels_at
 from pretrain_jax.stages import digest, open_stage, read_manifest
 from pretrain_jax.train.config import TrainConfig
 from pretrain_jax.train.restored import TrainedModel
 from pretrain_jax.train.step import TrainState
+from pretrain_jax.weights import read_state, write_safetensors
 
 ROOT = Path(__file__).parents[3]
 ENCODER = ViTConfig(image_size=16, patch_size=4, width=16, depth=1, heads=2)
@@ -111,7 +118,9 @@ def test_a_run_and_its_record(rectangles: SegmentationSet, tmp_path: Path) -> No
     out = tmp_path / "out"
     manifest = finetune(None, rectangles, out, config=CONFIG, seed=3)
     assert read_manifest(out, "finetune") == manifest
-    assert set(manifest.outputs) == {"result.json", "overlays.png", "losses.csv"}
+    files = {"result.json", "overlays.png", "losses.csv", "model.safetensors"}
+    assert set(manifest.outputs) == files
+    assert {path.name for path in out.iterdir()} == files | {"stage.json", "manifest.json"}
     assert "not compared" in manifest.notes[0]
     record = json.loads((out / "result.json").read_text())
     assert (record["objective"], record["method"], record["ratio"]) == ("none", "scratch", 0.0)
@@ -141,6 +150,36 @@ def test_a_run_and_its_record(rectangles: SegmentationSet, tmp_path: Path) -> No
     assert (out / "result.json").stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="seed = 3, now seed = 4"):
         finetune(None, rectangles, out, config=CONFIG, seed=4)
+    # The weights that were kept give the scores again, from images of any size.
+    segmenter = load_segmenter(out)
+    test = split(rectangles, test_share=CONFIG.test_share, seed=CONFIG.split_seed)[1]
+    pairs = [read_case(test, case) for case in test.cases]
+    masks = segmenter.predict([pixels for pixels, _ in pairs], batch_size=2)
+    total = sum(confusion(m, truth, classes=2) for m, (_, truth) in zip(masks, pairs, strict=True))
+    assert iou(total).mean() == pytest.approx(record["miou"]["value"], abs=1e-12)
+    assert segmenter.classes == ("background", "foreground")
+    other = segmenter.predict([np.zeros((7, 50, 3), np.uint8)], batch_size=2)
+    assert other[0].shape == (7, 50) and other[0].dtype == np.uint8
+    with pytest.raises(
+        ValueError, match=r"images\[0\] has shape \(7, 50\).*takes \(height, width, 3"
+    ):
+        segmenter.predict([np.zeros((7, 50), np.uint8)])
+
+
+def test_weights_that_do_not_fit(rectangles: SegmentationSet, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    finetune(None, rectangles, out, config=CONFIG, seed=3)
+    path = out / "model.safetensors"
+    arrays = dict(read_state(path))
+    name = next(name for name in arrays if name.startswith("params/layers"))
+    write_safetensors(path, arrays | {name: arrays[name][:1]})
+    with pytest.raises(ValueError, match=f"does not fit the manifest .*{name} has the shape"):
+        load_segmenter(out)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"model\.safetensors does not exist"):
+        load_segmenter(out)
+    with pytest.raises(ValueError, match="finetune"):
+        load_segmenter(tmp_path)
 
 
 def test_a_killed_run_has_the_result_of_an_undisturbed_one(
@@ -263,13 +302,20 @@ def test_the_reference_preset() -> None:
     config = FINETUNE_PRESETS["reference"]
     assert (config.steps, config.learning_rate, config.weight_decay) == (20_000, 6e-5, 0.01)
     model = model_config(
-        ViTConfig(), 2, "dpt", widths=config.widths, fusion_width=256, hidden_width=1
+        ViTConfig(),
+        2,
+        "dpt",
+        widths=config.widths,
+        fusion_width=256,
+        head_doublings=config.head_doublings,
+        hidden_width=1,
     )
     assert isinstance(model, DPTConfig) and model.hooks == (2, 5, 8, 11)
+    assert model.head_doublings == 1
 
 
 # What the runs above have compiled, and a deep one with everything small.
-LINEAR = _recipe(CONFIG, ENCODER, 2)
+LINEAR = recipe_of(CONFIG, ENCODER, 2)
 DPT = dataclasses.replace(
     LINEAR,
     model=DPTConfig.on(DEEP, classes=2, widths=(4, 4, 4, 4), fusion_width=4),
@@ -326,13 +372,17 @@ def test_full_training_moves_the_encoder() -> None:
 
 
 def test_programs_are_shared() -> None:
-    """Another seed, other weights and statistics: the same compiled step."""
+    """Another seed, other weights of a training on a mesh, other statistics: one compiled step."""
     program = compiled(LINEAR)
-    assert compiled(_recipe(CONFIG, ENCODER, 2)) is program
+    assert compiled(recipe_of(CONFIG, ENCODER, 2)) is program
+    mesh = jax.sharding.NamedSharding(jax.make_mesh((1,), ("data",)), jax.sharding.PartitionSpec())
     sizes = set()
+    program.step(program.initial(jnp.uint32(0)), *batch(), STATISTICS, jnp.uint32(0))
+    sizes.add((program.step._cache_size(), program.initial._cache_size()))
     for seed in (0, 1, 2):
         state = program.initial(jnp.uint32(seed))
         trained = build(ProbeConfig(ENCODER, 2), nnx.Rngs(seed + 10))
+        nnx.update(trained, jax.device_put(nnx.state(trained), mesh))
         state = program.with_encoder(state, trained.encoder)
         got = encoder_values(program, state)
         wanted = jax.tree.leaves(nnx.state(trained.encoder))
@@ -347,7 +397,8 @@ def test_programs_are_shared() -> None:
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_probes_of_the_patch_tokens(head: str) -> None:
     model = build(
-        model_config(ENCODER, 3, head, widths=(), fusion_width=1, hidden_width=6), nnx.Rngs(0)
+        model_config(ENCODER, 3, head, widths=(), fusion_width=1, head_doublings=1, hidden_width=6),
+        nnx.Rngs(0),
     )
     images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 3)), jnp.float32)
     tokens = np.asarray(model.encoder(images), np.float64)[:, 1:]

@@ -104,6 +104,22 @@ def test_altered_copies_leak(tmp_path: Path, test_set: SegmentationSet, change: 
     assert [(leak.kind, leak.test) for leak in found] == [("similar", f"t{n}") for n in range(4)]
 
 
+@pytest.mark.parametrize("method", Image.Transpose)
+def test_turned_copies_leak(
+    tmp_path: Path, test_set: SegmentationSet, method: Image.Transpose
+) -> None:
+    """Pillow's seven positions but the upright one, compressed."""
+    frames = [
+        saved(tmp_path / "pre", f"{n}.jpg", Image.fromarray(scene(n)).transpose(method), quality=70)
+        for n in (0, 3, 50)
+    ]
+    found = find_leaks(frames, test_set)
+    assert [(leak.kind, leak.pretraining, leak.test) for leak in found] == [
+        ("turned", "0.jpg", "t0"),
+        ("turned", "3.jpg", "t3"),
+    ]
+
+
 def test_frames_of_a_test_group_leak(tmp_path: Path, test_set: SegmentationSet) -> None:
     cases = (replace(test_set.cases[0], group="video 7"), *test_set.cases[1:])
     grouped = replace(test_set, cases=cases)

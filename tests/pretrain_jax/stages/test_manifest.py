@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from pretrain_jax.stages import Manifest, Stage, digest, input_folder, open_stage, read_manifest
+from pretrain_jax.stages import (
+    Manifest,
+    Stage,
+    alone,
+    digest,
+    input_folder,
+    manifest,
+    open_stage,
+    read_manifest,
+)
 
 ARGUMENTS: dict[str, Any] = {
     "stage": "score",
@@ -51,6 +60,7 @@ def test_claim_finish_and_return(tmp_path: Path) -> None:
         ("stage", "select", "stage"),
         ("parameters", {"masks": 4, "scale": (0.1, 0.5)}, "parameters.masks"),
         ("parameters", {"scale": (0.1, 0.5)}, "parameters.masks"),
+        ("parameters", {"masks": 5, "scale": {"low": 0.1}}, "parameters.scale"),
         ("seed", None, "seed"),
         ("inputs", {"index": "bb"}, "inputs.index"),
         ("inputs", {"index": "aa", "probe": "c"}, "inputs.probe"),
@@ -67,6 +77,18 @@ def test_another_stage_is_refused(
     with pytest.raises(ValueError, match=rf"made with {named} = "):
         open_stage(stage.folder, **(ARGUMENTS | {field: value}))
     assert {path.name: path.read_bytes() for path in stage.folder.iterdir()} == before
+
+
+def test_a_nested_parameter_is_named_with_both_values(tmp_path: Path) -> None:
+    """The first one that differs, not the record that holds it."""
+    records = [
+        {"config": {"model": {"depth": depth, "width": 8}, "steps": steps}}
+        for depth, steps in ((4, 10), (6, 20))
+    ]
+    begin(tmp_path / "s", parameters=records[0])
+    named = r"parameters\.config\.model\.depth = 4, now parameters\.config\.model\.depth = 6;"
+    with pytest.raises(ValueError, match=named):
+        begin(tmp_path / "s", parameters=records[1])
 
 
 def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
@@ -117,6 +139,49 @@ def test_inputs_are_found_again_and_checked(tmp_path: Path) -> None:
     begin(tmp_path / "moved" / "index", stage="index", inputs={}).finish({"images": 3})
     with pytest.raises(ValueError, match="another one than the stage read"):
         input_folder(folder, made, "index")
+
+
+@pytest.mark.parametrize("change", ["cut", "gone"])
+def test_a_table_that_changed_is_no_input(tmp_path: Path, change: str) -> None:
+    """Pictures may go: nothing reads them."""
+    index = begin(tmp_path / "index", stage="index", inputs={})
+    table, picture = index.folder / "part.parquet", index.folder / "contact.png"
+    table.write_bytes(b"rows of a table")
+    picture.write_bytes(b"pixels")
+    chain = {"inputs": {"index": digest(index.finish({}))}, "locations": {"index": index.folder}}
+    picture.unlink()
+    begin(tmp_path / "good", **chain)
+    if change == "cut":
+        table.write_bytes(b"rows of a tab")
+    else:
+        table.unlink()
+    expected = "has changed since its stage wrote it" if change == "cut" else "is gone"
+    with pytest.raises(ValueError, match=rf"part\.parquet {expected}; put it back"):
+        begin(tmp_path / "late", **chain)
+    assert not (tmp_path / "late").exists()
+
+
+def test_the_first_claim_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process claims the folder between this one's look and its claim."""
+
+    def meanwhile(folder: Path) -> Path:
+        monkeypatch.undo()
+        begin(folder, seed=9)
+        return folder
+
+    monkeypatch.setattr(manifest, "check_output_folder", meanwhile)
+    with pytest.raises(ValueError, match="made with seed = 9, now seed = 3"):
+        begin(tmp_path / "s")
+    assert json.loads((tmp_path / "s" / "stage.json").read_text())["seed"] == 9
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["stage.json"]
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    busy = pytest.raises(ValueError, match="another process works in")
+    with alone(tmp_path), busy, alone(tmp_path):
+        raise AssertionError
+    with alone(tmp_path):
+        pass
 
 
 def test_what_is_no_manifest(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ def test_bad_sources(tmp_path: Path) -> None:
     save(tmp_path / "data" / "a.png")
     for text, message in (
         ("data/a.png\ndata/a.png\n", "names an image more than once"),
+        ("data/a.png\ndata/../data/a.png\n", "names an image more than once"),
         ("data/missing.png\n", "missing.png of .* cannot be read"),
         ("data/a.doc\n", "line 1: 'data/a.doc' ends in none of"),
         ("", "is empty"),

@@ -179,6 +179,7 @@ def test_rerun_and_digest(crop_scores: Path, tmp_path: Path) -> None:
         ({"patches": 5}, "patches = 5 is not a square number"),
         ({"seed": -1}, "seed = -1 is outside"),
         ({"rule": "best"}, "rule = 'best' is not one of hard, easy"),
+        ({"rule": ""}, "rule = '' is not one of hard, easy"),
         ({"rule": "hard-signed"}, "reconstruction errors have no sign"),
         ({"rule": "window"}, "takes the parameter 'lo'"),
         ({"rule": "window:lo=x"}, "'lo=x' is not option=number"),
@@ -199,6 +200,12 @@ def test_bad_input(
         select(crop_scores, out, **arguments)
     # Nothing is left that would stop a corrected call.
     select(crop_scores, out, method="optidel-s", ratio=0.3)
+
+
+def test_features_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "features.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"features\.npy cannot be read"):
+        features_of(tmp_path)
 
 
 def test_fewer_patches_than_one_image(index: Path, tmp_path: Path) -> None:

@@ -1,0 +1,191 @@
+"""A fine-tuned model that gives masks of any images, and the file it is kept in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain_jax.models.vit import ViTConfig
+from pretrain_jax.segmentation.config import FinetuneConfig
+from pretrain_jax.segmentation.examples import whole_image
+from pretrain_jax.segmentation.program import Program, Statistics, compiled, recipe_of
+from pretrain_jax.stages import Manifest, read_manifest
+from pretrain_jax.weights import read_state, write_safetensors
+from theory.checks import check_integer
+
+__all__ = ["WEIGHTS_NAME", "TrainedSegmenter", "labels_at", "load_segmenter", "save_segmenter"]
+
+WEIGHTS_NAME = "model.safetensors"
+BATCH = 16
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedSegmenter:
+    """A model that gives each pixel of an image a class.
+
+    Attributes:
+        classes: names; the number of a class in a mask is its place here.
+        size: side of the images that the model takes; others are brought to it.
+        channels: of the images.
+        statistics: mean and standard deviation of the channels in training.
+        program: compiled functions.
+        params: what training changed.
+        constants: what it did not, and the statistics of batch norm.
+    """
+
+    classes: tuple[str, ...]
+    size: int
+    channels: int
+    statistics: Statistics
+    program: Program
+    params: Any
+    constants: Any
+
+    def predict(self, images: Sequence[Bytes], *, batch_size: int = BATCH) -> list[Bytes]:
+        """The class of each pixel: the whole image at the model's size, logits interpolated back.
+
+        Args:
+            images: each of shape (height, width, channels), any height and width.
+            batch_size: images of a device program.
+
+        Returns:
+            Of each image a mask of its own height and width.
+
+        Raises:
+            ValueError: an image of another shape or type than uint8.
+        """
+        logits = self.logits(images, batch_size=batch_size)
+        return [
+            labels_at(each, pixels.shape[:2]) for each, pixels in zip(logits, images, strict=True)
+        ]
+
+    def logits(self, images: Sequence[Bytes], *, batch_size: int = BATCH) -> NDArray[np.float32]:
+        """Logits at the head's resolution, shape (images, h, w, classes); see `predict`."""
+        check_integer("batch_size", batch_size, 1, 1 << 20)
+        for number, pixels in enumerate(images):
+            self._check(number, pixels)
+        found = []
+        for first in range(0, len(images), batch_size):
+            part = images[first : first + batch_size]
+            # One program for all batches: the last one is filled up with black.
+            batch = np.zeros((batch_size, self.size, self.size, self.channels), np.uint8)
+            for row, pixels in enumerate(part):
+                batch[row] = whole_image(pixels, self.size)
+            logits = self.program.predict(self.params, self.constants, batch, self.statistics)
+            found.append(np.asarray(logits, np.float32)[: len(part)])
+        if not found:
+            raise ValueError("images is empty; predictions need one image or more")
+        return np.concatenate(found)
+
+    def _check(self, number: int, pixels: Bytes) -> None:
+        shape, kind = np.shape(pixels), getattr(pixels, "dtype", None)
+        if len(shape) != 3 or 0 in shape or shape[2] != self.channels or kind != np.uint8:
+            raise ValueError(
+                f"images[{number}] has shape {shape} and type {kind}; the model takes (height, "
+                f"width, {self.channels}) of uint8"
+            )
+
+
+def labels_at(logits: NDArray[np.floating], shape: tuple[int, ...]) -> Bytes:
+    """The most probable class of each pixel at another resolution; logits are interpolated.
+
+    Args:
+        logits: (h, w, classes).
+        shape: height and width of the result; antialiased where that is smaller.
+    """
+    from PIL import Image
+
+    if logits.shape[:2] != shape:
+        size = (shape[1], shape[0])
+        planes = [
+            Image.fromarray(np.asarray(plane, np.float32)).resize(size, Image.Resampling.BILINEAR)
+            for plane in np.moveaxis(logits, -1, 0)
+        ]
+        logits = np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    return logits.argmax(axis=-1).astype(np.uint8)
+
+
+def save_segmenter(path: Path, segmenter: TrainedSegmenter) -> None:
+    """Write weights and statistics as one safetensors file, atomically."""
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(_tree(segmenter)).items()}
+    write_safetensors(path, arrays)
+
+
+def load_segmenter(folder: str | Path) -> TrainedSegmenter:
+    """The model that a finished fine-tuning left.
+
+    Args:
+        folder: of the stage `finetune`.
+
+    Raises:
+        ValueError: no finished fine-tuning, no weights beside it, or weights of another model;
+            names the file.
+    """
+    manifest = read_manifest(folder, "finetune")
+    path = Path(folder) / WEIGHTS_NAME
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: fine-tune again in another folder")
+    empty = _without_weights(manifest)
+    like = _tree(empty)
+    shapes = _named(like)
+    arrays = read_state(path)
+    for name in sorted({*shapes, *arrays}):
+        wanted = tuple(shapes[name].shape) if name in shapes else None
+        given = tuple(arrays[name].shape) if name in arrays else None
+        if wanted != given:
+            raise ValueError(
+                f"{path} does not fit the manifest beside it: {name} has the shape {given}, and "
+                f"{wanted} is expected"
+            )
+    leaves = [jnp.array(arrays[name], leaf.dtype) for name, leaf in shapes.items()]
+    params, constants, statistics = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return TrainedSegmenter(
+        empty.classes, empty.size, empty.channels, statistics, empty.program, params, constants
+    )
+
+
+def _without_weights(manifest: Manifest) -> TrainedSegmenter:
+    """The model of a manifest, shapes in the place of arrays."""
+    known = dict(manifest.parameters)
+    classes = tuple(known.pop("classes"))
+    encoder = ViTConfig(**_tuples(known.pop("encoder")))
+    del known["dataset"]
+    try:
+        config = FinetuneConfig(**_tuples(known))
+    except TypeError as error:
+        raise ValueError(f"the fine-tuning is one of another version: {error}") from None
+    program = compiled(recipe_of(config, encoder, len(classes)))
+    state = jax.eval_shape(program.initial, jnp.uint32(0))
+    channel = jnp.zeros(encoder.channels)
+    statistics = Statistics(channel, channel)
+    size, params, constants = encoder.size[0], state.params, state.constants
+    return TrainedSegmenter(classes, size, encoder.channels, statistics, program, params, constants)
+
+
+def _tree(segmenter: TrainedSegmenter) -> Any:
+    return segmenter.params, segmenter.constants, segmenter.statistics
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    """Leaves in their order by a name that says where they stand."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    parts = ("params", "constants", "statistics")
+    named = {}
+    for path, leaf in paths:
+        inner = jax.tree_util.keystr(path[1:], simple=True, separator="/")
+        named[f"{parts[path[0].idx]}/{inner}"] = leaf
+    return named
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where the configurations have tuples."""
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+    }
