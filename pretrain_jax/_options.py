@@ -113,17 +113,20 @@ def _parsed(
 def _sentence(box: str) -> str:
     """tyro's framed message in one line, of its suggestions only the options' names."""
     kept: list[str] = []
-    meant = False
+    listing = False
     for line in (one.strip("│╭╰ ") for one in box.splitlines()[1:]):
-        if line.startswith(("Got errors", "Argument helptext", "For full helptext")):
+        if line.startswith(("Got errors", "For full helptext")):
             break
         if not line.strip("─╯- "):  # rules are dashes where the terminal has no lines
             continue
-        if not meant:
+        if line.startswith("Argument helptext"):
+            kept.append("Expected:")
+            listing = True
+        elif not listing:
             kept.append(line)
-            meant = "meant:" in line
+            listing = "meant:" in line
         elif line.startswith("--"):
-            kept.append(line.split()[0])
+            kept.append(line.split()[0] if "Expected:" not in kept else line)
     # "Error parsing config.model.encoder: depth = 0 ..." names the field as options do.
     sentence = re.sub(r"^Error parsing (?:config|extra)\.", "", " ".join(kept))
     return re.sub(r"^([\w.]+): (?=\w+ = )", r"\1.", sentence)

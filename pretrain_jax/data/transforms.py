@@ -80,26 +80,29 @@ class Crop:
         return left, top, left + w, top + h
 
 
-def resized(pixels: Pixels, size: int, box: tuple[float, float, float, float]) -> Pixels:
-    """A box of an image at side `size`: bicubic, antialiased, 16 bits as floating-point numbers.
+def resized(
+    pixels: Pixels, size: int | tuple[int, int], box: tuple[float, float, float, float]
+) -> Pixels:
+    """A box of an image at another size: bicubic, antialiased, 16 bits as floating-point numbers.
 
     Args:
         pixels: shape (H, W, C).
-        size: side of the result.
-        box: left, top, right and bottom in pixels.
+        size: height and width of the result, or both in one.
+        box: left, top, right and bottom in pixels; at its edges pixels around it have a part in it.
 
     Returns:
-        Shape (size, size, C), of the same type.
+        Shape (height, width, C), of the same type.
     """
     from PIL import Image
 
-    bicubic = Image.Resampling.BICUBIC
+    height, width = (size, size) if isinstance(size, int) else size
+    shape, bicubic = (width, height), Image.Resampling.BICUBIC
     if pixels.dtype == np.uint8:
         image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-        found = np.asarray(image.resize((size, size), bicubic, box=box))
-        return found.reshape(size, size, pixels.shape[2])
+        found = np.asarray(image.resize(shape, bicubic, box=box))
+        return found.reshape(height, width, pixels.shape[2])
     planes = [
-        Image.fromarray(pixels[:, :, c].astype(np.float32)).resize((size, size), bicubic, box=box)
+        Image.fromarray(pixels[:, :, c].astype(np.float32)).resize(shape, bicubic, box=box)
         for c in range(pixels.shape[2])
     ]
     stacked = np.stack([np.asarray(plane) for plane in planes], axis=2)

@@ -70,7 +70,7 @@ _DEMO = PipelineConfig(
     probe=ProbeOptions(halves=True),
     propose=ProposeOptions(saliency=Saliency(), random_crop=RandomCrop()),
     score=ScoreOptions(masks=5),
-    finetune=dataclasses.replace(FINETUNE_PRESETS["demo"], steps=80),
+    finetune=dataclasses.replace(FINETUNE_PRESETS["demo"], steps=60),
     evaluations=("linear-frozen", "dpt-frozen", "dpt-scratch"),
 )
 

@@ -41,7 +41,7 @@ class Finding:
         manifest: its manifest.
         digest: sha256 of the manifest, by which later stages name it.
         aside: seconds of its work that no model needs: the probes of the two halves, which serve
-            the estimate of theta alone.
+            the report alone.
     """
 
     place: str

@@ -44,7 +44,7 @@ class FinetuneConfig:
         flip: mirror every second crop, drawn at random.
         test_share: of the cases, where the set has no published split.
         split_seed: of the groups' order, where the set has no published split.
-        checkpoint_every: steps between two checkpoints; the last step always has one.
+        checkpoint_every: steps between two checkpoints, which are deleted at the end.
         bootstrap_draws: samples of the intervals.
     """
 

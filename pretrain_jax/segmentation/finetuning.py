@@ -273,8 +273,8 @@ class _Run:
                     state, batch.images, batch.labels, statistics, seed
                 )
                 pending.append(loss)
-                save = done == config.steps or done % config.checkpoint_every == 0
-                if save or len(pending) == FETCHED_STEPS:
+                save = done % config.checkpoint_every == 0
+                if save or done == config.steps or len(pending) == FETCHED_STEPS:
                     losses += self._fetched(pending, len(losses))
                     bar.update(len(pending))
                     bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pretrain_jax.data import read_pixels
 from pretrain_jax.data.sources import STILL
+from pretrain_jax.data.transforms import resized
 
 __all__ = ["Box", "cut", "patch_id", "read_image"]
 
@@ -26,7 +27,7 @@ def read_image(root: Path, name: str, frame: int = STILL, channels: int = 3) -> 
 
 
 def cut(pixels: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
-    """A part of an image at another size, bicubic with antialiasing.
+    """A part of an image at another size, bicubic with antialiasing; nothing around it counts.
 
     Args:
         pixels: (H, W, C).
@@ -36,15 +37,11 @@ def cut(pixels: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
     Returns:
         Shape (*size, C).
     """
-    from PIL import Image
-
     top, left, height, width = box
     part = pixels[top : top + height, left : left + width]
     if part.shape[:2] == size:
         return part
-    image = Image.fromarray(np.ascontiguousarray(part[:, :, 0] if part.shape[2] == 1 else part))
-    found = np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC))
-    return found.reshape(*size, pixels.shape[2])
+    return resized(part, size, (0, 0, width, height)).astype(np.uint8, copy=False)
 
 
 def patch_id(name: str, frame: int, box: Box, proposer: str) -> int:

@@ -40,7 +40,7 @@ def test_a_run_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["finetune", "--out", "x"], "data and preset must come first"),
+        (["finetune", "--out", "x"], "the data and the preset must come first"),
         (["finetune", "data", "quick"], "preset = 'quick' is not one of reference, demo"),
         (["finetune", "data", "demo"], "--out is missing"),
         (["finetune", "data", "demo", "--out", "out"], "data set folder data does not exist"),
