@@ -163,7 +163,7 @@ PLANS: Mapping[str, Plan] = {
     "letter": replace(
         _DEMO,
         dataset="letter",
-        train=16000,
+        train=8000,
         entries=(*_TWELVE, *_MORE),
         steps=2000,
     ),
