@@ -106,7 +106,7 @@ FINETUNE_PRESETS: Mapping[str, FinetuneConfig] = MappingProxyType(
             head_doublings=0,  # patches of 8 pixels
             hidden_width=64,
             steps=200,
-            learning_rate=1e-3,
+            learning_rate=1e-2,
             warmup_steps=20,
             checkpoint_every=200,
         ),
