@@ -135,6 +135,18 @@ def test_badge_draws_by_squared_distance() -> None:
     assert found.indices[0] == 0
 
 
+def test_badge_measures_near_rows_that_lie_far_out() -> None:
+    # In single precision, products of such rows would lose their distances altogether.
+    rows = (1000 + RNG.standard_normal((200, 30))).astype(np.float32)
+    rows[100:] = RNG.standard_normal((100, 30))
+    picks, gains = plus_plus(rows, 20, generator(1))
+    exact = rows.astype(np.float64)
+    for step in range(1, 20):
+        squares = np.sum((exact[picks[:step]] - exact[picks[step]]) ** 2, axis=1)
+        # Four digits; the rows' own rounding at 1000 is 6e-5 of a distance of 8.
+        assert np.isclose(gains[step], squares.min(), rtol=3e-4)
+
+
 def test_the_coding_rate_is_a_log_determinant_and_greedy_keeps_its_guarantee() -> None:
     rows = unit(RNG.standard_normal((10, 3)))
     picks, gains = greedy_log_det(rows, 4, 2.0)
