@@ -253,11 +253,7 @@ def test_what_ends_a_sweep_loses_and_repeats_nothing(
     def parts() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in tmp_path.glob("[!.]*.npy")}
 
-    # A process that ignores SIGINT, as those that a script starts in the background do, would have
-    # children that ignore it too.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sweep:
-        signal.signal(signal.SIGINT, before)
         deadline = time.monotonic() + 300
         while len(parts()) < 2:
             assert sweep.poll() is None
