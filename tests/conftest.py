@@ -1,6 +1,7 @@
 """Settings shared by all tests: CPU, deterministic property tests."""
 
 import os
+import signal
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -16,3 +17,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("hardset")
+
+# Started in the background by a script, Python ignores SIGINT, and so would all its children: the
+# tests that interrupt them would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
