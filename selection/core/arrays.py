@@ -15,6 +15,7 @@ __all__ = [
     "blocks",
     "real_numbers",
     "real_rows",
+    "square_distances",
     "unit_rows",
     "whole_numbers",
 ]
@@ -117,3 +118,13 @@ def unit_rows(name: str, rows: Array, first_row: int = 0) -> Array:
             f"{name} has norm zero at row {place}; cosine similarity needs rows with a direction"
         )
     return rows / norms
+
+
+def square_distances(rows: Array, point: Array) -> Floats:
+    """norm(x - point)^2 for every row x: by differences, so that copies are at 0 exactly."""
+    found = np.empty(len(rows))
+    point = np.asarray(point, np.float64)
+    for part in blocks(len(rows), rows.shape[1]):
+        difference = rows[part] - point
+        found[part] = np.einsum("ij,ij->i", difference, difference)
+    return found

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from tqdm import tqdm
 
-from selection.core.arrays import BLOCK_VALUES, Array, Floats, blocks
+from selection.core.arrays import BLOCK_VALUES, Array, Floats, square_distances
 from selection.core.pool import Pool
 from selection.core.selector import Selector, generator
 from selection.core.subset import Subset
@@ -45,12 +45,12 @@ class KCenter(Selector):
         if self.first == "random":
             pick = int(generator(seed).integers(n))
         else:
-            pick = int(np.argmin(_square_distances(features, _mean(features))))
+            pick = int(np.argmin(square_distances(features, _mean(features))))
         picks = np.empty(budget, np.int64)
         nearest = np.full(n, np.inf)
         for t in _bar(self.name, budget):
             picks[t] = pick
-            np.minimum(nearest, _square_distances(features, features[pick]), out=nearest)
+            np.minimum(nearest, square_distances(features, features[pick]), out=nearest)
             # A copy of a pick is as near as the pick itself, and is picked last.
             nearest[pick] = -1.0
             pick = int(np.argmax(nearest))
@@ -83,7 +83,7 @@ class Herding(Selector):
         taken = np.zeros(len(features), dtype=bool)
         total = np.zeros_like(mean)
         for t in _bar(self.name, budget):
-            distances = _square_distances(features, (t + 1) * mean - total)
+            distances = square_distances(features, (t + 1) * mean - total)
             distances[taken] = np.inf
             picks[t] = np.argmin(distances)
             taken[picks[t]] = True
@@ -103,13 +103,3 @@ def _bar(name: str, budget: int) -> "tqdm[int]":
 
 def _mean(features: Array) -> Floats:
     return np.mean(features, axis=0, dtype=np.float64)
-
-
-def _square_distances(features: Array, point: Array) -> Floats:
-    """norm(x - point)^2 for every row x: by differences, so that copies are at 0 exactly."""
-    found = np.empty(len(features))
-    point = np.asarray(point, np.float64)
-    for rows in blocks(len(features), features.shape[1]):
-        difference = features[rows] - point
-        found[rows] = np.einsum("ij,ij->i", difference, difference)
-    return found

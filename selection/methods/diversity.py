@@ -5,7 +5,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from selection.core.arrays import BLOCK_VALUES, Floats, Integers, blocks, unit_rows
+from selection.core.arrays import (
+    BLOCK_VALUES,
+    Floats,
+    Integers,
+    square_distances,
+    unit_rows,
+)
 from selection.core.pool import Pool
 from selection.core.progress import steps
 from selection.core.selector import Selector
@@ -160,18 +166,10 @@ def _dispersed(rows: Floats, budget: int) -> tuple[Integers, Floats]:
     sums, taken = np.zeros(n), np.zeros(n, dtype=bool)
     picks, gains = np.empty(budget, np.int64), np.empty(budget)
     for step in steps(budget, "dispersion", budget * rows.size):
-        ranked = _distances(rows, point) if step == 0 else sums
+        ranked = np.sqrt(square_distances(rows, point)) if step == 0 else sums
         pick = int(np.argmax(np.where(taken, -1.0, ranked)))
         picks[step], gains[step] = pick, sums[pick]
         taken[pick] = True
         point = np.asarray(rows[pick], dtype=np.float64)
-        sums += _distances(rows, point)
+        sums += np.sqrt(square_distances(rows, point))
     return picks, gains
-
-
-def _distances(rows: Floats, point: Floats) -> Floats:
-    found = np.empty(len(rows))
-    for part in blocks(len(rows), rows.shape[1]):
-        difference = rows[part] - point
-        found[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
-    return found
