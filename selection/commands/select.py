@@ -1,6 +1,7 @@
 """The command `select`: keep a budget of examples by any method."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ examples:
   python -m selection select k-center --features x.npy --labels y.npy --balance equal --budget 100
   python -m selection select easy --scores s.npy --labels y.npy --quota 0=2 1=1 --budget 300
   python -m selection select infomax:weight=0.3 --scores s.npy --features x.npy --budget 0.2 \\
-      --partitions 10 --scheduler local --out kept.parquet
+      --partitions 10 --scheduler local --resume parts --out kept.parquet
   python -m selection select random --scores s.npy --mislabel aum.npy --mislabel-cutoff 0.05 \\
       --include seed_set.txt --budget 0.5 --json
 """
@@ -61,6 +62,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="solve the parts on a Dask cluster, or `local`"
     )
+    parser.add_argument(
+        "--resume", metavar="DIR", help="keep finished parts there, and take those that are there"
+    )
     parser.add_argument("--include", metavar="FILE", help="ids that must be kept")
     parser.add_argument("--exclude", metavar="FILE", help="ids that must not be kept")
     parser.add_argument("--seed", type=integer, default=0)
@@ -87,14 +91,33 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json_text(summary))
     else:
-        print("\n".join(f"{name:<12} {value}" for name, value in summary.items()))
+        diagnostics = summary.pop("diagnostics")
+        facts = _flat(summary | diagnostics)
+        width = max(len(name) for name, _ in facts)
+        print("\n".join(f"{name:<{width}}  {value}" for name, value in facts))
     return 0
+
+
+def _flat(facts: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+    """Names and values for one line each; of what parts report only how many there are."""
+    lines: list[tuple[str, str]] = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            lines += _flat(value, f"{above}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            lines.append((above + name, f"{len(value)}, each with diagnostics of its own (--json)"))
+        else:
+            shown = f"{value:.6g}" if isinstance(value, float) else f"{value}"
+            lines.append((above + name, shown))
+    return lines
 
 
 def _wrapped(method: Selector, options: argparse.Namespace, pool: Pool) -> Selector:
     """The method under the conditions that the options ask for."""
     if options.partitions != 1 or options.scheduler is not None:
-        method = Partitioned(method, options.partitions, options.scheduler)
+        method = Partitioned(method, options.partitions, options.scheduler, options.resume)
+    elif options.resume is not None:
+        raise ValueError("--resume has no effect without --partitions")
     if options.quota is not None and options.balance is not None:
         raise ValueError("--balance and --quota exclude each other")
     if options.quota is not None or options.balance is not None:

@@ -19,6 +19,7 @@ Metric = Literal["cosine", "inner", "euclidean"]
 GraphMethod = Literal["auto", "exact", "ivf"]
 Symmetry = Literal["union", "mean"]
 
+RECALL_TARGET = 0.95
 EXACT_UP_TO = 100_000  # examples; "auto" approximates beyond
 MATCH_TOLERANCE = 1e-5  # of a similarity in single precision, relative to the largest one
 
@@ -126,12 +127,18 @@ class Graph:
 
     def diagnostics(self) -> dict[str, Any]:
         """What a result reports of the graph that it was made with."""
-        return {
+        facts: dict[str, Any] = {
             "neighbours": int(self.neighbours.shape[1]),
             "metric": self.metric,
             "exact_neighbours": self.exact,
             "recall": self.recall,
         }
+        if self.recall < RECALL_TARGET:
+            facts["warning"] = (
+                f"the search found {self.recall:.0%} of the nearest neighbours, for the features "
+                "have no clusters; Pool.of(graph=knn_graph(features, method='exact')) has all"
+            )
+        return facts
 
 
 def knn_graph(
@@ -140,7 +147,7 @@ def knn_graph(
     *,
     metric: Metric = "cosine",
     method: GraphMethod = "auto",
-    recall_target: float = 0.95,
+    recall_target: float = RECALL_TARGET,
     recall_sample: int = 1000,
     seed: int = 0,
     threads: int | None = None,

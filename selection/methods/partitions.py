@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +12,7 @@ from tqdm import tqdm
 
 from selection.core.arrays import Integers
 from selection.core.classes import proportional
+from selection.core.finished import Finished
 from selection.core.optional import require
 from selection.core.pool import Pool
 from selection.core.selector import Selector, generator
@@ -20,6 +23,8 @@ __all__ = ["Partitioned"]
 
 CONNECT_SECONDS = 10
 TASKS_AHEAD = 2  # a thread: parts of the pool that wait in the scheduler's memory
+
+Task = tuple[int, tuple[Selector, Pool, int, int]]  # number, and what `_solve` takes
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Partitioned(Selector):
         parts: number of parts; the authors of InfoMax advise at least a million examples in each.
         scheduler: None works in this process; "local" starts one Dask worker for each processor;
             otherwise the address of a Dask scheduler, such as tcp://host:8786.
+        finished: folder in which finished parts are kept. The same selection later, after a kill
+            for instance, takes what it finds there; a part is known by its data, method and seed.
 
     Memory: that of `inner` on one part and a copy of the part; on a cluster this on each worker,
     and two parts a thread in this process.
@@ -44,6 +51,7 @@ class Partitioned(Selector):
     inner: Selector
     parts: int = 1
     scheduler: str | None = None
+    finished: str | Path | None = None
 
     name: ClassVar[str] = "partitioned"
 
@@ -58,18 +66,12 @@ class Partitioned(Selector):
             )
         order = generator(seed, 0).permutation(len(pool))
         groups = [np.sort(rows) for rows in np.array_split(order, self.parts)]
-        tasks = [
-            (rows, count, int(generator(seed, 1, number).integers(2**62)))
-            for number, (rows, count) in enumerate(
-                zip(groups, proportional(groups, budget), strict=True)
-            )
-        ]
-        solve = self._here if self.scheduler is None else self._on_cluster
+        counts = proportional(groups, budget)
         found: list[Subset | None] = [None] * self.parts
         progress = tqdm(total=self.parts, desc=self.inner.name, unit="part", disable=None)
         with progress:
-            for number, part in solve(pool, tasks):
-                found[number] = part.at(tasks[number][0])
+            for number, part in self._solved(self._tasks(pool, groups, counts, seed)):
+                found[number] = part.at(groups[number])
                 progress.update()
         parts = [part for part in found if part is not None]
         return Subset.of(
@@ -79,27 +81,55 @@ class Partitioned(Selector):
             parts=[{"objective": part.objective, **part.diagnostics} for part in parts],
         )
 
-    def _here(
-        self, pool: Pool, tasks: list[tuple[Integers, int, int]]
-    ) -> Iterator[tuple[int, Subset]]:
-        for number, (rows, count, seed) in enumerate(tasks):
-            yield number, self.inner.select(pool.take(rows), count, seed)
+    def _tasks(
+        self, pool: Pool, groups: list[Integers], counts: list[int], seed: int
+    ) -> Iterator[Task]:
+        for number, (rows, count) in enumerate(zip(groups, counts, strict=True)):
+            own = int(generator(seed, 1, number).integers(2**62))
+            yield number, (self.inner, pool.take(rows), count, own)
 
-    def _on_cluster(
-        self, pool: Pool, tasks: list[tuple[Integers, int, int]]
-    ) -> Iterator[tuple[int, Subset]]:
+    def _solved(self, tasks: Iterator[Task]) -> Iterator[tuple[int, Subset]]:
+        """The parts' subsets as they come, those first that were finished before."""
+        solve = self._here if self.scheduler is None else self._on_cluster
+        if self.finished is None:
+            yield from solve(tasks)
+            return
+        store = Finished(self.finished)
+        places: dict[int, Path] = {}
+        known: list[tuple[int, Subset]] = []
+
+        def missing() -> Iterator[Task]:
+            for number, work in tasks:
+                place = store.path(*work)
+                subset = store.read(place)
+                if subset is None:
+                    places[number] = place
+                    yield number, work
+                else:
+                    known.append((number, subset))
+
+        for number, subset in solve(missing()):
+            store.write(places.pop(number), subset)
+            yield number, subset
+            while known:
+                yield known.pop()
+        yield from known
+
+    def _here(self, tasks: Iterator[Task]) -> Iterator[tuple[int, Subset]]:
+        for number, work in tasks:
+            yield number, _solve(*work)
+
+    def _on_cluster(self, tasks: Iterator[Task]) -> Iterator[tuple[int, Subset]]:
         with ExitStack() as stack:
             client = _client(self.scheduler, stack)
             ahead = TASKS_AHEAD * max(sum(client.ncores().values()), 1)
             done = require("distributed", "cluster").as_completed(loop=client.loop)
             numbers: dict[str, int] = {}
-            waiting = list(enumerate(tasks))[::-1]
 
             def submit() -> None:
-                while waiting and len(numbers) < ahead:
-                    number, (rows, count, seed) = waiting.pop()
-                    part = client.scatter(pool.take(rows), hash=False)
-                    future = client.submit(_task, self.inner, part, count, seed, pure=False)
+                for number, (inner, part, count, seed) in islice(tasks, ahead - len(numbers)):
+                    there = client.scatter(part, hash=False)
+                    future = client.submit(_solve, inner, there, count, seed, pure=False)
                     numbers[future.key] = number
                     done.add(future)
 
@@ -116,7 +146,7 @@ class Partitioned(Selector):
         return 24 * n + 8 * part * (d + 8) + own + 48 * budget
 
 
-def _task(inner: Selector, pool: Pool, budget: int, seed: int) -> Subset:
+def _solve(inner: Selector, pool: Pool, budget: int, seed: int) -> Subset:
     return inner.select(pool, budget, seed)
 
 

@@ -55,6 +55,11 @@ def test_the_inverted_file_reports_the_recall_that_it_has() -> None:
     assert 0.5 <= graph.recall < 1 and not graph.exact
     better = knn_graph(points, 5, method="ivf", recall_target=1.0)
     assert better.recall > graph.recall
+    assert "warning" not in better.diagnostics()
+    without_clusters = RNG.standard_normal((4000, 16))
+    poor = knn_graph(without_clusters, 5, method="ivf", recall_target=0.1)
+    assert poor.recall < 0.9
+    assert f"found {poor.recall:.0%} of" in poor.diagnostics()["warning"]
 
 
 def test_duplicates_are_neighbours_and_none_is_its_own() -> None:

@@ -1,10 +1,16 @@
 """Selections in parts: the same in this process and on a cluster, budgets that add up."""
 
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from distributed import LocalCluster
 
-from selection import Pool, Scores
+from selection import Pool, Scores, Selector, Subset
+from selection.core.files import json_text
 from selection.infomax.method import InfoMax
 from selection.methods.partitions import Partitioned
 from selection.methods.proxy import ViaProxy
@@ -15,18 +21,79 @@ POOL = Pool.of(scores=RNG.random(600), features=RNG.standard_normal((600, 5)))
 METHOD = InfoMax(certificate_steps=0)
 
 
-def test_a_cluster_gives_the_subset_of_one_process() -> None:
+def test_a_cluster_gives_the_subset_of_one_process(tmp_path: Path) -> None:
     alone = Partitioned(METHOD, parts=5).select(POOL, 103, seed=4)
     assert len(np.unique(alone.indices)) == 103
     with LocalCluster(
         n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
     ) as cluster:
         address = cluster.scheduler_address
-        together = Partitioned(METHOD, 5, address).select(POOL, 103, seed=4)
+        together = Partitioned(METHOD, 5, address, tmp_path).select(POOL, 103, seed=4)
     assert np.array_equal(alone.indices, together.indices)
     assert np.array_equal(alone.weights, together.weights)
+    # What the cluster has finished serves one process as well.
+    assert len(list(tmp_path.iterdir())) == 5
+    resumed = Partitioned(METHOD, 5, finished=tmp_path).select(POOL, 103, seed=4)
+    assert np.array_equal(alone.indices, resumed.indices)
     other = Partitioned(METHOD, parts=5).select(POOL, 103, seed=5)
     assert not np.array_equal(alone.indices, other.indices)
+
+
+@dataclass(frozen=True)
+class Fails(Selector):
+    """Hard, until a number of parts are done."""
+
+    name = "fails"
+    done: ClassVar[int] = 0
+
+    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        if Fails.done == 3:
+            raise KeyboardInterrupt
+        Fails.done += 1
+        return METHOD.select(pool, budget, seed)
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        return 0
+
+
+def test_finished_parts_are_found_again(tmp_path: Path) -> None:
+    whole = Partitioned(Fails(), parts=5)
+    again = replace(whole, finished=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        again.select(POOL, 103, seed=4)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(before) == 3
+    Fails.done = -10
+    resumed = again.select(POOL, 103, seed=4)
+    assert Fails.done == -8  # the two that were missing
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    undisturbed = whole.select(POOL, 103, seed=4)
+    assert np.array_equal(resumed.indices, undisturbed.indices)
+    assert json.loads(json_text(resumed.diagnostics)) == json.loads(
+        json_text(undisturbed.diagnostics)
+    )
+    # One feature of one example is another one: that part is not taken, the others are.
+    features = POOL.features.copy()
+    features[7, 2] += 1e-12
+    Fails.done = -10
+    again.select(replace(POOL, features=features), 103, seed=4)
+    assert Fails.done == -9
+    for selection in (
+        lambda: again.select(POOL, 103, seed=5),
+        lambda: again.select(POOL, 110, seed=4),
+    ):
+        Fails.done = -10
+        selection()
+        assert Fails.done == -5
+
+
+def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+    again = Partitioned(Hard(), parts=2, finished=tmp_path)
+    again.select(POOL, 10)
+    path = sorted(tmp_path.iterdir())[0]
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=f"subset file {path} holds no subset"):
+        again.select(POOL, 10)
 
 
 def test_parts_are_random_and_share_the_budget() -> None:

@@ -1,0 +1,69 @@
+"""Subsets that are done, in a folder: what a killed process leaves for the next one."""
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selection.core.files import read_subset, write_subset
+from selection.core.subset import Subset
+from theory.command_line import check_output_folder
+
+__all__ = ["Finished"]
+
+SCHEMA = 1  # to be raised when the same input gives another subset
+
+
+class Finished:
+    """A folder of subsets, each named after everything that it was made from.
+
+    Other selections in the same folder are neither read nor touched.
+
+    Args:
+        folder: made where it is missing.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = check_output_folder(Path(folder))
+
+    def path(self, *made_from: Any) -> Path:
+        """The file of a subset that is made from these picklable values.
+
+        Raises:
+            ValueError: one of them cannot be pickled.
+        """
+        buffers: list[pickle.PickleBuffer] = []
+        try:
+            stream = pickle.dumps(
+                (SCHEMA, np.__version__, made_from), protocol=5, buffer_callback=buffers.append
+            )
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ValueError(f"finished parts cannot be told apart: {error}") from None
+        digest = hashlib.blake2b(stream, digest_size=16)
+        for buffer in buffers:
+            digest.update(buffer.raw())
+        return self._folder / f"{digest.hexdigest()}.parquet"
+
+    @staticmethod
+    def read(path: Path) -> Subset | None:
+        """The subset, if it is done.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        return read_subset(path) if path.exists() else None
+
+    @staticmethod
+    def write(path: Path, subset: Subset) -> None:
+        """Keep a subset: the whole file or none.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if not path.exists():  # another process may have been faster
+            write_subset(path, subset)
