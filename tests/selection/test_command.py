@@ -85,6 +85,14 @@ def test_partitions(folder: Path, capsys) -> None:
     pool = Pool.of(scores=np.load("scores.npy"))
     wanted = Partitioned(Hard(), parts=3).select(pool, 12, seed=2).indices
     assert kept == wanted.tolist()
+    for _ in range(2):  # once to keep the parts, once to find them
+        code, out, err = command(f"{text} --resume done", capsys)
+        assert code == 0, err
+        assert json.loads(out)["kept"] == wanted.tolist()
+        assert len(list(Path("done").iterdir())) == 3
+    code, out, err = command(text.removesuffix("--json") + "--out kept.json", capsys)
+    assert code == 0, err
+    assert "parts      3, each with diagnostics of its own (--json)" in out.splitlines()
 
 
 @pytest.mark.parametrize("suffix", ["npy", "parquet", "json"])
@@ -202,6 +210,7 @@ def test_compare(folder: Path, capsys) -> None:
         ("select hard --scores scores.npy --include words.txt --budget 5", "the ids are integers"),
         ("select hard --scores scores.npy --include gone.txt --budget 5", "cannot be read"),
         ("select hard --scores scores.npy --budget 5 --partitions 6", "parts = 6 is more than the"),
+        ("select hard --scores scores.npy --budget 5 --resume a", "--resume has no effect without"),
         ("select hard --scores scores.npy --budget 5 --seed -1", "seed = -1 is not"),
         ("compare hard --scores scores.npy --budget 5 --seeds 0", "seeds = 0 is outside"),
         ("compare none.json --scores scores.npy --budget 5", "none.json does not exist"),
