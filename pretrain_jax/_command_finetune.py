@@ -18,6 +18,7 @@ from pretrain_jax.segmentation import (
     read_segmentation,
 )
 from pretrain_jax.segmentation.finetuning import OVERLAYS_NAME, RESULT_NAME
+from pretrain_jax.synthesis.source import check_outside
 from theory.checks import check_choice
 
 PROGRAM = "python -m pretrain_jax finetune"
@@ -66,8 +67,11 @@ def main(argv: Sequence[str]) -> int:
     (data,), config, options = found
     if not options.out:
         raise ValueError(f"--out is missing: the folder of the results (see {PROGRAM} --help)")
-    dataset = read_segmentation(data, options.layout)
     source = options.pretraining
+    for taken in (data, source):
+        if taken is not None:
+            check_outside(taken, options.out)
+    dataset = read_segmentation(data, options.layout)
     if source is not None:
         _warn_of_text(frames_with_text(frames_of(source)))
     finetune(

@@ -22,7 +22,7 @@ __all__ = ["Batch", "Loader", "TooManySkippedError", "decode_all", "measure_stat
 
 # Draws of another image in the place of an unreadable one, before a batch is given up.
 REPLACEMENTS = 50
-LISTED = 20
+LISTED = 3
 BUFFERED_BATCHES = 2
 
 
@@ -34,11 +34,11 @@ class TooManySkippedError(ValueError):
     """
 
     def __init__(self, skipped: dict[str, str], total: int, share: float) -> None:
-        shown = "".join(f"\n  {reason}" for reason in list(skipped.values())[:LISTED])
-        more = f"\n  ... and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
+        shown = "; ".join(" ".join(reason.split()) for reason in list(skipped.values())[:LISTED])
+        more = f"; and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
         allowed = f"more than the share {share:g} that --data.max-skipped-share allows"
         why = "" if len(skipped) == total else f", {allowed}"
-        super().__init__(f"{len(skipped)} of {total} images cannot be read{why}:{shown}{more}")
+        super().__init__(f"{len(skipped)} of {total} images cannot be read{why}: {shown}{more}")
         self.skipped = skipped
 
 

@@ -1,9 +1,11 @@
 """What a pipeline will cost: hours of each stage from counted operations and measured rates."""
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from pretrain_jax.models.mae import MAEConfig
@@ -13,7 +15,10 @@ from pretrain_jax.pipeline.finetuning_flops import finetuning_flops
 from pretrain_jax.pipeline.pretraining import images_per_second, matched_steps
 from pretrain_jax.pipeline.probe import RUN
 from pretrain_jax.segmentation.config import HeadKind, Mode
+from pretrain_jax.segmentation.layouts.pairs import class_names
+from pretrain_jax.segmentation.layouts.read import PAIR
 from pretrain_jax.segmentation.program import recipe_of
+from pretrain_jax.segmentation.shipped import TISSUES
 from pretrain_jax.stages import read_manifest
 from pretrain_jax.stages.manifest import MANIFEST
 from pretrain_jax.train.config import TrainConfig
@@ -42,7 +47,8 @@ SAM_PATCHES = 30
 # seconds of an image.
 CORE_SECONDS = {"saliency": 0.029, "random-crop": 0.009}
 CORE_SOURCE = "hours of one x86 core, no GPU: {seconds} s an image of 720 x 576"
-CLASSES = 2
+# While it is unknown, a recommended ratio counts as nearly 1, which is no other ratio of the runs.
+MOST = math.nextafter(1.0, 0.0)
 HOUR = 3600.0
 
 
@@ -93,8 +99,9 @@ def estimate_cost(
 
     Training and scoring are hours of one accelerator: counted operations at the published rates of
     ViT-B masked autoencoders. The proposers saliency and random-crop are hours of one x86 core
-    (0.029 and 0.009 s an image of 720 x 576 pixels, measured with decoding). A recommended ratio
-    counts as 1.
+    (0.029 and 0.009 s an image of 720 x 576 pixels, measured with decoding). The runs at a
+    recommended ratio count as at 1, which is an upper bound. Fine-tuning is counted for the size of
+    its crops and the classes of each set; where its folder is not there yet, for two.
 
     Args:
         config: the pipeline.
@@ -162,6 +169,10 @@ def cost_table(
         lines.append(f"{rows[0].stage:<24}{cells}  {rows[0].source}")
     totals = [(sum(row.low for row in rows), sum(row.high for row in rows)) for rows in columns]
     lines.append(f"{'total':<24}" + "".join(f"{_hours(*total):>22}" for total in totals))
+    if config.recommends:
+        matched = config.protocol == "matched"
+        what = "runs of matched steps take as long at any" if matched else "an upper bound"
+        lines.append(f"The recommended ratio, not known yet, counts as 1: {what}.")
     return "\n".join(lines)
 
 
@@ -191,7 +202,7 @@ def _work(
         masked = patches * images * config.score.masks
         work.append((f"score {name}", masked, "masked patches", forward))
     for objective in ("mae", "simclr"):
-        cells = [cell for cell in config.cells(1.0) if cell.objective == objective]
+        cells = [cell for cell in config.cells(MOST) if cell.objective == objective]
         options = config.trials(objective).train
         total = sum(_trained_images(config, options, cell, images) for cell in cells)
         if cells:
@@ -208,19 +219,37 @@ def _proposing(name: str) -> Rate:
 
 
 def _finetuning(config: PipelineConfig) -> list[tuple[str, float, str, Rate]]:
-    """A row for each head and mode; two classes are assumed, which hardly matter."""
-    datasets = 1 if config.data_is_shipped else len(config.downstream)
-    runs: list[tuple[int, HeadKind, Mode]]
-    runs = [(len(config.cells(1.0)), head, mode) for head, mode in config.pairs()]
-    runs += [(len(config.mae.seeds), head, "scratch") for head in config.scratch_heads()]
-    found = []
-    for count, head, mode in runs if datasets else ():
+    """A row for each head and mode: the mean over encoders and sets is its cost of a crop."""
+    cells = Counter(cell.objective for cell in config.cells(MOST))
+    runs: list[tuple[str, int, HeadKind, Mode]]
+    runs = [(name, count, *pair) for pair in config.pairs() for name, count in cells.items()]
+    runs += [("mae", len(config.mae.seeds), head, "scratch") for head in config.scratch_heads()]
+    crops: Counter[str] = Counter()
+    flops: Counter[str] = Counter()
+    for (name, count, head, mode), classes in product(runs, _classes(config)):
         options = dataclasses.replace(config.finetune, head=head, mode=mode)
-        model = recipe_of(options, config.mae.train.model.encoder, CLASSES).model
-        crops = datasets * count * options.steps * options.batch_size
-        cost = _counted(finetuning_flops(model, frozen=mode == "frozen"))
-        found.append((f"finetune {head}-{mode}", float(crops), "trained crops", cost))
-    return found
+        encoder = config.trials(name).train.model.encoder
+        if options.image_size is not None:
+            encoder = dataclasses.replace(encoder, image_size=options.image_size)
+        model = recipe_of(options, encoder, classes).model
+        stage, own = f"finetune {head}-{mode}", count * options.steps * options.batch_size
+        crops[stage] += own
+        flops[stage] += own * finetuning_flops(model, frozen=mode == "frozen")
+    return [
+        (stage, float(own), "trained crops", _counted(flops[stage] / own))
+        for stage, own in crops.items()
+        if own
+    ]
+
+
+def _classes(config: PipelineConfig) -> list[int]:
+    """How many each set has, as far as its folder is there; those of published layouts have two."""
+    if config.data_is_shipped:
+        return [len(TISSUES)]
+    return [
+        len(class_names(Path(folder))) if layout == PAIR else 2
+        for layout, folder in config.layouts()
+    ]
 
 
 def _half(train: TrainConfig) -> float:

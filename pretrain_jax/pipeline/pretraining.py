@@ -12,7 +12,7 @@ from pretrain_jax.stages import Manifest, alone, digest, open_stage, read_manife
 from pretrain_jax.stages.manifest import MANIFEST, file_record
 from pretrain_jax.synthesis.source import survey
 from pretrain_jax.train.config import FREE_FIELDS, TrainConfig, config_to_json
-from pretrain_jax.train.logging import LOG_NAME, read_log
+from pretrain_jax.train.logging import LOG_NAME, read_log, say
 from pretrain_jax.train.loop import train
 from pretrain_jax.train.setup import plan_run
 from theory.checks import check_choice, check_integer
@@ -51,6 +51,9 @@ def pretrain(
 ) -> Manifest:
     """Train a model from scratch on a data set; the run lies in `out`/run.
 
+    Of a finished stage whose `data` is no stage's, files with other names or sizes are refused; one
+    that was written since and has its size gives a line on stderr.
+
     Args:
         data: folder of stage `synthesise`, whose data.txt lists the images, or any source that
             `find_images` takes.
@@ -77,7 +80,8 @@ def pretrain(
     if probe is not None:
         inputs["probe"] = digest(read_manifest(probe, "probe"))
         locations["probe"] = probe
-    listed = survey(source, config.data.frame_stride).images
+    found = survey(source, config.data.frame_stride)
+    listed = found.images
     known = _storage(Path(data))
     if listed != known.get("images", listed):
         raise ValueError(
@@ -93,6 +97,11 @@ def pretrain(
     }
     stage = open_stage(Path(out), "pretrain", parameters, seed, inputs, locations=locations)
     if isinstance(stage, Manifest):
+        if not known and found.newest > (Path(out) / MANIFEST).stat().st_mtime_ns:
+            say(
+                f"warning: {found.newest_file} was written after {out} was finished, which may "
+                "have seen another image there; to train anew name another folder"
+            )
         return stage
     with stage, alone(stage.folder, joined=config.cluster.join):
         options = dataclasses.replace(config.data, path=str(source))

@@ -1,7 +1,6 @@
 """All stages from one configuration; the same call again goes on at the first unfinished one."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +12,12 @@ from pretrain_jax.pipeline.config import (
     Cell,
     PipelineConfig,
     draw_folder,
-    pipeline_to_json,
 )
+from pretrain_jax.pipeline.folder import claimable, report_folder, write_echo
 from pretrain_jax.pipeline.pretraining import pretrain
 from pretrain_jax.pipeline.probe import FULL_LIST, RUN, half_names, probe
 from pretrain_jax.pipeline.recommendation import FOLDER, recommend_ratio, recommended_in
 from pretrain_jax.report import write_report
-from pretrain_jax.report.collect import collect
 from pretrain_jax.report.page import PAGE
 from pretrain_jax.segmentation import (
     SegmentationSet,
@@ -29,26 +27,17 @@ from pretrain_jax.segmentation import (
 )
 from pretrain_jax.segmentation.config import HeadKind, Mode
 from pretrain_jax.stages import Manifest, alone, read_manifest
-from pretrain_jax.stages.lock import LOCK
-from pretrain_jax.stages.manifest import CLAIM, MANIFEST
+from pretrain_jax.stages.manifest import MANIFEST
 from pretrain_jax.synthesis import METHODS, index_images, propose, score, select, synthesise
 from pretrain_jax.synthesis.source import check_outside
-from pretrain_jax.train.config import FREE_FIELDS, json_differences
 from pretrain_jax.train.loop import NonFiniteLossError
 from theory.command_line import check_output_folder
 from theory.datafile import write_text_atomic
 
 __all__ = ["PipelineResult", "run_pipeline"]
 
-CONFIG_NAME = "config.json"
 FAILED_NAME = "failed.txt"
 IMAGES = "images"
-# What may change when a pipeline goes on: places, and lists that only add runs.
-FREE = frozenset(
-    {"out", "cells", "heads", "levels", "scratch_seeds", "evaluations"}
-    | {f"{name}.{one}" for name in ("mae", "simclr") for one in ("methods", "ratios", "seeds")}
-    | {f"{name}.train.{one}" for name in ("mae", "simclr") for one in FREE_FIELDS}
-)
 
 
 @dataclass(frozen=True)
@@ -104,11 +93,12 @@ def run_pipeline(
     if given is not None and not Path(given).exists():
         raise ValueError(f"probe.checkpoint = {given} does not exist; a run's folder or a file")
     for layout, folder in config.layouts():
+        check_outside(folder, config.out)
         read_segmentation(folder, layout)  # what is missing is said before anything is written
     out = check_output_folder(claimable(config))
     with alone(out, joined=config.mae.train.cluster.join):
         claimable(config)  # another process may have come first
-        write_text_atomic(out / CONFIG_NAME, _echo(config, out))
+        write_echo(config, out)
         return _run(config, out, progress, say)
 
 
@@ -136,7 +126,7 @@ def _run(
             say(f"{name:<60} failed: {error}")
             continue
         if task.stage == "recommend":
-            write_text_atomic(out / CONFIG_NAME, _echo(given, out))
+            write_echo(given, out)
         if manifest is None:
             raise ValueError(
                 f"{task.folder}: shards of other processes are missing; run the pipeline again "
@@ -148,51 +138,6 @@ def _run(
         took = "done before" if before else f"{time.monotonic() - started:7.1f} s"
         say(f"{name:<60} {took}")
     return PipelineResult(out, seconds, finished, failed, report)
-
-
-def claimable(config: PipelineConfig) -> Path:
-    """The pipeline's folder, where it is new, empty or holds this pipeline; nothing is written.
-
-    Raises:
-        ValueError: it holds something else, or a pipeline that differs in more than added runs.
-    """
-    folder = Path(config.out)
-    echo = folder / CONFIG_NAME
-    wanted = json.loads(_echo(config, folder))
-    if echo.is_file():
-        try:
-            there = json.loads(echo.read_text(encoding="utf-8"))
-            differences = json_differences(wanted, there, FREE)
-        except (ValueError, AttributeError) as error:
-            raise ValueError(f"{echo} cannot be read: {error}; choose another --out") from None
-        if differences:
-            raise ValueError(
-                f"{folder} holds a pipeline of another configuration: {'; '.join(differences)}; "
-                "choose another --out"
-            )
-    elif folder.exists() and not (
-        folder.is_dir() and all(one.name == LOCK for one in folder.iterdir())
-    ):
-        raise ValueError(f"{folder} exists and holds no pipeline; choose another --out")
-    return folder
-
-
-def _echo(config: PipelineConfig, out: Path) -> str:
-    """Text of the file that says what the pipeline is."""
-    values = pipeline_to_json(config, recommended_in(out))
-    return json.dumps(values, indent=1, default=str, allow_nan=False) + "\n"
-
-
-def _report_folder(out: Path) -> Path:
-    """Of the report on what there is now: a new one beside those from before runs were added."""
-    inputs = collect(out).inputs
-    page, number = out / "report", 1
-    while (page / CLAIM).is_file():
-        if json.loads((page / CLAIM).read_text(encoding="utf-8"))["inputs"] == inputs:
-            break
-        number += 1
-        page = out / f"report-{number}"
-    return page
 
 
 def tasks(
@@ -256,7 +201,7 @@ def tasks(
     for cell, head, mode in runs:
         for dataset, level in zip(datasets, config.levels(), strict=True):
             yield _finetuning(config, out, cell, head, mode, dataset, level, progress)
-    page = _report_folder(out)
+    page = report_folder(out)
     yield Task("report", page, lambda: write_report(out, page))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain_jax.data import read_pixels
-from pretrain_jax.segmentation.masks import MaskKind, read_mask
+from pretrain_jax.segmentation.masks import IGNORE, MaskKind, read_mask
 from theory.checks import check_range
 
 __all__ = ["Case", "Part", "SegmentationSet", "listed", "read_case", "split"]
@@ -121,7 +121,8 @@ def read_case(
     Metadata of the files is dropped.
 
     Raises:
-        ValueError: a file cannot be read, there is no mask, or the sizes differ.
+        ValueError: a file cannot be read, there is no mask, the sizes differ, or no pixel of the
+            mask has a class.
     """
     if case.mask is None:
         raise ValueError(f"case {case.name} of {dataset.name} has no mask")
@@ -131,6 +132,11 @@ def read_case(
         raise ValueError(
             f"case {case.name} of {dataset.name}: the image {case.image} is {pixels.shape[0]} x "
             f"{pixels.shape[1]} pixels, its mask {case.mask} {labels.shape[0]} x {labels.shape[1]}"
+        )
+    if (labels == IGNORE).all():
+        raise ValueError(
+            f"case {case.name} of {dataset.name}: every pixel of its mask {case.mask} is {IGNORE}, "
+            "which is left out; there is nothing to learn or to score, take the case away"
         )
     return pixels, labels
 

@@ -24,7 +24,8 @@ def read_mask(path: str | Path, kind: MaskKind, classes: int) -> NDArray[np.uint
     a palette image: the index) is the class; `IGNORE` is allowed.
 
     Args:
-        path: an image file.
+        path: an image file, or an .npy array (H, W) or (H, W, 1 to 3) of booleans or of integers
+            of 0 or more.
         kind: what it holds.
         classes: number of classes, of kind "labels".
 
@@ -34,7 +35,7 @@ def read_mask(path: str | Path, kind: MaskKind, classes: int) -> NDArray[np.uint
     values, palette, lossy = _read(Path(path))
     if kind == "binary":
         return _binary(values, palette, lossy, path)
-    if lossy or values.ndim == 3 or values.dtype.kind not in "bu":
+    if lossy or values.ndim == 3 or values.dtype.kind not in "bui":
         what = "lossy compression" if lossy else "colours in the place of class indices"
         raise ValueError(f"mask {path} cannot hold labels: it has {what}")
     known = (values < classes) | (values == IGNORE)
@@ -72,7 +73,7 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None, bool]:
     from PIL import Image, ImageOps
 
     if path.suffix.lower() == ".npy":
-        return np.load(path, allow_pickle=False), None, False
+        return _read_array(path), None, False
     try:
         opened: Any
         with Image.open(path) as opened:
@@ -93,3 +94,22 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None, bool]:
     values = np.asarray(image)
     # Pillow opens some 16-bit files in its 32-bit integer mode.
     return (values.astype(np.uint16) if image.mode == "I" else values), None, lossy
+
+
+def _read_array(path: Path) -> NDArray[Any]:
+    """Values (H, W), or (H, W, 2 or 3), of an .npy file."""
+    try:
+        with path.open("rb") as file:
+            # Unlike `numpy.load` this takes neither archives nor pickles for arrays.
+            values = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"mask {path} cannot be read as an .npy array: {error}") from None
+    flat = values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
+    shaped = flat.ndim == 2 or (flat.ndim == 3 and flat.shape[2] in (2, 3))
+    whole = flat.dtype.kind in "bu" or (flat.dtype.kind == "i" and flat.min(initial=0) >= 0)
+    if not (shaped and whole and flat.size):
+        raise ValueError(
+            f"mask {path} holds an array of shape {values.shape} and type {values.dtype}; a mask "
+            "is (height, width) or (height, width, 1 to 3), of booleans or of integers of 0 or more"
+        )
+    return flat

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pretrain_jax.stages.files import Recorded, changed_file, file_record
 from theory.command_line import check_output_folder
 from theory.datafile import versions, write_text_atomic
 
@@ -33,7 +34,6 @@ OUTSIDE_DIGEST = ("seconds", "versions", "locations")
 # The command that makes a stage, where it has another name.
 COMMANDS = {"index": "propose"}
 TABLES = (".parquet", ".npy")
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,8 @@ def open_stage(
 
     Raises:
         ValueError: the folder holds something else; says which field differs. A table of an input
-            is not what its stage wrote. Nothing is touched.
+            is not what its stage wrote; for a finished stage, as far as `changed_file` sees it
+            from sizes and times. Nothing is touched.
         OSError: the folder cannot be written.
     """
     path = Path(folder)
@@ -165,6 +166,8 @@ def open_stage(
     if (path / CLAIM).is_file():
         _check_same(path, read_json(path / CLAIM), wanted)
         if (path / MANIFEST).is_file():
+            for one in (locations or {}).values():
+                _check_tables(Path(one), since=path / MANIFEST)
             return read_manifest(path)
     elif path.exists():
         if not path.is_dir():
@@ -263,17 +266,6 @@ def input_folder(folder: str | Path, manifest: Manifest, name: str) -> Path:
     return place
 
 
-def file_record(path: Path) -> dict[str, Any]:
-    """Bytes and sha256 of a file."""
-    found = hashlib.sha256()
-    size = 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            found.update(chunk)
-            size += len(chunk)
-    return {"bytes": size, "sha256": found.hexdigest()}
-
-
 def _outputs(folder: Path, apart: Collection[str]) -> dict[str, dict[str, Any]]:
     """Records of all files but the stage's own ones, the shards' logs and what is hidden."""
     found = {}
@@ -312,15 +304,22 @@ def _claim(path: Path, record: dict[str, Any]) -> None:
     _check_same(path, read_json(claim), record)
 
 
-def _check_tables(folder: Path) -> None:
-    """Check that the tables of a finished stage are those that it wrote."""
+def _check_tables(folder: Path, since: Path | None = None) -> None:
+    """Check that the tables of a finished stage are those that it wrote.
+
+    All of them are hashed, but with `since` as few as `changed_file` does.
+    """
     if not (folder / MANIFEST).is_file():
         return
-    for name, record in read_manifest(folder).outputs.items():
-        path = folder / name
-        if path.suffix in TABLES and not (path.is_file() and file_record(path) == record):
-            what = "has changed since its stage wrote it" if path.is_file() else "is gone"
-            raise ValueError(f"{path} {what}; put it back, or run its stage anew in another folder")
+    tables = [
+        Recorded(folder / name, record["bytes"], record["sha256"])
+        for name, record in read_manifest(folder).outputs.items()
+        if Path(name).suffix in TABLES
+    ]
+    path = changed_file(tables, since)
+    if path is not None:
+        what = "has changed since its stage wrote it" if path.is_file() else "is gone"
+        raise ValueError(f"{path} {what}; put it back, or run its stage anew in another folder")
 
 
 def _check_same(path: Path, known: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -328,9 +327,10 @@ def _check_same(path: Path, known: dict[str, Any], wanted: dict[str, Any]) -> No
         different = _difference(name, known.get(name), wanted[name])
         if different is not None:
             place, old, new = different
+            why = " (it is another one, or has changed since)" if name == "inputs" else ""
             raise ValueError(
                 f"output folder {path} was made with {place} = {_short(old)}, now {place} = "
-                f"{_short(new)}; it is left alone: name another folder, or delete it"
+                f"{_short(new)}{why}; it is left alone: name another folder, or delete it"
             )
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ from tqdm import tqdm
 
 from pretrain_jax.data import UnreadableImageError, read_pixels
 from pretrain_jax.data.sources import STILL
-from pretrain_jax.stages.manifest import Manifest, Stage, file_record, open_stage, read_manifest
+from pretrain_jax.stages.files import Recorded, changed_file, file_record
+from pretrain_jax.stages.manifest import (
+    CLAIM,
+    Manifest,
+    Stage,
+    digest,
+    open_stage,
+    read_manifest,
+)
 from pretrain_jax.stages.tables import (
     Logged,
     Table,
@@ -45,7 +54,10 @@ ORIENTATION = 274
 
 
 class Images:
-    """The images of a finished index.
+    """The images of a finished index, which are still those that it read.
+
+    Once in a process their sizes and times are compared with the index, and what is newer than it
+    is hashed (see `changed_file`).
 
     Args:
         folder: of stage `index`.
@@ -55,6 +67,9 @@ class Images:
         manifest: of the stage.
         table: its rows, see `IMAGE_COLUMNS`; height and width are 0 where an image is unreadable.
         root: the folder to which names are relative.
+
+    Raises:
+        ValueError: the stage is not finished; its images are gone or have changed since.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -67,6 +82,7 @@ class Images:
                 f"the images of {folder} are not in {self.root} any more; put them back or index "
                 "them anew in another folder"
             )
+        _check_once(self.folder.resolve(), self.root, digest(self.manifest))
 
     def pixel_counts(self) -> NDArray[np.int64]:
         """height x width of every image, by its number."""
@@ -106,7 +122,8 @@ def index_images(
         processes' shards are missing.
 
     Raises:
-        ValueError: no readable image, a file listed twice, arguments out of range.
+        ValueError: no readable image, a file listed twice, arguments out of range; the index is
+            finished and an image has changed since.
     """
     check_integer("frame_stride", frame_stride, 1, 2**31)
     path = Path(source)
@@ -123,9 +140,37 @@ def index_images(
         locations={"source": path, "root": image_root(path)},
     )
     if isinstance(stage, Manifest):
+        _check_unchanged(Path(out), image_root(path))
         return stage
     with stage:
         return _fill(stage, path, frame_stride, mine, count, progress)
+
+
+@lru_cache(maxsize=16)
+def _check_once(folder: Path, root: Path, _: str) -> None:
+    """`_check_unchanged`, once in a process for an index, whose digest is the last argument."""
+    _check_unchanged(folder, root)
+
+
+def _check_unchanged(folder: Path, root: Path) -> None:
+    """Compare the images below `root` with a finished index."""
+    path = changed_file(_recorded(Table(folder), root), folder / CLAIM)
+    if path is not None:
+        what = "has changed since it was indexed" if path.is_file() else "is gone"
+        raise ValueError(
+            f"image {path} {what} in {folder}; put it back, or start anew with another folder"
+        )
+
+
+def _recorded(table: Table, root: Path) -> Iterator[Recorded]:
+    """Every file of an index once; the bytes of a video are divided among its frames."""
+    before = ""
+    for batch in table.batches(["name", "frame", "bytes", "sha256"]):
+        columns = (batch[name] for name in ("name", "frame", "bytes", "sha256"))
+        for name, frame, size, sha256 in zip(*columns, strict=True):
+            if name != before:
+                yield Recorded(root / name, int(size) if frame == STILL else None, sha256)
+            before = name
 
 
 def _fill(

@@ -37,10 +37,14 @@ class Survey(NamedTuple):
     Attributes:
         images: how many.
         digest: sha256 of all names, frames and sizes of files.
+        newest: time of the file that was written last, in nanoseconds.
+        newest_file: that file.
     """
 
     images: int
     digest: str
+    newest: int
+    newest_file: Path
 
 
 def image_root(source: Path) -> Path:
@@ -93,14 +97,17 @@ def survey(source: Path, frame_stride: int = 1) -> Survey:
     root = image_root(source)
     # A patch is known by its image's name and frame: no image may be there twice.
     names = array("Q")
+    newest, newest_file = 0, root
     for image in iterate_images(source, frame_stride):
         try:
-            size = (root / image.name).stat().st_size
+            status = (root / image.name).stat()
         except OSError as error:
             raise ValueError(
                 f"image {root / image.name} of {source} cannot be read: {error.strerror}"
             ) from None
-        found.update(f"{image.name}\0{image.frame}\0{size}\n".encode())
+        found.update(f"{image.name}\0{image.frame}\0{status.st_size}\n".encode())
+        if status.st_mtime_ns > newest:
+            newest, newest_file = status.st_mtime_ns, root / image.name
         place = os.path.normpath(image.name)
         name = hashlib.sha256(f"{place}\0{image.frame}".encode()).digest()
         names.append(int.from_bytes(name[:8], "big"))
@@ -111,7 +118,7 @@ def survey(source: Path, frame_stride: int = 1) -> Survey:
             f"image source {source} is empty: no file in it ends in one of "
             f"{', '.join(sorted(SUFFIXES))}"
         )
-    return Survey(len(names), found.hexdigest())
+    return Survey(len(names), found.hexdigest(), newest, newest_file)
 
 
 def _names(source: Path) -> Iterator[str]:

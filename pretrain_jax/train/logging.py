@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from theory.datafile import write_text_atomic
 
-__all__ = ["LOG_NAME", "Progress", "RunLog", "read_log"]
+__all__ = ["LOG_NAME", "Progress", "RunLog", "read_log", "say"]
 
 LOG_NAME = "log.jsonl"
 
@@ -143,3 +144,9 @@ def _board_writer(folder: Path, step: int) -> Any:
     except ImportError:
         return None
     return SummaryWriter(str(folder), purge_step=step + 1)
+
+
+def say(text: str) -> None:
+    """A line for the user on stderr, from one host."""
+    if jax.process_index() == 0:
+        print(text, file=sys.stderr)

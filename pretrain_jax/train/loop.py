@@ -1,6 +1,7 @@
 """The training loop: steps, log, validation, checkpoints, and going on after an interruption."""
 
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,18 @@ from pretrain_jax.train.checkpoint import Checkpoints
 from pretrain_jax.train.config import SHIPPED_IMAGES, TrainConfig, config_to_json
 from pretrain_jax.train.evaluation import Evaluator
 from pretrain_jax.train.flops import peak_flops
+from pretrain_jax.train.folder import CONFIG_NAME, check_folder, claimed, write_statistics
 from pretrain_jax.train.initial import with_weights
-from pretrain_jax.train.logging import Progress, RunLog
+from pretrain_jax.train.logging import Progress, RunLog, say
 from pretrain_jax.train.pictures import write_png
 from pretrain_jax.train.setup import (
     Plan,
     RunData,
-    check_folder,
-    claim_folder,
     crop_of,
     joined,
     make_step,
     plan_run,
     read_data,
-    say,
-    write_statistics,
 )
 from pretrain_jax.train.sharding import global_batch
 from pretrain_jax.train.step import Metrics, Step, TrainState
@@ -83,7 +81,8 @@ def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
         progress: whether to draw a progress bar on stderr.
 
     Raises:
-        ValueError: a bad field, bad data, a folder that belongs to something else; a non-finite
+        ValueError: a bad field, bad data, a folder that belongs to something else or in which
+            another process works, images that have changed since the run began; a non-finite
             loss (`NonFiniteLossError`), unreadable images beyond the allowed share
             (`TooManySkippedError`), a checkpoint that cannot be written (`CheckpointError`).
         OSError: the folder cannot be written.
@@ -94,17 +93,22 @@ def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
         if config.steps is not None:
             plan_run(config)
         folder = check_folder(config)
-        if config.data.path == SHIPPED_IMAGES:
-            claim_folder(config, folder)
-        data = read_data(config, folder)
-        plan = plan_run(config, len(data.training))
-        claim_folder(config, folder)
-        write_statistics(folder, data)
-        try:
-            return _Run(config, folder, plan, data, progress).run()
-        except TooManySkippedError as error:
-            _list_skipped(folder, error.skipped)
-            raise
+        with ExitStack() as held:
+            # A run that lies there is held before its images are read. A new folder is made after
+            # that, so that bad images leave none; shipped images are written into it.
+            first = config.data.path == SHIPPED_IMAGES or (folder / CONFIG_NAME).is_file()
+            if first:
+                held.enter_context(claimed(config))
+            data = read_data(config, folder)
+            plan = plan_run(config, len(data.training))
+            if not first:
+                held.enter_context(claimed(config))
+            write_statistics(folder, data.statistics())
+            try:
+                return _Run(config, folder, plan, data, progress).run()
+            except TooManySkippedError as error:
+                _list_skipped(folder, error.skipped)
+                raise
 
 
 class _Run:

@@ -1,14 +1,13 @@
-"""From a configuration to everything that a run needs: data, mesh, compiled step, folder."""
+"""From a configuration to everything that a run needs: data, mesh, compiled step."""
 
 import dataclasses
-import json
 import math
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from pretrain_jax.data.fingerprint import fingerprint
 from pretrain_jax.data.loader import (
     Batch,
     TooManySkippedError,
@@ -30,37 +30,25 @@ from pretrain_jax.train.config import (
     SHIPPED_IMAGES,
     OptimizerOptions,
     TrainConfig,
-    config_differences,
-    config_from_json,
-    config_to_json,
 )
-from pretrain_jax.train.logging import LOG_NAME
+from pretrain_jax.train.folder import known_statistics
 from pretrain_jax.train.objectives import make_objective
 from pretrain_jax.train.optimizer import make_optimizer, schedule
 from pretrain_jax.train.sharding import check_batch, make_mesh
 from pretrain_jax.train.step import PROGRAMS, Step
-from theory.command_line import check_output_folder
-from theory.datafile import write_text_atomic
 
 __all__ = [
-    "CONFIG_NAME",
     "Plan",
     "RunData",
-    "check_folder",
-    "claim_folder",
     "crop_of",
     "decode_images",
     "joined",
     "make_step",
     "plan_run",
     "read_data",
-    "say",
     "spread",
-    "write_statistics",
 ]
 
-CONFIG_NAME = "config.json"
-STATISTICS_NAME = "statistics.json"
 # Training images, spread over the set, that mean and standard deviation are measured on.
 STATISTICS_IMAGES = 256
 
@@ -76,6 +64,7 @@ class RunData:
         skipped: reasons of unreadable validation images, by name.
         mean: of each channel, where the largest pixel value is 1.
         std: of each channel.
+        digests: of the training and the validation images, see `fingerprint`.
     """
 
     training: ImageSet
@@ -84,6 +73,17 @@ class RunData:
     skipped: dict[str, str]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    digests: Mapping[str, str]
+
+    def statistics(self) -> dict[str, Any]:
+        """What is kept beside the configuration."""
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "training_images": len(self.training),
+            "validation_images": len(self.held.images),
+            **{f"{part}_digest": digest for part, digest in self.digests.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -101,42 +101,6 @@ class Plan:
     batch_size: int
     steps: int
     dtype: DType
-
-
-def check_folder(config: TrainConfig) -> Path:
-    """The run's folder, if it is new, empty, or holds this very run; nothing is written.
-
-    Raises:
-        ValueError: the folder holds other files, or a run of another configuration.
-    """
-    folder, echo = Path(config.out), Path(config.out) / CONFIG_NAME
-    if echo.is_file():
-        try:
-            there = config_from_json(json.loads(echo.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise ValueError(f"{echo} cannot be read: {error}; choose another --out") from None
-        differences = config_differences(config, there)
-        # Before its first step a run holds nothing that could be lost.
-        if differences and (folder / LOG_NAME).exists():
-            raise ValueError(
-                f"{folder} holds a run (and checkpoints) of another configuration: "
-                f"{'; '.join(differences)}; choose another --out"
-            )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists and holds no run; choose another --out")
-    return folder
-
-
-def claim_folder(config: TrainConfig, folder: Path) -> None:
-    """Create the folder and write the configuration into it.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    check_output_folder(folder)
-    if jax.process_index() == 0:
-        text = json.dumps(config_to_json(config), indent=1, allow_nan=False)
-        write_text_atomic(folder / CONFIG_NAME, text + "\n")
 
 
 def plan_run(config: TrainConfig, images: int | None = None) -> Plan:
@@ -184,17 +148,18 @@ def read_data(config: TrainConfig, folder: Path) -> RunData:
         folder: of the run, which has the statistics where it goes on.
 
     Raises:
-        ValueError: missing or empty sources, too many unreadable images, bad pixels.
+        ValueError: missing or empty sources, too many unreadable images, bad pixels, other images
+            than the run began with.
     """
     data = config.data
     training, validation = _sources(config, folder)
     validation = spread(validation, data.validation_images)
+    prints = {"training": fingerprint(training), "validation": fingerprint(validation)}
+    known = known_statistics(folder, prints)
     held, skipped = decode_images(config, validation)
     mean, std = data.mean, data.std
-    measured = folder / STATISTICS_NAME
-    if mean is None and measured.is_file():
-        found = json.loads(measured.read_text(encoding="utf-8"))
-        mean, std = tuple(found["mean"]), tuple(found["std"])
+    if mean is None and known:
+        mean, std = tuple(known["mean"]), tuple(known["std"])
     if mean is None or std is None:
         sample, unreadable = decode_images(config, spread(training, STATISTICS_IMAGES))
         skipped |= unreadable
@@ -202,19 +167,8 @@ def read_data(config: TrainConfig, folder: Path) -> RunData:
     total = len(training) + len(validation)
     if len(skipped) > data.max_skipped_share * total:
         raise TooManySkippedError(skipped, total, data.max_skipped_share)
-    return RunData(training, validation, held, skipped, mean, std)
-
-
-def write_statistics(folder: Path, data: RunData) -> None:
-    """Keep what was measured beside the configuration."""
-    if jax.process_index() == 0:
-        found = {
-            "mean": data.mean,
-            "std": data.std,
-            "training_images": len(data.training),
-            "validation_images": len(data.held.images),
-        }
-        write_text_atomic(folder / STATISTICS_NAME, json.dumps(found, indent=1) + "\n")
+    digests = {part: one.digest for part, one in prints.items()}
+    return RunData(training, validation, held, skipped, mean, std, digests)
 
 
 def decode_images(config: TrainConfig, images: ImageSet) -> tuple[Batch, dict[str, str]]:
@@ -293,9 +247,3 @@ def spread(images: ImageSet, count: int) -> ImageSet:
     if len(images) <= count:
         return images
     return images.take(np.linspace(0, len(images) - 1, count).round().astype(np.int64))
-
-
-def say(text: str) -> None:
-    """A line for the user on stderr, from one host."""
-    if jax.process_index() == 0:
-        print(text, file=sys.stderr)

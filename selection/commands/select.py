@@ -92,9 +92,9 @@ def run(options: argparse.Namespace) -> int:
         print(json_text(summary))
     else:
         diagnostics = summary.pop("diagnostics")
-        facts = _flat(summary | diagnostics)
-        width = max(len(name) for name, _ in facts)
-        print("\n".join(f"{name:<{width}}  {value}" for name, value in facts))
+        lines = _flat(summary | diagnostics)
+        width = max(len(name) for name, _ in lines)
+        print("\n".join(f"{name:<{width}}  {value}" for name, value in lines))
     return 0
 
 

@@ -1,6 +1,5 @@
 """Images and masks that lie in two folders and share their names."""
 
-import csv
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -8,11 +7,14 @@ from pathlib import Path
 
 from pretrain_jax.data.sources import IMAGE_SUFFIXES
 from pretrain_jax.segmentation.dataset import Case, Part, SegmentationSet, listed
+from pretrain_jax.segmentation.layouts.text import read_lines, read_table
+from pretrain_jax.segmentation.masks import MaskKind
 
 __all__ = [
     "CASES_NAME",
     "CLASSES_NAME",
     "Variant",
+    "class_names",
     "images_in",
     "pair_cases",
     "read_pair",
@@ -67,14 +69,23 @@ def read_pair(
     if variant.at(root) is None:
         raise ValueError(f"{root} does not hold the folders {images} and {masks}")
     cases = with_table(root, pair_cases(root, variant))
-    listed_classes = root / CLASSES_NAME
-    if not listed_classes.is_file():
-        return SegmentationSet(root.name, ("background", "foreground"), "binary", cases)
-    lines = (line.strip() for line in listed_classes.read_text(encoding="utf-8").splitlines())
-    classes = tuple(line for line in lines if line)
+    kind: MaskKind = "labels" if (root / CLASSES_NAME).is_file() else "binary"
+    return SegmentationSet(root.name, class_names(root), kind, cases)
+
+
+def class_names(root: Path) -> tuple[str, ...]:
+    """The classes of a folder, from its classes.txt where there is one.
+
+    Raises:
+        ValueError: the list is not text in UTF-8, or does not name two or more different classes.
+    """
+    path = root / CLASSES_NAME
+    if not path.is_file():
+        return "background", "foreground"
+    classes = tuple(read_lines(path))
     if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise ValueError(f"{listed_classes} does not name two or more different classes")
-    return SegmentationSet(root.name, classes, "labels", cases)
+        raise ValueError(f"{path} does not name two or more different classes")
+    return classes
 
 
 def pair_cases(
@@ -115,22 +126,20 @@ def with_table(root: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
     """The cases with groups and parts from the table cases.csv in `root`, if there is one.
 
     Raises:
-        ValueError: a column is missing, a name is unknown or listed twice, a part is none.
+        ValueError: the table is not text in UTF-8, a column is missing, a name is unknown or
+            listed twice, a part is none.
     """
     path = root / CASES_NAME
     cases = tuple(cases)
     if not path.is_file():
         return cases
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or ()
-        if "name" not in columns or not {"group", "part"} & set(columns):
-            raise ValueError(f"{path} needs the column name, and group or part; it has {columns}")
-        rows = list(reader)
+    columns, rows = read_table(path)
+    if "name" not in columns or not {"group", "part"} & set(columns):
+        raise ValueError(f"{path} needs the column name, and group or part; it has {columns}")
     known = {case.name: case for case in cases}
     seen: set[str] = set()
     for row in rows:
-        name, part = row["name"], (row.get("part") or "").lower()
+        name, part = row["name"], row.get("part", "").lower()
         if name not in known or name in seen:
             raise ValueError(f"{path}: {name!r} is {'listed twice' if name in seen else 'no case'}")
         if part not in PARTS:

@@ -6,7 +6,6 @@ layouts come from their publishers' pages and from public programs that read the
 file of the archive names can be given in a table cases.csv (see `read_pair`).
 """
 
-import csv
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from types import MappingProxyType
 
 from pretrain_jax.segmentation.dataset import Case, SegmentationSet, listed
 from pretrain_jax.segmentation.layouts.pairs import Variant, pair_cases, with_table
+from pretrain_jax.segmentation.layouts.text import read_lines, read_table
 
 __all__ = ["PUBLISHED"]
 
@@ -140,11 +140,10 @@ def _cvc_clinicdb(root: Path) -> SegmentationSet:
     )
     table = root / "metadata.csv"
     if table.is_file():
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"frame_id", "sequence_id"} <= set(reader.fieldnames or ()):
-                raise ValueError(f"{table} lacks the columns frame_id and sequence_id")
-            sequences = {row["frame_id"]: f"sequence {row['sequence_id']}" for row in reader}
+        columns, rows = read_table(table)
+        if not {"frame_id", "sequence_id"} <= set(columns):
+            raise ValueError(f"{table} lacks the columns frame_id and sequence_id")
+        sequences = {row["frame_id"]: f"sequence {row['sequence_id']}" for row in rows}
         cases = tuple(replace(case, group=sequences.get(case.name, "")) for case in cases)
     return _binary("CVC-ClinicDB", root, cases)
 
@@ -162,8 +161,7 @@ def _cvc_colondb(root: Path) -> SegmentationSet:
 def _names(path: Path) -> set[str]:
     if not path.is_file():
         return set()
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return {re.sub(r"\.(jpe?g|png)$", "", line, flags=re.IGNORECASE) for line in lines if line}
+    return {re.sub(r"\.(jpe?g|png)$", "", line, flags=re.IGNORECASE) for line in read_lines(path)}
 
 
 PUBLISHED: Mapping[str, Callable[[Path], SegmentationSet]] = MappingProxyType(

@@ -143,3 +143,71 @@ def test_measured_rates_replace_the_anchors(tmp_path: Path) -> None:
     assert rates["pretrain mae"].low == 1 / 200
     found = {one.stage: one for one in estimate_cost(REFERENCE, 7200, rates)}
     assert found["propose saliency"].low == found["propose saliency"].high == pytest.approx(1.0)
+
+
+def test_larger_crops_cost_more() -> None:
+    """ViT-B/16 on 448 instead of 224 pixels: 785 tokens instead of 197.
+
+    A block of width w takes 24 n w^2 + 4 n^2 w, the patches' projection 2 (n - 1) 768 w.
+    """
+    config = dataclasses.replace(REFERENCE, downstream=("a",), evaluations=("linear-frozen",))
+    finetune = dataclasses.replace(config.finetune, image_size=448)
+    large = dataclasses.replace(config, finetune=finetune)
+    hours = [estimates(one, 1000)["finetune linear-frozen"].low for one in (config, large)]
+    w = 768
+    forward = [12 * (24 * n * w**2 + 4 * n**2 * w) + 2 * (n - 1) * w**2 for n in (197, 785)]
+    assert hours[1] / hours[0] == pytest.approx(forward[1] / forward[0], rel=1e-3)
+    odd = dataclasses.replace(config, finetune=dataclasses.replace(finetune, image_size=450))
+    with pytest.raises(ValueError, match="image_size = 450 is not divisible by patch_size = 16"):
+        estimates(odd, 1000)
+
+
+def test_every_class_of_a_set_is_counted(tmp_path: Path) -> None:
+    """A linear head: three passes of 2 x 196 x 768 operations a class; MAE takes 3 x 19.4 GFLOP."""
+    (tmp_path / "classes.txt").write_text("\n".join(f"class {k}" for k in range(21)))
+    folders = (str(tmp_path), "missing", f"etis:{tmp_path}")
+    found = []
+    for folder in folders:
+        config = dataclasses.replace(
+            REFERENCE, downstream=(folder,), evaluations=("linear-frozen",)
+        )
+        found.append(estimates(config, 1000)["finetune linear-frozen"])
+    many, two, published = found
+    assert many.items == two.items == published.items
+    assert two.low == published.low
+    flops = 3600 * 1980 / many.items * 3 * 19.4e9 * (many.low - two.low)
+    assert flops == pytest.approx(3 * 2 * 196 * 768 * (21 - 2), rel=0.01)
+    both = dataclasses.replace(config, downstream=folders[:2])
+    assert estimates(both, 1000)["finetune linear-frozen"].low == pytest.approx(many.low + two.low)
+
+
+def test_encoders_of_both_objectives_are_counted() -> None:
+    """A frozen encoder of half the depth takes half the operations, but for its ends."""
+    config = dataclasses.replace(REFERENCE, downstream=("a",), evaluations=("linear-frozen",))
+    model = config.simclr.train.model
+    assert model.encoder.depth == 12
+    shallow = dataclasses.replace(model, encoder=dataclasses.replace(model.encoder, depth=6))
+    train = dataclasses.replace(config.simclr.train, model=shallow)
+    simclr = dataclasses.replace(config.mae, train=train)
+    alone = estimates(config, 1000)["finetune linear-frozen"]
+    both = estimates(dataclasses.replace(config, simclr=simclr), 1000)["finetune linear-frozen"]
+    assert both.items == 2 * alone.items
+    assert both.low / alone.low == pytest.approx(1.5, rel=0.01)
+
+
+def test_a_recommended_ratio_is_bounded_from_above() -> None:
+    """By runs at 1, beside those at any other ratio, 1 itself among them; the table says so."""
+    halves = dataclasses.replace(REFERENCE.probe, halves=True)
+    paper = dataclasses.replace(REFERENCE, protocol="paper", probe=halves)
+    images, runs = 16_000, 15
+    for known in ((0.1,), (1.0,)):
+        two = []
+        for ratios in (known, (*known, "recommended")):
+            mae = dataclasses.replace(paper.mae, ratios=ratios)
+            two.append(estimates(dataclasses.replace(paper, mae=mae), images)["pretrain mae"])
+        assert two[1].items - two[0].items == pytest.approx(runs * 100 * images)
+    config = dataclasses.replace(paper, mae=mae)
+    assert "counts as 1: an upper bound." in cost_table(config, [1000])
+    matched = dataclasses.replace(config, protocol="matched")
+    assert "matched steps take as long at any" in cost_table(matched, [1000])
+    assert "recommended" not in cost_table(REFERENCE, [1000])

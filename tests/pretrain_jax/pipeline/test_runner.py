@@ -123,6 +123,13 @@ def test_a_killed_pipeline_ends_like_an_undisturbed_one(
     ]
     assert not set(drawn[0].column("patch")) & set(drawn[1].column("patch"))
 
+    image = Path(config.data, "05.png")
+    pixels = image.read_bytes()
+    image.write_bytes(pixels[:-1] + b"?")
+    with pytest.raises(ValueError, match=r"05\.png has changed since it was indexed"):
+        run_pipeline(config)
+    image.write_bytes(pixels)
+
     other = dataclasses.replace(config, patches=9)
     with pytest.raises(ValueError, match=r"another configuration: patches = 9 here and 4 there"):
         run_pipeline(other)
@@ -183,3 +190,7 @@ def test_a_folder_of_something_else_is_left_alone(config: PipelineConfig, tmp_pa
     with pytest.raises(ValueError, match="lies inside the image source"):
         run_pipeline(dataclasses.replace(config, out=str(inside)))
     assert not inside.exists()
+    with pytest.raises(ValueError, match="lies inside the image source"):
+        run_pipeline(
+            dataclasses.replace(config, downstream=(str(tmp_path),), evaluations=("linear-frozen",))
+        )

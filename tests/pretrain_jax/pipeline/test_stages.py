@@ -1,6 +1,8 @@
 """The stages `probe` and `pretrain` by themselves."""
 
 import dataclasses
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,30 @@ def test_bad_masks_are_said_before_training(index: Path, tmp_path: Path) -> None
     compare(index, sets[:1], tmp_path / "leakage", config=FinetuneConfig())
     with pytest.raises(ValueError, match=r"is 20 x 20 pixels, its mask .* 20 x 10"):
         compare(index, sets, tmp_path / "again", config=FinetuneConfig())
+
+
+def test_pretraining_on_images_that_changed_since(
+    image_folder: Path,
+    tmp_path: Path,
+    train_config: TrainConfig,
+    compiled_once: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of a folder no contents are recorded: another size is refused, a newer file is told."""
+    data = tmp_path / "data"
+    shutil.copytree(image_folder, data)
+    made = pretrain(data, tmp_path / "m", config=train_config)
+    finished = (tmp_path / "m" / "manifest.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert pretrain(data, tmp_path / "m", config=train_config) == made
+    assert capsys.readouterr().err == ""
+    os.utime(data / "05.png", ns=(0, finished + 10**9))
+    assert pretrain(data, tmp_path / "m", config=train_config) == made
+    told = capsys.readouterr().err
+    assert f"warning: {data / '05.png'} was written after {tmp_path / 'm'} was finished" in told
+    (data / "05.png").write_bytes(b"short")
+    with pytest.raises(ValueError, match=r"inputs\.data.*has changed since"):
+        pretrain(data, tmp_path / "m", config=train_config)
 
 
 def test_matched_steps_are_those_of_the_full_set(train_config: TrainConfig) -> None:

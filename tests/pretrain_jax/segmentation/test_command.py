@@ -61,6 +61,35 @@ def test_bad_commands(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("trouble", ["ignored", "array", "inside", "beside the images"])
+def test_bad_data_are_said_before_training(
+    trouble: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out, images = tmp_path / "data", tmp_path / "out", tmp_path / "images"
+    write_set(data)
+    images.mkdir()
+    options = []
+    if trouble == "ignored":
+        (data / "classes.txt").write_text("tissue\npolyp\n")
+        for path in (data / "masks").iterdir():
+            Image.fromarray(np.full((20, 24), IGNORE, np.uint8)).save(path)
+        told = "every pixel of its mask"
+    elif trouble == "array":
+        (data / "masks/3.png").unlink()
+        (data / "masks/3.npy").write_text("no array")
+        told = "3.npy cannot be read as an .npy array"
+    elif trouble == "inside":
+        out, told = data / "results", "lies inside the image source"
+    else:
+        out, told, options = images / "out", "lies inside the image source", ["--pretraining"]
+        options.append(str(images))
+    before = sorted(path for path in tmp_path.rglob("*") if path != out)
+    assert run(main, ["finetune", str(data), "demo", *OPTIONS, "--out", str(out), *options]) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+    assert sorted(path for path in tmp_path.rglob("*") if path != out) == before
+
+
 def test_colours_of_an_overlay() -> None:
     pixels = np.full((2, 2, 1), 100, np.uint8)
     labels = np.array([[0, 1], [2, IGNORE]], np.uint8)

@@ -283,3 +283,48 @@ def test_sets_for_pretraining(tmp_path: Path) -> None:
     for layout in ("ldpolypvideo", "hyper-kvasir"):
         with pytest.raises(ValueError, match=r"holds (neither|none)"):
             read_pretraining(tmp_path / "hk" / "segmented-images", layout)
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [
+        ("folder", "cases.csv"),
+        ("folder", "classes.txt"),
+        ("kvasir-instrument", "train.txt"),
+        ("cvc-clinicdb", "metadata.csv"),
+    ],
+)
+def test_lists_are_utf_8(tmp_path: Path, layout: str, name: str) -> None:
+    tree(tmp_path, "kvasir-seg" if layout == "folder" else layout)
+    (tmp_path / name).write_bytes("name,group\nkäse,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=f"{tmp_path / name} is not text in UTF-8"):
+        read_segmentation(tmp_path, layout)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    tree(tmp_path, "kvasir-instrument")
+    (tmp_path / "train.txt").write_text("b\n", encoding="utf-8-sig")
+    (tmp_path / "test.txt").write_text("ckcu 9ä.01\n", encoding="utf-8-sig")
+    found = read_segmentation(tmp_path, "kvasir-instrument")
+    assert {case.name: case.part for case in found.cases} == {"b": "training", "ckcu 9ä.01": "test"}
+
+
+def test_what_is_no_table(tmp_path: Path) -> None:
+    tree(tmp_path, "kvasir-seg")
+    (tmp_path / "cases.csv").write_text(f'name,group\n"{"x" * 200_000}",a\n')
+    with pytest.raises(ValueError, match=r"cases\.csv is no CSV table: line \d+: field larger"):
+        read_pair(tmp_path)
+
+
+def test_a_mask_without_any_class_is_named(tmp_path: Path) -> None:
+    """Every pixel is left out; one that is not suffices."""
+    root = tree(tmp_path, "imageclefmed")
+    (root / "classes.txt").write_text("tissue\npolyp\n")
+    labels = np.full((12, 10), 255, np.uint8)
+    for name in ("cl8", "clb"):
+        Image.fromarray(labels).save(root / f"masks/{name}.png")
+        labels[3, 4] = 1
+    found = read_pair(root)
+    with pytest.raises(ValueError, match=r"case cl8 of .*every pixel of .*cl8\.png is 255"):
+        read_case(found, found.cases[0])
+    assert np.count_nonzero(read_case(found, found.cases[1])[1] != 255) == 1

@@ -1,5 +1,6 @@
 """Mask files of every kind that data sets use."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,46 @@ def test_the_ignored_label_passes(tmp_path: Path) -> None:
     labels = np.where(HALF, np.uint8(IGNORE), np.uint8(1))
     Image.fromarray(labels).save(tmp_path / "mask.png")
     assert np.array_equal(read_mask(tmp_path / "mask.png", "labels", 2), labels)
+
+
+@pytest.mark.parametrize("array", [HALF, HALF[..., None], HALF.astype(bool), HALF.astype(np.int64)])
+def test_arrays_of_integers(tmp_path: Path, array: np.ndarray) -> None:
+    np.save(tmp_path / "mask.npy", array)
+    for kind in ("binary", "labels"):
+        assert np.array_equal(read_mask(tmp_path / "mask.npy", kind, 2), HALF)
+
+
+ARRAYS = {
+    "floats": np.full((4, 4), 0.5),
+    "not-a-number": np.full((4, 4), np.nan),
+    "negative": np.full((4, 4), -1),
+    "text": np.full((4, 4), "a"),
+    "number": np.uint8(1),
+    "batch": np.zeros((1, 4, 4, 3), np.uint8),
+    "empty": np.zeros((0, 4), np.uint8),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_that_are_no_mask(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "mask.npy"
+    np.save(path, ARRAYS[name])
+    with pytest.raises(ValueError, match=f"mask {path} holds an array of shape .* a mask is"):
+        read_mask(path, "binary", 2)
+
+
+@pytest.mark.parametrize("kind", ["text", "nothing", "pickle", "objects", "cut", "archive"])
+def test_files_that_are_no_array(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "mask.npy"
+    with path.open("wb") as file:
+        if kind == "archive":
+            np.savez(file, mask=HALF)
+        elif kind == "objects":
+            np.save(file, np.array([{}], object))
+        elif kind == "cut":
+            np.save(file, HALF)
+            file.truncate(200)
+        else:
+            file.write({"text": b"0 1 1 0", "nothing": b"", "pickle": pickle.dumps([1])}[kind])
+    with pytest.raises(ValueError, match=f"^mask {path} cannot be read as an .npy array: [^\\n]+$"):
+        read_mask(path, "binary", 2)

@@ -74,7 +74,8 @@ def test_another_stage_is_refused(
     if finished:
         stage.finish({})
     before = {path.name: path.read_bytes() for path in stage.folder.iterdir()}
-    with pytest.raises(ValueError, match=rf"made with {named} = "):
+    told = r" \(it is another one, or has changed since\);" if field == "inputs" else ";"
+    with pytest.raises(ValueError, match=rf"made with {named} = .*, now .*{told} it is left alone"):
         open_stage(stage.folder, **(ARGUMENTS | {field: value}))
     assert {path.name: path.read_bytes() for path in stage.folder.iterdir()} == before
 
@@ -159,6 +160,25 @@ def test_a_table_that_changed_is_no_input(tmp_path: Path, change: str) -> None:
     with pytest.raises(ValueError, match=rf"part\.parquet {expected}; put it back"):
         begin(tmp_path / "late", **chain)
     assert not (tmp_path / "late").exists()
+
+
+@pytest.mark.parametrize("change", ["cut", "other", "gone"])
+def test_a_finished_stage_tells_that_its_input_has_changed(tmp_path: Path, change: str) -> None:
+    index = begin(tmp_path / "index", stage="index", inputs={})
+    table = index.folder / "part.parquet"
+    table.write_bytes(b"rows of a table")
+    chain = {"inputs": {"index": digest(index.finish({}))}, "locations": {"index": index.folder}}
+    made = begin(tmp_path / "scores", **chain).finish({"rows": 2})
+    assert open_stage(tmp_path / "scores", **(ARGUMENTS | chain)) == made
+    before = (tmp_path / "scores" / "manifest.json").read_bytes()
+    if change == "gone":
+        table.unlink()
+    else:
+        table.write_bytes(b"rows of a tab" if change == "cut" else b"ROWS of a table")
+    expected = "is gone" if change == "gone" else "has changed since its stage wrote it"
+    with pytest.raises(ValueError, match=rf"part\.parquet {expected}; put it back"):
+        open_stage(tmp_path / "scores", **(ARGUMENTS | chain))
+    assert (tmp_path / "scores" / "manifest.json").read_bytes() == before
 
 
 def test_the_first_claim_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pretrain_jax.data import find_images
-from pretrain_jax.stages import Manifest, Table, digest
+from pretrain_jax.stages import Manifest, Table, digest, read_manifest
 from pretrain_jax.synthesis import Images, index_images
 from pretrain_jax.synthesis.source import iterate_images, survey
 
@@ -102,6 +102,36 @@ def test_videos_turned_and_unreadable_images(tmp_path: Path) -> None:
     assert manifest.counts["unreadable"] == 1
     assert "broken.png" in manifest.notes[0]
     assert manifest.counts["pixels"] == 45 + 24 + 7 * 16 * 32
+
+
+@pytest.mark.parametrize(
+    ("change", "by_index", "by_others"),
+    [
+        ("size", "inputs.source", "has changed since it was indexed"),
+        ("content", "has changed since it was indexed", "has changed since it was indexed"),
+        ("gone", "parameters.images = 3, now parameters.images = 2", "is gone"),
+    ],
+)
+def test_images_that_changed_since(
+    tmp_path: Path, change: str, by_index: str, by_others: str
+) -> None:
+    """Told by the index when it is called again, and by the stages that read it."""
+    data, out = tmp_path / "data", tmp_path / "index"
+    write_video(data / "v.mp4", 3)
+    for number in range(2):
+        np.save(data / f"{number}.npy", np.full((5, 9), number, np.uint8))
+    made = index_images(data, out, frame_stride=3)
+    assert index_images(data, out, frame_stride=3) == made
+    path = data / "1.npy"
+    if change == "gone":
+        path.unlink()
+    else:
+        np.save(path, np.full((5, 10 if change == "size" else 9), 7, np.uint8))
+    with pytest.raises(ValueError, match=rf"image .*1\.npy {by_others} .*start anew"):
+        Images(out)
+    with pytest.raises(ValueError, match=by_index):
+        index_images(data, out, frame_stride=3)
+    assert read_manifest(out) == made
 
 
 def test_shards_and_processes_give_the_same_table(image_folder: Path, tmp_path: Path) -> None:

@@ -53,7 +53,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(checkpoint: Path, probe: ProbeModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(
+    checkpoint: Path,
+    probe: ProbeModel,
+    lightly_compiled: None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The stages from the index to the synthesised set."""
     out = tmp_path_factory.mktemp("sam-run")
     (out / "data").mkdir()

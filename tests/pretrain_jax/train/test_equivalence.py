@@ -128,6 +128,20 @@ def test_contrastive_parts_and_devices_share_their_negatives(
     np.testing.assert_allclose(divided, plain, rtol=1e-5)
 
 
+def test_a_quick_compilation_draws_the_same_parameters(compiled_once: dict[str, str]) -> None:
+    """Bit for bit those of the compiler's own settings."""
+    step = Step(
+        objective=make_objective(MODEL, "float32", (0.5,) * 3, (0.3,) * 3),
+        optimizer=make_optimizer(OPTIONS, STEPS, BATCH),
+        schedule=schedule(OPTIONS, STEPS, BATCH),
+        mesh=make_mesh(1, 1),
+        seed=3,
+    )
+    plain = jax.jit(step.initial)(np.uint32(3))
+    for ours, theirs in zip(*map(jax.tree.leaves, (step.initial_state(), plain)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_parameters_are_really_sharded() -> None:
     """On a mesh of one device nothing is; the rule itself is a function of shapes."""
     from jax.sharding import AbstractMesh, AxisType
