@@ -36,6 +36,7 @@ def compare(
         LeakageError: test frames are among the images, with their list.
     """
     images = Images(index)
+    images.check_unchanged()
     inputs = {"index": digest(images.manifest)}
     inputs |= {f"dataset {number}": dataset_digest(one) for number, one in enumerate(datasets)}
     parameters = {

@@ -66,6 +66,7 @@ def probe(
         ValueError: bad configuration, checkpoint or images; see `train`.
     """
     images = Images(index)
+    images.check_unchanged()
     given = dataclasses.replace(config, data=dataclasses.replace(config.data, path=str(index)))
     given.check()
     if not isinstance(config.model, MAEConfig):

@@ -54,10 +54,7 @@ ORIENTATION = 274
 
 
 class Images:
-    """The images of a finished index, which are still those that it read.
-
-    Once in a process their sizes and times are compared with the index, and what is newer than it
-    is hashed (see `changed_file`).
+    """The images of a finished index.
 
     Args:
         folder: of stage `index`.
@@ -69,7 +66,7 @@ class Images:
         root: the folder to which names are relative.
 
     Raises:
-        ValueError: the stage is not finished; its images are gone or have changed since.
+        ValueError: the stage is not finished, or the images' folder is gone.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -82,6 +79,15 @@ class Images:
                 f"the images of {folder} are not in {self.root} any more; put them back or index "
                 "them anew in another folder"
             )
+
+    def check_unchanged(self) -> None:
+        """Check, once in a process, that the images are those that the index read.
+
+        Sizes and times are compared; what is newer than the index is hashed, see `changed_file`.
+
+        Raises:
+            ValueError: the first image that is gone or has changed.
+        """
         _check_once(self.folder.resolve(), self.root, digest(self.manifest))
 
     def pixel_counts(self) -> NDArray[np.int64]:

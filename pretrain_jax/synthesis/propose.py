@@ -71,11 +71,12 @@ def propose(
         the patches); None while other processes' shards are missing.
 
     Raises:
-        ValueError: an image smaller than a patch, no patch at all, a missing checkpoint, arguments
-            out of range.
+        ValueError: an image that has changed or is smaller than a patch, no patch at all, a missing
+            checkpoint, arguments out of range.
     """
     check_integer("seed", seed, 0, 2**63 - 1)
     images = Images(index)
+    images.check_unchanged()
     count = automatic_shards(images.table.rows) if shards is None else shards
     mine = shards_to_do(shard, count)
     inputs = proposer.inputs()

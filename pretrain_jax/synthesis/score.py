@@ -89,6 +89,7 @@ def score(
     check_choice("space", space, get_args(Space))
     whole = read_manifest(source, ("propose", "index")).stage == "index"
     material = _Material(Images(source) if whole else Patches(source))
+    material.images.check_unchanged()
     count = automatic_shards(material.rows) if shards is None else shards
     mine = shards_to_do(shard, count)
     model = probe if isinstance(probe, ProbeModel) else load_probe(probe)

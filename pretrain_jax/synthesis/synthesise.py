@@ -91,7 +91,8 @@ def synthesise(
         bytes_full (of the files).
 
     Raises:
-        ValueError: no finished selection, or another number of patches than it was made for.
+        ValueError: no finished selection, another number of patches than it was made for, or an
+            image that has changed.
         UnreadableImageError: an image that a patch is of cannot be read any more.
 
     Source: patches stitched in order of hardness at the original pixel count, OptiDEL,
@@ -107,6 +108,7 @@ def synthesise(
             "storage is counted: select anew"
         )
     images = Images(input_folder(selection, manifest, "index"))
+    images.check_unchanged()
     stage = open_stage(
         out,
         "synthesise",

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pretrain_jax.data import find_images
 from pretrain_jax.stages import Manifest, Table, digest, read_manifest
-from pretrain_jax.synthesis import Images, index_images
+from pretrain_jax.synthesis import Images, Saliency, index_images, propose
 from pretrain_jax.synthesis.source import iterate_images, survey
 
 
@@ -127,8 +127,13 @@ def test_images_that_changed_since(
         path.unlink()
     else:
         np.save(path, np.full((5, 10 if change == "size" else 9), 7, np.uint8))
-    with pytest.raises(ValueError, match=rf"image .*1\.npy {by_others} .*start anew"):
-        Images(out)
+    for stage in (
+        Images(out).check_unchanged,
+        lambda: propose(out, tmp_path / "p", proposer=Saliency()),
+    ):
+        with pytest.raises(ValueError, match=rf"image .*1\.npy {by_others} .*start anew"):
+            stage()
+    assert not (tmp_path / "p").exists()
     with pytest.raises(ValueError, match=by_index):
         index_images(data, out, frame_stride=3)
     assert read_manifest(out) == made
