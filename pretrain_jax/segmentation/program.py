@@ -179,8 +179,9 @@ def compiled(recipe: Recipe) -> Program:
         model = nnx.merge(graph, params, constants)
         return model(_normalised(images, statistics, dtype))
 
+    quick = QUICKLY_COMPILED if jax.default_backend() == "cpu" else None
     return Program(
-        jax.jit(initial, compiler_options=QUICKLY_COMPILED),
+        jax.jit(initial, compiler_options=quick),
         jax.jit(step, donate_argnums=0),
         jax.jit(predict),
         graph,
