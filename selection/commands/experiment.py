@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the plan, print the tables and write them; returns the exit code."""
     from selection.experiments import PLANS, Entry, run_plan
     from selection.experiments.picture import draw
+    from selection.experiments.published import PUBLISHED, beside
 
     plan = PLANS[options.plan]
     changed: dict[str, Any] = {
@@ -69,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
         results = run_plan(plan, options.out, data=options.data, advance=advance)
     folder = Path(options.out)
     table = results.markdown()
+    if options.plan in PUBLISHED:
+        table += beside(results, PUBLISHED[options.plan])
     write_bytes_atomic(folder / "results.md", table.encode())
     write_bytes_atomic(folder / "results.csv", results.csv().encode())
     for suffix in ("png", "pdf"):

@@ -139,14 +139,28 @@ _SWEEPS = (
     *(Entry("infomax", parts=parts) for parts in (2, 5, 10, 20, 40)),
 )
 
-_CROSS = _RANDOM + tuple(
-    Entry(method, proxy=proxy) for method in ("hard", "d2", "infomax") for proxy in (16, 64, 256)
+# Neither labels nor a trained network: pixels, and their distance to k-means centroids.
+_UNSUPERVISED = _entries("hard", "ccs:cutoff=0.1", "d2", "infomax", score="ssp", features="inputs")
+
+_CROSS = (
+    *_RANDOM,
+    *(
+        Entry(method, proxy=proxy)
+        for method in ("hard", "moderate", "ccs:cutoff=0.1", "d2", "infomax")
+        for proxy in (None, 16, 256)
+    ),
+    _UNSUPERVISED[-1],
 )
 
-_GRID = _RANDOM + tuple(
-    Entry("infomax", score=score, features=features)
-    for score in ("el2n", *_SCORES)
-    for features in ("hidden", "inputs")
+_GRID = (
+    *_RANDOM,
+    *(Entry("hard", score=score) for score in ("forgetting", "margin")),
+    *(Entry("k-median", features=features) for features in ("hidden", "inputs")),
+    *(
+        Entry("infomax", score=score, features=features)
+        for score in ("el2n", *_SCORES)
+        for features in ("hidden", "inputs")
+    ),
 )
 
 PLANS: Mapping[str, Plan] = {
@@ -157,6 +171,7 @@ PLANS: Mapping[str, Plan] = {
             *_TWELVE,
             *_MORE,
             *(Entry("hard", score=score) for score in _SCORES),
+            *_UNSUPERVISED,
         ),
         fractions=(0.5, 0.2, 0.1, 0.05),
     ),
