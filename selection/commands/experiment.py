@@ -74,10 +74,11 @@ def run(options: argparse.Namespace) -> int:
         table += beside(results, PUBLISHED[options.plan])
     write_bytes_atomic(folder / "results.md", table.encode())
     write_bytes_atomic(folder / "results.csv", results.csv().encode())
+    write_bytes_atomic(folder / "recalls.csv", results.recalls_csv().encode())
     for suffix in ("png", "pdf"):
         draw(results, folder / f"accuracy.{suffix}")
     print(table)
-    for name in ("results.md", "results.csv", "accuracy.png", "accuracy.pdf"):
+    for name in ("results.md", "results.csv", "recalls.csv", "accuracy.png", "accuracy.pdf"):
         print(folder / name, file=sys.stderr)
     return 0
 

@@ -16,6 +16,7 @@ from selection.experiments.plans import Plan
 __all__ = ["Results", "Row", "Unit"]
 
 Floats = NDArray[np.float64]
+RECALL_COLUMNS = ("condition", "fraction", "entry", "class", "recall", "recall_stderr")
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,12 +151,24 @@ class Results:
 
     def csv(self) -> str:
         """All rows as a table with a header."""
-        rows = [vars(row) for row in self.rows()]
-        buffer = io.StringIO()
-        table = csv.DictWriter(buffer, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        return buffer.getvalue()
+        return _csv([vars(row) for row in self.rows()])
+
+    def recalls_csv(self) -> str:
+        """Recall of every class for every row, mean over the seeds and its standard error.
+
+        Classes are numbered in the order of their labels.
+        """
+        rows = []
+        for condition in self.plan.conditions:
+            # (seeds, entries, fractions, classes)
+            recalls = np.stack([unit.recalls() for unit in self.of(condition)])
+            for column, fraction in enumerate(self.plan.fractions):
+                for place, entry in enumerate(self.plan.entries):
+                    for number, values in enumerate(recalls[:, place, column].T):
+                        key = (condition, fraction, entry.label, number)
+                        cells = (*key, *_mean(values))
+                        rows.append(dict(zip(RECALL_COLUMNS, cells, strict=True)))
+        return _csv(rows)
 
     def markdown(self) -> str:
         """Ranks, and a table of accuracies a condition, in percent."""
@@ -193,6 +206,14 @@ class Results:
                 )
                 lines.append(f"| {entry.label} | {cells} |")
         return "\n".join(lines) + "\n"
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    buffer = io.StringIO()
+    table = csv.DictWriter(buffer, rows[0], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return buffer.getvalue()
 
 
 def _bar(value: float, error: float, sign: str = "") -> str:

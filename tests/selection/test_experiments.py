@@ -131,6 +131,14 @@ def test_statistics_are_those_computed_by_hand() -> None:
     # {7, 8}: 7 of {6, 7, 8}.
     assert (random.stability, hard.stability) == (1 / 2, 1 / 3)
     assert [name for name, _, _ in results_by_hand().ranks()] == ["hard", "random"]
+    # Recall of class 0: random 1 and 0; of class 1: random 1/2 and 0, hard 1 and 1/2.
+    assert results_by_hand().recalls_csv().splitlines() == [
+        "condition,fraction,entry,class,recall,recall_stderr",
+        "clean,0.5,random,0,0.5,0.5",
+        "clean,0.5,random,1,0.25,0.25",
+        "clean,0.5,hard,0,1.0,0.0",
+        "clean,0.5,hard,1,0.75,0.25",
+    ]
 
 
 def test_many_methods_are_drawn_as_rows_of_dots() -> None:
@@ -180,7 +188,14 @@ def test_the_command_writes_tables_and_a_picture(
     assert "| easy |" in out
     assert "nan" not in out  # one seed has no error bar
     files = {path.name for path in tmp_path.iterdir()}
-    assert files >= {"results.md", "results.csv", "accuracy.png", "accuracy.pdf", "plan.json"}
+    assert files >= {
+        "results.md",
+        "results.csv",
+        "recalls.csv",
+        "accuracy.png",
+        "accuracy.pdf",
+        "plan.json",
+    }
 
 
 @pytest.mark.parametrize(
