@@ -128,6 +128,10 @@ _SWEEPS = (
     *_RANDOM,
     *(Entry(f"infomax:neighbours={k}", name=f"{k} neighbours") for k in (1, 3, 5, 10, 20)),
     *(Entry(f"infomax:weight={w:g}", name=f"weight {w:g}") for w in (0, 0.1, 0.3, 1, 2, 4)),
+    *(
+        Entry(f"infomax:neighbours={k},weight=1", name=f"{k} neighbours, weight 1")
+        for k in (20, 50, 100)
+    ),
     # The published update; the default takes the best of three solvers.
     *(
         Entry(

@@ -16,7 +16,6 @@ from selection.experiments.plans import Plan
 __all__ = ["Results", "Row", "Unit"]
 
 Floats = NDArray[np.float64]
-RECALL_COLUMNS = ("condition", "fraction", "entry", "class", "recall", "recall_stderr")
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,21 +153,23 @@ class Results:
         return _csv([vars(row) for row in self.rows()])
 
     def recalls_csv(self) -> str:
-        """Recall of every class for every row, mean over the seeds and its standard error.
+        """A line for each row: the recall of every class, mean over the seeds, standard error.
 
         Classes are numbered in the order of their labels.
         """
-        rows = []
+        table = []
         for condition in self.plan.conditions:
             # (seeds, entries, fractions, classes)
             recalls = np.stack([unit.recalls() for unit in self.of(condition)])
             for column, fraction in enumerate(self.plan.fractions):
                 for place, entry in enumerate(self.plan.entries):
+                    line = {"condition": condition, "fraction": fraction, "entry": entry.label}
                     for number, values in enumerate(recalls[:, place, column].T):
-                        key = (condition, fraction, entry.label, number)
-                        cells = (*key, *_mean(values))
-                        rows.append(dict(zip(RECALL_COLUMNS, cells, strict=True)))
-        return _csv(rows)
+                        mean, stderr = _mean(values)
+                        line[f"class_{number}"] = f"{mean:.4f}"
+                        line[f"class_{number}_stderr"] = f"{stderr:.4f}"
+                    table.append(line)
+        return _csv(table)
 
     def markdown(self) -> str:
         """Ranks, and a table of accuracies a condition, in percent."""

@@ -133,11 +133,9 @@ def test_statistics_are_those_computed_by_hand() -> None:
     assert [name for name, _, _ in results_by_hand().ranks()] == ["hard", "random"]
     # Recall of class 0: random 1 and 0; of class 1: random 1/2 and 0, hard 1 and 1/2.
     assert results_by_hand().recalls_csv().splitlines() == [
-        "condition,fraction,entry,class,recall,recall_stderr",
-        "clean,0.5,random,0,0.5,0.5",
-        "clean,0.5,random,1,0.25,0.25",
-        "clean,0.5,hard,0,1.0,0.0",
-        "clean,0.5,hard,1,0.75,0.25",
+        "condition,fraction,entry,class_0,class_0_stderr,class_1,class_1_stderr",
+        "clean,0.5,random,0.5000,0.5000,0.2500,0.2500",
+        "clean,0.5,hard,1.0000,0.0000,0.7500,0.2500",
     ]
 
 
