@@ -126,10 +126,10 @@ _RANDOM = _entries("random")
 # InfoMax's own sweeps: neighbours, pairwise weight, iterations, partitions.
 _SWEEPS = (
     *_RANDOM,
-    *(Entry(f"infomax:neighbours={k}", name=f"{k} neighbours") for k in (1, 3, 5, 10, 20)),
+    *(Entry(f"infomax:neighbours={k}", name=f"neighbours {k}") for k in (1, 3, 5, 10, 20)),
     *(Entry(f"infomax:weight={w:g}", name=f"weight {w:g}") for w in (0, 0.1, 0.3, 1, 2, 4)),
     *(
-        Entry(f"infomax:neighbours={k},weight=1", name=f"{k} neighbours, weight 1")
+        Entry(f"infomax:neighbours={k},weight=1", name=f"neighbours {k}, weight 1")
         for k in (20, 50, 100)
     ),
     # The published update; the default takes the best of three solvers.
