@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 
 from replica import Status, solve
-from selection.core.arrays import Floats, real_rows
+from selection.core.arrays import Array, Floats, real_rows
 from selection.core.selector import generator
 from theory import PerceptronProblem
 from theory.checks import check_integer
@@ -41,6 +41,12 @@ class EffectiveDimension:
         return self.value / self.columns
 
 
+def check_variance(features: Array) -> None:
+    """ValueError if all rows are equal."""
+    if np.all(features == features[0]):
+        raise ValueError("features are the same in every row; they have no effective dimension")
+
+
 def effective_dimension(
     features: ArrayLike, *, rows: int = MOST_ROWS, groups: int = 20, seed: int = 0
 ) -> EffectiveDimension:
@@ -67,12 +73,10 @@ def effective_dimension(
         )
     chosen = generator(seed).permutation(len(matrix))[:rows]
     x = matrix[chosen].astype(np.float64)
+    check_variance(x)
     mean = x.mean(axis=0)
     x -= mean
-    scale = np.sqrt(np.mean(x**2))
-    if not scale > 0:
-        raise ValueError("features are the same in every row; they have no effective dimension")
-    x /= scale
+    x /= np.sqrt(np.mean(x**2))
     squares = np.einsum("ij,ij->i", x, x)
     total = x.T @ x
     whole = np.sum(total**2)

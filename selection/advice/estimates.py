@@ -11,6 +11,7 @@ from selection.advice.coordinates import (
     EffectiveDimension,
     LearningCurve,
     angle_of_overlap,
+    check_variance,
     effective_dimension,
 )
 from selection.advice.probes import (
@@ -131,6 +132,7 @@ def estimate_coordinates(
     if len(names) != 2:
         raise ValueError(f"labels has {len(names)} classes; the theory is of two, choose a pair")
     signs = np.where(classes == names[1], 1.0, -1.0)
+    check_variance(matrix)
     centred = matrix - np.mean(matrix, axis=0, dtype=np.float64)
     size = part_size(len(matrix), holdout, metric)
     overlaps = probe_overlaps(

@@ -4,10 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from replica import SearchStatus, optimal_fraction, solve, sufficient_fraction
-from selection.advice.estimates import Coordinates
-from selection.core.arrays import Floats
+from selection.advice.estimates import (
+    Coordinates,
+    coordinates_of_overlap,
+    estimate_coordinates,
+)
+from selection.advice.probes import margin_overlap
+from selection.core.arrays import Floats, real_rows
 from theory import FixedAngle, PerceptronProblem, policy_from_name
 
 __all__ = ["CAVEAT", "POLICIES", "PolicyAdvice", "Recommendation", "recommend"]
@@ -71,8 +77,12 @@ class Recommendation:
 
 
 def recommend(
-    coordinates: Coordinates,
+    data: Coordinates | ArrayLike,
+    labels: ArrayLike | None = None,
     *,
+    scores: ArrayLike | None = None,
+    probes: ArrayLike | None = None,
+    trained_on: int | None = None,
     policies: Sequence[str] = POLICIES,
     tolerance: float = 0.05,
     lowest: float = 0.01,
@@ -81,15 +91,23 @@ def recommend(
     """The policy and the fraction of least replica error at the coordinates of a data set.
 
     Args:
-        coordinates: with an angle that is defined.
+        data: coordinates with an angle that is defined; or features, shape (n, d), with one of
+            `labels`, `scores` and `probes`, for the defaults of `estimate_coordinates` and
+            `coordinates_of_overlap`.
+        labels: two classes, shape (n,); probes are trained on disjoint parts.
+        scores: signed margins of two probes on examples that neither was trained on, shape (2, m).
+        probes: their weights, shape (2, d), compared in the metric of the features' covariance.
+        trained_on: examples that each of the two was trained on, disjoint; default n // 2.
         policies: names of the policies to compare, without parameters of their own.
         tolerance: relative loss that is accepted, in [1e-6, 100].
         lowest: smallest fraction to consider, in [1e-6, 0.5].
         report: called with the name of each policy before its search.
 
     Raises:
-        ValueError: an undefined angle, an unknown policy, an argument outside its range.
+        ValueError: an undefined angle, an unknown policy, an argument outside its range; features
+            with none or several of labels, scores and probes.
     """
+    coordinates = _coordinates(data, labels, scores, probes, trained_on)
     if not coordinates.defined:
         raise ValueError(
             f"theta is undefined: two probes trained on disjoint parts have the overlap "
@@ -141,6 +159,40 @@ def recommend(
         tolerance=tolerance,
         policies=tuple(advice),
     )
+
+
+def _coordinates(
+    data: Coordinates | ArrayLike,
+    labels: ArrayLike | None,
+    scores: ArrayLike | None,
+    probes: ArrayLike | None,
+    trained_on: int | None,
+) -> Coordinates:
+    """Where the data lie, from whichever is given."""
+    given = {"labels": labels, "scores": scores, "probes": probes, "trained_on": trained_on}
+    named = [name for name, value in given.items() if value is not None]
+    if isinstance(data, Coordinates):
+        if named:
+            raise ValueError(f"coordinates need no {named[0]}; give it with features")
+        return data
+    if sum(name != "trained_on" for name in named) != 1:
+        raise ValueError("features need one of labels, scores and probes")
+    features = real_rows("features", data, ndim=(2,))
+    if labels is not None:
+        if trained_on is not None:
+            raise ValueError("trained_on belongs to scores or probes; labels train their own")
+        return estimate_coordinates(features, labels)
+    name, values = ("scores", scores) if probes is None else ("probes", probes)
+    pair = real_rows(name, np.asarray(values), ndim=(2,))
+    width = features.shape[1] if probes is not None else pair.shape[1]
+    if pair.shape != (2, width):
+        raise ValueError(f"{name} has shape {pair.shape}; it must be {(2, width)}, one row a probe")
+    margins = pair if probes is None else pair @ (features - features.mean(axis=0)).T
+    count = len(features) // 2 if trained_on is None else trained_on
+    # Margins on all features are those of known weights: no examples were held out.
+    held_out = margins.shape[1] if probes is None else None
+    overlap = margin_overlap(margins[0], margins[1])
+    return coordinates_of_overlap(features, overlap, count, held_out=held_out)
 
 
 def _band(

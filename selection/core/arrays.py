@@ -13,6 +13,7 @@ __all__ = [
     "Floats",
     "Integers",
     "blocks",
+    "check_squares",
     "real_numbers",
     "real_rows",
     "square_distances",
@@ -25,6 +26,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 BLOCK_VALUES = 1 << 22  # numbers that one block of rows may hold: 32 MiB in double precision
+# Beyond these numbers squares, and sums of them, leave the range of the precision.
+LARGEST_SINGLE, LARGEST_DOUBLE = 1e15, 1e150
 SHAPES = {1: "(n,)", 2: "(n, d)", 3: "(n, A, d)"}
 
 
@@ -88,6 +91,12 @@ def whole_numbers(name: str, values: ArrayLike) -> Integers:
     array = np.asarray(values)
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"{name} has shape {array.shape}; it must be (n,), n at least 1")
+    if array.dtype.kind in "uf" and np.any(too_large := np.abs(array) >= 2**63):
+        index = int(np.argmax(too_large))
+        raise ValueError(
+            f"{name} holds {array[index]} at index {index}, outside the 64-bit integers; "
+            "numbers up to 2^64 fit as text, or viewed as int64"
+        )
     if array.dtype.kind in "iub":
         return array.astype(np.int64)
     if array.dtype.kind != "f":
@@ -118,6 +127,20 @@ def unit_rows(name: str, rows: Array, first_row: int = 0) -> Array:
             f"{name} has norm zero at row {place}; cosine similarity needs rows with a direction"
         )
     return rows / norms
+
+
+def check_squares(name: str, array: Array) -> None:
+    """ValueError names the first number whose square would overflow in a sum over columns."""
+    limit = LARGEST_SINGLE if array.dtype == np.float32 else LARGEST_DOUBLE
+    for rows in blocks(len(array), array[0].size):
+        block = np.asarray(array[rows])
+        if np.max(block) > limit or np.min(block) < -limit:
+            first, *rest = (int(i) for i in np.argwhere(np.abs(block) > limit)[0])
+            where = (rows.start + first, *rest)
+            raise ValueError(
+                f"{name} holds {array[where]:g} at index {where}; squares of {array.dtype} numbers "
+                f"beyond {limit:g} overflow, scale them down"
+            )
 
 
 def square_distances(rows: Array, point: Array) -> Floats:

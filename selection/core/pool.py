@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from selection.core.arrays import Array, Integers, real_rows, whole_numbers
+from selection.core.arrays import Array, Integers, check_squares, real_rows, whole_numbers
+from selection.core.labels import class_codes
 from selection.core.scores import Scores
+from selection.core.tensors import host_array
 
 if TYPE_CHECKING:
     from selection.graphs.graph import Graph
@@ -73,8 +75,9 @@ class Pool:
             scores: `Scores`, or numbers of which high is hard.
             mislabel: `Scores`, or numbers of which high is likely mislabelled.
             features: shape (n, d) or (n, A, d).
-            labels: whole numbers, shape (n,).
-            groups: whole numbers, shape (n,).
+            labels: whole numbers, or strings, which become their positions among the distinct
+                ones in sorted order, shape (n,).
+            groups: whole numbers or strings, shape (n,).
             gradients: shape (n, g).
             trajectories: shape (n, T).
             texts: shape (n, d).
@@ -83,20 +86,22 @@ class Pool:
 
         Raises:
             ValueError: nothing at all, different lengths, wrong shapes, the first row that is not
-                finite, repeated ids.
+                finite or whose square is not, repeated ids.
         """
         arrays: dict[str, Any] = {}
         for name, one in (("scores", scores), ("mislabel", mislabel)):
             if one is not None:
-                arrays[name] = one if isinstance(one, Scores) else Scores.of(one, name=name)
+                known = isinstance(one, Scores)
+                arrays[name] = one if known else Scores.of(host_array(one), name=name)
         given = {"features": features, "gradients": gradients}
         given |= {"trajectories": trajectories, "texts": texts}
         for name, values in given.items():
             if values is not None:
-                arrays[name] = real_rows(name, values, DIMENSIONS[name])
+                arrays[name] = real_rows(name, host_array(values), DIMENSIONS[name])
+                check_squares(name, arrays[name])
         for name, classes in (("labels", labels), ("groups", groups)):
             if classes is not None:
-                arrays[name] = whole_numbers(name, classes)
+                arrays[name], _ = class_codes(name, classes)
         if graph is not None:
             arrays["graph"] = graph
         if ids is not None:
@@ -146,7 +151,7 @@ class Pool:
 
 
 def _ids(ids: ArrayLike) -> Array:
-    array = np.asarray(ids)
+    array = np.asarray(host_array(ids))
     if array.dtype.kind == "O" and all(isinstance(one, str) for one in array.ravel()):
         array = array.astype(np.str_)
     if array.dtype.kind != "U":

@@ -7,7 +7,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from selection.core.arrays import Array, Floats, Integers, real_rows, unit_rows
+from selection.core.arrays import (
+    Array,
+    Floats,
+    Integers,
+    blocks,
+    check_squares,
+    real_rows,
+    unit_rows,
+)
 from selection.core.optional import require
 from selection.core.pool import Pool
 from selection.graphs.neighbours import approximate_neighbours, exact_neighbours, true_neighbours
@@ -56,7 +64,8 @@ class Graph:
 
         Raises:
             ValueError: shapes that differ, rows outside -1 ... n-1, an example that is its own
-                neighbour or has none, similarities that are not finite.
+                neighbour, lists another one twice, or has no edge at all; similarities that are
+                not finite in single precision.
         """
         check_choice("metric", metric, get_args(Metric))
         values = real_rows("similarities", similarities, ndim=(2,))
@@ -74,13 +83,21 @@ class Graph:
         own = np.any(rows == np.arange(len(rows))[:, None], axis=1)
         if np.any(own):
             raise ValueError(f"neighbours names row {np.argmax(own)} as its own neighbour")
+        ordered = np.sort(rows, axis=1)
+        twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+        if np.any(twice):
+            row, column = (int(i) for i in np.argwhere(twice)[0])
+            raise ValueError(f"neighbours lists row {ordered[row, column]} twice in row {row}")
         alone = np.all(rows < 0, axis=1)
+        alone[rows[rows >= 0]] = False
         if np.any(alone):
             raise ValueError(
-                f"the graph is disconnected: row {np.argmax(alone)} has no neighbour; "
-                "every example needs at least one"
+                f"the graph is disconnected: row {np.argmax(alone)} has no neighbour and is none; "
+                "every example needs an edge"
             )
-        kept = np.where(rows < 0, 0, values).astype(np.float32)
+        with np.errstate(over="ignore"):
+            kept = np.where(rows < 0, 0, values).astype(np.float32)
+        _check_finite(kept)
         return cls(rows.astype(np.int32), kept, metric)
 
     def __len__(self) -> int:
@@ -115,8 +132,12 @@ class Graph:
         Args:
             values: of the edges, shape (n, k); the similarities by default.
             symmetry: "union" or "mean".
+
+        Raises:
+            ValueError: similarities that are not finite.
         """
         check_choice("symmetry", symmetry, get_args(Symmetry))
+        _check_finite(self.similarities)
         given = self.similarities if values is None else values
         edges = np.ascontiguousarray(given, dtype=np.float64)
         symmetrise = require("selection.kernels.graph").symmetrise
@@ -220,13 +241,31 @@ def pool_graph(pool: Pool, k: int, metric: Metric, seed: int) -> Graph:
     return knn_graph(pool.features, min(k, len(pool) - 1), metric=metric, seed=seed)
 
 
+def _check_finite(similarities: Array) -> None:
+    finite = np.isfinite(similarities)
+    if not np.all(finite):
+        place = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(
+            f"similarities holds {similarities[place]} at index {place}; "
+            "every one must be finite in single precision"
+        )
+
+
 def search_rows(features: ArrayLike, metric: Metric) -> NDArray[np.float32]:
     """Rows in single precision whose inner products or distances are the metric's."""
     array = real_rows("features", features, ndim=(2, 3))
     if array.ndim == 3:
         array = mean_view(array)
-    rows = np.ascontiguousarray(array, dtype=np.float32)
-    return unit_rows("features", rows) if metric == "cosine" else rows
+    check_squares("features", array)
+    if metric == "cosine":
+        rows = np.empty(array.shape, np.float32)
+        for part in blocks(*array.shape):  # norms in the given precision, which may be larger
+            rows[part] = unit_rows("features", array[part], part.start)
+        return rows
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(array, dtype=np.float32)
+    check_squares("features", rows)
+    return rows
 
 
 def mean_view(features: Array) -> Array:

@@ -34,7 +34,9 @@ class InfoMax(Selector):
         iterations: updates of mean field, and of the published update.
         solver: "best", "mean-field", "greedy", or the published update, "published" with a
             softmax that sums to 1, "published-scaled" to the budget.
-        swaps: whether pairwise swaps follow.
+        swaps: whether pairwise swaps follow; default they do, but for the published update alone.
+        factor: of lam K x in the published update; 2 is the gradient of the objective, the paper
+            leaves it open.
         scaling: of the scores: "min-max" to [0, 1], "standard", "rank" or "none".
         metric: "cosine" or "inner" (features as they are).
         symmetry: "union" counts an edge that either end lists, "mean" is (K + K^T)/2.
@@ -49,7 +51,8 @@ class InfoMax(Selector):
     weight: float = 0.3
     iterations: int = 20
     solver: Solver = "best"
-    swaps: bool = True
+    swaps: bool | None = None
+    factor: float = 2.0
     scaling: Scaling = "min-max"
     metric: Literal["cosine", "inner"] = "cosine"
     symmetry: Symmetry = "union"
@@ -63,6 +66,7 @@ class InfoMax(Selector):
         check_range("weight", self.weight, 0, np.inf, open_high=True)
         check_integer("iterations", self.iterations, 1, 10**6)
         check_integer("certificate_steps", self.certificate_steps, 0, 10**6)
+        check_range("factor", self.factor, 0, np.inf, open_low=True, open_high=True)
         check_choice("solver", self.solver, get_args(Solver))
         check_choice("scaling", self.scaling, get_args(Scaling))
         check_choice("metric", self.metric, ("cosine", "inner"))
@@ -74,7 +78,9 @@ class InfoMax(Selector):
         graph = pool_graph(pool, self.neighbours, self.metric, seed)
         matrix = redundancy(graph, self.symmetry)
         problem = InfoMaxProblem(information, matrix, self.weight, budget)
-        found = solve_infomax(problem, self.solver, self.iterations, self.swaps)
+        found = solve_infomax(
+            problem, self.solver, self.iterations, swaps=self._swaps, factor=self.factor
+        )
         diagnostics = {
             "solver": found.solver,
             "objectives": dict(found.objectives),
@@ -89,9 +95,13 @@ class InfoMax(Selector):
             found.indices,
             requested=budget,
             objective=found.objective,
-            nested=self.solver == "greedy" and not self.swaps,
+            nested=self.solver == "greedy" and not self._swaps,
             **diagnostics,
         )
+
+    @property
+    def _swaps(self) -> bool:
+        return not self.solver.startswith("published") if self.swaps is None else self.swaps
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """Unit vectors, faiss's copy, the sparse matrix and its scaled copies, some vectors."""

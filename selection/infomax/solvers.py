@@ -183,12 +183,15 @@ def with_swaps(problem: InfoMaxProblem, indices: Integers) -> tuple[Integers, in
 
 Solver = Literal["best", "mean-field", "greedy", "published", "published-scaled"]
 
-SOLVERS: Mapping[str, Callable[[InfoMaxProblem, int], Integers]] = {
-    "mean-field": mean_field,
-    "greedy": lambda problem, _: greedy(problem)[0],
-    "published": published_update,
-    "published-scaled": lambda problem, iterations: published_update(
-        problem, iterations, scaled=True
+# Of a problem, iterations, and the factor of the published update.
+SOLVERS: Mapping[str, Callable[[InfoMaxProblem, int, float], Integers]] = {
+    "mean-field": lambda problem, iterations, _: mean_field(problem, iterations),
+    "greedy": lambda problem, *_: greedy(problem)[0],
+    "published": lambda problem, iterations, factor: published_update(
+        problem, iterations, factor=factor
+    ),
+    "published-scaled": lambda problem, iterations, factor: published_update(
+        problem, iterations, scaled=True, factor=factor
     ),
 }
 BEST_OF = ("mean-field", "greedy", "published-scaled")
@@ -196,7 +199,12 @@ LARGE = 100_000  # examples above which the first of them stands for all
 
 
 def solve_infomax(
-    problem: InfoMaxProblem, solver: Solver = "best", iterations: int = 20, swaps: bool = True
+    problem: InfoMaxProblem,
+    solver: Solver = "best",
+    iterations: int = 20,
+    *,
+    swaps: bool = True,
+    factor: float = 2.0,
 ) -> InfoMaxSolution:
     """The best point of one solver, or of three, each followed by swaps.
 
@@ -208,12 +216,13 @@ def solve_infomax(
             three at lam = .3, 1, 4 and p/n = .1 to .5.
         iterations: updates of the iterative solvers.
         swaps: whether pairwise swaps follow.
+        factor: of the published update.
     """
     check_choice("solver", solver, get_args(Solver))
     found = []
     best_of = BEST_OF if len(problem) <= LARGE else BEST_OF[:1]
     for name in best_of if solver == "best" else (solver,):
-        indices, count = SOLVERS[name](problem, iterations), 0
+        indices, count = SOLVERS[name](problem, iterations, factor), 0
         if swaps:
             indices, count = with_swaps(problem, indices)
         found.append((problem.objective(indices), name, indices, count))

@@ -56,6 +56,10 @@ class D2(Selector):
         check_range("gamma_reverse", self.gamma_reverse, 0, np.inf, open_high=True)
         check_choice("scaling", self.scaling, get_args(Scaling))
         check_choice("metric", self.metric, ("cosine", "euclidean"))
+        if self.published:
+            for name in ("neighbours", "gamma_forward", "scaling"):
+                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                    raise ValueError(f"published = True decides {name}; give one of the two")
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
         assert pool.scores is not None

@@ -18,6 +18,7 @@ __all__ = [
     "greedy_sparse",
 ]
 
+TIE = 1e-12  # relative to the largest possible F
 AT_ONCE = 16  # candidates whose gains are evaluated together
 
 
@@ -29,9 +30,13 @@ class Points:
     """
 
     def __init__(self, rows: Array) -> None:
-        # Centred, so that the squares lose no digits to a common offset.
-        self.rows = np.asarray(rows, dtype=np.float64) - np.mean(rows, axis=0, dtype=np.float64)
+        # Centred, so that the squares lose no digits to a common offset; in one layout, so that
+        # sums are the same for all.
+        centred = np.asarray(rows, dtype=np.float64) - np.mean(rows, axis=0, dtype=np.float64)
+        self.rows = np.ascontiguousarray(centred)
         self.squares = np.einsum("ij,ij->i", self.rows, self.rows)
+        # What cancellation leaves of the squared distance between copies.
+        self.rounding = 4 * np.finfo(float).eps * float(np.max(self.squares)) * rows.shape[1] ** 0.5
         self.largest = 0.0
         sums = np.zeros(len(self.rows))
         for part in blocks(len(self.rows), len(self.rows)):
@@ -39,6 +44,8 @@ class Points:
             self.largest = max(self.largest, float(np.max(found)))
             sums[part] = np.sum(found, axis=1)
         self.first_gains = len(self.rows) * self.largest - sums
+        # Gains that differ by less are equal but for rounding, and their rows decide.
+        self.quantum = TIE * len(self.rows) * self.largest
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -49,6 +56,7 @@ class Points:
         squares *= -2
         squares += self.squares
         squares += self.squares[candidates][:, None]
+        squares[squares <= self.rounding] = 0
         return np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
 
     def gains(self, candidates: Integers, cover: Floats) -> Floats:
@@ -80,8 +88,12 @@ def greedy_exact(points: Points, budget: int) -> tuple[Integers, Floats]:
     """
     check_budget(budget, len(points))
     cover = np.zeros(len(points))
-    # (-gain, row, number of picks when it was evaluated); the row breaks ties.
-    heap = [(-gain, row, 0) for row, gain in enumerate(points.first_gains.tolist())]
+    quantum = points.quantum or 1.0
+    # (-gain in quanta, row, number of picks when it was evaluated, gain); the row breaks ties.
+    heap = [
+        (-round(gain / quantum), row, 0, gain)
+        for row, gain in enumerate(points.first_gains.tolist())
+    ]
     heapq.heapify(heap)
     picks, gains = np.empty(budget, np.int64), np.empty(budget)
     work = 10 * budget * points.rows.size
@@ -92,9 +104,9 @@ def greedy_exact(points: Points, budget: int) -> tuple[Integers, Floats]:
                 old.append(heapq.heappop(heap)[1])
             fresh = points.gains(np.array(old), cover)
             for row, gain in zip(old, fresh.tolist(), strict=True):
-                heapq.heappush(heap, (-gain, row, step))
-        gain, pick, _ = heapq.heappop(heap)
-        picks[step], gains[step] = pick, -gain
+                heapq.heappush(heap, (-round(gain / quantum), row, step, gain))
+        _, pick, _, gain = heapq.heappop(heap)
+        picks[step], gains[step] = pick, gain
         np.maximum(cover, points.largest - points.distances([pick])[0], out=cover)
     return picks, gains
 

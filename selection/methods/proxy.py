@@ -3,6 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from selection.core.pool import Pool
 from selection.core.scores import Scores
 from selection.core.selector import Selector
@@ -15,27 +18,42 @@ __all__ = ["ViaProxy"]
 class ViaProxy(Selector):
     """`inner` with the scores of a smaller model in place of the pool's.
 
+    Scores belong to ids, so that wrappers that show a part of the pool change nothing.
+
     Args:
         inner: the method.
-        scores: of the smaller model, one for each id of the pool in ascending order.
+        scores: of the smaller model, for every id of the pool at least.
+        ids: which example each score belongs to; default 0 ... n-1, the ids of a pool without any.
 
-    Memory: that of `inner`.
+    Memory: that of `inner`, and 24 bytes a score.
 
     Source: Coleman et al., Selection via proxy, ICLR 2020, arXiv:1906.11829.
     """
 
     inner: Selector
     scores: Scores
+    ids: ArrayLike | None = None
 
     name: ClassVar[str] = "via-proxy"
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
-        if len(self.scores) != len(pool):
+        known = Pool.of(scores=self.scores, ids=self.ids)
+        order = np.argsort(known.ids)
+        if known.ids.dtype.kind != pool.ids.dtype.kind:
             raise ValueError(
-                f"the proxy has scores of {len(self.scores)} examples, the pool {len(pool)}"
+                "the ids of the proxy's scores and of the pool are not of one kind, "
+                "integers or strings; give ViaProxy(ids=...)"
             )
-        return self.inner.select(replace(pool, scores=self.scores), budget, seed)
+        place = np.searchsorted(known.ids, pool.ids, sorter=order)
+        rows = order[np.minimum(place, len(order) - 1)]
+        missing = known.ids[rows] != pool.ids
+        if np.any(missing):
+            raise ValueError(
+                f"the proxy has no score of the example {pool.ids[np.argmax(missing)]!s}; it has "
+                f"{len(known)} scores, the pool {len(pool)} examples"
+            )
+        return self.inner.select(replace(pool, scores=self.scores.take(rows)), budget, seed)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """As `inner`."""
-        return self.inner.memory_bytes(n, d, budget, classes)
+        """As `inner`, and the order of the scores."""
+        return self.inner.memory_bytes(n, d, budget, classes) + 24 * len(self.scores)

@@ -23,6 +23,7 @@ class Quotas(Selector):
     """`inner` applied within every class or group, each with its own part of the budget.
 
     Parts are rounded by the largest remainder; a class smaller than its part gives all it has.
+    Proportional parts of small classes may be 0; the diagnostics hold the parts.
 
     Args:
         inner: the method.
@@ -55,10 +56,10 @@ class Quotas(Selector):
             if one not in found:
                 raise ValueError(f"{self.by} {one} has no example among the {len(pool)} candidates")
         counts = largest_remainder(self._shares(found, sizes), budget, sizes)
-        if not isinstance(self.shares, Mapping) and not np.all(counts):
+        if self.shares == "equal" and not np.all(counts):
             raise ValueError(
                 f"budget = {budget} leaves nothing for {self.by} {found[np.argmin(counts)]}; "
-                f"{len(found)} of them with {self.shares} shares need a larger one"
+                f"{len(found)} of them with equal shares need a larger one"
             )
         parts = []
         # Classes by their first example: their names have no part in the answer.

@@ -168,6 +168,8 @@ class GradMatchOnline(_Periodic):
         every: training steps from one selection to the next.
         method: the options of GradMatch.
 
+    Memory: 8 n g bytes for gradients of length g, and that of GradMatch.
+
     Source: Killamsetty et al., GradMatch, ICML 2021, arXiv:2103.00123.
     """
 
@@ -194,6 +196,8 @@ class GlisterOnline(_Periodic):
         every: training steps from one selection to the next.
         step: eta > 0 of the look-ahead step.
         stochastic: whether each pick looks at a random (n/p) ln 100 of the examples only.
+
+    Memory: 8 n (d + 4 C) + 24 v C bytes, d features, C classes, v validation examples.
 
     Source: Killamsetty et al., GLISTER, AAAI 2021, arXiv:2012.10630.
     """

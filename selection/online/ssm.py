@@ -49,6 +49,8 @@ class SSM(OnlineSelector[OnlineState]):
         directions: random directions of each estimate; with one, gradients are parallel.
         distance: eps > 0 of the finite difference.
 
+    Memory: 24 r D + 24 r^2 bytes, r examples in the random batch, D coordinates of the projection.
+
     Source: Nguyen et al., memory-efficient training of LLMs with larger mini-batches,
     arXiv:2407.19580.
     """

@@ -42,6 +42,20 @@ def test_lazy_greedy_is_greedy() -> None:
     assert np.isclose(gains.sum(), cover.sum(), rtol=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_equal_gains_go_to_the_first_row(seed: int) -> None:
+    """Late picks cover themselves alone, so that pairs of mutual neighbours tie exactly."""
+    rows = np.random.default_rng(seed).standard_normal((40, 3))
+    plain = distances(rows)
+    similarity, cover, naive = plain.max() - plain, np.zeros(40), []
+    for _ in range(12):
+        gain = np.maximum(similarity - cover[:, None], 0).sum(0)
+        naive.append(int(np.flatnonzero(gain >= gain.max() * (1 - 1e-12))[0]))
+        cover = np.maximum(cover, similarity[:, naive[-1]])
+    for layout in (rows, np.asfortranarray(rows)):
+        assert greedy_exact(Points(layout), 12)[0].tolist() == naive
+
+
 def test_sparse_greedy_is_greedy_too() -> None:
     matrix = neighbour_similarity(POINTS, 8, 0)
     similarity = matrix.toarray()
@@ -161,3 +175,5 @@ def test_d2_as_published_uses_its_own_settings() -> None:
     found = D2(published=True).select(pool, 50)
     assert found.diagnostics["neighbours"] == 10
     assert not np.array_equal(found.indices, D2().select(pool, 50).indices)
+    with pytest.raises(ValueError, match="published = True decides gamma_forward"):
+        D2(published=True, gamma_forward=0.5)

@@ -5,8 +5,10 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.neighbors import NearestNeighbors
 
+from selection import Pool
 from selection.graphs import neighbours
 from selection.graphs.graph import Graph, knn_graph
+from selection.infomax.method import InfoMax
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.standard_normal((300, 12))
@@ -104,11 +106,33 @@ def test_bad_graphs_are_refused() -> None:
         knn_graph(POINTS, 300)
     with pytest.raises(ValueError, match=r"features holds nan at index \(4, 1\)"):
         knn_graph(np.where(np.arange(3600).reshape(300, 12) == 49, np.nan, POINTS), 3)
-    with pytest.raises(ValueError, match="disconnected: row 1 has no neighbour"):
-        Graph.of([[1], [-1]], [[0.5], [0.5]])
+    with pytest.raises(ValueError, match="disconnected: row 2 has no neighbour and is none"):
+        Graph.of([[1], [0], [-1]], [[0.5]] * 3)
+    assert Graph.of([[1], [-1]], [[0.5], [0.5]]).symmetric().nnz == 2  # row 0 lists row 1
+    with pytest.raises(ValueError, match="neighbours lists row 1 twice in row 0"):
+        Graph.of([[1, 1], [0, -1]], [[0.5, 0.2], [0.5, 0]])
     with pytest.raises(ValueError, match=r"similarities holds inf at index \(0, 0\)"):
         Graph.of([[1], [0]], [[np.inf], [0.5]])
     with pytest.raises(ValueError, match="row 1 as its own neighbour"):
         Graph.of([[1], [1]], [[0.5], [0.5]])
     with pytest.raises(ValueError, match="metric = 'dot' is not one of cosine, inner, euclidean"):
         knn_graph(POINTS, 3, metric="dot")  # type: ignore[arg-type]
+
+
+def test_numbers_too_large_for_similarities_are_refused() -> None:
+    """What overflows in the precision of the search, wherever it comes from."""
+    for scale, kind in ((1e151, np.float64), (1e30, np.float32)):
+        with pytest.raises(ValueError, match="overflow, scale them down"):
+            knn_graph((POINTS * scale).astype(kind), 3)
+        with pytest.raises(ValueError, match=r"features holds .* at index \(\d+, \d+\)"):
+            Pool.of(features=(POINTS * scale).astype(kind))
+    with pytest.raises(ValueError, match="squares of float32 numbers"):
+        knn_graph(POINTS * 1e30, 3, metric="inner")
+    # Directions of large doubles are as good as any.
+    large, usual = knn_graph(POINTS * 1e100, 3), knn_graph(POINTS, 3)
+    assert np.array_equal(large.neighbours, usual.neighbours)
+    with pytest.raises(ValueError, match=r"holds inf at index \(1, 0\).*single precision"):
+        Graph.of([[1], [0]], [[0.5], [1e300]])
+    broken = Graph(np.array([[1], [0]], np.int32), np.full((2, 1), np.nan, np.float32))
+    with pytest.raises(ValueError, match=r"similarities holds nan at index \(0, 0\)"):
+        InfoMax().select(Pool.of(scores=[0.0, 1.0], graph=broken), 1)

@@ -1,6 +1,7 @@
 """InfoMax against enumeration of all subsets, its bound, its solvers against plain definitions."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,28 @@ def test_mean_field_beats_the_published_update(weight: float, fill: float) -> No
     best = solve_infomax(one, iterations=60)
     own = solve_infomax(one, "mean-field")
     assert best.objective - own.objective <= 0.01 * abs(best.objective)
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_the_published_solver_is_the_update_and_nothing_else(factor: float) -> None:
+    """A loop over x <- p softmax(I - factor lam K x), its 30 largest, no swaps."""
+    one = problem(7, 200, 30, 1.0)
+    dense = one.redundancy.toarray()
+    filling = np.full(200, 30 / 200)
+    for _ in range(5):
+        power = np.exp(one.information - factor * one.weight * dense @ filling)
+        filling = 30 * power / power.sum()
+    rows, columns = np.divmod(np.arange(200 * 199), 199)
+    others = (columns + (columns >= rows)).reshape(200, 199)
+    graph = Graph.of(others, np.take_along_axis(dense, others, axis=1))
+    pool = Pool.of(scores=one.information, graph=graph)
+    method = InfoMax(
+        solver="published-scaled", iterations=5, factor=factor, weight=1.0, scaling="none"
+    )
+    found = method.select(pool, 30)
+    assert set(found.indices.tolist()) == set(np.argsort(-filling)[:30].tolist())
+    assert found.diagnostics["swaps"] == 0
+    assert replace(method, swaps=True).select(pool, 30).objective > found.objective
 
 
 def test_without_redundancy_every_solver_takes_the_largest_scores() -> None:

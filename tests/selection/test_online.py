@@ -1,5 +1,6 @@
 """Methods that select while a model trains: when they are due, what they choose, that it helps."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -132,17 +133,35 @@ def test_the_curvature_of_crest_is_the_diagonal_of_the_hessian_on_average() -> N
     assert np.isclose(batch.weights.mean(), 1.0)
 
 
-def test_crest_drops_what_is_learned() -> None:
-    method = CREST(batch_size=20, batches=5, random_size=300, drop_below=0.5, watched=2)
-    state = method.init(N)
+def test_crest_drops_what_was_learned_for_some_epochs() -> None:
+    """An epoch is 20 steps of 20 of the 400 examples; dropping is looked at in every third one."""
+    method = CREST(
+        batch_size=20, batches=5, random_size=300, drop_below=0.5, watched=2, drop_every=3
+    )
     trained = MODEL.at(jnp.asarray(3 * np.eye(D)[:, :CLASSES], jnp.float32))
-    for _ in range(3):
-        state, _ = method.select(state, trained, seed=0)
-    dropped = ~state.active
-    assert dropped.any()
     known = np.asarray(losses(trained.parameters, np.arange(N)))
-    assert np.all(known[dropped] < 0.5)
-    assert np.all(state.active[known >= 0.5])
+    state = method.init(N)
+    for epoch in range(4):
+        for _ in range(2):  # two selections an epoch, of ten looks: counted once
+            state, _ = method.select(replace(state, step=20 * epoch), trained, seed=0)
+        assert state.low is not None
+        assert state.low.max() == min(epoch + 1, 3)
+        if epoch < 3:
+            assert state.active.all()
+    dropped = ~state.active
+    # Of 3 epochs with 10 looks at 300 of 400 none is missed by more than one example in a million.
+    assert np.array_equal(dropped, known < 0.5)
+
+
+def test_a_loss_above_the_threshold_starts_the_count_again() -> None:
+    method = CREST(batch_size=20, batches=1, random_size=N, drop_below=0.5)
+    trained = MODEL.at(jnp.asarray(3 * np.eye(D)[:, :CLASSES], jnp.float32))
+    state, _ = method.select(method.init(N), trained, seed=0)
+    assert state.low is not None
+    assert state.low.max() == 1
+    state, _ = method.select(replace(state, step=20), MODEL, seed=0)  # every loss is log 3
+    assert state.low is not None
+    assert state.low.max() == 0
 
 
 def test_a_crest_batch_is_craig_on_its_random_subset() -> None:

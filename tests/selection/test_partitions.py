@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from selection.infomax.method import InfoMax
 from selection.methods.partitions import Partitioned
 from selection.methods.proxy import ViaProxy
 from selection.methods.ranking import Hard
+from selection.methods.wrappers import Listed, Quotas
 
 RNG = np.random.default_rng(0)
 POOL = Pool.of(scores=RNG.random(600), features=RNG.standard_normal((600, 5)))
@@ -113,8 +114,25 @@ def test_clusters_that_do_not_answer_and_too_many_parts() -> None:
 
 
 def test_selection_via_proxy_uses_the_other_scores() -> None:
-    other = Scores.of(RNG.random(600))
+    other = Scores.of(RNG.random(len(POOL)))
     found = ViaProxy(Hard(), other).select(POOL, 50)
-    assert np.array_equal(found.indices, np.argsort(-other.values)[:50])
-    with pytest.raises(ValueError, match="scores of 3 examples, the pool 600"):
+    assert found.indices.tolist() == np.argsort(-other.values, kind="stable")[:50].tolist()
+    with pytest.raises(ValueError, match="no score of the example 3; it has 3 scores"):
         ViaProxy(Hard(), Scores.of([1.0, 2.0, 3.0])).select(POOL, 5)
+
+
+@pytest.mark.parametrize("ids", [np.arange(40)[::-1], [f"x{i:02}" for i in range(40)][::-1]])
+def test_scores_of_a_proxy_follow_the_ids_through_wrappers(ids: Any) -> None:
+    values = RNG.random(40)
+    pool = Pool.of(ids=ids, scores=np.zeros(40), labels=np.arange(40) % 2)
+    order = RNG.permutation(40)
+    proxy = ViaProxy(Hard(), Scores.of(values[order]), ids=np.asarray(ids)[order])
+    best = np.argsort(-values)
+    assert proxy.select(pool, 7).indices.tolist() == best[:7].tolist()
+    halves = [best[best % 2 == one][:5] for one in (0, 1)]
+    assert set(Quotas(proxy).select(pool, 10).indices) == set(np.concatenate(halves))
+    kept = Listed(proxy, exclude=(pool.ids[best[0]].item(),)).select(pool, 3)
+    assert kept.indices.tolist() == best[1:4].tolist()
+    assert Partitioned(proxy, 4).select(pool, 8).achieved == 8
+    with pytest.raises(ValueError, match=r"not of one kind|no score of the example"):
+        ViaProxy(Hard(), Scores.of(values[:39])).select(pool, 5)

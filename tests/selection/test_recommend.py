@@ -87,9 +87,13 @@ def test_angle_of_probes_at_a_known_angle(degrees: float) -> None:
     assert np.rad2deg(np.mean(found)) == pytest.approx(degrees, abs=2)
 
 
-def test_theta_and_volume_at_a_thousand_dimensions(curve: LearningCurve) -> None:
-    """Two degrees and 10% over ten teachers; the truth is the replica solution's probe."""
-    alpha, n = 1.0, 1000
+@pytest.mark.parametrize("alpha", [0.8, 2.0, 4.0])
+def test_theta_and_volume_at_a_thousand_dimensions(curve: LearningCurve, alpha: float) -> None:
+    """Two degrees and 10% over ten teachers; the truth is the replica solution's probe.
+
+    Its angles are 51.8, 33.9 and 20.5 degrees.
+    """
+    n = round(1000 * alpha)
     angles, volumes = [], []
     for seed in range(10):
         x, signs = teacher_data(n, 1000, seed)
@@ -261,6 +265,26 @@ def test_recommended_fraction_is_the_best_of_a_scan(advice) -> None:
         assert one.sufficient_fraction == pytest.approx(fractions[np.argmax(enough)], abs=0.011)
 
 
+def test_one_call_from_labels_probes_or_margins(curve: LearningCurve) -> None:
+    """The same probes, known by their weights or by margins on fresh data, and their labels."""
+    x, signs = teacher_data(1600, 50, 0)
+    probes = [max_margin_probe(x[rows], signs[rows]) for rows in (slice(800), slice(800, None))]
+    fresh, truth = teacher_data(4000, 50, 1)
+    margins = np.stack([truth * (fresh @ probe) for probe in probes])
+    options = {"policies": ("hard",), "lowest": 0.1}
+    by_probes = recommend(x, probes=np.stack(probes), **options)
+    by_scores = recommend(x, scores=margins, trained_on=800, **options)
+    by_labels = recommend(x, signs, **options)
+    angle = angle_of_overlap(weight_overlap(*probes, covariance=np.cov(x.T, bias=True)))
+    assert by_probes.coordinates.theta_part == pytest.approx(angle, rel=1e-9)
+    assert by_probes.coordinates.trained_on == 800
+    # 4,000 margins know a cosine near .99 within about (1 - c^2)/sqrt(m) = 3e-4.
+    assert by_scores.coordinates.overlap == pytest.approx(by_probes.coordinates.overlap, abs=2e-3)
+    wanted = estimate_coordinates(x, signs)
+    assert by_labels.coordinates.theta == wanted.theta
+    assert by_labels.keep_fraction == recommend(wanted, **options).keep_fraction
+
+
 def test_equally_good_policies(advice) -> None:
     """With a perfect probe and plenty of data hard selection is as good as everything."""
     found = dataclasses.replace(
@@ -363,6 +387,12 @@ X, Y = teacher_data(60, 5, 0)
         (lambda: coordinates_of_overlap(X, 0.5, 30, angle="error"), "angle = 'error' needs errors"),
         (lambda: coordinates_of_overlap(X, 1.5, 30), "overlap = 1.5 is outside"),
         (lambda: part_size(3, 0.2, "covariance"), "3 examples are too few"),
+        (lambda: estimate_coordinates(np.ones((60, 5)), Y), "the same in every row"),
+        (lambda: recommend(X), "features need one of labels, scores and probes"),
+        (lambda: recommend(X, Y, probes=X[:2]), "features need one of labels, scores and probes"),
+        (lambda: recommend(X, probes=X[:2, :4]), r"probes has shape \(2, 4\); it must be \(2, 5\)"),
+        (lambda: recommend(X, scores=X[:3]), r"scores has shape \(3, 5\); it must be \(2, 5\)"),
+        (lambda: recommend(X, Y, trained_on=5), "trained_on belongs to scores or probes"),
         (
             lambda: estimate_coordinates(X, np.where(np.arange(60) == 0, 1, 0)),
             "has one class alone",

@@ -78,6 +78,14 @@ def test_relabelled_classes_keep_the_same_examples() -> None:
     assert kept[0] == kept[1]
 
 
+def test_a_long_tail_may_get_nothing_of_a_small_budget() -> None:
+    labels = np.repeat([0, 1, 2], [90, 29, 1])
+    pool = Pool.of(scores=np.arange(120.0), labels=labels)
+    found = Quotas(Hard(), shares="proportional").select(pool, 12)
+    assert found.diagnostics["quotas"] == {"0": 9, "1": 3, "2": 0}
+    assert np.bincount(labels[found.indices]).tolist() == [9, 3]
+
+
 def test_a_class_that_is_not_there() -> None:
     pool = Pool.of(scores=np.arange(6.0), labels=[0, 0, 0, 2, 2, 2])
     with pytest.raises(ValueError, match="labels 1 has no example among the 6 candidates"):
