@@ -119,6 +119,14 @@ _MORE = _entries(
 
 _SCORES = ("forgetting", "aum", "grand", "variability", "margin", "entropy", "ssp")
 
+# Every score that a network's own training gives; the others need more than that.
+_ALL_SCORES = (
+    "el2n",
+    *_SCORES,
+    *("loss", "least-confidence", "confidence", "correctness", "dyn-unc"),
+    *("ensemble-errors", "learnability", "middle-perplexity"),
+)
+
 _DEMO = Plan("mnist-5k", 4000, _TWELVE, (0.5, 0.2, 0.1))
 
 _RANDOM = _entries("random")
@@ -185,6 +193,16 @@ PLANS: Mapping[str, Plan] = {
         train=8000,
         entries=(*_TWELVE, *_MORE),
         steps=2000,
+    ),
+    "scores": replace(
+        _DEMO,
+        entries=(
+            *_RANDOM,
+            # At the coordinates that `knee` finds for even or odd digits.
+            *_entries("optimal-window:alpha_total=132,theta_deg=12.9"),
+            *(Entry("hard", score=score) for score in _ALL_SCORES),
+        ),
+        fractions=(0.5, 0.2, 0.1, 0.05),
     ),
     "infomax-sweeps": replace(_DEMO, entries=_SWEEPS, conditions=("clean",)),
     "cross-model": replace(_DEMO, entries=_CROSS, conditions=("clean",)),

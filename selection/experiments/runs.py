@@ -178,6 +178,7 @@ class Pools:
             "logits": logits,
             "labels": self._task.labels,
             "features": features,
+            "losses": dynamics.losses[:, -1].mean(axis=0),
         }
         return function(**{array: given[array] for array in arrays_of_score(function)}, **options)
 
