@@ -29,7 +29,8 @@ class InfoMax(Selector):
     swaps; the diagnostics say which one, and how far the optimum can be.
 
     Args:
-        neighbours: k, where the pool has no graph.
+        neighbours: k, where the pool has no graph. The authors take 5; to keep a small fraction f
+            some 5/f with weight 1, or hardly a neighbour is kept and the scores decide alone.
         weight: lam, >= 0; the authors use 0.3 and find 0.3 to 4 usable.
         iterations: updates of mean field, and of the published update.
         solver: "best", "mean-field", "greedy", or the published update, "published" with a
