@@ -36,21 +36,23 @@ def parse_score(text: str) -> tuple[Callable[..., Scores], dict[str, Any]]:
     return function, _options(f"score {name!r}", given, hints, _score_options(function))
 
 
-def arrays_of_score(function: Callable[..., Scores]) -> list[str]:
-    """Names of the arrays that a score is computed from."""
+def arrays_of_score(function: Callable[..., Scores], *, optional: bool = False) -> list[str]:
+    """Names of the arrays that a score cannot do without, or of those that it may be given."""
     return [
         name
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is not parameter.KEYWORD_ONLY
+        and (parameter.default is not parameter.empty) == optional
     ]
 
 
 def describe_methods() -> str:
-    """One line a method: what it needs, its options and their defaults."""
+    """One line a method: what it needs, the options that text can set, and their defaults."""
     lines = []
     for name, kind in SELECTORS.items():
         needs = " ".join(f"--{field}" for field in sorted(kind.needs)) or "-"
-        lines.append(f"  {name:<22} {needs:<22} {_defaults(_method_options(kind))}".rstrip())
+        options = _settable(_method_options(kind), get_type_hints(kind))
+        lines.append(f"  {name:<22} {needs:<22} {_defaults(options)}".rstrip())
     return "\n".join(lines)
 
 
@@ -58,8 +60,12 @@ def describe_scores() -> str:
     """One line a score: the arrays it takes, its options and their defaults."""
     lines = []
     for name, function in SCORES.items():
-        arrays = " ".join(f"--{a.replace('_', '-')}" for a in arrays_of_score(function))
-        lines.append(f"  {name:<17} {arrays:<34} {_defaults(_score_options(function))}".rstrip())
+        arrays = " ".join(
+            [f"--{a.replace('_', '-')}" for a in arrays_of_score(function)]
+            + [f"[--{a.replace('_', '-')}]" for a in arrays_of_score(function, optional=True)]
+        )
+        options = _settable(_score_options(function), get_type_hints(function))
+        lines.append(f"  {name:<17} {arrays:<34} {_defaults(options)}".rstrip())
     return "\n".join(lines)
 
 
@@ -98,6 +104,23 @@ def _score_options(function: Callable[..., Scores]) -> dict[str, Any]:
     }
 
 
+def _settable(options: dict[str, Any], hints: dict[str, Any]) -> dict[str, Any]:
+    """The options that have values which text can say."""
+    return {
+        name: default
+        for name, default in options.items()
+        if any(
+            member in (int, float, str, bool) or get_origin(member) is Literal
+            for member in _members(hints[name])
+        )
+    }
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or the type itself."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
 def _defaults(options: dict[str, Any]) -> str:
     return " ".join(
         name if value is dataclasses.MISSING else f"{name}={value}"
@@ -108,9 +131,13 @@ def _defaults(options: dict[str, Any]) -> str:
 def _options(
     what: str, given: dict[str, str], hints: dict[str, Any], known: dict[str, Any]
 ) -> dict[str, Any]:
+    settable = _settable(known, hints)
     for name in given:
         if name not in known:
-            raise ValueError(f"{what} has no option {name!r}; it has {', '.join(known) or 'none'}")
+            listed = ", ".join(settable) or "none"
+            raise ValueError(f"{what} has no option {name!r}; it has {listed}")
+        if name not in settable:
+            raise ValueError(f"{what}: {name} takes no text; set it from Python")
     for name, default in known.items():
         if default is dataclasses.MISSING and name not in given:
             raise ValueError(f"{what} needs the option {name!r}")
@@ -119,7 +146,7 @@ def _options(
 
 def _value(name: str, text: str, hint: Any) -> Any:
     """The value of a text where one of type `hint` is expected."""
-    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    members = _members(hint)
     for member in members:
         if member is type(None) and text.lower() == "none":
             return None

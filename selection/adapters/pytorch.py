@@ -1,5 +1,6 @@
 """A subset as PyTorch's `Subset` and as a sampler for its `DataLoader`."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from selection.core.optional import require
@@ -33,26 +34,41 @@ def torch_sampler(subset: Subset, *, by_weight: bool = False, seed: int = 0) -> 
     Args:
         subset: what to keep.
         by_weight: whether to draw with replacement in proportion to the weights, as many as are
-            kept; default each kept row once, in a random order.
+            kept, anew in every epoch; default each kept row once, in a random order.
         seed: of the order.
 
     Returns:
         A `torch.utils.data.Sampler` for `DataLoader(dataset, sampler=...)`.
 
     Raises:
-        ValueError: torch is not installed, or a negative seed.
+        ValueError: torch is not installed, a negative seed, weights that are all 0.
     """
     check_seed(seed)
     torch = require("torch", extra="parity")
     data = require("torch.utils.data", extra="parity")
     random = torch.Generator().manual_seed(seed)
-    rows = subset.indices.tolist()
     if not by_weight:
-        return data.SubsetRandomSampler(rows, generator=random)
-    # Its rows are positions among all examples up to the last kept one: others weigh nothing.
-    weights = torch.zeros(max(rows) + 1, dtype=torch.float64)
-    weights[subset.indices] = torch.as_tensor(subset.weights)
-    return data.WeightedRandomSampler(weights, len(rows), replacement=True, generator=random)
+        return data.SubsetRandomSampler(subset.indices.tolist(), generator=random)
+    if subset.achieved and not subset.weights.any():
+        raise ValueError("all weights of the subset are 0: there is nothing to draw by weight")
+    # Over the kept rows alone, and by the inverse of the distribution function: PyTorch's own
+    # sampler draws over all rows of the dataset, of which it takes 2^24 at most.
+    rows = torch.as_tensor(subset.indices)
+    ends = torch.as_tensor(subset.weights).cumsum(0)
+
+    base: Any = data.Sampler
+
+    class ByWeight(base):  # type: ignore[misc]  # torch has no types where it is not installed
+        def __len__(self) -> int:
+            return len(rows)
+
+        def __iter__(self) -> Iterator[int]:
+            if not len(rows):
+                return iter(())
+            places = torch.rand(len(rows), generator=random, dtype=torch.float64) * ends[-1]
+            return iter(rows[torch.searchsorted(ends, places, right=True)].tolist())
+
+    return ByWeight()
 
 
 def torch_weights(subset: Subset, size: int) -> Any:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from selection.core.pool import Pool
 from selection.core.scores import Scores
 from selection.core.selector import Selector, budget_count
 from selection.core.subset import Subset
+from selection.core.tensors import host_array
 
 __all__ = ["SelectionSampler"]
 
@@ -23,7 +25,7 @@ class SelectionSampler:
 
     Args:
         method: how to select. X are the features and y the labels of its pool.
-        budget: how many to keep: a count, or a fraction in (0, 1] given as a float.
+        budget: how many to keep: a count, or a fraction in (0, 1] given as a float of any kind.
         scores: function (X, y) -> scores for methods that need them.
         seed: of all random choices.
 
@@ -60,13 +62,15 @@ class SelectionSampler:
         Raises:
             ValueError: a budget outside its range, arrays that do not fit the method.
         """
-        labels = np.unique(np.asarray(y), return_inverse=True)[1]
+        labels = np.unique(np.asarray(host_array(y)), return_inverse=True)[1]
         pool = Pool.of(
-            features=np.asarray(X),
+            features=np.asarray(host_array(X)),
             labels=labels,
             scores=None if self.scores is None else self.scores(X, y),
         )
-        self.subset_ = self.method.select(pool, budget_count(self.budget, len(pool)), self.seed)
+        fraction = isinstance(self.budget, Real) and not isinstance(self.budget, Integral)
+        budget = budget_count(float(self.budget) if fraction else self.budget, len(pool))
+        self.subset_ = self.method.select(pool, budget, self.seed)
         self.sample_indices_ = self.subset_.indices
         return _rows(X, self.sample_indices_), _rows(y, self.sample_indices_)
 
@@ -88,8 +92,10 @@ def _parameters() -> list[str]:
 
 
 def _rows(values: Any, rows: Integers) -> Any:
-    """Rows of an array, a list or a data frame."""
+    """Rows of an array, a tensor, a list or a data frame."""
     if hasattr(values, "iloc"):
         return values.iloc[rows]
+    if hasattr(values, "detach"):  # a tensor stays one
+        return values[rows.tolist()]
     taken: Array = np.asarray(values)[rows]
     return taken

@@ -24,7 +24,8 @@ from selection.advice.probes import (
     probe_overlaps,
     simulated_overlaps,
 )
-from selection.core.arrays import real_rows, whole_numbers
+from selection.core.arrays import real_rows
+from selection.core.labels import class_codes
 from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["AngleSource", "Coordinates", "coordinates_of_overlap", "estimate_coordinates"]
@@ -104,7 +105,7 @@ def estimate_coordinates(
 
     Args:
         features: shape (n, d).
-        labels: two different values, shape (n,).
+        labels: two different whole numbers or strings, shape (n,).
         splits: random splits whose overlaps are averaged.
         holdout: share of the examples on which "covariance" compares the probes.
         metric: "covariance" for any features; "isotropic" compares the weights, which is sharper
@@ -123,7 +124,7 @@ def estimate_coordinates(
     """
     check_choice("angle", angle, get_args(AngleSource))
     matrix = real_rows("features", features, ndim=(2,))
-    classes = whole_numbers("labels", labels)
+    classes, _ = class_codes("labels", labels)
     if len(classes) != len(matrix):
         raise ValueError(
             f"the arrays have different lengths: features {len(matrix)}, labels {len(classes)}"

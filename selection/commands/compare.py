@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from selection.commands.inputs import FILES, add_pool_options, parse_budget, read_pool
-from selection.core.arrays import Array, blocks
-from selection.core.files import SUBSET_SUFFIXES, json_text, read_subset
+from selection.core.arrays import Array, Integers, blocks
+from selection.core.files import SUBSET_SUFFIXES, json_text, read_subset, read_subset_ids
 from selection.core.pool import Pool
+from selection.core.selector import Selector
 from selection.core.subset import Subset
 from selection.method_text import parse_method
 from theory.checks import check_integer
@@ -24,7 +26,10 @@ EXAMPLES = """columns:
   least      share of the rarest class among the kept, times the number of classes; 1 is balanced
   stable     mean Jaccard index of two seeds
   seconds    of one selection
-and the Jaccard indices of the methods among each other.
+and the Jaccard indices of the methods among each other, 1 for two empty subsets. Mean score,
+coverage and rarest class of a method that kept nothing with some seed are not defined (-).
+
+A file that was written with --ids is matched by ids, and needs --ids here, too.
 
 {files}
 examples:
@@ -68,15 +73,14 @@ def run(options: argparse.Namespace) -> int:
     """Select by every method and print; returns the exit code."""
     check_integer("seeds", options.seeds, 1, 10**4)
     known = {text: _source(text) for text in options.methods}
-    pool = read_pool(options)
+    pool, _ = read_pool(options)
     budget = parse_budget(options.budget, len(pool))
     found: dict[str, list[Subset]] = {}
     seconds: dict[str, float] = {}
     for text, source in tqdm(known.items(), desc="methods", leave=False, disable=None):
         begun = time.perf_counter()
-        if isinstance(source, Subset):
-            _check_rows(text, source, len(pool))
-            found[text] = [source]
+        if isinstance(source, Stored):
+            found[text] = [source.on(pool, options.ids is not None)]
         else:
             found[text] = [source.select(pool, budget, seed) for seed in range(options.seeds)]
         seconds[text] = (time.perf_counter() - begun) / len(found[text])
@@ -91,15 +95,61 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _source(text: str) -> Any:
-    return read_subset(text) if Path(text).suffix in SUBSET_SUFFIXES else parse_method(text)
+@dataclass(frozen=True)
+class Stored:
+    """A subset out of a file, and the ids of its examples where it was written with ids."""
+
+    path: str
+    subset: Subset
+    ids: Array | None
+
+    def on(self, pool: Pool, with_ids: bool) -> Subset:
+        """The subset in the pool's rows; `with_ids` says whether the pool's ids were given.
+
+        Raises:
+            ValueError: only one of both has ids, or the pool lacks a kept example.
+        """
+        if self.ids is not None and with_ids:
+            return replace(self.subset, indices=self._rows(pool))
+        if self.ids is not None:
+            raise ValueError(
+                f"subset file {self.path} was written with ids, and the pool has none: name them "
+                "with --ids"
+            )
+        if with_ids:
+            raise ValueError(
+                f"subset file {self.path} was written without ids, which --ids gives the pool: "
+                "write it again with --ids, or leave them out here"
+            )
+        rows = self.subset.indices
+        if len(rows) and rows.max() >= len(pool):
+            raise ValueError(
+                f"subset file {self.path} keeps row {rows.max()}; the pool has {len(pool)} examples"
+            )
+        return self.subset
+
+    def _rows(self, pool: Pool) -> Integers:
+        """Rows of the kept ids in the pool."""
+        assert self.ids is not None
+        if not len(self.ids):
+            return np.empty(0, np.int64)
+        lacking = np.ones(len(self.ids), dtype=bool)
+        order = np.argsort(pool.ids)
+        rows = np.zeros(len(self.ids), np.int64)
+        if (self.ids.dtype.kind == "U") == (pool.ids.dtype.kind == "U"):
+            places = np.searchsorted(pool.ids, self.ids, sorter=order)
+            rows = order[np.minimum(places, len(pool) - 1)]
+            lacking = pool.ids[rows] != self.ids
+        if np.any(lacking):
+            one = self.ids[np.argmax(lacking)].item()
+            raise ValueError(f"subset file {self.path} keeps id {one!r}, which the pool lacks")
+        return rows
 
 
-def _check_rows(path: str, subset: Subset, n: int) -> None:
-    if subset.achieved and subset.indices.max() >= n:
-        raise ValueError(
-            f"subset file {path} keeps row {subset.indices.max()}; the pool has {n} examples"
-        )
+def _source(text: str) -> Stored | Selector:
+    if Path(text).suffix in SUBSET_SUFFIXES:
+        return Stored(text, read_subset(text), read_subset_ids(text))
+    return parse_method(text)
 
 
 def _row(text: str, subsets: list[Subset], pool: Pool, seconds: float) -> dict[str, Any]:
@@ -112,13 +162,15 @@ def _row(text: str, subsets: list[Subset], pool: Pool, seconds: float) -> dict[s
         "stable": None,
         "seconds": seconds,
     }
-    if pool.scores is not None:
+    # Of an empty subset there is no mean and no nearest example.
+    filled = all(one.achieved for one in subsets)
+    if pool.scores is not None and filled:
         values = pool.scores.values
         row["score"] = float(np.mean([values[one.indices].mean() for one in subsets]))
-    if pool.features is not None and pool.features.ndim == 2:
+    if pool.features is not None and pool.features.ndim == 2 and filled:
         gaps = [coverage(pool.features, pool.features[one.indices]) for one in subsets]
         row["coverage"] = float(np.mean(gaps))
-    if pool.labels is not None:
+    if pool.labels is not None and filled:
         classes, labels = np.unique(pool.labels, return_inverse=True)
         counts = [np.bincount(labels[one.indices], minlength=len(classes)) for one in subsets]
         row["least"] = float(np.mean([c.min() * len(classes) / c.sum() for c in counts]))
@@ -142,7 +194,8 @@ def coverage(features: Array, kept: Array) -> float:
 
 def _jaccard(one: Subset, other: Subset) -> float:
     common = len(np.intersect1d(one.indices, other.indices))
-    return common / (one.achieved + other.achieved - common)
+    union = one.achieved + other.achieved - common
+    return common / union if union else 1.0
 
 
 def _mean_jaccard(ones: list[Subset], others: list[Subset]) -> float:

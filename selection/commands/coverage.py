@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
     methods = options.methods or METHODS
     found = {method: cover(plane, method, budget, options.seed) for method in methods}
     table = coverage_table(found)
+    folder.mkdir(parents=True, exist_ok=True)
     for suffix in ("png", "pdf"):
         draw_coverage(plane, found, folder / f"coverage.{suffix}")
     write_bytes_atomic(to_write, table.encode())

@@ -1,15 +1,19 @@
-"""What the commands `select` and `compare` share: the pool's files, the budget."""
+"""What the commands share: the pool's files, names of classes, the budget."""
 
 import argparse
 from typing import Any
 
+import numpy as np
+
+from selection.core.arrays import Array, Integers
 from selection.core.files import read_array
+from selection.core.labels import class_codes
 from selection.core.pool import Pool
 from selection.core.scores import Scores
 from selection.core.selector import budget_count
 from selection.graphs.graph import Graph
 
-__all__ = ["FILES", "add_pool_options", "parse_budget", "read_pool"]
+__all__ = ["FILES", "add_pool_options", "class_number", "parse_budget", "read_labels", "read_pool"]
 
 FILES = """files:
   FILE.npy (memory-mapped), FILE.npz[:KEY] or FILE.parquet[:COLUMN]; one row an example. High scores
@@ -18,8 +22,8 @@ FILES = """files:
 
 ARRAYS = {
     "features": "embeddings, (n, d), or (n, A, d) for A views",
-    "labels": "classes, whole numbers, (n,)",
-    "groups": "any other partition, whole numbers, (n,)",
+    "labels": "classes, whole numbers or strings, (n,)",
+    "groups": "any other partition, whole numbers or strings, (n,)",
     "gradients": "last-layer gradients, (n, g)",
     "trajectories": "losses over the training, (n, T)",
     "texts": "a second modality, (n, d)",
@@ -38,17 +42,49 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--similarities", metavar="FILE", help="and its similarities, (n, k)")
 
 
-def read_pool(options: argparse.Namespace) -> Pool:
-    """The pool of the files that were named.
+def read_labels(name: str, source: str) -> tuple[Integers, Array | None]:
+    """Classes of a file as whole numbers, and their names in sorted order where it holds strings.
+
+    Raises:
+        ValueError: the file cannot be read, or holds neither.
+    """
+    return class_codes(name, read_array(name, source))
+
+
+def class_number(option: str, text: str, names: Array | None) -> int:
+    """The number of the class that a text names: itself, or its position among the names.
+
+    Raises:
+        ValueError: no number, or none of the names.
+    """
+    if names is None:
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError(f"{option} {text!r} is not a class; they are whole numbers") from None
+    if text not in names:
+        raise ValueError(f"{option} {text!r} is not a class; they are {', '.join(names)}")
+    return int(np.searchsorted(names, text))
+
+
+def read_pool(options: argparse.Namespace) -> tuple[Pool, dict[str, Array]]:
+    """The pool of the files that were named, and the names of its labels and of its groups.
+
+    Names are there where the file holds strings: the pool's labels are positions among them.
 
     Raises:
         ValueError: none was, or one cannot be read or does not fit the others.
     """
-    arrays: dict[str, Any] = {
-        name: read_array(name, path)
-        for name in ARRAYS
-        if (path := getattr(options, name)) is not None
-    }
+    arrays: dict[str, Any] = {}
+    names: dict[str, Array] = {}
+    for name in ARRAYS:
+        path = getattr(options, name)
+        if path is not None and name in ("labels", "groups"):
+            arrays[name], found = read_labels(name, path)
+            if found is not None:
+                names[name] = found
+        elif path is not None:
+            arrays[name] = read_array(name, path)
     if options.scores is not None:
         values = read_array("scores", options.scores)
         arrays["scores"] = Scores.of(
@@ -67,7 +103,7 @@ def read_pool(options: argparse.Namespace) -> Pool:
         )
     if not arrays:
         raise ValueError("no data: name a file with --scores, --features, --labels or --ids")
-    return Pool.of(**arrays)
+    return Pool.of(**arrays), names
 
 
 def parse_budget(text: str, n: int) -> int:

@@ -71,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
         one.task: {"fractions": one.fractions.tolist(), "errors": one.errors.tolist()}
         for one in knees
     }
+    folder.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(folder / f"knee-{options.dataset}.json", json.dumps(curves).encode())
     write_bytes_atomic(to_write, table.encode())
     print(table)

@@ -8,6 +8,7 @@ import numpy as np
 
 from selection.advice.estimates import AngleSource, Coordinates, estimate_coordinates
 from selection.advice.recommend import CAVEAT, POLICIES, Recommendation, recommend
+from selection.commands.inputs import class_number, read_labels
 from selection.core.files import json_text, read_array
 from theory.command_line import integer, number
 
@@ -40,7 +41,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--features", required=True, metavar="FILE", help="shape (n, d)")
     parser.add_argument("--labels", required=True, metavar="FILE", help="two classes, (n,)")
     parser.add_argument(
-        "--classes", type=integer, nargs=2, metavar="C", help="use the examples of these two only"
+        "--classes", nargs=2, metavar="C", help="use the examples of these two only"
     )
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES)
     parser.add_argument("--tolerance", type=number, default=0.05, help="accepted relative loss")
@@ -62,9 +63,10 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Estimate, search and print; returns the exit code (1 if theta is undefined)."""
     features = read_array("features", options.features)
-    labels = read_array("labels", options.labels)
+    labels, names = read_labels("labels", options.labels)
     if options.classes is not None:
-        features, labels = _two_classes(features, labels, options.classes)
+        pair = [class_number("--classes", text, names) for text in options.classes]
+        features, labels = _two_classes(features, labels, pair)
     coordinates = estimate_coordinates(
         features,
         labels,

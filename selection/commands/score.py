@@ -1,6 +1,7 @@
 """The command `score`: scores of logits, training dynamics, features or gradients."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from selection.core.arrays import Array
 from selection.core.files import SCORE_SUFFIXES, check_new_file, json_text, read_array, write_scores
+from selection.core.scores import Scores
 from selection.method_text import arrays_of_score, describe_scores, parse_score
 from selection.registry import SCORES
 from selection.scoring.dynamics import TrainingDynamics
@@ -17,6 +19,9 @@ EXAMPLES = """scores, the files they need, their options and defaults:
 
   --dynamics is what the recorder saved (.npz); --logits of shape (n, C), (T, n, C) or (S, T, n, C)
   with --labels (and --features for grand) stand for it. S seeds, T epochs, n examples, C classes.
+  Labels are 0 ... C-1, or C distinct strings, which stand for the classes in sorted order.
+  first and last are epochs, counted from 0 among those recorded, both included; by default all,
+  for el2n and grand those after epochs 10 to 20 (first=9,last=19) of 20 recorded ones or more.
 
 files:
   FILE.npy (memory-mapped), FILE.npz[:KEY] or FILE.parquet[:COLUMN]; one row an example.
@@ -25,7 +30,7 @@ files:
 
 examples:
   python -m selection score entropy --logits logits.npy --out entropy.npy
-  python -m selection score el2n:first=10,last=20 --dynamics run.npz --out el2n.parquet
+  python -m selection score el2n:first=4,last=9 --dynamics run.npz --out el2n.parquet
   python -m selection score forgetting:never_learned=0 --logits epochs.npy --labels y.npy --json
   python -m selection score clip --features images.npy --texts texts.npy --out clip.json
 """
@@ -54,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out is not None:
         check_new_file(options.out, SCORE_SUFFIXES)
     given = {name: path for name in _all_arrays() if (path := getattr(options, name)) is not None}
-    scores = function(**_arrays(function.__name__, arrays_of_score(function), given), **parameters)
+    scores = function(**_arrays(function, given), **parameters)
     ids = None if options.ids is None else read_array("ids", options.ids)
     if ids is not None and len(ids) != len(scores):
         raise ValueError(f"the arrays have different lengths: ids {len(ids)}, scores {len(scores)}")
@@ -85,13 +90,18 @@ def run(options: argparse.Namespace) -> int:
 
 def _all_arrays() -> list[str]:
     """Names of the arrays that any score takes; labels stand for dynamics with logits."""
-    names = {name for function in SCORES.values() for name in arrays_of_score(function)}
+    names = {
+        name
+        for function in SCORES.values()
+        for optional in (False, True)
+        for name in arrays_of_score(function, optional=optional)
+    }
     return sorted(names | {"labels"})
 
 
-def _arrays(score: str, wanted: list[str], given: dict[str, str]) -> dict[str, Any]:
+def _arrays(function: Callable[..., Scores], given: dict[str, str]) -> dict[str, Any]:
     """The arrays that the score takes, read from the files that were given."""
-    score = score.replace("_", "-")
+    score, wanted = function.__name__.replace("_", "-"), arrays_of_score(function)
     stands_for = ["dynamics"]
     if "dynamics" in wanted and "dynamics" not in given:
         stands_for = ["logits", "labels"] + (["features"] if "features" in given else [])
@@ -100,6 +110,7 @@ def _arrays(score: str, wanted: list[str], given: dict[str, str]) -> dict[str, A
         if name not in given:
             other = " (or --dynamics)" if name in stands_for and "dynamics" in wanted else ""
             raise ValueError(f"score {score!r} needs --{name.replace('_', '-')}{other}")
+    needed += [name for name in arrays_of_score(function, optional=True) if name in given]
     for name in given:
         if name not in needed:
             raise ValueError(f"--{name.replace('_', '-')} has no effect on the score {score!r}")

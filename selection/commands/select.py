@@ -2,12 +2,20 @@
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from selection.commands.inputs import FILES, add_pool_options, parse_budget, read_pool
+from selection.commands.inputs import (
+    FILES,
+    add_pool_options,
+    class_number,
+    parse_budget,
+    read_pool,
+)
+from selection.core.arrays import Array
 from selection.core.files import SUBSET_SUFFIXES, check_new_file, json_text, write_subset
 from selection.core.pool import Pool
 from selection.core.selector import Selector
@@ -22,7 +30,9 @@ EXAMPLES = """methods, the files they cannot do without, their options and defau
 
 {files}  --include and --exclude name text files, one id a line.
   --out FILE.parquet or FILE.json holds index, id, weight (and gain) in pick order, and the
-  diagnostics. Where "nested" is true the first rows are the answer to a smaller budget.
+  diagnostics. Where "nested" is true the first rows are the answer to a smaller budget, apart from
+  weights: those of facility-location, craig and adacore are cluster sizes of the whole, so that a
+  smaller budget needs them computed again.
 
 Lists come first, then the cut-off, the quotas, the partitions, and then the method.
 
@@ -31,6 +41,8 @@ examples:
   python -m selection select ccs:cutoff=0.1 --scores aum.parquet:score --budget 5000 --seed 1
   python -m selection select k-center --features x.npy --labels y.npy --balance equal --budget 100
   python -m selection select easy --scores s.npy --labels y.npy --quota 0=2 1=1 --budget 300
+  python -m selection select hard --scores d.parquet:el2n --labels d.parquet:species \\
+      --quota cat=2 dog=1 --budget 300
   python -m selection select infomax:weight=0.3 --scores s.npy --features x.npy --budget 0.2 \\
       --partitions 10 --scheduler local --resume parts --out kept.parquet
   python -m selection select random --scores s.npy --mislabel aum.npy --mislabel-cutoff 0.05 \\
@@ -54,7 +66,12 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--by", choices=("labels", "groups"), default="labels")
     parser.add_argument("--classes", type=integer, help="classes 0 ... CLASSES-1 must be there")
-    parser.add_argument("--quota", nargs="+", metavar="CLASS=SHARE", help="shares of the classes")
+    parser.add_argument(
+        "--quota",
+        nargs="+",
+        metavar="CLASS=SHARE",
+        help="shares of the classes, by number or by name",
+    )
     parser.add_argument(
         "--mislabel-cutoff", type=number, metavar="F", help="first drop this share of the hardest"
     )
@@ -78,16 +95,18 @@ def run(options: argparse.Namespace) -> int:
     method = parse_method(options.method)
     if options.out is not None:
         check_new_file(options.out, SUBSET_SUFFIXES)
-    pool = read_pool(options)
+    pool, names = read_pool(options)
     budget = parse_budget(options.budget, len(pool))
-    subset = _wrapped(method, options, pool).select(pool, budget, options.seed)
+    wrapped = _wrapped(method, options, pool, names)
+    subset = _named(wrapped.select(pool, budget, options.seed), names.get(options.by))
     if options.out is not None:
         facts = {"method": options.method, "seed": options.seed, "examples": len(pool)}
-        write_subset(options.out, subset, pool.ids, **facts)
+        ids = None if options.ids is None else pool.ids
+        write_subset(options.out, subset, ids, **facts)
     if options.out is None and not options.json:
         print("\n".join(str(one) for one in pool.ids[subset.indices]))
         return 0
-    summary = _summary(options, pool, subset)
+    summary = _summary(options, pool, subset, names.get("labels"))
     if options.json:
         print(json_text(summary))
     else:
@@ -112,7 +131,18 @@ def _flat(facts: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
     return lines
 
 
-def _wrapped(method: Selector, options: argparse.Namespace, pool: Pool) -> Selector:
+def _named(subset: Subset, names: Array | None) -> Subset:
+    """The subset with quotas of its classes by their names."""
+    quotas = subset.diagnostics.get("quotas")
+    if names is None or quotas is None:
+        return subset
+    by_name = {str(names[int(one)]): count for one, count in quotas.items()}
+    return replace(subset, diagnostics={**subset.diagnostics, "quotas": by_name})
+
+
+def _wrapped(
+    method: Selector, options: argparse.Namespace, pool: Pool, names: Mapping[str, Array]
+) -> Selector:
     """The method under the conditions that the options ask for."""
     if options.partitions != 1 or options.scheduler is not None:
         method = Partitioned(method, options.partitions, options.scheduler, options.resume)
@@ -121,10 +151,12 @@ def _wrapped(method: Selector, options: argparse.Namespace, pool: Pool) -> Selec
     if options.quota is not None and options.balance is not None:
         raise ValueError("--balance and --quota exclude each other")
     if options.quota is not None or options.balance is not None:
-        shares = options.balance if options.quota is None else _shares(options.quota)
-        partition = getattr(pool, options.by)
+        partition, known = getattr(pool, options.by), names.get(options.by)
         if partition is None:
             raise ValueError(f"--balance and --quota need --{options.by}")
+        if known is not None and (options.classes or 0) > len(known):
+            raise ValueError(f"--classes = {options.classes}, but {options.by} has {len(known)}")
+        shares = options.balance if options.quota is None else _shares(options.quota, known)
         present = range(options.classes) if options.classes else np.unique(partition).tolist()
         expected = None if options.quota else tuple(present)
         method = Quotas(method, by=options.by, shares=shares, expected=expected)
@@ -144,16 +176,17 @@ def _wrapped(method: Selector, options: argparse.Namespace, pool: Pool) -> Selec
     return method
 
 
-def _shares(texts: list[str]) -> dict[int, float]:
+def _shares(texts: list[str], names: Array | None) -> dict[int, float]:
     shares = {}
     for text in texts:
-        one, equals, share = text.partition("=")
+        one, _, share = text.rpartition("=")
         try:
-            shares[int(one)] = float(share)
+            value = float(share) if one else None
         except ValueError:
-            equals = ""
-        if not equals:
+            value = None
+        if value is None:
             raise ValueError(f"--quota {text!r} is not CLASS=SHARE, such as 3=0.5")
+        shares[class_number("--quota", one, names)] = value
     return shares
 
 
@@ -171,7 +204,9 @@ def _id_list(name: str, path: str, pool: Pool) -> tuple[int | str, ...]:
     return tuple(int(line) for line in lines)
 
 
-def _summary(options: argparse.Namespace, pool: Pool, subset: Subset) -> dict[str, Any]:
+def _summary(
+    options: argparse.Namespace, pool: Pool, subset: Subset, names: Array | None
+) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "method": options.method,
         "examples": len(pool),
@@ -181,8 +216,9 @@ def _summary(options: argparse.Namespace, pool: Pool, subset: Subset) -> dict[st
         "objective": subset.objective,
     }
     if pool.labels is not None:
-        names, counts = np.unique(pool.labels[subset.indices], return_counts=True)
-        summary["classes"] = {str(n): int(c) for n, c in zip(names, counts, strict=True)}
+        found, counts = np.unique(pool.labels[subset.indices], return_counts=True)
+        shown = found if names is None else names[found]
+        summary["classes"] = {str(n): int(c) for n, c in zip(shown, counts, strict=True)}
     summary["diagnostics"] = dict(subset.diagnostics)
     if options.out is None:
         summary["kept"] = pool.ids[subset.indices].tolist()

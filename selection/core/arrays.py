@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from selection.core.tensors import host_array
+
 __all__ = [
     "BLOCK_VALUES",
     "Array",
@@ -49,7 +51,7 @@ def real_numbers(name: str, values: ArrayLike) -> Array:
     Raises:
         ValueError: they are no real numbers.
     """
-    array = np.asanyarray(values)
+    array = np.asanyarray(host_array(values))
     if array.dtype in (np.float32, np.float64):
         return array
     if jnp.issubdtype(array.dtype, jnp.floating):  # knows bfloat16, too
@@ -88,7 +90,7 @@ def real_rows(name: str, values: ArrayLike, ndim: tuple[int, ...]) -> Array:
 
 def whole_numbers(name: str, values: ArrayLike) -> Integers:
     """Whole numbers of shape (n,); ValueError names the first that is none."""
-    array = np.asarray(values)
+    array = np.asarray(host_array(values))
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"{name} has shape {array.shape}; it must be (n,), n at least 1")
     if array.dtype.kind in "uf" and np.any(too_large := np.abs(array) >= 2**63):

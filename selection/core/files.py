@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from selection.core.arrays import Array
 from selection.core.optional import require
+from selection.core.parquet import column_names, read_column
 from selection.core.scores import Scores
 from selection.core.subset import Subset
 from theory.command_line import check_output_folder
@@ -18,10 +20,12 @@ from theory.datafile import write_bytes_atomic
 
 __all__ = [
     "check_new_file",
+    "check_writable",
     "json_text",
     "read_array",
     "read_npz",
     "read_subset",
+    "read_subset_ids",
     "write_npz",
     "write_scores",
     "write_subset",
@@ -30,6 +34,7 @@ __all__ = [
 SUBSET_SUFFIXES = (".parquet", ".json")
 SCORE_SUFFIXES = (".npy", ".parquet", ".json")
 METADATA = b"hardset"
+KEYED = re.compile(r"\.(npz|parquet):")
 
 
 def read_array(name: str, source: str | Path) -> Array:
@@ -38,8 +43,9 @@ def read_array(name: str, source: str | Path) -> Array:
     Args:
         name: what it is for, in messages.
         source: FILE.npy, which stays on disk and is memory-mapped; FILE.npz or FILE.npz:KEY;
-            FILE.parquet or FILE.parquet:COLUMN, a column of numbers, of strings, or of lists of
-            equal length, which becomes (n, d). The key may be left out where there is only one.
+            FILE.parquet or FILE.parquet:COLUMN, a column of numbers, of strings or categories, or
+            of lists of equal length, which becomes (n, d), and (n, A, d) of lists of lists. The
+            key may be left out where there is only one.
 
     Raises:
         ValueError: a file that is missing, damaged, of another kind, or without that key.
@@ -53,10 +59,9 @@ def read_array(name: str, source: str | Path) -> Array:
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{name} file {path} cannot be read: {error}") from None
     if path.suffix == ".npz":
-        arrays = read_npz(path)
-        return arrays[_only_key(name, path, key, list(arrays))]
+        return _read_entry(name, path, key)
     if path.suffix == ".parquet":
-        return _read_column(name, path, key)
+        return read_column(name, path, _only_key(name, path, key, column_names(name, path)))
     raise ValueError(f"{name} file {source} is none of .npy, .npz[:KEY], .parquet[:COLUMN]")
 
 
@@ -76,11 +81,13 @@ def write_npz(path: str | Path, arrays: Mapping[str, Array]) -> None:
     check_new_file(path, (".npz",))
     buffer = io.BytesIO()
     np.savez(buffer, **dict(arrays))  # type: ignore[arg-type]
-    write_bytes_atomic(path, buffer.getvalue())
+    _write(path, buffer.getvalue())
 
 
 def check_new_file(path: str | Path, suffixes: tuple[str, ...]) -> Path:
     """The path of a file to be written, before any work is done for it.
+
+    Nothing is created: what refuses the work later leaves no folder behind.
 
     Raises:
         ValueError: it exists already, or has another suffix.
@@ -91,8 +98,20 @@ def check_new_file(path: str | Path, suffixes: tuple[str, ...]) -> Path:
         raise ValueError(f"output file {path} must end in {' or '.join(suffixes)}")
     if path.exists():
         raise ValueError(f"output file {path} exists already; name another one or delete it")
-    check_output_folder(path.parent)
+    check_writable(path.parent)
     return path
+
+
+def check_writable(folder: str | Path) -> Path:
+    """Prove that files can be written to a folder, or to the nearest one above it that is there.
+
+    Raises:
+        OSError: they cannot, with the reason.
+    """
+    folder = Path(folder)
+    absolute = folder.absolute()
+    check_output_folder(next(one for one in (absolute, *absolute.parents) if one.exists()))
+    return folder
 
 
 def write_scores(path: str | Path, scores: Scores, ids: Array | None = None) -> None:
@@ -108,7 +127,7 @@ def write_scores(path: str | Path, scores: Scores, ids: Array | None = None) -> 
     if path.suffix == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, scores.values, allow_pickle=False)
-        write_bytes_atomic(path, buffer.getvalue())
+        _write(path, buffer.getvalue())
     else:
         _write_table(path, {"id": names, "score": scores.values}, facts)
 
@@ -119,7 +138,8 @@ def write_subset(path: str | Path, subset: Subset, ids: Array | None = None, **f
     Args:
         path: .parquet (diagnostics as JSON in the schema's metadata) or .json.
         subset: what was kept.
-        ids: of the pool's examples, shape (n,); default their rows.
+        ids: of the pool's examples, shape (n,); default their rows, and the file says that there
+            were none.
         **facts: JSON-able, stored beside the diagnostics.
 
     Raises:
@@ -139,6 +159,7 @@ def write_subset(path: str | Path, subset: Subset, ids: Array | None = None, **f
         "achieved": subset.achieved,
         "objective": subset.objective,
         "nested": subset.nested,
+        "named": ids is not None,
         "diagnostics": dict(subset.diagnostics),
     }
     _write_table(path, columns, facts | known)
@@ -150,17 +171,8 @@ def read_subset(path: str | Path) -> Subset:
     Raises:
         ValueError: the file is missing, damaged or holds no subset.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"subset file {path} does not exist")
+    columns, facts = _read_table(Path(path))
     try:
-        if path.suffix == ".json":
-            table = json.loads(path.read_text())
-            columns, facts = table["columns"], table
-        else:
-            stored = require("pyarrow.parquet").read_table(path)
-            columns = {name: stored[name].to_numpy() for name in stored.column_names}
-            facts = json.loads(stored.schema.metadata[METADATA])
         subset = Subset.of(
             columns["index"],
             weights=columns["weight"],
@@ -170,6 +182,39 @@ def read_subset(path: str | Path) -> Subset:
             requested=facts["requested"],
         )
         return replace(subset, diagnostics=facts["diagnostics"])
+    except Exception as error:
+        raise ValueError(f"subset file {path} holds no subset: {error!r}") from None
+
+
+def read_subset_ids(path: str | Path) -> Array | None:
+    """The ids of the examples that `write_subset` wrote, in pick order; None where it had none.
+
+    Raises:
+        ValueError: the file is missing, damaged or holds no subset.
+    """
+    columns, facts = _read_table(Path(path))
+    try:
+        ids, rows = np.asarray(columns["id"]), np.asarray(columns["index"])
+    except KeyError as error:
+        raise ValueError(f"subset file {path} holds no subset: {error!r}") from None
+    if ids.dtype.kind == "O":
+        ids = ids.astype(np.str_)
+    # Files of earlier versions do not say whether their ids were given: they were if they differ.
+    named = facts.get("named", not np.array_equal(ids, rows))
+    return ids if named else None
+
+
+def _read_table(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Columns and facts of what `_write_table` wrote for a subset."""
+    if not path.is_file():
+        raise ValueError(f"subset file {path} does not exist")
+    try:
+        if path.suffix == ".json":
+            table = json.loads(path.read_text())
+            return dict(table["columns"]), dict(table)
+        stored = require("pyarrow.parquet").read_table(path)
+        columns = {name: stored[name].to_numpy() for name in stored.column_names}
+        return columns, dict(json.loads(stored.schema.metadata[METADATA]))
     except Exception as error:  # pyarrow raises many types on damaged input
         raise ValueError(f"subset file {path} holds no subset: {error!r}") from None
 
@@ -180,10 +225,11 @@ def json_text(value: Any) -> str:
 
 
 def _split(source: str) -> tuple[Path, str | None]:
-    """FILE or FILE:KEY."""
-    head, colon, key = source.rpartition(":")
-    if colon and Path(head).suffix in (".npz", ".parquet"):
-        return Path(head), key
+    """FILE or FILE:KEY; the key begins at the first colon after the suffix, and may hold others."""
+    for match in KEYED.finditer(source):
+        path, key = Path(source[: match.end() - 1]), source[match.end() :]
+        if not path.is_dir():
+            return path, key
     return Path(source), None
 
 
@@ -196,41 +242,39 @@ def _only_key(name: str, path: Path, key: str | None, known: list[str]) -> str:
     return key
 
 
-def _read_column(name: str, path: Path, key: str | None) -> Array:
-    parquet, compute = require("pyarrow.parquet"), require("pyarrow.compute")
+def _read_entry(name: str, path: Path, key: str | None) -> Array:
+    """One array of an archive; the others are not looked at."""
     try:
-        columns = parquet.read_schema(path).names
-    except Exception as error:  # pyarrow raises many types on damaged input
-        raise ValueError(f"{name} file {path} cannot be read as Parquet: {error}") from None
-    key = _only_key(name, path, key, columns)
-    column = parquet.read_table(path, columns=[key])[key].combine_chunks()
-    if column.null_count:
-        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        raise ValueError(f"{name} file {path} has no value in row {row} of column {key}")
-    if not hasattr(column, "flatten"):
-        return np.asarray(column.to_numpy(zero_copy_only=False))
-    lengths = np.asarray(compute.list_value_length(column))
-    if not np.all(lengths == lengths[0]):
-        row = int(np.argmax(lengths != lengths[0]))
-        raise ValueError(
-            f"{name} file {path} has {lengths[row]} values in row {row} of column {key}, "
-            f"{lengths[0]} in row 0; they must be as many"
-        )
-    flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False))
-    return flat.reshape(len(column), -1)
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array, not an archive")
+    except Exception as error:  # zip and NumPy raise many types on damaged input
+        raise ValueError(f"{name} file {path} cannot be read as .npz: {error}") from None
+    with file:
+        key = _only_key(name, path, key, list(file.files))
+        try:
+            return np.asarray(file[key])
+        except Exception as error:
+            raise ValueError(f"{name} file {path}:{key} cannot be read: {error}") from None
 
 
 def _write_table(path: Path, columns: Mapping[str, Array], facts: Mapping[str, Any]) -> None:
     if path.suffix == ".json":
         listed = {name: column.tolist() for name, column in columns.items()}
-        write_bytes_atomic(path, (json_text({**facts, "columns": listed}) + "\n").encode())
+        _write(path, (json_text({**facts, "columns": listed}) + "\n").encode())
         return
     arrow, parquet = require("pyarrow"), require("pyarrow.parquet")
     stored = json.dumps(dict(facts), allow_nan=False, default=_plain).encode()
     table = arrow.table(dict(columns)).replace_schema_metadata({METADATA: stored})
     buffer = io.BytesIO()
     parquet.write_table(table, buffer)
-    write_bytes_atomic(path, buffer.getvalue())
+    _write(path, buffer.getvalue())
+
+
+def _write(path: str | Path, data: bytes) -> None:
+    """Write a file and the folders it is in."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomic(path, data)
 
 
 def _plain(value: Any) -> Any:

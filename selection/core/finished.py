@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from selection.core.files import read_subset, write_subset
+from selection.core.files import check_writable, read_subset, write_subset
 from selection.core.subset import Subset
-from theory.command_line import check_output_folder
 
 __all__ = ["Finished"]
 
@@ -22,14 +21,14 @@ class Finished:
     Other selections in the same folder are neither read nor touched.
 
     Args:
-        folder: made where it is missing.
+        folder: made with the first subset that is kept.
 
     Raises:
         OSError: it cannot be written.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._folder = check_output_folder(Path(folder))
+        self._folder = check_writable(folder)
 
     def path(self, *made_from: Any) -> Path:
         """The file of a subset that is made from these picklable values.

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from selection.core.labels import class_codes
 from selection.core.pool import Pool
 from selection.core.scores import Scores
 from selection.core.selector import Selector
@@ -16,12 +17,21 @@ from theory.checks import check_integer
 __all__ = ["ClusterTop", "ssp"]
 
 
-def ssp(features: ArrayLike, *, clusters: int = 10, cosine: bool = True, seed: int = 0) -> Scores:
+def ssp(
+    features: ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    clusters: int | None = None,
+    cosine: bool = True,
+    seed: int = 0,
+) -> Scores:
     """Distance to the own k-means centroid: 1 - cosine, or Euclidean. Far is hard.
 
     Args:
         features: shape (n, d), as a rule of a self-supervised model.
-        clusters: number of clusters; its authors take the number of classes.
+        labels: of the same examples, shape (n,); only the number of classes counts.
+        clusters: number of clusters; default that of the classes, as its authors take it, and 10
+            without labels.
         cosine: whether rows and centroids are unit vectors.
         seed: of k-means.
 
@@ -31,6 +41,8 @@ def ssp(features: ArrayLike, *, clusters: int = 10, cosine: bool = True, seed: i
 
     Source: Sorscher et al., Beyond neural scaling laws, arXiv:2206.14486.
     """
+    if clusters is None:
+        clusters = 10 if labels is None else len(np.unique(class_codes("labels", labels)[0]))
     found = kmeans(features, clusters, spherical=cosine, seed=seed)
     return Scores.of(found.distances, name="ssp", clusters=clusters, cosine=cosine, seed=seed)
 

@@ -103,7 +103,7 @@ class HullVolume(Selector):
     Args:
         measure: "volume" or "dispersion".
 
-    Memory: 24 n d + 64 n bytes and two blocks of 32 MiB; time O(n d budget).
+    Memory: 32 n d + 64 n bytes and two blocks of 32 MiB; time O(n d budget).
 
     Source: Yu et al., 2022 (dispersion and convex hull volume); Ravi, Rosenkrantz and Tayi 1994.
     """
@@ -128,7 +128,7 @@ class HullVolume(Selector):
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """Residuals of all examples, or blocks of differences."""
-        return 24 * n * d + 64 * n + 16 * min(n * d, BLOCK_VALUES)
+        return 32 * n * d + 64 * n + 16 * min(n * d, BLOCK_VALUES)
 
 
 def _simplices(rows: Floats, budget: int) -> tuple[Integers, Floats]:
@@ -152,7 +152,7 @@ def _simplices(rows: Floats, budget: int) -> tuple[Integers, Floats]:
         else:
             gains[step] = np.sqrt(squares[pick])
             direction = residual[pick] / gains[step]
-            residual = residual - np.outer(residual @ direction, direction)
+            residual -= np.outer(residual @ direction, direction)
         picks[step] = pick
         taken[pick] = True
         squares = np.einsum("ij,ij->i", residual, residual)

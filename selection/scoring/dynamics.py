@@ -22,7 +22,8 @@ class TrainingDynamics:
         probabilities: p_y.
         margins: logit of the label's class minus the largest other logit.
         error_norms: norm(p - onehot(y)).
-        correct: whether y has the largest logit.
+        correct: whether the logit of y is larger than all others; where it only equals the
+            largest one, the example counts as wrong.
         gradient_norms: norm of the last layer's gradient, norm(p - onehot(y)) sqrt(1 + norm(h)^2);
             None where the penultimate features h were not recorded.
     """
@@ -42,7 +43,8 @@ class TrainingDynamics:
 
         Args:
             logits: shape (n, C), (T, n, C) or (S, T, n, C); read block by block.
-            labels: classes 0 ... C-1, shape (n,).
+            labels: classes 0 ... C-1, or C distinct strings, which stand for the classes in sorted
+                order, shape (n,).
             features: penultimate features, the same leading axes, then d.
 
         Raises:

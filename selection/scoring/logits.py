@@ -3,9 +3,18 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from selection.core.arrays import Array, Floats, Integers, real_numbers, whole_numbers
+from selection.core.arrays import Array, Floats, Integers, real_numbers
+from selection.core.labels import class_codes
+from selection.core.tensors import host_array
 
-__all__ = ["checked_labels", "error_vectors", "label_statistics", "log_probabilities", "stacked"]
+__all__ = [
+    "check_names",
+    "checked_labels",
+    "error_vectors",
+    "label_statistics",
+    "log_probabilities",
+    "stacked",
+]
 
 
 def stacked(name: str, values: ArrayLike) -> Array:
@@ -14,7 +23,7 @@ def stacked(name: str, values: ArrayLike) -> Array:
     Raises:
         ValueError: another number of axes, an axis of length 0, no real numbers.
     """
-    array = real_numbers(name, values)
+    array = real_numbers(name, host_array(values))
     if array.ndim not in (2, 3, 4) or 0 in array.shape:
         raise ValueError(
             f"{name} has shape {array.shape}; it must be (n, C), (T, n, C) or (S, T, n, C): "
@@ -24,12 +33,15 @@ def stacked(name: str, values: ArrayLike) -> Array:
 
 
 def checked_labels(labels: ArrayLike, count: int, classes: int) -> Integers:
-    """Labels 0 ... classes-1 of `count` examples.
+    """Labels 0 ... classes-1 of `count` examples; names stand for the classes in sorted order.
 
     Raises:
-        ValueError: another length, or the first label that is no class.
+        ValueError: another length, more or fewer names than classes, or the first label that is
+            no class.
     """
-    found = whole_numbers("labels", labels)
+    found, names = class_codes("labels", labels)
+    if names is not None:
+        check_names(len(names), classes)
     if len(found) != count:
         raise ValueError(f"the arrays have different lengths: labels {len(found)}, logits {count}")
     outside = (found < 0) | (found >= classes)
@@ -40,6 +52,15 @@ def checked_labels(labels: ArrayLike, count: int, classes: int) -> Integers:
             f"{classes - 1}"
         )
     return found
+
+
+def check_names(names: int, classes: int) -> None:
+    """Raise ValueError unless there are as many names of labels as classes of the logits."""
+    if names != classes:
+        raise ValueError(
+            f"labels has {names} names, logits {classes} classes; names stand for the classes in "
+            "sorted order and must be as many: give labels 0, 1, ... instead"
+        )
 
 
 def log_probabilities(logits: Array, first_row: int = 0) -> Floats:
@@ -76,21 +97,32 @@ def label_statistics(
         labels: shape (n,), classes of the logits.
         features: penultimate features, shape (n, d).
         first_row: number of the first example, for messages.
+
+    Raises:
+        ValueError: the first logit or feature that is not finite.
     """
     log_p = log_probabilities(logits, first_row)
     rows = np.arange(len(labels))
     own = np.asarray(logits, dtype=np.float64)[rows, labels]
     others = np.array(logits, dtype=np.float64)
     others[rows, labels] = -np.inf
+    margins = own - others.max(axis=1)
     norms = np.linalg.norm(error_vectors(log_p, labels), axis=1)
     found = {
         "losses": -log_p[rows, labels],
         "probabilities": np.exp(log_p[rows, labels]),
-        "margins": own - others.max(axis=1),
+        "margins": margins,
         "error_norms": norms,
-        "correct": np.argmax(logits, axis=1) == labels,
+        # Not argmax: it gives ties to the first class, and the classes' order must not count.
+        "correct": margins > 0,
     }
     if features is not None:
         hidden = np.asarray(features, dtype=np.float64)
+        if not np.all(np.isfinite(hidden)):
+            row, column = (int(i) for i in np.argwhere(~np.isfinite(hidden))[0])
+            raise ValueError(
+                f"features holds {hidden[row, column]} for example {first_row + row}, column "
+                f"{column}; every value must be a finite number"
+            )
         found["gradient_norms"] = norms * np.sqrt(1 + np.einsum("ij,ij->i", hidden, hidden))
     return found

@@ -18,15 +18,16 @@ def memorization(inside: ArrayLike, correct: ArrayLike) -> Scores:
     """P(correct on i | i in S) - P(correct on i | i not in S) over the training sets S of M models.
 
     Args:
-        inside: whether model m was trained on example i, shape (M, n).
-        correct: whether it classifies i correctly, shape (M, n).
+        inside: whether model m was trained on example i, shape (M, n); bool, or 0 and 1.
+        correct: whether it classifies i correctly, shape (M, n); bool, or 0 and 1.
 
     Raises:
-        ValueError: shapes that differ, an example that all or no models were trained on.
+        ValueError: shapes that differ, a value that is neither 0 nor 1, an example that all or no
+            models were trained on.
 
     Source: Feldman and Zhang, arXiv:2008.03703, the subsampled estimator.
     """
-    members, hits = np.asarray(inside, dtype=bool), np.asarray(correct, dtype=bool)
+    members, hits = _flags("inside", inside), _flags("correct", correct)
     if members.shape != hits.shape or members.ndim != 2:
         raise ValueError(
             f"inside has shape {members.shape} and correct {hits.shape}; both must be (M, n)"
@@ -92,10 +93,33 @@ def train_on_random_subsets(
         progress: whether to show a bar on stderr.
 
     Raises:
-        ValueError: an argument outside its range; see `memorization`.
+        ValueError: an argument outside its range, an answer of `train` that is not n times 0 or 1;
+            see `memorization`.
     """
     inside = random_training_sets(n, models, fraction, seed)
     correct = np.empty((models, n), dtype=bool)
     for model in tqdm(range(models), desc="models", disable=not progress):
-        correct[model] = train(np.flatnonzero(inside[model]), model)
+        name = f"correct of model {model}"
+        found = _flags(name, train(np.flatnonzero(inside[model]), model))
+        if found.shape != (n,):
+            raise ValueError(f"{name} has shape {found.shape}; it must be ({n},)")
+        correct[model] = found
     return memorization(inside, correct)
+
+
+def _flags(name: str, values: ArrayLike) -> Array:
+    """The values as bool, if each is 0 or 1: NaN and probabilities would silently count as True."""
+    array = np.asarray(values)
+    if array.dtype.kind == "b":
+        return array
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} has dtype {array.dtype}; it must be 0 or 1, or False or True")
+    flags: Array = array == 1
+    broken = ~flags & (array != 0)
+    if np.any(broken):
+        index = tuple(int(i) for i in np.argwhere(broken)[0])
+        place = index[0] if len(index) == 1 else index
+        raise ValueError(
+            f"{name} holds {array[index]} at index {place}; it must be 0 or 1, or False or True"
+        )
+    return flags

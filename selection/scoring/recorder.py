@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from selection.core.arrays import Array, Integers
+from selection.core.arrays import Array, Integers, whole_numbers
+from selection.core.labels import class_codes
+from selection.core.tensors import host_array
 from selection.scoring.dynamics import TrainingDynamics
-from selection.scoring.logits import checked_labels, label_statistics
+from selection.scoring.logits import check_names, checked_labels, label_statistics
 from theory.checks import check_integer
 
 __all__ = ["DynamicsRecorder", "linen_features", "record_training"]
@@ -27,7 +29,8 @@ class DynamicsRecorder:
     what stays in memory is one batch.
 
     Args:
-        labels: classes 0 ... C-1, shape (n,).
+        labels: classes 0 ... C-1, or C distinct strings, which stand for the classes in sorted
+            order, shape (n,).
         seeds: number of trainings S.
         epochs: number of recorded epochs T of each.
         folder: an empty or new folder for the arrays, default memory.
@@ -43,7 +46,7 @@ class DynamicsRecorder:
     ) -> None:
         check_integer("seeds", seeds, 1, 10**6)
         check_integer("epochs", epochs, 1, 10**6)
-        self._labels = np.asarray(labels)
+        self._labels, self._names = class_codes("labels", labels)
         self._shape = (int(seeds), int(epochs), len(self._labels))
         self._folder = None if folder is None else Path(folder)
         if self._folder is not None:
@@ -54,6 +57,7 @@ class DynamicsRecorder:
         self._arrays["correct"] = self._new("correct", self._shape, bool)
         self._seen = np.zeros(self._shape[:2], np.int64)
         self._marks = np.zeros(self._shape[2], bool)
+        self._widths: dict[str, int] = {}
         self._open: tuple[int, int] | None = None
 
     def record(
@@ -69,36 +73,44 @@ class DynamicsRecorder:
         Args:
             seed: number of the training, 0 ... S-1.
             epoch: number of the recorded epoch, 0 ... T-1.
-            rows: the batch's examples, shape (b,).
+            rows: the batch's examples, whole numbers, shape (b,).
             logits: shape (b, C).
             features: penultimate features, shape (b, d), in all batches or in none.
 
         Raises:
             ValueError: numbers outside their range, shapes that do not fit, an example that comes
-                twice in an epoch, logits that are not finite.
+                twice in an epoch, logits or features that are not finite; the batch leaves nothing
+                behind and can be recorded again.
         """
         seeds, epochs, count = self._shape
         check_integer("seed", seed, 0, seeds - 1)
         check_integer("epoch", epoch, 0, epochs - 1)
-        batch = np.asarray(rows, dtype=np.int64)
-        outputs = np.asarray(logits)
-        if batch.ndim != 1 or outputs.ndim != 2 or len(outputs) != len(batch):
+        batch = whole_numbers("rows", host_array(rows))
+        outputs = np.asarray(host_array(logits))
+        if outputs.ndim != 2 or len(outputs) != len(batch):
             raise ValueError(
                 f"rows has shape {batch.shape} and logits {outputs.shape}; "
                 "they must be (b,) and (b, C)"
             )
         if np.any((batch < 0) | (batch >= count)):
             raise ValueError(f"rows must be in 0 to {count - 1}, the examples with labels")
-        self._mark(seed, epoch, batch)
+        hidden = self._features(features, len(batch))
+        self._check_width("logits", outputs)
+        if self._names is not None:
+            check_names(len(self._names), outputs.shape[1])
+        self._check_turn(seed, epoch, batch)
         classes = checked_labels(self._labels[batch], *outputs.shape)
-        hidden = None if features is None else np.asarray(features).reshape(len(batch), -1)
+        found = label_statistics(outputs, classes, hidden)
+        # The batch is valid: what follows changes the recorder, and nothing before does.
+        if self._open != (seed, epoch):
+            self._open = (seed, epoch)
+            self._marks[:] = False
+        self._marks[batch] = True
+        self._widths["logits"] = outputs.shape[1]
         if hidden is not None and "gradient_norms" not in self._arrays:
-            if self._seen.any():
-                raise ValueError("features were not recorded from the first batch on")
             self._arrays["gradient_norms"] = self._new("gradient_norms", self._shape, np.float32)
-        if hidden is None and "gradient_norms" in self._arrays:
-            raise ValueError("features are missing; earlier batches had them")
-        for name, values in label_statistics(outputs, classes, hidden).items():
+            self._widths["features"] = hidden.shape[1]
+        for name, values in found.items():
             self._arrays[name][seed, epoch, batch] = values
         self._seen[seed, epoch] += len(batch)
         if (seed, epoch) == (0, epochs - 1):
@@ -134,17 +146,35 @@ class DynamicsRecorder:
             raise ValueError(f"{name} were not recorded in the last epoch of the first seed")
         return self._arrays[name]
 
-    def _mark(self, seed: int, epoch: int, batch: Integers) -> None:
+    def _features(self, features: Any, count: int) -> Array | None:
+        """The batch's features as (b, d); refused unless all batches have them, or none."""
+        if features is None:
+            if "gradient_norms" in self._arrays:
+                raise ValueError("features are missing; earlier batches had them")
+            return None
+        hidden = np.asarray(host_array(features))
+        if hidden.ndim < 2 or len(hidden) != count:
+            raise ValueError(f"features has shape {hidden.shape}; it must be ({count}, d)")
+        hidden = hidden.reshape(count, -1)
+        if "gradient_norms" not in self._arrays and self._seen.any():
+            raise ValueError("features were not recorded from the first batch on")
+        self._check_width("features", hidden)
+        return hidden
+
+    def _check_width(self, name: str, values: Array) -> None:
+        known = self._widths.get(name, values.shape[1])
+        if values.shape[1] != known:
+            raise ValueError(f"{name} has {values.shape[1]} columns; earlier batches had {known}")
+
+    def _check_turn(self, seed: int, epoch: int, batch: Integers) -> None:
         """Refuse examples that come twice in an epoch; epochs are not interleaved."""
-        if self._open != (seed, epoch):
-            if self._seen[seed, epoch]:
-                raise ValueError(f"seed {seed}, epoch {epoch} was recorded before another one")
-            self._open = (seed, epoch)
-            self._marks[:] = False
-        repeated = self._marks[batch]
-        if np.any(repeated) or len(np.unique(batch)) < len(batch):
+        repeated = len(np.unique(batch)) < len(batch)
+        if self._open == (seed, epoch):
+            repeated |= bool(np.any(self._marks[batch]))
+        elif self._seen[seed, epoch]:
+            raise ValueError(f"seed {seed}, epoch {epoch} was recorded before another one")
+        if repeated:
             raise ValueError(f"an example comes twice in seed {seed}, epoch {epoch}")
-        self._marks[batch] = True
 
     def _keep(self, name: str, batch: Integers, values: Array) -> None:
         if name not in self._arrays:
@@ -166,7 +196,7 @@ def record_training(
     inputs: ArrayLike,
     labels: ArrayLike,
     *,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] = tuple(range(10)),
     epochs: int = 20,
     batch: int = 1024,
     folder: str | Path | None = None,
@@ -179,9 +209,9 @@ def record_training(
         train_epoch: (state, epoch, seed) -> state after one more epoch.
         predict: (state, inputs) -> logits, or (logits, penultimate features); jit it.
         inputs: shape (n, ...).
-        labels: classes 0 ... C-1, shape (n,).
-        seeds: seeds of the trainings.
-        epochs: epochs of each.
+        labels: classes 0 ... C-1, or C distinct strings, see `DynamicsRecorder`, shape (n,).
+        seeds: seeds of the trainings; ten, as EL2N and GraNd are averaged over some ten.
+        epochs: epochs of each; 20 or more for the default epochs of EL2N and GraNd.
         batch: examples that are predicted together.
         folder: where the recorded arrays are kept, default memory; see `DynamicsRecorder`.
         progress: whether to show a bar on stderr.

@@ -1,8 +1,10 @@
 """Scores of training dynamics: EL2N, GraNd, forgetting, AUM, cartography and their kin.
 
 `dynamics` are those of S seeds, T epochs and n examples; every score averages over the seeds.
-`first` and `last` choose the epochs, counted from 0 among those recorded, both included; `last`
-defaults to the last one. Epochs that were not recorded are a ValueError.
+`first` and `last` choose the epochs, counted from 0 among those recorded, both included; they
+default to the first and the last one. Epochs that were not recorded are a ValueError. EL2N and
+GraNd are scores of early training: without `first` and `last` they take the state after epochs 10
+to 20 (first = 9, last = 19) where 20 epochs or more were recorded.
 """
 
 import itertools
@@ -32,24 +34,41 @@ __all__ = [
 
 NeverLearned = Literal["max+1", "inf", "0"]
 
+EARLY = (9, 19)  # after epochs 10 to 20 of the training, as its authors take EL2N
+
 
 def loss(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
     """Mean cross entropy of the label."""
     return _mean("loss", dynamics.losses, first, last)
 
 
-def el2n(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
-    """Mean of norm(p - onehot(y)); its authors take 10 seeds and one epoch between 10 and 20.
+def el2n(
+    dynamics: TrainingDynamics, *, first: int | None = None, last: int | None = None
+) -> Scores:
+    """Mean of norm(p - onehot(y)); its authors take 10 seeds and an epoch between 10 and 20.
+
+    Args:
+        dynamics: of some 10 seeds.
+        first: first epoch, counted from 0; default 9 with 20 recorded epochs or more, else 0.
+        last: last epoch; default 19 with 20 recorded epochs or more, else the last one. Where one
+            of the two is given, the other defaults to the end of the recording on its side.
 
     Source: Paul et al., Deep learning on a data diet, arXiv:2107.07075.
     """
-    return _mean("el2n", dynamics.error_norms, first, last)
+    return _mean("el2n", dynamics.error_norms, *_early(dynamics, first, last))
 
 
-def grand(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
+def grand(
+    dynamics: TrainingDynamics, *, first: int | None = None, last: int | None = None
+) -> Scores:
     """Mean norm of the last layer's gradient, norm(p - onehot(y)) sqrt(1 + norm(h)^2).
 
     The norm over all parameters is `gradient_norms`.
+
+    Args:
+        dynamics: of some 10 seeds.
+        first: first epoch, as for `el2n`.
+        last: last epoch, as for `el2n`.
 
     Raises:
         ValueError: dynamics without penultimate features h.
@@ -58,15 +77,16 @@ def grand(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None
     """
     if dynamics.gradient_norms is None:
         raise ValueError("grand needs penultimate features, which the dynamics lack")
-    return _mean("grand", dynamics.gradient_norms, first, last)
+    return _mean("grand", dynamics.gradient_norms, *_early(dynamics, first, last))
 
 
 def forgetting(dynamics: TrainingDynamics, *, never_learned: NeverLearned = "max+1") -> Scores:
     """Number of epochs t with correct_t = 1 and correct_{t+1} = 0.
 
     Args:
-        never_learned: score of an example that no epoch classifies correctly: "max+1" of the
-            seed's largest number, "0", or "inf", the largest finite number.
+        never_learned: number of a seed in which no epoch classifies the example correctly:
+            "max+1" of the seed's largest number, or "0". With "inf" the mean is over the seeds in
+            which it was learned; without any its score is the largest finite number.
 
     Raises:
         ValueError: another option.
@@ -74,7 +94,7 @@ def forgetting(dynamics: TrainingDynamics, *, never_learned: NeverLearned = "max
     Source: Toneva et al., ICLR 2019.
     """
     check_choice("never_learned", never_learned, get_args(NeverLearned))
-    total = np.zeros(len(dynamics))
+    total, seeds = np.zeros(len(dynamics)), np.zeros(len(dynamics), np.int64)
     for correct in dynamics.correct:
         events = np.zeros(len(dynamics))
         for before, after in itertools.pairwise(correct):
@@ -82,10 +102,11 @@ def forgetting(dynamics: TrainingDynamics, *, never_learned: NeverLearned = "max
         never = ~np.any(correct, axis=0)
         if never_learned == "max+1":
             events[never] = events.max() + 1
-        elif never_learned == "inf":
-            events[never] = np.finfo(np.float64).max
-        total += events / len(dynamics.correct)
-    return Scores.of(total, name="forgetting", never_learned=never_learned, **_counts(dynamics))
+        total += events
+        seeds += ~never if never_learned == "inf" else 1
+    values = total / np.maximum(seeds, 1)
+    values[seeds == 0] = np.finfo(np.float64).max
+    return Scores.of(values, name="forgetting", never_learned=never_learned, **_counts(dynamics))
 
 
 def aum(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
@@ -173,6 +194,15 @@ def learnability(dynamics: TrainingDynamics, *, early: int = 0, late: int | None
     return Scores.of(values, name="learnability", **_counts(dynamics, early, late))
 
 
+def _early(
+    dynamics: TrainingDynamics, first: int | None, last: int | None
+) -> tuple[int, int | None]:
+    """The epochs of a score of early training, see the head of this file."""
+    if first is None and last is None and dynamics.losses.shape[1] > EARLY[1]:
+        return EARLY
+    return first or 0, last
+
+
 def _epochs(values: Array, first: int, last: int | None) -> Array:
     """The chosen epochs, shape (S, T', n)."""
     count = values.shape[1]
@@ -191,12 +221,14 @@ def _mean(
 ) -> Scores:
     chosen = _epochs(values, first, last)
     mean: Floats = np.mean(chosen, axis=(0, 1), dtype=np.float64)
-    seeds, epochs = chosen.shape[:2]
-    return Scores.of(
-        mean, name=name, orientation=orientation, seeds=seeds, epochs=epochs, first=first
-    )
+    return Scores.of(mean, name=name, orientation=orientation, **_chosen(chosen, first))
 
 
 def _counts(dynamics: TrainingDynamics, first: int = 0, last: int | None = None) -> dict[str, Any]:
-    seeds, epochs = _epochs(dynamics.losses, first, last).shape[:2]
-    return {"seeds": seeds, "epochs": epochs, "first": first}
+    return _chosen(_epochs(dynamics.losses, first, last), first)
+
+
+def _chosen(chosen: Array, first: int) -> dict[str, Any]:
+    """The provenance of chosen epochs, shape (S, T', n)."""
+    seeds, epochs = chosen.shape[:2]
+    return {"seeds": seeds, "epochs": epochs, "first": first, "last": first + epochs - 1}

@@ -45,3 +45,12 @@ def test_clusters_take_turns() -> None:
         for g, count in enumerate(counts):
             best = np.sort(scores[g == GROUP])[::-1][:count]
             np.testing.assert_array_equal(np.sort(scores[kept][GROUP[kept] == g])[::-1], best)
+
+
+def test_as_many_clusters_as_classes() -> None:
+    features = np.random.default_rng(0).standard_normal((60, 4))
+    words = np.array(["b", "a", "c", "a"] * 15)
+    assert ssp(features, words).provenance["clusters"] == 3
+    assert np.array_equal(ssp(features, words).values, ssp(features, clusters=3).values)
+    assert ssp(features).provenance["clusters"] == 10
+    assert ssp(features, words, clusters=5).provenance["clusters"] == 5

@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from selection import Hard, Partitioned, Pool
+from selection import Hard, Partitioned, Pool, Scores
 from selection.__main__ import main
 from selection.core.files import read_subset
+from selection.method_text import arrays_of_score, describe_scores
 from selection.registry import SCORES, SELECTORS
 from theory.command_line import run
 
@@ -25,12 +28,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save(tmp_path / "bad.npy", np.where(np.arange(N) == 4, np.nan, 1.0))
     np.save(tmp_path / "short.npy", np.ones((N - 1, 4)))
     np.save(tmp_path / "zero.npy", np.arange(N)[:, None] * np.ones(3))
-    np.save(
-        tmp_path / "lonely.npy", np.where(np.arange(N) == 7, -1, (np.arange(N) + 1) % N)[:, None]
-    )
+    lonely = (np.arange(N)[:, None] + 1) % N
+    lonely[6:8] = [[8], [-1]]
+    np.save(tmp_path / "lonely.npy", lonely)
     np.save(tmp_path / "ring.npy", (np.arange(N)[:, None] + 1) % N)
     np.save(tmp_path / "similar.npy", np.ones((N, 1)))
     np.save(tmp_path / "infinite.npy", np.full((N, 1), np.inf))
+    np.save(tmp_path / "names.npy", np.array(["b", "c"])[np.arange(N) % 2])
+    pq.write_table(pa.table({"c": [{"a": 1.0}] * N}), tmp_path / "odd.parquet")
+    pq.write_table(pa.table({"c": pa.array([], pa.list_(pa.float64()))}), tmp_path / "none.parquet")
     (tmp_path / "taken.json").write_text("mine")
     (tmp_path / "must.txt").write_text("5\n\n3\n")
     (tmp_path / "words.txt").write_text("five\n")
@@ -101,7 +107,7 @@ def test_score_then_select(folder: Path, capsys, suffix: str) -> None:
     code, out, err = command(text, capsys)
     assert code == 0, err
     summary = json.loads(out)
-    assert summary["provenance"] == {"seeds": 2, "epochs": 3, "first": 2}
+    assert summary["provenance"] == {"seeds": 2, "epochs": 3, "first": 2, "last": 4}
     if suffix == "json":
         return
     source = "e.parquet:score" if suffix == "parquet" else "e.npy"
@@ -139,9 +145,124 @@ def test_compare(folder: Path, capsys) -> None:
     ]
 
 
+def test_names_of_classes(folder: Path, capsys) -> None:
+    names = np.array(["pear", "apple", "fig"])
+    np.save("names.npy", names[np.load("labels.npy")])
+    table = {"name": names[np.load("labels.npy")], "score": np.load("scores.npy")}
+    pq.write_table(pa.table(table), "d.parquet")
+    pq.write_table(
+        pa.table(table | {"name": pa.array(table["name"]).dictionary_encode()}), "c.parquet"
+    )
+    rest = "--scores scores.npy --budget 9 --json"
+    code, out, err = command(f"select hard --labels labels.npy --quota 0=2 2=1 {rest}", capsys)
+    assert code == 0, err
+    wanted = json.loads(out)
+    for source in ("names.npy", "d.parquet:name", "c.parquet:name"):
+        text = f"select hard --labels {source} --quota pear=2 fig=1 {rest}"
+        code, out, err = command(text, capsys)
+        assert code == 0, err
+        found = json.loads(out)
+        assert found["kept"] == wanted["kept"]
+        assert found["classes"] == {"fig": 3, "pear": 6}
+        assert found["diagnostics"]["quotas"] == {"apple": 0, "fig": 3, "pear": 6}
+    np.save("sorted.npy", np.array([2, 0, 1])[np.load("labels.npy")])
+    command("score el2n --logits logits.npy --labels sorted.npy --out by_number.npy", capsys)
+    code, _, err = command("score el2n --logits logits.npy --labels names.npy --out e.npy", capsys)
+    assert code == 0, err
+    np.testing.assert_array_equal(np.load("e.npy"), np.load("by_number.npy"))
+
+
+def test_compare_by_ids(folder: Path, capsys) -> None:
+    order = np.random.default_rng(3).permutation(N)
+    for kind, ids in (
+        ("number", np.arange(N) * 7),
+        ("text", np.array([f"x{i}" for i in range(N)])),
+    ):
+        np.save("ids.npy", ids)
+        np.save("shuffled_ids.npy", ids[order])
+        np.save("shuffled.npy", np.load("scores.npy")[order])
+        text = f"select hard --scores scores.npy --ids ids.npy --budget 6 --out {kind}.json"
+        assert command(text, capsys)[0] == 0
+        text = f"compare hard {kind}.json --scores shuffled.npy --budget 6 --seeds 1"
+        code, out, err = command(f"{text} --ids shuffled_ids.npy --json", capsys)
+        assert code == 0, err
+        found = json.loads(out)
+        assert found["jaccard"]["hard"][f"{kind}.json"] == 1
+        assert found["methods"][0]["score"] == found["methods"][1]["score"]
+        code, _, err = command(text, capsys)
+        assert code == 2
+        assert f"{kind}.json was written with ids, and the pool has none" in err
+        np.save("others.npy", np.array([f"y{i}" for i in range(N)]))
+        code, _, err = command(f"{text} --ids others.npy", capsys)
+        assert code == 2
+        assert (
+            f"{kind}.json keeps id {ids[np.argmax(np.load('scores.npy'))].item()!r}, which" in err
+        )
+    command("select hard --scores scores.npy --budget 6 --out bare.json", capsys)
+    text = "compare bare.json --scores shuffled.npy --budget 6"
+    code, _, err = command(f"{text} --ids shuffled_ids.npy", capsys)
+    assert code == 2
+    assert "bare.json was written without ids" in err
+    assert command(text, capsys)[0] == 0
+
+
+def test_compare_with_nothing_kept(folder: Path, capsys) -> None:
+    nothing = "meddel:epsilon=0"
+    files = "--scores scores.npy --features features.npy --labels labels.npy"
+    code, _, err = command(f"select {nothing} {files} --budget 6 --out empty.json", capsys)
+    assert code == 0, err
+    text = f"compare {nothing} empty.json hard {files} --budget 6 --seeds 2"
+    code, out, err = command(f"{text} --json", capsys)
+    assert code == 0, err
+    assert "Warning" not in err
+    found = json.loads(out)
+    for row in found["methods"][:2]:
+        assert row["kept"] == 0
+        assert row["score"] is row["coverage"] is row["least"] is None
+    assert found["jaccard"][nothing] == {nothing: 1, "empty.json": 1, "hard": 0}
+    code, out, err = command(text, capsys)
+    assert code == 0, err
+    assert out.splitlines()[1].split()[:5] == [nothing, "0", "-", "-", "-"]
+
+
+@pytest.mark.parametrize("line", ["select hard --budget 0", "score nothing", "score clip"])
+def test_a_refused_command_leaves_no_folder(folder: Path, capsys, line: str) -> None:
+    before = sorted(folder.rglob("*"))
+    code, _, _ = command(f"{line} --out a/b/c.parquet", capsys)
+    assert code == 2
+    code, _, _ = command("select hard --scores scores.npy --budget 0 --out a/b/c.json", capsys)
+    assert code == 2
+    text = "select k-center --scores scores.npy --budget 4 --partitions 2 --resume parts"
+    code, _, err = command(text, capsys)
+    assert (code, "needs features" in err) == (2, True)
+    assert sorted(folder.rglob("*")) == before
+    code, _, _ = command("select hard --scores scores.npy --budget 4 --out a/b/c.json", capsys)
+    assert code == 0
+    assert read_subset("a/b/c.json").achieved == 4
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        ("select hard --scores odd.parquet:c --budget 5", "column c is of type struct<a: double>"),
+        ("select k-center --features none.parquet --budget 5", "column c has no rows"),
+        (
+            "select hard --scores scores.npy --labels names.npy --quota nut=1 --budget 5",
+            "--quota 'nut' is not a class; they are b, c",
+        ),
+        (
+            "select hard --scores scores.npy --labels names.npy --balance equal --classes 3 "
+            "--budget 6",
+            "--classes = 3, but labels has 2",
+        ),
+        (
+            "score el2n --logits logits.npy --labels names.npy",
+            "labels has 2 names, logits 3 classes",
+        ),
+        (
+            "select hard --scores scores.npy --labels labels.npy --quota x=1 --budget 5",
+            "'x' is not",
+        ),
         ("select hard --scores bad.npy --budget 5", "scores holds nan at index 4"),
         ("select hard --scores scores.npy --budget 61", "outside the valid range 1 to 60"),
         ("select hard --scores scores.npy --budget 0", "outside the valid range 1 to 60"),
@@ -228,6 +349,29 @@ def test_bad_input(folder: Path, capsys, text: str, sentence: str) -> None:
     assert (folder / "taken.json").read_text() == "mine"
 
 
+def sized(features, labels=None, *, factor: int = 1) -> Scores:
+    """A score with an array that may be left out."""
+    found = np.abs(np.asarray(features)).sum(axis=1) * factor
+    return Scores.of(found if labels is None else found * (np.asarray(labels) == 1), name="sized")
+
+
+def test_a_score_may_take_an_array_and_do_without(folder: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(SCORES, "sized", sized)
+    assert arrays_of_score(sized) == ["features"]
+    line = next(one for one in describe_scores().splitlines() if one.startswith("  sized"))
+    assert line.split() == ["sized", "--features", "[--labels]", "factor=1"]
+    total = np.abs(np.load("features.npy")).sum(axis=1)
+    for text, wanted in (("", total), ("--labels labels.npy ", total * (np.arange(N) % 3 == 1))):
+        out = f"s{len(text)}.npy"
+        code, _, err = command(f"score sized --features features.npy {text}--out {out}", capsys)
+        assert code == 0, err
+        np.testing.assert_allclose(np.load(out), wanted)
+    code, _, err = command("score sized --labels labels.npy", capsys)
+    assert (code, "needs --features" in err) == (2, True)
+    code, _, err = command("score sized --features features.npy --texts zero.npy", capsys)
+    assert (code, "--texts has no effect" in err) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["score", "select", "compare", "recommend"])
 def test_help_has_examples_and_names_everything(capsys, name: str) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -235,5 +379,7 @@ def test_help_has_examples_and_names_everything(capsys, name: str) -> None:
     assert stopped.value.code == 0
     out = capsys.readouterr().out
     assert f"python -m selection {name}" in out.split("examples:")[1]
+    if name == "select":
+        assert "weights: those of facility-location" in out.replace("\n  ", " ")
     known = {"score": SCORES, "select": SELECTORS}.get(name, {})
     assert all(one in out for one in known)

@@ -7,8 +7,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selection import Scores, Subset
-from selection.core.files import read_array, read_subset, write_npz, write_scores, write_subset
+from selection import Pool, Scores, Subset
+from selection.core.files import (
+    check_new_file,
+    read_array,
+    read_subset,
+    read_subset_ids,
+    write_npz,
+    write_scores,
+    write_subset,
+)
 from selection.scoring.dynamics import TrainingDynamics
 
 VECTORS = np.random.default_rng(0).random((4, 3))
@@ -49,8 +57,135 @@ def test_parquet_columns(tmp_path) -> None:
     assert read_array("ids", f"{path}:id").tolist() == ["a", "b", "c", "d"]
     with pytest.raises(ValueError, match="no value in row 1 of column gap"):
         read_array("scores", f"{path}:gap")
-    with pytest.raises(ValueError, match="2 values in row 1 of column uneven, 1 in row 0"):
+    with pytest.raises(
+        ValueError, match="2 values in a list of row 1 of column uneven, 1 in row 0"
+    ):
         read_array("features", f"{path}:uneven")
+
+
+VIEWS = np.random.default_rng(1).random((4, 2, 3))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.list_(pa.float64())),
+        pa.large_list(pa.list_(pa.float64(), 3)),
+        pa.list_(pa.list_(pa.float64(), 3), 2),
+        pa.list_(pa.large_list(pa.float64()), 2),
+    ],
+)
+def test_parquet_columns_of_views(tmp_path, kind: pa.DataType, chunked: bool) -> None:
+    path = tmp_path / "x.parquet"
+    table = pa.table({"views": pa.array(VIEWS.tolist(), kind)})
+    pq.write_table(table, path, row_group_size=3 if chunked else None)
+    np.testing.assert_array_equal(read_array("features", path), VIEWS)
+    np.testing.assert_array_equal(Pool.of(features=read_array("features", path)).features, VIEWS)
+
+
+def test_parquet_strings_categoricals_and_tensors(tmp_path) -> None:
+    path = tmp_path / "x.parquet"
+    names = ["pear", "apple", "pear", "fig"]
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(VIEWS)
+    columns = {
+        "text": names,
+        "large": pa.array(names, pa.large_string()),
+        "category": pa.array(names).dictionary_encode(),
+        "views": tensors,
+        "a:b": [1, 2, 3, 4],
+    }
+    pq.write_table(pa.table(columns), path, row_group_size=2)
+    for name in ("text", "large", "category"):
+        found = read_array("labels", f"{path}:{name}")
+        assert found.tolist() == names
+        assert Pool.of(labels=found).labels.tolist() == [2, 0, 2, 1]
+    np.testing.assert_array_equal(read_array("features", f"{path}:views"), VIEWS)
+    # A column's name may hold the character that sets it apart from the file's.
+    assert read_array("labels", f"{path}:a:b").tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("column", "sentence"),
+    [
+        (pa.array([{"a": 1.0}] * 4), r"column c is of type struct<a: double>"),
+        (pa.array([[("k", 1.0)]] * 4, pa.map_(pa.string(), pa.float64())), "is of type map<string"),
+        (pa.array([[{"a": 1.0}]] * 4), r"column c is of type list<.*struct"),
+        (pa.array([], pa.list_(pa.float64())), "column c has no rows"),
+        (pa.array([], pa.float64()), "column c has no rows"),
+        (pa.array([[]] * 4, pa.list_(pa.float64())), "has lists without values in column c"),
+        (pa.array([[1.0, None], [2.0, 3.0]]), "has no value in row 0 of column c"),
+        (pa.array([[1.0, 4.0], None, [2.0, 3.0]]), "has no value in row 1 of column c"),
+        (pa.array([[[1.0], [2.0]], [[3.0], None]]), "has no value in row 1 of column c"),
+        (
+            pa.array([[[1.0], [2.0]], [[3.0], [4.0, 5.0]]]),
+            "2 values in a list of row 1 of column c, 1 in row 0; they must be as many",
+        ),
+        (pa.array([[[1.0], [2.0]], [[3.0]]]), "1 values in a list of row 1 of column c, 2 in row"),
+        (pa.array([1, 2], pa.timestamp("s")), r"column c is of type timestamp"),
+        (pa.array([1, 2]).cast(pa.decimal128(20)), r"column c is of type decimal128"),
+        (pa.array([b"a", b"b"]), r"column c is of type binary"),
+    ],
+)
+@pytest.mark.parametrize("groups", [1, None])
+def test_parquet_columns_that_are_no_arrays(tmp_path, column, sentence: str, groups) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"c": column}), path, row_group_size=groups)
+    with pytest.raises(ValueError, match=f"features file .*x.parquet.*{sentence}"):
+        read_array("features", path)
+
+
+def test_npz_reads_the_named_array_alone(tmp_path) -> None:
+    path = tmp_path / "mixed.npz"
+    np.savez(path, x=VECTORS, names=np.array(["a", None], dtype=object), **{"a:b": [5, 6]})
+    np.testing.assert_array_equal(read_array("features", f"{path}:x"), VECTORS)
+    assert read_array("labels", f"{path}:a:b").tolist() == [5, 6]
+    with pytest.raises(ValueError, match=r"features file .*mixed.npz:names cannot be read: Object"):
+        read_array("features", f"{path}:names")
+    with pytest.raises(ValueError, match="holds no 'y'; it holds x, names, a:b"):
+        read_array("features", f"{path}:y")
+    # An archive of which one entry is broken, too.
+    broken = bytearray(path.read_bytes())
+    start = broken.index(b"names.npy") + 60
+    broken[start : start + 40] = bytes(40)
+    (tmp_path / "broken.npz").write_bytes(bytes(broken))
+    np.testing.assert_array_equal(read_array("features", f"{tmp_path}/broken.npz:x"), VECTORS)
+
+
+def test_folders_come_with_the_first_file_and_not_before(tmp_path) -> None:
+    path = tmp_path / "a" / "b" / "c.json"
+    assert check_new_file(path, (".json",)) == path
+    assert not list(tmp_path.iterdir())
+    write_scores(path, Scores.of([1.0]))
+    assert json.loads(path.read_text())["columns"]["score"] == [1.0]
+    write_npz(tmp_path / "d" / "e.npz", {"x": VECTORS})
+    write_subset(tmp_path / "f" / "g.parquet", Subset.of([0], requested=1))
+    assert len(list(tmp_path.rglob("*.*"))) == 3
+    with pytest.raises(OSError, match=r"output folder .*c.json cannot be written"):
+        check_new_file(path / "below" / "it.json", (".json",))
+
+
+def test_ids_of_a_subset(tmp_path) -> None:
+    subset = Subset.of([2, 0], requested=2)
+    for name, ids in (("a.parquet", np.array(["x", "y", "z"])), ("b.json", np.arange(3))):
+        write_subset(tmp_path / name, subset, ids)
+        assert read_subset_ids(tmp_path / name).tolist() == ids[[2, 0]].tolist()
+    write_subset(tmp_path / "c.json", subset)
+    assert read_subset_ids(tmp_path / "c.json") is None
+    # Files that do not say so yet: other ids than the rows were given.
+    for name, wanted in (("b.json", None), ("a.parquet", ["z", "x"])):
+        old = tmp_path / f"old-{name}"
+        if name == "b.json":
+            stored = json.loads((tmp_path / name).read_text())
+            stored.pop("named")
+            old.write_text(json.dumps(stored))
+        else:
+            table = pq.read_table(tmp_path / name)
+            facts = json.loads(table.schema.metadata[b"hardset"])
+            facts.pop("named")
+            pq.write_table(table.replace_schema_metadata({b"hardset": json.dumps(facts)}), old)
+        found = read_subset_ids(old)
+        assert (None if found is None else found.tolist()) == wanted
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.parquet", "x.csv"])

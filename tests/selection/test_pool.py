@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 
 from selection import Pool, Scores, Subset
@@ -20,6 +21,10 @@ from selection import Pool, Scores, Subset
         ({"features": [["a", "b"]]}, r"features has dtype <U1; it must hold real numbers"),
         ({"scores": [1, 2], "features": np.eye(3)}, r"different lengths: scores 2, features 3"),
         ({"labels": [0.5, 1.0]}, r"labels holds 0.5 at index 0, not a whole number"),
+        ({"labels": ["a", "b", None]}, r"labels holds None at index 2; labels must be all whole"),
+        ({"groups": np.array(["a", 1], dtype=object)}, r"groups holds 1 at index 1; labels must"),
+        ({"labels": np.array([1, None], dtype=object)}, r"labels holds None at index 1; labels"),
+        ({"labels": [["a", "b"]]}, r"labels has shape \(1, 2\); it must be \(n,\)"),
         ({"labels": [[0, 1]]}, r"labels has shape \(1, 2\); it must be \(n,\)"),
         ({"ids": ["a", "b", "a"]}, r"ids holds a more than once"),
         ({"ids": [4, 4]}, r"ids holds 4 more than once"),
@@ -56,6 +61,28 @@ def test_take_keeps_rows_together() -> None:
     assert part.scores.values.tolist() == [3, 1]
     assert part.labels.tolist() == [7, 5]
     np.testing.assert_array_equal(part.features, np.eye(3)[[2, 0]])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array(["pear", "apple", "pear", "fig"]),
+        np.array([b"pear", b"apple", b"pear", b"fig"]),
+        np.array(["pear", "apple", "pear", "fig"], dtype=object),
+        pandas.Series(["pear", "apple", "pear", "fig"]),
+        # The order of the categories does not count.
+        pandas.Categorical(["pear", "apple", "pear", "fig"], categories=["pear", "fig", "apple"]),
+    ],
+)
+def test_names_of_classes_become_their_positions(names) -> None:
+    pool = Pool.of(labels=names, groups=names)
+    assert pool.labels.tolist() == pool.groups.tolist() == [2, 0, 2, 1]
+    assert pool.labels.dtype == np.int64
+
+
+def test_whole_numbers_stay_as_they_are() -> None:
+    for labels in ([7, 3, 7], [7.0, 3.0, 7.0], np.array([7, 3, 7], dtype=object)):
+        assert Pool.of(labels=labels).labels.tolist() == [7, 3, 7]
 
 
 def test_orientation_of_scores() -> None:

@@ -312,7 +312,9 @@ def test_command(tmp_path: Path, monkeypatch, capsys) -> None:
     x, signs = teacher_data(400, 100, 5)
     np.save("x.npy", np.concatenate([x, np.ones((7, 100))]))
     np.save("y.npy", np.concatenate([signs + 4, np.full(7, 9)]).astype(int))
-    line = "recommend --features x.npy --labels y.npy --classes 3 5 --metric isotropic --splits 2 "
+    np.save("y.npy", np.array([{3: "cat", 5: "dog", 9: "elk"}[one] for one in np.load("y.npy")]))
+    line = "recommend --features x.npy --labels y.npy --classes cat dog --metric isotropic "
+    line += "--splits 2 "
     line += "--replicates 20 --seed 5 --policies hard random"
     assert run(main, [*line.split(), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -149,6 +149,71 @@ def test_bad_batches(batch: tuple, sentence: str) -> None:
         DynamicsRecorder([0, 1, 1], epochs=2).record(*batch)
 
 
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        (([0, 1], [[np.nan, 0.0], [0.0, 1.0]]), "logits holds nan for example 0, class 0"),
+        (([0, 1], np.zeros((2, 1))), "labels holds 1 at index 1"),
+        (([0, 1], np.eye(2), np.array([[0.0], [np.inf]])), "features holds inf for example 1"),
+        (([0.0, 1.5], np.eye(2)), "rows holds 1.5 at index 1, not a whole number"),
+    ],
+)
+def test_a_refused_batch_leaves_nothing_behind(broken: tuple, sentence: str) -> None:
+    good = DynamicsRecorder([0, 1, 1], epochs=1)
+    tried = DynamicsRecorder([0, 1, 1], epochs=1)
+    hidden = None if len(broken) == 2 else np.ones((2, 1))
+    with pytest.raises(ValueError, match=sentence):
+        tried.record(0, 0, *broken)
+    for recorder in (good, tried):
+        recorder.record(0, 0, [0, 1], np.eye(2), hidden)
+        recorder.record(0, 0, [2], np.eye(2)[:1], None if hidden is None else hidden[:1])
+    found, wanted = tried.dynamics(), good.dynamics()
+    np.testing.assert_array_equal(found.losses, wanted.losses)
+    np.testing.assert_array_equal(tried.last_logits, good.last_logits)
+    assert (found.gradient_norms is None) == (hidden is None)
+
+
+def test_a_refused_batch_closes_no_epoch() -> None:
+    recorder = DynamicsRecorder([0, 1], epochs=2)
+    recorder.record(0, 0, [0], np.eye(2)[:1])
+    with pytest.raises(ValueError, match="logits holds nan"):
+        recorder.record(0, 1, [0], [[np.nan, 0.0]])
+    recorder.record(0, 0, [1], np.eye(2)[:1])
+    with pytest.raises(ValueError, match="seed 0, epoch 1 lacks 2 examples"):
+        recorder.dynamics()
+
+
+def test_names_are_the_logits_classes_in_sorted_order() -> None:
+    logits = np.array([[2.0, 0.0, 1.0], [3.0, 1.0, 0.0], [1.0, 0.0, 4.0]])
+    names = ["pear", "apple", "fig"]
+    recorder = DynamicsRecorder(names, epochs=1)
+    recorder.record(0, 0, [0, 1, 2], logits)
+    wanted = TrainingDynamics.of(logits, [2, 0, 1])
+    for found in (recorder.dynamics(), TrainingDynamics.of(logits, names)):
+        np.testing.assert_allclose(found.losses, wanted.losses, rtol=1e-6)
+    sentence = "labels has 2 names, logits 3 classes; names stand for the classes in sorted order"
+    with pytest.raises(ValueError, match=sentence):
+        TrainingDynamics.of(logits, ["pear", "apple", "apple"])
+    with pytest.raises(ValueError, match=sentence):
+        DynamicsRecorder(["b", "a", "a"], epochs=1).record(0, 0, [0, 1, 2], logits)
+    with pytest.raises(ValueError, match=r"labels holds 0.5 at index 0, not a whole number"):
+        DynamicsRecorder([0.5, 1])
+
+
+def test_ten_seeds_unless_told_otherwise() -> None:
+    recorder = record_training(
+        lambda seed: seed,
+        lambda state, epoch, seed: state,
+        lambda state, x: np.eye(2) * state,
+        np.zeros((2, 1)),
+        [0, 1],
+        epochs=1,
+    )
+    margins = recorder.dynamics().margins
+    assert margins.shape == (10, 1, 2)
+    assert margins[:, 0, 0].tolist() == list(range(10))
+
+
 def test_an_epoch_is_recorded_once() -> None:
     recorder = DynamicsRecorder([0, 1], epochs=2)
     recorder.record(0, 0, [0], np.eye(2)[:1])

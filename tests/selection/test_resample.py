@@ -1,5 +1,7 @@
 """The under-sampler in scikit-learn's hands."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -49,6 +51,13 @@ def test_clone_and_parameters() -> None:
         sampler.set_params(size=3)
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, Fraction, np.int32, int])
+def test_budgets_of_any_real_type(kind: type) -> None:
+    whole = kind in (np.int32, int)
+    sampler = SelectionSampler(KCenter(), budget=kind(75) if whole else kind(0.5))
+    assert len(sampler.fit_resample(X, Y)[0]) == 75
+
+
 @pytest.mark.parametrize(
     ("budget", "sentence"),
     [
@@ -56,6 +65,10 @@ def test_clone_and_parameters() -> None:
         (151, "outside the valid range 1 to 150"),
         (1.5, r"neither a count 1 to 150 nor a fraction in \(0, 1\]"),
         (0.001, "of 150 examples is 0"),
+        (np.float32(1.5), r"budget = 1.5 is neither a count 1 to 150 nor a fraction in \(0, 1\]"),
+        (np.nan, "budget = nan is neither a count"),
+        (True, "budget = True is outside the valid range 1 to 150"),
+        ("half", "budget = half is outside the valid range 1 to 150"),
     ],
 )
 def test_bad_budgets(budget: float, sentence: str) -> None:

@@ -134,12 +134,57 @@ def test_forgetting_by_hand(option: str, never: float) -> None:
     assert events.tolist() == [3, 0, never, 0, 1, 2]
 
 
+@pytest.mark.parametrize("seeds", range(1, 31))
+def test_forgetting_of_many_seeds(seeds: int) -> None:
+    # Examples by column: never learned; learned and forgotten once by the first seed alone, never
+    # by the others; forgotten twice by every seed.
+    first = np.array([[0, 0, 0, 0, 0], [0, 1, 0, 0, 0], [1, 0, 1, 0, 1]], dtype=bool).T
+    later = np.array([[0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [1, 0, 1, 0, 1]], dtype=bool).T
+    correct = np.stack([first] + [later] * (seeds - 1))
+    dynamics = TrainingDynamics.of(np.stack([correct, ~correct], -1).astype(float), [0, 0, 0])
+    assert forgetting(dynamics, never_learned="inf").values.tolist() == [
+        np.finfo(float).max,
+        1.0,
+        2.0,
+    ]
+    # In a seed that never learned it an example counts 2 + 1 events, or none.
+    for option, wanted in (
+        ("max+1", [3.0, (1 + 3 * (seeds - 1)) / seeds, 2.0]),
+        ("0", [0.0, 1 / seeds, 2.0]),
+    ):
+        same(forgetting(dynamics, never_learned=option), wanted)
+
+
 def test_memorization_counts() -> None:
     inside = np.array([[1, 0], [1, 1], [0, 1], [0, 0]], dtype=bool)
     correct = np.array([[1, 1], [1, 0], [0, 1], [1, 1]], dtype=bool)
     same(memorization(inside, correct), [1 - 0.5, 0.5 - 1])
     with pytest.raises(ValueError, match="example 1 is in no training set of the 2 models"):
         memorization(inside[[0, 3]] | [True, False], correct[[0, 3]])
+
+
+def test_memorization_takes_flags_of_any_kind() -> None:
+    inside = np.array([[1, 0], [1, 1], [0, 1], [0, 0]])
+    correct = np.array([[1, 1], [1, 0], [0, 1], [1, 1]])
+    for kind in (bool, np.int8, np.uint8, np.float32, float):
+        same(memorization(inside.astype(kind), correct.astype(kind).tolist()), [0.5, -0.5])
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 0.7, 2.0, -1.0])
+def test_memorization_refuses_what_is_no_flag(wrong: float) -> None:
+    flags = np.eye(2)
+    broken = np.array([[1.0, 0.0], [wrong, 1.0]])
+    sentence = rf"holds {wrong} at index \(1, 0\); it must be 0 or 1, or False or True"
+    with pytest.raises(ValueError, match="inside " + sentence):
+        memorization(broken, flags)
+    with pytest.raises(ValueError, match="correct " + sentence):
+        memorization(flags, broken)
+    with pytest.raises(ValueError, match=r"correct of model 0 holds .* at index 3; it must be 0"):
+        train_on_random_subsets(lambda rows, model: [1, 0, 1, wrong], 4, models=9)
+    with pytest.raises(ValueError, match=r"correct of model 0 has shape \(1,\); it must be \(4,\)"):
+        train_on_random_subsets(lambda rows, model: [1], 4, models=9)
+    with pytest.raises(ValueError, match="inside has dtype <U1; it must be 0 or 1"):
+        memorization(np.array([["a", "b"]]), flags)
 
 
 def test_memorization_finds_the_examples_that_only_memory_gets_right() -> None:
@@ -156,6 +201,40 @@ def test_memorization_finds_the_examples_that_only_memory_gets_right() -> None:
     assert found.values[10] == 1
     inside = random_training_sets(20, 60, seed=1)
     assert np.all(inside.sum(axis=1) == 14)
+
+
+def test_equal_logits_are_wrong_whatever_the_class() -> None:
+    tied = TrainingDynamics.of(np.zeros((2, 2)), [0, 1])
+    assert correctness(tied).values.tolist() == [0, 0]
+    assert ensemble_errors(tied).values.tolist() == [1, 1]
+    # Logits of few values, so that the largest is often shared; relabelled, nothing changes.
+    random = np.random.default_rng(0)
+    logits = random.integers(3, size=(2, 6, 200, 4)).astype(float)
+    labels, names = random.integers(4, size=200), np.array([2, 3, 1, 0])
+    original = TrainingDynamics.of(logits, labels)
+    renamed = TrainingDynamics.of(logits[..., np.argsort(names)], names[labels])
+    for score in (forgetting, correctness, ensemble_errors, aum, el2n):
+        np.testing.assert_allclose(score(original).values, score(renamed).values, rtol=1e-12)
+    own = np.take_along_axis(logits, np.broadcast_to(labels[:, None], (2, 6, 200, 1)), -1)
+    alone = np.sum(logits >= own, axis=-1) == 1
+    np.testing.assert_array_equal(original.correct, alone)
+
+
+def test_el2n_and_grand_take_epochs_10_to_20_of_a_long_recording() -> None:
+    random = np.random.default_rng(0)
+    logits, hidden = random.standard_normal((2, 25, 6, 3)), random.standard_normal((2, 25, 6, 2))
+    labels = random.integers(3, size=6)
+    whole = TrainingDynamics.of(logits, labels, hidden)
+    window = TrainingDynamics.of(logits[:, 9:20], labels, hidden[:, 9:20])
+    for score in (el2n, grand):
+        same(score(whole), score(window).values)
+        assert score(whole).provenance == {"seeds": 2, "epochs": 11, "first": 9, "last": 19}
+        # Either option alone reaches to the end of the recording on the other side.
+        same(score(whole, first=0), score(whole, first=0, last=24).values)
+        same(score(whole, last=3), score(whole, first=0, last=3).values)
+        short = TrainingDynamics.of(logits[:, :19], labels, hidden[:, :19])
+        same(score(short), score(short, first=0, last=18).values)
+    same(loss(whole), loss(whole, first=0, last=24).values)
 
 
 def test_reducible_loss_and_middle_perplexity() -> None:
