@@ -14,7 +14,6 @@ from pretrain_jax.segmentation import (
     FinetuneConfig,
     finetune,
     frames_of,
-    frames_with_text,
     read_segmentation,
 )
 from pretrain_jax.segmentation.finetuning import OVERLAYS_NAME, RESULT_NAME
@@ -44,7 +43,8 @@ class Options:
         out: the stage's folder.
         run: of pre-training: its stage's folder, a run, or a checkpoint; none from scratch.
         layout: of the data.
-        pretraining: images for pre-training, among which no test case may be.
+        pretraining: images for pre-training, among which no test case may be: a folder,
+            LAYOUT:FOLDER, a list or a video.
         seed: of all random choices.
         progress: draw the progress bar even without a terminal.
         json: print the record.
@@ -72,9 +72,7 @@ def main(argv: Sequence[str]) -> int:
         if taken is not None:
             check_outside(taken, options.out)
     dataset = read_segmentation(data, options.layout)
-    if source is not None:
-        _warn_of_text(frames_with_text(frames_of(source)))
-    finetune(
+    manifest = finetune(
         options.run,
         dataset,
         options.out,
@@ -83,6 +81,9 @@ def main(argv: Sequence[str]) -> int:
         pretraining=None if source is None else frames_of(source),
         progress=options.progress or sys.stderr.isatty(),
     )
+    for note in manifest.notes:
+        if "seem to show" in note:
+            print(f"warning: {note}", file=sys.stderr)
     folder = Path(options.out)
     record = json.loads((folder / RESULT_NAME).read_text(encoding="utf-8"))
     print(json.dumps(record, indent=1) if options.json else _report(folder, record))
@@ -92,15 +93,6 @@ def main(argv: Sequence[str]) -> int:
 def _preset(name: str) -> FinetuneConfig:
     check_choice("preset", name, FINETUNE_PRESETS)
     return FINETUNE_PRESETS[name]
-
-
-def _warn_of_text(names: Sequence[str]) -> None:
-    if names:
-        print(
-            f"warning: {len(names)} image(s) for pre-training seem to show burned-in writing, "
-            f"such as {names[0]}: look at them for names and dates",
-            file=sys.stderr,
-        )
 
 
 def _report(folder: Path, record: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from pretrain_jax.pipeline import (
     run_pipeline,
 )
 from pretrain_jax.pipeline.cost import REFERENCE_IMAGES, SAM_PATCHES, cost_table
+from pretrain_jax.pipeline.runner import check_pipeline
 from pretrain_jax.synthesis.source import survey
 
 PROGRAM = "python -m pretrain_jax pipeline"
@@ -60,7 +61,10 @@ def main(argv: Sequence[str]) -> int:
     _, config, options = found
     # An estimate for the reference numbers of images needs no data.
     unknown = options.estimate and not config.data
-    (dataclasses.replace(config, data=".") if unknown else config).check()
+    if options.estimate:
+        (dataclasses.replace(config, data=".") if unknown else config).check()
+    else:
+        check_pipeline(config)  # nothing is printed where nothing can be run
     print(_cost(config, options), flush=True)
     if options.estimate:
         return 0

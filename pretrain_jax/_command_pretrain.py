@@ -15,8 +15,9 @@ USAGE = f"""usage: {PROGRAM} DATA PRESET [options]
 DATA is a folder of stage synthesise, or any source of images; PRESET a run of
 `python -m pretrain_jax run`, every field of which is an option; --out is the stage's folder.
 examples:
-  {PROGRAM} out/synthesised/optidel-10 mae_vit_base_reference --full-images 88282 \\
+  {PROGRAM} out/synthesised/optidel-10 mae_vit_base_reference \\
     --out out/pretrained/mae/optidel-10/seed-0
+  {PROGRAM} chosen.txt mae_vit_base_reference --full-images 88282 --out out/chosen
   {PROGRAM} out/synthesised/optidel-10 simclr_vit_base --protocol paper --out out/simclr
 """
 
@@ -27,7 +28,8 @@ class Options:
 
     Attributes:
         protocol: "matched" gives the optimiser steps of the full set, "paper" the epochs.
-        full_images: number of images of the full set, for "matched" with --epochs.
+        full_images: number of images of the full set, for "matched" with --epochs; a folder of
+            stage synthesise knows it.
         probe: folder of stage probe, whose mean and standard deviation are taken.
         progress: draw the progress bar even without a terminal.
     """

@@ -7,15 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pretrain_jax._command_output import add_shard_options, report
+from pretrain_jax.data.collections import COLLECTIONS
+from pretrain_jax.segmentation import write_proposals
 from pretrain_jax.stages.manifest import MANIFEST
 from pretrain_jax.synthesis import PROPOSERS, Sam, index_images, propose, proposer_from_name
+from pretrain_jax.synthesis.propose import MASKS
+from pretrain_jax.synthesis.proposers import Proposer
 from theory.command_line import Parser, integer, number
 
 EXAMPLES = """examples:
   python -m pretrain_jax propose runs/optidel --data images/
-  python -m pretrain_jax propose runs/optidel --proposer random-crop --most 8
-  python -m pretrain_jax propose runs/optidel --proposer sam --sam-checkpoint sam_vit_h_4b8939.pth
+  python -m pretrain_jax propose runs/optidel --data ldpolypvideo:LDPolypVideo/
+  python -m pretrain_jax propose runs/optidel --proposer random-crop --most 8 --coco boxes.json
+  python -m pretrain_jax propose runs/optidel --sam-checkpoint sam_vit_h_4b8939.pth
 The images are indexed in RUN/index, the patches lie in RUN/proposals/PROPOSER.
 """
 # Option -> field of the proposer, by proposer.
@@ -30,8 +38,12 @@ def main(argv: Sequence[str]) -> int:
     """Index and propose; returns the exit code."""
     options = _parser().parse_args(argv)
     run, progress = Path(options.run), sys.stderr.isatty() or options.progress
+    if options.proposer is None:
+        options.proposer = "saliency" if options.sam_checkpoint is None else "sam"
     proposer = proposer_from_name(options.proposer, **_fields(options))
     proposer.inputs()  # a missing checkpoint is said before images are read
+    if options.coco is not None and options.coco.exists():
+        raise ValueError(f"--coco: {options.coco} exists and is not replaced; choose another name")
     if options.data is None and not (run / "index" / MANIFEST).is_file():
         raise ValueError(f"{run / 'index'} holds no index yet: name the images with --data")
     shards = {"shards": options.shards, "shard": options.shard, "progress": progress}
@@ -45,7 +57,23 @@ def main(argv: Sequence[str]) -> int:
     folder = run / "proposals" / proposer.name
     manifest = propose(run / "index", folder, proposer=proposer, seed=options.seed, **shards)
     report(folder, manifest, as_json=options.json)
+    if options.coco is not None and manifest is not None:
+        _export(folder, options.coco, proposer, as_json=options.json)
     return 0
+
+
+def _export(folder: Path, target: Path, proposer: Proposer, *, as_json: bool) -> None:
+    """The patches as a COCO file: of SAM its masks, of other proposers their boxes."""
+    masks_of = None
+    if isinstance(proposer, Sam):
+        regions = proposer.regions(folder / MASKS)
+
+        def masks_of(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+            return regions(pixels)[1]
+
+    count = write_proposals(folder, target, masks_of=masks_of)
+    if not as_json:
+        print(f"  {'annotations':<22}{count} in {target}")
 
 
 def _fields(options: argparse.Namespace) -> dict[str, Any]:
@@ -78,15 +106,29 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="folder of the whole pipeline")
-    parser.add_argument("--data", metavar="SOURCE", help="folder, image list or video")
+    parser.add_argument(
+        "--data",
+        metavar="SOURCE",
+        help=f"folder, image list, video, or LAYOUT:FOLDER ({', '.join(COLLECTIONS)})",
+    )
     parser.add_argument("--frame-stride", type=integer, default=1, help="of videos")
-    parser.add_argument("--proposer", choices=tuple(PROPOSERS), default="saliency")
+    parser.add_argument(
+        "--proposer",
+        choices=tuple(PROPOSERS),
+        help="default saliency; sam where it has a checkpoint",
+    )
     parser.add_argument("--most", type=integer, help="most patches of an image")
     parser.add_argument("--least-side", type=integer, help="pixels of a patch's shorter side")
     parser.add_argument("--min-area", type=number, help="least share of the image")
     parser.add_argument("--max-area", type=number, help="largest share of the image")
-    parser.add_argument("--sam-checkpoint", type=Path, metavar="FILE", help="for --proposer sam")
+    parser.add_argument("--sam-checkpoint", type=Path, metavar="FILE", help="weights of sam")
     parser.add_argument("--seed", type=integer, default=0, help="of random crops")
+    parser.add_argument(
+        "--coco",
+        type=Path,
+        metavar="FILE",
+        help="write the patches as COCO annotations, too: masks of SAM, else boxes",
+    )
     add_shard_options(parser)
     parser.add_argument("--progress", action="store_true", help="draw the bar without a terminal")
     parser.add_argument("--json", action="store_true", help="print the manifest")

@@ -11,8 +11,10 @@ from theory.command_line import Parser, integer
 
 EXAMPLES = """examples:
   python -m pretrain_jax score runs/optidel --of saliency
+  python -m pretrain_jax score runs/optidel --of random-crop --features
   python -m pretrain_jax score runs/optidel --of images --probe runs/tiny
-Scores lie in RUN/scores/NAME; those of images come with the probe's features.
+Scores lie in RUN/scores/NAME; those of images come with the probe's features, those of patches
+with --features.
 """
 IMAGES = "images"
 
@@ -30,6 +32,7 @@ def main(argv: Sequence[str]) -> int:
         masks=options.masks,
         seed=options.seed,
         space=options.space,
+        features=options.features,
         batch_size=options.batch_size,
         workers=options.workers,
         shards=options.shards,
@@ -56,6 +59,11 @@ def _parser() -> Parser:
     )
     parser.add_argument("--masks", type=integer, default=5, help="fixed masks of each patch")
     parser.add_argument("--space", choices=("target", "pixel"), default="target")
+    parser.add_argument(
+        "--features",
+        action="store_true",
+        help="also write features of patches, for rules that compare them (images: always)",
+    )
     parser.add_argument("--batch-size", type=integer, default=64)
     parser.add_argument("--workers", type=integer, default=2, help="threads that decode images")
     parser.add_argument("--seed", type=integer, default=0, help="of the masks")

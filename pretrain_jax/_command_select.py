@@ -3,10 +3,12 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from pretrain_jax._command_output import report
 from pretrain_jax.stages.manifest import MANIFEST
 from pretrain_jax.synthesis import METHODS, PROPOSERS, Method, recommended_ratio, select
+from pretrain_jax.synthesis.storage import Storage
 from theory.command_line import Parser, integer, number
 
 EXAMPLES = """examples:
@@ -15,7 +17,7 @@ EXAMPLES = """examples:
   python -m pretrain_jax select runs/optidel --method hard-images --ratio 0.1 --rule ccs:bins=20
   python -m pretrain_jax select runs/optidel --method optidel-s --ratio recommended \\
     --alpha-total 3 --theta-deg 20
-The selection lies in RUN/selections/METHOD-PERCENT.
+The selection lies in RUN/selections/METHOD-PERCENT, with --storage bytes in METHOD-PERCENT-bytes.
 """
 RECOMMENDED = "recommended"
 
@@ -28,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
     name = f"{method.name}-{100 * ratio:g}"
     if options.rule is not None:
         name += "-" + "".join(one if one.isalnum() or one == "." else "-" for one in options.rule)
+    if options.storage == "bytes":
+        name += "-bytes"
     folder = run / "selections" / name
     manifest = select(
         _source(run, method, options.of),
@@ -37,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
         seed=options.seed,
         rule=options.rule,
         patches=options.patches,
+        storage=options.storage,
     )
     report(folder, manifest, as_json=options.json)
     return 0
@@ -78,7 +83,7 @@ def _parser() -> Parser:
     methods = "\n".join(f"  {name:<16}{one.about}" for name, one in METHODS.items())
     parser = Parser(
         prog="python -m pretrain_jax select",
-        description="Pick images or patches until a share of the full set's pixels is used up.",
+        description="Pick images or patches until a share of the full set's storage is used up.",
         epilog=f"methods:\n{methods}\n\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -91,6 +96,12 @@ def _parser() -> Parser:
     )
     parser.add_argument("--of", choices=tuple(PROPOSERS), help="whose patches")
     parser.add_argument("--patches", type=integer, default=4, help="of an image, a square number")
+    parser.add_argument(
+        "--storage",
+        choices=get_args(Storage),
+        default="pixels",
+        help="what the ratio is a share of: pixels, or bytes (both pixels and bytes of the files)",
+    )
     parser.add_argument("--alpha-total", type=number, help="examples over effective dimension")
     parser.add_argument("--theta-deg", type=number, help="angle between probe and target")
     parser.add_argument("--seed", type=integer, default=0, help="of random picks")

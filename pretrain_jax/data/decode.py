@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 from pretrain_jax.data.sources import STILL
 from pretrain_jax.data.video import read_frame
 
-__all__ = ["BadPixelsError", "Pixels", "UnreadableImageError", "read_pixels"]
+__all__ = ["BadPixelsError", "Pixels", "UnreadableImageError", "oriented", "read_pixels"]
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 BITS_PER_SAMPLE = 258  # of a TIFF file
+ORIENTATION = 274
+WIDEST = 2**16 - 1
 PNG_RGB_TYPES = (2, 6)  # colour types RGB and RGBA
 # Rec. 601, as Pillow weighs 8-bit channels.
 LUMINANCE = np.array([299.0, 587.0, 114.0]) / 1000.0
@@ -61,38 +63,78 @@ def read_pixels(path: str, frame: int = STILL, *, channels: int = 3, bits: int =
 def _read_still(path: Path) -> NDArray[Any]:
     if path.suffix.lower() == ".npy":
         return np.asarray(np.load(path, allow_pickle=False))
+    from PIL import Image, UnidentifiedImageError
+
     with path.open("rb") as file:
         head = file.read(26)
-    if head[:8] == PNG_MAGIC and head[24] == 16 and head[25] in PNG_RGB_TYPES:
-        return _read_deep_png(path)
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    tiff = path.suffix.lower() in (".tif", ".tiff")
-    try:
-        opened: Any
-        with Image.open(path) as opened:
-            # Pillow reads colour TIFF in 8 bits only.
-            if tiff and opened.mode != "I;16" and max(opened.tag_v2.get(BITS_PER_SAMPLE, (8,))) > 8:
+        file.seek(0)
+        deep_png = head[:8] == PNG_MAGIC and head[24] == 16 and head[25] in PNG_RGB_TYPES
+        tiff = path.suffix.lower() in (".tif", ".tiff")
+        try:
+            # From the open file: by its name Pillow maps grey TIFF and turns that wrongly.
+            with Image.open(file) as opened:
+                if deep_png:
+                    opened.load()  # the orientation may stand behind the pixels
+                    return turned(_read_deep_png(path), opened.getexif().get(ORIENTATION, 1))
+                if tiff and _is_deep(opened):
+                    return _read_tiff(path)
+                image = oriented(opened)
+        except UnidentifiedImageError:
+            if tiff:
                 return _read_tiff(path)
-            opened.load()
-            image = ImageOps.exif_transpose(opened)
-    except UnidentifiedImageError:
-        if tiff:
-            return _read_tiff(path)
-        raise ValueError("it is no image of a known format") from None
+            raise ValueError("it is no image of a known format") from None
     if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "PA", "RGBX"):
         image = image.convert("RGB")
     elif image.mode == "1":
         image = image.convert("L")
     pixels = np.asarray(image)
     # Pillow opens some 16-bit files in its 32-bit integer mode.
-    return pixels.astype(np.uint16) if image.mode == "I" and pixels.min() >= 0 else pixels
+    narrow = image.mode == "I" and pixels.min() >= 0 and pixels.max() <= WIDEST
+    return pixels.astype(np.uint16) if narrow else pixels
+
+
+def oriented(opened: Any) -> Any:
+    """An image that Pillow opened from a file object, as it is to be displayed."""
+    from PIL import ImageOps
+
+    opened.load()
+    return ImageOps.exif_transpose(opened)
+
+
+def turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Pixels (H, W, ...) as displayed, by the orientation 1 to 8 of EXIF and TIFF."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _is_deep(opened: Any) -> bool:
+    """Whether Pillow, which reads colour TIFF in 8 bits only, would lose bits."""
+    tags = getattr(opened, "tag_v2", {})
+    return bool(opened.mode != "I;16" and max(tags.get(BITS_PER_SAMPLE, (8,))) > 8)
 
 
 def _read_tiff(path: Path) -> NDArray[Any]:
     import tifffile
 
-    return np.asarray(tifffile.imread(path, key=0))
+    with tifffile.TiffFile(path) as file:
+        page: Any = file.pages[0]
+        pixels = np.asarray(page.asarray())
+        tag = page.tags.get(ORIENTATION)
+    axes = str(page.axes).lstrip("S")
+    if axes == "YX" and pixels.ndim == 3:
+        pixels = np.moveaxis(pixels, 0, -1)
+    elif axes not in ("YX", "YXS"):
+        raise ValueError(f"its first page has the axes {page.axes}, no rows and columns")
+    if pixels.dtype.kind not in "fb" and pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"it has pixels of type {pixels.dtype}; uint8, uint16 and floating point are known"
+        )
+    return turned(pixels, 1 if tag is None else int(tag.value))
 
 
 def _read_deep_png(path: Path) -> NDArray[np.uint16]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,11 +33,14 @@ class Fingerprint(NamedTuple):
 def fingerprint(images: ImageSet) -> Fingerprint:
     """Look at names, sizes and times of a set's files; one that is missing has the size -1."""
     used, codes = np.unique(images.file_index, return_inverse=True)
-    paths = [images.files[number] for number in used]
-    common = _common(min(paths), max(paths))
+
+    def paths() -> Iterator[str]:
+        return (images.files[number] for number in used)
+
+    common = _common(min(paths()), max(paths()))
     found = hashlib.sha256()
     newest, newest_file = 0, ""
-    for path in paths:
+    for path in paths():
         try:
             status = Path(path).stat()
             size, written = status.st_size, status.st_mtime_ns

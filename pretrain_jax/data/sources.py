@@ -1,21 +1,26 @@
 """Sets of images: what a folder, a list or a video holds, in an order that never changes."""
 
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain_jax.data.listing import (
+    IMAGE_SUFFIXES,
+    STILL,
+    entries,
+    image_root,
+    split_layout,
+)
+from pretrain_jax.data.names import Names, suffix_of
 from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
 from theory.checks import check_integer, check_range
 
 __all__ = ["IMAGE_SUFFIXES", "STILL", "ImageSet", "find_images", "hold_out"]
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".npy"}
-)
-LIST_SUFFIXES = frozenset({".txt", ".tsv", ".lst"})
-STILL = -1
 UNLABELLED = -1
 
 
@@ -31,7 +36,7 @@ class ImageSet:
         classes: names of the classes.
     """
 
-    files: tuple[str, ...]
+    files: Sequence[str]
     file_index: NDArray[np.int64]
     frames: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -65,48 +70,28 @@ def find_images(source: str | Path, *, frame_stride: int = 1) -> ImageSet:
 
     Args:
         source: a folder (searched recursively, sorted; its subfolders are the classes where every
-            image lies in one of at least two), an image list (`.txt`, `.tsv`, `.lst`: a path a
-            line, relative to the list, with an optional class behind a tab), a video or an image.
+            image lies in one of at least two), LAYOUT:FOLDER of a published collection, an image
+            list (`.txt`, `.tsv`, `.lst`: a path a line, relative to the list, with an optional
+            class behind a tab and an optional group behind another), a video or an image.
         frame_stride: every how many frames of a video are kept, >= 1.
 
     Raises:
         ValueError: the source is missing, empty or of an unknown kind; one sentence.
     """
     check_integer("frame_stride", frame_stride, 1, 2**31)
-    path = Path(source)
-    labels: list[str | None]
-    if path.is_dir():
-        files = sorted(
-            (
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
-                and not any(part.startswith(".") for part in file.relative_to(path).parts)
-            ),
-            key=lambda file: file.relative_to(path).as_posix(),
-        )
-        labels = _folder_labels(path, files)
-    elif not path.exists():
-        raise ValueError(
-            f"image source {path} does not exist; give a folder of images, a list "
-            f"({', '.join(sorted(LIST_SUFFIXES))}: one path a line), or a video"
-        )
-    elif path.suffix.lower() in LIST_SUFFIXES:
-        files, labels = _read_list(path)
-    elif path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-        files, labels = [path], [None]
-    else:
-        raise ValueError(
-            f"image source {path} is neither a folder, nor a list "
-            f"({', '.join(sorted(LIST_SUFFIXES))}), nor an image or video "
-            f"({', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))})"
-        )
-    if not files:
-        raise ValueError(
-            f"image source {path} is empty: no file in it ends in one of "
-            f"{', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}"
-        )
-    return _image_set(files, labels, frame_stride)
+    codes: dict[str, int] = {"": UNLABELLED}
+    labels = array("q")
+
+    def listed() -> Iterator[str]:
+        for name, label, _ in entries(source):
+            labels.append(codes.setdefault(label, len(codes) - 1))
+            yield name
+
+    files = Names(image_root(source), listed())
+    layout, path = split_layout(source)
+    if path.is_dir() and not layout:
+        codes = _label_by_folder(files, labels)
+    return _image_set(files, codes, np.array(labels, np.int64), frame_stride)
 
 
 def hold_out(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -136,51 +121,43 @@ def hold_out(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, Image
     return images.take(np.flatnonzero(~mask)), images.take(np.flatnonzero(mask))
 
 
-def _folder_labels(folder: Path, files: list[Path]) -> list[str | None]:
-    parts = [file.relative_to(folder).parts for file in files]
-    named = all(len(part) > 1 for part in parts) and len({part[0] for part in parts}) > 1
-    return [part[0] if named else None for part in parts]
+def _label_by_folder(files: Names, labels: array) -> dict[str, int]:
+    """Fill in the first folder of each file as its class, unless one has none or all the same."""
+    codes: dict[str, int] = {}
+    for number in range(len(files)):
+        folder, slash, _ = files.name(number).partition("/")
+        if not slash:
+            codes = {}
+            break
+        labels[number] = codes.setdefault(folder, len(codes))
+    if len(codes) < 2:
+        labels[:] = array("q", [UNLABELLED]) * len(labels)
+        codes = {}
+    return codes
 
 
-def _read_list(path: Path) -> tuple[list[Path], list[str | None]]:
-    files: list[Path] = []
-    labels: list[str | None] = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"image list {path} is not text in UTF-8") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, _, label = line.partition("\t")
-        file = path.parent / name.strip()
-        if file.suffix.lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-            raise ValueError(
-                f"image list {path}, line {number}: {name.strip()!r} ends in none of "
-                f"{', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}"
-            )
-        files.append(file)
-        labels.append(label.strip() or None)
-    return files, labels
-
-
-def _image_set(files: list[Path], labels: list[str | None], stride: int) -> ImageSet:
-    classes = tuple(sorted({label for label in labels if label is not None}))
-    codes = {name: code for code, name in enumerate(classes)}
-    file_index, frames, image_labels = [], [], []
-    for index, (file, label) in enumerate(zip(files, labels, strict=True)):
-        video = file.suffix.lower() in VIDEO_SUFFIXES
-        # A video that cannot be read counts as one image, which decoding reports as unreadable.
-        own = range(0, max(1, len(frame_times(str(file)))), stride) if video else (STILL,)
-        code = UNLABELLED if label is None else codes[label]
+def _image_set(
+    files: Names, codes: dict[str, int], labels: NDArray[np.int64], stride: int
+) -> ImageSet:
+    """Classes are numbered in the order of their names, whatever that of `codes` is."""
+    classes = tuple(sorted(set(codes) - {""}))
+    ranks = np.full(len(classes) + 1, UNLABELLED, np.int64)  # the last entry is that of -1
+    for rank, name in enumerate(classes):
+        ranks[codes[name]] = rank
+    file_index, frames = array("q"), array("q")
+    for index in range(len(files)):
+        own: Sequence[int] = (STILL,)
+        if suffix_of(files.name(index)) in VIDEO_SUFFIXES:
+            # A video that cannot be read counts as one image, which decoding reports as unreadable.
+            own = range(0, max(1, len(frame_times(files[index]))), stride)
         for frame in own:
             file_index.append(index)
             frames.append(frame)
-            image_labels.append(code)
+    of_file = np.array(file_index, np.int64)
     return ImageSet(
-        files=tuple(str(file) for file in files),
-        file_index=np.array(file_index, np.int64),
+        files=files,
+        file_index=of_file,
         frames=np.array(frames, np.int64),
-        labels=np.array(image_labels, np.int64),
+        labels=ranks[labels][of_file],
         classes=classes,
     )

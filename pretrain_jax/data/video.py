@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["VIDEO_SUFFIXES", "frame_times", "read_frame"]
+__all__ = ["VIDEO_SUFFIXES", "frame_sizes", "frame_times", "read_frame"]
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".webm"})
 
@@ -34,6 +34,25 @@ def frame_times(path: str) -> tuple[int, ...]:
             return tuple(sorted(packet.pts for packet in packets if packet.pts is not None))
     except (av.FFmpegError, IndexError, OSError):
         return ()
+
+
+@lru_cache(maxsize=1)
+def frame_sizes(path: str) -> tuple[tuple[int, int] | None, ...]:
+    """Height and width of every frame of a video, all of which are decoded in one go.
+
+    None where that gives no frame; `read_frame` may, as it begins anew at the key frame before.
+    """
+    av = _av()
+    times = frame_times(path)
+    sizes: dict[int, tuple[int, int]] = {}
+    try:
+        with av.open(path) as container:
+            for found in container.decode(container.streams.video[0]):
+                if found.pts is not None:
+                    sizes[found.pts] = found.height, found.width
+    except (av.FFmpegError, IndexError, OSError):
+        pass  # the frames behind the damage are missing
+    return tuple(sizes.get(time) for time in times)
 
 
 def read_frame(path: str, frame: int) -> NDArray[np.uint8]:

@@ -1,16 +1,48 @@
 """Stage `leakage`: every case can be read, and no test frame is among the pre-training images."""
 
+import hashlib
+import json
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from pretrain_jax.segmentation import FinetuneConfig, Frame, SegmentationSet, check_leakage, split
+from pretrain_jax.segmentation import FinetuneConfig, Frame, LeakageError, SegmentationSet, split
+from pretrain_jax.segmentation.burned_text import MOST, shows_text, text_note
 from pretrain_jax.segmentation.dataset import read_case
 from pretrain_jax.segmentation.finetuning import dataset_digest
-from pretrain_jax.segmentation.leakage import LEAST_CORRELATION, PERCEPTUAL_DISTANCE
-from pretrain_jax.stages import Manifest, digest, open_stage
+from pretrain_jax.segmentation.leakage import (
+    LEAST_CORRELATION,
+    PERCEPTUAL_DISTANCE,
+    KnownCases,
+    Leak,
+    group_notes,
+    leaks_among,
+)
+from pretrain_jax.stages import Manifest, Stage, digest, open_stage
+from pretrain_jax.stages.tables import (
+    Logged,
+    Table,
+    missing_shards,
+    read_logs,
+    shard_range,
+    write_shard,
+)
 from pretrain_jax.synthesis import Images
+from pretrain_jax.synthesis.images import automatic_shards
 
 __all__ = ["compare"]
+
+FOUND = {
+    "dataset": "int32",
+    "kind": "string",
+    "pretraining": "string",
+    "test": "string",
+    "distance": "int32",
+}
+# Kind of a row that is no leak: an image that seems to show writing.
+TEXT = "text"
 
 
 def compare(
@@ -22,6 +54,9 @@ def compare(
 ) -> Manifest:
     """Read every case and compare all images with the test cases, before anything is trained.
 
+    The images are read once for all sets. A killed process loses the work on 5000 of them at most.
+    A sample of them is looked at for burned-in writing; what it shows is a note of the manifest.
+
     Args:
         index: folder of stage `index`.
         datasets: segmentation data sets.
@@ -29,7 +64,7 @@ def compare(
         config: how they are split.
 
     Returns:
-        The manifest, with the counts images and test_cases.
+        The manifest, with the counts images, test_cases and burned_text.
 
     Raises:
         ValueError: a case whose mask is damaged, of another size or of unknown labels.
@@ -49,20 +84,97 @@ def compare(
     if isinstance(stage, Manifest):
         return stage
     with stage:
-        compared = cases = 0
+        tests = []
         for dataset in datasets:
             for case in dataset.cases:
                 read_case(dataset, case)
-            _, test = split(dataset, test_share=config.test_share, seed=config.split_seed)
-            compared = check_leakage(_frames(images), test)
-            cases += len(test)
-        return stage.finish({"images": compared, "test_cases": cases})
+            tests.append(split(dataset, test_share=config.test_share, seed=config.split_seed)[1])
+        return _compared(stage, images, tests)
 
 
-def _frames(images: Images) -> Iterator[Frame]:
-    for batch in images.table.batches(["name", "frame", "group", "height"]):
-        columns = (batch[name] for name in ("name", "frame", "group", "height"))
-        for name, frame, group, height in zip(*columns, strict=True):
+def _compared(stage: Stage, images: Images, tests: Sequence[SegmentationSet]) -> Manifest:
+    """Compare shard by shard; finish, or tell the leaks of the first set that has some."""
+    # Hidden, so that the folder is free for another set when this one is refused; named by what
+    # was compared, so that no other set takes these shards for its own.
+    text = json.dumps([stage.parameters, stage.inputs], sort_keys=True)
+    folder = stage.folder / f".{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    folder.mkdir(exist_ok=True)
+    shards = automatic_shards(images.table.rows)
+    missing = missing_shards(folder, shards)
+    known = [KnownCases(test) for test in tests] if missing else []
+    for shard in missing:
+        logged = Logged()
+        write_shard(
+            folder, shard, shards, _rows(images, shard, shards, known, logged), FOUND, logged=logged
+        )
+    total, found = read_logs(folder, shards), list(_found(folder))
+    for number, test in enumerate(tests):
+        leaks = [Leak(*rest) for dataset, *rest in found if dataset == number]
+        if leaks:
+            raise LeakageError(leaks, test.name)
+    texts = [name for _, kind, name, *_ in found if kind == TEXT]
+    unknown = int(images.manifest.counts.get("ungrouped", images.table.rows))
+    counts = {"images": 0, "looked_at": 0} | total.counts
+    looked_at = counts.pop("looked_at")
+    notes = [
+        text_note(texts, looked_at, _stride(images)),
+        *group_notes(unknown, images.table.rows, tests),
+    ]
+    cases = sum(len(test) for test in tests)
+    elapsed = time.monotonic() - stage.started
+    manifest = stage.finish(
+        counts | {"test_cases": cases, "burned_text": len(texts)},
+        notes,
+        # Shards of earlier processes count, too.
+        seconds=max(elapsed, total.seconds),
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    return manifest
+
+
+def _rows(
+    images: Images, shard: int, shards: int, known: Sequence[KnownCases], logged: Logged
+) -> Iterator[dict[str, Any]]:
+    stride = _stride(images)
+    texts: list[str] = []
+
+    def frames() -> Iterator[Frame]:
+        first, end = shard_range(images.table.rows, shard, shards)
+        for number, frame in _frames(images, first, end):
+            logged.add("images")
+            if number % stride == 0:
+                logged.add("looked_at")
+                if shows_text(frame):
+                    texts.append(frame.name)
+            yield frame
+
+    for number, leak in leaks_among(frames(), known):
+        yield _row(number, leak.kind, leak.pretraining, leak.test, leak.distance)
+    for name in texts:
+        yield _row(-1, TEXT, name, "", 0)
+
+
+def _row(*values: Any) -> dict[str, Any]:
+    return {name: [value] for name, value in zip(FOUND, values, strict=True)}
+
+
+def _found(folder: Path) -> Iterator[tuple[Any, ...]]:
+    for batch in Table(folder).batches(list(FOUND)):
+        yield from zip(*(batch[name].tolist() for name in FOUND), strict=True)
+
+
+def _stride(images: Images) -> int:
+    """Every how many images one is looked at for writing."""
+    return -(-images.table.rows // MOST)
+
+
+def _frames(images: Images, first: int, end: int) -> Iterator[tuple[int, Frame]]:
+    """The readable images of some rows with their numbers."""
+    names = ("image", "name", "frame", "group", "height")
+    for batch in images.table.batches(names, start=first, stop=end):
+        columns = (batch[name] for name in names)
+        for number, name, frame, group, height in zip(*columns, strict=True):
             if height > 0:
                 shown = f"{name}" if frame < 0 else f"{name}#{frame}"
-                yield Frame(shown, str(images.root / str(name)), int(frame), str(group))
+                path = str(images.root / str(name))
+                yield int(number), Frame(shown, path, int(frame), str(group))

@@ -9,28 +9,24 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from pretrain_jax.models.simclr import SimCLRConfig
+from pretrain_jax.pipeline.options import (
+    Cell,
+    ProbeOptions,
+    ProposeOptions,
+    ScoreOptions,
+    Trials,
+)
 from pretrain_jax.pipeline.pretraining import Protocol
 from pretrain_jax.segmentation import PUBLISHED, FinetuneConfig
 from pretrain_jax.segmentation.config import HeadKind, Mode
 from pretrain_jax.segmentation.program import recipe_of
-from pretrain_jax.synthesis import METHODS, Proposer, RandomCrop, Saliency, Sam
+from pretrain_jax.synthesis import METHODS
 from pretrain_jax.synthesis.methods import CROPPED
-from pretrain_jax.synthesis.storage import check_group
-from pretrain_jax.train.config import TrainConfig, config_to_json
+from pretrain_jax.synthesis.storage import Storage, check_group
+from pretrain_jax.train.config import config_to_json
 from theory.checks import check_choice, check_integer, check_range
 
-__all__ = [
-    "RECOMMENDED",
-    "SHIPPED_SEGMENTATION",
-    "Cell",
-    "PipelineConfig",
-    "ProbeOptions",
-    "ProposeOptions",
-    "ScoreOptions",
-    "Trials",
-    "draw_folder",
-    "pipeline_to_json",
-]
+__all__ = ["RECOMMENDED", "SHIPPED_SEGMENTATION", "PipelineConfig", "pipeline_to_json"]
 
 # `PipelineConfig.data` of the images and masks that other packages ship.
 SHIPPED_SEGMENTATION = "shipped-segmentation"
@@ -42,109 +38,6 @@ ALL = "all"
 # A ratio that the theory gives once the data's coordinates are estimated.
 RECOMMENDED = "recommended"
 LARGEST = 1 << 40
-
-
-@dataclass(frozen=True)
-class ProbeOptions:
-    """The masked autoencoder whose reconstruction errors are the margins.
-
-    Attributes:
-        checkpoint: a run's folder, or a file (.pth, .safetensors) in the layout of the MAE code
-            or of transformers; None trains `mae.train` on the full set, which counts as a cost.
-        halves: whether two more are trained on disjoint halves of the images, from which the
-            report estimates the angle theta between probe and target.
-    """
-
-    checkpoint: str | None = None
-    halves: bool = False
-
-
-@dataclass(frozen=True)
-class ProposeOptions:
-    """Where the patches come from: those of OptiDEL from `proposer`, of OptiDEL-S from crops.
-
-    Attributes:
-        proposer: "sam" (with `sam.checkpoint`) or "saliency".
-        sam: settings of the proposer sam.
-        saliency: settings of the proposer saliency.
-        random_crop: settings of the random crops.
-    """
-
-    proposer: Literal["sam", "saliency"] = "saliency"
-    sam: Sam = field(default_factory=Sam)
-    saliency: Saliency = field(default_factory=Saliency)
-    random_crop: RandomCrop = field(default_factory=RandomCrop)
-
-    def named(self, name: str) -> Proposer:
-        """The proposer "sam", "saliency" or "random-crop"."""
-        known: dict[str, Proposer] = {
-            one.name: one for one in (self.sam, self.saliency, self.random_crop)
-        }
-        return known[name]
-
-
-@dataclass(frozen=True)
-class ScoreOptions:
-    """How margins are measured.
-
-    Attributes:
-        masks: fixed masks that the error is averaged over.
-        space: "target" (what the probe was trained on) or "pixel".
-        batch_size: patches of a device program.
-    """
-
-    masks: int = 5
-    space: Literal["target", "pixel"] = "target"
-    batch_size: int = 64
-
-
-@dataclass(frozen=True)
-class Trials:
-    """Pre-training runs of one objective: each method at each ratio with each seed.
-
-    Attributes:
-        train: the run; its data, out, seed, mean and std are set by the pipeline.
-        methods: names of `pretrain_jax.synthesis.METHODS`; "all" is the full set, whatever the
-            ratios, and NAME@RATIO, such as hard-images@0.25, has that ratio alone.
-        ratios: pixels kept over the full set's, in (0, 1]; "recommended" is the fraction of the
-            hardest that the theory recommends at the data's estimated coordinates, which needs
-            `probe.halves`.
-        seeds: one run for each; none leaves the objective out.
-    """
-
-    train: TrainConfig
-    methods: tuple[str, ...] = ("all", "random", "meddel", "optidel-s", "optidel", "infomax")
-    ratios: tuple[float | Literal["recommended"], ...] = (0.05, 0.1, 0.25, 0.5)
-    seeds: tuple[int, ...] = (0, 1, 2)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A pre-training run of a pipeline.
-
-    Attributes:
-        objective: "mae" or "simclr".
-        method: how its images were chosen.
-        ratio: 1 for the method "all".
-        seed: of the run.
-        draw: seed of its data set; None where that is the same for all seeds.
-    """
-
-    objective: str
-    method: str
-    ratio: float
-    seed: int
-    draw: int | None = None
-
-    @property
-    def name(self) -> str:
-        """Method and percent, as folders of runs have it."""
-        return f"{self.method}-{100 * self.ratio:g}"
-
-    @property
-    def selection(self) -> str:
-        """Folder of its data set: that of the name, or one for each draw in it."""
-        return self.name if self.draw is None else f"{self.name}/{draw_folder(self.draw)}"
 
 
 @dataclass(frozen=True)
@@ -163,6 +56,8 @@ class PipelineConfig:
         propose: where patches come from.
         score: how margins are measured.
         patches: patches of a synthesised image, a perfect square.
+        storage: what ratios are shares of: "pixels" of the full set, or "bytes": its pixels and the
+            bytes of its files, neither of which a set exceeds.
         protocol: "matched" gives every run the optimiser steps of the full set, "paper" gives
             every run the epochs of `train`.
         finetune: one fine-tuning; head and mode are set by `evaluations`.
@@ -184,6 +79,7 @@ class PipelineConfig:
     propose: ProposeOptions = field(default_factory=ProposeOptions)
     score: ScoreOptions = field(default_factory=ScoreOptions)
     patches: int = 4
+    storage: Storage = "pixels"
     protocol: Protocol = "matched"
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     evaluations: tuple[str, ...] = ("dpt-full",)
@@ -216,15 +112,14 @@ class PipelineConfig:
                 "images: set probe.halves, or give numbers"
             )
         check_choice("protocol", self.protocol, get_args(Protocol))
-        check_choice("propose.proposer", self.propose.proposer, ("sam", "saliency"))
+        check_choice("storage", self.storage, get_args(Storage))
         check_group(self.patches)
         check_integer("score.masks", self.score.masks, 1, 1000)
         check_integer("score.batch_size", self.score.batch_size, 1, LARGEST)
         check_integer("seed", self.seed, 0, 2**32 - 1)
         if self.shards is not None:
             check_integer("shards", self.shards, 1, 100_000)
-        if self.propose.proposer == "sam":
-            self.propose.sam.inputs()  # raises without a checkpoint
+        self.propose.check()
         if len(set(self.levels())) < len(self.downstream):
             raise ValueError(f"downstream = {self.downstream}: two folders have the same name")
         for one in self.evaluations:
@@ -278,7 +173,7 @@ class PipelineConfig:
     def proposer_of(self, method: str) -> str:
         """Of a method that chooses patches: the configured proposer, unless it has its own."""
         own = METHODS[method].proposers
-        return self.propose.proposer if self.propose.proposer in own else own[0]
+        return self.propose.chosen if self.propose.chosen in own else own[0]
 
     def proposals_of(self, cell: Cell) -> tuple[str, int | None]:
         """Proposer of a run that chooses patches, and the seed that it draws with for this run."""
@@ -317,11 +212,6 @@ class PipelineConfig:
             known = bool(colon) and layout in PUBLISHED
             found.append((layout, folder) if known else ("folder", one))
         return found
-
-
-def draw_folder(draw: int) -> str:
-    """Folder of what is drawn with one seed."""
-    return f"seed-{draw}"
 
 
 def pipeline_to_json(config: PipelineConfig, recommended: float | None = None) -> dict[str, Any]:

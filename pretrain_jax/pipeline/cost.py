@@ -10,17 +10,17 @@ from pathlib import Path
 
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.pipeline.config import Cell, PipelineConfig
+from pretrain_jax.pipeline.config import PipelineConfig
 from pretrain_jax.pipeline.finetuning_flops import finetuning_flops
-from pretrain_jax.pipeline.pretraining import images_per_second, matched_steps
-from pretrain_jax.pipeline.probe import RUN
+from pretrain_jax.pipeline.options import Cell
+from pretrain_jax.pipeline.pretraining import matched_steps
+from pretrain_jax.pipeline.rates import CORE_STAGES, Rate, core_rate, counted_rate, sam_rate
 from pretrain_jax.segmentation.config import HeadKind, Mode
 from pretrain_jax.segmentation.layouts.pairs import class_names
 from pretrain_jax.segmentation.layouts.read import PAIR
 from pretrain_jax.segmentation.program import recipe_of
 from pretrain_jax.segmentation.shipped import TISSUES
-from pretrain_jax.stages import read_manifest
-from pretrain_jax.stages.manifest import MANIFEST
+from pretrain_jax.synthesis import METHODS
 from pretrain_jax.train.config import TrainConfig
 from pretrain_jax.train.flops import (
     mae_forward_flops,
@@ -29,42 +29,15 @@ from pretrain_jax.train.flops import (
 )
 from theory.checks import check_integer
 
-__all__ = ["REFERENCE_IMAGES", "Estimate", "Rate", "cost_table", "estimate_cost", "measured_rates"]
+__all__ = ["REFERENCE_IMAGES", "Estimate", "cost_table", "estimate_cost"]
 
 # Images of MedDEL's benchmark (arXiv:2401.17542) and of OptiDEL's pre-training set.
 REFERENCE_IMAGES = (88_282, 2_857_772)
-# MAE ViT-B/16 at 224 px, 75% masked: images trained in a second, published or reported.
-ANCHOR = MAEConfig()
-SLOW = ("A6000, 313 images/s", 313.0)
-FAST = ("A100, 1,980 images/s", 1980.0)
-# SAM ViT-H automatic masks, seconds of an image in the reference code.
-SAM_SECONDS = (5.6, 8.4)
-SAM_SOURCE = "SAM ViT-H reference code, RTX 3090/A100"
-COUNTED = f"FLOPs at the rate of MAE ViT-B ({FAST[0]} .. {SLOW[0]})"
 # Masks of an image that pass SAM's filters: an assumption, data sets differ.
 SAM_PATCHES = 30
-# Measured on one x86 core with JPEG images of 720 x 576 pixels, decoding included: processor
-# seconds of an image.
-CORE_SECONDS = {"saliency": 0.029, "random-crop": 0.009}
-CORE_SOURCE = "hours of one x86 core, no GPU: {seconds} s an image of 720 x 576"
 # While it is unknown, a recommended ratio counts as nearly 1, which is no other ratio of the runs.
 MOST = math.nextafter(1.0, 0.0)
 HOUR = 3600.0
-
-
-@dataclass(frozen=True)
-class Rate:
-    """How fast a stage is.
-
-    Attributes:
-        low: seconds of an item at best.
-        high: seconds of an item at worst; `low` where it was measured.
-        source: where that comes from.
-    """
-
-    low: float
-    high: float
-    source: str
 
 
 @dataclass(frozen=True)
@@ -75,9 +48,10 @@ class Estimate:
         stage: its name.
         items: how many images (patches x masks, trained images) it computes.
         unit: what an item is.
-        low: hours of one accelerator (of one core for proposers without weights) at best.
+        low: hours at best.
         high: hours at worst.
         source: of the rate.
+        core: whether they are hours of one processor core, not of one accelerator.
     """
 
     stage: str
@@ -86,6 +60,7 @@ class Estimate:
     low: float
     high: float
     source: str
+    core: bool = False
 
 
 def estimate_cost(
@@ -98,9 +73,9 @@ def estimate_cost(
     """Hours of each stage of a pipeline on `images` images.
 
     Training and scoring are hours of one accelerator: counted operations at the published rates of
-    ViT-B masked autoencoders. The proposers saliency and random-crop are hours of one x86 core
-    (0.029 and 0.009 s an image of 720 x 576 pixels, measured with decoding). The runs at a
-    recommended ratio count as at 1, which is an upper bound. Fine-tuning is counted for the size of
+    ViT-B masked autoencoders. Index, leakage check, the proposers saliency and random-crop,
+    selection and synthesis are hours of one x86 core. The runs at a recommended ratio count as at
+    1, which is an upper bound. Fine-tuning is counted for the size of
     its crops and the classes of each set; where its folder is not there yet, for two.
 
     Args:
@@ -119,37 +94,8 @@ def estimate_cost(
     for stage, items, unit, default in _work(config, images, sam_patches):
         rate = known.get(stage, default)
         low, high = items * rate.low / HOUR, items * rate.high / HOUR
-        found.append(Estimate(stage, items, unit, low, high, rate.source))
-    return found
-
-
-def measured_rates(folder: str | Path) -> dict[str, Rate]:
-    """Seconds of an item of each stage, from what lies in a pipeline's folder.
-
-    Args:
-        folder: of a pipeline on the same accelerator with the same models, also one on few images.
-    """
-    out = Path(folder)
-    found: dict[str, Rate] = {}
-    for name, kind, count in (("proposals", "propose", "images"), ("scores", "score", "rows")):
-        # Of a proposer that drew several times the last draw counts.
-        paths = [one for depth in ("*", "*/*") for one in (out / name).glob(f"{depth}/{MANIFEST}")]
-        for path in sorted(paths):
-            manifest = read_manifest(path.parent)
-            items = manifest.counts.get(count, 0) * manifest.parameters.get("masks", 1)
-            stage = f"{kind} {path.relative_to(out / name).parts[0]}"
-            if items and manifest.seconds > 0:
-                seconds = manifest.seconds / items
-                found[stage] = Rate(seconds, seconds, f"measured in {path.parent}")
-    trained = {"probe": [out / "probe" / RUN]}
-    for objective in ("mae", "simclr"):
-        runs = sorted((out / "pretrained" / objective).glob(f"*/*/{RUN}"))
-        trained[f"pretrain {objective}"] = runs
-    for stage, runs in trained.items():
-        speeds = sorted(rate for rate in map(images_per_second, runs) if rate)
-        if speeds:
-            seconds = 1 / speeds[len(speeds) // 2]
-            found[stage] = Rate(seconds, seconds, f"measured in {out}")
+        core = stage in CORE_STAGES
+        found.append(Estimate(stage, items, unit, low, high, rate.source, core))
     return found
 
 
@@ -162,13 +108,20 @@ def cost_table(
 ) -> str:
     """The estimates for several numbers of images as a table; see `estimate_cost`."""
     columns = [estimate_cost(config, count, rates, sam_patches=sam_patches) for count in images]
-    head = f"{'GPU-hours':<24}" + "".join(f"{f'{count:,} images':>22}" for count in images)
-    lines = [head + "  rate"]
-    for rows in zip(*columns, strict=True):
-        cells = "".join(f"{_hours(row.low, row.high):>22}" for row in rows)
-        lines.append(f"{rows[0].stage:<24}{cells}  {rows[0].source}")
-    totals = [(sum(row.low for row in rows), sum(row.high for row in rows)) for rows in columns]
-    lines.append(f"{'total':<24}" + "".join(f"{_hours(*total):>22}" for total in totals))
+    lines = []
+    for core, name in ((False, "GPU-hours"), (True, "core-hours, no GPU")):
+        rows = [row for row in zip(*columns, strict=True) if row[0].core == core]
+        head = "".join(f"{f'{count:,} images':>22}" for count in images)
+        lines.append(f"{name:<24}{head}  rate")
+        for row in rows:
+            cells = "".join(f"{_hours(one.low, one.high):>22}" for one in row)
+            lines.append(f"{row[0].stage:<24}{cells}  {row[0].source}")
+        totals = [
+            (sum(one.low for one in own), sum(one.high for one in own))
+            for own in zip(*rows, strict=True)
+        ]
+        lines.append(f"{'total':<24}" + "".join(f"{_hours(*total):>22}" for total in totals))
+        lines += [] if core else [""]
     if config.recommends:
         matched = config.protocol == "matched"
         what = "runs of matched steps take as long at any" if matched else "an upper bound"
@@ -184,13 +137,22 @@ def _work(
     assert isinstance(train.model, MAEConfig)
     trained = matched_steps(train, images) * train.batch_size
     probes = (config.probe.checkpoint is None) + 2 * config.probe.halves * _half(train)
-    forward = _counted(mae_forward_flops(train.model))
+    forward = counted_rate(mae_forward_flops(train.model))
     work: list[tuple[str, float, str, Rate]] = [
-        ("probe", probes * trained, "trained images", _counted(mae_training_flops(train.model)))
+        ("index", images, "images", core_rate("index")),
+        (
+            "probe",
+            probes * trained,
+            "trained images",
+            counted_rate(mae_training_flops(train.model)),
+        ),
     ]
+    if config.downstream or config.data_is_shipped:
+        work.insert(1, ("leakage", images, "images", core_rate("leakage")))
     draws = Counter(name for name, _ in config.proposals())
     for name, count in draws.items():
-        work.append((f"propose {name}", count * images, "images", _proposing(name)))
+        rate = sam_rate() if name == "sam" else core_rate(f"propose {name}")
+        work.append((f"propose {name}", count * images, "images", rate))
     boxes = {
         "sam": sam_patches,
         "saliency": config.propose.saliency.patches,
@@ -201,21 +163,32 @@ def _work(
     for name, patches in scored.items():
         masked = patches * images * config.score.masks
         work.append((f"score {name}", masked, "masked patches", forward))
+    work += _sets(config, images, boxes)
     for objective in ("mae", "simclr"):
         cells = [cell for cell in config.cells(MOST) if cell.objective == objective]
         options = config.trials(objective).train
         total = sum(_trained_images(config, options, cell, images) for cell in cells)
         if cells:
-            cost = _counted(_training_flops(options))
+            cost = counted_rate(_training_flops(options))
             work.append((f"pretrain {objective}", total, "trained images", cost))
     return [*work, *_finetuning(config)]
 
 
-def _proposing(name: str) -> Rate:
-    if name == "sam":
-        return Rate(*SAM_SECONDS, SAM_SOURCE)
-    seconds = CORE_SECONDS[name]
-    return Rate(seconds, seconds, CORE_SOURCE.format(seconds=seconds))
+def _sets(
+    config: PipelineConfig, images: int, boxes: Mapping[str, int]
+) -> list[tuple[str, float, str, Rate]]:
+    """Every set once: what it is chosen from, and the images that are made of patches."""
+    candidates, made = 0.0, 0.0
+    for cell in {cell.selection: cell for cell in config.cells(MOST)}.values():
+        if METHODS[cell.method].source == "patches":
+            candidates += images * boxes[config.proposer_of(cell.method)]
+            made += images * cell.ratio
+        else:
+            candidates += images
+    return [
+        ("select", candidates, "candidates", core_rate("select")),
+        ("synthesise", made, "images of patches", core_rate("synthesise")),
+    ]
 
 
 def _finetuning(config: PipelineConfig) -> list[tuple[str, float, str, Rate]]:
@@ -236,7 +209,7 @@ def _finetuning(config: PipelineConfig) -> list[tuple[str, float, str, Rate]]:
         crops[stage] += own
         flops[stage] += own * finetuning_flops(model, frozen=mode == "frozen")
     return [
-        (stage, float(own), "trained crops", _counted(flops[stage] / own))
+        (stage, float(own), "trained crops", counted_rate(flops[stage] / own))
         for stage, own in crops.items()
         if own
     ]
@@ -266,11 +239,6 @@ def _training_flops(train: TrainConfig) -> int:
     if isinstance(train.model, SimCLRConfig):
         return simclr_training_flops(train.model)
     return mae_training_flops(train.model)
-
-
-def _counted(flops: float) -> Rate:
-    anchor = mae_training_flops(ANCHOR)
-    return Rate(flops / anchor / FAST[1], flops / anchor / SLOW[1], COUNTED)
 
 
 def _hours(low: float, high: float) -> str:

@@ -7,14 +7,8 @@ from types import MappingProxyType
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.models.vit import ViTConfig
-from pretrain_jax.pipeline.config import (
-    SHIPPED_SEGMENTATION,
-    PipelineConfig,
-    ProbeOptions,
-    ProposeOptions,
-    ScoreOptions,
-    Trials,
-)
+from pretrain_jax.pipeline.config import SHIPPED_SEGMENTATION, PipelineConfig
+from pretrain_jax.pipeline.options import ProbeOptions, ProposeOptions, ScoreOptions, Trials
 from pretrain_jax.segmentation import FINETUNE_PRESETS
 from pretrain_jax.synthesis import RandomCrop, Saliency
 from pretrain_jax.train.config import DataOptions, OptimizerOptions, TrainConfig

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.stages import Manifest, alone, digest, open_stage, read_manifest
 from pretrain_jax.stages.manifest import MANIFEST, file_record
+from pretrain_jax.synthesis.set_files import check_set
 from pretrain_jax.synthesis.source import survey
 from pretrain_jax.train.config import FREE_FIELDS, TrainConfig, config_to_json
 from pretrain_jax.train.logging import LOG_NAME, read_log, say
@@ -32,7 +33,10 @@ Protocol = Literal["matched", "paper"]
 RUN = "run"
 DATA_LIST = "data.txt"
 # Of a synthesised set.
-COUNTED = ("images", "storage_ratio", "pixels", "pixels_full", "bytes")
+COUNTED = (
+    *("images", "storage_ratio", "pixels", "pixels_full", "bytes", "bytes_full", "bytes_ratio"),
+    "images_full",
+)
 # Where a run's data lie is told by its inputs.
 PLACES = frozenset({"out", "init", "seed", "data.path", "data.validation"})
 
@@ -63,8 +67,9 @@ def pretrain(
         seed: of the run.
         protocol: "matched": the optimiser steps of a run on the full set; "paper": `epochs`
             passes over `data` itself.
-        full_images: number of images of the full set, for "matched" with `epochs`; default the
-            number of images in `data`.
+        full_images: number of images of the full set, for "matched" with `epochs`. A folder of
+            stage `synthesise` knows it; of other data it must be given, for the full set itself its
+            own number.
         validation: source of the validation images, the same for all data sets that are compared;
             default a share held out of `data`.
         probe: folder of stage `probe`; its mean and standard deviation, those of the full set, are
@@ -72,7 +77,8 @@ def pretrain(
         progress: whether to draw a progress bar on stderr.
 
     Raises:
-        ValueError: bad configuration or images; see `train`.
+        ValueError: bad configuration or images, see `train`; an image of the set that has changed;
+            "matched" without the size of the full set.
     """
     source, content, method = _data(Path(data))
     inputs = {"data": content}
@@ -88,7 +94,15 @@ def pretrain(
             f"{source} lists {listed} image(s), its stage made {known['images']}: it has changed "
             "since; make the set anew in another folder"
         )
-    config = _with_length(config, protocol, listed, full_images)
+    full = known.get("images_full")
+    if full is not None and full_images not in (None, full):
+        raise ValueError(
+            f"full_images = {full_images}, but {data} was made from a full set of {full} images; "
+            "leave full_images out"
+        )
+    config = _with_length(config, protocol, listed, full_images if full is None else int(full))
+    if known:
+        check_set(data)
     parameters: dict[str, Any] = method | {
         "objective": "simclr" if isinstance(config.model, SimCLRConfig) else "mae",
         "protocol": protocol,
@@ -182,7 +196,7 @@ def _storage(path: Path) -> dict[str, int | float]:
     if not (path / MANIFEST).is_file():
         return {}
     counts = read_manifest(path).counts
-    return {name: counts[name] for name in COUNTED}
+    return {name: counts[name] for name in COUNTED if name in counts}
 
 
 def _with_length(
@@ -198,6 +212,12 @@ def _with_length(
         return config
     if full_images is not None:
         check_integer("full_images", full_images, images, 1 << 40)
+    elif config.epochs is not None:
+        raise ValueError(
+            f"protocol = matched with epochs = {config.epochs:g} gives the steps of the full set, "
+            "whose number of images is not known here: give full_images, or steps (with epochs "
+            "None), or protocol = paper"
+        )
     steps = matched_steps(config, images if full_images is None else full_images)
     return dataclasses.replace(config, steps=steps, epochs=None)
 

@@ -1,16 +1,21 @@
 """Stage `probe`: the masked autoencoder that margins are measured with."""
 
 import dataclasses
+import hashlib
+import itertools
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pretrain_jax.data.listing import list_line, write_list
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.pipeline.pretraining import (
     content_digest,
@@ -58,7 +63,8 @@ def probe(
             gives the model and the images' mean and standard deviation.
         checkpoint: a run's folder or a checkpoint file; None trains.
         halves: whether two more are trained, in `out`/half-0 and `out`/half-1, on disjoint halves
-            of the images; no group (video, patient) is in both.
+            of the images; no group (video, sequence, patient) that the index knows is in both, and
+            a note says of how many files it knows none.
         seed: of the training and of the halves.
         progress: whether to draw a progress bar on stderr.
 
@@ -94,8 +100,7 @@ def _filled(
     progress: bool,
 ) -> Manifest:
     folder = stage.folder
-    names, groups = _files(images)
-    first = _half(groups, seed) if halves else None
+    first, without = _half(images, seed) if halves else (None, 0)
     full = folder / FULL_LIST
     data = dataclasses.replace(config.data, path=str(full), validation=str(full))
     base = dataclasses.replace(config, data=data, seed=seed)
@@ -105,7 +110,7 @@ def _filled(
         # Before anything is written: a checkpoint of no use leaves the folder free.
         _take(checkpoint, base, folder / RUN)
         notes.append("The probe is the user's checkpoint; what its training cost is not counted.")
-    _write_list(full, names)
+    _write_list(full, (name for name, _ in _files(images)))
     if checkpoint is None:
         train(dataclasses.replace(base, out=str(folder / RUN)), progress=progress)
         counts |= training_counts(folder / RUN)
@@ -115,11 +120,17 @@ def _filled(
         trained = load_model(folder / RUN)
         data = dataclasses.replace(data, mean=trained.mean, std=trained.std)
         for name, chosen in zip(half_names(), (first, ~first), strict=True):
-            half = _write_list(folder / f"{name}.txt", np.array(names)[chosen])
+            files = (path for path, _ in _files(images))
+            half = _write_list(folder / f"{name}.txt", itertools.compress(files, chosen))
             own = dataclasses.replace(data, path=str(half))
             train(dataclasses.replace(base, data=own, out=str(folder / name)), progress=progress)
             counts[f"files_{name}"] = int(chosen.sum())
             spent += training_seconds(folder / name, config)
+        if without:
+            notes.append(
+                f"The group (video, sequence or patient) of {without} of {len(first)} files is not "
+                "known: frames of one video or patient may be in both halves."
+            )
         write_text_atomic(folder / HALVES_LOG, json.dumps({"seconds": spent}) + "\n")
     elapsed = time.monotonic() - stage.started
     # Lists hold places; runs have files of their own for every host.
@@ -127,35 +138,42 @@ def _filled(
     return stage.finish(counts, notes, seconds=max(elapsed, seconds + spent), apart=apart)
 
 
-def _files(images: Images) -> tuple[list[str], list[str]]:
-    """Readable files in order, each once, and the group of each (itself without one)."""
-    found: dict[str, str] = {}
+def _files(images: Images) -> Iterator[tuple[str, str]]:
+    """Files of which something is readable, in order, each once, and the group of each."""
+    before = ""
     for batch in images.table.batches(["name", "height", "group"]):
         for name, height, group in zip(batch["name"], batch["height"], batch["group"], strict=True):
-            if height > 0:
-                path = str(images.root / str(name))
-                found.setdefault(path, str(group) or path)
-    return list(found), list(found.values())
+            if height > 0 and name != before:  # frames of a video follow each other
+                before = str(name)
+                yield str(images.root / before), str(group)
 
 
 def _write_list(path: Path, names: Iterable[str]) -> Path:
     here = path.parent.resolve()
-    text = "".join(f"{os.path.relpath(name, here)}\n" for name in names)
-    write_text_atomic(path, text)
+    write_list(path, (list_line(os.path.relpath(name, here)) for name in names))
     return path
 
 
-def _half(groups: list[str], seed: int) -> Any:
-    """Which files are in the first half: whole groups in a random order until it is full."""
-    distinct, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+def _half(images: Images, seed: int) -> tuple[NDArray[np.bool_], int]:
+    """Which files are in the first half, and of how many the group is not known.
+
+    Whole groups in a random order make the half until it is full; a file without one is its own.
+    """
+    keys, without = array("Q"), 0
+    for name, group in _files(images):
+        without += not group
+        # A path cannot be taken for a group: it is hashed with a mark before it.
+        key = hashlib.sha256((group or f"\0{os.path.relpath(name, images.root)}").encode())
+        keys.append(int.from_bytes(key.digest()[:8], "big"))
+    distinct, codes, sizes = np.unique(keys, return_inverse=True, return_counts=True)
     if len(distinct) < 2:
         raise ValueError("halves: the images are of one group; disjoint halves need two or more")
     order = np.random.default_rng(seed).permutation(len(distinct))
     before = np.cumsum(sizes[order]) - sizes[order]
     chosen = np.zeros(len(distinct), bool)
-    chosen[order] = before < len(groups) / 2
+    chosen[order] = before < len(keys) / 2
     chosen[order[-1]] = False
-    return chosen[codes]
+    return chosen[codes], without
 
 
 def _take(checkpoint: str, config: TrainConfig, run: Path) -> None:

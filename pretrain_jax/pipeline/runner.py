@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pretrain_jax.pipeline.comparison import compare
-from pretrain_jax.pipeline.config import (
-    Cell,
-    PipelineConfig,
-    draw_folder,
-)
+from pretrain_jax.pipeline.config import PipelineConfig
 from pretrain_jax.pipeline.folder import claimable, report_folder, write_echo
+from pretrain_jax.pipeline.options import Cell, draw_folder
 from pretrain_jax.pipeline.pretraining import pretrain
 from pretrain_jax.pipeline.probe import FULL_LIST, RUN, half_names, probe
 from pretrain_jax.pipeline.recommendation import FOLDER, recommend_ratio, recommended_in
@@ -34,7 +31,7 @@ from pretrain_jax.train.loop import NonFiniteLossError
 from theory.command_line import check_output_folder
 from theory.datafile import write_text_atomic
 
-__all__ = ["PipelineResult", "run_pipeline"]
+__all__ = ["PipelineResult", "check_pipeline", "run_pipeline"]
 
 FAILED_NAME = "failed.txt"
 IMAGES = "images"
@@ -87,6 +84,20 @@ def run_pipeline(
         ValueError: bad configuration or data, or a folder that belongs to something else.
         OSError: the folder cannot be written.
     """
+    check_pipeline(config)
+    out = check_output_folder(claimable(config))
+    with alone(out, joined=config.mae.train.cluster.join):
+        claimable(config)  # another process may have come first
+        write_echo(config, out)
+        return _run(config, out, progress, say)
+
+
+def check_pipeline(config: PipelineConfig) -> None:
+    """Check all that can be checked before anything is written or computed.
+
+    Raises:
+        ValueError: see `run_pipeline`.
+    """
     config.check()
     check_outside(config.data, config.out)
     given = config.probe.checkpoint
@@ -95,11 +106,7 @@ def run_pipeline(
     for layout, folder in config.layouts():
         check_outside(folder, config.out)
         read_segmentation(folder, layout)  # what is missing is said before anything is written
-    out = check_output_folder(claimable(config))
-    with alone(out, joined=config.mae.train.cluster.join):
-        claimable(config)  # another process may have come first
-        write_echo(config, out)
-        return _run(config, out, progress, say)
+    claimable(config)
 
 
 def _run(
@@ -269,6 +276,7 @@ def _chosen(config: PipelineConfig, out: Path, cell: Cell) -> Iterator[Task]:
             ratio=cell.ratio,
             seed=config.seed if cell.draw is None else cell.draw,
             patches=config.patches,
+            storage=config.storage,
         ),
     )
     yield Task("synthesise", made, lambda: synthesise(chosen, made, patches=config.patches))

@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 WIDTH = 8.0  # inches
+PANELS = 4  # of a line of Figure 6
 INK = "#010203"  # drawn in it, and replaced by the colour of the page's text
 
 STYLE: Any = {
@@ -102,36 +104,49 @@ class Chart:
         return f"{head}{scheme}<defs>{rest}".replace(INK, "currentColor").encode()
 
 
-def figure_6(own: Mapping[str, Sequence[Row]]) -> Chart:
+def figure_6(own: Mapping[str, Sequence[Row]], others: Mapping[str, Sequence[Row]]) -> Chart:
     """mIoU against storage of MedDEL and OptiDEL as Table 1 of the paper prints it.
 
     Args:
-        own: rows of one's own runs by data set, drawn as hollow points.
+        own: rows of one's own runs by data set of the paper, drawn as hollow points.
+        others: rows of one's own runs on other data sets by their panel's title.
     """
+    lines = 2 + -(-len(others) // PANELS)
     with rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 4.2))
-        panels = np.ravel(figure.subplots(2, 4, sharex=True))
-        for axes, dataset in zip(panels, DATASETS, strict=True):
+        figure = Figure(figsize=(WIDTH, 2.1 * lines))
+        panels = np.ravel(figure.subplots(lines, PANELS, sharex=True))
+        for axes, dataset in zip(panels[: len(DATASETS)], DATASETS, strict=True):
             for method in FIGURE_6:
                 color, marker = _look(method)
                 x, y = TABLES[0].curve(dataset, method)
                 axes.plot(x, y, f"-{marker}", color=color, label=label(method))
             axes.axhline(y[-1], color=INK, linestyle=":", label=label(ALL_DATA))
             for row in filter(is_drawn, own.get(dataset, ())):
-                color, marker = _look(row.method)
-                miou = row.scores["miou"]
-                x, y = [100 * row.pixels], [100 * miou.value]
-                axes.errorbar(x, y, yerr=100 * miou.sd, fmt=marker, color=color, mfc="none")
+                _hollow(axes, [row], "")
             axes.set_title(dataset)
             _storage_axis(axes, (5, 10, 25, 50, 100))
+        for axes, (title, rows) in zip(panels[len(DATASETS) :], others.items(), strict=False):
+            shown = [row for row in rows if is_drawn(row)]
+            whole = [row for row in shown if row.method == ALL_DATA]
+            for method in FIGURE_6:
+                _hollow(axes, [row for row in shown if row.method == method] + whole, "-", method)
+            for row in whole:
+                axes.axhline(100 * row.scores["miou"].value, color=INK, linestyle=":")
+            axes.set_title(textwrap.fill(title, 24))
+        for axes in panels[len(DATASETS) + len(others) :]:
+            axes.remove()
+        # Below them the last line may be empty.
+        for axes in panels[len(DATASETS) - PANELS : len(DATASETS)]:
+            axes.tick_params(labelbottom=True)
         figure.supxlabel("storage volume (%)", fontsize=9)
         figure.supylabel("mIoU (%)", fontsize=9)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    words = "".join(f" Beside them {title}: {_in_words(rows)}" for title, rows in others.items())
     return Chart(
         figure,
         "Eight panels, one a data set: mIoU in percent of MedDEL and OptiDEL against 5, 10, 25, 50 "
-        "and 100 percent storage. The numbers are those of Table 1 below.",
+        f"and 100 percent storage. The numbers are those of Table 1 below.{words}",
     )
 
 
@@ -203,6 +218,22 @@ def cost_chart(seconds: Mapping[str, float]) -> Chart:
         axes.set_xlabel("time, all runs together (s)")
     words = "; ".join(f"{name} {value:.3g}" for name, value in seconds.items())
     return Chart(figure, f"Seconds of each stage, all runs together: {words}.")
+
+
+def _hollow(axes: Axes, rows: Sequence[Row], line: str, method: str | None = None) -> None:
+    """Own runs of a method with standard deviations, if there are any."""
+    own = sorted(rows, key=lambda row: row.pixels)
+    if not own or (method is not None and all(row.method != method for row in own)):
+        return
+    color, marker = _look(own[0].method if method is None else method)
+    axes.errorbar(
+        [100 * row.pixels for row in own],
+        [100 * row.scores["miou"].value for row in own],
+        yerr=[100 * row.scores["miou"].sd for row in own],
+        fmt=f"{line}{marker}",
+        color=color,
+        mfc="none",
+    )
 
 
 def _draw_theory(axes: Axes, bridge: Bridge, advice: Recommendation) -> None:

@@ -24,8 +24,10 @@ NO_HALVES = "no probes of disjoint halves"
 
 def information_of_sets(
     sets: Mapping[str, Path], probe: Path, *, sample: int, seed: int
-) -> dict[str, SetInformation]:
+) -> dict[str, SetInformation | str]:
     """V-information of each set by the probes of the halves, or by the probe of all images.
+
+    A set that has none, such as one of a single image, has the sentence why.
 
     Args:
         sets: folders of stages `synthesise` by name.
@@ -34,12 +36,13 @@ def information_of_sets(
         seed: see `set_information`.
 
     Raises:
-        ValueError: weights or images are not there any more.
+        ValueError: weights are not there any more.
     """
     lists = [probe / f"{name}.txt" for name in HALVES]
     halves = all(path.is_file() for path in lists)
     models = [load_model(probe / name) for name in (HALVES if halves else (RUN,))]
-    found = {}
+    whole = None if halves else models[0]
+    found: dict[str, SetInformation | str] = {}
     for name, made in sets.items():
         seen = NO_HALVES
         if halves:
@@ -49,8 +52,12 @@ def information_of_sets(
                 continue
             except ValueError as error:
                 seen = str(error)
-        whole = load_model(probe / RUN) if halves else models[0]
-        plain = set_information(whole, made / LIST, sample=sample, seed=seed)
+        whole = load_model(probe / RUN) if whole is None else whole
+        try:
+            plain = set_information(whole, made / LIST, sample=sample, seed=seed)
+        except ValueError as error:
+            found[name] = str(error)
+            continue
         found[name] = dataclasses.replace(plain, seen=seen)
     return found
 

@@ -10,7 +10,8 @@ from pretrain_jax.report.bridge import Bridge, bridge_of_run
 from pretrain_jax.report.collect import METRICS, RunFolder, collect
 from pretrain_jax.report.held_out import information_of_sets
 from pretrain_jax.report.markup import document
-from pretrain_jax.report.section_results import ablations, headline, published, results, title
+from pretrain_jax.report.section_published import published
+from pretrain_jax.report.section_results import ablations, headline, results, title
 from pretrain_jax.report.section_stages import provenance, stages
 from pretrain_jax.report.section_theory import in_information, in_theory
 from pretrain_jax.report.statistics import Cell, missing_results, order, result_scores
@@ -86,13 +87,13 @@ def write_report(
 
 
 def page(
-    run: RunFolder, information: Mapping[str, SetInformation] | str, bridge: Bridge | str
+    run: RunFolder, information: Mapping[str, SetInformation | str] | str, bridge: Bridge | str
 ) -> str:
     """The page of a run as HTML that needs no other file.
 
     Args:
         run: the run.
-        information: V-information of each set by name, or the sentence why there is none.
+        information: V-information of each set by name, or the sentence why it, or any, has none.
         bridge: what the theory says, or the sentence why it does not.
     """
     return document(
@@ -163,7 +164,7 @@ def _cell(value: str | int | float) -> str:
     return str(value)
 
 
-def _information(run: RunFolder, sample: int, seed: int) -> dict[str, SetInformation] | str:
+def _information(run: RunFolder, sample: int, seed: int) -> dict[str, SetInformation | str] | str:
     names = (place.removeprefix(SYNTHESISED) for place in run.of_stage(SYNTHESISED[:-1]))
     sets = {name: run.folder / f"{SYNTHESISED}{name}" for name in sorted(names, key=_order)}
     if "probe" not in run.findings:
@@ -172,7 +173,7 @@ def _information(run: RunFolder, sample: int, seed: int) -> dict[str, SetInforma
         return "No estimate: no set was synthesised."
     try:
         return information_of_sets(sets, run.folder / "probe", sample=sample, seed=seed)
-    except ValueError as error:  # weights or images were taken away since
+    except ValueError as error:  # weights were taken away since
         return f"No estimate: {error}."
 
 

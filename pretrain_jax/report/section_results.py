@@ -3,13 +3,9 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pretrain_jax.report.charts import Chart, figure_6, is_drawn, label, runs_chart
+from pretrain_jax.report.charts import Chart, is_drawn, label, runs_chart
 from pretrain_jax.report.collect import METRICS, RunFolder
 from pretrain_jax.report.markup import embedded, number, paragraph, section, spread, table
-from pretrain_jax.report.published import DATASETS, SOURCE, TABLES, PublishedTable
 from pretrain_jax.report.statistics import (
     ABLATION,
     SCORES,
@@ -23,7 +19,7 @@ from pretrain_jax.report.statistics import (
     time_to_equal,
 )
 
-__all__ = ["ablations", "drawn", "headline", "name_of", "published", "results", "title"]
+__all__ = ["ablations", "drawn", "headline", "name_of", "results", "seeds_of", "title"]
 
 NAMES = {
     "miou": "mIoU (%)",
@@ -36,6 +32,11 @@ PLUMBING = (
     "that software packages ship (slices of a brain template, a fundus, stained tissue, cells), "
     "the models are tiny and trained for minutes."
 )
+PIXELS = (
+    "Storage is counted in pixels; hard and stitched images compress worse, so that their files "
+    "take a larger share of the bytes."
+)
+BYTES = "Storage is counted in bytes: no set exceeds its share of the pixels, or of the bytes."
 NO_RESULTS = "No model was fine-tuned to the end; there are no results to show."
 
 
@@ -87,10 +88,10 @@ def results(run: RunFolder) -> str:
     """All runs by setting, means and spreads over seeds; the ones that are missing, too."""
     body = [
         paragraph(
-            "Means ± standard deviations over seeds (divisor n - 1). Storage is counted in pixels; "
-            "hard and stitched images compress worse, so that their files take a larger share of "
-            "the bytes. NormDEL = sigmoid(mIoU exp(-R)), R the share of pixels that was kept, is "
-            "not defined without pre-training. Differences to random "
+            "Means ± standard deviations over seeds (divisor n - 1). "
+            f"{BYTES if run.config.get('storage') == 'bytes' else PIXELS} "
+            "NormDEL = sigmoid(mIoU exp(-R)), R the share of pixels that was kept, is not defined "
+            "without pre-training. Differences to random "
             "selection are taken between runs of equal seed and ratio, ± their standard error. "
             "Seeds are those of pre-training and fine-tuning. Where the folders of a method's sets "
             "end in seed-NUMBER, each seed drew its own; every other set is the same for all "
@@ -167,34 +168,6 @@ def ablations(run: RunFolder) -> str:
     return section("ablation", "Selection and synthesis apart", body)
 
 
-def published(run: RunFolder) -> str:
-    """The paper's Figure 6 and its two tables, NormDEL of their numbers, own runs beside them."""
-    own = {
-        setting: rows_of(run, setting)
-        for setting in settings_of(run)
-        if setting.dataset in DATASETS
-    }
-    body = [
-        paragraph(
-            f"Printed in {SOURCE}: segmentation with DPT on eight endoscopy data sets after "
-            "pre-training on 2,857,772 images. Other data, models and budgets than the runs above: "
-            "the numbers stand beside them and cannot be compared one by one. The paper prints no "
-            "spread over seeds. NormDEL is computed here from the printed mIoU."
-        ),
-        drawn(
-            figure_6({setting.dataset: rows for setting, rows in own.items()}),
-            f"Figure 6 of {SOURCE}, redrawn from the numbers of its Table 1; dotted: all data. "
-            "Hollow points: own runs on the same data set, where there are any.",
-        ),
-    ]
-    for setting, rows in own.items():
-        body.append(_beside(setting, rows))
-    for one in TABLES:
-        body.append(_published(one, f"{SOURCE}, {one.title}. mIoU (%)", one.miou, 2))
-        body.append(_published(one, f"NormDEL of {one.title}", one.normdel, 4))
-    return section("published", "Published results", body)
-
-
 def name_of(setting: Setting) -> str:
     """A setting in words."""
     before = "no pre-training" if setting.objective == "none" else f"{setting.objective}"
@@ -217,7 +190,7 @@ def _setting(setting: Setting, rows: Sequence[Row]) -> str:
                 f"{row.percent:g}",
                 number(100 * row.pixels),
                 number(100 * row.stored),
-                _seeds(row),
+                seeds_of(row),
                 *(spread(100 * row.scores[m].value, 100 * row.scores[m].sd) for m in METRICS),
                 spread(row.scores["normdel"].value, row.scores["normdel"].sd, 4),
             ]
@@ -278,7 +251,8 @@ def _setting(setting: Setting, rows: Sequence[Row]) -> str:
     )
     body = [quality, *([other, _told_apart(gains)] if gains else []), cost]
     body += [times] if equal else []
-    if any(is_drawn(row) for row in rows):
+    # One point is no curve.
+    if sum(is_drawn(row) for row in rows) > 1:
         caption = (
             "Mean and standard deviation over seeds; points of equal storage are set apart "
             f"sideways. {_without_model(rows)}"
@@ -323,44 +297,7 @@ def _below(dataset: str, run: RunFolder) -> str:
     )
 
 
-def _seeds(row: Row) -> str:
+def seeds_of(row: Row) -> str:
+    """How many seeds have a result, of how many."""
     planned = len(row.results) + len(row.missing)
     return f"{len(row.results)} of {planned}" if row.missing else str(len(row.results))
-
-
-def _beside(setting: Setting, rows: Sequence[Row]) -> str:
-    """Printed numbers and own ones of one data set."""
-    found: dict[tuple[str, float], float] = {}
-    for one in TABLES:
-        values = one.miou[DATASETS.index(setting.dataset)]
-        found |= dict(zip(one.columns, values.tolist(), strict=True))
-    return table(
-        f"mIoU (%) on {setting.dataset}, printed and own ({name_of(setting)})",
-        ["method", "storage (%)", "printed", "own", "seeds"],
-        [
-            [
-                label(row.method),
-                f"{row.percent:g}",
-                number(found.get((row.method, row.percent), math.nan)),
-                spread(100 * row.scores["miou"].value, 100 * row.scores["miou"].sd),
-                _seeds(row),
-            ]
-            for row in rows
-        ],
-    )
-
-
-def _published(one: PublishedTable, caption: str, values: NDArray[np.float64], digits: int) -> str:
-    storage = list(dict.fromkeys(percent for _, percent in one.columns))
-    return table(
-        caption,
-        ["data set", *(label(method) for method, _ in one.columns)],
-        [
-            [dataset, *(number(float(value), digits) for value in row)]
-            for dataset, row in zip(DATASETS, values, strict=True)
-        ],
-        groups=[
-            (f"{percent:g} % storage", sum(held == percent for _, held in one.columns))
-            for percent in storage
-        ],
-    )

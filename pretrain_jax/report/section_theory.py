@@ -28,7 +28,7 @@ UNDEFINED = (
 )
 
 
-def in_information(found: Mapping[str, SetInformation] | str) -> str:
+def in_information(found: Mapping[str, SetInformation | str] | str) -> str:
     """V-information of each selected set."""
     if isinstance(found, str):
         return section("information", "V-information of the sets", [paragraph(found)])
@@ -38,24 +38,10 @@ def in_information(found: Mapping[str, SetInformation] | str) -> str:
             float(one.estimate.information_stderr) / one.size,
         )
         for name, one in found.items()
+        if not isinstance(one, str)
     }
-    rows = [
-        [
-            name,
-            str(one.images),
-            *(
-                spread(float(value) / one.size, float(stderr) / one.size, 4)
-                for value, stderr in (
-                    (one.estimate.empty_entropy, one.estimate.empty_entropy_stderr),
-                    (one.estimate.conditional_entropy, one.estimate.conditional_entropy_stderr),
-                    (one.estimate.information, one.estimate.information_stderr),
-                )
-            ),
-            number(float(one.estimate.information), 1),
-            f"not held out: {one.seen}" if one.seen else "held out",
-        ]
-        for name, one in found.items()
-    ]
+    rows = [_information(name, one) for name, one in found.items()]
+    chart = "V-information of each set, ± standard error."
     body = [
         paragraph(
             "What a probe explains of hidden patches by the visible ones, V = Gaussians of unit "
@@ -70,7 +56,7 @@ def in_information(found: Mapping[str, SetInformation] | str) -> str:
             "cannot be compared with the others. Below zero a probe predicts worse than the "
             "constant."
         ),
-        drawn(information_chart(values), "V-information of each set, ± standard error."),
+        *([drawn(information_chart(values), chart)] if values else []),
         table(
             "In nats for each predicted value; the last column for a whole image",
             [
@@ -116,6 +102,27 @@ def in_theory(run: RunFolder, found: Bridge | str) -> str:
         )
         body.append(drawn(bridge_chart(bridge, rows), caption))
     return section("theory", "The toy model at the estimated coordinates", body)
+
+
+def _information(name: str, one: SetInformation | str) -> list[str]:
+    """A row of the table; of a set without an estimate the reason stands in the last column."""
+    if isinstance(one, str):
+        return [name, *[number(math.nan)] * 5, f"no estimate: {one}"]
+    found = one.estimate
+    return [
+        name,
+        str(one.images),
+        *(
+            spread(float(value) / one.size, float(stderr) / one.size, 4)
+            for value, stderr in (
+                (found.empty_entropy, found.empty_entropy_stderr),
+                (found.conditional_entropy, found.conditional_entropy_stderr),
+                (found.information, found.information_stderr),
+            )
+        ),
+        number(float(found.information), 1),
+        f"not held out: {one.seen}" if one.seen else "held out",
+    ]
 
 
 def _coordinates(found: Coordinates) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from theory.datafile import write_text_atomic
 
-__all__ = ["Annotation", "coco_record", "decode_rle", "encode_rle", "write_coco"]
+__all__ = ["Annotation", "coco_record", "decode_rle", "encode_rle", "mask_box", "write_coco"]
 
 Mask = NDArray[np.bool_]
 
@@ -62,18 +62,35 @@ def encode_rle(mask: Mask, *, compressed: bool = True) -> dict[str, Any]:
 
 
 def decode_rle(rle: dict[str, Any]) -> Mask:
-    """The mask of a run-length encoding, compressed or not.
+    """The mask of a run-length encoding, compressed (text or bytes) or not.
 
     Raises:
-        ValueError: the runs do not fill the size, or the text is none of COCO's.
+        ValueError: the size or the runs are missing or of another form, the runs do not fill the
+            size, or the text is none of COCO's.
     """
-    height, width = (int(length) for length in rle["size"])
-    counts = rle["counts"]
-    counts = _decompress(counts) if isinstance(counts, str) else [int(count) for count in counts]
+    size, counts = rle.get("size"), rle.get("counts")
+    if not (isinstance(size, list | tuple) and len(size) == 2 and all(map(_is_count, size))):
+        raise ValueError(f"the run-length encoding has size = {size!r}, not [height, width]")
+    height, width = (int(length) for length in size)
+    if isinstance(counts, bytes):
+        # Of any byte a character, so that a wrong one is named.
+        counts = counts.decode("latin-1")
+    if isinstance(counts, str):
+        counts = _decompress(counts)
+    elif not (isinstance(counts, list | tuple) and all(map(_is_count, counts))):
+        raise ValueError(
+            "the run-length encoding has counts of another form than text or a list of integers of "
+            "0 or more"
+        )
     if min(counts, default=0) < 0 or sum(counts) != height * width:
         raise ValueError(f"runs of {sum(counts)} pixels do not make a mask of {height} x {width}")
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape((height, width), order="F")
+
+
+def _is_count(value: Any) -> bool:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and bool(value >= 0)
 
 
 def coco_record(
@@ -110,7 +127,7 @@ def coco_record(
             "category_id": one.category,
             "segmentation": encode_rle(one.mask),
             "area": int(one.mask.sum()),
-            "bbox": _box(one.mask),
+            "bbox": mask_box(one.mask),
             "iscrowd": 0,
         }
         listed.append(entry | ({} if one.score is None else {"score": float(one.score)}))
@@ -135,7 +152,7 @@ def write_coco(path: str | Path, record: dict[str, Any]) -> None:
     write_text_atomic(path, json.dumps(record))
 
 
-def _box(mask: Mask) -> list[int]:
+def mask_box(mask: Mask) -> list[int]:
     """Left, top, width and height; zeros without foreground."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:

@@ -5,7 +5,7 @@ equal height. It misses faint, dark, tilted and very large writing, and rows of 
 like writing to it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pretrain_jax.data import UnreadableImageError, read_pixels
 from pretrain_jax.segmentation.leakage import Frame
 
-__all__ = ["frames_with_text", "longest_row"]
+__all__ = ["MOST", "Sample", "frames_with_text", "longest_row", "shows_text", "text_note"]
 
 Bytes = NDArray[np.uint8]
 
@@ -24,6 +24,7 @@ LEAST_PIXELS = 5  # height of a readable glyph
 CONTRAST = 60  # grey levels above the surroundings
 FILLED = (0.15, 0.9)  # share of a glyph's box
 ROW = 5
+MOST = 1000  # images that are looked at: a second each at full size
 
 
 class _Glyph(NamedTuple):
@@ -71,15 +72,61 @@ def longest_row(pixels: Bytes) -> int:
 
 def frames_with_text(frames: Iterable[Frame]) -> list[str]:
     """Names of the frames with a row of at least 5 shapes; unreadable ones are passed over."""
-    found = []
-    for frame in frames:
-        try:
-            pixels = read_pixels(frame.path, frame.frame, channels=3)
-        except UnreadableImageError:
-            continue
-        if longest_row(pixels.astype(np.uint8, copy=False)) >= ROW:
-            found.append(frame.name)
-    return found
+    return [frame.name for frame in frames if shows_text(frame)]
+
+
+def shows_text(frame: Frame) -> bool:
+    """Whether a frame has a row of at least 5 shapes; not, where it cannot be read."""
+    try:
+        pixels = read_pixels(frame.path, frame.frame, channels=3)
+    except UnreadableImageError:
+        return False
+    return longest_row(pixels.astype(np.uint8, copy=False)) >= ROW
+
+
+def text_note(found: Sequence[str], looked_at: int, stride: int) -> str:
+    """A sentence on what a sample shows.
+
+    Args:
+        found: names of the images that seem to show writing.
+        looked_at: how many images there were.
+        stride: every how many images of the source one was taken.
+    """
+    sample = "all images" if stride == 1 else f"one in {stride} images"
+    if not found:
+        what = "none seems to show burned-in writing"
+    else:
+        what = (
+            f"{len(found)} seem to show burned-in writing, such as {found[0]}: look at them for "
+            "names and dates"
+        )
+    return f"of {looked_at} image(s) for pre-training ({sample}) {what}"
+
+
+class Sample:
+    """At most `MOST` frames of those that pass, evenly spread, however many there will be.
+
+    Attributes:
+        frames: the sample.
+        stride: every how many frames one is in it.
+        ungrouped: how many passed without a group.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.stride = 1
+        self.ungrouped = 0
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Pass the frames on."""
+        for number, frame in enumerate(frames):
+            if number % self.stride == 0:
+                if len(self.frames) == MOST:
+                    self.frames, self.stride = self.frames[::2], 2 * self.stride
+                if number % self.stride == 0:
+                    self.frames.append(frame)
+            self.ungrouped += not frame.group
+            yield frame
 
 
 def _follows(first: _Glyph, second: _Glyph) -> bool:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pretrain_jax.data import Crop
+from pretrain_jax.segmentation.burned_text import Sample, frames_with_text, text_note
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import SegmentationSet, read_case, split
 from pretrain_jax.segmentation.examples import TrainingExamples
-from pretrain_jax.segmentation.leakage import Frame, check_leakage
+from pretrain_jax.segmentation.leakage import Frame, check_leakage, group_notes
 from pretrain_jax.segmentation.metrics import CaseScore, iou, score_case
 from pretrain_jax.segmentation.origin import (
     SCRATCH,
@@ -79,8 +80,8 @@ def finetune(
             `load_segmenter`) and manifest.json. Checkpoints are deleted at the end.
         config: what is done.
         seed: of head (and encoder from scratch), order, crops, dropout and bootstrap.
-        pretraining: the images for pre-training, compared with the test cases first; None leaves
-            that out, which a note says.
+        pretraining: the images for pre-training, compared with the test cases first, and a sample
+            of them looked at for burned-in writing; None leaves that out, which a note says.
         compared: what `check_leakage` returned, where that was done before.
         progress: whether to draw a progress bar on stderr.
 
@@ -115,13 +116,21 @@ def finetune(
     if isinstance(stage, Manifest):
         return stage
     with stage:
+        notes: list[str] = []
         if pretraining is not None:
-            compared = check_leakage(pretraining, test)
+            sample = Sample()
+            compared = check_leakage(sample(pretraining), test)
+            # Without their folders, which are no part of the result.
+            texts = [Path(name).name for name in frames_with_text(sample.frames)]
+            notes.append(text_note(texts, len(sample.frames), sample.stride))
+            notes += group_notes(sample.ungrouped, compared, [test])
         run = _Run(stage, config, recipe, training, test, trained, seed, progress)
-        return _finished(stage, run, origin, compared)
+        return _finished(stage, run, origin, compared, notes)
 
 
-def _finished(stage: Stage, run: "_Run", origin: Origin, compared: int | None) -> Manifest:
+def _finished(
+    stage: Stage, run: "_Run", origin: Origin, compared: int | None, notes: list[str]
+) -> Manifest:
     """Train and evaluate, write the record, finish the stage."""
     config, training, test, seed = run.config, run.training, run.test, run.seed
     # First of all: this reads every case, so that a bad one does not stop a trained model.
@@ -150,9 +159,9 @@ def _finished(stage: Stage, run: "_Run", origin: Origin, compared: int | None) -
         "loss": losses[-1],
     }
     if compared is None:
-        notes = ["the images for pre-training were not compared with the test cases"]
+        notes.append("the images for pre-training were not compared with the test cases")
     else:
-        notes = [f"{compared} image(s) for pre-training were compared with the test cases"]
+        notes.append(f"{compared} image(s) for pre-training were compared with the test cases")
         counts["leaks"] = 0
     manifest = stage.finish(counts, notes, apart=(CHECKPOINTS,))
     shutil.rmtree(stage.folder / CHECKPOINTS, ignore_errors=True)

@@ -1,6 +1,5 @@
 """Test frames among the images for pre-training: the same pixels, similar ones, the same group."""
 
-import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain_jax.data import ImageSet, UnreadableImageError, find_images, read_pixels
+from pretrain_jax.data import UnreadableImageError, read_pixels
 from pretrain_jax.data.decode import LUMINANCE
-from pretrain_jax.data.sources import STILL
+from pretrain_jax.data.listing import STILL, image_root, iterate_images
 from pretrain_jax.segmentation.dataset import SegmentationSet, listed
 from theory.checks import check_integer
 
@@ -20,11 +19,14 @@ __all__ = [
     "LEAST_CORRELATION",
     "PERCEPTUAL_DISTANCE",
     "Frame",
+    "KnownCases",
     "Leak",
     "LeakageError",
     "check_leakage",
     "find_leaks",
     "frames_of",
+    "group_notes",
+    "leaks_among",
     "perceptual_hash",
     "pixel_digest",
 ]
@@ -132,8 +134,8 @@ def find_leaks(
     perceptual hashes differ in few bits and whose grey thumbnails correlate above
     `LEAST_CORRELATION`; both stand compression, other sizes and brightness. They are compared in
     the eight positions of a square, but stand no other rotation and hardly a crop. Groups are
-    compared by their names, which must mean the same on both sides. Images are read one at a time;
-    unreadable ones cannot leak and are passed over.
+    compared by their names, which must mean the same on both sides. Images of both sides are read
+    one at a time; unreadable ones cannot leak and are passed over.
 
     Args:
         pretraining: the images; never held together.
@@ -143,38 +145,88 @@ def find_leaks(
     Raises:
         ValueError: `distance` out of range, or a test image that cannot be read.
     """
-    check_integer("distance", distance, 0, 63)
-    known = _prints([_pixels(str(case.image), STILL) for case in test.cases], POSITIONS)
-    digests = {digest: case.name for digest, case in zip(known.digests, test.cases, strict=True)}
-    groups = {case.group: case.name for case in reversed(test.cases) if case.group}
-    found: list[Leak] = []
+    known = KnownCases(test, distance)
+    return [leak for _, leak in leaks_among(pretraining, [known])]
+
+
+def leaks_among(
+    pretraining: Iterable[Frame], tests: Sequence["KnownCases"]
+) -> Iterator[tuple[int, Leak]]:
+    """As `find_leaks` with several sets, each image being read once: number of the set and leak."""
     for block in _blocks(pretraining):
-        frames, images = _readable(block)
-        prints = _prints(images)
+        frames, prints = _readable(block)
+        for number, known in enumerate(tests):
+            for leak in known.leaks(frames, prints):
+                yield number, leak
+
+
+class KnownCases:
+    """What test cases look like, which images are compared with.
+
+    Args:
+        test: the cases, whose images are read one at a time; about 64 KB are kept of each.
+        distance: see `find_leaks`.
+
+    Raises:
+        ValueError: `distance` out of range, or an image that cannot be read.
+    """
+
+    def __init__(self, test: SegmentationSet, distance: int = PERCEPTUAL_DISTANCE) -> None:
+        check_integer("distance", distance, 0, 63)
+        cases = test.cases
+        pixels = (_pixels(str(case.image), STILL) for case in cases)
+        self._names, self._distance = [case.name for case in cases], distance
+        self._prints = _prints(pixels, len(cases), POSITIONS)
+        self._digests = dict(zip(self._prints.digests, self._names, strict=True))
+        self._groups = {case.group: case.name for case in reversed(cases) if case.group}
+
+    def leaks(self, frames: Sequence[Frame], prints: "_Prints") -> Iterator[Leak]:
+        """The leaks among frames with these prints."""
+        known, names = self._prints, self._names
         apart = np.bitwise_count(prints.hashes[:, None] ^ known.hashes)
         alike = np.full(apart.shape, -1.0)
-        one, other = np.nonzero(apart <= distance)
+        one, other = np.nonzero(apart <= self._distance)
         alike[one, other] = np.vecdot(prints.thumbnails[one], known.thumbnails[other])
         nearest = alike.argmax(axis=1) if len(frames) else ()
         for row, (frame, place) in enumerate(zip(frames, nearest, strict=True)):
-            if prints.digests[row] in digests:
-                found.append(Leak("pixels", frame.name, digests[prints.digests[row]], 0))
+            if prints.digests[row] in self._digests:
+                yield Leak("pixels", frame.name, self._digests[prints.digests[row]], 0)
             elif alike[row, place] >= LEAST_CORRELATION:
-                position, case = divmod(int(place), len(test.cases))
+                position, case = divmod(int(place), len(names))
                 kind: Literal["similar", "turned"] = "turned" if position else "similar"
-                bits = int(apart[row, place])
-                found.append(Leak(kind, frame.name, test.cases[case].name, bits))
-            elif frame.group and frame.group in groups:
-                found.append(Leak("group", frame.name, groups[frame.group], -1))
-    return found
+                yield Leak(kind, frame.name, names[case], int(apart[row, place]))
+            elif frame.group and frame.group in self._groups:
+                yield Leak("group", frame.name, self._groups[frame.group], -1)
 
 
-def frames_of(source: str | Path | ImageSet) -> Iterator[Frame]:
-    """The frames of a folder, a list or a video; frames of a video are a group."""
-    images = source if isinstance(source, ImageSet) else find_images(source)
-    for index in range(len(images)):
-        path, frame = images.locate(index)
-        yield Frame(images.name(index), path, frame, "" if frame == STILL else Path(path).stem)
+def frames_of(source: str | Path) -> Iterator[Frame]:
+    """The frames of a folder, of LAYOUT:FOLDER, of a list or of a video, with their groups.
+
+    Groups are those of `pretrain_jax.data.listing.entries`, as in the index of a pipeline.
+    """
+    root = image_root(source)
+    for name, frame, _, group in iterate_images(source):
+        path = str(root / name)
+        yield Frame(path if frame == STILL else f"{path}#{frame}", path, frame, group)
+
+
+def group_notes(unknown: int, images: int, tests: Sequence[SegmentationSet]) -> list[str]:
+    """A sentence where groups are missing that could have told more.
+
+    Args:
+        unknown: number of the images for pre-training whose group is not known.
+        images: number of all of them.
+        tests: the test cases.
+    """
+    cases = [case for test in tests for case in test.cases]
+    bare = sum(not case.group for case in cases)
+    if not unknown and not bare:
+        return []
+    return [
+        f"the group (video, sequence or patient) of {unknown} of {images} images and of {bare} of "
+        f"{len(cases)} test cases is not known: only their pixels were compared, and other frames "
+        "of one video may be on both sides"
+    ]
 
 
 def pixel_digest(pixels: Pixels) -> str:
@@ -209,19 +261,22 @@ class _Prints(NamedTuple):
     thumbnails: NDArray[np.float64]
 
 
-def _prints(images: Sequence[Pixels], positions: int = 1) -> _Prints:
-    """Prints in the first ones of the eight positions of a square."""
-    thumbnails = np.zeros((positions, len(images), GRID * GRID))
-    hashes = np.zeros((positions, len(images)), np.uint64)
+def _prints(images: Iterable[Pixels], count: int, positions: int = 1) -> _Prints:
+    """Prints in the first ones of the eight positions of a square; one image is held at a time."""
+    thumbnails = np.zeros((positions, count, GRID * GRID))
+    hashes = np.zeros((positions, count), np.uint64)
+    digests = []
     for row, pixels in enumerate(images):
+        digests.append(pixel_digest(pixels))
         upright = _thumbnail(pixels)
         for position in range(positions):
             small = np.rot90(upright if position < QUARTERS else upright.T, position)
             hashes[position, row] = _hash(small)
             centred = small.ravel() - small.mean()
             thumbnails[position, row] = centred / max(float(np.linalg.norm(centred)), 1e-12)
-    digests = [pixel_digest(pixels) for pixels in images]
-    return _Prints(digests, hashes.ravel(), thumbnails.reshape(-1, GRID * GRID))
+    # Images that could not be read have left rows free.
+    found = thumbnails[:, : len(digests)].reshape(-1, GRID * GRID)
+    return _Prints(digests, hashes[:, : len(digests)].ravel(), found)
 
 
 def _thumbnail(pixels: Pixels) -> NDArray[np.float64]:
@@ -242,13 +297,20 @@ def _pixels(path: str, frame: int) -> Pixels:
     return read_pixels(path, frame, channels=3).astype(np.uint8, copy=False)
 
 
-def _readable(block: Sequence[Frame]) -> tuple[list[Frame], list[Pixels]]:
-    frames, images = [], []
-    for frame in block:
-        with contextlib.suppress(UnreadableImageError):
-            images.append(_pixels(frame.path, frame.frame))
+def _readable(block: Sequence[Frame]) -> tuple[list[Frame], _Prints]:
+    frames: list[Frame] = []
+
+    def images() -> Iterator[Pixels]:
+        for frame in block:
+            try:
+                pixels = _pixels(frame.path, frame.frame)
+            except UnreadableImageError:
+                continue
             frames.append(frame)
-    return frames, images
+            yield pixels
+
+    prints = _prints(images(), len(block))
+    return frames, prints
 
 
 def _blocks(frames: Iterable[Frame]) -> Iterator[list[Frame]]:

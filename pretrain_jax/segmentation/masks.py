@@ -6,22 +6,28 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain_jax.data.decode import oriented
+
 __all__ = ["IGNORE", "MaskKind", "read_mask"]
 
 MaskKind = Literal["binary", "labels"]
 # Pixels of this label count neither in training nor in any score.
 IGNORE = 255
 LOSSY = frozenset({"JPEG", "WEBP"})
-HALF = 128
+HALF, FULL = 128, 255
+DEEP = 257  # 16 bits hold an 8-bit value this many times
+GREY = 8  # levels by which the channels of a grey that was reduced to a palette may differ
 
 
 def read_mask(path: str | Path, kind: MaskKind, classes: int) -> NDArray[np.uint8]:
     """Labels of a mask file, shape (H, W).
 
-    Kind "binary" (labels 0 and 1): in a palette image every colour but black is foreground; in
-    files with the values 0 and 1 only, 1; in all others what is at least half of the full range
-    in one channel, so that noise of JPEG compression does not count. Kind "labels": the value (of
-    a palette image: the index) is the class; `IGNORE` is allowed.
+    Kind "binary" (labels 0 and 1): in a palette image every colour but black is foreground, unless
+    it has several colours and all are grey; in files with the values 0 and 1 only, 1; in all others
+    what is at least half of the full range in one channel, so that noise of JPEG compression does
+    not count. The full range of wide integers is 255, or 65535 where values above 255 are multiples
+    of 257. Kind "labels": the value (of a palette image: the index) is the class; `IGNORE` is
+    allowed. Transparency is dropped.
 
     Args:
         path: an image file, or an .npy array (H, W) or (H, W, 1 to 3) of booleans or of integers
@@ -30,7 +36,8 @@ def read_mask(path: str | Path, kind: MaskKind, classes: int) -> NDArray[np.uint
         classes: number of classes, of kind "labels".
 
     Raises:
-        ValueError: the file is missing, no image, or does not hold what `kind` says.
+        ValueError: the file is missing, no image, does not hold what `kind` says, or holds its
+            shape in the transparency alone.
     """
     values, palette, lossy = _read(Path(path))
     if kind == "binary":
@@ -38,7 +45,7 @@ def read_mask(path: str | Path, kind: MaskKind, classes: int) -> NDArray[np.uint
     if lossy or values.ndim == 3 or values.dtype.kind not in "bui":
         what = "lossy compression" if lossy else "colours in the place of class indices"
         raise ValueError(f"mask {path} cannot hold labels: it has {what}")
-    known = (values < classes) | (values == IGNORE)
+    known = (values < classes) & (values >= 0) | (values == IGNORE)
     if not known.all():
         row, column = (int(i) for i in np.argwhere(~known)[0])
         raise ValueError(
@@ -52,11 +59,14 @@ def _binary(
     values: NDArray[Any], palette: NDArray[np.uint8] | None, lossy: bool, path: str | Path
 ) -> NDArray[np.uint8]:
     if palette is not None:
-        return palette[values].any(axis=-1).astype(np.uint8)
+        shown = palette[np.unique(values)].astype(np.int16)
+        grey = bool((np.ptp(shown, axis=1) <= GREY).all())
+        if not grey or shown.any(axis=1).sum() <= 1:
+            return palette[values].any(axis=-1).astype(np.uint8)
+        values = palette[values].max(axis=-1)
     if values.ndim == 3:
         values = values.max(axis=2)
-    if values.dtype == np.uint16:
-        values = values // 257 if values.max() > 1 else values
+    values = _eight_bits(values, path)
     largest = int(values.max(initial=0))
     if largest <= 1:
         return values.astype(np.uint8)
@@ -68,20 +78,33 @@ def _binary(
     return (values >= HALF).astype(np.uint8)
 
 
+def _eight_bits(values: NDArray[Any], path: str | Path) -> NDArray[Any]:
+    """Integers of any width with the full range 255."""
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    if low >= 0 and high <= FULL:
+        return values
+    if low < 0 or high > FULL * DEEP or (values % DEEP).any():
+        raise ValueError(
+            f"mask {path} has values from {low} to {high}: neither 0 and 1, nor 0 to {FULL}, nor "
+            f"0 to {FULL * DEEP} in steps of {DEEP}; save it with the values 0 and 255"
+        )
+    return values // DEEP
+
+
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None, bool]:
     """Values (H, W) or (H, W, 1 to 3), the colours (n, 3) of a palette, whether it is lossy."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if path.suffix.lower() == ".npy":
         return _read_array(path), None, False
     try:
-        opened: Any
-        with Image.open(path) as opened:
+        with path.open("rb") as file, Image.open(file) as opened:
             lossy = opened.format in LOSSY
-            opened.load()
-            image = ImageOps.exif_transpose(opened)
+            image = oriented(opened)
     except Exception as error:  # decoders raise many types on damaged input
         raise ValueError(f"mask {path} cannot be read: {error}") from None
+    if image.has_transparency_data:
+        _check_shown(np.asarray(image.convert("RGBA")), path)
     if image.mode == "P":
         colours = np.zeros((256, 3), np.uint8)
         found = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
@@ -91,9 +114,17 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None, bool]:
         image = image.convert("L" if image.mode == "LA" else "RGB")
     elif image.mode not in ("1", "L", "I", "I;16", "RGB"):
         image = image.convert("RGB")
-    values = np.asarray(image)
-    # Pillow opens some 16-bit files in its 32-bit integer mode.
-    return (values.astype(np.uint16) if image.mode == "I" else values), None, lossy
+    return np.asarray(image), None, lossy
+
+
+def _check_shown(pixels: NDArray[np.uint8], path: Path) -> None:
+    """Refuse a shape that only the transparency shows: what it means cannot be told."""
+    colours, alpha = pixels[..., :3].reshape(-1, 3), pixels[..., 3]
+    if (colours == colours[0]).all() and (alpha != alpha.flat[0]).any():
+        raise ValueError(
+            f"mask {path} is of one colour and differs in transparency only; save the mask as grey "
+            "values 0 and 255"
+        )
 
 
 def _read_array(path: Path) -> NDArray[Any]:

@@ -82,7 +82,7 @@ def result_record(
         }
         for case, score in zip(dataset.cases, scores, strict=True)
     ]
-    ratio = origin.ratio
+    kept = origin.storage_ratio
     return {
         "dataset": dataset.name,
         **{k: v for k, v in asdict(origin).items() if k != "seed"},
@@ -95,7 +95,8 @@ def result_record(
         "boundary_f": _interval(whole.boundary_f),
         "per_class": by_class,
         "cases": cases,
-        "normdel": None if ratio is None else normdel(whole.miou.value, ratio),
+        # Of what was kept, not of what was asked for; from scratch there is no such share.
+        "normdel": normdel(whole.miou.value, kept) if kept and kept <= 1 else None,
         "baselines": {
             name: {
                 "miou": _interval(score.miou),

@@ -7,11 +7,13 @@ import json
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pretrain_jax.stages.files import Recorded, changed_file, file_record
+from pretrain_jax.stages.lock import LOCK
 from theory.command_line import check_output_folder
 from theory.datafile import versions, write_text_atomic
 
@@ -71,7 +73,8 @@ class Manifest:
 class Stage:
     """A claimed folder, to be filled and finished.
 
-    In a `with` block the claim is given up when an error stops the stage before it wrote anything.
+    In a `with` block the claim is given up when an error stops the stage before it wrote anything,
+    and the folders that were created for it are removed.
 
     Attributes:
         folder: where the outputs go.
@@ -81,6 +84,7 @@ class Stage:
         inputs: see `Manifest`.
         locations: see `Manifest`.
         started: `time.monotonic()` when it was opened.
+        created: folders that were not there before, the innermost first.
     """
 
     folder: Path
@@ -90,6 +94,7 @@ class Stage:
     inputs: dict[str, str]
     locations: dict[str, str]
     started: float
+    created: tuple[Path, ...] = ()
 
     def __enter__(self) -> "Stage":
         return self
@@ -98,6 +103,11 @@ class Stage:
         held = [one.name for one in self.folder.iterdir() if not one.name.startswith(".")]
         if kind is not None and held == [CLAIM]:
             (self.folder / CLAIM).unlink(missing_ok=True)
+            if self.created:
+                (self.folder / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # something else lies there by now
+                for one in self.created:
+                    one.rmdir()
 
     def finish(
         self,
@@ -180,6 +190,7 @@ def open_stage(
             )
     for one in (locations or {}).values():
         _check_tables(Path(one))
+    created = tuple(one for one in (path, *path.parents) if not one.exists())
     check_output_folder(path)
     where = {
         name: os.path.relpath(Path(one).resolve(), path.resolve())
@@ -194,6 +205,7 @@ def open_stage(
         inputs=wanted["inputs"],
         locations=where,
         started=time.monotonic(),
+        created=created,
     )
 
 

@@ -1,4 +1,4 @@
-"""Features of whole images on disk, a shard at a time, never all in memory."""
+"""Features of what was scored on disk, a shard at a time, never all in memory."""
 
 import os
 from pathlib import Path
@@ -83,8 +83,8 @@ def read_features(folder: str | Path) -> NDArray[np.float32]:
     path = Path(folder) / FEATURES
     if not path.is_file():
         raise ValueError(
-            f"{folder} holds no {FEATURES}; only scores of whole images have features "
-            "(python -m pretrain_jax score RUN --of images)"
+            f"{folder} holds no {FEATURES}; scores of whole images have features, those of patches "
+            "with python -m pretrain_jax score RUN --of NAME --features"
         )
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)

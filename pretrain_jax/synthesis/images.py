@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pretrain_jax.data import UnreadableImageError, read_pixels
-from pretrain_jax.data.sources import STILL
+from pretrain_jax.data.listing import STILL, Located, image_root, iterate_images, split_layout
+from pretrain_jax.data.video import frame_sizes
 from pretrain_jax.stages.files import Recorded, changed_file, file_record
 from pretrain_jax.stages.manifest import (
     CLAIM,
@@ -31,7 +32,7 @@ from pretrain_jax.stages.tables import (
     write_shard,
 )
 from pretrain_jax.synthesis.sheets import index_sheet
-from pretrain_jax.synthesis.source import Located, check_outside, image_root, iterate_images, survey
+from pretrain_jax.synthesis.source import check_outside, survey
 from theory.checks import check_integer
 
 __all__ = ["IMAGE_COLUMNS", "Images", "automatic_shards", "index_images"]
@@ -49,8 +50,6 @@ IMAGE_COLUMNS = {
 ROWS = 1024
 ROWS_OF_SHARD = 5000
 SHOWN_NAMES = 3
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
-ORIENTATION = 274
 
 
 class Images:
@@ -113,10 +112,13 @@ def index_images(
     shard: int | None = None,
     progress: bool = False,
 ) -> Manifest | None:
-    """List the images of a source: name, frame, size in pixels and bytes, sha256 of the file.
+    """List the images of a source: name, frame, size in pixels and bytes, sha256, group.
+
+    Every image is decoded once: an image of height and width 0 cannot be.
 
     Args:
-        source: a folder, an image list, an image or a video, see `pretrain_jax.data.find_images`.
+        source: a folder, LAYOUT:FOLDER, an image list, an image or a video, see
+            `pretrain_jax.data.listing.entries`.
         out: the stage's folder.
         frame_stride: every how many frames of a video are taken.
         shards: of the table; default one for 5000 images.
@@ -132,24 +134,25 @@ def index_images(
             finished and an image has changed since.
     """
     check_integer("frame_stride", frame_stride, 1, 2**31)
-    path = Path(source)
-    check_outside(path, out)
-    found = survey(path, frame_stride)
+    layout, path = split_layout(source)
+    check_outside(source, out)
+    found = survey(source, frame_stride)
     count = automatic_shards(found.images) if shards is None else shards
     mine = shards_to_do(shard, count)
     stage = open_stage(
         out,
         "index",
-        {"frame_stride": frame_stride, "images": found.images, "shards": count},
+        {"frame_stride": frame_stride, "images": found.images, "shards": count}
+        | ({"layout": layout} if layout else {}),
         None,
         {"source": found.digest},
-        locations={"source": path, "root": image_root(path)},
+        locations={"source": path, "root": image_root(source)},
     )
     if isinstance(stage, Manifest):
-        _check_unchanged(Path(out), image_root(path))
+        _check_unchanged(Path(out), image_root(source))
         return stage
     with stage:
-        return _fill(stage, path, frame_stride, mine, count, progress)
+        return _fill(stage, source, frame_stride, mine, count, progress)
 
 
 @lru_cache(maxsize=16)
@@ -180,19 +183,24 @@ def _recorded(table: Table, root: Path) -> Iterator[Recorded]:
 
 
 def _fill(
-    stage: Stage, path: Path, frame_stride: int, mine: list[int], count: int, progress: bool
+    stage: Stage,
+    source: str | Path,
+    frame_stride: int,
+    mine: list[int],
+    count: int,
+    progress: bool,
 ) -> Manifest | None:
     """Make the missing ones of the shards `mine`; finish where all `count` are there."""
     total_images = int(stage.parameters["images"])
     mine = [one for one in mine if one in missing_shards(stage.folder, count)]
-    images = iterate_images(path, frame_stride)
+    images, root = iterate_images(source, frame_stride), image_root(source)
     done = 0
     with tqdm(total=total_images, desc="index", unit="image", disable=not progress) as bar:
         for one in mine:
             first, end = shard_range(total_images, one, count)
             own = itertools.islice(images, first - done, end - done)
             logged = Logged()
-            rows = _rows(image_root(path), own, first, logged, bar)
+            rows = _rows(root, own, first, logged, bar)
             write_shard(stage.folder, one, count, rows, IMAGE_COLUMNS, logged=logged)
             done = end
     if missing_shards(stage.folder, count):
@@ -200,10 +208,16 @@ def _fill(
     total = read_logs(stage.folder, count)
     table = Table(stage.folder)
     if not total.counts.get("pixels"):
-        raise ValueError(f"none of the {total_images} images of {path} can be read")
-    index_sheet(stage.folder / "contact.png", table, image_root(path))
+        raise ValueError(f"none of the {total_images} images of {source} can be read")
+    index_sheet(stage.folder / "contact.png", table, root)
+    counts = {"images": total_images, "unreadable": 0, "ungrouped": 0} | total.counts
+    if counts["ungrouped"]:
+        total.notes.append(
+            f"{counts['ungrouped']} of {total_images} images are of no known group (video, "
+            "sequence or patient): halves and the leakage check take each of them by itself."
+        )
     return stage.finish(
-        {"images": total_images, "unreadable": 0} | total.counts,
+        counts,
         total.notes,
         seconds=total.seconds,
     )
@@ -213,24 +227,27 @@ def _rows(
     root: Path, images: Iterator[Located], first: int, logged: Logged, bar: Any
 ) -> Iterator[dict[str, Any]]:
     record: dict[str, Any] = {}
-    record_of, size = "", (0, 0)
+    record_of = ""
     number = first
     while part := list(itertools.islice(images, ROWS)):
         rows = []
         for image in part:
             path = root / image.name
             if image.name != record_of:
-                size, trouble = _size(path, image.frame)
                 record, record_of = file_record(path), image.name
-                if trouble:
-                    logged.add("unreadable")
-                    logged.notes += [trouble] if len(logged.notes) < SHOWN_NAMES else []
+            size, trouble = _size(path, image.frame)
+            if trouble:
+                logged.add("unreadable")
+                logged.notes += [trouble] if len(logged.notes) < SHOWN_NAMES else []
+            if not image.group:
+                logged.add("ungrouped")
             share = image.frame if image.frame != STILL else 0
             # The shares of a video's frames add up to its bytes.
             own = record["bytes"] * (share + 1) // image.frames
             own -= record["bytes"] * share // image.frames
-            group = image.name if image.frame != STILL else ""
-            rows.append((number, image.name, image.frame, *size, own, record["sha256"], group))
+            rows.append(
+                (number, image.name, image.frame, *size, own, record["sha256"], image.group)
+            )
             logged.add("pixels", size[0] * size[1])
             logged.add("bytes", own)
             number += 1
@@ -239,18 +256,15 @@ def _rows(
 
 
 def _size(path: Path, frame: int) -> tuple[tuple[int, int], str]:
-    """Height and width as displayed, from the file's head where that tells; (0, 0) and why."""
-    if frame == STILL and path.suffix.lower() != ".npy":
-        from PIL import Image
-
-        try:
-            with Image.open(path) as image:
-                turned = image.getexif().get(ORIENTATION) in SIDEWAYS
-                return (image.size if turned else image.size[::-1]), ""
-        except Exception:  # decoders raise many types; another reader may know the format
-            pass
+    """Height and width as displayed, from the decoded pixels; (0, 0) and why there are none."""
+    if frame != STILL:
+        sizes = frame_sizes(str(path))
+        size = sizes[frame] if frame < len(sizes) else None
+        if size is not None:
+            return size, ""
     try:
-        height, width = read_pixels(str(path), frame).shape[:2]
+        # In one channel, which takes the least memory: the size is that of three.
+        height, width = read_pixels(str(path), frame, channels=1).shape[:2]
     except UnreadableImageError as error:
         return (0, 0), str(error)
     return (height, width), ""

@@ -108,12 +108,14 @@ class Candidates:
         pixels: of the image that each one is of or is, shape (n,).
         margins: how hard each one is, shape (n,), where it is known.
         features: shape (n, d), may be memory-mapped, where they are known.
+        bytes: of the file of each image, shape (n,), where they count as storage.
     """
 
     ids: Rows
     pixels: Rows
     margins: NDArray[np.float32] | None = None
     features: NDArray[np.float32] | None = None
+    bytes: Rows | None = None
 
     def __len__(self) -> int:
         """How many there are."""

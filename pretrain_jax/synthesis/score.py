@@ -46,6 +46,7 @@ def score(
     masks: int = 5,
     seed: int = 0,
     space: Space = "target",
+    features: bool = False,
     batch_size: int = 64,
     workers: int = 2,
     shards: int | None = None,
@@ -55,8 +56,8 @@ def score(
     """Margins: a patch's reconstruction error, the mean over fixed masks keyed by its id.
 
     A patch is brought to the model's size, bicubic with antialiasing; so is a whole image. For
-    whole images the probe's features (mean patch token) are written too: `features.npy`, rows in
-    the table's order.
+    whole images, and on request for patches, the probe's features (mean token of what is visible
+    without a mask) are written too: `features.npy`, rows in the table's order.
 
     Args:
         source: folder of stage `propose`, or of stage `index` to score whole images.
@@ -65,6 +66,8 @@ def score(
         masks: fixed masks of each patch.
         seed: of the masks.
         space: of the error, see `make_scorer`.
+        features: whether those of patches are written, which rules that compare features need;
+            those of whole images always are.
         batch_size: patches at once; no number depends on it beyond rounding.
         workers: threads that decode images.
         shards: of the table; default one for 5000 rows.
@@ -103,7 +106,8 @@ def score(
             "masks": masks,
             "space": space,
             "shards": count,
-        },
+        }
+        | ({"features": True} if features and not whole else {}),
         seed,
         material.inputs | {"probe": model.digest},
         locations=material.locations | {"probe": model.folder},
@@ -125,6 +129,7 @@ def _fill(
 ) -> Manifest | None:
     """Make the missing ones of the shards `mine`; finish where all are there."""
     masks, count = int(stage.parameters["masks"]), int(stage.parameters["shards"])
+    featured = material.whole or bool(stage.parameters.get("features"))
     columns = score_columns(material.kind, masks)
     if todo := left_of(stage.folder, mine, count):
         scorer = make_scorer(
@@ -132,7 +137,7 @@ def _fill(
             masks,
             stage.seed or 0,
             stage.parameters["space"],
-            features=material.whole,
+            features=featured,
         )
         with ThreadPoolExecutor(workers) as pool:
 
@@ -148,7 +153,7 @@ def _fill(
                     pool,
                     logged,
                 )
-                writer = FeatureWriter(stage.folder, one, count) if material.whole else None
+                writer = FeatureWriter(stage.folder, one, count) if featured else None
                 return _rows(decoded, scorer, list(columns), writer, bar)
 
             make_shards(
@@ -169,7 +174,7 @@ def _fill(
         raise ValueError(
             f"none of the {material.rows} images of {material.images.folder} can be read"
         )
-    if material.whole:
+    if featured:
         join_features(stage.folder, count)
     margins = table.column("margin")
     facts = {"margin_mean": float(margins.mean(dtype=np.float64))}

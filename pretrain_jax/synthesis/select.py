@@ -1,9 +1,10 @@
 """Stage `select`: which images, or which patches, a smaller set is made of."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,28 +19,27 @@ from pretrain_jax.stages.manifest import (
 )
 from pretrain_jax.stages.tables import Table, write_table
 from pretrain_jax.synthesis.features import read_features
+from pretrain_jax.synthesis.fit import Kept, kept_picks
 from pretrain_jax.synthesis.images import Images
-from pretrain_jax.synthesis.methods import (
-    Candidates,
-    Method,
-    method_from_name,
-    nested_order,
-    parse_rule,
-    pick,
-)
+from pretrain_jax.synthesis.methods import Candidates, Method, method_from_name, parse_rule
 from pretrain_jax.synthesis.patches import WHOLE, Patches
 from pretrain_jax.synthesis.sheets import selection_sheet
-from pretrain_jax.synthesis.storage import check_group, group_pixels, pixel_budget
+from pretrain_jax.synthesis.storage import (
+    Budget,
+    Storage,
+    check_group,
+    group_pixels,
+    pixel_budget,
+)
 from selection import Selector
 from theory import Policy
-from theory.checks import check_integer, check_range
+from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["SELECTION", "select", "selection_columns"]
 
 SELECTION = "selection"
 BOX = ("image", "top", "left", "height", "width")
 ROWS = 1 << 18
-ROUNDS = 4
 
 
 def selection_columns(kind: str) -> dict[str, str]:
@@ -57,13 +57,15 @@ def select(
     seed: int = 0,
     rule: str | None = None,
     patches: int = 4,
+    storage: Storage = "pixels",
 ) -> Manifest:
-    """Pick images or patches until a share of the full set's pixels is used up.
+    """Pick images or patches until a share of the full set's storage is used up.
 
-    The storage of a set is the sum of its images' pixels. An image made of patches has as many
-    pixels as the image that its hardest patch is of. The rule's first picks, as many as fit
-    into floor(ratio * pixels of all readable images) once they are arranged hardest first, are
-    kept; that budget is never exceeded.
+    The storage of a set is the sum of its images' pixels, with storage = "bytes" also that of its
+    files' bytes. An image made of patches has as many pixels as the image that its hardest patch is
+    of; its bytes are known once it is encoded, see `synthesise`. Picks are taken in the order of
+    the rule; what does not fit into floor(ratio * that of all readable images) any more is skipped,
+    and those after it are tried. The budget is never exceeded; see `kept_picks`.
 
     Args:
         source: folder of the stage that the method picks from, see `METHODS`: `index`; `score` of
@@ -74,10 +76,13 @@ def select(
         seed: of random picks.
         rule: a policy of `theory` or a method of `selection` in the place of the method's own.
         patches: of an image that is made of patches, a square number.
+        storage: "pixels": at most `ratio` of the pixels; "bytes": at most `ratio` of the pixels and
+            of the bytes. The method "all" has no limit.
 
     Returns:
-        The manifest with the counts images, patches, pixels, pixels_full, storage_ratio and
-        candidates.
+        The manifest with the counts images, patches, pixels, storage_ratio, candidates, skipped
+        (picks that did not fit) and, of the full set, images_full, pixels_full and bytes_full; of
+        whole images also bytes.
 
     Raises:
         ValueError: an unknown method or rule, a source that the method does not pick from,
@@ -87,6 +92,7 @@ def select(
     check_range("ratio", ratio, 0.0, 1.0, open_low=True)
     check_integer("seed", seed, 0, 2**63 - 1)
     check_group(patches)
+    check_choice("storage", storage, get_args(Storage))
     if method == "all" and (ratio != 1 or rule is not None):
         raise ValueError("method 'all' keeps everything: it takes ratio = 1 and no rule")
     named = chosen.rule if rule is None else rule
@@ -103,6 +109,7 @@ def select(
             "kind": material.kind,
             "proposer": material.proposer,
             "patches": group,
+            "storage": storage,
         },
         seed,
         material.inputs,
@@ -118,15 +125,28 @@ def _fill(stage: Stage, material: "_Material", rule: Policy | Selector) -> Manif
     """Pick, write the table and the sheet, finish."""
     group, ratio = int(stage.parameters["patches"]), float(stage.parameters["ratio"])
     method = str(stage.parameters["method"])
-    sizes = material.images.pixel_counts()
-    candidates = material.candidates(sizes)
-    full = int(sizes.sum())
-    budget = pixel_budget(ratio, full)
-    rows, weights = _picked(rule, candidates, budget, group, ratio, stage.seed or 0)
+    full = _full_set(material.images)
+    candidates = material.candidates(full)
+    counted = stage.parameters["storage"] == "bytes" and method != "all"
+    budget = Budget(
+        pixel_budget(ratio, full.pixels), pixel_budget(ratio, full.bytes) if counted else None
+    )
+    if not counted or material.kind == "patch":
+        candidates = dataclasses.replace(candidates, bytes=None)
+    try:
+        kept = kept_picks(rule, candidates, budget, group, stage.seed or 0)
+    except ValueError as error:
+        if candidates.features is not None or "features" not in str(error):
+            raise
+        raise ValueError(
+            f"rule = {stage.parameters['rule']!r}: {error}; scores of whole images have features, "
+            "those of patches where they were made with score --features"
+        ) from None
+    rows = kept.rows
     if not len(rows):
         _refuse(candidates, budget, group, ratio, full)
     pixels = int(group_pixels(candidates.pixels[rows], group).sum())
-    batches = _batches(material, candidates, rows, weights)
+    batches = _batches(material, candidates, kept)
     write_table(stage.folder, SELECTION, batches, selection_columns(material.kind))
     selection_sheet(
         stage.folder / "contact.png", material.images, Table(stage.folder, SELECTION), method
@@ -135,17 +155,46 @@ def _fill(stage: Stage, material: "_Material", rule: Policy | Selector) -> Manif
         "images": len(rows) // group,
         "patches": len(rows) if material.kind == "patch" else 0,
         "pixels": pixels,
-        "pixels_full": full,
-        "storage_ratio": pixels / full,
+        "storage_ratio": pixels / full.pixels,
         "candidates": len(candidates),
+        "skipped": kept.skipped,
+        "images_full": full.images,
+        "pixels_full": full.pixels,
+        "bytes_full": full.bytes,
     }
+    if material.kind == "image":
+        counts["bytes"] = int(full.sizes[candidates.ids[rows]].sum())
     notes = []
-    if len(candidates) - len(rows) < group and pixels < budget and method != "all":
+    if len(candidates) - len(rows) < group and pixels < budget.pixels and method != "all":
         notes.append(
-            f"all {len(candidates)} candidates are used and fill {pixels} of the {budget} pixels "
-            "asked for: propose more"
+            f"all {len(candidates)} candidates are used and fill {pixels} of the {budget.pixels} "
+            "pixels asked for: propose more"
         )
     return stage.finish(counts, notes)
+
+
+class _Full(NamedTuple):
+    """The full set: pixels and bytes of each image by its number, 0 where it is unreadable."""
+
+    areas: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    @property
+    def images(self) -> int:
+        return int(np.count_nonzero(self.areas))
+
+    @property
+    def pixels(self) -> int:
+        return int(self.areas.sum())
+
+    @property
+    def bytes(self) -> int:
+        return int(self.sizes.sum())
+
+
+def _full_set(images: Images) -> _Full:
+    areas = images.pixel_counts()
+    return _Full(areas, np.where(areas > 0, images.table.column("bytes"), 0))
 
 
 class _Material:
@@ -190,8 +239,9 @@ class _Material:
         self.inputs["index"] = digest(self.images.manifest)
         self.locations["index"] = self.images.folder
 
-    def candidates(self, sizes: NDArray[np.int64]) -> Candidates:
-        """Numbers of everything that can be picked; `sizes` are the pixels of each image."""
+    def candidates(self, full: _Full) -> Candidates:
+        """Numbers of everything that can be picked."""
+        areas, sizes = full
         scores = None if self._scores is None else Table(self._scores)
         margins = None if scores is None else scores.column("margin")
         if self._patches is not None:
@@ -201,103 +251,67 @@ class _Material:
                     f"{self._scores} scores {scores.rows} of {table.rows} patches: some images "
                     "could not be read; propose and score anew without them"
                 )
-            return Candidates(table.column("patch"), sizes[table.column("image")], margins)
+            return Candidates(
+                table.column("patch"), areas[table.column("image")], margins, self._features()
+            )
         if scores is None or self._scores is None:
-            ids = np.flatnonzero(sizes)
-            return Candidates(ids, sizes[ids])
+            ids = np.flatnonzero(areas)
+            return Candidates(ids, areas[ids], bytes=sizes[ids])
         ids = scores.column("image")
-        return Candidates(ids, sizes[ids], margins, read_features(self._scores))
+        return Candidates(ids, areas[ids], margins, read_features(self._scores), sizes[ids])
+
+    def _features(self) -> NDArray[np.float32] | None:
+        """Of patches, where they were asked for."""
+        if self._scores is None or not read_manifest(self._scores).parameters.get("features"):
+            return None
+        return read_features(self._scores)
 
     def boxes(self, rows: NDArray[np.int64]) -> dict[str, NDArray]:
         """Image and box of some patches."""
         return {} if self._patches is None else self._patches.table.take(rows, BOX)
 
 
-def _picked(
-    rule: Policy | Selector,
-    candidates: Candidates,
-    budget: int,
-    group: int,
-    ratio: float,
-    seed: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rows, as many as fit, hardest first, and their weights."""
-    order = None if isinstance(rule, Selector) else nested_order(rule, candidates, seed)
-    if order is not None:
-        places = _fitted(candidates, order, budget, group)
-        if len(order) < len(candidates) and len(places) + group > len(order):
-            raise ValueError(
-                f"the window leaves {len(order)} of {len(candidates)} candidates, too few for "
-                f"ratio = {ratio:g}; start it earlier or lower the ratio"
-            )
-        return order[places], np.ones(len(places))
-    # How many fit is known once they are picked: sizes differ.
-    picked = pick(rule, candidates, seed)
-    mean = float(candidates.pixels.mean())
-    count = min(len(candidates), max(1, round(budget / mean)) * group)
-    for _ in range(ROUNDS):
-        rows, weights = picked(count)
-        places = _fitted(candidates, rows, budget, group)
-        used = group_pixels(candidates.pixels[rows[places]], group).sum()
-        more = int((budget - used) / mean) * group
-        if len(places) + group <= len(rows) or more == 0 or count == len(candidates):
-            break
-        count = min(len(candidates), count + more)
-    return rows[places], weights[places]
-
-
-def _fitted(
-    candidates: Candidates, rows: NDArray[np.int64], budget: int, group: int
-) -> NDArray[np.int64]:
-    """Places of the first picks, hardest first, that make as many images as fit; by bisection.
-
-    Arranged by hardness other patches come first in their images than in the order of the picks,
-    and the sizes of images that differ add up differently.
-    """
-
-    def arranged(images: int) -> NDArray[np.int64]:
-        first = rows[: images * group]
-        if candidates.margins is None:
-            return np.arange(len(first))
-        return np.argsort(-candidates.margins[first], kind="stable")
-
-    low, high = 0, len(rows) // group
-    while low < high:
-        middle = (low + high + 1) // 2
-        pixels = group_pixels(candidates.pixels[rows[arranged(middle)]], group)
-        if pixels.sum() <= budget:
-            low = middle
-        else:
-            high = middle - 1
-    return arranged(low)
-
-
-def _refuse(candidates: Candidates, budget: int, group: int, ratio: float, full: int) -> None:
+def _refuse(candidates: Candidates, budget: Budget, group: int, ratio: float, full: _Full) -> None:
     if len(candidates) < group:
         raise ValueError(
             f"there are {len(candidates)} patches, fewer than the {group} of one image; propose "
             "more"
         )
     least, most = int(candidates.pixels.min()), int(candidates.pixels.max())
+    asked = f"ratio = {ratio:g} of {full.pixels} pixels is {budget.pixels} pixels"
+    if group > 1:
+        raise ValueError(
+            f"{asked}, in which not one image of {group} patches fits (the hardest one gives its "
+            f"size: {least} to {most} pixels); a ratio of {_enough(most, full.pixels)} is enough"
+        )
+    needed = _enough(least, full.pixels)
+    if candidates.bytes is not None and budget.bytes is not None:
+        # Any image of the smallest share of both will do.
+        shares = np.maximum(candidates.pixels / full.pixels, candidates.bytes / max(1, full.bytes))
+        needed = _enough(float(shares.min()), 1)
+        asked += f", of {full.bytes} bytes {budget.bytes} bytes"
     raise ValueError(
-        f"ratio = {ratio:g} of {full} pixels is {budget} pixels, in which not one image fits (they "
-        f"have {least} to {most}); a ratio of {math.ceil(1e6 * most / full) / 1e6:g} is enough"
+        f"{asked}, in which not one image fits (they have {least} to {most} pixels); a ratio of "
+        f"{needed} is enough"
     )
+
+
+def _enough(part: float, whole: int) -> str:
+    return f"{math.ceil(1e6 * part / whole) / 1e6:g}"
 
 
 def _batches(
     material: _Material,
     candidates: Candidates,
-    rows: NDArray[np.int64],
-    weights: NDArray[np.float64],
+    kept: Kept,
 ) -> Iterator[dict[str, Any]]:
-    margins = candidates.margins
+    margins, rows = candidates.margins, kept.rows
     for start in range(0, len(rows), ROWS):
         part = rows[start : start + ROWS]
         yield {
             "order": np.arange(start, start + len(part)),
             material.kind: candidates.ids[part],
             "margin": np.full(len(part), np.nan, np.float32) if margins is None else margins[part],
-            "weight": weights[start : start + ROWS].astype(np.float32),
+            "weight": kept.weights[start : start + ROWS].astype(np.float32),
             **material.boxes(part),
         }

@@ -1,16 +1,46 @@
-"""Storage in pixels, exact: what a share of a data set may take, and what patches take."""
+"""Storage, exact: what a share of a data set may take in pixels and bytes, and what fits in."""
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theory.checks import check_integer, check_range
 
-__all__ = ["check_group", "group_pixels", "pixel_budget"]
+__all__ = [
+    "Budget",
+    "Storage",
+    "check_group",
+    "fitting",
+    "group_pixels",
+    "pixel_budget",
+]
 
+# What a share of the full set is a share of: its pixels, or its pixels and its files' bytes.
+Storage = Literal["pixels", "bytes"]
 LARGEST_GROUP = 1024
+LARGEST = np.iinfo(np.int64).max
+CHUNK = 1 << 16  # items that are looked at one by one at once
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a set may take at most.
+
+    Attributes:
+        pixels: of its images.
+        bytes: of its files; None where they do not count.
+    """
+
+    pixels: int
+    bytes: int | None = None
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.pixels} pixels" + ("" if self.bytes is None else f" and {self.bytes} bytes")
 
 
 def pixel_budget(ratio: float, pixels: int) -> int:
@@ -18,7 +48,7 @@ def pixel_budget(ratio: float, pixels: int) -> int:
 
     Args:
         ratio: share of the full set, in (0, 1].
-        pixels: of the full set.
+        pixels: of the full set; or bytes.
 
     Raises:
         ValueError: a ratio outside its range.
@@ -51,3 +81,69 @@ def group_pixels(pixels: NDArray[np.int64], group: int) -> NDArray[np.int64]:
     """
     whole = len(pixels) // group
     return pixels[: whole * group : group]
+
+
+def fitting(
+    pixels: NDArray[np.int64],
+    sizes: NDArray[np.int64] | None,
+    budget: Budget,
+    group: int = 1,
+) -> NDArray[np.int64]:
+    """Places of the items that are kept when all are offered once, one after another.
+
+    An item that would begin a new image is kept where that image still fits, and skipped where it
+    does not; the next `group` - 1 items after one that is kept go into the same image. What is
+    left of the budget at the end is too little for any item that was skipped. O(n).
+
+    Args:
+        pixels: of the image that each item is, or that it gives its size to, shape (n,).
+        sizes: bytes of each, shape (n,), where they count.
+        budget: most of both.
+        group: items of an image; a last image that is not full is left out.
+    """
+    costs = [(pixels, budget.pixels)]
+    if sizes is not None and budget.bytes is not None:
+        costs.append((sizes, budget.bytes))
+    # As long as everything fits no item needs a look of its own.
+    whole = len(pixels) // group
+    first = whole
+    for one, most in costs:
+        total = np.cumsum(group_pixels(one, group))
+        first = min(first, int(np.searchsorted(total, most, side="right")))
+    left = [most - int(group_pixels(one[: first * group], group).sum()) for one, most in costs]
+    kept = np.zeros(len(pixels), bool)
+    kept[: first * group] = True
+    needed = 0
+    least = [int(one[first * group :].min(initial=LARGEST)) for one, _ in costs]
+    for start in range(first * group, len(pixels), CHUNK):
+        if not needed and any(now < low for now, low in zip(left, least, strict=True)):
+            break
+        part = slice(start, start + CHUNK)
+        needed = _offer([one[part].tolist() for one, _ in costs], left, needed, group, kept[part])
+    places = np.flatnonzero(kept)
+    return places[: len(places) // group * group]
+
+
+def _offer(
+    costs: list[list[int]], left: list[int], needed: int, group: int, kept: NDArray[np.bool_]
+) -> int:
+    """Offer some items: mark those kept, lower what is left, give what the last image still needs.
+
+    Args:
+        costs: of the items, for each kind of storage.
+        left: of each kind; changed.
+        needed: items that the image before still needs.
+        group: items of an image.
+        kept: changed.
+    """
+    for place, cost in enumerate(zip(*costs, strict=True)):
+        if needed:
+            needed -= 1
+        elif all(own <= now for own, now in zip(cost, left, strict=True)):
+            for kind, own in enumerate(cost):
+                left[kind] -= own
+            needed = group - 1
+        else:
+            continue
+        kept[place] = True
+    return needed

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,7 @@ from pretrain_jax.synthesis.images import Images
 from pretrain_jax.synthesis.pixels import Box, Pixels, cut, read_image
 from pretrain_jax.synthesis.select import SELECTION
 from pretrain_jax.synthesis.sheets import set_sheet
+from pretrain_jax.synthesis.storage import pixel_budget
 from pretrain_jax.train.pictures import write_png
 from theory.checks import check_integer
 
@@ -35,6 +37,7 @@ FILES = "files"
 SOURCES = "sources"
 FOLDER = "images"
 CHUNK = 4096  # images whose names are looked up at once
+FEW = 256  # the same where bytes are limited, of which some are made in vain
 WORKERS = 2
 
 SOURCE_COLUMNS = {
@@ -73,7 +76,9 @@ def synthesise(
     Image j is made of the patches m j to m j + m - 1 of the selection, hardest first, row by row,
     on a square grid that tiles the size of the image that its first patch is of; every patch is
     brought to its cell, bicubic with antialiasing. PNG, eight bits a channel. Whole images stay
-    where they are, but for frames of videos, which are written as PNG.
+    where they are, but for frames of videos, which are written as PNG. Of a selection with
+    storage = "bytes" the set ends before the first image with which the files would take more than
+    `ratio` of the full set's bytes (for the method "all" there is no limit).
 
     Written are `data.txt`, a list that `pretrain_jax.train` reads; the table `files` (image, name
     within this folder or the source's, whether it was written here, height, width, bytes,
@@ -87,12 +92,13 @@ def synthesise(
         progress: whether to draw a progress bar.
 
     Returns:
-        The manifest with the counts images, patches, pixels, pixels_full, storage_ratio, bytes and
-        bytes_full (of the files).
+        The manifest with the counts images, patches, pixels, storage_ratio, bytes, bytes_ratio
+        and, of the full set, images_full, pixels_full and bytes_full; with storage = "bytes" also
+        left_out, images of the selection for which no bytes were left.
 
     Raises:
-        ValueError: no finished selection, another number of patches than it was made for, or an
-            image that has changed.
+        ValueError: no finished selection, another number of patches than it was made for, an image
+            that has changed, bytes in which not one image fits.
         UnreadableImageError: an image that a patch is of cannot be read any more.
 
     Source: patches stitched in order of hardness at the original pixel count, OptiDEL,
@@ -117,6 +123,7 @@ def synthesise(
             "ratio": manifest.parameters["ratio"],
             "proposer": manifest.parameters["proposer"],
             "patches": own,
+            "storage": manifest.parameters.get("storage", "pixels"),
         },
         manifest.seed,
         {"selection": digest(manifest), "index": digest(images.manifest)},
@@ -134,6 +141,14 @@ def _fill(
     """Write the images that are missing, the tables and the list, and finish."""
     own = int(manifest.parameters["patches"])
     stitched = manifest.parameters["kind"] == "patch"
+    indexed = images.manifest.counts
+    full = {
+        "images_full": int(indexed["images"] - indexed.get("unreadable", 0)),
+        "pixels_full": int(manifest.counts["pixels_full"]),
+        "bytes_full": int(manifest.counts.get("bytes_full", indexed["bytes"])),
+    }
+    limited = stage.parameters["storage"] == "bytes" and stage.parameters["method"] != "all"
+    most = pixel_budget(float(stage.parameters["ratio"]), full["bytes_full"]) if limited else None
     logged = Logged()
     total = int(manifest.counts["images"])
     with (
@@ -142,26 +157,64 @@ def _fill(
     ):
         if stitched:
             (stage.folder / FOLDER).mkdir(exist_ok=True)
-            seed = manifest.seed or 0
-            sources = _sources(table, own, str(manifest.parameters["proposer"]), seed)
-            write_table(stage.folder, SOURCES, sources, SOURCE_COLUMNS)
-            files = _stitched(stage.folder, images, table, own, pool, logged, bar)
+            chunk = CHUNK if most is None else FEW
+            files = _stitched(stage.folder, images, table, own, chunk, pool, bar)
         else:
-            files = _whole(stage.folder, images, table, logged, bar)
-        write_table(stage.folder, FILES, files, FILE_COLUMNS)
+            files = _whole(stage.folder, images, table, bar)
+        write_table(stage.folder, FILES, _within(files, most, stage.folder, logged), FILE_COLUMNS)
     made = Table(stage.folder, FILES)
+    if stitched:
+        proposer = str(manifest.parameters["proposer"])
+        sources = _sources(table, own, made.rows, proposer, manifest.seed or 0)
+        write_table(stage.folder, SOURCES, sources, SOURCE_COLUMNS)
     place = os.path.relpath(images.root, stage.folder.resolve())
     _write_lines(stage.folder / LIST, _paths(made, place))
     set_sheet(stage.folder / "contact.png", _paths(made, place), made.rows)
     counts = {
         "images": made.rows,
-        "patches": int(manifest.counts["patches"]),
+        "patches": made.rows * own if stitched else 0,
         **logged.counts,
-        "pixels_full": int(manifest.counts["pixels_full"]),
-        "storage_ratio": logged.counts["pixels"] / manifest.counts["pixels_full"],
-        "bytes_full": int(images.manifest.counts["bytes"]),
+        **full,
+        "storage_ratio": logged.counts["pixels"] / full["pixels_full"],
+        "bytes_ratio": logged.counts["bytes"] / full["bytes_full"],
     }
+    if most is not None:
+        counts["left_out"] = total - made.rows
     return stage.finish(counts, apart=(FOLDER, LIST))
+
+
+def _within(
+    batches: Iterable[dict[str, Any]], most: int | None, folder: Path, logged: Logged
+) -> Iterator[dict[str, Any]]:
+    """The first images whose files take at most so many bytes; those written too many are deleted.
+
+    Raises:
+        ValueError: not even the first one fits.
+    """
+    left = most
+    for batch in batches:
+        sizes = np.asarray(batch["bytes"], np.int64)
+        fits = len(sizes)
+        if left is not None:
+            fits = int(np.searchsorted(np.cumsum(sizes), left, side="right"))
+            left -= int(sizes[:fits].sum())
+        part = {name: column[:fits] for name, column in batch.items()}
+        area = np.asarray(part["height"], np.int64) * np.asarray(part["width"], np.int64)
+        logged.add("pixels", int(area.sum()))
+        logged.add("bytes", int(sizes[:fits].sum()))
+        for name, written in zip(batch["name"][fits:], batch["written"][fits:], strict=True):
+            if written:
+                (folder / name).unlink()
+        if fits:
+            yield part
+        if fits < len(sizes):
+            break
+    if not logged.counts.get("bytes"):
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        raise ValueError(
+            f"the set may take {most} bytes, in which not even its first image fits "
+            f"({sizes[0]} bytes); raise the ratio or count storage in pixels"
+        )
 
 
 def cells(size: tuple[int, int], patches: int) -> list[Box]:
@@ -198,9 +251,11 @@ def mosaic(parts: list[tuple[Pixels, Box]], size: tuple[int, int]) -> Pixels:
     return made
 
 
-def _sources(table: Table, group: int, proposer: str, seed: int) -> Iterator[dict[str, Any]]:
+def _sources(
+    table: Table, group: int, images: int, proposer: str, seed: int
+) -> Iterator[dict[str, Any]]:
     columns = ["order", "patch", "image", "top", "left", "height", "width", "margin"]
-    for batch in table.batches(columns):
+    for batch in table.batches(columns, stop=images * group):
         order = batch.pop("order")
         count = len(order)
         yield batch | {
@@ -216,8 +271,8 @@ def _stitched(
     images: Images,
     table: Table,
     group: int,
+    chunk: int,
     pool: ThreadPoolExecutor,
-    logged: Logged,
     bar: Any,
 ) -> Iterator[dict[str, Any]]:
     def make(name: str, parts: list[tuple[str, int, Box]], size: tuple[int, int]) -> None:
@@ -230,8 +285,8 @@ def _stitched(
         bar.update()
 
     number = 0
-    for start in range(0, table.rows, CHUNK * group):
-        rows = np.arange(start, min(start + CHUNK * group, table.rows))
+    for start in range(0, table.rows, chunk * group):
+        rows = np.arange(start, min(start + chunk * group, table.rows))
         boxes = table.take(rows, ["image", "top", "left", "height", "width"])
         named = images.table.take(boxes["image"], ["name", "frame", "height", "width"])
         parts = [
@@ -250,13 +305,11 @@ def _stitched(
         ]
         names = [f"{FOLDER}/{number + k:08d}.png" for k in range(len(groups))]
         list(pool.map(make, names, groups, sizes))
-        yield _file_rows(folder, number, names, sizes, logged)
+        yield _file_rows(folder, number, names, sizes)
         number += len(groups)
 
 
-def _whole(
-    folder: Path, images: Images, table: Table, logged: Logged, bar: Any
-) -> Iterator[dict[str, Any]]:
+def _whole(folder: Path, images: Images, table: Table, bar: Any) -> Iterator[dict[str, Any]]:
     number = 0
     for batch in table.batches(["image"]):
         found = images.table.take(
@@ -271,8 +324,6 @@ def _whole(
                     write_png(place, read_image(images.root, name, int(frame)))
                 name = f"{FOLDER}/{place.name}"
                 record = file_record(place)
-            logged.add("pixels", int(height) * int(width))
-            logged.add("bytes", record["bytes"])
             own = (number, name, frame != STILL, height, width)
             rows.append((*own, record["bytes"], record["sha256"]))
             number += 1
@@ -281,11 +332,9 @@ def _whole(
 
 
 def _file_rows(
-    folder: Path, first: int, names: list[str], sizes: list[tuple[int, int]], logged: Logged
+    folder: Path, first: int, names: list[str], sizes: list[tuple[int, int]]
 ) -> dict[str, Any]:
     records = [file_record(folder / name) for name in names]
-    logged.add("pixels", sum(height * width for height, width in sizes))
-    logged.add("bytes", sum(one["bytes"] for one in records))
     return {
         "image": np.arange(first, first + len(names)),
         "name": names,
@@ -298,10 +347,10 @@ def _file_rows(
 
 
 def _paths(table: Table, root: str) -> Iterator[str]:
-    """Paths relative to the stage's folder."""
+    """Paths of a set's images relative to its folder; `root` is that of the images not in it."""
     for batch in table.batches(["name", "written"]):
         for name, written in zip(batch["name"], batch["written"], strict=True):
-            yield name if written else os.path.normpath(f"{root}/{name}")
+            yield name if written else os.path.normpath(Path(root) / name)
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:

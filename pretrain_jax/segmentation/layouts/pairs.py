@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unicodedata import normalize
 
 from pretrain_jax.data.sources import IMAGE_SUFFIXES
 from pretrain_jax.segmentation.dataset import Case, Part, SegmentationSet, listed
@@ -163,12 +164,14 @@ def images_in(folder: Path) -> list[Path]:
 def _by_stem(folder: Path, pattern: str) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for file in images_in(folder):
-        if not re.fullmatch(pattern, file.stem):
+        # Some systems store letters and their marks apart.
+        stem = normalize("NFC", file.stem)
+        if not re.fullmatch(pattern, stem):
             continue
-        if file.stem in files:
+        if stem in files:
             raise ValueError(
-                f"{folder} holds both {files[file.stem].name} and {file.name}; which of them is "
+                f"{folder} holds both {files[stem].name} and {file.name}; which of them is "
                 "meant cannot be told"
             )
-        files[file.stem] = file
+        files[stem] = file
     return files

@@ -96,17 +96,22 @@ def _polypgen(root: Path) -> SegmentationSet:
     not named. Frames of sequenceData/negativeOnly have no masks and are left out.
     """
     cases: list[Case] = []
-    for centre in sorted(root.glob("data_C*")):
+    for centre in _folders(root, "data_C*"):
         number = centre.name.removeprefix("data_")
         cases += _polypgen_pair(root, centre, number, group="")
     positive = root / "sequenceData" / "positive"
-    for sequence in sorted(positive.glob("seq*")):
+    for sequence in _folders(positive, "seq*"):
         cases += _polypgen_pair(root, sequence, sequence.name, group=sequence.name)
     if not cases:
         raise ValueError(
             f"{root} holds neither data_C1 to data_C6 nor sequenceData/positive/seq1 and so on"
         )
     return _binary("PolypGen2021", root, tuple(cases))
+
+
+def _folders(root: Path, pattern: str) -> list[Path]:
+    """Archives and notes may lie beside the folders."""
+    return sorted(path for path in root.glob(pattern) if path.is_dir())
 
 
 def _polypgen_pair(root: Path, folder: Path, tail: str, group: str) -> tuple[Case, ...]:
@@ -144,7 +149,13 @@ def _cvc_clinicdb(root: Path) -> SegmentationSet:
         if not {"frame_id", "sequence_id"} <= set(columns):
             raise ValueError(f"{table} lacks the columns frame_id and sequence_id")
         sequences = {row["frame_id"]: f"sequence {row['sequence_id']}" for row in rows}
-        cases = tuple(replace(case, group=sequences.get(case.name, "")) for case in cases)
+        without = [case.name for case in cases if case.name not in sequences]
+        if without:
+            raise ValueError(
+                f"{table} gives no sequence to {len(without)} of {len(cases)} case(s): "
+                f"{listed(without)}; its frame_id must be the image's name without its ending"
+            )
+        cases = tuple(replace(case, group=sequences[case.name]) for case in cases)
     return _binary("CVC-ClinicDB", root, cases)
 
 

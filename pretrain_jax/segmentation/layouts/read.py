@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pretrain_jax.segmentation.dataset import Case, SegmentationSet
 from pretrain_jax.segmentation.layouts.pairs import read_pair
-from pretrain_jax.segmentation.layouts.pretraining import PRETRAINING
+from pretrain_jax.segmentation.layouts.pretraining import PRETRAINING, pretraining_cases
 from pretrain_jax.segmentation.layouts.published import PUBLISHED
 from theory.checks import check_choice
 
@@ -41,7 +41,7 @@ def read_pretraining(folder: str | Path, layout: str) -> tuple[Case, ...]:
         ValueError: an unknown layout, a missing folder, or one that does not have the layout.
     """
     check_choice("layout", layout, PRETRAINING)
-    return PRETRAINING[layout](_folder(folder))
+    return pretraining_cases(_folder(folder), layout)
 
 
 def _folder(folder: str | Path) -> Path:

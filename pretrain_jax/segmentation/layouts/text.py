@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from unicodedata import normalize
 
 __all__ = ["read_lines", "read_table"]
 
@@ -13,7 +14,7 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         ValueError: the file is not text in UTF-8.
     """
-    return [line.strip() for line in _text(path).splitlines() if line.strip()]
+    return [line.strip() for line in _text(path).split("\n") if line.strip()]
 
 
 def read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
@@ -30,8 +31,8 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
 
 
 def _text(path: Path) -> str:
-    # Programs for tables write a byte order mark.
+    # Programs for tables write a byte order mark; names are those of `pair_cases`, composed.
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return normalize("NFC", path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text in UTF-8; save it in that encoding") from None

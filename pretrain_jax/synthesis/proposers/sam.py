@@ -1,6 +1,7 @@
 """Masks of Segment Anything as patches."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -77,19 +78,27 @@ class Sam:
 
     def start(self, cache: Path) -> Find:
         """Load the model; masks are kept in `cache`."""
-        masks = MasksCache(MaskGenerator(load_sam(self._file()), self.generator), cache)
+        regions = self.regions(cache)
 
         def find(pixels: Pixels, rng: np.random.Generator) -> Found:
+            return regions(pixels)[0]
+
+        return find
+
+    def regions(self, cache: Path) -> Callable[[Pixels], tuple[Found, NDArray[np.bool_]]]:
+        """As `start`, with the mask (n, H, W) of each patch; those in `cache` are not computed."""
+        masks = MasksCache(MaskGenerator(load_sam(self._file()), self.generator), cache)
+
+        def find(pixels: Pixels) -> tuple[Found, NDArray[np.bool_]]:
             found = masks(pixels)
             left, top, right, bottom = found.boxes.T.astype(np.int64)
             boxes = np.stack([top, left, bottom - top, right - left], axis=1)
-            areas: NDArray[np.int64] = found.masks.sum(axis=(1, 2))
-            return admitted(
-                Found(boxes, areas, found.iou),
-                self.least_side,
-                self.generator.max_area,
-                pixels.shape[:2],
-            )
+            # Numbers in the place of areas tell which masks are left.
+            numbered = Found(boxes, np.arange(len(boxes)), found.iou)
+            size = pixels.shape[:2]
+            kept = admitted(numbered, self.least_side, self.generator.max_area, size)
+            own = found.masks[kept.areas]
+            return kept._replace(areas=own.sum(axis=(1, 2), dtype=np.int64)), own
 
         return find
 

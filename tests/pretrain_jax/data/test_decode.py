@@ -1,5 +1,7 @@
 """Pixels of files against arrays that were written into them."""
 
+import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -79,6 +81,65 @@ def test_orientation_is_applied_and_metadata_dropped(tmp_path: Path) -> None:
     found = read_pixels(str(tmp_path / "turned.png"))
     assert type(found) is np.ndarray
     np.testing.assert_array_equal(found, np.rot90(COLOUR8, -1))
+
+
+# As TIFF 6.0 defines them: where row 0 and column 0 of the stored pixels are displayed.
+DISPLAYED = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: np.rot90(a, 2),
+    4: lambda a: a[::-1],
+    5: lambda a: np.moveaxis(a, 0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.moveaxis(np.rot90(a, 2), 0, 1),
+    8: lambda a: np.rot90(a),
+}
+
+
+def deep_png(path: Path, pixels: np.ndarray, orientation: int) -> None:
+    """RGB of 16 bits, with its orientation in the chunk eXIf."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels.astype(">u2"))
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = {b"IHDR": header, b"eXIf": exif.tobytes()[6:], b"IDAT": zlib.compress(rows)}
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, content in (chunks | {b"IEND": b""}).items():
+            file.write(struct.pack(">I", len(content)) + kind + content)
+            file.write(struct.pack(">I", zlib.crc32(kind + content)))
+
+
+@pytest.mark.parametrize("orientation", DISPLAYED)
+def test_orientation_in_every_reader(tmp_path: Path, orientation: int) -> None:
+    grey8, grey16, rgb16 = GREY8, GREY16, COLOUR16
+    tag = [(274, "H", 1, orientation, True)]
+    planes = np.moveaxis(rgb16, -1, 0)
+    colour = {"photometric": "rgb", "extratags": tag}
+    tifffile.imwrite(tmp_path / "grey8.tif", grey8, extratags=tag)
+    tifffile.imwrite(tmp_path / "grey16.tif", grey16, extratags=tag)
+    tifffile.imwrite(tmp_path / "rgb8.tif", COLOUR8, **colour)
+    tifffile.imwrite(tmp_path / "rgb16.tif", rgb16, **colour)
+    tifffile.imwrite(tmp_path / "planar.tif", planes, planarconfig="separate", **colour)
+    deep_png(tmp_path / "rgb16.png", rgb16, orientation)
+    for name, bits, stored in (
+        ("grey8.tif", 8, grey8[..., None]),
+        ("grey16.tif", 16, grey16[..., None]),
+        ("rgb8.tif", 8, COLOUR8),
+        ("rgb16.tif", 16, rgb16),
+        ("planar.tif", 16, rgb16),
+        ("rgb16.png", 16, rgb16),
+    ):
+        wanted = np.broadcast_to(stored, (*stored.shape[:2], 3))
+        found = read_pixels(str(tmp_path / name), bits=bits)
+        np.testing.assert_array_equal(found, DISPLAYED[orientation](wanted), err_msg=name)
+
+
+def test_wide_integers_are_unreadable(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "wide.tif", np.full((4, 5), 70000, np.int32))
+    with pytest.raises(UnreadableImageError, match=r"wide\.tif .* type int32; uint8, uint16"):
+        read_pixels(str(tmp_path / "wide.tif"))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "junk", "empty", "missing"])

@@ -14,8 +14,10 @@ from pretrain_jax.pipeline import (
     ProbeOptions,
     ScoreOptions,
     pipeline_preset,
+    runner,
 )
 from pretrain_jax.pipeline.config import pipeline_to_json
+from pretrain_jax.synthesis import Sam
 from theory.command_line import run
 
 
@@ -98,6 +100,41 @@ def test_a_method_at_a_ratio_of_its_own(config: PipelineConfig) -> None:
             dataclasses.replace(config, mae=trials).check()
 
 
+def test_a_checkpoint_of_sam_chooses_sam(config: PipelineConfig) -> None:
+    """Without one patches are salient regions."""
+    trials = dataclasses.replace(config.mae, methods=("optidel",))
+    plain = dataclasses.replace(config, mae=trials)
+    assert plain.proposals() == [("saliency", None)]
+    weights = dataclasses.replace(config.propose, sam=Sam(Path("sam.pth")))
+    assert dataclasses.replace(plain, propose=weights).proposals() == [("sam", None)]
+
+
+def test_storage_reaches_the_selection(
+    config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(runner, "select", lambda *_, storage, **__: asked.append(storage))
+    for storage in ("pixels", "bytes"):
+        wide = dataclasses.replace(config, storage=storage)
+        chosen = runner.tasks(wide, Path("out"), [], False)
+        for task in chosen:
+            if task.stage == "select":
+                task.fill()
+    assert asked == ["pixels"] * 2 + ["bytes"] * 2
+
+
+def test_nothing_is_printed_where_nothing_can_be_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    words = ["pipeline", "optidel_reference", "--data", str(tmp_path / "images")]
+    words += ["--downstream", str(tmp_path / "missing"), "--out", str(tmp_path / "out")]
+    assert run(main, words) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "missing" in told.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_layouts(config: PipelineConfig) -> None:
     sets = dataclasses.replace(config, downstream=("kvasir-seg:data/kvasir", "c:/images"))
     assert sets.layouts() == [("kvasir-seg", "data/kvasir"), ("folder", "c:/images")]
@@ -135,6 +172,22 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda c: dataclasses.replace(c, propose=dataclasses.replace(c.propose, proposer="sam")),
         "checkpoint",
     ),
+    "weights of sam that are not there": (
+        lambda c: dataclasses.replace(
+            c, propose=dataclasses.replace(c.propose, sam=Sam(Path("nowhere.pth")))
+        ),
+        r"SAM checkpoint nowhere\.pth does not exist",
+    ),
+    "weights of sam for another proposer": (
+        lambda c: dataclasses.replace(
+            c,
+            propose=dataclasses.replace(
+                c.propose, proposer="saliency", sam=Sam(Path("nowhere.pth"))
+            ),
+        ),
+        r"propose\.sam\.checkpoint = nowhere\.pth is of no use to .* = saliency",
+    ),
+    "storage": (lambda c: dataclasses.replace(c, storage="files"), "storage = 'files' is not one"),
     "a field of a run": (
         lambda c: dataclasses.replace(
             c,

@@ -10,8 +10,9 @@ from flax import nnx
 
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.pipeline import PipelineConfig, estimate_cost, measured_rates, pipeline_preset
-from pretrain_jax.pipeline.cost import Estimate, Rate, cost_table
+from pretrain_jax.pipeline.cost import Estimate, cost_table
 from pretrain_jax.pipeline.finetuning_flops import finetuning_flops, head_flops
+from pretrain_jax.pipeline.rates import Rate
 from pretrain_jax.segmentation import FinetuneConfig
 from pretrain_jax.segmentation.config import HeadKind
 from pretrain_jax.segmentation.heads import build
@@ -70,8 +71,7 @@ def test_scores_take_a_forward_pass_a_mask() -> None:
     assert found["propose random-crop"].items == 3000
     assert found["score random-crop"].items == 3000 * REFERENCE.propose.random_crop.crops * 5
     assert found["propose saliency"].items == 1000
-    assert "one x86 core" in found["propose saliency"].source
-    assert "propose saliency" in cost_table(REFERENCE, [1000])
+    assert found["propose saliency"].core and not found["score images"].core
 
 
 def test_masks_that_pass_are_an_assumption_of_the_user() -> None:
@@ -136,13 +136,62 @@ def test_measured_rates_replace_the_anchors(tmp_path: Path) -> None:
     run.mkdir(parents=True)
     lines = [f'{{"step": {k}, "loss": 1.0, "images_per_second": {100 * k}}}' for k in (1, 2, 3)]
     (run / "log.jsonl").write_text("\n".join(lines))
+    for seed, (steps, seconds) in enumerate([(60, 40.0), (40, 20.0)]):
+        place = tmp_path / f"finetuned/mae/all-100/seed-{seed}/linear-frozen"
+        tuned = open_stage(
+            place, "finetune", {"head": "linear", "mode": "frozen", "batch_size": 8}, 0, {}
+        )
+        assert not isinstance(tuned, Manifest)
+        tuned.finish({"steps": steps}, seconds=seconds)
+    for place, name, counts in (
+        ("index", "index", {"images": 100}),
+        ("leakage", "leakage", {"images": 100}),
+        ("selections/all-100", "select", {"candidates": 100, "patches": 0}),
+        ("selections/optidel-10", "select", {"candidates": 300, "patches": 40}),
+        ("synthesised/all-100", "synthesise", {"images": 100, "patches": 0}),
+        ("synthesised/optidel-s-10/seed-0", "synthesise", {"images": 10, "patches": 40}),
+    ):
+        opened = open_stage(tmp_path / place, name, {}, 0, {})
+        assert not isinstance(opened, Manifest)
+        opened.finish(counts, seconds=2.0)
     rates = measured_rates(tmp_path)
-    assert rates.keys() == {"propose saliency", "score random-crop", "pretrain mae"}
+    core = {"index": 2 / 100, "leakage": 2 / 100, "select": 4 / 400, "synthesise": 2 / 10}
+    assert {name: rates[name].low for name in core} == core
+    assert rates["finetune linear-frozen"].low == 60 / (100 * 8)
+    others = {"propose saliency", "score random-crop", "pretrain mae", "finetune linear-frozen"}
+    assert rates.keys() == core.keys() | others
     assert rates["score random-crop"].low == 20 / (400 * 5)
-    assert rates["propose saliency"] == Rate(0.5, 0.5, f"measured in {tmp_path}/proposals/saliency")
+    assert rates["propose saliency"] == Rate(0.5, 0.5, f"measured in {tmp_path}")
     assert rates["pretrain mae"].low == 1 / 200
     found = {one.stage: one for one in estimate_cost(REFERENCE, 7200, rates)}
     assert found["propose saliency"].low == found["propose saliency"].high == pytest.approx(1.0)
+
+
+def test_hours_of_cores_are_no_hours_of_accelerators() -> None:
+    """Each has its table and its total; a hand count of what is selected and made."""
+    config = dataclasses.replace(REFERENCE, downstream=("a",), evaluations=())
+    images = 1600
+    found = estimates(config, images)
+    core = {"index", "leakage", "propose saliency", "propose random-crop", "select", "synthesise"}
+    assert {name for name, one in found.items() if one.core} == core
+    # All once, meddel, infomax and optidel at four ratios, random and optidel-s thrice each.
+    whole, salient, crops = 1 + 4 * (3 + 1 + 1), 4, 4 * 3
+    assert found["select"].items == images * (whole + 8 * salient + 8 * crops)
+    shares = 0.05 + 0.1 + 0.25 + 0.5
+    assert found["synthesise"].items == pytest.approx(images * shares * (1 + 3))
+    assert found["leakage"].items == found["index"].items == images
+    assert found["index"].low == pytest.approx(images * 0.0085 / 3600)
+    assert "leakage" not in estimates(REFERENCE, images)
+    first, second = cost_table(config, [images]).split("\n\n")
+    assert first.startswith("GPU-hours") and second.startswith("core-hours")
+    for text, own in ((first, False), (second, True)):
+        low, high = (
+            sum(getattr(one, end) for one in found.values() if one.core == own)
+            for end in ("low", "high")
+        )
+        total = next(line for line in text.splitlines() if line.startswith("total"))
+        ends = [f"{low:,.3g}", f"{high:,.3g}"]
+        assert total.split()[1:] == ([ends[0], "..", ends[1]] if not own else ends[:1])
 
 
 def test_larger_crops_cost_more() -> None:

@@ -20,7 +20,7 @@ from pretrain_jax.pipeline.comparison import compare
 from pretrain_jax.pipeline.pretraining import matched_steps
 from pretrain_jax.segmentation import FinetuneConfig, read_segmentation
 from pretrain_jax.stages import digest, read_manifest
-from pretrain_jax.synthesis import index_images, select, synthesise
+from pretrain_jax.synthesis import RandomCrop, index_images, propose, select, synthesise
 from pretrain_jax.weights import export_state, write_safetensors
 
 
@@ -44,6 +44,7 @@ def test_probe_and_its_halves(
     lists = [(out / f"{name}.txt").read_text().split() for name in ("full", "half-0", "half-1")]
     assert len(lists[0]) == 24 and len(lists[1]) == len(lists[2]) == 12
     assert sorted(lists[1] + lists[2]) == lists[0]
+    assert "of 24 of 24 files is not known" in manifest.notes[-1]
     trained = [load_model(out / name) for name in ("run", "half-0", "half-1")]
     assert {model.config.seed for model in trained} == {3}
     # Another folder on another day: the same digest.
@@ -109,6 +110,35 @@ def test_a_list_that_was_cut_is_not_trained_on(
         pretrain(made, tmp_path / "m", config=train_config)
 
 
+def test_the_steps_of_the_full_set_are_read_from_the_set(
+    index: Path, tmp_path: Path, train_config: TrainConfig, compiled_once: dict[str, str]
+) -> None:
+    """A third of 24 images, one epoch of batches of 4: six steps without a word about the rest."""
+    select(index, tmp_path / "s", method="random", ratio=0.34)
+    made = tmp_path / "set"
+    synthesise(tmp_path / "s", made)
+    with pytest.raises(ValueError, match="made from a full set of 24 images; leave full_images"):
+        pretrain(made, tmp_path / "m", config=train_config, full_images=30)
+    with pytest.raises(ValueError, match=r"is not known here: give full_images, or steps"):
+        pretrain(made / "data.txt", tmp_path / "m", config=train_config)
+    found = pretrain(made, tmp_path / "m", config=train_config)
+    assert (found.counts["images"], found.counts["steps"]) == (8, 6)
+
+
+def test_a_set_that_was_altered_is_not_trained_on(
+    index: Path, tmp_path: Path, train_config: TrainConfig
+) -> None:
+    propose(index, tmp_path / "p", proposer=RandomCrop(crops=2))
+    select(tmp_path / "p", tmp_path / "s", method="random-patches", ratio=0.5)
+    made = tmp_path / "set"
+    synthesise(tmp_path / "s", made)
+    victim = sorted((made / "images").iterdir())[3]
+    Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(victim)
+    with pytest.raises(ValueError, match=f"image {victim} of the set .* has changed since"):
+        pretrain(made, tmp_path / "m", config=train_config)
+    assert not (tmp_path / "m").exists()
+
+
 def test_bad_masks_are_said_before_training(index: Path, tmp_path: Path) -> None:
     """Sizes that differ, in a training case of the second set."""
     sets = []
@@ -134,6 +164,7 @@ def test_pretraining_on_images_that_changed_since(
     """Of a folder no contents are recorded: another size is refused, a newer file is told."""
     data = tmp_path / "data"
     shutil.copytree(image_folder, data)
+    train_config = dataclasses.replace(train_config, epochs=None, steps=6)
     made = pretrain(data, tmp_path / "m", config=train_config)
     finished = (tmp_path / "m" / "manifest.json").stat().st_mtime_ns
     capsys.readouterr()

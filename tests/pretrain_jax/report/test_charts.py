@@ -18,7 +18,7 @@ from pretrain_jax.report.charts import (
     runs_chart,
 )
 from pretrain_jax.report.collect import collect
-from pretrain_jax.report.section_results import published
+from pretrain_jax.report.section_published import published
 from pretrain_jax.report.statistics import Row, rows_of, settings_of
 
 
@@ -75,7 +75,7 @@ def test_every_axis_has_a_name(rows: list[Row]) -> None:
             names = [label.get_text() for label in axes.get_yticklabels()]
             assert axes.get_ylabel() or any(name.isalpha() or "-" in name for name in names)
         assert len(chart.alt) > 20
-    figure = figure_6({}).figure
+    figure = figure_6({}, {}).figure
     assert figure.get_supxlabel() == "storage volume (%)"
     assert figure.get_supylabel() == "mIoU (%)"
 
@@ -86,7 +86,7 @@ def test_figure_6_with_own_runs(run_folder: Path) -> None:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": "ETIS"}))
     run = collect(run_folder)
     (setting,) = settings_of(run)
-    axes = figure_6({"ETIS": rows_of(run, setting)}).figure.axes[3]
+    axes = figure_6({"ETIS": rows_of(run, setting)}, {}).figure.axes[3]
     assert axes.get_title() == "ETIS"
     hollow = [line for line in axes.lines if line.get_markerfacecolor() == "none"]
     assert sorted(float(line.get_ydata()[0]) for line in hollow) == pytest.approx(
@@ -95,6 +95,22 @@ def test_figure_6_with_own_runs(run_folder: Path) -> None:
     text = published(run)
     row = "<td>10</td><td>57.87</td><td>72.00 ± 2.65</td><td>3</td>"
     assert f'<th scope="row">OptiDEL</th>{row}' in text
+
+
+def test_other_data_sets_have_panels_and_rows_of_their_own(rows: list[Row]) -> None:
+    """MedDEL and OptiDEL of the fixture, all data at the end, as in the paper's panels."""
+    chart = figure_6({}, {"own: slices, not medical": rows})
+    panels = chart.figure.axes
+    assert len(panels) == 9 and panels[8].get_title() == "own: slices, not medical"
+    for method, points in {
+        "optidel": [(10, 72), (25, 70), (100, 71)],
+        "meddel": [(10, 63.5), (100, 71)],
+    }.items():
+        own = np.array(drawn(chart.figure, 8, LOOKS[method][0]))
+        assert own.ravel() == pytest.approx(np.ravel(points))
+    (dotted,) = [one for one in panels[8].lines if one.get_linestyle() == ":"]
+    assert dotted.get_ydata()[0] == pytest.approx(71)
+    assert "own: slices, not medical: " in chart.alt
 
 
 def test_ink_is_the_colour_of_the_page(rows: list[Row]) -> None:

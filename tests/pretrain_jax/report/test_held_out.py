@@ -4,9 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
-from pretrain_jax.report.held_out import half_of_cells
+from pretrain_jax import TrainConfig, TrainedModel
+from pretrain_jax.models.mae import MAE, MAEConfig
+from pretrain_jax.models.vit import ViTConfig
+from pretrain_jax.report import held_out
+from pretrain_jax.report.held_out import half_of_cells, information_of_sets
+from pretrain_jax.report.section_theory import in_information
+from pretrain_jax.report.v_information import SetInformation
 from pretrain_jax.stages import Table
 from pretrain_jax.synthesis import RandomCrop, index_images, propose, select, synthesise
 
@@ -62,3 +69,24 @@ def test_images_that_are_not_in_one_half(sets: Path, first: range, second: range
     rows = np.arange(len((sets / "stitched/data.txt").read_text().split()))
     with pytest.raises(ValueError, match="not in exactly one half"):
         half_of_cells(sets / "stitched", lists)(rows)
+
+
+def test_a_set_of_one_image_has_a_note(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other sets keep their numbers."""
+    first, second = ([line] for line in (sets / "whole/data.txt").read_text().split()[:2])
+    for name, lines in (("one", first), ("two", [*first, *second])):
+        (sets / name).mkdir()
+        (sets / name / "data.txt").write_text("\n".join(f"../whole/{line}" for line in lines))
+    (sets / "probe").mkdir()
+    encoder = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2)
+    model = MAE(MAEConfig(encoder, 8, 1, 2), rngs=nnx.Rngs(0))
+    trained = TrainedModel(model, TrainConfig(model=model.config), (0.5,) * 3, (0.2,) * 3, 1)
+    monkeypatch.setattr(held_out, "load_model", lambda _: trained)
+    places = {name: sets / name for name in ("one", "two")}
+    found = information_of_sets(places, sets / "probe", sample=4, seed=0)
+    one, two = found["one"], found["two"]
+    assert isinstance(one, str) and one.endswith("holds 1 image; a standard error needs two")
+    assert isinstance(two, SetInformation) and two.images == 2
+    text = in_information(found)
+    assert f"no estimate: {one}" in text and "two" in text and "<img" in text
+    assert "<img" not in in_information({"one": one})

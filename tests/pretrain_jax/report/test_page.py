@@ -166,6 +166,40 @@ def test_published_numbers_are_on_the_page(page: Page) -> None:
     assert table[7][3] == "0.6957"
 
 
+def test_own_runs_stand_below_the_printed_ones(page: Page) -> None:
+    """On another data set than the paper's eight, where its columns were run."""
+    none = "\N{EN DASH}"
+    (table,) = (rows for name, rows in page.tables.items() if "Table 1" in name and "mIoU" in name)
+    assert table[-1] == [
+        *("own: slices <T1>, mae, dpt head, full, not medical", "71.00 ± 1.00", none, none, none),
+        *("62.00 ± 2.00", "63.50 ± 3.54", "72.00 ± 2.65", "66.00 ± 1.00", none, "70.00 ± 1.00"),
+        *(none, none, none),
+    ]
+    (table,) = (rows for name, rows in page.tables.items() if name.startswith("NormDEL of Table 2"))
+    # MedDEL, OptiDEL-S, OptiDEL at 5, then at 10 %: sigmoid(.72 exp(-.1)) = .6573.
+    assert table[-1][6].startswith("0.657") and table[-1][5] == none
+    assert not any("in the shape of" in name for name in page.tables)
+
+
+def test_ratios_that_the_paper_does_not_print(run_folder: Path) -> None:
+    """A table of the same shape; one point alone is not drawn."""
+    for method, percent in (("optidel", 10), ("meddel", 10)):
+        for path in run_folder.glob(f"finetuned/mae/{method}-{percent}/*/*/result.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"ratio": 0.12}))
+    for path in run_folder.glob("finetuned/mae/random-25/*/*/result.json"):
+        record = json.loads(path.read_text()) | {"objective": "simclr"}
+        path.write_text(json.dumps(record))
+    write_report(run_folder, run_folder / "report")
+    page = Page((run_folder / "report/index.html").read_text())
+    (table,) = (rows for name, rows in page.tables.items() if "in the shape of Table 1" in name)
+    assert table[0][1:] == ["100 % storage", *(f"{p} % storage" for p in (10, 12, 25))]
+    assert table[1][1:] == ["all data", *["random", "MedDEL", "OptiDEL"] * 3]
+    assert table[2][1:3] == ["71.00 ± 1.00", "62.00 ± 2.00"]
+    assert table[2][7] == "72.00 ± 2.65"
+    charts = [a["alt"] or "" for tag, a in page.tags if tag == "img"]
+    assert not any(alt.startswith("mIoU in percent") and "66.00" in alt for alt in charts)
+
+
 def test_sections_without_inputs_say_why(page: Page) -> None:
     assert re.search(r"No estimate: checkpoint \S+run does not exist", page.words)
     assert "No estimate: the stage scores/images-half-0 is not there" in page.words

@@ -55,6 +55,8 @@ def test_round_trip_and_brute_force(mask: np.ndarray) -> None:
     assert plain["size"] == text["size"] == list(mask.shape)
     assert characters_to_counts(text["counts"]) == plain["counts"]
     assert np.array_equal(paint(plain["counts"], *mask.shape), mask)
+    # Bytes are what pycocotools gives.
+    assert np.array_equal(decode_rle(text | {"counts": text["counts"].encode()}), mask)
     for rle in (plain, text):
         assert np.array_equal(decode_rle(json.loads(json.dumps(rle))), mask)
 
@@ -78,12 +80,20 @@ def test_the_published_example() -> None:
 def test_damaged_runs_are_refused() -> None:
     for counts, trouble in (
         ([2, 3], "runs of 5 pixels do not make a mask of 3 x 2"),
-        ([7, -1], "do not make"),
+        ([7, -1], "a list of integers of 0 or more"),
+        ([1.5, 4.5], "a list of integers"),
+        (None, "a list of integers"),
+        ("6L0", "runs of .* do not make a mask"),
+        (b"\x01\x03", r"hold '\\x01', no character of theirs"),
+        (b"\xff", "no character of theirs"),
         ("P", "end within a number"),
         ("\x7f", "no character"),
     ):
         with pytest.raises(ValueError, match=trouble):
             decode_rle({"size": [3, 2], "counts": counts})
+    for size in (None, [3], [3, -2], "32", [3.0, 2]):
+        with pytest.raises(ValueError, match=r"size = .*, not "):
+            decode_rle({"size": size, "counts": [6]})
     with pytest.raises(ValueError, match=r"not \(H, W\) and bool"):
         encode_rle(np.zeros((2, 2)))
 
@@ -134,7 +144,11 @@ def proposals(root: Path, boxes: list[tuple[int, int, int, int, int]]) -> Path:
     assert isinstance(stage, Stage)
     names = ("image", "top", "left", "height", "width")
     rows: dict[str, list] = {name: [box[n] for box in boxes] for n, name in enumerate(names)}
-    rows |= {"area": [box[3] * box[4] - 1 for box in boxes], "confidence": [0.5] * len(boxes)}
+    rows |= {
+        "area": [box[3] * box[4] - 1 for box in boxes],
+        "rank": [0] * len(boxes),
+        "confidence": [0.5] * len(boxes),
+    }
     write_table(
         stage.folder, "part", [rows], dict.fromkeys(rows, "int64") | {"confidence": "float32"}
     )
@@ -150,7 +164,7 @@ def test_boxes_of_proposals(tmp_path: Path) -> None:
     assert [one["file_name"] for one in record["images"]] == ["a.png", "b/v.mp4"]
     assert record["images"][1]["frame"] == 7 and "frame" not in record["images"][0]
     first, second = record["annotations"]
-    assert (first["image_id"], first["bbox"], first["area"]) == (0, [2, 3, 8, 10], 79)
+    assert (first["image_id"], first["bbox"], first["area"]) == (0, [2, 3, 8, 10], 80)
     assert first["segmentation"] == [[2, 3, 10, 3, 10, 13, 2, 13]]
     assert (second["image_id"], second["score"]) == (1, 0.5)
     with pytest.raises(ValueError, match="exists and is not replaced"):

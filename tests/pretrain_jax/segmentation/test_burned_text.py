@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 
-from pretrain_jax.segmentation import Frame
-from pretrain_jax.segmentation.burned_text import frames_with_text, longest_row
+from pretrain_jax.segmentation import Frame, burned_text
+from pretrain_jax.segmentation.burned_text import Sample, frames_with_text, longest_row
 from tests.pretrain_jax.segmentation.test_leakage import scene
 
 
@@ -43,3 +43,12 @@ def test_names_of_frames(tmp_path: Path) -> None:
     Image.fromarray(ground()).save(tmp_path / "b.png")
     frames = [Frame(name, str(tmp_path / name)) for name in ("a.png", "b.png", "missing.png")]
     assert frames_with_text(frames) == ["a.png"]
+
+
+def test_a_sample_is_evenly_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(burned_text, "MOST", 5)
+    for count, stride in ((0, 1), (5, 1), (6, 2), (10, 2), (11, 4), (20, 4), (21, 8), (100, 32)):
+        sample = Sample()
+        frames = [Frame(str(number), "") for number in range(count)]
+        assert list(sample(frames)) == frames
+        assert (sample.frames, sample.stride) == (frames[::stride], stride)

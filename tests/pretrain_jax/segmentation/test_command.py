@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from pretrain_jax.__main__ import main
+from pretrain_jax.segmentation import finetuning
 from pretrain_jax.segmentation.masks import IGNORE
 from pretrain_jax.segmentation.overlays import Prediction, overlay, overlay_sheet, spread
+from pretrain_jax.stages import read_manifest
 from tests.pretrain_jax.segmentation.test_burned_text import ground, written
 from tests.pretrain_jax.segmentation.test_finetuning import CONFIG, write_set
 from theory.command_line import run
@@ -20,7 +22,9 @@ OPTIONS = f"""--head linear --mode scratch --steps {CONFIG.steps} --batch-size 4
 --encoder.heads 2""".split()
 
 
-def test_a_run_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, images = tmp_path / "data", tmp_path / "images"
     write_set(data)
     images.mkdir()
@@ -30,7 +34,16 @@ def test_a_run_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert run(main, [*command, "--pretraining", str(images)]) == 0
     shown = capsys.readouterr()
     assert "linear scratch, 3 test cases" in shown.out and "mIoU of threshold" in shown.out
-    assert "1 image(s) for pre-training seem to show burned-in writing" in shown.err
+    sentence = "of 1 image(s) for pre-training (all images) 1 seem to show burned-in writing"
+    assert f"warning: {sentence}" in shown.err
+    text, groups, compared = read_manifest(out).notes
+    assert text.startswith(sentence)
+    assert "of 1 of 1 images and of 3 of 3 test cases is not known" in groups
+    assert compared.startswith("1 image(s)")
+    # A finished run says it again and looks at no image.
+    monkeypatch.setattr(finetuning, "frames_with_text", None)
+    assert run(main, [*command, "--pretraining", str(images)]) == 0
+    assert f"warning: {sentence}" in capsys.readouterr().err
     assert (out / "overlays.png").is_file()
     # The same command prints the finished record.
     assert run(main, [*command, "--json"]) == 0

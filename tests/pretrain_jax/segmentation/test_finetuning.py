@@ -134,7 +134,7 @@ def test_a_run_and_its_record(rectangles: SegmentationSet, tmp_path: Path) -> No
     assert manifest.counts["miou"] == record["miou"]["value"]
     assert set(record["per_class"]) == {"background", "foreground"}
     assert len(record["cases"]) == manifest.counts["test_cases"] == 3
-    assert record["normdel"] == pytest.approx(1 / (1 + np.exp(-record["miou"]["value"])))
+    assert record["normdel"] is None  # there is no share of the data
     assert set(record["baselines"]) == {"threshold", "background"}
     # The classes differ by 150 grey levels and more: a threshold finds nearly every pixel.
     assert record["baselines"]["threshold"]["miou"]["value"] > 0.95
@@ -249,7 +249,7 @@ def test_a_pretrained_encoder_and_where_it_comes_from(
     record = json.loads((tmp_path / "out" / "result.json").read_text())
     assert (record["objective"], record["method"], record["ratio"]) == (kind, "optidel", 0.05)
     assert (record["storage_ratio"], record["pretraining_seed"]) == (0.049, 2)
-    assert record["normdel"] == pytest.approx(normdel(record["miou"]["value"], 0.05))
+    assert record["normdel"] == pytest.approx(normdel(record["miou"]["value"], 0.049))
     written = read_manifest(tmp_path / "out")
     assert written.inputs["pretrained"] == digest(manifest)
     assert written.counts["leaks"] == 0 and written.notes[0].startswith("12 image(s)")
@@ -269,7 +269,7 @@ def test_test_cases_among_the_images_for_pretraining(
     frames = [Frame(case.name, str(case.image)) for case in rectangles.cases]
     with pytest.raises(LeakageError, match=r"3 test case\(s\)"):
         finetune(None, rectangles, tmp_path / "a", config=CONFIG, pretraining=frames)
-    assert list((tmp_path / "a").iterdir()) == []
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(

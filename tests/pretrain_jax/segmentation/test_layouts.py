@@ -105,6 +105,36 @@ def test_groups_of_sequences(tmp_path: Path) -> None:
     assert {case.group for case in cases} == {"sequence 4"}
 
 
+def test_a_table_of_sequences_that_fits_no_case_is_refused(tmp_path: Path) -> None:
+    clinic = tree(tmp_path, "cvc-clinicdb")
+    (clinic / "metadata.csv").write_text("frame_id,sequence_id\n1,4\n002,4\n")
+    with pytest.raises(ValueError, match=r"metadata\.csv gives no sequence to 1 of 2 .*: 2; its"):
+        read_segmentation(clinic, "cvc-clinicdb")
+
+
+def test_files_beside_the_folders_of_polypgen(tmp_path: Path) -> None:
+    root = tree(tmp_path, "polypgen2021")
+    for name in ("data_C1.zip", "sequenceData/positive/seq_readme.txt"):
+        (root / name).write_text("no folder")
+    assert len(read_segmentation(root, "polypgen2021")) == 4
+
+
+def test_names_of_composed_and_apart_letters_pair(tmp_path: Path) -> None:
+    one, other = "\u00e9", "e\u0301"  # the same letter
+    for number, forms in enumerate(((one, other), (other, one), (other, other))):
+        image(tmp_path / "images" / f"{forms[0]}{number}.jpg", number)
+        mask(tmp_path / "masks" / f"{forms[1]}{number}.png")
+    (tmp_path / "cases.csv").write_text(
+        "name,group\n" + "".join(f"{other}{number},g{number}\n" for number in range(3)),
+        encoding="utf-8",
+    )
+    cases = read_pair(tmp_path).cases
+    found = [(case.name, case.group) for case in cases]
+    assert found == [(f"{one}{number}", f"g{number}") for number in range(3)]
+    for case in cases:
+        assert case.mask is not None and case.mask.is_file() and case.image.is_file()
+
+
 def test_the_published_split_of_kvasir_instrument(tmp_path: Path) -> None:
     root = tree(tmp_path, "kvasir-instrument")
     (root / "train.txt").write_text("ckcu 9ä.01\n", encoding="utf-8")
@@ -261,7 +291,7 @@ def test_sets_for_pretraining(tmp_path: Path) -> None:
         "Test/Images/1",
         "TrainValid/Images/1",
         "TrainValid/Images/1",
-        "wild/7.avi",
+        "7",
     ]
     write_image_list(cases[:3], tmp_path / "frames.txt")
     listed = find_images(tmp_path / "frames.txt")

@@ -1,6 +1,7 @@
 """Test frames among the images for pre-training are found, others are not."""
 
 import io
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pretrain_jax.segmentation import (
     check_leakage,
     find_leaks,
     frames_of,
+    leakage,
     read_pair,
 )
 from pretrain_jax.segmentation.leakage import perceptual_hash
@@ -133,6 +135,31 @@ def test_unreadable_images_are_passed_over(tmp_path: Path, test_set: Segmentatio
     (tmp_path / "bad.png").write_bytes(b"none")
     assert find_leaks([Frame("bad", str(tmp_path / "bad.png"))], test_set) == []
     assert find_leaks([], test_set) == []
+
+
+def test_one_image_is_held_at_a_time(
+    tmp_path: Path, test_set: SegmentationSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of test cases and of images for pre-training."""
+    held: list[weakref.ref[NDArray[np.uint8]]] = []
+    most = 0
+    real = leakage.read_pixels
+
+    def pixels(path: str, frame: int, *, channels: int) -> NDArray[np.uint8]:
+        nonlocal most
+        found = real(path, frame, channels=channels).copy()
+        held.append(weakref.ref(found))
+        most = max(most, sum(one() is not None for one in held))
+        return found
+
+    monkeypatch.setattr(leakage, "read_pixels", pixels)
+    frames = [
+        saved(tmp_path / "pre", f"{seed}.png", Image.fromarray(scene(seed)))
+        for seed in range(9, 29)
+    ]
+    assert check_leakage(frames, test_set) == 20
+    assert len(held) == 24
+    assert most <= 2  # the one before lives until its name is given to the next
 
 
 def test_frames_of_a_folder(tmp_path: Path) -> None:

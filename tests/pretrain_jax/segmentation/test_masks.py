@@ -27,6 +27,9 @@ BINARY = {
     "bits.png": Image.fromarray(HALF.astype(bool)),
     "deep.png": Image.fromarray(HALF.astype(np.uint16) * np.uint16(65535)),
     "deep-0-1.png": Image.fromarray(HALF.astype(np.uint16)),
+    "deep-255.png": Image.fromarray(HALF.astype(np.uint16) * np.uint16(255)),
+    "wide-255.tif": Image.fromarray(HALF.astype(np.int32) * 255),
+    "wide-65535.tif": Image.fromarray(HALF.astype(np.int32) * 65535),
     "rgb.png": Image.fromarray(np.repeat(HALF[..., None] * np.uint8(255), 3, 2)),
     # Pure red has a luminance of 76: half of the full range would miss it.
     "red.png": Image.fromarray(HALF[..., None] * np.array([255, 0, 0], np.uint8)),
@@ -57,6 +60,40 @@ def test_noise_of_compression_is_no_foreground(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(tmp_path / "mask.jpg", "binary", 2), blob // 255)
 
 
+def test_noise_in_a_palette_of_greys_is_no_foreground(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noisy = np.clip(HALF * 255 + rng.integers(-3, 4, HALF.shape), 0, 255).astype(np.uint8)
+    pictures = {
+        "grey.gif": Image.fromarray(noisy),
+        "grey.png": Image.fromarray(noisy).convert("P"),
+        "reduced.png": Image.fromarray(noisy).convert("RGB").quantize(9),
+    }
+    for name, picture in pictures.items():
+        picture.save(tmp_path / name)
+        with Image.open(tmp_path / name) as saved:
+            assert saved.getcolors() and len(saved.getcolors()) > 2
+        assert np.array_equal(read_mask(tmp_path / name, "binary", 2), HALF), name
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+@pytest.mark.parametrize("shade", [0, 255])
+def test_a_shape_in_the_transparency_alone_is_refused(
+    tmp_path: Path, mode: str, shade: int
+) -> None:
+    pixels = np.full((16, 16, 4), shade, np.uint8)
+    pixels[..., 3] = HALF * 255
+    path = tmp_path / "mask.png"
+    picture = Image.fromarray(pixels)
+    if mode == "PA":  # a palette of two entries, one of which is transparent
+        picture = Image.fromarray(HALF, "P")
+        picture.putpalette([shade] * 6)
+        picture.info["transparency"] = 0
+    picture.convert("P" if mode == "PA" else mode).save(path)
+    for kind in ("binary", "labels"):
+        with pytest.raises(ValueError, match=f"mask {path} .* transparency only; save the mask"):
+            read_mask(path, kind, 2)
+
+
 def test_empty_masks_are_background(tmp_path: Path) -> None:
     for suffix in ("png", "jpg"):
         Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / f"mask.{suffix}")
@@ -72,6 +109,24 @@ def test_what_binary_masks_cannot_hold(tmp_path: Path) -> None:
     Image.fromarray(HALF * np.uint8(3)).save(tmp_path / "mask.png")
     with pytest.raises(ValueError, match="largest value 3: neither 0 and 1 nor 0 and 255"):
         read_mask(tmp_path / "mask.png", "binary", 2)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_masks_are_turned_as_images_are(tmp_path: Path, kind: type) -> None:
+    stored = np.arange(12).reshape(3, 4) % 2
+    path = tmp_path / "mask.tif"
+    Image.fromarray(stored.astype(kind)).save(path, tiffinfo={274: 6})
+    assert np.array_equal(read_mask(path, "binary", 2), np.rot90(stored, -1))
+
+
+@pytest.mark.parametrize("values", [(0, 256), (0, 65280), (0, 65792), (-255, 0)])
+def test_integers_of_no_known_range(tmp_path: Path, values: tuple[int, int]) -> None:
+    """65280 = 255 x 256 and 65792 = 256 x 257."""
+    Image.fromarray(np.array([values], np.int32)).save(tmp_path / "mask.tif")
+    with pytest.raises(ValueError, match=f"values from {values[0]} to {values[1]}: neither 0 and"):
+        read_mask(tmp_path / "mask.tif", "binary", 2)
+    with pytest.raises(ValueError, match="has the label"):
+        read_mask(tmp_path / "mask.tif", "labels", 2)
 
 
 def test_what_labels_cannot_be(tmp_path: Path) -> None:

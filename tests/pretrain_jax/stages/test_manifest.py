@@ -224,3 +224,22 @@ def test_what_is_no_manifest(tmp_path: Path) -> None:
             read_manifest(stage.folder)
     with pytest.raises(ValueError, match="JSON compliant"):
         begin(tmp_path / "nan").finish({"share": float("nan")})
+
+
+def test_a_refused_stage_leaves_no_folder(tmp_path: Path) -> None:
+    """Neither its own nor those above it, unless they were there or something was written."""
+    with (
+        pytest.raises(RuntimeError),
+        begin(tmp_path / "runs" / "deep" / "s") as stage,
+        alone(stage.folder),
+    ):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "there").mkdir()
+    with pytest.raises(RuntimeError), begin(tmp_path / "there"):
+        raise RuntimeError
+    assert list((tmp_path / "there").iterdir()) == []
+    with pytest.raises(RuntimeError), begin(tmp_path / "s") as stage:
+        (stage.folder / "rows.bin").write_bytes(b"rows")
+        raise RuntimeError
+    assert (tmp_path / "s" / "stage.json").is_file()

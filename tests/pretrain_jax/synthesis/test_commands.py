@@ -30,21 +30,35 @@ def test_from_images_to_a_set(
         assert run(main, [str(word) for word in words]) == 0
         return capsys.readouterr().out
 
-    text = done("propose", out, "--data", images)
+    text = done("propose", out, "--data", images, "--coco", tmp_path / "boxes.json")
+    assert f"in {tmp_path / 'boxes.json'}" in text
+    boxes = json.loads((tmp_path / "boxes.json").read_text())
+    assert len(boxes["images"]) == 10
+    assert all(one["area"] == one["bbox"][2] * one["bbox"][3] for one in boxes["annotations"])
+    assert run(main, ["propose", str(out), "--coco", str(tmp_path / "boxes.json")]) == 2
+    assert "boxes.json exists and is not replaced" in capsys.readouterr().err
     assert "run/proposals/saliency: propose done" in text
     assert "patches" in text
     assert "proposals/saliency/contact.png" in text
     done("propose", out, "--proposer", "random-crop", "--most", 6, "--least-side", 8)
     batch = ("--probe", trained_probe, "--masks", 3, "--batch-size", 16)
     for name in ("images", "saliency", "random-crop"):
-        assert "rank correlation min" in done("score", out, "--of", name, *batch)
+        more = ("--features",) if name == "saliency" else ()
+        assert "rank correlation min" in done("score", out, "--of", name, *batch, *more)
+    assert (out / "scores" / "saliency" / "features.npy").is_file()
     done("select", out, "--method", "optidel-s", "--ratio", 0.2)
     done("select", out, "--method", "optidel-s", "--ratio", 0.2, "--rule", "window:lo=0.1")
     record = json.loads(done("select", out, "--method", "optidel", "--ratio", "0.2", "--json"))
     assert record["parameters"]["proposer"] == "saliency"
     assert record["counts"]["storage_ratio"] <= 0.2
     done("select", out, "--method", "all")
+    done("select", out, "--method", "random", "--ratio", "0.4", "--storage", "bytes")
     names = {"all-100", "optidel-20", "optidel-s-20", "optidel-s-20-window-lo-0.1"}
+    names |= {"random-40-bytes"}
+    kept = sorted(path.name for path in (out / "selections").iterdir())
+    assert run(main, ["select", str(out), "--method", "optidel", "--ratio", "1e-6"]) == 2
+    assert "not one image of 4 patches fits" in capsys.readouterr().err
+    assert sorted(path.name for path in (out / "selections").iterdir()) == kept
     assert {path.name for path in (out / "selections").iterdir()} == names
     for name in names:
         done("synthesise", out, name)
@@ -71,6 +85,11 @@ def test_shards_of_several_processes(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["propose", "RUN", "--data", "nowhere"], "image source nowhere does not exist"),
         (["propose", "RUN", "--proposer", "grid"], "invalid choice: 'grid'"),
         (["propose", "RUN", "--proposer", "sam"], "put sam_vit_b_01ec64.pth"),
+        (["propose", "RUN", "--sam-checkpoint", "no.pth"], "SAM checkpoint no.pth does not exist"),
+        (
+            ["propose", "RUN", "--proposer", "saliency", "--sam-checkpoint", "no.pth"],
+            "--sam-checkpoint is no option of the proposer saliency",
+        ),
         (["propose", "RUN", "--proposer", "sam", "--most", "3"], "--most is no option of"),
         (["propose", "RUN", "--proposer", "random-crop", "--max-area", "1"], "--max-area is no"),
         (["propose", "RUN", "--max-area", "2"], "max_area = 2 is outside"),

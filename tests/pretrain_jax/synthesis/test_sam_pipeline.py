@@ -1,12 +1,14 @@
 """From a published-format checkpoint of Segment Anything to a set stitched from what it finds."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pretrain_jax.models.sam import GeneratorConfig, sam_table
+from pretrain_jax.models.sam import GeneratorConfig, MaskGenerator, sam_table
+from pretrain_jax.segmentation import decode_rle, write_proposals
 from pretrain_jax.stages import Table, read_manifest
 from pretrain_jax.stages.manifest import file_record
 from pretrain_jax.synthesis import (
@@ -94,6 +96,38 @@ def test_proposals_are_boxes_of_masks(run: Path, checkpoint: Path) -> None:
     order = np.lexsort((found.column("rank"), found.column("image")))
     falls = np.diff(found.column("confidence")[order]) <= 0
     assert np.all(falls[np.diff(found.column("image")[order]) == 0])
+
+
+def test_masks_of_proposals_as_coco(
+    run: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the stage's cache: nothing is computed again."""
+    monkeypatch.setattr(sam, "SAM_PRESETS", {"small": SMALL})
+    regions = Sam(checkpoint=checkpoint, generator=GENERATOR, least_side=8).regions(
+        run / "proposals" / "masks"
+    )
+    monkeypatch.setattr(MaskGenerator, "__call__", None)
+    written = write_proposals(
+        run / "proposals", tmp_path / "coco.json", masks_of=lambda pixels: regions(pixels)[1]
+    )
+    table = Table(run / "proposals")
+    rows = next(table.batches())
+    found = json.loads((tmp_path / "coco.json").read_text())["annotations"]
+    assert written == len(found) == table.rows
+    assert [one["area"] for one in found] == rows["area"].tolist()
+    for row, one in enumerate(found):
+        mask = decode_rle(one["segmentation"])
+        assert (mask.shape, int(mask.sum())) == ((SIDE, SIDE), one["area"])
+        down, across = np.nonzero(mask)
+        box = [across.min(), down.min(), np.ptp(across) + 1, np.ptp(down) + 1]
+        assert one["bbox"] == box
+        sides = [int(rows[side][row]) for side in ("left", "top", "width", "height")]
+        assert one["patch_box"] == sides
+    with pytest.raises(ValueError, match=r"finds other masks in image 0\.png than the stage had"):
+        write_proposals(
+            run / "proposals", tmp_path / "no.json", masks_of=lambda pixels: regions(pixels)[1][:1]
+        )
+    assert not (tmp_path / "no.json").exists()
 
 
 def test_the_hardest_are_stitched(run: Path) -> None:

@@ -28,6 +28,7 @@ from pretrain_jax.synthesis import (
     propose,
     score,
 )
+from pretrain_jax.synthesis import images as images_module
 from pretrain_jax.synthesis import read_features as features_of
 from tests.pretrain_jax.synthesis.conftest import COUNT
 
@@ -123,6 +124,36 @@ def test_images_and_features(
         np.testing.assert_allclose(features[row], tokens[0, 1:].mean(0), rtol=1e-4, atol=1e-5)
 
 
+def test_features_of_patches(
+    image_folder: Path,
+    index: Path,
+    crops: Path,
+    crop_scores: Path,
+    probe: ProbeModel,
+    tmp_path: Path,
+) -> None:
+    """The mean token of the encoder, in the table's order, whatever the shards."""
+    out = tmp_path / "scores"
+    for shard in (1, 0):
+        made = score(
+            crops, probe, out, masks=3, seed=5, batch_size=16, features=True, shards=2, shard=shard
+        )
+    assert made is not None and made.parameters["features"] is True
+    features, table = features_of(out), Table(crops)
+    assert isinstance(features, np.memmap) and features.shape == (table.rows, 8)
+    np.testing.assert_allclose(
+        Table(out).column("margin"), Table(crop_scores).column("margin"), **TIGHT
+    )
+    rows = table.take(np.array([0, 11, table.rows - 1]))
+    names = sorted(image_folder.rglob("*.png"))
+    for k, row in enumerate((0, 11, table.rows - 1)):
+        box = tuple(int(rows[key][k]) for key in ("top", "left", "height", "width"))
+        image = normalised(probe, resized(names[rows["image"][k]], box))[None]
+        tokens = forward(probe.trained.model, image, np.zeros((1, 16), np.float32))[2]
+        np.testing.assert_allclose(features[row], tokens[0, 1:].mean(0), rtol=1e-4, atol=1e-5)
+    assert "features" not in read_manifest(crop_scores).parameters
+
+
 def test_rank_correlations_are_spearman(crop_scores: Path) -> None:
     table, counts = Table(crop_scores), read_manifest(crop_scores).counts
     columns = [table.column(f"margin_{k}") for k in range(3)]
@@ -216,23 +247,29 @@ def test_the_stage_probe_is_known_by_its_manifest(
 
 
 def test_unreadable_images_are_left_out(
-    image_folder: Path, probe: ProbeModel, tmp_path: Path
+    image_folder: Path, probe: ProbeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One that the index leaves out, and one that could be read when it was indexed."""
     data = tmp_path / "data"
     data.mkdir()
-    for number, path in enumerate(sorted(image_folder.rglob("*.png"))[:4]):
+    for number, path in enumerate(sorted(image_folder.rglob("*.png"))[:5]):
         Image.open(path).save(data / f"{number}.jpg", quality=100)
-    # Of the second one the head is whole, the pixels are not.
-    content = (data / "1.jpg").read_bytes()
-    (data / "1.jpg").write_bytes(content[:-100])
+    for name in ("1.jpg", "4.jpg"):  # the heads are whole, the pixels are not
+        content = (data / name).read_bytes()
+        (data / name).write_bytes(content[:-100])
+    size_of = images_module._size
+    monkeypatch.setattr(
+        images_module,
+        "_size",
+        lambda path, frame: ((48, 48), "") if path.name == "1.jpg" else size_of(path, frame),
+    )
     index_images(data, tmp_path / "index")
-    assert Images(tmp_path / "index").manifest.counts["unreadable"] == 0
+    assert Images(tmp_path / "index").manifest.counts["unreadable"] == 1
     made = score(tmp_path / "index", probe, tmp_path / "scores", masks=3, batch_size=16)
     assert made is not None
     assert Table(tmp_path / "scores").column("image").tolist() == [0, 2, 3]
     assert features_of(tmp_path / "scores").shape == (3, 8)
-    assert made.counts["unreadable"] == 1
-    assert "1.jpg" in made.notes[0]
+    assert made.counts["rows"] == 3
 
 
 def test_bad_input(
@@ -253,7 +290,7 @@ def test_bad_input(
     assert not out.exists()
     with pytest.raises(ValueError, match=r"made with parameters.masks = 3, now"):
         score(crops, probe, crop_scores, masks=2, seed=5, batch_size=16)
-    with pytest.raises(ValueError, match="only scores of whole images have features"):
+    with pytest.raises(ValueError, match=r"scores of whole images have features, .* --features"):
         features_of(crop_scores)
 
 

@@ -6,12 +6,26 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from pretrain_jax.stages import Manifest, Table, digest, read_manifest
-from pretrain_jax.synthesis import METHODS, Images, Saliency, propose, recommended_ratio, select
+from pretrain_jax.synthesis import (
+    METHODS,
+    Images,
+    ProbeModel,
+    Saliency,
+    index_images,
+    propose,
+    recommended_ratio,
+    score,
+    select,
+)
 from pretrain_jax.synthesis import read_features as features_of
+from pretrain_jax.synthesis.fit import kept_picks
+from pretrain_jax.synthesis.methods import Candidates, parse_rule
+from pretrain_jax.synthesis.storage import Budget
 from replica import solve
-from selection import InfoMax, MedDEL, Pool
+from selection import InfoMax, MedDEL, Pool, parse_method
 from tests.pretrain_jax.synthesis.conftest import COUNT
 from theory import FixedAngle, Hard, PerceptronProblem
 
@@ -63,6 +77,89 @@ def test_storage_is_counted_exactly(
     assert rows["order"].tolist() == list(range(len(rows["order"])))
     if method not in ("random",):
         assert np.all(np.diff(rows["margin"]) <= 0)  # hardest first
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of images of 2000 to 10800 pixels and of files of other sizes than that."""
+    folder = tmp_path_factory.mktemp("mixed")
+    rng = np.random.default_rng(4)
+    for number, (height, width) in enumerate([(40, 50), (90, 120), (60, 70), (54, 200)] * 6):
+        pixels = rng.integers(0, 256, (height, width), np.uint8) // (1 + 40 * (number % 5))
+        (folder / "data").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / "data" / f"{number:02d}.png")
+    index_images(folder / "data", folder / "index")
+    return folder / "index"
+
+
+def test_what_does_not_fit_is_skipped(mixed: Path, tmp_path: Path) -> None:
+    """One image of 2000 pixels fits into 5 % of them, whichever comes first."""
+    areas = Images(mixed).pixel_counts()
+    for ratio in (0.017, 0.05, 0.25, 0.6):
+        for seed in range(8):
+            out = tmp_path / f"{ratio}-{seed}"
+            made = select(mixed, out, method="random", ratio=ratio, seed=seed)
+            kept = picked(out)["image"]
+            left = int(ratio * sum(areas)) - sum(areas[kept])
+            assert left >= 0
+            assert min(np.delete(areas, kept)) > left
+            assert made.counts["pixels"] == sum(areas[kept])
+    with pytest.raises(ValueError, match=r"not one image fits .* a ratio of 0\.01\d* is enough"):
+        select(mixed, tmp_path / "none", method="random", ratio=0.01)
+
+
+def test_storage_in_bytes(mixed: Path, tmp_path: Path) -> None:
+    """Both shares hold, and nothing that is left fits into both."""
+    areas = Images(mixed).pixel_counts()
+    sizes = np.array([p.stat().st_size for p in sorted((mixed.parent / "data").iterdir())])
+    for seed in range(8):
+        out = tmp_path / f"{seed}"
+        made = select(mixed, out, method="random", ratio=0.25, seed=seed, storage="bytes")
+        kept = picked(out)["image"]
+        left = int(0.25 * sum(areas)) - sum(areas[kept]), int(0.25 * sum(sizes)) - sum(sizes[kept])
+        assert min(left) >= 0
+        others = np.delete(np.arange(len(areas)), kept)
+        assert not np.any((areas[others] <= left[0]) & (sizes[others] <= left[1]))
+        assert made.counts["bytes"] == sum(sizes[kept])
+        assert made.counts["bytes_full"] == sum(sizes)
+        assert made.counts["images_full"] == len(sizes)
+    assert select(mixed, tmp_path / "all", method="all", storage="bytes").counts["images"] == 24
+    with pytest.raises(ValueError, match=r"of .* bytes .* not one image fits"):
+        select(mixed, tmp_path / "none", method="random", ratio=0.001, storage="bytes")
+    with pytest.raises(ValueError, match="storage = 'files' is not one of pixels, bytes"):
+        select(mixed, tmp_path / "none", method="random", ratio=0.5, storage="files")  # type: ignore[arg-type]
+
+
+def test_patches_in_another_order_than_hardness() -> None:
+    """However they are picked: never more than the budget, and less by two images at most."""
+    rng = np.random.default_rng(0)
+    pixels = rng.choice([100, 300, 2000, 9000], 400)
+    margins = rng.random(400).astype(np.float32)
+    candidates = Candidates(np.arange(400), pixels, margins)
+    for rule in ("random", "easy", "moderate", "mixture:w=0.5", "hard", "window:lo=0.1"):
+        for most in (150, 3000, 50_000, 100_000):
+            kept = kept_picks(parse_rule(rule), candidates, Budget(most), 4, 1)
+            assert np.all(np.diff(margins[kept.rows]) <= 0)
+            used = sum(int(pixels[kept.rows[k]]) for k in range(0, len(kept.rows), 4))
+            assert used <= most
+            assert used > most - 2 * 9000
+            assert used >= 2000 or most < 3000 or rule == "mixture:w=0.5"
+            assert len(kept.rows) % 4 == 0 and len(set(kept.rows.tolist())) == len(kept.rows)
+
+
+@pytest.mark.parametrize("rule", ["meddel:exact=true", "ccs:bins=3", "k-center"])
+@pytest.mark.parametrize("ratio", [0.1, 0.25, 0.5])
+def test_rules_of_numbers_fill_the_budget(rule: str, ratio: float) -> None:
+    """Those that take how many are wanted; an image of seven times the size is among the first."""
+    rng = np.random.default_rng(1)
+    pixels = rng.choice([1551, 1600, 1984, 10800], 40)
+    features = rng.normal(2, 1, (40, 4)).astype(np.float32)
+    candidates = Candidates(np.arange(40), pixels, rng.random(40).astype(np.float32), features)
+    most = int(ratio * pixels.sum())
+    kept = kept_picks(parse_rule(rule), candidates, Budget(most), 1, 1)
+    left = most - int(pixels[kept.rows].sum())
+    assert len(set(kept.rows.tolist())) == len(kept.rows)
+    assert 0 <= left < max(most / 1000, np.delete(pixels, kept.rows).min())
 
 
 def test_everything(index: Path, tmp_path: Path) -> None:
@@ -144,6 +241,27 @@ def test_selectors_are_those_of_selection(image_scores: Path, tmp_path: Path) ->
     assert len(picked(tmp_path / "ccs")["image"]) >= 5
 
 
+def test_patches_by_their_features(crops: Path, probe: ProbeModel, tmp_path: Path) -> None:
+    """Every rule that compares them; the subset of a direct call with the number that fitted."""
+    score(crops, probe, tmp_path / "scores", masks=3, seed=5, batch_size=16, features=True)
+    table = Table(tmp_path / "scores")
+    pool = Pool.of(
+        ids=table.column("patch"),
+        scores=table.column("margin"),
+        features=features_of(tmp_path / "scores"),
+    )
+    rules = ("k-center", "herding", "facility-location", "d2", "meddel:exact=true", "infomax")
+    for rule in (*rules, "badge"):
+        out = tmp_path / rule.partition(":")[0]
+        made = select(tmp_path / "scores", out, method="optidel-s", ratio=0.3, rule=rule, seed=3)
+        kept = picked(out)["patch"]
+        assert len(kept) >= 8 and made.counts["storage_ratio"] <= 0.3
+        assert np.all(np.diff(picked(out)["margin"]) <= 0)
+        if rule in ("k-center", "meddel:exact=true"):
+            direct = parse_method(rule).select(pool, len(kept), 3)
+            assert len(set(pool.ids[direct.indices]) & set(kept)) >= len(kept) - 4
+
+
 def test_random_patches_without_scores(index: Path, crops: Path, tmp_path: Path) -> None:
     made = select(crops, tmp_path / "s", method="random-patches", ratio=0.2)
     assert np.all(np.isnan(picked(tmp_path / "s")["margin"]))
@@ -175,7 +293,7 @@ def test_rerun_and_digest(crop_scores: Path, tmp_path: Path) -> None:
         ({"method": "best"}, "method = 'best' is not one of all, random"),
         ({"ratio": 0.0}, r"ratio = 0 is outside the valid range \(0, 1\]"),
         ({"ratio": 1.5}, "ratio = 1.5 is outside"),
-        ({"ratio": 1e-5}, "in which not one image fits"),
+        ({"ratio": 1e-5}, "in which not one image of 4 patches fits"),
         ({"patches": 5}, "patches = 5 is not a square number"),
         ({"seed": -1}, "seed = -1 is outside"),
         ({"rule": "best"}, "rule = 'best' is not one of hard, easy"),
@@ -185,7 +303,9 @@ def test_rerun_and_digest(crop_scores: Path, tmp_path: Path) -> None:
         ({"rule": "window:lo=x"}, "'lo=x' is not option=number"),
         ({"rule": "window:lo=0.95", "ratio": 0.5}, "the window leaves"),
         ({"rule": "ccs:bin=3"}, "has no option 'bin'"),
-        ({"rule": "k-center"}, "needs features, which the pool lacks"),
+        ({"rule": "k-center"}, "rule = 'k-center': .* needs features.* with score --features"),
+        ({"rule": "badge"}, "rule = 'badge': .* needs .* features.* with score --features"),
+        ({"rule": "s2l"}, "method 's2l' needs trajectories, which the pool lacks$"),
         ({"method": "optidel"}, "picks patches of saliency or sam; .* holds those of random-crop"),
         ({"method": "hard-images"}, "picks images; .* holds scores of patchs|picks images"),
         ({"method": "random"}, "is of stage score, not index"),

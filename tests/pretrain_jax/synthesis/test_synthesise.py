@@ -1,6 +1,8 @@
 """Synthesised sets: every pixel, byte and source recounted from the files."""
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 from pretrain_jax.data import find_images
 from pretrain_jax.stages import Table, digest, read_manifest
 from pretrain_jax.synthesis import Images, index_images, select, synthesise
+from pretrain_jax.synthesis.set_files import check_set
 from pretrain_jax.synthesis.synthesise import cells
 from tests.pretrain_jax.synthesis.test_images import write_video
 
@@ -83,6 +86,80 @@ def test_storage_of_the_files(image_folder: Path, selection: Path, made: Path) -
     assert counts["bytes"] == sum(path.stat().st_size for path in files)
     assert counts["bytes_full"] == sum(path.stat().st_size for path in full)
     assert (counts["images"], counts["patches"]) == (len(files), 4 * len(files))
+
+
+def test_bytes_of_the_files(crop_scores: Path, index: Path, made: Path, tmp_path: Path) -> None:
+    """The hardest images as long as their files are at most the ratio of the full set's bytes."""
+    every = sorted((made / "images").iterdir())
+    full = read_manifest(index).counts["bytes"]
+    select(crop_scores, tmp_path / "s", method="optidel-s", ratio=0.3, storage="bytes")
+    manifest = synthesise(tmp_path / "s", tmp_path / "w")
+    files = sorted((tmp_path / "w" / "images").iterdir())
+    assert 1 <= len(files) < len(every)
+    assert [one.read_bytes() for one in files] == [one.read_bytes() for one in every[: len(files)]]
+    taken = sum(one.stat().st_size for one in files)
+    assert taken <= 0.3 * full < taken + every[len(files)].stat().st_size
+    counts = manifest.counts
+    assert (counts["bytes"], counts["bytes_full"], counts["bytes_ratio"]) == (
+        taken,
+        full,
+        taken / full,
+    )
+    assert counts["left_out"] == len(every) - len(files)
+    assert (counts["images"], counts["patches"]) == (len(files), 4 * len(files))
+    assert counts["images_full"] == 20
+    assert Table(tmp_path / "w", "sources").rows == counts["patches"]
+    assert len(find_images(tmp_path / "w" / "data.txt")) == len(files)
+    # As after a kill.
+    (tmp_path / "w" / "manifest.json").unlink()
+    files[0].unlink()
+    assert digest(synthesise(tmp_path / "s", tmp_path / "w")) == digest(manifest)
+    assert len(list((tmp_path / "w" / "images").iterdir())) == len(files)
+
+
+def test_bytes_in_which_no_image_fits(crop_scores: Path, tmp_path: Path) -> None:
+    """A ratio that one image of pixels fits into, but no file."""
+    select(crop_scores, tmp_path / "s", method="optidel-s", ratio=0.07, storage="bytes")
+    place = tmp_path / "s" / "manifest.json"
+    record = json.loads(place.read_text())
+    record["counts"]["bytes_full"] = 100
+    place.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="7 bytes, in which not even its first image fits"):
+        synthesise(tmp_path / "s", tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_set_that_changed_is_told(made: Path, tmp_path: Path) -> None:
+    """Other bytes of the same length, a file that is gone, a list that names another."""
+    copy = tmp_path / "copy"
+    shutil.copytree(made, copy)
+    check_set(copy)
+    first, second, third = sorted((copy / "images").iterdir())[:3]
+    content = first.read_bytes()
+    first.write_bytes(content[:-1] + b"?")
+    with pytest.raises(ValueError, match=f"image {first} of the set {copy} has changed since"):
+        check_set(copy)
+    first.write_bytes(content)
+    check_set(copy)
+    third.rename(tmp_path / "away.png")
+    with pytest.raises(ValueError, match=f"image {third} of the set {copy} is gone"):
+        check_set(copy)
+    (tmp_path / "away.png").rename(third)
+    lines = (copy / "data.txt").read_text().splitlines()
+    (copy / "data.txt").write_text("\n".join([lines[1], lines[0], *lines[2:]]))
+    with pytest.raises(ValueError, match=f"names 'images/{second.name}' where its stage wrote"):
+        check_set(copy)
+
+
+def test_images_listed_by_absolute_paths(image_folder: Path, tmp_path: Path) -> None:
+    names = sorted(image_folder.rglob("*.png"))[:4]
+    (tmp_path / "list.txt").write_text("".join(f"{name}\n" for name in names))
+    index_images(tmp_path / "list.txt", tmp_path / "index")
+    select(tmp_path / "index", tmp_path / "s", method="all")
+    synthesise(tmp_path / "s", tmp_path / "w")
+    found = [Path(one).resolve() for one in find_images(tmp_path / "w" / "data.txt").files]
+    assert sorted(found) == names
+    check_set(tmp_path / "w")
 
 
 def test_tables(selection: Path, made: Path) -> None:

@@ -1,0 +1,232 @@
+"""The images of a source one after another, with their groups: no list of them is ever held."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pretrain_jax.data.collections import COLLECTIONS, video_group
+from pretrain_jax.data.names import suffix_of
+from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "STILL",
+    "SUFFIXES",
+    "Entry",
+    "Located",
+    "entries",
+    "image_root",
+    "iterate_images",
+    "list_line",
+    "split_layout",
+    "write_list",
+]
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".npy"}
+)
+SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+LIST_SUFFIXES = frozenset({".txt", ".tsv", ".lst"})
+STILL = -1
+COLUMNS = 3
+LISTS, KINDS = ", ".join(sorted(LIST_SUFFIXES)), ", ".join(sorted(SUFFIXES))
+
+
+class Entry(NamedTuple):
+    """A file of a source.
+
+    Attributes:
+        name: relative to the source's root, with / between folders.
+        label: its class in an image list, "" without one.
+        group: video, sequence or patient, "" where unknown.
+    """
+
+    name: str
+    label: str
+    group: str
+
+
+class Located(NamedTuple):
+    """An image of a source.
+
+    Attributes:
+        name: of its file relative to the source's root, with / between folders.
+        frame: number of the frame in a video, -1 for a still image.
+        frames: how many frames the video holds, 1 for a still image.
+        group: video, sequence or patient, "" where unknown.
+    """
+
+    name: str
+    frame: int
+    frames: int
+    group: str
+
+
+def split_layout(source: str | Path) -> tuple[str, Path]:
+    """The layout and the folder of LAYOUT:FOLDER; "" and the path of any other source."""
+    layout, colon, folder = str(source).partition(":")
+    if colon and folder and layout in COLLECTIONS and not Path(source).exists():
+        return layout, Path(folder)
+    return "", Path(source)
+
+
+def image_root(source: str | Path) -> Path:
+    """The folder to which the names of a source's images are relative."""
+    layout, path = split_layout(source)
+    return path if layout or path.is_dir() else path.parent
+
+
+def iterate_images(source: str | Path, frame_stride: int = 1) -> Iterator[Located]:
+    """The images of a source in the order of `pretrain_jax.data.find_images`.
+
+    Args:
+        source: see `entries`.
+        frame_stride: every how many frames of a video are taken.
+
+    Raises:
+        ValueError: see `entries`.
+    """
+    root = image_root(source)
+    for name, _, group in entries(source):
+        if suffix_of(name) in VIDEO_SUFFIXES:
+            # A video that cannot be read counts as one image, which is found unreadable.
+            frames = max(1, len(frame_times(str(root / name))))
+            for frame in range(0, frames, frame_stride):
+                yield Located(name, frame, frames, group)
+        else:
+            yield Located(name, STILL, 1, group)
+
+
+def entries(source: str | Path) -> Iterator[Entry]:
+    """The files of a source, in an order that depends on names only.
+
+    Args:
+        source: a folder (searched recursively), LAYOUT:FOLDER of one of `COLLECTIONS`, an image
+            list, an image or a video. A list holds a path a line, relative to the list; its class
+            and its group may follow, each behind a tab. The frames of a video without another group
+            are the group that `video_group` names.
+
+    Raises:
+        ValueError: the source does not exist, is empty or of an unknown kind, or does not have the
+            layout; a line of a list or the name of a file is of no use.
+    """
+    empty = True
+    for entry in _entries(source):
+        empty = False
+        yield entry
+    if empty:
+        raise ValueError(f"image source {source} is empty: no file in it ends in one of {KINDS}")
+
+
+def _entries(source: str | Path) -> Iterator[Entry]:
+    layout, path = split_layout(source)
+    suffix = path.suffix.lower()
+    if layout:
+        if not path.is_dir():
+            raise ValueError(
+                f"image source {source}: the folder {path} does not exist; unpack the archive there"
+            )
+        for name, group in COLLECTIONS[layout](path, _walk(path, "")):
+            yield Entry(name, "", group)
+    elif path.is_dir():
+        for name in _walk(path, ""):
+            yield Entry(name, "", video_group(name))
+    elif not path.is_file():
+        raise ValueError(
+            f"image source {source} does not exist; give a folder of images, LAYOUT:FOLDER "
+            f"(layouts {', '.join(COLLECTIONS)}), a list ({LISTS}: one path a line), or a video"
+        )
+    elif suffix in LIST_SUFFIXES:
+        yield from _listed(path)
+    elif suffix in SUFFIXES:
+        yield Entry(path.name, "", video_group(path.name))
+    else:
+        raise ValueError(
+            f"image source {source} is neither a folder, nor a list ({LISTS}), nor an image or "
+            f"video ({KINDS})"
+        )
+
+
+def list_line(name: str, group: str = "") -> str:
+    """A line of an image list, with its end.
+
+    Raises:
+        ValueError: a tab or a line break in an argument.
+    """
+    for text in (name, group):
+        if "\t" in text or "\n" in text:
+            raise ValueError(f"{text!r} holds a tab or a line break, which image lists cannot")
+    # Such a line would be taken for a comment, or stripped.
+    shown = f"./{name}" if name.startswith((" ", "#")) else name
+    return f"{shown}\t\t{group}\n" if group else f"{shown}\n"
+
+
+def write_list(path: Path, lines: Iterable[str]) -> None:
+    """Write lines, atomically and never holding them all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[str]:
+    """Files below a folder, sorted by their whole relative path; hidden ones are left out."""
+    with os.scandir(folder) as found:
+        shown = [
+            (f"{one.name}/" if one.is_dir(follow_symlinks=False) else one.name)
+            for one in found
+            if not one.name.startswith(".")
+        ]
+    # With the slash a folder stands where its files stand among the files beside it.
+    for name in sorted(shown):
+        if name.endswith("/"):
+            yield from _walk(folder / name, prefix + name)
+        elif suffix_of(name) in SUFFIXES:
+            _check_name(prefix + name)
+            yield prefix + name
+
+
+def _check_name(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"the name {os.fsencode(name)!r} of an image is not text in UTF-8, which lists and "
+            "tables hold; rename the file"
+        ) from None
+    if "\t" in name or "\n" in name:
+        raise ValueError(
+            f"the name {name!r} of an image holds a tab or a line break, which image lists cannot; "
+            "rename the file"
+        )
+
+
+def _listed(path: Path) -> Iterator[Entry]:
+    # Names may hold all other characters that Python takes for the end of a line.
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        try:
+            for number, line in enumerate(file, 1):
+                text = line.removesuffix("\n").removesuffix("\r")
+                if not text.strip() or text.startswith("#"):
+                    continue
+                columns = [one.strip(" ") for one in text.split("\t")]
+                if len(columns) > COLUMNS:
+                    raise ValueError(
+                        f"image list {path}, line {number} has {len(columns)} columns; there are "
+                        "path, class and group"
+                    )
+                name, label, group = columns + [""] * (COLUMNS - len(columns))
+                if suffix_of(name) not in SUFFIXES:
+                    raise ValueError(
+                        f"image list {path}, line {number}: {name!r} ends in none of {KINDS}"
+                    )
+                yield Entry(name, label, group or video_group(name))
+        except UnicodeDecodeError:
+            raise ValueError(f"image list {path} is not text in UTF-8") from None

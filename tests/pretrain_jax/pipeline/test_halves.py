@@ -1,0 +1,57 @@
+"""Halves of the images for two probes: no video is in both, whatever its frames are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pretrain_jax.pipeline.probe import _files, _half, _write_list
+from pretrain_jax.synthesis import Images, index_images
+
+
+def frames(root: Path, videos: int, of_each: int) -> None:
+    for number in range(videos * of_each):
+        path = root / "TrainValid" / "Images" / str(number // of_each) / f"{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(path)
+
+
+def test_stills_of_a_video_are_in_one_half(tmp_path: Path) -> None:
+    frames(tmp_path / "ld", 9, 5)
+    index_images(f"ldpolypvideo:{tmp_path / 'ld'}", tmp_path / "index")
+    images = Images(tmp_path / "index")
+    videos = [Path(name).parent.name for name, _ in _files(images)]
+    members = set()
+    for seed in range(5):
+        first, without = _half(images, seed)
+        assert without == 0
+        halves = [
+            {v for v, one in zip(videos, chosen, strict=True) if one} for chosen in (first, ~first)
+        ]
+        assert not halves[0] & halves[1]
+        assert sorted(map(len, halves)) == [4, 5]
+        members.add(frozenset(halves[0]))
+    assert len(members) > 1
+    index_images(tmp_path / "ld", tmp_path / "plain")
+    first, without = _half(Images(tmp_path / "plain"), 0)
+    assert (without, int(first.sum())) == (45, 23)
+
+
+def test_one_group_has_no_halves(tmp_path: Path) -> None:
+    frames(tmp_path / "ld", 1, 3)
+    index_images(f"ldpolypvideo:{tmp_path / 'ld'}", tmp_path / "index")
+    with pytest.raises(ValueError, match="the images are of one group"):
+        _half(Images(tmp_path / "index"), 0)
+
+
+def test_lists_name_readable_files_only(tmp_path: Path) -> None:
+    frames(tmp_path / "ld", 1, 2)
+    (tmp_path / "ld" / "#cut.png").write_bytes(b"none")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "ld" / "#1.png")
+    index_images(tmp_path / "ld", tmp_path / "index")
+    listed = _write_list(
+        tmp_path / "ld" / "list.txt", (name for name, _ in _files(Images(tmp_path / "index")))
+    )
+    text = "./#1.png\nTrainValid/Images/0/000.png\nTrainValid/Images/0/001.png\n"
+    assert listed.read_text() == text
