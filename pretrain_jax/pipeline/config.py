@@ -47,8 +47,9 @@ class PipelineConfig:
     Attributes:
         mae: runs of the masked autoencoder; their `train` is the probe's, too.
         simclr: runs of contrastive learning.
-        data: folder, image list or video of the full pre-training set; "shipped-segmentation" for
-            images and masks that other packages ship (then `downstream` is theirs).
+        data: folder, image list, video or LAYOUT:FOLDER of the full pre-training set, LAYOUT one of
+            `pretrain_jax.data.collections.COLLECTIONS`; "shipped-segmentation" for images and masks
+            that other packages ship (then `downstream` is theirs).
         downstream: segmentation data sets, each a folder, or LAYOUT:FOLDER for one of
             `pretrain_jax.segmentation.PUBLISHED`; without any the pipeline ends with pre-training.
         out: the pipeline's folder; a pipeline that lies there goes on where it stopped.
@@ -94,7 +95,7 @@ class PipelineConfig:
             ValueError: names the field, its value and the valid range.
         """
         if not self.data:
-            raise ValueError("data is missing: a folder, an image list or a video")
+            raise ValueError("data is missing: a folder, an image list, a video or LAYOUT:FOLDER")
         if not self.out:
             raise ValueError("out = '' is not a folder")
         for name in OBJECTIVES:

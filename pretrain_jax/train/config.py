@@ -33,8 +33,8 @@ class DataOptions:
     """Where images come from and how they are cut.
 
     Attributes:
-        path: a folder, an image list or a video; "shipped-images" for real images that other
-            packages ship (see the preset demo).
+        path: a folder, an image list, a video or LAYOUT:FOLDER; "shipped-images" for real images
+            that other packages ship (see the preset demo).
         validation: source of the validation images; None holds out a share of `path`.
         validation_share: share of the files of `path` held out where `validation` is None.
         validation_images: at most that many validation images are used; they stay in memory.
@@ -205,7 +205,7 @@ class TrainConfig:
 def _check_data(config: TrainConfig) -> None:
     data, encoder = config.data, config.model.encoder
     if not data.path:
-        raise ValueError("data.path is missing: a folder, an image list or a video")
+        raise ValueError("data.path is missing: a folder, an image list, a video or LAYOUT:FOLDER")
     check_integer("data.frame_stride", data.frame_stride, 1, LARGEST)
     check_integer("data.validation_images", data.validation_images, 1, LARGEST)
     check_range("data.validation_share", data.validation_share, 0.0, 1.0, open_high=True)
