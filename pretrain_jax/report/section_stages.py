@@ -111,8 +111,8 @@ def _leakage(run: RunFolder) -> Iterator[str]:
         numbers = check.manifest.counts
         yield paragraph(
             f"Leakage check: {numbers['images']:.0f} images for pre-training were compared with "
-            f"{numbers['test_cases']:.0f} test cases (equal pixels, similar pictures, same "
-            "group), and none was in both: a run stops where it finds one."
+            f"{numbers['test_cases']:.0f} test cases (equal pixels, similar pictures and, where "
+            "both are known, the same group), and none was in both: a run stops where it finds one."
         )
     if checked:
         yield paragraph(
