@@ -12,7 +12,7 @@ from pretrain_jax.segmentation.masks import IGNORE
 from pretrain_jax.segmentation.overlays import Prediction, overlay, overlay_sheet, spread
 from pretrain_jax.stages import read_manifest
 from tests.pretrain_jax.segmentation.test_burned_text import ground, written
-from tests.pretrain_jax.segmentation.test_finetuning import CONFIG, write_set
+from tests.pretrain_jax.segmentation.rectangles import CONFIG, write_set
 from theory.command_line import run
 
 # The options that make the preset the other tests' configuration, so that nothing compiles anew.
