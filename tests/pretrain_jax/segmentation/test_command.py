@@ -11,8 +11,8 @@ from pretrain_jax.segmentation import finetuning
 from pretrain_jax.segmentation.masks import IGNORE
 from pretrain_jax.segmentation.overlays import Prediction, overlay, overlay_sheet, spread
 from pretrain_jax.stages import read_manifest
-from tests.pretrain_jax.segmentation.test_burned_text import ground, written
 from tests.pretrain_jax.segmentation.rectangles import CONFIG, write_set
+from tests.pretrain_jax.segmentation.test_burned_text import ground, written
 from theory.command_line import run
 
 # The options that make the preset the other tests' configuration, so that nothing compiles anew.
