@@ -3,6 +3,8 @@
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +15,7 @@ import xarray as xr
 __all__ = [
     "SCHEMA_VERSION",
     "DataFileError",
+    "atomic_file",
     "parameters_of",
     "read_dataset",
     "write_bytes_atomic",
@@ -38,24 +41,38 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_bytes_atomic(path: str | Path, data: bytes) -> None:
-    """Write `data` so that `path` holds either its old content or all of the new one.
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """An empty hidden file beside `path` to write to; without an error it takes its place.
+
+    `path` holds either its old content or all of the new one, whatever happens.
 
     Raises:
         OSError: the folder is missing or not writable, or the disk is full.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def write_bytes_atomic(path: str | Path, data: bytes) -> None:
+    """Write `data` so that `path` holds either its old content or all of the new one.
+
+    Raises:
+        OSError: see `atomic_file`.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pretrain_jax.data.collections import COLLECTIONS, video_group
 from pretrain_jax.data.names import suffix_of
 from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
+from theory.datafile import atomic_file
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -164,16 +165,11 @@ def list_line(name: str, group: str = "") -> str:
 
 def write_list(path: Path, lines: Iterable[str]) -> None:
     """Write lines, atomically and never holding them all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.writelines(lines)
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[str]:

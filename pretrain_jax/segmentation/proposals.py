@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,6 +13,7 @@ from pretrain_jax.segmentation.annotations import encode_rle, mask_box
 from pretrain_jax.stages import Table, input_folder, read_manifest
 from pretrain_jax.synthesis.images import Images
 from pretrain_jax.synthesis.pixels import read_image
+from theory.datafile import atomic_file
 
 __all__ = ["write_proposals"]
 
@@ -60,20 +60,12 @@ def write_proposals(
         images.check_unchanged()
         annotations = _of_masks(table, images, masks_of)
     categories = [{"id": 1, "name": manifest.parameters["proposer"]}]
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write('{"images": ')
-            _write_list(file, _images(Table(index)))
-            file.write(f', "categories": {json.dumps(categories)}, "annotations": ')
-            _write_list(file, annotations)
-            file.write("}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with atomic_file(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write('{"images": ')
+        _write_list(file, _images(Table(index)))
+        file.write(f', "categories": {json.dumps(categories)}, "annotations": ')
+        _write_list(file, annotations)
+        file.write("}\n")
     return table.rows
 
 

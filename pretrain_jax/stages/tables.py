@@ -1,7 +1,6 @@
 """Sharded Parquet tables: a shard is written whole or not at all, rows are read in batches."""
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from pretrain_jax.stages.manifest import read_json
 from theory.checks import check_integer
-from theory.datafile import write_text_atomic
+from theory.datafile import atomic_file, write_text_atomic
 
 __all__ = [
     "Logged",
@@ -103,9 +102,8 @@ def write_shard(
     arrow, parquet = _pyarrow()
     fields = arrow.schema([(key, arrow.type_for_alias(kind)) for key, kind in schema.items()])
     path = _part(folder, name, shard, shards)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     started = time.monotonic()
-    try:
+    with atomic_file(path) as temporary:
         with parquet.ParquetWriter(temporary, fields) as writer:
             held: list[Any] = []
             for batch in batches:
@@ -118,12 +116,6 @@ def write_shard(
         if logged is not None:
             logged.seconds += time.monotonic() - started
             write_text_atomic(_log(path), json.dumps(vars(logged), allow_nan=False))
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_table(

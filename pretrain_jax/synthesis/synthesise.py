@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from pretrain_jax.data.listing import list_line, write_list
 from pretrain_jax.data.sources import STILL
 from pretrain_jax.stages.manifest import (
     Manifest,
@@ -168,7 +169,7 @@ def _fill(
         sources = _sources(table, own, made.rows, proposer, manifest.seed or 0)
         write_table(stage.folder, SOURCES, sources, SOURCE_COLUMNS)
     place = os.path.relpath(images.root, stage.folder.resolve())
-    _write_lines(stage.folder / LIST, _paths(made, place))
+    write_list(stage.folder / LIST, map(list_line, _paths(made, place)))
     set_sheet(stage.folder / "contact.png", _paths(made, place), made.rows)
     counts = {
         "images": made.rows,
@@ -351,13 +352,3 @@ def _paths(table: Table, root: str) -> Iterator[str]:
     for batch in table.batches(["name", "written"]):
         for name, written in zip(batch["name"], batch["written"], strict=True):
             yield name if written else os.path.normpath(Path(root) / name)
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write lines of text atomically, one after another."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
