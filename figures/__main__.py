@@ -11,7 +11,7 @@ from figures import FIGURES, FigureSpec, make_data, make_pictures
 from figures.files import FORMATS, check_data
 from figures.runs import read_runs
 from figures.settings import BaseSettings
-from theory.command_line import Numbers, Parser, check_output_folder, integer, run
+from hardset.cli import Numbers, Parser, check_output_folder, integer, run
 
 EXAMPLES = """examples:
   python -m figures fitting-error --out out/figures

@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from figures.settings import BaseSettings
 from figures.spec import FigureSpec
 from figures.style import STYLE
-from theory.datafile import (
+from hardset.datafile import (
     DataFileError,
     parameters_of,
     read_dataset,
@@ -40,7 +40,7 @@ def check_data(spec: FigureSpec, settings: BaseSettings, folder: Path) -> None:
 
     Raises:
         ValueError: data of other parameters, with the first parameter that differs.
-        theory.datafile.DataFileError: a damaged or foreign file under the data file's name.
+        hardset.datafile.DataFileError: a damaged or foreign file under the data file's name.
     """
     path = data_path(spec, folder)
     if not path.exists():
@@ -96,7 +96,7 @@ def make_pictures(
         The pictures' paths, and the caption.
 
     Raises:
-        theory.datafile.DataFileError: the file is damaged, foreign or lacks something.
+        hardset.datafile.DataFileError: the file is damaged, foreign or lacks something.
     """
     dataset = read_dataset(data, kind=spec.kind)
     with _complete(data):

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from figures.settings import BaseSettings
 from figures.style import log_axis
-from theory.checks import check_range
+from hardset.checks import check_range
 
 __all__ = ["WIDTH", "MapSettings", "alpha_axis", "mark_failed"]
 

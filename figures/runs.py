@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from theory.checks import check_choice, check_integer, check_range, real_array
+from hardset.checks import check_choice, check_integer, check_range, real_array
 
 __all__ = ["ALL", "METHODS", "Run", "read_runs"]
 

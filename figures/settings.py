@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.checks import check_choice, check_integer, check_range
+from hardset.checks import check_choice, check_integer, check_range
 
 __all__ = ["OVERLAPS", "PUBLISHED_FRACTIONS", "BaseSettings", "Settings"]
 

@@ -4,8 +4,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from hardset.cli import run
 from pretrain_jax.train.memory import keep_freed_memory
-from theory.command_line import run
 
 COMMANDS = {
     "run": "train a preset; the same command again goes on after an interruption",

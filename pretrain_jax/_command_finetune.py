@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hardset.checks import check_choice
 from pretrain_jax._options import Command
 from pretrain_jax.segmentation import (
     FINETUNE_PRESETS,
@@ -18,7 +19,6 @@ from pretrain_jax.segmentation import (
 )
 from pretrain_jax.segmentation.finetuning import OVERLAYS_NAME, RESULT_NAME
 from pretrain_jax.synthesis.source import check_outside
-from theory.checks import check_choice
 
 PROGRAM = "python -m pretrain_jax finetune"
 USAGE = f"""usage: {PROGRAM} DATA PRESET --out FOLDER [options]

@@ -5,8 +5,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+from hardset.cli import integer
 from pretrain_jax.stages import Manifest
-from theory.command_line import integer
 
 __all__ = ["add_shard_options", "report"]
 

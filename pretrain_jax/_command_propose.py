@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.cli import Parser, integer, number
 from pretrain_jax._command_output import add_shard_options, report
 from pretrain_jax.data.collections import COLLECTIONS
 from pretrain_jax.segmentation import write_proposals
@@ -17,7 +18,6 @@ from pretrain_jax.stages.manifest import MANIFEST
 from pretrain_jax.synthesis import PROPOSERS, Sam, index_images, propose, proposer_from_name
 from pretrain_jax.synthesis.propose import MASKS
 from pretrain_jax.synthesis.proposers import Proposer
-from theory.command_line import Parser, integer, number
 
 EXAMPLES = """examples:
   python -m pretrain_jax propose runs/optidel --data images/

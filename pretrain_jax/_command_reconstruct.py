@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hardset.checks import check_integer
+from hardset.cli import Parser, integer
 from pretrain_jax.data import Crop, read_pixels
 from pretrain_jax.models.mae import MAE, masking_noise
 from pretrain_jax.train.objectives import normalise
 from pretrain_jax.train.pictures import picture, reconstruct, write_png
 from pretrain_jax.train.restored import load_model
-from theory.checks import check_integer
-from theory.command_line import Parser, integer
 
 EXAMPLES = """examples:
   python -m pretrain_jax reconstruct runs/demo image.png --out reconstructed.png

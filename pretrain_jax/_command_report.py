@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hardset.cli import Parser, integer
 from pretrain_jax.report.page import PAGE, write_report
-from theory.command_line import Parser, integer
 
 EXAMPLES = """examples:
   python -m pretrain_jax report runs/optidel

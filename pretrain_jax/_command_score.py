@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hardset.cli import Parser, integer
 from pretrain_jax._command_output import add_shard_options, report
 from pretrain_jax.synthesis import PROPOSERS, score
-from theory.command_line import Parser, integer
 
 EXAMPLES = """examples:
   python -m pretrain_jax score runs/optidel --of saliency

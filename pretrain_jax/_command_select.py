@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from hardset.cli import Parser, integer, number
 from pretrain_jax._command_output import report
 from pretrain_jax.stages.manifest import MANIFEST
 from pretrain_jax.synthesis import METHODS, PROPOSERS, Method, recommended_ratio, select
 from pretrain_jax.synthesis.storage import Storage
-from theory.command_line import Parser, integer, number
 
 EXAMPLES = """examples:
   python -m pretrain_jax select runs/optidel --method optidel --ratio 0.1

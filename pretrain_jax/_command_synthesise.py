@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hardset.cli import Parser
 from pretrain_jax._command_output import report
 from pretrain_jax.stages import read_manifest
 from pretrain_jax.synthesis import synthesise
-from theory.command_line import Parser
 
 EXAMPLES = """example:
   python -m pretrain_jax synthesise runs/optidel optidel-10

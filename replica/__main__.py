@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from hardset.cli import Parser, run
 from replica import _command_frontier, _command_lossless, _command_optimal, _command_solve
-from theory.command_line import Parser, run
 
 
 def main(argv: Sequence[str]) -> int:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from hardset.cli import Numbers
 from replica._command_output import add_policy_options, policy_of, print_records, records
 from replica.frontier import frontier
 from replica.search import SearchStatus
-from theory.command_line import Numbers
 from theory.probes import FixedAngle
 
 EXAMPLES = """examples:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from hardset.checks import check_range
+from hardset.cli import Numbers, number
 from replica._command_output import print_records
 from replica.in_sample import lossless_fraction
-from theory.checks import check_range
-from theory.command_line import Numbers, number
 
 EXAMPLES = """examples:
   python -m replica lossless --alpha-total 2 5 10 20

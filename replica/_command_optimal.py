@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from hardset.cli import Numbers
 from replica._command_output import add_policy_options, policy_of, print_records, records
 from replica.optimal import optimal_fraction, sufficient_fraction
 from replica.policy_ascent import optimal_policy
 from replica.required_data import required_data
 from replica.search import SearchStatus
 from replica.window import optimal_window
-from theory.command_line import Numbers
 from theory.probes import FixedAngle
 
 EXAMPLES = """examples:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.command_line import number
+from hardset.cli import number
 from theory.policies import POLICY_NAMES, Policy, policy_from_name
 
 __all__ = ["add_policy_options", "policy_of", "print_json", "print_records", "records"]

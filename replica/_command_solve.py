@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from hardset.checks import check_choice, check_range
+from hardset.cli import number
 from replica._command_output import print_json
 from replica.solution import ReplicaSolution, Status
 from replica.solve import solve
-from theory.checks import check_choice, check_range
-from theory.command_line import number
 from theory.policies import POLICY_NAMES, policy_from_name
 from theory.probes import FixedAngle
 from theory.problem import DownstreamShift, PerceptronProblem

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jax.typing import ArrayLike
 
+from hardset.checks import check_range
 from replica.derivatives import sensitivities
 from replica.search import (
     Family,
@@ -22,7 +23,6 @@ from replica.search import (
 )
 from replica.solve import solve
 from theory._pytree import pytree_dataclass
-from theory.checks import check_range
 from theory.policies import Policy, Random
 from theory.problem import DownstreamShift
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from hardset.checks import check_range
 from replica._in_sample_cavity import OrderParameters, probe_residual, student_residual
 from replica._in_sample_gordon import RankedData, components
 from replica._in_sample_newton import (
@@ -23,7 +24,6 @@ from replica.point import in_range
 from replica.solution import ReplicaSolution, Status
 from theory._float64 import float64
 from theory._pytree import pytree_dataclass
-from theory.checks import check_range
 from theory.policies import Policy
 from theory.problem import DownstreamShift, PerceptronProblem
 

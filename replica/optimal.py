@@ -3,6 +3,7 @@
 import numpy as np
 from jax.typing import ArrayLike
 
+from hardset.checks import check_range
 from replica.search import (
     Family,
     Floats,
@@ -17,7 +18,6 @@ from replica.search import (
 )
 from replica.solve import solve
 from theory._pytree import pytree_dataclass
-from theory.checks import check_range
 from theory.policies import Policy, Random, Window
 from theory.problem import DownstreamShift, PerceptronProblem
 

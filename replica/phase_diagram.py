@@ -5,10 +5,10 @@ from enum import IntEnum
 import numpy as np
 from jax.typing import ArrayLike
 
+from hardset.checks import check_range
 from replica.search import SearchStatus
 from replica.window import optimal_window
 from theory._pytree import pytree_dataclass
-from theory.checks import check_range
 from theory.problem import DownstreamShift
 
 __all__ = ["Phase", "PhaseDiagram", "phase_diagram"]

@@ -3,9 +3,9 @@
 import numpy as np
 from jax.typing import ArrayLike
 
+from hardset.checks import check_range
 from replica.search import Family, SearchStatus, certified, first_below, scan
 from theory._pytree import pytree_dataclass
-from theory.checks import check_range
 from theory.policies import Policy
 from theory.problem import DownstreamShift
 

@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from hardset.cli import Parser, run
 from selection.commands import compare, coverage, experiment, knee, recommend, score, select
-from theory.command_line import Parser, run
 
 
 def main(argv: Sequence[str]) -> int:

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from hardset.checks import check_range
+from hardset.cli import Numbers, Parser, integer, number, run
+from hardset.datafile import write_dataset
 from sims.experiment import run as simulate
 from sims.presets import PRESETS
 from sims.report import KIND, grid_points, points_table, stored_run
 from sims.userdata import DEFAULT_OUTPUT, run_solve
 from sims.verify_plans import PLANS
 from sims.verify_theory import verify
-from theory.checks import check_range
-from theory.command_line import Numbers, Parser, integer, number, run
-from theory.datafile import write_dataset
 from theory.policies import POLICY_NAMES, policy_from_name
 from theory.probes import Independent, InSample
 from theory.problem import DownstreamShift, PerceptronProblem

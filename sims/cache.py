@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.cli import check_output_folder
+from hardset.datafile import write_bytes_atomic
 from sims.records import RECORD
-from theory.command_line import check_output_folder
-from theory.datafile import write_bytes_atomic
 
 __all__ = ["RecordCache"]
 

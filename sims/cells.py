@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from theory.checks import check_range
+from hardset.checks import check_range
 from theory.policies import Policy
 from theory.probes import FixedAngle, Independent
 from theory.problem import DownstreamShift, PerceptronProblem

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import jax
 
-from theory.checks import check_range
+from hardset.checks import check_range
 
 __all__ = ["in_order", "local_devices", "solver_pool"]
 

@@ -9,13 +9,13 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
+from hardset.checks import check_choice, check_integer, check_range
 from sims.cache import RecordCache
 from sims.cells import problem_cells, problem_shifts
 from sims.engine import SOLVERS, simulate_students
 from sims.results import OVERLAPS, to_dataset
 from sims.selection import identity
 from theory._float64 import float64
-from theory.checks import check_choice, check_integer, check_range
 from theory.policies import Custom
 from theory.problem import PerceptronProblem
 

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_range
 from sims.cells import problem_cells
 from sims.draws import draw_rows
 from sims.engine import DrawState, one_blas_thread, processors, solve_native
 from sims.maxmargin import MaxMarginStatus
 from theory._float64 import float64
-from theory.checks import check_range
 from theory.problem import PerceptronProblem
 
 __all__ = ["StudentMargins", "margins"]

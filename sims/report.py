@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from theory.command_line import check_output_folder
-from theory.datafile import parameters_of, read_dataset
+from hardset.cli import check_output_folder
+from hardset.datafile import parameters_of, read_dataset
 
 __all__ = ["KIND", "grid_points", "points_table", "stored_run"]
 

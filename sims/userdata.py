@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hardset.datafile import write_bytes_atomic
 from sims.engine import one_blas_thread
 from sims.maxmargin import MaxMarginStatus, max_margin
-from theory.datafile import write_bytes_atomic
 
 SOLVED_CODE = 0
 UNSOLVED_CODE = 1

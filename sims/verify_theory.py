@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import replica
+from hardset.checks import check_range
 from sims.cells import problem_cells
 from sims.devices import local_devices
 from sims.engine import processors, simulate_students
@@ -20,7 +21,6 @@ from sims.results import observables
 from sims.statistics import chi_square_p_value, extrapolate, mean_and_stderr
 from sims.verify_plans import PLANS, Case, Plan
 from theory._float64 import float64
-from theory.checks import check_range
 from theory.probes import FixedAngle, InSample, Probe
 from theory.problem import DownstreamShift, PerceptronProblem
 

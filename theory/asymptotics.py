@@ -10,8 +10,8 @@ from jax.scipy.stats.norm import pdf
 from jax.typing import ArrayLike
 from scipy import optimize, special
 
+from hardset.checks import check_range
 from theory._float64 import Float64Array, float64
-from theory.checks import check_range
 
 __all__ = [
     "bayes_constant",

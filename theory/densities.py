@@ -9,9 +9,9 @@ from jax.scipy.special import ndtr
 from jax.scipy.stats.norm import pdf
 from jax.typing import ArrayLike
 
+from hardset.checks import check_range, within_right_angle
 from theory._float64 import Float64Array, float64
 from theory._plane import axis_breaks, field_rule, orthogonal_moments
-from theory.checks import check_range, within_right_angle
 from theory.weights import SelectionWeight, kept_mass, label_probability
 
 __all__ = [

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from hardset.checks import check_choice, check_range, is_concrete
 from theory._pytree import pytree_dataclass
-from theory.checks import check_choice, check_range, is_concrete
 from theory.policies_by_weight import Custom, Steps
 from theory.policy import Policy
 from theory.weights import (

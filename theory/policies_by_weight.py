@@ -10,9 +10,9 @@ import numpy as np
 from jax.scipy.special import erfc
 from jax.typing import ArrayLike
 
+from hardset.checks import check_range, is_concrete
 from theory._float64 import float64
 from theory._pytree import STATIC, pytree_dataclass
-from theory.checks import check_range, is_concrete
 from theory.policy import Policy
 from theory.weights import (
     FunctionWeight,

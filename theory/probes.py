@@ -3,8 +3,8 @@
 import numpy as np
 from jax.typing import ArrayLike
 
+from hardset.checks import check_range, within_right_angle
 from theory._pytree import pytree_dataclass
-from theory.checks import check_range, within_right_angle
 
 __all__ = ["FixedAngle", "InSample", "Independent", "Probe"]
 

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from hardset.checks import check_range, is_concrete
 from theory._pytree import STATIC, pytree_dataclass
-from theory.checks import check_range, is_concrete
 from theory.policies import Hard, Policy
 from theory.probes import FixedAngle, Independent, InSample, Probe
 

@@ -9,9 +9,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from hardset.checks import check_integer, check_range, is_concrete, real_array
 from theory._float64 import Float64Array, float64
 from theory._pytree import STATIC, pytree_dataclass
-from theory.checks import check_integer, check_range, is_concrete, real_array
 
 __all__ = [
     "VInformationEstimate",

@@ -9,8 +9,8 @@ from jax.scipy.special import erf, log_ndtr, ndtr
 from jax.scipy.stats.norm import pdf
 from jax.typing import ArrayLike
 
+from hardset.checks import check_range
 from theory._float64 import Float64Array, float64
-from theory.checks import check_range
 
 __all__ = ["conditional_entropy", "v_information"]
 

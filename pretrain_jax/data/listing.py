@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from hardset.datafile import atomic_file
 from pretrain_jax.data.collections import COLLECTIONS, video_group
 from pretrain_jax.data.names import suffix_of
 from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
-from theory.datafile import atomic_file
 
 __all__ = [
     "IMAGE_SUFFIXES",

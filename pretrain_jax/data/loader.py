@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_integer, check_range
 from pretrain_jax.data.decode import BadPixelsError, Pixels, UnreadableImageError, read_pixels
 from pretrain_jax.data.sources import ImageSet
 from pretrain_jax.data.transforms import Crop, MixedSizesError
-from theory.checks import check_integer, check_range
 
 __all__ = ["Batch", "Loader", "TooManySkippedError", "decode_all", "measure_statistics"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_integer, check_range
 from pretrain_jax.data.listing import (
     IMAGE_SUFFIXES,
     STILL,
@@ -17,7 +18,6 @@ from pretrain_jax.data.listing import (
 )
 from pretrain_jax.data.names import Names, suffix_of
 from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
-from theory.checks import check_integer, check_range
 
 __all__ = ["IMAGE_SUFFIXES", "STILL", "ImageSet", "find_images", "hold_out"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.pipeline.options import (
     Cell,
@@ -24,7 +25,6 @@ from pretrain_jax.synthesis import METHODS
 from pretrain_jax.synthesis.methods import CROPPED
 from pretrain_jax.synthesis.storage import Storage, check_group
 from pretrain_jax.train.config import config_to_json
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["RECOMMENDED", "SHIPPED_SEGMENTATION", "PipelineConfig", "pipeline_to_json"]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from hardset.checks import check_integer
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.pipeline.config import PipelineConfig
@@ -27,7 +28,6 @@ from pretrain_jax.train.flops import (
     mae_training_flops,
     simclr_training_flops,
 )
-from theory.checks import check_integer
 
 __all__ = ["REFERENCE_IMAGES", "Estimate", "cost_table", "estimate_cost"]
 

@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
+from hardset.datafile import write_text_atomic
+from hardset.lock import LOCK
 from pretrain_jax.pipeline.config import PipelineConfig, pipeline_to_json
 from pretrain_jax.pipeline.recommendation import recommended_in
 from pretrain_jax.report.collect import collect
-from pretrain_jax.stages.lock import LOCK
 from pretrain_jax.stages.manifest import CLAIM
 from pretrain_jax.train.config import FREE_FIELDS, json_differences
-from theory.datafile import write_text_atomic
 
 __all__ = ["claimable", "report_folder", "write_echo"]
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hardset.checks import check_choice
 from pretrain_jax.synthesis import Proposer, RandomCrop, Saliency, Sam
 from pretrain_jax.train.config import TrainConfig
-from theory.checks import check_choice
 
 __all__ = [
     "Cell",

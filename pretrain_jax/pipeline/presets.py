@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from hardset.checks import check_choice
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.models.vit import ViTConfig
@@ -13,7 +14,6 @@ from pretrain_jax.segmentation import FINETUNE_PRESETS
 from pretrain_jax.synthesis import RandomCrop, Saliency
 from pretrain_jax.train.config import DataOptions, OptimizerOptions, TrainConfig
 from pretrain_jax.train.presets import preset
-from theory.checks import check_choice
 
 __all__ = ["PIPELINES", "pipeline_preset"]
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from hardset.checks import check_choice, check_integer
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.stages import Manifest, alone, digest, open_stage, read_manifest
 from pretrain_jax.stages.manifest import MANIFEST, file_record
@@ -16,7 +17,6 @@ from pretrain_jax.train.config import FREE_FIELDS, TrainConfig, config_to_json
 from pretrain_jax.train.logging import LOG_NAME, read_log, say
 from pretrain_jax.train.loop import train
 from pretrain_jax.train.setup import plan_run
-from theory.checks import check_choice, check_integer
 
 __all__ = [
     "Protocol",

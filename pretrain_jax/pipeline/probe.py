@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.datafile import write_text_atomic
 from pretrain_jax.data.listing import list_line, write_list
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.pipeline.pretraining import (
@@ -29,7 +30,6 @@ from pretrain_jax.train.config import TrainConfig
 from pretrain_jax.train.imported import import_weights
 from pretrain_jax.train.loop import CHECKPOINTS, train
 from pretrain_jax.train.restored import load_model
-from theory.datafile import write_text_atomic
 
 __all__ = ["half_names", "probe"]
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hardset.cli import check_output_folder
+from hardset.datafile import write_text_atomic
 from pretrain_jax.pipeline.comparison import compare
 from pretrain_jax.pipeline.config import PipelineConfig
 from pretrain_jax.pipeline.folder import claimable, report_folder, write_echo
@@ -28,8 +30,6 @@ from pretrain_jax.stages.manifest import MANIFEST
 from pretrain_jax.synthesis import METHODS, index_images, propose, score, select, synthesise
 from pretrain_jax.synthesis.source import check_outside
 from pretrain_jax.train.loop import NonFiniteLossError
-from theory.command_line import check_output_folder
-from theory.datafile import write_text_atomic
 
 __all__ = ["PipelineResult", "check_pipeline", "run_pipeline"]
 

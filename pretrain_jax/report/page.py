@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from hardset.checks import check_integer
+from hardset.datafile import write_text_atomic
 from pretrain_jax.report.bridge import Bridge, bridge_of_run
 from pretrain_jax.report.collect import METRICS, RunFolder, collect
 from pretrain_jax.report.held_out import information_of_sets
@@ -17,8 +19,6 @@ from pretrain_jax.report.section_theory import in_information, in_theory
 from pretrain_jax.report.statistics import Cell, missing_results, order, result_scores
 from pretrain_jax.report.v_information import SetInformation
 from pretrain_jax.stages import Manifest, open_stage
-from theory.checks import check_integer
-from theory.datafile import write_text_atomic
 
 __all__ = ["PAGE", "write_report"]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_choice
 from pretrain_jax.segmentation.metrics import normdel
-from theory.checks import check_choice
 from theory.published import ALL_DATA as PRINTED_ALL_DATA
 from theory.published import DATASETS, STORAGE_PERCENT
 from theory.published import TABLES as PRINTED

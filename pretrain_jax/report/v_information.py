@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
+from hardset.checks import check_integer
 from pretrain_jax.data import ImageSet, find_images, read_pixels
 from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise, standardise_patches
 from pretrain_jax.models.vit import patchify
@@ -19,7 +20,6 @@ from pretrain_jax.synthesis.pixels import cut
 from pretrain_jax.train.objectives import normalise
 from pretrain_jax.train.restored import TrainedModel
 from theory import VInformationEstimate, gaussian_v_information
-from theory.checks import check_integer
 
 __all__ = ["Halves", "SetInformation", "set_information"]
 

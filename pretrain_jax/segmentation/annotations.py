@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theory.datafile import write_text_atomic
+from hardset.datafile import write_text_atomic
 
 __all__ = ["Annotation", "coco_record", "decode_rle", "encode_rle", "mask_box", "write_coco"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_integer, check_range
 from pretrain_jax.segmentation.metrics import CaseScore, dice, iou
-from theory.checks import check_integer, check_range
 
 __all__ = ["Interval", "SetScore", "score_set"]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["FINETUNE_PRESETS", "FinetuneConfig", "HeadKind", "Mode"]
 

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_range
 from pretrain_jax.data import read_pixels
 from pretrain_jax.segmentation.masks import IGNORE, MaskKind, read_mask
-from theory.checks import check_range
 
 __all__ = ["Case", "Part", "SegmentationSet", "listed", "read_case", "split"]
 

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from hardset.checks import check_integer
+from hardset.datafile import write_text_atomic
 from pretrain_jax.data import Crop
 from pretrain_jax.segmentation.burned_text import Sample, frames_with_text, text_note
 from pretrain_jax.segmentation.config import FinetuneConfig
@@ -40,8 +42,6 @@ from pretrain_jax.train.checkpoint import Checkpoints
 from pretrain_jax.train.loop import NonFiniteLossError
 from pretrain_jax.train.pictures import write_png
 from pretrain_jax.train.step import TrainState
-from theory.checks import check_integer
-from theory.datafile import write_text_atomic
 
 __all__ = [
     "CHECKPOINTS",

@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_integer
 from pretrain_jax.data import UnreadableImageError, read_pixels
 from pretrain_jax.data.decode import LUMINANCE
 from pretrain_jax.data.listing import STILL, image_root, iterate_images
 from pretrain_jax.segmentation.dataset import SegmentationSet, listed
-from theory.checks import check_integer
 
 __all__ = [
     "LEAST_CORRELATION",

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_range
 from pretrain_jax.segmentation.masks import IGNORE
-from theory.checks import check_range
 
 __all__ = [
     "BOUNDARY_SHARE",

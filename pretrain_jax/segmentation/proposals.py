@@ -9,11 +9,11 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.datafile import atomic_file
 from pretrain_jax.segmentation.annotations import encode_rle, mask_box
 from pretrain_jax.stages import Table, input_folder, read_manifest
 from pretrain_jax.synthesis.images import Images
 from pretrain_jax.synthesis.pixels import read_image
-from theory.datafile import atomic_file
 
 __all__ = ["write_proposals"]
 

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_integer
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.examples import whole_image
 from pretrain_jax.segmentation.program import Program, Statistics, compiled, recipe_of
 from pretrain_jax.stages import Manifest, read_manifest
 from pretrain_jax.weights import read_state, write_safetensors
-from theory.checks import check_integer
 
 __all__ = ["WEIGHTS_NAME", "TrainedSegmenter", "labels_at", "load_segmenter", "save_segmenter"]
 

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_integer
+from hardset.datafile import write_text_atomic
 from pretrain_jax.data.shipped import package_folder, tiles
 from pretrain_jax.segmentation.layouts.pairs import CASES_NAME, CLASSES_NAME
 from pretrain_jax.train.pictures import write_png
-from theory.checks import check_integer
-from theory.datafile import write_text_atomic
 
 __all__ = ["TISSUES", "Shipped", "write_shipped_segmentation"]
 

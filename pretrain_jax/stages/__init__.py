@@ -1,6 +1,6 @@
 """What all stages of the pipeline share: manifests, sharded tables, contact sheets."""
 
-from pretrain_jax.stages.lock import alone
+from hardset.lock import alone
 from pretrain_jax.stages.manifest import (
     Manifest,
     Stage,

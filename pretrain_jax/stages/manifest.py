@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hardset.cli import check_output_folder
+from hardset.datafile import versions, write_text_atomic
+from hardset.lock import LOCK
 from pretrain_jax.stages.files import Recorded, changed_file, file_record
-from pretrain_jax.stages.lock import LOCK
-from theory.command_line import check_output_folder
-from theory.datafile import versions, write_text_atomic
 
 __all__ = [
     "Manifest",

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_integer
+from hardset.datafile import atomic_file, write_text_atomic
 from pretrain_jax.stages.manifest import read_json
-from theory.checks import check_integer
-from theory.datafile import atomic_file, write_text_atomic
 
 __all__ = [
     "Logged",

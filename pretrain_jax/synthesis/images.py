@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from hardset.checks import check_integer
 from pretrain_jax.data import UnreadableImageError, read_pixels
 from pretrain_jax.data.listing import STILL, Located, image_root, iterate_images, split_layout
 from pretrain_jax.data.video import frame_sizes
@@ -33,7 +34,6 @@ from pretrain_jax.stages.tables import (
 )
 from pretrain_jax.synthesis.sheets import index_sheet
 from pretrain_jax.synthesis.source import check_outside, survey
-from theory.checks import check_integer
 
 __all__ = ["IMAGE_COLUMNS", "Images", "automatic_shards", "index_images"]
 

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_choice, check_range
 from replica import SearchStatus, optimal_fraction
 from selection import SELECTORS, Pool, Selector, parse_method
 from theory import POLICY_NAMES, Policy, policy_from_name
-from theory.checks import check_choice, check_range
 
 __all__ = [
     "METHODS",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hardset.checks import check_integer
 from pretrain_jax.data import UnreadableImageError
 from pretrain_jax.stages.manifest import Manifest, Stage, digest, open_stage
 from pretrain_jax.stages.tables import (
@@ -22,7 +23,6 @@ from pretrain_jax.synthesis.proposers import Proposer
 from pretrain_jax.synthesis.proposers.boxes import Find, Found
 from pretrain_jax.synthesis.shards import left_of, make_shards
 from pretrain_jax.synthesis.sheets import proposals_sheet
-from theory.checks import check_integer
 
 __all__ = ["PROPOSAL_COLUMNS", "propose"]
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from hardset.checks import check_choice, check_integer
 from pretrain_jax.stages.manifest import Manifest, Stage, digest, open_stage, read_manifest
 from pretrain_jax.stages.tables import (
     Logged,
@@ -25,7 +26,6 @@ from pretrain_jax.synthesis.margins import ProbeModel, Scorer, Space, load_probe
 from pretrain_jax.synthesis.patches import WHOLE, Part, Patches, whole_images
 from pretrain_jax.synthesis.shards import left_of, make_shards
 from pretrain_jax.synthesis.sheets import PATCHES, parts_sheet
-from theory.checks import check_choice, check_integer
 
 __all__ = ["rank_correlations", "score", "score_columns"]
 

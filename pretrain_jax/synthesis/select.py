@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.stages.manifest import (
     Manifest,
     Stage,
@@ -33,7 +34,6 @@ from pretrain_jax.synthesis.storage import (
 )
 from selection import Selector
 from theory import Policy
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["SELECTION", "select", "selection_columns"]
 

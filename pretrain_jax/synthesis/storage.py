@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from theory.checks import check_integer, check_range
+from hardset.checks import check_integer, check_range
 
 __all__ = [
     "Budget",

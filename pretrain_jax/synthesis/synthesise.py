@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from hardset.checks import check_integer
 from pretrain_jax.data.listing import list_line, write_list
 from pretrain_jax.data.sources import STILL
 from pretrain_jax.stages.manifest import (
@@ -29,7 +30,6 @@ from pretrain_jax.synthesis.select import SELECTION
 from pretrain_jax.synthesis.sheets import set_sheet
 from pretrain_jax.synthesis.storage import pixel_budget
 from pretrain_jax.train.pictures import write_png
-from theory.checks import check_integer
 
 __all__ = ["FILES", "LIST", "SOURCES", "cells", "mosaic", "synthesise"]
 

@@ -7,9 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from hardset.checks import check_integer, check_range
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from theory.checks import check_integer, check_range
 
 __all__ = [
     "SHIPPED_IMAGES",

@@ -8,8 +8,10 @@ from typing import Any
 
 import jax
 
+from hardset.cli import check_output_folder
+from hardset.datafile import write_text_atomic
+from hardset.lock import LOCK, alone
 from pretrain_jax.data.fingerprint import Fingerprint
-from pretrain_jax.stages.lock import LOCK, alone
 from pretrain_jax.train.config import (
     TrainConfig,
     config_differences,
@@ -17,8 +19,6 @@ from pretrain_jax.train.config import (
     config_to_json,
 )
 from pretrain_jax.train.logging import LOG_NAME, say
-from theory.command_line import check_output_folder
-from theory.datafile import write_text_atomic
 
 __all__ = [
     "CONFIG_NAME",

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from hardset.datafile import versions
 from pretrain_jax.train.checkpoint import Checkpoints
 from pretrain_jax.train.config import TrainConfig, config_to_json
 from pretrain_jax.train.initial import with_weights
@@ -11,7 +12,6 @@ from pretrain_jax.train.objectives import make_objective
 from pretrain_jax.train.restored import NO_OPTIMIZER, NO_SCHEDULE
 from pretrain_jax.train.sharding import make_mesh
 from pretrain_jax.train.step import Step
-from theory.datafile import versions
 
 __all__ = ["import_weights"]
 

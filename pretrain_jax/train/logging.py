@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from theory.datafile import write_text_atomic
+from hardset.datafile import write_text_atomic
 
 __all__ = ["LOG_NAME", "Progress", "RunLog", "read_log", "say"]
 

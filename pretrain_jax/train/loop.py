@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from hardset.datafile import versions, write_text_atomic
 from pretrain_jax.data.loader import Loader, TooManySkippedError
 from pretrain_jax.models.simclr import warn_of_few_negatives
 from pretrain_jax.train.checkpoint import Checkpoints
@@ -31,7 +32,6 @@ from pretrain_jax.train.setup import (
 from pretrain_jax.train.sharding import global_batch
 from pretrain_jax.train.step import Metrics, Step, TrainState
 from pretrain_jax.train.termination import Termination
-from theory.datafile import versions, write_text_atomic
 
 __all__ = ["NonFiniteLossError", "TrainResult", "train"]
 

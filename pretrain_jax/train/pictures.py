@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hardset.datafile import write_bytes_atomic
 from pretrain_jax.models.mae import MAE
 from pretrain_jax.models.vit import patchify, unpatchify
-from theory.datafile import write_bytes_atomic
 
 __all__ = ["Reconstruction", "picture", "reconstruct", "write_png"]
 

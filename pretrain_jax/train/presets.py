@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from hardset.checks import check_choice
 from pretrain_jax.models.mae import MAE_PRESETS, MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.train.config import SHIPPED_IMAGES, DataOptions, OptimizerOptions, TrainConfig
-from theory.checks import check_choice
 
 __all__ = ["PRESETS", "preset"]
 

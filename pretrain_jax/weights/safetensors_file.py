@@ -13,8 +13,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.datafile import atomic_file
 from pretrain_jax.weights.errors import WeightsError
-from theory.datafile import atomic_file
 
 __all__ = ["read_safetensors", "write_safetensors"]
 

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 
+from hardset.checks import check_integer
 from replica import Status, solve
 from selection.core.arrays import Array, Floats, real_rows
 from selection.core.selector import generator
 from theory import PerceptronProblem
-from theory.checks import check_integer
 
 __all__ = ["EffectiveDimension", "LearningCurve", "angle_of_overlap", "effective_dimension"]
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import beta
 
+from hardset.checks import check_choice, check_integer, check_range
 from selection.advice.coordinates import (
     EffectiveDimension,
     LearningCurve,
@@ -26,7 +27,6 @@ from selection.advice.probes import (
 )
 from selection.core.arrays import real_rows
 from selection.core.labels import class_codes
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["AngleSource", "Coordinates", "coordinates_of_overlap", "estimate_coordinates"]
 

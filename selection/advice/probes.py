@@ -8,10 +8,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hardset.checks import check_choice, check_integer, check_range
 from selection.core.arrays import Array, Floats, Integers
 from selection.core.optional import require
 from selection.core.selector import generator
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = [
     "Fit",

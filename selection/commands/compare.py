@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from hardset.checks import check_integer
+from hardset.cli import integer
 from selection.commands.inputs import FILES, add_pool_options, parse_budget, read_pool
 from selection.core.arrays import Array, Integers, blocks
 from selection.core.files import SUBSET_SUFFIXES, json_text, read_subset, read_subset_ids
@@ -16,8 +18,6 @@ from selection.core.pool import Pool
 from selection.core.selector import Selector
 from selection.core.subset import Subset
 from selection.method_text import parse_method
-from theory.checks import check_integer
-from theory.command_line import integer
 
 EXAMPLES = """columns:
   kept       number of examples, mean over the seeds

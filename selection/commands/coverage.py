@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from theory.checks import check_integer
-from theory.command_line import integer, number
-from theory.datafile import write_bytes_atomic
+from hardset.checks import check_integer
+from hardset.cli import integer, number
+from hardset.datafile import write_bytes_atomic
 
 EXAMPLES = """Examples lie in clumps on a uniform ground; the score has a hill on a clump and one
 where examples are few. The table has the mean score of what is kept, how far examples are from it,

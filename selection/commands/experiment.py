@@ -8,9 +8,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from theory.checks import check_integer
-from theory.command_line import Numbers, integer
-from theory.datafile import write_bytes_atomic
+from hardset.checks import check_integer
+from hardset.cli import Numbers, integer
+from hardset.datafile import write_bytes_atomic
 
 EXAMPLES = """examples:
   python -m selection experiment demo --out out/selection

@@ -7,9 +7,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from theory.checks import check_integer
-from theory.command_line import integer, number
-from theory.datafile import write_bytes_atomic
+from hardset.checks import check_integer
+from hardset.cli import integer, number
+from hardset.datafile import write_bytes_atomic
 
 EXAMPLES = """The theory recommends a policy and a fraction for the coordinates that are estimated
 from a task's training part; by this policy a max-margin student is trained at every fraction and

@@ -6,11 +6,11 @@ from typing import Any, get_args
 
 import numpy as np
 
+from hardset.cli import integer, number
 from selection.advice.estimates import AngleSource, Coordinates, estimate_coordinates
 from selection.advice.recommend import CAVEAT, POLICIES, Recommendation, recommend
 from selection.commands.inputs import class_number, read_labels
 from selection.core.files import json_text, read_array
-from theory.command_line import integer, number
 
 EXAMPLES = f"""It estimates
   alpha_t   examples over the effective dimension (tr C)^2 / tr C^2 of the features

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hardset.cli import integer, number
 from selection.commands.inputs import (
     FILES,
     add_pool_options,
@@ -23,7 +24,6 @@ from selection.core.subset import Subset
 from selection.method_text import describe_methods, parse_method
 from selection.methods.partitions import Partitioned
 from selection.methods.wrappers import Cutoff, Listed, Quotas
-from theory.command_line import integer, number
 
 EXAMPLES = """methods, the files they cannot do without, their options and defaults:
 {methods}

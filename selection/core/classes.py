@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hardset.checks import check_range
 from selection.core.arrays import Integers
-from theory.checks import check_range
 
 __all__ = ["class_rows", "largest_remainder", "proportional"]
 

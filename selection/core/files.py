@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from hardset.cli import check_output_folder
+from hardset.datafile import write_bytes_atomic
 from selection.core.arrays import Array
 from selection.core.optional import require
 from selection.core.parquet import column_names, read_column
 from selection.core.scores import Scores
 from selection.core.subset import Subset
-from theory.command_line import check_output_folder
-from theory.datafile import write_bytes_atomic
 
 __all__ = [
     "check_new_file",

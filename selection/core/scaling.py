@@ -5,8 +5,8 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.stats import rankdata
 
+from hardset.checks import check_choice
 from selection.core.arrays import Floats
-from theory.checks import check_choice
 
 __all__ = ["Scaling", "rescaled"]
 

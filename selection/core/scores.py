@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hardset.checks import check_choice
 from selection.core.arrays import Floats, real_rows
-from theory.checks import check_choice
 
 __all__ = ["Orientation", "Scores"]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_integer, check_range
 from selection.advice.estimates import estimate_coordinates
 from selection.advice.probes import max_margin_probe
 from selection.advice.recommend import Recommendation, recommend
@@ -14,7 +15,6 @@ from selection.core.scores import Scores
 from selection.core.selector import Selector, generator
 from selection.experiments.datasets import Dataset
 from selection.methods.ranking import Easy, Hard, Moderate, Random
-from theory.checks import check_integer, check_range
 
 __all__ = ["PAIRS", "Knee", "Pair", "knee_table", "measure_knee"]
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.cli import check_output_folder
+from hardset.datafile import write_bytes_atomic
 from selection.core.files import read_npz, write_npz
 from selection.core.pool import Pool
 from selection.core.scores import Scores
@@ -23,8 +25,6 @@ from selection.method_text import arrays_of_score, parse_method, parse_score
 from selection.methods.partitions import Partitioned
 from selection.scoring.dynamics import TrainingDynamics
 from selection.scoring.recorder import DynamicsRecorder
-from theory.command_line import check_output_folder
-from theory.datafile import write_bytes_atomic
 
 __all__ = ["run_plan"]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_integer
 from selection.core.selector import generator
 from selection.experiments.datasets import Dataset
-from theory.checks import check_integer
 
 __all__ = ["CONDITIONS", "Task", "make_task"]
 

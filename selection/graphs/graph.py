@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
+from hardset.checks import check_choice, check_integer, check_range
 from selection.core.arrays import (
     Array,
     Floats,
@@ -19,7 +20,6 @@ from selection.core.arrays import (
 from selection.core.optional import require
 from selection.core.pool import Pool
 from selection.graphs.neighbours import approximate_neighbours, exact_neighbours, true_neighbours
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["Graph", "GraphMethod", "Metric", "Symmetry", "knn_graph", "pool_graph"]
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hardset.checks import check_integer
 from selection.core.arrays import Floats, Integers
 from selection.core.classes import class_rows
 from selection.core.optional import require
 from selection.graphs.graph import search_rows
-from theory.checks import check_integer
 
 __all__ = ["Clusters", "kmeans"]
 

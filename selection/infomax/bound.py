@@ -8,10 +8,10 @@ from scipy.linalg import eigvalsh_tridiagonal
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
+from hardset.checks import check_integer
 from selection.core.arrays import Floats, Integers
 from selection.core.selector import generator
 from selection.infomax.problem import InfoMaxProblem, largest
-from theory.checks import check_integer
 
 __all__ = ["InfoMaxCertificate", "certify_infomax"]
 

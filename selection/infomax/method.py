@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from scipy.sparse import csr_array
 
+from hardset.checks import check_choice, check_integer, check_range
 from selection.core.pool import Pool
 from selection.core.scaling import Scaling, rescaled
 from selection.core.selector import Selector
@@ -14,7 +15,6 @@ from selection.graphs.graph import Graph, Symmetry, pool_graph
 from selection.infomax.bound import certify_infomax
 from selection.infomax.problem import InfoMaxProblem
 from selection.infomax.solvers import Solver, solve_infomax
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["InfoMax", "KMedian", "redundancy"]
 

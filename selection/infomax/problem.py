@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, issparse
 
+from hardset.checks import check_range
 from selection.core.arrays import Array, Floats, Integers, real_rows
 from selection.core.selector import check_budget
-from theory.checks import check_range
 
 __all__ = ["InfoMaxProblem", "largest"]
 

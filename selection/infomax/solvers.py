@@ -7,10 +7,10 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.sparse import csr_array
 
+from hardset.checks import check_choice, check_integer
 from selection.core.arrays import Array, Floats, Integers
 from selection.core.optional import require
 from selection.infomax.problem import InfoMaxProblem, largest
-from theory.checks import check_choice, check_integer
 
 __all__ = [
     "InfoMaxSolution",

@@ -6,13 +6,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hardset.checks import check_integer
 from selection.core.labels import class_codes
 from selection.core.pool import Pool
 from selection.core.scores import Scores
 from selection.core.selector import Selector
 from selection.core.subset import Subset
 from selection.graphs.kmeans import kmeans
-from theory.checks import check_integer
 
 __all__ = ["ClusterTop", "ssp"]
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from hardset.checks import check_integer
 from selection.core.arrays import BLOCK_VALUES, Floats, Integers, blocks
 from selection.core.pool import Pool
 from selection.core.progress import steps
@@ -12,7 +13,6 @@ from selection.core.selector import Selector, generator
 from selection.core.subset import Subset
 from selection.graphs.kmeans import kmeans
 from selection.methods.craig import gradients_or_features
-from theory.checks import check_integer
 
 __all__ = ["BADGE", "S2L", "plus_plus"]
 

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from tqdm import tqdm
 
+from hardset.checks import check_choice
 from selection.core.arrays import BLOCK_VALUES, Array, Floats, square_distances
 from selection.core.pool import Pool
 from selection.core.selector import Selector, generator
 from selection.core.subset import Subset
-from theory.checks import check_choice
 
 __all__ = ["Herding", "KCenter"]
 

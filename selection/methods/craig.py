@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 
+from hardset.checks import check_choice, check_integer, check_range
 from selection.core.arrays import Array, Floats
 from selection.core.classes import class_rows, proportional
 from selection.core.pool import Pool
@@ -13,7 +14,6 @@ from selection.core.selector import Selector
 from selection.core.subset import Subset
 from selection.graphs.graph import knn_graph
 from selection.methods.facility import Points, assign, block_bytes, greedy_exact, greedy_sparse
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["CRAIG", "AdaCore", "FacilityLocation", "gradients_or_features"]
 

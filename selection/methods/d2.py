@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from scipy.sparse import csr_array
 
+from hardset.checks import check_choice, check_integer, check_range
 from selection.core.arrays import Floats, Integers
 from selection.core.optional import require
 from selection.core.pool import Pool
@@ -13,7 +14,6 @@ from selection.core.scaling import Scaling, rescaled
 from selection.core.selector import Selector
 from selection.core.subset import Subset
 from selection.graphs.graph import Graph, pool_graph
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["D2", "message_passing", "reverse_picks"]
 

@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from hardset.checks import check_choice, check_integer, check_range
 from selection.core.arrays import BLOCK_VALUES, Array, Floats, Integers, unit_rows
 from selection.core.pool import Pool
 from selection.core.selector import Selector
 from selection.core.subset import Subset
 from selection.graphs.graph import mean_view
 from selection.graphs.kmeans import kmeans
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["D4", "MedDEL", "SemDeDup", "nearest_earlier"]
 

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from hardset.checks import check_choice, check_range
 from selection.core.arrays import (
     BLOCK_VALUES,
     Floats,
@@ -17,7 +18,6 @@ from selection.core.progress import steps
 from selection.core.selector import Selector
 from selection.core.subset import Subset
 from selection.graphs.graph import mean_view
-from theory.checks import check_choice, check_range
 
 __all__ = ["CodingRate", "HullVolume", "greedy_log_det"]
 

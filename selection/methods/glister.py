@@ -6,12 +6,12 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import softmax
 
+from hardset.checks import check_integer, check_range
 from selection.core.arrays import Floats, Integers, real_rows, whole_numbers
 from selection.core.pool import Pool
 from selection.core.progress import steps
 from selection.core.selector import Selector, generator
 from selection.core.subset import Subset
-from theory.checks import check_integer, check_range
 
 __all__ = ["Glister", "LastLayer", "greedy_validation"]
 

@@ -6,13 +6,13 @@ from typing import ClassVar
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from hardset.checks import check_range
 from selection.core.arrays import Array, Floats, Integers
 from selection.core.classes import class_rows, proportional
 from selection.core.pool import Pool
 from selection.core.selector import Selector
 from selection.core.subset import Subset
 from selection.methods.craig import gradients_or_features
-from theory.checks import check_range
 
 __all__ = ["GradMatch", "matching_pursuit"]
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from hardset.checks import check_integer, check_range
 from selection.core.arrays import BLOCK_VALUES, Array, Floats, Integers, blocks, unit_rows
 from selection.core.classes import class_rows, proportional
 from selection.core.pool import Pool
@@ -14,7 +15,6 @@ from selection.core.selector import Selector
 from selection.core.subset import Subset
 from selection.graphs.graph import mean_view
 from selection.graphs.kmeans import kmeans
-from theory.checks import check_integer, check_range
 
 __all__ = ["SAS", "ClipCov", "greedy_cut"]
 

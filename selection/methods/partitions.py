@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from tqdm import tqdm
 
+from hardset.checks import check_integer
 from selection.core.arrays import Integers
 from selection.core.classes import proportional
 from selection.core.finished import Finished
@@ -17,7 +18,6 @@ from selection.core.optional import require
 from selection.core.pool import Pool
 from selection.core.selector import Selector, generator
 from selection.core.subset import Subset
-from theory.checks import check_integer
 
 __all__ = ["Partitioned"]
 

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from hardset.checks import check_integer, check_range
 from selection.core.arrays import BLOCK_VALUES, Floats, Integers, blocks
 from selection.core.pool import Pool
 from selection.core.selector import Selector, generator
 from selection.core.subset import Subset
-from theory.checks import check_integer, check_range
 
 __all__ = ["CCS", "Easy", "Hard", "Moderate", "Random", "hardest_first", "median_distances"]
 

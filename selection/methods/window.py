@@ -5,12 +5,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from hardset.checks import check_range
 from replica import SearchStatus, optimal_window
 from selection.core.pool import Pool
 from selection.core.selector import Selector
 from selection.core.subset import Subset
 from selection.methods.ranking import hardest_first
-from theory.checks import check_range
 
 __all__ = ["TheoryWindow"]
 

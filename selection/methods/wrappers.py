@@ -6,12 +6,12 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from hardset.checks import check_choice, check_range
 from selection.core.arrays import Floats, Integers
 from selection.core.classes import largest_remainder
 from selection.core.pool import Pool
 from selection.core.selector import Selector, generator
 from selection.core.subset import Subset
-from theory.checks import check_choice, check_range
 
 __all__ = ["Cutoff", "Listed", "Quotas"]
 

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from hardset.checks import check_integer, check_range
 from selection.core.arrays import Array, Floats, Integers
 from selection.core.selector import check_seed, generator
 from selection.core.subset import Subset
 from selection.methods.facility import Points, assign, greedy_exact
 from selection.online.selectors import ModelFunctions, OnlineSelector, OnlineState
-from theory.checks import check_integer, check_range
 
 __all__ = ["CREST", "CRESTState", "QuadraticLoss"]
 

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from hardset.checks import check_integer, check_range
 from selection.core.arrays import Array, Floats, Integers
 from selection.core.pool import Pool
 from selection.core.selector import check_budget, check_seed, generator
 from selection.core.subset import Subset
 from selection.methods.glister import LastLayer, greedy_validation
 from selection.methods.gradmatch import GradMatch
-from theory.checks import check_integer, check_range
 
 __all__ = [
     "GlisterOnline",

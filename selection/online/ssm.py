@@ -5,12 +5,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from hardset.checks import check_integer, check_range
 from selection.core.arrays import Floats, Integers
 from selection.core.selector import check_seed, generator
 from selection.core.subset import Subset
 from selection.methods.facility import Points, assign, greedy_exact
 from selection.online.selectors import ModelFunctions, OnlineSelector, OnlineState
-from theory.checks import check_integer, check_range
 
 __all__ = ["SSM", "zeroth_order_gradients"]
 

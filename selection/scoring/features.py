@@ -5,10 +5,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hardset.checks import check_choice, check_integer
 from selection.core.arrays import Array, Floats, blocks, real_rows, unit_rows
 from selection.core.scores import Scores
 from selection.core.selector import generator
-from theory.checks import check_choice, check_integer
 
 __all__ = ["Space", "c_rho", "clip", "influence", "random_projection", "reconstruction"]
 

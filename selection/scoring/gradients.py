@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hardset.checks import check_integer
 from selection.core.scores import Scores
-from theory.checks import check_integer
 
 __all__ = ["gradient_norms"]
 

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from hardset.checks import check_integer, check_range
 from selection.core.arrays import Array, Integers
 from selection.core.scores import Scores
 from selection.core.selector import check_seed, generator
-from theory.checks import check_integer, check_range
 
 __all__ = ["memorization", "random_training_sets", "train_on_random_subsets"]
 

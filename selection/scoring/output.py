@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hardset.checks import check_range
 from selection.core.arrays import Floats, blocks, real_rows
 from selection.core.scores import Scores
 from selection.scoring.logits import log_probabilities, stacked
-from theory.checks import check_range
 
 __all__ = ["entropy", "least_confidence", "margin", "middle_perplexity", "reducible_loss"]
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from hardset.checks import check_integer
 from selection.core.arrays import Array, Integers, whole_numbers
 from selection.core.labels import class_codes
 from selection.core.tensors import host_array
 from selection.scoring.dynamics import TrainingDynamics
 from selection.scoring.logits import check_names, checked_labels, label_statistics
-from theory.checks import check_integer
 
 __all__ = ["DynamicsRecorder", "linen_features", "record_training"]
 

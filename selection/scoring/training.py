@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from hardset.checks import check_choice, check_integer
 from selection.core.arrays import Array, Floats
 from selection.core.scores import Scores
 from selection.scoring.dynamics import TrainingDynamics
-from theory.checks import check_choice, check_integer
 
 __all__ = [
     "NeverLearned",

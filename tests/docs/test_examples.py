@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from theory.command_line import run
+from hardset.cli import run
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

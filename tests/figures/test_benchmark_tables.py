@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from figures import FIGURES, make_data, make_pictures
 from figures.benchmark_tables import TableSettings
 from figures.runs import Run, read_runs
-from theory.datafile import read_dataset
+from hardset.datafile import read_dataset
 from theory.published import ALL_DATA, DATASETS, TABLES
 
 SPEC = FIGURES["benchmark-tables"]

@@ -10,7 +10,7 @@ import xarray as xr
 from figures import FIGURES, FigureSpec
 from figures.__main__ import _parser, main
 from figures.settings import BaseSettings
-from theory.command_line import run
+from hardset.cli import run
 
 SMALL = ["--dim", "12", "--draws", "3", "--alpha-total", "2", "--keep-fraction", "0.5"]
 
@@ -195,7 +195,7 @@ def test_full_folder(
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("theory.datafile.os.fsync", full)
+    monkeypatch.setattr("hardset.datafile.os.fsync", full)
     monkeypatch.setattr("figures.__main__.check_output_folder", Path)
     source = made / "geometry.nc"
     assert call("geometry", "--from-data", source, "--format", "png", "--out", tmp_path) == 2

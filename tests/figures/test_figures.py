@@ -13,8 +13,8 @@ import figures.scaling
 import figures.window
 import replica
 from figures import FIGURES, Settings, make_data, make_pictures
+from hardset.datafile import read_dataset
 from sims.cache import RecordCache
-from theory.datafile import read_dataset
 from theory.policies import Hard
 from theory.problem import PerceptronProblem
 

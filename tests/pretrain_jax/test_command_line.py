@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hardset.cli import run
 from pretrain_jax.__main__ import main
-from theory.command_line import run
 
 SMALL = [
     *("--model.encoder.image-size", "8", "--model.encoder.patch-size", "2"),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hardset.cli import run
 from replica.__main__ import main
-from theory.command_line import run
 
 REFERENCE = Path(__file__).parents[1] / "reference/replica_points.json"
 ONE = ["solve", "--alpha-total", "5", "--keep-fraction", "0.35"]

@@ -11,9 +11,9 @@ from scipy.optimize import brentq
 from scipy.stats import norm, skewnorm
 
 import replica.__main__
+from hardset.cli import run
 from replica import Status, solve
 from replica.in_sample import lossless_fraction, solve_in_sample
-from theory.command_line import run
 from theory.policies import (
     Custom,
     Easy,

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
+from hardset.cli import run
 from replica import _command_frontier, _command_optimal
 from replica.__main__ import main
-from theory.command_line import run
 
 
 def answers(arguments, capsys):

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hardset.cli import run
 from selection import Hard, Partitioned, Pool, Scores
 from selection.__main__ import main
 from selection.core.files import read_subset
 from selection.method_text import arrays_of_score, describe_scores
 from selection.registry import SCORES, SELECTORS
-from theory.command_line import run
 
 N = 60
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import selection.experiments.runs
+from hardset.cli import run
 from selection.__main__ import main
 from selection.experiments import CONDITIONS, Dataset, Entry, Plan, make_task, run_plan
 from selection.experiments.coverage import cover, make_plane
@@ -17,7 +18,6 @@ from selection.experiments.knee import Knee, knee_table, measure_knee
 from selection.experiments.picture import _dots
 from selection.experiments.results import Results, Unit
 from selection.experiments.runs import Pools
-from theory.command_line import run
 
 SMALL = Plan(
     "digits",

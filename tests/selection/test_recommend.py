@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import replica
+from hardset.cli import run
 from selection.__main__ import main
 from selection.advice.coordinates import LearningCurve, angle_of_overlap, effective_dimension
 from selection.advice.estimates import coordinates_of_overlap, estimate_coordinates
@@ -22,7 +23,6 @@ from selection.advice.probes import (
 )
 from selection.advice.recommend import recommend
 from theory import FixedAngle, PerceptronProblem, policy_from_name
-from theory.command_line import run
 
 
 @pytest.fixture(scope="module")

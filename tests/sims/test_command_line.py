@@ -18,9 +18,9 @@ import xarray as xr
 import sims
 import sims.__main__
 import sims.cache
+from hardset.cli import run
 from sims.__main__ import main
 from sims.engine import SOLVERS
-from theory.command_line import run
 from theory.policies import policy_from_name
 from theory.probes import FixedAngle, Independent, InSample
 from theory.problem import DownstreamShift, PerceptronProblem
@@ -262,7 +262,7 @@ def test_what_ends_a_sweep_loses_and_repeats_nothing(
         sweep.send_signal(number)
         out, err = sweep.communicate(timeout=60)
     assert (sweep.returncode, out) == (code, b"")
-    said = b"interrupted; parts finished in a cache or figure folder are kept\n"
+    said = b"interrupted; what was finished and saved is kept\n"
     # A killed process cannot tidy up; what tidies up after it says so.
     assert err == said if code > 0 else b"Traceback" not in err
 

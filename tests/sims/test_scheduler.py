@@ -16,12 +16,12 @@ import pytest
 import xarray as xr
 
 import sims
+from hardset.cli import run
 from sims.__main__ import main
 from sims.cells import problem_cells
 from sims.cluster import Cluster, split_for
 from sims.parts import Part, draw_families
 from sims.selection import identity
-from theory.command_line import run
 from theory.probes import FixedAngle
 from theory.problem import PerceptronProblem
 

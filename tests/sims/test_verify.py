@@ -12,12 +12,12 @@ import pytest
 import replica
 import sims.__main__
 import sims.verify_theory
+from hardset.cli import run
 from sims.engine import simulate_students
 from sims.selection import identity
 from sims.statistics import chi_square_p_value, extrapolate, mean_and_stderr
 from sims.verify_plans import PLANS, Case, Plan
 from sims.verify_theory import CURVATURE, LARGEST_Z, verify
-from theory.command_line import run
 from theory.policies import Hard, HardSigned
 from theory.probes import FixedAngle
 from theory.problem import DownstreamShift, PerceptronProblem

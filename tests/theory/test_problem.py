@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from hardset.checks import check_integer, check_range
 from theory import (
     Custom,
     DownstreamShift,
@@ -15,7 +16,6 @@ from theory import (
     PerceptronProblem,
     Window,
 )
-from theory.checks import check_integer, check_range
 
 BAD = [
     (lambda: PerceptronProblem(0.0), r"alpha_total = 0 .*\(0, inf\)"),

@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["DPTConfig", "Readout"]
 

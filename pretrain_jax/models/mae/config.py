@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["MAE_PRESETS", "MAEConfig"]
 

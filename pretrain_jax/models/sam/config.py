@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.vit.config import DType
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["SAM_PRESETS", "SAMConfig"]
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from theory.checks import check_integer, check_range
+from hardset.checks import check_integer, check_range
 
 __all__ = ["GeneratorConfig"]
 

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.cli import check_output_folder
+from hardset.datafile import write_bytes_atomic
 from pretrain_jax.models.sam.generator import ImageMasks, MaskGenerator
-from theory.command_line import check_output_folder
-from theory.datafile import write_bytes_atomic
 
 __all__ = ["MasksCache"]
 

@@ -6,11 +6,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_choice
 from pretrain_jax.models.sam.config import SAMConfig
 from pretrain_jax.models.vit.params import affine, normalisation
 from pretrain_jax.weights import Entry, WeightsError, patch_embedding, same
 from pretrain_jax.weights.convolutions import convolution, transposed_convolution
-from theory.checks import check_choice
 
 __all__ = ["SAM_LAYOUTS", "sam_keys", "sam_table"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from theory.checks import check_range
+from hardset.checks import check_range
 
 __all__ = ["Augmentation", "random_views"]
 

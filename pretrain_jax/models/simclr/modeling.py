@@ -6,11 +6,11 @@ from typing import Any
 import jax
 from flax import nnx
 
+from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.simclr.augmentations import Augmentation, random_views
 from pretrain_jax.models.simclr.ntxent import nt_xent, warn_of_few_negatives
 from pretrain_jax.models.vit import VIT_PRESETS, ViT, ViTConfig
 from pretrain_jax.models.vit.blocks import Linear
-from theory.checks import check_choice, check_integer, check_range
 
 __all__ = ["SimCLR", "SimCLRConfig"]
 

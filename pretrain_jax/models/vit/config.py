@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 
-from theory.checks import check_choice, check_integer, check_range
+from hardset.checks import check_choice, check_integer, check_range
 
 __all__ = ["VIT_PRESETS", "DType", "Pool", "ViTConfig", "dtype_of"]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from hardset.checks import check_choice
 from pretrain_jax.models.vit.config import ViTConfig
 from pretrain_jax.weights import Entry, fused, patch_embedding, same, transposed
-from theory.checks import check_choice
 
 __all__ = [
     "VIT_LAYOUTS",

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from hardset.checks import check_choice
 from pretrain_jax.segmentation.dataset import Case, SegmentationSet
 from pretrain_jax.segmentation.layouts.pairs import read_pair
 from pretrain_jax.segmentation.layouts.pretraining import PRETRAINING, pretraining_cases
 from pretrain_jax.segmentation.layouts.published import PUBLISHED
-from theory.checks import check_choice
 
 __all__ = ["PAIR", "read_pretraining", "read_segmentation"]
 

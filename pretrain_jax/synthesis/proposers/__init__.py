@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from hardset.checks import check_choice
 from pretrain_jax.synthesis.proposers.boxes import Found, Proposer
 from pretrain_jax.synthesis.proposers.random_crop import RandomCrop
 from pretrain_jax.synthesis.proposers.saliency import Saliency, saliency_map
 from pretrain_jax.synthesis.proposers.sam import Sam
-from theory.checks import check_choice
 
 __all__ = [
     "PROPOSERS",

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from hardset.checks import check_integer, check_range
 from pretrain_jax.synthesis.proposers.boxes import Find, Found, OfFields, Pixels, admitted
-from theory.checks import check_integer, check_range
 
 __all__ = ["RandomCrop"]
 

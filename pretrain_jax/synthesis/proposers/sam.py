@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.checks import check_integer
 from pretrain_jax.models.sam import (
     SAM,
     SAM_PRESETS,
@@ -21,7 +22,6 @@ from pretrain_jax.models.sam import (
 )
 from pretrain_jax.stages.manifest import file_record
 from pretrain_jax.synthesis.proposers.boxes import Find, Found, Pixels, admitted
-from theory.checks import check_integer
 
 __all__ = ["Sam", "load_sam"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hardset.cli import run
 from pretrain_jax.__main__ import main
 from pretrain_jax.pipeline import (
     PIPELINES,
@@ -18,7 +19,6 @@ from pretrain_jax.pipeline import (
 )
 from pretrain_jax.pipeline.config import pipeline_to_json
 from pretrain_jax.synthesis import Sam
-from theory.command_line import run
 
 
 def test_cells_of_the_reference() -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hardset.cli import run as run_command
 from pretrain_jax.__main__ import main
 from pretrain_jax.report import write_report
-from theory.command_line import run as run_command
 
 VOID = {"meta", "img", "br", "link"}
 

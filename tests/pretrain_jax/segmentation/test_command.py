@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hardset.cli import run
 from pretrain_jax.__main__ import main
 from pretrain_jax.segmentation import finetuning
 from pretrain_jax.segmentation.masks import IGNORE
@@ -13,7 +14,6 @@ from pretrain_jax.segmentation.overlays import Prediction, overlay, overlay_shee
 from pretrain_jax.stages import read_manifest
 from tests.pretrain_jax.segmentation.rectangles import CONFIG, write_set
 from tests.pretrain_jax.segmentation.test_burned_text import ground, written
-from theory.command_line import run
 
 # The options that make the preset the other tests' configuration, so that nothing compiles anew.
 OPTIONS = f"""--head linear --mode scratch --steps {CONFIG.steps} --batch-size 4 --warmup-steps 3

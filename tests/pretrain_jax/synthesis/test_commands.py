@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from hardset.cli import run
 from pretrain_jax import TrainedModel
 from pretrain_jax.__main__ import main
 from pretrain_jax.data import find_images
 from pretrain_jax.synthesis import margins
 from tests.pretrain_jax.synthesis.conftest import write_images
-from theory.command_line import run
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from theory.command_line import Numbers, Parser, check_output_folder, integer, number, run
-from theory.datafile import (
+from hardset.cli import Numbers, Parser, check_output_folder, integer, number, run
+from hardset.datafile import (
     SCHEMA_VERSION,
     DataFileError,
     parameters_of,
@@ -53,7 +53,7 @@ def test_newer_schema(tmp_path, dataset):
     path = tmp_path / "a.nc"
     stamped = dataset.assign_attrs(kind="theory", schema_version=SCHEMA_VERSION + 1)
     stamped.to_netcdf(path, engine="h5netcdf")
-    with pytest.raises(DataFileError, match="schema version 2; this version reads up to 1"):
+    with pytest.raises(DataFileError, match="schema version 3; this version reads up to 2"):
         read_dataset(path, kind="theory")
 
 

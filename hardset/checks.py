@@ -1,12 +1,14 @@
 """Range checks: one sentence that names the argument, the value and the valid range."""
 
+import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
-from jax.typing import ArrayLike
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
 
 __all__ = [
     "check_choice",
@@ -20,9 +22,11 @@ __all__ = [
 
 def is_concrete(value: Any) -> bool:
     """Whether `value` holds numbers (a tracer or one of JAX's sentinels does not)."""
-    return not isinstance(value, jax.core.Tracer) and (
-        isinstance(value, (int, float, complex, list, tuple)) or hasattr(value, "__array__")
-    )
+    # Not imported: there are no tracers before it is, and a command line starts without it.
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(value, jax.core.Tracer):
+        return False
+    return isinstance(value, (int, float, complex, list, tuple)) or hasattr(value, "__array__")
 
 
 def check_range(
@@ -113,7 +117,7 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
         raise ValueError(f"{name} = {value!r} is not one of {', '.join(valid)}")
 
 
-def within_right_angle(name: str, angle: ArrayLike) -> ArrayLike:
+def within_right_angle(name: str, angle: "ArrayLike") -> "ArrayLike":
     """Check that angles lie in [0, pi/2] rad; single precision puts pi/2 itself 4e-8 above it.
 
     Args:

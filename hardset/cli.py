@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = ["Numbers", "Parser", "check_output_folder", "integer", "number", "run"]
+__all__ = ["Numbers", "Parser", "check_output_folder", "integer", "number", "printable", "run"]
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -94,11 +94,31 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("interrupted; parts finished in a cache or figure folder are kept", file=sys.stderr)
+        print("interrupted; what was finished and saved is kept", file=sys.stderr)
         return INTERRUPTED
     except MemoryError as error:
-        print(f"error: not enough memory: {error}", file=sys.stderr)
-        return USER_ERROR
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+        return _say(f"not enough memory: {error}")
+    except RecursionError:
+        return _say("a file or an argument is nested too deeply to be read")
+    except OSError as error:
+        if error.filename is not None and error.strerror:
+            return _say(f"{error.filename}: {error.strerror}")
+        return _say(str(error))
+    except ValueError as error:
+        return _say(str(error))
+    except RuntimeError as error:
+        if "Unable to initialize backend" not in str(error):
+            raise
+        asked = os.environ.get("JAX_PLATFORMS")
+        return _say(f"JAX_PLATFORMS = {asked!r} names no device that JAX finds here; try cpu")
+
+
+def _say(sentence: str) -> int:
+    print(f"error: {printable(sentence)}", file=sys.stderr)
+    return USER_ERROR
+
+
+def printable(text: str, limit: int = 2000) -> str:
+    """Text of foreign origin, fit for a terminal: no control characters, no endless line."""
+    shown = "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
+    return shown if len(shown) <= limit else f"{shown[: limit - 40]} ... ({len(shown)} characters)"

@@ -1,0 +1,253 @@
+"""Data files: labelled arrays with parameters and versions, written atomically."""
+
+import errno
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hardset.seal import SealError, check_seal, sealed
+
+if TYPE_CHECKING:
+    import xarray as xr  # half a second that `--help` need not pay
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "DataFileError",
+    "atomic_file",
+    "check_output_file",
+    "parameters_of",
+    "read_dataset",
+    "write_bytes_atomic",
+    "write_dataset",
+    "write_text_atomic",
+]
+
+SCHEMA_VERSION = 2
+PART = ".part"
+
+
+class DataFileError(ValueError):
+    """A data file is missing, damaged or not what was asked for."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that a result depends on."""
+    found = {}
+    for name in ("hardset", "jax", "jaxlib", "numpy", "scipy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+@contextmanager
+def atomic_file(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
+    """An empty hidden file beside `path` to write to; without an error it takes its place.
+
+    `path` holds either its old content or all of the new one, whatever happens. Where it is a
+    link, what the link points to is written. A new file has the mode that the user's umask gives;
+    a replaced one keeps its mode.
+
+    Args:
+        path: the file to be written.
+        replace: whether a file that is there may be replaced. If not, of two processes that write
+            at once the first one has the name, and the other gets an error.
+
+    Raises:
+        FileExistsError: there is a file and `replace` is False.
+        OSError: the folder is missing or not writable, or the disk is full; names `path`.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        with _beside(target) as temporary:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            if replace:
+                with suppress(FileNotFoundError):
+                    temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+                temporary.replace(target)
+            else:
+                _publish_new(temporary, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        hidden = error.filename is None or Path(error.filename).suffix == PART
+        if not hidden or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A new empty file in the folder of `target`; removed at the end if it is still there."""
+    # Short: the target's own name may be as long as the file system allows.
+    temporary = target.with_name(f".{secrets.token_hex(8)}{PART}")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _publish_new(temporary: Path, target: Path) -> None:
+    """Give `temporary` the name `target`, unless something has that name."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        # A file system without hard links: an empty file claims the name.
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        temporary.replace(target)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power failure, where the system lets a folder be synced."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def check_output_file(path: str | Path) -> Path:
+    """Prove that a file of this name can be written, before hours of work; nothing is left behind.
+
+    Raises:
+        OSError: its folder is missing or cannot be written, its name is too long, or it is a
+            folder; says so, and names it.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(target.stat().st_mode):  # also finds a name that is too long
+                raise OSError("it is a folder; give a file's name")
+        with _beside(target) as temporary:
+            temporary.write_bytes(b"0" * 4096)
+    except OSError as error:
+        raise OSError(f"output file {path} cannot be written: {error.strerror or error}") from None
+    return Path(path)
+
+
+def write_bytes_atomic(path: str | Path, data: bytes, *, replace: bool = True) -> None:
+    """Write `data` so that `path` holds either its old content or all of the new one.
+
+    Raises:
+        OSError: see `atomic_file`, also for `replace`.
+    """
+    with atomic_file(path, replace=replace) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text_atomic(path: str | Path, text: str) -> None:
+    """`write_bytes_atomic` for text in UTF-8."""
+    write_bytes_atomic(path, text.encode())
+
+
+def write_dataset(
+    dataset: "xr.Dataset",
+    path: str | Path,
+    *,
+    kind: str,
+    parameters: dict[str, Any],
+    replace: bool = True,
+) -> None:
+    """Write labelled arrays as NetCDF-4 with what is needed to reproduce them, and a checksum.
+
+    The checksum follows the end of the NetCDF-4 data (see `hardset.seal`), which other readers do
+    not look at.
+
+    Args:
+        dataset: the arrays.
+        path: the file, written atomically.
+        kind: what the file holds, checked by `read_dataset`.
+        parameters: JSON-serialisable parameters, seeds included.
+        replace: whether a file that is there may be replaced, see `atomic_file`.
+
+    Raises:
+        FileExistsError: there is a file and `replace` is False.
+        OSError: the folder is missing or not writable, or the disk is full.
+    """
+    stamped = dataset.assign_attrs(
+        kind=kind,
+        schema_version=SCHEMA_VERSION,
+        parameters=json.dumps(parameters, sort_keys=True),
+        versions=json.dumps(versions(), sort_keys=True),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    # In memory first: HDF5 itself crashes the process when the disk is full.
+    data = bytes(stamped.to_netcdf(engine="h5netcdf"))
+    write_bytes_atomic(path, sealed(data), replace=replace)
+
+
+def read_dataset(path: str | Path, *, kind: str) -> "xr.Dataset":
+    """Read a data file written by `write_dataset`, whole, into memory.
+
+    Args:
+        path: the file.
+        kind: the kind it must have.
+
+    Raises:
+        DataFileError: missing, truncated, changed or foreign file, other kind, newer schema, or a
+            file that another process has open for writing; one sentence.
+    """
+    import xarray as xr
+
+    path = Path(path)
+    if not path.is_file():
+        raise DataFileError(f"data file {path} does not exist")
+    _check_unused(path)
+    try:
+        intact = check_seal(path, required=False)
+        with xr.open_dataset(path, engine="h5netcdf") as file:
+            dataset = file.load()
+    except SealError as error:
+        raise DataFileError(f"data file {error}") from None
+    except Exception as error:  # h5py raises many types on damaged input
+        raise DataFileError(f"data file {path} is damaged or not NetCDF-4: {error}") from None
+    found = dataset.attrs.get("kind")
+    if found != kind:
+        raise DataFileError(f"data file {path} holds {found!r}, not {kind!r}")
+    schema = dataset.attrs.get("schema_version", 0)
+    if schema > SCHEMA_VERSION:
+        raise DataFileError(
+            f"data file {path} has schema version {schema}; this version reads up to "
+            f"{SCHEMA_VERSION}"
+        )
+    # Version 0.1 wrote files of schema 1 without a checksum.
+    if schema > 1 and not intact:
+        raise DataFileError(
+            f"data file {path} has lost its checksum: it has changed or is cut short"
+        )
+    return dataset
+
+
+def _check_unused(path: Path) -> None:
+    """Raise DataFileError where another process has an HDF5 file open for writing."""
+    try:
+        import fcntl
+    except ImportError:  # Windows refuses to open such a file
+        return
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataFileError(
+                f"data file {path} is in use: another process has it open for writing"
+            ) from None
+
+
+def parameters_of(dataset: "xr.Dataset") -> dict[str, Any]:
+    """The parameters that `write_dataset` stored."""
+    return dict(json.loads(dataset.attrs["parameters"]))

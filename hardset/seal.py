@@ -1,0 +1,128 @@
+"""Checksums inside files: a sealed file holds the SHA-256 of itself.
+
+A seal is the text `hardset-sha256:` and 64 hexadecimal digits. The digits are the SHA-256 of the
+whole file with these digits written as zeros. A format that has room for a text (JSON, Parquet)
+holds the seal there; other formats, whose readers do not mind bytes after their end (NetCDF-4,
+.npy), end with it. So every reader of the format still reads the file, and nobody has to know the
+format to check it.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "BLANK_SEAL",
+    "SealError",
+    "check_seal",
+    "is_sealed",
+    "seal_file",
+    "sealed",
+    "sealed_json",
+]
+
+MARK = b"hardset-sha256:"
+DIGITS = 64
+BLANK_SEAL = MARK.decode() + "0" * DIGITS
+# A seal lies in the file's last bytes: at the end, or in the metadata that end a Parquet file.
+TAIL = 1 << 20
+CHUNK = 1 << 20
+_SEAL = re.compile(re.escape(MARK) + rb"([0-9a-f]{%d})" % DIGITS)
+
+
+class SealError(ValueError):
+    """A file is not what it was when it was sealed."""
+
+
+def sealed(data: bytes) -> bytes:
+    """The bytes of a file with its seal: in place of `BLANK_SEAL`, or else at the end."""
+    if BLANK_SEAL.encode() not in data[-TAIL:]:
+        data += BLANK_SEAL.encode()
+    place = data.rindex(BLANK_SEAL.encode()) + len(MARK)
+    digest = hashlib.sha256(data).hexdigest().encode()
+    return data[:place] + digest + data[place + DIGITS :]
+
+
+def sealed_json(record: dict[str, Any], **options: Any) -> bytes:
+    """A JSON object in UTF-8 whose last entry, `seal`, is its seal; `options` go to json.dumps."""
+    text = json.dumps(record | {"seal": BLANK_SEAL}, **options)
+    return sealed(f"{text}\n".encode())
+
+
+def seal_file(path: str | Path) -> None:
+    """Seal a file on disk, in place, reading it in pieces; nobody else may be using it.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    path = Path(path)
+    found = _seal_in(path)
+    if found is None or found[1] != b"0" * DIGITS:
+        with path.open("ab") as file:
+            file.write(BLANK_SEAL.encode())
+        found = path.stat().st_size - DIGITS, b""
+    digest = _digest(path, found[0])
+    with path.open("r+b") as file:
+        file.seek(found[0])
+        file.write(digest)
+
+
+def is_sealed(path: str | Path) -> bool:
+    """Whether a file holds a seal, be it right or wrong; OSError where it cannot be read."""
+    return _seal_in(Path(path)) is not None
+
+
+def check_seal(path: str | Path, *, required: bool = True) -> bool:
+    """Check that a file is what it was when it was sealed.
+
+    Args:
+        path: the file.
+        required: whether a file without a seal is an error too.
+
+    Returns:
+        Whether the file holds a seal.
+
+    Raises:
+        SealError: its content has changed; or it has no seal and `required`.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    found = _seal_in(path)
+    if found is None:
+        if required:
+            raise SealError(
+                f"{path} holds no checksum: it is damaged, cut short, or was not written by hardset"
+            )
+        return False
+    if _digest(path, found[0]) != found[1]:
+        raise SealError(f"{path} has changed since it was written: its checksum does not match")
+    return True
+
+
+def _seal_in(path: Path) -> tuple[int, bytes] | None:
+    """Where the digits of a file's last seal begin, and the digits."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        start = max(0, size - TAIL)
+        file.seek(start)
+        tail = file.read()
+    found = list(_SEAL.finditer(tail))
+    return (start + found[-1].start(1), found[-1][1]) if found else None
+
+
+def _digest(path: Path, place: int) -> bytes:
+    """Digits of the SHA-256 of a file whose digits at `place` count as zeros."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        left = place
+        while left:
+            chunk = file.read(min(CHUNK, left))
+            digest.update(chunk)
+            left -= len(chunk)
+        digest.update(b"0" * DIGITS)
+        file.seek(DIGITS, 1)
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest().encode()
