@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.cli import printable
+from hardset.cli import one_line
 from hardset.seal import BLANK_SEAL, SealError, check_seal, sealed
 
 __all__ = [
@@ -82,7 +82,9 @@ def load_array(
             members = _members(path, archive)
             return _entry(path, archive, members[_only(path, key, members)], limit_bytes)
     if key is not None:
-        raise ArrayFileError(f"{path} is an .npy file, which holds one array and no {_shown(key)}")
+        raise ArrayFileError(
+            f"{path} is an .npy file, which holds one array and no {one_line(key)}"
+        )
     with _sentences(path), path.open("rb") as file:
         size = path.stat().st_size
         if file.read(len(ZIP)) == ZIP:
@@ -173,7 +175,7 @@ class _Header:
             self.dtype = np.lib.format.descr_to_dtype(known["descr"])
         except (ValueError, SyntaxError, TypeError, LookupError, MemoryError, RecursionError) as e:
             raise ArrayFileError(
-                f"{name} is damaged: its header cannot be read: {_shown(e)}"
+                f"{name} is damaged: its header cannot be read: {one_line(e)}"
             ) from None
         self.shape, self.fortran = known["shape"], known["fortran_order"]
         if (
@@ -183,8 +185,8 @@ class _Header:
             or not isinstance(self.fortran, bool)
         ):
             raise ArrayFileError(
-                f"{name} is damaged: it says shape = {_shown(self.shape)}, fortran_order = "
-                f"{_shown(self.fortran)}"
+                f"{name} is damaged: it says shape = {one_line(self.shape)}, fortran_order = "
+                f"{one_line(self.fortran)}"
             )
         if self.dtype.hasobject:
             raise ArrayFileError(
@@ -197,7 +199,7 @@ class _Header:
             raise ArrayFileError(f"{name} is damaged: {self} is larger than any memory")
 
     def __str__(self) -> str:
-        return f"an array of shape {_shown(self.shape)} and dtype {_shown(self.dtype)}"
+        return f"an array of shape {one_line(self.shape)} and dtype {one_line(self.dtype)}"
 
     def array(self, read: Callable[[int], bytes]) -> NDArray[Any]:
         """The array, of bytes that `read` gives, at most as many as it is asked for."""
@@ -253,7 +255,7 @@ def _sentences(path: Path) -> Iterator[None]:
     except MemoryError:
         raise ArrayFileError(f"{path} does not fit into memory") from None
     except Exception as error:  # zip archives raise many types on damaged input
-        raise ArrayFileError(f"{path} is damaged: {_shown(error)}") from None
+        raise ArrayFileError(f"{path} is damaged: {one_line(error)}") from None
 
 
 @contextmanager
@@ -271,7 +273,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
     """The arrays' entries by name, none of them of a kind that cannot be read."""
     found: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
-        name, shown = member.filename.removesuffix(".npy"), _shown(member.filename)
+        name, shown = member.filename.removesuffix(".npy"), one_line(member.filename)
         if name in found:
             raise ArrayFileError(f"{path} is damaged: it holds {shown} twice")
         if member.flag_bits & ENCRYPTED:
@@ -290,7 +292,7 @@ def _entry(
     path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit_bytes: int
 ) -> NDArray[Any]:
     """One array of an archive."""
-    name = f"{path}:{_shown(member.filename.removesuffix('.npy'))}"
+    name = f"{path}:{one_line(member.filename.removesuffix('.npy'))}"
     _check_size(path, name, member.file_size, limit_bytes)
     with archive.open(member) as stream:
         header = _Header(stream, name, member.file_size)
@@ -318,13 +320,8 @@ def _only(path: Path, key: str | None, known: Mapping[str, Any]) -> str:
     if key is None and len(known) == 1:
         return next(iter(known))
     if key is None or key not in known:
-        names = ", ".join(_shown(one) for one in list(known)[:SHOWN])
+        names = ", ".join(one_line(one) for one in list(known)[:SHOWN])
         more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
-        asked = "needs a key" if key is None else f"holds no {_shown(key)}"
+        asked = "needs a key" if key is None else f"holds no {one_line(key)}"
         raise ArrayFileError(f"{path} {asked}; it holds {names or 'no array'}{more}")
     return key
-
-
-def _shown(thing: object) -> str:
-    """Text out of a file, short and fit for a terminal."""
-    return printable(" ".join(str(thing).split()), 120)

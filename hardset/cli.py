@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = ["Numbers", "Parser", "check_output_folder", "integer", "number", "printable", "run"]
+__all__ = [
+    "Numbers",
+    "Parser",
+    "check_output_folder",
+    "integer",
+    "number",
+    "one_line",
+    "printable",
+    "run",
+]
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -120,5 +129,18 @@ def _say(sentence: str) -> int:
 
 def printable(text: str, limit: int = 2000) -> str:
     """Text of foreign origin, fit for a terminal: no control characters, no endless line."""
-    shown = "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
-    return shown if len(shown) <= limit else f"{shown[: limit - 40]} ... ({len(shown)} characters)"
+    whole = len(text) <= limit
+    part = text if whole else text[: limit - 40]
+    shown = "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in part)
+    if whole and len(shown) <= limit:
+        return shown
+    return f"{shown[: limit - 40]} ... ({len(text)} characters)"
+
+
+def one_line(thing: object, limit: int = 120) -> str:
+    """What a file says, in one short line fit for a message."""
+    try:
+        text = thing if isinstance(thing, str) else str(thing)
+    except ValueError:  # an integer of thousands of digits
+        text = f"a very large {type(thing).__name__}"
+    return printable(" ".join(text.split()), limit)

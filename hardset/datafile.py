@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import secrets
 import stat
@@ -12,6 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from hardset.arrays import LIMIT_BYTES, LIMIT_RATIO
+from hardset.cli import one_line
 from hardset.seal import SealError, check_seal, sealed
 
 if TYPE_CHECKING:
@@ -63,10 +68,12 @@ def atomic_file(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
 
     Raises:
         FileExistsError: there is a file and `replace` is False.
-        OSError: the folder is missing or not writable, or the disk is full; names `path`.
+        OSError: the folder is missing or not writable, the disk is full, or `path` is a folder, a
+            device or a pipe; names `path`.
     """
     target = Path(os.path.realpath(path))
     try:
+        _check_regular(target)
         with _beside(target) as temporary:
             yield temporary
             with temporary.open("rb") as file:
@@ -83,6 +90,16 @@ def atomic_file(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
         if not hidden or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _check_regular(target: Path) -> None:
+    """OSError where something that is no file has the name: a device must not be replaced."""
+    with suppress(FileNotFoundError):
+        mode = target.stat().st_mode  # also finds a name that is too long
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; give a file's name", target)
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a device or a pipe; give a file's name", target)
 
 
 @contextmanager
@@ -130,9 +147,7 @@ def check_output_file(path: str | Path) -> Path:
     """
     target = Path(os.path.realpath(path))
     try:
-        with suppress(FileNotFoundError):
-            if stat.S_ISDIR(target.stat().st_mode):  # also finds a name that is too long
-                raise OSError("it is a folder; give a file's name")
+        _check_regular(target)
         with _beside(target) as temporary:
             temporary.write_bytes(b"0" * 4096)
     except OSError as error:
@@ -210,16 +225,23 @@ def read_dataset(path: str | Path, *, kind: str) -> "xr.Dataset":
     _check_unused(path)
     try:
         intact = check_seal(path, required=False)
+        _check_declared(path)
         with xr.open_dataset(path, engine="h5netcdf") as file:
             dataset = file.load()
+    except DataFileError:
+        raise
     except SealError as error:
         raise DataFileError(f"data file {error}") from None
     except Exception as error:  # h5py raises many types on damaged input
-        raise DataFileError(f"data file {path} is damaged or not NetCDF-4: {error}") from None
+        raise DataFileError(
+            f"data file {path} is damaged or not NetCDF-4: {one_line(error)}"
+        ) from None
     found = dataset.attrs.get("kind")
-    if found != kind:
-        raise DataFileError(f"data file {path} holds {found!r}, not {kind!r}")
+    if not isinstance(found, str) or found != kind:
+        raise DataFileError(f"data file {path} holds {one_line(repr(found))}, not {kind!r}")
     schema = dataset.attrs.get("schema_version", 0)
+    if not isinstance(schema, int | np.integer):
+        raise DataFileError(f"data file {path} has the schema version {one_line(repr(schema))}")
     if schema > SCHEMA_VERSION:
         raise DataFileError(
             f"data file {path} has schema version {schema}; this version reads up to "
@@ -230,7 +252,41 @@ def read_dataset(path: str | Path, *, kind: str) -> "xr.Dataset":
         raise DataFileError(
             f"data file {path} has lost its checksum: it has changed or is cut short"
         )
+    try:
+        parameters_of(dataset)
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise DataFileError(f"data file {path} does not say its parameters") from None
     return dataset
+
+
+def _check_declared(path: Path) -> None:
+    """Raise DataFileError where reading would need far more memory, or other files.
+
+    HDF5 stores nothing for values that were never written, so that a file of 6 KB can declare
+    terabytes; it can also name other files, which would be read in its place.
+    """
+    import h5py
+
+    size = path.stat().st_size
+    limit = max(LIMIT_BYTES, LIMIT_RATIO * size)
+    needed = 0
+    with h5py.File(path, "r") as file:
+        for name in file:
+            if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
+                raise DataFileError(f"data file {path} is damaged: {one_line(name)} is elsewhere")
+            found = file[name]
+            if not isinstance(found, h5py.Dataset):
+                continue
+            if found.external or found.is_virtual:
+                raise DataFileError(f"data file {path} is damaged: {one_line(name)} is elsewhere")
+            # A piece is read whole, however few of its values belong to the array.
+            values = max(math.prod(found.shape or ()), math.prod(found.chunks or ()))
+            needed += values * found.dtype.itemsize
+    if needed > limit:
+        raise DataFileError(
+            f"data file {path} has {size} bytes and declares arrays of {needed}; at most "
+            f"{LIMIT_BYTES} bytes, or {LIMIT_RATIO} times the file, are read"
+        )
 
 
 def _check_unused(path: Path) -> None:
@@ -239,7 +295,8 @@ def _check_unused(path: Path) -> None:
         import fcntl
     except ImportError:  # Windows refuses to open such a file
         return
-    with path.open("rb") as file:
+    # Some network file systems have no locks.
+    with path.open("rb") as file, suppress(OSError):
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
