@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hardset import compilation
+
 __all__ = [
     "Numbers",
     "Parser",
@@ -22,9 +24,17 @@ __all__ = [
 USER_ERROR = 2
 INTERRUPTED = 130
 
+EVERYWHERE = f"""every command:
+  {compilation.OPTION} DIR  where compiled programs are kept, or off (default: the user's
+                           cache folder, or JAX_COMPILATION_CACHE_DIR)"""
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence, like all others; see `run`."""
+
+    def format_help(self) -> str:
+        """The help, with the option that every command has."""
+        return f"{super().format_help().rstrip()}\n\n{EVERYWHERE}\n"
 
     def error(self, message: str) -> NoReturn:
         """Raise ValueError with the message."""
@@ -90,12 +100,18 @@ def check_output_folder(path: str | Path) -> Path:
 def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Run a command line; a user's error becomes one sentence and exit code 2, no traceback.
 
+    Compiled programs are kept for the next command, see `hardset.compilation`, unless `argv` is
+    given: a caller's process keeps its own setting.
+
     Args:
         main: takes the arguments, returns the exit code.
         argv: arguments without the program's name, default those of the process.
     """
     try:
-        code = main(sys.argv[1:] if argv is None else argv)
+        arguments, folder = compilation.take_option(sys.argv[1:] if argv is None else argv)
+        if argv is None or folder is not None:
+            compilation.use_cache(folder)
+        code = main(arguments)
         sys.stdout.flush()
         return code
     except BrokenPipeError:

@@ -1,0 +1,182 @@
+"""JAX's persistent compilation cache: on for commands, in a private folder, before JAX loads.
+
+A compiled program is machine code that will be run: the folder must belong to the user alone.
+"""
+
+import contextlib
+import glob
+import hashlib
+import os
+import platform
+import re
+import stat
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["OPTION", "default_folder", "take_option", "use_cache"]
+
+OPTION = "--compilation-cache"
+VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+
+LIMIT = 2**30  # bytes of programs; beyond it the least recently used go
+_SETTINGS = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.0,  # of JAX's one second, commands have many
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
+}
+_TROUBLE = r"Error (reading|writing) persistent compilation cache entry for '(?P<program>[^']*)'"
+
+
+def take_option(arguments: Sequence[str]) -> tuple[list[str], str | None]:
+    """Split `--compilation-cache DIR` off a command line.
+
+    Args:
+        arguments: without the program's name.
+
+    Returns:
+        The other arguments, and DIR or None.
+
+    Raises:
+        ValueError: the option without a value.
+    """
+    others: list[str] = []
+    chosen: str | None = None
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--":
+            others += [argument, *waiting]
+        elif argument == OPTION:
+            chosen = next(waiting, "")
+        elif argument.startswith(f"{OPTION}="):
+            chosen = argument.removeprefix(f"{OPTION}=")
+        else:
+            others.append(argument)
+            continue
+        if chosen is not None and (not chosen or chosen.startswith("-")):
+            raise ValueError(f"{OPTION} needs a folder, or the word off")
+    return others, chosen
+
+
+def use_cache(chosen: str | None = None) -> None:
+    """Turn the cache on for this process and its children, best before JAX is imported.
+
+    JAX's own variable JAX_COMPILATION_CACHE_DIR stands where it is set, empty for none. The
+    default folder is left out, never an error, where it cannot be written or is not private.
+
+    Args:
+        chosen: the option's value: a folder, "off", or None for the default.
+
+    Raises:
+        ValueError: a chosen folder that cannot be used.
+    """
+    if chosen == "off":
+        _set(VARIABLE, "")
+        return
+    if chosen is not None:
+        folder = Path(chosen).absolute()
+        trouble = _trouble(folder)
+        if trouble:
+            raise ValueError(f"{OPTION} {chosen}: {trouble}")
+        _set(VARIABLE, str(folder))
+    elif VARIABLE not in os.environ:
+        try:
+            base = default_folder()
+        except RuntimeError:  # the user has no home
+            return
+        for folder in (base.parents[1], base.parent, base):
+            trouble = _trouble(folder)
+            if trouble:
+                if os.path.lexists(folder) and os.access(folder, os.W_OK):
+                    print(f"compiled programs are not kept: {folder} {trouble}", file=sys.stderr)
+                return
+        _tidy(base)
+        _set(VARIABLE, str(base))
+    elif not os.environ[VARIABLE]:
+        return
+    for name, value in _SETTINGS.items():
+        if name not in os.environ:
+            _set(name, value)
+    _mend_quietly(Path(os.environ[VARIABLE]))
+
+
+def default_folder() -> Path:
+    """The user's cache folder for programs of this kind of processor."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(home) if Path(home).is_absolute() else Path("~/.cache").expanduser()
+    return base / "hardset" / "jax" / _processor()
+
+
+def _processor() -> str:
+    """A name that differs where programs compiled here might not run: homes are shared."""
+    known = [platform.machine(), platform.system()]
+    with contextlib.suppress(OSError):
+        # The first processor's lines suffice; the file is made while it is read.
+        with Path("/proc/cpuinfo").open("rb") as file:
+            lines = file.read(8192).splitlines()
+        named = [line for line in lines if line.startswith((b"flags", b"Features"))]
+        known += [line.decode("ascii", "replace") for line in named[:1]]
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
+
+
+def _trouble(folder: Path) -> str:
+    """Make the folder, for the user alone; what is wrong with it, or nothing."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        return f"cannot be made: {error.strerror}"
+    if hasattr(os, "getuid") and found.st_uid != os.getuid():
+        return "belongs to another user, who could plant programs there"
+    if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o022:
+        return f"can be written by others, who could plant programs there: chmod go-w {folder}"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else "cannot be written"
+
+
+def _set(name: str, value: Any) -> None:
+    os.environ[name] = str(value)
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update(name.lower(), value)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove links and, beyond the limit, the programs that were not used for longest."""
+    programs = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.is_symlink():
+                    Path(entry.path).unlink()
+                elif entry.is_file():
+                    found = entry.stat()
+                    used = max(found.st_atime, found.st_mtime)
+                    programs.append((used, found.st_size, Path(entry.path)))
+    total = sum(size for _, size, _ in programs)
+    for _, size, path in sorted(programs):
+        if total <= LIMIT:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+            total -= size
+
+
+def _mend_quietly(folder: Path) -> None:
+    """Delete a program that JAX cannot read, so that it is written anew; say nothing of it.
+
+    JAX warns, compiles, and leaves the damaged file where it is.
+    """
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, *arguments: Any, **named: Any) -> None:
+        trouble = re.match(_TROUBLE, str(message))
+        if trouble is None:
+            shown(message, *arguments, **named)
+        elif trouble[1] == "reading":
+            for path in folder.glob(f"{glob.escape(trouble['program'])}-*-cache"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    warnings.showwarning = show
+    # Ahead of a filter that would make an error of it.
+    warnings.filterwarnings("always", message=_TROUBLE)
