@@ -29,7 +29,10 @@ BLANK_SEAL = MARK.decode() + "0" * DIGITS
 # A seal lies in the file's last bytes: at the end, or in the metadata that end a Parquet file.
 TAIL = 1 << 20
 CHUNK = 1 << 20
+CHANGED = 3  # fewer characters than these may differ in what is still taken for a seal
+HEXADECIMAL = b"0123456789abcdef"
 _SEAL = re.compile(re.escape(MARK) + rb"([0-9a-f]{%d})" % DIGITS)
+_RUN = re.compile(rb"[0-9a-f]{%d,%d}" % (DIGITS, DIGITS + len(MARK)))
 
 
 class SealError(ValueError):
@@ -102,14 +105,31 @@ def check_seal(path: str | Path, *, required: bool = True) -> bool:
 
 
 def _seal_in(path: Path) -> tuple[int, bytes] | None:
-    """Where the digits of a file's last seal begin, and the digits."""
+    """Where the digits of a file's last seal begin, and the digits; none if the seal is broken."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         start = max(0, size - TAIL)
         file.seek(start)
         tail = file.read()
     found = list(_SEAL.finditer(tail))
-    return (start + found[-1].start(1), found[-1][1]) if found else None
+    if found:
+        return start + found[-1].start(1), found[-1][1]
+    return (size, b"") if _holds_broken_seal(tail) else None
+
+
+def _holds_broken_seal(tail: bytes) -> bool:
+    """Whether bytes hold what was a seal before a few of its characters changed or were cut."""
+    # One changed character leaves either the mark or the digits as they were.
+    places = [found.start() for found in re.finditer(re.escape(MARK), tail)]
+    for run in _RUN.finditer(tail):  # the mark's own last characters may look like digits
+        places += [run.start() - len(MARK), run.end() - DIGITS - len(MARK)]
+    for place in places:
+        mark, digits = tail[max(0, place) : place + len(MARK)], tail[place + len(MARK) :][:DIGITS]
+        alike = sum(one == other for one, other in zip(mark, MARK, strict=False))
+        known = sum(one in HEXADECIMAL for one in digits)
+        if alike > len(MARK) - CHANGED and known > len(digits) - CHANGED:
+            return True
+    return False
 
 
 def _digest(path: Path, place: int) -> bytes:

@@ -192,11 +192,15 @@ HOSTILE_NPZ = {
     "nested header": (archive({"x.npy": npy("(" * 9000)}), "header cannot be read"),
     "version 9": (archive({"x.npy": npy(header(), version=(9, 0))}), "unknown version"),
     "seal of another": (
-        npz_bytes({"x": np.arange(3)}).replace(b"hardset-sha256:", b"hardset-sha256."),
+        npz_bytes({"x": np.arange(3)}).replace(b"hardset-sha256:", b"another-digest:"),
         "holds no checksum",
     ),
     "changed and sealed": (
         npz_bytes({"x": np.arange(3)}).replace(b"x.npy", b"y.npy"),
+        "its checksum does not match",
+    ),
+    "seal changed": (
+        npz_bytes({"x": np.arange(3)}).replace(b"hardset-sha256:", b"hardset-sha256."),
         "its checksum does not match",
     ),
     "garbage deflated": (

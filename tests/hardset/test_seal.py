@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from hardset.datafile import DataFileError, read_dataset, write_dataset
-from hardset.seal import BLANK_SEAL, SealError, check_seal, seal_file, sealed, sealed_json
+from hardset.seal import BLANK_SEAL, SealError, check_seal, is_sealed, seal_file, sealed, sealed_json
 
 
 def test_digits_are_the_sha256_of_the_file_with_zeros() -> None:
@@ -29,8 +29,31 @@ def test_every_flipped_bit_of_a_json_file_is_found(tmp_path: Path) -> None:
         changed = bytearray(data)
         changed[place // 8] ^= 1 << place % 8
         path.write_bytes(changed)
-        with pytest.raises(SealError, match=r"a\.json (has changed|holds no checksum)"):
-            check_seal(path)
+        with pytest.raises(SealError, match=r"a\.json has changed since it was written"):
+            check_seal(path, required=False)
+
+
+def test_a_seal_that_is_cut_anywhere_is_found_broken(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    data = sealed(b"some bytes")
+    for size in range(len(data) - 79 + 16, len(data)):
+        path.write_bytes(data[:size])
+        assert is_sealed(path)
+        with pytest.raises(SealError, match="has changed"):
+            check_seal(path, required=False)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"f" * 5000, b"hardset-sha256", b"hardset-sha256: see the docs", b"0" * 64 + b" words"],
+)
+def test_what_only_resembles_a_seal_is_none(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    assert not is_sealed(path)
+    assert not check_seal(path, required=False)
+    with pytest.raises(SealError, match="holds no checksum"):
+        check_seal(path)
 
 
 def test_a_sealed_npy_is_read_by_numpy(tmp_path: Path) -> None:
