@@ -26,6 +26,7 @@ from hardset.seal import BLANK_SEAL, SealError, check_seal, sealed
 __all__ = [
     "LIMIT_BYTES",
     "ArrayFileError",
+    "CutShortError",
     "array_names",
     "load_array",
     "load_arrays",
@@ -52,6 +53,10 @@ HEADER_KEYS = {"descr", "fortran_order", "shape"}
 
 class ArrayFileError(ValueError):
     """A file of arrays is missing, damaged, too large or of another kind."""
+
+
+class CutShortError(ArrayFileError):
+    """A file of arrays holds less than its header says."""
 
 
 def load_array(
@@ -93,7 +98,7 @@ def load_array(
         header = _Header(file, f"{path}", size)
         left = size - header.begin
         if header.nbytes > left:
-            raise ArrayFileError(
+            raise CutShortError(
                 f"{path} is cut short: {header} needs {header.nbytes} bytes, {left} are there"
             )
         behind = left - header.nbytes
@@ -210,7 +215,7 @@ class _Header:
         while place < self.nbytes:
             part = read(min(CHUNK, self.nbytes - place))
             if not part:
-                raise ArrayFileError(f"{self.name} is cut short: {self} has {self.nbytes} bytes")
+                raise CutShortError(f"{self.name} is cut short: {self} has {self.nbytes} bytes")
             content[place : place + len(part)] = np.frombuffer(part, np.uint8)
             place += len(part)
         flat = content.view(self.dtype)

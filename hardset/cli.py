@@ -14,6 +14,7 @@ __all__ = [
     "Numbers",
     "Parser",
     "check_output_folder",
+    "front",
     "integer",
     "number",
     "one_line",
@@ -21,6 +22,7 @@ __all__ = [
     "run",
 ]
 
+MODULE = "python -m "
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -29,8 +31,25 @@ EVERYWHERE = f"""every command:
                            cache folder, or JAX_COMPILATION_CACHE_DIR)"""
 
 
+def front() -> str:
+    """How hardset's own command was called; empty where the process runs something else."""
+    called = Path(sys.argv[0] or ".")
+    if called.parts[-2:] == ("hardset", "__main__.py"):
+        return f"{MODULE}hardset"
+    return called.name if called.name == "hardset" else ""
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence, like all others; see `run`."""
+    """A parser whose errors are one sentence, like all others; see `run`.
+
+    Args:
+        prog: "python -m PACKAGE"; run through hardset's own command it is called as the user did.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if front() and not self.prog.startswith(front()):
+            self.prog = self.prog.replace(MODULE, f"{front()} ", 1)
 
     def format_help(self) -> str:
         """The help, with the option that every command has."""
