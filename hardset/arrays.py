@@ -26,7 +26,7 @@ from hardset.seal import BLANK_SEAL, SealError, check_seal, sealed
 __all__ = [
     "LIMIT_BYTES",
     "ArrayFileError",
-    "CutShortError",
+    "ObjectsError",
     "array_names",
     "load_array",
     "load_arrays",
@@ -55,8 +55,8 @@ class ArrayFileError(ValueError):
     """A file of arrays is missing, damaged, too large or of another kind."""
 
 
-class CutShortError(ArrayFileError):
-    """A file of arrays holds less than its header says."""
+class ObjectsError(ArrayFileError):
+    """A file of arrays holds Python objects, which are not read."""
 
 
 def load_array(
@@ -98,7 +98,7 @@ def load_array(
         header = _Header(file, f"{path}", size)
         left = size - header.begin
         if header.nbytes > left:
-            raise CutShortError(
+            raise ArrayFileError(
                 f"{path} is cut short: {header} needs {header.nbytes} bytes, {left} are there"
             )
         behind = left - header.nbytes
@@ -194,7 +194,7 @@ class _Header:
                 f"{one_line(self.fortran)}"
             )
         if self.dtype.hasobject:
-            raise ArrayFileError(
+            raise ObjectsError(
                 f"{name} has dtype {self.dtype}: it holds pickled Python objects, which are not "
                 "read; convert it by array.astype(float), or astype(str), and save it again"
             )
@@ -215,7 +215,7 @@ class _Header:
         while place < self.nbytes:
             part = read(min(CHUNK, self.nbytes - place))
             if not part:
-                raise CutShortError(f"{self.name} is cut short: {self} has {self.nbytes} bytes")
+                raise ArrayFileError(f"{self.name} is cut short: {self} has {self.nbytes} bytes")
             content[place : place + len(part)] = np.frombuffer(part, np.uint8)
             place += len(part)
         flat = content.view(self.dtype)

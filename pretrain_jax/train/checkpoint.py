@@ -3,7 +3,8 @@
 A checkpoint holds three groups of arrays (weights, average, optimizer) and a JSON part with
 configuration, statistics of the data, the loader's state and a fingerprint of each group. The
 fingerprint is computed on the device from the bits that were to be written, so that what is read
-can be told from it whatever happened to the files in between.
+can be told from it whatever happened to the files in between. Beside them lies a listing of the
+files with their checksums, by which `hardset verify` checks a checkpoint without any device.
 """
 
 import logging
@@ -18,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from hardset.listing import check_listing, write_listing
 from pretrain_jax.train.step import TrainState
 
 __all__ = ["CheckpointError", "Checkpoints", "fingerprint", "read_weights"]
@@ -78,6 +80,8 @@ class Checkpoints:
         try:
             with _quiet(), self._manager() as manager:
                 manager.save(step, args=ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta)))
+            if jax.process_index() == 0:
+                write_listing(self._folder / str(step))
         except Exception as error:  # Orbax and TensorStore raise many types when a write fails
             self._remove_unfinished()
             before = [found for found in self.steps() if found != step]
@@ -171,6 +175,8 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     ocp = _orbax()
     try:
+        # Those of earlier versions have no listing; the arrays' fingerprints are checked anyway.
+        check_listing(folder)
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
             meta: dict[str, Any] = reader.restore(folder.absolute() / META)
         schema = int(meta["schema"])

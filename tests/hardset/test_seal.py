@@ -10,7 +10,15 @@ import pytest
 import xarray as xr
 
 from hardset.datafile import DataFileError, read_dataset, write_dataset
-from hardset.seal import BLANK_SEAL, SealError, check_seal, is_sealed, seal_file, sealed, sealed_json
+from hardset.seal import (
+    BLANK_SEAL,
+    SealError,
+    check_seal,
+    is_sealed,
+    seal_file,
+    sealed,
+    sealed_json,
+)
 
 
 def test_digits_are_the_sha256_of_the_file_with_zeros() -> None:
