@@ -9,15 +9,8 @@ from typing import Any
 
 from hardset.checks import check_choice
 from pretrain_jax._options import Command
-from pretrain_jax.segmentation import (
-    FINETUNE_PRESETS,
-    PUBLISHED,
-    FinetuneConfig,
-    finetune,
-    frames_of,
-    read_segmentation,
-)
-from pretrain_jax.segmentation.finetuning import OVERLAYS_NAME, RESULT_NAME
+from pretrain_jax.segmentation.config import FINETUNE_PRESETS, FinetuneConfig
+from pretrain_jax.segmentation.layouts.published import PUBLISHED
 from pretrain_jax.synthesis.source import check_outside
 
 PROGRAM = "python -m pretrain_jax finetune"
@@ -71,6 +64,10 @@ def main(argv: Sequence[str]) -> int:
     for taken in (data, source):
         if taken is not None:
             check_outside(taken, options.out)
+    config.check()
+    from pretrain_jax.segmentation import finetune, frames_of, read_segmentation
+    from pretrain_jax.segmentation.finetuning import RESULT_NAME
+
     dataset = read_segmentation(data, options.layout)
     manifest = finetune(
         options.run,
@@ -96,6 +93,8 @@ def _preset(name: str) -> FinetuneConfig:
 
 
 def _report(folder: Path, record: dict[str, Any]) -> str:
+    from pretrain_jax.segmentation.finetuning import OVERLAYS_NAME
+
     lines = [f"{folder}: {record['head']} {record['mode']}, {len(record['cases'])} test cases"]
     rows = {"mIoU": "miou", "Dice": "dice", "boundary F": "boundary_f"}
     lines += [f"  {title:<22}{_shown(record[key])}" for title, key in rows.items()]

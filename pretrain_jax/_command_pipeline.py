@@ -5,19 +5,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pretrain_jax._options import Command
-from pretrain_jax.pipeline import (
-    PIPELINES,
-    PipelineConfig,
-    PipelineResult,
-    measured_rates,
-    pipeline_preset,
-    run_pipeline,
-)
-from pretrain_jax.pipeline.cost import REFERENCE_IMAGES, SAM_PATCHES, cost_table
-from pretrain_jax.pipeline.runner import check_pipeline
-from pretrain_jax.synthesis.source import survey
+from pretrain_jax.pipeline.config import PipelineConfig
+from pretrain_jax.pipeline.options import SAM_PATCHES
+from pretrain_jax.pipeline.presets import PIPELINES, pipeline_preset
+
+if TYPE_CHECKING:
+    from pretrain_jax.pipeline import PipelineResult
 
 PROGRAM = "python -m pretrain_jax pipeline"
 FAILURE = 1
@@ -61,9 +57,10 @@ def main(argv: Sequence[str]) -> int:
     _, config, options = found
     # An estimate for the reference numbers of images needs no data.
     unknown = options.estimate and not config.data
-    if options.estimate:
-        (dataclasses.replace(config, data=".") if unknown else config).check()
-    else:
+    (dataclasses.replace(config, data=".") if unknown else config).check()
+    from pretrain_jax.pipeline.runner import check_pipeline, run_pipeline
+
+    if not options.estimate:
         check_pipeline(config)  # nothing is printed where nothing can be run
     print(_cost(config, options), flush=True)
     if options.estimate:
@@ -78,6 +75,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _cost(config: PipelineConfig, options: Options) -> str:
+    from pretrain_jax.pipeline import measured_rates
+    from pretrain_jax.pipeline.cost import REFERENCE_IMAGES, cost_table
+    from pretrain_jax.synthesis.source import survey
+
     rates = options.rates
     if rates is not None and not Path(rates).is_dir():
         raise ValueError(f"--rates {rates} is no folder of a pipeline")
@@ -88,7 +89,7 @@ def _cost(config: PipelineConfig, options: Options) -> str:
     return cost_table(config, images, measured, sam_patches=options.sam_patches) + "\n"
 
 
-def _summary(result: PipelineResult) -> str:
+def _summary(result: "PipelineResult") -> str:
     lines = ["", f"{result.folder}: {result.finished} stage(s) done"]
     lines += [f"  {stage:<24}{seconds:>10.1f} s" for stage, seconds in result.seconds.items()]
     lines.append(f"  {'total':<24}{sum(result.seconds.values()):>10.1f} s")

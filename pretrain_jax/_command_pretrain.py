@@ -1,12 +1,12 @@
 """The command `pretrain`: a model from scratch on one data set."""
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pretrain_jax._options import Command
-from pretrain_jax.pipeline import pretrain
-from pretrain_jax.pipeline.pretraining import Protocol
+from pretrain_jax.pipeline.options import Protocol
 from pretrain_jax.train.presets import preset
 
 PROGRAM = "python -m pretrain_jax pretrain"
@@ -46,6 +46,9 @@ def main(argv: Sequence[str]) -> int:
     if found is None:
         return 0
     (data,), config, options = found
+    dataclasses.replace(config, data=dataclasses.replace(config.data, path=data)).check()
+    from pretrain_jax.pipeline import pretrain
+
     counts = pretrain(
         data,
         config.out,

@@ -1,11 +1,11 @@
 """The command `probe`: the masked autoencoder that margins are measured with."""
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pretrain_jax._options import Command
-from pretrain_jax.pipeline import probe
 from pretrain_jax.train.presets import preset
 
 PROGRAM = "python -m pretrain_jax probe"
@@ -40,6 +40,9 @@ def main(argv: Sequence[str]) -> int:
     if found is None:
         return 0
     (index,), config, options = found
+    dataclasses.replace(config, data=dataclasses.replace(config.data, path=index)).check()
+    from pretrain_jax.pipeline import probe
+
     manifest = probe(
         index,
         config.out,

@@ -7,17 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from hardset.checks import check_integer
 from hardset.cli import Parser, integer, number
 from pretrain_jax._command_output import add_shard_options, report
 from pretrain_jax.data.collections import COLLECTIONS
-from pretrain_jax.segmentation import write_proposals
+from pretrain_jax.stages import check_shards
 from pretrain_jax.stages.manifest import MANIFEST
-from pretrain_jax.synthesis import PROPOSERS, Sam, index_images, propose, proposer_from_name
-from pretrain_jax.synthesis.propose import MASKS
-from pretrain_jax.synthesis.proposers import Proposer
+from pretrain_jax.synthesis.proposers import PROPOSERS, Proposer, Sam, proposer_from_name
 
 EXAMPLES = """examples:
   python -m pretrain_jax propose runs/optidel --data images/
@@ -40,12 +36,17 @@ def main(argv: Sequence[str]) -> int:
     run, progress = Path(options.run), sys.stderr.isatty() or options.progress
     if options.proposer is None:
         options.proposer = "saliency" if options.sam_checkpoint is None else "sam"
+    check_integer("frame_stride", options.frame_stride, 1, 2**31)
+    check_integer("seed", options.seed, 0, 2**63 - 1)
+    check_shards(options.shard, options.shards)
     proposer = proposer_from_name(options.proposer, **_fields(options))
     proposer.inputs()  # a missing checkpoint is said before images are read
     if options.coco is not None and options.coco.exists():
         raise ValueError(f"--coco: {options.coco} exists and is not replaced; choose another name")
     if options.data is None and not (run / "index" / MANIFEST).is_file():
         raise ValueError(f"{run / 'index'} holds no index yet: name the images with --data")
+    from pretrain_jax.synthesis import index_images, propose
+
     shards = {"shards": options.shards, "shard": options.shard, "progress": progress}
     if options.data is not None:
         index = index_images(
@@ -64,6 +65,12 @@ def main(argv: Sequence[str]) -> int:
 
 def _export(folder: Path, target: Path, proposer: Proposer, *, as_json: bool) -> None:
     """The patches as a COCO file: of SAM its masks, of other proposers their boxes."""
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pretrain_jax.segmentation import write_proposals
+    from pretrain_jax.synthesis.proposing import MASKS
+
     masks_of = None
     if isinstance(proposer, Sam):
         regions = proposer.regions(folder / MASKS)

@@ -4,17 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from hardset.checks import check_integer
 from hardset.cli import Parser, integer
-from pretrain_jax.data import Crop, read_pixels
-from pretrain_jax.models.mae import MAE, masking_noise
-from pretrain_jax.train.objectives import normalise
-from pretrain_jax.train.pictures import picture, reconstruct, write_png
-from pretrain_jax.train.restored import load_model
 
 EXAMPLES = """examples:
   python -m pretrain_jax reconstruct runs/demo image.png --out reconstructed.png
@@ -31,6 +22,16 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(f"{out} exists and is not replaced; choose another --out")
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out {out} does not end in .png, the format that is written")
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from pretrain_jax.data import Crop, read_pixels
+    from pretrain_jax.models.mae import MAE, masking_noise
+    from pretrain_jax.train.objectives import normalise
+    from pretrain_jax.train.pictures import picture, reconstruct, write_png
+    from pretrain_jax.train.restored import load_model
+
     trained = load_model(options.checkpoint)
     if not isinstance(trained.model, MAE):
         raise ValueError(
@@ -64,7 +65,7 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder or one step's")
-    parser.add_argument("images", metavar="IMAGE", nargs="+")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="files of images")
     parser.add_argument("--out", required=True, metavar="FILE.png", help="never replaced")
     parser.add_argument("--seed", type=integer, default=0, help="of the masks")
     return parser

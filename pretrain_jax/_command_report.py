@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hardset.checks import check_integer
 from hardset.cli import Parser, integer
-from pretrain_jax.report.page import PAGE, write_report
 
 EXAMPLES = """examples:
   python -m pretrain_jax report runs/optidel
@@ -19,6 +19,10 @@ A report of the same run is kept as it is; of a run that went on since, name ano
 def main(argv: Sequence[str]) -> int:
     """Write the report; returns the exit code."""
     options = _parser().parse_args(argv)
+    check_integer("--sample", options.sample, 2, 1 << 20)
+    check_integer("--seed", options.seed, 0, 2**32 - 1)
+    from pretrain_jax.report.page import PAGE, write_report
+
     out = Path(options.run) / "report" if options.out is None else Path(options.out)
     manifest = write_report(
         options.run,

@@ -4,11 +4,13 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pretrain_jax._options import Command
-from pretrain_jax.train.loop import TrainResult, train
 from pretrain_jax.train.presets import PRESETS, preset
+
+if TYPE_CHECKING:
+    from pretrain_jax.train import TrainResult
 
 PROGRAM = "python -m pretrain_jax run"
 NAMES = "\n".join(f"  {name}" for name in PRESETS)
@@ -45,12 +47,15 @@ def main(argv: Sequence[str]) -> int:
     if found is None:
         return 0
     _, config, options = found
+    config.check()  # before seconds of imports
+    from pretrain_jax.train import train
+
     result = train(config, progress=options.progress or sys.stderr.isatty())
     print(json.dumps(_record(result), indent=1) if options.json else _report(result))
     return 0
 
 
-def _record(result: TrainResult) -> dict[str, Any]:
+def _record(result: "TrainResult") -> dict[str, Any]:
     return {
         "folder": str(result.folder),
         "steps": result.steps,
@@ -63,7 +68,7 @@ def _record(result: TrainResult) -> dict[str, Any]:
     }
 
 
-def _report(result: TrainResult) -> str:
+def _report(result: "TrainResult") -> str:
     if not result.validation:
         return f"{result.folder}: all {result.steps} steps were done before"
     lines = [f"{result.folder}: {result.steps} steps done"]

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from hardset.cli import Parser, integer
 from pretrain_jax._command_output import add_shard_options, report
-from pretrain_jax.synthesis import PROPOSERS, score
+from pretrain_jax.stages import check_shards
+from pretrain_jax.synthesis.proposers import PROPOSERS
+from pretrain_jax.synthesis.ranges import SPACES, check_scoring
 
 EXAMPLES = """examples:
   python -m pretrain_jax score runs/optidel --of saliency
@@ -22,9 +24,13 @@ IMAGES = "images"
 def main(argv: Sequence[str]) -> int:
     """Score; returns the exit code."""
     options = _parser().parse_args(argv)
+    check_scoring(options.masks, options.seed, options.space, options.batch_size, options.workers)
+    check_shards(options.shard, options.shards)
     run = Path(options.run)
     source = run / "index" if options.of == IMAGES else run / "proposals" / options.of
     folder = run / "scores" / options.of
+    from pretrain_jax.synthesis import score
+
     manifest = score(
         source,
         options.probe or run / "probe",
@@ -58,13 +64,18 @@ def _parser() -> Parser:
         "--probe", metavar="FOLDER", help="a run with a masked autoencoder, default RUN/probe"
     )
     parser.add_argument("--masks", type=integer, default=5, help="fixed masks of each patch")
-    parser.add_argument("--space", choices=("target", "pixel"), default="target")
+    parser.add_argument(
+        "--space",
+        choices=SPACES,
+        default="target",
+        help="of the errors: the probe's training target, or pixels",
+    )
     parser.add_argument(
         "--features",
         action="store_true",
         help="also write features of patches, for rules that compare them (images: always)",
     )
-    parser.add_argument("--batch-size", type=integer, default=64)
+    parser.add_argument("--batch-size", type=integer, default=64, help="patches at once")
     parser.add_argument("--workers", type=integer, default=2, help="threads that decode images")
     parser.add_argument("--seed", type=integer, default=0, help="of the masks")
     add_shard_options(parser)

@@ -8,7 +8,9 @@ from typing import get_args
 from hardset.cli import Parser, integer, number
 from pretrain_jax._command_output import report
 from pretrain_jax.stages.manifest import MANIFEST
-from pretrain_jax.synthesis import METHODS, PROPOSERS, Method, recommended_ratio, select
+from pretrain_jax.synthesis.methods import METHODS, Method
+from pretrain_jax.synthesis.proposers import PROPOSERS
+from pretrain_jax.synthesis.ranges import check_selecting
 from pretrain_jax.synthesis.storage import Storage
 
 EXAMPLES = """examples:
@@ -27,12 +29,17 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     run, method = Path(options.run), METHODS[options.method]
     ratio = _ratio(options, method)
+    check_selecting(
+        method.name, ratio, options.seed, options.rule, options.patches, options.storage
+    )
     name = f"{method.name}-{100 * ratio:g}"
     if options.rule is not None:
         name += "-" + "".join(one if one.isalnum() or one == "." else "-" for one in options.rule)
     if options.storage == "bytes":
         name += "-bytes"
     folder = run / "selections" / name
+    from pretrain_jax.synthesis import select
+
     manifest = select(
         _source(run, method, options.of),
         folder,
@@ -64,6 +71,8 @@ def _ratio(options: argparse.Namespace, method: Method) -> float:
             "--ratio recommended needs --alpha-total and --theta-deg; python -m pretrain_jax "
             "report estimates both"
         )
+    from pretrain_jax.synthesis import recommended_ratio
+
     return recommended_ratio(options.alpha_total, options.theta_deg, options.rule or method.rule)
 
 
@@ -88,7 +97,7 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="folder of the whole pipeline")
-    parser.add_argument("--method", choices=tuple(METHODS), required=True)
+    parser.add_argument("--method", choices=tuple(METHODS), required=True, help="see below")
     parser.add_argument("--ratio", help="share of the pixels in (0, 1], or recommended")
     parser.add_argument(
         "--rule",

@@ -8,7 +8,6 @@ from pathlib import Path
 from hardset.cli import Parser
 from pretrain_jax._command_output import report
 from pretrain_jax.stages import read_manifest
-from pretrain_jax.synthesis import synthesise
 
 EXAMPLES = """example:
   python -m pretrain_jax synthesise runs/optidel optidel-10
@@ -24,6 +23,8 @@ def main(argv: Sequence[str]) -> int:
     selection, folder = (run / one / options.name for one in ("selections", "synthesised"))
     patches = read_manifest(selection, "select").parameters["patches"]
     progress = sys.stderr.isatty() or options.progress
+    from pretrain_jax.synthesis import synthesise
+
     manifest = synthesise(selection, folder, patches=patches, progress=progress)
     report(folder, manifest, as_json=options.json)
     return 0

@@ -14,15 +14,13 @@ from pretrain_jax.pipeline.options import (
     Cell,
     ProbeOptions,
     ProposeOptions,
+    Protocol,
     ScoreOptions,
     Trials,
 )
-from pretrain_jax.pipeline.pretraining import Protocol
-from pretrain_jax.segmentation import PUBLISHED, FinetuneConfig
-from pretrain_jax.segmentation.config import HeadKind, Mode
-from pretrain_jax.segmentation.program import recipe_of
-from pretrain_jax.synthesis import METHODS
-from pretrain_jax.synthesis.methods import CROPPED
+from pretrain_jax.segmentation.config import FinetuneConfig, HeadKind, Mode
+from pretrain_jax.segmentation.layouts.published import PUBLISHED
+from pretrain_jax.synthesis.methods import CROPPED, METHODS
 from pretrain_jax.synthesis.storage import Storage, check_group
 from pretrain_jax.train.config import config_to_json
 
@@ -131,6 +129,8 @@ class PipelineConfig:
         """Check that every head fits the encoder that it is trained on."""
         if not (self.downstream or self.data_is_shipped):
             return
+        from pretrain_jax.segmentation.program import recipe_of
+
         for objective in (name for name in OBJECTIVES if self.trials(name).seeds):
             scratch: list[tuple[HeadKind, Mode]]
             scratch = [(head, "scratch") for head in self.scratch_heads() if objective == "mae"]

@@ -13,7 +13,7 @@ from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.pipeline.config import PipelineConfig
 from pretrain_jax.pipeline.finetuning_flops import finetuning_flops
-from pretrain_jax.pipeline.options import Cell
+from pretrain_jax.pipeline.options import SAM_PATCHES, Cell
 from pretrain_jax.pipeline.pretraining import matched_steps
 from pretrain_jax.pipeline.rates import CORE_STAGES, Rate, core_rate, counted_rate, sam_rate
 from pretrain_jax.segmentation.config import HeadKind, Mode
@@ -33,8 +33,6 @@ __all__ = ["REFERENCE_IMAGES", "Estimate", "cost_table", "estimate_cost"]
 
 # Images of MedDEL's benchmark (arXiv:2401.17542) and of OptiDEL's pre-training set.
 REFERENCE_IMAGES = (88_282, 2_857_772)
-# Masks of an image that pass SAM's filters: an assumption, data sets differ.
-SAM_PATCHES = 30
 # While it is unknown, a recommended ratio counts as nearly 1, which is no other ratio of the runs.
 MOST = math.nextafter(1.0, 0.0)
 HOUR = 3600.0

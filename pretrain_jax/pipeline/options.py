@@ -4,17 +4,27 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hardset.checks import check_choice
-from pretrain_jax.synthesis import Proposer, RandomCrop, Saliency, Sam
+from pretrain_jax.synthesis.proposers.boxes import Proposer
+from pretrain_jax.synthesis.proposers.random_crop import RandomCrop
+from pretrain_jax.synthesis.proposers.saliency import Saliency
+from pretrain_jax.synthesis.proposers.sam import Sam
 from pretrain_jax.train.config import TrainConfig
 
 __all__ = [
+    "SAM_PATCHES",
     "Cell",
     "ProbeOptions",
     "ProposeOptions",
+    "Protocol",
     "ScoreOptions",
     "Trials",
     "draw_folder",
 ]
+
+# Masks of an image that pass SAM's filters: an assumption, data sets differ.
+SAM_PATCHES = 30
+# Equal optimiser steps for every run, or equal epochs.
+Protocol = Literal["matched", "paper"]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.pipeline.config import SHIPPED_SEGMENTATION, PipelineConfig
 from pretrain_jax.pipeline.options import ProbeOptions, ProposeOptions, ScoreOptions, Trials
-from pretrain_jax.segmentation import FINETUNE_PRESETS
-from pretrain_jax.synthesis import RandomCrop, Saliency
+from pretrain_jax.segmentation.config import FINETUNE_PRESETS
+from pretrain_jax.synthesis.proposers.random_crop import RandomCrop
+from pretrain_jax.synthesis.proposers.saliency import Saliency
 from pretrain_jax.train.config import DataOptions, OptimizerOptions, TrainConfig
 from pretrain_jax.train.presets import preset
 

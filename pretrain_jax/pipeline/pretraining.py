@@ -5,11 +5,13 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from hardset.checks import check_choice, check_integer
+from hardset.lock import alone
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.stages import Manifest, alone, digest, open_stage, read_manifest
+from pretrain_jax.pipeline.options import Protocol
+from pretrain_jax.stages import Manifest, digest, open_stage, read_manifest
 from pretrain_jax.stages.manifest import MANIFEST, file_record
 from pretrain_jax.synthesis.set_files import check_set
 from pretrain_jax.synthesis.source import survey
@@ -19,7 +21,6 @@ from pretrain_jax.train.loop import train
 from pretrain_jax.train.setup import plan_run
 
 __all__ = [
-    "Protocol",
     "content_digest",
     "images_per_second",
     "matched_steps",
@@ -29,7 +30,6 @@ __all__ = [
     "training_seconds",
 ]
 
-Protocol = Literal["matched", "paper"]
 RUN = "run"
 DATA_LIST = "data.txt"
 # Of a synthesised set.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.pipeline.pretraining import images_per_second
-from pretrain_jax.pipeline.probe import RUN
+from pretrain_jax.pipeline.probing import RUN
 from pretrain_jax.stages import Manifest, read_manifest
 from pretrain_jax.stages.manifest import MANIFEST
 from pretrain_jax.train.flops import mae_training_flops

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from pretrain_jax.report.bridge import bridge_of_run
 from pretrain_jax.report.collect import collect
+from pretrain_jax.report.toy_model import bridge_of_run
 from pretrain_jax.stages import Manifest, digest, open_stage, read_manifest
 from pretrain_jax.stages.manifest import MANIFEST
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from hardset.cli import check_output_folder
 from hardset.datafile import write_text_atomic
+from hardset.lock import alone
 from pretrain_jax.pipeline.comparison import compare
 from pretrain_jax.pipeline.config import PipelineConfig
 from pretrain_jax.pipeline.folder import claimable, report_folder, write_echo
 from pretrain_jax.pipeline.options import Cell, draw_folder
 from pretrain_jax.pipeline.pretraining import pretrain
-from pretrain_jax.pipeline.probe import FULL_LIST, RUN, half_names, probe
+from pretrain_jax.pipeline.probing import FULL_LIST, RUN, half_names, probe
 from pretrain_jax.pipeline.recommendation import FOLDER, recommend_ratio, recommended_in
 from pretrain_jax.report import write_report
 from pretrain_jax.report.page import PAGE
@@ -25,7 +26,7 @@ from pretrain_jax.segmentation import (
     write_shipped_segmentation,
 )
 from pretrain_jax.segmentation.config import HeadKind, Mode
-from pretrain_jax.stages import Manifest, alone, read_manifest
+from pretrain_jax.stages import Manifest, read_manifest
 from pretrain_jax.stages.manifest import MANIFEST
 from pretrain_jax.synthesis import METHODS, index_images, propose, score, select, synthesise
 from pretrain_jax.synthesis.source import check_outside

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from pretrain_jax.report.bridge import Bridge
 from pretrain_jax.report.published import ALL_DATA, DATASETS, FIGURE_6, TABLES
 from pretrain_jax.report.statistics import Row
+from pretrain_jax.report.toy_model import Bridge
 from selection import Recommendation
 
 __all__ = [

@@ -12,8 +12,8 @@ from pretrain_jax.report.v_information import Halves, SetInformation, set_inform
 from pretrain_jax.stages import Table, read_manifest
 from pretrain_jax.stages.manifest import input_folder
 from pretrain_jax.synthesis import Images
-from pretrain_jax.synthesis.select import SELECTION
-from pretrain_jax.synthesis.synthesise import LIST, SOURCES
+from pretrain_jax.synthesis.selecting import SELECTION
+from pretrain_jax.synthesis.synthesising import LIST, SOURCES
 from pretrain_jax.train.restored import load_model
 
 __all__ = ["half_of_cells", "information_of_sets"]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
-from pretrain_jax.report.bridge import Bridge, bridge_of_run
 from pretrain_jax.report.collect import METRICS, RunFolder, collect
 from pretrain_jax.report.held_out import information_of_sets
 from pretrain_jax.report.markup import document
@@ -17,6 +16,7 @@ from pretrain_jax.report.section_results import ablations, headline, results, ti
 from pretrain_jax.report.section_stages import provenance, stages
 from pretrain_jax.report.section_theory import in_information, in_theory
 from pretrain_jax.report.statistics import Cell, missing_results, order, result_scores
+from pretrain_jax.report.toy_model import Bridge, bridge_of_run
 from pretrain_jax.report.v_information import SetInformation
 from pretrain_jax.stages import Manifest, open_stage
 

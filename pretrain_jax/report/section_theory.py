@@ -5,12 +5,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pretrain_jax.report.bridge import Bridge
 from pretrain_jax.report.charts import bridge_chart, information_chart, is_drawn
 from pretrain_jax.report.collect import RunFolder
 from pretrain_jax.report.markup import number, paragraph, section, spread, table
 from pretrain_jax.report.section_results import drawn, name_of
 from pretrain_jax.report.statistics import rows_of, settings_of
+from pretrain_jax.report.toy_model import Bridge
 from pretrain_jax.report.v_information import SetInformation
 from selection import Coordinates, Recommendation
 

@@ -18,6 +18,7 @@ from pretrain_jax.stages.manifest import read_json
 __all__ = [
     "Logged",
     "Table",
+    "check_shards",
     "missing_shards",
     "read_logs",
     "shard_range",
@@ -56,6 +57,22 @@ def shard_range(rows: int, shard: int, shards: int) -> tuple[int, int]:
     return rows * shard // shards, rows * (shard + 1) // shards
 
 
+def check_shards(shard: int | None, shards: int | None) -> None:
+    """Check a number of shards and one of them.
+
+    Args:
+        shard: 0 ... shards - 1, or None for all.
+        shards: how many there are; None where the stage chooses.
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+    if shards is not None:
+        check_integer("shards", shards, 1, MOST_SHARDS)
+    if shard is not None:
+        check_integer("shard", shard, 0, (MOST_SHARDS if shards is None else shards) - 1)
+
+
 def shards_to_do(shard: int | None, shards: int) -> list[int]:
     """The shards that this process works on.
 
@@ -66,11 +83,8 @@ def shards_to_do(shard: int | None, shards: int) -> list[int]:
     Raises:
         ValueError: an argument outside its range.
     """
-    check_integer("shards", shards, 1, MOST_SHARDS)
-    if shard is None:
-        return list(range(shards))
-    check_integer("shard", shard, 0, shards - 1)
-    return [shard]
+    check_shards(shard, shards)
+    return list(range(shards)) if shard is None else [shard]
 
 
 def missing_shards(folder: Path, shards: int, name: str = "part") -> list[int]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain_jax.synthesis.methods import Candidates, nested_order, pick
+from pretrain_jax.synthesis.rules import Candidates, nested_order, pick
 from pretrain_jax.synthesis.storage import Budget, fitting, group_pixels
 from selection import Selector
 from theory import Policy

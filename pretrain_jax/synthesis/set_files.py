@@ -7,7 +7,7 @@ from pathlib import Path
 from pretrain_jax.stages.files import Recorded, changed_file
 from pretrain_jax.stages.manifest import CLAIM
 from pretrain_jax.stages.tables import Table
-from pretrain_jax.synthesis.synthesise import FILES, LIST
+from pretrain_jax.synthesis.synthesising import FILES, LIST
 
 __all__ = ["check_set"]
 

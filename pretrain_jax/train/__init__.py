@@ -1,1 +1,5 @@
 """The trainer: configuration, optimiser step, loop, checkpoints, log, probes, pictures."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,13 +1,5 @@
 """Masked autoencoders (arXiv:2111.06377)."""
 
-from pretrain_jax.models.mae.config import MAE_PRESETS, MAEConfig
-from pretrain_jax.models.mae.modeling import MAE, MAEOutput, masking_noise, standardise_patches
+import lazy_loader
 
-__all__ = [
-    "MAE",
-    "MAE_PRESETS",
-    "MAEConfig",
-    "MAEOutput",
-    "masking_noise",
-    "standardise_patches",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,65 +1,18 @@
 """SimCLR's random views (arXiv:2002.05709, appendix A), on the device, keyed for each example."""
 
 import math
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
-from hardset.checks import check_range
+from pretrain_jax.models.simclr.config import Augmentation
 
-__all__ = ["Augmentation", "random_views"]
+__all__ = ["random_views"]
 
 Array = jax.Array
 
 # Weights of red, green and blue in luma (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Random crop, flip, colours and blur; the defaults are the paper's.
-
-    Attributes:
-        area: smallest and largest area of the crop over the image's.
-        aspect: smallest and largest width over height of the crop.
-        flip: probability of a reflection left to right.
-        jitter: probability that colours change.
-        brightness: factor drawn from 1 -+ this.
-        contrast: factor on the distance from the mean luma, drawn from 1 -+ this.
-        saturation: factor on the distance from the pixel's luma, drawn from 1 -+ this.
-        hue: largest turn of the hue, in turns; saturation and hue need 3 channels.
-        grey: probability that colours are dropped; without effect on 1 channel.
-        blur: probability of a Gaussian blur.
-        blur_sigma: smallest and largest standard deviation of the blur, pixels.
-        blur_radius: where the blur's kernel ends, over the image's side.
-    """
-
-    area: tuple[float, float] = (0.08, 1.0)
-    aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = 0.5
-    jitter: float = 0.8
-    brightness: float = 0.8
-    contrast: float = 0.8
-    saturation: float = 0.8
-    hue: float = 0.2
-    grey: float = 0.2
-    blur: float = 0.5
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    blur_radius: float = 0.05
-
-    def __post_init__(self) -> None:
-        for name in ("flip", "jitter", "brightness", "contrast", "saturation", "grey", "blur"):
-            check_range(name, getattr(self, name), 0.0, 1.0)
-        check_range("hue", self.hue, 0.0, 0.5)
-        check_range("area", self.area, 0.0, 1.0, open_low=True)
-        check_range("aspect", self.aspect, 0.0, 100.0, open_low=True)
-        check_range("blur_sigma", self.blur_sigma, 0.0, 1e3, open_low=True)
-        check_range("blur_radius", self.blur_radius, 0.0, 1.0)
-        for name in ("area", "aspect", "blur_sigma"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} = ({low}, {high}): the smaller number comes first")
 
 
 def random_views(

@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, get_args
-
-import jax.numpy as jnp
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hardset.checks import check_choice, check_integer, check_range
+
+if TYPE_CHECKING:
+    import jax.numpy as jnp  # a second that `--help` need not pay
 
 __all__ = ["VIT_PRESETS", "DType", "Pool", "ViTConfig", "dtype_of"]
 
@@ -17,8 +18,10 @@ Pool = Literal["cls", "mean"]
 LARGEST = 1 << 20
 
 
-def dtype_of(name: DType) -> jnp.dtype:
+def dtype_of(name: DType) -> "jnp.dtype":
     """The floating-point type with that name."""
+    import jax.numpy as jnp
+
     return jnp.dtype(name)
 
 

@@ -1,15 +1,5 @@
 """Readers of the folder layouts that segmentation and pre-training sets are published in."""
 
-from pretrain_jax.segmentation.layouts.pairs import read_pair
-from pretrain_jax.segmentation.layouts.pretraining import PRETRAINING, write_image_list
-from pretrain_jax.segmentation.layouts.published import PUBLISHED
-from pretrain_jax.segmentation.layouts.read import read_pretraining, read_segmentation
+import lazy_loader
 
-__all__ = [
-    "PRETRAINING",
-    "PUBLISHED",
-    "read_pair",
-    "read_pretraining",
-    "read_segmentation",
-    "write_image_list",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

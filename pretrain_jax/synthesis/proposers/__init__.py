@@ -1,37 +1,5 @@
 """Where patches may lie in an image."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any
+import lazy_loader
 
-from hardset.checks import check_choice
-from pretrain_jax.synthesis.proposers.boxes import Found, Proposer
-from pretrain_jax.synthesis.proposers.random_crop import RandomCrop
-from pretrain_jax.synthesis.proposers.saliency import Saliency, saliency_map
-from pretrain_jax.synthesis.proposers.sam import Sam
-
-__all__ = [
-    "PROPOSERS",
-    "Found",
-    "Proposer",
-    "RandomCrop",
-    "Saliency",
-    "Sam",
-    "proposer_from_name",
-    "saliency_map",
-]
-
-PROPOSERS: Mapping[str, Callable[..., Proposer]] = MappingProxyType(
-    {one.name: one for one in (Saliency, RandomCrop, Sam)}
-)
-
-
-def proposer_from_name(name: str, **options: Any) -> Proposer:
-    """The proposer called `name` with some fields other than their defaults.
-
-    Raises:
-        ValueError: an unknown name, or a value outside its range.
-        TypeError: a field that the proposer lacks.
-    """
-    check_choice("proposer", name, PROPOSERS)
-    return PROPOSERS[name](**options)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,24 +4,19 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import check_integer
-from pretrain_jax.models.sam import (
-    SAM,
-    SAM_PRESETS,
-    GeneratorConfig,
-    MaskGenerator,
-    MasksCache,
-    SAMConfig,
-    sam_keys,
-    sam_table,
-)
+from pretrain_jax.models.sam.config import SAM_PRESETS, SAMConfig
+from pretrain_jax.models.sam.generator_config import GeneratorConfig
 from pretrain_jax.stages.manifest import file_record
 from pretrain_jax.synthesis.proposers.boxes import Find, Found, Pixels, admitted
+
+if TYPE_CHECKING:
+    from pretrain_jax.models.sam import SAM  # seconds that `--help` need not pay
 
 __all__ = ["Sam", "load_sam"]
 
@@ -88,6 +83,8 @@ class Sam:
 
     def regions(self, cache: Path) -> Callable[[Pixels], tuple[Found, NDArray[np.bool_]]]:
         """As `start`, with the mask (n, H, W) of each patch; those in `cache` are not computed."""
+        from pretrain_jax.models.sam import MaskGenerator, MasksCache
+
         masks = MasksCache(MaskGenerator(load_sam(self._file()), self.generator), cache)
 
         def find(pixels: Pixels) -> tuple[Found, NDArray[np.bool_]]:
@@ -111,7 +108,7 @@ class Sam:
         return Path(self.checkpoint)
 
 
-def load_sam(path: Path) -> SAM:
+def load_sam(path: Path) -> "SAM":
     """The model of a checkpoint; its size and layout are read off the file.
 
     Raises:
@@ -120,6 +117,7 @@ def load_sam(path: Path) -> SAM:
     """
     from flax import nnx
 
+    from pretrain_jax.models.sam import SAM, sam_keys, sam_table
     from pretrain_jax.weights import load_into, read_state
 
     state = sam_keys(read_state(path))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pretrain_jax.report import Bridge, bridge
-from pretrain_jax.report.bridge import bridge_of_run
 from pretrain_jax.report.charts import bridge_chart
 from pretrain_jax.report.collect import collect
 from pretrain_jax.report.section_theory import in_theory
+from pretrain_jax.report.toy_model import bridge_of_run
 from pretrain_jax.stages import write_table
 from selection import LearningCurve
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from hardset.lock import alone
 from pretrain_jax.stages import (
     Manifest,
     Stage,
-    alone,
     digest,
     input_folder,
     manifest,

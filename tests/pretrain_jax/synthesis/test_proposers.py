@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pretrain_jax.models import sam as sam_models
 from pretrain_jax.models.sam import SAM, GeneratorConfig, ImageMasks, MaskGenerator, sam_table
 from pretrain_jax.synthesis import Proposer, RandomCrop, Saliency, Sam, proposer_from_name
 from pretrain_jax.synthesis.proposers import sam
@@ -140,7 +141,7 @@ def test_sam_boxes_are_those_of_the_masks(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By hand: the large mask goes, the small one grows, the order is by predicted IoU."""
-    monkeypatch.setattr(sam, "MaskGenerator", Squares)
+    monkeypatch.setattr(sam_models, "MaskGenerator", Squares)
     cache = tmp_path / "masks"
     proposer = Sam(checkpoint=checkpoint, generator=GeneratorConfig(max_area=0.5))
     found = proposer.start(cache)(NOISE, np.random.default_rng(0))

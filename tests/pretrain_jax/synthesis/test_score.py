@@ -33,7 +33,7 @@ from pretrain_jax.synthesis import read_features as features_of
 from tests.pretrain_jax.synthesis.conftest import COUNT
 
 # The package's function of the same name hides the module.
-scoring = importlib.import_module("pretrain_jax.synthesis.score")
+scoring = importlib.import_module("pretrain_jax.synthesis.scoring")
 
 # Float32 sums in another order and batch: a few units of 1e-7, with room.
 TIGHT = {"rtol": 2e-5}

@@ -22,7 +22,7 @@ from pretrain_jax.synthesis import (
 )
 from pretrain_jax.synthesis import read_features as features_of
 from pretrain_jax.synthesis.fit import kept_picks
-from pretrain_jax.synthesis.methods import Candidates, parse_rule
+from pretrain_jax.synthesis.rules import Candidates, parse_rule
 from pretrain_jax.synthesis.storage import Budget
 from replica import solve
 from selection import InfoMax, MedDEL, Pool, parse_method

@@ -13,7 +13,7 @@ from pretrain_jax.data import find_images
 from pretrain_jax.stages import Table, digest, read_manifest
 from pretrain_jax.synthesis import Images, index_images, select, synthesise
 from pretrain_jax.synthesis.set_files import check_set
-from pretrain_jax.synthesis.synthesise import cells
+from pretrain_jax.synthesis.synthesising import cells
 from tests.pretrain_jax.synthesis.test_images import write_video
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pretrain_jax import TrainConfig, train
-from pretrain_jax.stages import alone
+from hardset.lock import alone
+from pretrain_jax import TrainConfig
+from pretrain_jax.train import train
 from pretrain_jax.train.folder import claimed, write_statistics
 from pretrain_jax.train.setup import read_data
 

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from orbax.checkpoint import JsonCheckpointHandler
 
-from pretrain_jax import CheckpointError, NonFiniteLossError, TrainConfig, load_model, train
+from pretrain_jax import CheckpointError, NonFiniteLossError, TrainConfig, load_model
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.models.mae.params import mae_table
+from pretrain_jax.train import train
 from pretrain_jax.train.config import config_to_json
 from pretrain_jax.train.logging import read_log
 from pretrain_jax.weights import export_state, write_safetensors
@@ -25,7 +26,7 @@ from pretrain_jax.weights import export_state, write_safetensors
 ROOT = Path(__file__).parents[3]
 CHILD = """
 import json, sys
-from pretrain_jax import train
+from pretrain_jax.train import train
 from pretrain_jax.train.config import config_from_json
 if __name__ == "__main__":
     train(config_from_json(json.loads(sys.argv[1])))

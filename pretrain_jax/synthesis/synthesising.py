@@ -26,7 +26,7 @@ from pretrain_jax.stages.manifest import (
 from pretrain_jax.stages.tables import Logged, Table, write_table
 from pretrain_jax.synthesis.images import Images
 from pretrain_jax.synthesis.pixels import Box, Pixels, cut, read_image
-from pretrain_jax.synthesis.select import SELECTION
+from pretrain_jax.synthesis.selecting import SELECTION
 from pretrain_jax.synthesis.sheets import set_sheet
 from pretrain_jax.synthesis.storage import pixel_budget
 from pretrain_jax.train.pictures import write_png

@@ -4,12 +4,11 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.stages.manifest import (
     Manifest,
     Stage,
@@ -22,13 +21,14 @@ from pretrain_jax.stages.tables import Table, write_table
 from pretrain_jax.synthesis.features import read_features
 from pretrain_jax.synthesis.fit import Kept, kept_picks
 from pretrain_jax.synthesis.images import Images
-from pretrain_jax.synthesis.methods import Candidates, Method, method_from_name, parse_rule
+from pretrain_jax.synthesis.methods import Method, method_from_name
 from pretrain_jax.synthesis.patches import WHOLE, Patches
+from pretrain_jax.synthesis.ranges import check_selecting
+from pretrain_jax.synthesis.rules import Candidates, parse_rule
 from pretrain_jax.synthesis.sheets import selection_sheet
 from pretrain_jax.synthesis.storage import (
     Budget,
     Storage,
-    check_group,
     group_pixels,
     pixel_budget,
 )
@@ -88,13 +88,8 @@ def select(
         ValueError: an unknown method or rule, a source that the method does not pick from,
             arguments out of range, a ratio so small that not one image fits.
     """
+    check_selecting(method, ratio, seed, rule, patches, storage)
     chosen = method_from_name(method)
-    check_range("ratio", ratio, 0.0, 1.0, open_low=True)
-    check_integer("seed", seed, 0, 2**63 - 1)
-    check_group(patches)
-    check_choice("storage", storage, get_args(Storage))
-    if method == "all" and (ratio != 1 or rule is not None):
-        raise ValueError("method 'all' keeps everything: it takes ratio = 1 and no rule")
     named = chosen.rule if rule is None else rule
     parsed = parse_rule(named)
     material = _Material(Path(source), chosen)

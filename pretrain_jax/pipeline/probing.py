@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.datafile import write_text_atomic
+from hardset.lock import alone
 from pretrain_jax.data.listing import list_line, write_list
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.pipeline.pretraining import (
@@ -24,7 +25,7 @@ from pretrain_jax.pipeline.pretraining import (
     training_counts,
     training_seconds,
 )
-from pretrain_jax.stages import Manifest, Stage, alone, digest, open_stage
+from pretrain_jax.stages import Manifest, Stage, digest, open_stage
 from pretrain_jax.synthesis import Images
 from pretrain_jax.train.config import TrainConfig
 from pretrain_jax.train.imported import import_weights

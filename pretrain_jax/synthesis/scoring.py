@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from hardset.checks import check_choice, check_integer
 from pretrain_jax.stages.manifest import Manifest, Stage, digest, open_stage, read_manifest
 from pretrain_jax.stages.tables import (
     Logged,
@@ -24,6 +23,7 @@ from pretrain_jax.synthesis.features import FeatureWriter, join_features
 from pretrain_jax.synthesis.images import Images, automatic_shards
 from pretrain_jax.synthesis.margins import ProbeModel, Scorer, Space, load_probe, make_scorer
 from pretrain_jax.synthesis.patches import WHOLE, Part, Patches, whole_images
+from pretrain_jax.synthesis.ranges import check_scoring
 from pretrain_jax.synthesis.shards import left_of, make_shards
 from pretrain_jax.synthesis.sheets import PATCHES, parts_sheet
 
@@ -85,11 +85,7 @@ def score(
     Source: the reconstruction loss as margin, OptiDEL, arXiv:2408.07107; masked tokens only,
     arXiv:2111.06377.
     """
-    check_integer("masks", masks, 1, 1000)
-    check_integer("seed", seed, 0, 2**31 - 1)
-    check_integer("batch_size", batch_size, 1, 1 << 20)
-    check_integer("workers", workers, 1, 1024)
-    check_choice("space", space, get_args(Space))
+    check_scoring(masks, seed, space, batch_size, workers)
     whole = read_manifest(source, ("propose", "index")).stage == "index"
     material = _Material(Images(source) if whole else Patches(source))
     material.images.check_unchanged()

@@ -1,0 +1,35 @@
+from .config import (
+    VIT_PRESETS as VIT_PRESETS,
+)
+from .config import (
+    ViTConfig as ViTConfig,
+)
+from .modeling import (
+    FixedPositions as FixedPositions,
+)
+from .modeling import (
+    ViT as ViT,
+)
+from .modeling import (
+    patchify as patchify,
+)
+from .modeling import (
+    unpatchify as unpatchify,
+)
+from .positions import (
+    resize_positions as resize_positions,
+)
+from .positions import (
+    sincos_positions as sincos_positions,
+)
+
+__all__ = [
+    "VIT_PRESETS",
+    "FixedPositions",
+    "ViT",
+    "ViTConfig",
+    "patchify",
+    "resize_positions",
+    "sincos_positions",
+    "unpatchify",
+]

@@ -1,0 +1,5 @@
+from .loop import NonFiniteLossError as NonFiniteLossError
+from .loop import TrainResult as TrainResult
+from .loop import train as train
+
+__all__ = ["NonFiniteLossError", "TrainResult", "train"]
