@@ -6,7 +6,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain_jax.data.sources import STILL
+from pretrain_jax.data.arrays import read_npy
+from pretrain_jax.data.names import STILL
+from pretrain_jax.data.opening import Remark, opened_image, regular_file
+from pretrain_jax.data.tiff import (
+    ORIENTATION,
+    VALUES,
+    by_rows,
+    dark_remark,
+    is_dark,
+    read_tiff,
+    turned,
+)
 from pretrain_jax.data.video import read_frame
 
 __all__ = ["BadPixelsError", "Pixels", "UnreadableImageError", "oriented", "read_pixels"]
@@ -14,24 +25,35 @@ __all__ = ["BadPixelsError", "Pixels", "UnreadableImageError", "oriented", "read
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-BITS_PER_SAMPLE = 258  # of a TIFF file
-ORIENTATION = 274
+TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WIDEST = 2**16 - 1
-PNG_RGB_TYPES = (2, 6)  # colour types RGB and RGBA
+PNG_GREY_ALPHA = 4
+DEEP_PNG_TYPES = (2, PNG_GREY_ALPHA, 6)  # colour types RGB, grey with alpha, RGBA
 # Rec. 601, as Pillow weighs 8-bit channels.
 LUMINANCE = np.array([299.0, 587.0, 114.0]) / 1000.0
+MOST_REASON = 500  # characters
 
 
 class UnreadableImageError(ValueError):
     """A file is missing, truncated or no image; it can be skipped."""
 
 
-class BadPixelsError(ValueError):
-    """A file decodes, but its pixels are no numbers one can train on; the run must stop."""
+class BadPixelsError(UnreadableImageError):
+    """A file decodes, but its pixels are no numbers one can train on."""
 
 
-def read_pixels(path: str, frame: int = STILL, *, channels: int = 3, bits: int = 8) -> Pixels:
+def read_pixels(
+    path: str,
+    frame: int = STILL,
+    *,
+    channels: int = 3,
+    bits: int = 8,
+    remarks: list[Remark] | None = None,
+) -> Pixels:
     """Pixels of an image as displayed; orientation is applied, all metadata is dropped.
+
+    Of a file with several pictures the first one is read. Nothing is held of an image with more
+    megapixels than `pretrain_jax.data.opening.largest_megapixels`.
 
     Args:
         path: an image, a video, or an .npy array of shape (H, W) or (H, W, 1 | 3 | 4).
@@ -39,6 +61,7 @@ def read_pixels(path: str, frame: int = STILL, *, channels: int = 3, bits: int =
         channels: 1 (luminance) or 3 (one channel is repeated); alpha is dropped.
         bits: 8 or 16; the full ranges of integer types map onto each other, floating-point
             images have the range [0, 1].
+        remarks: gets what is to be noticed: further pictures, a range that is hardly used.
 
     Returns:
         Shape (H, W, channels), uint8 or uint16.
@@ -47,6 +70,7 @@ def read_pixels(path: str, frame: int = STILL, *, channels: int = 3, bits: int =
         UnreadableImageError: the file cannot be decoded, with the reason.
         BadPixelsError: NaN, infinite or out-of-range pixels.
     """
+    noticed: list[Remark] = []
     if frame != STILL:
         try:
             pixels: NDArray[Any] = read_frame(path, frame)
@@ -54,42 +78,61 @@ def read_pixels(path: str, frame: int = STILL, *, channels: int = 3, bits: int =
             raise UnreadableImageError(f"{path} {error}") from None
     else:
         try:
-            pixels = _read_still(Path(path))
+            pixels = _read_still(Path(path), noticed)
         except Exception as error:  # decoders raise many types on damaged input
-            raise UnreadableImageError(f"{path} cannot be decoded: {error}") from None
+            reason = " ".join(str(error).split())[:MOST_REASON] or type(error).__name__
+            raise UnreadableImageError(f"{path} cannot be decoded: {reason}") from None
+    if pixels.dtype == np.uint16 and is_dark(pixels):
+        noticed.append(dark_remark(int(pixels.max())))
+    if remarks is not None:
+        remarks += noticed
     return _to_bits(_to_channels(pixels, channels, path), bits, path)
 
 
-def _read_still(path: Path) -> NDArray[Any]:
+def _read_still(path: Path, remarks: list[Remark]) -> NDArray[Any]:
     if path.suffix.lower() == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False))
-    from PIL import Image, UnidentifiedImageError
-
-    with path.open("rb") as file:
+        return read_npy(path)
+    with regular_file(path) as file:
         head = file.read(26)
         file.seek(0)
-        deep_png = head[:8] == PNG_MAGIC and head[24] == 16 and head[25] in PNG_RGB_TYPES
-        tiff = path.suffix.lower() in (".tif", ".tiff")
-        try:
-            # From the open file: by its name Pillow maps grey TIFF and turns that wrongly.
-            with Image.open(file) as opened:
-                if deep_png:
-                    opened.load()  # the orientation may stand behind the pixels
-                    return turned(_read_deep_png(path), opened.getexif().get(ORIENTATION, 1))
-                if tiff and _is_deep(opened):
-                    return _read_tiff(path)
-                image = oriented(opened)
-        except UnidentifiedImageError:
-            if tiff:
-                return _read_tiff(path)
-            raise ValueError("it is no image of a known format") from None
-    if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "PA", "RGBX"):
-        image = image.convert("RGB")
-    elif image.mode == "1":
-        image = image.convert("L")
-    pixels = np.asarray(image)
+        if head[:4] in TIFF_MAGICS:
+            return read_tiff(file, remarks)
+        with opened_image(file) as opened:
+            if head[:8] == PNG_MAGIC and head[24] == 16 and head[25] in DEEP_PNG_TYPES:
+                opened.load()  # the orientation may stand behind the pixels
+                orientation = opened.getexif().get(ORIENTATION, 1)
+                return turned(_read_deep_png(path, head[25]), orientation)
+            _notice_pictures(opened, remarks)
+            return _array(oriented(opened))
+
+
+def _notice_pictures(opened: Any, remarks: list[Remark]) -> None:
+    if getattr(opened, "is_animated", False):
+        # Pillow counts those of a GIF by going through all of them.
+        count = "several" if opened.format == "GIF" else opened.n_frames
+        remarks.append(Remark("pictures", f"holds {count} pictures, of which the first is read"))
+
+
+def _array(image: Any) -> NDArray[Any]:
+    """Pixels (H, W) or (H, W, 3) of a Pillow image; alpha is dropped."""
+    if image.mode == "LAB":
+        raise ValueError("its samples mean CIE L*a*b*; save it as RGB")
+    # Pillow goes from alpha that is multiplied in to RGB by way of alpha that is not.
+    through = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
+    kind = {"1": "L", "L": "L", "LA": "L", "La": "L", "I": "I", "F": "F"}.get(image.mode, "RGB")
+    if image.mode.startswith("I;16"):
+        kind = image.mode
+    step = max(1, VALUES // max(1, image.width))
+    parts = []
+    for top in range(0, image.height, step):
+        part = image.crop((0, top, image.width, min(top + step, image.height)))
+        part = part.convert(through) if through else part
+        parts.append(np.asarray(part if part.mode == kind else part.convert(kind)))
+    pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if kind.startswith("I;16"):
+        return pixels.astype(np.uint16, copy=False)
     # Pillow opens some 16-bit files in its 32-bit integer mode.
-    narrow = image.mode == "I" and pixels.min() >= 0 and pixels.max() <= WIDEST
+    narrow = kind == "I" and pixels.min() >= 0 and pixels.max() <= WIDEST
     return pixels.astype(np.uint16) if narrow else pixels
 
 
@@ -98,51 +141,21 @@ def oriented(opened: Any) -> Any:
     from PIL import ImageOps
 
     opened.load()
-    return ImageOps.exif_transpose(opened)
+    ImageOps.exif_transpose(opened, in_place=True)
+    return opened
 
 
-def turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Pixels (H, W, ...) as displayed, by the orientation 1 to 8 of EXIF and TIFF."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
-
-
-def _is_deep(opened: Any) -> bool:
-    """Whether Pillow, which reads colour TIFF in 8 bits only, would lose bits."""
-    tags = getattr(opened, "tag_v2", {})
-    return bool(opened.mode != "I;16" and max(tags.get(BITS_PER_SAMPLE, (8,))) > 8)
-
-
-def _read_tiff(path: Path) -> NDArray[Any]:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        page: Any = file.pages[0]
-        pixels = np.asarray(page.asarray())
-        tag = page.tags.get(ORIENTATION)
-    axes = str(page.axes).lstrip("S")
-    if axes == "YX" and pixels.ndim == 3:
-        pixels = np.moveaxis(pixels, 0, -1)
-    elif axes not in ("YX", "YXS"):
-        raise ValueError(f"its first page has the axes {page.axes}, no rows and columns")
-    if pixels.dtype.kind not in "fb" and pixels.dtype not in (np.uint8, np.uint16):
-        raise ValueError(
-            f"it has pixels of type {pixels.dtype}; uint8, uint16 and floating point are known"
-        )
-    return turned(pixels, 1 if tag is None else int(tag.value))
-
-
-def _read_deep_png(path: Path) -> NDArray[np.uint16]:
-    """Pillow reads colour PNG in 8 bits only; PyAV keeps all 16."""
+def _read_deep_png(path: Path, colours: int) -> NDArray[np.uint16]:
+    """Pillow reads PNG of several channels in 8 bits only; PyAV keeps all 16."""
     import av
 
-    with av.open(str(path)) as container:
+    with av.open(str(path), format="png_pipe") as container:
         frame = next(container.decode(video=0))
+        if colours == PNG_GREY_ALPHA:
+            plane = frame.planes[0]  # grey and alpha in turn, the high byte first
+            rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
+            pairs = np.ascontiguousarray(rows[:, : 4 * frame.width]).view(">u2")
+            return pairs[:, ::2].astype(np.uint16)
         wide = np.asarray(frame.reformat(format="rgb48le").to_ndarray())
     return wide.astype(np.uint16)
 
@@ -159,10 +172,17 @@ def _to_channels(pixels: NDArray[Any], channels: int, path: str) -> NDArray[Any]
         return pixels
     if channels == 3:
         return np.repeat(pixels, 3, axis=2)
-    grey = pixels.astype(np.float64) @ LUMINANCE
-    if pixels.dtype.kind in "ui":
-        grey = np.rint(grey)
-    return grey.astype(pixels.dtype)[:, :, None]
+    whole = pixels.dtype.kind in "ui"
+
+    def grey(part: NDArray[Any]) -> NDArray[Any]:
+        found = (part.astype(np.float64) @ LUMINANCE)[:, :, None]
+        return np.rint(found) if whole else found
+
+    return by_rows(pixels, grey, 1, pixels.dtype)
+
+
+def _eight_of_sixteen(pixels: NDArray[Any]) -> NDArray[Any]:
+    return (pixels.astype(np.uint32) * 255 + 32767) // 65535
 
 
 def _to_bits(pixels: NDArray[Any], bits: int, path: str) -> Pixels:
@@ -173,7 +193,10 @@ def _to_bits(pixels: NDArray[Any], bits: int, path: str) -> Pixels:
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint16) * np.uint16(257)
     if pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        channels = pixels.shape[2]
+        return by_rows(
+            pixels, lambda part: (part * np.uint32(255) + 32767) // 65535, channels, wanted
+        )
     if pixels.dtype == np.bool_:
         return (pixels * top).astype(wanted)
     if pixels.dtype.kind != "f":

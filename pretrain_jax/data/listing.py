@@ -1,13 +1,15 @@
 """The images of a source one after another, with their groups: no list of them is ever held."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from hardset.datafile import atomic_file
 from pretrain_jax.data.collections import COLLECTIONS, video_group
-from pretrain_jax.data.names import suffix_of
+from pretrain_jax.data.names import STILL, suffix_of
 from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "SUFFIXES",
     "Entry",
     "Located",
+    "Tally",
     "entries",
     "image_root",
     "iterate_images",
@@ -25,12 +28,18 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".npy"}
-)
+    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".npy", ".avif", ".jp2"}
+) | {".apng", ".jpe", ".jfif", ".dib", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"}
 SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 LIST_SUFFIXES = frozenset({".txt", ".tsv", ".lst"})
-STILL = -1
 COLUMNS = 3
+SHOWN = 10
+# Of files that are no images here, but are of images elsewhere.
+REMEDIES = {
+    (".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): "export slices as PNG",
+    (".svs", ".ndpi", ".scn", ".mrxs", ".czi", ".lif", ".nd2", ".vsi"): "export regions as TIFF",
+    (".npz", ".mat", ".h5", ".hdf5"): "save one .npy file an image",
+}
 LISTS, KINDS = ", ".join(sorted(LIST_SUFFIXES)), ", ".join(sorted(SUFFIXES))
 
 
@@ -64,6 +73,46 @@ class Located(NamedTuple):
     group: str
 
 
+@dataclass
+class Tally:
+    """What lies in a source and is no image of it.
+
+    Attributes:
+        refused: a sentence on every file whose name cannot be used.
+        passed_over: number of files by their ending, which is that of no image or video.
+    """
+
+    refused: list[str] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def others(self) -> str:
+        """The files that were passed over, by ending, the most frequent first; "" where none."""
+        named = [
+            f"{count} {ending or 'without an ending'}"
+            for ending, count in sorted(self.passed_over.items(), key=lambda one: (-one[1], one[0]))
+        ]
+        more = f" and {len(named) - SHOWN} more endings" if len(named) > SHOWN else ""
+        remedy = [
+            f"{what} to use {next(one for one in endings if one in self.passed_over)}"
+            for endings, what in REMEDIES.items()
+            if any(one in self.passed_over for one in endings)
+        ]
+        return ", ".join(named[:SHOWN]) + more + "".join(f"; {one}" for one in remedy)
+
+    def check(self, source: str | Path) -> None:
+        """Check that every name can be used.
+
+        Raises:
+            ValueError: the first ones that cannot, and how many there are.
+        """
+        if self.refused:
+            more = f"; and {len(self.refused) - SHOWN} more" if len(self.refused) > SHOWN else ""
+            raise ValueError(
+                f"{len(self.refused)} name(s) in {source} cannot be used: "
+                f"{'; '.join(self.refused[:SHOWN])}{more}"
+            )
+
+
 def split_layout(source: str | Path) -> tuple[str, Path]:
     """The layout and the folder of LAYOUT:FOLDER; "" and the path of any other source."""
     layout, colon, folder = str(source).partition(":")
@@ -78,18 +127,21 @@ def image_root(source: str | Path) -> Path:
     return path if layout or path.is_dir() else path.parent
 
 
-def iterate_images(source: str | Path, frame_stride: int = 1) -> Iterator[Located]:
+def iterate_images(
+    source: str | Path, frame_stride: int = 1, tally: Tally | None = None
+) -> Iterator[Located]:
     """The images of a source in the order of `pretrain_jax.data.find_images`.
 
     Args:
         source: see `entries`.
         frame_stride: every how many frames of a video are taken.
+        tally: see `entries`.
 
     Raises:
         ValueError: see `entries`.
     """
     root = image_root(source)
-    for name, _, group in entries(source):
+    for name, _, group in entries(source, tally):
         if suffix_of(name) in VIDEO_SUFFIXES:
             # A video that cannot be read counts as one image, which is found unreadable.
             frames = max(1, len(frame_times(str(root / name))))
@@ -99,28 +151,39 @@ def iterate_images(source: str | Path, frame_stride: int = 1) -> Iterator[Locate
             yield Located(name, STILL, 1, group)
 
 
-def entries(source: str | Path) -> Iterator[Entry]:
+def entries(source: str | Path, tally: Tally | None = None) -> Iterator[Entry]:
     """The files of a source, in an order that depends on names only.
+
+    Folders that are links are followed as files are; every folder is read once.
 
     Args:
         source: a folder (searched recursively), LAYOUT:FOLDER of one of `COLLECTIONS`, an image
             list, an image or a video. A list holds a path a line, relative to the list; its class
             and its group may follow, each behind a tab. The frames of a video without another group
             are the group that `video_group` names.
+        tally: gets what is passed over and the files of a folder whose names are of no use, which
+            are left out then.
 
     Raises:
         ValueError: the source does not exist, is empty or of an unknown kind, or does not have the
-            layout; a line of a list or the name of a file is of no use.
+            layout; a line of a list is of no use; names are of no use, and there is no tally.
     """
+    found = Tally() if tally is None else tally
     empty = True
-    for entry in _entries(source):
+    for entry in _entries(source, found):
         empty = False
         yield entry
+    if tally is None or empty:
+        found.check(source)
     if empty:
-        raise ValueError(f"image source {source} is empty: no file in it ends in one of {KINDS}")
+        held = found.others()
+        there = f"; it holds {held}" if held else ""
+        raise ValueError(
+            f"image source {source} is empty: no file in it ends in one of {KINDS}{there}"
+        )
 
 
-def _entries(source: str | Path) -> Iterator[Entry]:
+def _entries(source: str | Path, tally: Tally) -> Iterator[Entry]:
     layout, path = split_layout(source)
     suffix = path.suffix.lower()
     if layout:
@@ -128,10 +191,10 @@ def _entries(source: str | Path) -> Iterator[Entry]:
             raise ValueError(
                 f"image source {source}: the folder {path} does not exist; unpack the archive there"
             )
-        for name, group in COLLECTIONS[layout](path, _walk(path, "")):
+        for name, group in COLLECTIONS[layout](path, _walk(path, "", tally, path.resolve(), set())):
             yield Entry(name, "", group)
     elif path.is_dir():
-        for name in _walk(path, ""):
+        for name in _walk(path, "", tally, path.resolve(), set()):
             yield Entry(name, "", video_group(name))
     elif not path.is_file():
         raise ValueError(
@@ -172,36 +235,66 @@ def write_list(path: Path, lines: Iterable[str]) -> None:
         file.writelines(lines)
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[str]:
-    """Files below a folder, sorted by their whole relative path; hidden ones are left out."""
+def _walk(
+    folder: Path, prefix: str, tally: Tally, root: Path, seen: set[tuple[int, int]]
+) -> Iterator[str]:
+    """Files below a folder, sorted by their whole relative path; hidden ones are left out.
+
+    A link is not followed to a folder that is among those below `root`, or among those in `seen`,
+    which were read already: so every folder is read once, and loops end.
+    """
+    status = folder.stat()
+    own = (status.st_dev, status.st_ino)
+    if own in seen:
+        return
+    seen.add(own)
     with os.scandir(folder) as found:
         shown = [
-            (f"{one.name}/" if one.is_dir(follow_symlinks=False) else one.name)
+            (f"{one.name}/" if _is_folder(one) else one.name)
             for one in found
-            if not one.name.startswith(".")
+            if not (one.name.startswith(".") or (one.is_symlink() and _is_below(one, root)))
         ]
     # With the slash a folder stands where its files stand among the files beside it.
     for name in sorted(shown):
         if name.endswith("/"):
-            yield from _walk(folder / name, prefix + name)
-        elif suffix_of(name) in SUFFIXES:
-            _check_name(prefix + name)
+            yield from _walk(folder / name, prefix + name, tally, root, seen)
+            continue
+        suffix = suffix_of(name)
+        if suffix not in SUFFIXES:
+            compressed = suffix == ".gz" and name.lower().endswith(".nii.gz")
+            tally.passed_over[".nii.gz" if compressed else suffix] += 1
+        elif wrong := _wrong(prefix + name):
+            tally.refused.append(wrong)
+        else:
             yield prefix + name
 
 
-def _check_name(name: str) -> None:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_below(link: os.DirEntry[str], root: Path) -> bool:
+    """Whether a link leads to a folder that is found below `root` by itself."""
+    if not _is_folder(link):
+        return False
+    target = Path(link.path).resolve()
+    return target.is_relative_to(root) and not any(
+        part.startswith(".") for part in target.relative_to(root).parts
+    )
+
+
+def _wrong(name: str) -> str:
+    """Why a name cannot be used; "" where it can."""
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise ValueError(
-            f"the name {os.fsencode(name)!r} of an image is not text in UTF-8, which lists and "
-            "tables hold; rename the file"
-        ) from None
+        return f"{os.fsencode(name)!r} is not text in UTF-8, which lists and tables hold; rename it"
     if "\t" in name or "\n" in name:
-        raise ValueError(
-            f"the name {name!r} of an image holds a tab or a line break, which image lists cannot; "
-            "rename the file"
-        )
+        return f"{name!r} holds a tab or a line break, which image lists cannot; rename it"
+    return ""
 
 
 def _listed(path: Path) -> Iterator[Entry]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import check_integer, check_range
-from pretrain_jax.data.decode import BadPixelsError, Pixels, UnreadableImageError, read_pixels
+from pretrain_jax.data.decode import Pixels, UnreadableImageError, read_pixels
 from pretrain_jax.data.sources import ImageSet
 from pretrain_jax.data.transforms import Crop, MixedSizesError
 
@@ -22,7 +22,7 @@ __all__ = ["Batch", "Loader", "TooManySkippedError", "decode_all", "measure_stat
 
 # Draws of another image in the place of an unreadable one, before a batch is given up.
 REPLACEMENTS = 50
-LISTED = 3
+LISTED = 10
 BUFFERED_BATCHES = 2
 
 
@@ -79,7 +79,7 @@ class _Decode:
             rng = np.random.default_rng([self.seed, int(positions[row])])
             try:
                 indices[row] = self._fill(pixels[row], int(indices[row]), rng, skipped)
-            except (BadPixelsError, MixedSizesError) as error:
+            except MixedSizesError as error:
                 stop = str(error)
                 break
             except UnreadableImageError:
@@ -171,8 +171,9 @@ class Loader:
         """The next batch.
 
         Raises:
-            TooManySkippedError: more unreadable images than allowed, with their list.
-            ValueError: NaN or out-of-range pixels, or mixed sizes; names the file.
+            TooManySkippedError: more unreadable images than allowed, with their list; those whose
+            pixels are no numbers in range are among them.
+            ValueError: mixed sizes; names the file.
         """
         found = next(self._iterator)
         report = json.loads(found["report"].tobytes())
@@ -258,7 +259,7 @@ def decode_all(
 
     Raises:
         TooManySkippedError: none is readable.
-        ValueError: NaN or out-of-range pixels, or mixed sizes.
+        ValueError: mixed sizes.
     """
     decoded: list[Any] = []
     indices: list[int] = []

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import overload
 
-__all__ = ["Names", "suffix_of"]
+__all__ = ["STILL", "Names", "suffix_of"]
+
+STILL = -1  # number of the frame of a still image
 
 
 def suffix_of(name: str) -> str:

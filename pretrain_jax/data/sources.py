@@ -12,6 +12,7 @@ from hardset.checks import check_integer, check_range
 from pretrain_jax.data.listing import (
     IMAGE_SUFFIXES,
     STILL,
+    Tally,
     entries,
     image_root,
     split_layout,
@@ -65,7 +66,9 @@ class ImageSet:
         )
 
 
-def find_images(source: str | Path, *, frame_stride: int = 1) -> ImageSet:
+def find_images(
+    source: str | Path, *, frame_stride: int = 1, max_skipped_share: float = 0.0
+) -> ImageSet:
     """All images of a source, in an order that depends on names only.
 
     Args:
@@ -74,6 +77,7 @@ def find_images(source: str | Path, *, frame_stride: int = 1) -> ImageSet:
             list (`.txt`, `.tsv`, `.lst`: a path a line, relative to the list, with an optional
             class behind a tab and an optional group behind another), a video or an image.
         frame_stride: every how many frames of a video are kept, >= 1.
+        max_skipped_share: share of the files whose names may be of no use, which are left out.
 
     Raises:
         ValueError: the source is missing, empty or of an unknown kind; one sentence.
@@ -82,12 +86,16 @@ def find_images(source: str | Path, *, frame_stride: int = 1) -> ImageSet:
     codes: dict[str, int] = {"": UNLABELLED}
     labels = array("q")
 
+    tally = Tally()
+
     def listed() -> Iterator[str]:
-        for name, label, _ in entries(source):
+        for name, label, _ in entries(source, tally):
             labels.append(codes.setdefault(label, len(codes) - 1))
             yield name
 
     files = Names(image_root(source), listed())
+    if len(tally.refused) > max_skipped_share * (len(files) + len(tally.refused)):
+        tally.check(source)
     layout, path = split_layout(source)
     if path.is_dir() and not layout:
         codes = _label_by_folder(files, labels)

@@ -6,8 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain_jax.data.opening import check_pixels, regular_file
+
 __all__ = ["VIDEO_SUFFIXES", "frame_sizes", "frame_times", "read_frame"]
 
+# Those of the endings below: by content FFmpeg would also open lists of other files and addresses.
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,h264,hevc,m4v"
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".webm"})
 
 
@@ -21,6 +25,24 @@ def _av() -> Any:
     return av
 
 
+def _opened(path: str) -> Any:
+    """A container of one of the known kinds, with frames of a size that may be held.
+
+    Raises:
+        ValueError: a size beyond `check_pixels`, or no regular file.
+        OSError: no such file, or it cannot be decoded, which is also IndexError.
+    """
+    regular_file(path).close()
+    container = _av().open(path, options={"format_whitelist": CONTAINERS})
+    try:
+        context = container.streams.video[0].codec_context
+        check_pixels(context.height, context.width)
+    except BaseException:
+        container.close()
+        raise
+    return container
+
+
 @lru_cache(maxsize=256)
 def frame_times(path: str) -> tuple[int, ...]:
     """Presentation times of a video's frames in the stream's time base, ascending.
@@ -29,10 +51,10 @@ def frame_times(path: str) -> tuple[int, ...]:
     """
     av = _av()
     try:
-        with av.open(path) as container:
+        with _opened(path) as container:
             packets = container.demux(container.streams.video[0])
             return tuple(sorted(packet.pts for packet in packets if packet.pts is not None))
-    except (av.FFmpegError, IndexError, OSError):
+    except (av.FFmpegError, IndexError, OSError, ValueError):
         return ()
 
 
@@ -46,11 +68,11 @@ def frame_sizes(path: str) -> tuple[tuple[int, int] | None, ...]:
     times = frame_times(path)
     sizes: dict[int, tuple[int, int]] = {}
     try:
-        with av.open(path) as container:
+        with _opened(path) as container:
             for found in container.decode(container.streams.video[0]):
                 if found.pts is not None:
                     sizes[found.pts] = found.height, found.width
-    except (av.FFmpegError, IndexError, OSError):
+    except (av.FFmpegError, IndexError, OSError, ValueError):
         pass  # the frames behind the damage are missing
     return tuple(sizes.get(time) for time in times)
 
@@ -63,16 +85,22 @@ def read_frame(path: str, frame: int) -> NDArray[np.uint8]:
     """
     av = _av()
     times = frame_times(path)
+    if not times:
+        try:
+            _opened(path).close()
+        except (av.FFmpegError, IndexError, OSError, ValueError) as error:
+            reason = "it holds no video" if isinstance(error, IndexError) else error
+            raise ValueError(f"cannot be decoded: {reason}") from None
     if frame >= len(times):
         raise ValueError(f"has no readable frame {frame}")
     wanted = times[frame]
     try:
-        with av.open(path) as container:
+        with _opened(path) as container:
             stream = container.streams.video[0]
             container.seek(wanted, stream=stream, backward=True)
             for found in container.decode(stream):
                 if found.pts is not None and found.pts >= wanted:
                     return np.asarray(found.to_ndarray(format="rgb24"))
-    except (av.FFmpegError, OSError) as error:
+    except (av.FFmpegError, IndexError, OSError) as error:
         raise ValueError(f"frame {frame} cannot be decoded: {error}") from None
     raise ValueError(f"frame {frame} cannot be decoded: the file ends before it")

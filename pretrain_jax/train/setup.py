@@ -186,10 +186,14 @@ def _sources(config: TrainConfig, folder: Path) -> tuple[ImageSet, ImageSet]:
     if source == SHIPPED_IMAGES:
         shipped = write_shipped_images(folder / "images", side=config.model.encoder.size[0])
         source, held_source = str(shipped[0]), held_source or str(shipped[1])
-    training = find_images(source, frame_stride=data.frame_stride)
+    known: dict[str, Any] = {
+        "frame_stride": data.frame_stride,
+        "max_skipped_share": data.max_skipped_share,
+    }
+    training = find_images(source, **known)
     if held_source is None:
         return hold_out(training, data.validation_share, config.seed)
-    validation = find_images(held_source, frame_stride=data.frame_stride)
+    validation = find_images(held_source, **known)
     if training.classes and validation.classes and training.classes != validation.classes:
         raise ValueError(
             f"the classes of {held_source} ({', '.join(validation.classes)}) are not those of "

@@ -1,0 +1,157 @@
+"""The one door to image files: which kinds are opened, how large they may be, what they show."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO, NamedTuple
+
+from hardset.checks import check_range
+
+__all__ = [
+    "FORMATS",
+    "MEGAPIXELS",
+    "VARIABLE",
+    "Remark",
+    "allow_megapixels",
+    "check_pixels",
+    "largest_megapixels",
+    "opened_image",
+    "regular_file",
+]
+
+# By content Pillow would also take what other programs are started for, such as PostScript.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000")
+VARIABLE = "HARDSET_MAX_MEGAPIXELS"
+MEGAPIXELS = 100.0
+MOST_MEGAPIXELS = 1e5
+WEBP_CANVAS = 30  # bytes that tell the size of a WebP file
+
+
+class Remark(NamedTuple):
+    """What a reader noticed in an image that it could read.
+
+    Attributes:
+        kind: "pictures" (further ones are not read) or "dark" (the range is hardly used).
+        text: the rest of a sentence that begins with the file's name.
+    """
+
+    kind: str
+    text: str
+
+
+def largest_megapixels() -> float:
+    """Megapixels of the largest image that is decoded: 100, or the environment variable's.
+
+    Raises:
+        ValueError: the variable is no number, or out of range.
+    """
+    text = os.environ.get(VARIABLE)
+    if not text:
+        return MEGAPIXELS
+    try:
+        limit = float(text)
+    except ValueError:
+        raise ValueError(f"{VARIABLE} = {text!r} is not a number of megapixels") from None
+    check_range(VARIABLE, limit, 0.0, MOST_MEGAPIXELS, open_low=True)
+    return limit
+
+
+def allow_megapixels(limit: float | None) -> None:
+    """Set the limit of this process and of those that it starts; None leaves it.
+
+    Raises:
+        ValueError: out of range.
+    """
+    if limit is not None:
+        check_range("max_megapixels", limit, 0.0, MOST_MEGAPIXELS, open_low=True)
+        os.environ[VARIABLE] = repr(float(limit))
+
+
+def check_pixels(height: int, width: int) -> None:
+    """Check an image's size before anything of that size is held.
+
+    Raises:
+        ValueError: more pixels than are allowed.
+    """
+    limit = largest_megapixels()
+    if height * width > limit * 1e6:
+        raise ValueError(
+            f"it has {height} x {width} pixels, {height * width / 1e6:.4g} megapixels, more than "
+            f"the {limit:g} that are decoded; raise --max-megapixels, or {VARIABLE} where a "
+            "command has no such option"
+        )
+
+
+def regular_file(path: str | Path) -> BinaryIO:
+    """Open a file for reading, but no pipe, socket or device, which might never answer.
+
+    Raises:
+        ValueError: it is missing, a broken link, or no regular file.
+        OSError: it cannot be read.
+    """
+    place = Path(path)
+    try:
+        mode = place.stat().st_mode
+    except FileNotFoundError:
+        what = "it is a broken link" if place.is_symlink() else "there is no such file"
+        raise ValueError(what) from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise ValueError(f"it is {kind}, no file")
+    return place.open("rb")
+
+
+class _Unlimited:
+    """Takes Pillow's own limit away while an image is open: `check_pixels` has taken its place."""
+
+    def __init__(self) -> None:
+        self._lock, self._open, self._before = Lock(), 0, None
+
+    def __enter__(self) -> None:
+        from PIL import Image
+
+        with self._lock:
+            if not self._open:
+                self._before: Any = Image.MAX_IMAGE_PIXELS
+                Image.MAX_IMAGE_PIXELS = None
+            self._open += 1
+
+    def __exit__(self, *_: object) -> None:
+        from PIL import Image
+
+        with self._lock:
+            self._open -= 1
+            if not self._open:
+                Image.MAX_IMAGE_PIXELS = self._before
+
+
+_unlimited = _Unlimited()
+
+
+@contextmanager
+def opened_image(file: BinaryIO) -> Iterator[Any]:
+    """A Pillow image of one of `FORMATS`, not decoded yet, and not too large.
+
+    From an open file, as Pillow maps grey TIFF by its name and turns that wrongly.
+
+    Raises:
+        ValueError: none of these formats, or too large.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    head = file.read(WEBP_CANVAS)
+    file.seek(0)
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X":  # Pillow would make the canvas at once
+        width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
+        check_pixels(height, width)
+    with _unlimited:
+        try:
+            opened = Image.open(file, formats=FORMATS)
+        except UnidentifiedImageError:
+            raise ValueError("it is no image of a known format") from None
+        with opened:
+            check_pixels(opened.height, opened.width)
+            yield opened
