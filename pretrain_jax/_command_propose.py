@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hardset.checks import check_integer
+from hardset.checks import check_integer, check_range
 from hardset.cli import Parser, integer, number
 from pretrain_jax._command_output import add_shard_options, report
 from pretrain_jax.data.collections import COLLECTIONS
+from pretrain_jax.data.opening import allow_megapixels
 from pretrain_jax.stages import check_shards
 from pretrain_jax.stages.manifest import MANIFEST
 from pretrain_jax.synthesis.proposers import PROPOSERS, Proposer, Sam, proposer_from_name
@@ -39,6 +40,9 @@ def main(argv: Sequence[str]) -> int:
     check_integer("frame_stride", options.frame_stride, 1, 2**31)
     check_integer("seed", options.seed, 0, 2**63 - 1)
     check_shards(options.shard, options.shards)
+    if options.max_skipped_share is not None:
+        check_range("max_skipped_share", options.max_skipped_share, 0.0, 1.0)
+    allow_megapixels(options.max_megapixels)
     proposer = proposer_from_name(options.proposer, **_fields(options))
     proposer.inputs()  # a missing checkpoint is said before images are read
     if options.coco is not None and options.coco.exists():
@@ -50,13 +54,27 @@ def main(argv: Sequence[str]) -> int:
     shards = {"shards": options.shards, "shard": options.shard, "progress": progress}
     if options.data is not None:
         index = index_images(
-            options.data, run / "index", frame_stride=options.frame_stride, **shards
+            options.data,
+            run / "index",
+            frame_stride=options.frame_stride,
+            max_skipped_share=options.max_skipped_share,
+            max_megapixels=options.max_megapixels,
+            **shards,
         )
         if index is None:
             report(run / "index", None, as_json=options.json)
             return 0
+        if not options.json:
+            report(run / "index", index, as_json=False)
     folder = run / "proposals" / proposer.name
-    manifest = propose(run / "index", folder, proposer=proposer, seed=options.seed, **shards)
+    manifest = propose(
+        run / "index",
+        folder,
+        proposer=proposer,
+        seed=options.seed,
+        max_skipped_share=options.max_skipped_share or 0.0,
+        **shards,
+    )
     report(folder, manifest, as_json=options.json)
     if options.coco is not None and manifest is not None:
         _export(folder, options.coco, proposer, as_json=options.json)
@@ -119,6 +137,15 @@ def _parser() -> Parser:
         help=f"folder, image list, video, or LAYOUT:FOLDER ({', '.join(COLLECTIONS)})",
     )
     parser.add_argument("--frame-stride", type=integer, default=1, help="of videos")
+    parser.add_argument(
+        "--max-skipped-share",
+        type=number,
+        help="share of the files that may be of no use; without it any number cannot be decoded, "
+        "but none may be a broken link, have an odd name, NaN or a single pixel",
+    )
+    parser.add_argument(
+        "--max-megapixels", type=number, help="of the largest image that is decoded, default 100"
+    )
     parser.add_argument(
         "--proposer",
         choices=tuple(PROPOSERS),

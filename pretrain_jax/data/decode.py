@@ -153,7 +153,7 @@ def _read_deep_png(path: Path, colours: int) -> NDArray[np.uint16]:
         frame = next(container.decode(video=0))
         if colours == PNG_GREY_ALPHA:
             plane = frame.planes[0]  # grey and alpha in turn, the high byte first
-            rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
+            rows = np.frombuffer(bytes(plane), np.uint8).reshape(frame.height, plane.line_size)
             pairs = np.ascontiguousarray(rows[:, : 4 * frame.width]).view(">u2")
             return pairs[:, ::2].astype(np.uint16)
         wide = np.asarray(frame.reformat(format="rgb48le").to_ndarray())

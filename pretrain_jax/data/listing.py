@@ -291,9 +291,12 @@ def _wrong(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        return f"{os.fsencode(name)!r} is not text in UTF-8, which lists and tables hold; rename it"
+        return (
+            f"{os.fsencode(name)!r} is not text in UTF-8, which lists and tables hold; rename the "
+            "file"
+        )
     if "\t" in name or "\n" in name:
-        return f"{name!r} holds a tab or a line break, which image lists cannot; rename it"
+        return f"{name!r} holds a tab or a line break, which image lists cannot; rename the file"
     return ""
 
 

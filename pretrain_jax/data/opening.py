@@ -15,6 +15,7 @@ __all__ = [
     "MEGAPIXELS",
     "VARIABLE",
     "Remark",
+    "allow_at_least",
     "allow_megapixels",
     "check_pixels",
     "largest_megapixels",
@@ -70,6 +71,12 @@ def allow_megapixels(limit: float | None) -> None:
         os.environ[VARIABLE] = repr(float(limit))
 
 
+def allow_at_least(limit: float) -> None:
+    """Raise the limit to that of an index whose images are read again."""
+    if limit > largest_megapixels():
+        allow_megapixels(limit)
+
+
 def check_pixels(height: int, width: int) -> None:
     """Check an image's size before anything of that size is held.
 
@@ -108,14 +115,15 @@ class _Unlimited:
     """Takes Pillow's own limit away while an image is open: `check_pixels` has taken its place."""
 
     def __init__(self) -> None:
-        self._lock, self._open, self._before = Lock(), 0, None
+        self._lock, self._open = Lock(), 0
+        self._before: int | None = None
 
     def __enter__(self) -> None:
         from PIL import Image
 
         with self._lock:
             if not self._open:
-                self._before: Any = Image.MAX_IMAGE_PIXELS
+                self._before = Image.MAX_IMAGE_PIXELS
                 Image.MAX_IMAGE_PIXELS = None
             self._open += 1
 

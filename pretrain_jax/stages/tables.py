@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import check_integer
+from hardset.cli import printable
 from hardset.datafile import atomic_file, write_text_atomic
 from pretrain_jax.stages.manifest import read_json
 
@@ -31,6 +32,8 @@ Columns = Mapping[str, Any]
 MOST_SHARDS = 99_999
 ROW_GROUP = 1 << 16
 BATCH = 1 << 14
+SKIPPED_NAME = "skipped.txt"
+SHOWN = 3  # of them in the notes
 
 
 @dataclass
@@ -41,15 +44,32 @@ class Logged:
         counts: numbers, summed over shards.
         notes: sentences.
         seconds: of work on the shard.
+        skipped: a sentence on every image that was left out.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    skipped: list[str] = field(default_factory=list)
 
     def add(self, name: str, count: int = 1) -> None:
         """Add to a count."""
         self.counts[name] = self.counts.get(name, 0) + count
+
+    def skip(self, reason: str, name: str = "unreadable") -> None:
+        """Count an image that is left out, and keep why."""
+        self.add(name)
+        self.skipped.append(reason)
+
+    def write_skipped(self, folder: Path) -> list[str]:
+        """Write skipped.txt, a line for each image that was left out; returns notes on them."""
+        if not self.skipped:
+            return []
+        lines = [" ".join(printable(one).split()) for one in self.skipped]
+        write_text_atomic(folder / SKIPPED_NAME, "".join(f"{line}\n" for line in lines))
+        more = len(lines) - SHOWN
+        rest = [f"{more} more images that were left out are in {SKIPPED_NAME}"] if more > 0 else []
+        return lines[:SHOWN] + rest
 
 
 def shard_range(rows: int, shard: int, shards: int) -> tuple[int, int]:
@@ -147,6 +167,7 @@ def read_logs(folder: Path, shards: int, name: str = "part") -> Logged:
         for key, count in record["counts"].items():
             total.add(key, count)
         total.notes += record["notes"]
+        total.skipped += record.get("skipped", [])
         total.seconds += record["seconds"]
     return total
 

@@ -18,7 +18,6 @@ from pretrain_jax.synthesis.pixels import Pixels, cut, read_image
 __all__ = ["DecodedBatch", "decoded_batches"]
 
 AHEAD = 32  # images
-SHOWN_NAMES = 3
 
 
 class DecodedBatch(NamedTuple):
@@ -59,8 +58,7 @@ def decoded_batches(
     held: list[Part] = []
     for group, found in _ahead(parts, root, size, channels, pool):
         if isinstance(found, str):
-            logged.add("unreadable")
-            logged.notes += [found] if len(logged.notes) < SHOWN_NAMES else []
+            logged.skip(found)
             continue
         for part, own in zip(group, found, strict=True):
             pixels[len(held)] = own

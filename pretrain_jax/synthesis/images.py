@@ -10,9 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hardset.checks import check_integer
-from pretrain_jax.data import UnreadableImageError, read_pixels
-from pretrain_jax.data.listing import STILL, Located, image_root, iterate_images, split_layout
+from hardset.checks import check_integer, check_range
+from hardset.cli import printable
+from pretrain_jax.data import BadPixelsError, UnreadableImageError, read_pixels
+from pretrain_jax.data.listing import (
+    STILL,
+    Located,
+    Tally,
+    image_root,
+    iterate_images,
+    split_layout,
+)
+from pretrain_jax.data.opening import (
+    MEGAPIXELS,
+    Remark,
+    allow_at_least,
+    allow_megapixels,
+    largest_megapixels,
+    regular_file,
+)
 from pretrain_jax.data.video import frame_sizes
 from pretrain_jax.stages.files import Recorded, changed_file, file_record
 from pretrain_jax.stages.manifest import (
@@ -49,7 +65,16 @@ IMAGE_COLUMNS = {
 }
 ROWS = 1024
 ROWS_OF_SHARD = 5000
-SHOWN_NAMES = 3
+SHOWN = 10  # sentences of an error
+SHOWN_REMARKS = 3  # of each kind, in the notes
+UNREADABLE = "unreadable: "
+MEGAPIXELS_KEY = "max_megapixels"
+# What a kind of remark says of how many images.
+REMARKS = {
+    "pictures": "hold several pictures (pages, slices, frames), of which the first is read; save "
+    "each as a file of its own to have all",
+    "dark": "hardly use their 16 bits and are taken as nearly black",
+}
 
 
 class Images:
@@ -72,6 +97,7 @@ class Images:
         self.folder = Path(folder)
         self.manifest = read_manifest(folder, "index")
         self.table = Table(folder)
+        allow_at_least(float(self.manifest.parameters.get(MEGAPIXELS_KEY, MEGAPIXELS)))
         self.root = (self.folder.resolve() / self.manifest.locations["root"]).resolve()
         if not self.root.is_dir():
             raise ValueError(
@@ -111,10 +137,13 @@ def index_images(
     shards: int | None = None,
     shard: int | None = None,
     progress: bool = False,
+    max_skipped_share: float | None = None,
+    max_megapixels: float | None = None,
 ) -> Manifest | None:
     """List the images of a source: name, frame, size in pixels and bytes, sha256, group.
 
-    Every image is decoded once: an image of height and width 0 cannot be.
+    Every image is decoded once: an image of height and width 0 cannot be. skipped.txt names every
+    file that is of no use.
 
     Args:
         source: a folder, LAYOUT:FOLDER, an image list, an image or a video, see
@@ -124,26 +153,38 @@ def index_images(
         shards: of the table; default one for 5000 images.
         shard: the one that this process makes; default all.
         progress: whether to draw a progress bar.
+        max_skipped_share: the share of the files that may be of no use. Without it any number
+            cannot be decoded, but no link may be broken, no name of another kind than lists hold,
+            no pixel NaN or out of range, and no image one pixel wide or high.
+        max_megapixels: of the largest image that is decoded, also by the stages that read the
+            index; larger ones are unreadable. Default 100.
 
     Returns:
         The manifest with the counts images, unreadable, pixels and bytes; None while other
         processes' shards are missing.
 
     Raises:
-        ValueError: no readable image, a file listed twice, arguments out of range; the index is
-            finished and an image has changed since.
+        ValueError: no readable image, files of no use (the folder is empty again then), a file
+            listed twice, arguments out of range; the index is finished and an image has changed
+            since.
     """
     check_integer("frame_stride", frame_stride, 1, 2**31)
+    if max_skipped_share is not None:
+        check_range("max_skipped_share", max_skipped_share, 0.0, 1.0)
+    allow_megapixels(max_megapixels)
+    limit = largest_megapixels()
     layout, path = split_layout(source)
     check_outside(source, out)
-    found = survey(source, frame_stride)
+    tally = Tally()
+    found = survey(source, frame_stride, tally)
     count = automatic_shards(found.images) if shards is None else shards
     mine = shards_to_do(shard, count)
     stage = open_stage(
         out,
         "index",
         {"frame_stride": frame_stride, "images": found.images, "shards": count}
-        | ({"layout": layout} if layout else {}),
+        | ({"layout": layout} if layout else {})
+        | ({MEGAPIXELS_KEY: limit} if limit != MEGAPIXELS else {}),
         None,
         {"source": found.digest},
         locations={"source": path, "root": image_root(source)},
@@ -152,7 +193,7 @@ def index_images(
         _check_unchanged(Path(out), image_root(source))
         return stage
     with stage:
-        return _fill(stage, source, frame_stride, mine, count, progress)
+        return _fill(stage, source, frame_stride, mine, count, progress, tally, max_skipped_share)
 
 
 @lru_cache(maxsize=16)
@@ -177,7 +218,7 @@ def _recorded(table: Table, root: Path) -> Iterator[Recorded]:
     for batch in table.batches(["name", "frame", "bytes", "sha256"]):
         columns = (batch[name] for name in ("name", "frame", "bytes", "sha256"))
         for name, frame, size, sha256 in zip(*columns, strict=True):
-            if name != before:
+            if name != before and sha256:
                 yield Recorded(root / name, int(size) if frame == STILL else None, sha256)
             before = name
 
@@ -189,11 +230,13 @@ def _fill(
     mine: list[int],
     count: int,
     progress: bool,
+    tally: Tally,
+    share: float | None,
 ) -> Manifest | None:
     """Make the missing ones of the shards `mine`; finish where all `count` are there."""
     total_images = int(stage.parameters["images"])
     mine = [one for one in mine if one in missing_shards(stage.folder, count)]
-    images, root = iterate_images(source, frame_stride), image_root(source)
+    images, root = iterate_images(source, frame_stride, Tally()), image_root(source)
     done = 0
     with tqdm(total=total_images, desc="index", unit="image", disable=not progress) as bar:
         for one in mine:
@@ -207,20 +250,67 @@ def _fill(
         return None
     total = read_logs(stage.folder, count)
     table = Table(stage.folder)
-    if not total.counts.get("pixels"):
-        raise ValueError(f"none of the {total_images} images of {source} can be read")
+    total.skipped = tally.refused + total.skipped
+    try:
+        _check_useful(source, total, total_images + len(tally.refused), len(tally.refused), share)
+    except ValueError:
+        for written in stage.folder.iterdir():  # so that the same command begins anew
+            if written.name != CLAIM and not written.name.startswith("."):
+                written.unlink()
+        raise
     index_sheet(stage.folder / "contact.png", table, root)
     counts = {"images": total_images, "unreadable": 0, "ungrouped": 0} | total.counts
+    counts.pop("unusable", None)
+    notes = total.write_skipped(stage.folder) + _remark_notes(total.notes)
+    if tally.refused:
+        counts["names_refused"] = len(tally.refused)
+    if others := tally.others():
+        counts["passed_over"] = tally.passed_over.total()
+        notes.append(f"passed over, as neither images nor videos: {others}")
     if counts["ungrouped"]:
-        total.notes.append(
+        notes.append(
             f"{counts['ungrouped']} of {total_images} images are of no known group (video, "
             "sequence or patient): halves and the leakage check take each of them by itself."
         )
-    return stage.finish(
-        counts,
-        total.notes,
-        seconds=total.seconds,
-    )
+    return stage.finish(counts, notes, seconds=total.seconds)
+
+
+def _check_useful(
+    source: str | Path, total: Logged, files: int, refused: int, share: float | None
+) -> None:
+    """Check that no more files are of no use than may be.
+
+    Raises:
+        ValueError: the first ones, and how many there are.
+    """
+    unusable = total.counts.get("unusable", 0) + refused
+    of_no_use = total.counts.get("unreadable", 0) + refused
+    if not total.counts.get("pixels"):
+        first = "; ".join(printable(one) for one in total.skipped[:SHOWN])
+        raise ValueError(f"none of the {files} images of {source} can be read: {first}")
+    if (share is None and unusable) or (share is not None and of_no_use > share * files):
+        shown = total.skipped
+        if share is None:  # what merely cannot be decoded is no reason
+            shown = [one for one in shown if not one.startswith(UNREADABLE)]
+        more = f"; and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+        allowed = "" if share is None else f", more than the share {share:g} that may be skipped"
+        raise ValueError(
+            f"{len(shown)} of the {files} files of {source} cannot be used{allowed}: "
+            f"{'; '.join(printable(one) for one in shown[:SHOWN])}{more}. Mend them or take them "
+            "out, or let a share be skipped with --max-skipped-share"
+        )
+
+
+def _remark_notes(remarks: list[str]) -> list[str]:
+    """A sentence on each kind of remark, which shards have noted as KIND, tab, sentence."""
+    notes = []
+    for kind, meaning in REMARKS.items():
+        own = [one.partition("\t")[2] for one in remarks if one.startswith(f"{kind}\t")]
+        if own:
+            more = f"; and {len(own) - SHOWN_REMARKS} more" if len(own) > SHOWN_REMARKS else ""
+            shown = "; ".join(printable(one) for one in own[:SHOWN_REMARKS])
+            notes.append(f"{len(own)} image(s) {meaning}: {shown}{more}")
+    return notes
 
 
 def _rows(
@@ -234,11 +324,8 @@ def _rows(
         for image in part:
             path = root / image.name
             if image.name != record_of:
-                record, record_of = file_record(path), image.name
-            size, trouble = _size(path, image.frame)
-            if trouble:
-                logged.add("unreadable")
-                logged.notes += [trouble] if len(logged.notes) < SHOWN_NAMES else []
+                record, record_of = _record(path), image.name
+            size = _size(path, image, logged) if record["sha256"] else _missing(path, logged)
             if not image.group:
                 logged.add("ungrouped")
             share = image.frame if image.frame != STILL else 0
@@ -255,16 +342,53 @@ def _rows(
         yield dict(zip(IMAGE_COLUMNS, zip(*rows, strict=True), strict=True))
 
 
-def _size(path: Path, frame: int) -> tuple[tuple[int, int], str]:
-    """Height and width as displayed, from the decoded pixels; (0, 0) and why there are none."""
-    if frame != STILL:
+def _record(path: Path) -> dict[str, Any]:
+    """Bytes and sha256 of a file; 0 and "" of what is none."""
+    try:
+        regular_file(path).close()
+        return file_record(path)
+    except (OSError, ValueError):
+        return {"bytes": 0, "sha256": ""}
+
+
+def _missing(path: Path, logged: Logged) -> tuple[int, int]:
+    """Note why there is no such file."""
+    try:
+        regular_file(path).close()
+        reason = "it is gone since"
+    except ValueError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    logged.add("unusable")
+    logged.skip(f"image {path}: {reason}")
+    return 0, 0
+
+
+def _size(path: Path, image: Located, logged: Logged) -> tuple[int, int]:
+    """Height and width as displayed, from the decoded pixels; (0, 0) where there are none."""
+    if image.frame != STILL:
         sizes = frame_sizes(str(path))
-        size = sizes[frame] if frame < len(sizes) else None
+        size = sizes[image.frame] if image.frame < len(sizes) else None
         if size is not None:
-            return size, ""
+            return size
+    remarks: list[Remark] = []
     try:
         # In one channel, which takes the least memory: the size is that of three.
-        height, width = read_pixels(str(path), frame, channels=1).shape[:2]
+        found = read_pixels(str(path), image.frame, channels=1, remarks=remarks)
+    except BadPixelsError as error:
+        logged.add("unusable")
+        logged.skip(str(error))
+        return 0, 0
     except UnreadableImageError as error:
-        return (0, 0), str(error)
-    return (height, width), ""
+        logged.skip(f"{UNREADABLE}{error}")
+        return 0, 0
+    height, width = found.shape[:2]
+    if min(height, width) == 1:
+        logged.add("unusable")
+        logged.skip(f"image {path} is {height} x {width} pixels: no picture")
+        return 0, 0
+    for remark in remarks:
+        logged.add(remark.kind)
+        logged.notes.append(f"{remark.kind}\t{image.name} {remark.text}")
+    return height, width

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from hardset.checks import check_integer
+from hardset.checks import check_integer, check_range
 from pretrain_jax.data import UnreadableImageError
 from pretrain_jax.stages.manifest import Manifest, Stage, digest, open_stage
 from pretrain_jax.stages.tables import (
+    SKIPPED_NAME,
     Logged,
     Table,
     missing_shards,
@@ -39,7 +40,7 @@ PROPOSAL_COLUMNS = {
 }
 ROWS = 256
 MASKS = "masks"
-SHOWN_NAMES = 3
+MOST_SHOWN = 10
 
 
 def propose(
@@ -51,6 +52,7 @@ def propose(
     shards: int | None = None,
     shard: int | None = None,
     progress: bool = False,
+    max_skipped_share: float = 0.0,
 ) -> Manifest | None:
     """Find patches in every image.
 
@@ -65,10 +67,12 @@ def propose(
         shards: of the table; default one for 5000 images.
         shard: the one that this process makes; default all.
         progress: whether to draw a progress bar.
+        max_skipped_share: the share of the images that may be smaller than a patch; they have none.
 
     Returns:
-        The manifest with the counts images, patches, without_patches, unreadable and pixels (of
-        the patches); None while other processes' shards are missing.
+        The manifest with the counts images, patches, without_patches (unreadable ones among them),
+        unreadable, too_small and pixels (of the patches); None while other processes' shards are
+        missing.
 
     Raises:
         ValueError: an image that has changed or is smaller than a patch, no patch at all, a missing
@@ -80,7 +84,7 @@ def propose(
     count = automatic_shards(images.table.rows) if shards is None else shards
     mine = shards_to_do(shard, count)
     inputs = proposer.inputs()
-    _refuse_small(images, proposer)
+    _refuse_small(images, proposer, max_skipped_share)
     stage = open_stage(
         out,
         "propose",
@@ -114,7 +118,7 @@ def _fill(
             images.table.rows,
             PROPOSAL_COLUMNS,
             lambda _, first, end, logged, bar: _rows(
-                images, first, end, find, proposer.name, seed, logged, bar
+                images, first, end, find, proposer, seed, logged, bar
             ),
             name="propose",
             unit="image",
@@ -130,9 +134,11 @@ def _fill(
         )
     proposals_sheet(stage.folder / "contact.png", images, table, proposer.name)
     counts = {"images": images.table.rows, "patches": table.rows, "without_patches": 0}
-    return stage.finish(
-        counts | {"unreadable": 0} | logs.counts, logs.notes, seconds=logs.seconds, apart=(MASKS,)
-    )
+    counts |= {"unreadable": 0} | logs.counts
+    known = counts["unreadable"] + counts.get("too_small", 0) - len(logs.skipped)
+    before = [f"{known} image(s) of no use to the index: see its {SKIPPED_NAME}"] if known else []
+    notes = [*logs.notes, *before, *logs.write_skipped(stage.folder)]
+    return stage.finish(counts, notes, seconds=logs.seconds, apart=(MASKS,))
 
 
 def _rows(
@@ -140,17 +146,24 @@ def _rows(
     first: int,
     end: int,
     find: Find,
-    proposer: str,
+    proposer: Proposer,
     seed: int,
     logged: Logged,
     bar: Any,
 ) -> Iterator[dict[str, Any]]:
+    least_side = proposer.least_side
     for batch in images.table.batches(
-        ["image", "name", "frame", "height"], start=first, stop=end, size=ROWS
+        ["image", "name", "frame", "height", "width"], start=first, stop=end, size=ROWS
     ):
         rows: list[tuple[Any, ...]] = []
-        for image, name, frame, height in zip(*batch.values(), strict=True):
-            found = _found(images.root, name, int(frame), find, seed, logged) if height else None
+        for image, name, frame, height, width in zip(*batch.values(), strict=True):
+            found = None
+            if height and min(height, width) < least_side:
+                logged.skip(f"{_size_of(name, height, width)}, smaller than a patch", "too_small")
+            elif height:
+                found = _found(images.root, name, int(frame), find, seed, logged)
+            else:
+                logged.add("unreadable")
             if found is None or not len(found.boxes):
                 logged.add("without_patches")
             else:
@@ -158,7 +171,7 @@ def _rows(
                 for rank, (box, area, confidence) in enumerate(zip(*found, strict=True)):
                     top, left, *size = (int(side) for side in box)
                     own = (top, left, size[0], size[1])
-                    number = patch_id(name, int(frame), own, proposer)
+                    number = patch_id(name, int(frame), own, proposer.name)
                     rows.append((number, image, *own, area, rank, confidence))
             bar.update()
         columns = zip(*rows, strict=True) if rows else [()] * len(PROPOSAL_COLUMNS)
@@ -171,29 +184,34 @@ def _found(
     try:
         pixels = read_image(root, name, frame)
     except UnreadableImageError as error:
-        logged.add("unreadable")
-        logged.notes += [str(error)] if len(logged.notes) < SHOWN_NAMES else []
+        logged.skip(str(error))
         return None
     own = hashlib.sha256(f"{name}\0{frame}".encode()).digest()[:8]
     return find(pixels, np.random.default_rng([seed, int.from_bytes(own, "big")]))
 
 
-def _refuse_small(images: Images, proposer: Proposer) -> None:
-    """An image must hold a patch of the least side."""
-    count, example = 0, ""
+def _refuse_small(images: Images, proposer: Proposer, share: float) -> None:
+    """An image must hold a patch of the least side, but for a share of them."""
+    check_range("max_skipped_share", share, 0.0, 1.0)
+    count = 0
+    shown: list[str] = []
     for batch in images.table.batches(["name", "height", "width"]):
         shorter = np.minimum(batch["height"], batch["width"])
         small = np.flatnonzero((shorter < proposer.least_side) & (shorter > 0))
-        if len(small) and not example:
-            name, height, width = (batch[key][small[0]] for key in ("name", "height", "width"))
-            example = f"image {name} is {height} x {width} pixels"
+        for row in small[: max(0, MOST_SHOWN - len(shown))]:
+            shown.append(_size_of(*(batch[key][row] for key in ("name", "height", "width"))))
         count += len(small)
-    if count:
+    if count > share * images.table.rows:
+        more = f" and {count - len(shown)} more" if count > len(shown) else ""
         raise ValueError(
-            f"{example}, smaller than a patch, whose shorter side is at least "
-            f"{proposer.least_side} pixels ({count} such image(s)); lower --least-side or leave "
-            "them out"
+            f"{', '.join(shown)}{more}: smaller than a patch, whose shorter side is at least "
+            f"{proposer.least_side} pixels ({count} such image(s)); lower --least-side, leave "
+            "them out, or let a share be without patches with --max-skipped-share"
         )
+
+
+def _size_of(name: str, height: int, width: int) -> str:
+    return f"image {name} is {height} x {width} pixels"
 
 
 def _filters(proposer: Proposer) -> str:

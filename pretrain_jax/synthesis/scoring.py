@@ -175,7 +175,7 @@ def _fill(
     margins = table.column("margin")
     facts = {"margin_mean": float(margins.mean(dtype=np.float64))}
     correlations = rank_correlations(table, masks)
-    notes = logs.notes
+    notes = [*logs.notes, *logs.write_skipped(stage.folder)]
     if len(correlations) and np.all(np.isfinite(correlations)):
         facts["rank_correlation_mean"] = float(correlations.mean())
         facts["rank_correlation_min"] = float(correlations.min())

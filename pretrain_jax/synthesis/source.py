@@ -10,7 +10,9 @@ import numpy as np
 
 from pretrain_jax.data.collections import video_group
 from pretrain_jax.data.listing import (
+    SHOWN,
     Located,
+    Tally,
     image_root,
     iterate_images,
     split_layout,
@@ -49,33 +51,46 @@ def check_outside(source: str | Path, out: str | Path) -> None:
         )
 
 
-def survey(source: str | Path, frame_stride: int = 1) -> Survey:
+def survey(source: str | Path, frame_stride: int = 1, tally: Tally | None = None) -> Survey:
     """Count the images of a source and hash their names and sizes, without reading them.
 
+    Args:
+        source: see `iterate_images`.
+        frame_stride: likewise.
+        tally: likewise; with it a file that is missing has the size -1.
+
     Raises:
-        ValueError: see `iterate_images`; a listed file is missing or listed
-            twice.
+        ValueError: see `iterate_images`; a file is listed twice, or missing where there is no
+            tally.
     """
     found = hashlib.sha256()
     root = image_root(source)
     # A patch is known by its image's name and frame: no image may be there twice.
     names = array("Q")
     newest, newest_file = 0, root
-    for image in iterate_images(source, frame_stride):
+    missing: list[str] = []
+    for image in iterate_images(source, frame_stride, tally):
+        size, written = -1, 0
         try:
             status = (root / image.name).stat()
         except OSError as error:
-            raise ValueError(
-                f"image {root / image.name} of {source} cannot be read: {error.strerror}"
-            ) from None
+            missing.append(f"{root / image.name}: {error.strerror}")
+        else:
+            size, written = status.st_size, status.st_mtime_ns
         # The group that follows from the name says nothing more.
         own = f"\0{image.group}" if image.group != video_group(image.name) else ""
-        found.update(f"{image.name}\0{image.frame}\0{status.st_size}{own}\n".encode())
-        if status.st_mtime_ns > newest:
-            newest, newest_file = status.st_mtime_ns, root / image.name
+        found.update(f"{image.name}\0{image.frame}\0{size}{own}\n".encode())
+        if written > newest:
+            newest, newest_file = written, root / image.name
         place = os.path.normpath(image.name)
         name = hashlib.sha256(f"{place}\0{image.frame}".encode()).digest()
         names.append(int.from_bytes(name[:8], "big"))
+    if missing and tally is None:
+        more = f"; and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        raise ValueError(
+            f"{len(missing)} image(s) of {source} cannot be read: "
+            f"{'; '.join(missing[:SHOWN])}{more}"
+        )
     if len(np.unique(names)) < len(names):
         raise ValueError(f"image list {source} names an image more than once")
     return Survey(len(names), found.hexdigest(), newest, newest_file)

@@ -97,7 +97,7 @@ def test_goes_on_after_a_kill(index: Path, tmp_path: Path) -> None:
 def test_bad_input(index: Path, tmp_path: Path) -> None:
     out = tmp_path / "p"
     with pytest.raises(
-        ValueError, match=r"image first/02.png is 40 x 24 pixels, smaller .*\(8 such"
+        ValueError, match=r"image first/02.png is 40 x 24 pixels, image .*smaller .*\(8 such"
     ):
         propose(index, out, proposer=RandomCrop(least_side=25))
     with pytest.raises(ValueError, match="pretrain_jax propose"):
