@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 
 from figures.curves import Panel, compute_panels
 from figures.panels import LINES_AND_POINTS, draw_panels
-from figures.settings import Settings
-from figures.spec import FigureSpec
+from figures.settings import CurveSettings
 
 
-def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+def compute(
+    settings: CurveSettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
     """The figure's data: hard selection, one panel for each probe angle."""
     panels = [Panel(theta_deg, theta_deg=theta_deg) for theta_deg in settings.theta_deg]
     return compute_panels(settings, "theta_deg", panels, cache=cache, progress=progress)
@@ -28,14 +29,3 @@ def caption(dataset: xr.Dataset) -> str:
         f"Fitting error against the selection ratio, hard selection by a probe at the angle theta "
         f"from the teacher. {LINES_AND_POINTS}"
     )
-
-
-FIGURE = FigureSpec(
-    name="angle",
-    summary="fitting error e against f for growing probe angle",
-    defaults=Settings(alpha_total=(5, 10, 20, 50, 100), theta_deg=(0, 10, 20, 30)),
-    several=("alpha_total", "keep_fraction", "theta_deg"),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

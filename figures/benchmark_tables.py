@@ -1,6 +1,5 @@
 """Published segmentation results of data-effective pre-training, beside one's own runs."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from figures.runs import ALL, METHODS, Run
-from figures.settings import BaseSettings
-from figures.spec import FigureSpec
+from figures.runs import ALL, METHODS
+from figures.settings import TableSettings
 from theory.published import ALL_DATA, DATASETS, STORAGE_PERCENT, TABLES
 
 WIDTH = 7.0  # inches, both columns of a two-column page
@@ -27,17 +25,6 @@ COLORS = dict(
     zip(METHODS, ("#000000", "#999999", "#0072B2", "#E69F00", "#D55E00", "#009E73"), strict=True)
 )
 MARKERS = dict(zip(METHODS, "DvsP^o", strict=True))
-
-
-@dataclasses.dataclass(frozen=True)
-class TableSettings(BaseSettings):
-    """Settings of the figure.
-
-    Attributes:
-        runs: runs of one's own, from `figures.runs.read_runs`.
-    """
-
-    runs: tuple[Run, ...] = ()
 
 
 def compute(
@@ -271,14 +258,3 @@ def caption(dataset: xr.Dataset) -> str:
         "through Table 1's numbers up to all data at 100 percent (the paper prints no others). "
         f"Colours: difference to all data of the same row. {own}"
     )
-
-
-FIGURE = FigureSpec(
-    name="benchmark-tables",
-    summary="the OptiDEL paper's Tables 1-2 and Figure 6 beside runs of one's own",
-    defaults=TableSettings(),
-    several=(),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

@@ -10,14 +10,11 @@ import xarray as xr
 
 import replica
 import sims
-from figures.settings import Settings
+from figures.settings import CurveSettings, InSampleSettings
 from theory.policies import Hard, Policy
 from theory.problem import DownstreamShift, PerceptronProblem
 
 __all__ = ["Panel", "compute_panels", "theory_fractions"]
-
-THEORY_POINTS = 301  # fewer leave corners where hard selection's error falls off
-MARGIN = 1.25  # the lines go on beyond the outer points by this factor, up to f = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +64,7 @@ class Panel:
 
 
 def compute_panels(
-    settings: Settings,
+    settings: CurveSettings,
     axis: str,
     panels: Sequence[Panel],
     *,
@@ -113,15 +110,16 @@ def compute_panels(
     return xr.concat(parts, dim=coordinate, combine_attrs="drop")
 
 
-def theory_fractions(settings: Settings) -> np.ndarray:
+def theory_fractions(settings: CurveSettings | InSampleSettings) -> np.ndarray:
     """The fractions f of the theory lines."""
-    low, high = min(settings.keep_fraction) / MARGIN, min(1.0, max(settings.keep_fraction) * MARGIN)
+    low = min(settings.keep_fraction) / settings.theory_reach
+    high = min(1.0, max(settings.keep_fraction) * settings.theory_reach)
     # exp(log(f)) may leave (0, 1] by a rounding error.
-    return np.minimum(np.geomspace(low, high, THEORY_POINTS), high)
+    return np.minimum(np.geomspace(low, high, settings.theory_points), high)
 
 
 def _simulate(
-    settings: Settings, panels: Sequence[Panel], cache: Path | None, progress: bool
+    settings: CurveSettings, panels: Sequence[Panel], cache: Path | None, progress: bool
 ) -> list[xr.Dataset]:
     """The simulations of all panels, which share draws and students, in one sweep."""
     results = sims.run_many(

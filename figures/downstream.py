@@ -8,17 +8,16 @@ from matplotlib.figure import Figure
 
 from figures.curves import Panel, compute_panels
 from figures.panels import LINES_AND_POINTS, draw_panels
-from figures.settings import Settings
-from figures.spec import FigureSpec
+from figures.settings import DownstreamSettings
 from theory.problem import DownstreamShift
 
-DELTAS = (0.0, 0.1, 0.2, 0.4)
 
-
-def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+def compute(
+    settings: DownstreamSettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
     """The figure's data: hard selection, students judged against T' ~ T + delta v."""
     theta_deg = settings.theta_deg[0]
-    panels = [Panel(delta, theta_deg=theta_deg, delta=delta) for delta in DELTAS]
+    panels = [Panel(delta, theta_deg=theta_deg, delta=delta) for delta in settings.delta]
     dataset = compute_panels(settings, "delta", panels, cache=cache, progress=progress)
     floor = [angle_of_shift(panel.shift(settings.overlap)) / np.pi for panel in panels]
     return dataset.assign(floor=("delta", floor)).assign_attrs(
@@ -64,14 +63,3 @@ def caption(dataset: xr.Dataset) -> str:
         f"{shift} Hard selection by a probe at {dataset.attrs['theta_deg']:g} degrees from the "
         f"teacher. {LINES_AND_POINTS}"
     )
-
-
-FIGURE = FigureSpec(
-    name="downstream",
-    summary="error against a downstream teacher shifted by delta = 0, 0.1, 0.2, 0.4",
-    defaults=Settings(alpha_total=(20, 50, 100, 200, 500), theta_deg=(10,)),
-    several=("alpha_total", "keep_fraction"),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

@@ -13,13 +13,14 @@ from figures.spec import FigureSpec
 from figures.style import STYLE
 from hardset.datafile import (
     DataFileError,
+    check_output_file,
     parameters_of,
     read_dataset,
     write_bytes_atomic,
     write_dataset,
 )
 
-__all__ = ["FORMATS", "check_data", "make_data", "make_pictures", "render"]
+__all__ = ["check_data", "check_pictures", "make_data", "make_pictures", "render"]
 
 # Dates and versions would make equal pictures differ.
 _METADATA: dict[str, tuple[str, dict[str, None]]] = {
@@ -27,7 +28,6 @@ _METADATA: dict[str, tuple[str, dict[str, None]]] = {
     "pdf": ("Subject", {"CreationDate": None, "Creator": None, "Producer": None}),
     "svg": ("Description", {"Date": None}),
 }
-FORMATS = tuple(_METADATA)
 
 
 def data_path(spec: FigureSpec, folder: Path) -> Path:
@@ -35,26 +35,53 @@ def data_path(spec: FigureSpec, folder: Path) -> Path:
     return folder / f"{spec.name}.nc"
 
 
-def check_data(spec: FigureSpec, settings: BaseSettings, folder: Path) -> None:
-    """Raise if `folder` holds data of the figure that `settings` would not reproduce.
+def picture_path(spec: FigureSpec, folder: Path, name: str) -> Path:
+    """Where a figure's picture in the format `name` lies in `folder`."""
+    return folder / f"{spec.name}.{name}"
+
+
+def check_data(spec: FigureSpec, settings: BaseSettings, folder: Path) -> bool:
+    """Check what lies under the name of a figure's data file, or that it can be written.
+
+    Args:
+        spec: the figure.
+        settings: what the data must have been computed from.
+        folder: output folder.
+
+    Returns:
+        Whether the data are there already.
 
     Raises:
         ValueError: data of other parameters, with the first parameter that differs.
         hardset.datafile.DataFileError: a damaged or foreign file under the data file's name.
+        OSError: the file cannot be written.
     """
-    path = data_path(spec, folder)
+    path = check_output_file(data_path(spec, folder))
     if not path.exists():
-        return
+        return False
     dataset = read_dataset(path, kind=spec.kind)
     with _complete(path):
         found = parameters_of(dataset)
-    wanted = settings.parameters()
-    for name in wanted:
-        if found.get(name) != wanted[name]:
+    wanted = spec.parameters(settings)
+    for name in [*wanted, *(name for name in found if name not in wanted)]:
+        if name not in found or name not in wanted:
             raise ValueError(
-                f"data file {path} was computed with {name} = {found.get(name)}, not "
+                f"data file {path} is of another version of this figure, "
+                f"{'with' if name in found else 'without'} the parameter {name}; choose another "
+                "--out, or delete the file"
+            )
+        if found[name] != wanted[name]:
+            raise ValueError(
+                f"data file {path} was computed with {name} = {found[name]}, not "
                 f"{wanted[name]}; choose another --out, or delete the file"
             )
+    return True
+
+
+def check_pictures(spec: FigureSpec, folder: Path, formats: Iterable[str]) -> None:
+    """Raise OSError where a figure's picture could not be written."""
+    for name in formats:
+        check_output_file(picture_path(spec, folder, name))
 
 
 def make_data(spec: FigureSpec, settings: BaseSettings, folder: Path, *, progress: bool) -> Path:
@@ -71,13 +98,26 @@ def make_data(spec: FigureSpec, settings: BaseSettings, folder: Path, *, progres
         The data file's path.
 
     Raises:
-        ValueError: see `check_data`.
+        ValueError: see `check_data`; also where another process wrote such data meanwhile.
+        OSError: the data cannot be written; names the file.
     """
-    check_data(spec, settings, folder)
     path = data_path(spec, folder)
-    if not path.exists():
-        dataset = spec.compute(settings, cache=folder / "cells", progress=progress)
-        write_dataset(dataset, path, kind=spec.kind, parameters=settings.parameters())
+    if check_data(spec, settings, folder):
+        return path
+    dataset = spec.compute(settings, cache=folder / "cells", progress=progress)
+    try:
+        write_dataset(
+            dataset, path, kind=spec.kind, parameters=spec.parameters(settings), replace=False
+        )
+    except FileExistsError:
+        # Another process was faster: equal data are as good, others stay.
+        try:
+            check_data(spec, settings, folder)
+        except ValueError as error:
+            raise ValueError(
+                f"another process wrote {path} while this one computed; the simulated cells are "
+                f"kept in {folder / 'cells'}: {error}"
+            ) from None
     return path
 
 
@@ -97,11 +137,14 @@ def make_pictures(
 
     Raises:
         hardset.datafile.DataFileError: the file is damaged, foreign or lacks something.
+        OSError: a picture cannot be written; names it.
     """
     dataset = read_dataset(data, kind=spec.kind)
     with _complete(data):
         words = caption(spec, dataset)
-        pictures = {folder / f"{spec.name}.{name}": render(spec, dataset, name) for name in formats}
+        pictures = {
+            picture_path(spec, folder, name): render(spec, dataset, name) for name in formats
+        }
     for path, picture in pictures.items():
         write_bytes_atomic(path, picture)
     return list(pictures), words

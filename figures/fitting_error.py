@@ -14,12 +14,13 @@ from figures.panels import (
     missing_note,
     new_figure,
 )
-from figures.settings import Settings
-from figures.spec import FigureSpec
+from figures.settings import CurveSettings
 from figures.style import curve_colors
 
 
-def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+def compute(
+    settings: CurveSettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
     """The figure's data: hard selection at one probe angle, theory and simulation."""
     theta_deg = settings.theta_deg[0]
     panels = [Panel(theta_deg, theta_deg=theta_deg)]
@@ -44,14 +45,3 @@ def caption(dataset: xr.Dataset) -> str:
         f"Fitting error of the max-margin student against the selection ratio, hard selection by "
         f"a probe at {dataset['theta_deg'].item():g} degrees from the teacher. {LINES_AND_POINTS}"
     )
-
-
-FIGURE = FigureSpec(
-    name="fitting-error",
-    summary="fitting error e against f, one curve for each alpha_total",
-    defaults=Settings(alpha_total=(5, 10, 20, 50, 100), theta_deg=(0,)),
-    several=("alpha_total", "keep_fraction"),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

@@ -10,16 +10,16 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
-from figures.settings import Settings
-from figures.spec import FigureSpec
+from figures.settings import GeometrySettings
 from figures.style import COLUMN, PROBE, STUDENT, TEACHER
 from theory.problem import PerceptronProblem
 
-EXAMPLES = 240
 REACH = 2.6  # half width of the picture in units of the fields' standard deviation
 
 
-def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+def compute(
+    settings: GeometrySettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
     """The figure's data: examples in the plane, and where theory and simulation put the student."""
     alpha_total = settings.alpha_total[0]
     keep_fraction = settings.keep_fraction[0]
@@ -33,10 +33,10 @@ def compute(settings: Settings, *, cache: Path | None = None, progress: bool = F
     simulated = sims.run(
         problem, settings.dim, settings.draws, settings.seed, cache=cache, progress=progress
     )
-    fields = np.random.default_rng(settings.seed).standard_normal((EXAMPLES, 2))
+    fields = np.random.default_rng(settings.seed).standard_normal((settings.examples, 2))
     probe_field = fields[:, 0] * np.cos(theta)[:, None] + fields[:, 1] * np.sin(theta)[:, None]
     ranks = np.argsort(np.argsort(np.abs(probe_field), axis=1), axis=1)
-    kept = ranks < round(keep_fraction * EXAMPLES)
+    kept = ranks < round(keep_fraction * settings.examples)
     edge = np.max(np.abs(probe_field), axis=1, where=kept, initial=0.0)
     overlap, probe_overlap = (
         simulated["overlap_mean"].values,
@@ -151,15 +151,3 @@ def caption(dataset: xr.Dataset) -> str:
         f"the orange point the mean over simulated draws. In the titles, the fitting error e by "
         f"theory."
     )
-
-
-FIGURE = FigureSpec(
-    name="geometry",
-    summary="teacher, probe, student and the kept slab in the plane of teacher and probe",
-    defaults=Settings(alpha_total=(5,), theta_deg=(10, 40), keep_fraction=(0.3,)),
-    several=("theta_deg",),
-    overlaps=("cosine",),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

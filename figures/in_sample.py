@@ -19,24 +19,16 @@ from figures.panels import (
     missing_note,
     new_figure,
 )
-from figures.settings import Settings
-from figures.spec import FigureSpec
+from figures.settings import InSampleSettings
 from figures.style import curve_colors
 from theory.probes import InSample
 from theory.problem import PerceptronProblem
 
 
-def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
-    """The figure's data: hard selection by an in-sample probe, theory and simulation.
-
-    Raises:
-        ValueError: a probe angle, which this probe finds for itself.
-    """
-    if settings.theta_deg != FIGURE.defaults.theta_deg:
-        raise ValueError(
-            f"theta_deg = {settings.theta_deg[0]:g}: the figure in-sample trains its probe, whose "
-            "angle is no setting; leave it out"
-        )
+def compute(
+    settings: InSampleSettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
+    """The figure's data: hard selection by an in-sample probe, theory and simulation."""
     alpha_total = np.asarray(settings.alpha_total)
     fractions = theory_fractions(settings)
 
@@ -103,15 +95,3 @@ def caption(dataset: xr.Dataset) -> str:
         "dual variables, largest first. Diamonds: f_sv, the share of support vectors, from which "
         f"on the student is the probe and nothing is lost. {LINES_AND_POINTS}"
     )
-
-
-FIGURE = FigureSpec(
-    name="in-sample",
-    summary="error e against f with the probe trained on the same data, f_sv marked",
-    defaults=Settings(alpha_total=(2, 5, 10, 20), theta_deg=(0,)),
-    several=("alpha_total", "keep_fraction"),
-    overlaps=("cosine",),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 import replica
 import sims
 from figures.panels import new_figure
-from figures.settings import Settings
-from figures.spec import FigureSpec
+from figures.settings import MarginSettings
 from figures.style import STUDENT, TEACHER
 from theory._float64 import float64
 from theory.densities import student_margin_density, support_mass
@@ -23,11 +22,6 @@ from theory.problem import PerceptronProblem
 
 Floats = NDArray[np.float64]
 
-BINS = 24  # above kappa; the histogram goes on below it, where finite samples put some of theirs
-DENSITY_POINTS = 193
-REACH = 6.0  # no margin is farther above kappa: the fields have unit variance
-BEYOND = 2e-3  # share of the kept examples that the picture leaves out on the right
-
 _SYMBOLS = {
     "alpha_total": r"$\alpha_t$ = {:g}",
     "keep_fraction": "$f$ = {:g}",
@@ -35,7 +29,9 @@ _SYMBOLS = {
 }
 
 
-def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+def compute(
+    settings: MarginSettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
     """The figure's data: histograms over all draws, and the theory's density and atom.
 
     The simulation is short and is not cached.
@@ -50,7 +46,7 @@ def compute(settings: Settings, *, cache: Path | None = None, progress: bool = F
 
 
 def _point(
-    settings: Settings, alpha_total: float, keep_fraction: float, theta_deg: float
+    settings: MarginSettings, alpha_total: float, keep_fraction: float, theta_deg: float
 ) -> xr.Dataset:
     theta = np.deg2rad(theta_deg)
     problem = PerceptronProblem.grid(
@@ -65,9 +61,10 @@ def _point(
     simulated_kappa = np.array([student.margin for student in students])
     supported = np.array([np.mean(student.support) for student in students])
     kappa = float(np.asarray(solution.margin))
-    grid, density_theory = _theory_density(solution, keep_fraction, theta)
-    width = (grid[-1] - kappa) / BINS
-    edges = kappa + width * np.arange(-BINS // 4, BINS + 1)
+    grid, density_theory = _theory_density(settings, solution, keep_fraction, theta)
+    bins = settings.bins
+    width = (grid[-1] - kappa) / bins
+    edges = kappa + width * np.arange(-bins // 4, bins + 1)
     histograms = np.array(
         [
             np.histogram(student.margins[~student.support], edges)[0] / len(student.margins)
@@ -98,7 +95,10 @@ def _point(
 
 @float64
 def _theory_density(
-    solution: replica.ReplicaSolution, keep_fraction: float, theta: float
+    settings: MarginSettings,
+    solution: replica.ReplicaSolution,
+    keep_fraction: float,
+    theta: float,
 ) -> tuple[Floats, Floats]:
     """Margins from kappa to where almost none are left, and their density."""
     weight = Hard().kept_weight(jnp.asarray(keep_fraction), jnp.asarray(theta), jnp.ones(()))
@@ -109,10 +109,11 @@ def _theory_density(
         "weight": weight,
     }
     kappa = float(np.asarray(solution.margin))
-    coarse = np.linspace(kappa, kappa + REACH, DENSITY_POINTS)
+    farthest = kappa + settings.reach
+    coarse = np.linspace(kappa, farthest, settings.density_points)
     below = np.asarray(support_mass(coarse, **student))
-    end = np.min(coarse, where=below >= 1 - BEYOND, initial=kappa + REACH)
-    grid = np.linspace(kappa, end, DENSITY_POINTS)
+    end = np.min(coarse, where=below >= 1 - settings.beyond, initial=farthest)
+    grid = np.linspace(kappa, end, settings.density_points)
     return grid, np.asarray(student_margin_density(grid, **student))
 
 
@@ -216,15 +217,3 @@ def caption(dataset: xr.Dataset) -> str:
         "simulation, at the mean of its kappas. Every draw has a kappa of its own, hence grey "
         "below the theory's."
     )
-
-
-FIGURE = FigureSpec(
-    name="margins",
-    summary="margins of the kept examples: theory's density and atom on simulated histograms",
-    defaults=Settings(alpha_total=(2, 10), theta_deg=(0, 30), keep_fraction=(0.3,)),
-    several=("alpha_total", "keep_fraction", "theta_deg"),
-    overlaps=("cosine",),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

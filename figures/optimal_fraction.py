@@ -11,21 +11,21 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
 import replica
-from figures.maps import WIDTH, MapSettings, alpha_axis, mark_failed
-from figures.spec import FigureSpec
+from figures.maps import WIDTH, alpha_axis, mark_failed
+from figures.settings import FractionMapSettings
 
-TOLERANCES = (0.1, 0.01)
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 
 def compute(
-    settings: MapSettings, *, cache: Path | None = None, progress: bool = False
+    settings: FractionMapSettings, *, cache: Path | None = None, progress: bool = False
 ) -> xr.Dataset:
     """The figure's data: sufficient and optimal fractions of hard selection, theory alone."""
     alpha = np.asarray(settings.alpha_total)[:, None]
     theta = np.deg2rad(settings.theta_deg)
+    tolerances = np.asarray(settings.tolerances)
     best = replica.optimal_fraction(alpha, theta)
-    enough = replica.sufficient_fraction(alpha[None], np.asarray(TOLERANCES)[:, None, None], theta)
+    enough = replica.sufficient_fraction(alpha[None], tolerances[:, None, None], theta)
     plane = ("alpha_total", "theta_deg")
     return xr.Dataset(
         {
@@ -38,7 +38,7 @@ def compute(
         coords={
             "alpha_total": list(settings.alpha_total),
             "theta_deg": list(settings.theta_deg),
-            "loss": list(TOLERANCES),
+            "loss": list(settings.tolerances),
         },
     )
 
@@ -88,17 +88,3 @@ def caption(dataset: xr.Dataset) -> str:
         "against the volume of data and the probe's angle. Replica theory. With a perfect probe "
         "all larger fractions are as good; crosses: no certified answer, or one below 0.001."
     )
-
-
-FIGURE = FigureSpec(
-    name="optimal-fraction",
-    summary="smallest sufficient and optimal f against alpha_t and probe angle",
-    defaults=MapSettings(
-        alpha_total=tuple(float(f"{x:.4g}") for x in np.geomspace(0.5, 500, 19)),
-        theta_deg=(0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45),
-    ),
-    several=("alpha_total", "theta_deg"),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

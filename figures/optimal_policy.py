@@ -12,18 +12,16 @@ import replica
 import sims
 from figures.maps import WIDTH
 from figures.panels import COUNTS, ERROR_LABEL
-from figures.settings import Settings
-from figures.spec import FigureSpec
+from figures.settings import RuleSettings
 from figures.style import POINTS, PROBE, STUDENT, TEACHER, log_axis
 from theory.policies import Easy, Hard, Moderate, Random, Window
 from theory.probes import FixedAngle
 from theory.problem import PerceptronProblem
 
-FIELDS = np.linspace(0.01, 3.0, 300)
-RULES = ("random", "hard", "moderate", "easy", "window", "best w(z)")
 
-
-def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+def compute(
+    settings: RuleSettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
     """The figure's data: the weight, its influence, and errors of all rules, with simulation."""
     alpha, fraction = settings.alpha_total[0], settings.keep_fraction[0]
     theta = np.deg2rad(settings.theta_deg)
@@ -49,11 +47,13 @@ def compute(settings: Settings, *, cache: Path | None = None, progress: bool = F
         columns["theory_status"] = np.asarray(solution.status)
         rules.append(xr.Dataset({key: ("theta_deg", value) for key, value in columns.items()}))
     ranks, error = np.asarray(found.ranks), np.asarray(found.error)
+    fields = np.linspace(*settings.field_range, settings.field_points)
     rates = [
-        replica.weight_influence(alpha, angle, ranks[k], FIELDS) / error[k]
+        replica.weight_influence(alpha, angle, ranks[k], fields) / error[k]
         for k, angle in enumerate(theta)
     ]
-    axis = xr.DataArray(list(RULES), dims="rule", name="rule")
+    names = [*(policy.name for policy in policies[:-1]), "best w(z)"]
+    axis = xr.DataArray(names, dims="rule", name="rule")
     return (
         xr.concat(rules, dim=axis)
         .assign(
@@ -64,7 +64,7 @@ def compute(settings: Settings, *, cache: Path | None = None, progress: bool = F
         )
         .assign_coords(
             theta_deg=list(settings.theta_deg),
-            field=FIELDS,
+            field=fields,
             alpha_total=alpha,
             keep_fraction=fraction,
         )
@@ -78,7 +78,9 @@ def draw(dataset: xr.Dataset) -> Figure:
     panels = figure.subplots(2, count, sharey="row", squeeze=False, height_ratios=(1, 1.3))
     limits = _error_limits(dataset)
     ends = dataset["interval"].values
-    last = min(float(FIELDS[-1]), 2 * float(np.max(ends, where=np.isfinite(ends), initial=0.5)))
+    last = min(
+        float(dataset["field"][-1]), 2 * float(np.max(ends, where=np.isfinite(ends), initial=0.5))
+    )
     for (upper, lower), theta in zip(panels.T, dataset["theta_deg"].values, strict=True):
         part = dataset.sel(theta_deg=theta)
         _draw_weight(upper, part, last)
@@ -164,15 +166,3 @@ def caption(dataset: xr.Dataset) -> str:
         "beside those of other policies; dashes: replica theory, points: mean over draws with "
         f"standard error. First-order gap at most {float(np.max(np.abs(dataset['gap']))):.0e}."
     )
-
-
-FIGURE = FigureSpec(
-    name="optimal-policy",
-    summary="the best weight w(z) found and its error beside the named policies",
-    defaults=Settings(alpha_total=(20,), theta_deg=(0, 10, 20, 30), keep_fraction=(0.2,)),
-    several=("theta_deg",),
-    overlaps=("cosine",),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 import replica
-from figures.maps import WIDTH, MapSettings, mark_failed
-from figures.spec import FigureSpec
+from figures.maps import WIDTH, mark_failed
+from figures.settings import PhaseSettings
 from figures.style import log_axis
 from replica import Phase
 
@@ -27,7 +27,7 @@ GAIN = 0.05  # of a window over the best of the three, from which it is hatched
 
 
 def compute(
-    settings: MapSettings, *, cache: Path | None = None, progress: bool = False
+    settings: PhaseSettings, *, cache: Path | None = None, progress: bool = False
 ) -> xr.Dataset:
     """The figure's data: winners at the same numbers taken for alpha_total and alpha_kept."""
     volume = np.asarray(settings.alpha_total)[:, None, None]
@@ -35,7 +35,7 @@ def compute(
     fraction = np.asarray(settings.keep_fraction)
     dims = ("volume", "theta_deg", "keep_fraction")
     parts = []
-    for name in VOLUMES:
+    for name in settings.equal:
         given: dict[str, Any] = {name: volume}
         found = replica.phase_diagram(fraction, theta, **given)
         named = np.minimum(
@@ -51,7 +51,7 @@ def compute(
                 }
             )
         )
-    equal = xr.DataArray(list(VOLUMES), dims="equal", name="equal")
+    equal = xr.DataArray(list(settings.equal), dims="equal", name="equal")
     return xr.concat(parts, dim=equal).assign_coords(
         volume=list(settings.alpha_total),
         theta_deg=list(settings.theta_deg),
@@ -128,18 +128,3 @@ def caption(dataset: xr.Dataset) -> str:
         "Below at a given training budget alpha, chosen from alpha/f. Replica theory; crosses: "
         "points without a certified answer."
     )
-
-
-FIGURE = FigureSpec(
-    name="phase-diagram",
-    summary="where hard, easy, random selection or a window wins",
-    defaults=MapSettings(
-        alpha_total=tuple(float(f"{x:.4g}") for x in np.geomspace(0.1, 1000, 17)),
-        theta_deg=(0, 10, 20, 30),
-        keep_fraction=tuple(float(f"{x:.4g}") for x in np.geomspace(0.01, 0.95, 13)),
-    ),
-    several=("alpha_total", "theta_deg", "keep_fraction"),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

@@ -8,20 +8,19 @@ from matplotlib.lines import Line2D
 
 from figures.curves import Panel, compute_panels
 from figures.panels import LINES_AND_POINTS, draw_curves, finish_axes, missing_note, new_figure
-from figures.settings import Settings
-from figures.spec import FigureSpec
+from figures.settings import PolicySettings
 from figures.style import curve_colors
 from theory.policies import policy_from_name
 
-RIVALS = ("random", "easy", "moderate")
 
-
-def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
-    """The figure's data: the four policies at one probe angle."""
+def compute(
+    settings: PolicySettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
+    """The figure's data: hard selection and its rivals at one probe angle."""
     theta_deg = settings.theta_deg[0]
     panels = [
         Panel(name, theta_deg=theta_deg, policy=policy_from_name(name))
-        for name in ("hard", *RIVALS)
+        for name in ("hard", *settings.rivals)
     ]
     dataset = compute_panels(settings, "policy", panels, cache=cache, progress=progress)
     return dataset.assign_attrs(theta_deg=theta_deg)
@@ -29,10 +28,11 @@ def compute(settings: Settings, *, cache: Path | None = None, progress: bool = F
 
 def draw(dataset: xr.Dataset) -> Figure:
     """Draw the data of `compute`: hard solid in every panel, the rival dashed."""
-    figure, (first, corner, *others) = new_figure(len(RIVALS) + 1)
+    rivals = [str(name) for name in dataset["policy"].values[1:]]
+    figure, (first, corner, *others) = new_figure(len(rivals) + 1)
     panels = [first, *others]
     colors = curve_colors(dataset.sizes["alpha_total"])
-    for axes, rival in zip(panels, RIVALS, strict=True):
+    for axes, rival in zip(panels, rivals, strict=True):
         draw_curves(axes, dataset.sel(policy="hard"), colors)
         draw_curves(axes, dataset.sel(policy=rival), colors, line="--", marker="s")
         axes.set_title(f"hard and {rival}")
@@ -54,14 +54,3 @@ def caption(dataset: xr.Dataset) -> str:
         f"selection (dashed, open) against the selection ratio, probe at "
         f"{dataset.attrs['theta_deg']:g} degrees from the teacher. {LINES_AND_POINTS}"
     )
-
-
-FIGURE = FigureSpec(
-    name="policies",
-    summary="hard selection against random, easy and moderate selection",
-    defaults=Settings(alpha_total=(20, 50, 100, 200, 500), theta_deg=(10,)),
-    several=("alpha_total", "keep_fraction"),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

@@ -7,16 +7,15 @@ from matplotlib.figure import Figure
 
 from figures.curves import Panel, compute_panels
 from figures.panels import LINES_AND_POINTS, draw_panels
-from figures.settings import Settings
-from figures.spec import FigureSpec
-
-REDUNDANCIES = (1.0, 3.0, 5.0, 10.0)
+from figures.settings import RedundancySettings
 
 
-def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+def compute(
+    settings: RedundancySettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
     """The figure's data: hard selection at constant total volume, one panel for each r."""
     theta_deg = settings.theta_deg[0]
-    panels = [Panel(r, theta_deg=theta_deg, redundancy=r) for r in REDUNDANCIES]
+    panels = [Panel(r, theta_deg=theta_deg, redundancy=r) for r in settings.redundancy]
     dataset = compute_panels(settings, "redundancy", panels, cache=cache, progress=progress)
     return dataset.assign_attrs(theta_deg=theta_deg)
 
@@ -33,14 +32,3 @@ def caption(dataset: xr.Dataset) -> str:
         f"example at constant total volume, hard selection by a probe at "
         f"{dataset.attrs['theta_deg']:g} degrees from the teacher. {LINES_AND_POINTS}"
     )
-
-
-FIGURE = FigureSpec(
-    name="redundancy",
-    summary="fitting error e against f when every example has r = 1, 3, 5, 10 copies",
-    defaults=Settings(alpha_total=(20, 50, 100, 200, 500), theta_deg=(10,)),
-    several=("alpha_total", "keep_fraction"),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

@@ -12,20 +12,19 @@ import replica
 import sims
 from figures.maps import WIDTH
 from figures.panels import COUNTS, ERROR_LABEL, missing_note
-from figures.settings import Settings
-from figures.spec import FigureSpec
+from figures.settings import ScalingSettings
 from figures.style import POINTS, curve_colors, log_axes, log_axis
 from theory.probes import FixedAngle
 from theory.problem import PerceptronProblem
 
-THEORY_POINTS = 49
-RANGE = (0.1, 1000.0)
 FRONTIER = "#D55E00"
 
 
-def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+def compute(
+    settings: ScalingSettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
     """The figure's data: theory over four decades, simulation at the settings' alpha_total."""
-    kept = np.geomspace(*RANGE, THEORY_POINTS)
+    kept = np.geomspace(*settings.theory_range, settings.theory_points)
     theta = np.deg2rad(settings.theta_deg)[:, None]
     fraction = np.asarray(settings.keep_fraction)[:, None]
     volume = np.asarray(settings.alpha_total)
@@ -76,14 +75,15 @@ def draw(dataset: xr.Dataset) -> Figure:
         2, count, sharex=True, sharey="row", squeeze=False, height_ratios=(1.5, 1)
     )
     colors = curve_colors(dataset.sizes["keep_fraction"])
+    kept: list[float] = dataset["theory_kept"].values[[0, -1]].tolist()
     low = float(dataset["frontier_error"].where(dataset["frontier_error"] > 0).min()) / 1.5
     for (upper, lower), theta in zip(panels.T, dataset["theta_deg"].values, strict=True):
         part = dataset.sel(theta_deg=theta)
         _draw_errors(upper, part, colors)
         _draw_slopes(lower, part, colors)
         upper.set_title(rf"$\theta$ = {theta:g}°")
-        log_axes(upper, RANGE, (low, 0.8))
-        log_axis(lower, "x", RANGE)
+        log_axes(upper, kept, (low, 0.8))
+        log_axis(lower, "x", kept)
         lower.set_xlabel(r"$\alpha = f\,\alpha_t$")
     panels[0, 0].set_ylabel(ERROR_LABEL)
     panels[1, 0].set_ylabel(r"slope $d\,\log e/d\,\log\alpha$")
@@ -140,19 +140,3 @@ def caption(dataset: xr.Dataset) -> str:
         "1000 alpha (dashed). Below: the logarithmic slopes; without selection the error falls as "
         "1/alpha, slope -1. Lines: replica theory. Points: mean over draws with standard error."
     )
-
-
-FIGURE = FigureSpec(
-    name="scaling",
-    summary="error and its slope against alpha_kept, fixed f and the Pareto frontier",
-    defaults=Settings(
-        alpha_total=(2, 5, 10, 20, 50, 100),
-        theta_deg=(0, 10, 20, 30),
-        keep_fraction=(0.03, 0.1, 0.3, 1.0),
-    ),
-    several=("alpha_total", "keep_fraction", "theta_deg"),
-    overlaps=("cosine",),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

@@ -1,78 +1,98 @@
 """What a figure is: its data, its drawing and its caption, under one name."""
 
 import dataclasses
-from collections.abc import Callable
+import importlib
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import xarray as xr
-from matplotlib import rc_context
-from matplotlib.figure import Figure
+from figures.settings import OVERLAPS, BaseSettings
 
-from figures.settings import OVERLAPS, BaseSettings, Settings
-from figures.style import STYLE
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
-__all__ = ["FigureSpec"]
+__all__ = ["FORMATS", "FigureSpec"]
+
+FORMATS = ("png", "pdf", "svg")
 
 S = TypeVar("S", bound=BaseSettings)
-S_contra = TypeVar("S_contra", bound=BaseSettings, contravariant=True)
-
-
-class Compute(Protocol[S_contra]):
-    """Computes a figure's data."""
-
-    def __call__(
-        self, settings: S_contra, *, cache: Path | None = None, progress: bool = False
-    ) -> xr.Dataset: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class FigureSpec(Generic[S]):
     """A figure: compute -> data -> draw; drawing and caption read the data alone.
 
+    The module of the figure's name holds `compute`, `draw` and `caption`; it is imported when one
+    of them is called.
+
     Attributes:
         name: name on the command line and of the files.
         summary: one line for the list of figures.
-        defaults: the publication's settings, `Settings` or the figure's own kind.
+        defaults: the publication's settings, of the figure's own kind.
         several: settings that may hold more than one value.
-        compute: the data from settings.
-        drawing: the picture from data; call `draw`, which applies the style.
-        caption: what the picture shows, in words, from data.
         overlaps: overlaps that the figure can be drawn with.
+        version: of the computation; raised when equal settings come to give other data.
     """
 
     name: str
     summary: str
     defaults: S
     several: tuple[str, ...]
-    compute: Compute[S]
-    drawing: Callable[[xr.Dataset], Figure]
-    caption: Callable[[xr.Dataset], str]
     overlaps: tuple[str, ...] = OVERLAPS
+    version: int = 1
 
     @property
     def kind(self) -> str:
         """Kind of the figure's data file."""
         return f"figure {self.name}"
 
+    @property
+    def _module(self) -> Any:
+        return importlib.import_module(f"figures.{self.name.replace('-', '_')}")
+
     def check(self, settings: S) -> None:
         """Raise ValueError if the figure cannot be drawn with `settings`."""
-        if not isinstance(settings, Settings):
-            return
         for name in ("alpha_total", "keep_fraction", "theta_deg"):
-            values = getattr(settings, name)
+            values = getattr(settings, name, ())
             if len(values) > 1 and name not in self.several:
                 raise ValueError(
                     f"{name} = {', '.join(f'{value:g}' for value in values)}: the figure "
                     f"{self.name} takes one value"
                 )
-        if settings.overlap not in self.overlaps:
+        overlap = getattr(settings, "overlap", self.overlaps[0])
+        if overlap not in self.overlaps:
             raise ValueError(
-                f"overlap = {settings.overlap!r}: the figure {self.name} has only "
-                f"{', '.join(self.overlaps)}"
+                f"overlap = {overlap!r}: the figure {self.name} has only {', '.join(self.overlaps)}"
             )
 
-    def draw(self, dataset: xr.Dataset) -> Figure:
+    def parameters(self, settings: S) -> dict[str, Any]:
+        """All that the data depend on, as JSON types."""
+        return {"version": self.version, **settings.parameters()}
+
+    def compute(
+        self, settings: S, *, cache: Path | None = None, progress: bool = False
+    ) -> "xr.Dataset":
+        """The data of `settings`.
+
+        Args:
+            settings: of the figure's kind.
+            cache: folder for finished simulation cells; a rerun computes only what is missing.
+            progress: show a progress bar.
+        """
+        dataset: xr.Dataset = self._module.compute(settings, cache=cache, progress=progress)
+        return dataset
+
+    def draw(self, dataset: "xr.Dataset") -> "Figure":
         """The picture of `dataset` in the house style."""
+        from matplotlib import rc_context
+
+        from figures.style import STYLE
+
         with rc_context(STYLE):
-            return self.drawing(dataset)
+            picture: Figure = self._module.draw(dataset)
+            return picture
+
+    def caption(self, dataset: "xr.Dataset") -> str:
+        """What the picture shows, in words."""
+        words: str = self._module.caption(dataset)
+        return words

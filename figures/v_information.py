@@ -18,8 +18,7 @@ from figures.panels import (
     missing_note,
     new_figure,
 )
-from figures.settings import Settings
-from figures.spec import FigureSpec
+from figures.settings import CurveSettings
 from figures.style import curve_colors, log_axis
 from sims.statistics import mean_and_stderr
 from theory.v_information import v_information
@@ -27,7 +26,9 @@ from theory.v_information import v_information
 TOP = 0.72  # of the vertical axis: a little above log 2
 
 
-def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+def compute(
+    settings: CurveSettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
     """The figure's data: I_V of hard selection at one probe angle, theory and simulation."""
     panel = Panel(settings.theta_deg[0], theta_deg=settings.theta_deg[0])
     shift = panel.shift(settings.overlap)
@@ -96,15 +97,3 @@ def caption(dataset: xr.Dataset) -> str:
         f"{dataset['theta_deg'].item():g} degrees from the teacher. Dotted: log 2, all that there "
         f"is to know about a label. {LINES_AND_POINTS}"
     )
-
-
-FIGURE = FigureSpec(
-    name="v-information",
-    summary="V-information I_V against f, one curve for each alpha_total",
-    defaults=Settings(alpha_total=(5, 10, 20, 50, 100), theta_deg=(0,)),
-    several=("alpha_total", "keep_fraction"),
-    overlaps=("cosine",),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

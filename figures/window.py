@@ -14,26 +14,22 @@ import replica
 import sims
 from figures.maps import WIDTH, alpha_axis, mark_failed
 from figures.panels import COUNTS, ERROR_LABEL, missing_note
-from figures.settings import Settings
-from figures.spec import FigureSpec
+from figures.settings import WindowSettings
 from figures.style import POINTS, curve_colors
 from theory.policies import Window
 from theory.probes import FixedAngle
 from theory.problem import PerceptronProblem
 
-THEORY_POINTS = 61
-SIMULATED = (0.0, 0.05, 0.12, 0.25, 0.5, 1.0)  # offsets, in units of 1 - f
-MAP_ANGLES = 10
-MAP_VOLUMES = 15
 
-
-def compute(settings: Settings, *, cache: Path | None = None, progress: bool = False) -> xr.Dataset:
+def compute(
+    settings: WindowSettings, *, cache: Path | None = None, progress: bool = False
+) -> xr.Dataset:
     """The figure's data: curves with simulated points, and a map of the best offset."""
     fraction = settings.keep_fraction[0]
     # Denser near both ends, where the error turns.
-    share = (1 - np.cos(np.linspace(0, np.pi, THEORY_POINTS))) / 2
+    share = (1 - np.cos(np.linspace(0, np.pi, settings.theory_points))) / 2
     offsets = (1 - fraction) * share
-    simulated = np.round((1 - fraction) * np.asarray(SIMULATED), 9)
+    simulated = np.round((1 - fraction) * np.asarray(settings.simulated_offset), 9)
     solution = replica.solve(_problem(settings, fraction, offsets))
     result = sims.run(
         _problem(settings, fraction, simulated),
@@ -46,8 +42,10 @@ def compute(settings: Settings, *, cache: Path | None = None, progress: bool = F
     )
     alpha, theta = np.asarray(settings.alpha_total), np.deg2rad(settings.theta_deg)
     best = replica.optimal_window(alpha, fraction, theta[:, None])
-    map_alpha = np.geomspace(alpha.min() / 5, alpha.max() * 5, MAP_VOLUMES)
-    map_theta = np.linspace(0, max(45.0, max(settings.theta_deg)), MAP_ANGLES)
+    reach = settings.map_reach
+    map_alpha = np.geomspace(alpha.min() / reach, alpha.max() * reach, settings.map_volumes)
+    last = max(settings.map_theta_deg, *settings.theta_deg)
+    map_theta = np.linspace(0, last, settings.map_angles)
     landscape = replica.optimal_window(map_alpha, fraction, np.deg2rad(map_theta)[:, None])
     curve, plane = ("theta_deg", "alpha_total"), ("map_theta_deg", "map_alpha_total")
     return xr.Dataset(
@@ -75,7 +73,7 @@ def compute(settings: Settings, *, cache: Path | None = None, progress: bool = F
     )
 
 
-def _problem(settings: Settings, fraction: float, offsets: np.ndarray) -> PerceptronProblem:
+def _problem(settings: WindowSettings, fraction: float, offsets: np.ndarray) -> PerceptronProblem:
     """Windows on (theta, alpha_total, offset)."""
     return PerceptronProblem(
         alpha_total=np.asarray(settings.alpha_total)[:, None],
@@ -182,15 +180,3 @@ def caption(dataset: xr.Dataset) -> str:
         "standard error; the points share their draws. Below: the best offset against the volume "
         "of data and the probe's angle, theory."
     )
-
-
-FIGURE = FigureSpec(
-    name="window",
-    summary="error against the offset of a window of ranks, and its best offset",
-    defaults=Settings(alpha_total=(5, 20, 100), theta_deg=(0, 10, 20, 30), keep_fraction=(0.2,)),
-    several=("alpha_total", "theta_deg"),
-    overlaps=("cosine",),
-    compute=compute,
-    drawing=draw,
-    caption=caption,
-)

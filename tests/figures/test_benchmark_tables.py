@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from figures import FIGURES, make_data, make_pictures
-from figures.benchmark_tables import TableSettings
 from figures.runs import Run, read_runs
+from figures.settings import TableSettings
 from hardset.datafile import read_dataset
 from theory.published import ALL_DATA, DATASETS, TABLES
 
@@ -54,7 +54,7 @@ def test_without_runs(tmp_path: Path) -> None:
 
 
 def test_with_runs(tmp_path: Path) -> None:
-    dataset = SPEC.compute(TableSettings(RUNS))
+    dataset = SPEC.compute(TableSettings(runs=RUNS))
     assert dataset["data"].values.tolist() == [*DATASETS, "mine"]
     assert dataset["storage_percent"].values.tolist() == [5, 10, 12.5, 25, 50, 100]
     cell = dataset.sel(data="ETIS", selection="OptiDEL", storage_percent=5)
@@ -72,10 +72,10 @@ def test_with_runs(tmp_path: Path) -> None:
 
 
 def test_data_file_belongs_to_its_runs(tmp_path: Path) -> None:
-    make_data(SPEC, TableSettings(RUNS), tmp_path, progress=False)
-    make_data(SPEC, TableSettings(RUNS), tmp_path, progress=False)
+    make_data(SPEC, TableSettings(runs=RUNS), tmp_path, progress=False)
+    make_data(SPEC, TableSettings(runs=RUNS), tmp_path, progress=False)
     with pytest.raises(ValueError, match=r"was computed with runs = \[.*choose another --out"):
-        make_data(SPEC, TableSettings(RUNS[1:]), tmp_path, progress=False)
+        make_data(SPEC, TableSettings(runs=RUNS[1:]), tmp_path, progress=False)
 
 
 def test_files_of_runs(tmp_path: Path) -> None:

@@ -2,15 +2,19 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import xarray as xr
 
 from figures import FIGURES, FigureSpec
-from figures.__main__ import _parser, main
+from figures.__main__ import main
+from figures.command_line import _parser
 from figures.settings import BaseSettings
 from hardset.cli import run
+from hardset.seal import seal_file
 
 SMALL = ["--dim", "12", "--draws", "3", "--alpha-total", "2", "--keep-fraction", "0.5"]
 
@@ -84,7 +88,13 @@ def test_from_data_equals_the_first_drawing(made: Path, tmp_path: Path) -> None:
             ["angle", "--dim", "10", "--alpha-total", "1", "--keep-fraction", "0.01"],
             ["below 1", "at least one example"],
         ),
-        (["all", *SMALL, "--keep-fraction", "0.01"], ["0.01 * 2 * 12 = 0.24", "below 1"]),
+        (["all", *SMALL, "--keep-fraction", "0.01"], ["figure fitting-error", "= 0.24"]),
+        # in-sample has the smallest cell of all defaults: 0.01 * 2 * 40 examples.
+        (["all", "--dim", "40"], ["figure in-sample: ", "0.01 * 2 * 40 = 0.8", "--keep-going"]),
+        (["angle", "--keep-going"], ["--keep-going has no effect on one figure"]),
+        (["optimal-fraction", "--keep-fraction", "0.5"], ["--keep-fraction has no effect"]),
+        (["in-sample", "--theta-deg", "20"], ["--theta-deg has no effect"]),
+        (["geometry", *SMALL, "--theta-deg", "5"], ["theta_deg = [10, 40], not [5.0]"]),
         (["geometry", *SMALL, "--dim", "13"], ["dim = 12, not 13", "geometry.nc"]),
         (["all", "--from-data", "geometry.nc"], ["--from-data redraws one figure"]),
         (["angle", "--from-data", "MADE/geometry.nc"], ["'figure geometry'", "'figure angle'"]),
@@ -109,6 +119,37 @@ def test_bad_input(
     for word in words:
         assert word in sentence
     assert contents(made) == before
+
+
+def test_all_leaves_out_what_the_settings_do_not_suit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """N = 12 at f = 0.1: only figures of theory, and those with f of their own, can be drawn."""
+    small = ["--dim", "12", "--draws", "2", "--alpha-total", "2", "--theta-deg", "20"]
+    suits = ["--keep-fraction", "0.02", "--format", "svg", "--keep-going", "--out", tmp_path]
+    assert call("all", *small, *suits) == 1
+    printed = capsys.readouterr()
+    left_out = [line.split()[2][:-1] for line in printed.err.splitlines()]
+    assert all(line.startswith("left out  ") for line in printed.err.splitlines())
+    drawn = [path.stem for path in tmp_path.glob("*.svg")]
+    assert sorted(drawn) == sorted(["benchmark-tables", "optimal-fraction", "phase-diagram"])
+    assert sorted(left_out + drawn) == sorted(FIGURES)
+    assert printed.out.count("caption ") == len(drawn)
+
+
+def test_starts_without_what_computes_and_draws() -> None:
+    """`--help`, the list and a wrong argument import neither JAX nor xarray nor matplotlib."""
+    code = (
+        "import sys; from hardset.cli import run; from figures.__main__ import main\n"
+        "try: run(main, sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(*{'jax', 'xarray', 'matplotlib', 'scipy', 'pandas'} & set(sys.modules))"
+    )
+    for arguments in (["--help"], ["--list"], ["nonsense"], ["angle", "--dim", "1", "--out", "x"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == ""
 
 
 def test_missing_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,8 +191,8 @@ def test_all_gives_each_figure_the_settings_that_it_has(
         made[spec.name] = settings.parameters()
         return folder
 
-    monkeypatch.setattr("figures.__main__.make_data", record)
-    monkeypatch.setattr("figures.__main__.make_pictures", lambda *arguments: ([], ""))
+    monkeypatch.setattr("figures.files.make_data", record)
+    monkeypatch.setattr("figures.files.make_pictures", lambda *arguments: ([], ""))
     assert call("all", "--draws", "7", "--runs", runs, "--out", tmp_path / "out") == 0
     assert list(made) == list(FIGURES)
     assert made["angle"]["draws"] == 7
@@ -176,6 +217,7 @@ def test_data_file_that_lacks_something(
         poorer = file.load().drop_vars(lacking, errors="ignore")
     poorer.attrs.pop(lacking, None)
     poorer.to_netcdf(tmp_path / "geometry.nc", engine="h5netcdf")
+    seal_file(tmp_path / "geometry.nc")
     before = contents(tmp_path)
     options = SMALL if command == "compute" else ["--from-data", str(tmp_path / "geometry.nc")]
     assert call("geometry", *options, "--out", tmp_path) == 2
@@ -196,7 +238,6 @@ def test_full_folder(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("hardset.datafile.os.fsync", full)
-    monkeypatch.setattr("figures.__main__.check_output_folder", Path)
     source = made / "geometry.nc"
     assert call("geometry", "--from-data", source, "--format", "png", "--out", tmp_path) == 2
     assert "No space left" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Every figure: data, file, picture; and what the data say."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +10,26 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import figures.curves
-import figures.scaling
-import figures.window
 import replica
-from figures import FIGURES, Settings, make_data, make_pictures
-from hardset.datafile import read_dataset
+from figures import FIGURES, FigureSpec, make_data, make_pictures
+from figures.files import check_data, check_pictures
+from figures.settings import SimulationSettings
+from hardset.datafile import parameters_of, read_dataset, write_dataset
 from sims.cache import RecordCache
 from theory.policies import Hard
 from theory.problem import PerceptronProblem
 
 # Small enough that all figures together need one compiled shape.
-SMALL = {"dim": 12, "draws": 3, "seed": 5, "keep_fraction": (0.5,), "alpha_total": (2.0,)}
+SMALL = {
+    "dim": 12,
+    "draws": 3,
+    "seed": 5,
+    "keep_fraction": (0.5,),
+    "alpha_total": (2.0,),
+    "theory_points": 5,
+    "map_angles": 2,
+    "map_volumes": 2,
+}
 
 
 # Their searches cost a hundred points of theory for every angle.
@@ -35,16 +45,12 @@ def settings(name: str, **changes: object) -> Any:
 
 @pytest.fixture
 def short_theory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few points, all of the policy that is compiled anyway: here only their path matters."""
+    """All points of the policy that is compiled anyway: here only their path matters."""
     solve = replica.solve
 
     def as_hard(problem: PerceptronProblem) -> replica.ReplicaSolution:
         return solve(dataclasses.replace(problem, policy=Hard()))
 
-    for module in (figures.curves, figures.scaling, figures.window):
-        monkeypatch.setattr(module, "THEORY_POINTS", 5)
-    for name in ("MAP_ANGLES", "MAP_VOLUMES"):
-        monkeypatch.setattr(figures.window, name, 2)
     monkeypatch.setattr(replica, "solve", as_hard)
 
 
@@ -61,10 +67,73 @@ def test_redrawing_reads_the_file_alone(name: str, tmp_path: Path) -> None:
     redrawn.mkdir()
     second, again = make_pictures(spec, moved, redrawn, formats)
     assert caption == again
-    assert caption.endswith("N = 12, 3 draws.") == isinstance(chosen, Settings)
+    assert caption.endswith("N = 12, 3 draws.") == isinstance(chosen, SimulationSettings)
     assert [path.name for path in first] == [f"{name}.{kind}" for kind in formats]
     for path, other in zip(first, second, strict=True):
         assert path.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_whatever_changes_the_data_is_stored_and_compared(name: str, tmp_path: Path) -> None:
+    """A file of other settings, of any of them, or of another computation is not accepted."""
+    spec = FIGURES[name]
+    wanted = spec.parameters(spec.defaults)
+    settings_of = {field.name for field in dataclasses.fields(spec.defaults)}
+    assert set(wanted) >= {"version"} | settings_of
+    path = tmp_path / f"{name}.nc"
+    for key, value in wanted.items():
+        other = wanted | {key: [*value, 0.5] if isinstance(value, list) else f"{value}0"}
+        write_dataset(xr.Dataset(), path, kind=spec.kind, parameters=other)
+        with pytest.raises(ValueError, match=f"was computed with {key} = "):
+            check_data(spec, spec.defaults, tmp_path)
+        for foreign in ({k: v for k, v in wanted.items() if k != key}, wanted | {"more": 1}):
+            write_dataset(xr.Dataset(), path, kind=spec.kind, parameters=foreign)
+            with pytest.raises(ValueError, match="is of another version of this figure"):
+                check_data(spec, spec.defaults, tmp_path)
+    write_dataset(xr.Dataset(), path, kind=spec.kind, parameters=wanted)
+    assert check_data(spec, spec.defaults, tmp_path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Overtaken(FigureSpec):
+    """A figure whose file another process writes while this one computes."""
+
+    write: Callable[[], object] = print
+
+    def compute(self, settings: Any, **options: Any) -> xr.Dataset:
+        self.write()
+        return super().compute(settings, **options)
+
+
+def test_another_process_is_faster(tmp_path: Path) -> None:
+    """Equal data are used, others stay, and so does the second result's simulation."""
+    spec, chosen = FIGURES["geometry"], settings("geometry")
+    other = dataclasses.replace(chosen, seed=6)
+    for first in (chosen, other):
+        folder = tmp_path / str(first.seed)
+        folder.mkdir()
+        write = partial(make_data, spec, first, folder, progress=False)
+        slow = Overtaken(**vars(spec), write=write)
+        if first is chosen:
+            assert make_data(slow, chosen, folder, progress=False) == folder / "geometry.nc"
+        else:
+            words = r"another process wrote .*geometry.nc .* kept in .*cells.*seed = 6, not 5"
+            with pytest.raises(ValueError, match=words):
+                make_data(slow, chosen, folder, progress=False)
+        found = read_dataset(folder / "geometry.nc", kind=spec.kind)
+        assert parameters_of(found) == spec.parameters(first)
+        assert list((folder / "cells").iterdir())
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    spec = Overtaken(**vars(FIGURES["geometry"]), write=lambda: pytest.fail("computed"))
+    (tmp_path / "geometry.png").mkdir()
+    with pytest.raises(OSError, match=r"output file .*geometry.png cannot be written: .*folder"):
+        check_pictures(spec, tmp_path, ["svg", "png"])
+    long = dataclasses.replace(spec, name="g" * 260)
+    with pytest.raises(OSError, match=r"output file .* cannot be written: File name too long"):
+        make_data(long, settings("geometry"), tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["geometry.png"]
 
 
 def test_file_holds_what_was_computed(tmp_path: Path) -> None:

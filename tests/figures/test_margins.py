@@ -7,7 +7,8 @@ from scipy.integrate import trapezoid
 from scipy.stats import norm
 
 import sims
-from figures import FIGURES, Settings
+from figures import FIGURES
+from figures.settings import MarginSettings
 
 SPEC = FIGURES["margins"]
 
@@ -16,7 +17,7 @@ SPEC = FIGURES["margins"]
 def data() -> xr.Dataset:
     """Two angles at one alpha_total and f: one compiled shape."""
     return SPEC.compute(
-        Settings(alpha_total=(2,), theta_deg=(0, 30), keep_fraction=(0.5,), dim=40, draws=40)
+        MarginSettings(alpha_total=(2,), theta_deg=(0, 30), keep_fraction=(0.5,), dim=40, draws=40)
     )
 
 
@@ -56,7 +57,7 @@ def test_all_data_give_the_classical_distribution(monkeypatch: pytest.MonkeyPatc
     )
     monkeypatch.setattr(sims, "margins", lambda *arguments: [stalled] * 2)  # theory alone counts
     data = SPEC.compute(
-        Settings(alpha_total=(2,), theta_deg=(0,), keep_fraction=(1.0,), dim=12, draws=2)
+        MarginSettings(alpha_total=(2,), theta_deg=(0,), keep_fraction=(1.0,), dim=12, draws=2)
     ).isel(panel=0)
     assert data["unsolved"].item() == 2
     assert data["theory_kappa"].item() == pytest.approx(kappa, abs=1e-6)

@@ -12,7 +12,8 @@ from scipy.stats import norm
 
 import figures.curves
 import figures.panels
-from figures import FIGURES, Settings
+from figures import FIGURES
+from figures.settings import DownstreamSettings, Settings
 
 ALPHAS = (5, 10, 20, 50, 100)
 # Read off the OptiDEL paper's own figure (arXiv:2408.07107), theta = 0, f -> 1.
@@ -139,7 +140,7 @@ def pearson_error(dim: int, error: float, count: int) -> float:
 @pytest.fixture(scope="module")
 def pearson() -> xr.Dataset:
     """The published downstream panel's points at alpha_total = 50, f = 1."""
-    chosen = Settings(
+    chosen = DownstreamSettings(
         alpha_total=(50,),
         theta_deg=(10,),
         keep_fraction=(1.0,),
@@ -147,10 +148,9 @@ def pearson() -> xr.Dataset:
         draws=DRAWS,
         seed=5,
         overlap="pearson",
+        theory_points=2,
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures.curves, "THEORY_POINTS", 2)
-        return FIGURES["downstream"].compute(chosen).sel(delta=DELTA)
+    return FIGURES["downstream"].compute(chosen).sel(delta=DELTA)
 
 
 def test_pearson_lands_on_the_published_floor(pearson: xr.Dataset) -> None:
@@ -195,9 +195,8 @@ def test_the_same_vectors_by_the_cosine() -> None:
 def test_cosine_floors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dotted lines of the default figure: a right triangle with legs 1 and delta."""
     monkeypatch.setattr(figures.curves, "_simulate", no_simulation)
-    monkeypatch.setattr(figures.curves, "THEORY_POINTS", 5)
     data = FIGURES["downstream"].compute(
-        Settings(alpha_total=(4,), theta_deg=(10,), keep_fraction=(0.5,))
+        DownstreamSettings(alpha_total=(4,), theta_deg=(10,), keep_fraction=(0.5,), theory_points=5)
     )
     expected = [np.arctan2(delta, 1) / np.pi for delta in (0, 0.1, 0.2, 0.4)]
     np.testing.assert_allclose(data["floor"], expected, rtol=1e-12)

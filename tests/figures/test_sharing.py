@@ -2,21 +2,23 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from figures import angle, fitting_error, policies
-from figures.settings import Settings
+from figures.settings import CurveSettings, PolicySettings
 from sims.engine import SOLVERS
 from theory.problem import PerceptronProblem
 
 DRAWS = 3
 
 
-def settings(*theta_deg: float) -> Settings:
+def settings(*theta_deg: float, kind: type = CurveSettings) -> Any:
     """Two curves of two points, one of them f = 1."""
-    return Settings((2, 3), theta_deg, keep_fraction=(0.5, 1.0), dim=12, draws=DRAWS)
+    grid = {"alpha_total": (2, 3), "keep_fraction": (0.5, 1.0), "theta_deg": theta_deg}
+    return kind(**grid, dim=12, draws=DRAWS)
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_what_figures_have_in_common(trained: list[int], tmp_path: Path) -> None
     assert sorted(trained) == sorted([12, 24, 18, 36] * DRAWS)
     trained.clear()
     # Hard is there, and so is f = 1 of all policies, which all keep the same examples.
-    policies.compute(settings(20), cache=tmp_path)
+    policies.compute(settings(20, kind=PolicySettings), cache=tmp_path)
     assert sorted(trained) == sorted([12, 18] * 3 * DRAWS)
 
 

@@ -7,15 +7,17 @@ from scipy.integrate import quad
 from scipy.special import entr, ndtr
 from scipy.stats import norm
 
-import figures.curves
 import sims
-from figures import FIGURES, Settings
+from figures import FIGURES
+from figures.settings import CurveSettings
 from theory.policies import Hard
 from theory.probes import FixedAngle
 from theory.problem import PerceptronProblem
 
 SPEC = FIGURES["v-information"]
-CHOSEN = Settings(alpha_total=(2.0,), theta_deg=(0,), keep_fraction=(0.5, 1.0), dim=40, draws=30)
+CHOSEN = CurveSettings(
+    alpha_total=(2.0,), theta_deg=(0,), keep_fraction=(0.5, 1.0), dim=40, draws=30, theory_points=5
+)
 
 
 def information(error: float) -> float:
@@ -29,9 +31,7 @@ def information(error: float) -> float:
 
 @pytest.fixture(scope="module")
 def data() -> xr.Dataset:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures.curves, "THEORY_POINTS", 5)
-        return SPEC.compute(CHOSEN)
+    return SPEC.compute(CHOSEN)
 
 
 def test_line_ends_at_the_unpruned_student(data: xr.Dataset) -> None:
