@@ -21,7 +21,7 @@ from figures.panels import (
 from figures.settings import CurveSettings
 from figures.style import curve_colors, log_axis
 from sims.statistics import mean_and_stderr
-from theory.v_information import v_information
+from theory.field_information import v_information
 
 TOP = 0.72  # of the vertical axis: a little above log 2
 

@@ -5,11 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from hardset.checks import check_range
 from hardset.cli import Numbers
-from replica._command_output import add_policy_options, policy_of, print_records, records
-from replica.frontier import frontier
-from replica.search import SearchStatus
-from theory.probes import FixedAngle
+from replica._command_output import (
+    add_policy_options,
+    check_policy_options,
+    policy_of,
+    print_records,
+    records,
+)
 
 EXAMPLES = """examples:
   python -m replica frontier --alpha-kept 1 2 5 10
@@ -52,6 +56,15 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compute and print; returns the exit code (1 if an answer is missing)."""
+    check_policy_options(options)
+    check_range("alpha_kept", options.alpha_kept, 0.0, np.inf, open_low=True)
+    if options.alpha_total is not None:
+        check_range("alpha_total", options.alpha_total, 0.0, np.inf, open_low=True)
+    # Imported where the arguments are known to be right: JAX takes a second to load.
+    from replica.pareto import frontier
+    from replica.search import SearchStatus
+    from theory.probes import FixedAngle
+
     theta = FixedAngle.degrees(options.theta_deg).theta
     found = frontier(
         np.asarray(options.alpha_kept),

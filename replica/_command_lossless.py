@@ -8,7 +8,6 @@ import numpy as np
 from hardset.checks import check_range
 from hardset.cli import Numbers, number
 from replica._command_output import print_records
-from replica.in_sample import lossless_fraction
 
 EXAMPLES = """examples:
   python -m replica lossless --alpha-total 2 5 10 20
@@ -46,6 +45,9 @@ def run(options: argparse.Namespace) -> int:
     """Compute and print; returns the exit code."""
     check_range("alpha_total", options.alpha_total, 0.0, np.inf, open_low=True)
     check_range("redundancy", options.redundancy, 1.0, np.inf)
+    # Imported where the arguments are known to be right: JAX takes a second to load.
+    from replica.in_sample import lossless_fraction
+
     fractions = np.asarray(lossless_fraction(np.divide(options.alpha_total, options.redundancy)))
     records = [
         {

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from hardset.checks import check_range
 from hardset.cli import Numbers
-from replica._command_output import add_policy_options, policy_of, print_records, records
-from replica.optimal import optimal_fraction, sufficient_fraction
-from replica.policy_ascent import optimal_policy
-from replica.required_data import required_data
-from replica.search import SearchStatus
-from replica.window import optimal_window
-from theory.probes import FixedAngle
+from replica._command_output import (
+    add_policy_options,
+    check_policy_options,
+    policy_of,
+    print_records,
+    records,
+)
 
 EXAMPLES = """examples:
   python -m replica optimal --alpha-total 10 100 --policy hard
@@ -57,6 +58,10 @@ def run(options: argparse.Namespace) -> int:
     if (options.alpha_total is None) == (options.target_error is None):
         raise ValueError("exactly one of --alpha-total and --target-error must be given")
     _refuse_unused(options)
+    _check_numbers(options)
+    # Imported where the arguments are known to be right: JAX takes a second to load.
+    from theory.probes import FixedAngle
+
     theta = np.asarray(FixedAngle.degrees(options.theta_deg).theta)
     if options.target_error is not None:
         found = _required(options, theta)
@@ -65,8 +70,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         found = _weight(options, theta) if options.weight else _window(options, theta)
     print_records(found, options.json)
-    missing = (SearchStatus.UNREACHABLE.name.lower(), SearchStatus.FAILED.name.lower())
-    return int(any(record["status"] in missing for record in found))
+    return int(any(record["status"] in ("unreachable", "failed") for record in found))
 
 
 def _refuse_unused(options: argparse.Namespace) -> None:
@@ -84,7 +88,22 @@ def _refuse_unused(options: argparse.Namespace) -> None:
             raise ValueError(f"{flag} has no effect on what is asked for (see --help)")
 
 
+def _check_numbers(options: argparse.Namespace) -> None:
+    check_policy_options(options)
+    if options.alpha_total is not None:
+        check_range("alpha_total", options.alpha_total, 0.0, np.inf, open_low=True)
+    if options.keep_fraction is not None:
+        check_range("keep_fraction", options.keep_fraction, 0.0, 1.0, open_low=True)
+    if options.tolerance is not None:
+        check_range("tolerance", options.tolerance, 1e-6, 100.0)
+    if options.target_error is not None:
+        check_range("target_error", options.target_error, 0.0, 0.5, open_low=True, open_high=True)
+
+
 def _required(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, Any]]:
+    from replica.search import SearchStatus
+    from replica.volumes import required_data
+
     target = np.asarray(options.target_error)[:, None]
     fraction = np.asarray(options.keep_fraction or [1.0])
     found = required_data(target, fraction, theta, policy_of(options))
@@ -93,6 +112,9 @@ def _required(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, 
 
 
 def _fraction(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, Any]]:
+    from replica.optimal import optimal_fraction, sufficient_fraction
+    from replica.search import SearchStatus
+
     alpha = np.asarray(options.alpha_total)[:, None]
     asked = {"alpha_total": alpha, "theta_deg": options.theta_deg}
     if options.tolerance is None:
@@ -104,6 +126,9 @@ def _fraction(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, 
 
 
 def _window(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, Any]]:
+    from replica.search import SearchStatus
+    from replica.window import optimal_window
+
     alpha, fraction = np.asarray(options.alpha_total)[:, None], np.asarray(options.keep_fraction)
     found = optimal_window(alpha, fraction, theta)
     asked = {"alpha_total": alpha, "keep_fraction": fraction, "theta_deg": options.theta_deg}
@@ -111,6 +136,9 @@ def _window(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, An
 
 
 def _weight(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, Any]]:
+    from replica.policy_ascent import optimal_policy
+    from replica.search import SearchStatus
+
     alpha, fraction = np.asarray(options.alpha_total)[:, None], np.asarray(options.keep_fraction)
     found = optimal_policy(alpha, fraction, theta)
     asked = {"alpha_total": alpha, "keep_fraction": fraction, "theta_deg": options.theta_deg}

@@ -2,14 +2,26 @@
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hardset.checks import check_range
 from hardset.cli import number
-from theory.policies import POLICY_NAMES, Policy, policy_from_name
+from theory.policy_names import POLICY_NAMES, check_policy
 
-__all__ = ["add_policy_options", "policy_of", "print_json", "print_records", "records"]
+if TYPE_CHECKING:
+    from theory.policies import Policy
+
+__all__ = [
+    "add_policy_options",
+    "check_policy_options",
+    "json_numbers",
+    "policy_of",
+    "print_json",
+    "print_records",
+    "records",
+]
 
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:
@@ -22,21 +34,42 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--w", type=number, help="share of the hardest examples in the mixture")
 
 
-def policy_of(options: argparse.Namespace) -> Policy:
+def check_policy_options(options: argparse.Namespace) -> None:
+    """Raise ValueError for a policy or an angle that is none, before JAX is loaded."""
+    check_range("theta_deg", options.theta_deg, 0.0, 90.0, unit="degrees")
+    given = _own_parameters(options)
+    check_policy(options.policy, given)
+    for name, value in given.items():
+        check_range(name, value, 0.0, 1.0)
+
+
+def policy_of(options: argparse.Namespace) -> "Policy":
     """The policy that the options name."""
-    given = {key: value for key in ("lo", "w") if (value := getattr(options, key)) is not None}
-    return policy_from_name(options.policy, **given)
+    from theory.policies import policy_from_name
+
+    return policy_from_name(options.policy, **_own_parameters(options))
+
+
+def _own_parameters(options: argparse.Namespace) -> dict[str, float]:
+    return {key: value for key in ("lo", "w") if (value := getattr(options, key)) is not None}
 
 
 def records(columns: dict[str, Any], statuses: type[Any]) -> list[dict[str, Any]]:
     """One record an entry of the broadcast columns; `status` by name and as a sentence."""
-    arrays = dict(zip(columns, np.broadcast_arrays(*columns.values()), strict=True))
-    found = []
-    for index in np.ndindex(arrays["status"].shape):
-        record = {name: array[index].item() for name, array in arrays.items()}
-        status = statuses(record["status"])
-        found.append(record | {"status": status.name.lower(), "sentence": status.sentence})
-    return found
+    arrays = np.broadcast_arrays(*columns.values())
+    lists = [array.ravel().tolist() for array in arrays]
+    known = {int(one): {"status": one.name.lower(), "sentence": one.sentence} for one in statuses}
+    found = [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+    return [record | known[record["status"]] for record in found]
+
+
+def json_numbers(values: Any) -> list[float | None]:
+    """The entries of an array, flattened; what is no finite number becomes None."""
+    array = np.asarray(values, np.float64).ravel()
+    known = np.isfinite(array)
+    if known.all():
+        return list(array.tolist())
+    return [value if fine else None for value, fine in zip(array.tolist(), known, strict=True)]
 
 
 def print_json(content: Any) -> None:

@@ -1,20 +1,14 @@
 """The command `solve`: a point, or a file of points."""
 
 import argparse
-import json
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from hardset.checks import check_choice, check_range
 from hardset.cli import number
-from replica._command_output import print_json
-from replica.solution import ReplicaSolution, Status
-from replica.solve import solve
-from theory.policies import POLICY_NAMES, policy_from_name
-from theory.probes import FixedAngle
-from theory.problem import DownstreamShift, PerceptronProblem
+from replica._command_output import add_policy_options, json_numbers, print_json
+from replica.points import RESULTS, Batch, Point, batches, read_points
 
 EXAMPLES = """examples:
   python -m replica solve --alpha-total 5 --keep-fraction 0.35 --theta-deg 20 --policy hard
@@ -25,80 +19,81 @@ EXAMPLES = """examples:
 A points file is a JSON list of objects such as
   {"alpha_total": 20, "f": 0.2, "theta_deg": 10, "policy": "window", "lo": 0.1}
 with optional "redundancy" and "downstream_deg"; "window" needs "lo" and "mixture" needs "w".
+"keep_fraction" may stand for "f"; "id" and "note" hold what you like, other keys are refused.
 """
-
-PARAMETERS = {"window": "lo", "mixture": "w"}
 
 
 def run(options: argparse.Namespace) -> int:
     """Solve and print; returns the exit code (1 if a point is not certified)."""
     if options.points is not None:
         _refuse_beside_points(options)
-    points = _read_points(options.points) if options.points else [_point_of(options)]
-    points = [
-        _checked(point, f"point {i}: " if options.points else "") for i, point in enumerate(points)
-    ]
-    solved = solve_points(points)
-    if options.json:
-        print_json(solved if options.points else solved[0])
+        points = read_points(options.points)
     else:
-        for point in solved:
-            print(_report(point))
-    return 0 if all(point["status"] == Status.CONVERGED.name.lower() for point in solved) else 1
+        points = [_point_of(options)]
+    solved = solve_points(points, numbered=options.points is not None)
+    if options.json:
+        print_json(solved if options.points is not None else solved[0])
+    else:
+        print_points(solved)
+    return 0 if all(point["status"] == "converged" for point in solved) else 1
 
 
-def solve_points(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def solve_points(points: list[Point], *, numbered: bool = True) -> list[Point]:
     """Solve points of the file's format; the same points with the results added, in order.
 
     Points of one policy are solved together.
+
+    Args:
+        points: objects with the keys of a points file.
+        numbered: whether a message names the point by its place in the file.
+
+    Raises:
+        ValueError: the first point that is wrong.
     """
-    solved: list[dict[str, Any]] = [{} for _ in points]
-    for name in sorted({point["policy"] for point in points}):
-        rows = [i for i, point in enumerate(points) if point["policy"] == name]
-
-        def column(key: str, default: float | None = None, rows: list[int] = rows) -> np.ndarray:
-            return np.array([points[i].get(key, default) for i in rows], dtype=np.float64)
-
-        parameters = {PARAMETERS[name]: column(PARAMETERS[name])} if name in PARAMETERS else {}
-        solution = solve(
-            PerceptronProblem(
-                alpha_total=column("alpha_total"),
-                keep_fraction=column("f"),
-                probe=FixedAngle.degrees(column("theta_deg")),
-                policy=policy_from_name(name, **parameters),
-                redundancy=column("redundancy", 1.0),
-                downstream=DownstreamShift.degrees(column("downstream_deg", 0.0)),
-            )
-        )
-        for lane, i in enumerate(rows):
-            solved[i] = points[i] | _results(solution, lane)
+    solved: list[Point] = [{} for _ in points]
+    parts = batches(points, numbered=numbered)
+    # One policy's program is compiled while another one's points are solved.
+    with ThreadPoolExecutor(2) as pool:
+        for batch, found in zip(parts, pool.map(_solve, parts), strict=True):
+            for row, results in zip(batch.rows, found, strict=True):
+                solved[row] = points[row] | results
     return solved
 
 
-def _results(solution: ReplicaSolution, lane: int) -> dict[str, Any]:
-    def value(name: str) -> float | None:
-        entry = float(np.asarray(getattr(solution, name))[lane])
-        return entry if np.isfinite(entry) else None  # JSON has no NaN
+def _solve(batch: Batch) -> list[Point]:
+    """The results of a batch's points."""
+    # Imported where the arguments are known to be right: JAX takes a second to load.
+    from replica.solution import Status
+    from replica.solver import solve
+    from theory.policies import policy_from_name
+    from theory.probes import FixedAngle
+    from theory.problem import DownstreamShift, PerceptronProblem
 
-    status = Status(int(np.asarray(solution.status)[lane]))
-    return {
-        "R": value("overlap"),
-        "rho": value("probe_overlap"),
-        "kappa": value("margin"),
-        "error": value("error"),
-        "support_fraction": value("support_fraction"),
-        "v_information": value("v_information"),
-        "residual_saddle": value("residual_saddle"),
-        "residual_gordon": value("residual_gordon"),
-        "residual": value("residual"),
-        "status": status.name.lower(),
+    solution = solve(
+        PerceptronProblem(
+            alpha_total=batch.alpha_total,
+            keep_fraction=batch.keep_fraction,
+            probe=FixedAngle.degrees(batch.theta_deg),
+            policy=policy_from_name(batch.policy, **batch.parameters),
+            redundancy=batch.redundancy,
+            downstream=DownstreamShift.degrees(batch.downstream_deg),
+        )
+    )
+    columns: dict[str, list[Any]] = {
+        key: json_numbers(getattr(solution, name)) for key, name in RESULTS.items()
     }
+    names = {int(status): status.name.lower() for status in Status}
+    columns["status"] = [names[status] for status in np.asarray(solution.status).tolist()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _report(point: dict[str, Any]) -> str:
-    lines = [f"  {key:<16} {value}" for key, value in point.items()]
-    lines.append(f"  {Status[point['status'].upper()].sentence}")
-    return "\n".join(lines)
+def print_points(points: list[Point]) -> None:
+    """Print points as paragraphs of names and values, each with its status as a sentence."""
+    from replica.solution import Status
+
+    for point in points:
+        lines = [f"  {key:<16} {value}" for key, value in point.items()]
+        print("\n".join([*lines, f"  {Status[point['status'].upper()].sentence}"]))
 
 
 # Options of one point, by their attribute, with their defaults.
@@ -145,51 +140,6 @@ def _point_of(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _read_points(path: str) -> list[dict[str, Any]]:
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"points file {path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"points file {path} is not JSON: {error}") from None
-    if not isinstance(content, list) or not all(isinstance(point, dict) for point in content):
-        raise ValueError(f"points file {path} is not a JSON list of objects")
-    return content
-
-
-def _checked(point: dict[str, Any], where: str) -> dict[str, Any]:
-    """The point, if every entry is there and in its range."""
-    for key in ("alpha_total", "f", "theta_deg", "policy"):
-        if key not in point:
-            raise ValueError(f"{where}the key {key!r} is missing")
-    name = point["policy"]
-    check_choice(f"{where}policy", name, POLICY_NAMES)
-    needed = PARAMETERS.get(name)
-    given = {key: point[key] for key in ("lo", "w") if point.get(key) is not None}
-    if needed and needed not in given:
-        raise ValueError(f"{where}policy {name!r} needs the parameter {needed!r}")
-    for key in point.keys() & {
-        "alpha_total",
-        "f",
-        "theta_deg",
-        "redundancy",
-        "downstream_deg",
-        "lo",
-        "w",
-    }:
-        if isinstance(point[key], bool) or not isinstance(point[key], int | float):
-            raise ValueError(f"{where}{key} = {point[key]!r} is not a number")
-    try:
-        check_range("f", point["f"], 0.0, 1.0, open_low=True)
-        policy_from_name(name, **given).check(point["f"], None)
-        PerceptronProblem(alpha_total=point["alpha_total"], redundancy=point.get("redundancy", 1.0))
-        FixedAngle.degrees(point["theta_deg"])
-        DownstreamShift.degrees(point.get("downstream_deg", 0.0))
-    except ValueError as error:
-        raise ValueError(f"{where}{error}") from None
-    return point
-
-
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers of `python -m replica`."""
     one = commands.add_parser(
@@ -200,10 +150,7 @@ def add_command(commands: Any) -> None:
     )
     one.add_argument("--alpha-total", type=number, help="total examples over N, > 0")
     one.add_argument("--keep-fraction", type=number, help="kept fraction f, in (0, 1]")
-    one.add_argument("--theta-deg", type=number, default=0.0, help="probe angle, 0 to 90 degrees")
-    one.add_argument("--policy", default="hard", help=f"one of {', '.join(POLICY_NAMES)}")
-    one.add_argument("--lo", type=number, help="start of the window, an abs(z) quantile")
-    one.add_argument("--w", type=number, help="share of the hardest examples in the mixture")
+    add_policy_options(one)
     one.add_argument("--redundancy", type=number, default=1.0, help="copies of each example, >= 1")
     one.add_argument(
         "--downstream-deg", type=number, default=0.0, help="angle of the downstream teacher's shift"

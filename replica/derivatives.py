@@ -15,7 +15,7 @@ from replica.lanes import map_lanes
 from replica.newton import Student
 from replica.point import prepare, read_out
 from replica.solution import ReplicaSolution
-from replica.solve import point_lanes, solve
+from replica.solver import point_lanes, solve
 from theory._float64 import float64
 from theory._pytree import pytree_dataclass
 from theory.problem import PerceptronProblem

@@ -4,13 +4,16 @@ The problem's parameters act on the student only through the measure of the kept
 derivative is a change of that measure's averages at a fixed student, followed by one Newton step.
 """
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from replica.gordon import Ensemble, Moments, moments, support_density
 from replica.line import LineAverages, label_line, probe_line
 from replica.newton import Student, newton_step
-from theory._pytree import pytree_dataclass
+from theory._pytree import BRANCH, pytree_dataclass
 from theory.normal import normal_pdf
 from theory.weights import (
     LAST_EDGE,
@@ -90,17 +93,29 @@ def measure_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> L
 
 
 @pytree_dataclass
-class _RedundancyRate(FunctionWeight):
-    """Rate of change of a user's weight with its redundancy, times `rate`."""
+class _FunctionRate(FunctionWeight):
+    """Rate of change of a user's weight with its redundancy and its parameters.
 
-    rate: Array
+    Attributes:
+        redundancy_rate: rate of change of the redundancy.
+        parameter_rates: rates of change of the parameters, a tree like theirs.
+    """
+
+    redundancy_rate: Array
+    parameter_rates: tuple[Any, ...] = dataclasses.field(metadata=BRANCH)
 
     def __call__(self, z: Array) -> Array:
-        def at(redundancy: Array) -> Array:
-            weight = FunctionWeight(self.function, self.even, redundancy, self.breakpoints)
+        def at(redundancy: Array, parameters: tuple[Any, ...]) -> Array:
+            weight = FunctionWeight(
+                self.function, self.even, redundancy, parameters, self.breakpoints
+            )
             return weight(z)
 
-        return jax.jvp(at, (self.redundancy,), (self.rate,))[1]
+        return jax.jvp(
+            at,
+            (self.redundancy, self.parameters),
+            (self.redundancy_rate, self.parameter_rates),
+        )[1]
 
 
 def _volume_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> LineAverages:
@@ -120,7 +135,9 @@ def _weight_rate(weight: SelectionWeight, tangent: SelectionWeight) -> Selection
     if isinstance(weight, IntervalWeight) and isinstance(tangent, IntervalWeight):
         return IntervalWeight(weight.low, weight.high, tangent.level)
     assert isinstance(weight, FunctionWeight) and isinstance(tangent, FunctionWeight)
-    return _RedundancyRate(**vars(weight), rate=tangent.redundancy)
+    return _FunctionRate(
+        **vars(weight), redundancy_rate=tangent.redundancy, parameter_rates=tangent.parameters
+    )
 
 
 def _edge_change(

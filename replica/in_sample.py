@@ -18,12 +18,13 @@ from replica._in_sample_newton import (
 )
 from replica._in_sample_probe import train
 from replica._in_sample_ranks import KeptRanks, kept_ranks
-from replica.judge import judge
+from replica.downstream import judge
 from replica.lanes import map_lanes, trace_lanes
 from replica.point import in_range
 from replica.solution import ReplicaSolution, Status
 from theory._float64 import float64
 from theory._pytree import pytree_dataclass
+from theory.field_information import v_information
 from theory.policies import Policy
 from theory.problem import DownstreamShift, PerceptronProblem
 
@@ -189,6 +190,7 @@ def _solve_prepared(prepared: Prepared) -> ReplicaSolution:
         student_angle=jnp.arctan2(across, along),
         downstream_overlap=judged,
         error=error_angle / np.pi,
+        v_information=v_information(error_angle / np.pi),
         theta=angle,
         alpha_kept=alpha_kept,
         support_fraction=joined(count, probe.alpha * probe.support) / alpha_kept,

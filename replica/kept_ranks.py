@@ -13,9 +13,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy.special import ndtri
 
+from replica.downstream import judge
 from replica.gordon import Ensemble
 from replica.implicit import student_response
-from replica.judge import judge
 from replica.line import LineAverages, probe_line
 from replica.newton import Student, maximise_margin
 from theory._float64 import float64

@@ -54,6 +54,7 @@ def map_lanes(
 @partial(jax.jit, static_argnums=0)
 def _map_chunk(lane: Callable[[Any], Any], points: Any, count: Array) -> Any:
     """The first `count` lanes."""
+    lane = jax.jit(lane, inline=True)  # traced once, for the shapes and for the loop
 
     def step(i: Array, out: Any) -> Any:
         value = lane(jax.tree.map(lambda column: column[i], points))

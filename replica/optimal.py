@@ -16,7 +16,7 @@ from replica.search import (
     refuse_fixed_mass,
     scan,
 )
-from replica.solve import solve
+from replica.solver import solve
 from theory._pytree import pytree_dataclass
 from theory.policies import Policy, Random, Window
 from theory.problem import DownstreamShift, PerceptronProblem

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from replica.downstream import judge
 from replica.gordon import Ensemble
 from replica.implicit import Outcome, differentiable
-from replica.judge import judge
 from replica.newton import Student, maximise_margin
 from replica.saddle import saddle_residual
 from replica.solution import ReplicaSolution, Status
 from theory._pytree import pytree_dataclass
+from theory.field_information import v_information
 from theory.policies import Policy
 from theory.problem import DownstreamShift
 from theory.weights import kept_mass
@@ -133,6 +134,7 @@ def read_out(prepared: Prepared, found: Outcome, **outcome: Array) -> ReplicaSol
         student_angle=jnp.arctan2(across, along),
         downstream_overlap=judged,
         error=angle / np.pi,
+        v_information=v_information(angle / np.pi),
         theta=theta,
         alpha_kept=found.alpha_kept,
         support_fraction=jnp.minimum(found.count / found.alpha_kept, 1.0),

@@ -24,7 +24,7 @@ from replica.kept_ranks import (
     train,
 )
 from replica.search import Family, Floats, SearchStatus, certified
-from replica.solve import solve
+from replica.solver import solve
 from replica.window import optimal_window
 from theory._pytree import pytree_dataclass
 from theory.policies import Moderate, Random, Steps

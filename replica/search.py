@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import elementwise
 
 from replica.solution import ReplicaSolution, Status
-from replica.solve import solve
+from replica.solver import solve
 from theory.policies import Custom, Hard, Policy, Window
 from theory.probes import FixedAngle
 from theory.problem import DownstreamShift, PerceptronProblem

@@ -1,18 +1,17 @@
 """What `solve` returns: order parameters, both residuals, status, and labelled arrays."""
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jax.typing import ArrayLike
 
-from theory._float64 import float64
 from theory._pytree import pytree_dataclass
-from theory.probes import FixedAngle, Independent
+from theory.labels import problem_attributes, problem_coordinates, problem_dims
 from theory.problem import PerceptronProblem
-from theory.v_information import v_information
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["ReplicaSolution", "Status"]
 
@@ -52,6 +51,8 @@ class ReplicaSolution:
             probe: R = c cos psi, rho = c cos(theta - psi), c^2 = 1 - q^2.
         downstream_overlap: overlap R' with the downstream teacher T' (R without a shift).
         error: fitting error arccos(R')/pi, accurate to rounding also near R' = 1.
+        v_information: V-information I_V of the student's field about the downstream label, in
+            nats; the labels' own teacher gives it where there is no shift.
         theta: probe-teacher angle in radians.
         alpha_kept: kept distinct examples over N.
         support_fraction: P(t < kappa), share of the distinct kept examples at the margin.
@@ -68,6 +69,7 @@ class ReplicaSolution:
     student_angle: ArrayLike
     downstream_overlap: ArrayLike
     error: ArrayLike
+    v_information: ArrayLike
     theta: ArrayLike
     alpha_kept: ArrayLike
     support_fraction: ArrayLike
@@ -75,14 +77,6 @@ class ReplicaSolution:
     residual_gordon: ArrayLike
     status: ArrayLike
     steps: ArrayLike
-
-    @property
-    @float64
-    def v_information(self) -> ArrayLike:
-        """V-information I_V of the student's field about the downstream label, in nats."""
-        xp = jnp if isinstance(self.error, jax.core.Tracer) else np
-        failed = xp.isnan(self.error)
-        return xp.where(failed, np.nan, v_information(xp.where(failed, 0.5, self.error)))
 
     @property
     def residual(self) -> ArrayLike:
@@ -94,33 +88,22 @@ class ReplicaSolution:
         """Number of points whose status is not CONVERGED."""
         return int(np.count_nonzero(np.asarray(self.status) != Status.CONVERGED))
 
-    def to_dataset(self, problem: PerceptronProblem) -> xr.Dataset:
-        """Labelled arrays over the problem's axes, with its parameters as coordinates.
+    def to_dataset(self, problem: PerceptronProblem) -> "xr.Dataset":
+        """Labelled arrays over the problem's axes, with all that was solved for beside them.
 
         Args:
-            problem: the problem that was solved.
+            problem: the problem that was solved; its numbers are coordinates, its policy and
+                probe attributes.
         """
-        shape = np.shape(self.overlap)
-        dims = problem.dims
-        if dims is None or len(dims) != len(shape):
-            dims = tuple(f"dim_{axis}" for axis in range(len(shape)))
-        names = [*_UNITS]
+        import xarray as xr  # a command that prints needs none of it
+
+        dims = problem_dims(problem)
         variables = {
-            name: (dims, np.asarray(getattr(self, name)), {"units": _UNITS[name]}) for name in names
+            name: (dims, np.asarray(getattr(self, name)), {"units": units})
+            for name, units in _UNITS.items()
         }
-        coordinates = {
-            "alpha_total": problem.alpha_total,
-            "keep_fraction": problem.keep_fraction,
-            "redundancy": problem.redundancy,
-            **{f"policy_{k}": v for k, v in problem.policy.parameters().items()},
-        }
-        if isinstance(problem.probe, FixedAngle):
-            coordinates["theta"] = problem.probe.theta
-        elif isinstance(problem.probe, Independent):
-            coordinates["alpha_probe"] = problem.probe.alpha_probe
-        dataset = xr.Dataset(variables, attrs={"policy": problem.policy.name})
-        return dataset.assign_coords(
-            {name: _coordinate(name, value, dims) for name, value in coordinates.items()}
+        return xr.Dataset(
+            variables, coords=problem_coordinates(problem), attrs=problem_attributes(problem)
         )
 
 
@@ -140,16 +123,3 @@ _UNITS = {
     "status": "1",
     "steps": "1",
 }
-
-
-def _coordinate(
-    name: str, value: ArrayLike, dims: tuple[str, ...]
-) -> tuple[tuple[str, ...], np.ndarray]:
-    """A parameter as a coordinate over just the axes along which it varies."""
-    array = np.asarray(value)
-    array = array.reshape((1,) * (len(dims) - array.ndim) + array.shape) if array.ndim else array
-    varies = tuple(
-        axis for axis in range(array.ndim) if array.shape[axis] > 1 or dims[axis] == name
-    )
-    squeezed = array.reshape([array.shape[axis] for axis in varies])
-    return tuple(dims[axis] for axis in varies), squeezed

@@ -4,7 +4,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from replica.search import Family, Floats, SearchStatus, certified, least, scan
-from replica.solve import solve
+from replica.solver import solve
 from theory._pytree import pytree_dataclass
 from theory.policies import Random, Window
 from theory.problem import DownstreamShift

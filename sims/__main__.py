@@ -20,7 +20,8 @@ from sims.report import KIND, grid_points, points_table, stored_run
 from sims.userdata import DEFAULT_OUTPUT, run_solve
 from sims.verify_plans import PLANS
 from sims.verify_theory import verify
-from theory.policies import POLICY_NAMES, policy_from_name
+from theory.policies import policy_from_name
+from theory.policy_names import POLICY_NAMES
 from theory.probes import Independent, InSample
 from theory.problem import DownstreamShift, PerceptronProblem
 

@@ -101,9 +101,9 @@ def largest_problem(cell: Cell) -> int:
 def rows_key(cell: Cell) -> str:
     """Text that is equal for cells that keep the same rows of every draw."""
     if isinstance(cell.policy, BY_WEIGHT):
-        rule = cell.policy.parameters()
+        rule = cell.policy.parameters() | cell.policy.record()
         if isinstance(cell.policy, Custom):
-            rule["weight"] = id(cell.policy.weight)  # a function has no content to compare
+            rule["weight"] = id(cell.policy.function)  # a function has no content to compare
         key = [cell.policy.name, cell.distinct, rule, cell.copies, *_probe_key(cell)]
         return json.dumps(key, default=float)
     ranked = _ranked_rows(cell)

@@ -1,5 +1,6 @@
 """Double precision at the package's border, whatever the caller's global JAX setting."""
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -22,15 +23,44 @@ def float64(function: Callable[P, T]) -> Callable[P, T]:
     """Run `function` with 64-bit JAX types enabled; the caller's setting is restored afterwards.
 
     Called with numbers it returns NumPy arrays, which keep their digits where a 64-bit JAX array
-    would lose them in the caller's next operation; under a transformation it returns tracers.
+    would lose them in the caller's next operation; under a transformation it returns tracers. In
+    a child that was forked after a call it raises RuntimeError: there it would wait for ever.
     """
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        _threads.check()
         with jax.enable_x64(True):
             return jax.tree.map(_on_host, function(*args, **kwargs))
 
     return wrapper
+
+
+class _Threads:
+    """Whether JAX's threads were started here; a fork copies none of them."""
+
+    def __init__(self) -> None:
+        self.started = False
+        self.lost = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.forked)
+
+    def forked(self) -> None:
+        """Note, in the child, that the parent's threads are gone."""
+        self.lost = self.started
+
+    def check(self) -> None:
+        """Raise RuntimeError in a child that has lost them."""
+        if self.lost:
+            raise RuntimeError(
+                "this process was forked from one that had used JAX, whose threads a fork does "
+                "not copy: it would wait for ever. Start workers by multiprocessing.get_context("
+                "'spawn') or ('forkserver'), or by loky or joblib, or fork before the first call"
+            )
+        self.started = True
+
+
+_threads = _Threads()
 
 
 def _on_host(leaf: Any) -> Any:

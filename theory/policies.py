@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from hardset.checks import check_choice, check_range, is_concrete
+from hardset.checks import check_range, is_concrete
 from theory._pytree import pytree_dataclass
 from theory.policies_by_weight import Custom, Steps
 from theory.policy import Policy
+from theory.policy_names import check_policy
 from theory.weights import (
     IntervalWeight,
     SelectionWeight,
@@ -20,7 +21,6 @@ from theory.weights import (
 )
 
 __all__ = [
-    "POLICY_NAMES",
     "Custom",
     "Easy",
     "EasySigned",
@@ -168,11 +168,9 @@ _NAMED: dict[str, Callable[..., Policy]] = {
     cls.name: cls for cls in (Hard, Easy, Moderate, Random, HardSigned, EasySigned, Window, Mixture)
 }
 
-POLICY_NAMES: tuple[str, ...] = tuple(_NAMED)
-
 
 def policy_from_name(name: str, **parameters: ArrayLike) -> Policy:
-    """The policy called `name`, one of POLICY_NAMES.
+    """The policy called `name`, one of `theory.POLICY_NAMES`.
 
     Args:
         name: e.g. "hard".
@@ -181,11 +179,7 @@ def policy_from_name(name: str, **parameters: ArrayLike) -> Policy:
     Raises:
         ValueError: unknown name, or a parameter that the policy lacks or does not take.
     """
-    check_choice("policy", name, POLICY_NAMES)
-    needed = {"window": {"lo"}, "mixture": {"w"}}.get(name, set())
-    if set(parameters) != needed:
-        wanted = f"the parameter {needed.pop()!r}" if needed else "no parameter"
-        raise ValueError(f"policy {name!r} takes {wanted}, got {sorted(parameters) or 'none'}")
+    check_policy(name, parameters)
     return _NAMED[name](**parameters)
 
 

@@ -1,7 +1,6 @@
 """Policies that keep an example with a probability of its own: any function, or a step function."""
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -12,12 +11,13 @@ from jax.typing import ArrayLike
 
 from hardset.checks import check_range, is_concrete
 from theory._float64 import float64
-from theory._pytree import STATIC, pytree_dataclass
+from theory._pytree import content_hash, same_content
 from theory.policy import Policy
 from theory.weights import (
     FunctionWeight,
     IntervalWeight,
     SelectionWeight,
+    call_weight,
     kept_mass,
     survival,
 )
@@ -29,71 +29,135 @@ Array = jnp.ndarray
 _FIELDS = np.linspace(-8.0, 8.0, 801)  # where a user's weight is checked
 
 
-@pytree_dataclass
+@jax.tree_util.register_pytree_node_class
 class Custom(Policy):
     """Keep an example with a probability given by any function of z, or of y z.
 
-    The problem's `keep_fraction` must be the weight's `mass`.
+    The problem's `keep_fraction` must be the weight's `mass`. Numbers that vary belong among the
+    `parameters`: solutions can be differentiated with respect to them, and the program compiled
+    for a function serves all their values, where each new lambda is compiled anew.
 
     Attributes:
-        weight: maps an array of fields to weights in [0, 1], same shape, in `jax.numpy`.
-        variable: "z" if `weight` takes the probe field, "yz" if it takes the signed probe margin.
-        breakpoints: fields where `weight` or its slope jumps; between them it must be smooth at
-            the scale of 1.
-    """
+        function: maps an array of fields, and the parameters, to weights in [0, 1], same shape,
+            in `jax.numpy`.
+        variable: "z" if it takes the probe field, "yz" if it takes the signed probe margin.
+        breakpoints: fields where it or its slope jumps; between them it must be smooth at the
+            scale of 1. They stand still: the ends of steps that move are those of `Steps`.
+        values: the parameters; a tuple or list is passed one by one, any other pytree (a number,
+            a dict) as one argument. Each number is a scalar, or an array of the grid's shape.
 
-    weight: Callable[[Array], Array] = dataclasses.field(metadata=STATIC)
-    variable: str = dataclasses.field(default="z", metadata=STATIC)
-    breakpoints: tuple[float, ...] = dataclasses.field(default=(), metadata=STATIC)
+    Raises:
+        ValueError: a variable that is none.
+    """
 
     name: ClassVar[str] = "custom"
 
-    def __post_init__(self) -> None:
-        if self.variable not in ("z", "yz"):
-            raise ValueError(f"variable = {self.variable!r} is not one of 'z', 'yz'")
+    def __init__(
+        self,
+        weight: Callable[..., Array],
+        variable: str = "z",
+        breakpoints: Sequence[float] = (),
+        parameters: Any = (),
+    ) -> None:
+        if not callable(weight):
+            raise ValueError(f"weight = {weight!r} is not a function of the field")
+        if variable not in ("z", "yz"):
+            raise ValueError(f"variable = {variable!r} is not one of 'z', 'yz'")
+        self.function = weight
+        self.variable = variable
+        self.breakpoints = tuple(float(one) for one in breakpoints)
+        self.values = tuple(parameters) if isinstance(parameters, tuple | list) else (parameters,)
+        for leaf in jax.tree.leaves(self.values):
+            check_range("parameters", leaf, -np.inf, np.inf)
+
+    __eq__ = same_content
+    __hash__ = content_hash
+
+    def __repr__(self) -> str:
+        return (
+            f"Custom({self.function!r}, {self.variable!r}, {self.breakpoints!r}, {self.values!r})"
+        )
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The parameters are the leaves."""
+        return (self.values,), (self.function, self.variable, self.breakpoints)
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[Any, ...], leaves: tuple[Any, ...]) -> "Custom":
+        """Without validation: JAX also unflattens with tracers and sentinels."""
+        policy = object.__new__(cls)
+        policy.function, policy.variable, policy.breakpoints = static
+        (policy.values,) = leaves
+        return policy
 
     def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
         breaks = np.array(self.breakpoints, dtype=np.float64)
         if self.variable == "z":
             breaks = np.concatenate([breaks, -breaks])
         return FunctionWeight(
-            function=self.weight,
+            function=self.function,
             even=self.variable == "z",
             redundancy=redundancy,
+            parameters=self.values,
             breakpoints=jnp.asarray(breaks),
         )
 
     @float64
-    def mass(self, theta: ArrayLike = 0.0) -> Array:
-        """Kept fraction of this weight; theta in radians, any shape, matters to "yz" only."""
-        theta = jnp.asarray(theta, jnp.float64)
-        masses = jax.vmap(lambda t: kept_mass(self.kept_weight(jnp.ones(()), t, jnp.ones(())), t))
-        return masses(theta.ravel()).reshape(theta.shape)  # type: ignore[no-untyped-call]
+    def weight(self, z: ArrayLike) -> Array:
+        """The weight at the fields z, any shape; of one policy, whose parameters are scalars."""
+        return call_weight(self.function, jnp.asarray(z, jnp.float64), self.values)
 
+    @float64
+    def mass(self, theta: ArrayLike = 0.0) -> Array:
+        """Kept fraction of this weight; theta in radians, any shape, matters to "yz" only.
+
+        The shape is that of theta and the parameters, broadcast against each other.
+        """
+
+        def mass(policy: Custom, theta: Array) -> Array:
+            one = jnp.ones(())
+            return kept_mass(policy.kept_weight(one, theta, one), theta)
+
+        return self._each(mass, theta)
+
+    def _each(self, function: Callable[["Custom", Array], Array], theta: ArrayLike) -> Array:
+        """`function` of every policy of the grid and every theta."""
+        leaves, tree = jax.tree.flatten((self, theta))
+        arrays = jnp.broadcast_arrays(*(jnp.asarray(leaf, jnp.float64) for leaf in leaves))
+        found = jax.vmap(lambda *lane: function(*jax.tree.unflatten(tree, lane)))(
+            *(array.ravel() for array in arrays)
+        )
+        return found.reshape(arrays[0].shape + found.shape[1:])
+
+    @float64
     def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
         angle = 0.0 if self.variable == "z" else theta
-        if angle is None or not is_concrete(angle) or not is_concrete(keep_fraction):
+        given = (angle, keep_fraction, *jax.tree.leaves(self.values))
+        if angle is None or not all(is_concrete(value) for value in given):
             return
         with jax.ensure_compile_time_eval():
-            mass, values = self.mass(angle), self.weight(jnp.asarray(_FIELDS))
-        if not is_concrete(mass):
-            return
-        weights = np.asarray(values, np.float64)
+            weights = np.asarray(self._each(lambda policy, _: policy.weight(_FIELDS), 0.0))
+            mass = self.mass(angle)
         outside = ~((weights >= 0) & (weights <= 1))
         if np.any(outside):
+            index = tuple(np.argwhere(outside)[0])
             raise ValueError(
-                f"weight = {weights[outside][0]:.6g} at field {_FIELDS[outside][0]:.3g} is outside "
+                f"weight = {weights[index]:.6g} at field {_FIELDS[index[-1]]:.3g} is outside "
                 "the valid range [0, 1]"
             )
-        _check_mass(
-            keep_fraction,
-            mass,
-            "the custom weight's mass",
-            "policy.mass(theta), and name the weight's jumps in `breakpoints`",
-        )
+        if is_concrete(mass):
+            _check_mass(
+                keep_fraction,
+                mass,
+                "the custom weight's mass",
+                "policy.mass(theta), and name the weight's jumps in `breakpoints`",
+            )
 
     def parameters(self) -> dict[str, Any]:
-        return {"variable": self.variable}
+        return {f"parameter_{k}": leaf for k, leaf in enumerate(jax.tree.leaves(self.values))}
+
+    def record(self) -> dict[str, str]:
+        return {"name": self.name, "variable": self.variable}
 
 
 @jax.tree_util.register_pytree_node_class
@@ -139,6 +203,12 @@ class Steps(Policy):
     def levels(self) -> Array:
         """Weight of each step, shape (..., K)."""
         return _stacked(self._levels)
+
+    __eq__ = same_content
+    __hash__ = content_hash
+
+    def __repr__(self) -> str:
+        return f"Steps({self.edges!r}, {self.levels!r})"
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], int]:
         """Every edge and level is a leaf of the grid's shape."""

@@ -41,5 +41,9 @@ class Policy(ABC):
         return jnp.isfinite(keep_fraction)
 
     def parameters(self) -> dict[str, Any]:
-        """The policy's own parameters, by the names that data files use."""
+        """The policy's own numbers, by the names that data files use."""
         return {}
+
+    def record(self) -> dict[str, str]:
+        """What names the policy beside its numbers, in data files."""
+        return {"name": self.name}

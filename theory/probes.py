@@ -1,5 +1,7 @@
 """How the probe that ranks the examples came about."""
 
+from typing import ClassVar
+
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -19,6 +21,8 @@ class FixedAngle:
     """
 
     theta: ArrayLike = 0.0
+
+    name: ClassVar[str] = "fixed"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "theta", within_right_angle("theta", self.theta))
@@ -40,6 +44,8 @@ class Independent:
 
     alpha_probe: ArrayLike
 
+    name: ClassVar[str] = "independent"
+
     def __post_init__(self) -> None:
         check_range("alpha_probe", self.alpha_probe, 0.0, np.inf, open_low=True)
 
@@ -53,6 +59,8 @@ class InSample:
     teacher is not a parameter: keeping the hardest f >= `replica.lossless_fraction(alpha_total)`
     keeps all its support vectors, and trains the probe once more.
     """
+
+    name: ClassVar[str] = "in-sample"
 
 
 Probe = FixedAngle | Independent | InSample

@@ -1,13 +1,14 @@
 """The problem that replica solves at infinite dimension and sims draws at a finite one."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
 from hardset.checks import check_range, is_concrete
-from theory._pytree import STATIC, pytree_dataclass
+from theory._pytree import BRANCH, STATIC, pytree_dataclass
 from theory.policies import Hard, Policy
 from theory.probes import FixedAngle, Independent, InSample, Probe
 
@@ -69,22 +70,24 @@ class PerceptronProblem:
 
     alpha_total: ArrayLike
     keep_fraction: ArrayLike = 1.0
-    probe: Probe = dataclasses.field(default_factory=FixedAngle)
-    policy: Policy = dataclasses.field(default_factory=Hard)
+    probe: Probe = dataclasses.field(default_factory=FixedAngle, metadata=BRANCH)
+    policy: Policy = dataclasses.field(default_factory=Hard, metadata=BRANCH)
     redundancy: ArrayLike = 1.0
-    downstream: DownstreamShift = dataclasses.field(default_factory=DownstreamShift)
+    downstream: DownstreamShift = dataclasses.field(
+        default_factory=DownstreamShift, metadata=BRANCH
+    )
     dims: tuple[str, ...] | None = dataclasses.field(default=None, metadata=STATIC)
 
     def __post_init__(self) -> None:
         check_range("alpha_total", self.alpha_total, 0.0, np.inf, open_low=True)
         check_range("keep_fraction", self.keep_fraction, 0.0, 1.0, open_low=True)
         check_range("redundancy", self.redundancy, 1.0, np.inf)
-        if not isinstance(self.probe, FixedAngle | Independent | InSample):
-            raise ValueError(f"probe = {self.probe!r} is not a FixedAngle, Independent or InSample")
-        if not isinstance(self.downstream, DownstreamShift):
-            raise ValueError(f"downstream = {self.downstream!r} is not a DownstreamShift")
-        if not isinstance(self.policy, Policy):
-            raise ValueError(f"policy = {self.policy!r} is not a Policy (see policy_from_name)")
+        for name, kind, hint in (
+            ("probe", FixedAngle | Independent | InSample, "FixedAngle, Independent or InSample"),
+            ("policy", Policy, "Policy (see policy_from_name)"),
+            ("downstream", DownstreamShift, "DownstreamShift"),
+        ):
+            _check_part(name, getattr(self, name), kind, hint)
         self._check_shapes()
         theta = self.probe.theta if isinstance(self.probe, FixedAngle) else None
         self.policy.check(self.keep_fraction, theta)
@@ -94,7 +97,11 @@ class PerceptronProblem:
             _ = self.shape
         except ValueError:
             arrays = jax.tree_util.tree_leaves_with_path(self)
-            shapes = [f"{path[-1].name} {np.shape(leaf)}" for path, leaf in arrays if np.ndim(leaf)]
+            shapes = [
+                f"{getattr(path[-1], 'name', jax.tree_util.keystr(path)[1:])} {np.shape(leaf)}"
+                for path, leaf in arrays
+                if np.ndim(leaf)
+            ]
             raise ValueError(
                 f"shapes do not broadcast against each other: {', '.join(shapes)}; for an outer "
                 "product use PerceptronProblem.grid"
@@ -149,3 +156,18 @@ class PerceptronProblem:
     def shape(self) -> tuple[int, ...]:
         """Common shape of all array arguments."""
         return np.broadcast_shapes(*(np.shape(leaf) for leaf in jax.tree.leaves(self)))
+
+
+def _check_part(name: str, value: object, kind: Any, hint: str) -> None:
+    """Check that a problem's probe, policy or shift is one; say how to give several."""
+    if isinstance(value, kind):
+        return
+    remedy = ""
+    if isinstance(value, list | tuple | set | dict | np.ndarray):
+        remedy = (
+            f": a problem has one {name}; make one problem for each and solve them in turn, or "
+            f"give one {name} whose own numbers are arrays"
+        )
+    elif isinstance(value, type):
+        remedy = f": it is a class, call it, {value.__name__}(...)"
+    raise ValueError(f"{name} = {value!r} is not a {hint}{remedy}")

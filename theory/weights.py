@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erf, ndtri
 
-from theory._pytree import STATIC, pytree_dataclass
+from theory._pytree import BRANCH, STATIC, pytree_dataclass
 from theory.normal import normal_cdf, normal_pdf
 from theory.quadrature import feature_breaks, panel_nodes
 
@@ -17,6 +18,7 @@ __all__ = [
     "IntervalWeight",
     "SelectionWeight",
     "abs_normal_quantile",
+    "call_weight",
     "kept_mass",
     "signed_margin_quantile",
 ]
@@ -64,23 +66,28 @@ class FunctionWeight:
     wt(z) is the survival 1 - (1 - w)^r at z, or its average over z and -z.
 
     Attributes:
-        function: maps an array of fields to weights in [0, 1], same shape.
+        function: maps an array of fields, and the parameters, to weights in [0, 1], same shape.
         even: whether to average over z and -z (w takes the probe field z, not y z).
         redundancy: copies r of each example, scalar.
+        parameters: a tuple of further arguments of the function.
         breakpoints: fields where wt or its slope jumps, shape (K,).
     """
 
-    function: Callable[[Array], Array] = dataclasses.field(metadata=STATIC)
+    function: Callable[..., Array] = dataclasses.field(metadata=STATIC)
     even: bool = dataclasses.field(metadata=STATIC)
     redundancy: Array
+    parameters: tuple[Any, ...] = dataclasses.field(metadata=BRANCH)
     breakpoints: Array
 
     def __call__(self, z: Array) -> Array:
         """wt at the fields z, any shape."""
-        weight = survival(self.function(z), self.redundancy)
+        weight = survival(self._probability(z), self.redundancy)
         if self.even:
-            weight = (weight + survival(self.function(-z), self.redundancy)) / 2
+            weight = (weight + survival(self._probability(-z), self.redundancy)) / 2
         return weight
+
+    def _probability(self, z: Array) -> Array:
+        return call_weight(self.function, z, self.parameters)
 
     def breaks(self) -> Array:
         """Fields where wt or its slope jumps, shape (K,)."""
@@ -92,6 +99,32 @@ class FunctionWeight:
 
 
 SelectionWeight = IntervalWeight | FunctionWeight
+
+
+def call_weight(function: Callable[..., Array], z: Array, parameters: tuple[Any, ...]) -> Array:
+    """A user's weight at the fields z.
+
+    Raises:
+        ValueError: the function cannot be traced by JAX, or returns another shape.
+    """
+    try:
+        weight = jnp.asarray(function(z, *parameters), jnp.float64)
+    except (
+        jax.errors.TracerArrayConversionError,
+        jax.errors.ConcretizationTypeError,  # of `if z > 0` too
+    ):
+        name = getattr(function, "__name__", repr(function))
+        raise ValueError(
+            f"the custom weight {name} takes its argument for numbers, which JAX does not know "
+            "while it compiles: write it with jax.numpy in place of numpy, and jnp.where in "
+            "place of if"
+        ) from None
+    if weight.shape != z.shape:
+        raise ValueError(
+            f"the custom weight returns the shape {weight.shape} for fields of shape {z.shape}; "
+            "it must return one weight for each field"
+        )
+    return weight
 
 
 @jax.custom_jvp

@@ -21,7 +21,7 @@ from replica.search import (
     least,
     refuse_fixed_mass,
 )
-from replica.solve import solve
+from replica.solver import solve
 from theory._pytree import pytree_dataclass
 from theory.policies import Policy, Random
 from theory.problem import DownstreamShift
