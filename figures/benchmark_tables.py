@@ -15,6 +15,7 @@ from matplotlib.ticker import NullFormatter
 
 from figures.runs import ALL, METHODS
 from figures.settings import TableSettings
+from figures.style import plain
 from theory.published import ALL_DATA, DATASETS, STORAGE_PERCENT, TABLES
 
 WIDTH = 7.0  # inches, both columns of a two-column page
@@ -87,7 +88,7 @@ def draw(dataset: xr.Dataset) -> Figure:
     panels = np.ravel(curves.subplots(rows, 4, squeeze=False))
     for axes, name in zip(panels, names, strict=False):
         _draw_panel(axes, dataset.sel(data=name))
-        axes.set_title(name)
+        axes.set_title(plain(name))
     for axes in panels[len(names) :]:
         axes.axis("off")
     for axes in panels[len(names) - 4 : len(names)]:
@@ -138,8 +139,12 @@ def _draw_panel(axes: Axes, panel: xr.Dataset) -> None:
             zorder=4,
         )
     axes.set_xscale("log")
-    axes.set_xlim(4, 125)
-    axes.set_xticks([*STORAGE_PERCENT, 100], ["5", "10", "25", "50", "100"])
+    ticks = [*STORAGE_PERCENT, 100.0]
+    lowest = float(panel["storage_percent"].min())
+    if lowest < 4:  # a run of one's own
+        ticks.insert(0, lowest)
+    axes.set_xlim(0.8 * ticks[0], 125)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", which="minor", length=0)
     axes.margins(y=0.12)
@@ -200,7 +205,7 @@ def _draw_table(axes: Axes, dataset: xr.Dataset, table: int) -> Any:
             color="white" if dark else "black",
         )
     axes.set_xticks(range(len(columns)), [method for _, method in columns])
-    axes.set_yticks(range(len(gain)), [str(name) for name in dataset["data"].values])
+    axes.set_yticks(range(len(gain)), [plain(str(name)) for name in dataset["data"].values])
     axes.tick_params(
         length=0, labelsize=6, top=True, bottom=False, labeltop=True, labelbottom=False
     )

@@ -38,6 +38,7 @@ def draw(dataset: xr.Dataset) -> Figure:
         "delta",
         lambda value: rf"$\delta$ = {value:g}",
         error_label="downstream error $e'$",
+        own_limits=True,  # a shift's floor would leave half of a common axis empty
     )
     for axes, floor in zip(figure.axes, dataset["floor"].values, strict=True):
         if floor > 0:

@@ -112,7 +112,8 @@ def _theory_density(
     farthest = kappa + settings.reach
     coarse = np.linspace(kappa, farthest, settings.density_points)
     below = np.asarray(support_mass(coarse, **student))
-    end = np.min(coarse, where=below >= 1 - settings.beyond, initial=farthest)
+    # Where all are support vectors, kappa itself is too near.
+    end = np.min(coarse[1:], where=below[1:] >= 1 - settings.beyond, initial=farthest)
     grid = np.linspace(kappa, end, settings.density_points)
     return grid, np.asarray(student_margin_density(grid, **student))
 
@@ -127,13 +128,15 @@ def _mean_and_stderr(values: Floats) -> tuple[Floats, Floats]:
 
 def draw(dataset: xr.Dataset) -> Figure:
     """Draw the data of `compute`: densities on the left axes, the atoms on the right ones."""
-    figure, panels = new_figure(dataset.sizes["panel"])
+    figure, panels = new_figure(dataset.sizes["panel"], row_height=1.8)
     shown = _differing(dataset) or list(_SYMBOLS)
+    lines = 3 if bool((dataset["unsolved"] > 0).any()) else 2
     for k, axes in enumerate(panels):
         panel = dataset.isel(panel=k)
         right = axes.twinx()
         _draw_panel(axes, right, panel)
-        axes.set_title(", ".join(_SYMBOLS[name].format(panel[name].item()) for name in shown))
+        title = ", ".join(_SYMBOLS[name].format(panel[name].item()) for name in shown)
+        axes.set_title(title, pad=4 + 8 * lines)
         outer = k % 2 == 1 or k == len(panels) - 1
         right.tick_params(axis="y", colors=STUDENT, labelright=outer)
         if k % 2 == 0:
@@ -184,11 +187,23 @@ def _draw_panel(axes: Axes, right: Axes, panel: xr.Dataset) -> None:
     note += f"\nsim. {_with_stderr(panel['atom'].item(), panel['atom_stderr'].item())}"
     if panel["unsolved"].item():
         note += f"\n{panel['unsolved'].item():d} draws unsolved"
-    axes.annotate(note, (0.97, 0.97), xycoords="axes fraction", ha="right", va="top", color=STUDENT)
+    # Above the panel: inside, some panel would have its data there.
+    axes.annotate(
+        note,
+        (1.0, 1.0),
+        xycoords="axes fraction",
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=6,
+        color=STUDENT,
+    )
     axes.set_xlim(edges[0], edges[-1])
-    heights = np.append(panel["density"].values, panel["theory_density"].values)
-    axes.set_ylim(0, 1.5 * max(np.max(heights, where=np.isfinite(heights), initial=0.0), 1e-3))
-    right.set_ylim(0, 1)
+    error = np.nan_to_num(panel["density_stderr"].values)
+    heights = np.append(panel["density"].values + error, panel["theory_density"].values)
+    axes.set_ylim(0, 1.05 * max(np.max(heights, where=np.isfinite(heights), initial=0.0), 1e-3))
+    right.set_ylim(0, 1.05)
     right.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
     right.spines["right"].set(visible=True, color=STUDENT)
 

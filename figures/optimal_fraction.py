@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
@@ -48,35 +48,34 @@ def draw(dataset: xr.Dataset) -> Figure:
     count = dataset.sizes["loss"] + 1
     figure = Figure(figsize=(WIDTH, 2.4))
     panels = figure.subplots(1, count, sharey=True)
-    norm = BoundaryNorm(LEVELS, 256)
+    norm = BoundaryNorm(LEVELS, 256, extend="min")
     for axes, tolerance in zip(panels, dataset["loss"].values, strict=False):
         part = dataset.sel(loss=tolerance)
-        image = _draw_map(axes, part["sufficient_fraction"], part["sufficient_status"], norm)
+        _draw_map(axes, part["sufficient_fraction"], part["sufficient_status"], norm)
         axes.set_title(f"error within {tolerance:.0%} of all data's")
-    image = _draw_map(panels[-1], dataset["optimal_fraction"], dataset["optimal_status"], norm)
+    _draw_map(panels[-1], dataset["optimal_fraction"], dataset["optimal_status"], norm)
     panels[-1].set_title("least error")
     panels[0].set_ylabel(r"probe angle $\theta$ (degrees)")
-    figure.colorbar(image, ax=list(panels), label="smallest fraction $f$", ticks=LEVELS, aspect=25)
+    colors = ScalarMappable(norm, colormaps["viridis"])
+    figure.colorbar(colors, ax=list(panels), label="smallest fraction $f$", ticks=LEVELS, aspect=25)
     return figure
 
 
-def _draw_map(
-    axes: Axes, fraction: xr.DataArray, status: xr.DataArray, norm: BoundaryNorm
-) -> QuadMesh:
+def _draw_map(axes: Axes, fraction: xr.DataArray, status: xr.DataArray, norm: BoundaryNorm) -> None:
+    """One map in the steps of the colour bar, with a line between them."""
     alpha, theta = fraction["alpha_total"].values, fraction["theta_deg"].values
     values = fraction.transpose("theta_deg", "alpha_total").values
     found = status.transpose("theta_deg", "alpha_total").values == 0
     shown = np.ma.masked_where(~found, values)
     colors = colormaps["viridis"]
-    image = axes.pcolormesh(alpha, theta, shown, norm=norm, cmap=colors, shading="gouraud")
     if min(shown.shape) > 1:
-        lines = axes.contour(alpha, theta, shown, LEVELS, colors="white", linewidths=0.5)
-        # Below, the lines are too close for numbers.
-        axes.clabel(lines, [level for level in LEVELS if level >= 0.1], fmt="%g", fontsize=5.5)
+        axes.contourf(alpha, theta, shown, LEVELS, norm=norm, cmap=colors, extend="min")
+        axes.contour(alpha, theta, shown, LEVELS, colors="white", linewidths=0.4)
+    else:
+        axes.pcolormesh(alpha, theta, shown, norm=norm, cmap=colors, shading="nearest")
     row, column = np.nonzero(~found)
     mark_failed(axes, alpha[column].tolist(), theta[row].tolist())
     alpha_axis(axes, (alpha.min(), alpha.max()), r"$\alpha_t$")
-    return image
 
 
 def caption(dataset: xr.Dataset) -> str:

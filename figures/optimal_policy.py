@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 import replica
 import sims
 from figures.maps import WIDTH
-from figures.panels import COUNTS, ERROR_LABEL
+from figures.panels import COUNTS, ERROR_LABEL, error_range
 from figures.settings import RuleSettings
 from figures.style import POINTS, PROBE, STUDENT, TEACHER, log_axis
 from theory.policies import Easy, Hard, Moderate, Random, Window
@@ -27,21 +27,30 @@ def compute(
     theta = np.deg2rad(settings.theta_deg)
     found = replica.optimal_policy(alpha, fraction, theta)
     window = replica.optimal_window(alpha, fraction, theta)
-    best = found.policy()
-    policies = (Random(), Hard(), Moderate(), Easy(), Window(window.lo), best)
+    policies = (Random(), Hard(), Moderate(), Easy(), Window(window.lo), found.policy())
+    problems = [
+        PerceptronProblem(alpha, fraction, FixedAngle(theta), policy) for policy in policies
+    ]
+    # The best weight of one interval is a window: by the ranks of the draw, as the best window is,
+    # not by the fields of a weight. Else equal theory would have different points.
+    single = np.asarray(found.intervals) == 1
+    start = np.where(single, np.asarray(found.ranks)[..., 0, 0], 0.0)
+    ranked = Window(np.minimum(start, 1 - fraction))
+    simulated = sims.run_many(
+        [*problems, PerceptronProblem(alpha, fraction, FixedAngle(theta), ranked)],
+        settings.dim,
+        settings.draws,
+        settings.seed,
+        overlap=settings.overlap,
+        cache=cache,
+        progress=progress,
+    )
+    *results, as_window = (result.reset_coords(drop=True) for result in simulated)
+    choice = xr.DataArray(single, dims=as_window["error_mean"].dims)
+    results[-1] = as_window.where(choice, results[-1])
     rules = []
-    for policy in policies:
-        problem = PerceptronProblem(alpha, fraction, FixedAngle(theta), policy)
+    for problem, result in zip(problems, results, strict=True):
         solution = replica.solve(problem)
-        result = sims.run(
-            problem,
-            settings.dim,
-            settings.draws,
-            settings.seed,
-            overlap=settings.overlap,
-            cache=cache,
-            progress=progress,
-        )
         columns = {key: result[key].values for key in ("error_mean", "error_stderr", *COUNTS)}
         columns["theory_error"] = np.asarray(solution.error)
         columns["theory_status"] = np.asarray(solution.status)
@@ -76,7 +85,7 @@ def draw(dataset: xr.Dataset) -> Figure:
     count = dataset.sizes["theta_deg"]
     figure = Figure(figsize=(max(WIDTH * count / 4, WIDTH / 2), 3.9))
     panels = figure.subplots(2, count, sharey="row", squeeze=False, height_ratios=(1, 1.3))
-    limits = _error_limits(dataset)
+    limits = error_range(dataset)
     ends = dataset["interval"].values
     last = min(
         float(dataset["field"][-1]), 2 * float(np.max(ends, where=np.isfinite(ends), initial=0.5))
@@ -99,14 +108,6 @@ def draw(dataset: xr.Dataset) -> Figure:
     ncols = len(handles) if count > 2 else 2
     figure.legend(handles, names, loc="outside upper center", ncols=ncols)
     return figure
-
-
-def _error_limits(dataset: xr.Dataset) -> tuple[float, float]:
-    values = np.concatenate(
-        [dataset[name].values.ravel() for name in ("theory_error", "error_mean")]
-    )
-    values = values[np.isfinite(values) & (values > 0)]
-    return (float(values.min()) / 1.3, float(values.max()) * 1.3) if values.size else (1e-3, 0.5)
 
 
 def _draw_weight(axes: Axes, part: xr.Dataset, last: float) -> None:
@@ -164,5 +165,6 @@ def caption(dataset: xr.Dataset) -> str:
         "examples (orange) and the influence on the error of keeping more at a field z (blue): "
         "to first order the best weight keeps what lies below the dotted level. Below: its error "
         "beside those of other policies; dashes: replica theory, points: mean over draws with "
-        f"standard error. First-order gap at most {float(np.max(np.abs(dataset['gap']))):.0e}."
+        f"standard error; the points share their draws, and a best weight of one interval is the "
+        "window of its ranks. First-order gap at most {float(np.max(np.abs(dataset['gap']))):.0e}."
     )

@@ -18,6 +18,7 @@ __all__ = [
     "LINES_AND_POINTS",
     "draw_curves",
     "draw_panels",
+    "error_range",
     "finish_axes",
     "label_curves",
     "missing_note",
@@ -35,7 +36,12 @@ LABEL_HEIGHT = 0.06  # a line of text, in heights of a figure's only panel
 
 
 def draw_panels(
-    dataset: xr.Dataset, axis: str, title: Callable[[float], str], *, error_label: str = ERROR_LABEL
+    dataset: xr.Dataset,
+    axis: str,
+    title: Callable[[float], str],
+    *,
+    error_label: str = ERROR_LABEL,
+    own_limits: bool = False,
 ) -> Figure:
     """Small multiples, two columns, one panel for each entry of `axis`, colours for alpha_total.
 
@@ -44,6 +50,7 @@ def draw_panels(
         axis: the panels' axis.
         title: a panel's title from its coordinate.
         error_label: label of the vertical axis.
+        own_limits: whether each panel has error limits of its own instead of those of all.
     """
     count = dataset.sizes[axis]
     figure, panels = new_figure(count)
@@ -51,16 +58,17 @@ def draw_panels(
     for axes, value in zip(panels, dataset[axis].values, strict=True):
         draw_curves(axes, dataset.sel({axis: value}), colors)
         axes.set_title(title(value))
-    finish_axes(figure, panels, dataset, error_label)
+    parts = [dataset.sel({axis: value}) for value in dataset[axis].values] if own_limits else None
+    finish_axes(figure, panels, dataset, error_label, parts)
     _row_legend(figure, dataset, colors)
     missing_note(figure, dataset)
     return figure
 
 
-def new_figure(count: int) -> tuple[Figure, list[Axes]]:
-    """A one-column figure with `count` panels in two columns, or one panel."""
+def new_figure(count: int, *, row_height: float = 1.5) -> tuple[Figure, list[Axes]]:
+    """A one-column figure with `count` panels in two columns, or one panel; heights in inches."""
     rows, columns = (1, 1) if count == 1 else (-(-count // 2), 2)
-    height = 2.5 if count == 1 else 0.35 + 1.5 * rows
+    height = 2.5 if count == 1 else 0.35 + row_height * rows
     figure = Figure(figsize=(COLUMN, height))
     return figure, [figure.add_subplot(rows, columns, k + 1) for k in range(count)]
 
@@ -124,19 +132,30 @@ def draw_curves(
 
 
 def finish_axes(
-    figure: Figure, panels: Sequence[Axes], dataset: xr.Dataset, error_label: str = ERROR_LABEL
+    figure: Figure,
+    panels: Sequence[Axes],
+    dataset: xr.Dataset,
+    error_label: str = ERROR_LABEL,
+    parts: Sequence[xr.Dataset] | None = None,
 ) -> None:
-    """Same logarithmic limits on all panels, labels on the outer ones of the figure."""
+    """Logarithmic axes, labels on the outer ones of the figure.
+
+    Args:
+        figure: holds the panels and nothing before them.
+        panels: the axes.
+        dataset: what all of them show.
+        error_label: label of the vertical axis.
+        parts: what each of them shows, for error limits of its own instead of those of all.
+    """
     fractions = dataset["theory_fraction"].values
     x = (fractions.min(), fractions.max() * 1.25)
-    y = error_limits(dataset)
     count = len(figure.axes)
     columns = 1 if count == 1 else 2
-    for axes in panels:
-        log_axes(axes, x, y)
+    for number, axes in enumerate(panels):
+        log_axes(axes, x, error_limits(dataset if parts is None else parts[number]))
         k = figure.axes.index(axes)
         left, bottom = k % columns == 0, k >= count - columns
-        axes.tick_params(labelleft=left, labelbottom=bottom)
+        axes.tick_params(labelleft=left or parts is not None, labelbottom=bottom)
         if left:
             axes.set_ylabel(error_label)
         if bottom:
@@ -157,6 +176,15 @@ def error_limits(dataset: xr.Dataset) -> tuple[float, float]:
     if bool((_missing(dataset) > 0).any()):
         high *= (high / low) ** (1 / 3)
     return low, high
+
+
+def error_range(dataset: xr.Dataset) -> tuple[float, float]:
+    """Limits of an error axis that holds all of the data and no more."""
+    values = np.concatenate(
+        [dataset[name].values.ravel() for name in ("theory_error", "error_mean")]
+    )
+    values = values[np.isfinite(values) & (values > 0)]
+    return (float(values.min()) / 1.3, float(values.max()) * 1.3) if values.size else (1e-3, 0.5)
 
 
 def label_curves(

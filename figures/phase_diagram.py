@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 import replica
-from figures.maps import WIDTH, mark_failed
+from figures.maps import WIDTH, cell_edges, mark_failed
 from figures.settings import PhaseSettings
 from figures.style import log_axis
 from replica import Phase
@@ -62,7 +63,7 @@ def compute(
 def draw(dataset: xr.Dataset) -> Figure:
     """Draw the data of `compute`: a row for each kind of volume, a column for each angle."""
     rows, columns = dataset.sizes["equal"], dataset.sizes["theta_deg"]
-    figure = Figure(figsize=(WIDTH, 0.5 + 1.6 * rows))
+    figure = Figure(figsize=(WIDTH * max(columns, 4) / 4, 0.5 + 1.6 * rows))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for row, name in zip(panels, dataset["equal"].values, strict=True):
         for axes, theta in zip(row, dataset["theta_deg"].values, strict=True):
@@ -90,33 +91,21 @@ def _draw_map(axes: Axes, part: xr.Dataset) -> None:
     colors = ListedColormap([COLORS[phase] for phase in phases])
     limits = [phases[0] - 0.5, *(np.add(phases[:-1], phases[1:]) / 2), phases[-1] + 0.5]
     shown = np.ma.masked_less(phase, 0)
-    axes.pcolormesh(
-        _edges(fraction), _edges(volume), shown, cmap=colors, norm=BoundaryNorm(limits, 4)
+    x, y = cell_edges(fraction), cell_edges(volume)
+    axes.pcolormesh(x, y, shown, cmap=colors, norm=BoundaryNorm(limits, 4))
+    hatched = [
+        [(x[j], y[i]), (x[j + 1], y[i]), (x[j + 1], y[i + 1]), (x[j], y[i + 1])]
+        for i, j in np.argwhere((phase >= 0) & (gain >= GAIN))
+    ]
+    axes.add_collection(
+        PolyCollection(hatched, facecolor="none", edgecolor="0.2", linewidth=0, hatch="////")
     )
-    if min(gain.shape) > 1:
-        axes.contourf(
-            fraction,
-            volume,
-            np.where(phase < 0, 0.0, gain),
-            [GAIN, 1],
-            colors="none",
-            hatches=["////"],
-        )
     row, column = np.nonzero(phase < 0)
     mark_failed(axes, fraction[column].tolist(), volume[row].tolist())
     for name, values in (("x", fraction), ("y", volume)):
-        # The hatching ends at the outer centres, and so do the axes.
-        ends = values if len(values) > 1 else _edges(values)
+        # The computed range, without the outer halves of its cells.
+        ends = values if len(values) > 1 else cell_edges(values)
         log_axis(axes, name, (ends[0], ends[-1]))
-
-
-def _edges(centres: np.ndarray) -> np.ndarray:
-    """Edges of cells around ascending positive centres, halfway on the logarithmic axis."""
-    logs = np.log(centres)
-    if len(logs) == 1:
-        return np.exp(logs[0] + np.array([-1.0, 1.0]))
-    middle = (logs[1:] + logs[:-1]) / 2
-    return np.exp([2 * logs[0] - middle[0], *middle, 2 * logs[-1] - middle[-1]])
 
 
 def caption(dataset: xr.Dataset) -> str:

@@ -116,6 +116,7 @@ _SPECS: tuple[FigureSpec[Any], ...] = (
         defaults=RuleSettings(alpha_total=(20,), theta_deg=(0, 10, 20, 30), keep_fraction=(0.2,)),
         several=("theta_deg",),
         overlaps=("cosine",),
+        version=2,
     ),
     FigureSpec(
         name="phase-diagram",

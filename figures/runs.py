@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hardset.checks import check_choice, check_integer, check_range, real_array
+from hardset.cli import one_line
 
 __all__ = ["ALL", "METHODS", "Run", "read_runs"]
 
@@ -37,12 +38,17 @@ class Run:
         check_choice("method", self.method, METHODS)
         if not self.dataset:
             raise ValueError("dataset is empty")
+        if not self.dataset.isprintable():
+            raise ValueError(f"dataset = {self.dataset!r} holds a character that is not printable")
         check_range("storage_percent", self.storage_percent, 0, 100, open_low=True)
         check_integer("seed", self.seed, 0, 2**63)
         check_range("miou", self.miou, 0, 100)
         if self.method == ALL and self.storage_percent != 100:
             raise ValueError(f"storage_percent = {self.storage_percent:g} of {ALL!r} must be 100")
 
+
+LARGEST = 2**24  # bytes of a file of runs
+MOST_DATASETS = 60  # a picture higher than that cannot be drawn
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Run))
 
@@ -62,12 +68,16 @@ def read_runs(path: str | Path) -> tuple[Run, ...]:
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is not a regular file")
+        if path.exists() and path.stat().st_size > LARGEST:
+            raise ValueError(f"it has more than {LARGEST} bytes")
         text = path.read_text(encoding="utf-8-sig")
         rows = (
             json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
         )
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise ValueError(f"runs file {path} cannot be read: {reason}") from None
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"runs file {path} holds no list of runs")
@@ -81,6 +91,11 @@ def read_runs(path: str | Path) -> tuple[Run, ...]:
         except ValueError as error:
             raise ValueError(f"runs file {path}, run {number}: {error}") from None
         runs[key] = run
+    names = {run.dataset for run in runs.values()}
+    if len(names) > MOST_DATASETS:
+        raise ValueError(
+            f"runs file {path} has {len(names)} data sets; a figure shows at most {MOST_DATASETS}"
+        )
     return tuple(runs.values())
 
 
@@ -91,7 +106,7 @@ def _run(row: Any) -> Run:
     values = {name: _number(name, row[name]) for name in ("storage_percent", "seed", "miou")}
     check_integer("seed", values["seed"], 0, 2**63)
     return Run(
-        dataset=str(row["dataset"]).strip(),
+        dataset=" ".join(str(row["dataset"]).split()),
         method=str(row["method"]).strip(),
         storage_percent=values["storage_percent"],
         seed=int(values["seed"]),

@@ -1,18 +1,22 @@
 """The one style of all figures: sizes, fonts, colours, log axes."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.ft2font import FT2Font
+from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, NullFormatter
 
-__all__ = ["COLUMN", "POINTS", "STYLE", "curve_colors", "log_axes", "log_axis"]
+__all__ = ["COLUMN", "POINTS", "STYLE", "curve_colors", "log_axes", "log_axis", "plain"]
 
 COLUMN = 3.3  # inches, one column of a two-column page
 
 STYLE: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib; `plain` knows its letters
     "font.size": 7,
     "axes.labelsize": 8,
     "axes.titlesize": 7,
@@ -63,20 +67,57 @@ def curve_colors(count: int) -> np.ndarray:
     return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.78, count))
 
 
+def plain(name: str, longest: int = 24) -> str:
+    """A user's name, to be drawn letter by letter.
+
+    In one line, shortened in its middle, without the meanings that matplotlib gives to dollars,
+    and with the code of a letter that the font lacks.
+    """
+    text = " ".join(name.split())
+    text = "".join(one if _drawable(one) else ascii(one)[1:-1] for one in text)
+    if len(text) > longest:
+        tail = longest // 3
+        text = f"{text[: longest - tail - 1]}…{text[-tail:]}"
+    return text.replace("$", r"\$")
+
+
+def _drawable(letter: str) -> bool:
+    return letter.isprintable() and _font().get_char_index(ord(letter)) != 0
+
+
+@cache
+def _font() -> FT2Font:
+    return get_font(findfont("DejaVu Sans"))
+
+
 def log_axes(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
-    """Logarithmic axes over the given limits with decimal tick labels."""
+    """Logarithmic axes over the given limits; see `log_axis`."""
     log_axis(axes, "x", x)
     log_axis(axes, "y", y)
 
 
 def log_axis(axes: Axes, name: str, limits: Sequence[float]) -> None:
-    """The axis "x" or "y" logarithmic over the given limits with decimal tick labels."""
+    """The axis "x" or "y" logarithmic over the given limits, its tick labels all of one kind."""
     axes.set(**{f"{name}scale": "log", f"{name}lim": tuple(limits)})
     axis = axes.xaxis if name == "x" else axes.yaxis
-    axis.set_major_locator(FixedLocator(_ticks(*limits).tolist()))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ticks = _ticks(*limits).tolist()
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter(_tick_labels(ticks)))
     axis.set_minor_locator(LogLocator(subs=list(range(2, 10))))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _tick_labels(ticks: Sequence[float]) -> list[str]:
+    """Decimal numbers, or powers of ten for all of them where one would need an exponent."""
+    labels = [f"{tick:g}" for tick in ticks]
+    if not any("e" in label for label in labels):
+        return labels
+    powers = []
+    for tick in ticks:
+        digits, exponent = f"{tick:.0e}".split("e")
+        factor = "" if digits == "1" else rf"{digits}{{\times}}"
+        powers.append(f"${factor}10^{{{int(exponent)}}}$")
+    return powers
 
 
 def _ticks(low: float, high: float) -> np.ndarray:
@@ -87,4 +128,6 @@ def _ticks(low: float, high: float) -> np.ndarray:
         ticks = ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]
         if len(ticks) >= 3:
             break
+    if len(ticks) > 12:  # tens of decades
+        ticks = ticks[:: -(-len(ticks) // 12)]
     return ticks

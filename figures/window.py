@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
-from figures.maps import WIDTH, alpha_axis, mark_failed
-from figures.panels import COUNTS, ERROR_LABEL, missing_note
+from figures.maps import WIDTH, alpha_axis, cell_edges, mark_failed
+from figures.panels import COUNTS, ERROR_LABEL, error_range, missing_note
 from figures.settings import WindowSettings
-from figures.style import POINTS, curve_colors
+from figures.style import POINTS, curve_colors, log_axis
 from theory.policies import Window
 from theory.probes import FixedAngle
 from theory.problem import PerceptronProblem
@@ -93,8 +93,10 @@ def draw(dataset: xr.Dataset) -> Figure:
     above, below = parts
     panels = np.ravel(above.subplots(rows, columns, sharex=True, sharey=True, squeeze=False))
     colors = curve_colors(dataset.sizes["alpha_total"])
+    limits = error_range(dataset)
     for k, (axes, theta) in enumerate(zip(panels, dataset["theta_deg"].values, strict=False)):
         _draw_curves(axes, dataset.sel(theta_deg=theta), colors)
+        log_axis(axes, "y", limits)
         axes.set_title(rf"$\theta$ = {theta:g}°")
         if k % columns == 0:
             axes.set_ylabel(ERROR_LABEL)
@@ -136,7 +138,6 @@ def _draw_curves(axes: Axes, part: xr.Dataset, colors: np.ndarray) -> None:
                 markeredgewidth=0.3,
                 zorder=4,
             )
-    axes.set_yscale("log")
     last = part["offset"].values[-1]
     axes.set_xticks([0, last / 2, last], ["0\nhard", f"{last / 2:g}", f"{last:g}\neasy"])
     axes.set_xlim(-0.04 * last, 1.04 * last)
@@ -148,9 +149,8 @@ def _draw_map(figure: SubFigure, dataset: xr.Dataset) -> None:
     offset, found = dataset["map_offset"].values, dataset["map_status"].values == 0
     last = 1 - dataset["keep_fraction"].item()
     shown = np.ma.masked_where(~found, offset)
-    image = axes.pcolormesh(
-        alpha, theta, shown, vmin=0, vmax=last, cmap=colormaps["viridis"], shading="nearest"
-    )
+    x, y = cell_edges(alpha), cell_edges(theta, logarithmic=False)
+    image = axes.pcolormesh(x, y, shown, vmin=0, vmax=last, cmap=colormaps["viridis"])
     # Marks where an end of the range is best.
     for end, marker in ((0.0, "s"), (last, "^")):
         row, column = np.nonzero(found & (np.abs(offset - end) < 1e-9))
@@ -165,7 +165,7 @@ def _draw_map(figure: SubFigure, dataset: xr.Dataset) -> None:
         )
     row, column = np.nonzero(~found)
     mark_failed(axes, alpha[column].tolist(), theta[row].tolist())
-    alpha_axis(axes, (alpha.min() / 1.2, alpha.max() * 1.2), r"$\alpha_t$")
+    alpha_axis(axes, (x[0], x[-1]), r"$\alpha_t$")
     axes.set_ylabel(r"probe angle $\theta$ (degrees)")
     axes.set_title("best offset; squares: hard selection, triangles: easy selection")
     figure.colorbar(image, ax=axes, label="offset (rank)", aspect=15)

@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from figures import FIGURES, make_data, make_pictures
@@ -104,6 +106,10 @@ def test_files_of_runs(tmp_path: Path) -> None:
         ("runs.csv", b"ETIS,Random,5,0\n", "miou = None is not a number"),
         ("runs.csv", b"ETIS,Random,5,0.5,50\n", "seed = 0.5 is not a whole number"),
         ("runs.csv", b",Random,5,0,50\n", "dataset is empty"),
+        ("runs.csv", b"E\0b,Random,5,0,50\n", "is not printable"),
+        ("runs.json", b"[" * 100_000, "cannot be read"),
+        ("runs.csv", b"E" * 200_000 + b",Random,5,0,50\n", "cannot be read: field larger"),
+        ("runs.csv", b"".join(b"E%d,Random,5,0,50\n" % k for k in range(61)), "61 data sets"),
         ("runs.csv", b"ETIS,All data,50,0,50\n", "storage_percent = 50 of 'All data' must be 100"),
         ("runs.csv", b"ETIS,Random,5,0,50\nETIS,Random,5,0,51\n", "run 2: .* were there before"),
     ],
@@ -118,3 +124,43 @@ def test_files_that_hold_no_runs(
     with pytest.raises(ValueError, match=words) as caught:
         read_runs(path)
     assert str(path) in str(caught.value)
+
+
+NAMES = (
+    "$x$",
+    r"$\frac{1}",
+    r"\$100 a_b^c",
+    "a\nb",
+    "內視鏡",
+    "Кишечник",
+    "x" * 300,
+    "$" * 7,
+    "%{}#&~",
+)
+
+
+def test_names_are_drawn_letter_by_letter(tmp_path: Path) -> None:
+    """What means something to matplotlib's mathematics, or to nobody's font, means nothing here."""
+    path = tmp_path / "runs.json"
+    content = [vars(Run(" ".join(name.split()), "Random", 5, 0, 50.0)) for name in NAMES]
+    content[3]["dataset"] = NAMES[3]
+    path.write_text(json.dumps(content))
+    data = make_data(SPEC, TableSettings(runs=read_runs(path)), tmp_path, progress=False)
+    make_pictures(SPEC, data, tmp_path, ["png", "svg", "pdf"])
+    figure = SPEC.draw(read_dataset(data, kind=SPEC.kind))
+    # Matplotlib's own SVG says which letters it draws.
+    with rc_context({"svg.fonttype": "none"}):
+        figure.savefig(tmp_path / "letters.svg")
+    drawn = {
+        "".join(element.itertext()).strip()
+        for element in ElementTree.parse(tmp_path / "letters.svg").iter()
+        if element.tag.endswith("}text")
+    }
+    expected = [*NAMES[:3], "a b", r"\u5167\u8996\u93e1", NAMES[5], "x" * 15 + "…" + "x" * 8]
+    assert drawn >= {*expected, *NAMES[7:]}
+
+
+def test_a_volume_below_the_papers_is_on_the_axis() -> None:
+    figure = SPEC.draw(SPEC.compute(TableSettings(runs=(Run("ETIS", "Random", 0.5, 0, 40.0),))))
+    low, high = figure.axes[0].get_xlim()
+    assert low < 0.5 and high > 100
