@@ -1,10 +1,10 @@
 """Checksums inside files: a sealed file holds the SHA-256 of itself.
 
 A seal is the text `hardset-sha256:` and 64 hexadecimal digits. The digits are the SHA-256 of the
-whole file with these digits written as zeros. A format that has room for a text (JSON, Parquet)
-holds the seal there; other formats, whose readers do not mind bytes after their end (NetCDF-4,
-.npy), end with it. So every reader of the format still reads the file, and nobody has to know the
-format to check it.
+whole file with these digits written as zeros. A format that has room for a text (JSON, Parquet,
+safetensors, archives) holds the seal there; other formats, whose readers do not mind bytes after
+their end (NetCDF-4, .npy), end with it. So every reader of the format still reads the file, and
+nobody has to know the format to check it.
 """
 
 import hashlib
@@ -26,8 +26,10 @@ __all__ = [
 MARK = b"hardset-sha256:"
 DIGITS = 64
 BLANK_SEAL = MARK.decode() + "0" * DIGITS
-# A seal lies in the file's last bytes: at the end, or in the metadata that end a Parquet file.
+# A seal lies in the file's last bytes: at the end, or in the metadata that end a Parquet file; or
+# in its first ones, which are the metadata of a safetensors file.
 TAIL = 1 << 20
+HEAD = 1 << 12
 CHUNK = 1 << 20
 CHANGED = 3  # fewer characters than these may differ in what is still taken for a seal
 HEXADECIMAL = b"0123456789abcdef"
@@ -105,16 +107,19 @@ def check_seal(path: str | Path, *, required: bool = True) -> bool:
 
 
 def _seal_in(path: Path) -> tuple[int, bytes] | None:
-    """Where the digits of a file's last seal begin, and the digits; none if the seal is broken."""
+    """Where the digits of a file's seal begin, and the digits; no digits if the seal is broken."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         start = max(0, size - TAIL)
         file.seek(start)
         tail = file.read()
-    found = list(_SEAL.finditer(tail))
-    if found:
-        return start + found[-1].start(1), found[-1][1]
-    return (size, b"") if _holds_broken_seal(tail) else None
+        file.seek(0)
+        head = file.read(min(HEAD, start))
+    for place, part in ((start, tail), (0, head)):
+        found = list(_SEAL.finditer(part))
+        if found:
+            return place + found[-1].start(1), found[-1][1]
+    return (size, b"") if _holds_broken_seal(tail) or _holds_broken_seal(head) else None
 
 
 def _holds_broken_seal(tail: bytes) -> bool:

@@ -10,6 +10,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
+from hardset.cli import one_line
 from pretrain_jax.weights.errors import WeightsError
 
 __all__ = ["Builder", "Inert", "run_pickle"]
@@ -44,6 +45,15 @@ class Inert:
 
 KEYS = (str, bytes, int, float, type(None), Inert)
 LONGEST_INTEGER = 128  # bits; the first number of a legacy file has 80
+# Smaller integers have different hashes: of larger ones thousands can share one.
+LARGEST_KEY = 1 << 60
+# A tensor takes some forty; a file of more would take minutes and holds no weights.
+MOST_STEPS = 2_000_000
+
+
+def _kind(value: Any) -> str:
+    """What a value is, for a message; never its content."""
+    return "a very large integer" if isinstance(value, int) else f"a {type(value).__name__}"
 
 
 class _Mark:
@@ -63,18 +73,21 @@ def run_pickle(
         persistent: turns a persistent identifier into an object.
 
     Raises:
-        WeightsError: a name that is not in `builders`, an opcode of no plain data, a damaged file.
+        WeightsError: a name that is not in `builders`, an opcode of no plain data, a damaged file,
+            or one of more than two million opcodes.
     """
     machine = _Machine(builders, persistent)
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if opcode.name == "STOP":
                 return machine.pop()
+            if count >= MOST_STEPS:
+                raise WeightsError(f"its pickle has more than {MOST_STEPS} opcodes")
             machine.step(opcode.name, argument)
     except WeightsError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        raise WeightsError(f"damaged pickle: {error}") from error
+        raise WeightsError(f"damaged pickle: {one_line(error)}") from None
     raise WeightsError("damaged pickle: it has no end")
 
 
@@ -171,9 +184,11 @@ class _Machine:
             raise WeightsError("damaged pickle: entries are added to what is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             # Nested tuples, for one, can take exponential time to hash.
-            if not isinstance(key, KEYS):
-                raise WeightsError(f"a dictionary has a {type(key).__name__} as key")
+            if not isinstance(key, KEYS) or (isinstance(key, int) and abs(key) > LARGEST_KEY):
+                raise WeightsError(f"a dictionary has {_kind(key)} as key")
             if isinstance(target, dict):
+                if key in target:
+                    raise WeightsError(f"a dictionary has the key {one_line(key)} twice")
                 target[key] = value
 
     def on_global(self, argument: str) -> None:
@@ -189,8 +204,8 @@ class _Machine:
         dotted = f"{module}.{name}"
         if dotted not in self.builders:
             raise WeightsError(
-                f"it names {dotted!r}; only tensors and plain data are read, nothing is imported "
-                "or run. A whole pickled model has to be saved again as its state_dict"
+                f"it names {one_line(dotted)!r}; only tensors and plain data are read, nothing is "
+                "imported or run. A whole pickled model has to be saved again as its state_dict"
             )
         return self.builders[dotted]
 

@@ -1,19 +1,20 @@
 """Reads the arrays of a checkpoint of another library, whatever its format."""
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from pretrain_jax.weights.errors import WeightsError
+from hardset.arrays import load_arrays
+from hardset.cli import printable
+from pretrain_jax.weights.errors import WeightsError, names
 from pretrain_jax.weights.safetensors_file import read_safetensors
 from pretrain_jax.weights.torch_file import Tensor, read_torch_file
 
 __all__ = ["read_state"]
 
+LONGEST_MESSAGE = 1000  # characters
 # Where training checkpoints keep the weights, beside optimiser and arguments.
 ENTRIES = ("model", "state_dict", "model_state_dict")
 
@@ -38,16 +39,15 @@ def read_state(path: str | Path) -> dict[str, NDArray]:
         if path.suffix == ".safetensors":
             state = read_safetensors(path)
         elif path.suffix == ".npz":
-            with path.open("rb") as file:
-                archive = np.load(file, allow_pickle=False)
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise WeightsError("this is no archive of NumPy")
-                state = {name: archive[name] for name in archive.files}
+            state = load_arrays(path)
         else:
             content, read = read_torch_file(path)
             state = {name: read(tensor) for name, tensor in _tensors(content).items()}
-    except (WeightsError, zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
-        raise WeightsError(f"{path}: {error}") from error
+    except MemoryError:
+        raise WeightsError(f"{path}: does not fit into memory") from None
+    except (OSError, ValueError, RecursionError, OverflowError) as error:
+        sentence = printable(str(error).removeprefix(str(path)).lstrip(": "), LONGEST_MESSAGE)
+        raise WeightsError(f"{path}: {sentence}") from None
     if not state:
         raise WeightsError(f"{path}: holds no arrays")
     return state
@@ -55,15 +55,18 @@ def read_state(path: str | Path) -> dict[str, NDArray]:
 
 def _tensors(content: Any) -> Mapping[str, Tensor]:
     """The table of tensors in what torch.save was given."""
-    if isinstance(content, dict):
-        entry = next(
-            (content[name] for name in ENTRIES if isinstance(content.get(name), dict)), content
-        )
-        other = {str(name) for name, value in entry.items() if not isinstance(value, Tensor)}
-        if entry and not other:
-            return {str(name): value for name, value in entry.items()}
+    if not isinstance(content, dict):
+        raise WeightsError(f"holds a {type(content).__name__}, not a table of tensors")
+    entry = next(
+        (content[name] for name in ENTRIES if isinstance(content.get(name), dict)), content
+    )
+    other = [name for name, value in entry.items() if not isinstance(value, Tensor)]
+    if other or not entry:
         raise WeightsError(
-            f"no table of tensors; the entries {', '.join(sorted(other))} are something else, "
+            f"no table of tensors; the entries {names(map(str, other))} are something else, "
             f"and none is called {', '.join(ENTRIES)}"
         )
-    raise WeightsError(f"holds a {type(content).__name__}, not a table of tensors")
+    found = {str(name): value for name, value in entry.items()}
+    if len(found) != len(entry):
+        raise WeightsError("two tensors have one name, once as a text and once as a number")
+    return found

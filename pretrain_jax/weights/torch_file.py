@@ -17,6 +17,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.cli import one_line
 from pretrain_jax.weights.errors import WeightsError
 from pretrain_jax.weights.pickle_machine import Inert, run_pickle
 
@@ -24,6 +25,10 @@ __all__ = ["Tensor", "read_torch_file"]
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
+PICKLE = b"\x80"  # how pickles begin since protocol 2
+MOST_AXES = 32
+LONGEST_KEY = 100  # characters of a storage's name, which torch makes a number
+ENCRYPTED = 1  # the bit of a zip member's flags
 STORAGES = {
     "DoubleStorage": np.dtype(np.float64),
     "FloatStorage": np.dtype(np.float32),
@@ -121,6 +126,8 @@ def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Te
     """What torch._utils._rebuild_tensor_v2 describes, checked to lie inside the storage."""
     if not isinstance(storage, Storage):
         raise WeightsError("damaged pickle: a tensor without storage")
+    if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) > MOST_AXES:
+        raise WeightsError(f"damaged pickle: a tensor's shape is no tuple of at most {MOST_AXES}")
     numbers = (offset, *shape, *strides)
     if len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in numbers):
         raise WeightsError("a tensor's offset, shape or strides are no non-negative integers")
@@ -128,10 +135,12 @@ def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Te
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if count > storage.count or (count and last >= storage.count):
         raise WeightsError(
-            f"a tensor of shape {shape} with strides {strides} from {offset} exceeds its storage "
-            f"of {storage.count} values"
+            f"a tensor of shape {one_line(shape)} with strides {one_line(strides)} from {offset} "
+            f"exceeds its storage of {storage.count} values"
         )
-    return Tensor(storage, offset if count else 0, shape, strides)
+    # Along an axis of one value no step is taken, and any may be written there.
+    taken = tuple(step if n > 1 and count else 0 for n, step in zip(shape, strides, strict=True))
+    return Tensor(storage, offset if count else 0, shape, taken)
 
 
 def _parameter(data: Any, *_: Any) -> Any:
@@ -162,24 +171,38 @@ BUILDERS: Mapping[str, Any] = {
 }
 
 
-def _storage(identifier: Any) -> Storage:
-    """The storage that a persistent identifier describes."""
-    match identifier:
-        case ("storage", np.dtype() as dtype, str() as key, str(), int() as count):
-            pass
-        case ("storage", np.dtype() as dtype, str() as key, str(), int() as count, None):
-            pass
-        case _:
-            raise WeightsError("a storage is described in an unknown form")
-    if not re.fullmatch(r"\w+", key) or count < 0:
-        raise WeightsError(f"a storage is called {key[:80]!r} and has {count} values")
-    return Storage(key, dtype, count)
+class _Storages:
+    """The storages that a pickle names, each described once."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Storage] = {}
+
+    def __call__(self, identifier: Any) -> Storage:
+        """The storage that a persistent identifier describes."""
+        match identifier:
+            case ("storage", np.dtype() as dtype, str() as key, str(), int() as count):
+                pass
+            case ("storage", np.dtype() as dtype, str() as key, str(), int() as count, None):
+                pass
+            case _:
+                raise WeightsError("a storage is described in an unknown form")
+        if not re.fullmatch(rf"\w{{1,{LONGEST_KEY}}}", key) or type(count) is not int or count < 0:
+            raise WeightsError(f"a storage is called {one_line(key)!r} and has {count} values")
+        storage = Storage(key, dtype, count)
+        # Otherwise one storage would be read once for each of its descriptions.
+        if self.found.setdefault(key, storage) != storage:
+            raise WeightsError(f"the storage {key} is described twice, differently")
+        return storage
 
 
 def _read_zip(path: Path) -> tuple[Any, Reader]:
     """Zip files, the format since torch 1.6: data.pkl and one member a storage."""
     with _archive(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
+        if len(members) != len(archive.infolist()):
+            raise WeightsError("the zip file holds two members of one name")
+        if any(info.flag_bits & ENCRYPTED for info in members.values()):
+            raise WeightsError("the zip file is encrypted; save it again without a password")
         roots = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
         if len(roots) != 1:
             raise WeightsError("the zip file has no data.pkl of torch.save")
@@ -190,12 +213,16 @@ def _read_zip(path: Path) -> tuple[Any, Reader]:
             raise WeightsError("the members of the zip file overlap")
         order = f"{roots[0]}byteorder"
         big = order in members and archive.read(order).strip() == b"big"
-        content = run_pickle(io.BytesIO(archive.read(f"{roots[0]}data.pkl")), BUILDERS, _storage)
+        pickle = io.BytesIO(archive.read(f"{roots[0]}data.pkl"))
+        content = run_pickle(pickle, BUILDERS, _Storages())
 
     @cache
     def values(storage: Storage) -> NDArray:
+        name = f"{roots[0]}data/{storage.key}"
+        if name not in members:
+            raise WeightsError(f"the storage {storage.key} is not in the zip file")
         with _archive(path) as archive:
-            return _values(storage, archive.read(f"{roots[0]}data/{storage.key}"), big=big)
+            return _values(storage, archive.read(name), big=big)
 
     return content, lambda tensor: tensor.view(values(tensor.storage))
 
@@ -206,38 +233,39 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, KeyError) as error:
-        raise WeightsError(f"damaged zip file: {error}") from error
+    except WeightsError:
+        raise
+    except Exception as error:  # zip archives raise many types on damaged input
+        raise WeightsError(f"damaged zip file: {one_line(error)}") from None
 
 
 def _read_legacy(path: Path) -> tuple[Any, Reader]:
     """The format before torch 1.6: five pickles, then every storage with its length before it."""
-    storages: dict[str, Storage] = {}
-
-    def remember(identifier: Any) -> Storage:
-        storage = _storage(identifier)
-        if storages.setdefault(storage.key, storage) != storage:
-            raise WeightsError(f"the storage {storage.key} is described twice, differently")
-        return storage
-
+    storages = _Storages()
+    with path.open("rb") as file:
+        if file.read(1) != PICKLE:  # nor can an empty file be mapped
+            raise WeightsError("this is no file of torch.save")
     # A map, not a buffered file: reading beyond its end allocates nothing.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         stream = cast(IO[bytes], data)
-        magic, protocol, system = (run_pickle(stream, {}, remember) for _ in range(3))
+        magic, protocol, system = (run_pickle(stream, {}, storages) for _ in range(3))
         if magic != LEGACY_MAGIC or protocol != LEGACY_PROTOCOL or not isinstance(system, dict):
             raise WeightsError("this is no file of torch.save")
         big = not system.get("little_endian", True)
-        content = run_pickle(stream, BUILDERS, remember)
-        keys = run_pickle(stream, {}, remember)
-        if not isinstance(keys, list) or set(keys) != set(storages):
+        content = run_pickle(stream, BUILDERS, storages)
+        keys = run_pickle(stream, {}, storages)
+        # Strings alone: what is nested may take for ever to hash.
+        named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+        if not named or len(keys) != len(storages.found) or set(keys) != set(storages.found):
             raise WeightsError("the list of storages does not fit the tensors")
         begins: dict[str, int] = {}
         for key in keys:
+            storage = storages.found[key]
             count = int.from_bytes(data.read(8), "big" if big else "little", signed=True)
-            if count != storages[key].count:
+            if count != storage.count:
                 raise WeightsError(f"the storage {key} has {count} values, not what is promised")
             begins[key] = data.tell()
-            data.seek(min(begins[key] + storages[key].nbytes, len(data)))
+            data.seek(min(begins[key] + storage.nbytes, len(data)))
 
     @cache
     def values(storage: Storage) -> NDArray:

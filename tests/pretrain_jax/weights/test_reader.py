@@ -151,7 +151,7 @@ def test_npz(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", w=np.eye(2))
     np.testing.assert_array_equal(read_state(tmp_path / "a.npz")["w"], np.eye(2))
     np.savez(tmp_path / "b.npz", w=np.array([object()]), allow_pickle=True)
-    with pytest.raises(WeightsError, match="allow_pickle"):
+    with pytest.raises(WeightsError, match=r"b\.npz: w has dtype object: it holds pickled"):
         read_state(tmp_path / "b.npz")
 
 
