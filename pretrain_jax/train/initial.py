@@ -1,6 +1,7 @@
 """Weights that a run starts from: another run's, or a published checkpoint's."""
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pretrain_jax.models.mae import MAE, MAEConfig
-from pretrain_jax.models.mae.params import mae_table
+from pretrain_jax.models.mae.params import MAE_LAYOUTS, mae_table
 from pretrain_jax.models.vit.params import transformers_keys, vit_table
+from pretrain_jax.train.logging import say
 from pretrain_jax.train.restored import load_model
 from pretrain_jax.train.step import Step, TrainState
-from pretrain_jax.weights import load_into, read_state
+from pretrain_jax.weights import Layout, WeightsError, load_into, named_as, read_state
 
 __all__ = ["with_weights"]
 
@@ -25,8 +27,9 @@ def with_weights(state: TrainState, step: Step, source: str) -> TrainState:
         state: before the first step.
         step: what made it.
         source: a run's folder or one of its checkpoints; or a file (.pth, .safetensors, ...) in
-            the layout of the MAE code or of transformers, strictly matched; one that holds the
-            encoder alone leaves the decoder as it was drawn.
+            the layout of the MAE code or of transformers, strictly matched but for a prefix of
+            all names and a classifier's head, see `named_as`; one that holds the encoder alone
+            leaves the decoder as it was drawn.
 
     Raises:
         ValueError: missing, damaged, or of another model, with the fields or keys that differ.
@@ -68,14 +71,24 @@ def _from_run(model: MAE, source: str) -> None:
 
 
 def _from_file(model: MAE, source: str) -> None:
-    state = read_state(source)
-    official = any(key.startswith("patch_embed.") for key in state)
-    layout = "official" if official else "transformers"
-    state = state if official else transformers_keys(state)
-    if any("decoder" in key for key in state):
-        load_into(model, state, mae_table(model.config, layout))
-    else:
-        load_into(model.encoder, state, vit_table(model.config.encoder, layout))
+    layouts = {}
+    for name in MAE_LAYOUTS:
+        with suppress(ValueError):  # a layout that has no place for the configuration
+            keys = [key for entry in mae_table(model.config, name) for key in entry.keys]
+            theirs = name == "transformers"
+            layouts[name] = Layout(keys, transformers_keys) if theirs else Layout(keys)
+    found = named_as(read_state(source), layouts)
+    for note in found.notes:
+        say(f"{source}: {note}")
+    try:
+        if any("decoder" in key for key in found.state):
+            load_into(model, found.state, mae_table(model.config, found.layout))
+        else:
+            table = vit_table(model.config.encoder, found.layout)
+            load_into(model.encoder, found.state, table)
+    except WeightsError as error:
+        hint = f"; {found.hint}" if found.hint else ""
+        raise WeightsError(f"init = {source}: {error}{hint}") from None
 
 
 def _shape(config: MAEConfig) -> dict[str, Any]:

@@ -12,17 +12,21 @@ from pretrain_jax.weights.mapping import (
     same,
     transposed,
 )
+from pretrain_jax.weights.naming import Layout, Named, named_as
 from pretrain_jax.weights.reader import read_state
 from pretrain_jax.weights.safetensors_file import write_safetensors
 
 __all__ = [
     "Entry",
     "KeyReport",
+    "Layout",
+    "Named",
     "WeightsError",
     "check_state",
     "export_state",
     "fused",
     "load_into",
+    "named_as",
     "patch_embedding",
     "read_state",
     "same",

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from pretrain_jax.weights.errors import WeightsError
+from pretrain_jax.weights.errors import WeightsError, names
 
 __all__ = [
     "Entry",
@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class KeyReport:
-    """Keys of a checkpoint that do not fit a model.
+    """Keys of a checkpoint that do not fit a model; as text the first few of each kind.
 
     Attributes:
         missing: keys that the model needs and the checkpoint lacks.
@@ -67,7 +67,7 @@ class KeyReport:
             "unexpected keys": self.unexpected,
             "keys of another shape or type": self.misshapen,
         }
-        return "; ".join(f"{len(k)} {name}: {', '.join(k)}" for name, k in lists.items() if k)
+        return "; ".join(f"{len(k)} {name}: {names(k, 4)}" for name, k in lists.items() if k)
 
 
 def same(path: str, key: str, *, leading: int = 0) -> Entry:

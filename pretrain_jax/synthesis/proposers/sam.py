@@ -1,6 +1,7 @@
 """Masks of Segment Anything as patches."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,11 +119,14 @@ def load_sam(path: Path) -> "SAM":
     from flax import nnx
 
     from pretrain_jax.models.sam import SAM, sam_keys, sam_table
-    from pretrain_jax.weights import load_into, read_state
+    from pretrain_jax.weights import Layout, load_into, named_as, read_state
 
-    state = sam_keys(read_state(path))
-    layout = next((name for name, key in POSITIONS.items() if key in state), None)
-    if layout is None:
+    layouts = {name: Layout([key]) for name, key in POSITIONS.items()}
+    found = named_as(read_state(path), layouts)
+    state, layout = sam_keys(found.state), found.layout
+    for note in found.notes:
+        print(f"{path}: {note}", file=sys.stderr)
+    if POSITIONS[layout] not in state:
         raise ValueError(
             f"{path} is no checkpoint of Segment Anything: it holds neither "
             f"{' nor '.join(POSITIONS.values())}; {WHERE}"

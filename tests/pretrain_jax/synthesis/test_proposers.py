@@ -152,11 +152,14 @@ def test_sam_boxes_are_those_of_the_masks(
     assert len(list(cache.iterdir())) == 1
 
 
-@pytest.mark.parametrize("layout", ["official", "transformers"])
-def test_sam_weights_are_read(model: SAM, checkpoint: Path, tmp_path: Path, layout: str) -> None:
+@pytest.mark.parametrize(("layout", "prefix"), [("official", "module."), ("transformers", "")])
+def test_sam_weights_are_read(
+    model: SAM, checkpoint: Path, tmp_path: Path, layout: str, prefix: str
+) -> None:
     """Of either layout every variable arrives, and the layer norms are that layout's."""
     path = tmp_path / "weights.safetensors"
-    write_safetensors(path, export_state(model, sam_table(SMALL, layout)))
+    state = export_state(model, sam_table(SMALL, layout))
+    write_safetensors(path, {f"{prefix}{name}": array for name, array in state.items()})
     found = load_sam(path)
     assert found.config.layer_norm == ("official" if layout == "official" else "hf")
     for (ours, a), (theirs, b) in zip(

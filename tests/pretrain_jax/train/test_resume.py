@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from orbax.checkpoint import JsonCheckpointHandler
 
@@ -129,18 +130,30 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 
 
 def test_starts_from_weights(
-    config: TrainConfig, compiled_once: dict[str, str], tmp_path: Path
+    config: TrainConfig,
+    compiled_once: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A run's checkpoint and its exports start a run at the same validation loss."""
     first = train(dataclasses.replace(config, steps=2))
     model = load_model(config.out).model
     assert isinstance(model, MAE)
     path = tmp_path / "official.safetensors"
-    write_safetensors(path, export_state(model, mae_table(model.config, "official")))
-    for number, source in enumerate((config.out, str(path))):
+    state = export_state(model, mae_table(model.config, "official"))
+    write_safetensors(path, state)
+    wrapped = tmp_path / "wrapped.safetensors"
+    state = {f"module.{name}": array for name, array in state.items()}
+    write_safetensors(wrapped, state | {"module.head.bias": np.zeros(3, np.float32)})
+    for number, source in enumerate((config.out, str(path), str(wrapped))):
         again = dataclasses.replace(config, steps=1, init=source, out=f"{config.out}-{number}")
         # The same arithmetic on the same numbers.
         assert train(again).validation[0][1] == first.validation[-1][1]
+
+    said = [line for line in capsys.readouterr().err.splitlines() if str(tmp_path) in line]
+    assert f"{wrapped}: the prefix module. of its names is stripped" in said
+    assert f"{wrapped}: not taken, as the model has no classifier: head.bias" in said
+    assert not any(line.startswith(f"{path}:") for line in said)
 
     wider = MAEConfig(dataclasses.replace(config.model.encoder, width=16), 8, 1, 2)
     other = dataclasses.replace(config, model=wider, out=config.out + "-wider")
