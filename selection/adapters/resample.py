@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from selection.core.arrays import Array, Integers
+from selection.core.given import Given
 from selection.core.pool import Pool
 from selection.core.scores import Scores
 from selection.core.selector import Selector, budget_count
@@ -28,6 +29,7 @@ class SelectionSampler:
         budget: how many to keep: a count, or a fraction in (0, 1] given as a float of any kind.
         scores: function (X, y) -> scores for methods that need them.
         seed: of all random choices.
+        given: features of examples that are kept already and are no rows of X, shape (m, d).
 
     Attributes:
         sample_indices_: the kept rows in pick order, after `fit_resample`.
@@ -43,17 +45,20 @@ class SelectionSampler:
         budget: int | float = 0.5,
         scores: Callable[[Any, Any], Scores | ArrayLike] | None = None,
         seed: int = 0,
+        given: ArrayLike | None = None,
     ) -> None:
         self.method = method
         self.budget = budget
         self.scores = scores
         self.seed = seed
+        self.given = given
 
     def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
         """Select, and return the kept rows of both.
 
         Args:
-            X: features, shape (n, d); an array or a data frame of numbers.
+            X: features, shape (n, d); an array or a data frame of numbers, of anything if the
+                method does not look at features.
             y: classes, shape (n,); any values that can be sorted.
 
         Returns:
@@ -63,14 +68,18 @@ class SelectionSampler:
             ValueError: a budget outside its range, arrays that do not fit the method.
         """
         labels = np.unique(np.asarray(host_array(y)), return_inverse=True)[1]
+        looked_at = "features" in self.method.reads or self.given is not None
         pool = Pool.of(
-            features=np.asarray(host_array(X)),
+            features=np.asarray(host_array(X)) if looked_at else None,
             labels=labels,
             scores=None if self.scores is None else self.scores(X, y),
         )
         fraction = isinstance(self.budget, Real) and not isinstance(self.budget, Integral)
         budget = budget_count(float(self.budget) if fraction else self.budget, len(pool))
-        self.subset_ = self.method.select(pool, budget, self.seed)
+        given = None
+        if self.given is not None:
+            given = Given.of(pool, features=np.asarray(host_array(self.given)))
+        self.subset_ = self.method.select(pool, budget, self.seed, given)
         self.sample_indices_ = self.subset_.indices
         return _rows(X, self.sample_indices_), _rows(y, self.sample_indices_)
 

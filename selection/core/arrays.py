@@ -122,6 +122,14 @@ def unit_rows(name: str, rows: Array, first_row: int = 0) -> Array:
         ValueError: the first row of norm zero, which has no direction.
     """
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    # Squares of a short row lose digits or vanish: times a power of two its direction stays.
+    short = np.flatnonzero(norms.ravel() < (1e-12 if rows.dtype == np.float32 else 1e-120))
+    if len(short):
+        rows = np.array(rows)
+        few = rows.reshape(-1, rows.shape[-1])
+        exponents = np.frexp(np.max(np.abs(few[short]), axis=1, keepdims=True))[1]
+        few[short] = np.ldexp(few[short], -exponents)
+        norms = np.linalg.norm(rows, axis=-1, keepdims=True)
     if not np.all(norms > 0):
         first, *rest = (int(i) for i in np.argwhere(norms[..., 0] == 0)[0])
         place = (first_row + first, *rest) if rest else first_row + first

@@ -20,10 +20,31 @@ def class_rows(labels: Integers | None, n: int) -> list[Integers]:
     return sorted(np.split(order, cuts), key=lambda rows: int(rows[0]))
 
 
-def proportional(groups: Sequence[Integers], budget: int) -> list[int]:
-    """Parts of the budget in proportion to the groups' sizes, by the largest remainder."""
-    sizes = [len(rows) for rows in groups]
-    return [int(count) for count in largest_remainder(sizes, budget, sizes)]
+def proportional(
+    groups: Sequence[Integers], budget: int, given: Sequence[int] = (), inside: Sequence[int] = ()
+) -> list[int]:
+    """Parts of the budget in proportion to the groups' sizes, by the largest remainder.
+
+    Args:
+        groups: rows of each group.
+        budget: sum of the parts.
+        given: how many of each group are kept already; these and the parts together are in
+            proportion to the sizes, but for groups that have more than that already.
+        inside: how many of these are rows of the group, which cannot be picked.
+    """
+    sizes = np.array([len(rows) for rows in groups])
+    if not any(given):
+        return [int(count) for count in largest_remainder(sizes, budget, sizes)]
+    held = np.asarray(given)
+    most = sizes - np.asarray(inside) + held
+    short = np.ones(len(groups), dtype=bool)
+    while True:
+        total = budget + int(held[short].sum())
+        counts = largest_remainder(np.where(short, sizes, 0), total, most)
+        sated = short & (counts < held)
+        if not np.any(sated):
+            return [int(count) for count in np.where(short, counts - held, 0)]
+        short &= ~sated
 
 
 def largest_remainder(

@@ -12,7 +12,7 @@ from selection.core.subset import Subset
 
 __all__ = ["Finished"]
 
-SCHEMA = 1  # to be raised when the same input gives another subset
+SCHEMA = 2  # to be raised when the same input gives another subset
 
 
 class Finished:

@@ -14,7 +14,7 @@ from selection.core.tensors import host_array
 if TYPE_CHECKING:
     from selection.graphs.graph import Graph
 
-__all__ = ["Pool"]
+__all__ = ["FIELDS", "Pool"]
 
 # Dimensions that each array may have.
 DIMENSIONS = {
@@ -163,3 +163,7 @@ def _ids(ids: ArrayLike) -> Array:
         repeated = values[np.argmax(counts > 1)]
         raise ValueError(f"ids holds {repeated!s} more than once; every id must be distinct")
     return array
+
+
+# What a pool may know of its examples, besides their ids.
+FIELDS = frozenset(entry.name for entry in fields(Pool) if entry.name != "ids")

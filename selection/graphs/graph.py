@@ -17,6 +17,8 @@ from selection.core.arrays import (
     real_rows,
     unit_rows,
 )
+from selection.core.given import Given
+from selection.core.magnitude import lift_exponent
 from selection.core.optional import require
 from selection.core.pool import Pool
 from selection.graphs.neighbours import approximate_neighbours, exact_neighbours, true_neighbours
@@ -197,7 +199,7 @@ def knn_graph(
     check_choice("method", method, get_args(GraphMethod))
     check_range("recall_target", recall_target, 0, 1, open_low=True)
     check_integer("recall_sample", recall_sample, 1, 2**31)
-    rows = search_rows(features, metric)
+    rows, exponent = search_rows(features, metric)
     n = len(rows)
     if n < 2:
         raise ValueError("features has one row; a graph needs at least two")
@@ -205,7 +207,7 @@ def knn_graph(
     euclidean = metric == "euclidean"
     if method == "exact" or (method == "auto" and n <= EXACT_UP_TO):
         found, values = exact_neighbours(rows, k, euclidean, threads)
-        return Graph(found, values, metric)
+        return Graph(found, np.ldexp(values, -2 * exponent), metric)
     # Cells of unit vectors are balanced by distance, not by inner product; the order is the same.
     by_distance = metric != "inner"
     sample = np.random.default_rng(seed).choice(n, min(recall_sample, n), replace=False)
@@ -223,22 +225,36 @@ def knn_graph(
     share = recall(values[sample])
     if metric == "cosine":
         values = np.where(found < 0, np.float32(0), 1 + values / 2)  # 1 - norm(u - v)^2/2
-    return Graph(found, values, metric, exhaustive, share)
+    return Graph(found, np.ldexp(values, -2 * exponent), metric, exhaustive, share)
 
 
-def pool_graph(pool: Pool, k: int, metric: Metric, seed: int) -> Graph:
+def pool_graph(pool: Pool, k: int, metric: Metric, seed: int, given: Given | None = None) -> Graph:
     """The pool's graph, or that of the k (at most n - 1) nearest neighbours of its features.
 
+    Given examples from outside the pool stand behind it.
+
     Raises:
-        ValueError: the pool has neither a graph nor features.
+        ValueError: the pool has neither a graph nor features, or a graph, which cannot hold
+            examples from outside.
     """
+    outside = None if given is None else given.outside
+    if pool.graph is not None and outside is not None:
+        raise ValueError(
+            "given examples from outside the pool have no place in its graph; leave the graph out "
+            "and give features"
+        )
     if pool.graph is not None:
         return pool.graph
     if pool.features is None:
         raise ValueError("the method needs features or a graph, and the pool has neither")
-    if len(pool) == 1:
+    rows = pool.features
+    if outside is not None:
+        if outside.features is None:
+            raise ValueError("the given examples from outside the pool lack features")
+        rows = np.concatenate([rows, outside.features])
+    if len(rows) == 1:
         return Graph(np.full((1, 1), -1, np.int32), np.zeros((1, 1), np.float32), metric)
-    return knn_graph(pool.features, min(k, len(pool) - 1), metric=metric, seed=seed)
+    return knn_graph(rows, min(k, len(rows) - 1), metric=metric, seed=seed)
 
 
 def _check_finite(similarities: Array) -> None:
@@ -251,8 +267,13 @@ def _check_finite(similarities: Array) -> None:
         )
 
 
-def search_rows(features: ArrayLike, metric: Metric) -> NDArray[np.float32]:
-    """Rows in single precision whose inner products or distances are the metric's."""
+def search_rows(features: ArrayLike, metric: Metric) -> tuple[NDArray[np.float32], int]:
+    """Rows in single precision whose inner products or distances order examples as the metric does.
+
+    Returns:
+        The rows, and the exponent of the power of two that they were multiplied with, 0 unless
+        their squares would vanish.
+    """
     array = real_rows("features", features, ndim=(2, 3))
     if array.ndim == 3:
         array = mean_view(array)
@@ -261,11 +282,14 @@ def search_rows(features: ArrayLike, metric: Metric) -> NDArray[np.float32]:
         rows = np.empty(array.shape, np.float32)
         for part in blocks(*array.shape):  # norms in the given precision, which may be larger
             rows[part] = unit_rows("features", array[part], part.start)
-        return rows
+        return rows, 0
+    exponent = lift_exponent(array, single=True)
+    if exponent:
+        array = np.ldexp(array, exponent)
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(array, dtype=np.float32)
     check_squares("features", rows)
-    return rows
+    return rows, exponent
 
 
 def mean_view(features: Array) -> Array:

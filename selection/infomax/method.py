@@ -7,9 +7,11 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from hardset.checks import check_choice, check_integer, check_range
+from selection.core.arrays import Floats, Integers
+from selection.core.given import Given
 from selection.core.pool import Pool
 from selection.core.scaling import Scaling, rescaled
-from selection.core.selector import Selector
+from selection.core.selector import Conditional
 from selection.core.subset import Subset
 from selection.graphs.graph import Graph, Symmetry, pool_graph
 from selection.infomax.bound import certify_infomax
@@ -20,8 +22,11 @@ __all__ = ["InfoMax", "KMedian", "redundancy"]
 
 
 @dataclass(frozen=True)
-class InfoMax(Selector):
+class InfoMax(Conditional):
     """Maximises z.I - lam z^T K z over subsets z of the budget's size.
+
+    Given examples are in z beyond the budget: each pick loses 2 lam K to them; the objective and
+    its bounds are what the picks add.
 
     I are the scores, K the inner products with the k nearest neighbours, clipped at 0, symmetric,
     zero on the diagonal. The answer is the best of annealed mean field, lazy greedy and the
@@ -61,6 +66,7 @@ class InfoMax(Selector):
 
     name: ClassVar[str] = "infomax"
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
+    optional: ClassVar[frozenset[str]] = frozenset({"features", "graph"})
 
     def __post_init__(self) -> None:
         check_integer("neighbours", self.neighbours, 1, 2**31)
@@ -73,12 +79,12 @@ class InfoMax(Selector):
         check_choice("metric", self.metric, ("cosine", "inner"))
         check_choice("symmetry", self.symmetry, get_args(Symmetry))
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         assert pool.scores is not None
         information = rescaled(pool.scores.values, self.scaling)
-        graph = pool_graph(pool, self.neighbours, self.metric, seed)
+        graph = pool_graph(pool, self.neighbours, self.metric, seed, given)
         matrix = redundancy(graph, self.symmetry)
-        problem = InfoMaxProblem(information, matrix, self.weight, budget)
+        problem, rest = _conditional(information, matrix, self.weight, budget, given)
         found = solve_infomax(
             problem, self.solver, self.iterations, swaps=self._swaps, factor=self.factor
         )
@@ -93,7 +99,7 @@ class InfoMax(Selector):
             del proof["objective"]
             diagnostics["certificate"] = proof
         return Subset.of(
-            found.indices,
+            rest[found.indices],
             requested=budget,
             objective=found.objective,
             nested=self.solver == "greedy" and not self._swaps,
@@ -110,8 +116,10 @@ class InfoMax(Selector):
 
 
 @dataclass(frozen=True)
-class KMedian(Selector):
+class KMedian(Conditional):
     """Minimises the pairwise similarity z^T K z: InfoMax without scores.
+
+    Given examples are in z beyond the budget; the objective is what the picks add.
 
     Args:
         neighbours: k, where the pool has no graph.
@@ -126,17 +134,19 @@ class KMedian(Selector):
     iterations: int = 20
 
     name: ClassVar[str] = "k-median"
+    optional: ClassVar[frozenset[str]] = frozenset({"features", "graph"})
 
     def __post_init__(self) -> None:
         check_integer("neighbours", self.neighbours, 1, 2**31)
         check_integer("iterations", self.iterations, 1, 10**6)
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
-        graph = pool_graph(pool, self.neighbours, "cosine", seed)
-        problem = InfoMaxProblem(np.zeros(len(pool)), redundancy(graph), 1.0, budget)
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
+        graph = pool_graph(pool, self.neighbours, "cosine", seed, given)
+        matrix = redundancy(graph)
+        problem, rest = _conditional(np.zeros(len(pool)), matrix, 1.0, budget, given)
         found = solve_infomax(problem, "best", self.iterations)
         return Subset.of(
-            found.indices,
+            rest[found.indices],
             requested=budget,
             objective=found.objective,
             solver=found.solver,
@@ -146,6 +156,16 @@ class KMedian(Selector):
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """As InfoMax."""
         return InfoMax(neighbours=self.neighbours).memory_bytes(n, d, budget, classes)
+
+
+def _conditional(
+    information: Floats, matrix: csr_array, weight: float, budget: int, given: Given
+) -> tuple[InfoMaxProblem, Integers]:
+    """The problem besides the given examples, and its rows; those from outside stand last in K."""
+    n = len(information)
+    information = np.concatenate([information, np.zeros(given.outsiders)])
+    whole = InfoMaxProblem(information, matrix, weight, budget)
+    return whole.after(np.concatenate([given.rows, np.arange(n, len(information))]))
 
 
 def redundancy(graph: Graph, symmetry: Symmetry = "union") -> csr_array:

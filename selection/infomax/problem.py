@@ -67,6 +67,22 @@ class InfoMaxProblem:
     def __len__(self) -> int:
         return len(self.information)
 
+    def after(self, given: Integers) -> tuple["InfoMaxProblem", Integers]:
+        """The problem of the other examples when some are chosen already, and their rows.
+
+        Each loses 2 lam times its redundancy to the given ones. The objective is what the others
+        add, so that every solver and every bound stays what it is.
+
+        Args:
+            given: distinct rows, not counted in the budget.
+        """
+        rest = np.setdiff1d(np.arange(len(self)), given)
+        if len(rest) == len(self):
+            return self, rest
+        left = self.marginals(self.indicator(given))[rest]
+        kept = csr_array(self.redundancy[rest][:, rest])
+        return InfoMaxProblem(left, kept, self.weight, self.budget), rest
+
     @cached_property
     def coupling(self) -> Floats:
         """2 lam K_ij, the loss if both ends of an edge are chosen, in the order of K's entries."""

@@ -11,13 +11,15 @@ __all__ = ["facility_greedy"]
 
 
 @numba.njit(cache=True)
-def facility_greedy(start: Any, rows: Any, values: Any, first: Any, order: Any, budget: int) -> Any:
-    """Picks and gains; column j of the matrix says what j covers, `first` its sum.
+def facility_greedy(
+    start: Any, rows: Any, values: Any, first: Any, order: Any, cover: Any, budget: int
+) -> Any:
+    """Picks and gains; column j of the matrix says what j covers, `first` its first gain.
 
-    `order` holds all columns, largest sum first; those that were evaluated again wait in a heap.
+    `order` holds the columns that may be picked, largest gain first; those that were evaluated
+    again wait in a heap. `cover`, what is covered already, is overwritten.
     """
     n = len(first)
-    cover = np.zeros(n)
     keys, items, size = np.empty(1024), np.empty(1024, dtype=np.int64), 0
     evaluated = np.zeros(n, dtype=np.int64)
     picks, gains = np.empty(budget, dtype=np.int64), np.empty(budget)
@@ -25,7 +27,7 @@ def facility_greedy(start: Any, rows: Any, values: Any, first: Any, order: Any, 
     for step in range(budget):
         while True:
             from_heap = size > 0 and (
-                front == n or before(keys[0], items[0], first[order[front]], order[front])
+                front == len(order) or before(keys[0], items[0], first[order[front]], order[front])
             )
             if from_heap:
                 gain, item = keys[0], items[0]

@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hardset.checks import check_integer
+from selection.core.arrays import unit_rows
+from selection.core.given import Given
 from selection.core.labels import class_codes
 from selection.core.pool import Pool
 from selection.core.scores import Scores
-from selection.core.selector import Selector
+from selection.core.selector import Conditional
 from selection.core.subset import Subset
 from selection.graphs.kmeans import kmeans
 
@@ -48,11 +50,11 @@ def ssp(
 
 
 @dataclass(frozen=True)
-class ClusterTop(Selector):
+class ClusterTop(Conditional):
     """The highest scores inside each k-means cluster, as equal a number of each as there are.
 
     Clusters take turns, the one with the highest score first; each gives the highest score it has
-    left.
+    left. Given examples are turns that their clusters, or the nearest ones, have had.
 
     Args:
         clusters: number of clusters, at most n are used.
@@ -66,21 +68,29 @@ class ClusterTop(Selector):
 
     name: ClassVar[str] = "cluster-top"
     needs: ClassVar[frozenset[str]] = frozenset({"features", "scores"})
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         check_integer("clusters", self.clusters, 1, 2**31)
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         assert pool.scores is not None and pool.features is not None
-        values = pool.scores.values
         count = min(self.clusters, len(pool))
-        found = kmeans(pool.features, count, spherical=self.cosine, seed=seed).assignments
-        turn = np.empty(len(pool), np.int64)
+        clusters = kmeans(pool.features, count, spherical=self.cosine, seed=seed)
+        outside = given.values(pool, "features")[len(given.rows) :]
+        if self.cosine:
+            outside = unit_rows("features", outside)
+        before = clusters.counts(given.rows, outside)
+        rest = given.rest(len(pool))
+        values, found = pool.scores.values[rest], clusters.assignments[rest]
+        turn = np.empty(len(rest), np.int64)
         order = np.lexsort((-values, found))
         sizes = np.bincount(found, minlength=count)
-        turn[order] = np.arange(len(pool)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        rows = np.lexsort((-values, turn))[:budget]
-        return Subset.of(rows, requested=budget, gains=values[rows], nested=True, clusters=count)
+        turn[order] = np.arange(len(rest)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        chosen = np.lexsort((-values, turn + before[found]))[:budget]
+        return Subset.of(
+            rest[chosen], requested=budget, gains=values[chosen], nested=True, clusters=count
+        )
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """A copy and a sample of the features in single precision, orders and turns."""

@@ -6,11 +6,14 @@ from typing import ClassVar
 import numpy as np
 
 from hardset.checks import check_integer
-from selection.core.arrays import BLOCK_VALUES, Floats, Integers, blocks
+from selection.core.arrays import BLOCK_VALUES, Array, Floats, Integers, blocks
+from selection.core.given import Given
+from selection.core.magnitude import lifted
 from selection.core.pool import Pool
 from selection.core.progress import steps
-from selection.core.selector import Selector, generator
+from selection.core.selector import Conditional, generator
 from selection.core.subset import Subset
+from selection.core.ties import first_largest
 from selection.graphs.kmeans import kmeans
 from selection.methods.craig import gradients_or_features
 
@@ -20,11 +23,12 @@ NEAR = 0.01  # of two rows' squared norms; nearer than this, their difference is
 
 
 @dataclass(frozen=True)
-class S2L(Selector):
+class S2L(Conditional):
     """k-means on loss trajectories; clusters by ascending size give floor(left/clusters left) each.
 
     Examples are drawn uniformly inside a cluster; one that is smaller than its quota is taken
-    whole, and the larger ones share the rest.
+    whole, and the larger ones share the rest. Given examples count in the shares of the clusters
+    that they are in, or from outside are nearest to.
 
     Args:
         clusters: K; at most n are used.
@@ -38,26 +42,31 @@ class S2L(Selector):
 
     name: ClassVar[str] = "s2l"
     needs: ClassVar[frozenset[str]] = frozenset({"trajectories"})
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         check_integer("clusters", self.clusters, 1, 2**31)
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         assert pool.trajectories is not None
+        before = given.values(pool, "trajectories")
         found = kmeans(pool.trajectories, min(self.clusters, len(pool)), seed=seed)
         rng = generator(seed, 1)
-        groups = sorted(found.members(), key=len)
-        picks: list[Integers] = []
-        left = budget
-        for number, rows in enumerate(groups):
-            quota = min(len(rows), left // (len(groups) - number))
-            picks.append(rng.permutation(rows)[:quota])
-            left -= quota
+        left = np.ones(len(pool), dtype=bool)
+        left[given.rows] = False
+        there = found.counts(given.rows, before[len(given.rows) :])
+        groups = [
+            (rows[left[rows]], int(there[found.assignments[rows[0]]])) for rows in found.members()
+        ]
+        groups.sort(key=lambda group: len(group[0]) + group[1])
+        free = [rows for rows, _ in groups]
+        quotas = _equal_shares([len(rows) for rows in free], [held for _, held in groups], budget)
+        picks = [rng.permutation(rows)[:quota] for rows, quota in zip(free, quotas, strict=True)]
         return Subset.of(
             np.concatenate(picks),
             requested=budget,
             clusters=len(groups),
-            taken_whole=int(sum(len(p) == len(g) for p, g in zip(picks, groups, strict=True))),
+            taken_whole=int(sum(len(p) == len(g) for p, g in zip(picks, free, strict=True))),
         )
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
@@ -65,7 +74,36 @@ class S2L(Selector):
         return 16 * n * d + 80 * n
 
 
-def plus_plus(rows: Floats, budget: int, rng: np.random.Generator) -> tuple[Integers, Floats]:
+def _equal_shares(free: list[int], held: list[int], budget: int) -> list[int]:
+    """Numbers of new picks of clusters, so that what is kept of each is as equal as can be.
+
+    Args:
+        free: how many each cluster has to give.
+        held: how many of each are kept already; free + held ascends.
+        budget: sum of the answer.
+    """
+    short = [True] * len(free)
+    while True:
+        left = budget + sum(there for there, open_ in zip(held, short, strict=True) if open_)
+        quotas = [0] * len(free)
+        clusters = sum(short)
+        for number, (own, there, open_) in enumerate(zip(free, held, short, strict=True)):
+            if open_:
+                share = min(own + there, left // clusters)
+                quotas[number] = share - there
+                left, clusters = left - share, clusters - 1
+        if min(quotas) >= 0:
+            return quotas
+        short = [open_ and quota >= 0 for open_, quota in zip(short, quotas, strict=True)]
+
+
+def plus_plus(
+    rows: Array,
+    budget: int,
+    rng: np.random.Generator,
+    before: Array | None = None,
+    given: Integers | None = None,
+) -> tuple[Integers, Floats]:
     """k-means++ seeding: the longest row, then draws with probability ~ min_{j in S} d_ij^2.
 
     Where all rows left are copies of picks, the draw among them is uniform.
@@ -74,6 +112,8 @@ def plus_plus(rows: Floats, budget: int, rng: np.random.Generator) -> tuple[Inte
         rows: shape (n, d).
         budget: number of picks.
         rng: of the draws.
+        before: points that are in S from the start, shape (k, d); the first pick is drawn, too.
+        given: rows that cannot be picked.
 
     Returns:
         The picks, and each one's squared distance to the earlier ones (the first: its norm).
@@ -84,10 +124,18 @@ def plus_plus(rows: Floats, budget: int, rng: np.random.Generator) -> tuple[Inte
         squares[part] = np.einsum("ij,ij->i", rows[part], rows[part], dtype=np.float64)
     picks, gains = np.empty(budget, np.int64), np.empty(budget)
     taken = np.zeros(n, dtype=bool)
+    taken[[] if given is None else given] = True
     nearest = squares
-    pick = int(np.argmax(squares))
+    first = before is None or not len(before)
+    if before is not None and not first:
+        nearest = np.full(n, np.inf)
+        for at in steps(len(before), "given", before.shape[0] * rows.size):
+            own = float(np.einsum("j,j->", before[at], before[at], dtype=np.float64))
+            found = _squared_distances(rows, squares, before[at], own)
+            np.minimum(nearest, found, out=nearest)
+    pick = first_largest(squares)
     for step in steps(budget, "k-means++", budget * rows.size):
-        if step:
+        if step or not first:
             chances = np.where(taken, 0.0, nearest)
             total = np.cumsum(chances)
             if total[-1] <= 0:
@@ -95,35 +143,36 @@ def plus_plus(rows: Floats, budget: int, rng: np.random.Generator) -> tuple[Inte
             pick = int(np.searchsorted(total, rng.random() * total[-1], side="right"))
         picks[step], gains[step] = pick, nearest[pick]
         taken[pick] = True
-        distances = _squared_distances(rows, squares, pick)
-        nearest = distances if step == 0 else np.minimum(nearest, distances)
+        distances = _squared_distances(rows, squares, rows[pick], float(squares[pick]))
+        nearest = distances if first and step == 0 else np.minimum(nearest, distances)
     return picks, gains
 
 
-def _squared_distances(rows: Floats, squares: Floats, pick: int) -> Floats:
-    """norm(x_i - x_pick)^2 by the products of rows, and by differences where those would cancel.
+def _squared_distances(rows: Array, squares: Floats, point: Array, own: float) -> Floats:
+    """norm(x_i - point)^2 by the products of rows, and by differences where those would cancel.
 
-    In single precision the products are right to 1e-6 of norm(x_i)^2 + norm(x_pick)^2; beyond
+    In single precision the products are right to 1e-6 of norm(x_i)^2 + norm(point)^2; beyond
     NEAR of it distances keep four digits, and copies are at 0 exactly.
     """
     found = np.empty(len(rows))
     for part in blocks(len(rows), rows.shape[1]):
-        found[part] = rows[part] @ rows[pick]
-    scale = squares + squares[pick]
+        found[part] = rows[part] @ point
+    scale = squares + own
     found *= -2
     found += scale
     near = np.flatnonzero(found < NEAR * scale)
     for part in blocks(len(near), rows.shape[1]):
-        difference = rows[near[part]] - rows[pick]
+        difference = rows[near[part]] - point
         found[near[part]] = np.einsum("ij,ij->i", difference, difference, dtype=np.float64)
     return found
 
 
 @dataclass(frozen=True)
-class BADGE(Selector):
+class BADGE(Conditional):
     """k-means++ seeding on last-layer gradients: the longest gradient, then draws by distance^2.
 
-    Features stand for gradients in a pool without them.
+    Features stand for gradients in a pool without them. Where examples are given, the first pick is
+    drawn by its distance to them.
 
     Memory: 50 n + 16 budget bytes and two blocks of 32 MiB; time O(n g budget).
 
@@ -131,10 +180,12 @@ class BADGE(Selector):
     """
 
     name: ClassVar[str] = "badge"
+    optional: ClassVar[frozenset[str]] = frozenset({"gradients", "features"})
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
-        picks, gains = plus_plus(gradients_or_features(pool), budget, generator(seed))
-        return Subset.of(picks, requested=budget, gains=gains, nested=True)
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
+        scale, rows, before = lifted(*gradients_or_features(pool, given))
+        picks, gains = plus_plus(rows, budget, generator(seed), before, given.rows)
+        return Subset.of(picks, requested=budget, gains=scale**2 * gains, nested=True)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """Distances, chances and their sums, blocks of differences."""

@@ -8,10 +8,11 @@ from scipy.sparse import csr_array
 
 from hardset.checks import check_choice, check_integer, check_range
 from selection.core.arrays import Floats, Integers
+from selection.core.given import Given
 from selection.core.optional import require
 from selection.core.pool import Pool
 from selection.core.scaling import Scaling, rescaled
-from selection.core.selector import Selector
+from selection.core.selector import Conditional
 from selection.core.subset import Subset
 from selection.graphs.graph import Graph, pool_graph
 
@@ -19,12 +20,13 @@ __all__ = ["D2", "message_passing", "reverse_picks"]
 
 
 @dataclass(frozen=True)
-class D2(Selector):
+class D2(Conditional):
     """Forward G_i = s_i + sum_{j in N(i)} exp(-gamma_f d_ij^2) s_j, then picks of largest G.
 
     After the pick i its neighbours lose exp(-gamma_r d_ij^2) max(G_i, 0). N(i) holds every j that
     lists i or is listed by it. Distances are those of unit vectors under the cosine. Each gain is
-    the G of the pick.
+    the G of the pick. Given examples are picked before all others, by the same rule; one from
+    outside that has no score passes on the mean score of the pool.
 
     Args:
         neighbours: k, where the pool has no graph.
@@ -49,6 +51,7 @@ class D2(Selector):
 
     name: ClassVar[str] = "d2"
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
+    optional: ClassVar[frozenset[str]] = frozenset({"features", "graph"})
 
     def __post_init__(self) -> None:
         check_integer("neighbours", self.neighbours, 1, 2**31)
@@ -61,20 +64,39 @@ class D2(Selector):
                 if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                     raise ValueError(f"published = True decides {name}; give one of the two")
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
-        assert pool.scores is not None
-        scores = rescaled(pool.scores.values, "none" if self.published else self.scaling)
-        graph = pool_graph(pool, 10 if self.published else self.neighbours, self.metric, seed)
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
+        scores = self._scores(pool, given)
+        k = 10 if self.published else self.neighbours
+        graph = pool_graph(pool, k, self.metric, seed, given)
         power: Literal[1, 2] = 1 if self.published else 2
         forward = 1.0 if self.published else self.gamma_forward
         values = message_passing(scores, edge_weights(graph, forward, power))
-        picks, gains = reverse_picks(
-            values,
-            edge_weights(graph, self.gamma_reverse, power),
-            budget,
-            clamped=not self.published,
+        back = edge_weights(graph, self.gamma_reverse, power)
+        clamped = not self.published
+        rest = np.arange(len(pool))
+        if len(given):
+            there = np.concatenate([given.rows, np.arange(len(pool), len(values))])
+            rest = given.rest(len(pool))
+            order, lowering = reverse_picks(
+                values[there], csr_array(back[there][:, there]), len(there), clamped=clamped
+            )
+            if clamped:
+                lowering = np.maximum(lowering, 0)
+            values = values[rest] - back[rest][:, there[order]] @ lowering
+            back = csr_array(back[rest][:, rest])
+        picks, gains = reverse_picks(values, back, budget, clamped=clamped)
+        return Subset.of(
+            rest[picks], requested=budget, gains=gains, nested=True, **graph.diagnostics()
         )
-        return Subset.of(picks, requested=budget, gains=gains, nested=True, **graph.diagnostics())
+
+    def _scores(self, pool: Pool, given: Given) -> Floats:
+        """Scores on one scale, those of given examples from outside last."""
+        assert pool.scores is not None
+        scaling = "none" if self.published else self.scaling
+        if given.outside is None or given.outside.scores is None:
+            found = rescaled(pool.scores.values, scaling)
+            return np.concatenate([found, np.full(given.outsiders, np.mean(found))])
+        return rescaled(np.concatenate([pool.scores.values, given.outside.scores.values]), scaling)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """Unit vectors and faiss's copy, edge weights, heap."""

@@ -8,11 +8,13 @@ import numpy as np
 
 from hardset.checks import check_choice, check_integer, check_range
 from selection.core.arrays import BLOCK_VALUES, Array, Floats, Integers, unit_rows
+from selection.core.given import Given
 from selection.core.pool import Pool
-from selection.core.selector import Selector
+from selection.core.selector import Conditional
 from selection.core.subset import Subset
+from selection.core.ties import levels
 from selection.graphs.graph import mean_view
-from selection.graphs.kmeans import kmeans
+from selection.graphs.kmeans import Clusters, kmeans
 
 __all__ = ["D4", "MedDEL", "SemDeDup", "nearest_earlier"]
 
@@ -41,6 +43,51 @@ def nearest_earlier(unit: Floats, groups: Sequence[Integers], rank: Floats) -> F
     return found
 
 
+def nearest_before(
+    unit: Floats,
+    found: Clusters,
+    groups: Sequence[Integers],
+    rank: Floats,
+    given: Given,
+    outside: Floats,
+) -> Floats:
+    """`nearest_earlier` where given examples of the same cluster stand before all others.
+
+    Args:
+        unit: rows of norm 1 of the pool, shape (n, d).
+        found: its clusters.
+        groups: the rows that are compared, one group a cluster.
+        rank: of the pool's rows.
+        given: the existing set.
+        outside: rows of norm 1 of its examples from outside, shape (k, d).
+    """
+    # Equal but for rounding is equal: the ids decide.
+    order = levels(rank).astype(np.float64)
+    if not len(given):
+        return nearest_earlier(unit, groups, order)
+    n = len(unit)
+    order = np.concatenate([order, np.full(len(outside), -1.0)])
+    order[given.rows] = -1.0
+    homes = found.nearest(outside)
+    joined = [
+        np.concatenate([rows, n + np.flatnonzero(homes == found.assignments[rows[0]])])
+        for rows in groups
+        if len(rows)
+    ]
+    return nearest_earlier(np.concatenate([unit, outside]), joined, order)[:n]
+
+
+def unit_vectors(pool: Pool, given: Given) -> tuple[Floats, Floats]:
+    """Unit vectors of the pool's features and of the given examples from outside."""
+    assert pool.features is not None
+    outside = given.values(pool, "features")[len(given.rows) :]
+    own, others = (
+        np.asarray(unit_rows("features", mean_view(rows)), dtype=np.float64)
+        for rows in (pool.features, outside)
+    )
+    return own, others
+
+
 def cluster_count(given: int | None, n: int) -> int:
     """The number of clusters, by default one for a thousand examples."""
     return min(n, max(1, n // EXAMPLES_PER_CLUSTER) if given is None else given)
@@ -61,11 +108,12 @@ def kept_below(values: Floats, threshold: float, budget: int, exact: bool) -> tu
 
 
 @dataclass(frozen=True)
-class SemDeDup(Selector):
+class SemDeDup(Conditional):
     """Drops j if the largest cosine with an example before it in its cluster exceeds 1 - epsilon.
 
-    Clusters are those of spherical k-means; inside one the examples stand hard first, far from the
-    centroid. As many stay as stay: the budget counts only with `exact`, which moves epsilon.
+    Clusters are those of spherical k-means; inside one given examples stand first, then the others
+    hard first, far from the centroid. As many stay as stay: the budget counts only with `exact`,
+    which moves epsilon.
 
     Args:
         epsilon: in [0, 2].
@@ -83,28 +131,31 @@ class SemDeDup(Selector):
 
     name: ClassVar[str] = "semdedup"
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         check_range("epsilon", self.epsilon, 0, 2)
         if self.clusters is not None:
             check_integer("clusters", self.clusters, 1, 2**31)
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
-        rows, details = self.survivors(pool, budget, seed)
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
+        rows, details = self.survivors(pool, budget, seed, given)
         return Subset.of(rows, requested=budget, nested=self.exact, **details)
 
-    def survivors(self, pool: Pool, budget: int, seed: int) -> tuple[Integers, dict[str, Any]]:
+    def survivors(
+        self, pool: Pool, budget: int, seed: int, given: Given
+    ) -> tuple[Integers, dict[str, Any]]:
         """Rows that stay, least similar first, and what happened."""
-        assert pool.features is not None
-        unit = np.asarray(unit_rows("features", mean_view(pool.features)), dtype=np.float64)
+        unit, outside = unit_vectors(pool, given)
         count = cluster_count(self.clusters, len(pool))
         found = kmeans(unit, count, spherical=True, seed=seed)
         # To the centroid in double precision: equal examples must be equally far.
         centres = found.centroids[found.assignments].astype(np.float64)
         nearness = np.einsum("ij,ij->i", unit, centres)
-        cosines = nearest_earlier(unit, found.members(), nearness)
-        rows, details = kept_below(cosines, 1 - self.epsilon, budget, self.exact)
-        return rows, {"clusters": count, **details}
+        cosines = nearest_before(unit, found, found.members(), nearness, given, outside)
+        rest = given.rest(len(pool))
+        rows, details = kept_below(cosines[rest], 1 - self.epsilon, budget, self.exact)
+        return rest[rows], {"clusters": count, **details}
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """Unit vectors, their own centroids, copies in single precision, one block."""
@@ -112,11 +163,12 @@ class SemDeDup(Selector):
 
 
 @dataclass(frozen=True)
-class MedDEL(Selector):
+class MedDEL(Conditional):
     """Drops what is farther than epsilon from its k-means centroid, then one of each close pair.
 
-    A pair of a cluster is close if its cosine exceeds eta; `keep` says which one stays. As many
-    stay as stay: the budget counts only with `exact`, which moves eta.
+    A pair of a cluster is close if its cosine exceeds eta; `keep` says which one stays, and of a
+    pair with a given example the other one is dropped. As many stay as stay: the budget counts
+    only with `exact`, which moves eta.
 
     Args:
         epsilon: largest distance 1 - cosine to the centroid.
@@ -139,6 +191,7 @@ class MedDEL(Selector):
 
     name: ClassVar[str] = "meddel"
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         check_range("epsilon", self.epsilon, 0, 2)
@@ -147,31 +200,32 @@ class MedDEL(Selector):
         if self.clusters is not None:
             check_integer("clusters", self.clusters, 1, 2**31)
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
-        assert pool.features is not None
-        unit = np.asarray(unit_rows("features", mean_view(pool.features)), dtype=np.float64)
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
+        unit, outside = unit_vectors(pool, given)
         count = cluster_count(self.clusters, len(pool))
         found = kmeans(unit, count, spherical=True, seed=seed)
         centres = found.centroids[found.assignments].astype(np.float64)
         distances = 1 - np.einsum("ij,ij->i", unit, centres)
+        rest = given.rest(len(pool))
         inside = distances <= self.epsilon
-        left = int(np.sum(inside))
+        left = int(np.sum(inside[rest]))
         if self.exact and left < budget:
             raise ValueError(
-                f"epsilon = {self.epsilon:g} leaves {left} of {len(pool)} examples, fewer than the "
+                f"epsilon = {self.epsilon:g} leaves {left} of {len(rest)} examples, fewer than the "
                 f"budget {budget}"
             )
+        inside[given.rows] = True
         rank = distances if self.keep == "nearer" else -distances
         groups = [rows[inside[rows]] for rows in found.members()]
-        cosines = nearest_earlier(unit, groups, rank)
+        cosines = nearest_before(unit, found, groups, rank, given, outside)
         cosines[~inside] = np.inf
-        rows, details = kept_below(cosines, self.eta, budget, self.exact)
+        rows, details = kept_below(cosines[rest], self.eta, budget, self.exact)
         return Subset.of(
-            rows,
+            rest[rows],
             requested=budget,
             nested=self.exact,
             clusters=count,
-            dropped_far=len(pool) - left,
+            dropped_far=len(rest) - left,
             **details,
         )
 
@@ -181,11 +235,12 @@ class MedDEL(Selector):
 
 
 @dataclass(frozen=True)
-class D4(Selector):
+class D4(Conditional):
     """SemDeDup, then new clusters of what is left, of which the farthest from the centroids stay.
 
     The second step (SSP, by cosine) keeps the budget exactly, unless SemDeDup leaves fewer: then
     they are the answer, or with `exact` SemDeDup's threshold moves until it leaves the budget.
+    Given examples have their part in the first step, and none in the second.
 
     Args:
         epsilon: of SemDeDup.
@@ -203,16 +258,17 @@ class D4(Selector):
 
     name: ClassVar[str] = "d4"
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         SemDeDup(self.epsilon, self.clusters)
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         first = SemDeDup(self.epsilon, self.clusters)
-        left, details = first.survivors(pool, budget, seed)
+        left, details = first.survivors(pool, budget, seed, given)
         if self.exact and len(left) < budget:
             moved = SemDeDup(self.epsilon, self.clusters, exact=True)
-            left, details = moved.survivors(pool, budget, seed)
+            left, details = moved.survivors(pool, budget, seed, given)
         left = np.sort(left)
         assert pool.features is not None
         features: Array = pool.features[left]

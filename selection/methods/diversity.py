@@ -8,23 +8,34 @@ import numpy as np
 from hardset.checks import check_choice, check_range
 from selection.core.arrays import (
     BLOCK_VALUES,
+    Array,
     Floats,
     Integers,
     square_distances,
     unit_rows,
 )
+from selection.core.given import Given
+from selection.core.magnitude import lifted
 from selection.core.pool import Pool
 from selection.core.progress import steps
-from selection.core.selector import Selector
+from selection.core.selector import Conditional
 from selection.core.subset import Subset
+from selection.core.ties import first_largest
 from selection.graphs.graph import mean_view
 
 __all__ = ["CodingRate", "HullVolume", "greedy_log_det"]
 
+FLAT = 1e-12  # of the largest squared distance: nothing is beside a span
 TIE = 1e-9  # relative difference of gains that counts as none
 
 
-def greedy_log_det(rows: Floats, budget: int, strength: float) -> tuple[Integers, Floats]:
+def greedy_log_det(
+    rows: Floats,
+    budget: int,
+    strength: float,
+    before: Floats | None = None,
+    taken: Integers | None = None,
+) -> tuple[Integers, Floats]:
     """Greedy maximum of log det(I + a Z_S^T Z_S), and each pick's gain.
 
     The gain of i is log(1 + a z_i^T M^-1 z_i), M = I + a Z_S^T Z_S, by rank-one updates: O(n d)
@@ -34,19 +45,25 @@ def greedy_log_det(rows: Floats, budget: int, strength: float) -> tuple[Integers
         rows: Z, shape (n, d).
         budget: number of picks.
         strength: a > 0.
+        before: rows that are in S from the start, shape (k, d).
+        taken: rows of Z that cannot be picked.
     """
     n, d = rows.shape
-    inverse = np.eye(d)
+    inverse: Floats = np.eye(d)
     leverage = np.einsum("ij,ij->i", rows, rows)
+    if before is not None and len(before):
+        inverse = np.asarray(np.linalg.inv(inverse + strength * before.T @ before), np.float64)
+        leverage = np.einsum("ij,ij->i", rows @ inverse, rows)
     picks, gains = np.empty(budget, np.int64), np.empty(budget)
-    taken = np.zeros(n, dtype=bool)
+    out = np.zeros(n, dtype=bool)
+    out[[] if taken is None else taken] = True
     for step in steps(budget, "coding rate", budget * rows.size):
-        left = np.where(taken, -np.inf, leverage)
+        left = np.where(out, -np.inf, leverage)
         # Rows of one norm start as equals: the first one, not the one that rounding favours.
         pick = int(np.argmax(left >= np.max(left) * (1 - TIE)))
         own = float(rows[pick] @ inverse @ rows[pick])
         picks[step], gains[step] = pick, np.log1p(strength * own)
-        taken[pick] = True
+        out[pick] = True
         direction = inverse @ rows[pick]
         scale = strength / (1 + strength * own)
         inverse -= scale * np.outer(direction, direction)
@@ -55,10 +72,11 @@ def greedy_log_det(rows: Floats, budget: int, strength: float) -> tuple[Integers
 
 
 @dataclass(frozen=True)
-class CodingRate(Selector):
+class CodingRate(Conditional):
     """Greedy maximum of the coding rate log det(I + d/(p eps^2) Z_S^T Z_S) / 2, rows of unit norm.
 
-    p is the budget, so that the picks for one budget are no prefix of those for another.
+    p is the budget, so that the picks for one budget are no prefix of those for another. Given
+    examples are in S from the start and count in p; gains are what the picks add.
 
     Args:
         precision: eps > 0, the distortion up to which features are coded.
@@ -72,16 +90,19 @@ class CodingRate(Selector):
 
     name: ClassVar[str] = "coding-rate"
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         check_range("precision", self.precision, 0, np.inf, open_low=True, open_high=True)
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         assert pool.features is not None
-        views = np.asarray(mean_view(pool.features), dtype=np.float64)
-        unit = unit_rows("features", views)
-        strength = unit.shape[1] / (budget * self.precision**2)
-        picks, gains = greedy_log_det(unit, budget, strength)
+        unit, before = (
+            unit_rows("features", np.asarray(mean_view(views), dtype=np.float64))
+            for views in (pool.features, given.values(pool, "features"))
+        )
+        strength = unit.shape[1] / ((len(given) + budget) * self.precision**2)
+        picks, gains = greedy_log_det(unit, budget, strength, before, given.rows)
         return Subset.of(
             picks, requested=budget, gains=gains / 2, objective=float(np.sum(gains)) / 2
         )
@@ -92,13 +113,16 @@ class CodingRate(Selector):
 
 
 @dataclass(frozen=True)
-class HullVolume(Selector):
+class HullVolume(Conditional):
     """Picks that span: the largest volume of a simplex, or the largest sum of distances.
 
     "volume": the pick farthest from the affine span of the picks so far, which multiplies the
     simplex volume by distance/size; when the span is full (after d + 1 picks), a new simplex is
     begun among the rest. "dispersion": the pick with the largest sum of distances to all picks, at
     least half the largest sum of pairwise distances. Both begin farthest from the mean.
+
+    Given examples are picks before the first one: the volume grows from their affine span, or from
+    their mean where that span is full already, and their distances count in the sums.
 
     Args:
         measure: "volume" or "dispersion".
@@ -112,16 +136,21 @@ class HullVolume(Selector):
 
     name: ClassVar[str] = "hull-volume"
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         check_choice("measure", self.measure, ("volume", "dispersion"))
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
-        features = pool.matrix("features")
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
+        scale, features, before = lifted(pool.matrix("features"), given.values(pool, "features"))
+        taken = np.zeros(len(pool), dtype=bool)
+        taken[given.rows] = True
         if self.measure == "volume":
-            picks, gains = _simplices(np.asarray(features, dtype=np.float64), budget)
-            return Subset.of(picks, requested=budget, gains=gains, nested=True)
-        picks, gains = _dispersed(features, budget)
+            rows, before = np.asarray(features, np.float64), np.asarray(before, np.float64)
+            picks, gains = _simplices(rows, budget, before, taken)
+            return Subset.of(picks, requested=budget, gains=scale * gains, nested=True)
+        picks, gains = _dispersed(features, budget, before, taken)
+        gains = scale * gains
         return Subset.of(
             picks, requested=budget, gains=gains, objective=float(np.sum(gains)), nested=True
         )
@@ -131,21 +160,34 @@ class HullVolume(Selector):
         return 32 * n * d + 64 * n + 16 * min(n * d, BLOCK_VALUES)
 
 
-def _simplices(rows: Floats, budget: int) -> tuple[Integers, Floats]:
-    """Picks by Gram-Schmidt, and their distances to the span of their own simplex."""
-    centred = rows - np.mean(rows, axis=0)
-    scale = float(np.max(np.einsum("ij,ij->i", centred, centred)))
-    taken = np.zeros(len(rows), dtype=bool)
+def _simplices(rows: Floats, budget: int, before: Floats, taken: Array) -> tuple[Integers, Floats]:
+    """Picks by Gram-Schmidt, and their distances to the span of their own simplex.
+
+    Args:
+        rows: shape (n, d).
+        budget: number of picks.
+        before: the first vertices, shape (k, d).
+        taken: rows that cannot be picked, shape (n,).
+    """
+    mean = np.mean(rows, axis=0)
+    centred = rows - mean
+    distances = np.einsum("ij,ij->i", centred, centred)
+    scale = float(np.max(distances))
+    # A mean is right up to its own rounding, and so are distances from it.
+    offset = float(np.linalg.norm(mean))
+    taken = taken.copy()
     picks, gains = np.empty(budget, np.int64), np.empty(budget)
     residual, squares, first = centred, np.zeros(len(rows)), True
+    if len(before):
+        residual = _beside(rows, before, taken, FLAT * scale)
+        squares, first = np.einsum("ij,ij->i", residual, residual), False
     for step in steps(budget, "hull volume", budget * rows.size):
         if not first:
-            pick = int(np.argmax(np.where(taken, -1.0, squares)))
-            if squares[pick] <= 1e-12 * scale:  # flat up to rounding: begin anew
+            pick = _farthest(squares, taken, np.sqrt(scale))
+            if squares[pick] <= FLAT * scale:  # flat up to rounding: begin anew
                 first = True
         if first:
-            distances = np.einsum("ij,ij->i", centred, centred)
-            pick = int(np.argmax(np.where(taken, -1.0, distances)))
+            pick = _farthest(distances, taken, offset)
             gains[step] = np.sqrt(distances[pick])
             residual = centred - centred[pick]
             first = False
@@ -159,17 +201,39 @@ def _simplices(rows: Floats, budget: int) -> tuple[Integers, Floats]:
     return picks, gains
 
 
-def _dispersed(rows: Floats, budget: int) -> tuple[Integers, Floats]:
-    """Picks by the sum of distances to those before."""
-    n = len(rows)
-    point: Floats = np.asarray(np.mean(rows, axis=0, dtype=np.float64))
-    sums, taken = np.zeros(n), np.zeros(n, dtype=bool)
+def _beside(rows: Floats, before: Floats, taken: Array, flat: float) -> Floats:
+    """Rows relative to the affine span of others, or to their mean where nothing is beside it."""
+    centre = np.mean(before, axis=0)
+    shifted = rows - centre
+    _, sizes, axes = np.linalg.svd(before - centre, full_matrices=False)
+    axes = axes[sizes**2 > flat]
+    beside = shifted - (shifted @ axes.T) @ axes
+    left = np.einsum("ij,ij->i", beside, beside)[~taken]
+    return beside if np.max(left) > flat else shifted
+
+
+def _farthest(squares: Floats, taken: Array, size: float) -> int:
+    """The first row that is not taken and farthest but for rounding of points of some size."""
+    left = np.where(taken, -1.0, squares)
+    top = max(float(np.max(left)), 0.0)
+    return first_largest(left, top + float(np.sqrt(top)) * size)
+
+
+def _dispersed(rows: Array, budget: int, before: Array, taken: Array) -> tuple[Integers, Floats]:
+    """Picks by the sum of distances to those before, of which the first ones are given."""
+    sums = np.zeros(len(rows))
+    for at in steps(len(before), "given", before.shape[0] * rows.size):
+        sums += np.sqrt(square_distances(rows, before[at]))
+    taken = taken.copy()
     picks, gains = np.empty(budget, np.int64), np.empty(budget)
     for step in steps(budget, "dispersion", budget * rows.size):
-        ranked = np.sqrt(square_distances(rows, point)) if step == 0 else sums
-        pick = int(np.argmax(np.where(taken, -1.0, ranked)))
+        if step == 0 and not len(before):
+            mean: Floats = np.asarray(np.mean(rows, axis=0, dtype=np.float64))
+            offset = float(np.linalg.norm(mean))
+            pick = _farthest(square_distances(rows, mean), taken, offset)
+        else:
+            pick = first_largest(np.where(taken, -1.0, sums))
         picks[step], gains[step] = pick, sums[pick]
         taken[pick] = True
-        point = np.asarray(rows[pick], dtype=np.float64)
-        sums += np.sqrt(square_distances(rows, point))
+        sums += np.sqrt(square_distances(rows, rows[pick]))
     return picks, gains

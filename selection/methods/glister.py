@@ -8,9 +8,10 @@ from scipy.special import softmax
 
 from hardset.checks import check_integer, check_range
 from selection.core.arrays import Floats, Integers, real_rows, whole_numbers
+from selection.core.given import Given
 from selection.core.pool import Pool
 from selection.core.progress import steps
-from selection.core.selector import Selector, generator
+from selection.core.selector import Conditional, generator
 from selection.core.subset import Subset
 
 __all__ = ["Glister", "LastLayer", "greedy_validation"]
@@ -50,6 +51,7 @@ def greedy_validation(
     budget: int,
     step: float,
     rng: np.random.Generator | None,
+    allowed: Integers | None = None,
 ) -> tuple[Integers, Floats]:
     """Stochastic greedy picks of largest g_i . grad L_val(theta - eta sum_{j in S} g_j).
 
@@ -66,14 +68,15 @@ def greedy_validation(
         budget: number of picks.
         step: eta, on the mean validation loss.
         rng: draws ceil((n/p) ln 100) candidates a pick; None looks at all.
+        allowed: rows that may be picked; default all.
     """
     n = len(features)
+    rest = np.arange(n) if allowed is None else allowed.copy()
     inside = np.concatenate([features, np.ones((n, 1))], axis=1)
     outside = np.concatenate([validation, np.ones((len(validation), 1))], axis=1)
     logits = logits.copy()
-    rest = np.arange(n)
-    left = n
-    sample = n if rng is None else int(np.ceil(n / budget * np.log(1 / MISSED)))
+    left = len(rest)
+    sample = left if rng is None else int(np.ceil(left / budget * np.log(1 / MISSED)))
     picks, gains = np.empty(budget, np.int64), np.empty(budget)
     for at in steps(budget, "glister", budget * (outside.size + n)):
         found = np.asarray(softmax(logits, axis=1))
@@ -97,10 +100,11 @@ def greedy_validation(
 
 
 @dataclass(frozen=True)
-class Glister(Selector):
+class Glister(Conditional):
     """Greedy picks of largest g_i . grad L_val(theta - eta sum_{j in S} g_j) in the last layer.
 
-    Each gain is that inner product at its time: the first-order fall of the validation loss.
+    Each gain is that inner product at its time: the first-order fall of the validation loss. Given
+    examples, from outside with labels, are in S from the start.
 
     Args:
         layer: the last layer at theta; by default all zeros, the start of a linear probe.
@@ -126,6 +130,7 @@ class Glister(Selector):
 
     name: ClassVar[str] = "glister"
     needs: ClassVar[frozenset[str]] = frozenset({"features", "labels"})
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         check_range("step", self.step, 0, np.inf, open_low=True, open_high=True)
@@ -136,10 +141,12 @@ class Glister(Selector):
             if self.validation is not None:
                 raise ValueError("validation and validation_size exclude each other: give one")
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         features = np.asarray(pool.matrix("features"), dtype=np.float64)
         assert pool.labels is not None
         targets = pool.labels
+        before = np.asarray(given.values(pool, "features"), dtype=np.float64)
+        known = given.values(pool, "labels")
         if self.validation is None or self.targets is None:
             chosen = self._stand_ins(len(features), seed)
             outside, wanted = features[chosen], targets[chosen]
@@ -154,28 +161,35 @@ class Glister(Selector):
         layer = self.layer
         if layer is None:
             # Classes by their first example, so that their names have no part in the answer.
-            everything = np.concatenate([targets, wanted])
+            everything = np.concatenate([targets, wanted, known])
             names, first, number = np.unique(everything, return_index=True, return_inverse=True)
             place = np.empty(len(names), np.int64)
             place[np.argsort(first)] = np.arange(len(names))
-            targets, wanted = np.split(place[number], [len(targets)])
+            ends = np.cumsum([len(targets), len(wanted)])
+            targets, wanted, known = np.split(place[number], ends)
             layer = LastLayer(np.zeros((len(names), features.shape[1])), np.zeros(len(names)))
         else:
-            for name, values in (("labels", targets), ("targets", wanted)):
-                if values.min() < 0 or values.max() >= len(layer.weights):
+            for name, values in (("labels", targets), ("targets", wanted), ("labels", known)):
+                if len(values) and (values.min() < 0 or values.max() >= len(layer.weights)):
                     raise ValueError(
                         f"{name} run from {values.min()} to {values.max()}; the last layer knows "
                         f"classes 0 to {len(layer.weights) - 1}"
                     )
+        logits = layer.logits(outside)
+        if len(given):
+            # sum_j (h_val . h_j + 1) (p_j - y_j), of which the sum over j needs one product.
+            errors = layer.errors(before, known)
+            logits -= self.step * (outside @ (before.T @ errors) + np.sum(errors, axis=0))
         picks, gains = greedy_validation(
             features,
             layer.errors(features, targets),
             outside,
             wanted,
-            layer.logits(outside),
+            logits,
             budget,
             self.step,
             generator(seed) if self.stochastic else None,
+            given.rest(len(pool)),
         )
         return Subset.of(picks, requested=budget, gains=gains, nested=not self.stochastic)
 

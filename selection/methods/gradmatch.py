@@ -8,17 +8,24 @@ from scipy.linalg import cho_factor, cho_solve
 
 from hardset.checks import check_range
 from selection.core.arrays import Array, Floats, Integers
-from selection.core.classes import class_rows, proportional
+from selection.core.given import Given, shares
+from selection.core.magnitude import lifted
 from selection.core.pool import Pool
-from selection.core.selector import Selector
+from selection.core.selector import Conditional
 from selection.core.subset import Subset
+from selection.core.ties import first_largest
 from selection.methods.craig import gradients_or_features
 
 __all__ = ["GradMatch", "matching_pursuit"]
 
 
 def matching_pursuit(
-    gradients: Floats, target: Floats, budget: int, penalty: float = 0.5, tolerance: float = 1e-4
+    gradients: Floats,
+    target: Floats,
+    budget: int,
+    penalty: float = 0.5,
+    tolerance: float = 1e-4,
+    excluded: Integers | None = None,
 ) -> tuple[Integers, Floats, float]:
     """min_w norm(sum_i w_i g_i - b)^2 + lam norm(w)^2, w >= 0, on at most `budget` examples.
 
@@ -32,6 +39,7 @@ def matching_pursuit(
         budget: largest number of examples.
         penalty: lam >= 0.
         tolerance: of the residual and of its inner products, relative to norm(b).
+        excluded: examples that may not enter.
 
     Returns:
         Rows in the order in which they entered, their weights, norm(sum w_i g_i - b).
@@ -42,12 +50,13 @@ def matching_pursuit(
     weights = np.zeros(0)
     residual = np.asarray(target, dtype=np.float64)
     blocked = np.zeros(len(gradients), dtype=bool)
+    blocked[[] if excluded is None else excluded] = True
     least = np.inf
     while len(active.rows) < budget and np.linalg.norm(residual) > tolerance * scale:
         slope = gradients @ residual
         slope[active.rows] = -np.inf
         slope[blocked] = -np.inf
-        pick = int(np.argmax(slope))
+        pick = first_largest(slope)
         if slope[pick] <= 1e-12 * scale * longest:
             break
         trial, fitted = _fit(
@@ -132,17 +141,18 @@ def _fit(active: _Active, target: Floats, start: Floats, penalty: float) -> tupl
 
 
 @dataclass(frozen=True)
-class GradMatch(Selector):
+class GradMatch(Conditional):
     """min_w norm(sum_{i in S} w_i g_i - sum_i g_i)^2 + lam norm(w)^2, w >= 0, by OMP.
 
     Features stand for gradients in a pool without them. The pursuit stops before the budget when
-    no example reduces the error any more; nothing is filled up unless `exact`.
+    no example reduces the error any more; nothing is filled up unless `exact`. Given examples have
+    weight 1: their gradients are taken from the sum that the picks shall match.
 
     Args:
         penalty: lam >= 0.
         tolerance: of the residual, relative to the norm of the sum of all gradients.
-        per_class: whether labels, where the pool has them, are matched one by one, with budgets in
-            proportion to their sizes.
+        per_class: whether labels, where the pool has them, are matched one by one, with budgets
+            that together with given examples are in proportion to their sizes.
         exact: whether the examples of largest inner product with what is left fill the budget;
             they have weight 0, as in the optimum, and are counted in the diagnostics.
 
@@ -158,30 +168,43 @@ class GradMatch(Selector):
     exact: bool = False
 
     name: ClassVar[str] = "gradmatch"
+    optional: ClassVar[frozenset[str]] = frozenset({"gradients", "features", "labels"})
 
     def __post_init__(self) -> None:
         check_range("penalty", self.penalty, 0, np.inf, open_high=True)
         check_range("tolerance", self.tolerance, 0, 1)
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
-        gradients = np.asarray(gradients_or_features(pool), dtype=np.float64)
-        groups = class_rows(pool.labels if self.per_class else None, len(pool))
-        picks, weights, errors, filled = [], [], [], 0
-        for rows, count in zip(groups, proportional(groups, budget), strict=True):
-            own = gradients if len(groups) == 1 else gradients[rows]
-            target = np.sum(own, axis=0)
-            chosen, values, error = matching_pursuit(
-                own, target, count, self.penalty, self.tolerance
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
+        scale, gradients, before = lifted(*gradients_or_features(pool, given))
+        gradients = np.asarray(gradients, dtype=np.float64)
+        outside = before[len(given.rows) :]
+        penalty = self.penalty / scale / scale
+        if not np.isfinite(penalty):
+            raise ValueError(
+                "the gradients are so small that their squares vanish beside penalty = "
+                f"{self.penalty:g}; scale them up, or give penalty = 0"
             )
-            errors.append(error)
+        classes = given.class_parts(pool, self.per_class)
+        picks, weights, errors, filled = [], [], [], 0
+        for part, count in zip(classes, shares(classes, budget), strict=True):
+            inside = part.inside
+            own = gradients if len(classes) == 1 else gradients[part.rows]
+            target = np.sum(own, axis=0)
+            if len(given):
+                target -= np.sum(own[inside], axis=0) + np.sum(outside[part.outside], axis=0)
+            chosen, values, error = matching_pursuit(
+                own, target, count, penalty, self.tolerance, inside
+            )
+            errors.append(scale * error)
             if self.exact and len(chosen) < count:
                 slope = own @ (target - values @ own[chosen])
                 slope[chosen] = -np.inf
+                slope[inside] = -np.inf
                 more = np.argsort(-slope, kind="stable")[: count - len(chosen)]
                 filled += len(more)
                 chosen = np.concatenate([chosen, more])
                 values = np.concatenate([values, np.zeros(len(more))])
-            picks.append(rows[chosen])
+            picks.append(part.rows[chosen])
             weights.append(values)
         return Subset.of(
             np.concatenate(picks),

@@ -8,11 +8,12 @@ import numpy as np
 
 from hardset.checks import check_integer, check_range
 from selection.core.arrays import BLOCK_VALUES, Array, Floats, Integers, blocks, unit_rows
-from selection.core.classes import class_rows, proportional
+from selection.core.given import Given, Part, shares
 from selection.core.pool import Pool
 from selection.core.progress import steps
-from selection.core.selector import Selector
+from selection.core.selector import Conditional
 from selection.core.subset import Subset
+from selection.core.ties import first_largest
 from selection.graphs.graph import mean_view
 from selection.graphs.kmeans import kmeans
 
@@ -20,18 +21,26 @@ __all__ = ["SAS", "ClipCov", "greedy_cut"]
 
 
 def greedy_cut(
-    left: Floats, right: Floats, budget: int, values: Floats | None = None
+    left: Floats,
+    right: Floats,
+    budget: int,
+    values: Floats | None = None,
+    inside: Integers | None = None,
+    outside: Floats | None = None,
 ) -> tuple[Integers, Floats]:
     """Greedy maximum of sum_{i not in S, j in S} s_ij + sum_{i in S} values_i.
 
     s_ij = left_i . right_j is symmetric. The marginal of i is sum_{j != i} s_ij - 2 sum_{j in S}
-    s_ij + values_i: one matrix-vector product a pick, no matrix of similarities.
+    s_ij + values_i: one matrix-vector product a pick, no matrix of similarities. Equal marginals
+    go to the first row.
 
     Args:
         left: shape (m, d).
         right: shape (m, d).
         budget: number of picks; negative marginals do not stop it.
         values: shape (m,), default 0.
+        inside: rows that are in S from the start.
+        outside: right sides of further members of S, which are not among the i, shape (k, d).
 
     Returns:
         The picks and their marginals.
@@ -39,47 +48,73 @@ def greedy_cut(
     marginals = left @ np.sum(right, axis=0) - np.einsum("ij,ij->i", left, right)
     if values is not None:
         marginals += values
+    # Sums over all pairs: what cancels in a marginal leaves this much rounding.
+    size = len(left) * float(np.max(np.einsum("ij,ij->i", left, left)))
+    if inside is not None and len(inside):
+        marginals -= 2 * (left @ np.sum(right[inside], axis=0))
+        marginals[inside] = -np.inf
+    if outside is not None and len(outside):
+        marginals -= left @ np.sum(outside, axis=0)
     picks, gains = np.empty(budget, np.int64), np.empty(budget)
     for step in steps(budget, "graph cut", budget * left.size):
-        pick = int(np.argmax(marginals))
+        pick = first_largest(marginals, size)
         picks[step], gains[step] = pick, marginals[pick]
         marginals -= 2 * (left @ right[pick])
         marginals[pick] = -np.inf
     return picks, gains
 
 
-def latent_classes(pool: Pool, features: Array, clusters: int | None, seed: int) -> list[Integers]:
-    """Labels where the pool has them and `clusters` is None, otherwise spherical k-means."""
+def latent_classes(
+    pool: Pool, features: Array, clusters: int | None, seed: int, given: Given, before: Floats
+) -> list[Part]:
+    """Labels where the pool has them and `clusters` is None, otherwise spherical k-means.
+
+    Args:
+        pool: the candidates.
+        features: what is clustered, shape (n, ...).
+        clusters: their number.
+        seed: of k-means.
+        given: the existing set.
+        before: vectors of its examples from outside, shape (k, d), which are in the cluster of the
+            nearest centroid.
+    """
     if clusters is None:
-        return class_rows(pool.labels, len(pool))
-    return kmeans(features, min(clusters, len(pool)), spherical=True, seed=seed).members()
+        return given.class_parts(pool)
+    found = kmeans(features, min(clusters, len(pool)), spherical=True, seed=seed)
+    groups = found.members()
+    number = {int(found.assignments[rows[0]]): place for place, rows in enumerate(groups)}
+    homes = np.array([number.get(one, -1) for one in found.nearest(before).tolist()], np.int64)
+    return given.parts(groups, len(pool), homes)
 
 
 def _joined(
-    groups: Sequence[Integers], parts: Sequence[tuple[Integers, Floats]], budget: int
+    classes: Sequence[Part], found: Sequence[tuple[Integers, Floats]], budget: int
 ) -> Subset:
-    gains = np.concatenate([gain for _, gain in parts])
+    gains = np.concatenate([gain for _, gain in found])
     return Subset.of(
-        np.concatenate([rows[picks] for rows, (picks, _) in zip(groups, parts, strict=True)]),
+        np.concatenate([part.rows[picks] for part, (picks, _) in zip(classes, found, strict=True)]),
         requested=budget,
         gains=gains,
         objective=float(np.sum(gains)),
-        nested=len(groups) == 1,
-        latent_classes=len(groups),
+        nested=len(classes) == 1,
+        latent_classes=len(classes),
     )
 
 
 @dataclass(frozen=True)
-class SAS(Selector):
+class SAS(Conditional):
     """In every latent class, greedy maximum of sum_{i in V without S} sum_{j in S} s_ij.
 
     s_ij is the mean cosine over all pairs of views of i and j (one view: the cosine). The gain of i
     is sum_{j != i} s_ij - 2 sum_{j in S} s_ij. The budget is shared in proportion to the classes.
+    Given examples are in S from the start, those from outside in the second sum alone: of one such
+    example the gain loses s_ij once. They count in the shares of their classes.
 
     Args:
         clusters: number of latent classes, by spherical k-means; None takes the labels, or one
             class in a pool without labels.
-        published: as in the authors' code, which reduces to the largest sum_j max(s_ij, 0).
+        published: as in the authors' code, which reduces to the largest sum_j max(s_ij, 0), and in
+            which given examples are left out only.
 
     Memory: 24 n d + 48 n bytes (`published`: and a block of 64 MiB).
 
@@ -91,45 +126,52 @@ class SAS(Selector):
 
     name: ClassVar[str] = "sas"
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    optional: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     def __post_init__(self) -> None:
         if self.clusters is not None:
             check_integer("clusters", self.clusters, 1, 2**31)
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         assert pool.features is not None
         views = np.asarray(mean_view(pool.features), dtype=np.float64)
-        groups = latent_classes(pool, pool.features, self.clusters, seed)
-        parts = []
-        for rows, count in zip(groups, proportional(groups, budget), strict=True):
-            own = views if len(groups) == 1 else views[rows]
+        before = given.values(pool, "features")[len(given.rows) :]
+        before = np.asarray(mean_view(before), dtype=np.float64)
+        classes = latent_classes(pool, pool.features, self.clusters, seed, given, before)
+        found = []
+        for part, count in zip(classes, shares(classes, budget), strict=True):
+            own = views if len(classes) == 1 else views[part.rows]
             if self.published:
-                parts.append(_top_clipped(own, count))
+                found.append(_top_clipped(own, count, part.inside))
             else:
-                parts.append(greedy_cut(own, own, count))
-        return _joined(groups, parts, budget)
+                outside = before[part.outside]
+                found.append(greedy_cut(own, own, count, None, part.inside, outside))
+        return _joined(classes, found, budget)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """Mean views in double precision, norms, a copy of one class, marginals."""
         return 24 * n * d + 48 * n + (16 * max(BLOCK_VALUES, n) if self.published else 0)
 
 
-def _top_clipped(views: Floats, budget: int) -> tuple[Integers, Floats]:
-    """Rows of largest sum_j max(s_ij, 0), in blocks."""
+def _top_clipped(views: Floats, budget: int, given: Integers) -> tuple[Integers, Floats]:
+    """Rows of largest sum_j max(s_ij, 0), in blocks, without those that are given."""
     m = len(views)
     sums = np.empty(m)
     for part in blocks(m, m):
         sums[part] = np.sum(np.maximum(views[part] @ views.T, 0), axis=1)
-    picks = np.argsort(-sums, kind="stable")[:budget]
+    left = sums.copy()
+    left[given] = -np.inf
+    picks = np.argsort(-left, kind="stable")[:budget]
     return picks, sums[picks]
 
 
 @dataclass(frozen=True)
-class ClipCov(Selector):
+class ClipCov(Conditional):
     """In every latent class, greedy maximum of sum_{i not in S, j in S} c_ij + sum_{i in S} c_ii.
 
     c_ij = v_i . t_j + v_j . t_i, image and text vectors of unit norm. The gain of i is
-    sum_{j in V} c_ij - 2 sum_{j in S} c_ij.
+    sum_{j in V} c_ij - 2 sum_{j in S} c_ij. Given examples, from outside with texts, are in S from
+    the start, as in SAS.
 
     Args:
         clusters: number of latent classes, by spherical k-means on the images; None takes the
@@ -152,6 +194,7 @@ class ClipCov(Selector):
 
     name: ClassVar[str] = "clipcov"
     needs: ClassVar[frozenset[str]] = frozenset({"features", "texts"})
+    optional: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     def __post_init__(self) -> None:
         if self.clusters is not None:
@@ -159,7 +202,7 @@ class ClipCov(Selector):
         check_range("label_weight", self.label_weight, 0, np.inf, open_high=True)
         check_range("other_weight", self.other_weight, 0, np.inf, open_high=True)
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         assert pool.texts is not None
         images = np.asarray(unit_rows("features", pool.matrix("features")), dtype=np.float64)
         texts = np.asarray(unit_rows("texts", pool.texts), dtype=np.float64)
@@ -170,19 +213,26 @@ class ClipCov(Selector):
             )
         left = np.concatenate([images, texts], axis=1)
         right = np.concatenate([texts, images], axis=1)
-        groups = latent_classes(pool, images, self.clusters, seed)
-        centres = np.stack([np.mean(right[rows], axis=0) for rows in groups])
-        parts = []
-        counts = proportional(groups, budget)
-        for number, (rows, count) in enumerate(zip(groups, counts, strict=True)):
+        own_images, own_texts = (
+            unit_rows(name, np.asarray(given.values(pool, name)[len(given.rows) :], np.float64))
+            for name in ("features", "texts")
+        )
+        before = np.concatenate([own_texts, own_images], axis=1)
+        classes = latent_classes(pool, images, self.clusters, seed, given, own_images)
+        centres = np.stack([np.mean(right[part.rows], axis=0) for part in classes])
+        found = []
+        counts = shares(classes, budget)
+        for number, (part, count) in enumerate(zip(classes, counts, strict=True)):
+            rows = part.rows
             own = np.einsum("ij,ij->i", left[rows], right[rows])
             if self.published:
                 to_centres = left[rows] @ centres.T
                 mine = to_centres[:, number]
                 others = (np.sum(to_centres, axis=1) - mine) / max(len(centres) - 1, 1)
                 own = 2 * own + self.label_weight * mine - self.other_weight * others
-            parts.append(greedy_cut(left[rows], right[rows], count, own))
-        return _joined(groups, parts, budget)
+            outside = before[part.outside]
+            found.append(greedy_cut(left[rows], right[rows], count, own, part.inside, outside))
+        return _joined(classes, found, budget)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """Unit vectors of both modalities, joined on both sides, and one class of them."""

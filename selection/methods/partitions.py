@@ -14,9 +14,10 @@ from hardset.checks import check_integer
 from selection.core.arrays import Integers
 from selection.core.classes import proportional
 from selection.core.finished import Finished
+from selection.core.given import Given
 from selection.core.optional import require
 from selection.core.pool import Pool
-from selection.core.selector import Selector, generator
+from selection.core.selector import Conditional, Selector, generator
 from selection.core.subset import Subset
 
 __all__ = ["Partitioned"]
@@ -24,15 +25,16 @@ __all__ = ["Partitioned"]
 CONNECT_SECONDS = 10
 TASKS_AHEAD = 2  # a thread: parts of the pool that wait in the scheduler's memory
 
-Task = tuple[int, tuple[Selector, Pool, int, int]]  # number, and what `_solve` takes
+Task = tuple[int, tuple[Any, ...]]  # number, and what `_solve` takes
 
 
 @dataclass(frozen=True)
-class Partitioned(Selector):
+class Partitioned(Conditional):
     """`inner` applied to random parts of equal size, each with its part of the budget.
 
     The parts and their seeds depend on the seed alone: one process, a local cluster and a remote
-    one give the same subset. An objective of parts is none of the whole.
+    one give the same subset. An objective of parts is none of the whole. Given examples are divided
+    no further: every part has all of them.
 
     Args:
         inner: the method.
@@ -40,7 +42,8 @@ class Partitioned(Selector):
         scheduler: None works in this process; "local" starts one Dask worker for each processor;
             otherwise the address of a Dask scheduler, such as tcp://host:8786.
         finished: folder in which finished parts are kept. The same selection later, after a kill
-            for instance, takes what it finds there; a part is known by its data, method and seed.
+            for instance, takes what it finds there; a part is known by its data, given examples,
+            method and seed.
 
     Memory: that of `inner` on one part and a copy of the part; on a cluster this on each worker,
     and two parts a thread in this process.
@@ -58,19 +61,32 @@ class Partitioned(Selector):
     def __post_init__(self) -> None:
         check_integer("parts", self.parts, 1, 2**31)
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+    @property
+    def compares(self) -> bool:
+        """As `inner`."""
+        return self.inner.compares
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """As `inner`."""
+        return self.inner.reads
+
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         if self.parts > budget:
             raise ValueError(
                 f"parts = {self.parts} is more than the budget {budget}; every part keeps at least "
                 "one example"
             )
-        order = generator(seed, 0).permutation(len(pool))
+        rest = given.rest(len(pool))
+        order = rest[generator(seed, 0).permutation(len(rest))]
         groups = [np.sort(rows) for rows in np.array_split(order, self.parts)]
         counts = proportional(groups, budget)
         found: list[Subset | None] = [None] * self.parts
         progress = tqdm(total=self.parts, desc=self.inner.name, unit="part", disable=None)
+        if len(given.rows) and self.compares:
+            groups = [np.union1d(rows, given.rows) for rows in groups]
         with progress:
-            for number, part in self._solved(self._tasks(pool, groups, counts, seed)):
+            for number, part in self._solved(self._tasks(pool, groups, counts, seed, given)):
                 found[number] = part.at(groups[number])
                 progress.update()
         parts = [part for part in found if part is not None]
@@ -82,11 +98,13 @@ class Partitioned(Selector):
         )
 
     def _tasks(
-        self, pool: Pool, groups: list[Integers], counts: list[int], seed: int
+        self, pool: Pool, groups: list[Integers], counts: list[int], seed: int, given: Given
     ) -> Iterator[Task]:
         for number, (rows, count) in enumerate(zip(groups, counts, strict=True)):
             own = int(generator(seed, 1, number).integers(2**62))
-            yield number, (self.inner, pool.take(rows), count, own)
+            held = given.among(rows, len(pool))
+            besides = (held,) if len(held) else ()
+            yield number, (self.inner, pool.take(rows), count, own, *besides)
 
     def _solved(self, tasks: Iterator[Task]) -> Iterator[tuple[int, Subset]]:
         """The parts' subsets as they come, those first that were finished before."""
@@ -127,9 +145,9 @@ class Partitioned(Selector):
             numbers: dict[str, int] = {}
 
             def submit() -> None:
-                for number, (inner, part, count, seed) in islice(tasks, ahead - len(numbers)):
+                for number, (inner, part, *more) in islice(tasks, ahead - len(numbers)):
                     there = client.scatter(part, hash=False)
-                    future = client.submit(_solve, inner, there, count, seed, pure=False)
+                    future = client.submit(_solve, inner, there, *more, pure=False)
                     numbers[future.key] = number
                     done.add(future)
 
@@ -146,8 +164,10 @@ class Partitioned(Selector):
         return 24 * n + 8 * part * (d + 8) + own + 48 * budget
 
 
-def _solve(inner: Selector, pool: Pool, budget: int, seed: int) -> Subset:
-    return inner.select(pool, budget, seed)
+def _solve(
+    inner: Selector, pool: Pool, budget: int, seed: int, given: Given | None = None
+) -> Subset:
+    return inner.select(pool, budget, seed, given)
 
 
 def _client(scheduler: str | None, stack: ExitStack) -> Any:

@@ -6,19 +6,21 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from selection.core.given import Given
 from selection.core.pool import Pool
 from selection.core.scores import Scores
-from selection.core.selector import Selector
+from selection.core.selector import Conditional, Selector
 from selection.core.subset import Subset
 
 __all__ = ["ViaProxy"]
 
 
 @dataclass(frozen=True, eq=False)
-class ViaProxy(Selector):
+class ViaProxy(Conditional):
     """`inner` with the scores of a smaller model in place of the pool's.
 
-    Scores belong to ids, so that wrappers that show a part of the pool change nothing.
+    Scores belong to ids, so that wrappers that show a part of the pool change nothing. Given
+    examples from outside the pool have none.
 
     Args:
         inner: the method.
@@ -36,7 +38,17 @@ class ViaProxy(Selector):
 
     name: ClassVar[str] = "via-proxy"
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+    @property
+    def compares(self) -> bool:
+        """As `inner`."""
+        return self.inner.compares
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """As `inner`, but for the scores."""
+        return self.inner.reads - {"scores"}
+
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         known = Pool.of(scores=self.scores, ids=self.ids)
         order = np.argsort(known.ids)
         if known.ids.dtype.kind != pool.ids.dtype.kind:
@@ -52,7 +64,10 @@ class ViaProxy(Selector):
                 f"the proxy has no score of the example {pool.ids[np.argmax(missing)]!s}; it has "
                 f"{len(known)} scores, the pool {len(pool)} examples"
             )
-        return self.inner.select(replace(pool, scores=self.scores.take(rows)), budget, seed)
+        if given.outside is not None:
+            given = Given(given.rows, replace(given.outside, scores=None))
+        scored = replace(pool, scores=self.scores.take(rows))
+        return self.inner.select(scored, budget, seed, given)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """As `inner`, and the order of the scores."""

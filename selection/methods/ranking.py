@@ -7,9 +7,11 @@ import numpy as np
 
 from hardset.checks import check_integer, check_range
 from selection.core.arrays import BLOCK_VALUES, Floats, Integers, blocks
+from selection.core.magnitude import lifted
 from selection.core.pool import Pool
 from selection.core.selector import Selector, generator
 from selection.core.subset import Subset
+from selection.core.ties import levels
 
 __all__ = ["CCS", "Easy", "Hard", "Moderate", "Random", "hardest_first", "median_distances"]
 
@@ -39,6 +41,7 @@ class Hard(Selector):
 
     name: ClassVar[str] = "hard"
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
         assert pool.scores is not None
@@ -58,6 +61,7 @@ class Easy(Selector):
 
     name: ClassVar[str] = "easy"
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
         assert pool.scores is not None
@@ -77,6 +81,7 @@ class Random(Selector):
     """
 
     name: ClassVar[str] = "random"
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
         rows = generator(seed).permutation(len(pool))[:budget]
@@ -102,10 +107,11 @@ class Moderate(Selector):
 
     name: ClassVar[str] = "moderate"
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    optional: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
         n = len(pool)
-        order = np.argsort(median_distances(pool), kind="stable")
+        order = np.argsort(levels(median_distances(pool)), kind="stable")
         first = (n - budget) // 2
         middle = np.argsort(np.abs(np.arange(budget) - (budget - 1) / 2), kind="stable")
         return Subset.of(order[first : first + budget][middle], requested=budget)
@@ -118,6 +124,7 @@ class Moderate(Selector):
 def median_distances(pool: Pool) -> Floats:
     """Distance of each example's features to the coordinatewise median of its class, (n,)."""
     features = pool.matrix("features")
+    scale, features, _ = lifted(features, features[:0])
     labels = np.zeros(len(pool), np.int64) if pool.labels is None else pool.labels
     distances = np.empty(len(pool))
     for label in np.unique(labels):
@@ -125,7 +132,7 @@ def median_distances(pool: Pool) -> Floats:
         median = np.median(features[rows], axis=0).astype(np.float64)
         for block in blocks(len(rows), features.shape[1]):
             distances[rows[block]] = np.linalg.norm(features[rows[block]] - median, axis=1)
-    return distances
+    return scale * distances
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,7 @@ class CCS(Selector):
 
     name: ClassVar[str] = "ccs"
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         if self.cutoff is not None:

@@ -34,6 +34,7 @@ class TheoryWindow(Selector):
 
     name: ClassVar[str] = "optimal-window"
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         check_range("alpha_total", self.alpha_total, 0.0, np.inf, open_low=True)

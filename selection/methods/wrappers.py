@@ -9,8 +9,9 @@ import numpy as np
 from hardset.checks import check_choice, check_range
 from selection.core.arrays import Floats, Integers
 from selection.core.classes import largest_remainder
+from selection.core.given import Given
 from selection.core.pool import Pool
-from selection.core.selector import Selector, generator
+from selection.core.selector import Conditional, Selector, generator, select_among
 from selection.core.subset import Subset
 
 __all__ = ["Cutoff", "Listed", "Quotas"]
@@ -19,11 +20,13 @@ Partition = Literal["labels", "groups"]
 
 
 @dataclass(frozen=True)
-class Quotas(Selector):
+class Quotas(Conditional):
     """`inner` applied within every class or group, each with its own part of the budget.
 
     Parts are rounded by the largest remainder; a class smaller than its part gives all it has.
-    Proportional parts of small classes may be 0; the diagnostics hold the parts.
+    Proportional parts of small classes may be 0; the diagnostics hold the parts. Given examples
+    count for none of them: sizes and shares are those of the others. `inner` sees the given
+    examples of the class, and those from outside whose class is not known.
 
     Args:
         inner: the method.
@@ -47,14 +50,29 @@ class Quotas(Selector):
         if isinstance(self.shares, str) and self.shares not in ("equal", "proportional"):
             raise ValueError(f"shares = {self.shares!r} is not equal, proportional or a mapping")
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
-        partition = getattr(pool, self.by)
-        if partition is None:
+    @property
+    def compares(self) -> bool:
+        """As `inner`."""
+        return self.inner.compares
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """As `inner`, and the partition."""
+        return self.inner.reads | {self.by}
+
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
+        whole = getattr(pool, self.by)
+        if whole is None:
             raise ValueError(f"quotas need {self.by}, which the pool lacks")
+        left = np.ones(len(pool), dtype=bool)
+        left[given.rows] = False
+        partition = whole if not len(given.rows) else whole[left]
         found, starts, sizes = np.unique(partition, return_index=True, return_counts=True)
         for one in self.expected or ():
             if one not in found:
-                raise ValueError(f"{self.by} {one} has no example among the {len(pool)} candidates")
+                raise ValueError(
+                    f"{self.by} {one} has no example among the {len(partition)} candidates"
+                )
         counts = largest_remainder(self._shares(found, sizes), budget, sizes)
         if self.shares == "equal" and not np.all(counts):
             raise ValueError(
@@ -65,10 +83,12 @@ class Quotas(Selector):
         # Classes by their first example: their names have no part in the answer.
         for number, place in enumerate(np.argsort(starts)):
             if counts[place]:
-                rows = np.flatnonzero(partition == found[place])
+                rows = np.flatnonzero((whole == found[place]) & left)
                 own_seed = int(generator(seed, number).integers(2**62))
-                part = self.inner.select(pool.take(rows), int(counts[place]), own_seed)
-                parts.append(part.at(rows))
+                held = given.of_class(self.by, found[place])
+                own = Given(held.rows[whole[held.rows] == found[place]], held.outside)
+                count = int(counts[place])
+                parts.append(select_among(self.inner, pool, rows, count, own_seed, own))
         quotas = {str(one): int(count) for one, count in zip(found, counts, strict=True)}
         return _joined(parts, budget, quotas=quotas)
 
@@ -90,10 +110,11 @@ class Quotas(Selector):
 
 
 @dataclass(frozen=True)
-class Cutoff(Selector):
+class Cutoff(Conditional):
     """`inner` on what remains without the floor(fraction * n) most likely mislabelled examples.
 
-    They are those of highest `mislabel` score, or of highest score in a pool without one.
+    They are those of highest `mislabel` score, or of highest score in a pool without one. Given
+    examples are neither counted nor dropped.
 
     Args:
         inner: the method.
@@ -110,19 +131,30 @@ class Cutoff(Selector):
     def __post_init__(self) -> None:
         check_range("fraction", self.fraction, 0.0, 1.0, open_high=True)
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+    @property
+    def compares(self) -> bool:
+        """As `inner`."""
+        return self.inner.compares
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """As `inner`, and how likely a label is wrong."""
+        return self.inner.reads | {"mislabel", "scores"}
+
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         suspicion = pool.mislabel or pool.scores
         if suspicion is None:
             raise ValueError("a cut-off needs mislabel or scores, which the pool lacks")
-        n = len(pool)
+        rest = given.rest(len(pool))
+        n = len(rest)
         dropped = int(np.floor(self.fraction * n))
         if n - dropped < budget:
             raise ValueError(
                 f"a cut-off of {self.fraction:g} drops {dropped} of {n} examples and leaves "
                 f"{n - dropped}, fewer than the budget {budget}"
             )
-        rows = np.sort(np.argsort(-suspicion.values, kind="stable")[dropped:])
-        return self.inner.select(pool.take(rows), budget, seed).at(rows)
+        rows = np.sort(rest[np.argsort(-suspicion.values[rest], kind="stable")[dropped:]])
+        return select_among(self.inner, pool, rows, budget, seed, given)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """The order, the rows that stay in double precision, and what `inner` takes."""
@@ -130,10 +162,11 @@ class Cutoff(Selector):
 
 
 @dataclass(frozen=True)
-class Listed(Selector):
+class Listed(Conditional):
     """`include` first, in its order, then what `inner` picks of the others without `exclude`.
 
-    `inner` does not see the included examples.
+    `inner` counts the included examples, and those that are given, as kept already. Included ones
+    have weight 1.
 
     Args:
         inner: the method.
@@ -156,13 +189,30 @@ class Listed(Selector):
         if len(set(self.include)) < len(self.include):
             raise ValueError("include holds an id more than once")
 
-    def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+    @property
+    def compares(self) -> bool:
+        """As `inner`."""
+        return self.inner.compares
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """As `inner`."""
+        return self.inner.reads
+
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         first, away = (_rows(pool, name, getattr(self, name)) for name in ("include", "exclude"))
         if len(first) > budget:
             raise ValueError(f"include holds {len(first)} ids, more than the budget {budget}")
-        rest = np.ones(len(pool), dtype=bool)
-        rest[first] = rest[away] = False
-        rows = np.flatnonzero(rest)
+        again = np.isin(first, given.rows)
+        if np.any(again):
+            raise ValueError(
+                f"include holds the id {self.include[int(np.argmax(again))]!r}, which is given "
+                "already"
+            )
+        kept = np.union1d(first, given.rows)
+        there = np.ones(len(pool), dtype=bool)
+        there[away] = there[kept] = False
+        rows = np.flatnonzero(there)
         left = budget - len(first)
         if left > len(rows):
             raise ValueError(
@@ -171,7 +221,8 @@ class Listed(Selector):
             )
         parts = [Subset.of(first, requested=len(first))] if len(first) else []
         if left:
-            parts.append(self.inner.select(pool.take(rows), left, seed).at(rows))
+            held = Given(kept, given.outside)
+            parts.append(select_among(self.inner, pool, rows, left, seed, held))
         return _joined(parts, budget, included=len(first))
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:

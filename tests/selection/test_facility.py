@@ -103,7 +103,7 @@ def test_copies_are_assigned_to_the_first_pick_and_picks_to_themselves() -> None
     rows = np.repeat(POINTS[:5] + 1e6, 3, axis=0)
     owner, nearest = assign(rows, np.array([0, 3, 4, 6]))
     assert owner[[0, 1, 2]].tolist() == [0, 0, 0]
-    assert owner[[3, 4, 5]].tolist() == [1, 1, 1]
+    assert owner[[3, 4, 5]].tolist() == [1, 2, 1]
     assert owner[6] == 3
     assert np.all(nearest[:6] == 0)
 
