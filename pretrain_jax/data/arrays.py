@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.arrays import load_array
+from hardset.arrays import ArrayFileError, load_array
 from pretrain_jax.data.opening import check_pixels, regular_file
 
 __all__ = ["read_npy"]
@@ -22,7 +22,10 @@ def read_npy(path: str | Path) -> NDArray[Any]:
         OSError: it cannot be read.
     """
     regular_file(path).close()
-    found = load_array(path, mmap=True)  # nothing is held before its size is known
+    try:
+        found = load_array(path, mmap=True)  # nothing is held before its size is known
+    except ArrayFileError as error:
+        raise ValueError(f"it {str(error).removeprefix(f'{path} ')}") from None
     shaped = found.ndim == 2 or (found.ndim == 3 and found.shape[2] <= MOST_CHANNELS)
     if found.dtype.kind not in "biuf" or not shaped or not found.size:
         raise ValueError(

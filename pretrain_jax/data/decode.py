@@ -86,7 +86,11 @@ def read_pixels(
         noticed.append(dark_remark(int(pixels.max())))
     if remarks is not None:
         remarks += noticed
-    return _to_bits(_to_channels(pixels, channels, path), bits, path)
+    if channels == 1:
+        return _to_bits(_to_channels(pixels, channels, path), bits, path)
+    own = _to_channels(pixels, 0, path)
+    # Repeated last, when values are short.
+    return _to_channels(_to_bits(own, bits, path), channels, path)
 
 
 def _read_still(path: Path, remarks: list[Remark]) -> NDArray[Any]:
@@ -117,18 +121,22 @@ def _array(image: Any) -> NDArray[Any]:
     """Pixels (H, W) or (H, W, 3) of a Pillow image; alpha is dropped."""
     if image.mode == "LAB":
         raise ValueError("its samples mean CIE L*a*b*; save it as RGB")
+    image.info.pop("transparency", None)  # of a palette
     # Pillow goes from alpha that is multiplied in to RGB by way of alpha that is not.
     through = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
     kind = {"1": "L", "L": "L", "LA": "L", "La": "L", "I": "I", "F": "F"}.get(image.mode, "RGB")
     if image.mode.startswith("I;16"):
         kind = image.mode
     step = max(1, VALUES // max(1, image.width))
-    parts = []
+    pixels: NDArray[Any] | None = None
     for top in range(0, image.height, step):
         part = image.crop((0, top, image.width, min(top + step, image.height)))
         part = part.convert(through) if through else part
-        parts.append(np.asarray(part if part.mode == kind else part.convert(kind)))
-    pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        found = np.asarray(part if part.mode == kind else part.convert(kind))
+        if pixels is None:
+            pixels = np.empty((image.height, *found.shape[1:]), found.dtype.newbyteorder("="))
+        pixels[top : top + step] = found
+    assert pixels is not None
     if kind.startswith("I;16"):
         return pixels.astype(np.uint16, copy=False)
     # Pillow opens some 16-bit files in its 32-bit integer mode.
@@ -168,7 +176,7 @@ def _to_channels(pixels: NDArray[Any], channels: int, path: str) -> NDArray[Any]
             f"{path} holds an array of shape {pixels.shape}, not (H, W) or (H, W, 1, 3 or 4)"
         )
     pixels = pixels[:, :, : 1 if pixels.shape[2] < 3 else 3]
-    if pixels.shape[2] == channels:
+    if channels in (0, pixels.shape[2]):  # 0: as many as there are
         return pixels
     if channels == 3:
         return np.repeat(pixels, 3, axis=2)
@@ -204,17 +212,23 @@ def _to_bits(pixels: NDArray[Any], bits: int, path: str) -> Pixels:
             f"image {path} has pixels of type {pixels.dtype}; uint8, uint16 and floating point "
             "in [0, 1] are known"
         )
-    bad = ~np.isfinite(pixels)
-    if bad.any():
-        row, column = (int(i) for i in np.argwhere(bad)[0][:2])
+    _check_numbers(pixels, path)
+    return by_rows(
+        pixels, lambda part: np.rint(part.astype(np.float64) * top), pixels.shape[2], wanted
+    )
+
+
+def _check_numbers(pixels: NDArray[Any], path: str) -> None:
+    low, high = float(pixels.min()), float(pixels.max())
+    if not np.isfinite([low, high]).all():
+        bad = ~np.isfinite(pixels)
+        row, column = (int(i) for i in np.unravel_index(bad.argmax(), bad.shape)[:2])
         raise BadPixelsError(
             f"image {path} holds {pixels[bad][0]} at row {row}, column {column} "
             f"({int(bad.sum())} such value(s)); pixels must be finite"
         )
-    low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 1:
         raise BadPixelsError(
             f"image {path} has floating-point pixels from {low:g} to {high:g}, outside the valid "
             "range [0, 1]"
         )
-    return np.rint(pixels.astype(np.float64) * top).astype(wanted)

@@ -6,6 +6,7 @@ and 21). Compressions that tifffile leaves to a package of its own are Pillow's,
 """
 
 import io
+import logging
 import re
 import struct
 import zlib
@@ -26,7 +27,7 @@ GREY, COLOUR, PALETTE, INKS, LUMA = (0, 1), 2, 3, 5, 6
 CHANNELS = {0: 1, 1: 1, COLOUR: 3, PALETTE: 1, INKS: 4, LUMA: 3}
 OTHER_MEANINGS = {4: "a transparency mask", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*"}
 UNSIGNED, FLOATING = 1, 3
-UNCOMPRESSED, PACKBITS, DEFLATE = 1, 32773, (8, 32946)
+UNCOMPRESSED, PACKBITS, DEFLATE, JPEG = 1, 32773, (8, 32946), (6, 7)
 ASSOCIATED = 1  # colours were multiplied with the alpha of the file
 WIDEST_SAMPLE = 16
 MOST_SAMPLES = 5
@@ -52,7 +53,11 @@ def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
     """
     import tifffile
 
+    # It reports what is wrong with a file to stderr, and raises what matters.
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
     with tifffile.TiffFile(file) as opened:
+        if not opened.pages:
+            raise ValueError("it holds no page: the file is cut, or its first directory damaged")
         page: Any = opened.pages[0]
         pages = max(_pages(file), _described(page))
         if pages > 1:
@@ -68,7 +73,9 @@ def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
         meaning, samples = _meaning(page)
         bits = _bits(page)
         compression = int(page.compression)
-        if compression in (UNCOMPRESSED, PACKBITS, *DEFLATE) and not page.is_subsampled:
+        if page.is_subsampled and compression not in JPEG:
+            raise ValueError("its YCbCr has fewer samples of colour; save it as RGB")
+        if compression in (UNCOMPRESSED, PACKBITS, *DEFLATE):
             _check_segments(page, bits, compression)
             kept = _samples(page, bits)
             found = kept if kept.ndim == 3 else kept[:, :, None]
