@@ -79,11 +79,12 @@ def read_listing(path: Path) -> list[Listed]:
         OSError: it cannot be read.
     """
     record = _record(path)
-    outputs = record.get("outputs")
-    if not isinstance(outputs, dict):
+    outputs, local = record.get("outputs"), record.get("local", {})
+    if not isinstance(outputs, dict) or not isinstance(local, dict):
         return []
     found = []
-    for name, about in outputs.items():
+    # Of a stage, files that differ from computer to computer are listed apart.
+    for name, about in (outputs | local).items():
         match about:
             case {"bytes": int() as size, "sha256": str() as sha256}:
                 pass

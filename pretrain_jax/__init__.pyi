@@ -1,34 +1,10 @@
-from .train.checkpoint import CheckpointError as CheckpointError
-from .train.config import (
-    ClusterOptions as ClusterOptions,
-)
-from .train.config import (
-    DataOptions as DataOptions,
-)
-from .train.config import (
-    OptimizerOptions as OptimizerOptions,
-)
-from .train.config import (
-    TrainConfig as TrainConfig,
-)
-from .train.loop import (
-    NonFiniteLossError as NonFiniteLossError,
-)
-from .train.loop import (
-    TrainResult as TrainResult,
-)
-from .train.presets import (
-    PRESETS as PRESETS,
-)
-from .train.presets import (
-    preset as preset,
-)
-from .train.restored import (
-    TrainedModel as TrainedModel,
-)
-from .train.restored import (
-    load_model as load_model,
-)
+"""What `pretrain_jax` offers: each name is imported when it is used."""
+
+from .train.checkpoint import CheckpointError
+from .train.config import ClusterOptions, DataOptions, OptimizerOptions, TrainConfig
+from .train.loop import NonFiniteLossError, TrainResult
+from .train.presets import PRESETS, preset
+from .train.restored import TrainedModel, load_model
 
 __all__ = [
     "PRESETS",

@@ -67,6 +67,7 @@ def main(argv: Sequence[str]) -> int:
     config.check()
     from pretrain_jax.segmentation import finetune, frames_of, read_segmentation
     from pretrain_jax.segmentation.finetuning import RESULT_NAME
+    from pretrain_jax.stages import output
 
     dataset = read_segmentation(data, options.layout)
     manifest = finetune(
@@ -82,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
         if "seem to show" in note:
             print(f"warning: {note}", file=sys.stderr)
     folder = Path(options.out)
-    record = json.loads((folder / RESULT_NAME).read_text(encoding="utf-8"))
+    record = json.loads(output(folder, manifest, RESULT_NAME).read_text(encoding="utf-8"))
     print(json.dumps(record, indent=1) if options.json else _report(folder, record))
     return 0
 

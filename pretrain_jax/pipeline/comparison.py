@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,12 +120,12 @@ def _compared(stage: Stage, images: Images, tests: Sequence[SegmentationSet]) ->
         *group_notes(unknown, images.table.rows, tests),
     ]
     cases = sum(len(test) for test in tests)
-    elapsed = time.monotonic() - stage.started
     manifest = stage.finish(
         counts | {"test_cases": cases, "burned_text": len(texts)},
         notes,
         # Shards of earlier processes count, too.
-        seconds=max(elapsed, total.seconds),
+        seconds=max(stage.working, total.seconds),
+        compile_seconds=max(stage.compiling, total.compile_seconds),
     )
     shutil.rmtree(folder, ignore_errors=True)
     return manifest

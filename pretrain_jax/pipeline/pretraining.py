@@ -3,16 +3,14 @@
 import dataclasses
 import hashlib
 import os
-import time
 from pathlib import Path
 from typing import Any, get_args
 
 from hardset.checks import check_choice, check_integer
-from hardset.lock import alone
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.pipeline.options import Protocol
 from pretrain_jax.stages import Manifest, digest, open_stage, read_manifest
-from pretrain_jax.stages.manifest import MANIFEST, file_record
+from pretrain_jax.stages.manifest import MANIFEST, file_record, remedy
 from pretrain_jax.synthesis.set_files import check_set
 from pretrain_jax.synthesis.source import survey
 from pretrain_jax.train.config import FREE_FIELDS, TrainConfig, config_to_json
@@ -86,13 +84,16 @@ def pretrain(
     if probe is not None:
         inputs["probe"] = digest(read_manifest(probe, "probe"))
         locations["probe"] = probe
+    if config.init is not None:
+        inputs["init"] = content_digest(config.init)
+    if known := _storage(Path(data)):
+        check_set(data)
     found = survey(source, config.data.frame_stride)
     listed = found.images
-    known = _storage(Path(data))
     if listed != known.get("images", listed):
         raise ValueError(
             f"{source} lists {listed} image(s), its stage made {known['images']}: it has changed "
-            "since; make the set anew in another folder"
+            f"since; {remedy(source)}"
         )
     full = known.get("images_full")
     if full is not None and full_images not in (None, full):
@@ -101,15 +102,21 @@ def pretrain(
             "leave full_images out"
         )
     config = _with_length(config, protocol, listed, full_images if full is None else int(full))
-    if known:
-        check_set(data)
     parameters: dict[str, Any] = method | {
         "objective": "simclr" if isinstance(config.model, SimCLRConfig) else "mae",
         "protocol": protocol,
         "seed": seed,
         "config": parameters_of(config),
     }
-    stage = open_stage(Path(out), "pretrain", parameters, seed, inputs, locations=locations)
+    stage = open_stage(
+        Path(out),
+        "pretrain",
+        parameters,
+        seed,
+        inputs,
+        locations=locations,
+        shared=config.cluster.join,
+    )
     if isinstance(stage, Manifest):
         if not known and found.newest > (Path(out) / MANIFEST).stat().st_mtime_ns:
             say(
@@ -117,7 +124,7 @@ def pretrain(
                 "have seen another image there; to train anew name another folder"
             )
         return stage
-    with stage, alone(stage.folder, joined=config.cluster.join):
+    with stage:
         options = dataclasses.replace(config.data, path=str(source))
         if validation is not None:
             options = dataclasses.replace(options, validation=str(validation))
@@ -126,10 +133,10 @@ def pretrain(
             options = dataclasses.replace(options, mean=mean, std=std)
         run = stage.folder / RUN
         run_config = dataclasses.replace(config, data=options, out=str(run), seed=seed)
-        train(run_config, progress=progress)
-        counts = training_counts(run) | {"images": listed} | known
-        seconds = max(time.monotonic() - stage.started, training_seconds(run, config))
-        return stage.finish(counts, seconds=seconds, apart=(RUN,))
+        steps = train(run_config, progress=progress).steps
+        counts = training_counts(run, steps) | {"images": listed} | known
+        seconds = max(stage.working, training_seconds(run, steps, config))
+        return stage.finish(counts, seconds=seconds, local=(RUN,))
 
 
 def matched_steps(config: TrainConfig, images: int) -> int:
@@ -142,16 +149,24 @@ def parameters_of(config: TrainConfig) -> dict[str, Any]:
     return _without(config_to_json(config), FREE_FIELDS | PLACES)
 
 
-def training_counts(run: Path) -> dict[str, int | float]:
+def training_counts(run: Path, steps: int) -> dict[str, int | float]:
     """Steps, loss of the last step and validation loss at the end of a finished run.
 
     Args:
         run: folder of a `train` run.
+        steps: that it took.
+
+    Raises:
+        ValueError: its log is gone, damaged or cut short; says which folder to delete.
     """
-    lines = read_log(run / LOG_NAME)
-    last = [line for line in lines if "loss" in line][-1]
-    held = [line["validation_loss"] for line in lines if "validation_loss" in line]
-    return {"steps": last["step"], "loss": last["loss"], "validation_loss": held[-1]}
+    log = run / LOG_NAME
+    lines = read_log(log) if log.is_file() else []
+    last = [line for line in lines if line["step"] == steps]
+    losses = [line["loss"] for line in last if "loss" in line]
+    held = [line["validation_loss"] for line in last if "validation_loss" in line]
+    if not losses or not held:
+        raise ValueError(f"{log} does not tell of step {steps}, the last one; {remedy(log)}")
+    return {"steps": steps, "loss": losses[-1], "validation_loss": held[-1]}
 
 
 def images_per_second(run: Path) -> float | None:
@@ -161,10 +176,10 @@ def images_per_second(run: Path) -> float | None:
     return rates[len(rates) // 2] if rates else None
 
 
-def training_seconds(run: Path, config: TrainConfig) -> float:
+def training_seconds(run: Path, steps: int, config: TrainConfig) -> float:
     """Seconds of a finished run's steps, those before an interruption included."""
     rate = images_per_second(run)
-    return training_counts(run)["steps"] * config.batch_size / rate if rate else 0.0
+    return steps * config.batch_size / rate if rate else 0.0
 
 
 def content_digest(path: str | Path) -> str:

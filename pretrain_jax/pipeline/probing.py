@@ -3,21 +3,17 @@
 import dataclasses
 import hashlib
 import itertools
-import json
 import os
 import shutil
-import time
 from array import array
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.datafile import write_text_atomic
-from hardset.lock import alone
-from pretrain_jax.data.listing import list_line, write_list
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.pipeline.pretraining import (
     content_digest,
@@ -26,18 +22,19 @@ from pretrain_jax.pipeline.pretraining import (
     training_seconds,
 )
 from pretrain_jax.stages import Manifest, Stage, digest, open_stage
+from pretrain_jax.stages.manifest import restate
 from pretrain_jax.synthesis import Images
+from pretrain_jax.synthesis.lists import keep_list
 from pretrain_jax.train.config import TrainConfig
+from pretrain_jax.train.folder import CHECKPOINTS
 from pretrain_jax.train.imported import import_weights
-from pretrain_jax.train.loop import CHECKPOINTS, train
+from pretrain_jax.train.loop import train
 from pretrain_jax.train.restored import load_model
 
 __all__ = ["half_names", "probe"]
 
 RUN = "run"
 FULL_LIST = "full.txt"
-# Seconds of training the halves; of this name, a file is no part of the stage's digest.
-HALVES_LOG = "halves.log.json"
 
 
 def half_names() -> tuple[str, str]:
@@ -84,10 +81,21 @@ def probe(
     inputs = {"index": digest(images.manifest)}
     if checkpoint is not None:
         inputs["checkpoint"] = content_digest(checkpoint)
-    stage = open_stage(out, "probe", parameters, seed, inputs, locations={"index": index})
+    if checkpoint is None and config.init is not None:
+        inputs["init"] = content_digest(config.init)
+    stage = open_stage(
+        out,
+        "probe",
+        parameters,
+        seed,
+        inputs,
+        locations={"index": index},
+        shared=config.cluster.join,
+    )
     if isinstance(stage, Manifest):
-        return stage
-    with stage, alone(stage.folder, joined=config.cluster.join):
+        written = _keep_lists(Path(out), images, halves, seed)
+        return restate(Path(out), stage, local=written) if written else stage
+    with stage:
         return _filled(stage, images, config, checkpoint, halves, seed, progress)
 
 
@@ -111,32 +119,58 @@ def _filled(
         # Before anything is written: a checkpoint of no use leaves the folder free.
         _take(checkpoint, base, folder / RUN)
         notes.append("The probe is the user's checkpoint; what its training cost is not counted.")
-    _write_list(full, (name for name, _ in _files(images)))
+    _keep_lists(folder, images, halves, seed)
     if checkpoint is None:
-        train(dataclasses.replace(base, out=str(folder / RUN)), progress=progress)
-        counts |= training_counts(folder / RUN)
-        seconds += training_seconds(folder / RUN, config)
+        steps = train(dataclasses.replace(base, out=str(folder / RUN)), progress=progress).steps
+        counts |= training_counts(folder / RUN, steps)
+        seconds += training_seconds(folder / RUN, steps, config)
     spent = 0.0
     if first is not None:
         trained = load_model(folder / RUN)
         data = dataclasses.replace(data, mean=trained.mean, std=trained.std)
         for name, chosen in zip(half_names(), (first, ~first), strict=True):
-            files = (path for path, _ in _files(images))
-            half = _write_list(folder / f"{name}.txt", itertools.compress(files, chosen))
-            own = dataclasses.replace(data, path=str(half))
-            train(dataclasses.replace(base, data=own, out=str(folder / name)), progress=progress)
+            own = dataclasses.replace(data, path=str(folder / f"{name}.txt"))
+            half = dataclasses.replace(base, data=own, out=str(folder / name))
+            steps = train(half, progress=progress).steps
             counts[f"files_{name}"] = int(chosen.sum())
-            spent += training_seconds(folder / name, config)
+            spent += training_seconds(folder / name, steps, config)
         if without:
             notes.append(
                 f"The group (video, sequence or patient) of {without} of {len(first)} files is not "
                 "known: frames of one video or patient may be in both halves."
             )
-        write_text_atomic(folder / HALVES_LOG, json.dumps({"seconds": spent}) + "\n")
-    elapsed = time.monotonic() - stage.started
-    # Lists hold places; runs have files of their own for every host.
-    apart = (RUN, FULL_LIST, *half_names(), *(f"{name}.txt" for name in half_names()))
-    return stage.finish(counts, notes, seconds=max(elapsed, seconds + spent), apart=apart)
+    return stage.finish(
+        counts,
+        notes,
+        seconds=max(stage.working, seconds + spent),
+        aside=spent,
+        # Lists hold places; runs have files of their own for every host.
+        local=(RUN, *half_names(), *_list_names(halves)),
+    )
+
+
+def _list_names(halves: bool) -> list[str]:
+    return [FULL_LIST, *(f"{name}.txt" for name in half_names() if halves)]
+
+
+def _keep_lists(folder: Path, images: Images, halves: bool, seed: int) -> list[str]:
+    """Write the lists of all images and of the halves where they differ; which were written."""
+    here = folder.resolve()
+    chosen: list[NDArray[np.bool_] | None] = [None]
+    if halves:
+        first, _ = _half(images, seed)
+        chosen += [first, ~first]
+
+    def names(part: NDArray[np.bool_] | None) -> Iterable[str]:
+        files = (path for path, _ in _files(images))
+        kept = files if part is None else itertools.compress(files, part)
+        return (os.path.relpath(path, here) for path in kept)
+
+    return [
+        name
+        for name, part in zip(_list_names(halves), chosen, strict=True)
+        if keep_list(folder / name, partial(names, part))
+    ]
 
 
 def _files(images: Images) -> Iterator[tuple[str, str]]:
@@ -147,12 +181,6 @@ def _files(images: Images) -> Iterator[tuple[str, str]]:
             if height > 0 and name != before:  # frames of a video follow each other
                 before = str(name)
                 yield str(images.root / before), str(group)
-
-
-def _write_list(path: Path, names: Iterable[str]) -> Path:
-    here = path.parent.resolve()
-    write_list(path, (list_line(os.path.relpath(name, here)) for name in names))
-    return path
 
 
 def _half(images: Images, seed: int) -> tuple[NDArray[np.bool_], int]:

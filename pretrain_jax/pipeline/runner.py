@@ -12,7 +12,7 @@ from hardset.datafile import write_text_atomic
 from hardset.lock import alone
 from pretrain_jax.pipeline.comparison import compare
 from pretrain_jax.pipeline.config import PipelineConfig
-from pretrain_jax.pipeline.folder import claimable, report_folder, write_echo
+from pretrain_jax.pipeline.folder import claimable, lost_echo, report_folder, write_echo
 from pretrain_jax.pipeline.options import Cell, draw_folder
 from pretrain_jax.pipeline.pretraining import pretrain
 from pretrain_jax.pipeline.probing import FULL_LIST, RUN, half_names, probe
@@ -27,7 +27,7 @@ from pretrain_jax.segmentation import (
 )
 from pretrain_jax.segmentation.config import HeadKind, Mode
 from pretrain_jax.stages import Manifest, read_manifest
-from pretrain_jax.stages.manifest import MANIFEST
+from pretrain_jax.stages.manifest import MANIFEST, together
 from pretrain_jax.synthesis import METHODS, index_images, propose, score, select, synthesise
 from pretrain_jax.synthesis.source import check_outside
 from pretrain_jax.train.loop import NonFiniteLossError
@@ -87,8 +87,11 @@ def run_pipeline(
     """
     check_pipeline(config)
     out = check_output_folder(claimable(config))
-    with alone(out, joined=config.mae.train.cluster.join):
+    joined = config.mae.train.cluster.join
+    with alone(out, joined=joined), together(joined):
         claimable(config)  # another process may have come first
+        if (told := lost_echo(out)) is not None:
+            say(told)
         write_echo(config, out)
         return _run(config, out, progress, say)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pretrain_jax.stages import Manifest, digest, read_manifest
-from pretrain_jax.stages.manifest import read_json
+from pretrain_jax.stages import Manifest, digest, output, read_manifest
+from pretrain_jax.stages.files import read_record
 
 __all__ = ["METRICS", "Finding", "Result", "RunFolder", "collect"]
 
@@ -28,7 +28,9 @@ PARTS = (
     "pretrained",
     FINETUNED,
 )
-CONFIG, HALVES = "config.json", "halves.log.json"
+CONFIG = "config.json"
+# Entries of a configuration that are places, which no number depends on.
+PLACES = ("data", "downstream", "out", "path", "validation", "init", "checkpoint")
 MANIFEST, CLAIM, FAILED, RESULT = "manifest.json", "stage.json", "failed.txt", "result.json"
 
 
@@ -40,14 +42,11 @@ class Finding:
         place: its folder, relative to the run's.
         manifest: its manifest.
         digest: sha256 of the manifest, by which later stages name it.
-        aside: seconds of its work that no model needs: the probes of the two halves, which serve
-            the report alone.
     """
 
     place: str
     manifest: Manifest
     digest: str
-    aside: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class RunFolder:
     @property
     def inputs(self) -> dict[str, str]:
         """sha256 of everything the report is made from, by name."""
-        text = json.dumps([self.config, self.unfinished], sort_keys=True)
+        text = json.dumps([_without_places(self.config), self.unfinished], sort_keys=True)
         found = {"config": hashlib.sha256(text.encode()).hexdigest()}
         return found | {place: one.digest for place, one in self.findings.items()}
 
@@ -147,7 +146,7 @@ class RunFolder:
 
     def seconds(self, place: str) -> float:
         """What a finished stage and everything before it cost, without what was done aside."""
-        return math.fsum(one.manifest.seconds - one.aside for one in self.ancestry(place))
+        return math.fsum(one.manifest.seconds - one.manifest.aside for one in self.ancestry(place))
 
 
 def collect(run_folder: str | Path) -> RunFolder:
@@ -169,9 +168,7 @@ def collect(run_folder: str | Path) -> RunFolder:
             unfinished[place] = _reason(here)
             continue
         manifest = read_manifest(here)
-        log = here / HALVES
-        aside = float(read_json(log)["seconds"]) if log.is_file() else 0.0
-        findings[place] = Finding(place, manifest, digest(manifest), aside)
+        findings[place] = Finding(place, manifest, digest(manifest))
         if (here / RESULT).is_file():
             results.append(_result(folder, place, manifest))
     if not findings and not unfinished:
@@ -179,8 +176,29 @@ def collect(run_folder: str | Path) -> RunFolder:
             f"run folder {folder} holds no stage of a run (looked for {', '.join(PARTS)}); name "
             "the folder that python -m pretrain_jax pipeline wrote"
         )
-    config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    config = _config(folder / CONFIG)
     return RunFolder(folder, config, findings, unfinished, _planned(config), tuple(results))
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """What a pipeline was started with; empty where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        return read_record(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; python -m pretrain_jax pipeline with the options of this run writes it again"
+        ) from None
+
+
+def _without_places(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without paths: where data and weights lie, which may move."""
+    return {
+        name: _without_places(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+        if name not in PLACES or isinstance(value, Mapping)
+    }
 
 
 def _planned(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -220,9 +238,9 @@ def _reason(stage: Path) -> str:
 
 
 def _result(folder: Path, place: str, manifest: Manifest) -> Result:
-    path = folder / place / RESULT
-    record = read_json(path)
+    path = output(folder / place, manifest, RESULT)
     try:
+        record = json.loads(path.read_text(encoding="utf-8"))
         return Result(
             place=place,
             dataset=str(record["dataset"]),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pretrain_jax.report.collect import RunFolder
 from pretrain_jax.stages import Table
+from pretrain_jax.synthesis.features import read_features
 from replica import Status, solve
 from selection import Coordinates, Recommendation, coordinates_of_overlap, margin_overlap, recommend
 from theory import FixedAngle, PerceptronProblem, policy_from_name
@@ -121,7 +122,7 @@ def bridge_of_run(run: RunFolder, *, seed: int = 0) -> Bridge | str:
     features = folders[0] / FEATURES
     if not features.is_file():
         return f"No estimate: {SCORES} holds no features of the probe ({FEATURES})."
-    matrix = np.load(features, mmap_mode="r", allow_pickle=False)
+    matrix = read_features(folders[0])
     if len(matrix) < FEWEST:
         return f"No estimate: {len(matrix)} images are too few, {FEWEST} are needed."
     one, other = (_margins(folder) for folder in folders[1:])

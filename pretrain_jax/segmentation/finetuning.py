@@ -39,9 +39,11 @@ from pretrain_jax.segmentation.segmenter import WEIGHTS_NAME, TrainedSegmenter, 
 from pretrain_jax.stages import Manifest, Stage, open_stage
 from pretrain_jax.stages.manifest import file_record
 from pretrain_jax.train.checkpoint import Checkpoints
+from pretrain_jax.train.logging import say
 from pretrain_jax.train.loop import NonFiniteLossError
 from pretrain_jax.train.pictures import write_png
 from pretrain_jax.train.step import TrainState
+from pretrain_jax.train.termination import TERMINATED, Termination
 
 __all__ = [
     "CHECKPOINTS",
@@ -275,14 +277,15 @@ class _Run:
         )
         seed = jnp.uint32(self.seed)
         pending: list[jax.Array] = []
-        with bar:
+        with bar, Termination() as termination:
             batches = examples.batches(start, config.steps)
             for done, batch in enumerate(batches, start + 1):
                 state, loss = self._program.step(
                     state, batch.images, batch.labels, statistics, seed
                 )
                 pending.append(loss)
-                save = done % config.checkpoint_every == 0
+                terminated = termination.after(done) and done < config.steps
+                save = terminated or done % config.checkpoint_every == 0
                 if save or done == config.steps or len(pending) == FETCHED_STEPS:
                     losses += self._fetched(pending, len(losses))
                     bar.update(len(pending))
@@ -290,6 +293,10 @@ class _Run:
                     pending = []
                 if save:
                     self._checkpoints.save(state, {"losses": losses})
+                if terminated:
+                    name = f"{termination.name}: {self._folder}"
+                    say(f"{name} is saved after step {done} of {config.steps}")
+                    raise SystemExit(TERMINATED)  # the signal itself follows
         return state
 
     def _fetched(self, pending: list[jax.Array], before: int) -> list[float]:

@@ -1,56 +1,17 @@
-from .manifest import (
-    Manifest as Manifest,
-)
-from .manifest import (
-    Stage as Stage,
-)
-from .manifest import (
-    digest as digest,
-)
-from .manifest import (
-    input_folder as input_folder,
-)
-from .manifest import (
-    open_stage as open_stage,
-)
-from .manifest import (
-    read_manifest as read_manifest,
-)
-from .pictures import (
-    Tile as Tile,
-)
-from .pictures import (
-    contact_sheet as contact_sheet,
-)
-from .pictures import (
-    drawn_boxes as drawn_boxes,
-)
+"""What `pretrain_jax.stages` offers: each name is imported when it is used."""
+
+from .manifest import Manifest, Stage, digest, input_folder, open_stage, output, read_manifest
+from .pictures import Tile, contact_sheet, drawn_boxes
 from .tables import (
-    Logged as Logged,
-)
-from .tables import (
-    Table as Table,
-)
-from .tables import (
-    check_shards as check_shards,
-)
-from .tables import (
-    missing_shards as missing_shards,
-)
-from .tables import (
-    read_logs as read_logs,
-)
-from .tables import (
-    shard_range as shard_range,
-)
-from .tables import (
-    shards_to_do as shards_to_do,
-)
-from .tables import (
-    write_shard as write_shard,
-)
-from .tables import (
-    write_table as write_table,
+    Logged,
+    Table,
+    check_shards,
+    missing_shards,
+    read_logs,
+    shard_range,
+    shards_to_do,
+    write_shard,
+    write_table,
 )
 
 __all__ = [
@@ -66,6 +27,7 @@ __all__ = [
     "input_folder",
     "missing_shards",
     "open_stage",
+    "output",
     "read_logs",
     "read_manifest",
     "shard_range",

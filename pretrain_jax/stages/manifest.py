@@ -5,37 +5,55 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hardset.cli import check_output_folder
-from hardset.datafile import versions, write_text_atomic
-from hardset.lock import LOCK
-from pretrain_jax.stages.files import Recorded, changed_file, file_record
+from hardset.datafile import versions
+from hardset.lock import LOCK, alone
+from pretrain_jax.stages.compilation import compiled_seconds
+from pretrain_jax.stages.files import (
+    Recorded,
+    changed_file,
+    file_record,
+    read_record,
+    write_record,
+)
 
 __all__ = [
     "Manifest",
     "Stage",
+    "claimed_inputs",
     "digest",
     "file_record",
     "input_folder",
     "open_stage",
-    "read_json",
+    "output",
     "read_manifest",
+    "remedy",
+    "restate",
+    "together",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 CLAIM = "stage.json"
 # What a rerun on another computer may have otherwise.
-OUTSIDE_DIGEST = ("seconds", "versions", "locations")
+OUTSIDE_DIGEST = ("seconds", "compile_seconds", "aside", "versions", "locations", "local")
 # The command that makes a stage, where it has another name.
 COMMANDS = {"index": "propose"}
-TABLES = (".parquet", ".npy")
+# Outputs that no stage reads again.
+FREE_SUFFIXES = (".png", ".csv")
+# A file of a run's checkpoint: of local files, those of the newest are what stages read again.
+CHECKPOINT = re.compile(r"(.*\bcheckpoints)/(\d+)/.*")
+# Whether the processes of several hosts do all stages together.
+_together: ContextVar[bool] = ContextVar("together", default=False)
 
 
 @dataclass(frozen=True)
@@ -49,11 +67,15 @@ class Manifest:
         inputs: sha256 of each input's manifest (see `digest`), or of a user's source.
         outputs: bytes and sha256 by path relative to the folder.
         counts: what there is how much of.
-        seconds: of work, summed over shards.
+        seconds: of work, summed over shards, without compilation.
         versions: of packages.
         locations: where each input lay, relative to the folder.
         schema_version: of this record.
         notes: sentences for the reader.
+        compile_seconds: of tracing and compiling, as far as it is known.
+        aside: those of `seconds` that no model needs: the probes of the two halves, which serve the
+            report alone.
+        local: as `outputs`, of files that differ from computer to computer: lists of paths, runs.
     """
 
     stage: str
@@ -67,14 +89,18 @@ class Manifest:
     locations: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
     notes: list[str] = field(default_factory=list)
+    compile_seconds: float = 0.0
+    aside: float = 0.0
+    local: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Stage:
     """A claimed folder, to be filled and finished.
 
-    In a `with` block the claim is given up when an error stops the stage before it wrote anything,
-    and the folders that were created for it are removed.
+    A `with` block holds the folder, unless several processes share it. In it the claim is given up
+    when an error stops the stage before it wrote anything, and the folders that were created for it
+    are removed.
 
     Attributes:
         folder: where the outputs go.
@@ -84,7 +110,9 @@ class Stage:
         inputs: see `Manifest`.
         locations: see `Manifest`.
         started: `time.monotonic()` when it was opened.
+        compiled: `compiled_seconds()` when it was opened.
         created: folders that were not there before, the innermost first.
+        shared: whether other processes work on it, too.
     """
 
     folder: Path
@@ -94,17 +122,21 @@ class Stage:
     inputs: dict[str, str]
     locations: dict[str, str]
     started: float
+    compiled: float
     created: tuple[Path, ...] = ()
+    shared: bool = False
+    _held: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> "Stage":
+        self._held.enter_context(alone(self.folder, joined=self.shared))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._held.close()
         held = [one.name for one in self.folder.iterdir() if not one.name.startswith(".")]
         if kind is not None and held == [CLAIM]:
             (self.folder / CLAIM).unlink(missing_ok=True)
-            if self.created:
-                (self.folder / LOCK).unlink(missing_ok=True)
+            (self.folder / LOCK).unlink(missing_ok=True)
             with suppress(OSError):  # something else lies there by now
                 for one in self.created:
                     one.rmdir()
@@ -115,31 +147,52 @@ class Stage:
         notes: Sequence[str] = (),
         *,
         seconds: float | None = None,
+        compile_seconds: float | None = None,
+        aside: float = 0.0,
         apart: Collection[str] = (),
+        local: Collection[str] = (),
     ) -> Manifest:
         """Hash the outputs and write the manifest.
 
         Args:
             counts: finite numbers.
             notes: sentences for the reader.
-            seconds: of work; default: since the stage was opened.
-            apart: files and subfolders that are left out, because a table lists them, because they
-                are a cache, or because they hold paths of this computer.
+            seconds: of work without compilation; default: since the stage was opened.
+            compile_seconds: of tracing and compiling; default: since the stage was opened.
+            aside: see `Manifest`.
+            apart: files and subfolders that are left out, because a table lists them or because
+                they are a cache.
+            local: files and subfolders that differ from computer to computer: they hold paths, or
+                are the files of a run. They are recorded and are no part of the digest.
         """
+        compiling = self.compiling if compile_seconds is None else compile_seconds
         manifest = Manifest(
             stage=self.stage,
             parameters=self.parameters,
             seed=self.seed,
             inputs=self.inputs,
-            outputs=_outputs(self.folder, apart),
+            outputs=_outputs(self.folder, {*apart, *local}),
             counts=dict(counts),
-            seconds=round(time.monotonic() - self.started if seconds is None else seconds, 3),
+            seconds=round(self.working if seconds is None else seconds, 3),
             versions=versions(),
             locations=self.locations,
             notes=list(notes),
+            compile_seconds=round(compiling, 3),
+            aside=round(aside, 3),
+            local=_local(self.folder, local),
         )
-        write_text_atomic(self.folder / MANIFEST, _text(dataclasses.asdict(manifest)))
+        write_record(self.folder / MANIFEST, dataclasses.asdict(manifest))
         return manifest
+
+    @property
+    def compiling(self) -> float:
+        """Seconds of tracing and compiling since the stage was opened."""
+        return compiled_seconds() - self.compiled
+
+    @property
+    def working(self) -> float:
+        """Seconds since the stage was opened, without compilation."""
+        return max(0.0, time.monotonic() - self.started - self.compiling)
 
 
 def open_stage(
@@ -150,6 +203,7 @@ def open_stage(
     inputs: Mapping[str, str],
     *,
     locations: Mapping[str, str | Path] | None = None,
+    shared: bool = False,
 ) -> Stage | Manifest:
     """Claim a folder for a stage, or take up the same stage again.
 
@@ -160,25 +214,36 @@ def open_stage(
         seed: of all random choices.
         inputs: sha256 by name.
         locations: where the inputs lie, for the stages that read them later.
+        shared: whether several processes work in the folder at once, on shards or joined.
 
     Returns:
-        The claimed stage, or the manifest where it is finished.
+        The claimed stage, or the manifest where it is finished; it takes note of new locations.
 
     Raises:
-        ValueError: the folder holds something else; says which field differs. A table of an input
-            is not what its stage wrote; for a finished stage, as far as `changed_file` sees it
-            from sizes and times. Nothing is touched.
+        ValueError: the folder holds something else; says which field differs. A file of an input
+            is not what its stage wrote, or one of a finished stage's own, as far as `changed_file`
+            sees it from sizes and times; says which folder to delete.
         OSError: the folder cannot be written.
     """
     path = Path(folder)
     wanted = {"stage": stage, "parameters": dict(parameters), "seed": seed, "inputs": dict(inputs)}
     wanted = json.loads(_text(wanted))
-    if (path / CLAIM).is_file():
-        _check_same(path, read_json(path / CLAIM), wanted)
+    places = [Path(one) for one in (locations or {}).values()]
+    where = {
+        name: os.path.relpath(Path(one).resolve(), path.resolve())
+        for name, one in (locations or {}).items()
+    }
+    known = _known_claim(path)
+    if known is not None:
+        _check_same(path, known, wanted)
         if (path / MANIFEST).is_file():
-            for one in (locations or {}).values():
-                _check_tables(Path(one), since=path / MANIFEST)
-            return read_manifest(path)
+            manifest = read_manifest(path)
+            if not (path / CLAIM).is_file():
+                _restore_claim(path, known)
+            own = _files_of(path, manifest)
+            read = [one for place in places for one in _files_of_stage(place)]
+            _check_files([*own, *read], path / MANIFEST)
+            return restate(path, manifest, locations=where)
     elif path.exists():
         if not path.is_dir():
             raise ValueError(f"output folder {path} is a file; name a folder")
@@ -186,16 +251,12 @@ def open_stage(
         if held:
             raise ValueError(
                 f"output folder {path} holds other files ({', '.join(held[:3])}"
-                f"{', ...' if len(held) > 3 else ''}) and is left alone; name a new or empty one"
+                f"{', ...' if len(held) > 3 else ''}) and no {CLAIM}, and is left alone; name a "
+                f"new or empty one, or delete the folder {path} if it holds what a stage left"
             )
-    for one in (locations or {}).values():
-        _check_tables(Path(one))
+    _check_files([one for place in places for one in _files_of_stage(place)])
     created = tuple(one for one in (path, *path.parents) if not one.exists())
     check_output_folder(path)
-    where = {
-        name: os.path.relpath(Path(one).resolve(), path.resolve())
-        for name, one in (locations or {}).items()
-    }
     _claim(path, wanted | {"locations": where})
     return Stage(
         folder=path,
@@ -205,8 +266,20 @@ def open_stage(
         inputs=wanted["inputs"],
         locations=where,
         started=time.monotonic(),
+        compiled=compiled_seconds(),
         created=created,
+        shared=shared or _together.get(),
     )
+
+
+@contextmanager
+def together(joined: bool = True) -> Iterator[None]:
+    """Let processes of several hosts do the same stages at once as long as the block runs."""
+    token = _together.set(joined)
+    try:
+        yield
+    finally:
+        _together.reset(token)
 
 
 def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None) -> Manifest:
@@ -228,7 +301,7 @@ def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None
         begun = "is not finished" if (path / CLAIM).is_file() else "does not exist"
         what = f"stage {' or '.join(names)} in {path}" if names else f"the stage in {path}"
         raise ValueError(f"{what} {begun} (no {MANIFEST})" + (f"; run {makes}" if names else ""))
-    record = read_json(path / MANIFEST)
+    record = _own_record(path / MANIFEST)
     if record.get("schema_version", 0) > SCHEMA_VERSION:
         raise ValueError(
             f"{path / MANIFEST} has schema version {record['schema_version']}; this version reads "
@@ -237,7 +310,8 @@ def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None
     try:
         manifest = Manifest(**record)
     except TypeError:
-        raise ValueError(f"{path / MANIFEST} is no manifest of a stage") from None
+        why = f"{path / MANIFEST} is no manifest of a stage of this version"
+        raise ValueError(f"{why}; {remedy(path / MANIFEST)}") from None
     if names and manifest.stage not in names:
         raise ValueError(
             f"{path} is of stage {manifest.stage}, not {' or '.join(names)}; run {makes}"
@@ -246,7 +320,7 @@ def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None
 
 
 def digest(manifest: Manifest) -> str:
-    """sha256 of the manifest's canonical JSON without seconds, versions and locations."""
+    """sha256 of the manifest's canonical JSON without what depends on the computer."""
     record = dataclasses.asdict(manifest)
     for name in OUTSIDE_DIGEST:
         del record[name]
@@ -267,13 +341,13 @@ def input_folder(folder: str | Path, manifest: Manifest, name: str) -> Path:
     place = Path(os.path.normpath(Path(folder).resolve() / manifest.locations[name]))
     if not place.exists():
         raise ValueError(
-            f"input {name!r} of {folder} is not at {place} any more; put it back, or run the "
-            f"stages after it anew in another folder"
+            f"input {name!r} of {folder} is not at {place} any more; put it back, or delete the "
+            f"folder {folder} and run its command again with the input where it is now"
         )
     if (place / MANIFEST).is_file() and digest(read_manifest(place)) != manifest.inputs[name]:
         raise ValueError(
-            f"input {name!r} of {folder} at {place} is another one than the stage read; run the "
-            "stages after it anew in another folder"
+            f"input {name!r} of {folder} at {place} is another one than the stage read; delete "
+            f"the folder {folder} and run its command again"
         )
     return place
 
@@ -296,42 +370,154 @@ def _outputs(folder: Path, apart: Collection[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _local(folder: Path, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Records of local files, and of all files in local subfolders but hidden ones."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted(names):
+        place = folder / name
+        if place.is_dir():
+            inner = _outputs(place, ())
+            found |= {f"{name}/{one}": record for one, record in inner.items()}
+        elif place.is_file():
+            found[name] = file_record(place)
+    return found
+
+
+def claimed_inputs(folder: Path) -> dict[str, str] | None:
+    """Inputs of the stage that claimed a folder; None where none did.
+
+    Raises:
+        ValueError: neither claim nor manifest can be read; says which folder to delete.
+    """
+    known = _known_claim(folder)
+    return None if known is None else dict(known["inputs"])
+
+
+def output(folder: str | Path, manifest: Manifest, name: str) -> Path:
+    """A file of a finished stage, checked to be what the stage wrote.
+
+    Args:
+        folder: of the stage.
+        manifest: of the stage.
+        name: relative to the folder.
+
+    Raises:
+        ValueError: the stage wrote no such file, it is gone, or it is another one by now.
+    """
+    path = Path(folder) / name
+    record = (manifest.outputs | manifest.local).get(name)
+    if record is None:
+        raise ValueError(f"{path} is no output of its stage; {remedy(path)}")
+    _check_files([Recorded(path, record["bytes"], record["sha256"])])
+    return path
+
+
+def restate(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    locations: Mapping[str, str] | None = None,
+    local: Collection[str] = (),
+) -> Manifest:
+    """The manifest with what may change after the end: places of inputs, files written anew.
+
+    Args:
+        folder: of the finished stage.
+        manifest: its manifest, which is written again where it differs.
+        locations: see `Manifest`.
+        local: names of local files that were written anew.
+    """
+    new = dataclasses.replace(
+        manifest,
+        locations=manifest.locations if locations is None else dict(locations),
+        local=manifest.local | _local(folder, local),
+    )
+    if new != manifest:
+        write_record(folder / MANIFEST, dataclasses.asdict(new))
+    return new
+
+
+def remedy(path: Path) -> str:
+    """What a user can do about a file that is damaged or gone."""
+    folder = next(
+        (one for one in path.parents if (one / CLAIM).exists() or (one / MANIFEST).exists()),
+        path.parent,
+    )
+    return f"put it back, or delete the folder {folder} and run the command that made it again"
+
+
+def _known_claim(path: Path) -> dict[str, Any] | None:
+    """The claim of a folder, by its manifest where the claim itself is lost; None without both."""
+    trouble: ValueError | None = None
+    if (path / CLAIM).is_file():
+        try:
+            return read_record(path / CLAIM)
+        except ValueError as error:
+            trouble = error
+    if (path / MANIFEST).is_file():
+        made = dataclasses.asdict(read_manifest(path))
+        return {name: made[name] for name in ("stage", "parameters", "seed", "inputs", "locations")}
+    if trouble is not None:
+        raise ValueError(f"{trouble}; {remedy(path / CLAIM)}")
+    return None
+
+
+def _restore_claim(path: Path, record: dict[str, Any]) -> None:
+    """Write a lost claim again, as old as can be: what is compared with its time is hashed."""
+    write_record(path / CLAIM, record)
+    os.utime(path / CLAIM, (0, 0))
+
+
 def _claim(path: Path, record: dict[str, Any]) -> None:
     """Write the claim; of processes that do so at once the first one has the folder.
 
     Raises:
         ValueError: another stage has claimed it meanwhile.
     """
-    claim = path / CLAIM
-    temporary = path / f".{CLAIM}.{os.getpid()}"
+    with suppress(FileExistsError):
+        write_record(path / CLAIM, record, replace=False)
+    _check_same(path, read_record(path / CLAIM), record)
+
+
+def _own_record(path: Path) -> dict[str, Any]:
+    """A sealed record of a stage; ValueError says which folder to delete where it is damaged."""
     try:
-        write_text_atomic(temporary, _text(record))
-        os.link(temporary, claim)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without hard links
-        temporary.replace(claim)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _check_same(path, read_json(claim), record)
+        return read_record(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {remedy(path)}") from None
 
 
-def _check_tables(folder: Path, since: Path | None = None) -> None:
-    """Check that the tables of a finished stage are those that it wrote.
+def _files_of(folder: Path, manifest: Manifest) -> Iterator[Recorded]:
+    """The files of a finished stage that others read."""
+    steps = {name: CHECKPOINT.fullmatch(name) for name in manifest.local}
+    newest: dict[str, int] = {}
+    for found in filter(None, steps.values()):
+        newest[found[1]] = max(int(found[2]), newest.get(found[1], 0))
+    read = manifest.outputs | {
+        name: manifest.local[name]
+        for name, found in steps.items()
+        if found and int(found[2]) == newest[found[1]]
+    }
+    for name, record in read.items():
+        if Path(name).suffix not in FREE_SUFFIXES:
+            yield Recorded(folder / name, record["bytes"], record["sha256"])
+
+
+def _files_of_stage(folder: Path) -> Iterator[Recorded]:
+    """The same of the stage that finished a folder; none of another folder."""
+    if (folder / MANIFEST).is_file():
+        yield from _files_of(folder, read_manifest(folder))
+
+
+def _check_files(files: Iterable[Recorded], since: Path | None = None) -> None:
+    """Check that files are what their stages wrote.
 
     All of them are hashed, but with `since` as few as `changed_file` does.
     """
-    if not (folder / MANIFEST).is_file():
-        return
-    tables = [
-        Recorded(folder / name, record["bytes"], record["sha256"])
-        for name, record in read_manifest(folder).outputs.items()
-        if Path(name).suffix in TABLES
-    ]
-    path = changed_file(tables, since)
+    path = changed_file(files, since)
     if path is not None:
         what = "has changed since its stage wrote it" if path.is_file() else "is gone"
-        raise ValueError(f"{path} {what}; put it back, or run its stage anew in another folder")
+        raise ValueError(f"{path} {what}; {remedy(path)}")
 
 
 def _check_same(path: Path, known: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -364,14 +550,3 @@ def _short(value: Any) -> str:
 
 def _text(record: Any) -> str:
     return json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object that a file holds; ValueError where it is damaged."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object")
-    return record

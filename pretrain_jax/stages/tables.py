@@ -1,6 +1,5 @@
 """Sharded Parquet tables: a shard is written whole or not at all, rows are read in batches."""
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,10 @@ from numpy.typing import NDArray
 from hardset.checks import check_integer
 from hardset.cli import printable
 from hardset.datafile import atomic_file, write_text_atomic
-from pretrain_jax.stages.manifest import read_json
+from hardset.seal import BLANK_SEAL, SealError, seal_file
+from pretrain_jax.stages.compilation import compiled_seconds
+from pretrain_jax.stages.files import check_sealed, read_record, write_record
+from pretrain_jax.stages.manifest import remedy
 
 __all__ = [
     "Logged",
@@ -43,13 +45,15 @@ class Logged:
     Attributes:
         counts: numbers, summed over shards.
         notes: sentences.
-        seconds: of work on the shard.
+        seconds: of work on the shard, without compilation.
+        compile_seconds: of tracing and compiling meanwhile.
         skipped: a sentence on every image that was left out.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    compile_seconds: float = 0.0
     skipped: list[str] = field(default_factory=list)
 
     def add(self, name: str, count: int = 1) -> None:
@@ -108,8 +112,9 @@ def shards_to_do(shard: int | None, shards: int) -> list[int]:
 
 
 def missing_shards(folder: Path, shards: int, name: str = "part") -> list[int]:
-    """Shards of a table that are not written yet."""
-    return [one for one in range(shards) if not _part(folder, name, one, shards).is_file()]
+    """Shards of a table that are not written yet, or whose counts are lost."""
+    parts = (_part(folder, name, one, shards) for one in range(shards))
+    return [one for one, part in enumerate(parts) if not (part.is_file() and _log(part).is_file())]
 
 
 def write_shard(
@@ -122,7 +127,7 @@ def write_shard(
     name: str = "part",
     logged: Logged | None = None,
 ) -> None:
-    """Write one shard of a table atomically, never holding more than a row group of it.
+    """Write one shard of a table atomically, with a checksum, holding at most a row group of it.
 
     Args:
         folder: of the table; exists.
@@ -135,8 +140,9 @@ def write_shard(
     """
     arrow, parquet = _pyarrow()
     fields = arrow.schema([(key, arrow.type_for_alias(kind)) for key, kind in schema.items()])
+    fields = fields.with_metadata({"seal": BLANK_SEAL})
     path = _part(folder, name, shard, shards)
-    started = time.monotonic()
+    started, compiled = time.monotonic(), compiled_seconds()
     with atomic_file(path) as temporary:
         with parquet.ParquetWriter(temporary, fields) as writer:
             held: list[Any] = []
@@ -147,9 +153,12 @@ def write_shard(
                     held = []
             if held:
                 writer.write_table(arrow.concat_tables(held))
+        seal_file(temporary)
         if logged is not None:
-            logged.seconds += time.monotonic() - started
-            write_text_atomic(_log(path), json.dumps(vars(logged), allow_nan=False))
+            compiling = compiled_seconds() - compiled
+            logged.seconds += max(0.0, time.monotonic() - started - compiling)
+            logged.compile_seconds += compiling
+            write_record(_log(path), vars(logged))
 
 
 def write_table(
@@ -163,12 +172,17 @@ def read_logs(folder: Path, shards: int, name: str = "part") -> Logged:
     """What all shards counted: counts and seconds summed, notes in the shards' order."""
     total = Logged()
     for shard in range(shards):
-        record = read_json(_log(_part(folder, name, shard, shards)))
+        path = _log(_part(folder, name, shard, shards))
+        try:
+            record = read_record(path)
+        except ValueError as error:
+            raise ValueError(f"{error}; {remedy(path)}") from None
         for key, count in record["counts"].items():
             total.add(key, count)
         total.notes += record["notes"]
         total.skipped += record.get("skipped", [])
         total.seconds += record["seconds"]
+        total.compile_seconds += record["compile_seconds"]
     return total
 
 
@@ -184,7 +198,8 @@ class Table:
         columns: their names.
 
     Raises:
-        ValueError: shards are missing or damaged.
+        ValueError: shards are missing, damaged, or not what was written; says which folder to
+            delete.
     """
 
     def __init__(self, folder: str | Path, name: str = "part") -> None:
@@ -194,15 +209,21 @@ class Table:
         if len(counts) != 1 or len(paths) != int(next(iter(counts))):
             raise ValueError(
                 f"table {name!r} in {folder} is not whole: {len(paths)} shard(s) of "
-                f"{' and '.join(sorted(counts)) or 'an unknown number'}"
+                f"{' and '.join(sorted(counts)) or 'an unknown number'}; "
+                f"{remedy(Path(folder) / 'part')}"
             )
         self._paths = paths
         self._starts = [0]
         for path in paths:
             try:
+                check_sealed(path)
                 metadata = parquet.read_metadata(path)
+            except SealError as error:
+                raise ValueError(f"table file {error}; {remedy(path)}") from None
             except Exception as error:  # pyarrow raises many types on damaged input
-                raise ValueError(f"table file {path} cannot be read: {error}") from None
+                raise ValueError(
+                    f"table file {path} cannot be read: {error}; {remedy(path)}"
+                ) from None
             self._starts.append(self._starts[-1] + metadata.num_rows)
         self.rows: int = self._starts[-1]
         self.columns: tuple[str, ...] = tuple(parquet.read_schema(paths[0]).names)

@@ -6,9 +6,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FeatureWriter", "join_features", "read_features"]
+from hardset.seal import BLANK_SEAL, SealError, seal_file
+from pretrain_jax.stages.files import check_sealed
+from pretrain_jax.stages.manifest import remedy
+
+__all__ = ["FeatureWriter", "join_features", "missing_features", "read_features"]
 
 FEATURES = "features.npy"
+# What follows the rows in a shard: their width, and the seal.
+END = 8 + len(BLANK_SEAL)
 
 
 class FeatureWriter:
@@ -41,6 +47,7 @@ class FeatureWriter:
             os.fsync(self._file.fileno())
         self._file.close()
         if kind is None:
+            seal_file(self._temporary)
             self._temporary.replace(self._path)
         else:
             self._temporary.unlink()
@@ -66,6 +73,7 @@ def join_features(folder: Path, shards: int) -> None:
                 joined[start : start + rows] = np.memmap(path, np.float32, "r", 0, (rows, own))
             start += rows
         joined.flush()
+        seal_file(temporary)
         temporary.replace(target)
     except FileNotFoundError:
         if not target.is_file():
@@ -87,14 +95,29 @@ def read_features(folder: str | Path) -> NDArray[np.float32]:
             "with python -m pretrain_jax score RUN --of NAME --features"
         )
     try:
+        check_sealed(path)
         return np.load(path, mmap_mode="r", allow_pickle=False)
+    except SealError as error:
+        raise ValueError(f"{error}; {remedy(path)}") from None
     except (EOFError, OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+        raise ValueError(f"{path} cannot be read: {error}; {remedy(path)}") from None
+
+
+def missing_features(folder: Path, shards: int) -> list[int]:
+    """Shards whose features are lost before they were joined."""
+    if (folder / FEATURES).is_file():
+        return []
+    return [one for one in range(shards) if not _part(folder, one, shards).is_file()]
 
 
 def _shape(path: Path) -> tuple[int, int]:
+    """Rows and width of a shard, whose seal is checked."""
+    try:
+        check_sealed(path)
+    except SealError as error:
+        raise ValueError(f"{error}; {remedy(path)}") from None
     with path.open("rb") as file:
-        file.seek(-8, os.SEEK_END)
+        file.seek(-END, os.SEEK_END)
         values = file.tell() // 4
         width = int(np.frombuffer(file.read(8), np.int64)[0])
     return (values // width if width else 0), width

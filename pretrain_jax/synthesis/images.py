@@ -101,8 +101,8 @@ class Images:
         self.root = (self.folder.resolve() / self.manifest.locations["root"]).resolve()
         if not self.root.is_dir():
             raise ValueError(
-                f"the images of {folder} are not in {self.root} any more; put them back or index "
-                "them anew in another folder"
+                f"the images of {folder} are not in {self.root} any more; put them back, or name "
+                "the folder where they are now with --data: unchanged ones go on"
             )
 
     def check_unchanged(self) -> None:
@@ -188,6 +188,7 @@ def index_images(
         None,
         {"source": found.digest},
         locations={"source": path, "root": image_root(source)},
+        shared=shard is not None,
     )
     if isinstance(stage, Manifest):
         _check_unchanged(Path(out), image_root(source))
@@ -272,7 +273,7 @@ def _fill(
             f"{counts['ungrouped']} of {total_images} images are of no known group (video, "
             "sequence or patient): halves and the leakage check take each of them by itself."
         )
-    return stage.finish(counts, notes, seconds=total.seconds)
+    return stage.finish(counts, notes, seconds=total.seconds, compile_seconds=total.compile_seconds)
 
 
 def _check_useful(

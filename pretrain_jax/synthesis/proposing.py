@@ -92,6 +92,7 @@ def propose(
         seed,
         {"index": digest(images.manifest)} | inputs,
         locations={"index": images.folder},
+        shared=shard is not None,
     )
     if isinstance(stage, Manifest):
         return stage
@@ -138,7 +139,13 @@ def _fill(
     known = counts["unreadable"] + counts.get("too_small", 0) - len(logs.skipped)
     before = [f"{known} image(s) of no use to the index: see its {SKIPPED_NAME}"] if known else []
     notes = [*logs.notes, *before, *logs.write_skipped(stage.folder)]
-    return stage.finish(counts, notes, seconds=logs.seconds, apart=(MASKS,))
+    return stage.finish(
+        counts,
+        notes,
+        seconds=logs.seconds,
+        compile_seconds=logs.compile_seconds,
+        apart=(MASKS,),
+    )
 
 
 def _rows(

@@ -19,7 +19,7 @@ from pretrain_jax.stages.tables import (
     shards_to_do,
 )
 from pretrain_jax.synthesis.decoding import DecodedBatch, decoded_batches
-from pretrain_jax.synthesis.features import FeatureWriter, join_features
+from pretrain_jax.synthesis.features import FeatureWriter, join_features, missing_features
 from pretrain_jax.synthesis.images import Images, automatic_shards
 from pretrain_jax.synthesis.margins import ProbeModel, Scorer, Space, load_probe, make_scorer
 from pretrain_jax.synthesis.patches import WHOLE, Part, Patches, whole_images
@@ -107,6 +107,7 @@ def score(
         seed,
         material.inputs | {"probe": model.digest},
         locations=material.locations | {"probe": model.folder},
+        shared=shard is not None,
     )
     if isinstance(stage, Manifest):
         return stage
@@ -127,7 +128,8 @@ def _fill(
     masks, count = int(stage.parameters["masks"]), int(stage.parameters["shards"])
     featured = material.whole or bool(stage.parameters.get("features"))
     columns = score_columns(material.kind, masks)
-    if todo := left_of(stage.folder, mine, count):
+    lost = missing_features(stage.folder, count) if featured else []
+    if todo := sorted({*left_of(stage.folder, mine, count), *(set(lost) & set(mine))}):
         scorer = make_scorer(
             model,
             masks,
@@ -163,7 +165,7 @@ def _fill(
                 unit=material.kind,
                 progress=progress,
             )
-    if missing_shards(stage.folder, count):
+    if missing_shards(stage.folder, count) or (featured and missing_features(stage.folder, count)):
         return None
     table, logs = Table(stage.folder), read_logs(stage.folder, count)
     if not table.rows:
@@ -183,7 +185,10 @@ def _fill(
         notes = [*notes, "margins of a mask are all equal: there is no rank correlation"]
     _sheet(stage.folder / "contact.png", material, table, margins)
     return stage.finish(
-        {"rows": table.rows, "unreadable": 0} | logs.counts | facts, notes, seconds=logs.seconds
+        {"rows": table.rows, "unreadable": 0} | logs.counts | facts,
+        notes,
+        seconds=logs.seconds,
+        compile_seconds=logs.compile_seconds,
     )
 
 

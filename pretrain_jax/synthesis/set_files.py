@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+from pretrain_jax.data.listing import list_line
 from pretrain_jax.stages.files import Recorded, changed_file
-from pretrain_jax.stages.manifest import CLAIM
+from pretrain_jax.stages.manifest import CLAIM, input_folder, read_manifest, remedy
 from pretrain_jax.stages.tables import Table
-from pretrain_jax.synthesis.synthesising import FILES, LIST
+from pretrain_jax.synthesis.images import Images
+from pretrain_jax.synthesis.synthesising import FILES, LIST, listed
 
 __all__ = ["check_set"]
 
@@ -27,28 +29,26 @@ def check_set(folder: str | Path) -> None:
     changed = changed_file(_recorded(path), path / CLAIM)
     if changed is not None:
         what = "has changed since the set was made" if changed.is_file() else "is gone"
-        raise ValueError(
-            f"image {changed} of the set {folder} {what}; put it back, or make the set anew in "
-            "another folder"
-        )
+        raise ValueError(f"image {changed} of the set {folder} {what}; {remedy(path / LIST)}")
 
 
 def _recorded(folder: Path) -> Iterator[Recorded]:
     """Every image once, where the list says that it lies."""
-    with (folder / LIST).open(encoding="utf-8") as lines:
-        for line, row in zip_longest(lines, _rows(Table(folder, FILES))):
-            listed = (line or "").rstrip("\n")
-            name, size, sha256 = row or ("", 0, "")
-            # Images that lie elsewhere are listed by their way there, which ends alike.
-            if not name or Path(listed).name != Path(name).name:
+    images = Images(input_folder(folder, read_manifest(folder, "synthesise"), "index"))
+    rows = zip(listed(folder, images), _rows(Table(folder, FILES)), strict=True)
+    with (folder / LIST).open(encoding="utf-8", newline="\n") as lines:
+        for line, row in zip_longest(lines, rows):
+            name, (size, sha256) = row or ("", (0, ""))
+            if not row or line != list_line(name):
                 raise ValueError(
-                    f"{folder / LIST} names {listed!r} where its stage wrote {name!r}; it has "
-                    "changed since: make the set anew in another folder"
+                    f"{folder / LIST} names {(line or '').rstrip()!r} where its stage wrote "
+                    f"{name!r}; it has changed since: run python -m pretrain_jax synthesise again, "
+                    "which writes it anew"
                 )
-            yield Recorded(folder / listed, size, sha256)
+            yield Recorded(folder / name, size, sha256)
 
 
-def _rows(table: Table) -> Iterator[tuple[str, int, str]]:
-    for batch in table.batches(["name", "bytes", "sha256"]):
-        for name, size, sha256 in zip(*batch.values(), strict=True):
-            yield str(name), int(size), str(sha256)
+def _rows(table: Table) -> Iterator[tuple[int, str]]:
+    for batch in table.batches(["bytes", "sha256"]):
+        for size, sha256 in zip(*batch.values(), strict=True):
+            yield int(size), str(sha256)

@@ -12,7 +12,6 @@ import numpy as np
 from tqdm import tqdm
 
 from hardset.checks import check_integer
-from pretrain_jax.data.listing import list_line, write_list
 from pretrain_jax.data.sources import STILL
 from pretrain_jax.stages.manifest import (
     Manifest,
@@ -22,16 +21,18 @@ from pretrain_jax.stages.manifest import (
     input_folder,
     open_stage,
     read_manifest,
+    restate,
 )
 from pretrain_jax.stages.tables import Logged, Table, write_table
 from pretrain_jax.synthesis.images import Images
+from pretrain_jax.synthesis.lists import keep_list
 from pretrain_jax.synthesis.pixels import Box, Pixels, cut, read_image
 from pretrain_jax.synthesis.selecting import SELECTION
 from pretrain_jax.synthesis.sheets import set_sheet
 from pretrain_jax.synthesis.storage import pixel_budget
 from pretrain_jax.train.pictures import write_png
 
-__all__ = ["FILES", "LIST", "SOURCES", "cells", "mosaic", "synthesise"]
+__all__ = ["FILES", "LIST", "SOURCES", "cells", "listed", "mosaic", "synthesise"]
 
 LIST = "data.txt"
 FILES = "files"
@@ -131,9 +132,23 @@ def synthesise(
         locations={"selection": selection, "index": images.folder},
     )
     if isinstance(stage, Manifest):
-        return stage
+        written = keep_list(Path(out) / LIST, lambda: listed(Path(out), images))
+        return restate(Path(out), stage, local=(LIST,)) if written else stage
     with stage:
         return _fill(stage, manifest, Table(selection, SELECTION), images, progress)
+
+
+def listed(folder: Path, images: Images) -> Iterator[str]:
+    """Paths of a set's images, relative to its folder, in order.
+
+    Args:
+        folder: of a stage `synthesise` whose table `files` is written.
+        images: that its selection is of.
+    """
+    place = os.path.relpath(images.root, folder.resolve())
+    for batch in Table(folder, FILES).batches(["name", "written"]):
+        for name, written in zip(batch["name"], batch["written"], strict=True):
+            yield name if written else os.path.normpath(Path(place) / name)
 
 
 def _fill(
@@ -168,9 +183,8 @@ def _fill(
         proposer = str(manifest.parameters["proposer"])
         sources = _sources(table, own, made.rows, proposer, manifest.seed or 0)
         write_table(stage.folder, SOURCES, sources, SOURCE_COLUMNS)
-    place = os.path.relpath(images.root, stage.folder.resolve())
-    write_list(stage.folder / LIST, map(list_line, _paths(made, place)))
-    set_sheet(stage.folder / "contact.png", _paths(made, place), made.rows)
+    keep_list(stage.folder / LIST, lambda: listed(stage.folder, images))
+    set_sheet(stage.folder / "contact.png", listed(stage.folder, images), made.rows)
     counts = {
         "images": made.rows,
         "patches": made.rows * own if stitched else 0,
@@ -181,7 +195,7 @@ def _fill(
     }
     if most is not None:
         counts["left_out"] = total - made.rows
-    return stage.finish(counts, apart=(FOLDER, LIST))
+    return stage.finish(counts, apart=(FOLDER,), local=(LIST,))
 
 
 def _within(
@@ -345,10 +359,3 @@ def _file_rows(
         "bytes": [one["bytes"] for one in records],
         "sha256": [one["sha256"] for one in records],
     }
-
-
-def _paths(table: Table, root: str) -> Iterator[str]:
-    """Paths of a set's images relative to its folder; `root` is that of the images not in it."""
-    for batch in table.batches(["name", "written"]):
-        for name, written in zip(batch["name"], batch["written"], strict=True):
-            yield name if written else os.path.normpath(Path(root) / name)

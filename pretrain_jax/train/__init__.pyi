@@ -1,5 +1,9 @@
-from .loop import NonFiniteLossError as NonFiniteLossError
-from .loop import TrainResult as TrainResult
-from .loop import train as train
+"""What `pretrain_jax.train` offers: each name is imported when it is used."""
 
-__all__ = ["NonFiniteLossError", "TrainResult", "train"]
+from .loop import NonFiniteLossError, TrainResult, train
+
+__all__ = [
+    "NonFiniteLossError",
+    "TrainResult",
+    "train",
+]

@@ -113,7 +113,7 @@ class Checkpoints:
         if steps:
             raise CheckpointError(
                 f"every checkpoint in {self._folder} is damaged (steps "
-                f"{', '.join(map(str, steps))}); start again in another folder"
+                f"{', '.join(map(str, steps))}); to start again delete the folder {self._folder}"
             )
         return None
 

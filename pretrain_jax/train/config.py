@@ -1,6 +1,7 @@
 """The configuration of a training run: typed, frozen, and the same as the command line."""
 
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Collection
@@ -257,6 +258,9 @@ def _check_optimizer(options: OptimizerOptions) -> None:
 FREE_FIELDS = frozenset(
     {
         "out",
+        # Other images are told by what they are, see `known_statistics`.
+        "data.path",
+        "data.validation",
         "data.workers",
         "data.max_skipped_share",
         "devices",
@@ -277,9 +281,13 @@ FREE_FIELDS = frozenset(
 
 
 def config_to_json(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as JSON-able values; `config_from_json` is the inverse."""
+    """The configuration as JSON-able values; `config_from_json` is the inverse.
+
+    The path `init` is told in full: it is the same from wherever the run goes on.
+    """
     return dataclasses.asdict(config) | {
-        "model": {"kind": type(config.model).__name__} | dataclasses.asdict(config.model)
+        "model": {"kind": type(config.model).__name__} | dataclasses.asdict(config.model),
+        "init": None if config.init is None else os.path.realpath(config.init),
     }
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import jax
 
 from hardset.cli import check_output_folder
-from hardset.datafile import write_text_atomic
 from hardset.lock import LOCK, alone
 from pretrain_jax.data.fingerprint import Fingerprint
+from pretrain_jax.stages.files import read_record, write_record
+from pretrain_jax.train.checkpoint import CheckpointError, Checkpoints, read_meta
 from pretrain_jax.train.config import (
     TrainConfig,
     config_differences,
@@ -21,7 +22,9 @@ from pretrain_jax.train.config import (
 from pretrain_jax.train.logging import LOG_NAME, say
 
 __all__ = [
+    "CHECKPOINTS",
     "CONFIG_NAME",
+    "SKIPPED_NAME",
     "check_folder",
     "claimed",
     "known_statistics",
@@ -30,31 +33,40 @@ __all__ = [
 
 CONFIG_NAME = "config.json"
 STATISTICS_NAME = "statistics.json"
+CHECKPOINTS = "checkpoints"
+SKIPPED_NAME = "skipped.txt"
+# What a run writes into its folder; without one of the second kind it may be anybody's.
+OWN = frozenset(
+    {CONFIG_NAME, STATISTICS_NAME, LOG_NAME, CHECKPOINTS, SKIPPED_NAME}
+    | {"images", "pictures", "tensorboard"}
+)
+TELLING = frozenset({CONFIG_NAME, STATISTICS_NAME, LOG_NAME, CHECKPOINTS})
 
 
 def check_folder(config: TrainConfig) -> Path:
     """The run's folder, if it is new, empty, or holds this very run; nothing is written.
 
+    A configuration that is lost or damaged is the newest checkpoint's.
+
     Raises:
         ValueError: the folder holds other files, or a run of another configuration.
     """
-    folder, echo = Path(config.out), Path(config.out) / CONFIG_NAME
-    if echo.is_file():
-        try:
-            there = config_from_json(json.loads(echo.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise ValueError(f"{echo} cannot be read: {error}; choose another --out") from None
+    folder = Path(config.out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; choose another --out")
+    there = _known_config(folder)
+    if there is not None:
         differences = config_differences(config, there)
         # Before its first step a run holds nothing that could be lost.
-        if differences and (folder / LOG_NAME).exists():
+        if differences and _has_begun(folder):
             raise ValueError(
                 f"{folder} holds a run (and checkpoints) of another configuration: "
                 f"{'; '.join(differences)}; choose another --out"
             )
-    elif folder.exists() and not (
-        folder.is_dir() and all(one.name == LOCK for one in folder.iterdir())
-    ):
-        raise ValueError(f"{folder} exists and holds no run; choose another --out")
+    elif folder.exists():
+        held = {one.name for one in folder.iterdir()} - {LOCK}
+        if held - OWN or (held and not held & TELLING):
+            raise ValueError(f"{folder} exists and holds no run; choose another --out")
     return folder
 
 
@@ -72,15 +84,15 @@ def claimed(config: TrainConfig) -> Iterator[None]:
         if not config.cluster.join:
             check_folder(config)
         if jax.process_index() == 0:
-            text = json.dumps(config_to_json(config), indent=1, allow_nan=False)
-            write_text_atomic(folder / CONFIG_NAME, text + "\n")
+            write_record(folder / CONFIG_NAME, config_to_json(config))
         yield
 
 
 def known_statistics(folder: Path, found: Mapping[str, Fingerprint]) -> dict[str, Any]:
     """What a run measured on its images; empty for a new run, and for other images before a step.
 
-    A file that is newer than the measurement, but of the size it had, gives a line on stderr.
+    What is lost or damaged is the newest checkpoint's. A file that is newer than the measurement,
+    but of the size it had, gives a line on stderr.
 
     Args:
         folder: of the run.
@@ -90,21 +102,21 @@ def known_statistics(folder: Path, found: Mapping[str, Fingerprint]) -> dict[str
         ValueError: the run has begun, and files have come, gone, or changed their sizes since.
     """
     path = folder / STATISTICS_NAME
-    if not path.is_file():
+    known = _record_of(path, "statistics")
+    if known is None:
         return {}
-    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     for part, now in found.items():
-        # Runs of earlier versions have no digest.
-        if known.get(f"{part}_digest", now.digest) == now.digest:
+        if known[f"{part}_digest"] == now.digest:
             continue
-        if not (folder / LOG_NAME).exists():
+        if not _has_begun(folder):
             return {}
         raise ValueError(
             f"the {part} images of the run in {folder} have changed since it began (names, sizes "
-            f"or number of files; {now.images} images now); put them back, or choose another --out"
+            f"or number of files; {now.images} images now), or others are named now; put them "
+            "back, or choose another --out"
         )
     newest = max(found.values(), key=lambda one: one.newest)
-    if newest.newest > path.stat().st_mtime_ns:
+    if path.is_file() and newest.newest > path.stat().st_mtime_ns:
         say(
             f"warning: {newest.newest_file} was written after the run in {folder} began, which may "
             "have seen another image there"
@@ -115,7 +127,39 @@ def known_statistics(folder: Path, found: Mapping[str, Fingerprint]) -> dict[str
 def write_statistics(folder: Path, values: Mapping[str, Any]) -> None:
     """Keep what was measured beside the configuration; what is there already keeps its time."""
     path = folder / STATISTICS_NAME
-    text = json.dumps(dict(values), indent=1) + "\n"
-    same = path.is_file() and path.read_text(encoding="utf-8") == text
+    new = json.loads(json.dumps(dict(values)))
+    try:
+        same = path.is_file() and read_record(path) == new
+    except ValueError:
+        same = False
     if jax.process_index() == 0 and not same:
-        write_text_atomic(path, text)
+        write_record(path, new)
+
+
+def _has_begun(folder: Path) -> bool:
+    return (folder / LOG_NAME).exists() or bool(Checkpoints(folder / CHECKPOINTS).steps())
+
+
+def _known_config(folder: Path) -> TrainConfig | None:
+    """The configuration of the run in a folder; None where nothing tells it."""
+    record = _record_of(folder / CONFIG_NAME, "config")
+    return None if record is None else config_from_json(record)
+
+
+def _record_of(path: Path, part: str) -> dict[str, Any] | None:
+    """A record of a run, from its file or else from the newest checkpoint that tells it."""
+    told = f"{path} is gone"
+    try:
+        if path.is_file():
+            return read_record(path)
+    except ValueError as error:
+        told = str(error)
+    checkpoints = path.parent / CHECKPOINTS
+    for step in reversed(Checkpoints(checkpoints).steps()):
+        try:
+            record: dict[str, Any] = read_meta(checkpoints / str(step))[part]
+        except (CheckpointError, KeyError):
+            continue
+        say(f"warning: {told}; what the checkpoint of step {step} tells is taken")
+        return record
+    return None

@@ -6,8 +6,8 @@ from pathlib import Path
 from hardset.datafile import versions
 from pretrain_jax.train.checkpoint import Checkpoints
 from pretrain_jax.train.config import TrainConfig, config_to_json
+from pretrain_jax.train.folder import CHECKPOINTS
 from pretrain_jax.train.initial import with_weights
-from pretrain_jax.train.loop import CHECKPOINTS
 from pretrain_jax.train.objectives import make_objective
 from pretrain_jax.train.restored import NO_OPTIMIZER, NO_SCHEDULE
 from pretrain_jax.train.sharding import make_mesh

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,10 +18,13 @@ from hardset.datafile import write_text_atomic
 __all__ = ["LOG_NAME", "Progress", "RunLog", "read_log", "say"]
 
 LOG_NAME = "log.jsonl"
+CHECKSUM = "crc32"
 
 
 class RunLog:
-    """Appends to `log.jsonl` and to TensorBoard files; only one host writes.
+    """Appends to `log.jsonl`, each line with a checksum, and to TensorBoard files.
+
+    Only one host writes.
 
     Args:
         folder: of the run.
@@ -36,7 +40,7 @@ class RunLog:
         path = folder / LOG_NAME
         if path.exists():
             kept = [line for line in read_log(path) if line["step"] <= step]
-            write_text_atomic(path, "".join(f"{json.dumps(line)}\n" for line in kept))
+            write_text_atomic(path, "".join(map(_line, kept)))
         self._file = path.open("a", encoding="utf-8")
         self._board = _board_writer(folder / "tensorboard", step)
 
@@ -45,7 +49,7 @@ class RunLog:
         if self._file is None:
             return
         clean = {k: v if v is not None and math.isfinite(v) else None for k, v in values.items()}
-        self._file.write(json.dumps({"step": step} | clean) + "\n")
+        self._file.write(_line({"step": step} | clean))
         for name, value in clean.items():
             if value is not None and self._board is not None:
                 self._board.add_scalar(name, value, step)
@@ -73,14 +77,39 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; a last line that was cut off by a kill is left out."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
+    """The lines of a log that are as they were written.
+
+    A last line that was cut off by a kill is left out; of others a line on stderr tells.
+    """
+    lines: list[dict[str, Any]] = []
+    damaged = 0
+    with path.open("rb") as file:
+        for text in file:
+            line = _intact(text)
+            if line is not None:
+                lines.append(line)
+            elif text.endswith(b"\n"):
+                damaged += 1
+    if damaged:
+        say(f"warning: {damaged} line(s) of {path} have changed since and are left out")
     return lines
+
+
+def _line(record: dict[str, Any]) -> str:
+    """A line of the log: the record, and the CRC-32 of its text."""
+    text = json.dumps(record)
+    return f'{text[:-1]}, "{CHECKSUM}": "{zlib.crc32(text.encode()):08x}"}}\n'
+
+
+def _intact(text: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    record.pop(CHECKSUM, None)
+    return record if _line(record).encode() == text else None
 
 
 class Progress:

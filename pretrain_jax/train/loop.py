@@ -16,7 +16,14 @@ from pretrain_jax.train.checkpoint import Checkpoints
 from pretrain_jax.train.config import SHIPPED_IMAGES, TrainConfig, config_to_json
 from pretrain_jax.train.evaluation import Evaluator
 from pretrain_jax.train.flops import peak_flops
-from pretrain_jax.train.folder import CONFIG_NAME, check_folder, claimed, write_statistics
+from pretrain_jax.train.folder import (
+    CHECKPOINTS,
+    CONFIG_NAME,
+    SKIPPED_NAME,
+    check_folder,
+    claimed,
+    write_statistics,
+)
 from pretrain_jax.train.initial import with_weights
 from pretrain_jax.train.logging import Progress, RunLog, say
 from pretrain_jax.train.pictures import write_png
@@ -31,14 +38,9 @@ from pretrain_jax.train.setup import (
 )
 from pretrain_jax.train.sharding import global_batch
 from pretrain_jax.train.step import Metrics, Step, TrainState
-from pretrain_jax.train.termination import Termination
+from pretrain_jax.train.termination import TERMINATED, Termination
 
 __all__ = ["NonFiniteLossError", "TrainResult", "train"]
-
-CHECKPOINTS = "checkpoints"
-SKIPPED_NAME = "skipped.txt"
-# Exit code of a process that SIGTERM ended, as shells report it.
-TERMINATED = 128 + 15
 
 
 class NonFiniteLossError(ValueError):
@@ -87,6 +89,7 @@ def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
             (`TooManySkippedError`), a checkpoint that cannot be written (`CheckpointError`).
         OSError: the folder cannot be written.
         SystemExit: SIGTERM arrived; a checkpoint was written after the step under way.
+        KeyboardInterrupt: Ctrl-C, likewise.
     """
     config.check()
     with joined(config):
@@ -212,8 +215,8 @@ class _Run:
                     self._checkpoints.save(state, self._meta(loader))
                 if terminated and not last:
                     bar.close()
-                    say(f"SIGTERM: {self._folder} is saved after step {at} of {steps}")
-                    raise SystemExit(TERMINATED)
+                    say(f"{termination.name}: {self._folder} is saved after step {at} of {steps}")
+                    raise SystemExit(TERMINATED)  # the signal itself follows
                 if validate or probe or checkpoint:
                     bar.restart()
         finally:
@@ -266,6 +269,7 @@ class _Run:
     def _meta(self, loader: Loader) -> dict[str, Any]:
         return {
             "config": config_to_json(self._config),
+            "statistics": self._data.statistics(),
             "mean": self._data.mean,
             "std": self._data.std,
             "dtype": self._plan.dtype,

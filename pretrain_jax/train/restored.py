@@ -10,15 +10,16 @@ import optax
 from flax import nnx
 
 from pretrain_jax.models.vit.config import DType
+from pretrain_jax.stages.manifest import remedy
 from pretrain_jax.train.checkpoint import CheckpointError, read_meta, read_weights
 from pretrain_jax.train.config import TrainConfig, config_from_json
+from pretrain_jax.train.folder import CHECKPOINTS
 from pretrain_jax.train.objectives import make_objective
 from pretrain_jax.train.sharding import make_mesh
 from pretrain_jax.train.step import Step
 
 __all__ = ["TrainedModel", "load_model"]
 
-CHECKPOINTS = "checkpoints"
 # Loaded models are not trained; the same two functions let equal models share what was traced.
 NO_OPTIMIZER, NO_SCHEDULE = optax.identity(), optax.constant_schedule(0.0)
 
@@ -63,13 +64,16 @@ def load_model(checkpoint: str | Path, *, average: bool = True) -> TrainedModel:
                 f"{path} holds no checkpoint; give a run's folder or one of its "
                 f"{CHECKPOINTS}/STEP folders"
             )
-        return _load(path, average)
+        try:
+            return _load(path, average)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; {remedy(path)}") from None
     for one in reversed(found):
         try:
             return _load(one, average)
         except CheckpointError as error:
             if one == found[0]:
-                raise
+                raise CheckpointError(f"{error}; {remedy(one)}") from None
             print(f"warning: {error}: refused, trying the one before it", file=sys.stderr)
     raise AssertionError("unreachable")
 

@@ -1,11 +1,8 @@
-from .config import DPTConfig as DPTConfig
-from .modeling import DPT as DPT
-from .params import (
-    dpt_keys as dpt_keys,
-)
-from .params import (
-    dpt_table as dpt_table,
-)
+"""What `pretrain_jax.models.dpt` offers: each name is imported when it is used."""
+
+from .config import DPTConfig
+from .modeling import DPT
+from .params import dpt_keys, dpt_table
 
 __all__ = [
     "DPT",

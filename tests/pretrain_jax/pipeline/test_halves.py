@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pretrain_jax.pipeline.probing import _files, _half, _write_list
+from pretrain_jax.pipeline.probing import _files, _half, _keep_lists
 from pretrain_jax.synthesis import Images, index_images
 
 
@@ -50,8 +50,13 @@ def test_lists_name_readable_files_only(tmp_path: Path) -> None:
     (tmp_path / "ld" / "#cut.png").write_bytes(b"none")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "ld" / "#1.png")
     index_images(tmp_path / "ld", tmp_path / "index")
-    listed = _write_list(
-        tmp_path / "ld" / "list.txt", (name for name, _ in _files(Images(tmp_path / "index")))
-    )
+    images = Images(tmp_path / "index")
+    assert _keep_lists(tmp_path / "ld", images, halves=False, seed=0) == ["full.txt"]
+    listed = tmp_path / "ld" / "full.txt"
     text = "./#1.png\nTrainValid/Images/0/000.png\nTrainValid/Images/0/001.png\n"
+    assert listed.read_text() == text
+    # What is lost or changed is mended, what is there is left.
+    assert _keep_lists(tmp_path / "ld", images, halves=False, seed=0) == []
+    listed.write_text(text.replace("000", "001"))
+    assert _keep_lists(tmp_path / "ld", images, halves=False, seed=0) == ["full.txt"]
     assert listed.read_text() == text

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hardset.lock import alone
+from hardset.seal import sealed, sealed_json
 from pretrain_jax.stages import (
     Manifest,
     Stage,
@@ -119,7 +120,7 @@ def test_digest_is_of_what_does_not_depend_on_the_computer(tmp_path: Path) -> No
     assert digest(first) == digest(second)
     # By hand: sorted JSON of the fields that count.
     record = dataclasses.asdict(first)
-    for name in ("seconds", "versions", "locations"):
+    for name in ("seconds", "compile_seconds", "aside", "versions", "locations", "local"):
         del record[name]
     text = json.dumps(record, indent=1, sort_keys=True) + "\n"
     assert digest(first) == hashlib.sha256(text.encode()).hexdigest()
@@ -213,15 +214,19 @@ def test_what_is_no_manifest(tmp_path: Path) -> None:
         read_manifest(stage.folder, "select")
     path = stage.folder / "manifest.json"
     record = json.loads(path.read_text())
-    for text, message in (
-        ("{", "cannot be read"),
-        ("[]", "no JSON object"),
-        (json.dumps(record | {"schema_version": 2}), "schema version 2"),
-        (json.dumps(record | {"colour": "red"}), "is no manifest"),
+    remedy = rf"put it back, or delete the folder {stage.folder} and run"
+    for content, message in (
+        (b"{", "holds no checksum"),
+        (json.dumps(record).encode().replace(b'"seed": 3', b'"seed": 4'), "has changed"),
+        (sealed(b"[" * 100_000), "cannot be read"),
+        (sealed(b"[]"), "cannot be read"),
+        (sealed_json(record | {"schema_version": 3}), "schema version 3"),
+        (sealed_json(record | {"colour": "red"}), "is no manifest"),
     ):
-        path.write_text(text)
-        with pytest.raises(ValueError, match=message):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=message) as refused:
             read_manifest(stage.folder)
+        assert "schema" in message or remedy in str(refused.value)
     with pytest.raises(ValueError, match="JSON compliant"):
         begin(tmp_path / "nan").finish({"share": float("nan")})
 
@@ -230,8 +235,7 @@ def test_a_refused_stage_leaves_no_folder(tmp_path: Path) -> None:
     """Neither its own nor those above it, unless they were there or something was written."""
     with (
         pytest.raises(RuntimeError),
-        begin(tmp_path / "runs" / "deep" / "s") as stage,
-        alone(stage.folder),
+        begin(tmp_path / "runs" / "deep" / "s"),
     ):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,6 @@
 """A run's folder belongs to one run, on the same images, in one process at a time."""
 
 import dataclasses
-import json
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 
 from hardset.lock import alone
 from pretrain_jax import TrainConfig
+from pretrain_jax.stages.files import read_record, write_record
 from pretrain_jax.train import train
 from pretrain_jax.train.folder import claimed, write_statistics
 from pretrain_jax.train.setup import read_data
@@ -98,8 +98,7 @@ def test_a_newer_image_of_the_same_size_is_told(
 
 def test_before_its_first_step_a_run_measures_anew(own: TrainConfig) -> None:
     path = Path(own.out) / "statistics.json"
-    known = json.loads(path.read_text()) | {"mean": [0.5] * 3, "std": [0.5] * 3}
-    path.write_text(json.dumps(known))
+    write_record(path, read_record(path) | {"mean": [0.5] * 3, "std": [0.5] * 3})
     assert read_data(own, Path(own.out)).mean == (0.5, 0.5, 0.5)
     pixels = np.random.default_rng(1).integers(0, 99, (8, 8, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(Path(own.data.path) / "rows" / "99.png")

@@ -2,6 +2,7 @@
 
 import json
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,33 @@ def test_resuming_removes_later_steps_and_a_line_that_was_cut_off(tmp_path: Path
     again.close()
     lines = [json.loads(line) for line in (tmp_path / LOG_NAME).read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
-    assert lines[0] == {"step": 1, "loss": 1.0, "mfu": None, "other": None}
-    assert lines[2] == {"step": 3, "loss": 7.0}
+    # CRC-32 of the text before it, by zlib.
+    text = '{"step": 1, "loss": 1.0, "mfu": null, "other": null}'
+    crc = f"{zlib.crc32(text.encode()):08x}"
+    assert lines[0] == {"step": 1, "loss": 1.0, "mfu": None, "other": None, "crc32": crc}
+    assert read_log(tmp_path / LOG_NAME)[2] == {"step": 3, "loss": 7.0}
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_line_that_changed_is_told_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every single bit of the first of two lines, and of the last one but its end."""
+    log = RunLog(tmp_path, 0)
+    log.scalars(1, {"loss": 0.5})
+    log.scalars(2, {"loss": 0.25})
+    log.close()
+    path = tmp_path / LOG_NAME
+    content = path.read_bytes()
+    known = read_log(path)
+    assert capsys.readouterr().err == ""
+    for place in range(8 * (len(content) - 1)):
+        changed = bytearray(content)
+        changed[place // 8] ^= 1 << place % 8
+        path.write_bytes(changed)
+        left = read_log(path)
+        assert left != known and all(line in known for line in left)
+        assert "have changed since and are left out" in capsys.readouterr().err
 
 
 def test_one_host_writes(tmp_path: Path) -> None:
