@@ -170,7 +170,7 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
         longer = jnp.where(gain > 0.5 * state.predicted, 2 * state.length, 1.0)
         length = jnp.where(accept, jnp.where(small | ~started, 1.0, longer), state.length / 4)
         best = jax.tree.map(lambda new, old: jnp.where(accept, new, old), trial, best)
-        trusted = state.trusted + (started & small)
+        trusted = state.trusted + jnp.where(started & small, 1, 0)
         newton = newton_direction(best)
         # Far beyond the maximum the margin is flat to rounding: no step may lead there.
         longest = LONGEST * jnp.maximum(jnp.hypot(*best.y), 1.0) / jnp.hypot(*newton)

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erf, ndtri
+from jax.typing import ArrayLike
 
+from theory._float64 import float64
 from theory._pytree import BRANCH, STATIC, pytree_dataclass
 from theory.normal import normal_cdf, normal_pdf
 from theory.quadrature import feature_breaks, panel_nodes
@@ -187,8 +189,10 @@ def field_nodes(weight: SelectionWeight, theta: Array, order: int = 16) -> tuple
     return panel_nodes(breaks, jnp.asarray(-FIELD_LIMIT), jnp.asarray(FIELD_LIMIT), order)
 
 
-def kept_mass(weight: SelectionWeight, theta: Array) -> Array:
+@float64
+def kept_mass(weight: SelectionWeight, theta: ArrayLike) -> Array:
     """Kept fraction 2 int phi(z) Phi(z cot theta) wt(z) dz of a weight in the gauge y = +1."""
+    theta = jnp.asarray(theta, jnp.float64)
     z, dz = field_nodes(weight, theta)
     return 2 * jnp.sum(dz * normal_pdf(z) * label_probability(z, theta) * weight(z))
 

@@ -1,0 +1,122 @@
+"""Files of points: what is refused, what passes through, and one program for every number of rows."""
+
+import json
+import subprocess
+import sys
+
+import jax.monitoring
+import pytest
+
+from hardset.cli import run
+from replica.__main__ import main
+from replica._command_solve import solve_points
+
+GOOD = {"alpha_total": 5, "f": 0.5, "theta_deg": 0, "policy": "hard"}
+WINDOW = {**GOOD, "policy": "window", "lo": 0.1}
+
+
+def without(point, *keys):
+    return {key: value for key, value in point.items() if key not in keys}
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (
+            [GOOD, {**GOOD, "redundency": 5}],
+            "point 1: unknown key 'redundency'; did you mean 'redundancy'? (known are ",
+        ),
+        ([{**GOOD, "downstream": 20}], "unknown key 'downstream'; did you mean 'downstream_deg'?"),
+        ([{**GOOD, "xyzzy": None}], "unknown key 'xyzzy' (known are alpha_total, theta_deg, "),
+        ([{**GOOD, "keep_fraction": 0.5}], "'f' and 'keep_fraction' are the same and are given"),
+        ([without(GOOD, "f")], "'f' and 'keep_fraction' are the same and are missing"),
+        ([{**GOOD, "lo": 0.1}], "point 0: policy 'hard' takes no parameter, got ['lo']"),
+        ([{**WINDOW, "w": 0.1}], "takes the parameter 'lo', got ['lo', 'w']"),
+        ([GOOD, {**WINDOW, "lo": 0.6}], "point 1: lo + keep_fraction = 1.1 is outside"),
+        ([GOOD] * 3 + [{**GOOD, "theta_deg": 91}], "point 3: theta_deg = 91 is outside"),
+        ([GOOD, {**GOOD, "alpha_total": -(10**400)}], "point 1: alpha_total = -inf"),
+        ('[{"f": 0.5, "f": 0.4}]', "is not JSON: an object has the key 'f' twice"),
+        ('[{"note": Infinity}]', "is not JSON: note = inf is no finite number"),
+        ('[{"note": [1, NaN]}]', "is not JSON: note = nan is no finite number"),
+        ('[{"alpha_total": 1e999}]', "is not JSON: alpha_total = inf is no finite number"),
+        ('{"a":' * 100_000, "is not JSON"),
+        (b"\xff\xfe[\x00]\x00", "is not JSON: save it as UTF-8 text"),
+        ("", "is not JSON"),
+        ("null", "is not a JSON list of objects"),
+    ],
+)
+def test_what_is_wrong_is_named(content, part, tmp_path, capsys):
+    path = tmp_path / "points.json"
+    text = content if isinstance(content, str | bytes) else json.dumps(content)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    assert run(main, ["solve", "--points", str(path), "--json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and part in captured.err and captured.err.count("\n") == 1
+
+
+def test_both_names_of_the_fraction_and_free_notes(tmp_path, capsys):
+    """.0938 is the published error of alpha_total = 5 without pruning."""
+    one = {**GOOD, "f": 1, "id": "a", "note": {"any": ["thing", None]}, "lo": None}
+    other = {**without(GOOD, "f"), "keep_fraction": 1}
+    path = tmp_path / "points.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps([one, other]).encode())
+    assert run(main, ["solve", "--points", str(path), "--json"]) == 0
+    answer = capsys.readouterr().out
+    first, second = json.loads(answer)
+    assert {key: first[key] for key in one} == one and second["keep_fraction"] == 1
+    assert first["error"] == second["error"] == pytest.approx(0.0938, abs=5e-5)
+    # An answer can be asked again.
+    path.write_text(answer)
+    assert run(main, ["solve", "--points", str(path), "--json"]) == 0
+    assert capsys.readouterr().out == answer
+
+
+def test_one_program_serves_every_number_of_points():
+    compiled = []
+    solve_points([GOOD])
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, seconds, **_: compiled.append(name) if "backend_compile" in name else None
+    )
+    try:
+        for count in (2, 300, 301):
+            solved = solve_points([{**GOOD, "alpha_total": 1 + k / 100} for k in range(count)])
+            assert len(solved) == count and solved[-1]["error"] < solved[0]["error"]
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert not compiled
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("--help", 0),
+        ("solve --help", 0),
+        ("optimal --help", 0),
+        ("frontier --help", 0),
+        ("lossless --help", 0),
+        ("nonsense", 2),
+        ("solve --alpha-total five", 2),
+        ("solve --alpha-total 5 --keep-fraction 2", 2),
+        ("solve --alpha-total 5 --keep-fraction .5 --policy easy --w .1", 2),
+        ("solve --points absent.json", 2),
+        ("optimal --alpha-total -1", 2),
+        ("frontier --alpha-kept 5 --theta-deg 91", 2),
+        ("lossless --alpha-total 5 --redundancy 0", 2),
+    ],
+)
+def test_help_and_wrong_arguments_load_nothing_heavy(arguments, code):
+    """JAX takes .6 s of processor time to load, xarray .3 s, SciPy's optimisers .3 s."""
+    script = (
+        "import sys\nfrom hardset.cli import run\nfrom replica.__main__ import main\n"
+        "try:\n    code = run(main, sys.argv[1:])\nexcept SystemExit as end:\n    code = end.code\n"
+        "heavy = {'jax', 'scipy', 'xarray', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(' '.join(heavy) or code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments.split()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
