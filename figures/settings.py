@@ -10,6 +10,7 @@ import numpy as np
 
 from figures.runs import METHODS, Run
 from hardset.checks import check_choice, check_integer, check_range
+from sims.ranges import check_kept
 
 __all__ = [
     "OVERLAPS",
@@ -85,13 +86,7 @@ class SimulationSettings(BaseSettings):
         for name in ("alpha_total", "keep_fraction"):
             _check_list(name, getattr(self, name))
         # Said before anything is computed: other figures of the same call may take an hour.
-        fraction, alpha = min(self.keep_fraction), min(self.alpha_total)
-        if fraction * alpha * self.dim < 1 - 1e-9:
-            raise ValueError(
-                f"keep_fraction * alpha_total * dim = {fraction:g} * {alpha:g} * {self.dim} = "
-                f"{fraction * alpha * self.dim:.3g} is below 1: a simulation must keep at least "
-                f"one example"
-            )
+        check_kept(min(self.keep_fraction), min(self.alpha_total), self.dim)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,9 @@
 """What the packages' command lines share: number arguments, one-sentence errors, exit codes."""
 
 import argparse
+import atexit
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -25,6 +27,27 @@ __all__ = [
 MODULE = "python -m "
 USER_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
+INTERRUPTION = "interrupted; what was finished and saved is kept"
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: the command saves what it can, then the signal takes effect."""
+
+
+_terminated: list[bool] = []
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _end_by_signal() -> None:
+    """Let SIGTERM take effect after all, once everything has been put in order."""
+    if _terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+
 
 EVERYWHERE = f"""every command:
   {compilation.OPTION} DIR  where compiled programs are kept, or off (default: the user's
@@ -130,6 +153,9 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
         arguments, folder = compilation.take_option(sys.argv[1:] if argv is None else argv)
         if argv is None or folder is not None:
             compilation.use_cache(folder)
+        if argv is None and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _terminate)
+            atexit.register(_end_by_signal)  # first of all, so that it comes last
         code = main(arguments)
         sys.stdout.flush()
         return code
@@ -138,8 +164,12 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("interrupted; what was finished and saved is kept", file=sys.stderr)
+        print(INTERRUPTION, file=sys.stderr)
         return INTERRUPTED
+    except Terminated:
+        print(INTERRUPTION, file=sys.stderr)
+        _terminated.append(True)
+        return TERMINATED
     except MemoryError as error:
         return _say(f"not enough memory: {error}")
     except RecursionError:

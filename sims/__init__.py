@@ -1,21 +1,5 @@
 """Finite-dimensional simulations of the perceptron problems that replica solves."""
 
-from sims.experiment import run, run_many
-from sims.kept_margins import StudentMargins, margins
-from sims.maxmargin import MaxMarginResult, MaxMarginStatus, max_margin
-from sims.userdata import UserSolution, solve_user_data
-from sims.verify_theory import Verification, verify
+import lazy_loader
 
-__all__ = [
-    "MaxMarginResult",
-    "MaxMarginStatus",
-    "StudentMargins",
-    "UserSolution",
-    "Verification",
-    "margins",
-    "max_margin",
-    "run",
-    "run_many",
-    "solve_user_data",
-    "verify",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

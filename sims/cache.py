@@ -1,7 +1,6 @@
 """Finished parts of a sweep on disk: written atomically, checked by checksum when read."""
 
 import hashlib
-import io
 import json
 import time
 from pathlib import Path
@@ -9,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.arrays import ArrayFileError, load_array, npy_bytes
 from hardset.cli import check_output_folder
 from hardset.datafile import write_bytes_atomic
 from sims.records import RECORD
 
 __all__ = ["RecordCache"]
 
-SCHEMA = 2
-DIGEST_BYTES = 32
+SCHEMA = 3
 KEY_BYTES = 16
 FLUSH_SECONDS = 1.0
 
@@ -24,9 +23,9 @@ FLUSH_SECONDS = 1.0
 class RecordCache:
     """A folder of student records by (cell, range of draws), many of them a file.
 
-    A file is an .npy array followed by its SHA-256; one that does not match is left out and its
-    parts are computed again. What is stored reaches the disk after at most FLUSH_SECONDS, or when
-    the cache is closed.
+    A file is a sealed .npy array, see `hardset.seal`. One that is damaged, or holds something
+    else, is left out and its parts are computed again. What is stored reaches the disk after at
+    most FLUSH_SECONDS, or when the cache is closed.
 
     Args:
         folder: created if missing; must be writable.
@@ -36,6 +35,7 @@ class RecordCache:
     def __init__(self, folder: str | Path, *, dim: int, seed: int, solver: str) -> None:
         self._folder = check_output_folder(folder)
         common = json.dumps([SCHEMA, str(RECORD), np.__version__, dim, seed, solver])
+        self._common = common
         self._prefix = hashlib.sha256(common.encode()).hexdigest()[:KEY_BYTES]
         self._parts: dict[bytes, NDArray[np.void]] = {}
         self._waiting: dict[bytes, NDArray[np.void]] = {}
@@ -45,7 +45,7 @@ class RecordCache:
 
     def load(self, identity: str, draws: range) -> NDArray[np.void] | None:
         """The records, or None if they are missing or were damaged."""
-        return self._parts.get(_key(identity, draws))
+        return self._parts.get(self._key(identity, draws))
 
     def store(self, identity: str, draws: range, records: NDArray[np.void]) -> None:
         """Keep the records, shape (len(draws),).
@@ -53,7 +53,7 @@ class RecordCache:
         Raises:
             OSError: the folder cannot be written, with the reason.
         """
-        self._waiting[_key(identity, draws)] = records
+        self._waiting[self._key(identity, draws)] = records
         if time.monotonic() - self._written > FLUSH_SECONDS:
             self.flush()
 
@@ -69,13 +69,11 @@ class RecordCache:
             table = np.empty(len(part), _table_type(size))
             table["key"] = list(part)
             table["records"] = list(part.values())
-            buffer = io.BytesIO()
-            np.save(buffer, table, allow_pickle=False)
-            body = buffer.getvalue()
-            digest = hashlib.sha256(body)
-            path = self._folder / f"{self._prefix}-{digest.hexdigest()[:KEY_BYTES]}.npy"
+            content = npy_bytes(table)
+            digest = hashlib.sha256(content).hexdigest()
+            path = self._folder / f"{self._prefix}-{digest[:KEY_BYTES]}.npy"
             try:
-                write_bytes_atomic(path, body + digest.digest())
+                write_bytes_atomic(path, content)
             except OSError as error:
                 raise OSError(
                     f"cache folder {self._folder} cannot be written: {error.strerror or error}; "
@@ -86,20 +84,24 @@ class RecordCache:
                 del self._waiting[key]
         self._written = time.monotonic()
 
+    def _key(self, identity: str, draws: range) -> bytes:
+        # All that the records depend on: a file's name does not say it for sure.
+        text = json.dumps([self._common, identity, draws.start, draws.stop])
+        return hashlib.sha256(text.encode()).digest()[:KEY_BYTES]
+
 
 def _table_type(size: int) -> np.dtype[np.void]:
     return np.dtype([("key", f"V{KEY_BYTES}"), ("records", RECORD, (size,))])
 
 
-def _key(identity: str, draws: range) -> bytes:
-    text = json.dumps([identity, draws.start, draws.stop])
-    return hashlib.sha256(text.encode()).digest()[:KEY_BYTES]
-
-
 def _read(path: Path) -> dict[bytes, NDArray[np.void]]:
-    content = path.read_bytes()
-    body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
-    if hashlib.sha256(body).digest() != digest:
+    try:
+        table = load_array(path)
+    except ArrayFileError:
         return {}
-    table = np.load(io.BytesIO(body), allow_pickle=False)
+    if table.dtype.names != ("key", "records") or table.ndim != 1:
+        return {}
+    shape = table.dtype["records"].shape
+    if len(shape) != 1 or table.dtype != _table_type(shape[0]):
+        return {}
     return {one["key"].tobytes(): one["records"] for one in table}

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from hardset.checks import check_range
+from sims.ranges import check_kept
 from theory.policies import Policy
 from theory.probes import FixedAngle, Independent
 from theory.problem import DownstreamShift, PerceptronProblem
@@ -89,13 +90,7 @@ def _cell(
         raise ValueError(
             f"redundancy = {ratio:.6g} is not an integer >= 1; simulations copy whole examples"
         )
-    kept = fraction * alpha * dim
-    if kept < 1 - 1e-9:
-        raise ValueError(
-            f"keep_fraction * alpha_total * dim = {fraction:.6g} * {alpha:.6g} * {dim} = "
-            f"{kept:.6g} "
-            "is below 1: a simulation must keep at least one example (the theory needs none)"
-        )
+    check_kept(fraction, alpha, dim)
     copies = int(ratio)
     distinct = _rounded(alpha * dim / copies)
     if distinct < 1:

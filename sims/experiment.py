@@ -1,6 +1,5 @@
 """`run`, `run_many`: problems, simulated at finite dimension."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -156,7 +155,6 @@ def run_many(
             seed=seed,
             overlap=overlap,
             solver=solver,
-            policy=json.dumps({"name": problem.policy.name}),
         )
         for problem, part, own_shifts in zip(
             problems, np.split(records, ends[:-1]), shifts, strict=True

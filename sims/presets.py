@@ -1,10 +1,13 @@
-"""Published settings by name."""
+"""Published settings by name, and other names that the commands know before they compute."""
 
 import dataclasses
 
 import numpy as np
 
-__all__ = ["PRESETS", "Preset"]
+__all__ = ["DEFAULT_OUTPUT", "PRESETS", "VERIFICATIONS", "Preset"]
+
+DEFAULT_OUTPUT = "direction.npy"  # of `sims solve`
+VERIFICATIONS = ("quick", "full")  # see `sims.verify_plans`
 
 
 def _fractions(count: int) -> tuple[float, ...]:

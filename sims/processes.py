@@ -6,11 +6,14 @@ Many small solves hold Python's lock, so that threads would only take turns.
 import atexit
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pickle import PicklingError
 from typing import Generic, TypeVar
 
@@ -165,10 +168,25 @@ def _forget(worker: ProcessPoolExecutor | None) -> None:
         _started.remove(worker)
 
 
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back while a worker may start: it inherits that, and Ctrl-C is not for it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it, Python lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _submit(worker: ProcessPoolExecutor, task: Callable[[], T]) -> Future[T]:
     """The task's future; a worker that is gone breaks it."""
     try:
-        return worker.submit(task)
+        with _interrupts_held_back():
+            return worker.submit(task)
     except (RuntimeError, OSError) as error:
         broken: Future[T] = Future()
         broken.set_exception(BrokenProcessPool(str(error)))

@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from hardset.cli import check_output_folder
-from hardset.datafile import parameters_of, read_dataset
+from hardset.datafile import check_output_file, parameters_of, read_dataset, write_dataset
 
-__all__ = ["KIND", "grid_points", "points_table", "stored_run"]
+__all__ = ["grid_points", "points_table", "save_run", "stored_run"]
 
 KIND = "simulation"
 REPORTED = ("error", "overlap", "probe_overlap", "downstream_overlap", "margin", "support_fraction")
@@ -46,13 +46,13 @@ def grid_points(dataset: xr.Dataset) -> list[dict[str, Any]]:
     values = {name: dataset[name].values for name in names}
     values |= {f"theta_deg_{part}": _degrees(dataset[f"theta_{part}"]) for part in ("mean", "std")}
     values["bracket_max"] = dataset["bracket_max"].values
-    points = []
-    for index in np.ndindex(*dataset["error_mean"].shape):
-        point: dict[str, Any] = {name: float(v[index]) for name, v in coordinates.items()}
-        point |= {name: _finite(float(v[index])) for name, v in values.items()}
-        point |= {name: int(dataset[name].values[index]) for name in COUNTS}
-        points.append(point)
-    return points
+    columns: dict[str, list[Any]] = {
+        name: np.ravel(array).astype(float).tolist() for name, array in coordinates.items()
+    }
+    for name, array in values.items():
+        columns[name] = [_finite(value) for value in np.ravel(array).tolist()]
+    columns |= {name: np.ravel(dataset[name].values).astype(int).tolist() for name in COUNTS}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _full(dataset: xr.Dataset, name: str) -> Any:
@@ -91,11 +91,13 @@ def stored_run(path: Path, parameters: dict[str, Any]) -> xr.Dataset | None:
             damaged, or no data file.
         OSError: its folder cannot be written.
     """
-    check_output_folder(path.parent)
-    if path.is_dir():
-        raise ValueError(f"output file {path} is a folder; give a file's name with --out")
     if not path.exists():
+        check_output_folder(path.parent)
+        check_output_file(path)
         return None
+    if not path.is_file():
+        what = "folder" if path.is_dir() else "device or a pipe"
+        raise ValueError(f"output file {path} is a {what}; give a file's name with --out")
     dataset = read_dataset(path, kind=KIND)
     found = parameters_of(dataset)
     for name in sorted(found | parameters):
@@ -106,3 +108,20 @@ def stored_run(path: Path, parameters: dict[str, Any]) -> xr.Dataset | None:
             )
     print(f"{path} holds this run already", file=sys.stderr)
     return dataset
+
+
+def save_run(dataset: xr.Dataset, path: Path, parameters: dict[str, Any]) -> str:
+    """Write a run to a file that was not there; returns why that failed, or nothing.
+
+    A file that another process wrote meanwhile is as good if it holds the same run.
+    """
+    try:
+        write_dataset(dataset, path, kind=KIND, parameters=parameters, replace=False)
+    except FileExistsError:
+        try:
+            stored_run(path, parameters)
+        except (ValueError, OSError) as error:
+            return f"another process wrote {path} meanwhile: {error}"
+    except OSError as error:
+        return f"{error.filename or path}: {error.strerror or error}"
+    return ""

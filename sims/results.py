@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -11,10 +10,10 @@ from sims.maxmargin import MaxMarginStatus
 from sims.records import cosine_angle, pearson_overlaps
 from sims.statistics import mean_and_stderr
 from theory.angles import angle_from_overlap
-from theory.probes import FixedAngle, Independent
+from theory.labels import problem_attributes, problem_coordinates, problem_dims
 from theory.problem import DownstreamShift, PerceptronProblem
 
-__all__ = ["OVERLAPS", "observables", "problem_coordinates", "to_dataset"]
+__all__ = ["OVERLAPS", "observables", "to_dataset"]
 
 Floats = NDArray[np.float64]
 
@@ -57,35 +56,6 @@ def observables(
     }
 
 
-def problem_coordinates(problem: PerceptronProblem) -> dict[str, Any]:
-    """Every parameter of the problem, on those of its dimensions along which it varies."""
-    shape = problem.shape
-    dims = problem.dims or tuple(f"dim_{axis}" for axis in range(len(shape)))
-    parameters: dict[str, Any] = {
-        "alpha_total": problem.alpha_total,
-        "keep_fraction": problem.keep_fraction,
-        "redundancy": problem.redundancy,
-        "delta": problem.downstream.delta,
-        "along_teacher": problem.downstream.along_teacher,
-        "along_plane": problem.downstream.along_plane,
-    }
-    if isinstance(problem.probe, FixedAngle):
-        parameters["theta"] = problem.probe.theta
-    elif isinstance(problem.probe, Independent):
-        parameters["alpha_probe"] = problem.probe.alpha_probe
-    if jax.tree.leaves(problem.policy):
-        parameters |= problem.policy.parameters()
-    coordinates = {}
-    for name, value in parameters.items():
-        array = np.asarray(value, dtype=np.float64)
-        array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
-        varies = [size > 1 or name == dim for dim, size in zip(dims, array.shape, strict=True)]
-        index = tuple(slice(None) if keep else 0 for keep in varies)
-        kept = tuple(dim for dim, keep in zip(dims, varies, strict=True) if keep)
-        coordinates[name] = (kept, array[index])
-    return coordinates
-
-
 def to_dataset(
     problem: PerceptronProblem,
     records: NDArray[np.void],
@@ -103,7 +73,7 @@ def to_dataset(
         overlap: "cosine" or "pearson".
     """
     shape, draws = problem.shape, records.shape[1]
-    dims = problem.dims or tuple(f"dim_{axis}" for axis in range(len(shape)))
+    dims = problem_dims(problem)
     columns = [
         observables(row, shift, dim, overlap) for row, shift in zip(records, shifts, strict=True)
     ]
@@ -132,4 +102,5 @@ def to_dataset(
     add("theta_mean", np.mean(theta, axis=1))
     add("theta_std", np.std(theta, axis=1, ddof=1) if draws > 1 else np.zeros(len(records)))
     add("bracket_max", np.max(np.where(solved, records["bracket"], 0.0), axis=1))
-    return xr.Dataset(variables, coords=problem_coordinates(problem) | {"draw": np.arange(draws)})
+    coordinates = problem_coordinates(problem) | {"draw": (("draw",), np.arange(draws))}
+    return xr.Dataset(variables, coords=coordinates, attrs=problem_attributes(problem))

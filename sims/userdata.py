@@ -1,24 +1,26 @@
 """The max-margin separator of a user's own features and labels."""
 
 import dataclasses
-import io
 import itertools
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hardset.datafile import write_bytes_atomic
-from sims.engine import one_blas_thread
-from sims.maxmargin import MaxMarginStatus, max_margin
+from hardset.arrays import ArrayFileError, load_array, npy_bytes
+from hardset.cli import check_output_folder
+from hardset.datafile import check_output_file, write_bytes_atomic
+from sims.examples import load_arrays, signed_rows
+from sims.presets import DEFAULT_OUTPUT
+
+if TYPE_CHECKING:
+    from sims.maxmargin import MaxMarginStatus
 
 SOLVED_CODE = 0
 UNSOLVED_CODE = 1
 NOT_SEPARABLE_CODE = 3
-DEFAULT_OUTPUT = "direction.npy"
-SMALLEST_ROW = 1e-290  # size of a row over the largest one that floating point still tells from 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,7 @@ class UserSolution:
     support: NDArray[np.int64]
     duals: NDArray[np.float64]
     farkas: float
-    status: MaxMarginStatus
+    status: "MaxMarginStatus"
     iterations: int
 
 
@@ -60,16 +62,17 @@ def solve_user_data(features: ArrayLike, labels: ArrayLike) -> UserSolution:
     Raises:
         ValueError: wrong shapes, values that are not finite numbers, other labels.
     """
-    matrix = _real("features", features)
-    if matrix.ndim != 2 or 0 in matrix.shape:
-        raise ValueError(
-            f"features has shape {matrix.shape}; it must be (P, N): "
-            "at least one example (row) of at least one feature (column)"
-        )
-    signs = _signs(labels, matrix.shape[0])
-    matrix, exponent = _scaled(matrix)
+    return _solve_rows(*signed_rows(features, labels))
+
+
+def _solve_rows(rows: NDArray[np.float64], exponent: int) -> UserSolution:
+    """The separator of label-signed rows times 2**exponent."""
+    # Imported when the data are known to be right: JAX takes a second to load.
+    from sims.limits import one_blas_thread
+    from sims.maxmargin import MaxMarginStatus, max_margin
+
     with one_blas_thread():
-        found = max_margin(matrix * signs[:, None])
+        found = max_margin(rows)
     dual = np.asarray(found.dual)
     support = np.flatnonzero(dual)
     return UserSolution(
@@ -84,21 +87,12 @@ def solve_user_data(features: ArrayLike, labels: ArrayLike) -> UserSolution:
     )
 
 
-def load_arrays(features_path: str | Path, labels_path: str | Path) -> tuple[NDArray, NDArray]:
-    """Read features (P, N) and labels (P,) from .npy files; pickled objects are refused.
-
-    Raises:
-        ValueError: a file is missing, not a .npy file, cut off, or of the wrong dimension.
-    """
-    return _load("features", features_path, 2), _load("labels", labels_path, 1)
-
-
 def run_solve(
     features_path: str | Path,
     labels_path: str | Path,
     out_direction_path: str | Path | None = None,
     as_json: bool = False,
-) -> tuple[int, str]:
+) -> tuple[int, str, str]:
     """Solve the files' examples, save the direction and report.
 
     Args:
@@ -111,113 +105,75 @@ def run_solve(
         as_json: report as JSON instead of text.
 
     Returns:
-        Exit code (0 solved, 3 not separable, 1 otherwise) and the report.
+        Exit code (0 solved, 3 not separable, 1 otherwise), the report, and why the direction was
+        not saved, or nothing; the report then holds the direction itself.
 
     Raises:
-        ValueError: bad input, or an output file that is already there.
-        OSError: the output file cannot be written.
+        ValueError: bad input, or an output file that is there and holds no such direction.
+        OSError: the output file cannot be written; both are found before the work.
     """
-    if out_direction_path is not None and not Path(out_direction_path).parent.is_dir():
-        raise ValueError(f"output folder {Path(out_direction_path).parent} does not exist")
-    solution = solve_user_data(*load_arrays(features_path, labels_path))
-    separable = solution.status is not MaxMarginStatus.NOT_SEPARABLE
-    saved = _save(out_direction_path, solution.direction) if separable else None
+    if out_direction_path is None:
+        check_output_folder(Path.cwd())
+    else:
+        check_output_file(out_direction_path)
+    rows, exponent = signed_rows(*load_arrays(features_path, labels_path))
+    if out_direction_path is not None and Path(out_direction_path).exists():
+        found = _stored(Path(out_direction_path))
+        if found is None or found.shape != rows.shape[1:]:
+            raise ValueError(
+                f"output file {out_direction_path} exists already; name another one with --out"
+            )
+    solution = _solve_rows(rows, exponent)
+    separable = solution.status.name != "NOT_SEPARABLE"
+    saved: Path | None = None
+    trouble = ""
+    if separable:
+        try:
+            saved = _save(out_direction_path, solution.direction)
+        except OSError as error:
+            trouble = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     report = _report(solution, saved)
-    if solution.status is MaxMarginStatus.SOLVED:
+    if trouble:
+        report["direction"] = solution.direction.tolist()
+    if solution.status.name == "SOLVED":
         code = SOLVED_CODE
     else:
         code = UNSOLVED_CODE if separable else NOT_SEPARABLE_CODE
     text = json.dumps(report, indent=2, allow_nan=False) if as_json else _as_text(report)
-    return code, text
-
-
-def _real(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(values)
-    if array.dtype.kind not in "buif":
-        raise ValueError(f"{name} has dtype {array.dtype}; it must hold real numbers")
-    array = array.astype(np.float64)
-    if not np.all(np.isfinite(array)):
-        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(
-            f"{name} holds {array[index]} at index {index}; every value must be a finite number"
-        )
-    return array
-
-
-def _scaled(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """The matrix over 2**exponent: compiled code takes numbers below 2.2e-308 for zero."""
-    largest = np.max(np.abs(matrix), axis=1)
-    exponent = int(np.frexp(np.max(largest))[1])
-    scaled = np.ldexp(matrix, -exponent)
-    lost = (largest > 0) & (largest < np.max(largest) * SMALLEST_ROW)
-    if np.any(lost):
-        row = int(np.flatnonzero(lost)[0])
-        raise ValueError(
-            f"features holds row {row} of size {largest[row]:.3g} beside one of size "
-            f"{np.max(largest):.3g}; their ratio must be at least {SMALLEST_ROW:g}"
-        )
-    return scaled, exponent
-
-
-def _signs(labels: ArrayLike, count: int) -> NDArray[np.float64]:
-    values = _real("labels", labels)
-    if values.shape != (count,):
-        raise ValueError(
-            f"labels has shape {values.shape}; it must be ({count},), one label per row of features"
-        )
-    if np.all(np.isin(values, (-1.0, 1.0))):
-        return values
-    if np.all(np.isin(values, (0.0, 1.0))):
-        return 2.0 * values - 1.0
-    strange = values[~np.isin(values, (-1.0, 0.0, 1.0))]
-    found = f"{strange[0]:g}" if strange.size else "-1 and 0 together"
-    raise ValueError(f"labels holds {found}; labels are either -1 and +1, or 0 and 1")
-
-
-def _load(name: str, path: str | Path, ndim: int) -> NDArray:
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            if file.read(6) != b"\x93NUMPY":
-                raise ValueError(f"{name} file {path} is not a .npy file")
-            file.seek(0)
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(f"{name} file {path} cannot be read: {reason}") from None
-    except Exception as error:  # NumPy's header parser raises many types on damaged input
-        if "is not a .npy file" in str(error):
-            raise
-        if "Object arrays" in str(error):
-            raise ValueError(
-                f"{name} file {path} holds pickled objects; it must hold numbers"
-            ) from None
-        raise ValueError(f"{name} file {path} is damaged or cut off: {error}") from None
-    if array.ndim != ndim:
-        wanted = "(P, N)" if ndim == 2 else "(P,)"
-        raise ValueError(f"{name} file {path} has shape {array.shape}; it must be {wanted}")
-    return array
+    return code, text, trouble
 
 
 def _save(path: str | Path | None, direction: NDArray[np.float64]) -> Path:
-    """Write the direction to `path`, or to the first default name that is free or holds it."""
-    buffer = io.BytesIO()
-    np.save(buffer, direction, allow_pickle=False)
-    data = buffer.getvalue()
+    """Write the direction to `path`, or to the first default name that is free or holds it.
+
+    Raises:
+        OSError: it cannot be written, or `path` holds something else.
+    """
     default = Path(DEFAULT_OUTPUT)
     numbered = (default.with_stem(f"{default.stem}-{k}") for k in itertools.count(2))
     for name in [Path(path)] if path is not None else itertools.chain([default], numbered):
-        if not name.exists():
-            write_bytes_atomic(name, data)
-            return name
+        try:
+            if not name.exists():
+                write_bytes_atomic(name, npy_bytes(direction), replace=False)
+                return name
+        except FileExistsError:  # another process was faster
+            pass
         # A repeated run finds its own file.
-        if name.is_file() and name.read_bytes() == data:
+        found = _stored(name)
+        if found is not None and np.array_equal(found, direction):
             return name
-    raise ValueError(f"output file {path} exists already; name another one with --out")
+    raise OSError(f"output file {path} exists already and holds another direction")
+
+
+def _stored(path: Path) -> NDArray | None:
+    try:
+        return load_array(path)
+    except ArrayFileError:
+        return None
 
 
 def _report(solution: UserSolution, saved: Path | None) -> dict[str, Any]:
-    separable = solution.status is not MaxMarginStatus.NOT_SEPARABLE
+    separable = solution.status.name != "NOT_SEPARABLE"
     held = {"indices": solution.support.tolist(), "duals": solution.duals.tolist()}
     return {
         "status": solution.status.name.lower(),

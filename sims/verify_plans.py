@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 
 from theory.policies import Policy, policy_from_name
+from theory.policy_names import policy_parameter
 from theory.probes import FixedAngle, InSample, Probe
 from theory.problem import DownstreamShift, PerceptronProblem
 
@@ -38,7 +39,7 @@ class Case:
 
     def selection(self) -> Policy:
         """The policy with its parameter."""
-        name = {"window": "lo", "mixture": "w"}.get(self.policy)
+        name = policy_parameter(self.policy)
         if name is None or self.parameter is None:
             return policy_from_name(self.policy)
         return policy_from_name(self.policy, **{name: self.parameter})

@@ -1,7 +1,6 @@
 """The command line: what it prints and writes, exit codes and sentences, kills and restarts."""
 
 import errno
-import io
 import json
 import os
 import signal
@@ -16,11 +15,14 @@ import pytest
 import xarray as xr
 
 import sims
-import sims.__main__
 import sims.cache
+import sims.experiment
+from hardset.arrays import load_array
 from hardset.cli import run
 from sims.__main__ import main
 from sims.engine import SOLVERS
+from sims.presets import VERIFICATIONS
+from sims.verify_plans import PLANS
 from theory.policies import policy_from_name
 from theory.probes import FixedAngle, Independent, InSample
 from theory.problem import DownstreamShift, PerceptronProblem
@@ -53,6 +55,22 @@ SMALL = ["run", "--dim", "10", "--draws", "3", "--alpha-total", "1.5"]
         ([*POINT, "--policy", "hard", "--lo", "0.1"], "lo"),
         ([*POINT, "--memory-gb", "1e-7"], "memory_gb"),
         ([*POINT, "--dim", "many"], "many"),
+        ([*POINT, "--policy", "window", "--lo", "0.7"], "lo + keep_fraction"),
+        ([*POINT, "--policy", "mixture", "--w", "2"], "w = 2"),
+        ([*POINT, "--policy", "window", "--lo", "0.1", "--w", "0.5"], "'lo'"),
+        ([*POINT, "--downstream-deg", "90"], "downstream_deg"),
+        ([*POINT, "--probe", "independent", "--alpha-probe", "-1"], "alpha_probe"),
+        ([*POINT, "--devices", "0"], "devices"),
+        ([*POINT, "--devices", "1", "--scheduler", "tcp://x:1"], "--scheduler"),
+        ([*POINT, "--solver", "fast"], "fast"),
+        ([*POINT, "--unknown", "1"], "--unknown"),
+        ([*POINT, "--out", "/"], "is a folder"),
+        ([*POINT, "--out", "/dev/null"], "is a device or a pipe"),
+        ([*POINT, "--out", "n" * 300], "File name too long"),
+        (["solve", "--features", "X.npy", "--labels", "y.npy", "--devices", "1"], "--devices"),
+        (["verify", "--seed", "-1"], "seed"),
+        (["verify", "--devices", "0"], "devices"),
+        (["verify", "--dim", "30"], "--dim"),
         (["solve", "--features", "absent.npy", "--labels", "absent.npy"], "absent.npy"),
         (["verify", "--preset", "slow"], "slow"),
         ([], "run"),
@@ -66,6 +84,76 @@ def test_errors_are_one_sentence(
     assert captured.out == ""
     assert part in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_starts_without_what_computes() -> None:
+    """`--help` and a wrong argument import neither JAX nor SciPy nor xarray."""
+    code = (
+        "import sys; from hardset.cli import run; from sims.__main__ import main\n"
+        "try: run(main, sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(*{'jax', 'xarray', 'scipy', 'cvxpy', 'pandas', 'tqdm'} & set(sys.modules))"
+    )
+    for arguments in (["--help"], ["run", "--help"], [*POINT, "--dim", "1"], ["solve"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == ""
+
+
+def test_the_names_of_the_verifications_are_those_of_their_plans() -> None:
+    assert tuple(PLANS) == VERIFICATIONS
+
+
+def test_a_faster_process_has_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same run is as good; of another one nothing is replaced, and this one is printed."""
+    simulate, arguments = sims.experiment.run, [*SMALL, "--keep-fraction", "0.8"]
+    assert run(main, arguments) == 0
+    table = capsys.readouterr().out
+    for seed, code, words in (("0", 0, "holds this run already"), ("1", 2, "seed = 1, not 0")):
+        out = tmp_path / f"{seed}.nc"
+
+        def overtaken(*given: Any, out: Path = out, seed: str = seed, **options: Any) -> Any:
+            monkeypatch.setattr(sims.experiment, "run", simulate)
+            assert run(main, [*arguments, "--seed", seed, "--out", str(out)]) == 0
+            capsys.readouterr()
+            return simulate(*given, **options)
+
+        monkeypatch.setattr(sims.experiment, "run", overtaken)
+        assert run(main, [*arguments, "--out", str(out)]) == code
+        printed = capsys.readouterr()
+        assert printed.out == table
+        assert words in printed.err and str(out) in printed.err
+        with xr.open_dataset(out, engine="h5netcdf") as dataset:
+            assert dataset.attrs["seed"] == int(seed)
+
+
+def test_a_result_that_cannot_be_written_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk is full when the work is done."""
+    simulate, arguments = sims.experiment.run, [*SMALL, "--keep-fraction", "0.8"]
+    out = tmp_path / "students.nc"
+    assert run(main, arguments) == 0
+    table = capsys.readouterr().out
+
+    def full(*given: Any, **options: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fills_the_disk(*given: Any, **options: Any) -> Any:
+        dataset = simulate(*given, **options)
+        monkeypatch.setattr(os, "fsync", full)
+        return dataset
+
+    monkeypatch.setattr(sims.experiment, "run", fills_the_disk)
+    assert run(main, [*arguments, "--out", str(out)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == table
+    assert printed.err.count("\n") == 1
+    assert f"the result above was not saved: {out}: No space left on device" in printed.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_solve_reports_what_is_not_separable(
@@ -184,7 +272,7 @@ def test_presets_fill_in_what_is_not_given(
         asked.append((problem, dim, draws))
         raise ValueError("far enough")
 
-    monkeypatch.setattr(sims.__main__, "simulate", simulate)
+    monkeypatch.setattr(sims.experiment, "run", simulate)
     assert run(main, ["run", "--preset", "published-n30", "--draws", "7"]) == 2
     capsys.readouterr()
     ((problem, dim, draws),) = asked
@@ -211,7 +299,7 @@ def test_files_are_written_once_and_never_replaced(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("simulated again")
 
-    monkeypatch.setattr(sims.__main__, "simulate", never)
+    monkeypatch.setattr(sims.experiment, "run", never)
     assert run(main, arguments) == 0
     assert capsys.readouterr().out == printed
     other = [*arguments, "--seed", "1"]
@@ -242,7 +330,11 @@ def test_a_full_disk_is_a_sentence(
 
 @pytest.mark.parametrize(
     ("number", "code", "solver"),
-    [(signal.SIGKILL, -9, "native"), (signal.SIGINT, 130, "cvxpy")],
+    [
+        (signal.SIGKILL, -9, "native"),
+        (signal.SIGINT, 130, "cvxpy"),
+        (signal.SIGTERM, -15, "native"),
+    ],
 )
 def test_what_ends_a_sweep_loses_and_repeats_nothing(
     number: signal.Signals, code: int, solver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -253,18 +345,19 @@ def test_what_ends_a_sweep_loses_and_repeats_nothing(
     def parts() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in tmp_path.glob("[!.]*.npy")}
 
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sweep:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as sweep:
         deadline = time.monotonic() + 300
         while len(parts()) < 2:
             assert sweep.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        sweep.send_signal(number)
+        os.killpg(sweep.pid, number)  # as a terminal does: the workers get it, too
         out, err = sweep.communicate(timeout=60)
     assert (sweep.returncode, out) == (code, b"")
     said = b"interrupted; what was finished and saved is kept\n"
     # A killed process cannot tidy up; what tidies up after it says so.
-    assert err == said if code > 0 else b"Traceback" not in err
+    assert err == said if number != signal.SIGKILL else b"Traceback" not in err
 
     solve, trained = SOLVERS[solver], []
 
@@ -275,7 +368,7 @@ def test_what_ends_a_sweep_loses_and_repeats_nothing(
     monkeypatch.setitem(SOLVERS, solver, counted)
     found = parts()
     # Fifty draws a part, finished in order; the rerun needs two more, and one file is damaged.
-    stored = {path: len(np.load(io.BytesIO(path.read_bytes()))) for path in found}
+    stored = {path: len(load_array(path)) for path in found}
     draws = 50 * (sum(stored.values()) + 2)
     damaged = next(iter(found))
     damaged.write_bytes(damaged.read_bytes()[:-50])

@@ -1,13 +1,14 @@
 """A user's own arrays and files: labels, reports, certificates, refusals."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sims.maxmargin import MaxMarginStatus
-from sims.userdata import load_arrays, run_solve, solve_user_data
+from sims.userdata import run_solve, solve_user_data
 
 # Separable by hand: the margin is held by the first two, w = (0, 1), margin 1.
 FEATURES = np.array([[3.0, 1.0], [-3.0, 1.0], [1.0, -2.0], [0.5, 4.0]])
@@ -70,7 +71,7 @@ def test_bad_arrays_are_named(features: np.ndarray, labels: np.ndarray, message:
 
 def test_report_and_saved_direction(files: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "w.npy"
-    code, text = run_solve(*files, out, as_json=True)
+    code, text, _ = run_solve(*files, out, as_json=True)
     report = json.loads(text)
     assert code == 0
     assert report["status"] == "solved"
@@ -81,7 +82,7 @@ def test_report_and_saved_direction(files: tuple[Path, Path], tmp_path: Path) ->
     assert report["support_vectors"]["indices"] == [0, 1]
     assert report["farkas_certificate"] is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["X.npy", "w.npy", "y.npy"]
-    code, text = run_solve(*files, out)
+    code, text, _ = run_solve(*files, out)
     assert code == 0
     assert "support vectors  2" in text
 
@@ -104,17 +105,38 @@ def test_default_output_is_in_the_current_folder(
 
 def test_nothing_is_overwritten(files: tuple[Path, Path], tmp_path: Path) -> None:
     before = files[0].read_bytes()
-    with pytest.raises(ValueError, match="exists already"):
-        run_solve(*files, files[0])
+    for path in (files[0], tmp_path / "notes.txt"):
+        path.touch()
+        with pytest.raises(ValueError, match="exists already; name another one"):
+            run_solve(*files, path)
     assert files[0].read_bytes() == before
-    with pytest.raises(ValueError, match="does not exist"):
-        run_solve(*files, tmp_path / "absent" / "w.npy")
+    for path, reason in (
+        (tmp_path / "absent" / "w.npy", "No such file"),
+        (tmp_path, "it is a folder"),
+        (tmp_path / ("w" * 260), "File name too long"),
+    ):
+        with pytest.raises(OSError, match=f"output file {path} cannot be written: {reason}"):
+            run_solve(*files, path)
+
+
+def test_a_direction_that_cannot_be_saved_is_printed(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Another direction of the same length has the name: only the solve can tell."""
+    out = tmp_path / "w.npy"
+    np.save(out, np.array([1.0, 0.0]))
+    before = out.read_bytes()
+    code, text, trouble = run_solve(*files, out, as_json=True)
+    assert code == 0
+    assert np.allclose(json.loads(text)["direction"], [0.0, 1.0], rtol=0, atol=1e-14)
+    assert str(out) in trouble and "holds another direction" in trouble
+    assert out.read_bytes() == before
 
 
 def test_not_separable_reports_certificate(files: tuple[Path, Path], tmp_path: Path) -> None:
     np.save(files[1], np.ones(4))
     out = tmp_path / "w.npy"
-    code, text = run_solve(*files, out, as_json=True)
+    code, text, _ = run_solve(*files, out, as_json=True)
     report = json.loads(text)
     assert code == 3
     assert report["status"] == "not_separable"
@@ -131,24 +153,64 @@ def test_not_separable_reports_certificate(files: tuple[Path, Path], tmp_path: P
     assert "vanishes" in run_solve(*files, out)[1]
 
 
-def test_bad_files_are_named(files: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "does not exist"),
+        (b"1,2\n3,4\n", "is no .npy file"),
+        (b"", "is no .npy file"),
+        (np.ones((4, 2), complex), "dtype complex128; it must hold real numbers"),
+        (np.array([{"a": 1}], dtype=object), "pickled Python objects"),
+        (np.ones((0, 2)), "at least one example"),
+        (np.ones((4, 0)), "at least one feature"),
+        (np.ones(4), r"has shape \(4,\); it must be \(P, N\)"),
+        (np.ones((4, 2, 1)), r"has shape \(4, 2, 1\); it must be \(P, N\)"),
+        (np.array([[1.0, 2], [np.nan, 1], [1, 1], [1, 2]]), r"holds nan at index \(1, 0\)"),
+        (np.ones((3, 2)), r"labels has shape \(4,\); it must be \(3,\)"),
+        (np.zeros((4, 2), "M8[s]"), "it must hold real numbers"),
+        (np.zeros((4, 2), [("x", float)]), "it must hold real numbers"),
+    ],
+)
+def test_bad_files_are_named(
+    content: bytes | np.ndarray | None, words: str, files: tuple[Path, Path], tmp_path: Path
+) -> None:
     bad = tmp_path / "bad.npy"
-    with pytest.raises(ValueError, match=r"features file .*absent.npy cannot be read: No such"):
-        load_arrays(tmp_path / "absent.npy", files[1])
-    with pytest.raises(ValueError, match="cannot be read: Is a directory"):
-        load_arrays(tmp_path, files[1])
-    bad.write_text("1,2\n3,4\n")
-    with pytest.raises(ValueError, match=r"labels file .*bad.npy is not a .npy file"):
-        load_arrays(files[0], bad)
+    if isinstance(content, np.ndarray):
+        np.save(bad, content)
+    elif content is not None:
+        bad.write_bytes(content)
+    with pytest.raises(ValueError, match=words) as caught:
+        run_solve(bad, files[1], tmp_path / "w.npy")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "w.npy").exists()
+
+
+def test_damaged_and_hostile_files_are_named(files: tuple[Path, Path], tmp_path: Path) -> None:
     whole = files[0].read_bytes()
-    for damaged in (whole[:20], whole[:-9], whole[:20] + b"(" * 9 + whole[29:]):
-        bad.write_bytes(damaged)
-        with pytest.raises(ValueError, match="is damaged or cut off"):
-            load_arrays(bad, files[1])
-    np.save(bad, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="holds pickled objects"):
-        load_arrays(files[0], bad)
-    with pytest.raises(ValueError, match=r"has shape \(4,\); it must be \(P, N\)"):
-        load_arrays(files[1], files[1])
-    with pytest.raises(ValueError, match=r"has shape \(4, 2\); it must be \(P,\)"):
-        load_arrays(files[0], files[0])
+    bad = tmp_path / "bad.npy"
+    hostile = [
+        whole[:20],
+        whole[:-9],
+        whole[:20] + b"(" * 9 + whole[29:],
+        # Shapes that NumPy's own reader takes for sizes, or for 10^30 numbers.
+        whole.replace(b"(4, 2), ", b"(True,4)"),
+        whole.replace(b"(4, 2), }   ", b"(10**30,4)}"),
+        whole.replace(b"(4, 2), }        ", b"(999999999999,2)}"),
+    ]
+    for content in hostile:
+        assert content != whole
+        bad.write_bytes(content)
+        with pytest.raises(ValueError, match=r"features file .*bad.npy is (damaged|cut short)"):
+            run_solve(bad, files[1])
+    os.mkfifo(tmp_path / "pipe.npy")
+    with pytest.raises(ValueError, match=r"features file .*pipe.npy is no file"):
+        run_solve(tmp_path / "pipe.npy", files[1])
+    with pytest.raises(ValueError, match="is a folder"):
+        run_solve(tmp_path, files[1])
+
+
+def test_the_other_byte_order_is_read(files: tuple[Path, Path], tmp_path: Path) -> None:
+    np.save(files[0], FEATURES.astype(">f4"))
+    np.save(files[1], LABELS.astype(">i2"))
+    run_solve(*files, tmp_path / "w.npy")
+    assert np.allclose(np.load(tmp_path / "w.npy"), [0.0, 1.0], rtol=0, atol=1e-14)

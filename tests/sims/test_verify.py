@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import replica
-import sims.__main__
 import sims.verify_theory
 from hardset.cli import run
 from sims.engine import simulate_students
@@ -213,7 +212,7 @@ def test_the_command_line_says_no(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(PLANS, "quick", SMALL)
-    monkeypatch.setattr(sims.__main__, "verify", partial(verify, scaled(factor)))
+    monkeypatch.setattr(sims.verify_theory, "verify", partial(verify, scaled(factor)))
     assert run(sims.__main__.main, ["verify"]) == code
     assert capsys.readouterr().out.endswith(f"{verdict}\n")
     assert run(sims.__main__.main, ["verify", "--json"]) == code
