@@ -27,6 +27,8 @@ __all__ = [
 
 CHECKSUMS = "checksums.json"
 LISTINGS = ("manifest.json", CHECKSUMS)
+# Entries of a listing that name files; `local` ones differ from computer to computer.
+PARTS = ("outputs", "local")
 LARGEST = 1 << 28  # bytes of a listing: some two million files
 CHUNK = 1 << 20
 
@@ -79,22 +81,25 @@ def read_listing(path: Path) -> list[Listed]:
         OSError: it cannot be read.
     """
     record = _record(path)
-    outputs, local = record.get("outputs"), record.get("local", {})
-    if not isinstance(outputs, dict) or not isinstance(local, dict):
-        return []
-    found = []
-    # Of a stage, files that differ from computer to computer are listed apart.
-    for name, about in (outputs | local).items():
-        match about:
-            case {"bytes": int() as size, "sha256": str() as sha256}:
-                pass
-            case _:
-                raise ValueError(f"{path} has changed: it does not say what {one_line(name)} is")
-        inner = Path(name)
-        if inner.is_absolute() or ".." in inner.parts or "\0" in name:
-            raise ValueError(f"{path} has changed: it names {one_line(name)}, outside its folder")
-        found.append(Listed(path.parent / inner, size, sha256))
-    return found
+    return [
+        _listed(path, name, about)
+        for part in PARTS
+        if isinstance(record.get(part), dict)
+        for name, about in record[part].items()
+    ]
+
+
+def _listed(path: Path, name: str, about: Any) -> Listed:
+    """One entry of a listing at `path`."""
+    match about:
+        case {"bytes": int() as size, "sha256": str() as sha256}:
+            pass
+        case _:
+            raise ValueError(f"{path} has changed: it does not say what {one_line(name)} is")
+    inner = Path(name)
+    if inner.is_absolute() or ".." in inner.parts or "\0" in name:
+        raise ValueError(f"{path} has changed: it names {one_line(name)}, outside its folder")
+    return Listed(path.parent / inner, size, sha256)
 
 
 def check_listing(folder: Path) -> bool:

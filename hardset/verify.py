@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -224,19 +225,23 @@ def _set_images(folder: Path) -> Iterator[Listed]:
         from pyarrow import parquet
     except ImportError:
         return
-    rows: list[dict[str, Any]] = []
-    for table in tables:
-        columns = ["name", "bytes", "sha256"]
-        if not set(columns) <= set(parquet.read_schema(table).names):
-            return
-        rows += parquet.read_table(table, columns=columns).to_pylist()
-    lines = (folder / LIST).read_text(encoding="utf-8").splitlines()
-    if len(lines) != len(rows):
-        raise ValueError(f"{len(lines)} lines, {len(rows)} images")
-    for line, row in zip(lines, rows, strict=True):
-        if Path(line).name != Path(row["name"]).name:
-            raise ValueError(f"it names {line!r}, and the table {row['name']!r}")
-        yield Listed(folder / line, row["bytes"], row["sha256"])
+    columns = ["name", "bytes", "sha256"]
+    if any(not set(columns) <= set(parquet.read_schema(table).names) for table in tables):
+        return
+    rows = (
+        row
+        for table in tables
+        for batch in parquet.ParquetFile(table).iter_batches(columns=columns)
+        for row in batch.to_pylist()
+    )
+    with (folder / LIST).open(encoding="utf-8", newline="\n") as lines:
+        for line, row in zip_longest(lines, rows):
+            if line is None or row is None:
+                raise ValueError("one has more entries than the other")
+            name = line.removesuffix("\n")
+            if Path(name).name != Path(row["name"]).name:
+                raise ValueError(f"it names {name!r}, and the table {row['name']!r}")
+            yield Listed(folder / name, row["bytes"], row["sha256"])
 
 
 def _compared(listed: Listed) -> tuple[str, str]:

@@ -2,23 +2,34 @@
 
 import dataclasses
 import hashlib
-import io
 import json
-import zipfile
+import math
 from pathlib import Path
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.arrays import load_arrays, npz_bytes
 from hardset.cli import check_output_folder
 from hardset.datafile import write_bytes_atomic
+from hardset.seal import check_seal
 from pretrain_jax.models.sam.generator import ImageMasks, MaskGenerator
 
 __all__ = ["MasksCache"]
 
 # Part of every key: files of another layout are not found.
-SCHEMA = 1
+SCHEMA = 2
+# What a file's arrays may take in memory: masks are compressed a hundredfold and more.
+LARGEST = 1 << 33
+# Type of each array beside the masks, and its shape behind the number of masks.
+NUMBERS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+    "boxes": (np.int32, (4,)),
+    "iou": (np.float32, ()),
+    "stability": (np.float32, ()),
+    "points": (np.float32, (2,)),
+    "crops": (np.int32, (4,)),
+}
 # Settings that change memory and speed, not masks.
 SPEED = ("points_per_batch", "chunk")
 
@@ -88,21 +99,29 @@ def _add(digest: "hashlib._Hash", array: NDArray) -> None:
 
 
 def _packed(masks: ImageMasks) -> bytes:
-    """An .npz with eight pixels a byte."""
-    buffer = io.BytesIO()
-    parts = masks._asdict() | {"masks": np.packbits(masks.masks), "shape": masks.masks.shape}
-    np.savez_compressed(buffer, **parts)
-    return buffer.getvalue()
+    """A sealed .npz with eight pixels a byte."""
+    shape = np.asarray(masks.masks.shape)
+    parts = masks._asdict() | {"masks": np.packbits(masks.masks), "shape": shape}
+    return npz_bytes(parts, compressed=True)
 
 
 def _read(path: Path) -> ImageMasks | None:
-    """The masks of a file; None where it is missing or damaged."""
+    """The masks of a file; None where it is missing, damaged or holds something else."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            parts = dict(file)
-        shape = tuple(parts.pop("shape"))
-        bits = np.unpackbits(parts["masks"], count=int(np.prod(shape)))
-        return ImageMasks(**parts | {"masks": bits.reshape(shape).astype(bool)})
-    # A zip's checksum of each array turns damage into one of these.
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile):
+        check_seal(path)
+        parts = load_arrays(path, limit_bytes=LARGEST)
+    except (OSError, ValueError):
         return None
+    bits, shape = parts.pop("masks", None), parts.pop("shape", None)
+    if bits is None or bits.dtype != np.uint8 or shape is None or parts.keys() != NUMBERS.keys():
+        return None
+    if shape.shape != (3,) or shape.dtype.kind != "i" or min(shape.tolist()) < 0:
+        return None
+    count, pixels = int(shape[0]), math.prod(shape.tolist())
+    if bits.shape != (-(-pixels // 8),):
+        return None
+    for name, (dtype, width) in NUMBERS.items():
+        if parts[name].dtype != dtype or parts[name].shape != (count, *width):
+            return None
+    masks = np.unpackbits(bits, count=pixels).reshape(shape).astype(bool)
+    return ImageMasks(masks=masks, **parts)

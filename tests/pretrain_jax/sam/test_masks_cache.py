@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 from numpy.typing import NDArray
 
+from hardset.arrays import npy_bytes, npz_bytes
 from pretrain_jax.models.sam import SAM, GeneratorConfig, ImageMasks, MaskGenerator, MasksCache
 from tests.pretrain_jax.sam.models import SMALL, random_model
 
@@ -76,26 +77,87 @@ def test_keys(model: SAM, tmp_path: Path) -> None:
     assert name(0, plain, image.copy(order="F")) == names[0]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign"])
+def foreign(**changes: object) -> bytes:
+    """A sealed file whose arrays are not those of masks."""
+    parts = {
+        "masks": np.zeros(8, np.uint8),
+        "shape": np.array([1, 9, 7]),
+        "boxes": np.zeros((1, 4), np.int32),
+        "iou": np.zeros(1, np.float32),
+        "stability": np.zeros(1, np.float32),
+        "points": np.zeros((1, 2), np.float32),
+        "crops": np.zeros((1, 4), np.int32),
+    }
+    kept = {
+        name: np.asarray(array) for name, array in (parts | changes).items() if array is not None
+    }
+    return npz_bytes(kept)
+
+
+DAMAGES = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "flipped": lambda content: content[:60] + bytes([content[60] ^ 0xFF]) + content[61:],
+    "empty": lambda _: b"",
+    "no archive": lambda _: b"not masks",
+    "without a seal": lambda content: content[:-79],
+    "an array": lambda _: npy_bytes(np.zeros(3)),
+    "no masks": lambda _: foreign(masks=None),
+    "no shape": lambda _: foreign(shape=None),
+    "no boxes": lambda _: foreign(boxes=None),
+    "more": lambda _: foreign(extra=1),
+    "shape of 2^60": lambda _: foreign(shape=[1 << 20, 1 << 20, 1 << 20]),
+    "negative shape": lambda _: foreign(shape=[1, -9, -7]),
+    "two axes": lambda _: foreign(shape=[9, 7]),
+    "real shape": lambda _: foreign(shape=[1.0, 9.0, 7.0]),
+    "more masks": lambda _: foreign(masks=np.zeros(9, np.uint8)),
+    "more boxes": lambda _: foreign(boxes=np.zeros((2, 4), np.int32)),
+    "other numbers": lambda _: foreign(iou=np.zeros(1)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_files_are_computed_again(model: SAM, tmp_path: Path, damage: str) -> None:
     cache = MasksCache(Counting(model), tmp_path)
     image = IMAGES[3]
     whole = cache(image)
     path = cache.path(image)
-    content = bytearray(path.read_bytes())
-    if damage == "truncated":
-        del content[len(content) // 2 :]
-    elif damage == "flipped":
-        content[60] ^= 0xFF
-    elif damage == "empty":
-        content.clear()
-    else:
-        content[:] = b"not masks"
-    path.write_bytes(content)
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
     assert equal(cache(image), whole)
     assert cache.computed == 2
     assert equal(cache(image), whole)
     assert cache.found == 1
+
+
+def test_a_whole_foreign_file_would_be_found(model: SAM, tmp_path: Path) -> None:
+    """The damages above are what they say: without one the file is taken."""
+    cache = MasksCache(Counting(model), tmp_path)
+    cache.path(IMAGES[3]).write_bytes(foreign())
+    assert not cache(IMAGES[3]).masks.any()
+    assert cache.found == 1
+
+
+def test_no_flipped_bit_changes_masks(model: SAM, tmp_path: Path) -> None:
+    cache = MasksCache(Counting(model), tmp_path)
+    image = IMAGES[3]
+    whole = cache(image)
+    path = cache.path(image)
+    content = path.read_bytes()
+    for place in np.random.default_rng(0).integers(8 * len(content), size=300):
+        changed = bytearray(content)
+        changed[place // 8] ^= 1 << int(place) % 8
+        path.write_bytes(changed)
+        assert equal(cache(image), whole)
+    assert cache.computed == 301
+
+
+def test_a_folder_or_a_broken_link_in_the_place_of_a_file(model: SAM, tmp_path: Path) -> None:
+    cache = MasksCache(Counting(model), tmp_path)
+    cache.path(IMAGES[1]).mkdir()
+    with pytest.raises(OSError, match=r"masks cannot be written to .*it is a folder"):
+        cache(IMAGES[1])
+    cache.path(IMAGES[2]).symlink_to(tmp_path / "elsewhere.npz")
+    assert equal(cache(IMAGES[2]), cache(IMAGES[2]))
+    assert (tmp_path / "elsewhere.npz").is_file()
 
 
 def test_a_full_disk_keeps_earlier_files(
