@@ -97,9 +97,17 @@ def _listed(path: Path, name: str, about: Any) -> Listed:
         case _:
             raise ValueError(f"{path} has changed: it does not say what {one_line(name)} is")
     inner = Path(name)
-    if inner.is_absolute() or ".." in inner.parts or "\0" in name:
+    if inner.is_absolute() or ".." in inner.parts or not _is_name(name):
         raise ValueError(f"{path} has changed: it names {one_line(name)}, outside its folder")
     return Listed(path.parent / inner, size, sha256)
+
+
+def _is_name(name: str) -> bool:
+    """Whether a file system can have a file of this name."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def check_listing(folder: Path) -> bool:

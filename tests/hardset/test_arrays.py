@@ -207,6 +207,10 @@ HOSTILE_NPZ = {
         patched(patched(GOOD, 10, b"\x08\x00"), 8, b"\x08\x00", central=False),
         "is damaged",
     ),
+    "negative rows": (archive({"x.npy": npy(header("(-4,)"), bytes(32))}), r"shape = \(-4,\)"),
+    "dtype word": (archive({"x.npy": npy(header(descr="'banana'"))}), "header cannot be read"),
+    "header of 60 KB": (archive({"x.npy": npy(header() + " " * 60_000)}), "its header has 6"),
+    "comment that is cut": (npz_bytes({"x": np.arange(3)})[:-20], "its checksum does not match"),
     "many entries": (archive({f"{k}.txt": b"" for k in range(3000)}), "which is no array"),
 }
 

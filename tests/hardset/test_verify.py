@@ -178,25 +178,61 @@ def test_loops_pipes_and_links_to_nothing(tmp_path: Path) -> None:
     assert verify([tmp_path / "loop"]).counts == found.counts  # named, it is followed
 
 
-def test_a_hostile_manifest_reads_nothing_outside(tmp_path: Path) -> None:
-    about = {"bytes": 1, "sha256": "0" * 64}
-    for text in (
-        json.dumps({"outputs": {"/dev/zero": about}}),
-        json.dumps({"outputs": {"../../etc/passwd": about}}),
-        json.dumps({"outputs": {"a\0b": about}}),
-        json.dumps({"outputs": {"a": 3}}),
-        json.dumps({"outputs": {"a": {"bytes": "1", "sha256": 3}}}),
-        json.dumps([1]),
-        "[" * 100_000,
-        "{",
-        '{"a": ' + "9" * 5000 + "}",
-        '{"seal": "none"}',
-        "\x1b[31m" * 10_000,
-    ):
-        (tmp_path / "manifest.json").write_text(text)
+ABOUT = {"bytes": 1, "sha256": "0" * 64}
+MANIFESTS = {
+    "absolute": json.dumps({"outputs": {"/dev/zero": ABOUT}}),
+    "above": json.dumps({"outputs": {"../../etc/passwd": ABOUT}}),
+    "above, inside": json.dumps({"outputs": {"a/../../b": ABOUT}}),
+    "zero byte": json.dumps({"outputs": {"a\0b": ABOUT}}),
+    "half a pair": json.dumps({"local": {"\ud800": ABOUT}}),
+    "escapes": json.dumps({"outputs": {"/\x1b[2J": ABOUT}}),
+    "new line": json.dumps({"outputs": {"/a\nerror: b": ABOUT}}),
+    "entry a number": json.dumps({"outputs": {"a": 3}}),
+    "entry a list": json.dumps({"outputs": {"a": [1, "0"]}}),
+    "no size": json.dumps({"outputs": {"a": {"sha256": "0"}}}),
+    "no digest": json.dumps({"outputs": {"a": {"bytes": 1}}}),
+    "size a text": json.dumps({"outputs": {"a": {"bytes": "1", "sha256": "0"}}}),
+    "size real": json.dumps({"outputs": {"a": {"bytes": 1.0, "sha256": "0"}}}),
+    "size NaN": '{"outputs": {"a": {"bytes": NaN, "sha256": "0"}}}',
+    "digest a number": json.dumps({"outputs": {"a": {"bytes": 1, "sha256": 3}}}),
+    "a list": "[1]",
+    "a number": "1",
+    "a text": '"outputs"',
+    "null": "null",
+    "empty": "",
+    "zeros": "\0" * 100,
+    "nested lists": "[" * 100_000,
+    "nested tables": '{"outputs":' * 100_000,
+    "cut": '{"outputs": {"a": {"byt',
+    "two": "{}{}",
+    "quotes": "{'outputs': {}}",
+    "number of 5,000 digits": '{"a": ' + "9" * 5000 + "}",
+    "number of 5,000 digits as size": (
+        '{"outputs": {"a": {"sha256": "0", "bytes": ' + "9" * 5000 + "}}}"
+    ),
+    "escape codes": "\x1b[31m" * 10_000,
+    "another seal": '{"seal": "none"}',
+    "a seal of zeros": json.dumps({"outputs": {}, "seal": "hardset-sha256:" + "0" * 64}),
+}
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_hostile_manifest_reads_nothing_outside(tmp_path: Path, name: str) -> None:
+    for path in (tmp_path / "manifest.json", tmp_path / "checksums.json"):
+        path.write_bytes(MANIFESTS[name].encode("utf-8", "surrogatepass"))
         found = verify([tmp_path])
-        assert [one.state for one in found.findings] == ["changed"], text[:50]
+        assert [(one.state, one.path) for one in found.findings] == [("changed", path)]
         assert all(len(line) < 1000 and line.isprintable() for line in found.text().splitlines())
+        assert [one.state for one in verify([path]).findings] == ["changed"]
+        path.unlink()
+
+
+def test_listed_names_that_no_file_can_have(tmp_path: Path) -> None:
+    names = {"x" * 300: "unreadable", "": "changed", "a/" * 5000: "unreadable", "b": "missing"}
+    outputs = dict.fromkeys(names, ABOUT)
+    (tmp_path / "manifest.json").write_bytes(sealed_json({"outputs": outputs}))
+    found = {one.path: one.state for one in verify([tmp_path]).findings}
+    assert found == {tmp_path / name: state for name, state in names.items()}
 
 
 def test_the_images_of_a_set_are_checked_where_its_list_says(tmp_path: Path) -> None:
