@@ -6,6 +6,7 @@ from selection.advice.coordinates import EffectiveDimension, LearningCurve, effe
 from selection.advice.estimates import Coordinates, coordinates_of_overlap, estimate_coordinates
 from selection.advice.probes import ProbeErrors, cross_validation, margin_overlap, weight_overlap
 from selection.advice.recommend import PolicyAdvice, Recommendation, recommend
+from selection.core.given import Given
 from selection.core.pool import Pool
 from selection.core.scores import Scores
 from selection.core.selector import Selector
@@ -90,6 +91,7 @@ __all__ = [
     "Easy",
     "EffectiveDimension",
     "FacilityLocation",
+    "Given",
     "Glister",
     "GlisterOnline",
     "GradMatch",

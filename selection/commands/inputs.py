@@ -1,6 +1,7 @@
 """What the commands share: the pool's files, names of classes, the budget."""
 
 import argparse
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from selection.core.arrays import Array, Integers
 from selection.core.files import read_array
 from selection.core.labels import class_codes
-from selection.core.pool import Pool
+from selection.core.pool import FIELDS, Pool, check_lengths
 from selection.core.scores import Scores
 from selection.core.selector import budget_count
 from selection.graphs.graph import Graph
@@ -67,15 +68,24 @@ def class_number(option: str, text: str, names: Array | None) -> int:
     return int(np.searchsorted(names, text))
 
 
-def read_pool(options: argparse.Namespace) -> tuple[Pool, dict[str, Array]]:
+def read_pool(
+    options: argparse.Namespace, reads: Collection[str] = FIELDS
+) -> tuple[Pool, dict[str, Array]]:
     """The pool of the files that were named, and the names of its labels and of its groups.
 
     Names are there where the file holds strings: the pool's labels are positions among them.
+
+    Args:
+        options: the parsed command line.
+        reads: fields that are looked at, besides ids, labels, groups and a graph; of the others
+            the number of rows counts, and nothing else can be wrong with them.
 
     Raises:
         ValueError: none was, or one cannot be read or does not fit the others.
     """
     arrays: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    unread: dict[str, Array] = {}
     names: dict[str, Array] = {}
     for name in ARRAYS:
         path = getattr(options, name)
@@ -84,16 +94,20 @@ def read_pool(options: argparse.Namespace) -> tuple[Pool, dict[str, Array]]:
             if found is not None:
                 names[name] = found
         elif path is not None:
-            arrays[name] = read_array(name, path)
-    if options.scores is not None:
-        values = read_array("scores", options.scores)
-        arrays["scores"] = Scores.of(
-            values, orientation=options.orientation, file=str(options.scores)
-        )
-    elif options.orientation != "hard":
+            sources[name] = path
+    for name in ("scores", "mislabel"):
+        if getattr(options, name) is not None:
+            sources[name] = getattr(options, name)
+    for name, path in sources.items():
+        values = read_array(name, path)
+        if name not in reads and name != "ids" and values.ndim:
+            unread[name] = values
+        elif name == "scores":
+            arrays[name] = Scores.of(values, orientation=options.orientation, file=str(path))
+        else:
+            arrays[name] = values
+    if options.scores is None and options.orientation != "hard":
         raise ValueError("--orientation has no effect without --scores")
-    if options.mislabel is not None:
-        arrays["mislabel"] = read_array("mislabel", options.mislabel)
     if (options.neighbours is None) != (options.similarities is None):
         raise ValueError("a graph needs both --neighbours and --similarities")
     if options.neighbours is not None:
@@ -101,8 +115,14 @@ def read_pool(options: argparse.Namespace) -> tuple[Pool, dict[str, Array]]:
             read_array("neighbours", options.neighbours),
             read_array("similarities", options.similarities),
         )
-    if not arrays:
+    if not arrays and not unread:
         raise ValueError("no data: name a file with --scores, --features, --labels or --ids")
+    everything = arrays | unread
+    known = [name for name in (*FIELDS, "ids") if name in everything]
+    # What has no rows at all, `Pool.of` refuses by its shape.
+    check_lengths({one: everything[one] for one in known if getattr(everything[one], "ndim", 1)})
+    if not arrays:
+        arrays["ids"] = np.arange(len(next(iter(unread.values()))))
     return Pool.of(**arrays), names
 
 

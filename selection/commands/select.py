@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hardset.cli import integer, number
+from selection.commands.given import add_given_options, given_facts, read_given
 from selection.commands.inputs import (
     FILES,
     add_pool_options,
@@ -29,6 +30,9 @@ EXAMPLES = """methods, the files they cannot do without, their options and defau
 {methods}
 
 {files}  --include and --exclude name text files, one id a line.
+  --given FILE and --given-features FILE name examples that are kept already: the budget counts new
+  ones only, methods that compare examples count the given ones as picked, the others leave them
+  out. Those of --given-features are no examples of the pool.
   --out FILE.parquet or FILE.json holds index, id, weight (and gain) in pick order, and the
   diagnostics. Where "nested" is true the first rows are the answer to a smaller budget, apart from
   weights: those of facility-location, craig and adacore are cluster sizes of the whole, so that a
@@ -47,6 +51,8 @@ examples:
       --partitions 10 --scheduler local --resume parts --out kept.parquet
   python -m selection select random --scores s.npy --mislabel aum.npy --mislabel-cutoff 0.05 \\
       --include seed_set.txt --budget 0.5 --json
+  python -m selection select k-center --features x.npy --given labelled.txt --budget 100
+  python -m selection select facility-location --features x.npy --given-features old.npy --budget 9
 """
 
 
@@ -84,6 +90,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--include", metavar="FILE", help="ids that must be kept")
     parser.add_argument("--exclude", metavar="FILE", help="ids that must not be kept")
+    add_given_options(parser)
     parser.add_argument("--seed", type=integer, default=0)
     parser.add_argument("--out", metavar="FILE", help="file to write; never replaces another one")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -95,18 +102,22 @@ def run(options: argparse.Namespace) -> int:
     method = parse_method(options.method)
     if options.out is not None:
         check_new_file(options.out, SUBSET_SUFFIXES)
-    pool, names = read_pool(options)
+    cut = {"mislabel", "scores"} if options.mislabel_cutoff is not None else set()
+    pool, names = read_pool(options, method.reads | cut)
+    given = read_given(options, pool)
     budget = parse_budget(options.budget, len(pool))
     wrapped = _wrapped(method, options, pool, names)
-    subset = _named(wrapped.select(pool, budget, options.seed), names.get(options.by))
+    subset = wrapped.select(pool, budget, options.seed, given)
+    subset = _named(subset, names.get(options.by))
     if options.out is not None:
         facts = {"method": options.method, "seed": options.seed, "examples": len(pool)}
+        facts |= given_facts(options, given)
         ids = None if options.ids is None else pool.ids
         write_subset(options.out, subset, ids, **facts)
     if options.out is None and not options.json:
         print("\n".join(str(one) for one in pool.ids[subset.indices]))
         return 0
-    summary = _summary(options, pool, subset, names.get("labels"))
+    summary = _summary(options, pool, subset, names.get("labels")) | given_facts(options, given)
     if options.json:
         print(json_text(summary))
     else:

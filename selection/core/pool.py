@@ -1,5 +1,6 @@
 """The candidates of a selection."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from selection.core.tensors import host_array
 if TYPE_CHECKING:
     from selection.graphs.graph import Graph
 
-__all__ = ["FIELDS", "Pool"]
+__all__ = ["FIELDS", "Pool", "check_lengths"]
 
 # Dimensions that each array may have.
 DIMENSIONS = {
@@ -108,11 +109,8 @@ class Pool:
             arrays["ids"] = _ids(ids)
         if not arrays:
             raise ValueError("a pool needs at least one of scores, features, labels, ids, ...")
-        lengths = {name: len(array) for name, array in arrays.items()}
-        if len(set(lengths.values())) > 1:
-            listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise ValueError(f"the arrays have different lengths: {listed}")
-        arrays.setdefault("ids", np.arange(next(iter(lengths.values()))))
+        check_lengths(arrays)
+        arrays.setdefault("ids", np.arange(len(next(iter(arrays.values())))))
         return cls(**arrays)
 
     def __len__(self) -> int:
@@ -166,4 +164,12 @@ def _ids(ids: ArrayLike) -> Array:
 
 
 # What a pool may know of its examples, besides their ids.
-FIELDS = frozenset(entry.name for entry in fields(Pool) if entry.name != "ids")
+FIELDS = tuple(entry.name for entry in fields(Pool) if entry.name != "ids")
+
+
+def check_lengths(arrays: Mapping[str, Any]) -> None:
+    """Raise ValueError unless arrays have as many rows as each other."""
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"the arrays have different lengths: {listed}")

@@ -7,6 +7,7 @@ from scipy.stats import rankdata
 
 from hardset.checks import check_choice
 from selection.core.arrays import Floats
+from selection.core.magnitude import lift_exponent
 
 __all__ = ["Scaling", "rescaled"]
 
@@ -28,6 +29,7 @@ def rescaled(values: Floats, scaling: Scaling) -> Floats:
     check_choice("scaling", scaling, get_args(Scaling))
     if scaling == "none":
         return values
+    values = np.ldexp(values, lift_exponent(values))
     if scaling == "min-max":
         shifted = values - np.min(values)
     elif scaling == "standard":

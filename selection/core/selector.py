@@ -35,7 +35,7 @@ class Selector(ABC):
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
-    optional: ClassVar[frozenset[str]] = FIELDS
+    optional: ClassVar[frozenset[str]] = frozenset(FIELDS)
 
     @property
     def compares(self) -> bool:

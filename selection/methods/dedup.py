@@ -12,7 +12,6 @@ from selection.core.given import Given
 from selection.core.pool import Pool
 from selection.core.selector import Conditional
 from selection.core.subset import Subset
-from selection.core.ties import levels
 from selection.graphs.graph import mean_view
 from selection.graphs.kmeans import Clusters, kmeans
 
@@ -61,13 +60,11 @@ def nearest_before(
         given: the existing set.
         outside: rows of norm 1 of its examples from outside, shape (k, d).
     """
-    # Equal but for rounding is equal: the ids decide.
-    order = levels(rank).astype(np.float64)
     if not len(given):
-        return nearest_earlier(unit, groups, order)
+        return nearest_earlier(unit, groups, rank)
     n = len(unit)
-    order = np.concatenate([order, np.full(len(outside), -1.0)])
-    order[given.rows] = -1.0
+    order = np.concatenate([rank, np.full(len(outside), -np.inf)])
+    order[given.rows] = -np.inf
     homes = found.nearest(outside)
     joined = [
         np.concatenate([rows, n + np.flatnonzero(homes == found.assignments[rows[0]])])
