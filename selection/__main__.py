@@ -10,20 +10,21 @@ from selection.commands import compare, coverage, experiment, knee, recommend, s
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     code: int = options.run(options)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = Parser(
         prog="python -m selection",
         description="Which examples of a data set to keep: scores, methods, advice of the theory.",
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = top.add_subparsers(dest="command", required=True)
     for command in (score, select, recommend, compare, experiment, knee, coverage):
         command.add_command(commands)
-    return parser
+    return top
 
 
 if __name__ == "__main__":

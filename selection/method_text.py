@@ -8,9 +8,17 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from selection.core.scores import Scores
 from selection.core.selector import Selector
-from selection.registry import SCORES, SELECTORS
+from selection.names import METHOD_NAMES, SCORE_NAMES, Named
 
-__all__ = ["arrays_of_score", "describe_methods", "describe_scores", "parse_method", "parse_score"]
+__all__ = [
+    "arrays_of_score",
+    "describe_methods",
+    "describe_scores",
+    "named_method",
+    "named_score",
+    "parse_method",
+    "parse_score",
+]
 
 
 def parse_method(text: str) -> Selector:
@@ -20,7 +28,7 @@ def parse_method(text: str) -> Selector:
         ValueError: an unknown method or option, or a value that the option cannot have.
     """
     name, given = _split(text)
-    kind = _known("method", name, SELECTORS)
+    kind = _known("method", name, given, METHOD_NAMES).load()
     return kind(**_options(f"method {name!r}", given, get_type_hints(kind), _method_options(kind)))
 
 
@@ -31,7 +39,7 @@ def parse_score(text: str) -> tuple[Callable[..., Scores], dict[str, Any]]:
         ValueError: an unknown score or option, or a value that the option cannot have.
     """
     name, given = _split(text)
-    function = _known("score", name, SCORES)
+    function = _known("score", name, given, SCORE_NAMES).load()
     hints = get_type_hints(function)
     return function, _options(f"score {name!r}", given, hints, _score_options(function))
 
@@ -48,25 +56,46 @@ def arrays_of_score(function: Callable[..., Scores], *, optional: bool = False) 
 
 def describe_methods() -> str:
     """One line a method: what it needs, the options that text can set, and their defaults."""
-    lines = []
-    for name, kind in SELECTORS.items():
-        needs = " ".join(f"--{field}" for field in sorted(kind.needs)) or "-"
-        options = _settable(_method_options(kind), get_type_hints(kind))
-        lines.append(f"  {name:<22} {needs:<22} {_defaults(options)}".rstrip())
-    return "\n".join(lines)
+    return "\n".join(
+        f"  {name:<22} {_flags(one.needs) or '-':<22} {one.options}".rstrip()
+        for name, one in METHOD_NAMES.items()
+    )
 
 
 def describe_scores() -> str:
     """One line a score: the arrays it takes, its options and their defaults."""
     lines = []
-    for name, function in SCORES.items():
-        arrays = " ".join(
-            [f"--{a.replace('_', '-')}" for a in arrays_of_score(function)]
-            + [f"[--{a.replace('_', '-')}]" for a in arrays_of_score(function, optional=True)]
-        )
-        options = _settable(_score_options(function), get_type_hints(function))
-        lines.append(f"  {name:<17} {arrays:<34} {_defaults(options)}".rstrip())
+    for name, one in SCORE_NAMES.items():
+        may = " ".join(f"[{flag}]" for flag in _flags(one.may).split())
+        arrays = f"{_flags(one.needs)} {may}".strip()
+        lines.append(f"  {name:<17} {arrays:<34} {one.options}".rstrip())
     return "\n".join(lines)
+
+
+def _flags(names: str) -> str:
+    return " ".join(f"--{name.replace('_', '-')}" for name in names.split())
+
+
+def named_method(kind: type[Selector]) -> Named:
+    """What `selection.names` has to say of a method."""
+    options, hints = _method_options(kind), get_type_hints(kind)
+    needs = " ".join(sorted(kind.needs))
+    return _named(kind, needs, "", options, hints)
+
+
+def named_score(function: Callable[..., Scores]) -> Named:
+    """What `selection.names` has to say of a score."""
+    needs, may = (" ".join(arrays_of_score(function, optional=one)) for one in (False, True))
+    return _named(function, needs, may, _score_options(function), get_type_hints(function))
+
+
+def _named(
+    what: Any, needs: str, may: str, options: dict[str, Any], hints: dict[str, Any]
+) -> Named:
+    settable = _settable(options, hints)
+    rest = " ".join(name for name in options if name not in settable)
+    place = f"{what.__module__}:{what.__name__}"
+    return Named(place, needs, may, _defaults(settable), rest)
 
 
 def _split(text: str) -> tuple[str, dict[str, str]]:
@@ -80,10 +109,18 @@ def _split(text: str) -> tuple[str, dict[str, str]]:
     return name, given
 
 
-def _known(word: str, name: str, registry: Mapping[str, Any]) -> Any:
-    if name not in registry:
-        raise ValueError(f"{word} {name!r} is not one of {', '.join(registry)}")
-    return registry[name]
+def _known(word: str, name: str, given: Mapping[str, str], table: Mapping[str, Named]) -> Named:
+    """What the name stands for; unknown names and options are told before it is imported."""
+    if name not in table:
+        raise ValueError(f"{word} {name!r} is not one of {', '.join(table)}")
+    found = table[name]
+    for option in given:
+        if option in found.from_python.split():
+            raise ValueError(f"{word} {name!r}: {option} takes no text; set it from Python")
+        if option not in found.option_names:
+            listed = ", ".join(found.option_names) or "none"
+            raise ValueError(f"{word} {name!r} has no option {option!r}; it has {listed}")
+    return found
 
 
 def _method_options(kind: type[Selector]) -> dict[str, Any]:
@@ -131,13 +168,6 @@ def _defaults(options: dict[str, Any]) -> str:
 def _options(
     what: str, given: dict[str, str], hints: dict[str, Any], known: dict[str, Any]
 ) -> dict[str, Any]:
-    settable = _settable(known, hints)
-    for name in given:
-        if name not in known:
-            listed = ", ".join(settable) or "none"
-            raise ValueError(f"{what} has no option {name!r}; it has {listed}")
-        if name not in settable:
-            raise ValueError(f"{what}: {name} takes no text; set it from Python")
     for name, default in known.items():
         if default is dataclasses.MISSING and name not in given:
             raise ValueError(f"{what} needs the option {name!r}")

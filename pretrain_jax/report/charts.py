@@ -178,7 +178,7 @@ def bridge_chart(bridge: Bridge | None, rows: Sequence[Row]) -> Chart:
             _draw_theory(before[0], bridge, advice)
             words = (
                 "Left: the toy model's error against the fraction kept, least at "
-                f"{100 * advice.keep_fraction:.3g} percent. Right: {words}"
+                f"{100 * advice.toy_model_fraction:.3g} percent. Right: {words}"
             )
         _draw_runs(measured, rows, 1.0, -1.0)
         measured.set_xlabel("storage volume (%)")
@@ -240,8 +240,8 @@ def _draw_theory(axes: Axes, bridge: Bridge, advice: Recommendation) -> None:
     percent, color = 100 * bridge.fractions, LOOKS["infomax"][0]
     axes.fill_between(percent, bridge.low, bridge.high, color=color, alpha=0.25, linewidth=0)
     axes.plot(percent, bridge.error, color=color)
-    axes.axvline(100 * advice.keep_fraction, color=INK, linestyle=":")
-    axes.set_title(f"toy model, {advice.policy} selection")
+    axes.axvline(100 * advice.toy_model_fraction, color=INK, linestyle=":")
+    axes.set_title(f"toy model, {advice.toy_model_policy} selection")
     least = float(np.nanmin(bridge.low))
     if np.nanmax(bridge.high) > 3 * least:
         axes.set_yscale("log")

@@ -173,7 +173,8 @@ def _advice(found: Recommendation) -> list[str]:
         f"{100 * found.band[0]:.3g} % to {100 * found.band[1]:.3g} % the error is within "
         f"{100 * found.tolerance:.3g} % of it; over the interval of theta the best fraction goes "
         f"from {100 * found.fraction_interval[0]:.3g} % to "
-        f"{100 * found.fraction_interval[1]:.3g} %."
+        f"{100 * found.fraction_interval[1]:.3g} %. It holds for the toy model; "
+        f"{found.verdict.sentence()}."
     )
     if found.full_error - found.error < found.tolerance * found.error:
         sentence += (

@@ -98,7 +98,7 @@ def bridge(
             alpha_total=np.array(alphas)[:, None, None],
             keep_fraction=fractions,
             probe=FixedAngle(thetas[:, None]),
-            policy=policy_from_name(advice.policy),
+            policy=policy_from_name(advice.toy_model_policy),
         )
     )
     certified = np.asarray(solution.status) == Status.CONVERGED

@@ -1,7 +1,7 @@
 """Where a data set of two classes lies in the toy model: its volume and its probes' angle."""
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +17,6 @@ from selection.advice.coordinates import (
 )
 from selection.advice.probes import (
     Fit,
-    Metric,
     ProbeErrors,
     cross_validation,
     max_margin_probe,
@@ -25,18 +24,23 @@ from selection.advice.probes import (
     probe_overlaps,
     simulated_overlaps,
 )
-from selection.core.arrays import real_rows
+from selection.advice.words import AngleSource, Metric
+from selection.core.arrays import Array, Floats, Integers, real_rows
 from selection.core.labels import class_codes
 
-__all__ = ["AngleSource", "Coordinates", "coordinates_of_overlap", "estimate_coordinates"]
-
-AngleSource = Literal["auto", "overlap", "error"]
+__all__ = [
+    "Coordinates",
+    "coordinates_of_overlap",
+    "error_interval",
+    "estimate_coordinates",
+]
 
 SIMULATED_DIM = 64
 SIMULATED_ALPHA = 20.0  # the spread at more data a dimension is smaller, and rows cost time
 ISOTROPY = 0.8  # effective dimension over columns below which probes lean the same way
 # A nearly hard margin leaves up to .5 % of separable examples on the wrong side.
 SEPARABLE = 0.01
+RARE = 0.05  # share of a class
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,7 @@ class Coordinates:
         theta_of_error: pi times the error of cross-validated probes, continued likewise; NaN where
             there was no cross validation.
         warnings: sentences on assumptions that the data do not meet.
+        errors: of cross-validated probes; None where none were measured.
     """
 
     examples: int
@@ -76,6 +81,7 @@ class Coordinates:
     theta_of_overlap: float = np.nan
     theta_of_error: float = np.nan
     warnings: tuple[str, ...] = ()
+    errors: ProbeErrors | None = None
 
     @property
     def defined(self) -> bool:
@@ -110,9 +116,9 @@ def estimate_coordinates(
         holdout: share of the examples on which "covariance" compares the probes.
         metric: "covariance" for any features; "isotropic" compares the weights, which is sharper
             where the covariance is a multiple of the identity.
-        angle: "overlap", which leaves out cross validation; "error", of tenfold cross validation;
-            "auto" takes the error where the effective dimension is below .8 of the columns and a
-            probe separates the classes.
+        angle: what theta comes from: "overlap"; "error", of tenfold cross validation; or "auto",
+            the error where the effective dimension is below .8 of the columns and a probe
+            separates the classes.
         fit: trains a probe, (features, signs) -> weights; default nearly max-margin.
         replicates: draws of the parametric bootstrap.
         level: coverage that the intervals aim at.
@@ -124,14 +130,17 @@ def estimate_coordinates(
     """
     check_choice("angle", angle, get_args(AngleSource))
     matrix = real_rows("features", features, ndim=(2,))
-    classes, _ = class_codes("labels", labels)
+    classes, words = class_codes("labels", labels)
     if len(classes) != len(matrix):
         raise ValueError(
             f"the arrays have different lengths: features {len(matrix)}, labels {len(classes)}"
         )
     names = np.unique(classes)
     if len(names) != 2:
-        raise ValueError(f"labels has {len(names)} classes; the theory is of two, choose a pair")
+        found = "one class" if len(names) == 1 else f"{len(names)} classes"
+        raise ValueError(
+            f"labels has {found}; the theory is of two, choose a pair, or one against the others"
+        )
     signs = np.where(classes == names[1], 1.0, -1.0)
     check_variance(matrix)
     centred = matrix - np.mean(matrix, axis=0, dtype=np.float64)
@@ -139,18 +148,21 @@ def estimate_coordinates(
     overlaps = probe_overlaps(
         centred, signs, splits=splits, holdout=holdout, metric=metric, fit=fit, seed=seed
     )
-    return coordinates_of_overlap(
+    found_at = coordinates_of_overlap(
         matrix,
         float(np.mean(overlaps)),
         size,
         held_out=len(matrix) - 2 * size if metric == "covariance" else None,
         splits=splits,
-        errors=None if angle == "overlap" else cross_validation(centred, signs, fit=fit, seed=seed),
+        errors=cross_validation(centred, signs, fit=fit, seed=seed),
         angle=angle,
         fit=fit,
         replicates=replicates,
         level=level,
         seed=seed,
+    )
+    return replace(
+        found_at, warnings=(*found_at.warnings, *_of_classes(signs, names, words, found_at.errors))
     )
 
 
@@ -210,10 +222,12 @@ def coordinates_of_overlap(
     )
     undefined = (np.nan, np.nan)
     of_overlap = float(curve.trained_on(part, count / trained_on))
-    of_error, error_interval = (
-        (np.nan, undefined) if errors is None else _by_error(errors, count, ends, curve)
+    of_error, angles_of_error = (
+        (np.nan, undefined) if errors is None else _by_error(errors, count, level, curve)
     )
-    theta, interval = (of_error, error_interval) if by_error else (of_overlap, undefined)
+    if angle == "overlap":
+        of_error = np.nan
+    theta, interval = (of_error, angles_of_error) if by_error else (of_overlap, undefined)
     if not np.isfinite(part):  # probes without agreement have no angle, however they err
         theta, interval = np.nan, undefined
     elif not by_error:
@@ -252,26 +266,59 @@ def coordinates_of_overlap(
         source="error" if by_error else "overlap",
         theta_of_overlap=of_overlap,
         theta_of_error=of_error,
-        warnings=_warnings(dimension, errors, by_error, theta, error_interval),
+        warnings=_warnings(dimension, errors, by_error, theta, angles_of_error),
+        errors=errors,
     )
 
 
-def _by_error(
-    errors: ProbeErrors, count: int, ends: np.ndarray, curve: LearningCurve
-) -> tuple[float, tuple[float, float]]:
-    """The angle pi E of a probe that errs on a share E, and its interval.
+def error_interval(errors: ProbeErrors, count: int, level: float) -> tuple[float, float]:
+    """Interval of the error of cross-validated probes, without errors from 0 on.
 
-    Folds share training examples, so that E spreads more than independent tests would: its
+    Folds share training examples, so that the error spreads more than independent tests would: its
     variance is (1/K + test/training) K times theirs (Nadeau and Bengio, Machine Learning 52, 2003).
     The interval is Jeffreys' for as many independent tests.
+
+    Args:
+        errors: of K folds.
+        count: number of examples.
+        level: coverage that the interval aims at.
     """
     tests = count / (1 + errors.folds / (errors.folds - 1))
     wrong = errors.held_out * tests
-    limits = beta.ppf(ends, wrong + 0.5, tests - wrong + 0.5)
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    low, high = (float(one) for one in beta.ppf(ends, wrong + 0.5, tests - wrong + 0.5))
+    return (low if wrong else 0.0, high if wrong < tests else 1.0)
+
+
+def _by_error(
+    errors: ProbeErrors, count: int, level: float, curve: LearningCurve
+) -> tuple[float, tuple[float, float]]:
+    """The angle pi E of a probe that errs on a share E, and its interval."""
+    limits = error_interval(errors, count, level)
     angles = np.pi * np.array([errors.held_out, *limits])
     factor = errors.folds / (errors.folds - 1)
     middle, low, high = curve.trained_on(np.minimum(angles, np.pi / 2), factor)
     return float(middle), (float(min(low, middle)), float(max(high, middle)))
+
+
+def _of_classes(
+    signs: Floats, names: Integers, words: Array | None, errors: ProbeErrors | None
+) -> list[str]:
+    """Sentences on classes of very different sizes."""
+    rare = float(min(np.mean(signs > 0), np.mean(signs < 0)))
+    if rare >= RARE:
+        return []
+    one = names[int(np.sum(signs > 0) < np.sum(signs < 0))]
+    found = [
+        f"class {one if words is None else words[one]} has {100 * rare:.2g} % of the examples: the "
+        "theory's classes are equally large, and its error says little of a rare one"
+    ]
+    if errors is not None and errors.held_out >= rare:
+        found.append(
+            f"probes err on {errors.held_out:.3g} of the examples, no less than the {rare:.3g} of "
+            "always answering the larger class"
+        )
+    return found
 
 
 def _warnings(
@@ -279,7 +326,7 @@ def _warnings(
     errors: ProbeErrors | None,
     by_error: bool,
     theta: float,
-    error_interval: tuple[float, float],
+    angles_of_error: tuple[float, float],
 ) -> tuple[str, ...]:
     found = []
     if dimension.isotropy < ISOTROPY:
@@ -294,9 +341,9 @@ def _warnings(
             "examples are on the wrong side): labels are noisy or the classes not linear, and the "
             "theory has neither"
         )
-    if not by_error and theta < error_interval[0]:
+    if not by_error and theta < angles_of_error[0]:
         found.append(
             f"probes err more than their overlap explains: the error's angle is "
-            f"{np.rad2deg(error_interval[0]):.3g} degrees or more"
+            f"{np.rad2deg(angles_of_error[0]):.3g} degrees or more"
         )
     return tuple(found)

@@ -3,19 +3,19 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hardset.checks import check_choice, check_integer, check_range
+from selection.advice.words import Metric
 from selection.core.arrays import Array, Floats, Integers
 from selection.core.optional import require
 from selection.core.selector import generator
 
 __all__ = [
     "Fit",
-    "Metric",
     "ProbeErrors",
     "cross_validation",
     "margin_overlap",
@@ -26,7 +26,6 @@ __all__ = [
 ]
 
 Fit = Callable[[Floats, Floats], ArrayLike]
-Metric = Literal["covariance", "isotropic"]
 
 # At 200 to 1,000 dimensions and up to five examples a dimension these give the direction of the
 # exact separator within .3 degrees of its angle to the teacher.
@@ -193,7 +192,7 @@ def _two_classes(signs: Floats) -> None:
     if len(np.unique(signs)) < 2:
         raise ValueError(
             f"one random part of {len(signs)} examples has one class alone; "
-            "the probes need examples of both classes"
+            "the probes need examples of both classes, and the rarer one has too few"
         )
 
 

@@ -13,16 +13,12 @@ from selection.advice.estimates import (
     estimate_coordinates,
 )
 from selection.advice.probes import margin_overlap
+from selection.advice.verdict import Verdict, verdict
+from selection.advice.words import CAVEAT, HARD, POLICIES
 from selection.core.arrays import Floats, real_rows
 from theory import FixedAngle, PerceptronProblem, policy_from_name
 
-__all__ = ["CAVEAT", "POLICIES", "PolicyAdvice", "Recommendation", "recommend"]
-
-CAVEAT = (
-    "The fraction is exact for normal features, a linear teacher without label noise and a "
-    "max-margin student. On other data it is a heuristic: compare it with a measured curve."
-)
-POLICIES = ("hard", "easy", "moderate", "random")
+__all__ = ["PolicyAdvice", "Recommendation", "recommend"]
 
 NODES = 7
 FRACTIONS = 61
@@ -49,18 +45,26 @@ class PolicyAdvice:
 
 @dataclass(frozen=True, eq=False)
 class Recommendation:
-    """The policy and the fraction of least error, and how sharp the minimum is.
+    """What to keep: the theory's best fraction, or everything where the data are not its model.
 
     Attributes:
         coordinates: what was estimated of the data.
-        policy: name of the best policy; of equally good ones that which keeps least.
-        keep_fraction: its best fraction.
+        policy: name of the best policy, of equally good ones that which keeps least; "all" where
+            the data are not the toy model.
+        keep_fraction: its best fraction; 1 where the data are not the toy model.
         error: the theory's error there.
-        full_error: the error of all data.
-        band: fractions around it whose error is at most (1 + tolerance) times the least one.
+        full_error: the theory's error of all data.
+        verdict: the error that was measured beside the one that the theory predicts.
+        toy_model_policy: the policy that the theory calls best, whatever the verdict.
+        toy_model_fraction: its best fraction; NaN where theta is undefined.
+        toy_model_error: the theory's error there.
+        band: fractions around `toy_model_fraction` whose error is at most (1 + tolerance) times
+            the least one.
         fraction_interval: best fractions over the interval of theta, under any policy.
         tolerance: relative loss that is accepted.
         policies: what the theory says of each policy.
+        score: name of the score by which "hard" is meant, see `hard`.
+        hard: what "hard" means.
         caveat: what the numbers hold for.
     """
 
@@ -69,11 +73,39 @@ class Recommendation:
     keep_fraction: float
     error: float
     full_error: float
+    verdict: Verdict
+    toy_model_policy: str
+    toy_model_fraction: float
+    toy_model_error: float
     band: tuple[float, float]
     fraction_interval: tuple[float, float]
     tolerance: float
     policies: tuple[PolicyAdvice, ...]
+    score: str = "margin"
+    hard: str = HARD
     caveat: str = CAVEAT
+
+    @property
+    def toy_model(self) -> bool:
+        """Whether the data may be the toy model."""
+        return self.verdict.toy_model
+
+    @property
+    def measured_error(self) -> float:
+        """Cross-validated error of a probe; NaN where it was not measured."""
+        return self.verdict.measured
+
+    @property
+    def predicted_error(self) -> float:
+        """The theory's error of a probe that is trained on as much data."""
+        return self.verdict.predicted
+
+    @property
+    def advice(self) -> str:
+        """The advice in a few words."""
+        if not self.toy_model:
+            return "keep all"
+        return f"keep {100 * self.keep_fraction:.3g} % by {self.policy} selection"
 
 
 def recommend(
@@ -90,6 +122,10 @@ def recommend(
 ) -> Recommendation:
     """The policy and the fraction of least replica error at the coordinates of a data set.
 
+    Where the measured error and the theory's differ by more than a factor of 1.5, and the interval
+    of the measured one does not explain it, the data are not the toy model: the advice is to keep
+    all, and what the theory says are the fields `toy_model_...`.
+
     Args:
         data: coordinates with an angle that is defined; or features, shape (n, d), with one of
             `labels`, `scores` and `probes`, for the defaults of `estimate_coordinates` and
@@ -104,10 +140,13 @@ def recommend(
         report: called with the name of each policy before its search.
 
     Raises:
-        ValueError: an undefined angle, an unknown policy, an argument outside its range; features
-            with none or several of labels, scores and probes.
+        ValueError: an undefined angle of data that may be the toy model, an unknown policy, an
+            argument outside its range; features with none or several of labels, scores and probes.
     """
     coordinates = _coordinates(data, labels, scores, probes, trained_on)
+    found_errors = verdict(coordinates)
+    if not coordinates.defined and not found_errors.toy_model:
+        return _keep_all(coordinates, found_errors, tolerance)
     if not coordinates.defined:
         raise ValueError(
             f"theta is undefined: two probes trained on disjoint parts have the overlap "
@@ -148,16 +187,42 @@ def recommend(
             f"the theory has no certified answer at alpha_total = {alpha:.4g}, "
             f"theta = {coordinates.theta:.4g} rad"
         )
+    toy_model = found_errors.toy_model
     return Recommendation(
         coordinates=coordinates,
-        policy=winner.policy,
-        keep_fraction=winner.keep_fraction,
-        error=winner.error,
+        policy=winner.policy if toy_model else "all",
+        keep_fraction=winner.keep_fraction if toy_model else 1.0,
+        error=winner.error if toy_model else full,
         full_error=full,
+        verdict=found_errors,
+        toy_model_policy=winner.policy,
+        toy_model_fraction=winner.keep_fraction,
+        toy_model_error=winner.error,
         band=_band(winner, alpha, float(nodes[0]), tolerance, lowest),
         fraction_interval=(float(np.nanmin(chosen)), float(np.nanmax(chosen))),
         tolerance=tolerance,
         policies=tuple(advice),
+    )
+
+
+def _keep_all(coordinates: Coordinates, found: Verdict, tolerance: float) -> Recommendation:
+    """The advice where the data are not the toy model and have no angle in it."""
+    full = float(np.asarray(solve(PerceptronProblem(alpha_total=coordinates.alpha_total)).error))
+    nothing = (np.nan, np.nan)
+    return Recommendation(
+        coordinates=coordinates,
+        policy="all",
+        keep_fraction=1.0,
+        error=full,
+        full_error=full,
+        verdict=found,
+        toy_model_policy="",
+        toy_model_fraction=np.nan,
+        toy_model_error=np.nan,
+        band=nothing,
+        fraction_interval=nothing,
+        tolerance=tolerance,
+        policies=(),
     )
 
 

@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from hardset.checks import check_integer
 from hardset.cli import integer
-from selection.commands.inputs import FILES, add_pool_options, parse_budget, read_pool
+from selection.commands.inputs import (
+    FILES,
+    add_pool_options,
+    add_progress,
+    parse_budget,
+    read_pool,
+)
 from selection.core.arrays import Array, Integers, blocks
 from selection.core.files import SUBSET_SUFFIXES, json_text, read_subset, read_subset_ids
 from selection.core.pool import Pool
+from selection.core.progress import asked_for_progress, bar
 from selection.core.selector import Selector
 from selection.core.subset import Subset
 from selection.method_text import parse_method
@@ -33,7 +39,7 @@ A file that was written with --ids is matched by ids, and needs --ids here, too.
 
 {files}
 examples:
-  python -m selection compare hard random ccs:cutoff=0.1 --scores el2n.npy --budget 0.1 --seeds 5
+  python -m selection compare hard random ccs:cutoff=0.1 --scores margin.npy --budget 0.1 --seeds 5
   python -m selection compare k-center herding kept.parquet --features x.npy --labels y.npy \\
       --budget 500 --json
 """
@@ -65,6 +71,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--budget", required=True, help="a count, or a fraction such as 0.1")
     add_pool_options(parser)
     parser.add_argument("--seeds", type=integer, default=3, help="seeds 0 ... SEEDS-1, default 3")
+    add_progress(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -72,19 +79,29 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Select by every method and print; returns the exit code."""
     check_integer("seeds", options.seeds, 1, 10**4)
+    parse_budget(options.budget)
     known = {text: _source(text) for text in options.methods}
     pool, _ = read_pool(options)
     budget = parse_budget(options.budget, len(pool))
-    found: dict[str, list[Subset]] = {}
+    found: dict[str, list[Subset]] = {text: [] for text in known}
     seconds: dict[str, float] = {}
-    for text, source in tqdm(known.items(), desc="methods", leave=False, disable=None):
-        begun = time.perf_counter()
-        if isinstance(source, Stored):
-            found[text] = [source.on(pool, options.ids is not None)]
-        else:
-            found[text] = [source.select(pool, budget, seed) for seed in range(options.seeds)]
-        seconds[text] = (time.perf_counter() - begun) / len(found[text])
-    rows = [_row(text, found[text], pool, seconds[text]) for text in found]
+    runs = {text: 1 if isinstance(one, Stored) else options.seeds for text, one in known.items()}
+    rows = []
+    with (
+        asked_for_progress(options.progress),
+        bar(sum(runs.values()), "compare", "subset") as progress,
+    ):
+        for text, source in known.items():
+            begun = time.perf_counter()
+            for seed in range(runs[text]):
+                progress.set_postfix_str(f"{text}, seed {seed}")
+                if isinstance(source, Stored):
+                    found[text].append(source.on(pool, options.ids is not None))
+                else:
+                    found[text].append(source.select(pool, budget, seed))
+                progress.update()
+            seconds[text] = (time.perf_counter() - begun) / len(found[text])
+            rows.append(_row(text, found[text], pool, seconds[text]))
     alike = {
         one: {other: _mean_jaccard(found[one], found[other]) for other in found} for one in found
     }

@@ -7,6 +7,8 @@ from typing import Any
 from hardset.checks import check_integer
 from hardset.cli import integer, number
 from hardset.datafile import write_bytes_atomic
+from hardset.lock import alone
+from selection.commands.inputs import keep_or_print
 
 EXAMPLES = """Examples lie in clumps on a uniform ground; the score has a hill on a clump and one
 where examples are few. The table has the mean score of what is kept, how far examples are from it,
@@ -27,10 +29,12 @@ def add_command(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for table and picture")
-    parser.add_argument("--methods", nargs="+", metavar="METHOD[:option=value,...]")
+    parser.add_argument(
+        "--methods", nargs="+", metavar="METHOD[:option=value,...]", help="as for `select`"
+    )
     parser.add_argument("--n", type=integer, default=2000, help="examples, default 2000")
     parser.add_argument("--keep", type=number, default=0.1, help="fraction, default 0.1")
-    parser.add_argument("--seed", type=integer, default=0)
+    parser.add_argument("--seed", type=integer, default=0, help="of all random choices, default 0")
     parser.set_defaults(run=run)
 
 
@@ -45,19 +49,28 @@ def run(options: argparse.Namespace) -> int:
         draw_coverage,
         make_plane,
     )
+    from selection.method_text import parse_method
 
     check_integer("n", options.n, 100, 10**6)
+    check_integer("seed", options.seed, 0, 2**62)
     budget = budget_count(float(options.keep), options.n)
     check_integer("kept examples", budget, 2, options.n)
+    methods = options.methods or METHODS
+    for method in methods:
+        parse_method(method)
     folder = Path(options.out)
     to_write = check_new_file(folder / "coverage.md", (".md",))
-    plane = make_plane(options.n, options.seed)
-    methods = options.methods or METHODS
-    found = {method: cover(plane, method, budget, options.seed) for method in methods}
-    table = coverage_table(found)
     folder.mkdir(parents=True, exist_ok=True)
-    for suffix in ("png", "pdf"):
-        draw_coverage(plane, found, folder / f"coverage.{suffix}")
-    write_bytes_atomic(to_write, table.encode())
+    with alone(folder):
+        plane = make_plane(options.n, options.seed)
+        found = {method: cover(plane, method, budget, options.seed) for method in methods}
+        table = coverage_table(found)
+
+        def write() -> None:
+            for suffix in ("png", "pdf"):
+                draw_coverage(plane, found, folder / f"coverage.{suffix}")
+            write_bytes_atomic(to_write, table.encode())
+
+        keep_or_print(write, lambda: table)
     print(table)
     return 0

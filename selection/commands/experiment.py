@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from hardset.checks import check_integer
-from hardset.cli import Numbers, integer
+from hardset.cli import Numbers, check_output_folder, integer
 from hardset.datafile import write_bytes_atomic
+from hardset.lock import alone
+from selection.commands.inputs import keep_or_print
 
 EXAMPLES = """examples:
   python -m selection experiment demo --out out/selection
@@ -36,17 +36,17 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--dataset", help="another data set: " + _datasets())
     parser.add_argument("--data", metavar="DIR", help="where a data set lies that is not shipped")
     parser.add_argument("--train", type=integer, help="training examples; the others test")
-    parser.add_argument("--methods", nargs="+", metavar="METHOD[:option=value,...]")
+    parser.add_argument(
+        "--methods", nargs="+", metavar="METHOD[:option=value,...]", help="as for `select`"
+    )
     parser.add_argument("--fractions", nargs="+", action=Numbers, metavar="F", help="in (0, 1]")
-    parser.add_argument("--seeds", type=integer)
+    parser.add_argument("--seeds", type=integer, help="seeds 0 ... SEEDS-1")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the plan, print the tables and write them; returns the exit code."""
-    from selection.experiments import PLANS, Entry, run_plan
-    from selection.experiments.picture import draw
-    from selection.experiments.published import PUBLISHED, beside
+    from selection.experiments.plans import PLANS, Entry
 
     plan = PLANS[options.plan]
     changed: dict[str, Any] = {
@@ -60,6 +60,20 @@ def run(options: argparse.Namespace) -> int:
         changed["fractions"] = tuple(options.fractions)
     plan = replace(plan, **changed)
     check_integer("seeds", plan.seeds, 1, 1000)
+    folder = check_output_folder(options.out)
+    # Of two processes the second one would find files that it is about to write.
+    with alone(folder):
+        _run(plan, options, folder)
+    return 0
+
+
+def _run(plan: Any, options: argparse.Namespace, folder: Path) -> None:
+    from tqdm import tqdm
+
+    from selection.experiments.picture import draw
+    from selection.experiments.published import PUBLISHED, beside
+    from selection.experiments.runs import run_plan
+
     parts = len(plan.conditions) * plan.seeds
     with tqdm(total=parts, desc=plan.dataset, unit="part", disable=None) as bar:
 
@@ -67,20 +81,26 @@ def run(options: argparse.Namespace) -> int:
             bar.set_postfix_str(text)
             bar.update()
 
-        results = run_plan(plan, options.out, data=options.data, advance=advance)
-    folder = Path(options.out)
+        results = run_plan(plan, folder, data=options.data, advance=advance)
     table = results.markdown()
     if options.plan in PUBLISHED:
         table += beside(results, PUBLISHED[options.plan])
-    write_bytes_atomic(folder / "results.md", table.encode())
-    write_bytes_atomic(folder / "results.csv", results.csv().encode())
-    write_bytes_atomic(folder / "recalls.csv", results.recalls_csv().encode())
-    for suffix in ("png", "pdf"):
-        draw(results, folder / f"accuracy.{suffix}")
+    tables = {
+        "results.md": table,
+        "results.csv": results.csv(),
+        "recalls.csv": results.recalls_csv(),
+    }
+
+    def write() -> None:
+        for name, text in tables.items():
+            write_bytes_atomic(folder / name, text.encode())
+        for suffix in ("png", "pdf"):
+            draw(results, folder / f"accuracy.{suffix}")
+
+    keep_or_print(write, lambda: table)
     print(table)
-    for name in ("results.md", "results.csv", "recalls.csv", "accuracy.png", "accuracy.pdf"):
+    for name in (*tables, "accuracy.png", "accuracy.pdf"):
         print(folder / name, file=sys.stderr)
-    return 0
 
 
 def _datasets() -> str:

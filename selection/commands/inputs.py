@@ -1,7 +1,7 @@
 """What the commands share: the pool's files, names of classes, the budget."""
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,22 @@ from selection.core.labels import class_codes
 from selection.core.pool import FIELDS, Pool, check_lengths
 from selection.core.scores import Scores
 from selection.core.selector import budget_count
-from selection.graphs.graph import Graph
 
-__all__ = ["FILES", "add_pool_options", "class_number", "parse_budget", "read_labels", "read_pool"]
+__all__ = [
+    "FILES",
+    "add_pool_options",
+    "add_progress",
+    "class_number",
+    "keep_or_print",
+    "parse_budget",
+    "read_labels",
+    "read_pool",
+]
 
 FILES = """files:
-  FILE.npy (memory-mapped), FILE.npz[:KEY] or FILE.parquet[:COLUMN]; one row an example. High scores
-  are hard; --orientation easy turns them around.
+  FILE.npy (memory-mapped), FILE.npz[:KEY] or FILE.parquet[:COLUMN]; one row an example. Columns of
+  numbers are joined by FILE.parquet:a,b,c or a pattern, 'FILE.parquet:x*'. High scores are hard;
+  --orientation easy turns them around.
 """
 
 ARRAYS = {
@@ -35,12 +44,42 @@ ARRAYS = {
 def add_pool_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the pool's files."""
     parser.add_argument("--scores", metavar="FILE", help="how hard each example is, (n,)")
-    parser.add_argument("--orientation", choices=("hard", "easy"), default="hard")
+    parser.add_argument(
+        "--orientation",
+        choices=("hard", "easy"),
+        default="hard",
+        help="what a high score means, default hard",
+    )
     parser.add_argument("--mislabel", metavar="FILE", help="high where the label is likely wrong")
     for name, text in ARRAYS.items():
         parser.add_argument(f"--{name}", metavar="FILE", help=text)
     parser.add_argument("--neighbours", metavar="FILE", help="a graph's neighbour lists, (n, k)")
     parser.add_argument("--similarities", metavar="FILE", help="and its similarities, (n, k)")
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """Add the option that shows bars wherever stderr goes."""
+    parser.add_argument(
+        "--progress",
+        action="store_true",
+        help="show progress on stderr, also where that is no terminal",
+    )
+
+
+def keep_or_print(write: Callable[[], None], text: Callable[[], str]) -> None:
+    """Write a result; where that fails, print it, so that the work is not lost.
+
+    Raises:
+        OSError: it could not be written, with the reason.
+    """
+    try:
+        write()
+    except (OSError, ValueError) as error:
+        print(text(), flush=True)
+        reason = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            reason = f"{error.filename}: {error.strerror}"
+        raise OSError(f"{reason}; the result was printed instead") from None
 
 
 def read_labels(name: str, source: str) -> tuple[Integers, Array | None]:
@@ -111,6 +150,8 @@ def read_pool(
     if (options.neighbours is None) != (options.similarities is None):
         raise ValueError("a graph needs both --neighbours and --similarities")
     if options.neighbours is not None:
+        from selection.graphs.graph import Graph  # brings JAX, which most methods do without
+
         arrays["graph"] = Graph.of(
             read_array("neighbours", options.neighbours),
             read_array("similarities", options.similarities),
@@ -126,16 +167,21 @@ def read_pool(
     return Pool.of(**arrays), names
 
 
-def parse_budget(text: str, n: int) -> int:
+def parse_budget(text: str, n: int | None = None) -> int:
     """A count such as "500", or a fraction such as "0.1" or "1.0" of n examples, rounded.
+
+    Args:
+        text: what the user wrote.
+        n: number of examples; without it only the text is checked.
 
     Raises:
         ValueError: neither, or none or more than all of the examples.
     """
     try:
-        budget = int(text) if text.lstrip("-").isdigit() else float(text)
+        budget = int(text) if text.lstrip("+-").isdecimal() else float(text)
     except ValueError:
+        of = "of the examples" if n is None else f"1 to {n}"
         raise ValueError(
-            f"budget = {text} is neither a count 1 to {n} nor a fraction in (0, 1]"
+            f"budget = {text} is neither a count {of} nor a fraction in (0, 1]"
         ) from None
-    return budget_count(budget, n)
+    return budget_count(budget, n) if n is not None else 0

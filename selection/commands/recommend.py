@@ -2,15 +2,19 @@
 
 import argparse
 import sys
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from hardset.checks import check_integer, check_range
 from hardset.cli import integer, number
-from selection.advice.estimates import AngleSource, Coordinates, estimate_coordinates
-from selection.advice.recommend import CAVEAT, POLICIES, Recommendation, recommend
+from selection.advice.words import CAVEAT, HARD, POLICIES, AngleSource, Metric
 from selection.commands.inputs import class_number, read_labels
 from selection.core.files import json_text, read_array
+
+if TYPE_CHECKING:
+    from selection.advice.estimates import Coordinates
+    from selection.advice.recommend import Recommendation
 
 EXAMPLES = f"""It estimates
   alpha_t   examples over the effective dimension (tr C)^2 / tr C^2 of the features
@@ -20,7 +24,16 @@ EXAMPLES = f"""It estimates
 and searches the theory for the fraction and the policy of least error at these coordinates.
 {CAVEAT}
 
-Exit code 1: theta is undefined, because the probes do not agree at all.
+It also measures the error of a linear probe by tenfold cross validation on all the data. Where
+that and the theory's differ by more than a factor of 1.5, and the interval of the measured one
+does not explain it, the data are not the toy model: the advice is to keep all, and the theory's
+fraction is called toy_model_fraction.
+
+By {HARD}.
+
+Of more than two classes give --classes two at a time, or labels of one class against the others.
+
+Exit code 1: the data may be the toy model, but theta is undefined: the probes do not agree at all.
 
 examples:
   python -m selection recommend --features x.npy --labels y.npy
@@ -28,6 +41,8 @@ examples:
   python -m selection recommend --features x.parquet:vector --labels x.parquet:label \\
       --metric isotropic --policies hard easy random --tolerance 0.02
 """
+
+UNDEFINED = "theta is undefined: probes trained on disjoint parts do not agree"
 
 
 def add_command(commands: Any) -> None:
@@ -43,33 +58,54 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--classes", nargs=2, metavar="C", help="use the examples of these two only"
     )
-    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES)
+    parser.add_argument(
+        "--policies",
+        nargs="+",
+        choices=POLICIES,
+        default=POLICIES,
+        help="those that are compared, default all",
+    )
     parser.add_argument("--tolerance", type=number, default=0.05, help="accepted relative loss")
     parser.add_argument("--splits", type=integer, default=4, help="pairs of probes, default 4")
     parser.add_argument(
         "--holdout", type=number, default=0.2, help="share on which they are compared"
     )
-    parser.add_argument("--metric", choices=("covariance", "isotropic"), default="covariance")
+    parser.add_argument(
+        "--metric",
+        choices=get_args(Metric),
+        default="covariance",
+        help="in which probes are compared; isotropic is sharper where features are",
+    )
     parser.add_argument(
         "--angle", choices=get_args(AngleSource), default="auto", help="what theta comes from"
     )
     parser.add_argument("--replicates", type=integer, default=100, help="of the bootstrap")
     parser.add_argument("--level", type=number, default=0.9, help="coverage of the intervals")
-    parser.add_argument("--seed", type=integer, default=0)
+    parser.add_argument("--seed", type=integer, default=0, help="of splits and bootstrap")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Estimate, search and print; returns the exit code (1 if theta is undefined)."""
+    check_range("tolerance", options.tolerance, 1e-6, 100.0)
+    check_integer("splits", options.splits, 1, 10**4)
+    check_range("holdout", options.holdout, 0.0, 1.0, open_low=True, open_high=True)
+    check_integer("replicates", options.replicates, 10, 10**6)
+    check_range("level", options.level, 0.0, 1.0, open_low=True, open_high=True)
+    check_integer("seed", options.seed, 0, 2**62)
     features = read_array("features", options.features)
     labels, names = read_labels("labels", options.labels)
     if options.classes is not None:
         pair = [class_number("--classes", text, names) for text in options.classes]
         features, labels = _two_classes(features, labels, pair)
+    from selection.advice.estimates import estimate_coordinates
+    from selection.advice.recommend import recommend
+    from selection.advice.verdict import verdict
+
     coordinates = estimate_coordinates(
         features,
-        labels,
+        labels if names is None else names[labels],
         splits=options.splits,
         holdout=options.holdout,
         metric=options.metric,
@@ -78,19 +114,32 @@ def run(options: argparse.Namespace) -> int:
         level=options.level,
         seed=options.seed,
     )
-    found = _facts(coordinates)
-    if coordinates.defined:
+    undefined = not coordinates.defined and verdict(coordinates).toy_model
+    if undefined:
+        found = {"message": UNDEFINED, **_facts(coordinates)}
+    else:
         advice = recommend(
             coordinates,
             policies=options.policies,
             tolerance=options.tolerance,
             report=lambda name: print(f"searching policy {name}", file=sys.stderr),
         )
-        found |= _advice(advice)
-    else:
-        found["message"] = "theta is undefined: probes trained on disjoint parts do not agree"
+        found = {
+            "message": advice.verdict.sentence(),
+            "advice": advice.advice,
+            "hard": advice.hard,
+            "score": advice.score,
+            "is_toy_model": advice.toy_model,
+            "measured_error": _finite(advice.measured_error),
+            "measured_error_interval": [_finite(end) for end in advice.verdict.interval],
+            "predicted_error": advice.predicted_error,
+            **_facts(coordinates),
+            **_advice(advice),
+        }
+        if not coordinates.defined:
+            found["warnings"].append(UNDEFINED)
     print(json_text(found) if options.json else _text(found))
-    return 0 if coordinates.defined else 1
+    return 1 if undefined else 0
 
 
 def _two_classes(features: Any, labels: Any, pair: list[int]) -> tuple[Any, Any]:
@@ -98,6 +147,8 @@ def _two_classes(features: Any, labels: Any, pair: list[int]) -> tuple[Any, Any]
         raise ValueError(
             f"the arrays have different lengths: features {len(features)}, labels {len(labels)}"
         )
+    if pair[0] == pair[1]:
+        raise ValueError(f"--classes names class {pair[0]} twice; it needs two")
     for one in pair:
         if not np.any(labels == one):
             raise ValueError(f"class {one} has no example in the labels")
@@ -105,7 +156,7 @@ def _two_classes(features: Any, labels: Any, pair: list[int]) -> tuple[Any, Any]
     return features[rows], labels[rows]
 
 
-def _facts(found: Coordinates) -> dict[str, Any]:
+def _facts(found: "Coordinates") -> dict[str, Any]:
     return {
         "examples": found.examples,
         "features_dim_effective": found.dimension.value,
@@ -126,14 +177,19 @@ def _facts(found: Coordinates) -> dict[str, Any]:
     }
 
 
-def _advice(found: Recommendation) -> dict[str, Any]:
+def _advice(found: "Recommendation") -> dict[str, Any]:
+    # What belongs to a fraction that is not advised does not bear the advised one's name.
+    name = "keep_fraction" if found.toy_model else "toy_model_fraction"
     return {
         "policy": found.policy,
         "keep_fraction": found.keep_fraction,
-        "keep_fraction_interval": list(found.fraction_interval),
-        "keep_fraction_band": list(found.band),
+        "toy_model_policy": found.toy_model_policy or None,
+        "toy_model_fraction": _finite(found.toy_model_fraction),
+        f"{name}_interval": [_finite(end) for end in found.fraction_interval],
+        f"{name}_band": [_finite(end) for end in found.band],
         "tolerance": found.tolerance,
         "error": found.error,
+        "toy_model_error": _finite(found.toy_model_error),
         "full_error": found.full_error,
         "policies": [
             {
@@ -157,8 +213,10 @@ def _finite(value: float) -> float | None:
 
 
 def _text(found: dict[str, Any]) -> str:
-    lines = []
+    lines = [found["message"]]
     for name, value in found.items():
+        if name == "message":
+            continue
         if name == "warnings":
             lines += [f"{'warning':<30} {sentence}" for sentence in value]
         elif name == "policies":

@@ -7,12 +7,33 @@ from typing import Any
 
 import numpy as np
 
+from selection.commands.inputs import keep_or_print
 from selection.core.arrays import Array
 from selection.core.files import SCORE_SUFFIXES, check_new_file, json_text, read_array, write_scores
 from selection.core.scores import Scores
 from selection.method_text import arrays_of_score, describe_scores, parse_score
-from selection.registry import SCORES
+from selection.names import SCORE_NAMES
 from selection.scoring.dynamics import TrainingDynamics
+
+# C classes, T epochs, S seeds.
+ARRAYS = {
+    "correct": "whether each of M models classifies each example correctly, 0 or 1, (M, n)",
+    "dynamics": "what the recorder saved, an .npz file",
+    "features": "embeddings, (n, d); with --logits the penultimate features of the same axes",
+    "gradients": "of the candidates' losses, (n, g)",
+    "holdout_losses": "by a model trained on other data, (n,)",
+    "inside": "whether each of M models was trained on each example, 0 or 1, (M, n)",
+    "labels": "classes, whole numbers or strings, (n,)",
+    "logits": "(n, C), (T, n, C) or (S, T, n, C)",
+    "losses": "by the model in training, (n,)",
+    "masks": "1 where a token was hidden, (K, tokens) or (K, n, tokens)",
+    "patches": "the inputs of a masked autoencoder, (n, tokens, values)",
+    "predictions": "its outputs under K masks, (K, n, tokens, values)",
+    "texts": "embeddings of the examples' texts, (n, d)",
+    "training_features": "embeddings by the model that was trained on the pool, (n, d)",
+    "training_texts": "and its embeddings of the texts, (n, d)",
+    "validation_gradients": "of the validation examples' losses, (m, g)",
+}
 
 EXAMPLES = """scores, the files they need, their options and defaults:
 {scores}
@@ -24,9 +45,11 @@ EXAMPLES = """scores, the files they need, their options and defaults:
   for el2n and grand those after epochs 10 to 20 (first=9,last=19) of 20 recorded ones or more.
 
 files:
-  FILE.npy (memory-mapped), FILE.npz[:KEY] or FILE.parquet[:COLUMN]; one row an example.
+  FILE.npy (memory-mapped), FILE.npz[:KEY] or FILE.parquet[:COLUMN]; one row an example. Columns of
+  numbers are joined by FILE.parquet:a,b,c or a pattern, 'FILE.parquet:x*'.
   --out FILE.npy holds the scores alone, .parquet and .json also ids and provenance.
-  High means hard or informative, for every score.
+  High means hard or informative, for every score. The theory's hard examples are those of margin;
+  el2n, loss and aum put wrong labels first.
 
 examples:
   python -m selection score entropy --logits logits.npy --out entropy.npy
@@ -46,7 +69,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("score", metavar="SCORE[:option=value,...]", help="one of those below")
     for name in _all_arrays():
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar="FILE")
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="FILE", help=ARRAYS[name])
     parser.add_argument("--ids", metavar="FILE", help="names of the examples, for --out")
     parser.add_argument("--out", metavar="FILE", help="file to write; never replaces another one")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -64,7 +87,11 @@ def run(options: argparse.Namespace) -> int:
     if ids is not None and len(ids) != len(scores):
         raise ValueError(f"the arrays have different lengths: ids {len(ids)}, scores {len(scores)}")
     if options.out is not None:
-        write_scores(options.out, scores, ids)
+        files = {name: str(path) for name, path in given.items()}
+        keep_or_print(
+            lambda: write_scores(options.out, scores, ids, command=options.score, files=files),
+            lambda: "\n".join(map(repr, scores.values.tolist())),
+        )
     order = np.argsort(-scores.values, kind="stable")[:5]
     summary = {
         "score": scores.name,
@@ -90,12 +117,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _all_arrays() -> list[str]:
     """Names of the arrays that any score takes; labels stand for dynamics with logits."""
-    names = {
-        name
-        for function in SCORES.values()
-        for optional in (False, True)
-        for name in arrays_of_score(function, optional=optional)
-    }
+    names = {name for one in SCORE_NAMES.values() for name in f"{one.needs} {one.may}".split()}
     return sorted(names | {"labels"})
 
 

@@ -1,6 +1,7 @@
 """The command `select`: keep a budget of examples by any method."""
 
 import argparse
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,19 +9,24 @@ from typing import Any
 
 import numpy as np
 
+from hardset.checks import check_integer
 from hardset.cli import integer, number
+from selection.commands.class_report import ClassReport
 from selection.commands.given import add_given_options, given_facts, read_given
 from selection.commands.inputs import (
     FILES,
     add_pool_options,
+    add_progress,
     class_number,
+    keep_or_print,
     parse_budget,
     read_pool,
 )
 from selection.core.arrays import Array
 from selection.core.files import SUBSET_SUFFIXES, check_new_file, json_text, write_subset
 from selection.core.pool import Pool
-from selection.core.selector import Selector
+from selection.core.progress import asked_for_progress, bar
+from selection.core.selector import Selector, check_seed
 from selection.core.subset import Subset
 from selection.method_text import describe_methods, parse_method
 from selection.methods.partitions import Partitioned
@@ -38,14 +44,17 @@ EXAMPLES = """methods, the files they cannot do without, their options and defau
   weights: those of facility-location, craig and adacore are cluster sizes of the whole, so that a
   smaller budget needs them computed again.
 
+A class report comes with --labels: how many of each are kept, least first, and which are lost.
+
 Lists come first, then the cut-off, the quotas, the partitions, and then the method.
 
 examples:
-  python -m selection select hard --scores el2n.npy --budget 0.1 --out kept.parquet
+  python -m selection select hard --scores margin.npy --budget 0.1 --out kept.parquet
   python -m selection select ccs:cutoff=0.1 --scores aum.parquet:score --budget 5000 --seed 1
   python -m selection select k-center --features x.npy --labels y.npy --balance equal --budget 100
+  python -m selection select k-center --features 'table.parquet:x*' --budget 0.2 --json
   python -m selection select easy --scores s.npy --labels y.npy --quota 0=2 1=1 --budget 300
-  python -m selection select hard --scores d.parquet:el2n --labels d.parquet:species \\
+  python -m selection select hard --scores d.parquet:aum --labels d.parquet:species \\
       --quota cat=2 dog=1 --budget 300
   python -m selection select infomax:weight=0.3 --scores s.npy --features x.npy --budget 0.2 \\
       --partitions 10 --scheduler local --resume parts --out kept.parquet
@@ -70,7 +79,12 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--balance", choices=("equal", "proportional"), help="select within classes or groups"
     )
-    parser.add_argument("--by", choices=("labels", "groups"), default="labels")
+    parser.add_argument(
+        "--by",
+        choices=("labels", "groups"),
+        default="labels",
+        help="what --balance and --quota are about, default labels",
+    )
     parser.add_argument("--classes", type=integer, help="classes 0 ... CLASSES-1 must be there")
     parser.add_argument(
         "--quota",
@@ -91,8 +105,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--include", metavar="FILE", help="ids that must be kept")
     parser.add_argument("--exclude", metavar="FILE", help="ids that must not be kept")
     add_given_options(parser)
-    parser.add_argument("--seed", type=integer, default=0)
+    parser.add_argument("--seed", type=integer, default=0, help="of all random choices, default 0")
     parser.add_argument("--out", metavar="FILE", help="file to write; never replaces another one")
+    add_progress(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.set_defaults(run=run)
 
@@ -100,32 +115,64 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Select, write and report; returns the exit code."""
     method = parse_method(options.method)
+    parse_budget(options.budget)
+    check_seed(options.seed)
+    if options.classes is not None:
+        check_integer("classes", options.classes, 1, 2**31)
     if options.out is not None:
         check_new_file(options.out, SUBSET_SUFFIXES)
-    cut = {"mislabel", "scores"} if options.mislabel_cutoff is not None else set()
-    pool, names = read_pool(options, method.reads | cut)
-    given = read_given(options, pool)
-    budget = parse_budget(options.budget, len(pool))
-    wrapped = _wrapped(method, options, pool, names)
-    subset = wrapped.select(pool, budget, options.seed, given)
-    subset = _named(subset, names.get(options.by))
-    if options.out is not None:
-        facts = {"method": options.method, "seed": options.seed, "examples": len(pool)}
-        facts |= given_facts(options, given)
-        ids = None if options.ids is None else pool.ids
-        write_subset(options.out, subset, ids, **facts)
+    with asked_for_progress(options.progress), bar(3, "select", "stage") as stages:
+        stages.set_postfix_str("reading files")
+        cut = {"mislabel", "scores"} if options.mislabel_cutoff is not None else set()
+        pool, names = read_pool(options, method.reads | cut)
+        given = read_given(options, pool)
+        budget = parse_budget(options.budget, len(pool))
+        wrapped = _wrapped(method, options, pool, names)
+        stages.update()
+        stages.set_postfix_str(f"{budget} of {len(pool)} by {method.name}")
+        subset = _named(wrapped.select(pool, budget, options.seed, given), names.get(options.by))
+        stages.update()
+        stages.set_postfix_str("writing")
+        if options.out is not None:
+            _write(options, pool, subset, given_facts(options, given))
+        stages.update()
+    report = None
+    if pool.labels is not None:
+        report = ClassReport.of(pool.labels, subset.indices, names.get("labels"))
     if options.out is None and not options.json:
         print("\n".join(str(one) for one in pool.ids[subset.indices]))
+        for sentence in () if report is None else report.warnings():
+            print(f"warning: {sentence}", file=sys.stderr)
         return 0
-    summary = _summary(options, pool, subset, names.get("labels")) | given_facts(options, given)
+    summary = _summary(options, pool, subset, report) | given_facts(options, given)
     if options.json:
         print(json_text(summary))
     else:
         diagnostics = summary.pop("diagnostics")
+        for name in ("classes", "class_report", "classes_lost", "warnings"):
+            summary.pop(name, None)
         lines = _flat(summary | diagnostics)
+        if report is not None:
+            lines += report.lines()
+            lines += [("warning", sentence) for sentence in report.warnings()]
         width = max(len(name) for name, _ in lines)
         print("\n".join(f"{name:<{width}}  {value}" for name, value in lines))
     return 0
+
+
+def _write(options: argparse.Namespace, pool: Pool, subset: Subset, given: dict[str, Any]) -> None:
+    """Write the subset with all that it was made from."""
+    made_from = {
+        name: value
+        for name, value in vars(options).items()
+        if value is not None and name not in ("run", "command", "out", "json", "progress", "resume")
+    }
+    facts = {"method": options.method, "seed": options.seed, "examples": len(pool)} | given
+    ids = None if options.ids is None else pool.ids
+    keep_or_print(
+        lambda: write_subset(options.out, subset, ids, **facts, options=made_from),
+        lambda: "\n".join(str(one) for one in pool.ids[subset.indices]),
+    )
 
 
 def _flat(facts: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
@@ -197,26 +244,38 @@ def _shares(texts: list[str], names: Array | None) -> dict[int, float]:
             value = None
         if value is None:
             raise ValueError(f"--quota {text!r} is not CLASS=SHARE, such as 3=0.5")
-        shares[class_number("--quota", one, names)] = value
+        number_of_class = class_number("--quota", one, names)
+        if number_of_class in shares:
+            raise ValueError(f"--quota names class {one} twice")
+        shares[number_of_class] = value
     return shares
 
 
 def _id_list(name: str, path: str, pool: Pool) -> tuple[int | str, ...]:
     """Ids of a text file, one a line."""
+    if not Path(path).is_file():  # a pipe would block its reader for ever
+        what = "does not exist" if not Path(path).exists() else "is no file"
+        raise ValueError(f"{name} file {path} {what}")
     try:
-        lines = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+        lines = [line.strip() for line in Path(path).read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name} file {path} cannot be read: {error}") from None
+    ids = tuple(filter(None, lines))
     if pool.ids.dtype.kind == "U":
-        return tuple(lines)
-    for line in lines:
-        if not line.lstrip("-").isdigit():
-            raise ValueError(f"{name} file {path} holds {line!r}; the ids are integers")
-    return tuple(int(line) for line in lines)
+        return ids
+    numbers = []
+    for one in ids:
+        try:
+            numbers.append(int(one))
+        except ValueError:
+            raise ValueError(
+                f"{name} file {path} holds {one[:80]!r}; the ids are integers"
+            ) from None
+    return tuple(numbers)
 
 
 def _summary(
-    options: argparse.Namespace, pool: Pool, subset: Subset, names: Array | None
+    options: argparse.Namespace, pool: Pool, subset: Subset, report: ClassReport | None
 ) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "method": options.method,
@@ -226,10 +285,11 @@ def _summary(
         "nested": subset.nested,
         "objective": subset.objective,
     }
-    if pool.labels is not None:
-        found, counts = np.unique(pool.labels[subset.indices], return_counts=True)
-        shown = found if names is None else names[found]
-        summary["classes"] = {str(n): int(c) for n, c in zip(shown, counts, strict=True)}
+    if report is not None:
+        summary["classes"] = {one["class"]: one["kept"] for one in report.rows() if one["kept"]}
+        summary["class_report"] = report.rows()
+        summary["classes_lost"] = report.lost()
+        summary["warnings"] = report.warnings()
     summary["diagnostics"] = dict(subset.diagnostics)
     if options.out is None:
         summary["kept"] = pool.ids[subset.indices].tolist()

@@ -1,9 +1,9 @@
 """Arrays as users hand them over: checked block by block, memory-mapped files stay on disk."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -30,6 +30,10 @@ Integers = NDArray[np.int64]
 BLOCK_VALUES = 1 << 22  # numbers that one block of rows may hold: 32 MiB in double precision
 # Beyond these numbers squares, and sums of them, leave the range of the precision.
 LARGEST_SINGLE, LARGEST_DOUBLE = 1e15, 1e150
+DENSE = (
+    "sparse matrices are not accepted here: give a dense one (matrix.toarray()), or fewer columns "
+    "(sklearn.decomposition.TruncatedSVD)"
+)
 SHAPES = {1: "(n,)", 2: "(n, d)", 3: "(n, A, d)"}
 
 
@@ -51,14 +55,37 @@ def real_numbers(name: str, values: ArrayLike) -> Array:
     Raises:
         ValueError: they are no real numbers.
     """
-    array = np.asanyarray(host_array(values))
+    array = _array(name, values)
     if array.dtype in (np.float32, np.float64):
         return array
-    if jnp.issubdtype(array.dtype, jnp.floating):  # knows bfloat16, too
+    if _is_floating(array.dtype):
         return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
     if array.dtype.kind not in "bui":
-        raise ValueError(f"{name} has dtype {array.dtype}; it must hold real numbers")
+        remedy = "; convert it by array.astype(float)" if array.dtype.kind in "OU" else ""
+        raise ValueError(f"{name} has dtype {array.dtype}; it must hold real numbers{remedy}")
     return array.astype(np.float64)
+
+
+def _array(name: str, values: ArrayLike) -> Array:
+    """An array-like as an array; ValueError where it has no shape of its own."""
+    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+        raise ValueError(f"{name} is a {type(values).__name__} of SciPy; {DENSE}")
+    try:
+        return np.asanyarray(host_array(values))
+    except ValueError as error:  # lists of different lengths
+        raise ValueError(f"{name} is no array: {error}") from None
+
+
+def _is_floating(kind: np.dtype) -> bool:
+    """Whether numbers are floating-point ones, bfloat16 and its like included."""
+    extra = sys.modules.get("ml_dtypes")  # no array has one of its types before it is imported
+    if kind.kind != "V" or extra is None:
+        return kind.kind == "f"
+    try:
+        extra.finfo(kind)
+    except ValueError:
+        return False
+    return True
 
 
 def real_rows(name: str, values: ArrayLike, ndim: tuple[int, ...]) -> Array:
@@ -90,7 +117,7 @@ def real_rows(name: str, values: ArrayLike, ndim: tuple[int, ...]) -> Array:
 
 def whole_numbers(name: str, values: ArrayLike) -> Integers:
     """Whole numbers of shape (n,); ValueError names the first that is none."""
-    array = np.asarray(host_array(values))
+    array = _array(name, values)
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"{name} has shape {array.shape}; it must be (n,), n at least 1")
     if array.dtype.kind in "uf" and np.any(too_large := np.abs(array) >= 2**63):

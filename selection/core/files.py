@@ -3,18 +3,21 @@
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hardset.cli import check_output_folder
-from hardset.datafile import write_bytes_atomic
-from selection.core.arrays import Array
+from hardset.arrays import array_names, load_array, load_arrays, npy_bytes, npz_bytes
+from hardset.cli import check_output_folder, printable
+from hardset.datafile import check_output_file, versions, write_bytes_atomic
+from hardset.seal import BLANK_SEAL, check_seal, sealed, sealed_json
+from selection.core.arrays import DENSE, Array, whole_numbers
 from selection.core.optional import require
-from selection.core.parquet import column_names, read_column
+from selection.core.parquet import column_names, listed, matching, read_column, read_columns
 from selection.core.scores import Scores
 from selection.core.subset import Subset
 
@@ -31,6 +34,8 @@ __all__ = [
     "write_subset",
 ]
 
+# What scipy.sparse.save_npz writes.
+SPARSE = {"format", "shape", "data"}
 SUBSET_SUFFIXES = (".parquet", ".json")
 SCORE_SUFFIXES = (".npy", ".parquet", ".json")
 METADATA = b"hardset"
@@ -40,48 +45,68 @@ KEYED = re.compile(r"\.(npz|parquet):")
 def read_array(name: str, source: str | Path) -> Array:
     """An array of a file.
 
+    A file that holds a seal, as those that hardset writes do, is checked against it.
+
     Args:
         name: what it is for, in messages.
         source: FILE.npy, which stays on disk and is memory-mapped; FILE.npz or FILE.npz:KEY;
             FILE.parquet or FILE.parquet:COLUMN, a column of numbers, of strings or categories, or
             of lists of equal length, which becomes (n, d), and (n, A, d) of lists of lists. The
-            key may be left out where there is only one.
+            key may be left out where there is only one. FILE.parquet:A,B,C, or a pattern such as
+            FILE.parquet:x*, joins columns of numbers, which become (n, d).
 
     Raises:
         ValueError: a file that is missing, damaged, of another kind, or without that key.
     """
     path, key = _split(str(source))
-    if not path.is_file():
-        raise ValueError(f"{name} file {path} does not exist")
     if path.suffix == ".npy" and key is None:
-        try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ValueError(f"{name} file {path} cannot be read: {error}") from None
+        with _said(name):
+            return load_array(path, mmap=True)
     if path.suffix == ".npz":
         return _read_entry(name, path, key)
     if path.suffix == ".parquet":
-        return read_column(name, path, _only_key(name, path, key, column_names(name, path)))
+        with _said(name):
+            _check_regular(path)
+            check_seal(path, required=False)
+        known = column_names(name, path)
+        if key is not None and key not in known:
+            with _said(name):
+                joined = matching(path, key, known)
+            if joined:
+                return read_columns(name, path, joined)
+        return read_column(name, path, _only_key(name, path, key, known))
+    with _said(name):
+        _check_regular(path)
     raise ValueError(f"{name} file {source} is none of .npy, .npz[:KEY], .parquet[:COLUMN]")
+
+
+@contextmanager
+def _said(name: str) -> Iterator[None]:
+    """An error of a file says what the file is for."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name} file {error}") from None
+
+
+def _check_regular(path: Path) -> None:
+    """ValueError where there is no file; a pipe would block its reader for ever."""
+    if not path.is_file():
+        what = (
+            "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+        )
+        raise ValueError(f"{path} {what}")
 
 
 def read_npz(path: str | Path) -> dict[str, Array]:
     """All arrays of an .npz file; ValueError where it is missing or damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array, not an archive")
-            return {name: file[name] for name in file.files}
-    except Exception as error:  # zip and NumPy raise many types on damaged input
-        raise ValueError(f"file {path} cannot be read as .npz: {error}") from None
+    with _said(".npz"):
+        return load_arrays(path)
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, Array]) -> None:
-    """Write an .npz file that is not there yet, atomically."""
-    check_new_file(path, (".npz",))
-    buffer = io.BytesIO()
-    np.savez(buffer, **dict(arrays))  # type: ignore[arg-type]
-    _write(path, buffer.getvalue())
+    """Write an .npz file with a seal that is not there yet, atomically."""
+    _write(check_new_file(path, (".npz",)), npz_bytes(arrays))
 
 
 def check_new_file(path: str | Path, suffixes: tuple[str, ...]) -> Path:
@@ -91,15 +116,25 @@ def check_new_file(path: str | Path, suffixes: tuple[str, ...]) -> Path:
 
     Raises:
         ValueError: it exists already, or has another suffix.
-        OSError: its folder cannot be written.
+        OSError: its folder cannot be written, or its name is too long.
     """
     path = Path(path)
     if path.suffix not in suffixes:
         raise ValueError(f"output file {path} must end in {' or '.join(suffixes)}")
-    if path.exists():
-        raise ValueError(f"output file {path} exists already; name another one or delete it")
+    try:
+        taken = path.exists()
+    except OSError as error:  # a name that is too long
+        raise OSError(f"output file {path} cannot be written: {error.strerror}") from None
+    if taken:
+        raise _taken(path)
+    if path.parent.is_dir():
+        return check_output_file(path)
     check_writable(path.parent)
     return path
+
+
+def _taken(path: str | Path) -> ValueError:
+    return ValueError(f"output file {path} exists already; name another one or delete it")
 
 
 def check_writable(folder: str | Path) -> Path:
@@ -114,8 +149,14 @@ def check_writable(folder: str | Path) -> Path:
     return folder
 
 
-def write_scores(path: str | Path, scores: Scores, ids: Array | None = None) -> None:
+def write_scores(path: str | Path, scores: Scores, ids: Array | None = None, **facts: Any) -> None:
     """Write scores: the values alone to .npy; with ids and provenance to .parquet or .json.
+
+    Args:
+        path: the new file; whatever its format, it holds a seal.
+        scores: what was computed.
+        ids: of the examples, shape (n,); default their rows.
+        **facts: JSON-able, stored beside the provenance.
 
     Raises:
         ValueError: the file exists, or has another suffix.
@@ -123,17 +164,17 @@ def write_scores(path: str | Path, scores: Scores, ids: Array | None = None) -> 
     """
     path = check_new_file(path, SCORE_SUFFIXES)
     names = np.arange(len(scores)) if ids is None else ids
-    facts = {"name": scores.name, "provenance": dict(scores.provenance)}
+    facts = {"name": scores.name, "provenance": dict(scores.provenance)} | facts
     if path.suffix == ".npy":
-        buffer = io.BytesIO()
-        np.save(buffer, scores.values, allow_pickle=False)
-        _write(path, buffer.getvalue())
+        _write(path, npy_bytes(scores.values))
     else:
         _write_table(path, {"id": names, "score": scores.values}, facts)
 
 
 def write_subset(path: str | Path, subset: Subset, ids: Array | None = None, **facts: Any) -> None:
     """Write a subset in pick order: index, id, weight, gain of each example, and the diagnostics.
+
+    The file holds a seal, and the versions of the packages that it was made with.
 
     Args:
         path: .parquet (diagnostics as JSON in the schema's metadata) or .json.
@@ -173,17 +214,24 @@ def read_subset(path: str | Path) -> Subset:
     """
     columns, facts = _read_table(Path(path))
     try:
+        rows = np.asarray(columns["index"])
+        if rows.size:
+            rows = whole_numbers("index", rows)
+            if rows.min() < 0 or len(np.unique(rows)) < len(rows):
+                raise ValueError("its rows must be distinct and not below 0")
         subset = Subset.of(
-            columns["index"],
+            rows,
             weights=columns["weight"],
             gains=columns.get("gain"),
             objective=facts["objective"],
             nested=facts["nested"],
             requested=facts["requested"],
         )
-        return replace(subset, diagnostics=facts["diagnostics"])
+        if subset.weights.shape != rows.shape or not np.all(np.isfinite(subset.weights)):
+            raise ValueError("its weights must be finite numbers, one a row")
+        return replace(subset, diagnostics=dict(facts["diagnostics"]))
     except Exception as error:
-        raise ValueError(f"subset file {path} holds no subset: {error!r}") from None
+        raise ValueError(f"subset file {path} holds no subset: {_short(error)}") from None
 
 
 def read_subset_ids(path: str | Path) -> Array | None:
@@ -195,8 +243,8 @@ def read_subset_ids(path: str | Path) -> Array | None:
     columns, facts = _read_table(Path(path))
     try:
         ids, rows = np.asarray(columns["id"]), np.asarray(columns["index"])
-    except KeyError as error:
-        raise ValueError(f"subset file {path} holds no subset: {error!r}") from None
+    except Exception as error:
+        raise ValueError(f"subset file {path} holds no subset: {_short(error)}") from None
     if ids.dtype.kind == "O":
         ids = ids.astype(np.str_)
     # Files of earlier versions do not say whether their ids were given: they were if they differ.
@@ -206,22 +254,34 @@ def read_subset_ids(path: str | Path) -> Array | None:
 
 def _read_table(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Columns and facts of what `_write_table` wrote for a subset."""
-    if not path.is_file():
-        raise ValueError(f"subset file {path} does not exist")
+    with _said("subset"):
+        _check_regular(path)
+        intact = check_seal(path, required=False)
     try:
         if path.suffix == ".json":
             table = json.loads(path.read_text())
-            return dict(table["columns"]), dict(table)
-        stored = require("pyarrow.parquet").read_table(path)
-        columns = {name: stored[name].to_numpy() for name in stored.column_names}
-        return columns, dict(json.loads(stored.schema.metadata[METADATA]))
+            columns, facts = dict(table["columns"]), dict(table)
+        else:
+            stored = require("pyarrow.parquet").read_table(path)
+            columns = {name: stored[name].to_numpy() for name in stored.column_names}
+            facts = dict(json.loads(stored.schema.metadata[METADATA]))
     except Exception as error:  # pyarrow raises many types on damaged input
-        raise ValueError(f"subset file {path} holds no subset: {error!r}") from None
+        raise ValueError(f"subset file {path} holds no subset: {_short(error)}") from None
+    # Version 0.1.0 wrote files without a checksum, and without the versions.
+    if "made_with" in facts and not intact:
+        raise ValueError(
+            f"subset file {path} has lost its checksum: it has changed or is cut short"
+        )
+    return columns, facts
+
+
+def _short(error: Exception) -> str:
+    return printable(" ".join(repr(error).split()), 200)
 
 
 def json_text(value: Any) -> str:
     """Readable JSON of plain values and NumPy's; NaN and infinity are refused."""
-    return json.dumps(value, indent=1, allow_nan=False, default=_plain)
+    return json.dumps(value, **READABLE)
 
 
 def _split(source: str) -> tuple[Path, str | None]:
@@ -236,45 +296,47 @@ def _split(source: str) -> tuple[Path, str | None]:
 def _only_key(name: str, path: Path, key: str | None, known: list[str]) -> str:
     if key is None and len(known) == 1:
         return known[0]
-    if key not in known:
+    if key is None or key not in known:
         asked = "needs a key" if key is None else f"holds no {key!r}"
-        raise ValueError(f"{name} file {path} {asked}; it holds {', '.join(known)} ({path}:KEY)")
+        raise ValueError(f"{name} file {path} {asked}; it holds {listed(known)} ({path}:KEY)")
     return key
 
 
 def _read_entry(name: str, path: Path, key: str | None) -> Array:
     """One array of an archive; the others are not looked at."""
-    try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it holds one array, not an archive")
-    except Exception as error:  # zip and NumPy raise many types on damaged input
-        raise ValueError(f"{name} file {path} cannot be read as .npz: {error}") from None
-    with file:
-        key = _only_key(name, path, key, list(file.files))
-        try:
-            return np.asarray(file[key])
-        except Exception as error:
-            raise ValueError(f"{name} file {path}:{key} cannot be read: {error}") from None
+    with _said(name):
+        known = array_names(path)
+        if known and set(known) >= SPARSE and key is None:
+            raise ValueError(f"{path} holds a sparse matrix of SciPy; {DENSE}")
+    key = _only_key(name, path, key, known)
+    with _said(name):
+        return load_array(path, key=key)
 
 
 def _write_table(path: Path, columns: Mapping[str, Array], facts: Mapping[str, Any]) -> None:
+    facts = {**facts, "made_with": versions()}
     if path.suffix == ".json":
-        listed = {name: column.tolist() for name, column in columns.items()}
-        _write(path, (json_text({**facts, "columns": listed}) + "\n").encode())
+        lists = {name: column.tolist() for name, column in columns.items()}
+        _write(path, sealed_json({**facts, "columns": lists}, **READABLE))
         return
     arrow, parquet = require("pyarrow"), require("pyarrow.parquet")
     stored = json.dumps(dict(facts), allow_nan=False, default=_plain).encode()
-    table = arrow.table(dict(columns)).replace_schema_metadata({METADATA: stored})
+    table = arrow.table(dict(columns))
     buffer = io.BytesIO()
-    parquet.write_table(table, buffer)
-    _write(path, buffer.getvalue())
+    # Metadata of the file's end, without Arrow's copy of them: the seal is there once.
+    with parquet.ParquetWriter(buffer, table.schema, store_schema=False) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({METADATA: stored, b"hardset-seal": BLANK_SEAL.encode()})
+    _write(path, sealed(buffer.getvalue()))
 
 
 def _write(path: str | Path, data: bytes) -> None:
-    """Write a file and the folders it is in."""
+    """Write a new file and the folders it is in; of two processes the first one has the name."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(path, data)
+    try:
+        write_bytes_atomic(path, data, replace=False)
+    except FileExistsError:
+        raise _taken(path) from None
 
 
 def _plain(value: Any) -> Any:
@@ -282,3 +344,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"{value!r} is not JSON")
+
+
+READABLE: dict[str, Any] = {"indent": 1, "allow_nan": False, "default": _plain}

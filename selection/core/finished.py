@@ -55,7 +55,12 @@ class Finished:
         Raises:
             ValueError: the file is damaged.
         """
-        return read_subset(path) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return read_subset(path)
+        except ValueError as error:
+            raise ValueError(f"{error}; delete it, and the part is solved again") from None
 
     @staticmethod
     def write(path: Path, subset: Subset) -> None:
@@ -64,5 +69,8 @@ class Finished:
         Raises:
             OSError: it cannot be written.
         """
-        if not path.exists():  # another process may have been faster
+        try:
             write_subset(path, subset)
+        except ValueError:
+            if not path.exists():  # else another process has been faster
+                raise

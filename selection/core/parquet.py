@@ -1,14 +1,21 @@
 """Columns of Parquet files as arrays."""
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hardset.arrays import LIMIT_BYTES, LIMIT_RATIO
+from hardset.cli import printable
 from selection.core.arrays import Array
 from selection.core.optional import require
 
-__all__ = ["column_names", "read_column"]
+SHOWN, LONGEST = 20, 100  # names in a message, and characters of each
+WIDEST, CHARACTER = 8, 4  # bytes of a number, and of a letter in NumPy's texts of one length
+
+__all__ = ["column_names", "listed", "matching", "read_column", "read_columns"]
 
 
 def column_names(name: str, path: Path) -> list[str]:
@@ -17,6 +24,51 @@ def column_names(name: str, path: Path) -> list[str]:
         return list(require("pyarrow.parquet").read_schema(path).names)
     except Exception as error:  # pyarrow raises many types on damaged input
         raise _unreadable(name, path, error) from None
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, not endlessly many."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(printable(name, LONGEST) for name in names[:SHOWN]) + more
+
+
+def matching(path: Path, key: str, known: Sequence[str]) -> list[str]:
+    """The columns that a key such as "a,b" or "x*" names, in its order; empty where it is neither.
+
+    Raises:
+        ValueError: a part that names no column, or one that names a column again.
+    """
+    parts = key.split(",")
+    if len(parts) == 1 and not set(key) & set("*?["):
+        return []
+    found: list[str] = []
+    for part in parts:
+        own = [part] if part in known else [one for one in known if fnmatchcase(one, part)]
+        if not own:
+            raise ValueError(f"{path} has no column {part!r}; it has {listed(known)}")
+        for one in own:
+            if one in found:
+                raise ValueError(f"{path}:{key} names the column {one} twice")
+            found.append(one)
+    return found
+
+
+def read_columns(name: str, path: Path, keys: Sequence[str]) -> Array:
+    """Columns of numbers side by side, shape (n, number of columns); see `read_column`.
+
+    Raises:
+        ValueError: a column that holds anything else than one number a row.
+    """
+    columns = []
+    for key, column in _read(name, path, keys).items():
+        values = _array(column, f"{name} file {path}", key)
+        if values.ndim != 1 or values.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{name} file {path}: column {key} does not hold one number a row; only such "
+                "columns are joined"
+            )
+        columns.append(values)
+    return np.stack(columns, axis=1)
 
 
 def read_column(name: str, path: Path, key: str) -> Array:
@@ -29,13 +81,28 @@ def read_column(name: str, path: Path, key: str) -> Array:
 
     Raises:
         ValueError: a damaged file, no rows, a row without a value, lists of different lengths,
-            values of another type.
+            values of another type, more bytes than a file of that size may unpack to.
     """
+    return _array(_read(name, path, [key])[key], f"{name} file {path}", key)
+
+
+def _read(name: str, path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """Columns as Arrow has them, where they do not unpack to more than is allowed."""
+    limit = max(LIMIT_BYTES, LIMIT_RATIO * path.stat().st_size)
     try:
-        column = require("pyarrow.parquet").read_table(path, columns=[key])[key]
+        numbers = _numbers(require("pyarrow.parquet").read_metadata(path), keys)
+        _check_size(keys, WIDEST * numbers, limit)
+        table = require("pyarrow.parquet").read_table(path, columns=list(keys))
+        columns = {key: table[key] for key in keys}
+        _check_size(
+            keys, sum(CHARACTER * len(one) * _longest(one) for one in columns.values()), limit
+        )
     except Exception as error:  # pyarrow raises many types on damaged input
         raise _unreadable(name, path, error) from None
-    where = f"{name} file {path}"
+    return columns
+
+
+def _array(column: Any, where: str, key: str) -> Array:
     if not _is_array(column.type):
         raise ValueError(
             f"{where}: column {key} is of type {column.type}; it must hold numbers, strings or "
@@ -51,6 +118,43 @@ def read_column(name: str, path: Path, key: str) -> Array:
             known = parts[0].shape[1:] if parts else None
             parts.append(_values(chunk, _Place(where, key, first), known))
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _numbers(metadata: Any, keys: Sequence[str]) -> int:
+    """How many values columns hold, at the bottom of their lists."""
+    tops, found = set(keys), 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            leaf = column.path_in_schema
+            if leaf in tops or _heads(leaf) & tops:
+                found += column.num_values
+    return found
+
+
+def _heads(leaf: str) -> set[str]:
+    """What may be the column of a leaf "column.list.element": all that ends before a point."""
+    parts = leaf.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts))}
+
+
+def _longest(column: Any) -> int:
+    """Bytes of the longest string of a column, 0 where it holds none."""
+    types, compute = require("pyarrow.types"), require("pyarrow.compute")
+    longest = 0
+    for chunk in column.chunks:
+        texts = chunk.dictionary if types.is_dictionary(chunk.type) else chunk
+        if types.is_string(texts.type) or types.is_large_string(texts.type):
+            own = compute.max(compute.binary_length(texts)).as_py()
+            longest = max(longest, own or 0)
+    return longest
+
+
+def _check_size(keys: Sequence[str], needed: int, limit: int) -> None:
+    if needed > limit:
+        raise ValueError(
+            f"{listed(keys)} would need {needed} bytes of memory; at most {limit} are taken, "
+            f"{LIMIT_BYTES} or {LIMIT_RATIO} times the file"
+        )
 
 
 class _Place:
@@ -121,4 +225,5 @@ def _values(chunk: Any, place: _Place, known: tuple[int, ...] | None) -> Array:
 
 
 def _unreadable(name: str, path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{name} file {path} cannot be read as Parquet: {error}")
+    text = printable(" ".join(str(error).split()), 200)
+    return ValueError(f"{name} file {path} cannot be read as Parquet: {text}")

@@ -1,21 +1,5 @@
 """Experiments with selection methods on real data: accuracy against the kept fraction."""
 
-from selection.experiments.datasets import DATASETS, Dataset, load_dataset
-from selection.experiments.plans import PLANS, Entry, Plan
-from selection.experiments.results import Results
-from selection.experiments.runs import run_plan
-from selection.experiments.tasks import CONDITIONS, Task, make_task
+import lazy_loader
 
-__all__ = [
-    "CONDITIONS",
-    "DATASETS",
-    "PLANS",
-    "Dataset",
-    "Entry",
-    "Plan",
-    "Results",
-    "Task",
-    "load_dataset",
-    "make_task",
-    "run_plan",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

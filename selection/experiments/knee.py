@@ -14,29 +14,12 @@ from selection.core.pool import Pool
 from selection.core.scores import Scores
 from selection.core.selector import Selector, generator
 from selection.experiments.datasets import Dataset
+from selection.experiments.pairs import Pair
 from selection.methods.ranking import Easy, Hard, Moderate, Random
 
-__all__ = ["PAIRS", "Knee", "Pair", "knee_table", "measure_knee"]
+__all__ = ["Knee", "knee_table", "measure_knee"]
 
 Floats = NDArray[np.float64]
-Pair = tuple[tuple[int, ...], tuple[int, ...]]
-
-# Classes on either side; letters are numbered from A = 0.
-PAIRS: dict[str, dict[str, Pair]] = {
-    "mnist-5k": {
-        "3 or 8": ((3,), (8,)),
-        "4 or 9": ((4,), (9,)),
-        "7 or 9": ((7,), (9,)),
-        "3 or 5": ((3,), (5,)),
-        "even or odd": ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)),
-    },
-    "letter": {
-        "B or R": ((1,), (17,)),
-        "O or Q": ((14,), (16,)),
-        "I or J": ((8,), (9,)),
-        "A-M or N-Z": (tuple(range(13)), tuple(range(13, 26))),
-    },
-}
 FRACTIONS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 METHODS: dict[str, type[Selector]] = {
     "hard": Hard,
@@ -54,7 +37,8 @@ class Knee:
 
     Attributes:
         task: its name.
-        advice: what the theory recommends.
+        advice: what the theory recommends; measured is what it says of the toy model, also where
+            the data are not.
         fractions: kept fractions, ascending, the last one 1.
         errors: measured test error of a max-margin student trained on the examples that the
             recommended policy keeps, shape (splits, fractions).
@@ -79,12 +63,12 @@ class Knee:
 
     def predicted_knee(self) -> float:
         """The fraction that the theory calls sufficient under the recommended policy."""
-        (own,) = (one for one in self.advice.policies if one.policy == self.advice.policy)
+        (own,) = (one for one in self.advice.policies if one.policy == self.advice.toy_model_policy)
         return own.sufficient_fraction
 
     def loss(self) -> tuple[float, float]:
         """Measured error at the recommended fraction minus that of all data, and its error bar."""
-        place = np.log(self.advice.keep_fraction)
+        place = np.log(self.advice.toy_model_fraction)
         logs = np.log(self.fractions)
         found = [np.interp(place, logs, row) - row[-1] for row in self.errors]
         return float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found)))
@@ -127,10 +111,11 @@ def measure_knee(
     count = int(TRAINING * len(rows))
     fractions = np.array([f for f in FRACTIONS if f * count >= FEWEST])
     first = generator(seed, 0).permutation(len(rows))[:count]
-    advice = recommend(
-        estimate_coordinates(inputs[first], signs[first] > 0, seed=seed), tolerance=tolerance
-    )
-    method = METHODS[advice.policy]()
+    coordinates = estimate_coordinates(inputs[first], signs[first] > 0, seed=seed)
+    if not coordinates.defined:
+        raise ValueError(f"task {task!r}: theta is undefined, the probes do not agree")
+    advice = recommend(coordinates, tolerance=tolerance)
+    method = METHODS[advice.toy_model_policy]()
     errors = np.empty((splits, len(fractions)))
     for split in range(splits):
         order = generator(seed, split).permutation(len(rows))
@@ -177,9 +162,9 @@ def knee_table(knees: Sequence[Knee]) -> str:
         lines.append(
             f"| {one.task} | {found.examples} | {found.dimension.value:.1f} | "
             f"{found.alpha_total:.1f} | {np.rad2deg(found.theta):.1f}° ({found.source}) | "
-            f"{advice.policy} {advice.keep_fraction:.2g} | {one.best():.2g} | "
+            f"{advice.toy_model_policy} {advice.toy_model_fraction:.2g} | {one.best():.2g} | "
             f"{one.predicted_knee():.2g} | {one.knee():.2g} | "
-            f"{advice.keep_fraction / one.knee():.1f} | "
+            f"{advice.toy_model_fraction / one.knee():.1f} | "
             f"{100 * one.errors[:, -1].mean():.2f} % | {100 * change:+.2f} ± {100 * bar:.2f} % |"
         )
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hardset.cli import check_output_folder
 from hardset.datafile import write_bytes_atomic
+from hardset.seal import check_seal, sealed_json
 from selection.core.files import read_npz, write_npz
 from selection.core.pool import Pool
 from selection.core.scores import Scores
@@ -60,7 +61,7 @@ def run_plan(
         for seed in range(plan.seeds):
             path = where / f"{condition}-{seed}.npz"
             if path.exists():
-                arrays = read_npz(path)
+                arrays = _finished(path)
             else:
                 dataset = dataset or load_dataset(plan.dataset, data)
                 arrays = _run_unit(plan, dataset, condition, seed)
@@ -70,12 +71,28 @@ def run_plan(
     return Results(plan, tuple(units))
 
 
+def _finished(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        return read_npz(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it, and it is computed again") from None
+
+
 def _own_folder(folder: Path, plan: Plan) -> Path:
-    text = json.dumps(plan.parameters(), indent=1)
+    wanted = json.loads(json.dumps(plan.parameters()))  # tuples become lists
     path = folder / "plan.json"
     if not path.exists():
-        write_bytes_atomic(path, text.encode())
-    elif path.read_text() != text:
+        write_bytes_atomic(path, sealed_json(wanted, indent=1))
+        return folder
+    try:
+        check_seal(path, required=False)
+        found = json.loads(path.read_text())
+        found.pop("seal", None)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} cannot be read: {error}; delete it if its parts are those of this plan"
+        ) from None
+    if found != wanted:
         raise ValueError(f"folder {folder} holds results of another plan; choose another --out")
     return folder
 

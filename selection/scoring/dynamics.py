@@ -52,8 +52,6 @@ class TrainingDynamics:
         """
         values = stacked("logits", logits)
         seeds, epochs, count, classes = values.shape
-        if classes < 2:
-            raise ValueError("logits has one class; at least two are needed")
         known = checked_labels(labels, count, classes)
         hidden = None if features is None else stacked("features", features)
         if hidden is not None and hidden.shape[:3] != values.shape[:3]:

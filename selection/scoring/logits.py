@@ -8,6 +8,7 @@ from selection.core.labels import class_codes
 from selection.core.tensors import host_array
 
 __all__ = [
+    "check_classes",
     "check_names",
     "checked_labels",
     "error_vectors",
@@ -15,6 +16,11 @@ __all__ = [
     "log_probabilities",
     "stacked",
 ]
+
+TWO_COLUMNS = (
+    "of a classifier with a single logit z give the columns 0 and z, "
+    "numpy.stack([0 * z, z], axis=-1)"
+)
 
 
 def stacked(name: str, values: ArrayLike) -> Array:
@@ -28,8 +34,15 @@ def stacked(name: str, values: ArrayLike) -> Array:
         raise ValueError(
             f"{name} has shape {array.shape}; it must be (n, C), (T, n, C) or (S, T, n, C): "
             "seeds, epochs, examples, classes, none of them 0"
+            + (f"; {TWO_COLUMNS}" if name == "logits" and array.ndim == 1 else "")
         )
     return array.reshape((1,) * (4 - array.ndim) + array.shape)
+
+
+def check_classes(classes: int) -> None:
+    """Raise ValueError unless logits have two classes at least."""
+    if classes < 2:
+        raise ValueError(f"logits has one class; at least two are needed: {TWO_COLUMNS}")
 
 
 def checked_labels(labels: ArrayLike, count: int, classes: int) -> Integers:
@@ -39,6 +52,7 @@ def checked_labels(labels: ArrayLike, count: int, classes: int) -> Integers:
         ValueError: another length, more or fewer names than classes, or the first label that is
             no class.
     """
+    check_classes(classes)
     found, names = class_codes("labels", labels)
     if names is not None:
         check_names(len(names), classes)
@@ -49,9 +63,24 @@ def checked_labels(labels: ArrayLike, count: int, classes: int) -> Integers:
         index = int(np.argmax(outside))
         raise ValueError(
             f"labels holds {found[index]} at index {index}; the logits have the classes 0 to "
-            f"{classes - 1}"
+            f"{classes - 1}{_remedy(found, classes)}"
         )
     return found
+
+
+def _remedy(labels: Integers, classes: int) -> str:
+    """What to do about labels that do not begin at 0, where one thing suggests itself."""
+    low, high = int(labels.min()), int(labels.max())
+    count = len(np.unique(labels))
+    if high - low < classes and (low < 0 or high - low + 1 == classes):
+        shift = f"labels - {low}" if low > 0 else f"labels + {-low}"
+        return f", and the labels go from {low} to {high}: give {shift}"
+    if count == classes:
+        return (
+            ", and the labels have as many values: where the columns are in their order, give "
+            "numpy.unique(labels, return_inverse=True)[1]"
+        )
+    return "; number the labels as the logits' columns, from 0"
 
 
 def check_names(names: int, classes: int) -> None:

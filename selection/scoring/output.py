@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from hardset.checks import check_range
 from selection.core.arrays import Floats, blocks, real_rows
 from selection.core.scores import Scores
-from selection.scoring.logits import log_probabilities, stacked
+from selection.scoring.logits import check_classes, log_probabilities, stacked
 
 __all__ = ["entropy", "least_confidence", "margin", "middle_perplexity", "reducible_loss"]
 
@@ -34,8 +34,6 @@ def margin(logits: ArrayLike) -> Scores:
     Raises:
         ValueError: another shape, NaN or infinity.
     """
-    if stacked("logits", logits).shape[-1] < 2:
-        raise ValueError("logits has one class; at least two are needed")
 
     def top_two(log_p: Floats) -> Floats:
         second, first = np.partition(log_p, [-2, -1], axis=1)[:, -2:].T
@@ -106,6 +104,7 @@ def _averaged(name: str, logits: ArrayLike, function: Callable[[Floats], Floats]
     """Mean over seeds and epochs of a function of the log probabilities (n, C)."""
     values = stacked("logits", logits)
     seeds, epochs, count, classes = values.shape
+    check_classes(classes)  # of one class entropy and the like are 0 everywhere
     total = np.zeros(count)
     for seed, epoch in np.ndindex(seeds, epochs):
         for rows in blocks(count, classes):

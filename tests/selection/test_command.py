@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hardset.cli import run
-from selection import Hard, Partitioned, Pool, Scores
+from selection import Hard, Partitioned, Pool, ssp
 from selection.__main__ import main
 from selection.core.files import read_subset
 from selection.method_text import arrays_of_score, describe_scores
@@ -268,7 +268,10 @@ def test_a_refused_command_leaves_no_folder(folder: Path, capsys, line: str) -> 
         ("select hard --scores scores.npy --budget 0", "outside the valid range 1 to 60"),
         ("select hard --scores scores.npy --budget 0.0", "outside the valid range 1 to 60"),
         ("select hard --scores scores.npy --budget 1.5", "nor a fraction in (0, 1]"),
-        ("select hard --scores scores.npy --budget all", "neither a count 1 to 60 nor a fraction"),
+        (
+            "select hard --scores scores.npy --budget all",
+            "neither a count of the examples nor a fraction",
+        ),
         (
             "select ccs:cutoff=0.5 --scores scores.npy --budget 40",
             "leaves 30, fewer than the budget 40",
@@ -305,7 +308,7 @@ def test_a_refused_command_leaves_no_folder(folder: Path, capsys, line: str) -> 
         ("score clip --features zero.npy", "score 'clip' needs --texts"),
         ("score el2n --labels labels.npy", "score 'el2n' needs --logits (or --dynamics)"),
         ("score entropy --logits logits.npy --texts zero.npy", "--texts has no effect"),
-        ("score el2n --dynamics scores.npy", "cannot be read as .npz"),
+        ("score el2n --dynamics scores.npy", ".npz file scores.npy is no .npz archive"),
         ("score nothing --logits logits.npy", "score 'nothing' is not one of entropy"),
         ("score el2n:last=soon --dynamics none.npz", "last = 'soon' is not int or NoneType"),
         ("score entropy --logits logits.npy --ids short.npy", "lengths: ids 59, scores 60"),
@@ -329,7 +332,10 @@ def test_a_refused_command_leaves_no_folder(folder: Path, capsys, line: str) -> 
         ("select hard --scores scores.npy --mislabel scores.npy --budget 5", "has no effect"),
         ("select hard --scores scores.npy --neighbours ring.npy --budget 5", "needs both"),
         ("select hard --scores scores.npy --include words.txt --budget 5", "the ids are integers"),
-        ("select hard --scores scores.npy --include gone.txt --budget 5", "cannot be read"),
+        (
+            "select hard --scores scores.npy --include gone.txt --budget 5",
+            "gone.txt does not exist",
+        ),
         ("select hard --scores scores.npy --budget 5 --partitions 6", "parts = 6 is more than the"),
         ("select hard --scores scores.npy --budget 5 --resume a", "--resume has no effect without"),
         ("select hard --scores scores.npy --budget 5 --seed -1", "seed = -1 is not"),
@@ -349,26 +355,20 @@ def test_bad_input(folder: Path, capsys, text: str, sentence: str) -> None:
     assert (folder / "taken.json").read_text() == "mine"
 
 
-def sized(features, labels=None, *, factor: int = 1) -> Scores:
-    """A score with an array that may be left out."""
-    found = np.abs(np.asarray(features)).sum(axis=1) * factor
-    return Scores.of(found if labels is None else found * (np.asarray(labels) == 1), name="sized")
-
-
-def test_a_score_may_take_an_array_and_do_without(folder: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setitem(SCORES, "sized", sized)
-    assert arrays_of_score(sized) == ["features"]
-    line = next(one for one in describe_scores().splitlines() if one.startswith("  sized"))
-    assert line.split() == ["sized", "--features", "[--labels]", "factor=1"]
-    total = np.abs(np.load("features.npy")).sum(axis=1)
-    for text, wanted in (("", total), ("--labels labels.npy ", total * (np.arange(N) % 3 == 1))):
+def test_a_score_may_take_an_array_and_do_without(folder: Path, capsys) -> None:
+    """Of the labels only the number of classes counts, which is that of the clusters."""
+    assert arrays_of_score(ssp) == ["features"]
+    line = next(one for one in describe_scores().splitlines() if one.startswith("  ssp"))
+    assert line.split()[:3] == ["ssp", "--features", "[--labels]"]
+    x = np.load("features.npy")
+    for text, wanted in (("", 10), ("--labels labels.npy ", 3)):
         out = f"s{len(text)}.npy"
-        code, _, err = command(f"score sized --features features.npy {text}--out {out}", capsys)
+        code, _, err = command(f"score ssp --features features.npy {text}--out {out}", capsys)
         assert code == 0, err
-        np.testing.assert_allclose(np.load(out), wanted)
-    code, _, err = command("score sized --labels labels.npy", capsys)
+        np.testing.assert_allclose(np.load(out), ssp(x, clusters=wanted).values)
+    code, _, err = command("score ssp --labels labels.npy", capsys)
     assert (code, "needs --features" in err) == (2, True)
-    code, _, err = command("score sized --features features.npy --texts zero.npy", capsys)
+    code, _, err = command("score ssp --features features.npy --texts zero.npy", capsys)
     assert (code, "--texts has no effect" in err) == (2, True)
 
 

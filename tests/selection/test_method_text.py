@@ -2,7 +2,18 @@
 
 import pytest
 
-from selection.method_text import describe_methods, parse_method
+from selection.method_text import describe_methods, named_method, named_score, parse_method
+from selection.names import METHOD_NAMES, SCORE_NAMES
+from selection.registry import SCORES, SELECTORS
+
+
+def test_the_names_say_what_the_methods_and_scores_take() -> None:
+    """The tables that help is made of, against the classes and functions themselves."""
+    assert {name: named_method(kind) for name, kind in SELECTORS.items()} == METHOD_NAMES
+    assert {name: named_score(function) for name, function in SCORES.items()} == SCORE_NAMES
+    assert list(METHOD_NAMES) == list(SELECTORS) and list(SCORE_NAMES) == list(SCORES)
+    assert all(METHOD_NAMES[name].load() is kind for name, kind in SELECTORS.items())
+    assert all(SCORE_NAMES[name].load() is function for name, function in SCORES.items())
 
 
 def test_every_listed_option_can_be_set() -> None:

@@ -288,7 +288,11 @@ def test_one_call_from_labels_probes_or_margins(curve: LearningCurve) -> None:
 def test_equally_good_policies(advice) -> None:
     """With a perfect probe and plenty of data hard selection is as good as everything."""
     found = dataclasses.replace(
-        advice.coordinates, alpha_total=60.0, theta=0.0, theta_interval=(0.0, 0.0)
+        advice.coordinates,
+        alpha_total=60.0,
+        theta=0.0,
+        theta_interval=(0.0, 0.0),
+        errors=None,  # those of other data
     )
     best = recommend(found, policies=("hard", "random"))
     assert best.policy == "hard"
@@ -337,8 +341,15 @@ def test_command_without_an_angle(tmp_path: Path, monkeypatch, capsys) -> None:
     # Labels that have nothing to do with the features; this draw's probes disagree.
     np.save("y.npy", random.integers(2, size=60))
     line = "recommend --features x.npy --labels y.npy --metric isotropic --splits 1 --seed 1"
+    assert run(main, line.split()) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("the data are not the toy model")  # where probes err on a tenth
+    assert "theta is undefined" in out
+    # Far fewer examples than columns: the theory's probe, too, does little better than guessing.
+    np.save("x.npy", np.random.default_rng(22).standard_normal((60, 400)))
+    np.save("y.npy", np.arange(60) % 2)
     assert run(main, line.split()) == 1
-    assert "theta is undefined" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("theta is undefined")
 
 
 @pytest.mark.parametrize(
@@ -376,7 +387,7 @@ X, Y = teacher_data(60, 5, 0)
     [
         (lambda: estimate_coordinates(X, Y[:-1]), "different lengths: features 60, labels 59"),
         (lambda: estimate_coordinates(X, np.arange(60) % 3), "labels has 3 classes; the theory"),
-        (lambda: estimate_coordinates(X, np.ones(60)), "labels has 1 classes"),
+        (lambda: estimate_coordinates(X, np.ones(60)), "labels has one class"),
         (lambda: estimate_coordinates(X, Y, holdout=1.0), "holdout = 1 is outside"),
         (lambda: estimate_coordinates(X, Y, splits=0), "splits = 0 is outside"),
         (lambda: estimate_coordinates(X, Y, metric="cosine"), "metric = 'cosine' is not one of"),
