@@ -12,6 +12,8 @@ from selection.names import METHOD_NAMES, SCORE_NAMES, Named
 
 __all__ = [
     "arrays_of_score",
+    "check_method",
+    "check_score",
     "describe_methods",
     "describe_scores",
     "named_method",
@@ -29,7 +31,23 @@ def parse_method(text: str) -> Selector:
     """
     name, given = _split(text)
     kind = _known("method", name, given, METHOD_NAMES).load()
-    return kind(**_options(f"method {name!r}", given, get_type_hints(kind), _method_options(kind)))
+    return kind(**_options(f"method {name!r}", given, get_type_hints(kind)))
+
+
+def check_method(text: str) -> None:
+    """Check the names of a method and of its options, without importing it.
+
+    Raises:
+        ValueError: one that is not known, or an option that is missing.
+    """
+    name, given = _split(text)
+    _known("method", name, given, METHOD_NAMES)
+
+
+def check_score(text: str) -> None:
+    """`check_method` for a score."""
+    name, given = _split(text)
+    _known("score", name, given, SCORE_NAMES)
 
 
 def parse_score(text: str) -> tuple[Callable[..., Scores], dict[str, Any]]:
@@ -41,7 +59,7 @@ def parse_score(text: str) -> tuple[Callable[..., Scores], dict[str, Any]]:
     name, given = _split(text)
     function = _known("score", name, given, SCORE_NAMES).load()
     hints = get_type_hints(function)
-    return function, _options(f"score {name!r}", given, hints, _score_options(function))
+    return function, _options(f"score {name!r}", given, hints)
 
 
 def arrays_of_score(function: Callable[..., Scores], *, optional: bool = False) -> list[str]:
@@ -105,6 +123,8 @@ def _split(text: str) -> tuple[str, dict[str, str]]:
         key, equals, value = part.partition("=")
         if not equals:
             raise ValueError(f"{text!r}: {part!r} is not option=value")
+        if key in given:
+            raise ValueError(f"{text!r} gives {key} twice")
         given[key] = value
     return name, given
 
@@ -120,6 +140,9 @@ def _known(word: str, name: str, given: Mapping[str, str], table: Mapping[str, N
         if option not in found.option_names:
             listed = ", ".join(found.option_names) or "none"
             raise ValueError(f"{word} {name!r} has no option {option!r}; it has {listed}")
+    for option in found.options.split():
+        if "=" not in option and option not in given:
+            raise ValueError(f"{word} {name!r} needs the option {option!r}")
     return found
 
 
@@ -165,12 +188,7 @@ def _defaults(options: dict[str, Any]) -> str:
     )
 
 
-def _options(
-    what: str, given: dict[str, str], hints: dict[str, Any], known: dict[str, Any]
-) -> dict[str, Any]:
-    for name, default in known.items():
-        if default is dataclasses.MISSING and name not in given:
-            raise ValueError(f"{what} needs the option {name!r}")
+def _options(what: str, given: dict[str, str], hints: dict[str, Any]) -> dict[str, Any]:
     return {name: _value(f"{what}: {name}", text, hints[name]) for name, text in given.items()}
 
 

@@ -69,8 +69,10 @@ class SelectionSampler:
         """
         labels = np.unique(np.asarray(host_array(y)), return_inverse=True)[1]
         looked_at = "features" in self.method.reads or self.given is not None
+        # A sparse matrix is refused by the pool; NumPy would make one object of it.
+        features = X if hasattr(X, "nnz") else np.asarray(host_array(X))
         pool = Pool.of(
-            features=np.asarray(host_array(X)) if looked_at else None,
+            features=features if looked_at else None,
             labels=labels,
             scores=None if self.scores is None else self.scores(X, y),
         )

@@ -14,6 +14,7 @@ from selection.commands.inputs import (
     FILES,
     add_pool_options,
     add_progress,
+    check_sources,
     parse_budget,
     read_pool,
 )
@@ -23,7 +24,7 @@ from selection.core.pool import Pool
 from selection.core.progress import asked_for_progress, bar
 from selection.core.selector import Selector
 from selection.core.subset import Subset
-from selection.method_text import parse_method
+from selection.method_text import check_method, parse_method
 
 EXAMPLES = """columns:
   kept       number of examples, mean over the seeds
@@ -80,6 +81,10 @@ def run(options: argparse.Namespace) -> int:
     """Select by every method and print; returns the exit code."""
     check_integer("seeds", options.seeds, 1, 10**4)
     parse_budget(options.budget)
+    for text in options.methods:
+        if Path(text).suffix not in SUBSET_SUFFIXES:
+            check_method(text)
+    check_sources(options)
     known = {text: _source(text) for text in options.methods}
     pool, _ = read_pool(options)
     budget = parse_budget(options.budget, len(pool))

@@ -9,6 +9,9 @@ from hardset.cli import integer, number
 from hardset.datafile import write_bytes_atomic
 from hardset.lock import alone
 from selection.commands.inputs import keep_or_print
+from selection.core.files import check_new_file
+from selection.core.selector import budget_count
+from selection.method_text import check_method, parse_method
 
 EXAMPLES = """Examples lie in clumps on a uniform ground; the score has a hill on a clump and one
 where examples are few. The table has the mean score of what is kept, how far examples are from it,
@@ -40,8 +43,15 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Select, print the table and write it with the picture; returns the exit code."""
-    from selection.core.files import check_new_file
-    from selection.core.selector import budget_count
+    check_integer("n", options.n, 100, 10**6)
+    check_integer("seed", options.seed, 0, 2**62)
+    budget = budget_count(float(options.keep), options.n)
+    check_integer("kept examples", budget, 2, options.n)
+    for method in options.methods or ():
+        check_method(method)
+    folder = Path(options.out)
+    to_write = check_new_file(folder / "coverage.md", (".md",))
+    # Here, for it brings SciPy and JAX.
     from selection.experiments.coverage import (
         METHODS,
         cover,
@@ -49,17 +59,10 @@ def run(options: argparse.Namespace) -> int:
         draw_coverage,
         make_plane,
     )
-    from selection.method_text import parse_method
 
-    check_integer("n", options.n, 100, 10**6)
-    check_integer("seed", options.seed, 0, 2**62)
-    budget = budget_count(float(options.keep), options.n)
-    check_integer("kept examples", budget, 2, options.n)
     methods = options.methods or METHODS
     for method in methods:
         parse_method(method)
-    folder = Path(options.out)
-    to_write = check_new_file(folder / "coverage.md", (".md",))
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         plane = make_plane(options.n, options.seed)

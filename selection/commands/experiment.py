@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hardset.checks import check_integer
-from hardset.cli import Numbers, check_output_folder, integer
+from hardset.cli import Numbers, integer
 from hardset.datafile import write_bytes_atomic
 from hardset.lock import alone
 from selection.commands.inputs import keep_or_print
+from selection.core.files import check_writable
 
 EXAMPLES = """examples:
   python -m selection experiment demo --out out/selection
@@ -46,7 +46,9 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the plan, print the tables and write them; returns the exit code."""
-    from selection.experiments.plans import PLANS, Entry
+    from selection.experiments.datasets import load_dataset
+    from selection.experiments.plans import PLANS, Entry, check_plan
+    from selection.experiments.tasks import make_task
 
     plan = PLANS[options.plan]
     changed: dict[str, Any] = {
@@ -59,15 +61,19 @@ def run(options: argparse.Namespace) -> int:
     if options.fractions:
         changed["fractions"] = tuple(options.fractions)
     plan = replace(plan, **changed)
-    check_integer("seeds", plan.seeds, 1, 1000)
-    folder = check_output_folder(options.out)
+    check_plan(plan)
+    folder, data = check_writable(options.out), options.data
+    if not folder.exists():  # a plan that its data do not fit leaves no folder behind
+        data = load_dataset(plan.dataset, data)
+        make_task(data, "clean", 0, plan.train)
+    folder.mkdir(parents=True, exist_ok=True)
     # Of two processes the second one would find files that it is about to write.
     with alone(folder):
-        _run(plan, options, folder)
+        _run(plan, options.plan, data, folder)
     return 0
 
 
-def _run(plan: Any, options: argparse.Namespace, folder: Path) -> None:
+def _run(plan: Any, name: str, data: Any, folder: Path) -> None:
     from tqdm import tqdm
 
     from selection.experiments.picture import draw
@@ -81,10 +87,10 @@ def _run(plan: Any, options: argparse.Namespace, folder: Path) -> None:
             bar.set_postfix_str(text)
             bar.update()
 
-        results = run_plan(plan, folder, data=options.data, advance=advance)
+        results = run_plan(plan, folder, data=data, advance=advance)
     table = results.markdown()
-    if options.plan in PUBLISHED:
-        table += beside(results, PUBLISHED[options.plan])
+    if name in PUBLISHED:
+        table += beside(results, PUBLISHED[name])
     tables = {
         "results.md": table,
         "results.csv": results.csv(),
@@ -92,15 +98,15 @@ def _run(plan: Any, options: argparse.Namespace, folder: Path) -> None:
     }
 
     def write() -> None:
-        for name, text in tables.items():
-            write_bytes_atomic(folder / name, text.encode())
+        for one, text in tables.items():
+            write_bytes_atomic(folder / one, text.encode())
         for suffix in ("png", "pdf"):
             draw(results, folder / f"accuracy.{suffix}")
 
     keep_or_print(write, lambda: table)
     print(table)
-    for name in (*tables, "accuracy.png", "accuracy.pdf"):
-        print(folder / name, file=sys.stderr)
+    for one in (*tables, "accuracy.png", "accuracy.pdf"):
+        print(folder / one, file=sys.stderr)
 
 
 def _datasets() -> str:

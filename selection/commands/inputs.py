@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from selection.core.arrays import Array, Integers
-from selection.core.files import read_array
+from selection.core.files import check_source, read_array
 from selection.core.labels import class_codes
 from selection.core.pool import FIELDS, Pool, check_lengths
 from selection.core.scores import Scores
@@ -17,6 +17,7 @@ __all__ = [
     "FILES",
     "add_pool_options",
     "add_progress",
+    "check_sources",
     "class_number",
     "keep_or_print",
     "parse_budget",
@@ -105,6 +106,17 @@ def class_number(option: str, text: str, names: Array | None) -> int:
     if text not in names:
         raise ValueError(f"{option} {text!r} is not a class; they are {', '.join(names)}")
     return int(np.searchsorted(names, text))
+
+
+def check_sources(options: argparse.Namespace) -> None:
+    """Check that the pool's files are there, before a method is imported or a file read.
+
+    Raises:
+        ValueError: the first that is not there, or is of another kind.
+    """
+    for name in ("scores", "mislabel", *ARRAYS, "neighbours", "similarities"):
+        if getattr(options, name) is not None:
+            check_source(name, getattr(options, name))
 
 
 def read_pool(

@@ -9,9 +9,17 @@ import numpy as np
 
 from selection.commands.inputs import keep_or_print
 from selection.core.arrays import Array
-from selection.core.files import SCORE_SUFFIXES, check_new_file, json_text, read_array, write_scores
+from selection.core.files import (
+    SCORE_SUFFIXES,
+    check_new_file,
+    check_source,
+    json_text,
+    read_array,
+    write_scores,
+)
+from selection.core.pool import Pool
 from selection.core.scores import Scores
-from selection.method_text import arrays_of_score, describe_scores, parse_score
+from selection.method_text import arrays_of_score, check_score, describe_scores, parse_score
 from selection.names import SCORE_NAMES
 from selection.scoring.dynamics import TrainingDynamics
 
@@ -78,14 +86,20 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compute, write and summarise; returns the exit code."""
-    function, parameters = parse_score(options.score)
+    check_score(options.score)
     if options.out is not None:
         check_new_file(options.out, SCORE_SUFFIXES)
     given = {name: path for name in _all_arrays() if (path := getattr(options, name)) is not None}
+    for name, path in given.items():
+        if name != "dynamics":
+            check_source(name, path)
+    function, parameters = parse_score(options.score)
     scores = function(**_arrays(function, given), **parameters)
     ids = None if options.ids is None else read_array("ids", options.ids)
     if ids is not None and len(ids) != len(scores):
         raise ValueError(f"the arrays have different lengths: ids {len(ids)}, scores {len(scores)}")
+    if ids is not None:
+        ids = Pool.of(ids=ids).ids  # distinct, integers or strings
     if options.out is not None:
         files = {name: str(path) for name, path in given.items()}
         keep_or_print(

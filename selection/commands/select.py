@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hardset.checks import check_integer
+from hardset.checks import check_integer, check_range
 from hardset.cli import integer, number
 from selection.commands.class_report import ClassReport
 from selection.commands.given import add_given_options, given_facts, read_given
@@ -17,6 +17,7 @@ from selection.commands.inputs import (
     FILES,
     add_pool_options,
     add_progress,
+    check_sources,
     class_number,
     keep_or_print,
     parse_budget,
@@ -28,7 +29,7 @@ from selection.core.pool import Pool
 from selection.core.progress import asked_for_progress, bar
 from selection.core.selector import Selector, check_seed
 from selection.core.subset import Subset
-from selection.method_text import describe_methods, parse_method
+from selection.method_text import check_method, describe_methods, parse_method
 from selection.methods.partitions import Partitioned
 from selection.methods.wrappers import Cutoff, Listed, Quotas
 
@@ -114,13 +115,18 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Select, write and report; returns the exit code."""
-    method = parse_method(options.method)
+    check_method(options.method)
     parse_budget(options.budget)
     check_seed(options.seed)
     if options.classes is not None:
-        check_integer("classes", options.classes, 1, 2**31)
+        check_integer("--classes", options.classes, 1, 2**31)
+    check_integer("--partitions", options.partitions, 1, 2**31)
+    if options.mislabel_cutoff is not None:
+        check_range("--mislabel-cutoff", options.mislabel_cutoff, 0.0, 1.0, open_high=True)
     if options.out is not None:
         check_new_file(options.out, SUBSET_SUFFIXES)
+    check_sources(options)
+    method = parse_method(options.method)  # which may bring JAX and Numba
     with asked_for_progress(options.progress), bar(3, "select", "stage") as stages:
         stages.set_postfix_str("reading files")
         cut = {"mislabel", "scores"} if options.mislabel_cutoff is not None else set()
@@ -244,6 +250,7 @@ def _shares(texts: list[str], names: Array | None) -> dict[int, float]:
             value = None
         if value is None:
             raise ValueError(f"--quota {text!r} is not CLASS=SHARE, such as 3=0.5")
+        check_range(f"--quota {one}", value, 0.0, np.inf)
         number_of_class = class_number("--quota", one, names)
         if number_of_class in shares:
             raise ValueError(f"--quota names class {one} twice")

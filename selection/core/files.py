@@ -23,6 +23,7 @@ from selection.core.subset import Subset
 
 __all__ = [
     "check_new_file",
+    "check_source",
     "check_writable",
     "json_text",
     "read_array",
@@ -58,26 +59,35 @@ def read_array(name: str, source: str | Path) -> Array:
     Raises:
         ValueError: a file that is missing, damaged, of another kind, or without that key.
     """
-    path, key = _split(str(source))
-    if path.suffix == ".npy" and key is None:
+    path, key = check_source(name, source)
+    if path.suffix == ".npy":
         with _said(name):
             return load_array(path, mmap=True)
     if path.suffix == ".npz":
         return _read_entry(name, path, key)
-    if path.suffix == ".parquet":
+    with _said(name):
+        check_seal(path, required=False)
+    known = column_names(name, path)
+    if key is not None and key not in known:
         with _said(name):
-            _check_regular(path)
-            check_seal(path, required=False)
-        known = column_names(name, path)
-        if key is not None and key not in known:
-            with _said(name):
-                joined = matching(path, key, known)
-            if joined:
-                return read_columns(name, path, joined)
-        return read_column(name, path, _only_key(name, path, key, known))
+            joined = matching(path, key, known)
+        if joined:
+            return read_columns(name, path, joined)
+    return read_column(name, path, _only_key(name, path, key, known))
+
+
+def check_source(name: str, source: str | Path) -> tuple[Path, str | None]:
+    """The file and the key that `read_array` would read, without reading it.
+
+    Raises:
+        ValueError: there is no such file, or it is of another kind.
+    """
+    path, key = _split(str(source))
     with _said(name):
         _check_regular(path)
-    raise ValueError(f"{name} file {source} is none of .npy, .npz[:KEY], .parquet[:COLUMN]")
+    if path.suffix not in (".npy", ".npz", ".parquet") or (path.suffix == ".npy" and key):
+        raise ValueError(f"{name} file {source} is none of .npy, .npz[:KEY], .parquet[:COLUMN]")
+    return path, key
 
 
 @contextmanager
@@ -145,7 +155,10 @@ def check_writable(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     absolute = folder.absolute()
-    check_output_folder(next(one for one in (absolute, *absolute.parents) if one.exists()))
+    nearest = next(one for one in (absolute, *absolute.parents) if one.exists())
+    if not nearest.is_dir():
+        raise OSError(f"output folder {folder} cannot be written: {nearest} is a file")
+    check_output_folder(nearest)
     return folder
 
 

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from hardset.checks import check_integer
+from selection.core.selector import budget_count
+from selection.experiments.datasets import DATASETS
 from selection.experiments.tasks import CONDITIONS
+from selection.method_text import check_method
 
-__all__ = ["PLANS", "Entry", "Plan"]
+__all__ = ["PLANS", "Entry", "Plan", "check_plan"]
 
 
 @dataclass(frozen=True)
@@ -208,3 +212,19 @@ PLANS: Mapping[str, Plan] = {
     "cross-model": replace(_DEMO, entries=_CROSS, conditions=("clean",)),
     "scores-and-features": replace(_DEMO, entries=_GRID, conditions=("clean",)),
 }
+
+
+def check_plan(plan: Plan) -> None:
+    """Check what can be checked before the methods are imported and the data are read.
+
+    Raises:
+        ValueError: an unknown method or data set, or a number outside its range.
+    """
+    for entry in plan.entries:
+        check_method(entry.method)
+    check_integer("seeds", plan.seeds, 1, 1000)
+    check_integer("train", plan.train, 5, 2**31)
+    for fraction in plan.fractions:
+        budget_count(float(fraction), plan.train)
+    if plan.dataset not in DATASETS:
+        raise ValueError(f"data set {plan.dataset!r} is not one of {', '.join(DATASETS)}")

@@ -19,7 +19,7 @@ from selection.core.selector import Selector, budget_count
 from selection.core.subset import Subset
 from selection.experiments.datasets import Dataset, load_dataset
 from selection.experiments.network import predict_test, record, train_subsets
-from selection.experiments.plans import Entry, Plan
+from selection.experiments.plans import Entry, Plan, check_plan
 from selection.experiments.results import Results, Unit
 from selection.experiments.tasks import Task, make_task
 from selection.method_text import arrays_of_score, parse_method, parse_score
@@ -34,7 +34,7 @@ def run_plan(
     plan: Plan,
     folder: str | Path,
     *,
-    data: str | Path | None = None,
+    data: Dataset | str | Path | None = None,
     advance: Callable[[str], object] = lambda text: None,
 ) -> Results:
     """Select, train and test by a plan.
@@ -43,19 +43,18 @@ def run_plan(
         plan: what to compare.
         folder: where finished parts are kept, one file a condition and seed; a rerun does what is
             missing.
-        data: folder of a data set that is not shipped.
+        data: folder of a data set that is not shipped, or the data set itself.
         advance: called with a word on each finished part.
 
     Raises:
         ValueError: a method or data set that is not there, or a folder of another plan.
         OSError: the folder cannot be written.
     """
+    check_plan(plan)
     for entry in plan.entries:
         parse_method(entry.method)
-    for fraction in plan.fractions:
-        budget_count(float(fraction), plan.train)
     where = _own_folder(check_output_folder(folder), plan)
-    dataset = None
+    dataset = data if isinstance(data, Dataset) else None
     units = []
     for condition in plan.conditions:
         for seed in range(plan.seeds):
@@ -63,7 +62,9 @@ def run_plan(
             if path.exists():
                 arrays = _finished(path)
             else:
-                dataset = dataset or load_dataset(plan.dataset, data)
+                if not isinstance(data, Dataset) and dataset is None:
+                    dataset = load_dataset(plan.dataset, data)
+                assert dataset is not None
                 arrays = _run_unit(plan, dataset, condition, seed)
                 write_npz(path, arrays)
             units.append(Unit.of(condition, seed, arrays))

@@ -6,7 +6,6 @@ from typing import ClassVar
 import numpy as np
 
 from hardset.checks import check_range
-from replica import SearchStatus, optimal_window
 from selection.core.pool import Pool
 from selection.core.selector import Selector
 from selection.core.subset import Subset
@@ -41,6 +40,8 @@ class TheoryWindow(Selector):
         check_range("theta_deg", self.theta_deg, 0.0, 90.0, unit="degrees")
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
+        from replica import SearchStatus, optimal_window  # seconds that wrong options need not pay
+
         n = len(pool)
         best = optimal_window(self.alpha_total, budget / n, np.deg2rad(self.theta_deg))
         lo, error, hard, random = (

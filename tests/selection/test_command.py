@@ -1,16 +1,23 @@
 """The command line as a user types it; bad input is one sentence and exit code 2."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse
 
 from hardset.cli import run
-from selection import Hard, Partitioned, Pool, ssp
+from hardset.lock import alone
+from selection import Hard, Partitioned, Pool, Random, ssp
 from selection.__main__ import main
+from selection.commands.inputs import keep_or_print
 from selection.core.files import read_subset
 from selection.method_text import arrays_of_score, describe_scores
 from selection.registry import SCORES, SELECTORS
@@ -40,6 +47,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "taken.json").write_text("mine")
     (tmp_path / "must.txt").write_text("5\n\n3\n")
     (tmp_path / "words.txt").write_text("five\n")
+    (tmp_path / "minus.txt").write_text("--5\n")
+    np.save(tmp_path / "logits10.npy", random.standard_normal((N, 10)))
+    np.save(tmp_path / "from5.npy", np.arange(N) % 10 + 5)
+    np.save(tmp_path / "sevens.npy", np.arange(N) % 10 * 7)
+    np.save(tmp_path / "objects.npy", np.array([1, None] * (N // 2), dtype=object))
+    np.save(tmp_path / "twice.npy", np.zeros(N, int))
+    scipy.sparse.save_npz(tmp_path / "sparse.npz", scipy.sparse.eye_array(N, 4).tocsr())
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -340,6 +354,75 @@ def test_a_refused_command_leaves_no_folder(folder: Path, capsys, line: str) -> 
         ("select hard --scores scores.npy --budget 5 --resume a", "--resume has no effect without"),
         ("select hard --scores scores.npy --budget 5 --seed -1", "seed = -1 is not"),
         ("compare hard --scores scores.npy --budget 5 --seeds 0", "seeds = 0 is outside"),
+        (
+            "score el2n --logits logits10.npy --labels from5.npy",
+            "labels go from 5 to 14: give labels - 5",
+        ),
+        (
+            "score el2n --logits logits10.npy --labels sevens.npy",
+            "give numpy.unique(labels, return_inverse=True)[1]",
+        ),
+        ("score el2n --logits similar.npy --labels twice.npy", "numpy.stack([0 * z, z], axis=-1)"),
+        ("score entropy --logits similar.npy", "numpy.stack([0 * z, z], axis=-1)"),
+        ("score margin --logits scores.npy", "give the columns 0 and z"),
+        ("score entropy --logits logits.npy --ids twice.npy", "ids holds 0 more than once"),
+        (
+            "select k-center --features sparse.npz --budget 5",
+            "features file sparse.npz holds a sparse matrix of SciPy; sparse matrices are not",
+        ),
+        (
+            "select hard --scores objects.npy --budget 5",
+            "scores file objects.npy has dtype object: it holds pickled Python objects",
+        ),
+        ("select hard --scores scores.npy --include minus.txt --budget 5", "the ids are integers"),
+        ("select hard --scores scores.npy --include . --budget 5", "include file . is no file"),
+        ("select hard --scores scores.npy --include /dev/zero --budget 5", "/dev/zero is no file"),
+        ("select hard --scores /dev/zero --budget 5", "/dev/zero is no file"),
+        ("select hard --scores . --budget 5", "scores file . is a folder"),
+        (
+            "select hard --scores scores.npy --budget 5 --out must.txt/k.json",
+            "must.txt is a file",
+        ),
+        (
+            f"select hard --scores scores.npy --budget 5 --out {'k' * 251}.json",
+            "cannot be written: File name too long",
+        ),
+        (
+            "select hard --scores scores.npy --labels labels.npy --quota 0=1 0=2 --budget 5",
+            "--quota names class 0 twice",
+        ),
+        (
+            "select hard --scores scores.npy --labels labels.npy --quota 0=nan --budget 5",
+            "--quota 0 = nan is not a number in the valid range [0, inf)",
+        ),
+        (
+            "select hard --scores scores.npy --labels labels.npy --balance equal --classes 0 "
+            "--budget 5",
+            "--classes = 0 is outside",
+        ),
+        (
+            "select hard --scores scores.npy --budget 5 --partitions 0",
+            "--partitions = 0 is outside",
+        ),
+        (
+            "select hard --scores scores.npy --budget 5 --mislabel-cutoff 1",
+            "--mislabel-cutoff = 1 is outside the valid range [0, 1)",
+        ),
+        ("select ccs:bins=5,bins=6 --scores scores.npy --budget 5", "gives bins twice"),
+        ("select optimal-window --scores scores.npy --budget 5", "needs the option 'alpha_total'"),
+        ("coverage --out new --methods soft", "method 'soft' is not one of"),
+        ("coverage --out new --seed -1", "seed = -1 is outside"),
+        ("coverage --out must.txt", "must.txt is a file"),
+        ("knee letter --out new --tolerance nan", "tolerance = nan is not a number"),
+        ("experiment demo --out new --dataset nothing", "data set 'nothing' is not one of"),
+        ("experiment demo --out new --train -5", "train = -5 is outside"),
+        ("experiment demo --out new --dataset digits --train 1001", "not a multiple of 5"),
+        ("experiment demo --out new --dataset cifar10", "needs a folder with data_batch_1.bin"),
+        ("recommend --features features.npy --labels labels.npy --level 2", "level = 2 is outside"),
+        (
+            "recommend --features features.npy --labels labels.npy --classes 1 1",
+            "--classes names class 1 twice",
+        ),
         ("compare none.json --scores scores.npy --budget 5", "none.json does not exist"),
         ("compare taken.json --scores scores.npy --budget 5", "taken.json holds no subset"),
     ],
@@ -353,6 +436,119 @@ def test_bad_input(folder: Path, capsys, text: str, sentence: str) -> None:
     assert "Traceback" not in err + out
     assert sorted(path.name for path in folder.iterdir()) == before
     assert (folder / "taken.json").read_text() == "mine"
+
+
+def test_classes_are_reported(folder: Path, capsys) -> None:
+    """Of 60 examples the 12 hardest are all of classes 0 and 1, one of them of class 1."""
+    labels = np.repeat([0, 1, 2], [11, 40, 9])
+    np.save("classes.npy", np.array(["pear", "apple", "fig"])[labels])
+    np.save("ordered.npy", np.arange(N)[::-1].astype(float))
+    line = "select hard --scores ordered.npy --labels classes.npy --budget 12"
+    code, out, err = command(f"{line} --json", capsys)
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["class_report"] == [
+        {"class": "apple", "examples": 40, "kept": 1, "share": 1 / 40},
+        {"class": "fig", "examples": 9, "kept": 0, "share": 0.0},
+        {"class": "pear", "examples": 11, "kept": 11, "share": 1.0},
+    ]
+    assert found["classes_lost"] == ["fig"]
+    lost, few = found["warnings"]
+    assert lost.startswith("1 of 3 classes lost all their examples: fig;")
+    assert few == "1 of 3 classes are kept at less than a fifth of the share of all: apple"
+    code, out, err = command(line, capsys)
+    assert code == 0 and len(out.split()) == 12  # ids alone
+    assert err.splitlines() == [f"warning: {lost}", f"warning: {few}"]
+    code, out, err = command(f"{line} --out k.json", capsys)
+    assert code == 0, err
+    lines = [" ".join(one.split()) for one in out.splitlines()]
+    assert lines[-5:] == [
+        "class fig 0 of 9 (0 %)",
+        "class apple 1 of 40 (2.5 %)",
+        "class pear 11 of 11 (100 %)",
+        f"warning {lost}",
+        f"warning {few}",
+    ]
+    assert json.loads(Path("k.json").read_text())["options"]["labels"] == "classes.npy"
+
+
+def test_columns_are_joined(folder: Path, capsys) -> None:
+    x = np.load("features.npy")
+    columns = {f"x{i}": x[:, i] for i in range(4)} | {"name": ["a"] * N, "other": x[:, 0]}
+    pq.write_table(pa.table(columns), "t.parquet")
+    wanted = command("select k-center --features features.npy --budget 6", capsys)[1]
+    for key in ("x0,x1,x2,x3", "x*", "x[0-3]", "x0,x1,x[23]"):
+        code, out, err = command(f"select k-center --features t.parquet:{key} --budget 6", capsys)
+        assert (code, out) == (0, wanted), err
+    for key, sentence in (
+        ("x0,y", "t.parquet has no column 'y'; it has x0, x1, x2, x3, name, other"),
+        ("z*", "t.parquet has no column 'z*'"),
+        ("x0,x*", "names the column x0 twice"),
+        ("*", "column name does not hold one number a row"),
+        ("x9", "holds no 'x9'; it holds x0, x1"),
+    ):
+        code, _, err = command(f"select k-center --features t.parquet:{key} --budget 6", capsys)
+        assert (code, sentence in err) == (2, True), err
+
+
+def test_progress_is_shown_where_asked_for(folder: Path, capsys) -> None:
+    for line in ("select hard", "compare hard random"):
+        text = f"{line} --scores scores.npy --budget 5"
+        code, quiet, err = command(text, capsys)
+        assert (code, err) == (0, "")
+        code, out, err = command(f"{text} --progress", capsys)
+        assert code == 0
+        assert line.split()[0] in err and "%" in err
+        if line == "select hard":
+            assert out == quiet
+
+
+def test_a_result_that_cannot_be_written_is_printed(capsys) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "k.json")
+
+    with pytest.raises(OSError, match=r"k.json: No space left on device; the result was printed"):
+        keep_or_print(full, lambda: "3\n5")
+    assert capsys.readouterr().out == "3\n5\n"
+
+
+def test_two_processes_with_one_output(folder: Path) -> None:
+    """One has the file; the other says so, or prints what it found."""
+    line = [sys.executable, "-m", "selection", "select", "random", "--scores", "scores.npy"]
+    line += ["--budget", "9", "--out", "k.json"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    both = [
+        subprocess.Popen(
+            [*line, "--seed", seed],
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+        )
+        for seed in "12"
+    ]
+    answers = [one.communicate() for one in both]
+    codes = [one.returncode for one in both]
+    assert sorted(codes) == [0, 2]
+    winner = codes.index(0)
+    pool = Pool.of(scores=np.load("scores.npy"))
+    kept = Random().select(pool, 9, seed=winner + 1).indices
+    assert read_subset("k.json").indices.tolist() == kept.tolist()
+    assert "output file k.json exists already" in answers[1 - winner][1]
+
+
+@pytest.mark.parametrize(
+    "line", ["experiment demo --dataset digits --train 1000", "coverage", "knee letter"]
+)
+def test_one_process_at_a_time_works_in_a_folder(folder: Path, capsys, line: str) -> None:
+    Path("out").mkdir()
+    with alone("out"):
+        code, _, err = command(f"{line} --out out", capsys)
+    assert code == 2
+    assert err == (
+        "error: another process works in out; wait until it ends, or name another folder\n"
+    )
+    assert [path.name for path in Path("out").iterdir()] == [".lock"]
 
 
 def test_a_score_may_take_an_array_and_do_without(folder: Path, capsys) -> None:

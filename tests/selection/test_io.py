@@ -163,7 +163,9 @@ def test_folders_come_with_the_first_file_and_not_before(tmp_path) -> None:
     write_npz(tmp_path / "d" / "e.npz", {"x": VECTORS})
     write_subset(tmp_path / "f" / "g.parquet", Subset.of([0], requested=1))
     assert len(list(tmp_path.rglob("*.*"))) == 3
-    with pytest.raises(OSError, match=r"output folder .*c.json cannot be written"):
+    with pytest.raises(
+        OSError, match=r"output folder .*below cannot be written: .*c.json is a file"
+    ):
         check_new_file(path / "below" / "it.json", (".json",))
 
 
