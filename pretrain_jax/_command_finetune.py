@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
         progress=options.progress or sys.stderr.isatty(),
     )
     for note in manifest.notes:
-        if "seem to show" in note:
+        if "seem to show" in note or note.startswith("none of the "):
             print(f"warning: {note}", file=sys.stderr)
     folder = Path(options.out)
     record = json.loads(output(folder, manifest, RESULT_NAME).read_text(encoding="utf-8"))

@@ -45,7 +45,8 @@ def _hyper_kvasir(names: Names) -> Grouped:
     video; patients are not named.
     """
     for name in names:
-        if PurePosixPath(name).parts[0] in HYPER_KVASIR:
+        # The archive may lie a folder deeper.
+        if set(PurePosixPath(name).parts[:2]) & set(HYPER_KVASIR):
             yield name, video_group(name)
 
 

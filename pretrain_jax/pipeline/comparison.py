@@ -9,7 +9,7 @@ from typing import Any
 
 from pretrain_jax.segmentation import FinetuneConfig, Frame, LeakageError, SegmentationSet, split
 from pretrain_jax.segmentation.burned_text import MOST, shows_text, text_note
-from pretrain_jax.segmentation.dataset import read_case
+from pretrain_jax.segmentation.dataset import ClassesSeen, read_case
 from pretrain_jax.segmentation.finetuning import dataset_digest
 from pretrain_jax.segmentation.leakage import (
     LEAST_CORRELATION,
@@ -83,15 +83,19 @@ def compare(
     if isinstance(stage, Manifest):
         return stage
     with stage:
-        tests = []
+        tests, empty = [], list[str]()
         for dataset in datasets:
+            seen = ClassesSeen(dataset.classes, f"of {dataset.name}")
             for case in dataset.cases:
-                read_case(dataset, case)
+                seen(read_case(dataset, case)[1])
+            empty += seen.notes()
             tests.append(split(dataset, test_share=config.test_share, seed=config.split_seed)[1])
-        return _compared(stage, images, tests)
+        return _compared(stage, images, tests, empty)
 
 
-def _compared(stage: Stage, images: Images, tests: Sequence[SegmentationSet]) -> Manifest:
+def _compared(
+    stage: Stage, images: Images, tests: Sequence[SegmentationSet], empty: Sequence[str]
+) -> Manifest:
     """Compare shard by shard; finish, or tell the leaks of the first set that has some."""
     # Hidden, so that the folder is free for another set when this one is refused; named by what
     # was compared, so that no other set takes these shards for its own.
@@ -116,6 +120,7 @@ def _compared(stage: Stage, images: Images, tests: Sequence[SegmentationSet]) ->
     counts = {"images": 0, "looked_at": 0} | total.counts
     looked_at = counts.pop("looked_at")
     notes = [
+        *empty,
         text_note(texts, looked_at, _stride(images)),
         *group_notes(unknown, images.table.rows, tests),
     ]

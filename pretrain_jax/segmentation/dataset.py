@@ -11,7 +11,7 @@ from hardset.checks import check_range
 from pretrain_jax.data import read_pixels
 from pretrain_jax.segmentation.masks import IGNORE, MaskKind, read_mask
 
-__all__ = ["Case", "Part", "SegmentationSet", "listed", "read_case", "split"]
+__all__ = ["Case", "ClassesSeen", "Part", "SegmentationSet", "listed", "read_case", "split"]
 
 Part = Literal["", "training", "test"]
 SHOWN = 10
@@ -139,6 +139,38 @@ def read_case(
             "which is left out; there is nothing to learn or to score, take the case away"
         )
     return pixels, labels
+
+
+class ClassesSeen:
+    """Which classes the masks of cases have.
+
+    Args:
+        classes: names; the first is the background.
+        what: the cases, as a note calls them.
+    """
+
+    def __init__(self, classes: tuple[str, ...], what: str) -> None:
+        self._classes, self._what, self._cases = classes, what, 0
+        self._seen = np.zeros(IGNORE + 1, np.bool_)
+
+    def __call__(self, labels: NDArray[np.uint8]) -> None:
+        """Look at a mask."""
+        self._cases += 1
+        self._seen |= np.bincount(labels.ravel(), minlength=IGNORE + 1) > 0
+
+    def notes(self) -> list[str]:
+        """A sentence where all masks are background, or lack some other class."""
+        missing = [
+            name for number, name in enumerate(self._classes) if number and not self._seen[number]
+        ]
+        if not missing or not self._cases:
+            return []
+        whole = len(missing) == len(self._classes) - 1
+        what = "any foreground" if whole else f"the class {' or '.join(missing)}"
+        return [
+            f"none of the {self._cases} masks {self._what} shows {what}: look whether they are "
+            "those of these images"
+        ]
 
 
 def listed(names: list[str]) -> str:

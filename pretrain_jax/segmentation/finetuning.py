@@ -136,7 +136,7 @@ def _finished(
     """Train and evaluate, write the record, finish the stage."""
     config, training, test, seed = run.config, run.training, run.test, run.seed
     # First of all: this reads every case, so that a bad one does not stop a trained model.
-    trivial = baselines(training, test, draws=config.bootstrap_draws, seed=seed)
+    trivial = baselines(training, test, draws=config.bootstrap_draws, seed=seed, notes=notes)
     scores, losses = run.run()
     record = result_record(
         test,

@@ -6,14 +6,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.arrays import ArrayFileError, load_array
 from pretrain_jax.data.decode import oriented
+from pretrain_jax.data.opening import Remark, check_pixels, opened_image, regular_file
+from pretrain_jax.data.tiff import read_tiff
 
 __all__ = ["IGNORE", "MaskKind", "read_mask"]
 
 MaskKind = Literal["binary", "labels"]
 # Pixels of this label count neither in training nor in any score.
 IGNORE = 255
-LOSSY = frozenset({"JPEG", "WEBP"})
+LOSSY = frozenset({"JPEG", "MPO", "WEBP", "AVIF", "JPEG2000"})
+MIDDLE = (32, 223)  # beyond the noise around 0 and 255
 HALF, FULL = 128, 255
 DEEP = 257  # 16 bits hold an 8-bit value this many times
 GREY = 8  # levels by which the channels of a grey that was reduced to a palette may differ
@@ -24,8 +28,10 @@ def read_mask(path: str | Path, kind: MaskKind, classes: int) -> NDArray[np.uint
 
     Kind "binary" (labels 0 and 1): in a palette image every colour but black is foreground, unless
     it has several colours and all are grey; in files with the values 0 and 1 only, 1; in all others
-    what is at least half of the full range in one channel, so that noise of JPEG compression does
-    not count. The full range of wide integers is 255, or 65535 where values above 255 are multiples
+    what is at least half of the full range in one channel, so that noise of JPEG compression and
+    smooth edges do not count. Neither lossy nor of a palette, a mask of three values, or of class
+    indices and 255, or with areas of a middle value, is refused: what is foreground in it cannot
+    be told. The full range of wide integers is 255, or 65535 where values above 255 are multiples
     of 257. Kind "labels": the value (of a palette image: the index) is the class; `IGNORE` is
     allowed. Transparency is dropped.
 
@@ -70,12 +76,54 @@ def _binary(
     largest = int(values.max(initial=0))
     if largest <= 1:
         return values.astype(np.uint8)
+    if palette is None and not lossy:
+        _check_two(values, path)
     if largest < HALF and not lossy:
         raise ValueError(
             f"mask {path} has the largest value {largest}: neither 0 and 1 nor 0 and 255; masks "
             "of class indices need a list of classes"
         )
     return (values >= HALF).astype(np.uint8)
+
+
+def _check_two(values: NDArray[Any], path: str | Path) -> None:
+    """Refuse values that are more than a foreground and a background."""
+    counts = np.bincount(values.ravel().astype(np.intp), minlength=FULL + 1)
+    (found,) = np.nonzero(counts)
+    low = found[(found > 0) & (found < HALF)]
+    high = found[found >= HALF]
+    if not len(high) or (len(found) == 2 and not found[0]):
+        return
+    if len(found) == 3 or (len(low) and high.tolist() == [FULL]):
+        shown = ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")
+    else:
+        row, column = _middle_area(values)
+        if row < 0:
+            return
+        shown = (
+            f"areas of other values, such as {values[row, column]} at row {row}, column {column}"
+        )
+    raise ValueError(
+        f"mask {path} has the values {shown}: neither 0 and 1 nor 0 and {FULL}. Where they are "
+        f"class indices, {FULL} being a border that is left out, name the classes, one a line, in "
+        f"classes.txt beside the folders of images and masks; else save it as 0 and {FULL}"
+    )
+
+
+def _middle_area(values: NDArray[Any]) -> tuple[int, int]:
+    """Centre of a square of 3 x 3 pixels of one middle value, -1 and -1 where there is none."""
+    centre = values[1:-1, 1:-1]
+    same = (centre >= MIDDLE[0]) & (centre <= MIDDLE[1])
+    height, width = values.shape
+    for down in range(3):
+        for right in range(3):
+            if not same.any():
+                return -1, -1
+            same &= values[down : height - 2 + down, right : width - 2 + right] == centre
+    if not same.any():
+        return -1, -1
+    row, column = (int(place) for place in np.unravel_index(same.argmax(), same.shape))
+    return row + 1, column + 1
 
 
 def _eight_bits(values: NDArray[Any], path: str | Path) -> NDArray[Any]:
@@ -93,12 +141,16 @@ def _eight_bits(values: NDArray[Any], path: str | Path) -> NDArray[Any]:
 
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None, bool]:
     """Values (H, W) or (H, W, 1 to 3), the colours (n, 3) of a palette, whether it is lossy."""
-    from PIL import Image
-
     if path.suffix.lower() == ".npy":
         return _read_array(path), None, False
     try:
-        with path.open("rb") as file, Image.open(file) as opened:
+        with regular_file(path) as file, opened_image(file) as opened:
+            pictures = int(getattr(opened, "n_frames", 1)) if opened.format != "GIF" else 1
+            if pictures > 1 or getattr(opened, "is_animated", False):
+                raise ValueError("it holds several pictures; a mask is one")
+            if opened.mode.startswith("I;16") and opened.format == "TIFF":
+                file.seek(0)
+                return read_tiff(file, list[Remark]())[:, :, 0], None, False
             lossy = opened.format in LOSSY
             image = oriented(opened)
     except Exception as error:  # decoders raise many types on damaged input
@@ -130,11 +182,13 @@ def _check_shown(pixels: NDArray[np.uint8], path: Path) -> None:
 def _read_array(path: Path) -> NDArray[Any]:
     """Values (H, W), or (H, W, 2 or 3), of an .npy file."""
     try:
-        with path.open("rb") as file:
-            # Unlike `numpy.load` this takes neither archives nor pickles for arrays.
-            values = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"mask {path} cannot be read as an .npy array: {error}") from None
+        regular_file(path).close()
+        values = load_array(path, mmap=True)
+        if values.ndim >= 2:
+            check_pixels(*values.shape[:2])
+    except (ArrayFileError, OSError, ValueError) as error:
+        reason = str(error).removeprefix(f"{path} ")
+        raise ValueError(f"mask {path} cannot be read as an .npy array: {reason}") from None
     flat = values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
     shaped = flat.ndim == 2 or (flat.ndim == 3 and flat.shape[2] in (2, 3))
     whole = flat.dtype.kind in "bu" or (flat.dtype.kind == "i" and flat.min(initial=0) >= 0)
@@ -143,4 +197,4 @@ def _read_array(path: Path) -> NDArray[Any]:
             f"mask {path} holds an array of shape {values.shape} and type {values.dtype}; a mask "
             "is (height, width) or (height, width, 1 to 3), of booleans or of integers of 0 or more"
         )
-    return flat
+    return np.array(flat)

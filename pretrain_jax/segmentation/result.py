@@ -1,7 +1,7 @@
 """The scores of a fine-tuned model as the record result.json."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pretrain_jax.segmentation.baselines import fit_thresholds, grey_levels
 from pretrain_jax.segmentation.bootstrap import Interval, SetScore, score_set
-from pretrain_jax.segmentation.dataset import SegmentationSet, read_case
+from pretrain_jax.segmentation.dataset import ClassesSeen, SegmentationSet, read_case
 from pretrain_jax.segmentation.metrics import CaseScore, dice, iou, normdel, score_case
 from pretrain_jax.segmentation.origin import Origin
 
@@ -18,7 +18,12 @@ __all__ = ["baselines", "result_record"]
 
 
 def baselines(
-    training: SegmentationSet, test: SegmentationSet, *, draws: int, seed: int
+    training: SegmentationSet,
+    test: SegmentationSet,
+    *,
+    draws: int,
+    seed: int,
+    notes: list[str] | None = None,
 ) -> dict[str, SetScore]:
     """Scores on the test cases of thresholds fitted on the training cases, and of background.
 
@@ -27,15 +32,27 @@ def baselines(
         test: is scored.
         draws: bootstrap samples.
         seed: of the samples.
+        notes: gets a sentence on classes that no mask of one side has.
     """
     classes = len(training.classes)
-    pairs = (read_case(training, case) for case in training.cases)
-    rule = fit_thresholds(((grey_levels(pixels), truth) for pixels, truth in pairs), classes)
+    learned = ClassesSeen(training.classes, f"of the training cases of {training.name}")
+    scored = ClassesSeen(test.classes, f"of the test cases of {test.name}")
+
+    def pairs() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        for case in training.cases:
+            pixels, truth = read_case(training, case)
+            learned(truth)
+            yield grey_levels(pixels), truth
+
+    rule = fit_thresholds(pairs(), classes)
     by_rule, by_background = [], []
     for case in test.cases:
         pixels, truth = read_case(test, case)
+        scored(truth)
         by_rule.append(score_case(rule(grey_levels(pixels)), truth, classes))
         by_background.append(score_case(np.zeros_like(truth), truth, classes))
+    if notes is not None:
+        notes += learned.notes() + scored.notes()
     return {
         name: score_set(scores, test.groups, draws=draws, seed=seed)
         for name, scores in (("threshold", by_rule), ("background", by_background))

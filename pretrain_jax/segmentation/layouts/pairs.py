@@ -1,7 +1,7 @@
 """Images and masks that lie in two folders and share their names."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
@@ -15,14 +15,20 @@ __all__ = [
     "CASES_NAME",
     "CLASSES_NAME",
     "Variant",
+    "below",
     "class_names",
     "images_in",
+    "kind_of",
     "pair_cases",
     "read_pair",
+    "unpacked",
+    "what_is_there",
     "with_table",
 ]
 
 CASES_NAME, CLASSES_NAME = "cases.csv", "classes.txt"
+# What names of masks have behind that of the image.
+ENDINGS = re.compile(r"[_\- ]*(masks?|segmentation|seg|label|labels|gt)$", re.IGNORECASE)
 PARTS: Mapping[str, Part] = {"": "", "training": "training", "train": "training", "test": "test"}
 
 
@@ -43,9 +49,15 @@ class Variant:
     image: str = ".+"
 
     def at(self, root: Path) -> tuple[Path, Path] | None:
-        """The two folders, None where one is missing."""
-        images, masks = root / self.images, root / self.masks
-        return (images, masks) if images.is_dir() and masks.is_dir() else None
+        """The two folders, None where one is missing; capitals in their names do not matter."""
+        images, masks = _folder(root, self.images), _folder(root, self.masks)
+        if images is None or masks is None:
+            return None
+        if images == masks and not any(
+            re.fullmatch(self.image, one.stem) for one in images_in(images)
+        ):
+            return None
+        return images, masks
 
 
 def read_pair(
@@ -65,13 +77,74 @@ def read_pair(
     Raises:
         ValueError: something is missing, ambiguous or of a wrong form; names it.
     """
-    root = Path(folder)
     variant = Variant(images, masks)
+    root = unpacked(Path(folder), variant)
     if variant.at(root) is None:
-        raise ValueError(f"{root} does not hold the folders {images} and {masks}")
+        raise ValueError(
+            f"{root} does not hold the folders {images} and {masks}{what_is_there(root)}"
+        )
     cases = with_table(root, pair_cases(root, variant))
-    kind: MaskKind = "labels" if (root / CLASSES_NAME).is_file() else "binary"
-    return SegmentationSet(root.name, class_names(root), kind, cases)
+    kind, classes = kind_of(root)
+    return SegmentationSet(root.name, classes, kind, cases)
+
+
+def kind_of(
+    root: Path, classes: tuple[str, ...] = ("background", "foreground")
+) -> tuple[MaskKind, tuple[str, ...]]:
+    """What masks hold, and the classes: those of a classes.txt where there is one."""
+    if (root / CLASSES_NAME).is_file():
+        return "labels", class_names(root)
+    return "binary", classes
+
+
+def unpacked(root: Path, *variants: Variant) -> Path:
+    """The folder with the folders of a variant: `root`, or the only one below it that has them."""
+    return below(root, lambda place: any(variant.at(place) is not None for variant in variants))
+
+
+def below(root: Path, fits: Callable[[Path], bool]) -> Path:
+    """The folder that fits: `root`, or the only one in it that does; `root` where none does.
+
+    Raises:
+        ValueError: several of them fit.
+    """
+    if fits(root):
+        return root
+    found = [place for place in _subfolders(root) if fits(place)]
+    if len(found) > 1:
+        names = listed([place.name for place in found])
+        raise ValueError(f"{root} holds several sets ({names}); name the folder of one of them")
+    return found[0] if found else root
+
+
+def what_is_there(root: Path) -> str:
+    """The end of a sentence: which folders a folder holds in the place of those of a layout."""
+    names = [place.name for place in _subfolders(root)]
+    return f"; it holds {'the folders ' + listed(names) if names else 'no folders'}"
+
+
+def _subfolders(root: Path) -> list[Path]:
+    return sorted(
+        place
+        for place in root.iterdir()
+        if place.is_dir() and not place.name.startswith((".", "__MACOSX"))
+    )
+
+
+def _folder(root: Path, name: str) -> Path | None:
+    """The folder of a name relative to `root`, with other capitals where it has those alone."""
+    place = root / name
+    if place.is_dir():
+        return place
+    place = root
+    for part in Path(name).parts:
+        if not place.is_dir():
+            return None
+        alike = [one for one in _subfolders(place) if one.name.casefold() == part.casefold()]
+        if len(alike) != 1:
+            return None
+        (place,) = alike
+    return place
 
 
 def class_names(root: Path) -> tuple[str, ...]:
@@ -94,6 +167,9 @@ def pair_cases(
 ) -> tuple[Case, ...]:
     """The cases of two folders, sorted by name.
 
+    Where no image lies in the folder itself, its folders train and test are read, which are the
+    parts of a split; the folder of masks has the same.
+
     Args:
         root: what holds both.
         variant: the folders, which exist.
@@ -101,26 +177,87 @@ def pair_cases(
         group: of all cases.
 
     Raises:
-        ValueError: an image without mask, a mask without image, two files of one name.
+        ValueError: an image without mask, a mask without image, two files of one name, images in
+            folders of other names.
     """
-    images, masks = root / variant.images, root / variant.masks
+    places = variant.at(root)
+    assert places is not None
+    images, masks = places
+    inner = [place for place in _subfolders(images) if images_in(place)]
+    if images == masks or not inner:
+        return _paired(images, masks, variant, prefix, group, "")
+    odd = [place.name for place in inner if place.name.casefold() not in PARTS]
+    if odd or images_in(images):
+        what = f"{inner[0].name}/{images_in(inner[0])[0].name}"
+        raise ValueError(
+            f"{images} holds images in folders, such as {what}; move all images into {images} "
+            f"itself (and their masks into {masks}), or into its folders train and test"
+        )
+    cases: list[Case] = []
+    for place in inner:
+        own = _folder(masks, place.name)
+        if own is None:
+            raise ValueError(f"{images} holds the folder {place.name}, and {masks} does not")
+        part = PARTS[place.name.casefold()]
+        cases += _paired(place, own, variant, f"{prefix}{place.name}/", group, part)
+    return tuple(cases)
+
+
+def _paired(
+    images: Path, masks: Path, variant: Variant, prefix: str, group: str, part: Part
+) -> tuple[Case, ...]:
     mask_pattern = re.escape(variant.mask).replace(r"\{\}", f"({variant.image})")
+    own = images == masks
     found = _by_stem(images, variant.image)
-    known = _by_stem(masks, mask_pattern)
-    wanted = {variant.mask.format(stem): stem for stem in found}
-    missing = [found[stem].name for mask, stem in wanted.items() if mask not in known]
+    known = _by_stem(masks, mask_pattern if own else ".+")
+    masked: dict[str, str] = {}
+    for stem in found:
+        if variant.mask.format(stem) in known:
+            masked[stem] = variant.mask.format(stem)
+    if not own:
+        masked |= _alike(
+            [stem for stem in found if stem not in masked], known.keys() - set(masked.values())
+        )
+    missing = [found[stem].name for stem in found if stem not in masked]
     if missing:
         raise ValueError(
             f"{len(missing)} of {len(found)} image(s) in {images} have no mask in {masks}: "
-            f"{listed(missing)}"
+            f"{listed(missing)}; take them out, or add their masks (black where nothing is shown), "
+            f"called as the image is or with _mask or _segmentation behind it"
         )
-    alone = [known[mask].name for mask in known if mask not in wanted]
+    alone = [known[mask].name for mask in sorted(known.keys() - set(masked.values()))]
     if alone:
-        raise ValueError(f"{len(alone)} mask(s) in {masks} have no image: {listed(alone)}")
+        raise ValueError(
+            f"{len(alone)} mask(s) in {masks} have no image: {listed(alone)}; take them out, or "
+            f"add their images to {images}"
+        )
     return tuple(
-        Case(f"{prefix}{stem}", found[stem], known[variant.mask.format(stem)], group)
+        Case(f"{prefix}{stem}", found[stem], known[masked[stem]], group, part)
         for stem in sorted(found)
     )
+
+
+def _alike(stems: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
+    """Masks by image where their names are the same but for an ending and what separates it.
+
+    Raises:
+        ValueError: several masks of one image, or several images of one mask.
+    """
+    found: dict[str, list[str]] = {}
+    for mask in sorted(masks):
+        found.setdefault(ENDINGS.sub("", mask).rstrip("_- "), []).append(mask)
+    paired: dict[str, str] = {}
+    of_key: dict[str, str] = {}
+    for stem in stems:
+        key = stem.rstrip("_- ")
+        own = found.get(key, [])
+        if len(own) > 1:
+            raise ValueError(f"the image {stem} has several masks: {listed(own)}; leave one")
+        if own and key in of_key:
+            raise ValueError(f"the mask {own[0]} may be of {of_key[key]} or of {stem}; rename one")
+        if own:
+            paired[stem], of_key[key] = own[0], stem
+    return paired
 
 
 def with_table(root: Path, cases: Iterable[Case]) -> tuple[Case, ...]:

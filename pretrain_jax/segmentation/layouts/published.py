@@ -13,7 +13,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pretrain_jax.segmentation.dataset import Case, SegmentationSet, listed
-from pretrain_jax.segmentation.layouts.pairs import Variant, pair_cases, with_table
+from pretrain_jax.segmentation.layouts.pairs import (
+    Variant,
+    below,
+    kind_of,
+    pair_cases,
+    unpacked,
+    what_is_there,
+    with_table,
+)
 from pretrain_jax.segmentation.layouts.text import read_lines, read_table
 
 __all__ = ["PUBLISHED"]
@@ -28,13 +36,21 @@ def _cases(root: Path, *variants: Variant) -> tuple[Case, ...]:
         if variant.at(root) is not None:
             return pair_cases(root, variant)
     known = "; or ".join(f"{one.images} and {one.masks}" for one in variants)
-    raise ValueError(f"{root} does not hold the folders of this layout: {known}")
+    raise ValueError(
+        f"{root} does not hold the folders of this layout: {known}{what_is_there(root)}"
+    )
 
 
 def _binary(
     name: str, root: Path, cases: tuple[Case, ...], classes: tuple[str, ...] = POLYP
 ) -> SegmentationSet:
-    return SegmentationSet(name, classes, "binary", with_table(root, cases))
+    kind, named = kind_of(root, classes)
+    return SegmentationSet(name, named, kind, with_table(root, cases))
+
+
+def _common(root: Path) -> tuple[Path, tuple[Case, ...]]:
+    place = unpacked(root, COMMON)
+    return place, _cases(place, COMMON)
 
 
 def _kvasir_instrument(root: Path) -> SegmentationSet:
@@ -43,7 +59,9 @@ def _kvasir_instrument(root: Path) -> SegmentationSet:
     The two lists are the published split, a name a line; their form is unverified, names with and
     without suffix are read.
     """
-    cases = _cases(root, Variant("images/images", "masks/masks"), COMMON)
+    own = Variant("images/images", "masks/masks")
+    root = unpacked(root, own, COMMON)
+    cases = _cases(root, own, COMMON)
     training, test = (_names(root / f"{part}.txt") for part in ("train", "test"))
     if training or test:
         both = sorted(training & test)
@@ -67,7 +85,7 @@ def _kvasir_seg(root: Path) -> SegmentationSet:
 
     Masks are JPEG files with compression noise. Patients are not named.
     """
-    return _binary("Kvasir-SEG", root, _cases(root, COMMON))
+    return _binary("Kvasir-SEG", *_common(root))
 
 
 def _imageclefmed(root: Path) -> SegmentationSet:
@@ -76,7 +94,7 @@ def _imageclefmed(root: Path) -> SegmentationSet:
     That this edition is the one meant by the benchmarks, and that an image has one mask of its own
     name, is unverified.
     """
-    return _binary("ImageCLEFmed", root, _cases(root, COMMON), ("background", "foreground"))
+    return _binary("ImageCLEFmed", *_common(root), ("background", "foreground"))
 
 
 def _etis(root: Path) -> SegmentationSet:
@@ -85,6 +103,7 @@ def _etis(root: Path) -> SegmentationSet:
     The repackaged form has images/ and masks/. No file says which sequence a frame is of.
     """
     original = Variant("ETIS-LaribPolypDB", "Ground Truth", "p{}")
+    root = unpacked(root, original, COMMON)
     return _binary("ETIS", root, _cases(root, original, COMMON))
 
 
@@ -95,18 +114,23 @@ def _polypgen(root: Path) -> SegmentationSet:
     holds seq1/images_seq1 and seq1/masks_seq1. Sequences are groups; patients of single frames are
     not named. Frames of sequenceData/negativeOnly have no masks and are left out.
     """
+    root = below(root, lambda one: bool(_folders(one, "data_C*") or _positive(one)))
     cases: list[Case] = []
     for centre in _folders(root, "data_C*"):
         number = centre.name.removeprefix("data_")
         cases += _polypgen_pair(root, centre, number, group="")
-    positive = root / "sequenceData" / "positive"
-    for sequence in _folders(positive, "seq*"):
+    for sequence in _positive(root):
         cases += _polypgen_pair(root, sequence, sequence.name, group=sequence.name)
     if not cases:
         raise ValueError(
             f"{root} holds neither data_C1 to data_C6 nor sequenceData/positive/seq1 and so on"
+            f"{what_is_there(root)}"
         )
     return _binary("PolypGen2021", root, tuple(cases))
+
+
+def _positive(root: Path) -> list[Path]:
+    return _folders(root / "sequenceData" / "positive", "seq*")
 
 
 def _folders(root: Path, pattern: str) -> list[Path]:
@@ -116,18 +140,20 @@ def _folders(root: Path, pattern: str) -> list[Path]:
 
 def _polypgen_pair(root: Path, folder: Path, tail: str, group: str) -> tuple[Case, ...]:
     images, masks = f"images_{tail}", f"masks_{tail}"
-    if Variant(images, masks).at(folder) is None:
-        raise ValueError(f"{folder} does not hold the folders {images} and {masks}")
-    # Some centres' masks are said to be called like the images; unverified.
-    with_ending = any(re.search(r"_mask\.\w+$", file.name) for file in (folder / masks).iterdir())
-    variant = Variant(images, masks, "{}_mask" if with_ending else "{}")
+    # Some centres' masks are said to be called like the images; unverified. One image of centre 3,
+    # C3_EndoCV2021_00489_.jpg, has a mask with one underscore fewer than the others.
+    variant = Variant(images, masks, "{}_mask")
+    if variant.at(folder) is None:
+        raise ValueError(
+            f"{folder} does not hold the folders {images} and {masks}{what_is_there(folder)}"
+        )
     prefix = f"{folder.relative_to(root).as_posix()}/"
     return pair_cases(folder, variant, prefix=prefix, group=group)
 
 
 def _cvc_300(root: Path) -> SegmentationSet:
     """CVC-300 as distributed with arXiv:2006.11392 (60 frames): images/*.png and masks/*.png."""
-    return _binary("CVC-300", root, _cases(root, COMMON))
+    return _binary("CVC-300", *_common(root))
 
 
 def _cvc_clinicdb(root: Path) -> SegmentationSet:
@@ -136,13 +162,14 @@ def _cvc_clinicdb(root: Path) -> SegmentationSet:
     Also under PNG/ or TIF/, or repackaged as images/ and masks/. A copy on Kaggle has a table
     metadata.csv with frame_id and sequence_id (unverified), which gives the groups.
     """
-    cases = _cases(
-        root,
+    variants = (
         Variant("Original", "Ground Truth"),
         Variant("PNG/Original", "PNG/Ground Truth"),
         Variant("TIF/Original", "TIF/Ground Truth"),
         COMMON,
     )
+    root = unpacked(root, *variants)
+    cases = _cases(root, *variants)
     table = root / "metadata.csv"
     if table.is_file():
         columns, rows = read_table(table)
@@ -166,6 +193,7 @@ def _cvc_colondb(root: Path) -> SegmentationSet:
     says which of the 15 sequences a frame is of.
     """
     original = Variant(".", ".", "p{}", image=r"\d+")
+    root = unpacked(root, COMMON, original)
     return _binary("CVC-ColonDB", root, _cases(root, COMMON, original))
 
 

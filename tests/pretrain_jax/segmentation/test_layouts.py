@@ -358,3 +358,102 @@ def test_a_mask_without_any_class_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"case cl8 of .*every pixel of .*cl8\.png is 255"):
         read_case(found, found.cases[0])
     assert np.count_nonzero(read_case(found, found.cases[1])[1] != 255) == 1
+
+
+def renamed(root: Path, layout: str, mask_name: str) -> Path:
+    """The layout's tree with other names of the masks; {} is the image's name."""
+    for seed, (one, other) in enumerate(TREES[layout]):
+        image(root / one, seed)
+        mask((root / other).with_stem(mask_name.format(Path(one).stem)))
+    return root
+
+
+APART = [layout for layout in TREES if layout != "cvc-colondb"]
+
+
+@pytest.mark.parametrize("layout", APART)
+@pytest.mark.parametrize("ending", ["{}_mask", "{}_segmentation", "{}", "{}-Mask"])
+def test_names_of_masks_in_every_layout(tmp_path: Path, layout: str, ending: str) -> None:
+    found = read_segmentation(renamed(tmp_path, layout, ending), layout)
+    assert len(found) == len(TREES[layout])
+    for case in found.cases:
+        assert case.mask is not None and case.mask.stem == ending.format(case.image.stem)
+
+
+def test_the_image_of_polypgen_with_an_underscore_more(tmp_path: Path) -> None:
+    root = tree(tmp_path, "polypgen2021")
+    for stem in ("C3_EndoCV2021_00489_", "C3_EndoCV2021_00490"):
+        image(root / f"data_C3/images_C3/{stem}.jpg")
+        mask(root / f"data_C3/masks_C3/{stem.rstrip('_')}_mask.jpg")
+    found = read_segmentation(root, "polypgen2021")
+    pairs = {case.image.stem: case.mask.stem for case in found.cases if case.mask is not None}
+    assert pairs["C3_EndoCV2021_00489_"] == "C3_EndoCV2021_00489_mask"
+    assert len(found) == 6
+    # Beside an image without it, it could be of either.
+    image(root / "data_C3/images_C3/C3_EndoCV2021_00489__.jpg")
+    with pytest.raises(ValueError, match="the mask C3_EndoCV2021_00489_mask may be of"):
+        read_segmentation(root, "polypgen2021")
+
+
+@pytest.mark.parametrize("layout", [*TREES, "folder"])
+def test_an_archive_one_folder_deeper(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "notes.txt").write_text("")
+    tree(tmp_path / "Archive v1", "cvc-300" if layout == "folder" else layout)
+    found = read_segmentation(tmp_path, layout)
+    assert len(found) >= 2
+    if layout not in ("polypgen2021", "cvc-colondb"):
+        other = tmp_path / "second"
+        tree(other, "cvc-300" if layout == "folder" else layout)
+        with pytest.raises(ValueError, match=r"holds several sets \(Archive v1, second\)"):
+            read_segmentation(tmp_path, layout)
+
+
+@pytest.mark.parametrize("layout", ["folder", "kvasir-seg", "cvc-300", "imageclefmed"])
+def test_folders_train_and_test_are_a_split(tmp_path: Path, layout: str) -> None:
+    for number, part in enumerate(("train", "train", "test")):
+        image(tmp_path / "images" / part / f"{number}.png", number)
+        mask(tmp_path / "masks" / part / f"{number}_mask.png")
+    found = read_segmentation(tmp_path, layout)
+    training, test = split(found)
+    assert [case.name for case in training.cases] == ["train/0", "train/1"]
+    assert [case.name for case in test.cases] == ["test/2"]
+
+
+def test_images_in_other_folders_are_named(tmp_path: Path) -> None:
+    image(tmp_path / "images" / "patient 1" / "a.png")
+    mask(tmp_path / "masks" / "patient 1" / "a.png")
+    with pytest.raises(ValueError, match=r"such as patient 1/a\.png; move all images into"):
+        read_pair(tmp_path)
+    image(tmp_path / "images" / "b.png")
+    with pytest.raises(ValueError, match=r"such as patient 1/a\.png; move all images into"):
+        read_pair(tmp_path)
+
+
+def test_capitals_do_not_matter(tmp_path: Path) -> None:
+    for number, ending in enumerate(("PNG", "JPG", "Tif")):
+        image(tmp_path / "Images" / f"{number}.{ending}", number)
+        mask(tmp_path / "MASKS" / f"{number}_Mask.{ending}")
+    assert len(read_pair(tmp_path)) == 3
+    clinic = tree(tmp_path / "clinic", "cvc-clinicdb")
+    (clinic / "Ground Truth").rename(clinic / "Ground truth")
+    assert len(read_segmentation(clinic, "cvc-clinicdb")) == 2
+
+
+def test_what_a_folder_holds_in_their_place(tmp_path: Path) -> None:
+    image(tmp_path / "img" / "a.png")
+    mask(tmp_path / "annotations" / "a.png")
+    for layout in ("folder", "kvasir-seg", "etis", "polypgen2021"):
+        with pytest.raises(ValueError, match="; it holds the folders annotations, img"):
+            read_segmentation(tmp_path, layout)
+
+
+def test_an_image_without_mask_has_a_remedy(tmp_path: Path) -> None:
+    root = pair_tree(tmp_path, "a", "b")
+    image(root / "images" / "c.png")
+    with pytest.raises(ValueError, match=r"1 of 3 .*: c\.png; take them out, or add their masks"):
+        read_pair(root)
+    mask(root / "masks" / "c_mask.png")
+    mask(root / "masks" / "c_segmentation.png")
+    with pytest.raises(ValueError, match="the image c has several masks: c_mask, c_segmentation"):
+        read_pair(root)

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pretrain_jax.data.opening import VARIABLE
+from pretrain_jax.segmentation import SegmentationSet, read_case, read_segmentation, split
 from pretrain_jax.segmentation.masks import IGNORE, read_mask
+from pretrain_jax.segmentation.metrics import score_case
+from pretrain_jax.segmentation.result import baselines
+from tests.pretrain_jax.data.tiff_files import tiff
 from tests.pretrain_jax.segmentation.trees import half
 
 HALF = half((16, 16))
@@ -188,3 +193,133 @@ def test_files_that_are_no_array(tmp_path: Path, kind: str) -> None:
             file.write({"text": b"0 1 1 0", "nothing": b"", "pickle": pickle.dumps([1])}[kind])
     with pytest.raises(ValueError, match=f"^mask {path} cannot be read as an .npy array: [^\\n]+$"):
         read_mask(path, "binary", 2)
+
+
+def grey(values: list[int], size: int = 20) -> np.ndarray:
+    """Vertical stripes of the values."""
+    return np.repeat(np.array(values, np.uint8), size)[None].repeat(16, 0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0, 1, 255],
+        [0, 1, 2],
+        [0, 128, 255],
+        [0, 127, 255],
+        [0, 254, 255],
+        [1, 255],
+        [0, 1, 2, 255],
+        [*range(21), 255],
+        [0, 85, 170, 255],
+        [0, 64, 128, 192, 255],
+    ],
+)
+@pytest.mark.parametrize("deep", [False, True])
+def test_more_than_two_values_are_refused(tmp_path: Path, values: list[int], deep: bool) -> None:
+    pixels = grey(values).astype(np.uint16) * 257 if deep and max(values) > 2 else grey(values)
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    np.save(tmp_path / "mask.npy", pixels)
+    for name in ("mask.png", "mask.npy"):
+        with pytest.raises(ValueError, match=r"neither 0 and 1 nor 0 and 255.*class"):
+            read_mask(tmp_path / name, "binary", 2)
+
+
+@pytest.mark.parametrize("values", [[0, 255], [0, 1], [1], [255], [0], [0, 200], [0, 254]])
+def test_two_values_are_binary(tmp_path: Path, values: list[int]) -> None:
+    Image.fromarray(grey(values)).save(tmp_path / "mask.png")
+    wanted = grey(values) > 0
+    assert np.array_equal(read_mask(tmp_path / "mask.png", "binary", 2), wanted)
+
+
+def test_smooth_edges_and_noise_stay_binary(tmp_path: Path) -> None:
+    """A disc that was resized, and one that was a JPEG once."""
+    rows, columns = np.indices((60, 60)) - 30
+    disc = ((rows**2 + columns**2 < 400) * 255).astype(np.uint8)
+    for name, method in (("a", Image.Resampling.BILINEAR), ("b", Image.Resampling.BICUBIC)):
+        Image.fromarray(disc).resize((90, 90), method).save(tmp_path / f"{name}.png")
+        found = read_mask(tmp_path / f"{name}.png", "binary", 2)
+        assert abs(found.mean() - (disc > 0).mean()) < 0.01
+    Image.fromarray(disc).save(tmp_path / "c.jpg", quality=40)
+    Image.open(tmp_path / "c.jpg").save(tmp_path / "c.png")
+    assert np.array_equal(read_mask(tmp_path / "c.png", "binary", 2), disc > 0)
+
+
+def test_a_void_border_is_left_out_where_classes_are_named(tmp_path: Path) -> None:
+    labels = np.where(HALF, np.uint8(1), np.uint8(0))
+    labels[:, 7:9] = IGNORE
+    for name, picture in (
+        ("grey.png", Image.fromarray(labels)),
+        ("palette.png", Image.fromarray(labels, "P")),
+    ):
+        if picture.mode == "P":
+            picture.putpalette(list(range(256)) * 3)
+        picture.save(tmp_path / name)
+        assert np.array_equal(read_mask(tmp_path / name, "labels", 2), labels)
+
+
+def test_white_is_zero_in_sixteen_bits(tmp_path: Path) -> None:
+    content = tiff(65535 - HALF[..., None].astype(int) * 65535, 16, 0)
+    (tmp_path / "mask.tif").write_bytes(content)
+    assert np.array_equal(read_mask(tmp_path / "mask.tif", "binary", 2), HALF)
+
+
+def test_a_mask_of_several_pages_or_too_many_pixels_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mask.tif").write_bytes(tiff(HALF[..., None].astype(int), 8, 1, pages=3))
+    with pytest.raises(ValueError, match="several pictures; a mask is one"):
+        read_mask(tmp_path / "mask.tif", "binary", 2)
+    BINARY["0-1.png"].save(tmp_path / "mask.png")
+    np.save(tmp_path / "mask.npy", HALF)
+    monkeypatch.setenv(VARIABLE, "0.0001")
+    for name in ("mask.png", "mask.npy"):
+        with pytest.raises(ValueError, match=r"16 x 16 pixels, 0\.000256 megapixels"):
+            read_mask(tmp_path / name, "binary", 2)
+
+
+def void_set(root: Path, classes: str = "back\nfront\n") -> SegmentationSet:
+    """Six cases of a bright half with a border of 255 between it and the rest."""
+    for number in range(6):
+        labels = np.where(HALF, np.uint8(1), np.uint8(0))
+        labels[:, 7:9] = IGNORE
+        pixels = np.random.default_rng(number).integers(0, 60, (16, 16, 3)) + 150 * HALF[..., None]
+        for folder, picture in (("images", pixels.astype(np.uint8)), ("masks", labels)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(root / folder / f"{number}.png")
+    (root / "classes.txt").write_text(classes)
+    return read_segmentation(root, "kvasir-seg")
+
+
+def test_a_void_border_counts_in_no_score(tmp_path: Path) -> None:
+    """Named classes make it void in every layout; without them the set is refused."""
+    found = void_set(tmp_path)
+    assert found.classes == ("back", "front") and found.kind == "labels"
+    _, truth = read_case(found, found.cases[0])
+    for inside in (0, 1):  # whatever is predicted in the border
+        predicted = np.where(truth == IGNORE, np.uint8(inside), truth)
+        score = score_case(predicted, truth, 2)
+        assert score.confusion.tolist() == [[7 * 16, 0], [0, 7 * 16]]
+    (tmp_path / "classes.txt").unlink()
+    plain = read_segmentation(tmp_path, "kvasir-seg")
+    with pytest.raises(ValueError, match=r"has the values 0, 1, 255: .*classes\.txt"):
+        read_case(plain, plain.cases[0])
+
+
+def test_masks_without_foreground_are_told(tmp_path: Path) -> None:
+    found = void_set(tmp_path, "back\nfront\nsnare\n")
+    notes: list[str] = []
+    training, test = split(found)
+    baselines(training, test, draws=10, seed=0, notes=notes)
+    assert [note.partition(":")[0] for note in notes] == [
+        f"none of the 5 masks of the training cases of {found.name} shows the class snare",
+        f"none of the 1 masks of the test cases of {found.name} shows the class snare",
+    ]
+    for case in found.cases:
+        assert case.mask is not None
+        Image.fromarray(np.zeros((16, 16), np.uint8)).save(case.mask)
+    (tmp_path / "classes.txt").unlink()
+    black = read_segmentation(tmp_path, "kvasir-seg")
+    notes.clear()
+    baselines(*split(black), draws=10, seed=0, notes=notes)
+    assert len(notes) == 2 and all("shows any foreground" in note for note in notes)
