@@ -9,6 +9,7 @@ from typing import Any
 
 from hardset.checks import check_choice
 from pretrain_jax._options import Command
+from pretrain_jax.data.opening import allow_megapixels
 from pretrain_jax.segmentation.config import FINETUNE_PRESETS, FinetuneConfig
 from pretrain_jax.segmentation.layouts.published import PUBLISHED
 from pretrain_jax.synthesis.source import check_outside
@@ -38,6 +39,7 @@ class Options:
         layout: of the data.
         pretraining: images for pre-training, among which no test case may be: a folder,
             LAYOUT:FOLDER, a list or a video.
+        max_megapixels: of the largest image or mask that is read; default 100.
         seed: of all random choices.
         progress: draw the progress bar even without a terminal.
         json: print the record.
@@ -47,6 +49,7 @@ class Options:
     run: str | None = None
     layout: str = "folder"
     pretraining: str | None = None
+    max_megapixels: float | None = None
     seed: int = 0
     progress: bool = False
     json: bool = False
@@ -60,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
     (data,), config, options = found
     if not options.out:
         raise ValueError(f"--out is missing: the folder of the results (see {PROGRAM} --help)")
+    allow_megapixels(options.max_megapixels)
     source = options.pretraining
     for taken in (data, source):
         if taken is not None:

@@ -57,7 +57,7 @@ def _sources(side: int) -> dict[str, tuple[list[NDArray[np.uint8]], list[NDArray
     found = {}
     folder = package_folder("skimage", "scikit-image") / "data"
     for name, factor in PICTURES.items():
-        with Image.open(folder / name) as image:
+        with Image.open(folder / name, formats=["PNG", "JPEG"]) as image:
             pixels = np.asarray(image.convert("RGB").reduce(factor))
         above, held, below = _split(pixels)
         training = tiles(above, side) + tiles(below, side)

@@ -20,6 +20,7 @@ from pretrain_jax.pipeline.options import (
 )
 from pretrain_jax.segmentation.config import FinetuneConfig, HeadKind, Mode
 from pretrain_jax.segmentation.layouts.published import PUBLISHED
+from pretrain_jax.segmentation.layouts.read import PAIR
 from pretrain_jax.synthesis.methods import CROPPED, METHODS
 from pretrain_jax.synthesis.storage import Storage, check_group
 from pretrain_jax.train.config import config_to_json
@@ -48,7 +49,7 @@ class PipelineConfig:
         data: folder, image list, video or LAYOUT:FOLDER of the full pre-training set, LAYOUT one of
             `pretrain_jax.data.collections.COLLECTIONS`; "shipped-segmentation" for images and masks
             that other packages ship (then `downstream` is theirs).
-        downstream: segmentation data sets, each a folder, or LAYOUT:FOLDER for one of
+        downstream: segmentation data sets, each a folder, or LAYOUT:FOLDER for "folder" or one of
             `pretrain_jax.segmentation.PUBLISHED`; without any the pipeline ends with pre-training.
         out: the pipeline's folder; a pipeline that lies there goes on where it stopped.
         probe: the model that measures margins.
@@ -210,8 +211,8 @@ class PipelineConfig:
         found = []
         for one in self.downstream:
             layout, colon, folder = one.partition(":")
-            known = bool(colon) and layout in PUBLISHED
-            found.append((layout, folder) if known else ("folder", one))
+            known = bool(colon) and layout in (PAIR, *PUBLISHED)
+            found.append((layout, folder) if known else (PAIR, one))
         return found
 
 

@@ -157,7 +157,7 @@ def _picture(path: Path, what: str) -> str:
     from PIL import Image
 
     data, media = path.read_bytes(), "image/png"
-    with Image.open(path) as image:
+    with Image.open(path, formats=["PNG"]) as image:
         if len(data) > LARGEST_BYTES or max(image.size) > LARGEST_SIDE:
             shown = image.convert("RGB")
             shown.thumbnail((LARGEST_SIDE, LARGEST_SIDE))

@@ -135,7 +135,7 @@ def _pictures() -> Iterator[tuple[str, Pixels]]:
 
     folder = package_folder("skimage", "scikit-image") / "data"
     for name, factor in PICTURES.items():
-        with Image.open(folder / name) as image:
+        with Image.open(folder / name, formats=["PNG", "JPEG"]) as image:
             mode = "L" if image.mode in ("1", "L") else "RGB"
             yield Path(name).stem, np.asarray(image.convert(mode).reduce(factor))
     yield from _histology()
@@ -155,7 +155,7 @@ def _stardist_images(folder: Path) -> Iterator[tuple[str, Pixels]]:
     import tifffile
     from PIL import Image
 
-    with Image.open(folder / "histo.jpg") as image:
+    with Image.open(folder / "histo.jpg", formats=["PNG", "JPEG"]) as image:
         yield "histology", np.asarray(image.convert("RGB"))
     nuclei = np.asarray(tifffile.imread(folder / "img2d.tif"), np.float64)
     # 16 bits, of which the brightest pixels would leave the others dark.

@@ -3,7 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +19,7 @@ Pixels = NDArray[np.uint8]
 SIDE = 160
 GAP = 6
 LINE = 13
-FONT_SIZE = 11
+FONT, FONT_SIZE = "mpl-data/fonts/ttf/DejaVuSans.ttf", 10
 WHITE = (255, 255, 255)
 BLACK = (0, 0, 0)
 # Okabe and Ito's colours, which are told apart by colour-blind readers too.
@@ -48,7 +52,7 @@ def contact_sheet(
     Returns:
         Shape (H, W, 3).
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     shown = [(heading, list(tiles)) for heading, tiles in sections if tiles]
     lines = max((len(tile.lines) for _, tiles in shown for tile in tiles), default=0)
@@ -58,10 +62,10 @@ def contact_sheet(
     height = sum(heading_height + count * (cell + GAP) for count in rows) + GAP
     sheet = Image.new("RGB", (columns * (side + GAP) + GAP, max(height, 1)), WHITE)
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(FONT_SIZE)
+    font, known = _font()
     top = GAP
     for (heading, tiles), count in zip(shown, rows, strict=True):
-        draw.text((GAP, top), heading, BLACK, font=font)
+        draw.text((GAP, top), _drawable(heading, known), BLACK, font=font)
         top += heading_height - GAP
         for number, tile in enumerate(tiles):
             x = GAP + number % columns * (side + GAP)
@@ -69,7 +73,7 @@ def contact_sheet(
             picture = _fitted(tile.pixels, side)
             sheet.paste(picture, (x + (side - picture.width) // 2, y))
             for line, text in enumerate(tile.lines):
-                short = _shortened(text, side, font)
+                short = _shortened(_drawable(text, known), side, font)
                 draw.text((x, y + side + LINE * line), short, BLACK, font=font)
         top += count * (cell + GAP) + GAP
     return np.asarray(sheet)
@@ -86,20 +90,47 @@ def drawn_boxes(
         texts: drawn in the corner of each box.
         side: pixels of the result's longer side.
     """
-    from PIL import ImageDraw, ImageFont
+    from PIL import ImageDraw
 
     picture = _fitted(pixels, side)
     scale_x, scale_y = picture.width / pixels.shape[1], picture.height / pixels.shape[0]
     draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(FONT_SIZE)
+    font, known = _font()
     for number, (top, left, height, width) in enumerate(boxes.tolist()):
         colour = COLOURS[number % len(COLOURS)]
         corner = (left * scale_x, top * scale_y)
         end = ((left + width) * scale_x - 1, (top + height) * scale_y - 1)
         draw.rectangle((corner, end), outline=colour, width=2)
         if number < len(texts):
-            draw.text((corner[0] + 3, corner[1] + 1), texts[number], colour, font=font)
+            text = _drawable(texts[number], known)
+            draw.text((corner[0] + 3, corner[1] + 1), text, colour, font=font)
     return np.asarray(picture)
+
+
+@lru_cache(maxsize=1)
+def _font() -> tuple[Any, frozenset[int]]:
+    """DejaVu Sans, which matplotlib ships, and the code points of its letters.
+
+    Pillow's own font has ASCII alone. matplotlib is found without importing it.
+    """
+    from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
+    from PIL import ImageFont
+
+    place = find_spec("matplotlib")
+    assert place is not None and place.origin is not None  # required by this package
+    path = Path(place.origin).parent / FONT
+    with TTFont(path, lazy=True) as tables:
+        known = frozenset(tables.getBestCmap())
+    return ImageFont.truetype(path, FONT_SIZE), known
+
+
+def _drawable(text: str, known: frozenset[int]) -> str:
+    """One line of letters that the font has; others as Python writes their code points."""
+    composed = normalize("NFC", text)
+    return "".join(
+        letter if letter.isprintable() and ord(letter) in known else ascii(letter)[1:-1]
+        for letter in composed
+    )
 
 
 def _fitted(pixels: Pixels, side: int) -> Any:

@@ -109,6 +109,10 @@ def _cifar(name: str, folder: Path | None, files: list[str], label_bytes: int) -
     return table[:, label_bytes:].astype(np.float32) / 255, table[:, label_bytes - 1]
 
 
+# By content Pillow would also take what other programs are started for, such as PostScript.
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+
+
 def _image_folder(folder: Path | None, side: int = 32) -> Arrays:
     """A folder a class, as ImageNet is laid out; images are resized to a square."""
     if folder is None or not folder.is_dir():
@@ -116,11 +120,15 @@ def _image_folder(folder: Path | None, side: int = 32) -> Arrays:
     image = require("PIL.Image", "pretrain")
     inputs, labels = [], []
     for number, kind in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
-        for path in sorted(kind.iterdir()):
+        for path in sorted(one for one in kind.iterdir() if not one.name.startswith(".")):
+            if not path.is_file():
+                raise ValueError(f"image {path} cannot be read: it is no regular file")
             try:
-                with image.open(path) as opened:
+                with image.open(path, formats=IMAGE_FORMATS) as opened:
+                    if opened.mode[0] in "IF":
+                        raise ValueError("it has more than 8 bits a channel; save it with 8")
                     pixels = opened.convert("RGB").resize((side, side))
-            except OSError as error:
+            except Exception as error:  # decoders raise many types on damaged input
                 raise ValueError(f"image {path} cannot be read: {error}") from None
             inputs.append(np.asarray(pixels, np.float32).ravel() / 255)
             labels.append(number)

@@ -136,8 +136,13 @@ def test_nothing_is_printed_where_nothing_can_be_run(
 
 
 def test_layouts(config: PipelineConfig) -> None:
-    sets = dataclasses.replace(config, downstream=("kvasir-seg:data/kvasir", "c:/images"))
-    assert sets.layouts() == [("kvasir-seg", "data/kvasir"), ("folder", "c:/images")]
+    named = ("kvasir-seg:data/kvasir", "folder:data/own", "c:/images")
+    sets = dataclasses.replace(config, downstream=named)
+    assert sets.layouts() == [
+        ("kvasir-seg", "data/kvasir"),
+        ("folder", "data/own"),
+        ("folder", "c:/images"),
+    ]
 
 
 Change = Callable[[PipelineConfig], PipelineConfig]

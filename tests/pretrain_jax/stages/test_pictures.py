@@ -27,6 +27,25 @@ def test_grey_pictures_and_long_names() -> None:
     assert sheet.shape[1] < 80  # the name was cut, the sheet not widened
 
 
+def lines(text: str) -> np.ndarray:
+    """Which pixels a line of text makes dark."""
+    sheet = contact_sheet([("", [Tile(flat((255, 255, 255), 4, 4), (text,))])], columns=1, side=90)
+    return sheet.min(axis=2) < 128
+
+
+def test_letters_beyond_ascii_are_drawn() -> None:
+    """None as the box of a missing one; what the font lacks is written as its code point."""
+    letters = "äéßøłñΩπДяقא½→≥"
+    pictures = {letter: lines(letter) for letter in letters}
+    box = lines("\uffff")
+    assert not any(np.array_equal(one, box) for one in pictures.values())
+    shapes = {one.tobytes() for one in pictures.values()}
+    assert len(shapes) == len(letters)
+    assert np.array_equal(lines("中"), lines(r"\u4e2d"))
+    assert np.array_equal(lines("a\nb"), lines(r"a\nb"))
+    assert np.array_equal(lines("e\u0301"), lines("é"))  # letter and mark apart
+
+
 def test_boxes_are_where_they_should_be() -> None:
     image = np.zeros((50, 100, 3), np.uint8)
     drawn = drawn_boxes(image, np.array([[10, 20, 30, 40]]), side=200)
