@@ -14,6 +14,8 @@ from pretrain_jax.segmentation.config import FINETUNE_PRESETS, FinetuneConfig
 from pretrain_jax.segmentation.layouts.published import PUBLISHED
 from pretrain_jax.synthesis.source import check_outside
 
+# Of the notes that are printed at once.
+WARNED = ("seem to show", "none of the ", "image(s) hold", "image(s) hardly")
 PROGRAM = "python -m pretrain_jax finetune"
 USAGE = f"""usage: {PROGRAM} DATA PRESET --out FOLDER [options]
 
@@ -84,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
         progress=options.progress or sys.stderr.isatty(),
     )
     for note in manifest.notes:
-        if "seem to show" in note or note.startswith("none of the "):
+        if any(one in note for one in WARNED):
             print(f"warning: {note}", file=sys.stderr)
     folder = Path(options.out)
     record = json.loads(output(folder, manifest, RESULT_NAME).read_text(encoding="utf-8"))

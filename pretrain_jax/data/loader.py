@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hardset.checks import check_integer, check_range
 from pretrain_jax.data.decode import Pixels, UnreadableImageError, read_pixels
+from pretrain_jax.data.opening import Remark
 from pretrain_jax.data.sources import ImageSet
 from pretrain_jax.data.transforms import Crop, MixedSizesError
 
@@ -244,6 +245,7 @@ def decode_all(
     channels: int = 3,
     bits: int = 8,
     advance: Callable[[int], Any] = lambda count: None,
+    remarks: list[tuple[str, Remark]] | None = None,
 ) -> tuple[Batch, dict[str, str]]:
     """Every readable image once, in order: for validation sets, which stay in memory.
 
@@ -253,6 +255,7 @@ def decode_all(
         channels: 1 or 3.
         bits: 8 or 16.
         advance: called with 1 after each image.
+        remarks: gets what is to be noticed, with the images' names.
 
     Returns:
         The images that could be read, with their indices, and the reasons of the others by name.
@@ -266,11 +269,14 @@ def decode_all(
     skipped: dict[str, str] = {}
     for index in range(len(images)):
         path, frame = images.locate(index)
+        noticed: list[Remark] = []
         try:
-            pixels = read_pixels(path, frame, channels=channels, bits=bits)
+            pixels = read_pixels(path, frame, channels=channels, bits=bits, remarks=noticed)
         except UnreadableImageError as error:
             skipped[images.name(index)] = str(error)
         else:
+            if remarks is not None:
+                remarks += [(images.name(index), one) for one in noticed]
             decoded.append(crop(pixels, np.random.default_rng(0), images.name(index)))
             indices.append(index)
         advance(1)

@@ -2,13 +2,14 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
 from hardset.checks import check_range
+from hardset.cli import printable
 
 __all__ = [
     "FORMATS",
@@ -21,6 +22,7 @@ __all__ = [
     "largest_megapixels",
     "opened_image",
     "regular_file",
+    "remark_notes",
 ]
 
 # By content Pillow would also take what other programs are started for, such as PostScript.
@@ -28,6 +30,13 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000")
 VARIABLE = "HARDSET_MAX_MEGAPIXELS"
 MEGAPIXELS = 100.0
 MOST_MEGAPIXELS = 1e5
+# What a kind of remark says of how many images.
+MEANINGS = {
+    "pictures": "hold several pictures (pages, slices, frames), of which the first is read; save "
+    "each as a file of its own to have all",
+    "dark": "hardly use their 16 bits and are taken as nearly black",
+}
+SHOWN = 3  # of each kind
 WEBP_CANVAS = 30  # bytes that tell the size of a WebP file
 
 
@@ -41,6 +50,18 @@ class Remark(NamedTuple):
 
     kind: str
     text: str
+
+
+def remark_notes(remarks: Sequence[tuple[str, Remark]]) -> list[str]:
+    """A sentence on each kind of remarks, which come with the names of their images."""
+    notes = []
+    for kind, meaning in MEANINGS.items():
+        own = [f"{name} {remark.text}" for name, remark in remarks if remark.kind == kind]
+        if own:
+            more = f"; and {len(own) - SHOWN} more" if len(own) > SHOWN else ""
+            shown = "; ".join(printable(one) for one in own[:SHOWN])
+            notes.append(f"{len(own)} image(s) {meaning}: {shown}{more}")
+    return notes
 
 
 def largest_megapixels() -> float:

@@ -33,6 +33,7 @@ WIDEST_SAMPLE = 16
 MOST_SAMPLES = 5
 CMYK = 1
 TWELVE_BITS = 4096
+MOST_OF_SAMPLES = (281, 341)  # MaxSampleValue and SMaxSampleValue
 REDUCED, MASK = 1, 4  # of another image, in the tag NewSubfileType
 MOST_PAGES = 100_000
 
@@ -97,8 +98,9 @@ def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
                 "it without compression or with deflate"
             )
         if pixels.dtype == np.uint16 and not is_dark(pixels):
-            top = _number(page, 281)  # MaxSampleValue
-            if top is not None and 0 < top < WHOLE // 2:
+            tops = [_number(page, tag) for tag in MOST_OF_SAMPLES]
+            top = max((one for one in tops if one is not None), default=WHOLE)
+            if 0 < top < WHOLE // 2:
                 remarks.append(dark_remark(top))
         return turned(pixels, _number(page, ORIENTATION) or 1)
 

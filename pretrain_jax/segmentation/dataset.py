@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hardset.checks import check_range
 from pretrain_jax.data import read_pixels
+from pretrain_jax.data.opening import Remark
 from pretrain_jax.segmentation.masks import IGNORE, MaskKind, read_mask
 
 __all__ = ["Case", "ClassesSeen", "Part", "SegmentationSet", "listed", "read_case", "split"]
@@ -114,11 +115,21 @@ def split(
 
 
 def read_case(
-    dataset: SegmentationSet, case: Case, *, channels: int = 3
+    dataset: SegmentationSet,
+    case: Case,
+    *,
+    channels: int = 3,
+    remarks: list[tuple[str, Remark]] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Pixels (H, W, channels) and labels (H, W) of a case; see `read_mask` for labels.
 
     Metadata of the files is dropped.
+
+    Args:
+        dataset: the set.
+        case: one of its cases.
+        channels: 1 or 3.
+        remarks: gets what is to be noticed in the image, with the case's name.
 
     Raises:
         ValueError: a file cannot be read, there is no mask, the sizes differ, or no pixel of the
@@ -126,7 +137,11 @@ def read_case(
     """
     if case.mask is None:
         raise ValueError(f"case {case.name} of {dataset.name} has no mask")
-    pixels = read_pixels(str(case.image), channels=channels).astype(np.uint8, copy=False)
+    noticed: list[Remark] = []
+    read = read_pixels(str(case.image), channels=channels, remarks=noticed)
+    pixels = read.astype(np.uint8, copy=False)
+    if remarks is not None:
+        remarks += [(case.name, one) for one in noticed]
     labels = read_mask(case.mask, dataset.kind, len(dataset.classes))
     if pixels.shape[:2] != labels.shape:
         raise ValueError(

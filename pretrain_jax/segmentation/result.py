@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain_jax.data.opening import Remark, remark_notes
 from pretrain_jax.segmentation.baselines import fit_thresholds, grey_levels
 from pretrain_jax.segmentation.bootstrap import Interval, SetScore, score_set
 from pretrain_jax.segmentation.dataset import ClassesSeen, SegmentationSet, read_case
@@ -32,27 +33,28 @@ def baselines(
         test: is scored.
         draws: bootstrap samples.
         seed: of the samples.
-        notes: gets a sentence on classes that no mask of one side has.
+        notes: gets sentences on classes that no mask of one side has, and on images.
     """
     classes = len(training.classes)
+    remarks: list[tuple[str, Remark]] = []
     learned = ClassesSeen(training.classes, f"of the training cases of {training.name}")
     scored = ClassesSeen(test.classes, f"of the test cases of {test.name}")
 
     def pairs() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         for case in training.cases:
-            pixels, truth = read_case(training, case)
+            pixels, truth = read_case(training, case, remarks=remarks)
             learned(truth)
             yield grey_levels(pixels), truth
 
     rule = fit_thresholds(pairs(), classes)
     by_rule, by_background = [], []
     for case in test.cases:
-        pixels, truth = read_case(test, case)
+        pixels, truth = read_case(test, case, remarks=remarks)
         scored(truth)
         by_rule.append(score_case(rule(grey_levels(pixels)), truth, classes))
         by_background.append(score_case(np.zeros_like(truth), truth, classes))
     if notes is not None:
-        notes += learned.notes() + scored.notes()
+        notes += learned.notes() + scored.notes() + remark_notes(remarks)
     return {
         name: score_set(scores, test.groups, draws=draws, seed=seed)
         for name, scores in (("threshold", by_rule), ("background", by_background))

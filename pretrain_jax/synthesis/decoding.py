@@ -1,6 +1,7 @@
 """Patches decoded ahead of the device: each image is read once for all its patches in a row."""
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
@@ -97,5 +98,5 @@ def _cut_all(
     try:
         pixels = read_image(root, group[0].name, group[0].frame, channels)
     except UnreadableImageError as error:
-        return str(error)
+        return str(error).replace(f"{root}{os.sep}", "")
     return [cut(pixels, part.box, size) for part in group]

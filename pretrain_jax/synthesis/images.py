@@ -1,6 +1,7 @@
 """Stage `index`: the table of a source's images, with their sizes, bytes and hashes."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from pretrain_jax.data.opening import (
     allow_megapixels,
     largest_megapixels,
     regular_file,
+    remark_notes,
 )
 from pretrain_jax.data.video import frame_sizes
 from pretrain_jax.stages.files import Recorded, changed_file, file_record
@@ -66,15 +68,8 @@ IMAGE_COLUMNS = {
 ROWS = 1024
 ROWS_OF_SHARD = 5000
 SHOWN = 10  # sentences of an error
-SHOWN_REMARKS = 3  # of each kind, in the notes
 UNREADABLE = "unreadable: "
 MEGAPIXELS_KEY = "max_megapixels"
-# What a kind of remark says of how many images.
-REMARKS = {
-    "pictures": "hold several pictures (pages, slices, frames), of which the first is read; save "
-    "each as a file of its own to have all",
-    "dark": "hardly use their 16 bits and are taken as nearly black",
-}
 
 
 class Images:
@@ -262,7 +257,7 @@ def _fill(
     index_sheet(stage.folder / "contact.png", table, root)
     counts = {"images": total_images, "unreadable": 0, "ungrouped": 0} | total.counts
     counts.pop("unusable", None)
-    notes = total.write_skipped(stage.folder) + _remark_notes(total.notes)
+    notes = total.write_skipped(stage.folder) + remark_notes(_remarks(total.notes))
     if tally.refused:
         counts["names_refused"] = len(tally.refused)
     if others := tally.others():
@@ -302,16 +297,9 @@ def _check_useful(
         )
 
 
-def _remark_notes(remarks: list[str]) -> list[str]:
-    """A sentence on each kind of remark, which shards have noted as KIND, tab, sentence."""
-    notes = []
-    for kind, meaning in REMARKS.items():
-        own = [one.partition("\t")[2] for one in remarks if one.startswith(f"{kind}\t")]
-        if own:
-            more = f"; and {len(own) - SHOWN_REMARKS} more" if len(own) > SHOWN_REMARKS else ""
-            shown = "; ".join(printable(one) for one in own[:SHOWN_REMARKS])
-            notes.append(f"{len(own)} image(s) {meaning}: {shown}{more}")
-    return notes
+def _remarks(notes: list[str]) -> list[tuple[str, Remark]]:
+    """What shards have noted as name, kind and text, with tabs between."""
+    return [(name, Remark(kind, text)) for name, kind, text in (one.split("\t") for one in notes)]
 
 
 def _rows(
@@ -326,7 +314,13 @@ def _rows(
             path = root / image.name
             if image.name != record_of:
                 record, record_of = _record(path), image.name
-            size = _size(path, image, logged) if record["sha256"] else _missing(path, logged)
+            if record["sha256"]:
+                size, reason = _size(path, image, logged)
+            else:
+                size, reason = (0, 0), f"image {path}: {_missing(path)}"
+                logged.add("unusable")
+            if reason:  # without the place of the images, which is no part of the result
+                logged.skip(reason.replace(f"{root}{os.sep}", ""))
             if not image.group:
                 logged.add("ungrouped")
             share = image.frame if image.frame != STILL else 0
@@ -352,44 +346,38 @@ def _record(path: Path) -> dict[str, Any]:
         return {"bytes": 0, "sha256": ""}
 
 
-def _missing(path: Path, logged: Logged) -> tuple[int, int]:
-    """Note why there is no such file."""
+def _missing(path: Path) -> str:
+    """Why there is no such file."""
     try:
         regular_file(path).close()
-        reason = "it is gone since"
     except ValueError as error:
-        reason = str(error)
+        return str(error)
     except OSError as error:
-        reason = error.strerror or str(error)
-    logged.add("unusable")
-    logged.skip(f"image {path}: {reason}")
-    return 0, 0
+        return error.strerror or str(error)
+    return "it is gone since"
 
 
-def _size(path: Path, image: Located, logged: Logged) -> tuple[int, int]:
-    """Height and width as displayed, from the decoded pixels; (0, 0) where there are none."""
+def _size(path: Path, image: Located, logged: Logged) -> tuple[tuple[int, int], str]:
+    """Height and width as displayed, from the decoded pixels; (0, 0) and why there are none."""
     if image.frame != STILL:
         sizes = frame_sizes(str(path))
         size = sizes[image.frame] if image.frame < len(sizes) else None
         if size is not None:
-            return size
+            return size, ""
     remarks: list[Remark] = []
     try:
         # In one channel, which takes the least memory: the size is that of three.
         found = read_pixels(str(path), image.frame, channels=1, remarks=remarks)
     except BadPixelsError as error:
         logged.add("unusable")
-        logged.skip(str(error))
-        return 0, 0
+        return (0, 0), str(error)
     except UnreadableImageError as error:
-        logged.skip(f"{UNREADABLE}{error}")
-        return 0, 0
+        return (0, 0), f"{UNREADABLE}{error}"
     height, width = found.shape[:2]
     if min(height, width) == 1:
         logged.add("unusable")
-        logged.skip(f"image {path} is {height} x {width} pixels: no picture")
-        return 0, 0
+        return (0, 0), f"image {path} is {height} x {width} pixels: no picture"
     for remark in remarks:
         logged.add(remark.kind)
-        logged.notes.append(f"{remark.kind}\t{image.name} {remark.text}")
-    return height, width
+        logged.notes.append(f"{image.name}\t{remark.kind}\t{remark.text}")
+    return (height, width), ""

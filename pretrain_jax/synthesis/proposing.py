@@ -1,6 +1,7 @@
 """Stage `propose`: the table of patches of every image of an index."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,7 @@ def _found(
     try:
         pixels = read_image(root, name, frame)
     except UnreadableImageError as error:
-        logged.skip(str(error))
+        logged.skip(str(error).replace(f"{root}{os.sep}", ""))
         return None
     own = hashlib.sha256(f"{name}\0{frame}".encode()).digest()[:8]
     return find(pixels, np.random.default_rng([seed, int.from_bytes(own, "big")]))

@@ -22,6 +22,7 @@ from pretrain_jax.data.loader import (
     decode_all,
     measure_statistics,
 )
+from pretrain_jax.data.opening import Remark, remark_notes
 from pretrain_jax.data.shipped import write_shipped_images
 from pretrain_jax.data.sources import ImageSet, find_images, hold_out
 from pretrain_jax.data.transforms import Crop
@@ -32,6 +33,7 @@ from pretrain_jax.train.config import (
     TrainConfig,
 )
 from pretrain_jax.train.folder import known_statistics
+from pretrain_jax.train.logging import say
 from pretrain_jax.train.objectives import make_objective
 from pretrain_jax.train.optimizer import make_optimizer, schedule
 from pretrain_jax.train.sharding import check_batch, make_mesh
@@ -176,7 +178,12 @@ def decode_images(config: TrainConfig, images: ImageSet) -> tuple[Batch, dict[st
     crop = crop_of(config)
     if crop.kind == "random":
         crop = dataclasses.replace(crop, kind="centre")
-    return decode_all(images, crop, channels=config.model.encoder.channels, bits=config.data.bits)
+    channels, bits = config.model.encoder.channels, config.data.bits
+    remarks: list[tuple[str, Remark]] = []
+    found = decode_all(images, crop, channels=channels, bits=bits, remarks=remarks)
+    for note in remark_notes(remarks):
+        say(f"warning: of {len(images)} images that were looked at {note}")
+    return found
 
 
 def _sources(config: TrainConfig, folder: Path) -> tuple[ImageSet, ImageSet]:

@@ -179,9 +179,10 @@ def test_a_raised_limit_reads_what_was_refused(
 
 def test_animations_are_noticed(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), (80 * number, 0, 0)) for number in range(3)]
-    for ending in ("gif", "webp", "png", "avif"):
+    for ending in ("gif", "webp", "png", "avif", "jpg"):
         path = tmp_path / f"a.{ending}"
-        frames[0].save(path, save_all=True, append_images=frames[1:])
+        several = {"save_all": True, "append_images": frames[1:]}
+        frames[0].save(path, "MPO" if ending == "jpg" else None, **several)
         remarks: list[Remark] = []
         found = read_pixels(str(path), remarks=remarks)
         assert [one.kind for one in remarks] == ["pictures"], ending
