@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
 
-from pretrain_jax.data.sources import IMAGE_SUFFIXES
+from pretrain_jax.data.listing import IMAGE_SUFFIXES, Tally
 from pretrain_jax.segmentation.dataset import Case, Part, SegmentationSet, listed
 from pretrain_jax.segmentation.layouts.text import read_lines, read_table
 from pretrain_jax.segmentation.masks import MaskKind
@@ -209,6 +209,16 @@ def _paired(
     mask_pattern = re.escape(variant.mask).replace(r"\{\}", f"({variant.image})")
     own = images == masks
     found = _by_stem(images, variant.image)
+    if not found:
+        tally = Tally()
+        tally.passed_over.update(
+            one.suffix.lower() for one in images.iterdir() if not one.name.startswith(".")
+        )
+        there = tally.others()
+        raise ValueError(
+            f"{images} holds no image of this layout"
+            f"{f', but {there}' if there else ': it is empty'}"
+        )
     known = _by_stem(masks, mask_pattern if own else ".+")
     masked: dict[str, str] = {}
     for stem in found:

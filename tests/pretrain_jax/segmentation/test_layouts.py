@@ -457,3 +457,14 @@ def test_an_image_without_mask_has_a_remedy(tmp_path: Path) -> None:
     mask(root / "masks" / "c_segmentation.png")
     with pytest.raises(ValueError, match="the image c has several masks: c_mask, c_segmentation"):
         read_pair(root)
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(ValueError, match="images holds no image of this layout: it is empty"):
+        read_pair(tmp_path)
+    for name in ("a.dcm", "b.dcm", "c.npz"):
+        (tmp_path / "images" / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no image .*, but 2 \.dcm, 1 \.npz; export slices"):
+        read_pair(tmp_path)
