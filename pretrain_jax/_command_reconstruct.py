@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hardset.checks import check_integer
 from hardset.cli import Parser, integer
+from hardset.datafile import check_output_file
 
 EXAMPLES = """examples:
   python -m pretrain_jax reconstruct runs/demo image.png --out reconstructed.png
@@ -20,6 +21,7 @@ def main(argv: Sequence[str]) -> int:
     out = Path(options.out)
     if out.exists():
         raise ValueError(f"{out} exists and is not replaced; choose another --out")
+    check_output_file(out)
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out {out} does not end in .png, the format that is written")
     import jax
@@ -51,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     images = normalise(jnp.asarray(pixels), trained.mean, trained.std, jnp.float32)
     noise = masking_noise(jax.random.key(options.seed), jnp.arange(len(pixels)), encoder.patches)
     found = reconstruct(trained.model, images, noise, trained.mean, trained.std)
-    write_png(out, picture(found))
+    write_png(out, picture(found), replace=False)
     loss = float(trained.model(images, noise).loss)
     print(f"{out}: {len(pixels)} image(s) by the model of step {trained.step}, loss {loss:.4f}")
     return 0

@@ -6,6 +6,7 @@ or hosts, so that a run can go on elsewhere.
 """
 
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -233,9 +234,16 @@ class Loader:
             stream = stream.mp_prefetch(
                 grain.MultiprocessingOptions(
                     num_workers=self._workers, per_worker_buffer_size=BUFFERED_BATCHES
-                )
+                ),
+                worker_init_fn=_outlive_interrupts,
             )
         return iter(stream)
+
+
+def _outlive_interrupts(worker: int, workers: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to all processes, to the one that saves first."""
+    del worker, workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def decode_all(

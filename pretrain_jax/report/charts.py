@@ -54,6 +54,8 @@ STYLE: Any = {
     "figure.constrained_layout.use": True,
     "svg.fonttype": "path",
     "svg.hashsalt": "hardset",
+    # A name with a dollar sign is no formula; what is one says so itself.
+    "text.parse_math": False,
 }
 
 # Okabe and Ito's colours, told apart with any colour vision; the marker tells methods apart, too.
@@ -249,8 +251,8 @@ def _draw_theory(axes: Axes, bridge: Bridge, advice: Recommendation) -> None:
         axes.yaxis.set_major_locator(FixedLocator(np.outer(decades, (1, 2, 5)).ravel().tolist()))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("kept fraction $f$ (%)")
-    axes.set_ylabel(r"fitting error $\arccos(R)/\pi$")
+    axes.set_xlabel("kept fraction $f$ (%)", parse_math=True)
+    axes.set_ylabel(r"fitting error $\arccos(R)/\pi$", parse_math=True)
     _storage_axis(axes, (1, 2, 5, 10, 20, 50, 100))
 
 

@@ -145,8 +145,15 @@ class RunFolder:
         return [found[name] for name in sorted(found)]
 
     def seconds(self, place: str) -> float:
-        """What a finished stage and everything before it cost, without what was done aside."""
+        """What a finished stage and everything before it cost.
+
+        Without compilation, and without what was done aside.
+        """
         return math.fsum(one.manifest.seconds - one.manifest.aside for one in self.ancestry(place))
+
+    def compile_seconds(self, place: str) -> float:
+        """Compilation in a finished stage and in everything before it."""
+        return math.fsum(one.manifest.compile_seconds for one in self.ancestry(place))
 
 
 def collect(run_folder: str | Path) -> RunFolder:

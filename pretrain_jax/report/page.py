@@ -18,7 +18,7 @@ from pretrain_jax.report.section_theory import in_information, in_theory
 from pretrain_jax.report.statistics import Cell, missing_results, order, result_scores
 from pretrain_jax.report.toy_model import Bridge, bridge_of_run
 from pretrain_jax.report.v_information import SetInformation
-from pretrain_jax.stages import Manifest, open_stage
+from pretrain_jax.stages import Manifest, Stage, open_stage
 
 __all__ = ["PAGE", "write_report"]
 
@@ -27,6 +27,7 @@ COLUMNS = (
     *("dataset", "objective", "head", "mode", "method", "percent", "seed", "status"),
     *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")),
     *("normdel", "storage_ratio", "finetune_steps", "finetune_seconds", "total_seconds"),
+    "compile_seconds",
 )
 SECTIONS = {
     "results": "Results",
@@ -74,6 +75,18 @@ def write_report(
     )
     if isinstance(stage, Manifest):
         return stage
+    with stage:
+        return _written(stage, run, sample, seed, report)
+
+
+def _written(
+    stage: Stage,
+    run: RunFolder,
+    sample: int,
+    seed: int,
+    report: Callable[[str], None] | None,
+) -> Manifest:
+    """Estimate, write page and table, finish."""
     say = report if report is not None else lambda line: None
     say("V-information of the sets")
     information = _information(run, sample, seed)
@@ -141,6 +154,7 @@ def _lines(run: RunFolder) -> Iterator[dict[str, str | int | float]]:
             "finetune_steps": one.steps,
             "finetune_seconds": one.seconds,
             "total_seconds": run.seconds(one.place),
+            "compile_seconds": run.compile_seconds(one.place),
         }
     datasets = {Cell.of_place(one.place).end: one.dataset for one in run.results}
     for lost in missing_results(run):

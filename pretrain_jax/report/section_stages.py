@@ -123,19 +123,25 @@ def _leakage(run: RunFolder) -> Iterator[str]:
 
 def _costs(run: RunFolder) -> Iterator[str]:
     counts = {part: len(run.of_stage(part)) for part in PARTS}
+    there = {part: run.of_stage(part).values() for part, count in counts.items() if count}
     seconds = {
-        part: math.fsum(one.manifest.seconds for one in run.of_stage(part).values())
-        for part, count in counts.items()
-        if count
+        part: math.fsum(one.manifest.seconds for one in found) for part, found in there.items()
+    }
+    compiling = {
+        part: math.fsum(one.manifest.compile_seconds for one in found)
+        for part, found in there.items()
     }
     yield drawn(
         cost_chart(seconds),
-        "Time of each kind of stage, all runs together, with compiling.",
+        "Time of each kind of stage, all runs together, without compilation.",
     )
     yield table(
         "Cost of the stages",
-        ["stage", "finished", "time, all together (s)"],
-        [[part, str(counts[part]), number(spent, 1)] for part, spent in seconds.items()],
+        ["stage", "finished", "time, all together (s)", "compilation (s)"],
+        [
+            [part, str(counts[part]), number(spent, 1), number(compiling[part], 1)]
+            for part, spent in seconds.items()
+        ],
     )
 
 

@@ -94,12 +94,15 @@ def in_theory(run: RunFolder, found: Bridge | str) -> str:
         rows = rows_of(run, setting)
         if setting.objective != "mae" or not any(is_drawn(row) for row in rows):
             continue
-        caption = (
-            "Left: error of the toy model against the fraction kept; band: over the intervals of "
-            "alpha_t and theta; dotted: the recommended fraction. Right, on an axis of its own: "
-            f"measured 1 - mIoU, mean and standard deviation over seeds ({name_of(setting)}). The "
-            "two errors are different quantities; only the shapes can be compared."
-        )
+        measured = f"measured 1 - mIoU, mean and standard deviation over seeds ({name_of(setting)})"
+        caption = f"{measured[0].upper()}{measured[1:]}."
+        if bridge is not None and bridge.recommendation is not None:
+            caption = (
+                "Left: error of the toy model against the fraction kept; band: over the intervals "
+                "of alpha_t and theta; dotted: the recommended fraction. Right, on an axis of its "
+                f"own: {measured}. The two errors are different quantities; only the shapes can be "
+                "compared."
+            )
         body.append(drawn(bridge_chart(bridge, rows), caption))
     return section("theory", "The toy model at the estimated coordinates", body)
 

@@ -25,6 +25,7 @@ __all__ = [
     "mean",
     "missing_results",
     "order",
+    "reach",
     "resolved",
     "result_scores",
     "rows_of",
@@ -144,10 +145,11 @@ class Row:
         pixels: kept pixels over those of all data.
         stored: kept bytes over those of all data.
         steps: of pre-training.
-        pretraining: median over seeds of the seconds of pre-training: the first run of a shape in a
-            process compiles, too, which the median leaves out from three seeds on.
-        finetuning: median of the seconds of fine-tuning.
-        total: median of the seconds of everything that one such model needs, the probe included.
+        pretraining: median over seeds of the seconds of pre-training, without compilation.
+        finetuning: likewise of fine-tuning.
+        total: likewise of everything that one such model needs, the probe included.
+        compiling: seconds of compilation in its runs, all seeds together: the first run of a shape
+            in a process compiles for all.
     """
 
     method: str
@@ -162,6 +164,7 @@ class Row:
     pretraining: float
     finetuning: float
     total: float
+    compiling: float
 
 
 @dataclass(frozen=True)
@@ -199,11 +202,14 @@ def mean(values: Sequence[float]) -> Mean:
     )
 
 
+def reach(pairs: int) -> float:
+    """Standard errors to either side in the 95 % interval of Student's t; NaN for one pair."""
+    return float(stdtrit(pairs - 1, 0.975)) if pairs > 1 else math.nan
+
+
 def resolved(one: Difference) -> bool:
     """Whether zero is outside the 95 % interval of Student's t of a difference."""
-    if not one.pairs > 1:
-        return False
-    return abs(one.value) > float(stdtrit(one.pairs - 1, 0.975)) * one.stderr
+    return abs(one.value) > reach(one.pairs) * one.stderr
 
 
 def difference(values: Sequence[float]) -> Difference:
@@ -353,6 +359,10 @@ def _row(
         pretraining=_median([one.manifest.seconds for one in pretrained]),
         finetuning=_median([one.seconds for one in results.values()]),
         total=_median([run.seconds(one.place) for one in results.values()]),
+        compiling=math.fsum(
+            one.manifest.compile_seconds
+            for one in (*pretrained, *(run.findings[two.place] for two in results.values()))
+        ),
     )
 
 

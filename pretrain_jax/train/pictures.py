@@ -74,11 +74,11 @@ def _framed(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.pad(images, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=WHITE)
 
 
-def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a PNG file atomically; its folder is created."""
+def write_png(path: Path, pixels: NDArray[np.uint8], *, replace: bool = True) -> None:
+    """Write a PNG file atomically; its folder is created; `replace` as in `atomic_file`."""
     from PIL import Image
 
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(path, buffer.getvalue())
+    write_bytes_atomic(path, buffer.getvalue(), replace=replace)

@@ -11,6 +11,8 @@ from PIL import Image
 
 from pretrain_jax.report import write_report
 from pretrain_jax.stages import digest, read_manifest
+from pretrain_jax.stages.files import write_record
+from tests.pretrain_jax.records import note_output
 
 # mIoU by (method, percent), a number a seed; None: begun, and not finished.
 MIOU: dict[tuple[str, float], list[float | None]] = {
@@ -59,26 +61,33 @@ class Folder:
         parameters: dict[str, Any] | None = None,
         seed: int | None = None,
         finished: bool = True,
+        aside: float = 0.0,
     ) -> None:
         """A stage whose inputs are other places."""
         here = self.folder / place
         here.mkdir(parents=True, exist_ok=True)
-        (here / "stage.json").write_text("{}")
+        inputs = {name: self.digest(one) for name, one in inputs.items()}
+        claim = {"stage": stage, "parameters": {}, "seed": seed, "inputs": inputs, "locations": {}}
+        write_record(here / "stage.json", claim)
         if finished:
             record = {
                 "stage": stage,
                 "parameters": {"place": place, **(parameters or {})},
                 "seed": seed,
-                "inputs": {name: self.digest(one) for name, one in inputs.items()},
+                "inputs": inputs,
                 "outputs": {},
                 "counts": counts,
                 "seconds": seconds,
                 "versions": {"hardset": "0.1.0", "jax": "0.10.2"},
                 "locations": {},
-                "schema_version": 1,
+                "schema_version": 2,
+                # Half of the work again, which is no part of any time.
+                "compile_seconds": seconds / 2,
+                "aside": aside,
+                "local": {},
                 "notes": [f"a note of {stage} <&>"],
             }
-            (here / "manifest.json").write_text(json.dumps(record))
+            write_record(here / "manifest.json", record)
 
     def digest(self, place: str) -> str:
         return digest(read_manifest(self.folder / place))
@@ -95,8 +104,8 @@ def whole_run(folder: Path) -> Path:
         "index", "index", SECONDS["index"], {}, {"images": IMAGES, "pixels": 2.5e6, "bytes": 1.25e6}
     )
     run.stage("leakage", "leakage", 1.0, {"index": "index"}, {"images": IMAGES, "test_cases": 12})
-    run.stage("probe", "probe", SECONDS["probe"] + 80.0, {"index": "index"}, {})
-    (folder / "probe/halves.log.json").write_text('{"seconds": 80.0}')
+    probe = SECONDS["probe"] + 80.0
+    run.stage("probe", "probe", probe, {"index": "index"}, {}, aside=80.0)
     saliency = {"index": "index"}
     run.stage("proposals/saliency", "propose", SECONDS["proposals"], saliency, {"patches": 400})
     for name, source in (("saliency", "proposals/saliency"), ("images", "index")):
@@ -129,7 +138,7 @@ def whole_run(folder: Path) -> Path:
         run.stage(f"synthesised/{name}", "synthesise", SECONDS["synthesis"], chosen, counts)
         for seed, miou in enumerate(values):
             _model(run, method, percent, seed, miou)
-    (folder / "config.json").write_text(json.dumps(configuration()))
+    write_record(folder / "config.json", configuration())
     return folder
 
 
@@ -198,6 +207,7 @@ def _model(run: Folder, method: str, percent: float, seed: int, miou: float | No
         },
     }
     (run.folder / here / "result.json").write_text(json.dumps(result))
+    note_output(run.folder / here / "result.json")
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """The bridge on data whose coordinates are known."""
 
 import dataclasses
-import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hardset.seal import seal_file
 from pretrain_jax.report import Bridge, bridge
 from pretrain_jax.report.charts import bridge_chart
 from pretrain_jax.report.collect import collect
@@ -14,6 +15,7 @@ from pretrain_jax.report.section_theory import in_theory
 from pretrain_jax.report.toy_model import bridge_of_run
 from pretrain_jax.stages import write_table
 from selection import LearningCurve
+from tests.pretrain_jax.records import edit_record
 
 COUNT, DIM, OVERLAP = 400, 20, 0.75
 
@@ -123,10 +125,11 @@ def test_files_of_a_run(
         rows = order if half else np.arange(COUNT)
         batch = {"image": rows, "margin": values[rows].astype(np.float32)}
         write_table(folder, "part", [batch], {"image": "int64", "margin": "float"})
-        manifest = json.loads((place / "manifest.json").read_text())
-        (folder / "manifest.json").write_text(json.dumps(manifest | {"seed": half}))
+        shutil.copy(place / "manifest.json", folder)
+        edit_record(folder / "manifest.json", seed=half)
     assert "holds no features" in str(bridge_of_run(collect(run_folder)))
     np.save(place / "features.npy", features)
+    seal_file(place / "features.npy")
     found = bridge_of_run(collect(run_folder))
     assert isinstance(found, Bridge)
     assert found.coordinates.overlap == pytest.approx(-OVERLAP, abs=1e-5)

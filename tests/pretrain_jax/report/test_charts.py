@@ -1,6 +1,5 @@
 """Charts: what is drawn are the numbers, axes have names and units, ink follows the page."""
 
-import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,6 +19,7 @@ from pretrain_jax.report.charts import (
 from pretrain_jax.report.collect import collect
 from pretrain_jax.report.section_published import published
 from pretrain_jax.report.statistics import Row, rows_of, settings_of
+from tests.pretrain_jax.records import edit_output
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_every_axis_has_a_name(rows: list[Row]) -> None:
 def test_figure_6_with_own_runs(run_folder: Path) -> None:
     """ETIS is the fourth panel; own runs on it are hollow points, and a table beside the print."""
     for path in run_folder.glob("finetuned/*/*/*/*/result.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": "ETIS"}))
+        edit_output(path, dataset="ETIS")
     run = collect(run_folder)
     (setting,) = settings_of(run)
     axes = figure_6({"ETIS": rows_of(run, setting)}, {}).figure.axes[3]

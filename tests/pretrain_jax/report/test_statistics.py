@@ -1,11 +1,9 @@
 """Means, spreads, differences and costs against the standard library and sums by hand."""
 
-import json
 import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +18,7 @@ from pretrain_jax.report.statistics import (
     settings_of,
     time_to_equal,
 )
+from tests.pretrain_jax.records import edit_output, edit_record
 
 
 @pytest.fixture
@@ -157,7 +156,7 @@ def test_probe_of_pixel_statistics_is_no_cost(tmp_path: Path, writer: Callable) 
 
 def test_planned_places(run_folder: Path) -> None:
     """Two data sets, two ways to evaluate, and training from scratch with one head."""
-    edit(
+    edit_record(
         run_folder / "config.json",
         levels=["ETIS", "CVC-300"],
         heads=[["dpt", "full"], ["linear", "frozen"]],
@@ -173,12 +172,8 @@ def test_planned_places(run_folder: Path) -> None:
         "finetuned/none/scratch-0/seed-4/ETIS/dpt-scratch",
         "finetuned/none/scratch-0/seed-4/CVC-300/dpt-scratch",
     }
-    edit(run_folder / "config.json", demo=False, downstream=[])
+    edit_record(run_folder / "config.json", demo=False, downstream=[])
     assert collect(run_folder).planned == ()
-
-
-def edit(path: Path, **fields: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
 
 
 def test_refused_folders(tmp_path: Path, run_folder: Path) -> None:
@@ -187,9 +182,9 @@ def test_refused_folders(tmp_path: Path, run_folder: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no stage of a run"):
         collect(tmp_path / "empty")
-    edit(run_folder / "finetuned/mae/all-100/seed-0/dpt-full/result.json", miou=None)
+    edit_output(run_folder / "finetuned/mae/all-100/seed-0/dpt-full/result.json", miou=None)
     with pytest.raises(ValueError, match=r"result\.json is no result of fine-tuning"):
         collect(run_folder)
-    edit(run_folder / "index/manifest.json", schema_version=2)
-    with pytest.raises(ValueError, match="schema version 2; this version reads up to 1"):
+    edit_record(run_folder / "index/manifest.json", schema_version=3)
+    with pytest.raises(ValueError, match="schema version 3; this version reads up to 2"):
         collect(run_folder)
