@@ -135,6 +135,7 @@ def test_files_of_a_run(
     assert found.coordinates.overlap == pytest.approx(-OVERLAP, abs=1e-5)
     assert found.coordinates.trained_on == COUNT // 2
     np.save(place / "features.npy", features[:30])
+    seal_file(place / "features.npy")
     assert "30 images are too few" in str(bridge_of_run(collect(run_folder)))
 
 

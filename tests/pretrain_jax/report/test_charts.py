@@ -1,5 +1,6 @@
 """Charts: what is drawn are the numbers, axes have names and units, ink follows the page."""
 
+import dataclasses
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -121,3 +122,17 @@ def test_ink_is_the_colour_of_the_page(rows: list[Row]) -> None:
     root = ElementTree.fromstring(svg)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert runs_chart(rows).svg() == svg
+
+
+def test_a_name_is_no_formula(rows: list[Row]) -> None:
+    """A dollar sign in the name of a data set or a folder: what is no mathematics is drawn too."""
+    name = r"$\frac{ & <b> -->"
+    charts = [
+        cost_chart({name: 3.0}),
+        information_chart({f"{name}-10": (0.25, 0.02)}),
+        figure_6({}, {f"own: {name}": rows}),
+        runs_chart([dataclasses.replace(row, method=name) for row in rows]),
+    ]
+    for chart in charts:
+        tree = ElementTree.fromstring(chart.svg())
+        assert not [one for one in tree.iter() if one.tag.rpartition("}")[2] in ("script", "b")]

@@ -16,6 +16,8 @@ from PIL import Image
 from hardset.cli import run as run_command
 from pretrain_jax.__main__ import main
 from pretrain_jax.report import write_report
+from pretrain_jax.report.collect import collect
+from pretrain_jax.report.page import page as page_of
 from tests.pretrain_jax.records import edit_output, edit_record, note_output
 
 VOID = {"meta", "img", "br", "link"}
@@ -231,7 +233,17 @@ def test_training_from_scratch_stands_apart(run_folder: Path, writer: Callable) 
     assert rows["scratch", "0"][2:4] == ["1", "70.00"]
     assert rows["scratch", "0"][-1] == "\N{EN DASH}"  # no data, no NormDEL
     cost = page.rows("Cost of one model, medians over seeds")
-    assert cost["scratch", "0"] == ["\N{EN DASH}", "\N{EN DASH}", "33.0", "33.0"]
+    assert cost["scratch", "0"] == ["\N{EN DASH}", "\N{EN DASH}", "33.0", "33.0", "16.5"]
+
+
+def test_names_stay_text(run_folder: Path) -> None:
+    """A data set called like a script, with a formula that is none, in every place of the page."""
+    hostile = "<script>alert(1)</script>'\"$\\frac{"
+    for path in run_folder.glob("finetuned/**/result.json"):
+        edit_output(path, dataset=hostile, classes=[hostile])
+    page = Page(page_of(collect(run_folder), "none", "none"))
+    assert hostile in page.words
+    assert "script" not in {tag for tag, _ in page.tags}
 
 
 def test_models_below_what_needs_no_model(run_folder: Path) -> None:
