@@ -4,9 +4,7 @@
 
 On CPU both take whole steps (loss, gradient, AdamW) in float32 on the same pixels, alternating, so
 that other load meets both; the median of each is compared. "scan" is a scan of steps in one program
-against single steps. On an accelerator: images per second and model FLOPs utilisation at batch 16
-and 1024 in bfloat16, and at batch 16 single steps against the device's own floor, a scan of 100
-steps over pixels that are on the device.
+against single steps. For an accelerator there is accelerator.py.
 """
 
 import argparse
@@ -19,9 +17,7 @@ from typing import Any
 import numpy as np
 
 GOAL_TORCH, STRETCH_TORCH = 0.8, 1.2
-GOAL_MFU, GOAL_FLOOR = 0.4, 1.5
 RATE = 1e-4
-FLOOR_STEPS = 100
 SPINNING = 0.5
 
 
@@ -62,9 +58,8 @@ def pixels_of(config: Any, batch: int, steps: int) -> np.ndarray:
     return rng.integers(0, 256, (steps, batch, size, size, 3), dtype=np.uint8)
 
 
-def torch_step(config: Any, batch: int) -> Callable[[np.ndarray], float]:
-    """A step of transformers' ViTMAE with torch's AdamW; takes pixels, returns the loss."""
-    import torch
+def torch_model(config: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """Transformers' ViTMAE of a configuration, and its parameters with their weight decay."""
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
     encoder = config.encoder
@@ -88,12 +83,16 @@ def torch_step(config: Any, batch: int) -> Callable[[np.ndarray], float]:
     model.train()
     decayed = [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
     others = [p for p in model.parameters() if p.ndim <= 1 and p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
-        lr=RATE,
-        betas=(0.9, 0.95),
-        fused=True,
-    )
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+    return model, groups
+
+
+def torch_step(config: Any) -> Callable[[np.ndarray], float]:
+    """A step of transformers' ViTMAE with torch's AdamW; takes pixels, returns the loss."""
+    import torch
+
+    model, groups = torch_model(config)
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.95), fused=True)
 
     def step(pixels: np.ndarray) -> float:
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
@@ -131,7 +130,7 @@ def on_cpu(name: str, config: Any, batch: int, steps: int) -> list[str]:
         state, metrics = scanned(state, pixels)
         return float(metrics.loss[-1])
 
-    peer = torch_step(config, batch)
+    peer = torch_step(config)
     ours(0), peer(pixels[0])  # compilation, first allocations
     mine, theirs = [], []
     for number in range(steps):
@@ -154,47 +153,6 @@ def on_cpu(name: str, config: Any, batch: int, steps: int) -> list[str]:
     ]
 
 
-def on_accelerator(device: Any, steps: int) -> None:
-    """Images per second and model FLOPs utilisation of the reference model in bfloat16."""
-    import jax
-
-    from pretrain_jax.models.mae import MAE_PRESETS
-    from pretrain_jax.train.flops import mae_training_flops, peak_flops
-
-    config = MAE_PRESETS["mae_vit_base"]
-    peak = peak_flops(device)
-    flops = mae_training_flops(config)
-    table = ["| batch | images/s | MFU | goal | scan of steps, images/s | floor / step | goal |"]
-    table.append("|---|---|---|---|---|---|---|")
-    for batch in (16, 1024):
-        step, state = our_step(config, batch, "bfloat16")
-        pixels = jax.device_put(pixels_of(config, batch, 1)[0])
-        single = step.compile()
-        state, metrics = single(state, pixels)
-        float(metrics.loss)
-        start = time.perf_counter()
-        for _ in range(steps):
-            state, metrics = single(state, pixels)
-        float(metrics.loss)
-        seconds = (time.perf_counter() - start) / steps
-        mfu = f"{batch / seconds * flops / peak:.1%}" if peak else "peak unknown"
-        row = [str(batch), f"{batch / seconds:.0f}", mfu]
-        row.append(f">= {GOAL_MFU:.0%}" if batch == 1024 else "-")
-        if batch == 16:
-            many = jax.device_put(np.broadcast_to(pixels, (FLOOR_STEPS, *pixels.shape)))
-            scanned = step.compile(scan=True)
-            state, metrics = scanned(state, many)
-            start = time.perf_counter()
-            state, metrics = scanned(state, many)
-            float(metrics.loss[-1])
-            floor = (time.perf_counter() - start) / FLOOR_STEPS
-            row += [f"{batch / floor:.0f}", f"{seconds / floor:.2f}", f"<= {GOAL_FLOOR}"]
-        else:
-            row += ["-", "-", "-"]
-        table.append(f"| {' | '.join(row)} |")
-    print("\n".join(table))
-
-
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(
@@ -203,31 +161,23 @@ def main() -> int:
     parser.add_argument("--cases", nargs="+", choices=("tiny", "base"), default=["tiny", "base"])
     parser.add_argument("--steps", type=int, default=7, help="timed steps of each")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch")
-    parser.add_argument("--accelerator-steps", type=int, default=50)
     options = parser.parse_args()
-    import jax
+    import torch
 
-    device = jax.devices()[0]
-    if device.platform == "cpu":
-        import torch
-
-        torch.set_num_threads(options.threads)
-        print(f"load average {os.getloadavg()[0]:.1f}, {options.threads} threads for torch\n")
-        print(
-            "| case | batch | ours, ms | torch, ms | torch / ours | goal | scan, ms a step |"
-            " step / scan |\n|---|---|---|---|---|---|---|---|"
-        )
-        for name in options.cases:
-            config, batch = cases()[name]
-            print(f"| {' | '.join(on_cpu(name, config, batch, options.steps))} |", flush=True)
-        print("\nNo accelerator is at hand: images/s and MFU at batch 16 and 1024 stay empty.")
-    else:
-        print(f"{device.device_kind}, bfloat16, ViT-B/16 at 224 pixels, 75% masked\n")
-        on_accelerator(device, options.accelerator_steps)
+    torch.set_num_threads(options.threads)
+    print(f"load average {os.getloadavg()[0]:.1f}, {options.threads} threads for torch\n")
+    print(
+        "| case | batch | ours, ms | torch, ms | torch / ours | goal | scan, ms a step |"
+        " step / scan |\n|---|---|---|---|---|---|---|---|"
+    )
+    for name in options.cases:
+        config, batch = cases()[name]
+        print(f"| {' | '.join(on_cpu(name, config, batch, options.steps))} |", flush=True)
     return 0
 
 
 if __name__ == "__main__":
+    os.environ["JAX_PLATFORMS"] = "cpu"
     from pretrain_jax.train.memory import keep_freed_memory
 
     keep_freed_memory()  # as the command line does; torch's memory is the same process's

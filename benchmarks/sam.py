@@ -9,8 +9,7 @@ the cheaper order; with what all prompts share computed once on top; and as the 
 where only points whose predicted IoU passes are brought to full resolution. An image is one
 encoding and a grid of 32 x 32 points.
 
-On an accelerator there is no torch peer in float32 on the same device in this script: it prints
-our times alone and says so.
+For an accelerator there is accelerator.py.
 """
 
 import argparse
@@ -262,8 +261,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="torch's threads")
     options = parser.parse_args()
 
-    import jax
-
     from pretrain_jax.models.sam import SAMConfig
 
     config = SAMConfig.preset(options.preset, layer_norm="hf")
@@ -273,11 +270,6 @@ def main() -> None:
     points = rng.uniform(0, side, (options.points, 2)).astype(np.float32)
     state = random_state(config)
     ours, embedding = our_calls(our_model(config, state), image, points, options.passing)
-    if jax.default_backend() != "cpu":
-        print(f"{jax.devices()[0].device_kind}: no peer on an accelerator, our times alone")
-        for name, spent in alternating(ours, options.repeats).items():
-            print(f"{name}: {spent * 1e3:.1f} ms")
-        return
     import torch
 
     torch.set_num_threads(options.threads)
@@ -287,4 +279,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    os.environ["JAX_PLATFORMS"] = "cpu"
     main()
