@@ -142,12 +142,12 @@ def test_no_flipped_bit_changes_masks(model: SAM, tmp_path: Path) -> None:
     whole = cache(image)
     path = cache.path(image)
     content = path.read_bytes()
-    for place in np.random.default_rng(0).integers(8 * len(content), size=300):
+    for place in np.random.default_rng(0).integers(8 * len(content), size=100):
         changed = bytearray(content)
         changed[place // 8] ^= 1 << int(place) % 8
         path.write_bytes(changed)
         assert equal(cache(image), whole)
-    assert cache.computed == 301
+    assert cache.computed == 101
 
 
 def test_a_folder_or_a_broken_link_in_the_place_of_a_file(model: SAM, tmp_path: Path) -> None:
