@@ -9,12 +9,13 @@ from pathlib import Path
 
 from hardset.cli import Parser, front, run
 
+TRAINS = "pretrain_jax"
 PACKAGES = {
     "replica": "exact fitting error of a student trained on selected data",
     "sims": "the same by simulation; your own data; theory against simulation",
     "figures": "figures: their data files and pictures",
     "selection": "which examples of a data set to keep",
-    "pretrain_jax": "from images to pre-trained models and a report",
+    TRAINS: "from images to pre-trained models and a report",
 }
 VERIFY = "verify"
 
@@ -31,6 +32,9 @@ def main(argv: Sequence[str]) -> int:
 
 def console() -> None:
     """Entry point of the console command."""
+    if sys.argv[1:2] == [TRAINS]:
+        # Before anything allocates, as the package's own entry does.
+        importlib.import_module(f"{TRAINS}.train.memory").keep_freed_memory()
     sys.exit(run(main))
 
 

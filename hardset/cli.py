@@ -3,6 +3,7 @@
 import argparse
 import atexit
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -62,6 +63,11 @@ def front() -> str:
     return called.name if called.name == "hardset" else ""
 
 
+def _as_called(text: str) -> str:
+    """The text with a package's commands as they are called through hardset's own command."""
+    return re.sub(rf"{MODULE}(?!hardset\b)(?=\w)", f"{front()} " if front() else MODULE, text)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence, like all others; see `run`.
 
@@ -71,8 +77,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        if front() and not self.prog.startswith(front()):
-            self.prog = self.prog.replace(MODULE, f"{front()} ", 1)
+        self.prog = _as_called(self.prog)
 
     def format_help(self) -> str:
         """The help, with the option that every command has."""
@@ -188,7 +193,7 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
 
 
 def _say(sentence: str) -> int:
-    print(f"error: {printable(sentence)}", file=sys.stderr)
+    print(f"error: {printable(_as_called(sentence))}", file=sys.stderr)
     return USER_ERROR
 
 

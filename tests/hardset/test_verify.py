@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -325,3 +326,17 @@ def test_messages_name_the_command_that_was_called(
     monkeypatch.setattr(sys, "argv", [called])
     assert run(main, ["replica", "nonsense"]) == 2
     assert f"(see {prog} --help)" in capsys.readouterr().err
+    assert run(main, ["pretrain_jax", "nonsense"]) == 2
+    assert f"(see {prog.replace('replica', 'pretrain_jax')} --help)" in capsys.readouterr().err
+
+
+def test_the_console_command_is_declared_and_runs() -> None:
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert declared["project"]["scripts"] == {"hardset": "hardset.__main__:console"}
+    done = subprocess.run(
+        [sys.executable, "-m", "hardset", "verify"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: the following arguments are required: PATH (see python -m hardset verify --help)\n"
+    )
