@@ -36,6 +36,7 @@ __all__ = [
 
 SCHEMA_VERSION = 2
 PART = ".part"
+TEXTS = 64  # of an array that are read at once to learn their length
 
 
 class DataFileError(ValueError):
@@ -263,7 +264,8 @@ def _check_declared(path: Path) -> None:
     """Raise DataFileError where reading would need far more memory, or other files.
 
     HDF5 stores nothing for values that were never written, so that a file of 6 KB can declare
-    terabytes; it can also name other files, which would be read in its place.
+    terabytes; many texts of an array can be one text of the file; and other files can be named,
+    which would be read in its place.
     """
     import h5py
 
@@ -271,10 +273,12 @@ def _check_declared(path: Path) -> None:
     limit = max(LIMIT_BYTES, LIMIT_RATIO * size)
     needed = 0
     with h5py.File(path, "r") as file:
+        _check_attributes(path, file, limit)
         for name in file:
             if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
                 raise DataFileError(f"data file {path} is damaged: {one_line(name)} is elsewhere")
             found = file[name]
+            _check_attributes(path, found, limit)
             if not isinstance(found, h5py.Dataset):
                 continue
             if found.external or found.is_virtual:
@@ -282,11 +286,43 @@ def _check_declared(path: Path) -> None:
             # A piece is read whole, however few of its values belong to the array.
             values = max(math.prod(found.shape or ()), math.prod(found.chunks or ()))
             needed += values * found.dtype.itemsize
+            if needed <= limit and found.dtype.hasobject:
+                needed += _text_bytes(found, limit)
     if needed > limit:
-        raise DataFileError(
-            f"data file {path} has {size} bytes and declares arrays of {needed}; at most "
-            f"{LIMIT_BYTES} bytes, or {LIMIT_RATIO} times the file, are read"
-        )
+        raise _too_large(path, needed)
+
+
+def _check_attributes(path: Path, found: Any, limit: int) -> None:
+    """Raise DataFileError where a list of texts in an attribute could take more than `limit`."""
+    import h5py
+
+    size = path.stat().st_size
+    for name in found.attrs:
+        attribute = h5py.h5a.open(found.id, name.encode("utf-8", "surrogateescape"))
+        # Each may be as long as the file.
+        if attribute.dtype.hasobject and size * math.prod(attribute.shape) > limit:
+            raise _too_large(path, size * math.prod(attribute.shape))
+
+
+def _text_bytes(found: Any, limit: int) -> int:
+    """Bytes of the texts of an HDF5 array, read a block at a time; stops above `limit`."""
+    if not found.shape:
+        return 0
+    total = 0
+    rows = max(1, TEXTS // max(1, math.prod(found.shape[1:])))
+    for start in range(0, found.shape[0], rows):
+        for one in found[start : start + rows].ravel():
+            total += len(one) * getattr(one, "itemsize", 1)
+        if total > limit:
+            break
+    return total
+
+
+def _too_large(path: Path, needed: int) -> DataFileError:
+    return DataFileError(
+        f"data file {path} has {path.stat().st_size} bytes and declares arrays of {needed}; at "
+        f"most {LIMIT_BYTES} bytes, or {LIMIT_RATIO} times the file, are read"
+    )
 
 
 def _check_unused(path: Path) -> None:

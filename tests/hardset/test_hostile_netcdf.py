@@ -51,6 +51,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
         HUGE,
     ),
     "values of 2 GB": (dataset(shape=(2,), dtype="S2000000000"), HUGE),
+    "texts in an attribute": (attribute("names", ["x"] * 3000 + ["y" * 2**19]), HUGE),
     "in another file": (dataset(shape=(4,), dtype="f8", external=[("x", 0, 32)]), "y is elsewhere"),
     "virtual": (virtual, "y is elsewhere"),
     "link to another file": (
@@ -112,6 +113,31 @@ def test_hostile_contents(tmp_path: Path, name: str) -> None:
     assert text.isprintable()
     assert len(text) < 500 + len(str(path))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_a_text_that_stands_for_a_million(tmp_path: Path) -> None:
+    """Three thousand references to one text of 1 MB: 3 GB, in a file of 1 MB."""
+    path = tmp_path / "a.nc"
+    written(path)
+    with h5py.File(path, "a") as file:
+        texts = ["x" * 2**20, *(["y"] * 3000)]
+        place = file.create_dataset("y", data=texts, dtype=h5py.string_dtype()).id.get_offset()
+    content = bytearray(path.read_bytes())
+    content[place : place + 16 * len(texts)] = content[place : place + 16] * len(texts)
+    path.write_bytes(sealed(bytes(content)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataFileError, match=HUGE):
+        read_dataset(path, kind="test")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000
+
+
+def test_texts_are_read(tmp_path: Path) -> None:
+    names = xr.Dataset({"x": (("i", "j"), np.array([["a", "bc"], ["", "κ"]], object))})
+    path = tmp_path / "a.nc"
+    write_dataset(names.assign_attrs(note="κ", list=["a", "b"]), path, kind="t", parameters={})
+    found = read_dataset(path, kind="t")
+    assert found["x"].values.tolist() == [["a", "bc"], ["", "κ"]]
+    assert list(found.attrs["list"]) == ["a", "b"]
 
 
 CONTENTS = {
