@@ -97,7 +97,7 @@ def written(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-@pytest.mark.filterwarnings("default")  # xarray's own, about what it cannot decode
+@pytest.mark.filterwarnings("ignore")  # xarray's own, about what it cannot decode
 def test_hostile_contents(tmp_path: Path, name: str) -> None:
     change, sentence = CHANGES[name]
     path = tmp_path / "a.nc"
@@ -171,7 +171,7 @@ def test_a_group_that_holds_itself_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["calendar", "_FillValue", "note"])
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("ignore")
 def test_attributes_of_another_type_that_change_nothing(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.nc"
     written(path)
