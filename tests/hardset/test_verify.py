@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +259,16 @@ def test_the_images_of_a_set_are_checked_where_its_list_says(tmp_path: Path) -> 
     assert verify([folder]).findings[0].reason == (
         "it does not fit its table: one has more entries than the other"
     )
+
+
+def test_seals_inside_archives_are_not_the_archives_own(tmp_path: Path) -> None:
+    make_tree(tmp_path / "tree")
+    for kind in ("zip", "tar", "gztar"):
+        shutil.make_archive(str(tmp_path / "packed"), kind, tmp_path / "tree")
+    with zipfile.ZipFile(tmp_path / "stored.zip", "w") as archive:
+        archive.write(tmp_path / "tree" / "a.json", "a.json")
+    found = counts(tmp_path)
+    assert found == {**INTACT, "without a checksum": INTACT["without a checksum"] + 4}
 
 
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
