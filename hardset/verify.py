@@ -280,7 +280,8 @@ def _sealed(path: Path) -> tuple[str, str]:
     except OSError as error:
         return UNREADABLE, error.strerror or str(error)
     except (SealError, ValueError) as error:
-        return CHANGED, str(error).removeprefix(f"{path} ")
+        sentence = str(error).removeprefix(f"{path} ")
+        return CHANGED, sentence.removeprefix("has changed since it was written: ")
     return UNCHECKED, ""
 
 

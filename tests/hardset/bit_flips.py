@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from hardset.arrays import load_array
 from hardset.datafile import read_dataset, write_dataset
 from pretrain_jax.data.fingerprint import Fingerprint
 from pretrain_jax.models.mae import MAEConfig
@@ -45,6 +46,7 @@ from selection.core.scores import Scores
 from selection.core.subset import Subset
 from sims.cache import RecordCache
 from sims.records import RECORD
+from sims.userdata import run_solve
 from tests.pretrain_jax.sam.models import SMALL, random_model
 
 RNG = np.random.default_rng(0)
@@ -312,6 +314,14 @@ def records(folder: Path) -> Written:
     return Written(list(folder.glob("*.npy")), read)
 
 
+def direction(folder: Path) -> Written:
+    rows = RNG.normal(size=(8, 20))
+    np.save(folder / "X.npy", rows)
+    np.save(folder / "y.npy", np.sign(rows[:, 0]))
+    run_solve(folder / "X.npy", folder / "y.npy", folder / "W.npy")
+    return Written([folder / "W.npy"], lambda: np.array(load_array(folder / "W.npy")))
+
+
 KINDS: dict[str, Callable[[Path], Written]] = {
     "data file": data_file,
     "scores .npy": scores(".npy"),
@@ -328,6 +338,7 @@ KINDS: dict[str, Callable[[Path], Written]] = {
     "weights": weights,
     "masks": masks,
     "records": records,
+    "direction": direction,
 }
 
 
