@@ -272,7 +272,8 @@ class Crossing:
     Attributes:
         x: the point; NaN where there is none.
         below: a point just before it where the objective is not below the threshold.
-        above: a point just after it, or x itself, where it is not above the threshold.
+        above: a point just after it, or x itself, where it is not above the threshold; the two
+            are 1e-10 steps of the scan apart, or as far as the solver's digits need.
         value: the objective at x, the threshold to 1e-12 where x is a crossing.
         count: how often the scan crosses the threshold, either way.
         status: a `SearchStatus`.
@@ -327,6 +328,10 @@ def first_below(
         turned = high < low
         low, high = np.where(turned, high, low), np.where(turned, low, high)
         f_low, f_high = np.where(turned, f_high, f_low), np.where(turned, f_low, f_high)
+        step = x[lanes] - below[lanes]
+        low, high = _drawn_in(
+            lambda k, x: np.log(objective(source[lanes[k]], x)) - level[k], found.x, low, high, step
+        )
         x[lanes], value[lanes] = found.x, threshold[lanes] * np.exp(found.f_x)
         below[lanes], above[lanes] = low, high
         sound = found.success & (f_low >= 0) & (f_high <= 0)
@@ -334,3 +339,28 @@ def first_below(
     return Crossing(
         x=x, below=below, above=above, value=value, count=np.array(changes, int), status=status
     )
+
+
+def _drawn_in(
+    excess: Objective, x: Floats, low: Floats, high: Floats, step: Floats
+) -> tuple[Floats, Floats]:
+    """Bracket ends nearer to the crossings x: a root finder leaves one end where it began.
+
+    Args:
+        excess: the function of (entry, x) that falls through zero.
+        x: where it does, to rounding.
+        low: points before, where it is not negative.
+        high: points after, where it is not positive.
+        step: the scan's steps, the unit of the distances that are tried.
+    """
+    low, high = low.copy(), high.copy()
+    left = right = np.arange(len(x))  # ends that are not settled yet
+    for distance in 10.0 ** np.arange(-11, 0, 2):
+        before, after = x[left] - distance * step[left], x[right] + distance * step[right]
+        found = excess(np.append(left, right), np.append(before, after))
+        above, under = found[: left.size] >= 0, found[left.size :] <= 0
+        low[left[above]], high[right[under]] = before[above], after[under]
+        left, right = left[~above], right[~under]
+        if not left.size + right.size:
+            break
+    return low, high

@@ -63,12 +63,33 @@ class Custom(Policy):
             raise ValueError(f"weight = {weight!r} is not a function of the field")
         if variable not in ("z", "yz"):
             raise ValueError(f"variable = {variable!r} is not one of 'z', 'yz'")
-        self.function = weight
-        self.variable = variable
-        self.breakpoints = tuple(float(one) for one in breakpoints)
-        self.values = tuple(parameters) if isinstance(parameters, tuple | list) else (parameters,)
-        for leaf in jax.tree.leaves(self.values):
+        self._static = (weight, variable, tuple(float(one) for one in breakpoints))
+        given = parameters if isinstance(parameters, tuple | list) else (parameters,)
+        self._values = tuple(
+            np.asarray(one, np.float64) if isinstance(one, list) else one for one in given
+        )
+        for leaf in jax.tree.leaves(self._values):
             check_range("parameters", leaf, -np.inf, np.inf)
+
+    @property
+    def function(self) -> Callable[..., Array]:
+        """The weight as it was given."""
+        return self._static[0]
+
+    @property
+    def variable(self) -> str:
+        """What it takes, "z" or "yz"."""
+        return self._static[1]
+
+    @property
+    def breakpoints(self) -> tuple[float, ...]:
+        """Fields where it or its slope jumps."""
+        return self._static[2]
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The parameters, as further arguments of the function."""
+        return self._values
 
     __eq__ = same_content
     __hash__ = content_hash
@@ -80,14 +101,13 @@ class Custom(Policy):
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The parameters are the leaves."""
-        return (self.values,), (self.function, self.variable, self.breakpoints)
+        return (self._values,), self._static
 
     @classmethod
-    def tree_unflatten(cls, static: tuple[Any, ...], leaves: tuple[Any, ...]) -> "Custom":
+    def tree_unflatten(cls, static: tuple[Any, Any, Any], leaves: tuple[Any, ...]) -> "Custom":
         """Without validation: JAX also unflattens with tracers and sentinels."""
         policy = object.__new__(cls)
-        policy.function, policy.variable, policy.breakpoints = static
-        (policy.values,) = leaves
+        policy._static, (policy._values,) = static, leaves
         return policy
 
     def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
@@ -122,7 +142,7 @@ class Custom(Policy):
 
     def _each(self, function: Callable[["Custom", Array], Array], theta: ArrayLike) -> Array:
         """`function` of every policy of the grid and every theta."""
-        leaves, tree = jax.tree.flatten((self, theta))
+        leaves, tree = jax.tree.flatten((self, jnp.asarray(theta, jnp.float64)))
         arrays = jnp.broadcast_arrays(*(jnp.asarray(leaf, jnp.float64) for leaf in leaves))
         found = jax.vmap(lambda *lane: function(*jax.tree.unflatten(tree, lane)))(
             *(array.ravel() for array in arrays)

@@ -1,4 +1,4 @@
-"""Files of points: what is refused, what passes through, and one program for every number of rows."""
+"""Files of points: what is refused, what passes through, one program for any number of rows."""
 
 import json
 import subprocess

@@ -225,6 +225,39 @@ def test_labelled_results():
     assert float(point["overlap"]) == pytest.approx(0.956870, abs=6e-7)
 
 
+def test_a_data_set_says_what_was_solved():
+    """Files of different problems differ in more than their numbers."""
+    shifted = PerceptronProblem(5.0, 0.5, downstream=DownstreamShift([0.0, 0.5]))
+    dataset = solve(shifted).to_dataset(shifted)
+    np.testing.assert_array_equal(dataset["delta"], [0.0, 0.5])
+    assert dataset["delta"].dims == ("dim_0",) and float(dataset["along_teacher"]) == 0
+    # The teacher that judges is away from that of the labels, and so is what a readout learns.
+    assert dataset["v_information"][1] < dataset["v_information"][0]
+    assert dataset.attrs == {"policy": '{"name": "hard"}', "probe": '{"name": "fixed"}'}
+    window = PerceptronProblem(5.0, 0.5, Independent(3.0), Window(0.1))
+    dataset = solve(window).to_dataset(window)
+    assert float(dataset["lo"]) == 0.1 and float(dataset["alpha_probe"]) == 3
+    assert dataset.attrs == {"policy": '{"name": "window"}', "probe": '{"name": "independent"}'}
+    flat = Custom(lambda z, level: level + 0 * z, "yz", parameters=0.5)
+    custom = PerceptronProblem(5.0, 0.5, policy=flat)
+    dataset = solve(custom).to_dataset(custom)
+    assert dataset.attrs["policy"] == '{"name": "custom", "variable": "yz"}'
+    assert float(dataset["parameter_0"]) == 0.5
+
+
+def test_strict_promotion_of_types_changes_nothing():
+    problems = [
+        PerceptronProblem(5, 0.3, FixedAngle(np.float32(0.25)), Mixture(0.5), 2),
+        PerceptronProblem(5, 0.05, InSample()),
+    ]
+    usual = [solve(problem, throw=True).error for problem in problems]
+    with jax.numpy_dtype_promotion("strict"):
+        strict = [solve(problem, throw=True).error for problem in problems]
+        slope = jax.grad(lambda alpha: solve(PerceptronProblem(alpha, 0.5)).error)(5.0)
+    np.testing.assert_allclose(strict, usual, rtol=1e-13)
+    assert slope < 0
+
+
 def test_parameters_out_of_range_are_marked_under_jit():
     problems = {
         "window": lambda lo: PerceptronProblem(5.0, 0.3, policy=Window(lo)),

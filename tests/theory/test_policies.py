@@ -212,3 +212,43 @@ def test_custom_weight_states_its_mass():
 def test_custom_weight_is_a_probability():
     with pytest.raises(ValueError, match=r"weight = 8 at field -8 .* \[0, 1\]"):
         PerceptronProblem(5.0, 0.5, policy=Custom(jnp.abs))
+
+
+def two_humps(z, height, place):
+    return height * jnp.exp(-((jnp.abs(z) - place) ** 2))
+
+
+def test_custom_weight_takes_parameters():
+    """A tuple is passed one by one, a dict as one argument; arrays make a grid of weights."""
+    from_dict = Custom(lambda z, p: two_humps(z, p["h"], p["at"]), parameters={"h": 0.5, "at": 1.0})
+    expected = (
+        2 * integrate.quad(lambda z: 0.5 * np.exp(-((z - 1) ** 2)) * stats.norm.pdf(z), 0, 9)[0]
+    )
+    assert float(from_dict.mass()) == pytest.approx(expected, rel=1e-6)
+    humps = Custom(two_humps, breakpoints=(0.0,), parameters=(0.5, [0.0, 1.0]))
+    np.testing.assert_allclose(humps.mass(), [0.5 / np.sqrt(3), expected], rtol=1e-12)
+    assert PerceptronProblem(5.0, humps.mass(), policy=humps).shape == (2,)
+    assert humps.parameters().keys() == {"parameter_0", "parameter_1"}
+    np.testing.assert_allclose(Custom(two_humps, parameters=(0.5, 1.0)).weight([1.0, -1.0]), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda z: np.exp(-z * z), r"write it with jax.numpy in place of numpy"),
+        (lambda z: 1 + 0 * z if z[0] > 0 else 0 * z, r"jnp.where in place of if"),
+        (lambda z: 0.5, r"returns the shape \(\) for fields of shape \(\d+,\)"),
+    ],
+)
+def test_custom_weights_that_jax_cannot_trace(function, message):
+    with pytest.raises(ValueError, match=message):
+        PerceptronProblem(5.0, 0.5, policy=Custom(function))
+
+
+def test_custom_arguments_are_checked():
+    with pytest.raises(ValueError, match=r"weight = 0\.5 is not a function"):
+        Custom(0.5)
+    with pytest.raises(ValueError, match="parameters = nan is not a number"):
+        Custom(two_humps, parameters=(1.0, np.nan))
+    with pytest.raises(ValueError, match=r"weight = 1\.\d+ at field -1\.\d+ is outside"):
+        PerceptronProblem(5.0, 0.5, policy=Custom(two_humps, parameters=(2.0, 1.0)))

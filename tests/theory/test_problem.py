@@ -1,6 +1,7 @@
 """Validation, pytree behaviour and shapes of problems and probes; range checks."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -8,12 +9,14 @@ from hardset.checks import check_integer, check_range
 from theory import (
     Custom,
     DownstreamShift,
+    Easy,
     FixedAngle,
     Hard,
     Independent,
     InSample,
     Mixture,
     PerceptronProblem,
+    Steps,
     Window,
 )
 
@@ -34,6 +37,20 @@ BAD = [
     (lambda: PerceptronProblem(1.0, redundancy=0.5), r"redundancy = 0.5 .*\[1, inf\)"),
     (lambda: PerceptronProblem(1.0, probe=0.3), r"probe = 0.3 is not a FixedAngle"),
     (lambda: PerceptronProblem(1.0, policy="hard"), r"policy = 'hard' is not a Policy"),
+    (
+        lambda: PerceptronProblem(1.0, policy=[Hard(), Window()]),
+        r"policy = \[Hard.* is not a Policy.*: a problem has one policy; make one problem for each",
+    ),
+    (lambda: PerceptronProblem(1.0, policy=Hard), r"it is a class, call it, Hard\(\.\.\.\)"),
+    (
+        lambda: PerceptronProblem(1.0, probe=[FixedAngle(0.1)]),
+        r"probe = .* give one probe whose own numbers are arrays",
+    ),
+    (lambda: PerceptronProblem(1.0, downstream=(0.5,)), r"downstream = \(0.5,\) is not a Downstr"),
+    (
+        lambda: PerceptronProblem(np.ones(2), 0.1, policy=Custom(jnp.exp, parameters=np.ones(3))),
+        r"broadcast .*: alpha_total \(2,\), policy.* \(3,\); ",
+    ),
     (lambda: PerceptronProblem(1.0, 0.5, policy=Window(0.6)), r"lo \+ keep_fraction = 1.1"),
     (lambda: PerceptronProblem(1.0, 0.5, policy=Window(-0.1)), r"lo = -0.1 .*\[0, 1\]"),
     (lambda: PerceptronProblem(1.0, 0.5, policy=Mixture(2.0)), r"w = 2 .*\[0, 1\]"),
@@ -163,3 +180,35 @@ def test_shape_of_a_point_and_of_broadcast_arrays():
 def test_degrees():
     assert float(FixedAngle.degrees(90).theta) == pytest.approx(np.pi / 2)
     assert float(DownstreamShift.degrees(45).delta) == pytest.approx(1.0)
+
+
+def test_problems_with_the_same_numbers_are_equal():
+    one = PerceptronProblem(5, 0.3)
+    assert one == PerceptronProblem(np.float64(5.0), 0.3)
+    assert hash(one) == hash(PerceptronProblem(5.0, np.asarray(0.3)))
+    assert one != PerceptronProblem(5, 0.31) and one != PerceptronProblem([5], 0.3)
+    assert one != PerceptronProblem(5, 0.3, policy=Window()) and one != 5
+    assert one != PerceptronProblem(5, 0.3, dims=())
+    assert len({one, PerceptronProblem(5.0, 0.3), PerceptronProblem(6.0, 0.3)}) == 2
+    grid = PerceptronProblem([5, 6.0], 0.3, policy=Window([0.1, 0.2]))
+    assert grid == PerceptronProblem(np.array([5.0, 6.0]), 0.3, policy=Window((0.1, 0.2)))
+    assert grid != PerceptronProblem(np.array([5.0, 6.0]), 0.3, policy=Window((0.1, 0.3)))
+
+
+def test_policies_and_probes_with_the_same_numbers_are_equal():
+    assert Hard() == Hard() and Hard() != Easy() and Window(0.1) == Window(np.float64(0.1))
+    assert FixedAngle(0.1) == FixedAngle(0.1) and InSample() == InSample()
+    assert Independent(3) == Independent(3.0) != Independent(4.0)
+    assert Steps([0, 1], [0.5]) == Steps(np.array([0.0, 1.0]), [0.5]) != Steps([0, 1], [0.4])
+    assert Custom(jnp.exp, parameters=1) == Custom(jnp.exp, parameters=[1.0])
+    assert Custom(jnp.exp, parameters=1) != Custom(jnp.exp, parameters=2)
+    assert Custom(jnp.exp, "yz") != Custom(jnp.exp) != Custom(jnp.sin)
+    assert hash(Steps([0, 1], [0.5])) == hash(Steps([0, 1], [0.5]))
+
+
+def test_tracers_are_equal_to_themselves_alone():
+    def compare(x):
+        same = PerceptronProblem(x) == PerceptronProblem(x)
+        return x * (same and PerceptronProblem(x) != PerceptronProblem(2 * x))
+
+    assert jax.jit(compare)(3.0) == 3.0
