@@ -28,7 +28,7 @@ SHIFT = DownstreamShift(np.array([0.0, 0.5]), 0.0, -0.8)
             {"w": 0.5, "theta": 0.3},
         ),
         (
-            PerceptronProblem(1.5, 0.8, Independent(1.2), Hard()),
+            PerceptronProblem(1.5, 0.8, Independent(1.2)),
             {"name": "hard"},
             {"alpha_probe": 1.2},
         ),

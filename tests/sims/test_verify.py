@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import replica
+import sims.__main__
 import sims.verify_theory
 from hardset.cli import run
 from sims.engine import simulate_students
