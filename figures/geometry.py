@@ -115,7 +115,8 @@ def _draw_panel(axes: Axes, panel: xr.Dataset) -> None:
                 field[choice, 1], field[choice, 0], marker, color=color, markersize=1.7, mew=0
             )
     scale = 0.8 * REACH  # a unit vector's length on the picture
-    _arrow(axes, scale * _turned(1.0, 0.0), TEACHER)
+    # Wider where the probe would hide it.
+    _arrow(axes, scale * _turned(1.0, 0.0), TEACHER, 1.6 if theta > 0.03 else 3.2)
     _arrow(axes, scale * along, PROBE)
     if panel["status"].item() == 0:
         _arrow(axes, scale * _turned(*panel["student_theory"].values), STUDENT)
@@ -136,8 +137,8 @@ def _turned(up: float, right: float) -> np.ndarray:
     return np.array([right, up])
 
 
-def _arrow(axes: Axes, tip: np.ndarray, color: str) -> None:
-    style = {"arrowstyle": "-|>", "color": color, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
+def _arrow(axes: Axes, tip: np.ndarray, color: str, width: float = 1.6) -> None:
+    style = {"arrowstyle": "-|>", "color": color, "linewidth": width, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (tip[0], tip[1]), xytext=(0, 0), arrowprops=style, zorder=5)
 
 

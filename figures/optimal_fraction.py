@@ -11,7 +11,7 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
 import replica
-from figures.maps import WIDTH, alpha_axis, mark_failed
+from figures.maps import WIDTH, alpha_axis, cell_edges, mark_failed
 from figures.settings import FractionMapSettings
 
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
@@ -72,7 +72,8 @@ def _draw_map(axes: Axes, fraction: xr.DataArray, status: xr.DataArray, norm: Bo
         axes.contourf(alpha, theta, shown, LEVELS, norm=norm, cmap=colors, extend="min")
         axes.contour(alpha, theta, shown, LEVELS, colors="white", linewidths=0.4)
     else:
-        axes.pcolormesh(alpha, theta, shown, norm=norm, cmap=colors, shading="nearest")
+        x, y = cell_edges(alpha), cell_edges(theta, logarithmic=False)
+        axes.pcolormesh(x, y, shown, norm=norm, cmap=colors)
     row, column = np.nonzero(~found)
     mark_failed(axes, alpha[column].tolist(), theta[row].tolist())
     alpha_axis(axes, (alpha.min(), alpha.max()), r"$\alpha_t$")

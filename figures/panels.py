@@ -23,6 +23,7 @@ __all__ = [
     "label_curves",
     "missing_note",
     "new_figure",
+    "row_legend",
 ]
 
 LINES_AND_POINTS = (
@@ -60,7 +61,7 @@ def draw_panels(
         axes.set_title(title(value))
     parts = [dataset.sel({axis: value}) for value in dataset[axis].values] if own_limits else None
     finish_axes(figure, panels, dataset, error_label, parts)
-    _row_legend(figure, dataset, colors)
+    row_legend(figure, dataset, colors)
     missing_note(figure, dataset)
     return figure
 
@@ -168,7 +169,8 @@ def error_limits(dataset: xr.Dataset) -> tuple[float, float]:
     Where draws are missing, a third more at the top for their crosses.
     """
     theory = dataset["theory_error"].where(dataset["theory_status"] == 0).values.ravel()
-    values = np.concatenate([theory, dataset["error_mean"].values.ravel()])
+    floor = dataset["floor"].values.ravel() if "floor" in dataset else np.empty(0)
+    values = np.concatenate([theory, dataset["error_mean"].values.ravel(), floor])
     values = values[np.isfinite(values) & (values > 0)]
     if not values.size:
         return 1e-3, 0.8
@@ -200,20 +202,34 @@ def label_curves(
             height = to_axes.transform((1.0, solved[-1]))[1]
             label = f"{curve['alpha_total'].item():g}"
             ends.append((height, label if ends else rf"$\alpha_t$ = {label}", color))
-    lowest = -np.inf
-    for height, label, color in sorted(ends, key=lambda end: end[0]):
-        lowest = max(height, lowest + LABEL_HEIGHT)
+    ends.sort(key=lambda end: end[0])
+    gap = min(LABEL_HEIGHT, 1.0 / max(len(ends) - 1, 1))
+    places = _apart([height for height, _, _ in ends], gap)
+    for place, (_, label, color) in zip(places, ends, strict=True):
         axes.annotate(
             label,
-            (1.0, lowest),
+            (1.0, place),
             xycoords="axes fraction",
             va="center",
             color=color,
             annotation_clip=False,
+            fontsize=7 * gap / LABEL_HEIGHT,
         )
 
 
-def _row_legend(figure: Figure, dataset: xr.Dataset, colors: np.ndarray) -> None:
+def _apart(heights: list[float], gap: float) -> list[float]:
+    """Ascending heights moved apart to `gap`, none above 1 or below 0 where they fit."""
+    places = list(heights)
+    for k in range(1, len(places)):
+        places[k] = max(places[k], places[k - 1] + gap)
+    ceiling = 1.0
+    for k in reversed(range(len(places))):
+        places[k] = min(places[k], ceiling)
+        ceiling = places[k] - gap
+    return places
+
+
+def row_legend(figure: Figure, dataset: xr.Dataset, colors: np.ndarray) -> None:
     """One row above the panels: the curves' alpha_total."""
     handles = [Line2D([], [], color=color, marker="o") for color in colors]
     names = [f"{value:g}" for value in dataset["alpha_total"].values]

@@ -7,10 +7,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures.curves import Panel, compute_panels
-from figures.panels import LINES_AND_POINTS, draw_curves, finish_axes, missing_note, new_figure
+from figures.panels import (
+    LINES_AND_POINTS,
+    draw_curves,
+    finish_axes,
+    missing_note,
+    new_figure,
+    row_legend,
+)
 from figures.settings import PolicySettings
 from figures.style import curve_colors
 from theory.policies import policy_from_name
+
+MOST_IN_CORNER = 6  # curves whose names fit the empty corner
 
 
 def compute(
@@ -38,9 +47,12 @@ def draw(dataset: xr.Dataset) -> Figure:
         axes.set_title(f"hard and {rival}")
     finish_axes(figure, panels, dataset)
     handles = [Line2D([], [], color=color) for color in colors]
+    names = [rf"$\alpha_t$ = {value:g}" for value in dataset["alpha_total"].values]
+    if len(names) > MOST_IN_CORNER:
+        row_legend(figure, dataset, colors)
+        handles, names = [], []
     handles.append(Line2D([], [], color="0.3", marker="o", markeredgecolor="white", mew=0.3))
     handles.append(Line2D([], [], color="0.3", marker="s", linestyle="--", markerfacecolor="white"))
-    names = [rf"$\alpha_t$ = {value:g}" for value in dataset["alpha_total"].values]
     corner.axis("off")
     corner.legend(handles, [*names, "hard", "the other policy"], loc="center", handlelength=2.4)
     missing_note(figure, dataset)

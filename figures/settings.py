@@ -253,6 +253,13 @@ class WindowSettings(Settings):
     map_reach: float = 5.0
     map_theta_deg: float = 45.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if max(self.keep_fraction) == 1:
+            raise ValueError(
+                "keep_fraction = 1 keeps everything: there is one window, and no offset to choose"
+            )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MapSettings(BaseSettings):

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ft2font import FT2Font
-from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, NullFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
 __all__ = ["COLUMN", "POINTS", "STYLE", "curve_colors", "log_axes", "log_axis", "plain"]
 
@@ -108,10 +108,9 @@ def log_axis(axes: Axes, name: str, limits: Sequence[float]) -> None:
 
 
 def _tick_labels(ticks: Sequence[float]) -> list[str]:
-    """Decimal numbers, or powers of ten for all of them where one would need an exponent."""
-    labels = [f"{tick:g}" for tick in ticks]
-    if not any("e" in label for label in labels):
-        return labels
+    """Decimal numbers, or powers of ten for all of them where one would be long."""
+    if not ticks or (min(ticks) > 0.99e-3 and max(ticks) < 0.99e4):
+        return [f"{tick:g}" for tick in ticks]
     powers = []
     for tick in ticks:
         digits, exponent = f"{tick:.0e}".split("e")
@@ -128,6 +127,9 @@ def _ticks(low: float, high: float) -> np.ndarray:
         ticks = ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]
         if len(ticks) >= 3:
             break
-    if len(ticks) > 12:  # tens of decades
-        ticks = ticks[:: -(-len(ticks) // 12)]
+    else:  # less than a decade
+        ticks = np.asarray(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high))
+        ticks = ticks[(ticks >= low) & (ticks <= high)]
+    if len(ticks) > 7:  # many decades
+        ticks = ticks[:: -(-len(ticks) // 5)]
     return ticks

@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 import replica
 from figures import FIGURES, FigureSpec, make_data, make_pictures
@@ -71,6 +73,33 @@ def test_redrawing_reads_the_file_alone(name: str, tmp_path: Path) -> None:
     assert [path.name for path in first] == [f"{name}.{kind}" for kind in formats]
     for path, other in zip(first, second, strict=True):
         assert path.read_bytes() == other.read_bytes()
+    dataset = read_dataset(moved, kind=spec.kind)
+    check_layout(spec.draw(dataset))
+    if name == "optimal-policy":
+        # Equal weights have equal students, so that no chance looks like a gain.
+        window, best = (dataset.sel(rule=rule) for rule in ("window", "best w(z)"))
+        single = np.isfinite(dataset["interval"]).all("end").sum("k").values == 1
+        assert single.any()
+        for quantity in ("error_mean", "error_stderr"):
+            np.testing.assert_array_equal(best[quantity][single], window[quantity][single])
+
+
+def check_layout(figure: Figure) -> None:
+    """Nothing leaves the picture, and no two labels of an axis touch each other."""
+    figure.draw_without_rendering()
+    drawn = figure.get_tightbbox()  # inches
+    assert drawn.x0 > -0.02 and drawn.y0 > -0.02
+    assert drawn.x1 < figure.get_figwidth() + 0.02 and drawn.y1 < figure.get_figheight() + 0.02
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            labels = [
+                label
+                for place, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
+                if low <= place <= high and label.get_text() and not label.get_rotation()
+            ]
+            boxes = [label.get_window_extent() for label in labels if label.get_visible()]
+            assert not any(a.overlaps(b) for a, b in pairwise(boxes)), axes
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -72,6 +72,10 @@ def test_all_data_give_the_classical_distribution(monkeypatch: pytest.MonkeyPatc
 
 def test_the_picture_shows_atom_and_density(data: xr.Dataset) -> None:
     figure = SPEC.draw(data)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        for text in axes.texts:  # beside the data, wherever those are
+            assert not text.get_window_extent().overlaps(axes.bbox)
     left, right = figure.axes[:2], figure.axes[2:]
     for k, (density, atom) in enumerate(zip(left, right, strict=True)):
         panel = data.isel(panel=k)

@@ -56,7 +56,11 @@ def test_points_average_the_information_of_every_draw(data: xr.Dataset) -> None:
 
 
 def test_picture(data: xr.Dataset) -> None:
-    (axes,) = SPEC.draw(data).axes
+    figure = SPEC.draw(data)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    label = next(text for text in axes.texts if "log" in text.get_text())
+    assert axes.bbox.y0 < label.get_window_extent().y0 < label.get_window_extent().y1 < axes.bbox.y1
     assert any(np.allclose(line.get_ydata(), np.log(2)) for line in axes.lines)
     drawn = [line for line in axes.lines if len(line.get_xdata()) == 5]
     np.testing.assert_array_equal(drawn[0].get_ydata(), data["theory_information"][0])
