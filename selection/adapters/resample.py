@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from selection.core.arrays import Array, Integers
-from selection.core.given import Given
 from selection.core.pool import Pool
 from selection.core.scores import Scores
 from selection.core.selector import Selector, budget_count
@@ -78,9 +77,7 @@ class SelectionSampler:
         )
         fraction = isinstance(self.budget, Real) and not isinstance(self.budget, Integral)
         budget = budget_count(float(self.budget) if fraction else self.budget, len(pool))
-        given = None
-        if self.given is not None:
-            given = Given.of(pool, features=np.asarray(host_array(self.given)))
+        given = None if self.given is None else np.asarray(host_array(self.given))
         self.subset_ = self.method.select(pool, budget, self.seed, given)
         self.sample_indices_ = self.subset_.indices
         return _rows(X, self.sample_indices_), _rows(y, self.sample_indices_)

@@ -64,6 +64,21 @@ class Given:
         return found
 
     @classmethod
+    def meant(cls, pool: Pool, given: "Given | ArrayLike | None") -> "Given":
+        """The existing set that an argument stands for: itself, or ids (k,), or features (k, d).
+
+        Raises:
+            ValueError: it fits the pool in none of these ways.
+        """
+        if given is None:
+            return cls.none()
+        if isinstance(given, Given):
+            given.check(pool)
+            return given
+        array = np.asarray(host_array(given))
+        return cls.of(pool, ids=array) if array.ndim == 1 else cls.of(pool, features=array)
+
+    @classmethod
     def none(cls) -> "Given":
         """No existing set."""
         return cls(np.empty(0, np.int64))

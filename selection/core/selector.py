@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from selection.core.arrays import Integers
 from selection.core.given import Given
@@ -47,7 +48,9 @@ class Selector(ABC):
         """Fields of the pool that have a part in the answer; ids always have."""
         return self.needs | self.optional
 
-    def select(self, pool: Pool, budget: int, seed: int = 0, given: Given | None = None) -> Subset:
+    def select(
+        self, pool: Pool, budget: int, seed: int = 0, given: Given | ArrayLike | None = None
+    ) -> Subset:
         """Keep `budget` examples of the pool, besides those that are given.
 
         Args:
@@ -55,9 +58,10 @@ class Selector(ABC):
             budget: how many to keep, 1 to n, or to as many as are not given; methods that stop
                 elsewhere say so in `achieved`.
             seed: of all random choices, >= 0.
-            given: examples that are kept already, `Given.of(pool, ...)`. They are not picked
-                again and are no part of the answer; methods that compare examples count them as
-                picked, the others leave them out.
+            given: examples that are kept already, `Given.of(pool, ...)`; for short their ids (rows
+                of a pool without ids), (k,), or features of ones from outside the pool, (k, d).
+                They are not picked again and are no part of the answer; methods that compare
+                examples count them as picked, the others leave them out.
 
         Returns:
             The subset, rows of `pool` in pick order.
@@ -66,17 +70,16 @@ class Selector(ABC):
             ValueError: a budget outside its range, a pool without what the method needs, given
                 examples from outside the pool for a method that cannot compare them.
         """
-        given = Given.none() if given is None else given
-        given.check(pool)
-        check_budget(budget, len(pool), len(given.rows))
+        held = Given.meant(pool, given)
+        check_budget(budget, len(pool), len(held.rows))
         check_seed(seed)
         for field in sorted(self.needs):
             if getattr(pool, field) is None:
                 raise ValueError(f"method {self.name!r} needs {field}, which the pool lacks")
         order = pool.id_order()
         if order is None:
-            return self._after(pool, int(budget), int(seed), given)
-        found = self._after(pool.take(order), int(budget), int(seed), given.moved(order))
+            return self._after(pool, int(budget), int(seed), held)
+        found = self._after(pool.take(order), int(budget), int(seed), held.moved(order))
         return found.at(order)
 
     def _after(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
@@ -105,7 +108,8 @@ class Selector(ABC):
         Args:
             n: number of candidates.
             d: number of features (views x features, gradients or epochs where those are used).
-            budget: how many are kept; given examples take what their rows take, besides.
+            budget: how many are kept. Given examples take what their rows take, besides, and
+                features whose squares would vanish take a copy.
             classes: number of classes, of equal size.
         """
 

@@ -13,6 +13,7 @@ from selection.core.pool import Pool
 from selection.core.progress import steps
 from selection.core.selector import Conditional, generator
 from selection.core.subset import Subset
+from selection.core.ties import TIE
 
 __all__ = ["Glister", "LastLayer", "greedy_validation"]
 
@@ -90,7 +91,9 @@ def greedy_validation(
                 rest[place], rest[other] = rest[other], rest[place]
         candidates = rest[:size]
         values = np.einsum("ic,ic->i", errors[candidates], inside[candidates] @ gradient.T)
-        best = int(np.lexsort((candidates, -values))[0])
+        top = float(np.max(values))
+        equal = np.flatnonzero(values >= top - TIE * abs(top))
+        best = int(equal[np.argmin(candidates[equal])])
         pick = int(candidates[best])
         picks[at], gains[at] = pick, values[best]
         logits -= step * np.outer(outside @ inside[pick], errors[pick])

@@ -13,7 +13,7 @@ from selection.core.pool import Pool
 from selection.core.progress import steps
 from selection.core.selector import Conditional
 from selection.core.subset import Subset
-from selection.core.ties import first_largest
+from selection.core.ties import first_largest, levels
 from selection.graphs.graph import mean_view
 from selection.graphs.kmeans import kmeans
 
@@ -159,9 +159,8 @@ def _top_clipped(views: Floats, budget: int, given: Integers) -> tuple[Integers,
     sums = np.empty(m)
     for part in blocks(m, m):
         sums[part] = np.sum(np.maximum(views[part] @ views.T, 0), axis=1)
-    left = sums.copy()
-    left[given] = -np.inf
-    picks = np.argsort(-left, kind="stable")[:budget]
+    rest = Given(given).rest(m)
+    picks = rest[np.argsort(levels(-sums[rest]), kind="stable")[:budget]]
     return picks, sums[picks]
 
 

@@ -580,6 +580,35 @@ def test_every_part_has_the_whole_existing_set(tmp_path: Any) -> None:
     assert len(np.unique(plain.indices)) == 6 and plain.indices.min() >= 50
 
 
+def test_short_forms_of_an_existing_set() -> None:
+    names = np.array([f"e{99 - row}" for row in range(N)])
+    one = pool(ids=names)
+    for given, short in (
+        (Given.of(one, rows=GIVEN), names[GIVEN]),
+        (Given.of(one, features=FEATURES[GIVEN] + 1), FEATURES[GIVEN] + 1),
+    ):
+        same(KCenter().select(one, 4, given=given), KCenter().select(one, 4, given=short))
+    plain = pool()
+    by_row = KCenter().select(plain, 4, given=Given.of(plain, rows=GIVEN))
+    same(by_row, KCenter().select(plain, 4, given=GIVEN.tolist()))
+    with pytest.raises(ValueError, match=r"features has shape \(\)"):
+        KCenter().select(plain, 4, given=3)
+
+
+# Copies of given ones are at distance 0: they stand in the pool and are not picked.
+@pytest.mark.parametrize(
+    "chosen",
+    [KCenter(), FacilityLocation(), CRAIG(), AdaCore(), Herding(), SELECTORS["badge"](), D4()],
+    ids=lambda one: one.name,
+)
+def test_copies_in_the_pool_of_what_is_outside(chosen: Selector) -> None:
+    one = pool()
+    inside = chosen.select(one, 10, seed=2, given=Given.of(one, rows=GIVEN))
+    outside = chosen.select(one, 10, seed=2, given=Given.of(one, outside=one.take(GIVEN)))
+    assert np.array_equal(inside.indices, outside.indices)
+    assert np.array_equal(inside.weights, outside.weights)
+
+
 def test_under_samplers_take_rows_from_outside() -> None:
     sampler = SelectionSampler(KCenter(), budget=2, given=CLUSTERED[:50])
     kept, labels = sampler.fit_resample(CLUSTERED[50:], CLUSTER[50:])
