@@ -82,7 +82,13 @@ def _kept(source: str, pool: Pool, named: bool) -> Array:
         return read_subset(path).indices if ids is None else ids
     arrays = (".npy", ".npz", ".parquet")
     if path.suffix in arrays or any(f"{suffix}:" in source for suffix in arrays):
-        return read_array("given", source)
+        values = read_array("given", source)
+        if not named and values.dtype.kind in "UO":
+            raise ValueError(
+                f"given file {source} holds texts; they are whole numbers, rows of the pool, "
+                "unless --ids names its examples"
+            )
+        return values
     return _lines(path, pool, named)
 
 
@@ -105,9 +111,10 @@ def _lines(path: Path, pool: Pool, named: bool) -> Array:
     found = []
     for number, line in enumerate(lines, start=1):
         if line and not (line.removeprefix("-").isdecimal() and line.isascii()):
-            word = "ids" if named else "rows"
+            remedy = "" if named else ", rows of the pool, unless --ids names its examples"
             raise ValueError(
-                f"given file {path} holds {line[:40]!r} in line {number}; {word} are whole numbers"
+                f"given file {path} holds {line[:40]!r} in line {number}; they are whole "
+                f"numbers{remedy}"
             )
         if line:
             found.append(int(line))
