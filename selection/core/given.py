@@ -157,11 +157,13 @@ class Given:
             n: the pool's size.
             homes: group of each example from outside, -1 for none; None puts all into every one.
         """
+        inside = np.zeros(n, dtype=bool)
+        inside[self.rows] = True
         everyone = np.arange(self.outsiders)
         parts = []
         for number, rows in enumerate(groups):
             others = everyone if homes is None else np.flatnonzero(homes == number)
-            parts.append(Part(rows, self.among(rows, n).rows, others, homes is not None))
+            parts.append(Part(rows, np.flatnonzero(inside[rows]), others, homes is not None))
         return parts
 
     def class_parts(self, pool: Pool, per_class: bool = True) -> list["Part"]:
@@ -218,6 +220,8 @@ def _known_rows(pool: Pool, rows: ArrayLike | None) -> Integers:
     array = np.asarray([] if rows is None else host_array(rows))
     if array.size == 0:
         return np.empty(0, np.int64)
+    if array.dtype.kind == "b":
+        raise ValueError("given is a mask; name the rows themselves, np.flatnonzero(mask)")
     found = whole_numbers("given", array)
     wrong = (found < 0) | (found >= len(pool))
     if np.any(wrong):
@@ -235,6 +239,8 @@ def _rows_of_ids(pool: Pool, ids: ArrayLike | None) -> Integers:
         return np.empty(0, np.int64)
     if array.dtype.kind == "O" and all(isinstance(one, str) for one in array.ravel()):
         array = array.astype(np.str_)
+    if array.dtype.kind == "b":
+        raise ValueError("given is a mask; name the ids themselves, pool.ids[mask]")
     if array.dtype.kind != "U":
         array = whole_numbers("given", array)
     if array.ndim != 1:

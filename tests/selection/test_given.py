@@ -623,6 +623,8 @@ def test_under_samplers_take_rows_from_outside() -> None:
         ({"rows": [3, -1]}, "given holds row -1; the pool has 60 examples"),
         ({"rows": [3, 4, 3]}, "given holds the row 3 more than once"),
         ({"rows": [0.5]}, "given holds 0.5 at index 0, not a whole number"),
+        ({"rows": np.arange(60) < 5}, r"given is a mask; name the rows themselves"),
+        ({"ids": np.arange(60) < 5}, r"given is a mask; name the ids themselves"),
         ({"ids": [3, 99]}, "given holds the id 99, which the pool lacks"),
         ({"ids": ["a"]}, "given holds the id a, of another kind than the pool's ids"),
         ({"ids": [2, 2]}, "given holds the id 2 more than once"),
