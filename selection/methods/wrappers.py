@@ -69,11 +69,9 @@ class Quotas(Conditional):
         partition = whole if not len(given.rows) else whole[left]
         found, starts, sizes = np.unique(partition, return_index=True, return_counts=True)
         for one in self.expected or ():
-            if one not in found:
-                raise ValueError(
-                    f"{self.by} {one} has no example among the {len(partition)} candidates"
-                )
-        counts = largest_remainder(self._shares(found, sizes), budget, sizes)
+            if one not in whole:
+                raise ValueError(f"{self.by} {one} has no example among the {len(pool)} candidates")
+        counts = largest_remainder(self._shares(whole, found, sizes), budget, sizes)
         if self.shares == "equal" and not np.all(counts):
             raise ValueError(
                 f"budget = {budget} leaves nothing for {self.by} {found[np.argmin(counts)]}; "
@@ -92,14 +90,14 @@ class Quotas(Conditional):
         quotas = {str(one): int(count) for one, count in zip(found, counts, strict=True)}
         return _joined(parts, budget, quotas=quotas)
 
-    def _shares(self, found: Integers, sizes: Integers) -> Floats:
+    def _shares(self, whole: Integers, found: Integers, sizes: Integers) -> Floats:
         if self.shares == "equal":
             return np.ones(len(found))
         if self.shares == "proportional":
             return sizes.astype(np.float64)
         assert isinstance(self.shares, Mapping)
         for one in self.shares:
-            if one not in found:
+            if one not in whole:
                 raise ValueError(f"{self.by} {one} has a share but no example in the pool")
         return np.array([float(self.shares.get(int(one), 0.0)) for one in found])
 

@@ -542,6 +542,15 @@ def test_wrappers_pass_the_existing_set_on() -> None:
     same(proxy.select(one, 6, given=given), InfoMax().select(swapped, 6, given=given))
 
 
+def test_a_class_that_is_given_as_a_whole_gets_no_quota() -> None:
+    one = Pool.of(scores=SCORES, labels=LABELS)
+    given = Given.of(one, rows=np.flatnonzero(LABELS == 1))
+    for shares in ("equal", "proportional", {0: 1.0, 1: 5.0, 2: 1.0}):
+        found = Quotas(Hard(), shares=shares, expected=(0, 1, 2)).select(one, 6, given=given)
+        assert found.diagnostics["quotas"] == {"0": 3, "2": 3}
+        assert np.bincount(LABELS[found.indices], minlength=3).tolist() == [3, 0, 3]
+
+
 def test_listed_examples_are_an_existing_set() -> None:
     one = pool()
     for chosen in (KCenter(), FacilityLocation(), InfoMax(), Random()):
