@@ -8,6 +8,7 @@ every size with the bytes that are there before it allocates anything. Nothing i
 import ast
 import errno
 import io
+import json
 import math
 import re
 import stat
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.cli import one_line
-from hardset.seal import BLANK_SEAL, SealError, check_seal, sealed
+from hardset.seal import BLANK_SEAL, SealError, check_seal, is_sealed, sealed
 
 __all__ = [
     "LIMIT_BYTES",
@@ -37,6 +38,7 @@ __all__ = [
 LIMIT_BYTES = 1 << 30  # what a small archive may unpack to
 LIMIT_RATIO = 20  # what a larger one may unpack to, over the file's size
 LONGEST_HEADER = 10_000  # NumPy's own limit, characters
+LONGEST_NOTE = 1 << 16  # bytes behind an array
 CHUNK = 1 << 20
 MAGIC = b"\x93NUMPY"
 ZIP = b"PK"
@@ -102,7 +104,8 @@ def load_array(
                 f"{path} is cut short: {header} needs {header.nbytes} bytes, {left} are there"
             )
         behind = left - header.nbytes
-        if behind not in (0, len(BLANK_SEAL)):
+        # Only a seal follows an array, or a note that ends with one (see `npy_bytes`).
+        if behind not in (0, len(BLANK_SEAL)) and not (behind <= LONGEST_NOTE and is_sealed(path)):
             raise ArrayFileError(
                 f"{path} is damaged: {behind} bytes follow {header}, which ends before them"
             )
@@ -140,11 +143,18 @@ def array_names(path: str | Path) -> list[str]:
         return list(_members(path, archive))
 
 
-def npy_bytes(array: NDArray[Any]) -> bytes:
-    """An .npy file with a seal behind the array, where other readers do not look."""
+def npy_bytes(array: NDArray[Any], note: Mapping[str, Any] | None = None) -> bytes:
+    """An .npy file with a seal behind the array, where other readers do not look.
+
+    Args:
+        array: its content.
+        note: what it was made with, JSON-able; a line of JSON behind the array holds it and the
+            seal. One that is longer than 64 KiB is left out.
+    """
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
-    return sealed(buffer.getvalue())
+    line = b"" if note is None else f"\n{json.dumps({**note, 'seal': BLANK_SEAL})}\n".encode()
+    return sealed(buffer.getvalue() + (line if len(line) <= LONGEST_NOTE else b""))
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> bytes:

@@ -55,7 +55,7 @@ EXAMPLES = """scores, the files they need, their options and defaults:
 files:
   FILE.npy (memory-mapped), FILE.npz[:KEY] or FILE.parquet[:COLUMN]; one row an example. Columns of
   numbers are joined by FILE.parquet:a,b,c or a pattern, 'FILE.parquet:x*'.
-  --out FILE.npy holds the scores alone, .parquet and .json also ids and provenance.
+  --out FILE.npy holds the scores, .parquet and .json also ids; each says what it was made with.
   High means hard or informative, for every score. The theory's hard examples are those of margin;
   el2n, loss and aum put wrong labels first.
 

@@ -163,10 +163,11 @@ def check_writable(folder: str | Path) -> Path:
 
 
 def write_scores(path: str | Path, scores: Scores, ids: Array | None = None, **facts: Any) -> None:
-    """Write scores: the values alone to .npy; with ids and provenance to .parquet or .json.
+    """Write scores: with ids to .parquet or .json, without them to .npy.
 
     Args:
-        path: the new file; whatever its format, it holds a seal.
+        path: the new file. Whatever its format, it holds a seal and what the scores were made
+            with; an .npy file as a line of JSON behind the array.
         scores: what was computed.
         ids: of the examples, shape (n,); default their rows.
         **facts: JSON-able, stored beside the provenance.
@@ -179,7 +180,8 @@ def write_scores(path: str | Path, scores: Scores, ids: Array | None = None, **f
     names = np.arange(len(scores)) if ids is None else ids
     facts = {"name": scores.name, "provenance": dict(scores.provenance)} | facts
     if path.suffix == ".npy":
-        _write(path, npy_bytes(scores.values))
+        note = json.loads(json_text({**facts, "made_with": versions()}))
+        _write(path, npy_bytes(scores.values, note))
     else:
         _write_table(path, {"id": names, "score": scores.values}, facts)
 

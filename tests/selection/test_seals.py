@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardset.seal import SealError, check_seal
+from hardset.arrays import npy_bytes
+from hardset.seal import BLANK_SEAL, SealError, check_seal
 from selection import Scores, Subset
 from selection.core.files import (
     read_array,
@@ -78,6 +79,30 @@ def test_a_subset_without_its_seal_is_refused(tmp_path: Path, name: str) -> None
     path.write_bytes(path.read_bytes().replace(b"hardset-sha256:", b"hardset-sha257:"))
     with pytest.raises(ValueError, match=f"{name} has lost its checksum"):
         read_subset(path)
+
+
+def test_scores_as_an_array_say_what_they_are(tmp_path: Path) -> None:
+    """NumPy does not look at the line behind the array; another line is no part of such a file."""
+    path = tmp_path / "s.npy"
+    write_scores(path, SCORES, command="el2n")
+    np.testing.assert_array_equal(np.load(path), SCORES.values)
+    np.testing.assert_array_equal(np.load(path, mmap_mode="r"), SCORES.values)
+    stored = json.loads(path.read_bytes().splitlines()[-1])
+    assert (stored["name"], stored["command"], stored["provenance"]) == (
+        "el2n",
+        "el2n",
+        {"seeds": 2},
+    )
+    assert stored["made_with"]["numpy"] == np.__version__
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"x")
+    with pytest.raises(ValueError, match="has changed since it was written"):
+        read_array("scores", path)
+    path.write_bytes(npy_bytes(SCORES.values)[: -len(BLANK_SEAL)] + b"another line\n")
+    with pytest.raises(ValueError, match="13 bytes follow"):
+        read_array("scores", path)
+    long = npy_bytes(SCORES.values, {"text": "x" * 2**16})
+    assert len(long) == len(npy_bytes(SCORES.values))
 
 
 def test_scores_as_json_are_sealed(tmp_path: Path) -> None:
