@@ -1,6 +1,7 @@
 """Real data: what installed packages ship, and readers of folders that the user names."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from selection.core.optional import require
 __all__ = ["DATASETS", "Dataset", "load_dataset"]
 
 CIFAR_BYTES = 3 * 32 * 32
+# Others, PostScript among them, are handed to programs that a file should not choose.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +113,6 @@ def _cifar(name: str, folder: Path | None, files: list[str], label_bytes: int) -
 
 
 # By content Pillow would also take what other programs are started for, such as PostScript.
-IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 
 
 def _image_folder(folder: Path | None, side: int = 32) -> Arrays:
@@ -121,14 +123,17 @@ def _image_folder(folder: Path | None, side: int = 32) -> Arrays:
     inputs, labels = [], []
     for number, kind in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
         for path in sorted(one for one in kind.iterdir() if not one.name.startswith(".")):
-            if not path.is_file():
+            if not path.is_file():  # a pipe would block its reader for ever
                 raise ValueError(f"image {path} cannot be read: it is no regular file")
             try:
-                with image.open(path, formats=IMAGE_FORMATS) as opened:
-                    if opened.mode[0] in "IF":
-                        raise ValueError("it has more than 8 bits a channel; save it with 8")
-                    pixels = opened.convert("RGB").resize((side, side))
-            except Exception as error:  # decoders raise many types on damaged input
+                with warnings.catch_warnings():
+                    # Pillow only warns of images that are large, and refuses twice as large ones.
+                    warnings.simplefilter("error", image.DecompressionBombWarning)
+                    with image.open(path, formats=FORMATS) as opened:
+                        if opened.mode[0] in "IF":
+                            raise ValueError("it has more than 8 bits a channel; save it with 8")
+                        pixels = opened.convert("RGB").resize((side, side))
+            except Exception as error:  # Pillow raises many types on damaged input
                 raise ValueError(f"image {path} cannot be read: {error}") from None
             inputs.append(np.asarray(pixels, np.float32).ravel() / 255)
             labels.append(number)

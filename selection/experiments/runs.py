@@ -85,6 +85,8 @@ def _own_folder(folder: Path, plan: Plan) -> Path:
     if not path.exists():
         write_bytes_atomic(path, sealed_json(wanted, indent=1))
         return folder
+    if not path.is_file():
+        raise ValueError(f"{path} is no file; choose another --out")
     try:
         check_seal(path, required=False)
         found = json.loads(path.read_text())

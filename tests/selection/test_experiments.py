@@ -1,5 +1,6 @@
 """The experiments: splits do not leak, statistics are those of the definition, runs resume."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import selection.experiments.runs
 from hardset.cli import run
@@ -228,6 +230,30 @@ def test_cifar_is_read_in_its_binary_layout(tmp_path: Path) -> None:
     (tmp_path / "test_batch.bin").write_bytes(b"short")
     with pytest.raises(ValueError, match="no whole number of images"):
         load_dataset("cifar10", tmp_path)
+
+
+def test_image_folders_hold_images(tmp_path: Path) -> None:
+    """A class folder; PostScript is no image here, and a pipe no file."""
+    kind = tmp_path / "cat"
+    kind.mkdir()
+    Image.new("RGB", (3, 2), (255, 0, 51)).save(kind / "a.png")
+    found = load_dataset("image-folder", tmp_path)
+    assert found.inputs.shape == (1, 3 * 32 * 32)
+    assert np.allclose(found.inputs.reshape(-1, 3), [1, 0, 0.2])
+    Image.new("RGB", (3, 2)).save(kind / "b.eps")
+    (kind / "b.eps").rename(kind / "b.png")
+    with pytest.raises(ValueError, match=r"image .*b.png cannot be read: cannot identify"):
+        load_dataset("image-folder", tmp_path)
+    (kind / "b.png").unlink()
+    Image.new("1", (10_000, 9_000)).save(kind / "c.png")
+    with pytest.raises(
+        ValueError, match=r"c.png cannot be read: Image size \(90000000 pixels\) exceeds"
+    ):
+        load_dataset("image-folder", tmp_path)
+    (kind / "c.png").unlink()
+    os.mkfifo(kind / "d.png")
+    with pytest.raises(ValueError, match=r"image .*d.png is no file"):
+        load_dataset("image-folder", tmp_path)
 
 
 def test_letter_is_read_once_from_ten_folds(
