@@ -219,6 +219,8 @@ def _text(found: dict[str, Any]) -> str:
             continue
         if name == "warnings":
             lines += [f"{'warning':<30} {sentence}" for sentence in value]
+        elif name == "policies" and not value:
+            continue
         elif name == "policies":
             lines.append(f"{'policies':<30} best fraction, its error, fraction that suffices")
             for one in value:
