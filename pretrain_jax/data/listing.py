@@ -99,6 +99,16 @@ class Tally:
         ]
         return ", ".join(named[:SHOWN]) + more + "".join(f"; {one}" for one in remedy)
 
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on the files that are left out."""
+        names = [f"{len(self.refused)} name(s) cannot be used: {self._first()}"]
+        others = [f"passed over, as neither images nor videos: {self.others()}"]
+        return (*(names if self.refused else ()), *(others if self.passed_over else ()))
+
+    def _first(self) -> str:
+        more = f"; and {len(self.refused) - SHOWN} more" if len(self.refused) > SHOWN else ""
+        return "; ".join(self.refused[:SHOWN]) + more
+
     def check(self, source: str | Path) -> None:
         """Check that every name can be used.
 
@@ -106,10 +116,8 @@ class Tally:
             ValueError: the first ones that cannot, and how many there are.
         """
         if self.refused:
-            more = f"; and {len(self.refused) - SHOWN} more" if len(self.refused) > SHOWN else ""
             raise ValueError(
-                f"{len(self.refused)} name(s) in {source} cannot be used: "
-                f"{'; '.join(self.refused[:SHOWN])}{more}"
+                f"{len(self.refused)} name(s) in {source} cannot be used: {self._first()}"
             )
 
 

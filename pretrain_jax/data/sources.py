@@ -35,6 +35,7 @@ class ImageSet:
         frames: (n,) number of the frame in a video, `STILL` for a still image.
         labels: (n,) class of each image, -1 without one.
         classes: names of the classes.
+        left_out: sentences on what lies in the source and is not among the files.
     """
 
     files: Sequence[str]
@@ -42,6 +43,7 @@ class ImageSet:
     frames: NDArray[np.int64]
     labels: NDArray[np.int64]
     classes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of images."""
@@ -99,7 +101,8 @@ def find_images(
     layout, path = split_layout(source)
     if path.is_dir() and not layout:
         codes = _label_by_folder(files, labels)
-    return _image_set(files, codes, np.array(labels, np.int64), frame_stride)
+    found = _image_set(files, codes, np.array(labels, np.int64), frame_stride)
+    return replace(found, left_out=tally.notes())
 
 
 def hold_out(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:

@@ -71,6 +71,7 @@ def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
         check_pixels(height, width)
         if min(height, width) < 1 or np.prod(shape) > MOST_SAMPLES * height * width:
             raise ValueError(f"its first page has the shape {shape}")
+        _check_tiles(page)
         meaning, samples = _meaning(page)
         bits = _bits(page)
         compression = int(page.compression)
@@ -203,16 +204,20 @@ def _bits(page: Any) -> int:
     return bits
 
 
+def _check_tiles(page: Any) -> None:
+    """Refuse tiles that are far larger than the image, one of which is held at a time."""
+    if page.is_tiled:
+        rows, columns = int(page.tilelength), int(page.tilewidth)
+        check_pixels(rows, columns)
+        covered = len(page.dataoffsets) * rows * columns
+        if covered > 4 * MOST_SAMPLES * max(1 << 20, page.imagelength * page.imagewidth):
+            raise ValueError("its tiles are far larger than the image")
+
+
 def _check_segments(page: Any, bits: int, compression: int) -> None:
     """Refuse strips and tiles that unpack to more than they cover, before they are unpacked."""
     rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
     columns = page.tilewidth if page.is_tiled else page.imagewidth
-    if page.is_tiled:
-        check_pixels(int(rows), int(columns))
-        if len(page.dataoffsets) * int(rows) * int(columns) > 4 * MOST_SAMPLES * max(
-            1 << 20, page.imagelength * page.imagewidth
-        ):
-            raise ValueError("its tiles are far larger than the image")
     inside = page.samplesperpixel if int(page.planarconfig) == 1 else 1
     most = -(-int(columns) * inside * bits // 8) * int(rows)
     if compression not in DEFLATE:

@@ -145,8 +145,7 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None, bool]:
         return _read_array(path), None, False
     try:
         with regular_file(path) as file, opened_image(file) as opened:
-            pictures = int(getattr(opened, "n_frames", 1)) if opened.format != "GIF" else 1
-            if pictures > 1 or getattr(opened, "is_animated", False):
+            if getattr(opened, "is_animated", False):
                 raise ValueError("it holds several pictures; a mask is one")
             if opened.mode.startswith("I;16") and opened.format == "TIFF":
                 file.seek(0)

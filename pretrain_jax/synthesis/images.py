@@ -260,9 +260,9 @@ def _fill(
     notes = total.write_skipped(stage.folder) + remark_notes(_remarks(total.notes))
     if tally.refused:
         counts["names_refused"] = len(tally.refused)
-    if others := tally.others():
+    if tally.passed_over:
         counts["passed_over"] = tally.passed_over.total()
-        notes.append(f"passed over, as neither images nor videos: {others}")
+        notes += tally.notes()[-1:]
     if counts["ungrouped"]:
         notes.append(
             f"{counts['ungrouped']} of {total_images} images are of no known group (video, "

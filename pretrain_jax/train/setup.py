@@ -198,6 +198,8 @@ def _sources(config: TrainConfig, folder: Path) -> tuple[ImageSet, ImageSet]:
         "max_skipped_share": data.max_skipped_share,
     }
     training = find_images(source, **known)
+    for sentence in training.left_out:
+        say(f"warning: in {source} {sentence}")
     if held_source is None:
         return hold_out(training, data.validation_share, config.seed)
     validation = find_images(held_source, **known)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from pretrain_jax.data import UnreadableImageError, find_images, read_pixels
-from tests.pretrain_jax.data.tiff_files import DEFLATE, LONG, SHORT, tiff
+from tests.pretrain_jax.data.tiff_files import DEFLATE, LONG, LZW, SHORT, tiff
 
 MOST_BYTES = 400 << 20
 MOST_SECONDS = 5.0
@@ -156,6 +156,13 @@ HOSTILE: dict[str, Make] = {
     "vast-tiles.tif": lambda: tiff(
         GREY, 8, 1, tile=16, tags={322: (LONG, [2**31]), 323: (LONG, [2**31])}
     ),
+    "vast-tiles-lzw.tif": lambda: tiff(
+        GREY, 8, 1, tile=16, compression=LZW, tags={322: (LONG, [2**31]), 323: (LONG, [2**31])}
+    ),
+    "wide-tiles-lzw.tif": lambda: tiff(
+        GREY, 8, 1, tile=16, compression=LZW, tags={322: (LONG, [65536]), 323: (LONG, [65536])}
+    ),
+    "cut-lzw.tif": lambda: patched(tiff(GREY, 8, 1, compression=LZW), b"\x80", b"\xff"),
     "many-samples.tif": lambda: tiff(GREY, 8, 1, tags={277: (SHORT, [65535])}),
     "wide-samples.tif": lambda: tiff(GREY, 8, 1, tags={258: (SHORT, [65535])}),
     "no-rows.tif": lambda: tiff(GREY, 8, 1, tags={257: (LONG, [0])}),

@@ -88,6 +88,14 @@ def test_a_share_may_be_skipped(odd_folder: Path, tmp_path: Path) -> None:
     Images(out).check_unchanged()
 
 
+def test_training_leaves_out_names_of_no_use_by_share(odd_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"2 name\(s\) in .*line break.*"):
+        find_images(odd_folder, max_skipped_share=0.1)
+    found = find_images(odd_folder, max_skipped_share=0.2)
+    assert len(found) == 10
+    assert len(found.left_out) == 1 and "2 name(s) cannot be used" in found.left_out[0]
+
+
 def test_the_command_counts_every_unreadable_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +177,7 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
     (note,) = [one for one in manifest.notes if one.startswith("passed over")]
     for part in ("2 .dcm", "1 .nii.gz", "1 .svs", "1 .npz", "1 without an ending", "1 .txt"):
         assert part in note
+    assert find_images(data).left_out == (note,)
     (data / "a.png").unlink()
     with pytest.raises(ValueError, match=r"is empty: .*it holds 2 \.dcm, .*export slices as PNG"):
         find_images(data)
