@@ -322,6 +322,8 @@ def _listed(path: Path) -> Iterator[Entry]:
                         f"image list {path}, line {number} has {len(columns)} columns; there are "
                         "path, class and group"
                     )
+                if "\0" in text:
+                    raise ValueError(f"image list {path}, line {number} holds a NUL character")
                 name, label, group = columns + [""] * (COLUMNS - len(columns))
                 if suffix_of(name) not in SUFFIXES:
                     raise ValueError(

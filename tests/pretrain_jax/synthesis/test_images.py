@@ -307,6 +307,7 @@ def test_bad_sources(tmp_path: Path) -> None:
         ("data/a.png\ndata/../data/a.png\n", "names an image more than once"),
         ("data/missing.png\n", "missing.png: there is no such file"),
         ("data/a.doc\n", "line 1: 'data/a.doc' ends in none of"),
+        ("data/a.png\ndata/a\0b.png\n", "line 2 holds a NUL character"),
         ("", "is empty"),
     ):
         (tmp_path / "list.txt").write_text(text)

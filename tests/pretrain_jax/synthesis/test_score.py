@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import importlib
 import itertools
+import os
 from pathlib import Path
 
 import jax
@@ -28,7 +29,6 @@ from pretrain_jax.synthesis import (
     propose,
     score,
 )
-from pretrain_jax.synthesis import images as images_module
 from pretrain_jax.synthesis import read_features as features_of
 from tests.pretrain_jax.synthesis.conftest import COUNT
 
@@ -247,29 +247,26 @@ def test_the_stage_probe_is_known_by_its_manifest(
 
 
 def test_unreadable_images_are_left_out(
-    image_folder: Path, probe: ProbeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image_folder: Path, probe: ProbeModel, tmp_path: Path
 ) -> None:
     """One that the index leaves out, and one that could be read when it was indexed."""
     data = tmp_path / "data"
     data.mkdir()
     for number, path in enumerate(sorted(image_folder.rglob("*.png"))[:5]):
         Image.open(path).save(data / f"{number}.jpg", quality=100)
-    for name in ("1.jpg", "4.jpg"):  # the heads are whole, the pixels are not
-        content = (data / name).read_bytes()
-        (data / name).write_bytes(content[:-100])
-    size_of = images_module._size
-    monkeypatch.setattr(
-        images_module,
-        "_size",
-        lambda path, frame: ((48, 48), "") if path.name == "1.jpg" else size_of(path, frame),
-    )
+    content = (data / "4.jpg").read_bytes()
+    (data / "4.jpg").write_bytes(content[:-100])  # the head is whole, the pixels are not
     index_images(data, tmp_path / "index")
+    damaged, before = data / "1.jpg", (data / "1.jpg").stat()
+    damaged.write_bytes(b"?" * before.st_size)  # of the same size and time, which is not seen
+    os.utime(damaged, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert Images(tmp_path / "index").manifest.counts["unreadable"] == 1
     made = score(tmp_path / "index", probe, tmp_path / "scores", masks=3, batch_size=16)
     assert made is not None
     assert Table(tmp_path / "scores").column("image").tolist() == [0, 2, 3]
     assert features_of(tmp_path / "scores").shape == (3, 8)
-    assert made.counts["rows"] == 3
+    assert (made.counts["rows"], made.counts["unreadable"]) == (3, 1)
+    assert "1.jpg" in (tmp_path / "scores" / "skipped.txt").read_text()
 
 
 def test_bad_input(
