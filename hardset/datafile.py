@@ -27,6 +27,7 @@ __all__ = [
     "DataFileError",
     "atomic_file",
     "check_output_file",
+    "in_use",
     "parameters_of",
     "read_dataset",
     "write_bytes_atomic",
@@ -223,7 +224,8 @@ def read_dataset(path: str | Path, *, kind: str) -> "xr.Dataset":
     path = Path(path)
     if not path.is_file():
         raise DataFileError(f"data file {path} does not exist")
-    _check_unused(path)
+    if in_use(path):
+        raise DataFileError(f"data file {path} is in use: another process has it open for writing")
     try:
         intact = check_seal(path, required=False)
         _check_declared(path)
@@ -325,20 +327,19 @@ def _too_large(path: Path, needed: int) -> DataFileError:
     )
 
 
-def _check_unused(path: Path) -> None:
-    """Raise DataFileError where another process has an HDF5 file open for writing."""
+def in_use(path: Path) -> bool:
+    """Whether another process has an HDF5 file open for writing, which locks it."""
     try:
         import fcntl
     except ImportError:  # Windows refuses to open such a file
-        return
+        return False
     # Some network file systems have no locks.
-    with path.open("rb") as file, suppress(OSError):
+    with suppress(OSError), path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DataFileError(
-                f"data file {path} is in use: another process has it open for writing"
-            ) from None
+            return True
+    return False
 
 
 def parameters_of(dataset: "xr.Dataset") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from hardset.arrays import ObjectsError, load_array
 from hardset.cli import one_line
+from hardset.datafile import in_use
 from hardset.listing import LISTINGS, Listed, file_digest, read_listing
 from hardset.seal import SealError, check_seal
 
@@ -272,6 +273,8 @@ def _sealed(path: Path) -> tuple[str, str]:
             read_listing(path)
         if _is_container(path):
             return UNCHECKED, ""
+        if path.suffix.lower() == ".nc" and in_use(path):
+            return UNREADABLE, "it is in use: another process has it open for writing"
         if check_seal(path, required=False):
             return INTACT, ""
         _check_whole(path)

@@ -3,7 +3,10 @@
 import argparse
 import resource
 import signal
+import subprocess
+import sys
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,12 +15,14 @@ from hardset.cli import Numbers, Parser, check_output_folder, integer, number, r
 from hardset.datafile import (
     SCHEMA_VERSION,
     DataFileError,
+    in_use,
     parameters_of,
     read_dataset,
     write_bytes_atomic,
     write_dataset,
     write_text_atomic,
 )
+from hardset.verify import verify
 
 
 @pytest.fixture
@@ -47,6 +52,33 @@ def test_damaged_and_foreign_files(tmp_path, dataset):
             read_dataset(path, kind="theory")
     with pytest.raises(DataFileError, match="does not exist"):
         read_dataset(tmp_path / "b.nc", kind="theory")
+
+
+HOLD = """
+import sys, time, h5py
+with h5py.File(sys.argv[1], "a"):
+    print("open", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_file_that_is_being_written_is_in_use_not_damaged(tmp_path, dataset):
+    path = tmp_path / "a.nc"
+    write_dataset(dataset, path, kind="theory", parameters={})
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(
+            DataFileError, match=r"a\.nc is in use: another process has it open for writing$"
+        ):
+            read_dataset(path, kind="theory")
+        found = verify([path])
+        assert [(one.state, one.reason) for one in found.findings] == [
+            ("unreadable", "it is in use: another process has it open for writing")
+        ]
+        other.kill()
+    with h5py.File(path, "r"):  # readers do not disturb each other
+        assert not in_use(path)
 
 
 def test_newer_schema(tmp_path, dataset):
