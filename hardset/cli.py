@@ -185,11 +185,24 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
         return _say(str(error))
     except ValueError as error:
         return _say(str(error))
-    except RuntimeError as error:
-        if "Unable to initialize backend" not in str(error):
+    except (RuntimeError, AssertionError) as error:
+        if not _without_device(error):
             raise
         asked = os.environ.get("JAX_PLATFORMS")
         return _say(f"JAX_PLATFORMS = {asked!r} names no device that JAX finds here; try cpu")
+
+
+def _without_device(error: BaseException) -> bool:
+    """Whether JAX found no device: it says so, or stops at an assertion of its own."""
+    if "Unable to initialize backend" in str(error):
+        return True
+    if "jax" not in sys.modules or not isinstance(error, AssertionError):
+        return False
+    try:
+        sys.modules["jax"].devices()
+    except (RuntimeError, AssertionError):
+        return True
+    return False
 
 
 def _say(sentence: str) -> int:

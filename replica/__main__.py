@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 
 from hardset.cli import Parser, run
-from replica import _command_frontier, _command_lossless, _command_optimal, _command_solve
 
 
 def main(argv: Sequence[str]) -> int:
@@ -16,6 +15,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    # Here and not above: what is imported inside `run` can be interrupted without a traceback.
+    from replica import _command_frontier, _command_lossless, _command_optimal, _command_solve
+
     parser = Parser(
         prog="python -m replica",
         description="Exact fitting error of a max-margin student trained on selected data.",

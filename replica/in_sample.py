@@ -56,13 +56,16 @@ def lossless_fraction(alpha_total: ArrayLike) -> ArrayLike:
         ValueError: `alpha_total` outside its range.
     """
     check_range("alpha_total", alpha_total, 0.0, np.inf, open_low=True)
-    alpha = jnp.asarray(alpha_total, jnp.float64)
-    return _support_fractions(alpha.ravel()).reshape(alpha.shape)
+    if isinstance(alpha_total, jax.core.Tracer):
+        alpha = jnp.asarray(alpha_total, jnp.float64)
+        return trace_lanes(_support_fraction, [alpha.ravel()]).reshape(alpha.shape)
+    shape = np.shape(alpha_total)
+    found = map_lanes(_support_fraction, [np.ravel(np.asarray(alpha_total, float))])
+    return np.reshape(found, shape)
 
 
-@jax.jit
-def _support_fractions(alpha: Array) -> Array:
-    return trace_lanes(lambda lane: train(lane[0]).support, [alpha])
+def _support_fraction(lane: list[Array]) -> Array:
+    return train(lane[0]).support
 
 
 @float64

@@ -101,6 +101,25 @@ def test_without_a_cache_folder_commands_work(tmp_path):
     assert command(tmp_path / "file") == (["6.0", "9.0", "-3.0", "0"], "")
 
 
+@pytest.mark.parametrize("platforms", ["banana", "cuda"])
+def test_a_device_that_is_not_there_is_one_sentence(tmp_path, platforms):
+    environment = {**os.environ, "JAX_PLATFORMS": platforms, "XDG_CACHE_HOME": str(tmp_path)}
+    environment["CUDA_VISIBLE_DEVICES"] = ""
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"error: JAX_PLATFORMS = '{platforms}' names no device that JAX finds here; try cpu"
+    )
+    assert "Traceback" not in done.stderr
+
+
 def test_a_caller_keeps_his_own_setting(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     before = jax.config.jax_compilation_cache_dir, dict(os.environ)
