@@ -48,7 +48,8 @@ def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manif
             "alpha_total": found.coordinates.alpha_total,
             "theta_deg": math.degrees(found.coordinates.theta),
         }
-        return stage.finish(counts, [found.recommendation.caveat])
+        sentences = [found.recommendation.caveat, f"{found.recommendation.verdict.sentence()}."]
+        return stage.finish(counts, sentences)
 
 
 def recommended_in(run: Path) -> float | None:

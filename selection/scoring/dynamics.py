@@ -83,6 +83,19 @@ class TrainingDynamics:
         names = {entry.name for entry in fields(cls)}
         if not names - {"gradient_norms"} <= set(arrays) <= names:
             raise ValueError(f"file {path} does not hold training dynamics, but {sorted(arrays)}")
+        for name, array in arrays.items():
+            kinds = "b" if name == "correct" else "f"
+            if array.shape != arrays["losses"].shape or array.ndim != 3 or 0 in array.shape:
+                raise ValueError(
+                    f"file {path}: {name} has shape {array.shape} and losses "
+                    f"{arrays['losses'].shape}; all must be (seeds, epochs, examples), none of "
+                    "them 0"
+                )
+            if array.dtype.kind not in kinds or not np.all(np.isfinite(array)):
+                raise ValueError(
+                    f"file {path}: {name} of dtype {array.dtype} must hold "
+                    + ("truth values" if kinds == "b" else "finite floating-point numbers")
+                )
         return cls(**arrays)
 
     def save(self, path: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import scipy.sparse
 
 from selection import KCenter, Pool, Scores, SelectionSampler, effective_dimension
 from selection.core.files import read_array, read_subset
+from selection.scoring.dynamics import TrainingDynamics
 
 GOOD = {"index": [1], "id": [1], "weight": [1.0]}
 FACTS = {"objective": None, "nested": False, "requested": 1, "named": False, "diagnostics": {}}
@@ -155,3 +157,23 @@ def test_sparse_matrices_are_refused_with_the_remedy(kind) -> None:
 def test_what_is_no_number(values, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Scores.of(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "sentence"),
+    [
+        ("losses", np.float64(1), r"losses has shape \(\) and losses \(\); all must be"),
+        ("margins", np.ones((1, 2, 5)), r"margins has shape \(1, 2, 5\) and losses \(1, 2, 4\)"),
+        ("correct", np.ones((1, 2, 4)), "correct of dtype float64 must hold truth values"),
+        ("margins", np.full((1, 2, 4), np.nan), "margins of dtype float64 must hold finite"),
+        ("losses", np.full((1, 2, 4), "a"), "losses of dtype <U1 must hold finite"),
+    ],
+)
+def test_dynamics_of_a_users_own(tmp_path: Path, name: str, array, sentence: str) -> None:
+    arrays = {one.name: np.ones((1, 2, 4)) for one in fields(TrainingDynamics)}
+    arrays["correct"] = arrays["correct"] > 0
+    np.savez(tmp_path / "good.npz", **arrays)
+    assert len(TrainingDynamics.load(tmp_path / "good.npz")) == 4
+    np.savez(tmp_path / "bad.npz", **{**arrays, name: array})
+    with pytest.raises(ValueError, match=f"bad.npz: {sentence}"):
+        TrainingDynamics.load(tmp_path / "bad.npz")

@@ -153,7 +153,7 @@ def test_bad_batches(batch: tuple, sentence: str) -> None:
     ("broken", "sentence"),
     [
         (([0, 1], [[np.nan, 0.0], [0.0, 1.0]]), "logits holds nan for example 0, class 0"),
-        (([0, 1], np.zeros((2, 1))), "labels holds 1 at index 1"),
+        (([0, 1], np.zeros((2, 1))), "logits has one class; at least two"),
         (([0, 1], np.eye(2), np.array([[0.0], [np.inf]])), "features holds inf for example 1"),
         (([0.0, 1.5], np.eye(2)), "rows holds 1.5 at index 1, not a whole number"),
     ],
