@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hardset.arrays import array_names, load_array, load_arrays, npy_bytes, npz_bytes
-from hardset.cli import check_output_folder, printable
+from hardset.cli import check_output_folder, one_line
 from hardset.datafile import check_output_file, versions, write_bytes_atomic
 from hardset.seal import BLANK_SEAL, check_seal, sealed, sealed_json
 from selection.core.arrays import DENSE, Array, whole_numbers
@@ -246,7 +246,9 @@ def read_subset(path: str | Path) -> Subset:
             raise ValueError("its weights must be finite numbers, one a row")
         return replace(subset, diagnostics=dict(facts["diagnostics"]))
     except Exception as error:
-        raise ValueError(f"subset file {path} holds no subset: {_short(error)}") from None
+        raise ValueError(
+            f"subset file {path} holds no subset: {one_line(repr(error), 200)}"
+        ) from None
 
 
 def read_subset_ids(path: str | Path) -> Array | None:
@@ -259,7 +261,9 @@ def read_subset_ids(path: str | Path) -> Array | None:
     try:
         ids, rows = np.asarray(columns["id"]), np.asarray(columns["index"])
     except Exception as error:
-        raise ValueError(f"subset file {path} holds no subset: {_short(error)}") from None
+        raise ValueError(
+            f"subset file {path} holds no subset: {one_line(repr(error), 200)}"
+        ) from None
     if ids.dtype.kind == "O":
         ids = ids.astype(np.str_)
     # Files of earlier versions do not say whether their ids were given: they were if they differ.
@@ -281,17 +285,15 @@ def _read_table(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             columns = {name: stored[name].to_numpy() for name in stored.column_names}
             facts = dict(json.loads(stored.schema.metadata[METADATA]))
     except Exception as error:  # pyarrow raises many types on damaged input
-        raise ValueError(f"subset file {path} holds no subset: {_short(error)}") from None
+        raise ValueError(
+            f"subset file {path} holds no subset: {one_line(repr(error), 200)}"
+        ) from None
     # Version 0.1.0 wrote files without a checksum, and without the versions.
     if "made_with" in facts and not intact:
         raise ValueError(
             f"subset file {path} has lost its checksum: it has changed or is cut short"
         )
     return columns, facts
-
-
-def _short(error: Exception) -> str:
-    return printable(" ".join(repr(error).split()), 200)
 
 
 def json_text(value: Any) -> str:

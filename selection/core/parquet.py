@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hardset.arrays import LIMIT_BYTES, LIMIT_RATIO
-from hardset.cli import printable
+from hardset.cli import one_line
 from selection.core.arrays import Array
 from selection.core.optional import require
 
@@ -29,7 +29,7 @@ def column_names(name: str, path: Path) -> list[str]:
 def listed(names: Sequence[str]) -> str:
     """Names for a message, not endlessly many."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(printable(name, LONGEST) for name in names[:SHOWN]) + more
+    return ", ".join(one_line(name, LONGEST) for name in names[:SHOWN]) + more
 
 
 def matching(path: Path, key: str, known: Sequence[str]) -> list[str]:
@@ -225,5 +225,4 @@ def _values(chunk: Any, place: _Place, known: tuple[int, ...] | None) -> Array:
 
 
 def _unreadable(name: str, path: Path, error: Exception) -> ValueError:
-    text = printable(" ".join(str(error).split()), 200)
-    return ValueError(f"{name} file {path} cannot be read as Parquet: {text}")
+    return ValueError(f"{name} file {path} cannot be read as Parquet: {one_line(error, 200)}")
