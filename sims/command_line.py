@@ -220,18 +220,51 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument(
         "--theta-deg", action=Numbers, nargs="+", metavar="T", help="0 to 90, default 0"
     )
-    sweep.add_argument("--policy", choices=POLICY_NAMES, default="hard")
+    sweep.add_argument(
+        "--policy",
+        choices=POLICY_NAMES,
+        default="hard",
+        help="which examples are kept, default hard",
+    )
     sweep.add_argument("--lo", type=number, help="lower quantile of the window policy")
     sweep.add_argument("--w", type=number, help="weight of hard in the mixture policy")
-    sweep.add_argument("--redundancy", action=Numbers, nargs="+", default=[1.0], metavar="R")
-    sweep.add_argument("--downstream-deg", type=number, default=0.0, metavar="D")
-    sweep.add_argument("--probe", choices=("fixed", "independent", "in-sample"), default="fixed")
+    sweep.add_argument(
+        "--redundancy",
+        action=Numbers,
+        nargs="+",
+        default=[1.0],
+        metavar="R",
+        help="copies of each distinct example, default 1",
+    )
+    sweep.add_argument(
+        "--downstream-deg",
+        type=number,
+        default=0.0,
+        metavar="D",
+        help="angle of the downstream task to the teacher, default 0",
+    )
+    sweep.add_argument(
+        "--probe",
+        choices=("fixed", "independent", "in-sample"),
+        default="fixed",
+        help="where the scores come from, default a probe at the angle --theta-deg",
+    )
     sweep.add_argument("--alpha-probe", type=number, help="examples / N of an independent probe")
     sweep.add_argument("--dim", type=integer, metavar="N", help="default 100")
     sweep.add_argument("--draws", type=integer, help="default 20")
-    sweep.add_argument("--seed", type=integer, default=0)
-    sweep.add_argument("--overlap", choices=("cosine", "pearson"), default="cosine")
-    sweep.add_argument("--solver", choices=("native", "cvxpy"), default="native")
+    sweep.add_argument("--seed", type=integer, default=0, help="of all draws, default 0")
+    sweep.add_argument(
+        "--overlap",
+        choices=("cosine", "pearson"),
+        default="cosine",
+        help="how student and teacher are compared, default cosine",
+    )
+    sweep.add_argument(
+        "--solver",
+        choices=("native", "cvxpy"),
+        default="native",
+        help="of the max-margin students, default native",
+    )
     sweep.add_argument("--memory-gb", type=number, help="default half of the memory")
     sweep.add_argument(
         "--scheduler", metavar="ADDRESS", help="solve on the workers of this dask scheduler"
@@ -249,8 +282,13 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("verify", help="theory against simulation; exit code 1 if not")
     check.set_defaults(command=_verify)
-    check.add_argument("--preset", choices=VERIFICATIONS, default="quick")
-    check.add_argument("--seed", type=integer, default=0)
+    check.add_argument(
+        "--preset",
+        choices=VERIFICATIONS,
+        default="quick",
+        help="how much is compared, default quick",
+    )
+    check.add_argument("--seed", type=integer, default=0, help="of all draws, default 0")
 
     for command in (sweep, solve, check):
         command.add_argument("--json", action="store_true", help="print JSON")

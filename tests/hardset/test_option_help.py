@@ -1,40 +1,59 @@
 """Every option of every command has a help text."""
 
 import argparse
-from collections.abc import Callable, Iterator
+import re
 from importlib import import_module
+from itertools import pairwise
 
 import pytest
 
-# A package's parser of all its commands, "module:function without arguments".
-PARSERS = ["selection.__main__:parser"]
+# Command lines, as they are typed after `python -m`; a new one joins the list.
+LINES = [
+    "figures",
+    "hardset verify",
+    *(f"pretrain_jax {name}" for name in ("propose", "reconstruct", "report")),
+    *(f"pretrain_jax {name}" for name in ("score", "select", "synthesise")),
+    *(f"replica {name}" for name in ("frontier", "lossless", "optimal", "solve")),
+    *(f"selection {name}" for name in ("compare", "coverage", "experiment", "knee")),
+    *(f"selection {name}" for name in ("recommend", "score", "select")),
+    *(f"sims {name}" for name in ("run", "solve", "verify")),
+]
 
 
-def options_without_help(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """Names of the options and arguments of a parser, and of its commands, that say nothing."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            helped = {choice.dest for choice in action._choices_actions if choice.help}
-            for name, command in action.choices.items():
-                if name not in helped:
-                    yield f"{parser.prog} {name}"
-                yield from options_without_help(command)
-        elif not (action.help or "").strip():
-            yield f"{parser.prog} {'/'.join(action.option_strings) or action.dest}"
+def without_text(page: str) -> list[str]:
+    """Options and arguments of argparse's help page that are named and not explained.
+
+    An explanation stands two spaces behind the name, or on the next line, indented.
+    """
+    found, inside = [], False
+    lines = [*page.splitlines(), ""]
+    for line, following in pairwise(lines):
+        if re.match(r"\S.*:$", line):
+            inside = line.endswith(("options:", "arguments:"))
+        if inside and re.match(r"  \S", line):
+            explained = re.match(r"  \S.*?  +\S", line) or re.match(r" {5,}\S", following)
+            if not explained:
+                found.append(line.strip())
+    return found
 
 
-@pytest.mark.parametrize("place", PARSERS)
-def test_every_option_has_a_help_text(place: str) -> None:
-    module, _, name = place.partition(":")
-    parser: Callable[[], argparse.ArgumentParser] = getattr(import_module(module), name)
-    assert list(options_without_help(parser())) == []
+@pytest.mark.parametrize("line", LINES)
+def test_every_option_has_a_help_text(line: str, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    package, *command = line.split()
+    with pytest.raises(SystemExit) as stopped:
+        import_module(f"{package}.__main__").main([*command, "--help"])
+    assert stopped.value.code == 0
+    page = capsys.readouterr().out
+    assert "options:" in page
+    assert without_text(page) == []
 
 
-def test_an_option_without_help_is_found() -> None:
+def test_an_option_without_help_is_found(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     parser = argparse.ArgumentParser(prog="p")
-    commands = parser.add_subparsers()
-    one = commands.add_parser("one", help="does one thing")
-    one.add_argument("--mute")
-    one.add_argument("--told", help="says what it does")
-    commands.add_parser("silent")
-    assert list(options_without_help(parser)) == ["p one --mute", "p silent"]
+    parser.add_argument("place", help="says where")
+    parser.add_argument("--mute", metavar="M")
+    parser.add_argument("--told", help="says what it does")
+    parser.add_argument("--a-name-longer-than-the-column-of-names", help="says it a line below")
+    assert without_text(parser.format_help()) == ["--mute M"]
