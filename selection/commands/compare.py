@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardset.checks import check_integer
 from hardset.cli import integer
@@ -44,6 +45,8 @@ examples:
   python -m selection compare k-center herding kept.parquet --features x.npy --labels y.npy \\
       --budget 500 --json
 """
+
+Bits = NDArray[np.uint8]
 
 COLUMNS = (
     ("kept", "9.6g"),
@@ -107,9 +110,8 @@ def run(options: argparse.Namespace) -> int:
                 progress.update()
             seconds[text] = (time.perf_counter() - begun) / len(found[text])
             rows.append(_row(text, found[text], pool, seconds[text]))
-    alike = {
-        one: {other: _mean_jaccard(found[one], found[other]) for other in found} for one in found
-    }
+    bits = {text: [_bits(one, len(pool)) for one in subsets] for text, subsets in found.items()}
+    alike = {one: {other: _mean_jaccard(bits[one], bits[other]) for other in bits} for one in bits}
     if options.json:
         print(json_text({"methods": rows, "jaccard": alike}))
     else:
@@ -197,7 +199,8 @@ def _row(text: str, subsets: list[Subset], pool: Pool, seconds: float) -> dict[s
         counts = [np.bincount(labels[one.indices], minlength=len(classes)) for one in subsets]
         row["least"] = float(np.mean([c.min() * len(classes) / c.sum() for c in counts]))
     if len(subsets) > 1:
-        pairs = [_jaccard(a, b) for i, a in enumerate(subsets) for b in subsets[:i]]
+        kept = [_bits(one, len(pool)) for one in subsets]
+        pairs = [_jaccard(a, b) for i, a in enumerate(kept) for b in kept[:i]]
         row["stable"] = float(np.mean(pairs))
     return row
 
@@ -214,13 +217,21 @@ def coverage(features: Array, kept: Array) -> float:
     return float(np.sqrt(total / len(features)))
 
 
-def _jaccard(one: Subset, other: Subset) -> float:
-    common = len(np.intersect1d(one.indices, other.indices))
-    union = one.achieved + other.achieved - common
+def _bits(subset: Subset, n: int) -> Bits:
+    """Which of the pool's n examples are kept, a bit each."""
+    kept = np.zeros(n, dtype=bool)
+    kept[subset.indices] = True
+    return np.packbits(kept)
+
+
+def _jaccard(one: Bits, other: Bits) -> float:
+    common, union = (
+        int(np.bitwise_count(b).sum(dtype=np.int64)) for b in (one & other, one | other)
+    )
     return common / union if union else 1.0
 
 
-def _mean_jaccard(ones: list[Subset], others: list[Subset]) -> float:
+def _mean_jaccard(ones: list[Bits], others: list[Bits]) -> float:
     return float(np.mean([_jaccard(a, b) for a in ones for b in others]))
 
 
