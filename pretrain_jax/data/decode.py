@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pretrain_jax.data.arrays import read_npy
 from pretrain_jax.data.names import STILL
-from pretrain_jax.data.opening import Remark, opened_image, regular_file
+from pretrain_jax.data.opening import Remark, TooLargeError, opened_image, regular_file
 from pretrain_jax.data.tiff import (
     ORIENTATION,
     VALUES,
@@ -20,7 +20,14 @@ from pretrain_jax.data.tiff import (
 )
 from pretrain_jax.data.video import read_frame
 
-__all__ = ["BadPixelsError", "Pixels", "UnreadableImageError", "oriented", "read_pixels"]
+__all__ = [
+    "BadPixelsError",
+    "Pixels",
+    "TooLargeImageError",
+    "UnreadableImageError",
+    "oriented",
+    "read_pixels",
+]
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -36,6 +43,10 @@ MOST_REASON = 500  # characters
 
 class UnreadableImageError(ValueError):
     """A file is missing, truncated or no image; it can be skipped."""
+
+
+class TooLargeImageError(UnreadableImageError):
+    """An image has more megapixels than are decoded."""
 
 
 class BadPixelsError(UnreadableImageError):
@@ -81,7 +92,8 @@ def read_pixels(
             pixels = _read_still(Path(path), noticed)
         except Exception as error:  # decoders raise many types on damaged input
             reason = " ".join(str(error).split())[:MOST_REASON] or type(error).__name__
-            raise UnreadableImageError(f"{path} cannot be decoded: {reason}") from None
+            kind = TooLargeImageError if isinstance(error, TooLargeError) else UnreadableImageError
+            raise kind(f"{path} cannot be decoded: {reason}") from None
     if pixels.dtype == np.uint16 and is_dark(pixels):
         noticed.append(dark_remark(int(pixels.max())))
     if remarks is not None:

@@ -80,10 +80,12 @@ class Tally:
     Attributes:
         refused: a sentence on every file whose name cannot be used.
         passed_over: number of files by their ending, which is that of no image or video.
+        linked: folders that links led to.
     """
 
     refused: list[str] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
+    linked: list[Path] = field(default_factory=list)
 
     def others(self) -> str:
         """The files that were passed over, by ending, the most frequent first; "" where none."""
@@ -256,6 +258,8 @@ def _walk(
     if own in seen:
         return
     seen.add(own)
+    if prefix and folder.is_symlink():
+        tally.linked.append(folder)
     with os.scandir(folder) as found:
         shown = [
             (f"{one.name}/" if _is_folder(one) else one.name)

@@ -16,6 +16,7 @@ __all__ = [
     "MEGAPIXELS",
     "VARIABLE",
     "Remark",
+    "TooLargeError",
     "allow_at_least",
     "allow_megapixels",
     "check_pixels",
@@ -50,6 +51,10 @@ class Remark(NamedTuple):
 
     kind: str
     text: str
+
+
+class TooLargeError(ValueError):
+    """An image has more pixels than are decoded."""
 
 
 def remark_notes(remarks: Sequence[tuple[str, Remark]]) -> list[str]:
@@ -102,11 +107,11 @@ def check_pixels(height: int, width: int) -> None:
     """Check an image's size before anything of that size is held.
 
     Raises:
-        ValueError: more pixels than are allowed.
+        TooLargeError: more pixels than are allowed.
     """
     limit = largest_megapixels()
     if height * width > limit * 1e6:
-        raise ValueError(
+        raise TooLargeError(
             f"it has {height} x {width} pixels, {height * width / 1e6:.4g} megapixels, more than "
             f"the {limit:g} that are decoded; raise --max-megapixels, or {VARIABLE} where a "
             "command has no such option"

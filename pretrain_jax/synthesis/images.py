@@ -14,6 +14,7 @@ from tqdm import tqdm
 from hardset.checks import check_integer, check_range
 from hardset.cli import printable
 from pretrain_jax.data import BadPixelsError, UnreadableImageError, read_pixels
+from pretrain_jax.data.decode import TooLargeImageError
 from pretrain_jax.data.listing import (
     STILL,
     Located,
@@ -172,6 +173,8 @@ def index_images(
     check_outside(source, out)
     tally = Tally()
     found = survey(source, frame_stride, tally)
+    for linked in tally.linked:
+        check_outside(linked, out)
     count = automatic_shards(found.images) if shards is None else shards
     mine = shards_to_do(shard, count)
     stage = open_stage(
@@ -372,6 +375,8 @@ def _size(path: Path, image: Located, logged: Logged) -> tuple[tuple[int, int], 
         logged.add("unusable")
         return (0, 0), str(error)
     except UnreadableImageError as error:
+        if isinstance(error, TooLargeImageError):
+            logged.add("too_large")
         return (0, 0), f"{UNREADABLE}{error}"
     height, width = found.shape[:2]
     if min(height, width) == 1:

@@ -210,6 +210,10 @@ def test_folders_that_are_links_are_followed_once(tmp_path: Path) -> None:
     assert len(list(entries(empty))) == 4
     tally = Tally()
     assert list(entries(data, tally)) and not tally.refused
+    # Results in a folder that a link leads to would be images of the source the next time.
+    with pytest.raises(ValueError, match="lies inside the image source"):
+        index_images(data, far / "x" / "run")
+    assert not (far / "x" / "run").exists()
 
 
 def test_the_limit_in_megapixels_is_kept_by_later_stages(
@@ -222,6 +226,7 @@ def test_the_limit_in_megapixels_is_kept_by_later_stages(
     monkeypatch.setenv(VARIABLE, "0.1")
     manifest = index_images(data, tmp_path / "low")
     assert manifest is not None and manifest.counts["unreadable"] == 1
+    assert manifest.counts["too_large"] == 1
     assert "0.2 megapixels" in manifest.notes[0] and "--max-megapixels" in manifest.notes[0]
     manifest = index_images(data, tmp_path / "high", max_megapixels=0.2)
     assert manifest is not None and manifest.counts["unreadable"] == 0
