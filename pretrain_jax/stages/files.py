@@ -73,6 +73,8 @@ def changed_file(files: Iterable[Recorded], since: Path | None = None) -> Path |
                 hashed = True
                 if file_record(path)["sha256"] != sha256:
                     return path
+        except PermissionError:  # it may be as it was
+            raise
         except OSError:
             return path
     if hashed and since is not None:
@@ -107,6 +109,8 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         check_seal(path)
         record = json.loads(path.read_bytes())
+    except PermissionError:  # it may be as it was
+        raise
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except SealError:

@@ -7,7 +7,10 @@ can be told from it whatever happened to the files in between. Beside them lies 
 files with their checksums, by which `hardset verify` checks a checkpoint without any device.
 """
 
+import errno
+import io
 import logging
+import os
 import shutil
 import sys
 import time
@@ -28,6 +31,7 @@ SCHEMA = 1
 META = "meta"
 GOLDEN = 0x9E3779B1  # an odd number near 2^32 over the golden ratio
 REMOVALS, REMOVAL_SECONDS = 20, 0.1
+WAITS, WAIT_SECONDS = 10, 0.3
 # Groups of arrays and the fields of the state in them.
 GROUPS = {
     "weights": ("params", "constants"),
@@ -88,7 +92,7 @@ class Checkpoints:
             kept = f"that of step {before[-1]} is intact" if before else "there is none before it"
             raise CheckpointError(
                 f"the checkpoint of step {step} cannot be written to {self._folder}: "
-                f"{_first_line(error)}; {kept}"
+                f"{_reason(error)}; {kept}"
             ) from None
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
@@ -174,12 +178,15 @@ def read_meta(folder: Path) -> dict[str, Any]:
         CheckpointError: it is missing, damaged or of a newer version.
     """
     ocp = _orbax()
+    jax.devices()  # without a device nothing is damaged: this raises by itself
     try:
         # Those of earlier versions have no listing; the arrays' fingerprints are checked anyway.
         check_listing(folder)
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
             meta: dict[str, Any] = reader.restore(folder.absolute() / META)
         schema = int(meta["schema"])
+    except (MemoryError, PermissionError):  # no damage either
+        raise
     except Exception as error:
         raise CheckpointError(
             f"checkpoint {folder} is damaged or none: {_first_line(error)}"
@@ -241,6 +248,8 @@ def _read_group(
     try:
         with _quiet(), ocp.StandardCheckpointer() as reader:
             found: dict[str, jax.Array] = reader.restore(folder.absolute() / name, target=like)
+    except (MemoryError, PermissionError):
+        raise
     except Exception as error:
         raise CheckpointError(
             f"checkpoint {folder} is damaged or of another model: {_first_line(error)}"
@@ -269,14 +278,36 @@ def _name(path: Any) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Orbax's tracebacks of failures that become one sentence here."""
+    """Without Orbax's and TensorStore's tracebacks of failures that become one sentence here.
+
+    TensorStore's threads print theirs whatever loggers and hooks are set, and some of them after
+    the failure itself. What is printed while nothing fails is printed at the end.
+    """
     logger = logging.getLogger("absl")
-    level = logger.level
+    level, shown, held = logger.level, sys.stderr, io.StringIO()
     logger.setLevel(logging.CRITICAL)
+    sys.stderr = held
     try:
         yield
+        shown.write(held.getvalue())
+    except BaseException:
+        before = -1
+        for _ in range(WAITS):
+            now = len(held.getvalue())
+            if now == before:
+                break
+            before = now
+            time.sleep(WAIT_SECONDS)
+        raise
     finally:
+        sys.stderr = shown
         logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    """Why a write failed."""
+    full = "RESOURCE_EXHAUSTED" in str(error) or os.strerror(errno.ENOSPC) in str(error)
+    return "the disk is full" if full else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -105,9 +105,33 @@ def test_a_write_that_the_system_refuses_leaves_the_one_before(tmp_path: Path) -
         check=True,
     )
     assert "step 2 cannot be written" in done.stdout and "step 1 is intact" in done.stdout
+    assert done.stderr == ""
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
     found = Checkpoints(tmp_path).restore(state_of(0))
     assert found is not None and same(found[0], state_of(1))
+
+
+NO_DEVICE = """
+import sys
+from pretrain_jax import load_model
+try:
+    load_model(sys.argv[1])
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_without_a_device_no_checkpoint_is_called_damaged(tmp_path: Path) -> None:
+    """A user who is told so deletes it."""
+    (tmp_path / "checkpoints" / "1" / "meta").mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-c", NO_DEVICE, str(tmp_path)],
+        env=os.environ | {"JAX_PLATFORMS": "banana", "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Unable to initialize backend 'banana'" in done.stdout and done.stderr == ""
 
 
 def test_the_fingerprint_sees_every_bit_and_place() -> None:
