@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,11 @@ def _record_of(path: Path, part: str) -> dict[str, Any] | None:
             record: dict[str, Any] = read_meta(checkpoints / str(step))[part]
         except (CheckpointError, KeyError):
             continue
-        say(f"warning: {told}; what the checkpoint of step {step} tells is taken")
+        _say_once(f"warning: {told}; what the checkpoint of step {step} tells is taken")
         return record
     return None
+
+
+@lru_cache(maxsize=64)
+def _say_once(text: str) -> None:
+    say(text)
