@@ -42,6 +42,8 @@ FIELDS = {f"model.encoder.{name}": value for name, value in ENCODER.items()} | {
     "batch-size": 8,
 }
 
+CENTRES = np.random.default_rng(1).standard_normal((10, 16)).astype(np.float32)
+
 Arguments = list[str]
 
 
@@ -269,34 +271,31 @@ def figure(folder: Path, rows: int) -> Arguments:
     return ["figures", "fitting-error", *small, *chosen]
 
 
-def selection_files(folder: Path, rows: int) -> Arguments:
-    """Features of ten clusters, scores and labels."""
+def selection_files(folder: Path, rows: int, *names: str) -> Arguments:
+    """Features of ten clusters, scores, logits: as files, those that are named."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, rows)
-    features = rng.standard_normal((rows, 16)) + 2 * rng.standard_normal((10, 16))[labels]
-    logits = rng.standard_normal((rows, 10)) + 2 * np.eye(10)[labels]
-    for name, array in (
-        ("x", features.astype(np.float32)),
-        ("y", labels),
-        ("s", rng.random(rows)),
-        ("logits", logits.astype(np.float32)),
-    ):
-        np.save(folder / f"{name}.npy", array)
-    return [str(folder / f"{name}.npy") for name in ("x", "y", "s", "logits")]
+    kinds = {
+        "features": lambda: rng.standard_normal((rows, 16), np.float32) + 2 * CENTRES[labels],
+        "scores": lambda: rng.random(rows),
+        "logits": lambda: rng.standard_normal((rows, 10), np.float32),
+    }
+    for name in names:
+        np.save(folder / f"{name}.npy", kinds[name]())
+    return [text for name in names for text in (f"--{name}", str(folder / f"{name}.npy"))]
 
 
-def select(method: str, budget: str, folder: Path, rows: int) -> Arguments:
-    """A method on the files above."""
-    features, _, scores, _ = selection_files(folder, rows)
-    files = ["--features", features, "--scores", scores, "--out", str(folder / "kept.json")]
-    return ["selection", "select", method, "--budget", budget, *files]
+def select(method: str, needs: str, budget: str, folder: Path, rows: int) -> Arguments:
+    """A method on the files that it needs."""
+    files = selection_files(folder, rows, *needs.split())
+    out = ["--budget", budget, "--out", str(folder / "kept.json")]
+    return ["selection", "select", method, *files, *out]
 
 
 def score(folder: Path, rows: int) -> Arguments:
     """A score of logits, written to a file."""
-    *_, logits = selection_files(folder, rows)
-    files = ["--logits", logits, "--out", str(folder / "scores.npy")]
-    return ["selection", "score", "entropy", *files]
+    files = selection_files(folder, rows, "logits")
+    return ["selection", "score", "entropy", *files, "--out", str(folder / "scores.npy")]
 
 
 def recommend(folder: Path, rows: int) -> Arguments:
@@ -312,9 +311,8 @@ def recommend(folder: Path, rows: int) -> Arguments:
 
 def compare(folder: Path, rows: int) -> Arguments:
     """Three methods side by side."""
-    features, _, scores, _ = selection_files(folder, rows)
-    files = ["--features", features, "--scores", scores, "--budget", "50", "--json"]
-    return ["selection", "compare", "hard", "random", "easy", *files]
+    files = selection_files(folder, rows, "features", "scores")
+    return ["selection", "compare", "hard", "random", "easy", *files, "--budget", "50", "--json"]
 
 
 def experiment(folder: Path, rows: int) -> Arguments:
@@ -477,41 +475,42 @@ COMMANDS = (
     Command("sims run (cells)", "cells", 1, 64, sims_cells, 1000),
     Command("sims solve", "examples", 40, 16_384, sims_solve),
     Command("figures fitting-error", "draws", 2, 256, figure),
-    Command("selection score", "examples", 10, 65_536, score),
+    Command("selection score", "examples", 10, 1 << 18, score, 1 << 22),
     Command(
         "selection select hard",
         "examples",
         10,
-        65_536,
-        functools.partial(select, "hard", "5"),
+        1 << 18,
+        functools.partial(select, "hard", "scores", "5"),
+        1 << 22,
     ),
     Command(
         "selection select k-center (fixed budget)",
         "examples",
         50,
         16_384,
-        functools.partial(select, "k-center", "50"),
+        functools.partial(select, "k-center", "features", "50"),
     ),
     Command(
         "selection select k-center (a hundredth)",
         "examples",
         100,
         4_096,
-        functools.partial(select, "k-center", "0.01"),
+        functools.partial(select, "k-center", "features", "0.01"),
     ),
     Command(
         "selection select infomax",
         "examples",
         100,
         4_096,
-        functools.partial(select, "infomax", "0.1"),
+        functools.partial(select, "infomax", "features scores", "0.1"),
     ),
     Command(
         "selection select facility-location",
         "examples",
         100,
         4_096,
-        functools.partial(select, "facility-location", "0.1"),
+        functools.partial(select, "facility-location", "features", "0.1"),
     ),
     Command("selection recommend", "examples", 200, 4_096, recommend),
     Command("selection compare", "examples", 100, 16_384, compare),

@@ -77,9 +77,9 @@ def test_fast_commands_are_measured(tmp_path: Path, capsys: pytest.CaptureFixtur
         == 0
     )
     shown = capsys.readouterr().out
-    assert "| selection score | examples | 65536 |" in shown
+    assert "| selection score | examples | 262144 |" in shown
     (stored,) = json.loads(out.read_text())
-    assert stored["command"] == "selection score" and stored["sizes"] == [65_536]
+    assert stored["command"] == "selection score" and stored["sizes"] == [1 << 18]
     assert stored["exponent"] is None  # one size has no slope
 
 
