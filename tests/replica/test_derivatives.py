@@ -169,28 +169,25 @@ def bell(z, width, shift):
     return jnp.exp(-(((z - shift) / width) ** 2) / 2)
 
 
-@pytest.mark.parametrize("variable", ["z", "yz"])
-def test_parameters_of_a_custom_weight(variable):
+def test_parameters_of_a_custom_weight():
     """Implicit derivatives of e, kappa and the kept number against central differences."""
     point, step = np.array([0.9, 0.2]), 1e-4
 
     def found(parameters):
-        policy = Custom(bell, variable, parameters=tuple(parameters))
+        policy = Custom(bell, "yz", parameters=tuple(parameters))
         solution = solve(PerceptronProblem(20.0, 0.5, FixedAngle(0.3), policy, 2.0))
         return jnp.stack([solution.error, solution.margin, solution.alpha_kept])
 
     with jax.enable_x64(True):
         slopes = jax.jacrev(found)(jnp.asarray(point))
-        forwards = jax.jacfwd(found)(jnp.asarray(point))
     moved = point + step * np.concatenate([np.eye(2), -np.eye(2)])
-    policy = Custom(bell, variable, parameters=tuple(moved.T))
+    policy = Custom(bell, "yz", parameters=tuple(moved.T))
     grid = solve(
         PerceptronProblem(20.0, policy.mass(0.3), FixedAngle(0.3), policy, 2.0), throw=True
     )
     values = np.stack([grid.error, grid.margin, grid.alpha_kept])
     expected = (values[:, :2] - values[:, 2:]) / (2 * step)
     np.testing.assert_allclose(slopes, expected, rtol=1e-5)
-    np.testing.assert_allclose(forwards, slopes, rtol=1e-10)
 
 
 def test_new_parameters_compile_nothing():
