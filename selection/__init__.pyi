@@ -6,6 +6,7 @@ from .advice.coordinates import EffectiveDimension, LearningCurve, effective_dim
 from .advice.estimates import Coordinates, coordinates_of_overlap, estimate_coordinates
 from .advice.probes import ProbeErrors, cross_validation, margin_overlap, weight_overlap
 from .advice.recommend import PolicyAdvice, Recommendation, recommend
+from .advice.verdict import Verdict
 from .core.given import Given
 from .core.pool import Pool
 from .core.scores import Scores
@@ -115,6 +116,7 @@ __all__ = [
     "Subset",
     "TheoryWindow",
     "TrainingDynamics",
+    "Verdict",
     "ViaProxy",
     "aum",
     "c_rho",
