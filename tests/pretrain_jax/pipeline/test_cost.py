@@ -21,6 +21,7 @@ from pretrain_jax.stages import open_stage
 from pretrain_jax.stages.manifest import Manifest
 from pretrain_jax.synthesis import Sam
 from pretrain_jax.train.flops import vit_forward_flops
+from pretrain_jax.train.logging import RunLog
 
 REFERENCE = pipeline_preset("optidel_reference")
 
@@ -134,8 +135,10 @@ def test_measured_rates_replace_the_anchors(tmp_path: Path) -> None:
     crops.finish({"rows": 400}, seconds=20.0)
     run = tmp_path / "pretrained" / "mae" / "all-100" / "seed-0" / "run"
     run.mkdir(parents=True)
-    lines = [f'{{"step": {k}, "loss": 1.0, "images_per_second": {100 * k}}}' for k in (1, 2, 3)]
-    (run / "log.jsonl").write_text("\n".join(lines))
+    log = RunLog(run, 0)
+    for step in (1, 2, 3):
+        log.scalars(step, {"loss": 1.0, "images_per_second": 100.0 * step})
+    log.close()
     for seed, (steps, seconds) in enumerate([(60, 40.0), (40, 20.0)]):
         place = tmp_path / f"finetuned/mae/all-100/seed-{seed}/linear-frozen"
         tuned = open_stage(
