@@ -98,7 +98,7 @@ def test_images_are_read_once_for_all_sets_and_shards_stay(
     assert (found.counts["burned_text"], len(found.notes)) == (0, 2)
     assert "of 7 image(s) for pre-training (all images) none seems to show" in found.notes[0]
     assert "of 7 of 7 images and of 1 of 2 test cases is not known" in found.notes[1]
-    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "stage.json"]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["manifest.json", "stage.json"]
 
 
 def test_leaks_of_every_set_and_writing_are_told(
