@@ -53,11 +53,12 @@ def train_and_signal(
         env=os.environ | environment | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     log = Path(config.out) / "log.jsonl"
     while child.poll() is None and (not log.exists() or len(losses(config)) < step):
         time.sleep(0.01)
-    child.send_signal(number)
+    os.killpg(child.pid, number)
     errors = child.communicate()[1]
     return child.returncode, errors
 
@@ -88,6 +89,15 @@ def test_a_terminated_run_is_saved_at_the_step_under_way(
     assert 2 <= int(saved) < 60, "there is no checkpoint at any other time"
     assert code == -signal.SIGTERM, "the signal takes effect after all"
     assert f"SIGTERM: {long.out} is saved after step {saved} of 60" in errors
+
+    # Ctrl-C, which a terminal sends to the processes that decode, too.
+    data = dataclasses.replace(long.data, workers=1)
+    again = dataclasses.replace(long, data=data, out=config.out + "-interrupted")
+    code, errors = train_and_signal(again, 2, signal.SIGINT, compiled_once)
+    (interrupted,) = checkpoints(again)
+    assert 2 <= int(interrupted) < 60 and code == -signal.SIGINT
+    assert f"interrupted: {again.out} is saved after step {interrupted} of 60" in errors
+    assert errors.rstrip().endswith("KeyboardInterrupt")
     assert train(long).resumed_from == int(saved)
     assert losses(long) == dict(enumerate(undisturbed.losses, 1))
 
@@ -121,7 +131,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 
     monkeypatch.setattr(JsonCheckpointHandler, "_save_fn", save)
     with pytest.raises(
-        CheckpointError, match=r"step 6 cannot be written.*No space left.*step 3 is intact"
+        CheckpointError, match=r"step 6 cannot be written.*: the disk is full; .*step 3 is intact"
     ):
         train(config)
     assert checkpoints(config) == ["3"]
