@@ -12,6 +12,7 @@ import numpy as np
 from hardset.datafile import versions, write_text_atomic
 from pretrain_jax.data.loader import Loader, TooManySkippedError
 from pretrain_jax.models.simclr import warn_of_few_negatives
+from pretrain_jax.synthesis.source import check_outside
 from pretrain_jax.train.checkpoint import Checkpoints
 from pretrain_jax.train.config import SHIPPED_IMAGES, TrainConfig, config_to_json
 from pretrain_jax.train.evaluation import Evaluator
@@ -92,6 +93,9 @@ def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
         KeyboardInterrupt: Ctrl-C, likewise.
     """
     config.check()
+    for source in (config.data.path, config.data.validation):
+        if source is not None:
+            check_outside(source, config.out)
     with joined(config):
         if config.steps is not None:
             plan_run(config)

@@ -98,7 +98,10 @@ def test_run_and_reconstruct(
         (["--nonsense", "1"], "--nonsense"),
         (["--steps", "many"], "--steps"),
         (["--data.max-skipped-share", "0", "--data.path", "{cut}"], "cut.png cannot be decoded"),
-        (["--out", "{images}"], "exists and holds no run"),
+        (["--out", "{images}"], "lies inside the image source"),
+        (["--out", "{images}/run"], "lies inside the image source"),
+        (["--out", "{empty}/../images"], "lies inside the image source"),
+        (["--out", "{cut}"], "exists and holds no run"),
     ],
 )
 def test_bad_input_is_one_sentence(
