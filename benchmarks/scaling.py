@@ -10,6 +10,7 @@ Every size runs twice and the shorter run counts: the first one may compile.
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -53,7 +54,7 @@ def options(fields: dict[str, Any], prefix: str = "") -> Arguments:
 
 
 class Run(NamedTuple):
-    """What a run took: processor seconds with all its children, and the largest process."""
+    """What a run took: processor seconds with all its children, and its own peak memory."""
 
     seconds: float
     peak: int
@@ -107,7 +108,9 @@ def run(arguments: Sequence[str], limit: float = LIMIT) -> Run:
         )
         ends = time.monotonic() + limit
         # Of this child alone, and its own children that it waited for; getrusage adds up all.
+        peak = 0
         while not (ended := os.wait4(child.pid, os.WNOHANG))[0]:
+            peak = max(peak, peak_memory(child.pid))
             if time.monotonic() > ends:
                 child.kill()
                 os.wait4(child.pid, 0)
@@ -120,9 +123,19 @@ def run(arguments: Sequence[str], limit: float = LIMIT) -> Run:
             said.seek(0)
             last = said.read().decode(errors="replace").strip().split("\n")[-1]
             raise RuntimeError(f"exit code {child.returncode}: {last}")
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Run(used.ru_utime + used.ru_stime, unit * used.ru_maxrss)
+    return Run(used.ru_utime + used.ru_stime, peak)
+
+
+def peak_memory(pid: int) -> int:
+    """The largest resident set of a running process so far, 0 where the system does not tell.
+
+    What wait4 tells would include this process's own, which the child was for a moment.
+    """
+    with contextlib.suppress(OSError):
+        for told in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if told.startswith("VmHWM:"):
+                return 1024 * int(told.split()[1])
+    return 0
 
 
 def measure(command: Command, rows: int) -> Run:
