@@ -6,10 +6,9 @@ from pathlib import Path
 
 from pretrain_jax.data.listing import list_line
 from pretrain_jax.stages.files import Recorded, changed_file
-from pretrain_jax.stages.manifest import CLAIM, input_folder, read_manifest, remedy
+from pretrain_jax.stages.manifest import CLAIM, remedy
 from pretrain_jax.stages.tables import Table
-from pretrain_jax.synthesis.images import Images
-from pretrain_jax.synthesis.synthesising import FILES, LIST, listed
+from pretrain_jax.synthesis.synthesising import FILES, LIST
 
 __all__ = ["check_set"]
 
@@ -33,22 +32,23 @@ def check_set(folder: str | Path) -> None:
 
 
 def _recorded(folder: Path) -> Iterator[Recorded]:
-    """Every image once, where the list says that it lies."""
-    images = Images(input_folder(folder, read_manifest(folder, "synthesise"), "index"))
-    rows = zip(listed(folder, images), _rows(Table(folder, FILES)), strict=True)
+    """Every image once, where the list says that it lies; a set may be copied without its index."""
     with (folder / LIST).open(encoding="utf-8", newline="\n") as lines:
-        for line, row in zip_longest(lines, rows):
-            name, (size, sha256) = row or ("", (0, ""))
-            if not row or line != list_line(name):
+        for line, row in zip_longest(lines, _rows(Table(folder, FILES))):
+            listed = (line or "").removesuffix("\n")
+            name, written, size, sha256 = row or ("", True, 0, "")
+            # Images that lie elsewhere are listed by their way there, which ends alike.
+            same = line == list_line(name) if written else Path(listed).name == Path(name).name
+            if not row or not same:
                 raise ValueError(
-                    f"{folder / LIST} names {(line or '').rstrip()!r} where its stage wrote "
-                    f"{name!r}; it has changed since: run python -m pretrain_jax synthesise again, "
-                    "which writes it anew"
+                    f"{folder / LIST} names {listed!r} where its stage wrote {name!r}; it has "
+                    "changed since: run python -m pretrain_jax synthesise again, which writes it "
+                    "anew"
                 )
-            yield Recorded(folder / name, size, sha256)
+            yield Recorded(folder / listed, size, sha256)
 
 
-def _rows(table: Table) -> Iterator[tuple[int, str]]:
-    for batch in table.batches(["bytes", "sha256"]):
-        for size, sha256 in zip(*batch.values(), strict=True):
-            yield int(size), str(sha256)
+def _rows(table: Table) -> Iterator[tuple[str, bool, int, str]]:
+    for batch in table.batches(["name", "written", "bytes", "sha256"]):
+        for name, written, size, sha256 in zip(*batch.values(), strict=True):
+            yield str(name), bool(written), int(size), str(sha256)

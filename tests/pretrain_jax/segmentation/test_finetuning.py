@@ -70,7 +70,7 @@ def test_a_run_and_its_record(rectangles: SegmentationSet, tmp_path: Path) -> No
     assert read_manifest(out, "finetune") == manifest
     files = {"result.json", "overlays.png", "losses.csv", "model.safetensors"}
     assert set(manifest.outputs) == files
-    assert {path.name for path in out.iterdir()} == files | {"stage.json", "manifest.json"}
+    assert {path.name for path in out.glob("[!.]*")} == files | {"stage.json", "manifest.json"}
     assert "not compared" in manifest.notes[0]
     record = json.loads((out / "result.json").read_text())
     assert (record["objective"], record["method"], record["ratio"]) == ("none", "scratch", 0.0)

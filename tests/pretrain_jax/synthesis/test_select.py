@@ -324,7 +324,7 @@ def test_bad_input(
 
 def test_features_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "features.npy").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"features\.npy cannot be read"):
+    with pytest.raises(ValueError, match=r"features\.npy holds no checksum"):
         features_of(tmp_path)
 
 

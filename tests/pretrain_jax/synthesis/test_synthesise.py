@@ -1,7 +1,6 @@
 """Synthesised sets: every pixel, byte and source recounted from the files."""
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pretrain_jax.stages import Table, digest, read_manifest
 from pretrain_jax.synthesis import Images, index_images, select, synthesise
 from pretrain_jax.synthesis.set_files import check_set
 from pretrain_jax.synthesis.synthesising import cells
+from tests.pretrain_jax.records import edit_record
 from tests.pretrain_jax.synthesis.test_images import write_video
 
 
@@ -121,9 +121,7 @@ def test_bytes_in_which_no_image_fits(crop_scores: Path, tmp_path: Path) -> None
     """A ratio that one image of pixels fits into, but no file."""
     select(crop_scores, tmp_path / "s", method="optidel-s", ratio=0.07, storage="bytes")
     place = tmp_path / "s" / "manifest.json"
-    record = json.loads(place.read_text())
-    record["counts"]["bytes_full"] = 100
-    place.write_text(json.dumps(record))
+    edit_record(place, counts=read_manifest(tmp_path / "s").counts | {"bytes_full": 100})
     with pytest.raises(ValueError, match="7 bytes, in which not even its first image fits"):
         synthesise(tmp_path / "s", tmp_path / "w")
     assert not (tmp_path / "w").exists()
