@@ -144,7 +144,9 @@ def test_a_run_that_diverges_leaves_the_others(
     Their ratio is the recommended one, by an estimate that says 0.50004.
     """
     advice = SimpleNamespace(
-        policies=[SimpleNamespace(policy="hard", keep_fraction=0.50004)], caveat="a heuristic"
+        policies=[SimpleNamespace(policy="hard", keep_fraction=0.50004)],
+        caveat="a heuristic",
+        verdict=SimpleNamespace(sentence=lambda: "nothing was measured"),
     )
     place = SimpleNamespace(alpha_total=3.0, theta=0.5)
     estimate = SimpleNamespace(recommendation=advice, coordinates=place)
