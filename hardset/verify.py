@@ -16,6 +16,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hardset.arrays import ObjectsError, load_array
 from hardset.cli import one_line
 from hardset.datafile import in_use
@@ -326,7 +328,9 @@ def _check_data_file(path: Path) -> None:
     try:
         with h5py.File(path, "r") as file:
             ours = {"kind", "parameters"} <= file.attrs.keys()
-            unsealed = ours and int(file.attrs.get("schema_version", 0)) > 1
+            # An array of one number, as xarray writes it.
+            schema = np.ravel(file.attrs.get("schema_version", 0))
+            unsealed = ours and int(schema[0]) > 1
     except Exception as error:  # h5py raises many types on damaged input
         raise ValueError(f"it is damaged or not NetCDF-4: {one_line(error)}") from None
     if unsealed:

@@ -351,3 +351,14 @@ def test_the_console_command_is_declared_and_runs() -> None:
     assert done.stderr == (
         "error: the following arguments are required: PATH (see python -m hardset verify --help)\n"
     )
+
+
+def test_a_data_file_of_version_0_1_has_no_checksum_and_is_not_damaged(tmp_path: Path) -> None:
+    # Version 0.1 wrote these attributes and schema 1; from schema 2 on a seal must be there.
+    stamped = xr.Dataset({"x": ("i", [1.0])}).assign_attrs(kind="simulation", parameters="{}")
+    for schema in (1, 2):
+        path = tmp_path / f"{schema}.nc"
+        stamped.assign_attrs(schema_version=schema).to_netcdf(path, engine="h5netcdf")
+    found = verify([tmp_path])
+    assert found.counts["without a checksum"] == 1
+    assert found.counts["changed"] == 1
