@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 TIE = 1e-12  # relative to the largest possible F
+EQUAL = 8  # roundings between squares of equal distances
 AT_ONCE = 16  # candidates whose gains are evaluated together
 
 
@@ -203,10 +204,14 @@ def assign(rows: Array, chosen: Integers, before: Array | None = None) -> tuple[
     owner, nearest = np.empty(len(points), np.int64), np.empty(len(points))
     for part in blocks(len(points), len(centres)):
         squares = centre_squares - 2 * points[part] @ centres.T
-        owner[part] = np.argmin(squares, axis=1)
         own = np.einsum("ij,ij->i", points[part], points[part])
-        least = np.take_along_axis(squares, owner[part][:, None], axis=1)[:, 0] + own
-        nearest[part] = np.sqrt(np.maximum(least, 0))
+        closest = np.argmin(squares, axis=1)
+        least = np.take_along_axis(squares, closest[:, None], axis=1)[:, 0]
+        # What rounding does to squares of this size, so that it does not tell equals apart.
+        size = (own + centre_squares[closest]) * points.shape[1] ** 0.5
+        limit = least + EQUAL * np.finfo(float).eps * size
+        owner[part] = np.argmax(squares <= limit[:, None], axis=1)
+        nearest[part] = np.sqrt(np.maximum(least + own, 0))
     owner = np.maximum(owner - len(before), -1)
     # Neither rounding nor a copy takes a pick's own example away from it.
     nearest[chosen] = 0.0

@@ -108,6 +108,22 @@ def test_copies_are_assigned_to_the_first_pick_and_picks_to_themselves() -> None
     assert np.all(nearest[:6] == 0)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_rounding_does_not_tell_equal_distances_apart(seed: int) -> None:
+    """Whole numbers on a line: as near to an earlier point as to a pick is not the pick's."""
+    random = np.random.default_rng(seed)
+    rows = random.integers(0, 9, 40)
+    before = random.integers(0, 9, 3)
+    chosen = np.unique(rows, return_index=True)[1][[1, 4, 6]]
+    distances = np.abs(rows[:, None] - np.concatenate([before, rows[chosen]]))
+    expected = np.maximum(np.argmin(distances, axis=1) - 3, -1)
+    expected[chosen] = np.arange(3)
+    owner, nearest = assign(rows[:, None] + 0.0, chosen, before[:, None] + 0.0)
+    assert owner.tolist() == expected.tolist()
+    rest = np.setdiff1d(np.arange(40), chosen)
+    np.testing.assert_allclose(nearest[rest], distances.min(axis=1)[rest], atol=1e-6)
+
+
 def test_the_sparse_mode_reports_what_it_loses() -> None:
     pool = Pool.of(features=POINTS)
     exact = FacilityLocation(mode="exact").select(pool, 30)
