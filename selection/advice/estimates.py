@@ -337,9 +337,10 @@ def _warnings(
         )
     if errors is not None and errors.training > SEPARABLE:
         found.append(
-            f"no probe separates the classes ({100 * errors.training:.2g} % of the training "
-            "examples are on the wrong side): labels are noisy or the classes not linear, and the "
-            "theory has neither"
+            "no probe through the mean separates the classes "
+            f"({100 * errors.training:.2g} % of the training "
+            "examples are on the wrong side): labels are noisy, or the classes not "
+            "linear or of unlike sizes, and the theory has none of these"
         )
     if not by_error and theta < angles_of_error[0]:
         found.append(

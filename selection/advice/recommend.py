@@ -122,9 +122,10 @@ def recommend(
 ) -> Recommendation:
     """The policy and the fraction of least replica error at the coordinates of a data set.
 
-    Where the measured error and the theory's differ by more than a factor of 1.5, and the interval
-    of the measured one does not explain it, the data are not the toy model: the advice is to keep
-    all, and what the theory says are the fields `toy_model_...`.
+    Where the measured error and the theory's differ by more than a factor of 1.5, and chance does
+    not explain it, or no probe separates the classes, the data are not the toy model: the advice is
+    to keep all, and what the theory says are the fields `toy_model_...`. `Verdict.toy_model` has
+    the rule.
 
     Args:
         data: coordinates with an angle that is defined; or features, shape (n, d), with one of

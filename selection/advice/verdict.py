@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from selection.advice.coordinates import LearningCurve
-from selection.advice.estimates import Coordinates, error_interval
+from selection.advice.estimates import SEPARABLE, Coordinates, error_interval
 
 __all__ = ["FACTOR", "Verdict", "verdict"]
 
 FACTOR = 1.5  # between the two errors, beyond which the data are not the toy model
+CHANCE = 2.0  # up to which chance may explain a larger error than the predicted one
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class Verdict:
         interval: of `measured`, in which the folds' common examples are counted.
         predicted: the theory's error of a probe that is trained on as much data as those were.
         level: coverage that the interval aims at.
+        training: share of all examples on the wrong side of a probe that was trained on all.
     """
 
     measured: float
     interval: tuple[float, float]
     predicted: float
     level: float
+    training: float = 0.0
 
     @property
     def known(self) -> bool:
@@ -44,10 +47,21 @@ class Verdict:
     def toy_model(self) -> bool:
         """Whether the data may be the toy model: the errors agree, or one is not known.
 
-        They agree within a factor of 1.5, or where the prediction is in the interval.
+        They agree within a factor of 1.5, or where the prediction is in the interval and the
+        measured error at most twice as large: an interval of few examples excuses no more, for a
+        pruned set costs most where learning is harder than the theory's. Classes that no probe
+        separates are not those of the toy model, whatever the errors.
         """
+        if not self.known:
+            return True
         within = self.interval[0] <= self.predicted <= self.interval[1]
-        return not self.known or within or self.factor <= FACTOR
+        chance = within and self.measured <= CHANCE * self.predicted
+        return self.separable and (chance or self.factor <= FACTOR)
+
+    @property
+    def separable(self) -> bool:
+        """Whether a probe separates the classes, but for what a nearly hard margin leaves."""
+        return self.training <= SEPARABLE
 
     def sentence(self) -> str:
         """What was found."""
@@ -63,6 +77,12 @@ class Verdict:
         )
         if self.toy_model:
             return f"the data may be the toy model: {found}"
+        if not self.separable:
+            found = (
+                "no probe through the mean separates the classes "
+                f"({100 * self.training:.2g} % of the training examples are on the wrong side), "
+                f"{found}"
+            )
         return f"the data are not the toy model: {found}; keep all"
 
 
@@ -77,4 +97,4 @@ def verdict(coordinates: Coordinates) -> Verdict:
     if errors is None:
         return Verdict(np.nan, (np.nan, np.nan), predicted, coordinates.level)
     interval = error_interval(errors, coordinates.examples, coordinates.level)
-    return Verdict(errors.held_out, interval, predicted, coordinates.level)
+    return Verdict(errors.held_out, interval, predicted, coordinates.level, errors.training)

@@ -25,9 +25,10 @@ and searches the theory for the fraction and the policy of least error at these 
 {CAVEAT}
 
 It also measures the error of a linear probe by tenfold cross validation on all the data. Where
-that and the theory's differ by more than a factor of 1.5, and the interval of the measured one
-does not explain it, the data are not the toy model: the advice is to keep all, and the theory's
-fraction is called toy_model_fraction.
+that and the theory's differ by more than a factor of 1.5, the data are not the toy model: the
+advice is to keep all, and the theory's fraction is called toy_model_fraction. The interval of the
+measured error excuses a factor of 2, and any error that is smaller than the theory's. Classes that
+no probe separates are not the toy model either.
 
 By {HARD}.
 

@@ -170,7 +170,7 @@ def test_noisy_labels_are_told() -> None:
     classes[::8] ^= True
     found = estimate_coordinates(x, classes, splits=2, replicates=10)
     assert found.source == "overlap"
-    assert any("no probe separates the classes" in sentence for sentence in found.warnings)
+    assert any("no probe through the mean separates" in sentence for sentence in found.warnings)
     assert any("err more than their overlap explains" in one for one in found.warnings)
     # A flipped eighth adds pi/8 at most, and half of it at the angles of this volume.
     assert found.theta_of_error > found.theta_of_overlap + np.pi / 16

@@ -98,6 +98,8 @@ def test_agreement_leaves_the_advice_of_the_theory() -> None:
         (0.10, (0.08, 0.12), 0.16, False),
         (0.10, (0.08, 0.12), 0.06, False),
         (0.10, (0.05, 0.20), 0.06, True),  # explained by chance
+        (0.10, (0.03, 0.20), 0.04, False),  # so few examples that nothing is known
+        (0.04, (0.01, 0.20), 0.10, True),  # no harder than the toy model
         (0.0, (0.0, 0.02), 0.015, True),
         (0.0, (0.0, 0.02), 0.025, True),  # 1.25 times the end of the interval
         (0.0, (0.0, 0.02), 0.1, False),
@@ -108,6 +110,19 @@ def test_a_factor_of_three_halves(
     measured: float, interval: tuple[float, float], predicted: float, toy_model: bool
 ) -> None:
     assert Verdict(measured, interval, predicted, 0.9).toy_model == toy_model
+
+
+def test_classes_that_no_probe_separates_are_not_the_toy_model() -> None:
+    """A twentieth of 100 labels is wrong, which the interval of so few examples does not show."""
+    x, labels = teacher_data(100, 20, 6, wrong=0.05)
+    result = verdict(coordinates(x, labels))
+    assert result.interval[0] <= result.predicted <= result.interval[1]
+    assert result.training > 0.01 and not result.toy_model
+    assert result.sentence().startswith(
+        "the data are not the toy model: no probe through the mean separates the classes"
+    )
+    assert not Verdict(0.1, (0.05, 0.2), 0.1, 0.9, training=0.02).toy_model
+    assert Verdict(0.1, (0.05, 0.2), 0.1, 0.9, training=0.01).toy_model
 
 
 def test_no_error_has_an_upper_limit() -> None:
@@ -153,7 +168,8 @@ def test_the_command_says_it_first(tmp_path: Path, monkeypatch, capsys) -> None:
     line = "recommend --features x.npy --labels y.npy --splits 1 --replicates 10 --policies hard"
     assert run(main, line.split()) == 0
     first, second, third, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith("the data are not the toy model: cross validation measures an error of")
+    assert first.startswith("the data are not the toy model: no probe through the mean separates ")
+    assert "cross validation measures an error of" in first
     assert second.split(maxsplit=1) == ["advice", "keep all"]
     assert "small absolute margin" in third
     assert run(main, [*line.split(), "--json"]) == 0
