@@ -56,7 +56,7 @@ class ClassReport:
         if lost := self.lost():
             sentences.append(
                 f"{len(lost)} of {len(self.names)} classes lost all their examples: {_some(lost)}; "
-                "--balance equal or proportional keeps some of each"
+                f"--balance equal keeps some of each, with a budget of {len(self.names)} or more"
             )
         fair = self.examples * (self.kept.sum() / self.examples.sum())
         few = self.names[(self.kept > 0) & (self.kept < FEW * fair)]

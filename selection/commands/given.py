@@ -101,9 +101,16 @@ def _holds_subset(path: Path) -> bool:
 def _lines(path: Path, pool: Pool, named: bool) -> Array:
     """Ids or rows of a text file, one a line."""
     if not path.is_file():
+        whole, colon, _ = str(path).rpartition(":")
+        if colon and Path(whole).is_file():
+            raise ValueError(
+                f"given file {whole} has no columns to choose from, only .npz and .parquet have; "
+                "save the one that is meant as text, one a line"
+            )
         raise ValueError(f"given file {path} does not exist, or is no file")
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        # Spreadsheets begin their texts with a byte-order mark.
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"given file {path} cannot be read: {error}") from None
     if named and pool.ids.dtype.kind == "U":

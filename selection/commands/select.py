@@ -264,7 +264,8 @@ def _id_list(name: str, path: str, pool: Pool) -> tuple[int | str, ...]:
         what = "does not exist" if not Path(path).exists() else "is no file"
         raise ValueError(f"{name} file {path} {what}")
     try:
-        lines = [line.strip() for line in Path(path).read_text("utf-8").splitlines()]
+        # Spreadsheets begin their texts with a byte-order mark.
+        lines = [line.strip() for line in Path(path).read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name} file {path} cannot be read: {error}") from None
     ids = tuple(filter(None, lines))

@@ -16,6 +16,7 @@ __all__ = [
     "Integers",
     "blocks",
     "check_squares",
+    "check_unmasked",
     "real_numbers",
     "real_rows",
     "square_distances",
@@ -71,9 +72,19 @@ def _array(name: str, values: ArrayLike) -> Array:
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         raise ValueError(f"{name} is a {type(values).__name__} of SciPy; {DENSE}")
     try:
-        return np.asanyarray(host_array(values))
+        array = np.asanyarray(host_array(values))
     except ValueError as error:  # lists of different lengths
         raise ValueError(f"{name} is no array: {error}") from None
+    check_unmasked(name, array)
+    return array
+
+
+def check_unmasked(name: str, array: Any) -> None:
+    """Raise ValueError if a masked array hides a value: what lies below its mask is no number."""
+    if np.ma.is_masked(array):
+        place = tuple(int(at) for at in np.argwhere(np.ma.getmaskarray(array))[0])
+        index = place[0] if len(place) == 1 else place
+        raise ValueError(f"{name} is masked at index {index}; every value must be there")
 
 
 def _is_floating(kind: np.dtype) -> bool:

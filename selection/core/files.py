@@ -279,15 +279,16 @@ def _read_table(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         if path.suffix == ".json":
             table = json.loads(path.read_text())
+            if not isinstance(table, dict) or not isinstance(table.get("columns"), dict):
+                raise ValueError("it is no table that `select` wrote")
             columns, facts = dict(table["columns"]), dict(table)
         else:
             stored = require("pyarrow.parquet").read_table(path)
             columns = {name: stored[name].to_numpy() for name in stored.column_names}
             facts = dict(json.loads(stored.schema.metadata[METADATA]))
     except Exception as error:  # pyarrow raises many types on damaged input
-        raise ValueError(
-            f"subset file {path} holds no subset: {one_line(repr(error), 200)}"
-        ) from None
+        said = str(error) if type(error) is ValueError else repr(error)
+        raise ValueError(f"subset file {path} holds no subset: {one_line(said, 200)}") from None
     # Version 0.1.0 wrote files without a checksum, and without the versions.
     if "made_with" in facts and not intact:
         raise ValueError(

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from selection.core.arrays import Array, Integers, whole_numbers
+from selection.core.arrays import Array, Integers, check_unmasked, whole_numbers
 from selection.core.tensors import host_array
 
 __all__ = ["class_codes"]
@@ -23,7 +23,9 @@ def class_codes(name: str, labels: ArrayLike) -> tuple[Integers, Array | None]:
     Raises:
         ValueError: another shape, a value that is neither, with its index.
     """
-    array = np.asarray(host_array(labels))
+    values = host_array(labels)
+    check_unmasked(name, values)
+    array = np.asarray(values)
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8")
     if array.dtype.kind == "O" and array.ndim == 1 and len(array):

@@ -67,6 +67,27 @@ def test_every_form_of_the_file(folder: Path, capsys: Any, named: bool) -> None:
         assert kept(text, capsys) == expected
 
 
+def test_lists_that_spreadsheets_write(folder: Path, capsys: Any) -> None:
+    """A byte-order mark is no part of the first name; a column of text cannot be asked for."""
+    Path("g.txt").write_text("\n".join(NAMES[:12]), encoding="utf-8-sig")
+    Path("h.txt").write_text("\n".join(NAMES[:12]), encoding="utf-8")
+    text = "select k-center --features x.npy --ids names.npy --budget 3 --"
+    for option in ("given", "include", "exclude"):
+        budget = " --budget 14" if option == "include" else ""
+        found = kept(f"{text}{option} g.txt{budget}", capsys)
+        assert found == kept(f"{text}{option} h.txt{budget}", capsys)
+    for source, sentence in (
+        (
+            "h.txt:who",
+            "given file h.txt has no columns to choose from, only .npz and .parquet have",
+        ),
+        ("list.json", "subset file list.json holds no subset: it is no table that `select` wrote"),
+    ):
+        Path("list.json").write_text(json.dumps(NAMES[:3].tolist()))
+        code, _, err = command(f"{text}given {source}", capsys)
+        assert code == 2 and sentence in err
+
+
 def test_features_from_outside_and_both(folder: Path, capsys: Any) -> None:
     one = Pool.of(features=FEATURES)
     outside = Given.of(one, features=FEATURES[:12])
@@ -114,7 +135,7 @@ def test_under_wrappers(folder: Path, capsys: Any) -> None:
         ("--given .", "given file . does not exist, or is no file"),
         ("--given gone.json", "given file gone.json does not exist"),
         ("--given gone.npy", "given file gone.npy does not exist"),
-        ("--given words.txt:a", "given file words.txt:a does not exist"),
+        ("--given words.txt:a", "given file words.txt has no columns to choose from"),
         ("--given words.txt", "words.txt holds 'pear' in line 2; they are whole numbers, rows"),
         ("--given names.npy", "names.npy holds texts; they are whole numbers, rows of the pool"),
         ("--given binary.txt", "given file binary.txt cannot be read"),

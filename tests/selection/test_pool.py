@@ -26,6 +26,12 @@ from selection import Pool, Scores, Subset
         ({"labels": np.array([1, None], dtype=object)}, r"labels holds None at index 1; labels"),
         ({"labels": [["a", "b"]]}, r"labels has shape \(1, 2\); it must be \(n,\)"),
         ({"labels": [[0, 1]]}, r"labels has shape \(1, 2\); it must be \(n,\)"),
+        (
+            {"features": np.ma.masked_equal([[1.0], [2.0]], 2)},
+            r"features is masked at index \(1,",
+        ),
+        ({"labels": np.ma.masked_equal([3, 4], 4)}, r"labels is masked at index 1; every value"),
+        ({"scores": np.ma.masked_equal([3, 4.0], 3)}, r"scores is masked at index 0; every value"),
         ({"ids": ["a", "b", "a"]}, r"ids holds a more than once"),
         ({"ids": [4, 4]}, r"ids holds 4 more than once"),
         ({}, r"a pool needs at least one of scores"),
