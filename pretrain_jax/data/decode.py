@@ -35,6 +35,11 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WIDEST = 2**16 - 1
 PNG_GREY_ALPHA = 4
+DEEP_SAMPLES = {
+    "rgb48be": 3,
+    "rgba64be": 4,
+    "ya16be": 2,
+}  # of FFmpeg's formats, the high byte first
 DEEP_PNG_TYPES = (2, PNG_GREY_ALPHA, 6)  # colour types RGB, grey with alpha, RGBA
 # Rec. 601, as Pillow weighs 8-bit channels.
 LUMINANCE = np.array([299.0, 587.0, 114.0]) / 1000.0
@@ -171,13 +176,13 @@ def _read_deep_png(path: Path, colours: int) -> NDArray[np.uint16]:
 
     with av.open(str(path), format="png_pipe") as container:
         frame = next(container.decode(video=0))
-        if colours == PNG_GREY_ALPHA:
-            plane = frame.planes[0]  # grey and alpha in turn, the high byte first
-            rows = np.frombuffer(bytes(plane), np.uint8).reshape(frame.height, plane.line_size)
-            pairs = np.ascontiguousarray(rows[:, : 4 * frame.width]).view(">u2")
-            return pairs[:, ::2].astype(np.uint16)
-        wide = np.asarray(frame.reformat(format="rgb48le").to_ndarray())
-    return wide.astype(np.uint16)
+        # From the memory of the frame: FFmpeg's conversions spoil lines of interlaced frames.
+        samples = DEEP_SAMPLES[frame.format.name]
+        plane = frame.planes[0]
+        rows = np.frombuffer(bytes(plane), np.uint8).reshape(frame.height, plane.line_size)
+        values = np.ascontiguousarray(rows[:, : 2 * samples * frame.width]).view(">u2")
+        found = values.reshape(frame.height, frame.width, samples).astype(np.uint16)
+    return found[:, :, 0] if colours == PNG_GREY_ALPHA else found[:, :, :3]
 
 
 def _to_channels(pixels: NDArray[Any], channels: int, path: str) -> NDArray[Any]:

@@ -10,12 +10,14 @@ import logging
 import re
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain_jax.data.opening import Remark, check_pixels, opened_image
+from pretrain_jax.data.opening import Remark, TooLargeError, check_pixels, opened_image
 
 __all__ = ["ORIENTATION", "VALUES", "by_rows", "dark_remark", "is_dark", "read_tiff", "turned"]
 
@@ -27,6 +29,7 @@ GREY, COLOUR, PALETTE, INKS, LUMA = (0, 1), 2, 3, 5, 6
 CHANNELS = {0: 1, 1: 1, COLOUR: 3, PALETTE: 1, INKS: 4, LUMA: 3}
 OTHER_MEANINGS = {4: "a transparency mask", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*"}
 UNSIGNED, FLOATING = 1, 3
+HORIZONTAL = 2  # the predictor of integers: differences of neighbours
 UNCOMPRESSED, PACKBITS, DEFLATE, JPEG = 1, 32773, (8, 32946), (6, 7)
 ASSOCIATED = 1  # colours were multiplied with the alpha of the file
 WIDEST_SAMPLE = 16
@@ -78,6 +81,10 @@ def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
         if page.is_subsampled and compression not in JPEG:
             raise ValueError("its YCbCr has fewer samples of colour; save it as RGB")
         if compression in (UNCOMPRESSED, PACKBITS, *DEFLATE):
+            if int(page.predictor) not in (1, HORIZONTAL):
+                raise ValueError(
+                    f"it is stored with the predictor {_name(page.predictor)}; save it without one"
+                )
             _check_segments(page, bits, compression)
             kept = _samples(page, bits)
             found = kept if kept.ndim == 3 else kept[:, :, None]
@@ -90,9 +97,11 @@ def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
                     f"its grey is multiplied with its alpha under the compression "
                     f"{_name(page.compression)}; save it without alpha"
                 )
-            return _by_pillow(file)
+            with _of_pillow(page):
+                return _by_pillow(file)
         elif meaning in GREY and samples == 1 and bits == 16:
-            return _grey_by_pillow(file, page, meaning)
+            with _of_pillow(page):
+                return _grey_by_pillow(file, page, meaning)
         else:
             raise ValueError(
                 f"it has {bits} bits a sample with the compression {_name(page.compression)}; save "
@@ -358,6 +367,21 @@ def _from_luma(
     r = second * (2 - 2 * red) + luma
     b = first * (2 - 2 * blue) + luma
     return np.stack([r, (luma - blue * b - red * r) / green, b], axis=2)
+
+
+@contextmanager
+def _of_pillow(page: Any) -> Iterator[None]:
+    """Say which compression it is that Pillow fails on, and the remedy."""
+    try:
+        yield
+    except TooLargeError:
+        raise
+    except Exception as error:  # decoders raise many types on damaged input
+        raise ValueError(
+            f"its compression {_name(page.compression)} is damaged, or of a kind that is not read "
+            f"here ({str(error) or type(error).__name__}); save it without compression or with "
+            "deflate"
+        ) from None
 
 
 def _by_pillow(file: BinaryIO) -> Samples:

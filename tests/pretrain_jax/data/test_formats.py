@@ -22,11 +22,23 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + check
 
 
-def deep_png(pixels: np.ndarray, colours: int, more: bytes = b"") -> bytes:
+# First row and column, and their steps, of the seven passes of Adam7 (PNG, section 8.2).
+PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2))
+PASSES = (*PASSES, (1, 0, 2, 1))
+
+
+def deep_png(
+    pixels: np.ndarray, colours: int, more: bytes = b"", interlaced: bool = False
+) -> bytes:
     """A PNG of 16 bits by hand, none of its rows filtered."""
     height, width = pixels.shape[:2]
-    head = struct.pack(">IIBBBBB", width, height, 16, colours, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", width, height, 16, colours, 0, 0, interlaced)
+    parts = [pixels]
+    if interlaced:
+        parts = [pixels[y::down, x::right] for y, x, down, right in PASSES]
+    rows = b"".join(
+        b"\0" + row.astype(">u2").tobytes() for part in parts if part.size for row in part
+    )
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", head)
@@ -84,6 +96,18 @@ def test_sixteen_bits_of_every_kind_of_png(tmp_path: Path, colours: int, channel
     np.testing.assert_array_equal(read_pixels(str(path), bits=16), wanted)
     eight = np.rint(wanted / 257).astype(np.uint8)
     np.testing.assert_array_equal(read_pixels(str(path)), eight)
+
+
+@pytest.mark.parametrize(("colours", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bits_in_the_seven_passes_of_a_png(
+    tmp_path: Path, colours: int, channels: int
+) -> None:
+    rng = np.random.default_rng(colours)
+    pixels = rng.integers(0, 65536, (64, 50, channels), dtype=np.uint16)
+    path = tmp_path / "deep.png"
+    path.write_bytes(deep_png(pixels, colours, interlaced=True))
+    wanted = np.broadcast_to(pixels[:, :, : 1 if channels < 3 else 3], (64, 50, 3))
+    np.testing.assert_array_equal(read_pixels(str(path), bits=16), wanted)
 
 
 def test_palettes_and_single_bits(tmp_path: Path) -> None:

@@ -274,3 +274,20 @@ def test_samples_of_another_meaning_are_refused(
     path.write_bytes(tiff(stored(16, count, False), 16, photometric, extra=extra))
     with pytest.raises(UnreadableImageError, match=sentence):
         read_pixels(str(path))
+
+
+@pytest.mark.parametrize(
+    ("count", "bits", "tags", "sentence"),
+    [
+        (1, 8, {259: (SHORT, [34887])}, "its compression LERC is damaged, or of a kind"),
+        (1, 16, {259: (SHORT, [50002])}, "its compression JPEGXL .* save it without compression"),
+        (1, 32, {317: (SHORT, [3])}, "stored with the predictor FLOATINGPOINT; save it without"),
+    ],
+)
+def test_what_is_stored_in_a_way_that_is_not_read_is_named(
+    tmp_path: Path, count: int, bits: int, tags: dict[int, Any], sentence: str
+) -> None:
+    path = tmp_path / "image.tif"
+    path.write_bytes(tiff(stored(bits, count, bits == 32), bits, 1, tags=tags))
+    with pytest.raises(UnreadableImageError, match=sentence):
+        read_pixels(str(path))
