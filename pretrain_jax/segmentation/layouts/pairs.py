@@ -30,6 +30,8 @@ CASES_NAME, CLASSES_NAME = "cases.csv", "classes.txt"
 # What names of masks have behind that of the image.
 ENDINGS = re.compile(r"[_\- ]*(masks?|segmentation|seg|label|labels|gt)$", re.IGNORECASE)
 PARTS: Mapping[str, Part] = {"": "", "training": "training", "train": "training", "test": "test"}
+# Nothing is chosen by them here: they are trained on, unless nothing else could be the test.
+VALIDATION = frozenset({"val", "valid", "validation"})
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,9 @@ def pair_cases(
 ) -> tuple[Case, ...]:
     """The cases of two folders, sorted by name.
 
-    Where no image lies in the folder itself, its folders train and test are read, which are the
-    parts of a split; the folder of masks has the same.
+    Where no image lies in the folder itself, its folders train, val and test are read, which are
+    the parts of a split; the folder of masks has the same. Those of val count as training where
+    there is a folder test, and as the test where there is none.
 
     Args:
         root: what holds both.
@@ -186,19 +189,21 @@ def pair_cases(
     inner = [place for place in _subfolders(images) if images_in(place)]
     if images == masks or not inner:
         return _paired(images, masks, variant, prefix, group, "")
-    odd = [place.name for place in inner if place.name.casefold() not in PARTS]
+    names = {place.name.casefold() for place in inner}
+    parts = dict(PARTS) | dict.fromkeys(VALIDATION, "training" if "test" in names else "test")
+    odd = [place.name for place in inner if place.name.casefold() not in parts]
     if odd or images_in(images):
         what = f"{inner[0].name}/{images_in(inner[0])[0].name}"
         raise ValueError(
             f"{images} holds images in folders, such as {what}; move all images into {images} "
-            f"itself (and their masks into {masks}), or into its folders train and test"
+            f"itself (and their masks into {masks}), or into its folders train, val and test"
         )
     cases: list[Case] = []
     for place in inner:
         own = _folder(masks, place.name)
         if own is None:
             raise ValueError(f"{images} holds the folder {place.name}, and {masks} does not")
-        part = PARTS[place.name.casefold()]
+        part = parts[place.name.casefold()]
         cases += _paired(place, own, variant, f"{prefix}{place.name}/", group, part)
     return tuple(cases)
 

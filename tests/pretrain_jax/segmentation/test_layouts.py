@@ -420,6 +420,21 @@ def test_folders_train_and_test_are_a_split(tmp_path: Path, layout: str) -> None
     assert [case.name for case in test.cases] == ["test/2"]
 
 
+@pytest.mark.parametrize("name", ["val", "valid", "Validation"])
+def test_a_folder_val_is_trained_on_unless_it_is_the_only_test(tmp_path: Path, name: str) -> None:
+    for number, part in enumerate(("train", name)):
+        image(tmp_path / "images" / part / f"{number}.png", number)
+        mask(tmp_path / "masks" / part / f"{number}.png")
+    training, test = split(read_pair(tmp_path))
+    assert [case.name for case in training.cases] == ["train/0"]
+    assert [case.name for case in test.cases] == [f"{name}/1"]
+    image(tmp_path / "images" / "test" / "2.png")
+    mask(tmp_path / "masks" / "test" / "2.png")
+    training, test = split(read_pair(tmp_path))
+    assert sorted(case.name for case in training.cases) == sorted(["train/0", f"{name}/1"])
+    assert [case.name for case in test.cases] == ["test/2"]
+
+
 def test_images_in_other_folders_are_named(tmp_path: Path) -> None:
     image(tmp_path / "images" / "patient 1" / "a.png")
     mask(tmp_path / "masks" / "patient 1" / "a.png")
