@@ -7,6 +7,7 @@ of formats that have no room for a checksum.
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,7 +133,10 @@ def check_listing(folder: Path) -> bool:
 
 def _record(path: Path) -> dict[str, Any]:
     """The JSON object of a listing, its seal checked where it has one."""
-    if path.stat().st_size > LARGEST:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
+        raise ValueError(f"{path} is no file")
+    if status.st_size > LARGEST:
         raise ValueError(f"{path} is larger than {LARGEST} bytes: it is no listing of files")
     try:
         intact = check_seal(path, required=path.name == CHECKSUMS)

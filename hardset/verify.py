@@ -224,7 +224,8 @@ class _Tree:
 def _set_images(folder: Path) -> Iterator[Listed]:
     """The images of a synthesised set: where its list says, what its table says."""
     tables = sorted(folder.glob(TABLE))
-    if not tables:
+    # To open a pipe would wait for ever.
+    if not tables or not all(path.is_file() for path in (folder / LIST, *tables)):
         return
     try:
         from pyarrow import parquet
@@ -315,7 +316,9 @@ def _check_whole(path: Path) -> None:
         with path.open("rb") as file:
             begins = file.read(len(PARQUET)) == PARQUET
             file.seek(max(0, size - len(PARQUET)))
-            if begins and file.read() != PARQUET:
+            if not begins:
+                raise ValueError("it does not begin as a Parquet file does")
+            if file.read() != PARQUET:
                 raise ValueError("it is cut short")
     elif suffix == ".nc":
         _check_data_file(path)

@@ -180,6 +180,30 @@ def test_loops_pipes_and_links_to_nothing(tmp_path: Path) -> None:
     assert verify([tmp_path / "loop"]).counts == found.counts  # named, it is followed
 
 
+def test_pipes_in_the_place_of_what_says_what_files_were(tmp_path: Path) -> None:
+    names = ("manifest.json", "checksums.json", "data.txt", "files-00000.parquet")
+    for name in names:
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "a.json").write_text("{}")
+    found = verify([tmp_path])
+    assert {one.path.name: one.state for one in found.findings} == dict.fromkeys(
+        names, "unreadable"
+    )
+    assert verify([tmp_path, tmp_path / "a.json"]).counts["without a checksum"] == 2
+    (tmp_path / "data.txt").unlink()
+    (tmp_path / "data.txt").write_text("a.png\n")
+    assert verify([tmp_path]).counts["unreadable"] == 3
+
+
+@pytest.mark.parametrize("ending", ["json", "nc", "npy", "npz", "parquet"])
+@pytest.mark.parametrize("content", [b"", b"\1" * 100])
+def test_what_is_of_another_kind_than_its_ending_has_changed(
+    tmp_path: Path, ending: str, content: bytes
+) -> None:
+    (tmp_path / f"a.{ending}").write_bytes(content)
+    assert [one.state for one in verify([tmp_path]).findings] == ["changed"]
+
+
 ABOUT = {"bytes": 1, "sha256": "0" * 64}
 MANIFESTS = {
     "absolute": json.dumps({"outputs": {"/dev/zero": ABOUT}}),
