@@ -27,7 +27,8 @@ class Termination:
     With SIGTERM clusters take machines back. A second Ctrl-C ends the process at once. One process
     catches the signals itself. Several, joined by jax.distributed, agree on a step that all of them
     reach: they can save only together, and Ctrl-C ends them as ever. Outside the main thread, where
-    Python allows no handler, signals end the process as ever.
+    Python allows no handler, signals end the process as ever. A signal that the process was started
+    to ignore, as shells do with Ctrl-C for what runs in the background, stays ignored.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,11 @@ class Termination:
     def __enter__(self) -> "Termination":
         """Start to hold the signals back."""
         if not self._joined and threading.current_thread() is threading.main_thread():
-            self._before = {one: signal.signal(one, self._note) for one in SIGNALS}
+            self._before = {
+                one: signal.signal(one, self._note)
+                for one in SIGNALS
+                if signal.getsignal(one) is not signal.SIG_IGN
+            }
         return self
 
     def __exit__(self, *error: object) -> None:
