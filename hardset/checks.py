@@ -22,11 +22,15 @@ __all__ = [
 
 def is_concrete(value: Any) -> bool:
     """Whether `value` holds numbers (a tracer or one of JAX's sentinels does not)."""
+    return not _is_traced(value) and (
+        isinstance(value, (int, float, complex, list, tuple)) or hasattr(value, "__array__")
+    )
+
+
+def _is_traced(value: Any) -> bool:
     # Not imported: there are no tracers before it is, and a command line starts without it.
     jax = sys.modules.get("jax")
-    if jax is not None and isinstance(value, jax.core.Tracer):
-        return False
-    return isinstance(value, (int, float, complex, list, tuple)) or hasattr(value, "__array__")
+    return jax is not None and isinstance(value, jax.core.Tracer)
 
 
 def check_range(
@@ -55,7 +59,7 @@ def check_range(
     """
     if isinstance(value, str) or value is None:
         raise ValueError(f"{name} = {value!r} is not a number")
-    if not is_concrete(value):
+    if _is_traced(value):
         return
     array = real_array(name, value)
     below = array <= low if open_low else array < low
@@ -143,9 +147,9 @@ def real_array(name: str, value: Any) -> NDArray[np.float64]:
     """`value` in double precision; ValueError where it is complex or no number at all."""
     try:
         array = np.asarray(value)
-        if not np.iscomplexobj(array):
+        if array.dtype.kind not in "cmM":
             return array.astype(np.float64)
-        trouble = "is complex; a real number is needed"
+        trouble = "is complex; a real number is needed" if array.dtype.kind == "c" else "is a time"
     except (TypeError, ValueError, OverflowError):
         trouble = "is not a number in double precision"
     text = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:60]}..."

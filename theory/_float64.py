@@ -1,6 +1,7 @@
 """Double precision at the package's border, whatever the caller's global JAX setting."""
 
 import os
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -22,6 +23,8 @@ T = TypeVar("T")
 def float64(function: Callable[P, T]) -> Callable[P, T]:
     """Run `function` with 64-bit JAX types enabled; the caller's setting is restored afterwards.
 
+    So is his `jax_numpy_rank_promotion`: arrays of different rank broadcast as in NumPy.
+
     Called with numbers it returns NumPy arrays, which keep their digits where a 64-bit JAX array
     would lose them in the caller's next operation; under a transformation it returns tracers. In
     a child that was forked after a call it raises RuntimeError: there it would wait for ever.
@@ -30,7 +33,7 @@ def float64(function: Callable[P, T]) -> Callable[P, T]:
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         _threads.check()
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
             return jax.tree.map(_on_host, function(*args, **kwargs))
 
     return wrapper
@@ -47,7 +50,7 @@ class _Threads:
 
     def forked(self) -> None:
         """Note, in the child, that the parent's threads are gone."""
-        self.lost = self.started
+        self.lost = self.started or _jax_runs()
 
     def check(self) -> None:
         """Raise RuntimeError in a child that has lost them."""
@@ -58,6 +61,13 @@ class _Threads:
                 "'spawn') or ('forkserver'), or by loky or joblib, or fork before the first call"
             )
         self.started = True
+
+
+def _jax_runs() -> bool:
+    """Whether somebody else's use of JAX has started its threads."""
+    # JAX has no public word for it; where the private one is gone, our own use alone counts.
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    return bool(getattr(bridge, "backends_are_initialized", bool)())
 
 
 _threads = _Threads()

@@ -9,7 +9,7 @@ import numpy as np
 from jax.scipy.special import erfc
 from jax.typing import ArrayLike
 
-from hardset.checks import check_range, is_concrete
+from hardset.checks import check_range, is_concrete, real_array
 from theory._float64 import float64
 from theory._pytree import content_hash, same_content
 from theory.policy import Policy
@@ -63,12 +63,14 @@ class Custom(Policy):
             raise ValueError(f"weight = {weight!r} is not a function of the field")
         if variable not in ("z", "yz"):
             raise ValueError(f"variable = {variable!r} is not one of 'z', 'yz'")
-        self._static = (weight, variable, tuple(float(one) for one in breakpoints))
+        breaks = np.atleast_1d(real_array("breakpoints", breakpoints)).ravel()
+        check_range("breakpoints", breaks, -np.inf, np.inf)
+        self._static = (weight, variable, tuple(breaks.tolist()))
         given = parameters if isinstance(parameters, tuple | list) else (parameters,)
         self._values = tuple(
             np.asarray(one, np.float64) if isinstance(one, list) else one for one in given
         )
-        for leaf in jax.tree.leaves(self._values):
+        for leaf in jax.tree.leaves(self._values, is_leaf=lambda one: one is None):
             check_range("parameters", leaf, -np.inf, np.inf)
 
     @property

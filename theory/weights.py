@@ -109,18 +109,26 @@ def call_weight(function: Callable[..., Array], z: Array, parameters: tuple[Any,
     Raises:
         ValueError: the function cannot be traced by JAX, or returns another shape.
     """
+    name = getattr(function, "__name__", repr(function))
     try:
-        weight = jnp.asarray(function(z, *parameters), jnp.float64)
+        found = jnp.asarray(function(z, *parameters))
     except (
         jax.errors.TracerArrayConversionError,
         jax.errors.ConcretizationTypeError,  # of `if z > 0` too
     ):
-        name = getattr(function, "__name__", repr(function))
         raise ValueError(
             f"the custom weight {name} takes its argument for numbers, which JAX does not know "
             "while it compiles: write it with jax.numpy in place of numpy, and jnp.where in "
             "place of if"
         ) from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the custom weight {name} cannot be called with an array of fields and "
+            f"{len(parameters)} parameters, in jax.numpy: {error}"
+        ) from error
+    if jnp.iscomplexobj(found):
+        raise ValueError(f"the custom weight {name} returns complex numbers; it must be real")
+    weight = found.astype(jnp.float64)
     if weight.shape != z.shape:
         raise ValueError(
             f"the custom weight returns the shape {weight.shape} for fields of shape {z.shape}; "
@@ -177,7 +185,8 @@ def label_probability(z: Array, theta: Array) -> Array:
 def field_nodes(weight: SelectionWeight, theta: Array, order: int = 16) -> tuple[Array, Array]:
     """Quadrature nodes and weights in z for integrals of phi(z) wt(z) h(z), h smooth at scale 1 and
     tan theta."""
-    scale = jnp.minimum(jnp.tan(jnp.minimum(theta, 1.5)), 2.0)
+    # Where the nodes lie changes no integral, and must not be differentiated.
+    scale = jnp.minimum(jnp.tan(jnp.minimum(jax.lax.stop_gradient(theta), 1.5)), 2.0)
     breaks = jnp.concatenate(
         [
             jnp.nan_to_num(weight.breaks(), posinf=FIELD_LIMIT, neginf=-FIELD_LIMIT),

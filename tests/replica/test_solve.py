@@ -247,7 +247,7 @@ def test_a_data_set_says_what_was_solved():
 
 def test_strict_promotion_of_types_changes_nothing():
     """.0938 is the published error at alpha = 5."""
-    with jax.numpy_dtype_promotion("strict"):
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         found = solve(
             PerceptronProblem(5, 1, FixedAngle(np.float32(0.25)), Random(), 1), throw=True
         )

@@ -21,6 +21,9 @@ def ask(_):
 if __name__ == "__main__":
     if sys.argv[2] == "used":
         v_information(0.1)
+    if sys.argv[2] == "used by others":
+        import jax.numpy
+        jax.numpy.ones(3)
     with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
         print(pool.map(ask, [0])[0])
     print(ask(0))
@@ -41,8 +44,9 @@ def answers(tmp_path, method, used):
     return done.stdout.splitlines()
 
 
-def test_a_fork_after_use_is_refused_with_the_remedy(tmp_path):
-    child, parent = answers(tmp_path, "fork", "used")
+@pytest.mark.parametrize("used", ["used", "used by others"])
+def test_a_fork_after_use_is_refused_with_the_remedy(tmp_path, used):
+    child, parent = answers(tmp_path, "fork", used)
     assert "forked from one that had used JAX" in child and "'spawn'" in child
     assert parent == "0.4712"
 

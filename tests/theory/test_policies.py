@@ -1,5 +1,6 @@
 """Selection weights: kept mass by adaptive quadrature, and the relations between policies."""
 
+import math
 from itertools import pairwise
 
 import jax
@@ -238,6 +239,10 @@ def test_custom_weight_takes_parameters():
         (lambda z: np.exp(-z * z), r"write it with jax.numpy in place of numpy"),
         (lambda z: 1 + 0 * z if z[0] > 0 else 0 * z, r"jnp.where in place of if"),
         (lambda z: 0.5, r"returns the shape \(\) for fields of shape \(\d+,\)"),
+        (lambda z: math.exp(-z), r"cannot be called with an array of fields and 0 parameters"),
+        (two_humps, r"two_humps cannot be called .* missing 2 required positional arguments"),
+        (lambda z: None, r"<lambda> cannot be called with an array"),
+        (lambda z: jnp.exp(1j * z), r"returns complex numbers; it must be real"),
     ],
 )
 def test_custom_weights_that_jax_cannot_trace(function, message):
@@ -245,9 +250,28 @@ def test_custom_weights_that_jax_cannot_trace(function, message):
         PerceptronProblem(5.0, 0.5, policy=Custom(function))
 
 
+def test_the_mass_of_a_signed_weight_has_a_derivative_in_theta():
+    """Against differences of the adaptive quadrature: P(y z = m) = 2 phi(m) Phi(m cot theta)."""
+    policy = Custom(lambda m, a: 1 / (1 + jnp.exp(a * m)), "yz", parameters=(1.5,))
+
+    def mass(theta):
+        def weighted(m):
+            return stats.norm.pdf(m) * stats.norm.cdf(m / np.tan(theta)) / (1 + np.exp(1.5 * m))
+
+        return 2 * integrate.quad(weighted, -9, 9, points=[0], epsabs=1e-13)[0]
+
+    expected = (mass(0.3 + 1e-4) - mass(0.3 - 1e-4)) / 2e-4
+    assert float(jax.grad(policy.mass)(0.3)) == pytest.approx(expected, rel=1e-5)
+    assert float(jax.jacfwd(policy.mass)(0.3)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_custom_arguments_are_checked():
     with pytest.raises(ValueError, match=r"weight = 0\.5 is not a function"):
         Custom(0.5)
+    with pytest.raises(ValueError, match="parameters = None is not a number"):
+        Custom(two_humps, parameters=(1.0, None))
+    with pytest.raises(ValueError, match=r"breakpoints = nan .*is not a number"):
+        Custom(two_humps, breakpoints=[np.nan])
     with pytest.raises(ValueError, match="parameters = nan is not a number"):
         Custom(two_humps, parameters=(1.0, np.nan))
     with pytest.raises(ValueError, match=r"weight = 1\.\d+ at field -1\.\d+ is outside"):

@@ -82,6 +82,8 @@ def test_bad_arguments(build, message):
         (1, r"x = 1 is outside the valid range \(0, 1\) cm"),
         ([0.5, np.inf], r"x = inf at index \(1,\) is outside the valid range \(0, 1\) cm"),
         (["a"], r"x = \['a'\] is not a number"),
+        ({0.5}, r"x = \{0\.5\} is not a number"),
+        (np.datetime64("2020"), r"x = .*2020.* is a time"),
     ],
 )
 def test_check_range(value, sentence):
