@@ -17,7 +17,7 @@ import numpy as np
 
 from hardset.arrays import LIMIT_BYTES, LIMIT_RATIO
 from hardset.cli import one_line
-from hardset.seal import SealError, check_seal, sealed
+from hardset.seal import BLANK_SEAL, SealError, check_seal, sealed
 
 if TYPE_CHECKING:
     import xarray as xr  # half a second that `--help` need not pay
@@ -205,7 +205,20 @@ def write_dataset(
     )
     # In memory first: HDF5 itself crashes the process when the disk is full.
     data = bytes(stamped.to_netcdf(engine="h5netcdf"))
-    write_bytes_atomic(path, sealed(data), replace=replace)
+    write_bytes_atomic(path, sealed(_with_room_for_seal(data)), replace=replace)
+
+
+def _with_room_for_seal(data: bytes) -> bytes:
+    """An HDF5 file that takes the seal behind it for its own last bytes.
+
+    A program that opens a file for writing, and changes nothing, cuts it at the end that the file
+    itself names; the seal would be gone.
+    """
+    version, place = data[8], 40
+    if version != 0 or int.from_bytes(data[place : place + 8], "little") != len(data):
+        return data
+    end = len(data) + len(BLANK_SEAL)
+    return data[:place] + end.to_bytes(8, "little") + data[place + 8 :]
 
 
 def read_dataset(path: str | Path, *, kind: str) -> "xr.Dataset":

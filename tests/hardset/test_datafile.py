@@ -81,6 +81,20 @@ def test_a_file_that_is_being_written_is_in_use_not_damaged(tmp_path, dataset):
         assert not in_use(path)
 
 
+def test_a_file_opened_for_writing_and_left_as_it_was_is_intact(tmp_path, dataset):
+    path = tmp_path / "a.nc"
+    write_dataset(dataset, path, kind="theory", parameters={})
+    before = path.read_bytes()
+    for mode in ("a", "r+", "r"):
+        with h5py.File(path, mode):
+            pass
+        assert path.read_bytes() == before
+    with h5py.File(path, "a") as file:
+        file["error"][0] = 0.3
+    with pytest.raises(DataFileError, match="has changed since it was written"):
+        read_dataset(path, kind="theory")
+
+
 def test_newer_schema(tmp_path, dataset):
     path = tmp_path / "a.nc"
     stamped = dataset.assign_attrs(kind="theory", schema_version=SCHEMA_VERSION + 1)
