@@ -50,6 +50,13 @@ def _verify(options: argparse.Namespace) -> int:
     return 0 if found.passed else 1
 
 
+def _path(text: str) -> Path:
+    """argparse type of a path; pathlib would take an empty shell variable for this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path; name a file or a folder")
+    return Path(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=front() or "hardset",
@@ -64,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "is missing, cannot be read, or lies unlisted in a stage's folder; counts at the end. "
         "Exit code 0 if nothing has changed, 1 if something has, 2 for a path that is not there.",
     )
-    check.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
+    check.add_argument("paths", nargs="+", type=_path, metavar="PATH", help="files and folders")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument("--progress", action="store_true", help="even without a terminal")
     for name, about in PACKAGES.items():

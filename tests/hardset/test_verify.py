@@ -386,3 +386,8 @@ def test_a_data_file_of_version_0_1_has_no_checksum_and_is_not_damaged(tmp_path:
     found = verify([tmp_path])
     assert found.counts["without a checksum"] == 1
     assert found.counts["changed"] == 1
+
+
+def test_an_empty_path_is_not_the_current_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(main, ["verify", ""]) == 2
+    assert "an empty path; name a file or a folder" in capsys.readouterr().err
