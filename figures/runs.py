@@ -73,9 +73,7 @@ def read_runs(path: str | Path) -> tuple[Run, ...]:
         if path.exists() and path.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST} bytes")
         text = path.read_text(encoding="utf-8-sig")
-        rows = (
-            json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
-        )
+        rows = _objects(text) if path.suffix == ".json" else _table(text)
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise ValueError(f"runs file {path} cannot be read: {reason}") from None
@@ -99,15 +97,38 @@ def read_runs(path: str | Path) -> tuple[Run, ...]:
     return tuple(runs.values())
 
 
+def _objects(text: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _check_once([key for key, _ in pairs])
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=once)
+
+
+def _table(text: str) -> list[dict[str, Any]]:
+    reader = csv.DictReader(text.splitlines())
+    _check_once(list(reader.fieldnames or []))
+    return list(reader)
+
+
+def _check_once(keys: list[str]) -> None:
+    twice = [key for key in keys if keys.count(key) > 1]
+    if twice:
+        raise ValueError(f"it has {one_line(twice[0])!r} twice in one run")
+
+
 def _run(row: Any) -> Run:
     given = set(row) if isinstance(row, dict) else set()
     if given != set(_COLUMNS):
         raise ValueError(f"needs {', '.join(_COLUMNS)} and nothing else")
+    for name in ("dataset", "method"):
+        if not isinstance(row[name], str):
+            raise ValueError(f"{name} = {one_line(repr(row[name]))} is not a text")
     values = {name: _number(name, row[name]) for name in ("storage_percent", "seed", "miou")}
     check_integer("seed", values["seed"], 0, 2**63)
     return Run(
-        dataset=" ".join(str(row["dataset"]).split()),
-        method=str(row["method"]).strip(),
+        dataset=" ".join(row["dataset"].split()),
+        method=row["method"].strip(),
         storage_percent=values["storage_percent"],
         seed=int(values["seed"]),
         miou=values["miou"],

@@ -88,6 +88,9 @@ def test_files_of_runs(tmp_path: Path) -> None:
     assert read_runs(as_csv) == read_runs(as_json) == RUNS
 
 
+OWN = b'{"dataset": {"a": 1}, "method": "Random", "storage_percent": 5, "seed": 0, "miou": 5}'
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -108,6 +111,9 @@ def test_files_of_runs(tmp_path: Path) -> None:
         ("runs.csv", b",Random,5,0,50\n", "dataset is empty"),
         ("runs.csv", b"E\0b,Random,5,0,50\n", "is not printable"),
         ("runs.json", b"[" * 100_000, "cannot be read"),
+        ("runs.json", b'[{"seed": 0, "seed": 1}]', "has 'seed' twice in one run"),
+        ("runs.csv", b"dataset,method,storage_percent,seed,miou,miou\n", "has 'miou' twice"),
+        ("runs.json", b"[%s]" % OWN, "run 1: dataset = {'a': 1} is not a text"),
         ("runs.csv", b"E" * 200_000 + b",Random,5,0,50\n", "cannot be read: field larger"),
         ("runs.csv", b"".join(b"E%d,Random,5,0,50\n" % k for k in range(61)), "61 data sets"),
         ("runs.csv", b"ETIS,All data,50,0,50\n", "storage_percent = 50 of 'All data' must be 100"),
