@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardset.cli import Parser, front, run
+from hardset.cli import Parser, front
+from hardset.start import start
 
 TRAINS = "pretrain_jax"
 PACKAGES = {
@@ -35,7 +36,7 @@ def console() -> None:
     if sys.argv[1:2] == [TRAINS]:
         # Before anything allocates, as the package's own entry does.
         importlib.import_module(f"{TRAINS}.train.memory").keep_freed_memory()
-    sys.exit(run(main))
+    start(main)
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,6 +49,19 @@ def _end_by_signal() -> None:
     if _terminated:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTERM)
+
+
+def _raise_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Raise an interruption anew that arrived where Python cannot pass an exception on.
+
+    JAX is called after every garbage collection, for example, and what is raised there is dropped.
+    """
+    if isinstance(ignored.exc_value, KeyboardInterrupt | Terminated):
+        number = signal.SIGTERM if isinstance(ignored.exc_value, Terminated) else signal.SIGINT
+        # Later: now it would be raised in here, and be dropped again.
+        threading.Timer(0.01, signal.pthread_kill, (threading.main_thread().ident, number)).start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 EVERYWHERE = f"""every command:
@@ -158,6 +172,8 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
         arguments, folder = compilation.take_option(sys.argv[1:] if argv is None else argv)
         if argv is None or folder is not None:
             compilation.use_cache(folder)
+        if argv is None and hasattr(signal, "pthread_kill"):
+            sys.unraisablehook = _raise_again
         if argv is None and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _terminate)
             atexit.register(_end_by_signal)  # first of all, so that it comes last

@@ -1,10 +1,9 @@
 """Command line: train a model, look at its reconstructions, or go from images to a report."""
 
 import importlib
-import sys
 from collections.abc import Sequence
 
-from hardset.cli import run
+from hardset.start import start
 from pretrain_jax.train.memory import keep_freed_memory
 
 COMMANDS = {
@@ -41,4 +40,4 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     keep_freed_memory()
-    sys.exit(run(main))
+    start(main)

@@ -1,10 +1,12 @@
 """Command line: python -m replica COMMAND."""
 
-import argparse
-import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from hardset.cli import Parser, run
+from hardset.start import start
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def main(argv: Sequence[str]) -> int:
@@ -14,8 +16,9 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    # Here and not above: what is imported inside `run` can be interrupted without a traceback.
+def _parser() -> "argparse.ArgumentParser":
+    # Imported here and not above, so that Ctrl-C is a sentence from the start.
+    from hardset.cli import Parser
     from replica import _command_frontier, _command_lossless, _command_optimal, _command_solve
 
     parser = Parser(
@@ -29,4 +32,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    start(main)

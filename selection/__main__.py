@@ -1,11 +1,12 @@
 """Command line: python -m selection COMMAND."""
 
-import argparse
-import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from hardset.cli import Parser, run
-from selection.commands import compare, coverage, experiment, knee, recommend, score, select
+from hardset.start import start
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def main(argv: Sequence[str]) -> int:
@@ -15,8 +16,12 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> "argparse.ArgumentParser":
     """The parser of all commands."""
+    # Imported here and not above, so that Ctrl-C is a sentence from the start.
+    from hardset.cli import Parser
+    from selection.commands import compare, coverage, experiment, knee, recommend, score, select
+
     top = Parser(
         prog="python -m selection",
         description="Which examples of a data set to keep: scores, methods, advice of the theory.",
@@ -28,4 +33,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    start(main)
