@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardset.checks import check_integer, check_range
-from hardset.cli import Numbers, Parser, integer, number
+from hardset.cli import Numbers, Parser, check_output_folder, integer, number
+from hardset.datafile import check_output_file
 from sims.presets import DEFAULT_OUTPUT, PRESETS, VERIFICATIONS
 from sims.ranges import check_kept
 from theory.policy_names import POLICY_NAMES, check_policy, policy_parameter
@@ -167,6 +168,12 @@ def _check(parameters: dict[str, Any], options: argparse.Namespace) -> None:
     if options.memory_gb is not None:
         check_range("memory_gb", options.memory_gb, 0.0, math.inf, open_low=True, unit="GiB")
     _check_devices(options)
+    if options.out is not None and not Path(options.out).is_file():
+        if not Path(options.out).exists():
+            check_output_folder(Path(options.out).parent)
+        check_output_file(options.out)
+    if options.cache is not None:
+        check_output_folder(options.cache)
     if options.devices is not None and options.scheduler is not None:
         raise ValueError(
             "--devices are this process's, a --scheduler has its own: give one of them"

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hardset.cli import check_output_folder
-from hardset.datafile import check_output_file, parameters_of, read_dataset, write_dataset
+from hardset.datafile import parameters_of, read_dataset, write_dataset
 
 __all__ = ["grid_points", "points_table", "save_run", "stored_run"]
 
@@ -89,11 +88,8 @@ def stored_run(path: Path, parameters: dict[str, Any]) -> xr.Dataset | None:
     Raises:
         ValueError: `path` is a folder, or a file that a new one must not replace: of another run,
             damaged, or no data file.
-        OSError: its folder cannot be written.
     """
     if not path.exists():
-        check_output_folder(path.parent)
-        check_output_file(path)
         return None
     if not path.is_file():
         what = "folder" if path.is_dir() else "device or a pipe"

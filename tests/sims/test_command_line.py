@@ -94,7 +94,15 @@ def test_starts_without_what_computes() -> None:
         "except SystemExit: pass\n"
         "print(*{'jax', 'xarray', 'scipy', 'cvxpy', 'pandas', 'tqdm'} & set(sys.modules))"
     )
-    for arguments in (["--help"], ["run", "--help"], [*POINT, "--dim", "1"], ["solve"]):
+    for arguments in (
+        ["--help"],
+        ["run", "--help"],
+        [*POINT, "--dim", "1"],
+        [*POINT, "--out", "/dev/null"],
+        [*POINT, "--out", "/dev/null/x.nc"],
+        [*POINT, "--cache", "/dev/null/parts"],
+        ["solve"],
+    ):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
         )
