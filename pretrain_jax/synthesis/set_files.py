@@ -40,10 +40,11 @@ def _recorded(folder: Path) -> Iterator[Recorded]:
             # Images that lie elsewhere are listed by their way there, which ends alike.
             same = line == list_line(name) if written else Path(listed).name == Path(name).name
             if not row or not same:
+                found = f"names {listed!r}" if line else "ends"
+                wrote = repr(name) if row else "no more"
                 raise ValueError(
-                    f"{folder / LIST} names {listed!r} where its stage wrote {name!r}; it has "
-                    "changed since: run python -m pretrain_jax synthesise again, which writes it "
-                    "anew"
+                    f"{folder / LIST} {found} where its stage wrote {wrote}; it has changed since: "
+                    "run python -m pretrain_jax synthesise again, which writes it anew"
                 )
             yield Recorded(folder / listed, size, sha256)
 

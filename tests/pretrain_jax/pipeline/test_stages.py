@@ -105,8 +105,8 @@ def test_a_list_that_was_cut_is_not_trained_on(
     synthesise(tmp_path / "s", made)
     lines = (made / "data.txt").read_text().splitlines()
     assert len(lines) == 12
-    (made / "data.txt").write_text("\n".join(lines[:5]))
-    with pytest.raises(ValueError, match=r"data\.txt names '\S+' where its stage wrote"):
+    (made / "data.txt").write_text("".join(f"{line}\n" for line in lines[:5]))
+    with pytest.raises(ValueError, match=r"data\.txt ends where its stage wrote '\S+\.png'"):
         pretrain(made, tmp_path / "m", config=train_config)
 
 
