@@ -104,6 +104,7 @@ def run(arguments: Sequence[str], limit: float = LIMIT) -> Run:
             [sys.executable, "-m", *arguments],
             stdout=subprocess.DEVNULL,
             stderr=said,
+            cwd=scratch(),  # `sims solve` names its own output where none is given
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path), "JAX_PLATFORMS": "cpu"},
         )
         ends = time.monotonic() + limit
