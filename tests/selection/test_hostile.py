@@ -1,5 +1,7 @@
 """Files that are not what they say: one sentence each, within a stated bound of memory."""
 
+import datetime
+import decimal
 import json
 import os
 from dataclasses import fields
@@ -177,3 +179,42 @@ def test_dynamics_of_a_users_own(tmp_path: Path, name: str, array, sentence: str
     np.savez(tmp_path / "bad.npz", **{**arrays, name: array})
     with pytest.raises(ValueError, match=f"bad.npz: {sentence}"):
         TrainingDynamics.load(tmp_path / "bad.npz")
+
+
+DAY = datetime.date(2020, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("column", "sentence"),
+    [
+        (pa.array([None, None]), "is of type null"),
+        (pa.array([decimal.Decimal("1.5")] * 2), "is of type decimal"),
+        (pa.array([DAY, DAY]), "is of type date"),
+        (pa.array([0, 1], pa.timestamp("ns", "UTC")), "is of type timestamp"),
+        (pa.array([0, 1], pa.time64("ns")), "is of type time"),
+        (pa.array([0, 1], pa.duration("s")), "is of type duration"),
+        (pa.array([b"a", b"\xff"]), "is of type binary"),
+        (pa.array([b"ab", b"cd"], pa.binary(2)), "is of type fixed_size_binary"),
+        (pa.array([{"a": 1}, {"a": 2}]), "is of type struct"),
+        (pa.array([None, {"a": 1}]), "is of type struct"),
+        (pa.array([[("a", 1)], [("b", 2)]], pa.map_(pa.string(), pa.int32())), "is of type map"),
+        (pa.array([[{"a": 1}], [{"a": 1}]]), "is of type list<"),
+        (pa.array([1, None]), "has no value in row 1"),
+        (pa.array([1.0, None]), "has no value in row 1"),
+        (pa.array([True, None]), "has no value in row 1"),
+        (pa.array(["a", None]), "has no value in row 1"),
+        (pa.array([[1], None]), "has no value in row 1"),
+        (pa.array([[1.0], [None]]), "has no value in row 1"),
+        (pa.array([[1], [1, 2]]), "has 2 values in a list of row 1"),
+        (pa.array([[], []], pa.list_(pa.float64())), "has lists without values"),
+        (pa.array([], pa.float64()), "has no rows"),
+    ],
+)
+def test_columns_that_are_no_numbers_are_refused(
+    tmp_path: Path, column: pa.Array, sentence: str
+) -> None:
+    path = tmp_path / "x.parquet"
+    parquet(path, column)
+    with pytest.raises(ValueError, match=rf"scores file .*x\.parquet.*{sentence}") as error:
+        read_array("scores", path)
+    assert "\n" not in str(error.value)
