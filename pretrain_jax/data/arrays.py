@@ -15,7 +15,7 @@ MOST_CHANNELS = 4
 
 
 def read_npy(path: str | Path) -> NDArray[Any]:
-    """An array of numbers of shape (H, W) or (H, W, 1 to 4), in the byte order of this computer.
+    """Read an image array, (H, W) or (H, W, 1 to 4), in native byte order.
 
     Raises:
         ValueError: the file is none, is too large, or holds something else; says what.

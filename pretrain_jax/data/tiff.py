@@ -42,7 +42,7 @@ MOST_PAGES = 100_000
 
 
 def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
-    """The first image of a TIFF file as displayed: (H, W, C), C of 1 or 3, without alpha.
+    """Read a TIFF file's first image as displayed: (H, W, 1 or 3), without alpha.
 
     Args:
         file: opened for reading.
@@ -145,7 +145,7 @@ def turned(pixels: Samples, orientation: int) -> Samples:
 
 
 def by_rows(pixels: Samples, convert: Any, channels: int, kind: Any) -> Samples:
-    """Convert (H, W, C) in pieces of a few rows, so that what is between is held of these alone."""
+    """Convert (H, W, C) a few rows at a time, to bound the memory between."""
     height, width = pixels.shape[:2]
     found = np.empty((height, width, channels), kind)
     step = max(1, VALUES // max(1, width * pixels.shape[2]))
