@@ -22,9 +22,9 @@ import numpy as np
 import replica
 from sims.cells import problem_cells
 from sims.draws import draw_rows
-from sims.engine import simulate_students
-from sims.limits import call_bytes, chunk_ranges, draw_bytes, one_blas_thread, result_bytes
-from sims.selection import identity
+from sims.kept import identity
+from sims.memory import call_bytes, chunk_ranges, draw_bytes, one_blas_thread, result_bytes
+from sims.sweep import simulate_students
 from theory import FixedAngle, PerceptronProblem
 
 SECONDS = 0.5  # of repetitions a measurement, at least

@@ -23,21 +23,19 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from selection import Pool
-from selection.graphs.graph import knn_graph
-from selection.graphs.neighbours import exact_neighbours
+from selection.graph import exact_neighbours, knn_graph
 from selection.infomax.bound import certify_infomax
 from selection.infomax.method import InfoMax, redundancy
-from selection.infomax.problem import InfoMaxProblem
 from selection.infomax.solvers import (
+    InfoMaxProblem,
     greedy,
     mean_field,
     published_update,
     solve_infomax,
     with_swaps,
 )
-from selection.methods.craig import neighbour_similarity
 from selection.methods.d2 import edge_weights, message_passing, reverse_picks
-from selection.methods.facility import greedy_sparse
+from selection.methods.facility import greedy_sparse, neighbour_similarity
 
 POINTS, DIM, NEIGHBOURS = 50_000, 128, 5
 GAUSSIANS = 1000

@@ -26,10 +26,10 @@ from scipy.optimize import nnls
 
 from sims.cells import Cell, problem_cells
 from sims.draws import draw_rows
-from sims.engine import DrawState, one_blas_thread, processors, solve_native
-from sims.lanes import Separator, lane_count, padded_rows
-from theory.probes import FixedAngle
-from theory.problem import PerceptronProblem
+from sims.maxmargin.lanes import Separator, lane_count, padded_rows, solve_native
+from sims.memory import one_blas_thread, processors
+from sims.students import DrawState
+from theory.problem import FixedAngle, PerceptronProblem
 
 Floats = NDArray[np.float64]
 Problem = tuple[Floats, NDArray[np.int64]]

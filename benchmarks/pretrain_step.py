@@ -37,9 +37,7 @@ def our_step(config: Any, batch: int, dtype: str = "float32") -> tuple[Any, Any]
 
     from pretrain_jax import OptimizerOptions
     from pretrain_jax.train.objectives import make_objective
-    from pretrain_jax.train.optimizer import make_optimizer
-    from pretrain_jax.train.sharding import make_mesh
-    from pretrain_jax.train.step import Step
+    from pretrain_jax.train.step import Step, make_mesh, make_optimizer
 
     options = OptimizerOptions(learning_rate=RATE, warmup_share=0.0)
     step = Step(

@@ -1,7 +1,7 @@
-from .files import make_data as make_data
-from .files import make_pictures as make_pictures
+from .figure import FigureSpec as FigureSpec
+from .figure import Settings as Settings
+from .figure import make_data as make_data
+from .figure import make_pictures as make_pictures
 from .registry import FIGURES as FIGURES
-from .settings import Settings as Settings
-from .spec import FigureSpec as FigureSpec
 
 __all__ = ["FIGURES", "FigureSpec", "Settings", "make_data", "make_pictures"]

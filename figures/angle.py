@@ -6,8 +6,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from figures.curves import Panel, compute_panels
+from figures.figure import CurveSettings
 from figures.panels import LINES_AND_POINTS, draw_panels
-from figures.settings import CurveSettings
 
 
 def compute(

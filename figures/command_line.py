@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from figures.figure import FORMATS, BaseSettings, FigureSpec
 from figures.registry import FIGURES
-from figures.runs import read_runs
-from figures.settings import BaseSettings
-from figures.spec import FORMATS, FigureSpec
 from hardset.cli import Numbers, Parser, check_output_folder, integer, printable
+from pretrain_jax.report.runs import read_runs
 
 EXAMPLES = """examples:
   python -m figures fitting-error --out out/figures
@@ -93,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
             settings[spec.name] = _settings(spec, overrides, alone=alone)
     folder = check_output_folder(arguments.out)
     # What computes and draws takes seconds to import: not for --help, not for a wrong argument.
-    from figures.files import check_data, check_pictures, make_data, make_pictures
+    from figures.figure import check_data, check_pictures, make_data, make_pictures
 
     for spec in attempts.left(chosen):
         with attempts(spec):
@@ -181,7 +180,7 @@ def _redraw(
     if not arguments.from_data.is_file():
         raise ValueError(f"data file {arguments.from_data} does not exist")
     folder = check_output_folder(arguments.out)
-    from figures.files import check_pictures, make_pictures
+    from figures.figure import check_pictures, make_pictures
 
     check_pictures(chosen[0], folder, arguments.format)
     _report(

@@ -10,11 +10,9 @@ import xarray as xr
 
 import replica
 import sims
-from figures.settings import CurveSettings, InSampleSettings
+from figures.figure import CurveSettings, InSampleSettings
 from theory.policies import Hard, Policy
 from theory.problem import DownstreamShift, PerceptronProblem
-
-__all__ = ["Panel", "compute_panels", "theory_fractions"]
 
 
 @dataclasses.dataclass(frozen=True)

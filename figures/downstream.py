@@ -7,8 +7,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from figures.curves import Panel, compute_panels
+from figures.figure import DownstreamSettings
 from figures.panels import LINES_AND_POINTS, draw_panels
-from figures.settings import DownstreamSettings
 from theory.problem import DownstreamShift
 
 

@@ -6,6 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from figures.curves import Panel, compute_panels
+from figures.figure import CurveSettings
 from figures.panels import (
     LINES_AND_POINTS,
     draw_curves,
@@ -14,7 +15,6 @@ from figures.panels import (
     missing_note,
     new_figure,
 )
-from figures.settings import CurveSettings
 from figures.style import curve_colors
 
 

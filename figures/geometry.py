@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
-from figures.settings import GeometrySettings
+from figures.figure import GeometrySettings
 from figures.style import COLUMN, PROBE, STUDENT, TEACHER
 from theory.problem import PerceptronProblem
 

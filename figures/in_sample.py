@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 import replica
 import sims
 from figures.curves import theory_fractions
+from figures.figure import InSampleSettings
 from figures.panels import (
     COUNTS,
     LINES_AND_POINTS,
@@ -19,10 +20,8 @@ from figures.panels import (
     missing_note,
     new_figure,
 )
-from figures.settings import InSampleSettings
 from figures.style import curve_colors
-from theory.probes import InSample
-from theory.problem import PerceptronProblem
+from theory.problem import InSample, PerceptronProblem
 
 
 def compute(

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 import replica
 import sims
+from figures.figure import MarginSettings
 from figures.panels import new_figure
-from figures.settings import MarginSettings
 from figures.style import STUDENT, TEACHER
-from theory._float64 import float64
+from hardset.float64 import float64
 from theory.densities import student_margin_density, support_mass
 from theory.policies import Hard
 from theory.problem import PerceptronProblem

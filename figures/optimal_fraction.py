@@ -11,8 +11,8 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
 import replica
-from figures.maps import WIDTH, alpha_axis, cell_edges, mark_failed
-from figures.settings import FractionMapSettings
+from figures.figure import FractionMapSettings
+from figures.panels import WIDTH, alpha_axis, cell_edges, mark_failed
 
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 

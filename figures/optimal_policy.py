@@ -10,13 +10,11 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
-from figures.maps import WIDTH
-from figures.panels import COUNTS, ERROR_LABEL, error_range
-from figures.settings import RuleSettings
+from figures.figure import RuleSettings
+from figures.panels import COUNTS, ERROR_LABEL, WIDTH, error_range
 from figures.style import POINTS, PROBE, STUDENT, TEACHER, log_axis
 from theory.policies import Easy, Hard, Moderate, Random, Window
-from theory.probes import FixedAngle
-from theory.problem import PerceptronProblem
+from theory.problem import FixedAngle, PerceptronProblem
 
 
 def compute(

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 import replica
-from figures.maps import WIDTH, cell_edges, mark_failed
-from figures.settings import PhaseSettings
+from figures.figure import PhaseSettings
+from figures.panels import WIDTH, cell_edges, mark_failed
 from figures.style import log_axis
 from replica import Phase
 

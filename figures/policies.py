@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures.curves import Panel, compute_panels
+from figures.figure import PolicySettings
 from figures.panels import (
     LINES_AND_POINTS,
     draw_curves,
@@ -15,7 +16,6 @@ from figures.panels import (
     new_figure,
     row_legend,
 )
-from figures.settings import PolicySettings
 from figures.style import curve_colors
 from theory.policies import policy_from_name
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from figures.settings import (
+from figures.figure import (
     CurveSettings,
     DownstreamSettings,
+    FigureSpec,
     FractionMapSettings,
     GeometrySettings,
     InSampleSettings,
@@ -19,9 +20,6 @@ from figures.settings import (
     TableSettings,
     WindowSettings,
 )
-from figures.spec import FigureSpec
-
-__all__ = ["FIGURES"]
 
 _SPECS: tuple[FigureSpec[Any], ...] = (
     FigureSpec(

@@ -10,12 +10,10 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
-from figures.maps import WIDTH
-from figures.panels import COUNTS, ERROR_LABEL, missing_note
-from figures.settings import ScalingSettings
+from figures.figure import ScalingSettings
+from figures.panels import COUNTS, ERROR_LABEL, WIDTH, missing_note
 from figures.style import POINTS, curve_colors, log_axes, log_axis
-from theory.probes import FixedAngle
-from theory.problem import PerceptronProblem
+from theory.problem import FixedAngle, PerceptronProblem
 
 FRONTIER = "#D55E00"
 

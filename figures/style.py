@@ -11,8 +11,6 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.ft2font import FT2Font
 from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
-__all__ = ["COLUMN", "POINTS", "STYLE", "curve_colors", "log_axes", "log_axis", "plain"]
-
 COLUMN = 3.3  # inches, one column of a two-column page
 
 STYLE: Any = {

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 import replica
 import sims
 from figures.curves import Panel, theory_fractions
+from figures.figure import CurveSettings
 from figures.panels import (
     COUNTS,
     FRACTION_LABEL,
@@ -18,9 +19,8 @@ from figures.panels import (
     missing_note,
     new_figure,
 )
-from figures.settings import CurveSettings
 from figures.style import curve_colors, log_axis
-from sims.statistics import mean_and_stderr
+from sims.results import mean_and_stderr
 from theory.field_information import v_information
 
 TOP = 0.77  # of the vertical axis: room for the name of log 2

@@ -12,13 +12,20 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
-from figures.maps import WIDTH, alpha_axis, cell_edges, mark_failed
-from figures.panels import COUNTS, ERROR_LABEL, error_range, missing_note
-from figures.settings import WindowSettings
+from figures.figure import WindowSettings
+from figures.panels import (
+    COUNTS,
+    ERROR_LABEL,
+    WIDTH,
+    alpha_axis,
+    cell_edges,
+    error_range,
+    mark_failed,
+    missing_note,
+)
 from figures.style import POINTS, curve_colors, log_axis
 from theory.policies import Window
-from theory.probes import FixedAngle
-from theory.problem import PerceptronProblem
+from theory.problem import FixedAngle, PerceptronProblem
 
 
 def compute(

@@ -24,17 +24,6 @@ from numpy.typing import NDArray
 from hardset.cli import one_line
 from hardset.seal import BLANK_SEAL, SealError, check_seal, is_sealed, sealed
 
-__all__ = [
-    "LIMIT_BYTES",
-    "ArrayFileError",
-    "ObjectsError",
-    "array_names",
-    "load_array",
-    "load_arrays",
-    "npy_bytes",
-    "npz_bytes",
-]
-
 LIMIT_BYTES = 1 << 30  # what a small archive may unpack to
 LIMIT_RATIO = 20  # what a larger one may unpack to, over the file's size
 LONGEST_HEADER = 10_000  # NumPy's own limit, characters

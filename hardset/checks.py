@@ -10,15 +10,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
-__all__ = [
-    "check_choice",
-    "check_integer",
-    "check_range",
-    "is_concrete",
-    "real_array",
-    "within_right_angle",
-]
-
 
 def is_concrete(value: Any) -> bool:
     """Whether `value` holds numbers (a tracer or one of JAX's sentinels does not)."""

@@ -14,18 +14,6 @@ from typing import Any, NoReturn
 
 from hardset import compilation
 
-__all__ = [
-    "Numbers",
-    "Parser",
-    "check_output_folder",
-    "front",
-    "integer",
-    "number",
-    "one_line",
-    "printable",
-    "run",
-]
-
 MODULE = "python -m "
 USER_ERROR = 2
 INTERRUPTED = 130

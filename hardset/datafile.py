@@ -22,18 +22,6 @@ from hardset.seal import BLANK_SEAL, SealError, check_seal, sealed
 if TYPE_CHECKING:
     import xarray as xr  # half a second that `--help` need not pay
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "DataFileError",
-    "atomic_file",
-    "check_output_file",
-    "in_use",
-    "parameters_of",
-    "read_dataset",
-    "write_bytes_atomic",
-    "write_dataset",
-    "write_text_atomic",
-]
 
 SCHEMA_VERSION = 2
 PART = ".part"

@@ -16,16 +16,6 @@ from hardset.cli import one_line
 from hardset.datafile import write_bytes_atomic
 from hardset.seal import SealError, check_seal, sealed_json
 
-__all__ = [
-    "CHECKSUMS",
-    "LISTINGS",
-    "Listed",
-    "check_listing",
-    "file_digest",
-    "read_listing",
-    "write_listing",
-]
-
 CHECKSUMS = "checksums.json"
 LISTINGS = ("manifest.json", CHECKSUMS)
 # Entries of a listing that name files; `local` ones differ from computer to computer.

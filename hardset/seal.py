@@ -13,16 +13,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "BLANK_SEAL",
-    "SealError",
-    "check_seal",
-    "is_sealed",
-    "seal_file",
-    "sealed",
-    "sealed_json",
-]
-
 MARK = b"hardset-sha256:"
 DIGITS = 64
 BLANK_SEAL = MARK.decode() + "0" * DIGITS

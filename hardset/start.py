@@ -4,8 +4,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-__all__ = ["start"]
-
 INTERRUPTED = 130
 
 

@@ -24,8 +24,6 @@ from hardset.datafile import in_use
 from hardset.listing import LISTINGS, Listed, file_digest, read_listing
 from hardset.seal import SealError, check_seal
 
-__all__ = ["Finding", "Verification", "verify"]
-
 INTACT, CHANGED, MISSING = "intact", "changed", "missing"
 UNREADABLE, UNLISTED, UNCHECKED = "unreadable", "not listed", "without a checksum"
 # A set's images lie where its list says, and its table says what they were.

@@ -1,68 +1,28 @@
 """Exact solutions at infinite dimension, each certified by a second form of the equations."""
 
-from .derivatives import (
-    Sensitivities as Sensitivities,
-)
-from .derivatives import (
-    sensitivities as sensitivities,
-)
-from .in_sample import lossless_fraction as lossless_fraction
-from .optimal import (
-    OptimalFraction as OptimalFraction,
-)
-from .optimal import (
-    SufficientFraction as SufficientFraction,
-)
-from .optimal import (
-    optimal_fraction as optimal_fraction,
-)
-from .optimal import (
-    sufficient_fraction as sufficient_fraction,
-)
-from .pareto import (
-    Frontier as Frontier,
-)
-from .pareto import (
-    frontier as frontier,
-)
-from .phases import (
-    Phase as Phase,
-)
-from .phases import (
-    PhaseDiagram as PhaseDiagram,
-)
-from .phases import (
-    phase_diagram as phase_diagram,
-)
-from .policy_ascent import (
-    OptimalPolicy as OptimalPolicy,
-)
-from .policy_ascent import (
-    optimal_policy as optimal_policy,
-)
-from .policy_ascent import (
-    weight_influence as weight_influence,
-)
-from .search import SearchStatus as SearchStatus
-from .solution import (
-    ReplicaSolution as ReplicaSolution,
-)
-from .solution import (
-    Status as Status,
-)
+from .derivatives import Sensitivities as Sensitivities
+from .derivatives import sensitivities as sensitivities
+from .in_sample.solver import lossless_fraction as lossless_fraction
+from .optimal.fraction import OptimalFraction as OptimalFraction
+from .optimal.fraction import SufficientFraction as SufficientFraction
+from .optimal.fraction import optimal_fraction as optimal_fraction
+from .optimal.fraction import sufficient_fraction as sufficient_fraction
+from .optimal.pareto import Frontier as Frontier
+from .optimal.pareto import frontier as frontier
+from .optimal.phases import Phase as Phase
+from .optimal.phases import PhaseDiagram as PhaseDiagram
+from .optimal.phases import phase_diagram as phase_diagram
+from .optimal.policy import OptimalPolicy as OptimalPolicy
+from .optimal.policy import optimal_policy as optimal_policy
+from .optimal.policy import weight_influence as weight_influence
+from .optimal.search import SearchStatus as SearchStatus
+from .optimal.volumes import RequiredData as RequiredData
+from .optimal.volumes import required_data as required_data
+from .optimal.window import OptimalWindow as OptimalWindow
+from .optimal.window import optimal_window as optimal_window
+from .solution import ReplicaSolution as ReplicaSolution
+from .solution import Status as Status
 from .solver import solve as solve
-from .volumes import (
-    RequiredData as RequiredData,
-)
-from .volumes import (
-    required_data as required_data,
-)
-from .window import (
-    OptimalWindow as OptimalWindow,
-)
-from .window import (
-    optimal_window as optimal_window,
-)
 
 __all__ = [
     "Frontier",

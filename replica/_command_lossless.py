@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     check_range("alpha_total", options.alpha_total, 0.0, np.inf, open_low=True)
     check_range("redundancy", options.redundancy, 1.0, np.inf)
     # Imported where the arguments are known to be right: JAX takes a second to load.
-    from replica.in_sample import lossless_fraction
+    from replica.in_sample.solver import lossless_fraction
 
     fractions = np.asarray(lossless_fraction(np.divide(options.alpha_total, options.redundancy)))
     records = [

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     _refuse_unused(options)
     _check_numbers(options)
     # Imported where the arguments are known to be right: JAX takes a second to load.
-    from theory.probes import FixedAngle
+    from theory.problem import FixedAngle
 
     theta = np.asarray(FixedAngle.degrees(options.theta_deg).theta)
     if options.target_error is not None:
@@ -101,8 +101,8 @@ def _check_numbers(options: argparse.Namespace) -> None:
 
 
 def _required(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, Any]]:
-    from replica.search import SearchStatus
-    from replica.volumes import required_data
+    from replica.optimal.search import SearchStatus
+    from replica.optimal.volumes import required_data
 
     target = np.asarray(options.target_error)[:, None]
     fraction = np.asarray(options.keep_fraction or [1.0])
@@ -112,8 +112,8 @@ def _required(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, 
 
 
 def _fraction(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, Any]]:
-    from replica.optimal import optimal_fraction, sufficient_fraction
-    from replica.search import SearchStatus
+    from replica.optimal.fraction import optimal_fraction, sufficient_fraction
+    from replica.optimal.search import SearchStatus
 
     alpha = np.asarray(options.alpha_total)[:, None]
     asked = {"alpha_total": alpha, "theta_deg": options.theta_deg}
@@ -126,8 +126,8 @@ def _fraction(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, 
 
 
 def _window(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, Any]]:
-    from replica.search import SearchStatus
-    from replica.window import optimal_window
+    from replica.optimal.search import SearchStatus
+    from replica.optimal.window import optimal_window
 
     alpha, fraction = np.asarray(options.alpha_total)[:, None], np.asarray(options.keep_fraction)
     found = optimal_window(alpha, fraction, theta)
@@ -136,8 +136,8 @@ def _window(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, An
 
 
 def _weight(options: argparse.Namespace, theta: np.ndarray) -> list[dict[str, Any]]:
-    from replica.policy_ascent import optimal_policy
-    from replica.search import SearchStatus
+    from replica.optimal.policy import optimal_policy
+    from replica.optimal.search import SearchStatus
 
     alpha, fraction = np.asarray(options.alpha_total)[:, None], np.asarray(options.keep_fraction)
     found = optimal_policy(alpha, fraction, theta)

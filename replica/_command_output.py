@@ -13,16 +13,6 @@ from theory.policy_names import POLICY_NAMES, check_policy
 if TYPE_CHECKING:
     from theory.policies import Policy
 
-__all__ = [
-    "add_policy_options",
-    "check_policy_options",
-    "json_numbers",
-    "policy_of",
-    "print_json",
-    "print_records",
-    "records",
-]
-
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:
     """The options that say which policy and probe."""

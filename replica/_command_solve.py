@@ -66,8 +66,7 @@ def _solve(batch: Batch) -> list[Point]:
     from replica.solution import Status
     from replica.solver import solve
     from theory.policies import policy_from_name
-    from theory.probes import FixedAngle
-    from theory.problem import DownstreamShift, PerceptronProblem
+    from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
 
     solution = solve(
         PerceptronProblem(

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from hardset.float64 import float64
+from hardset.pytree import pytree_dataclass
 from replica.gordon import moments
 from replica.implicit import differentiable
 from replica.lanes import map_lanes
@@ -16,11 +18,7 @@ from replica.newton import Student
 from replica.point import prepare, read_out
 from replica.solution import ReplicaSolution
 from replica.solver import point_lanes, solve
-from theory._float64 import float64
-from theory._pytree import pytree_dataclass
 from theory.problem import PerceptronProblem
-
-__all__ = ["Sensitivities", "sensitivities"]
 
 Array = jnp.ndarray
 

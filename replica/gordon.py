@@ -13,9 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from theory._pytree import pytree_dataclass
-from theory.normal import normal_cdf, normal_pdf
-from theory.quadrature import away_from_zero, feature_breaks, integrate_panels, panel_nodes
+from hardset.pytree import pytree_dataclass
+from theory.quadrature import (
+    away_from_zero,
+    feature_breaks,
+    integrate_panels,
+    normal_cdf,
+    normal_pdf,
+    panel_nodes,
+)
 from theory.weights import FunctionWeight, IntervalWeight, SelectionWeight
 
 Array = jnp.ndarray

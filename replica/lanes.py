@@ -12,8 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-__all__ = ["map_lanes", "trace_lanes"]
-
 Array = jnp.ndarray
 T = TypeVar("T")
 

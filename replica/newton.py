@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from hardset.pytree import pytree_dataclass
 from replica.gordon import Ensemble, Moments, moments
-from theory._pytree import pytree_dataclass
 
 Array = jnp.ndarray
 

@@ -7,19 +7,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from replica.downstream import judge
+from hardset.pytree import pytree_dataclass
 from replica.gordon import Ensemble
 from replica.implicit import Outcome, differentiable
 from replica.newton import Student, maximise_margin
 from replica.saddle import saddle_residual
 from replica.solution import ReplicaSolution, Status
-from theory._pytree import pytree_dataclass
 from theory.field_information import v_information
 from theory.policies import Policy
 from theory.problem import DownstreamShift
 from theory.weights import kept_mass
 
 Array = jnp.ndarray
+
+
+def judge(along: Array, across: Array, q: Array, shift: DownstreamShift) -> tuple[Array, Array]:
+    """Overlap and angle between the student (along, across, q) and T' = (T + delta v)/norm.
+
+    The part of v outside span(T, J_p) has no overlap with the student.
+    """
+    outside = jnp.sqrt(jnp.maximum(1 - shift.along_teacher**2 - shift.along_plane**2, 0.0))
+    target = jnp.stack(
+        [
+            1 + shift.delta * shift.along_teacher,
+            shift.delta * shift.along_plane,
+            shift.delta * outside,
+        ]
+    )
+    target = target / jnp.linalg.norm(target)
+    overlap = along * target[0] + across * target[1]
+    # The rest is formed as a vector: 1 - R'^2 would lose the digits of a small angle.
+    rest = jnp.stack(
+        [along - overlap * target[0], across - overlap * target[1], q, -overlap * target[2]]
+    )
+    return overlap, jnp.arctan2(jnp.linalg.norm(rest), overlap)
+
 
 # Both residuals are relative; the solver reaches 1e-13, the certifying quadrature 4e-10 at worst.
 CERTIFIED = 1e-8

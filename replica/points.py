@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from hardset.checks import check_choice, check_range
 from theory.policy_names import POLICY_NAMES, check_policy, policy_parameter
 
-__all__ = ["RESULTS", "Batch", "Point", "batches", "read_points"]
-
 Point = dict[str, Any]
 Floats = NDArray[np.float64]
 

@@ -11,8 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from replica.gordon import BEYOND, Ensemble, Frame
-from theory.normal import normal_cdf, normal_pdf
-from theory.quadrature import FINE, away_from_zero, feature_breaks, integrate_panels
+from theory.quadrature import (
+    FINE,
+    away_from_zero,
+    feature_breaks,
+    integrate_panels,
+    normal_cdf,
+    normal_pdf,
+)
 
 Array = jnp.ndarray
 

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.typing import ArrayLike
 
-from theory._pytree import pytree_dataclass
+from hardset.pytree import pytree_dataclass
 from theory.labels import problem_attributes, problem_coordinates, problem_dims
 from theory.problem import PerceptronProblem
 
 if TYPE_CHECKING:
     import xarray as xr
-
-__all__ = ["ReplicaSolution", "Status"]
 
 
 class Status(IntEnum):

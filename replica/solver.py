@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from replica.in_sample import solve_in_sample
+from hardset.float64 import float64
+from replica.in_sample.solver import solve_in_sample
 from replica.lanes import map_lanes, trace_lanes
 from replica.point import (
     Point,
@@ -19,12 +20,8 @@ from replica.point import (
     solve_prepared,
 )
 from replica.solution import ReplicaSolution, Status
-from theory._float64 import float64
 from theory.policies import Random
-from theory.probes import FixedAngle, InSample, Probe
-from theory.problem import PerceptronProblem
-
-__all__ = ["point_lanes", "solve"]
+from theory.problem import FixedAngle, InSample, PerceptronProblem, Probe
 
 Array = jnp.ndarray
 
@@ -43,7 +40,7 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
     Args:
         problem: a point or a grid of any shape; alpha_total > 0, keep_fraction in (0, 1], theta
             in [0, pi/2]. `Independent` probes are solved first, `InSample` ones have a theory of
-            their own (see `replica.in_sample`).
+            their own (see `replica.in_sample.solver`).
         throw: raise if a point is not CONVERGED.
 
     Returns:

@@ -1,62 +1,107 @@
 """What `selection` offers; each name is imported from its module when it is used."""
 
-from .adapters.pytorch import torch_sampler, torch_subset, torch_weights
-from .adapters.resample import SelectionSampler
-from .advice.coordinates import EffectiveDimension, LearningCurve, effective_dimension
-from .advice.estimates import Coordinates, coordinates_of_overlap, estimate_coordinates
-from .advice.probes import ProbeErrors, cross_validation, margin_overlap, weight_overlap
-from .advice.recommend import PolicyAdvice, Recommendation, recommend
-from .advice.verdict import Verdict
-from .core.given import Given
-from .core.pool import Pool
-from .core.scores import Scores
-from .core.selector import Selector
-from .core.subset import Subset
-from .graphs.graph import Graph, knn_graph
-from .graphs.kmeans import Clusters, kmeans
-from .infomax.bound import InfoMaxCertificate, certify_infomax
-from .infomax.method import InfoMax, KMedian, redundancy
-from .infomax.problem import InfoMaxProblem
-from .infomax.solvers import InfoMaxSolution, solve_infomax
-from .method_text import parse_method
-from .methods.cluster_score import ClusterTop, ssp
-from .methods.clusters import BADGE, S2L
-from .methods.cover import Herding, KCenter
-from .methods.craig import CRAIG, AdaCore, FacilityLocation
-from .methods.d2 import D2
-from .methods.dedup import D4, MedDEL, SemDeDup
-from .methods.diversity import CodingRate, HullVolume
-from .methods.glister import Glister
-from .methods.gradmatch import GradMatch
-from .methods.graph_cut import SAS, ClipCov
-from .methods.partitions import Partitioned
-from .methods.proxy import ViaProxy
-from .methods.ranking import CCS, Easy, Hard, Moderate, Random
-from .methods.window import TheoryWindow
-from .methods.wrappers import Cutoff, Listed, Quotas
-from .online.crest import CREST
-from .online.selectors import GlisterOnline, GradMatchOnline, ModelFunctions, OnlineSelector
-from .online.ssm import SSM
-from .registry import SCORES, SELECTORS
-from .scoring.dynamics import TrainingDynamics
-from .scoring.features import c_rho, clip, influence, random_projection, reconstruction
-from .scoring.gradients import gradient_norms
-from .scoring.memorization import memorization, train_on_random_subsets
-from .scoring.output import entropy, least_confidence, margin, middle_perplexity, reducible_loss
-from .scoring.recorder import DynamicsRecorder, linen_features, record_training
-from .scoring.training import (
-    aum,
-    confidence,
-    correctness,
-    dyn_unc,
-    el2n,
-    ensemble_errors,
-    forgetting,
-    grand,
-    learnability,
-    loss,
-    variability,
-)
+from .adapters import SelectionSampler as SelectionSampler
+from .adapters import torch_sampler as torch_sampler
+from .adapters import torch_subset as torch_subset
+from .adapters import torch_weights as torch_weights
+from .advice.estimates import Coordinates as Coordinates
+from .advice.estimates import EffectiveDimension as EffectiveDimension
+from .advice.estimates import LearningCurve as LearningCurve
+from .advice.estimates import coordinates_of_overlap as coordinates_of_overlap
+from .advice.estimates import effective_dimension as effective_dimension
+from .advice.estimates import estimate_coordinates as estimate_coordinates
+from .advice.probes import ProbeErrors as ProbeErrors
+from .advice.probes import cross_validation as cross_validation
+from .advice.probes import margin_overlap as margin_overlap
+from .advice.probes import weight_overlap as weight_overlap
+from .advice.recommend import PolicyAdvice as PolicyAdvice
+from .advice.recommend import Recommendation as Recommendation
+from .advice.recommend import recommend as recommend
+from .advice.verdict import Verdict as Verdict
+from .given import Given as Given
+from .graph import Clusters as Clusters
+from .graph import Graph as Graph
+from .graph import kmeans as kmeans
+from .graph import knn_graph as knn_graph
+from .infomax.bound import InfoMaxCertificate as InfoMaxCertificate
+from .infomax.bound import certify_infomax as certify_infomax
+from .infomax.method import InfoMax as InfoMax
+from .infomax.method import KMedian as KMedian
+from .infomax.method import redundancy as redundancy
+from .infomax.solvers import InfoMaxProblem as InfoMaxProblem
+from .infomax.solvers import InfoMaxSolution as InfoMaxSolution
+from .infomax.solvers import solve_infomax as solve_infomax
+from .method_text import parse_method as parse_method
+from .methods.clusters import BADGE as BADGE
+from .methods.clusters import S2L as S2L
+from .methods.clusters import ClusterTop as ClusterTop
+from .methods.clusters import ssp as ssp
+from .methods.d2 import D2 as D2
+from .methods.dedup import D4 as D4
+from .methods.dedup import MedDEL as MedDEL
+from .methods.dedup import SemDeDup as SemDeDup
+from .methods.diversity import CodingRate as CodingRate
+from .methods.diversity import Herding as Herding
+from .methods.diversity import HullVolume as HullVolume
+from .methods.diversity import KCenter as KCenter
+from .methods.facility import CRAIG as CRAIG
+from .methods.facility import AdaCore as AdaCore
+from .methods.facility import FacilityLocation as FacilityLocation
+from .methods.glister import Glister as Glister
+from .methods.gradmatch import GradMatch as GradMatch
+from .methods.graph_cut import SAS as SAS
+from .methods.graph_cut import ClipCov as ClipCov
+from .methods.ranking import CCS as CCS
+from .methods.ranking import Easy as Easy
+from .methods.ranking import Hard as Hard
+from .methods.ranking import Moderate as Moderate
+from .methods.ranking import Random as Random
+from .methods.ranking import TheoryWindow as TheoryWindow
+from .methods.wrappers import Cutoff as Cutoff
+from .methods.wrappers import Listed as Listed
+from .methods.wrappers import Partitioned as Partitioned
+from .methods.wrappers import Quotas as Quotas
+from .methods.wrappers import ViaProxy as ViaProxy
+from .online.crest import CREST as CREST
+from .online.selectors import GlisterOnline as GlisterOnline
+from .online.selectors import GradMatchOnline as GradMatchOnline
+from .online.selectors import ModelFunctions as ModelFunctions
+from .online.selectors import OnlineSelector as OnlineSelector
+from .online.ssm import SSM as SSM
+from .pool import Pool as Pool
+from .pool import Scores as Scores
+from .registry import SCORES as SCORES
+from .registry import SELECTORS as SELECTORS
+from .scoring.features import c_rho as c_rho
+from .scoring.features import clip as clip
+from .scoring.features import influence as influence
+from .scoring.features import random_projection as random_projection
+from .scoring.features import reconstruction as reconstruction
+from .scoring.memorization import memorization as memorization
+from .scoring.memorization import train_on_random_subsets as train_on_random_subsets
+from .scoring.output import entropy as entropy
+from .scoring.output import least_confidence as least_confidence
+from .scoring.output import margin as margin
+from .scoring.output import middle_perplexity as middle_perplexity
+from .scoring.output import reducible_loss as reducible_loss
+from .scoring.recorder import DynamicsRecorder as DynamicsRecorder
+from .scoring.recorder import TrainingDynamics as TrainingDynamics
+from .scoring.recorder import linen_features as linen_features
+from .scoring.recorder import record_training as record_training
+from .scoring.training import aum as aum
+from .scoring.training import confidence as confidence
+from .scoring.training import correctness as correctness
+from .scoring.training import dyn_unc as dyn_unc
+from .scoring.training import el2n as el2n
+from .scoring.training import ensemble_errors as ensemble_errors
+from .scoring.training import forgetting as forgetting
+from .scoring.training import gradient_norms as gradient_norms
+from .scoring.training import grand as grand
+from .scoring.training import learnability as learnability
+from .scoring.training import loss as loss
+from .scoring.training import variability as variability
+from .selector import Selector as Selector
+from .subset import Subset as Subset
 
 __all__ = [
     "BADGE",

@@ -6,21 +6,9 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from selection.core.scores import Scores
-from selection.core.selector import Selector
 from selection.names import METHOD_NAMES, SCORE_NAMES, Named
-
-__all__ = [
-    "arrays_of_score",
-    "check_method",
-    "check_score",
-    "describe_methods",
-    "describe_scores",
-    "named_method",
-    "named_score",
-    "parse_method",
-    "parse_score",
-]
+from selection.pool import Scores
+from selection.selector import Selector
 
 
 def parse_method(text: str) -> Selector:

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
-
-__all__ = ["METHOD_NAMES", "SCORE_NAMES", "Named"]
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -44,15 +42,19 @@ METHOD_NAMES = {
     "moderate": Named("selection.methods.ranking:Moderate", needs="features"),
     "ccs": Named("selection.methods.ranking:CCS", needs="scores", options="cutoff=None bins=50"),
     "optimal-window": Named(
-        "selection.methods.window:TheoryWindow", needs="scores", options="alpha_total theta_deg=0.0"
+        "selection.methods.ranking:TheoryWindow",
+        needs="scores",
+        options="alpha_total theta_deg=0.0",
     ),
     "cluster-top": Named(
-        "selection.methods.cluster_score:ClusterTop",
+        "selection.methods.clusters:ClusterTop",
         needs="features scores",
         options="clusters=100 cosine=False",
     ),
-    "k-center": Named("selection.methods.cover:KCenter", needs="features", options="first=random"),
-    "herding": Named("selection.methods.cover:Herding", needs="features"),
+    "k-center": Named(
+        "selection.methods.diversity:KCenter", needs="features", options="first=random"
+    ),
+    "herding": Named("selection.methods.diversity:Herding", needs="features"),
     "infomax": Named(
         "selection.infomax.method:InfoMax",
         needs="scores",
@@ -67,14 +69,14 @@ METHOD_NAMES = {
         "published=False",
     ),
     "facility-location": Named(
-        "selection.methods.craig:FacilityLocation",
+        "selection.methods.facility:FacilityLocation",
         options="mode=auto neighbours=20 per_class=False",
     ),
     "craig": Named(
-        "selection.methods.craig:CRAIG", options="mode=auto neighbours=20 per_class=True"
+        "selection.methods.facility:CRAIG", options="mode=auto neighbours=20 per_class=True"
     ),
     "adacore": Named(
-        "selection.methods.craig:AdaCore",
+        "selection.methods.facility:AdaCore",
         options="mode=auto neighbours=20 per_class=True damping=0.01",
         from_python="curvature",
     ),
@@ -158,7 +160,7 @@ SCORE_NAMES = {
         "selection.scoring.output:reducible_loss", needs="losses holdout_losses"
     ),
     "ssp": Named(
-        "selection.methods.cluster_score:ssp",
+        "selection.methods.clusters:ssp",
         needs="features",
         may="labels",
         options="clusters=None cosine=True seed=0",
@@ -182,3 +184,17 @@ SCORE_NAMES = {
         options="cosine=False dimension=None seed=0",
     ),
 }
+
+
+# What the advice is asked with, and what it says of itself.
+AngleSource = Literal["auto", "overlap", "error"]
+Metric = Literal["covariance", "isotropic"]
+POLICIES = ("hard", "easy", "moderate", "random")
+CAVEAT = (
+    "The fraction is exact for normal features, a linear teacher without label noise and a "
+    "max-margin student. On other data it is a heuristic: compare it with a measured curve."
+)
+HARD = (
+    "hard is a small absolute margin abs(w.x) of a linear probe, whatever the label: the score "
+    "margin, and not el2n, loss or aum, which put wrong labels first"
+)

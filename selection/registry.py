@@ -2,21 +2,17 @@
 
 from collections.abc import Callable, Mapping
 
-from selection.core.scores import Scores
-from selection.core.selector import Selector
 from selection.infomax.method import InfoMax, KMedian
-from selection.methods.cluster_score import ClusterTop, ssp
-from selection.methods.clusters import BADGE, S2L
-from selection.methods.cover import Herding, KCenter
-from selection.methods.craig import CRAIG, AdaCore, FacilityLocation
+from selection.methods.clusters import BADGE, S2L, ClusterTop, ssp
 from selection.methods.d2 import D2
 from selection.methods.dedup import D4, MedDEL, SemDeDup
-from selection.methods.diversity import CodingRate, HullVolume
+from selection.methods.diversity import CodingRate, Herding, HullVolume, KCenter
+from selection.methods.facility import CRAIG, AdaCore, FacilityLocation
 from selection.methods.glister import Glister
 from selection.methods.gradmatch import GradMatch
 from selection.methods.graph_cut import SAS, ClipCov
-from selection.methods.ranking import CCS, Easy, Hard, Moderate, Random
-from selection.methods.window import TheoryWindow
+from selection.methods.ranking import CCS, Easy, Hard, Moderate, Random, TheoryWindow
+from selection.pool import Scores
 from selection.scoring.features import c_rho, clip, influence, reconstruction
 from selection.scoring.memorization import memorization
 from selection.scoring.output import (
@@ -39,8 +35,7 @@ from selection.scoring.training import (
     loss,
     variability,
 )
-
-__all__ = ["SCORES", "SELECTORS"]
+from selection.selector import Selector
 
 _RANKING: tuple[type[Selector], ...] = (
     Hard,

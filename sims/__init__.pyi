@@ -1,14 +1,14 @@
+from .experiment import StudentMargins as StudentMargins
+from .experiment import margins as margins
 from .experiment import run as run
 from .experiment import run_many as run_many
-from .kept_margins import StudentMargins as StudentMargins
-from .kept_margins import margins as margins
-from .maxmargin import MaxMarginResult as MaxMarginResult
-from .maxmargin import MaxMarginStatus as MaxMarginStatus
-from .maxmargin import max_margin as max_margin
-from .userdata import UserSolution as UserSolution
-from .userdata import solve_user_data as solve_user_data
-from .verify_theory import Verification as Verification
-from .verify_theory import verify as verify
+from .maxmargin.solver import MaxMarginResult as MaxMarginResult
+from .maxmargin.solver import MaxMarginStatus as MaxMarginStatus
+from .maxmargin.solver import max_margin as max_margin
+from .separate import UserSolution as UserSolution
+from .separate import solve_user_data as solve_user_data
+from .verify import Verification as Verification
+from .verify import verify as verify
 
 __all__ = [
     "MaxMarginResult",

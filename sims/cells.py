@@ -7,12 +7,9 @@ import jax
 import numpy as np
 
 from hardset.checks import check_range
-from sims.ranges import check_kept
+from sims.draws import check_kept
 from theory.policies import Policy
-from theory.probes import FixedAngle, Independent
-from theory.problem import DownstreamShift, PerceptronProblem
-
-__all__ = ["Cell", "problem_cells", "problem_shifts"]
+from theory.problem import DownstreamShift, FixedAngle, Independent, PerceptronProblem
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sims.limits import GIB, default_memory_gb, one_blas_thread
+from hardset.float64 import float64
+from sims.memory import GIB, default_memory_gb, one_blas_thread
 from sims.parts import Part, solve_part, split, total_cost
-from theory._float64 import float64
-
-__all__ = ["Cluster", "split_for"]
 
 CONNECT_SECONDS = 10
 TASKS_AHEAD = 3  # a thread; a worker asks for the next one while it solves

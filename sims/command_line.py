@@ -1,6 +1,7 @@
 """What `python -m sims run`, `solve` and `verify` do: simulate, separate own data, check theory."""
 
 import argparse
+import dataclasses
 import json
 import math
 import sys
@@ -8,15 +9,167 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import xarray as xr
+
 from hardset.checks import check_integer, check_range
 from hardset.cli import Numbers, Parser, check_output_folder, integer, number
-from hardset.datafile import check_output_file
-from sims.presets import DEFAULT_OUTPUT, PRESETS, VERIFICATIONS
-from sims.ranges import check_kept
+from hardset.datafile import check_output_file, parameters_of, read_dataset, write_dataset
+from sims.draws import check_kept
 from theory.policy_names import POLICY_NAMES, check_policy, policy_parameter
 
 if TYPE_CHECKING:
     from theory.problem import PerceptronProblem
+
+
+KIND = "simulation"
+REPORTED = ("error", "overlap", "probe_overlap", "downstream_overlap", "margin", "support_fraction")
+COUNTS = ("solved", "not_separable", "failed", "empty")
+
+# Heading, key and format of the table's columns.
+COLUMNS = (
+    ("alpha_t", "alpha_total", "8g"),
+    ("f", "keep_fraction", "9.4g"),
+    ("theta", "theta_deg_mean", "7.4g"),
+    ("r", "redundancy", "4g"),
+    ("error", "error_mean", "10.6f"),
+    ("+/-", "error_stderr", "9.6f"),
+    ("R", "overlap_mean", "10.6f"),
+    ("rho", "probe_overlap_mean", "10.6f"),
+    ("kappa", "margin_mean", "10.5g"),
+    ("support", "support_fraction_mean", "9.4f"),
+    ("solved", "solved", "7d"),
+)
+
+
+def grid_points(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """One flat dictionary a grid point, its parameters first, angles in degrees."""
+    coordinates = {
+        str(name): dataset[name].broadcast_like(dataset["error_mean"]).values
+        for name in dataset.coords
+        if name not in ("draw", "delta", "along_teacher", "along_plane", "theta")
+    }
+    coordinates["downstream_deg"] = _degrees(np.arctan(_full(dataset, "delta")))
+    if "theta" in dataset.coords:
+        coordinates["theta_deg"] = _degrees(_full(dataset, "theta"))
+    names = [f"{name}_{part}" for name in REPORTED for part in ("mean", "stderr")]
+    values = {name: dataset[name].values for name in names}
+    values |= {f"theta_deg_{part}": _degrees(dataset[f"theta_{part}"]) for part in ("mean", "std")}
+    values["bracket_max"] = dataset["bracket_max"].values
+    columns: dict[str, list[Any]] = {
+        name: np.ravel(array).astype(float).tolist() for name, array in coordinates.items()
+    }
+    for name, array in values.items():
+        columns[name] = [_finite(value) for value in np.ravel(array).tolist()]
+    columns |= {name: np.ravel(dataset[name].values).astype(int).tolist() for name in COUNTS}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _full(dataset: xr.Dataset, name: str) -> Any:
+    return dataset[name].broadcast_like(dataset["error_mean"]).values
+
+
+def _degrees(radians: Any) -> Any:
+    # The way to radians and back leaves its rounding behind 20.
+    return np.round(np.rad2deg(np.asarray(radians)), 12)
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None  # JSON has no NaN
+
+
+def points_table(points: list[dict[str, Any]]) -> str:
+    """The points as text, one line each; "-" for what has no value."""
+    lines = ["".join(f"{head:>{_width(form)}}" for head, _, form in COLUMNS)]
+    for point in points:
+        cells = [(point[key], form) for _, key, form in COLUMNS]
+        line = "".join(f"{'-':>{_width(f)}}" if v is None else f"{v:{f}}" for v, f in cells)
+        missing = [f"{point[name]} {name.replace('_', ' ')}" for name in COUNTS[1:] if point[name]]
+        lines.append("  ".join([line, *missing]))
+    return "\n".join(lines)
+
+
+def _width(form: str) -> int:
+    return int(form.rstrip("dfg").split(".")[0])
+
+
+def stored_run(path: Path, parameters: dict[str, Any]) -> xr.Dataset | None:
+    """The run of `parameters` that `path` holds already, None if there is no such file.
+
+    Raises:
+        ValueError: `path` is a folder, or a file that a new one must not replace: of another run,
+            damaged, or no data file.
+    """
+    if not path.exists():
+        return None
+    if not path.is_file():
+        what = "folder" if path.is_dir() else "device or a pipe"
+        raise ValueError(f"output file {path} is a {what}; give a file's name with --out")
+    dataset = read_dataset(path, kind=KIND)
+    found = parameters_of(dataset)
+    for name in sorted(found | parameters):
+        if found.get(name) != parameters.get(name):
+            raise ValueError(
+                f"output file {path} was computed with {name} = {found.get(name)}, not "
+                f"{parameters.get(name)}; name another one with --out, or delete it"
+            )
+    print(f"{path} holds this run already", file=sys.stderr)
+    return dataset
+
+
+def save_run(dataset: xr.Dataset, path: Path, parameters: dict[str, Any]) -> str:
+    """Write a run to a file that was not there; returns why that failed, or nothing.
+
+    A file that another process wrote meanwhile is as good if it holds the same run.
+    """
+    try:
+        write_dataset(dataset, path, kind=KIND, parameters=parameters, replace=False)
+    except FileExistsError:
+        try:
+            stored_run(path, parameters)
+        except (ValueError, OSError) as error:
+            return f"another process wrote {path} meanwhile: {error}"
+    except OSError as error:
+        return f"{error.filename or path}: {error.strerror or error}"
+    return ""
+
+
+DEFAULT_OUTPUT = "direction.npy"  # of `sims solve`
+VERIFICATIONS = ("quick", "full")  # see `sims.verify`
+
+
+def _fractions(count: int) -> tuple[float, ...]:
+    return tuple(float(f) for f in np.logspace(-2, 0, count))
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Settings of a published experiment, hard selection.
+
+    Attributes:
+        dim: N.
+        draws: number of draws.
+        alpha_total: values of alpha_total.
+        keep_fraction: values of f.
+        theta_deg: probe angles in degrees.
+    """
+
+    dim: int
+    draws: int
+    alpha_total: tuple[float, ...]
+    keep_fraction: tuple[float, ...]
+    theta_deg: tuple[float, ...]
+
+
+PRESETS = {
+    # The numbers in the text of OptiDEL, arXiv:2408.07107.
+    "published-n200": Preset(200, 50, (5.0, 10.0, 20.0, 50.0, 100.0), _fractions(20), (0.0,)),
+    # The numbers in its published code.
+    "published-n30": Preset(
+        30, 50, (5.0, 10.0, 20.0, 50.0, 100.0), _fractions(12), (0.0, 10.0, 20.0)
+    ),
+}
+
 
 # What computes takes seconds to import, and is imported when the arguments are known to be right.
 
@@ -41,7 +194,6 @@ def _run(options: argparse.Namespace) -> int:
     parameters = _parameters(options)
     _check(parameters, options)
     from sims.experiment import run
-    from sims.report import grid_points, points_table, save_run, stored_run
 
     out = None if options.out is None else Path(options.out)
     dataset = None if out is None else stored_run(out, parameters)
@@ -73,7 +225,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _solve(options: argparse.Namespace) -> int:
-    from sims.userdata import run_solve
+    from sims.separate import run_solve
 
     code, report, trouble = run_solve(options.features, options.labels, options.out, options.json)
     print(report)
@@ -87,8 +239,7 @@ def _verify(options: argparse.Namespace) -> int:
     _check_devices(options)
     from tqdm import tqdm
 
-    from sims.verify_plans import PLANS
-    from sims.verify_theory import verify
+    from sims.verify import PLANS, verify
 
     plan = PLANS[options.preset]
     hidden = not (options.progress or sys.stderr.isatty())
@@ -191,8 +342,7 @@ def _problem(parameters: dict[str, Any]) -> "PerceptronProblem":
     import numpy as np
 
     from theory.policies import policy_from_name
-    from theory.probes import Independent, InSample
-    from theory.problem import DownstreamShift, PerceptronProblem
+    from theory.problem import DownstreamShift, Independent, InSample, PerceptronProblem
 
     own = {key: parameters[key] for key in ("lo", "w") if key in parameters}
     grid = PerceptronProblem.grid(

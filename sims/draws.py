@@ -5,7 +5,21 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Draw", "draw_rows"]
+
+def check_kept(keep_fraction: float, alpha_total: float, dim: int) -> None:
+    """Check that a simulation at dimension `dim` keeps an example.
+
+    Raises:
+        ValueError: f alpha_total N < 1.
+    """
+    kept = keep_fraction * alpha_total * dim
+    if kept < 1 - 1e-9:
+        raise ValueError(
+            f"keep_fraction * alpha_total * dim = {keep_fraction:.6g} * {alpha_total:.6g} * {dim} "
+            f"= {kept:.6g} is below 1: a simulation must keep at least one example (the theory "
+            "needs none)"
+        )
+
 
 Floats = NDArray[np.float64]
 

@@ -7,8 +7,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from hardset.arrays import ArrayFileError, load_array
 
-__all__ = ["load_arrays", "signed_rows"]
-
 SMALLEST_ROW = 1e-290  # size of a row over the largest one that floating point still tells from 0
 
 

@@ -9,24 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sims.cells import Cell
-from sims.devices import in_order
 from sims.draws import draw_rows
-from sims.lanes import lane_count, padded_rows
-from sims.limits import chunk_ranges, draws_in_flight
-from sims.selection import largest_problem, rows_key
-from sims.solvers import SOLVERS
+from sims.kept import largest_problem, rows_key
+from sims.maxmargin.lanes import SOLVERS, lane_count, padded_rows
+from sims.memory import chunk_ranges, draws_in_flight
 from sims.students import DrawState, train_students
-
-__all__ = [
-    "Part",
-    "draw_families",
-    "hold_draws",
-    "most_rows",
-    "solve_part",
-    "split",
-    "total_cost",
-    "train_cells",
-]
+from sims.workers import in_order
 
 STUDENT_ENTRIES = 2000  # what a student costs besides its matrix, in matrix entries
 

@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 
 from sims.cells import Cell
 from sims.draws import Draw, draw_rows
-from sims.maxmargin import MaxMarginStatus
-from sims.records import ProbeFrame, student_records
-from sims.selection import SIGNED, keep_rows, rank_rows
-from sims.solvers import Solver
-
-__all__ = ["DrawState", "train_students"]
+from sims.kept import SIGNED, keep_rows, rank_rows
+from sims.maxmargin.lanes import Solver
+from sims.maxmargin.solver import MaxMarginStatus
+from sims.results import ProbeFrame, student_records
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

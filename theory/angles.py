@@ -4,17 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from theory._float64 import Float64Array, float64
-
-__all__ = [
-    "angle_from_components",
-    "angle_from_error",
-    "angle_from_overlap",
-    "error_from_angle",
-    "error_from_overlap",
-    "overlap_complement",
-    "overlap_from_error",
-]
+from hardset.float64 import Float64Array, float64
 
 Array = jnp.ndarray
 

@@ -11,17 +11,7 @@ from jax.typing import ArrayLike
 from scipy import optimize, special
 
 from hardset.checks import check_range
-from theory._float64 import Float64Array, float64
-
-__all__ = [
-    "bayes_constant",
-    "bayes_error",
-    "gardner_capacity",
-    "gibbs_constant",
-    "gibbs_error",
-    "gibbs_overlap",
-    "max_margin_constant",
-]
+from hardset.float64 import Float64Array, float64
 
 Array = jnp.ndarray
 

@@ -10,9 +10,7 @@ from jax.scipy.stats.norm import pdf
 from jax.typing import ArrayLike
 
 from hardset.checks import check_range
-from theory._float64 import Float64Array, float64
-
-__all__ = ["conditional_entropy", "v_information"]
+from hardset.float64 import Float64Array, float64
 
 Array = jnp.ndarray
 

@@ -6,10 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theory.probes import FixedAngle, Independent
-from theory.problem import PerceptronProblem
-
-__all__ = ["problem_attributes", "problem_coordinates", "problem_dims"]
+from theory.problem import FixedAngle, Independent, PerceptronProblem
 
 
 def problem_dims(problem: PerceptronProblem) -> tuple[str, ...]:

@@ -1,41 +1,339 @@
 """Which examples are kept: a weight of the probe field, one class a policy."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import erfc
 from jax.typing import ArrayLike
 
-from hardset.checks import check_range, is_concrete
-from theory._pytree import pytree_dataclass
-from theory.policies_by_weight import Custom, Steps
-from theory.policy import Policy
+from hardset.checks import check_range, is_concrete, real_array
+from hardset.float64 import float64
+from hardset.pytree import content_hash, pytree_dataclass, same_content
 from theory.policy_names import check_policy
 from theory.weights import (
+    FunctionWeight,
     IntervalWeight,
     SelectionWeight,
     abs_normal_quantile,
+    call_weight,
+    kept_mass,
     signed_margin_quantile,
     survival,
 )
 
-__all__ = [
-    "Custom",
-    "Easy",
-    "EasySigned",
-    "Hard",
-    "HardSigned",
-    "Mixture",
-    "Moderate",
-    "Policy",
-    "Random",
-    "Steps",
-    "Window",
-    "policy_from_name",
-]
-
 Array = jnp.ndarray
+
+
+class Policy(ABC):
+    """A selection rule; z = J_p.x is the probe field, y the label, abs(z) the unsigned margin.
+
+    Attributes:
+        name: the policy's name on the command line and in data files.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        """Weight wt(z) of a DISTINCT example in the gauge y = +1.
+
+        Args:
+            keep_fraction: f in (0, 1], scalar.
+            theta: probe-teacher angle in radians, scalar (signed policies' thresholds need it).
+            redundancy: copies r >= 1 of every distinct example; an example survives if any copy
+                does, w -> 1 - (1 - w)^r.
+        """
+
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:  # noqa: B027
+        """Raise ValueError if the policy cannot keep `keep_fraction`; theta is None if unknown."""
+
+    def fits(self, keep_fraction: Array) -> Array:
+        """Whether the policy's own parameters are in their range; `check` for traced values."""
+        return jnp.isfinite(keep_fraction)
+
+    def parameters(self) -> dict[str, Any]:
+        """The policy's own numbers, by the names that data files use."""
+        return {}
+
+    def record(self) -> dict[str, str]:
+        """What names the policy beside its numbers, in data files."""
+        return {"name": self.name}
+
+
+_FIELDS = np.linspace(-8.0, 8.0, 801)  # where a user's weight is checked
+
+
+@jax.tree_util.register_pytree_node_class
+class Custom(Policy):
+    """Keep an example with a probability given by any function of z, or of y z.
+
+    The problem's `keep_fraction` must be the weight's `mass`. Numbers that vary belong among the
+    `parameters`: solutions can be differentiated with respect to them, and the program compiled
+    for a function serves all their values, where each new lambda is compiled anew.
+
+    Attributes:
+        function: maps an array of fields, and the parameters, to weights in [0, 1], same shape,
+            in `jax.numpy`.
+        variable: "z" if it takes the probe field, "yz" if it takes the signed probe margin.
+        breakpoints: fields where it or its slope jumps; between them it must be smooth at the
+            scale of 1. They stand still: the ends of steps that move are those of `Steps`.
+        values: the parameters; a tuple or list is passed one by one, any other pytree (a number,
+            a dict) as one argument. Each number is a scalar, or an array of the grid's shape.
+
+    Raises:
+        ValueError: a variable that is none.
+    """
+
+    name: ClassVar[str] = "custom"
+
+    def __init__(
+        self,
+        weight: Callable[..., Array],
+        variable: str = "z",
+        breakpoints: Sequence[float] = (),
+        parameters: Any = (),
+    ) -> None:
+        if not callable(weight):
+            raise ValueError(f"weight = {weight!r} is not a function of the field")
+        if variable not in ("z", "yz"):
+            raise ValueError(f"variable = {variable!r} is not one of 'z', 'yz'")
+        breaks = np.atleast_1d(real_array("breakpoints", breakpoints)).ravel()
+        check_range("breakpoints", breaks, -np.inf, np.inf)
+        self._static = (weight, variable, tuple(breaks.tolist()))
+        given = parameters if isinstance(parameters, tuple | list) else (parameters,)
+        self._values = tuple(
+            np.asarray(one, np.float64) if isinstance(one, list) else one for one in given
+        )
+        for leaf in jax.tree.leaves(self._values, is_leaf=lambda one: one is None):
+            check_range("parameters", leaf, -np.inf, np.inf)
+
+    @property
+    def function(self) -> Callable[..., Array]:
+        """The weight as it was given."""
+        return self._static[0]
+
+    @property
+    def variable(self) -> str:
+        """What it takes, "z" or "yz"."""
+        return self._static[1]
+
+    @property
+    def breakpoints(self) -> tuple[float, ...]:
+        """Fields where it or its slope jumps."""
+        return self._static[2]
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The parameters, as further arguments of the function."""
+        return self._values
+
+    __eq__ = same_content
+    __hash__ = content_hash
+
+    def __repr__(self) -> str:
+        return (
+            f"Custom({self.function!r}, {self.variable!r}, {self.breakpoints!r}, {self.values!r})"
+        )
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The parameters are the leaves."""
+        return (self._values,), self._static
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[Any, Any, Any], leaves: tuple[Any, ...]) -> "Custom":
+        """Without validation: JAX also unflattens with tracers and sentinels."""
+        policy = object.__new__(cls)
+        policy._static, (policy._values,) = static, leaves
+        return policy
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        breaks = np.array(self.breakpoints, dtype=np.float64)
+        if self.variable == "z":
+            breaks = np.concatenate([breaks, -breaks])
+        return FunctionWeight(
+            function=self.function,
+            even=self.variable == "z",
+            redundancy=redundancy,
+            parameters=self.values,
+            breakpoints=jnp.asarray(breaks),
+        )
+
+    @float64
+    def weight(self, z: ArrayLike) -> Array:
+        """The weight at the fields z, any shape; of one policy, whose parameters are scalars."""
+        return call_weight(self.function, jnp.asarray(z, jnp.float64), self.values)
+
+    @float64
+    def mass(self, theta: ArrayLike = 0.0) -> Array:
+        """Kept fraction of this weight; theta in radians, any shape, matters to "yz" only.
+
+        The shape is that of theta and the parameters, broadcast against each other.
+        """
+
+        def mass(policy: Custom, theta: Array) -> Array:
+            one = jnp.ones(())
+            return kept_mass(policy.kept_weight(one, theta, one), theta)
+
+        return self._each(mass, theta)
+
+    def _each(self, function: Callable[["Custom", Array], Array], theta: ArrayLike) -> Array:
+        """`function` of every policy of the grid and every theta."""
+        leaves, tree = jax.tree.flatten((self, jnp.asarray(theta, jnp.float64)))
+        arrays = jnp.broadcast_arrays(*(jnp.asarray(leaf, jnp.float64) for leaf in leaves))
+        found = jax.vmap(lambda *lane: function(*jax.tree.unflatten(tree, lane)))(
+            *(array.ravel() for array in arrays)
+        )
+        return found.reshape(arrays[0].shape + found.shape[1:])
+
+    @float64
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+        angle = 0.0 if self.variable == "z" else theta
+        given = (angle, keep_fraction, *jax.tree.leaves(self.values))
+        if angle is None or not all(is_concrete(value) for value in given):
+            return
+        with jax.ensure_compile_time_eval():
+            weights = np.asarray(self._each(lambda policy, _: policy.weight(_FIELDS), 0.0))
+            mass = self.mass(angle)
+        outside = ~((weights >= 0) & (weights <= 1))
+        if np.any(outside):
+            index = tuple(np.argwhere(outside)[0])
+            raise ValueError(
+                f"weight = {weights[index]:.6g} at field {_FIELDS[index[-1]]:.3g} is outside "
+                "the valid range [0, 1]"
+            )
+        if is_concrete(mass):
+            _check_mass(
+                keep_fraction,
+                mass,
+                "the custom weight's mass",
+                "policy.mass(theta), and name the weight's jumps in `breakpoints`",
+            )
+
+    def parameters(self) -> dict[str, Any]:
+        return {f"parameter_{k}": leaf for k, leaf in enumerate(jax.tree.leaves(self.values))}
+
+    def record(self) -> dict[str, str]:
+        return {"name": self.name, "variable": self.variable}
+
+
+@jax.tree_util.register_pytree_node_class
+class Steps(Policy):
+    """Keep an example with a probability that is a step function of abs(z).
+
+    The problem's `keep_fraction` must be the mass, sum_k levels_k P(edges_k < abs(z) < edges_k+1).
+
+    Attributes:
+        edges: ends of the steps, ascending, shape (..., K + 1), >= 0; the last may be infinite.
+        levels: weight of each step, shape (..., K), in [0, 1]; 0 below the first and above the
+            last edge. The leading axes are those of the problem's grid.
+
+    Raises:
+        ValueError: edges that descend or are negative, levels outside [0, 1], or shapes that do
+            not fit.
+    """
+
+    name: ClassVar[str] = "steps"
+
+    def __init__(self, edges: ArrayLike, levels: ArrayLike) -> None:
+        widths = np.shape(edges)[-1:], np.shape(levels)[-1:]
+        if not widths[1] or widths[0] != (widths[1][0] + 1,) or not widths[1][0]:
+            raise ValueError(
+                f"edges has shape {np.shape(edges)} and levels {np.shape(levels)}; their last axes "
+                "must be K + 1 and K, K >= 1"
+            )
+        check_range("levels", levels, 0.0, 1.0)
+        if is_concrete(edges):
+            ends = np.asarray(edges, np.float64)
+            check_range("edges", np.where(np.isposinf(ends), 0.0, ends), 0.0, np.inf)
+            if np.any(ends[..., 1:] < ends[..., :-1]):
+                raise ValueError(f"edges = {edges} must ascend along their last axis")
+        self._edges = _columns(edges)
+        self._levels = _columns(levels)
+
+    @property
+    def edges(self) -> Array:
+        """Ends of the steps, shape (..., K + 1)."""
+        return _stacked(self._edges)
+
+    @property
+    def levels(self) -> Array:
+        """Weight of each step, shape (..., K)."""
+        return _stacked(self._levels)
+
+    __eq__ = same_content
+    __hash__ = content_hash
+
+    def __repr__(self) -> str:
+        return f"Steps({self.edges!r}, {self.levels!r})"
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], int]:
+        """Every edge and level is a leaf of the grid's shape."""
+        return (*self._edges, *self._levels), len(self._levels)
+
+    @classmethod
+    def tree_unflatten(cls, steps: int, leaves: tuple[Any, ...]) -> "Steps":
+        """Without validation: JAX also unflattens with tracers and sentinels."""
+        policy = object.__new__(cls)
+        policy._edges, policy._levels = tuple(leaves[: steps + 1]), tuple(leaves[steps + 1 :])
+        return policy
+
+    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+        inner, outer = self.edges[..., :-1], self.edges[..., 1:]
+        level = survival(self.levels, redundancy)
+        return IntervalWeight(
+            low=jnp.concatenate([inner, -outer], axis=-1),
+            high=jnp.concatenate([outer, -inner], axis=-1),
+            level=jnp.concatenate([level, level], axis=-1),
+        )
+
+    @float64
+    def weight(self, z: ArrayLike) -> Array:
+        """The weight of one policy, edges of shape (K + 1,), at the fields z, any shape."""
+        size = jnp.abs(jnp.asarray(z, jnp.float64))[..., None]
+        inside = (size >= self.edges[:-1]) & (size < self.edges[1:])
+        return jnp.sum(jnp.where(inside, self.levels, 0.0), axis=-1)
+
+    @float64
+    def mass(self) -> Array:
+        """Kept fraction, shape (...)."""
+        tail = erfc(self.edges / np.sqrt(2))
+        return jnp.sum(self.levels * (tail[..., :-1] - tail[..., 1:]), axis=-1)
+
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+        mass = self.mass()
+        if is_concrete(mass) and is_concrete(keep_fraction):
+            _check_mass(keep_fraction, mass, "the steps' mass", "policy.mass()")
+
+    def fits(self, keep_fraction: Array) -> Array:
+        return jnp.abs(self.mass() - keep_fraction) <= 1e-6 * keep_fraction
+
+    def parameters(self) -> dict[str, Any]:
+        named = {f"edge_{k}": edge for k, edge in enumerate(self._edges)}
+        return named | {f"level_{k}": level for k, level in enumerate(self._levels)}
+
+
+def _check_mass(keep_fraction: ArrayLike, mass: ArrayLike, name: str, advice: str) -> None:
+    kept, masses = np.broadcast_arrays(keep_fraction, mass)
+    wrong = np.abs(kept - masses) > 1e-6 * masses
+    if np.any(wrong):
+        raise ValueError(
+            f"keep_fraction = {kept[wrong][0]:.9g} is not {name}, {masses[wrong][0]:.9g}: pass "
+            f"keep_fraction={advice}"
+        )
+
+
+def _columns(values: ArrayLike) -> tuple[Any, ...]:
+    array = np.asarray(values, np.float64) if is_concrete(values) else jnp.asarray(values)
+    return tuple(array[..., k] for k in range(array.shape[-1]))
+
+
+def _stacked(columns: tuple[Any, ...]) -> Array:
+    xp = np if all(is_concrete(column) for column in columns) else jnp
+    return xp.stack(xp.broadcast_arrays(*columns), axis=-1)
 
 
 @pytree_dataclass

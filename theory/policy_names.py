@@ -4,8 +4,6 @@ from collections.abc import Collection
 
 from hardset.checks import check_choice
 
-__all__ = ["POLICY_NAMES", "check_policy", "policy_parameter"]
-
 # Each with the parameter that it needs beside the kept fraction.
 _PARAMETERS: dict[str, str | None] = {
     "hard": None,

@@ -10,16 +10,8 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from hardset.checks import check_integer, check_range, is_concrete, real_array
-from theory._float64 import Float64Array, float64
-from theory._pytree import STATIC, pytree_dataclass
-
-__all__ = [
-    "VInformationEstimate",
-    "classifier_v_information",
-    "estimate_v_information",
-    "gaussian_v_information",
-    "reconstruction_v_information",
-]
+from hardset.float64 import Float64Array, float64
+from hardset.pytree import STATIC, pytree_dataclass
 
 # Of a row's sum: single precision leaves 1e-6, half precision does not pass.
 _NORMALISATION = 1e-4

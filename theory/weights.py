@@ -10,20 +10,9 @@ import numpy as np
 from jax.scipy.special import erf, ndtri
 from jax.typing import ArrayLike
 
-from theory._float64 import float64
-from theory._pytree import BRANCH, STATIC, pytree_dataclass
-from theory.normal import normal_cdf, normal_pdf
-from theory.quadrature import feature_breaks, panel_nodes
-
-__all__ = [
-    "FunctionWeight",
-    "IntervalWeight",
-    "SelectionWeight",
-    "abs_normal_quantile",
-    "call_weight",
-    "kept_mass",
-    "signed_margin_quantile",
-]
+from hardset.float64 import float64
+from hardset.pytree import BRANCH, STATIC, pytree_dataclass
+from theory.quadrature import feature_breaks, normal_cdf, normal_pdf, panel_nodes
 
 Array = jnp.ndarray
 

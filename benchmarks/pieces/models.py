@@ -151,7 +151,7 @@ def sam_answers(config: Any, state: Any, image: np.ndarray, points: np.ndarray) 
     from sam import our_model
 
     from pretrain_jax.models.sam import GeneratorConfig
-    from pretrain_jax.models.sam.resampling import model_input, unit_range
+    from pretrain_jax.models.sam.geometry import model_input, unit_range
 
     graph, held = nnx.split(our_model(config, state))
     settings = GeneratorConfig()

@@ -146,7 +146,7 @@ def agree_maxmargin(sizes: Sizes, shared: Path) -> Iterator[Record]:
     import jax
 
     from sims import max_margin
-    from sims.engine import solve_native
+    from sims.maxmargin.lanes import solve_native
 
     for dim, count in sizes.cases[:2]:
         rows = draw_rows(np.random.default_rng(count), (LANES, count, dim))
@@ -209,7 +209,8 @@ def qp(sizes: Sizes, shared: Path) -> Iterator[Record]:
 
 def processor_rate(task: tuple[int, int, int, int]) -> float:
     """Problems a second of one process, by the code that sweeps call."""
-    from sims.engine import one_blas_thread, solve_native
+    from sims.maxmargin.lanes import solve_native
+    from sims.memory import one_blas_thread
 
     dim, count, problems, seed = task
     rows = draw_rows(np.random.default_rng(seed), (problems, count, dim))
@@ -275,7 +276,7 @@ def theory(sizes: Sizes, shared: Path, processor: bool = False) -> Iterator[Reco
 
 def knn(sizes: Sizes, shared: Path) -> Iterator[Record]:
     """Exact neighbours of every point, checked on some of them."""
-    from selection.graphs.neighbours import accelerator_neighbours
+    from selection.graph import accelerator_neighbours
 
     count, dim = sizes.rows
     rows = np.random.default_rng(0).standard_normal((count, dim), dtype=np.float32)

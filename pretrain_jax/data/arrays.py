@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from hardset.arrays import ArrayFileError, load_array
 from pretrain_jax.data.opening import check_pixels, regular_file
 
-__all__ = ["read_npy"]
-
 MOST_CHANNELS = 4
 
 

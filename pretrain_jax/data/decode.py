@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain_jax.data.arrays import read_npy
-from pretrain_jax.data.names import STILL
+from pretrain_jax.data.listing import STILL
 from pretrain_jax.data.opening import Remark, TooLargeError, opened_image, regular_file
 from pretrain_jax.data.tiff import (
     ORIENTATION,
@@ -19,15 +19,6 @@ from pretrain_jax.data.tiff import (
     turned,
 )
 from pretrain_jax.data.video import read_frame
-
-__all__ = [
-    "BadPixelsError",
-    "Pixels",
-    "TooLargeImageError",
-    "UnreadableImageError",
-    "oriented",
-    "read_pixels",
-]
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 

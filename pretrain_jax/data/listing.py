@@ -1,31 +1,138 @@
 """The images of a source one after another, with their groups: no list of them is ever held."""
 
 import os
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import NamedTuple, overload
 
 from hardset.datafile import atomic_file
-from pretrain_jax.data.collections import COLLECTIONS, video_group
-from pretrain_jax.data.names import STILL, suffix_of
 from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "STILL",
-    "SUFFIXES",
-    "Entry",
-    "Located",
-    "Tally",
-    "entries",
-    "image_root",
-    "iterate_images",
-    "list_line",
-    "split_layout",
-    "write_list",
-]
+STILL = -1  # number of the frame of a still image
+
+
+def suffix_of(name: str) -> str:
+    """The ending of a path in lower case, as `Path.suffix`, which is slow for millions of paths."""
+    stem, dot, ending = name.rpartition("/")[2].rpartition(".")
+    return f".{ending.lower()}" if stem and dot and ending else ""
+
+
+class Names(Sequence[str]):
+    """Paths below a folder as one text and the places of their ends; a list of them takes thrice.
+
+    Args:
+        root: to which the names are relative.
+        names: paths; UTF-8.
+    """
+
+    def __init__(self, root: Path, names: Iterable[str]) -> None:
+        self._root = root
+        text, self._ends = bytearray(), array("q", [0])
+        for name in names:
+            text += name.encode()
+            self._ends.append(len(text))
+        self._text = bytes(text)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        """A path with its root, or several."""
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        return str(self._root / self.name(index))
+
+    def name(self, index: int) -> str:
+        """A path relative to the root, as it was given."""
+        place = range(len(self))[index]  # as lists count, from the end too
+        return self._text[self._ends[place] : self._ends[place + 1]].decode()
+
+
+HYPER_KVASIR = ("labeled-images", "unlabeled-images", "labeled-videos")
+Grouped = Iterator[tuple[str, str]]
+
+
+def video_group(name: str) -> str:
+    """The group of a video's frames where none is named: its file's name without the ending.
+
+    "" for a file that is no video: what it is a frame of is not known.
+    """
+    return PurePosixPath(name).stem if suffix_of(name) in VIDEO_SUFFIXES else ""
+
+
+def _ldpolypvideo(names: Iterable[str]) -> Grouped:
+    """LDPolypVideo (Ma et al. 2021): frames TrainValid/Images/VIDEO/*.jpg and Test/Images/VIDEO.
+
+    Beside Images lie Annotations (boxes, not read). The videos without labels are files whose
+    folder is unverified: every video file below the root counts. A group is a video.
+    """
+    for name in names:
+        path = PurePosixPath(name)
+        if video_group(name):
+            yield name, video_group(name)
+        elif "Images" in path.parts[:-2]:
+            yield name, path.parent.as_posix()
+
+
+def _hyper_kvasir(names: Iterable[str]) -> Grouped:
+    """Hyper-Kvasir (Borgli et al. 2020): labeled-images, unlabeled-images, labeled-videos.
+
+    labeled-images/TRACT/CATEGORY/FINDING/*.jpg, unlabeled-images/images/*.jpg and
+    labeled-videos/TRACT/.../*.avi. Its segmented-images are those of Kvasir-SEG and are left out;
+    most of them are among the labelled images, too, which the leakage check tells. A group is a
+    video; patients are not named.
+    """
+    for name in names:
+        # The archive may lie a folder deeper.
+        if set(PurePosixPath(name).parts[:2]) & set(HYPER_KVASIR):
+            yield name, video_group(name)
+
+
+class Collection:
+    """A layout: turns the images and videos below a folder into those that count.
+
+    Args:
+        choose: names, sorted -> the names that count, with the group of each ("" unknown).
+        missing: what a folder without any does not hold.
+    """
+
+    def __init__(self, choose: Callable[[Iterable[str]], Grouped], missing: str) -> None:
+        self._choose, self._missing = choose, missing
+
+    def __call__(self, root: Path, names: Iterable[str]) -> Grouped:
+        """The names below `root` that count, and their groups.
+
+        Raises:
+            ValueError: there is none.
+        """
+        found = False
+        for found_one in self._choose(names):
+            found = True
+            yield found_one
+        if not found:
+            raise ValueError(f"{root} holds {self._missing}")
+
+
+COLLECTIONS: Mapping[str, Collection] = MappingProxyType(
+    {
+        "ldpolypvideo": Collection(
+            _ldpolypvideo, "neither TrainValid/Images/VIDEO nor Test/Images/VIDEO nor videos"
+        ),
+        "hyper-kvasir": Collection(
+            _hyper_kvasir, f"none of {', '.join(HYPER_KVASIR)} with images or videos"
+        ),
+    }
+)
+
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".npy", ".avif", ".jp2"}

@@ -20,8 +20,6 @@ from pretrain_jax.data.opening import Remark
 from pretrain_jax.data.sources import ImageSet
 from pretrain_jax.data.transforms import Crop, MixedSizesError
 
-__all__ = ["Batch", "Loader", "TooManySkippedError", "decode_all", "measure_statistics"]
-
 # Draws of another image in the place of an unreadable one, before a batch is given up.
 REPLACEMENTS = 50
 LISTED = 10

@@ -11,21 +11,6 @@ from typing import Any, BinaryIO, NamedTuple
 from hardset.checks import check_range
 from hardset.cli import printable
 
-__all__ = [
-    "FORMATS",
-    "MEGAPIXELS",
-    "VARIABLE",
-    "Remark",
-    "TooLargeError",
-    "allow_at_least",
-    "allow_megapixels",
-    "check_pixels",
-    "largest_megapixels",
-    "opened_image",
-    "regular_file",
-    "remark_notes",
-]
-
 # By content Pillow would also take what other programs are started for, such as PostScript.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000")
 VARIABLE = "HARDSET_MAX_MEGAPIXELS"

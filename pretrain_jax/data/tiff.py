@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from pretrain_jax.data.opening import Remark, TooLargeError, check_pixels, opened_image
 
-__all__ = ["ORIENTATION", "VALUES", "by_rows", "dark_remark", "is_dark", "read_tiff", "turned"]
-
 Samples = NDArray[Any]
 VALUES = 1 << 22  # of a piece that is converted at once
 

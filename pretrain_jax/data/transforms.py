@@ -8,8 +8,6 @@ import numpy as np
 
 from pretrain_jax.data.decode import Pixels
 
-__all__ = ["Crop", "MixedSizesError", "resized"]
-
 Kind = Literal["random", "centre", "none"]
 
 ATTEMPTS = 10

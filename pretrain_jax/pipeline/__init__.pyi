@@ -1,13 +1,20 @@
 """What `pretrain_jax.pipeline` offers: each name is imported when it is used."""
 
-from .config import PipelineConfig
-from .cost import Estimate, estimate_cost
-from .options import Cell, ProbeOptions, ProposeOptions, ScoreOptions, Trials
-from .presets import PIPELINES, pipeline_preset
-from .pretraining import pretrain
-from .probing import probe
-from .rates import measured_rates
-from .runner import PipelineResult, run_pipeline
+from .config import PIPELINES as PIPELINES
+from .config import Cell as Cell
+from .config import PipelineConfig as PipelineConfig
+from .config import ProbeOptions as ProbeOptions
+from .config import ProposeOptions as ProposeOptions
+from .config import ScoreOptions as ScoreOptions
+from .config import Trials as Trials
+from .config import pipeline_preset as pipeline_preset
+from .cost import Estimate as Estimate
+from .cost import estimate_cost as estimate_cost
+from .cost import measured_rates as measured_rates
+from .pretraining import pretrain as pretrain
+from .probing import probe as probe
+from .runner import PipelineResult as PipelineResult
+from .runner import run_pipeline as run_pipeline
 
 __all__ = [
     "PIPELINES",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hardset.folder import Manifest, Stage, digest, open_stage
 from pretrain_jax.segmentation import FinetuneConfig, Frame, LeakageError, SegmentationSet, split
 from pretrain_jax.segmentation.burned_text import MOST, shows_text, text_note
 from pretrain_jax.segmentation.dataset import ClassesSeen, read_case
@@ -19,8 +20,9 @@ from pretrain_jax.segmentation.leakage import (
     group_notes,
     leaks_among,
 )
-from pretrain_jax.stages import Manifest, Stage, digest, open_stage
-from pretrain_jax.stages.tables import (
+from pretrain_jax.synthesis import Images
+from pretrain_jax.synthesis.images import automatic_shards
+from pretrain_jax.synthesis.tables import (
     Logged,
     Table,
     missing_shards,
@@ -28,10 +30,6 @@ from pretrain_jax.stages.tables import (
     shard_range,
     write_shard,
 )
-from pretrain_jax.synthesis import Images
-from pretrain_jax.synthesis.images import automatic_shards
-
-__all__ = ["compare"]
 
 FOUND = {
     "dataset": "int32",

@@ -9,23 +9,161 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from hardset.checks import check_choice, check_integer, check_range
+from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.pipeline.options import (
-    Cell,
-    ProbeOptions,
-    ProposeOptions,
-    Protocol,
-    ScoreOptions,
-    Trials,
-)
-from pretrain_jax.segmentation.config import FinetuneConfig, HeadKind, Mode
-from pretrain_jax.segmentation.layouts.published import PUBLISHED
-from pretrain_jax.segmentation.layouts.read import PAIR
+from pretrain_jax.models.vit import ViTConfig
+from pretrain_jax.segmentation.config import FINETUNE_PRESETS, FinetuneConfig, HeadKind, Mode
+from pretrain_jax.segmentation.layouts import PAIR, PUBLISHED
 from pretrain_jax.synthesis.methods import CROPPED, METHODS
+from pretrain_jax.synthesis.proposers.base import Proposer
+from pretrain_jax.synthesis.proposers.random_crop import RandomCrop
+from pretrain_jax.synthesis.proposers.saliency import Saliency
+from pretrain_jax.synthesis.proposers.sam import Sam
 from pretrain_jax.synthesis.storage import Storage, check_group
-from pretrain_jax.train.config import config_to_json
+from pretrain_jax.train.config import (
+    DataOptions,
+    OptimizerOptions,
+    TrainConfig,
+    config_to_json,
+    preset,
+)
 
-__all__ = ["RECOMMENDED", "SHIPPED_SEGMENTATION", "PipelineConfig", "pipeline_to_json"]
+# Masks of an image that pass SAM's filters: an assumption, data sets differ.
+SAM_PATCHES = 30
+# Equal optimiser steps for every run, or equal epochs.
+Protocol = Literal["matched", "paper"]
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """The masked autoencoder whose reconstruction errors are the margins.
+
+    Attributes:
+        checkpoint: a run's folder, or a file (.pth, .safetensors) in the layout of the MAE code
+            or of transformers; None trains `mae.train` on the full set, which counts as a cost.
+        halves: whether two more are trained on disjoint halves of the images, from which the
+            report estimates the angle theta between probe and target.
+    """
+
+    checkpoint: str | None = None
+    halves: bool = False
+
+
+@dataclass(frozen=True)
+class ProposeOptions:
+    """Where the patches come from: those of OptiDEL from `proposer`, of OptiDEL-S from crops.
+
+    Attributes:
+        proposer: "sam" or "saliency"; "auto" is sam where `sam.checkpoint` is given.
+        sam: settings of the proposer sam.
+        saliency: settings of the proposer saliency.
+        random_crop: settings of the random crops.
+    """
+
+    proposer: Literal["auto", "sam", "saliency"] = "auto"
+    sam: Sam = field(default_factory=Sam)
+    saliency: Saliency = field(default_factory=Saliency)
+    random_crop: RandomCrop = field(default_factory=RandomCrop)
+
+    @property
+    def chosen(self) -> str:
+        """The proposer's name, with "auto" resolved."""
+        if self.proposer != "auto":
+            return self.proposer
+        return "saliency" if self.sam.checkpoint is None else "sam"
+
+    def check(self) -> None:
+        """Check the proposer and that its weights are there.
+
+        Raises:
+            ValueError: an unknown proposer, sam without a checkpoint or with one that is no file,
+                a checkpoint for another proposer.
+        """
+        check_choice("propose.proposer", self.proposer, ("auto", "sam", "saliency"))
+        if self.chosen == "sam":
+            self.sam.inputs()  # raises without a checkpoint
+        elif self.sam.checkpoint is not None:
+            raise ValueError(
+                f"propose.sam.checkpoint = {self.sam.checkpoint} is of no use to propose.proposer "
+                f"= {self.proposer}: leave one of them out"
+            )
+
+    def named(self, name: str) -> Proposer:
+        """The proposer "sam", "saliency" or "random-crop"."""
+        known: dict[str, Proposer] = {
+            one.name: one for one in (self.sam, self.saliency, self.random_crop)
+        }
+        return known[name]
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How margins are measured.
+
+    Attributes:
+        masks: fixed masks that the error is averaged over.
+        space: "target" (what the probe was trained on) or "pixel".
+        batch_size: patches of a device program.
+    """
+
+    masks: int = 5
+    space: Literal["target", "pixel"] = "target"
+    batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Pre-training runs of one objective: each method at each ratio with each seed.
+
+    Attributes:
+        train: the run; its data, out, seed, mean and std are set by the pipeline.
+        methods: names of `pretrain_jax.synthesis.METHODS`; "all" is the full set, whatever the
+            ratios, and NAME@RATIO, such as hard-images@0.25, has that ratio alone.
+        ratios: pixels kept over the full set's, in (0, 1]; "recommended" is the fraction of the
+            hardest that the theory recommends at the data's estimated coordinates, which needs
+            `probe.halves`.
+        seeds: one run for each; none leaves the objective out.
+    """
+
+    train: TrainConfig
+    methods: tuple[str, ...] = ("all", "random", "meddel", "optidel-s", "optidel", "infomax")
+    ratios: tuple[float | Literal["recommended"], ...] = (0.05, 0.1, 0.25, 0.5)
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A pre-training run of a pipeline.
+
+    Attributes:
+        objective: "mae" or "simclr".
+        method: how its images were chosen.
+        ratio: 1 for the method "all".
+        seed: of the run.
+        draw: seed of its data set; None where that is the same for all seeds.
+    """
+
+    objective: str
+    method: str
+    ratio: float
+    seed: int
+    draw: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Method and percent, as folders of runs have it."""
+        return f"{self.method}-{100 * self.ratio:g}"
+
+    @property
+    def selection(self) -> str:
+        """Folder of its data set: that of the name, or one for each draw in it."""
+        return self.name if self.draw is None else f"{self.name}/{draw_folder(self.draw)}"
+
+
+def draw_folder(draw: int) -> str:
+    """Folder of what is drawn with one seed."""
+    return f"seed-{draw}"
+
 
 # `PipelineConfig.data` of the images and masks that other packages ship.
 SHIPPED_SEGMENTATION = "shipped-segmentation"
@@ -47,7 +185,7 @@ class PipelineConfig:
         mae: runs of the masked autoencoder; their `train` is the probe's, too.
         simclr: runs of contrastive learning.
         data: folder, image list, video or LAYOUT:FOLDER of the full pre-training set, LAYOUT one of
-            `pretrain_jax.data.collections.COLLECTIONS`; "shipped-segmentation" for images and masks
+            `pretrain_jax.data.listing.COLLECTIONS`; "shipped-segmentation" for images and masks
             that other packages ship (then `downstream` is theirs).
         downstream: segmentation data sets, each a folder, or LAYOUT:FOLDER for "folder" or one of
             `pretrain_jax.segmentation.PUBLISHED`; without any the pipeline ends with pre-training.
@@ -289,3 +427,69 @@ def _check_trials(name: str, trials: Trials, protocol: str) -> None:
             f"protocol = paper gives every run the same epochs, and {name}.train has steps = "
             f"{trials.train.steps}; give {name}.train.epochs (with steps None)"
         )
+
+
+# OptiDEL's experiment: MAE-ViT-Base/16, batch 16, 100 epochs; 5, 10, 25 and 50 % storage; DPT with
+# 20,000 iterations. Its SimCLR runs are told without settings: those of the preset simclr_vit_base.
+_REFERENCE = PipelineConfig(
+    mae=Trials(preset("mae_vit_base_reference")),
+    simclr=Trials(preset("simclr_vit_base"), seeds=()),
+    out="runs/optidel",
+    finetune=FINETUNE_PRESETS["reference"],
+)
+
+# Minutes on two cores: everything is there, but small.
+_DATA = DataOptions(validation_images=64, workers=0)
+_ENCODER = ViTConfig(image_size=64, patch_size=8, width=96, depth=4, heads=3)
+_DEMO_MAE = TrainConfig(
+    model=MAEConfig(_ENCODER, decoder_width=48, decoder_depth=2, decoder_heads=3),
+    data=_DATA,
+    optimizer=OptimizerOptions(learning_rate=1.5e-3, warmup_share=0.1),
+    batch_size=16,
+    steps=200,
+    log_every=50,
+    checkpoint_every=200,
+    keep_checkpoints=1,
+    validate_every=0,
+)
+_DEMO_SIMCLR = dataclasses.replace(
+    _DEMO_MAE,
+    model=SimCLRConfig(dataclasses.replace(_ENCODER, pool="mean"), 128, 32),
+    data=dataclasses.replace(_DATA, crop="centre"),
+    steps=50,
+    log_every=25,
+    checkpoint_every=50,
+)
+_DEMO = PipelineConfig(
+    mae=Trials(
+        _DEMO_MAE,
+        methods=(
+            *("all", "random", "meddel", "optidel-s", "optidel", "infomax"),
+            # With random and optidel the ablation of selection and synthesis.
+            *("hard-images@0.25", "random-patches@0.25"),
+        ),
+        ratios=(0.1, 0.25),
+    ),
+    simclr=Trials(_DEMO_SIMCLR, methods=("optidel",), ratios=(0.25,), seeds=(0,)),
+    data=SHIPPED_SEGMENTATION,
+    out="out/optidel-demo",
+    probe=ProbeOptions(halves=True),
+    propose=ProposeOptions(saliency=Saliency(), random_crop=RandomCrop()),
+    score=ScoreOptions(masks=5),
+    finetune=dataclasses.replace(FINETUNE_PRESETS["demo"], steps=60),
+    evaluations=("linear-frozen", "dpt-frozen", "dpt-scratch"),
+)
+
+PIPELINES: Mapping[str, PipelineConfig] = MappingProxyType(
+    {"optidel_reference": _REFERENCE, "optidel-demo": _DEMO}
+)
+
+
+def pipeline_preset(name: str) -> PipelineConfig:
+    """The named pipeline; set `data` (and what else differs) with `dataclasses.replace`.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    check_choice("preset", name, PIPELINES)
+    return PIPELINES[name]

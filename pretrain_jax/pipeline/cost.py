@@ -3,33 +3,210 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 from hardset.checks import check_integer
+from hardset.folder import MANIFEST, Manifest, read_manifest
+from pretrain_jax.models.dpt.modeling import DPTConfig
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.pipeline.config import PipelineConfig
-from pretrain_jax.pipeline.finetuning_flops import finetuning_flops
-from pretrain_jax.pipeline.options import SAM_PATCHES, Cell
-from pretrain_jax.pipeline.pretraining import matched_steps
-from pretrain_jax.pipeline.rates import CORE_STAGES, Rate, core_rate, counted_rate, sam_rate
+from pretrain_jax.pipeline.config import SAM_PATCHES, Cell, PipelineConfig
+from pretrain_jax.pipeline.pretraining import images_per_second, matched_steps
+from pretrain_jax.pipeline.probing import RUN
 from pretrain_jax.segmentation.config import HeadKind, Mode
-from pretrain_jax.segmentation.layouts.pairs import class_names
-from pretrain_jax.segmentation.layouts.read import PAIR
+from pretrain_jax.segmentation.heads import ModelConfig, ProbeConfig
+from pretrain_jax.segmentation.layouts import PAIR, class_names
 from pretrain_jax.segmentation.program import recipe_of
 from pretrain_jax.segmentation.shipped import TISSUES
 from pretrain_jax.synthesis import METHODS
 from pretrain_jax.train.config import TrainConfig
 from pretrain_jax.train.flops import (
+    TRAINING_FACTOR,
     mae_forward_flops,
     mae_training_flops,
     simclr_training_flops,
+    vit_forward_flops,
 )
 
-__all__ = ["REFERENCE_IMAGES", "Estimate", "cost_table", "estimate_cost"]
+# MAE ViT-B/16 at 224 px, 75% masked: images trained in a second, published or reported.
+ANCHOR = MAEConfig()
+SLOW = ("A6000, 313 images/s", 313.0)
+FAST = ("A100, 1,980 images/s", 1980.0)
+# SAM ViT-H automatic masks, seconds of an image in the reference code.
+SAM_SECONDS = (5.6, 8.4)
+SAM_SOURCE = "SAM ViT-H reference code, RTX 3090/A100"
+COUNTED = f"FLOPs at the rate of MAE ViT-B ({FAST[0]} .. {SLOW[0]})"
+# Measured on one x86 core with JPEG images of 720 x 576 pixels, decoding included: processor
+# seconds of an image; of `select` of one of 1.2 million patches ranked by margin; of `synthesise`
+# of one image of four patches, encoded as PNG.
+CORE_SECONDS = {
+    "index": 0.0085,
+    "leakage": 0.0097,
+    "propose saliency": 0.029,
+    "propose random-crop": 0.009,
+    "select": 1.0e-6,
+    "synthesise": 0.21,
+}
+CORE_STAGES = frozenset(CORE_SECONDS)
+CORE_SOURCE = {
+    "select": "{seconds:g} s a candidate ranked by margin; rules that compare features take longer",
+    "synthesise": "{seconds:g} s an image of 720 x 576 made of four patches",
+}
+CORE_SOURCE_OF_IMAGES = "{seconds:g} s an image of 720 x 576"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How fast a stage is.
+
+    Attributes:
+        low: seconds of an item at best.
+        high: seconds of an item at worst; `low` where it was measured.
+        source: where that comes from.
+    """
+
+    low: float
+    high: float
+    source: str
+
+
+def counted_rate(flops: float) -> Rate:
+    """An item of so many operations, at the rates of ViT-B masked autoencoders."""
+    anchor = mae_training_flops(ANCHOR)
+    return Rate(flops / anchor / FAST[1], flops / anchor / SLOW[1], COUNTED)
+
+
+def sam_rate() -> Rate:
+    """Masks of an image by SAM ViT-H."""
+    return Rate(*SAM_SECONDS, SAM_SOURCE)
+
+
+def core_rate(stage: str) -> Rate:
+    """An item of a stage of `CORE_STAGES`, which needs no accelerator."""
+    seconds = CORE_SECONDS[stage]
+    source = CORE_SOURCE.get(stage, CORE_SOURCE_OF_IMAGES)
+    return Rate(seconds, seconds, source.format(seconds=seconds))
+
+
+def measured_rates(folder: str | Path) -> dict[str, Rate]:
+    """Seconds of an item of each stage, from what lies in a pipeline's folder.
+
+    Of a stage with several runs it is the sum of their seconds over that of their items, of
+    training the median over runs. Fine-tuning counts with its evaluation, as its manifest does.
+
+    Args:
+        folder: of a pipeline on the same accelerator with the same models, also one on few images.
+    """
+    out = Path(folder)
+    found: dict[str, Rate] = {}
+    for name, count in (("index", "images"), ("leakage", "images")):
+        found |= _rate(name, _finished([out / name]), count)
+    found |= _rate("select", _finished(_below(out / "selections", 2)), "candidates")
+    made = [one for one in _finished(_below(out / "synthesised", 2)) if one.counts.get("patches")]
+    found |= _rate("synthesise", made, "images")
+    for name, kind, count in (("proposals", "propose", "images"), ("scores", "score", "rows")):
+        for place in sorted((out / name).glob("*")):
+            found |= _rate(f"{kind} {place.name}", _finished([place, *_below(place, 1)]), count)
+    trained = {"probe": [out / "probe" / RUN]}
+    for objective in ("mae", "simclr"):
+        runs = sorted((out / "pretrained" / objective).glob(f"*/*/{RUN}"))
+        trained[f"pretrain {objective}"] = runs
+    for stage, runs in trained.items():
+        speeds = sorted(rate for rate in map(images_per_second, runs) if rate)
+        if speeds:
+            seconds = 1 / speeds[len(speeds) // 2]
+            found[stage] = Rate(seconds, seconds, f"measured in {out}")
+    tuned: dict[str, list[Manifest]] = {}
+    for one in _finished(_below(out / "finetuned", 5)):
+        stage = f"finetune {one.parameters.get('head')}-{one.parameters.get('mode')}"
+        tuned.setdefault(stage, []).append(one)
+    for stage, manifests in tuned.items():
+        found |= _rate(stage, manifests, "steps")
+    return {name: _named(rate, out) for name, rate in found.items()}
+
+
+def _rate(stage: str, manifests: Iterable[Manifest], count: str) -> dict[str, Rate]:
+    """The rate of a stage by its name; nothing where it was not measured."""
+    items, seconds = 0.0, 0.0
+    for one in manifests:
+        factor = one.parameters.get("masks", 1)
+        if one.stage == "finetune":
+            factor = one.parameters.get("batch_size", 0)
+        items += one.counts.get(count, 0) * factor
+        seconds += one.seconds
+    if not items or seconds <= 0:
+        return {}
+    return {stage: Rate(seconds / items, seconds / items, "")}
+
+
+def _named(rate: Rate, out: Path) -> Rate:
+    return Rate(rate.low, rate.high, f"measured in {out}")
+
+
+def _below(folder: Path, most: int) -> list[Path]:
+    """Folders of stages at most so many levels below one."""
+    levels = ("/".join(["*"] * depth) for depth in range(1, most + 1))
+    return sorted(one.parent for level in levels for one in folder.glob(f"{level}/{MANIFEST}"))
+
+
+def _finished(folders: Iterable[Path]) -> list[Manifest]:
+    return [read_manifest(one) for one in folders if (one / MANIFEST).is_file()]
+
+
+def finetuning_flops(model: ModelConfig, *, frozen: bool) -> int:
+    """FLOPs of one trained crop: of a frozen encoder the forward pass alone.
+
+    Args:
+        model: encoder and head.
+        frozen: whether only the head is trained.
+    """
+    passes = 1 if frozen else TRAINING_FACTOR
+    return passes * vit_forward_flops(model.encoder) + TRAINING_FACTOR * head_flops(model)
+
+
+def head_flops(model: ModelConfig) -> int:
+    """FLOPs of the head for one image, forward only: matrix products and convolutions."""
+    if isinstance(model, ProbeConfig):
+        hidden, ends = model.hidden, (model.encoder.width, model.classes)
+        weights = hidden * sum(ends) if hidden else ends[0] * ends[1]
+        return 2 * model.encoder.patches * weights
+    return _dpt(model)
+
+
+def _dpt(config: DPTConfig) -> int:
+    width, encoder = config.fusion_width, config.encoder
+    rows, columns = encoder.grid
+    halved = -(-rows // 2), -(-columns // 2)
+    total = 0
+    # Reassembled maps: readout, projection, change of resolution, convolution to the fused width.
+    readout = 2 * encoder.width if config.readout == "project" else 0
+    sizes = [(factor * rows, factor * columns) for factor in (4, 2, 1)] + [halved]
+    for own, factor, (height, across) in zip(config.widths, (4, 2, 1, 0), sizes, strict=True):
+        total += 2 * encoder.patches * encoder.width * (readout + own)
+        if factor > 1:
+            total += 2 * encoder.patches * own * own * factor**2
+        pixels = height * across
+        total += 2 * pixels * 9 * own * (width + (own if factor == 0 else 0))
+    # Fused maps, deepest first: two convolutions a residual unit, doubling, one by one projection.
+    height, across = halved
+    for units in (1, 2, 2, 2):
+        total += units * 2 * 2 * height * across * 9 * width**2 + _doubling(height, across, width)
+        height, across = 2 * height, 2 * across
+        total += 2 * height * across * width**2
+    total += 2 * height * across * width * (9 * width + config.classes)
+    for _ in range(config.head_doublings):
+        total += _doubling(height, across, config.classes)
+        height, across = 2 * height, 2 * across
+    return total
+
+
+def _doubling(height: int, across: int, features: int) -> int:
+    """A product with a (2 height, height) matrix, then one with a (2 across, across) matrix."""
+    return 2 * features * (2 * height * height * across + 2 * height * 2 * across * across)
+
 
 # Images of MedDEL's benchmark (arXiv:2401.17542) and of OptiDEL's pre-training set.
 REFERENCE_IMAGES = (88_282, 2_857_772)

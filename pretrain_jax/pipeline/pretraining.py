@@ -7,26 +7,23 @@ from pathlib import Path
 from typing import Any, get_args
 
 from hardset.checks import check_choice, check_integer
+from hardset.folder import (
+    MANIFEST,
+    Manifest,
+    digest,
+    file_record,
+    open_stage,
+    read_manifest,
+    remedy,
+)
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.pipeline.options import Protocol
-from pretrain_jax.stages import Manifest, digest, open_stage, read_manifest
-from pretrain_jax.stages.manifest import MANIFEST, file_record, remedy
-from pretrain_jax.synthesis.set_files import check_set
+from pretrain_jax.pipeline.config import Protocol
 from pretrain_jax.synthesis.source import survey
+from pretrain_jax.synthesis.synthesising import check_set
 from pretrain_jax.train.config import FREE_FIELDS, TrainConfig, config_to_json
 from pretrain_jax.train.logging import LOG_NAME, read_log, say
 from pretrain_jax.train.loop import train
 from pretrain_jax.train.setup import plan_run
-
-__all__ = [
-    "content_digest",
-    "images_per_second",
-    "matched_steps",
-    "parameters_of",
-    "pretrain",
-    "training_counts",
-    "training_seconds",
-]
 
 RUN = "run"
 DATA_LIST = "data.txt"
@@ -233,7 +230,7 @@ def _with_length(
 
 
 def _statistics(probe: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    from pretrain_jax.train.restored import load_model
+    from pretrain_jax.train.weights import load_model
 
     trained = load_model(probe / RUN)
     return trained.mean, trained.std

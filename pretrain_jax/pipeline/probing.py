@@ -3,10 +3,11 @@
 import dataclasses
 import hashlib
 import itertools
+import math
 import os
 import shutil
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardset.folder import MANIFEST, Manifest, Stage, digest, open_stage, read_manifest, restate
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.pipeline.pretraining import (
     content_digest,
@@ -21,17 +23,66 @@ from pretrain_jax.pipeline.pretraining import (
     training_counts,
     training_seconds,
 )
-from pretrain_jax.stages import Manifest, Stage, digest, open_stage
-from pretrain_jax.stages.manifest import restate
+from pretrain_jax.report.collect import collect
+from pretrain_jax.report.toy_model import bridge_of_run
 from pretrain_jax.synthesis import Images
 from pretrain_jax.synthesis.lists import keep_list
 from pretrain_jax.train.config import TrainConfig
 from pretrain_jax.train.folder import CHECKPOINTS
-from pretrain_jax.train.imported import import_weights
 from pretrain_jax.train.loop import train
-from pretrain_jax.train.restored import load_model
+from pretrain_jax.train.weights import import_weights, load_model
 
-__all__ = ["half_names", "probe"]
+FOLDER = "recommended"
+POLICY = "hard"
+
+
+def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manifest:
+    """The best fraction of the hardest examples in the theory, to three digits.
+
+    Args:
+        run: folder of a pipeline; the stage lies in `run`/recommended.
+        scores: places of the scores of whole images by the probe and by the two probes of disjoint
+            halves, from which the coordinates are estimated.
+        seed: of the bootstrap of their intervals.
+
+    Returns:
+        The manifest with the counts ratio, alpha_total and theta_deg.
+
+    Raises:
+        ValueError: the coordinates cannot be estimated, or the theory has no certified answer.
+    """
+    inputs = {place: digest(read_manifest(run / place, "score")) for place in scores}
+    stage = open_stage(run / FOLDER, "recommend", {"policy": POLICY}, seed, inputs)
+    if isinstance(stage, Manifest):
+        return stage
+    with stage:
+        found = bridge_of_run(collect(run), seed=seed)
+        if isinstance(found, str):
+            raise _refusal(found.removesuffix("."))
+        if found.recommendation is None:
+            raise _refusal("margins by probes of disjoint halves are not positively correlated")
+        advice = {one.policy: one.keep_fraction for one in found.recommendation.policies}
+        if not math.isfinite(advice[POLICY]):
+            raise _refusal(f"the theory has no certified fraction for keeping the {POLICY}est")
+        counts = {
+            "ratio": float(f"{advice[POLICY]:.3g}"),
+            "alpha_total": found.coordinates.alpha_total,
+            "theta_deg": math.degrees(found.coordinates.theta),
+        }
+        sentences = [found.recommendation.caveat, f"{found.recommendation.verdict.sentence()}."]
+        return stage.finish(counts, sentences)
+
+
+def recommended_in(run: Path) -> float | None:
+    """The ratio that was recommended in a pipeline's folder; None before."""
+    if not (run / FOLDER / MANIFEST).is_file():
+        return None
+    return float(read_manifest(run / FOLDER, "recommend").counts["ratio"])
+
+
+def _refusal(why: str) -> ValueError:
+    return ValueError(f"ratios: there is no 'recommended' one: {why}; give numbers")
+
 
 RUN = "run"
 FULL_LIST = "full.txt"

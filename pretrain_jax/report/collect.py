@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pretrain_jax.stages import Manifest, digest, output, read_manifest
-from pretrain_jax.stages.files import read_record
-
-__all__ = ["METRICS", "Finding", "Result", "RunFolder", "collect"]
+from hardset.folder import Manifest, digest, output, read_manifest, read_record
 
 METRICS = ("miou", "dice", "boundary_f")
 LEAKAGE, FINETUNED = "leakage", "finetuned"

@@ -8,19 +8,20 @@ from pathlib import Path
 
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
+from hardset.folder import Manifest, Stage, open_stage
+from pretrain_jax.report.charts import document
 from pretrain_jax.report.collect import METRICS, RunFolder, collect
-from pretrain_jax.report.held_out import information_of_sets
-from pretrain_jax.report.markup import document
-from pretrain_jax.report.section_published import published
+from pretrain_jax.report.section_background import (
+    in_information,
+    in_theory,
+    provenance,
+    published,
+    stages,
+)
 from pretrain_jax.report.section_results import ablations, headline, results, title
-from pretrain_jax.report.section_stages import provenance, stages
-from pretrain_jax.report.section_theory import in_information, in_theory
 from pretrain_jax.report.statistics import Cell, missing_results, order, result_scores
 from pretrain_jax.report.toy_model import Bridge, bridge_of_run
-from pretrain_jax.report.v_information import SetInformation
-from pretrain_jax.stages import Manifest, Stage, open_stage
-
-__all__ = ["PAGE", "write_report"]
+from pretrain_jax.report.v_information import SetInformation, information_of_sets
 
 PAGE, RESULTS = "index.html", "results.csv"
 COLUMNS = (

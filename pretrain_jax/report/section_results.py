@@ -3,9 +3,19 @@
 import math
 from collections.abc import Sequence
 
-from pretrain_jax.report.charts import Chart, is_drawn, label, runs_chart
+from pretrain_jax.report.charts import (
+    Chart,
+    embedded,
+    is_drawn,
+    label,
+    number,
+    paragraph,
+    runs_chart,
+    section,
+    spread,
+    table,
+)
 from pretrain_jax.report.collect import METRICS, RunFolder
-from pretrain_jax.report.markup import embedded, number, paragraph, section, spread, table
 from pretrain_jax.report.statistics import (
     ABLATION,
     SCORES,
@@ -19,8 +29,6 @@ from pretrain_jax.report.statistics import (
     settings_of,
     time_to_equal,
 )
-
-__all__ = ["ablations", "drawn", "headline", "name_of", "results", "seeds_of", "title"]
 
 NAMES = {
     "miou": "mIoU (%)",

@@ -11,28 +11,6 @@ from scipy.special import stdtrit
 from pretrain_jax.report.collect import METRICS, Finding, Result, RunFolder
 from pretrain_jax.segmentation.metrics import normdel
 
-__all__ = [
-    "ABLATION",
-    "Ablation",
-    "Cell",
-    "Difference",
-    "Mean",
-    "Missing",
-    "Row",
-    "Setting",
-    "ablation",
-    "difference",
-    "mean",
-    "missing_results",
-    "order",
-    "reach",
-    "resolved",
-    "result_scores",
-    "rows_of",
-    "settings_of",
-    "time_to_equal",
-]
-
 ALL, BASELINE = "all", "random"
 SCORES = (*METRICS, "normdel")
 PLACE = re.compile(r"finetuned/([^/]+)/([^/]+)-([^-/]+)/seed-(\d+)/(.+)")

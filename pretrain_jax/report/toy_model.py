@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain_jax.report.collect import RunFolder
-from pretrain_jax.stages import Table
-from pretrain_jax.synthesis.features import read_features
+from pretrain_jax.synthesis.margins import read_features
+from pretrain_jax.synthesis.tables import Table
 from replica import Status, solve
 from selection import Coordinates, Recommendation, coordinates_of_overlap, margin_overlap, recommend
 from theory import FixedAngle, PerceptronProblem, policy_from_name
-
-__all__ = ["Bridge", "bridge", "bridge_of_run"]
 
 Floats = NDArray[np.float64]
 

@@ -1,24 +1,42 @@
 """What `pretrain_jax.segmentation` offers: each name is imported when it is used."""
 
-from .annotations import Annotation, coco_record, decode_rle, encode_rle, write_coco
-from .bootstrap import Interval, SetScore, score_set
-from .burned_text import frames_with_text
-from .config import FINETUNE_PRESETS, FinetuneConfig
-from .dataset import Case, SegmentationSet, read_case, split
-from .finetuning import finetune
-from .layouts import (
-    PRETRAINING,
-    PUBLISHED,
-    read_pair,
-    read_pretraining,
-    read_segmentation,
-    write_image_list,
-)
-from .leakage import Frame, LeakageError, check_leakage, find_leaks, frames_of
-from .metrics import boundary_f, confusion, dice, iou, normdel
-from .proposals import write_proposals
-from .segmenter import TrainedSegmenter, load_segmenter
-from .shipped import Shipped, write_shipped_segmentation
+from .burned_text import frames_with_text as frames_with_text
+from .coco import Annotation as Annotation
+from .coco import coco_record as coco_record
+from .coco import decode_rle as decode_rle
+from .coco import encode_rle as encode_rle
+from .coco import write_coco as write_coco
+from .coco import write_proposals as write_proposals
+from .config import FINETUNE_PRESETS as FINETUNE_PRESETS
+from .config import FinetuneConfig as FinetuneConfig
+from .dataset import Case as Case
+from .dataset import SegmentationSet as SegmentationSet
+from .dataset import read_case as read_case
+from .dataset import split as split
+from .finetuning import finetune as finetune
+from .layouts import PRETRAINING as PRETRAINING
+from .layouts import PUBLISHED as PUBLISHED
+from .layouts import read_pair as read_pair
+from .layouts import read_pretraining as read_pretraining
+from .layouts import read_segmentation as read_segmentation
+from .layouts import write_image_list as write_image_list
+from .leakage import Frame as Frame
+from .leakage import LeakageError as LeakageError
+from .leakage import check_leakage as check_leakage
+from .leakage import find_leaks as find_leaks
+from .leakage import frames_of as frames_of
+from .metrics import Interval as Interval
+from .metrics import SetScore as SetScore
+from .metrics import boundary_f as boundary_f
+from .metrics import confusion as confusion
+from .metrics import dice as dice
+from .metrics import iou as iou
+from .metrics import normdel as normdel
+from .metrics import score_set as score_set
+from .segmenter import TrainedSegmenter as TrainedSegmenter
+from .segmenter import load_segmenter as load_segmenter
+from .shipped import Shipped as Shipped
+from .shipped import write_shipped_segmentation as write_shipped_segmentation
 
 __all__ = [
     "FINETUNE_PRESETS",

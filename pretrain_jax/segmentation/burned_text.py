@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from pretrain_jax.data import UnreadableImageError, read_pixels
 from pretrain_jax.segmentation.leakage import Frame
 
-__all__ = ["MOST", "Sample", "frames_with_text", "longest_row", "shows_text", "text_note"]
-
 Bytes = NDArray[np.uint8]
 
 # Of the image's height: glyphs are that high, and strokes thinner than the filter's window.

@@ -8,8 +8,6 @@ from typing import Literal, get_args
 from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
 
-__all__ = ["FINETUNE_PRESETS", "FinetuneConfig", "HeadKind", "Mode"]
-
 HeadKind = Literal["dpt", "linear", "mlp"]
 Mode = Literal["full", "frozen", "scratch"]
 LARGEST = 1 << 30

@@ -18,41 +18,36 @@ from tqdm import tqdm
 
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
+from hardset.folder import Manifest, Stage, file_record, open_stage
 from pretrain_jax.data import Crop
+from pretrain_jax.pictures import write_png
 from pretrain_jax.segmentation.burned_text import Sample, frames_with_text, text_note
 from pretrain_jax.segmentation.config import FinetuneConfig
-from pretrain_jax.segmentation.dataset import SegmentationSet, read_case, split
-from pretrain_jax.segmentation.examples import TrainingExamples
+from pretrain_jax.segmentation.dataset import SegmentationSet, TrainingExamples, read_case, split
 from pretrain_jax.segmentation.leakage import Frame, check_leakage, group_notes
 from pretrain_jax.segmentation.metrics import CaseScore, iou, score_case
-from pretrain_jax.segmentation.origin import (
+from pretrain_jax.segmentation.program import Program, Recipe, Statistics, compiled, recipe_of
+from pretrain_jax.segmentation.result import (
+    Prediction,
+    baselines,
+    overlay_sheet,
+    result_record,
+    spread,
+)
+from pretrain_jax.segmentation.segmenter import (
     SCRATCH,
+    WEIGHTS_NAME,
     Origin,
     TrainedEncoder,
+    TrainedSegmenter,
     load_encoder,
     origin_of,
+    save_segmenter,
 )
-from pretrain_jax.segmentation.overlays import Prediction, overlay_sheet, spread
-from pretrain_jax.segmentation.program import Program, Recipe, Statistics, compiled, recipe_of
-from pretrain_jax.segmentation.result import baselines, result_record
-from pretrain_jax.segmentation.segmenter import WEIGHTS_NAME, TrainedSegmenter, save_segmenter
-from pretrain_jax.stages import Manifest, Stage, open_stage
-from pretrain_jax.stages.manifest import file_record
 from pretrain_jax.train.checkpoint import Checkpoints
 from pretrain_jax.train.logging import say
-from pretrain_jax.train.loop import NonFiniteLossError
-from pretrain_jax.train.pictures import write_png
+from pretrain_jax.train.loop import TERMINATED, NonFiniteLossError, Termination
 from pretrain_jax.train.step import TrainState
-from pretrain_jax.train.termination import TERMINATED, Termination
-
-__all__ = [
-    "CHECKPOINTS",
-    "LOSSES_NAME",
-    "OVERLAYS_NAME",
-    "RESULT_NAME",
-    "dataset_digest",
-    "finetune",
-]
 
 RESULT_NAME, OVERLAYS_NAME, LOSSES_NAME = "result.json", "overlays.png", "losses.csv"
 CHECKPOINTS = "checkpoints"

@@ -8,21 +8,9 @@ from typing import Any, Literal, Protocol
 import jax
 from flax import nnx
 
-from pretrain_jax.models.dpt.config import DPTConfig
-from pretrain_jax.models.dpt.modeling import DPT
+from pretrain_jax.models.dpt.modeling import DPT, DPTConfig
 from pretrain_jax.models.vit import ViT, ViTConfig
-from pretrain_jax.models.vit.blocks import Linear
-from pretrain_jax.models.vit.ops import gelu
-
-__all__ = [
-    "ModelConfig",
-    "ProbeConfig",
-    "Segmenter",
-    "TokenProbe",
-    "build",
-    "logits_at",
-    "model_config",
-]
+from pretrain_jax.models.vit.modeling import Linear, gelu
 
 Array = jax.Array
 

@@ -15,22 +15,6 @@ from pretrain_jax.data.decode import LUMINANCE
 from pretrain_jax.data.listing import STILL, image_root, iterate_images
 from pretrain_jax.segmentation.dataset import SegmentationSet, listed
 
-__all__ = [
-    "LEAST_CORRELATION",
-    "PERCEPTUAL_DISTANCE",
-    "Frame",
-    "KnownCases",
-    "Leak",
-    "LeakageError",
-    "check_leakage",
-    "find_leaks",
-    "frames_of",
-    "group_notes",
-    "leaks_among",
-    "perceptual_hash",
-    "pixel_digest",
-]
-
 Pixels = NDArray[np.uint8]
 
 GRID, LOW = 32, 8

@@ -11,8 +11,6 @@ from pretrain_jax.data.decode import oriented
 from pretrain_jax.data.opening import Remark, check_pixels, opened_image, regular_file
 from pretrain_jax.data.tiff import read_tiff
 
-__all__ = ["IGNORE", "MaskKind", "read_mask"]
-
 MaskKind = Literal["binary", "labels"]
 # Pixels of this label count neither in training nor in any score.
 IGNORE = 255

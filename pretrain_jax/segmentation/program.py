@@ -20,10 +20,7 @@ from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.heads import ModelConfig, build, logits_at, model_config
 from pretrain_jax.segmentation.masks import IGNORE
 from pretrain_jax.train.objectives import unit_range
-from pretrain_jax.train.optimizer import decay_mask
-from pretrain_jax.train.step import TrainState
-
-__all__ = ["Program", "Recipe", "Statistics", "compiled", "recipe_of", "schedule"]
+from pretrain_jax.train.step import TrainState, decay_mask
 
 Array = jax.Array
 # Sets of programs that are kept in one process.

@@ -1,21 +1,161 @@
 """The scores of a fine-tuned model as the record result.json."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretrain_jax.data.opening import Remark, remark_notes
-from pretrain_jax.segmentation.baselines import fit_thresholds, grey_levels
-from pretrain_jax.segmentation.bootstrap import Interval, SetScore, score_set
+from pretrain_jax.pictures import Tile, contact_sheet
 from pretrain_jax.segmentation.dataset import ClassesSeen, SegmentationSet, read_case
-from pretrain_jax.segmentation.metrics import CaseScore, dice, iou, normdel, score_case
-from pretrain_jax.segmentation.origin import Origin
+from pretrain_jax.segmentation.masks import IGNORE
+from pretrain_jax.segmentation.metrics import (
+    CaseScore,
+    Interval,
+    SetScore,
+    dice,
+    iou,
+    normdel,
+    score_case,
+    score_set,
+)
+from pretrain_jax.segmentation.segmenter import Origin
 
-__all__ = ["baselines", "result_record"]
+Bytes = NDArray[np.uint8]
+
+SHOWN = 12
+OPACITY = 0.5
+# Okabe and Ito's colours, which are told apart by colour-blind readers too; classes from 1 on.
+COLOURS = np.array([(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0)])
+UNKNOWN = np.array((128, 128, 128))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A case with what was predicted.
+
+    Attributes:
+        name: of the case.
+        pixels: (H, W, C).
+        truth: labels (H, W).
+        predicted: labels (H, W).
+        miou: of this case alone.
+    """
+
+    name: str
+    pixels: Bytes
+    truth: Bytes
+    predicted: Bytes
+    miou: float
+
+
+def overlay(pixels: Bytes, labels: Bytes) -> Bytes:
+    """The image (H, W, 3) with every class but the first in a colour; `IGNORE` is grey."""
+    shown = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+    mixed = shown.astype(np.float64)
+    for label in np.unique(labels):
+        if label == 0:
+            continue
+        colour = UNKNOWN if label == IGNORE else COLOURS[(int(label) - 1) % len(COLOURS)]
+        where = labels == label
+        mixed[where] = (1 - OPACITY) * mixed[where] + OPACITY * colour
+    return np.rint(mixed).astype(np.uint8)
+
+
+def spread(cases: int, shown: int = SHOWN) -> list[int]:
+    """Numbers of at most `shown` of the cases, spread over them."""
+    return sorted({round(place) for place in np.linspace(0, cases - 1, min(cases, shown))})
+
+
+def overlay_sheet(predictions: Sequence[Prediction], *, of: int) -> Bytes:
+    """A contact sheet: image, true mask and predicted mask of each case.
+
+    Args:
+        predictions: those that are shown.
+        of: number of cases there are.
+    """
+    tiles = []
+    for one in predictions:
+        tiles += [
+            Tile(one.pixels, (one.name,)),
+            Tile(overlay(one.pixels, one.truth), ("truth",)),
+            Tile(overlay(one.pixels, one.predicted), (f"predicted, mIoU {one.miou:.3f}",)),
+        ]
+    return contact_sheet([(f"{len(predictions)} of {of} test cases", tiles)], columns=6)
+
+
+LEVELS = 256
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Intervals of grey levels, a class each.
+
+    Attributes:
+        cuts: ascending; level g belongs to interval k if cuts[k - 1] <= g < cuts[k].
+        order: the class of each interval, from dark to bright.
+    """
+
+    cuts: tuple[int, ...]
+    order: tuple[int, ...]
+
+    def __call__(self, grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Labels of grey levels, of the same shape."""
+        return np.array(self.order, np.uint8)[np.searchsorted(self.cuts, grey, side="right")]
+
+
+def grey_levels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Rounded mean over the channels, (H, W) of (H, W, C)."""
+    return np.rint(pixels.mean(axis=2)).astype(np.uint8)
+
+
+def fit_thresholds(
+    cases: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]], classes: int
+) -> Thresholds:
+    """The thresholds with the greatest mean IoU on training cases.
+
+    Classes are ordered by their mean grey level; each cut in turn takes the level that is best
+    for the others as they are, until none changes.
+
+    Args:
+        cases: grey levels and labels of each case, of one shape; taken one at a time.
+        classes: number of classes.
+    """
+    histogram = np.zeros((classes, LEVELS), np.int64)
+    for grey, truth in cases:
+        kept = truth != IGNORE
+        flat = truth[kept].astype(np.int64) * LEVELS + grey[kept]
+        histogram += np.bincount(flat, minlength=classes * LEVELS).reshape(classes, LEVELS)
+    below = np.concatenate([np.zeros((classes, 1), np.int64), histogram.cumsum(axis=1)], axis=1)
+    total = np.maximum(histogram.sum(axis=1), 1)
+    means = histogram @ np.arange(LEVELS) / total
+    order = np.argsort(means, kind="stable")
+    cuts = np.ceil((means[order][1:] + means[order][:-1]) / 2).astype(np.int64)
+    changed = True
+    while changed:
+        before = cuts.copy()
+        for place in range(classes - 1):
+            low = cuts[place - 1] if place else 0
+            high = cuts[place + 1] if place + 1 < classes - 1 else LEVELS
+            tried = np.arange(low, high + 1)
+            scores = [
+                _mean_iou(below, order, np.r_[cuts[:place], cut, cuts[place + 1 :]])
+                for cut in tried
+            ]
+            cuts[place] = tried[int(np.argmax(scores))]
+        changed = bool(np.any(cuts != before))
+    return Thresholds(tuple(int(cut) for cut in cuts), tuple(int(c) for c in order))
+
+
+def _mean_iou(below: NDArray[np.int64], order: NDArray[np.int64], cuts: NDArray[np.int64]) -> float:
+    """Mean IoU of cuts from the cumulated histograms of the classes."""
+    edges = np.concatenate([[0], cuts, [LEVELS]])
+    counts = np.empty((len(order), len(order)), np.int64)
+    counts[:, order] = np.diff(below[:, edges], axis=1)
+    return float(np.nanmean(iou(counts)))
 
 
 def baselines(

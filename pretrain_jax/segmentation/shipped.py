@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
 from pretrain_jax.data.shipped import package_folder, tiles
-from pretrain_jax.segmentation.layouts.pairs import CASES_NAME, CLASSES_NAME
-from pretrain_jax.train.pictures import write_png
-
-__all__ = ["TISSUES", "Shipped", "write_shipped_segmentation"]
+from pretrain_jax.pictures import write_png
+from pretrain_jax.segmentation.layouts import CASES_NAME, CLASSES_NAME
 
 Pixels = NDArray[np.uint8]
 

@@ -1,16 +1,24 @@
 """What `pretrain_jax.synthesis` offers: each name is imported when it is used."""
 
-from .features import read_features
-from .images import Images, index_images
-from .margins import ProbeModel, load_probe
-from .methods import METHODS, Method
-from .patches import Patches
-from .proposers import PROPOSERS, Proposer, RandomCrop, Saliency, Sam, proposer_from_name
-from .proposing import propose
-from .rules import recommended_ratio
-from .scoring import score
-from .selecting import select
-from .synthesising import synthesise
+from .images import index_images as index_images
+from .margins import ProbeModel as ProbeModel
+from .margins import load_probe as load_probe
+from .margins import read_features as read_features
+from .methods import METHODS as METHODS
+from .methods import Method as Method
+from .parts import Images as Images
+from .parts import Patches as Patches
+from .proposers import PROPOSERS as PROPOSERS
+from .proposers import Proposer as Proposer
+from .proposers import RandomCrop as RandomCrop
+from .proposers import Saliency as Saliency
+from .proposers import Sam as Sam
+from .proposers import proposer_from_name as proposer_from_name
+from .proposing import propose as propose
+from .rules import recommended_ratio as recommended_ratio
+from .scoring import score as score
+from .selecting import select as select
+from .synthesising import synthesise as synthesise
 
 __all__ = [
     "METHODS",

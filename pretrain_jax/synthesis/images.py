@@ -3,16 +3,20 @@
 import itertools
 import os
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hardset.checks import check_integer, check_range
 from hardset.cli import printable
+from hardset.folder import (
+    CLAIM,
+    Manifest,
+    Stage,
+    file_record,
+    open_stage,
+)
 from pretrain_jax.data import BadPixelsError, UnreadableImageError, read_pixels
 from pretrain_jax.data.decode import TooLargeImageError
 from pretrain_jax.data.listing import (
@@ -26,23 +30,16 @@ from pretrain_jax.data.listing import (
 from pretrain_jax.data.opening import (
     MEGAPIXELS,
     Remark,
-    allow_at_least,
     allow_megapixels,
     largest_megapixels,
     regular_file,
     remark_notes,
 )
 from pretrain_jax.data.video import frame_sizes
-from pretrain_jax.stages.files import Recorded, changed_file, file_record
-from pretrain_jax.stages.manifest import (
-    CLAIM,
-    Manifest,
-    Stage,
-    digest,
-    open_stage,
-    read_manifest,
-)
-from pretrain_jax.stages.tables import (
+from pretrain_jax.synthesis.parts import MEGAPIXELS_KEY, check_unchanged
+from pretrain_jax.synthesis.sheets import index_sheet
+from pretrain_jax.synthesis.source import check_outside, survey
+from pretrain_jax.synthesis.tables import (
     Logged,
     Table,
     missing_shards,
@@ -51,10 +48,6 @@ from pretrain_jax.stages.tables import (
     shards_to_do,
     write_shard,
 )
-from pretrain_jax.synthesis.sheets import index_sheet
-from pretrain_jax.synthesis.source import check_outside, survey
-
-__all__ = ["IMAGE_COLUMNS", "Images", "automatic_shards", "index_images"]
 
 IMAGE_COLUMNS = {
     "image": "int64",
@@ -70,54 +63,6 @@ ROWS = 1024
 ROWS_OF_SHARD = 5000
 SHOWN = 10  # sentences of an error
 UNREADABLE = "unreadable: "
-MEGAPIXELS_KEY = "max_megapixels"
-
-
-class Images:
-    """The images of a finished index.
-
-    Args:
-        folder: of stage `index`.
-
-    Attributes:
-        folder: the same.
-        manifest: of the stage.
-        table: its rows, see `IMAGE_COLUMNS`; height and width are 0 where an image is unreadable.
-        root: the folder to which names are relative.
-
-    Raises:
-        ValueError: the stage is not finished, or the images' folder is gone.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.manifest = read_manifest(folder, "index")
-        self.table = Table(folder)
-        allow_at_least(float(self.manifest.parameters.get(MEGAPIXELS_KEY, MEGAPIXELS)))
-        self.root = (self.folder.resolve() / self.manifest.locations["root"]).resolve()
-        if not self.root.is_dir():
-            raise ValueError(
-                f"the images of {folder} are not in {self.root} any more; put them back, or name "
-                "the folder where they are now with --data: unchanged ones go on"
-            )
-
-    def check_unchanged(self) -> None:
-        """Check, once in a process, that the images are those that the index read.
-
-        Sizes and times are compared; what is newer than the index is hashed, see `changed_file`.
-
-        Raises:
-            ValueError: the first image that is gone or has changed.
-        """
-        _check_once(self.folder.resolve(), self.root, digest(self.manifest))
-
-    def pixel_counts(self) -> NDArray[np.int64]:
-        """height x width of every image, by its number."""
-        parts = [
-            batch["height"].astype(np.int64) * batch["width"]
-            for batch in self.table.batches(["height", "width"])
-        ]
-        return np.concatenate(parts)
 
 
 def automatic_shards(rows: int) -> int:
@@ -189,37 +134,10 @@ def index_images(
         shared=shard is not None,
     )
     if isinstance(stage, Manifest):
-        _check_unchanged(Path(out), image_root(source))
+        check_unchanged(Path(out), image_root(source))
         return stage
     with stage:
         return _fill(stage, source, frame_stride, mine, count, progress, tally, max_skipped_share)
-
-
-@lru_cache(maxsize=16)
-def _check_once(folder: Path, root: Path, _: str) -> None:
-    """`_check_unchanged`, once in a process for an index, whose digest is the last argument."""
-    _check_unchanged(folder, root)
-
-
-def _check_unchanged(folder: Path, root: Path) -> None:
-    """Compare the images below `root` with a finished index."""
-    path = changed_file(_recorded(Table(folder), root), folder / CLAIM)
-    if path is not None:
-        what = "has changed since it was indexed" if path.is_file() else "is gone"
-        raise ValueError(
-            f"image {path} {what} in {folder}; put it back, or start anew with another folder"
-        )
-
-
-def _recorded(table: Table, root: Path) -> Iterator[Recorded]:
-    """Every file of an index once; the bytes of a video are divided among its frames."""
-    before = ""
-    for batch in table.batches(["name", "frame", "bytes", "sha256"]):
-        columns = (batch[name] for name in ("name", "frame", "bytes", "sha256"))
-        for name, frame, size, sha256 in zip(*columns, strict=True):
-            if name != before and sha256:
-                yield Recorded(root / name, int(size) if frame == STILL else None, sha256)
-            before = name
 
 
 def _fill(

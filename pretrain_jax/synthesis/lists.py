@@ -6,8 +6,6 @@ from pathlib import Path
 
 from pretrain_jax.data.listing import list_line, write_list
 
-__all__ = ["keep_list"]
-
 
 def keep_list(path: Path, names: Callable[[], Iterable[str]]) -> bool:
     """Write an image list unless it is there and says the same; never holds all of it.

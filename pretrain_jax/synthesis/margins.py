@@ -1,12 +1,16 @@
 """Margins: how badly a masked autoencoder reconstructs what is hidden from it."""
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +18,215 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
+from hardset.folder import MANIFEST, check_sealed, digest, read_manifest, remedy
+from hardset.seal import BLANK_SEAL, SealError, seal_file
+from pretrain_jax.data import UnreadableImageError
 from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise
-from pretrain_jax.stages.manifest import MANIFEST, digest, read_manifest
+from pretrain_jax.synthesis.parts import Part, Pixels, cut, read_image
+from pretrain_jax.synthesis.tables import Logged
 from pretrain_jax.train.config import config_to_json
 from pretrain_jax.train.objectives import make_objective, normalise
-from pretrain_jax.train.restored import TrainedModel, load_model
+from pretrain_jax.train.weights import TrainedModel, load_model
 
-__all__ = ["ProbeModel", "Space", "example_ids", "load_probe", "make_scorer"]
+FEATURES = "features.npy"
+# What follows the rows in a shard: their width, and the seal.
+END = 8 + len(BLANK_SEAL)
+
+
+class FeatureWriter:
+    """Appends rows of float32 to a shard's file, which is there only after a `with` block's end.
+
+    Args:
+        folder: of the stage.
+        shard: 0 ... shards - 1.
+        shards: of the table.
+    """
+
+    def __init__(self, folder: Path, shard: int, shards: int) -> None:
+        self._path = _part(folder, shard, shards)
+        self._temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        self._width = 0
+
+    def __enter__(self) -> "FeatureWriter":
+        self._file = self._temporary.open("wb")
+        return self
+
+    def add(self, rows: NDArray[np.floating]) -> None:
+        """Append rows, (n, width)."""
+        self._width = rows.shape[1]
+        self._file.write(np.ascontiguousarray(rows, np.float32).tobytes())
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._file.write(np.array([self._width], np.int64).tobytes())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._file.close()
+        if kind is None:
+            seal_file(self._temporary)
+            self._temporary.replace(self._path)
+        else:
+            self._temporary.unlink()
+
+
+def join_features(folder: Path, shards: int) -> None:
+    """Make `features.npy`, shape (n, width), of the shards and delete them.
+
+    Two processes that finish a stage at the same time may both do it.
+    """
+    target = folder / FEATURES
+    paths = [_part(folder, shard, shards) for shard in range(shards)]
+    try:
+        counts = [_shape(path) for path in paths]
+        width = max(width for _, width in counts)
+        temporary = folder / f".{FEATURES}.{os.getpid()}"
+        joined = np.lib.format.open_memmap(
+            temporary, "w+", np.float32, (sum(rows for rows, _ in counts), width)
+        )
+        start = 0
+        for path, (rows, own) in zip(paths, counts, strict=True):
+            if rows:
+                joined[start : start + rows] = np.memmap(path, np.float32, "r", 0, (rows, own))
+            start += rows
+        joined.flush()
+        seal_file(temporary)
+        temporary.replace(target)
+    except FileNotFoundError:
+        if not target.is_file():
+            raise
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def read_features(folder: str | Path) -> NDArray[np.float32]:
+    """Features of a score stage, memory-mapped, shape (n, width).
+
+    Raises:
+        ValueError: the stage has none, or they are damaged.
+    """
+    path = Path(folder) / FEATURES
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} holds no {FEATURES}; scores of whole images have features, those of patches "
+            "with python -m pretrain_jax score RUN --of NAME --features"
+        )
+    try:
+        check_sealed(path)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except SealError as error:
+        raise ValueError(f"{error}; {remedy(path)}") from None
+    except (EOFError, OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}; {remedy(path)}") from None
+
+
+def missing_features(folder: Path, shards: int) -> list[int]:
+    """Shards whose features are lost before they were joined."""
+    if (folder / FEATURES).is_file():
+        return []
+    return [one for one in range(shards) if not _part(folder, one, shards).is_file()]
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    """Rows and width of a shard, whose seal is checked."""
+    try:
+        check_sealed(path)
+    except SealError as error:
+        raise ValueError(f"{error}; {remedy(path)}") from None
+    with path.open("rb") as file:
+        file.seek(-END, os.SEEK_END)
+        values = file.tell() // 4
+        width = int(np.frombuffer(file.read(8), np.int64)[0])
+    return (values // width if width else 0), width
+
+
+def _part(folder: Path, shard: int, shards: int) -> Path:
+    # Hidden: it is no output.
+    return folder / f".features-{shard:05d}-of-{shards:05d}"
+
+
+AHEAD = 32  # images
+
+
+class DecodedBatch(NamedTuple):
+    """Patches at the model's size; rows beyond those of `rows` are zero.
+
+    Attributes:
+        pixels: (batch size, H, W, C).
+        keys: (batch size,) ids of the masks.
+        rows: (n,) ids in the table, n <= batch size.
+    """
+
+    pixels: Pixels
+    keys: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
+def decoded_batches(
+    parts: Iterator[Part],
+    root: Path,
+    size: tuple[int, int],
+    channels: int,
+    batch_size: int,
+    pool: Executor,
+    logged: Logged,
+) -> Iterator[DecodedBatch]:
+    """Batches of one size, in order; unreadable images are left out, counted and noted.
+
+    Args:
+        parts: those of one image follow each other.
+        root: of the images' names.
+        size: height and width of the result.
+        channels: 1 or 3.
+        batch_size: rows of every batch.
+        pool: decodes.
+        logged: gets the count `unreadable` and the reasons.
+    """
+    pixels = np.zeros((batch_size, *size, channels), np.uint8)
+    held: list[Part] = []
+    for group, found in _ahead(parts, root, size, channels, pool):
+        if isinstance(found, str):
+            logged.skip(found)
+            continue
+        for part, own in zip(group, found, strict=True):
+            pixels[len(held)] = own
+            held.append(part)
+            if len(held) == batch_size:
+                yield _batch(pixels, held)
+                pixels, held = np.zeros_like(pixels), []
+    if held:
+        yield _batch(pixels, held)
+
+
+def _batch(pixels: Pixels, parts: list[Part]) -> DecodedBatch:
+    keys = np.zeros(len(pixels), np.int64)
+    keys[: len(parts)] = [part.key for part in parts]
+    return DecodedBatch(pixels, keys, np.array([part.row for part in parts], np.int64))
+
+
+def _ahead(
+    parts: Iterator[Part], root: Path, size: tuple[int, int], channels: int, pool: Executor
+) -> Iterator[tuple[list[Part], list[Pixels] | str]]:
+    """Patches of one image after another; a text says why an image cannot be read."""
+    waiting: deque[tuple[list[Part], Future[list[Pixels] | str]]] = deque()
+    for _, members in itertools.groupby(parts, key=lambda part: part.image):
+        group = list(members)
+        waiting.append((group, pool.submit(_cut_all, group, root, size, channels)))
+        if len(waiting) > AHEAD:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for first, future in waiting:
+        yield first, future.result()
+
+
+def _cut_all(
+    group: list[Part], root: Path, size: tuple[int, int], channels: int
+) -> list[Pixels] | str:
+    try:
+        pixels = read_image(root, group[0].name, group[0].frame, channels)
+    except UnreadableImageError as error:
+        return str(error).replace(f"{root}{os.sep}", "")
+    return [cut(pixels, part.box, size) for part in group]
+
 
 Space = Literal["target", "pixel"]
 RUN = "run"

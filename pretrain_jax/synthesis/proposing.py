@@ -9,24 +9,23 @@ from typing import Any
 import numpy as np
 
 from hardset.checks import check_integer, check_range
+from hardset.folder import Manifest, Stage, digest, open_stage
 from pretrain_jax.data import UnreadableImageError
-from pretrain_jax.stages.manifest import Manifest, Stage, digest, open_stage
-from pretrain_jax.stages.tables import (
+from pretrain_jax.synthesis.images import automatic_shards
+from pretrain_jax.synthesis.parts import Images, patch_id, read_image
+from pretrain_jax.synthesis.proposers import Proposer
+from pretrain_jax.synthesis.proposers.base import Find, Found
+from pretrain_jax.synthesis.sheets import proposals_sheet
+from pretrain_jax.synthesis.tables import (
     SKIPPED_NAME,
     Logged,
     Table,
+    left_of,
+    make_shards,
     missing_shards,
     read_logs,
     shards_to_do,
 )
-from pretrain_jax.synthesis.images import Images, automatic_shards
-from pretrain_jax.synthesis.pixels import patch_id, read_image
-from pretrain_jax.synthesis.proposers import Proposer
-from pretrain_jax.synthesis.proposers.boxes import Find, Found
-from pretrain_jax.synthesis.shards import left_of, make_shards
-from pretrain_jax.synthesis.sheets import proposals_sheet
-
-__all__ = ["PROPOSAL_COLUMNS", "propose"]
 
 PROPOSAL_COLUMNS = {
     "patch": "int64",

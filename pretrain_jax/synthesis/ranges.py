@@ -6,8 +6,6 @@ from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.synthesis.methods import METHODS
 from pretrain_jax.synthesis.storage import Storage, check_group
 
-__all__ = ["check_scoring", "check_selecting"]
-
 LARGEST_SEED = 2**63 - 1
 SPACES = ("target", "pixel")
 

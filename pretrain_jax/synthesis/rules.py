@@ -11,8 +11,6 @@ from replica import SearchStatus, optimal_fraction
 from selection import SELECTORS, Pool, Selector, parse_method
 from theory import POLICY_NAMES, Policy, policy_from_name
 
-__all__ = ["Candidates", "nested_order", "parse_rule", "pick", "recommended_ratio"]
-
 Rows = NDArray[np.int64]
 SIGNED = ("hard-signed", "easy-signed")
 

@@ -10,24 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from pretrain_jax.stages.manifest import Manifest, Stage, digest, open_stage, read_manifest
-from pretrain_jax.stages.tables import (
+from hardset.folder import Manifest, Stage, digest, open_stage, read_manifest
+from pretrain_jax.synthesis.images import automatic_shards
+from pretrain_jax.synthesis.margins import (
+    DecodedBatch,
+    FeatureWriter,
+    ProbeModel,
+    Scorer,
+    Space,
+    decoded_batches,
+    join_features,
+    load_probe,
+    make_scorer,
+    missing_features,
+)
+from pretrain_jax.synthesis.parts import WHOLE, Images, Part, Patches, whole_images
+from pretrain_jax.synthesis.ranges import check_scoring
+from pretrain_jax.synthesis.sheets import PATCHES, parts_sheet
+from pretrain_jax.synthesis.tables import (
     Logged,
     Table,
+    left_of,
+    make_shards,
     missing_shards,
     read_logs,
     shards_to_do,
 )
-from pretrain_jax.synthesis.decoding import DecodedBatch, decoded_batches
-from pretrain_jax.synthesis.features import FeatureWriter, join_features, missing_features
-from pretrain_jax.synthesis.images import Images, automatic_shards
-from pretrain_jax.synthesis.margins import ProbeModel, Scorer, Space, load_probe, make_scorer
-from pretrain_jax.synthesis.patches import WHOLE, Part, Patches, whole_images
-from pretrain_jax.synthesis.ranges import check_scoring
-from pretrain_jax.synthesis.shards import left_of, make_shards
-from pretrain_jax.synthesis.sheets import PATCHES, parts_sheet
-
-__all__ = ["rank_correlations", "score", "score_columns"]
 
 SAMPLED = 1 << 20  # rows of which rank correlations are taken
 

@@ -9,20 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain_jax.stages.manifest import (
-    Manifest,
-    Stage,
-    digest,
-    input_folder,
-    open_stage,
-    read_manifest,
-)
-from pretrain_jax.stages.tables import Table, write_table
-from pretrain_jax.synthesis.features import read_features
-from pretrain_jax.synthesis.fit import Kept, kept_picks
-from pretrain_jax.synthesis.images import Images
-from pretrain_jax.synthesis.methods import Method, method_from_name
-from pretrain_jax.synthesis.patches import WHOLE, Patches
+from hardset.folder import Manifest, Stage, digest, input_folder, open_stage, read_manifest
+from pretrain_jax.synthesis.margins import read_features
+from pretrain_jax.synthesis.methods import Kept, Method, kept_picks, method_from_name
+from pretrain_jax.synthesis.parts import WHOLE, Images, Patches
 from pretrain_jax.synthesis.ranges import check_selecting
 from pretrain_jax.synthesis.rules import Candidates, parse_rule
 from pretrain_jax.synthesis.sheets import selection_sheet
@@ -32,10 +22,9 @@ from pretrain_jax.synthesis.storage import (
     group_pixels,
     pixel_budget,
 )
+from pretrain_jax.synthesis.tables import Table, write_table
 from selection import Selector
 from theory import Policy
-
-__all__ = ["SELECTION", "select", "selection_columns"]
 
 SELECTION = "selection"
 BOX = ("image", "top", "left", "height", "width")

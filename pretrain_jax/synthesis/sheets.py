@@ -8,23 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain_jax.data import UnreadableImageError
-from pretrain_jax.data.sources import STILL
-from pretrain_jax.stages.pictures import Tile, contact_sheet, drawn_boxes
-from pretrain_jax.stages.tables import Table
-from pretrain_jax.synthesis.pixels import Pixels, cut, read_image
-from pretrain_jax.train.pictures import write_png
+from pretrain_jax.data.listing import STILL
+from pretrain_jax.pictures import Tile, contact_sheet, drawn_boxes, write_png
+from pretrain_jax.synthesis.parts import Pixels, cut, read_image
+from pretrain_jax.synthesis.tables import Table
 
 if TYPE_CHECKING:
-    from pretrain_jax.synthesis.images import Images
-    from pretrain_jax.synthesis.patches import Part
+    from pretrain_jax.synthesis.parts import Images, Part
 
-__all__ = [
-    "index_sheet",
-    "parts_sheet",
-    "proposals_sheet",
-    "selection_sheet",
-    "set_sheet",
-]
 
 IMAGES = 24
 PROPOSED = 12

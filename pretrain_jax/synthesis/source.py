@@ -8,17 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pretrain_jax.data.collections import video_group
 from pretrain_jax.data.listing import (
     SHOWN,
-    Located,
     Tally,
     image_root,
     iterate_images,
     split_layout,
+    video_group,
 )
-
-__all__ = ["Located", "Survey", "check_outside", "image_root", "iterate_images", "survey"]
 
 
 class Survey(NamedTuple):

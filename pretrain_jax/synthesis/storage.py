@@ -10,15 +10,6 @@ from numpy.typing import NDArray
 
 from hardset.checks import check_integer, check_range
 
-__all__ = [
-    "Budget",
-    "Storage",
-    "check_group",
-    "fitting",
-    "group_pixels",
-    "pixel_budget",
-]
-
 # What a share of the full set is a share of: its pixels, or its pixels and its files' bytes.
 Storage = Literal["pixels", "bytes"]
 LARGEST_GROUP = 1024

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,28 @@ import numpy as np
 from tqdm import tqdm
 
 from hardset.checks import check_integer
-from pretrain_jax.data.sources import STILL
-from pretrain_jax.stages.manifest import (
+from hardset.folder import (
+    CLAIM,
     Manifest,
+    Recorded,
     Stage,
+    changed_file,
     digest,
     file_record,
     input_folder,
     open_stage,
     read_manifest,
+    remedy,
     restate,
 )
-from pretrain_jax.stages.tables import Logged, Table, write_table
-from pretrain_jax.synthesis.images import Images
+from pretrain_jax.data.listing import STILL, list_line
+from pretrain_jax.pictures import write_png
 from pretrain_jax.synthesis.lists import keep_list
-from pretrain_jax.synthesis.pixels import Box, Pixels, cut, read_image
+from pretrain_jax.synthesis.parts import Box, Images, Pixels, cut, read_image
 from pretrain_jax.synthesis.selecting import SELECTION
 from pretrain_jax.synthesis.sheets import set_sheet
 from pretrain_jax.synthesis.storage import pixel_budget
-from pretrain_jax.train.pictures import write_png
-
-__all__ = ["FILES", "LIST", "SOURCES", "cells", "listed", "mosaic", "synthesise"]
+from pretrain_jax.synthesis.tables import Logged, Table, write_table
 
 LIST = "data.txt"
 FILES = "files"
@@ -359,3 +361,45 @@ def _file_rows(
         "bytes": [one["bytes"] for one in records],
         "sha256": [one["sha256"] for one in records],
     }
+
+
+def check_set(folder: str | Path) -> None:
+    """Check that the images that a set's list names are those that its stage recorded.
+
+    Sizes and times are compared; what is newer than the last look is hashed, see `changed_file`.
+
+    Args:
+        folder: of a finished stage `synthesise`.
+
+    Raises:
+        ValueError: the first image that is gone or has changed, or a list that names others.
+    """
+    path = Path(folder)
+    changed = changed_file(_recorded(path), path / CLAIM)
+    if changed is not None:
+        what = "has changed since the set was made" if changed.is_file() else "is gone"
+        raise ValueError(f"image {changed} of the set {folder} {what}; {remedy(path / LIST)}")
+
+
+def _recorded(folder: Path) -> Iterator[Recorded]:
+    """Every image once, where the list says that it lies; a set may be copied without its index."""
+    with (folder / LIST).open(encoding="utf-8", newline="\n") as lines:
+        for line, row in zip_longest(lines, _rows(Table(folder, FILES))):
+            listed = (line or "").removesuffix("\n")
+            name, written, size, sha256 = row or ("", True, 0, "")
+            # Images that lie elsewhere are listed by their way there, which ends alike.
+            same = line == list_line(name) if written else Path(listed).name == Path(name).name
+            if not row or not same:
+                found = f"names {listed!r}" if line else "ends"
+                wrote = repr(name) if row else "no more"
+                raise ValueError(
+                    f"{folder / LIST} {found} where its stage wrote {wrote}; it has changed since: "
+                    "run python -m pretrain_jax synthesise again, which writes it anew"
+                )
+            yield Recorded(folder / listed, size, sha256)
+
+
+def _rows(table: Table) -> Iterator[tuple[str, bool, int, str]]:
+    for batch in table.batches(["name", "written", "bytes", "sha256"]):
+        for name, written, size, sha256 in zip(*batch.values(), strict=True):
+            yield str(name), bool(written), int(size), str(sha256)

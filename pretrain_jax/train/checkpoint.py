@@ -25,8 +25,6 @@ import jax.numpy as jnp
 from hardset.listing import check_listing, write_listing
 from pretrain_jax.train.step import TrainState
 
-__all__ = ["CheckpointError", "Checkpoints", "fingerprint", "read_weights"]
-
 SCHEMA = 1
 META = "meta"
 GOLDEN = 0x9E3779B1  # an odd number near 2^32 over the golden ratio

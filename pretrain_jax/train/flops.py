@@ -13,14 +13,6 @@ from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.models.vit import ViTConfig
 
-__all__ = [
-    "mae_forward_flops",
-    "mae_training_flops",
-    "peak_flops",
-    "simclr_training_flops",
-    "vit_forward_flops",
-]
-
 # Dense bfloat16 peaks in FLOP/s from the vendors' data sheets, by a part of JAX's device kind.
 PEAKS: Mapping[str, float] = MappingProxyType(
     {

@@ -10,9 +10,8 @@ from typing import Any
 import jax
 
 from hardset.cli import check_output_folder
-from hardset.lock import LOCK, alone
-from pretrain_jax.data.fingerprint import Fingerprint
-from pretrain_jax.stages.files import read_record, write_record
+from hardset.folder import LOCK, alone, read_record, write_record
+from pretrain_jax.data.sources import Fingerprint
 from pretrain_jax.train.checkpoint import CheckpointError, Checkpoints, read_meta
 from pretrain_jax.train.config import (
     TrainConfig,
@@ -21,16 +20,6 @@ from pretrain_jax.train.config import (
     config_to_json,
 )
 from pretrain_jax.train.logging import LOG_NAME, say
-
-__all__ = [
-    "CHECKPOINTS",
-    "CONFIG_NAME",
-    "SKIPPED_NAME",
-    "check_folder",
-    "claimed",
-    "known_statistics",
-    "write_statistics",
-]
 
 CONFIG_NAME = "config.json"
 STATISTICS_NAME = "statistics.json"

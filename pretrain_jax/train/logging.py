@@ -15,8 +15,6 @@ from tqdm import tqdm
 
 from hardset.datafile import write_text_atomic
 
-__all__ = ["LOG_NAME", "Progress", "RunLog", "read_log", "say"]
-
 LOG_NAME = "log.jsonl"
 CHECKSUM = "crc32"
 

@@ -19,8 +19,6 @@ from pretrain_jax.models.simclr import SimCLR, SimCLRConfig, cached_value_and_gr
 from pretrain_jax.models.vit.config import DType
 from pretrain_jax.train.flops import mae_training_flops, simclr_training_flops
 
-__all__ = ["MAEObjective", "Objective", "SimCLRObjective", "make_objective", "normalise"]
-
 Array = jax.Array
 Merge = Callable[[Any], Any]
 

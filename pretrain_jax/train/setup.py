@@ -15,7 +15,6 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from pretrain_jax.data.fingerprint import fingerprint
 from pretrain_jax.data.loader import (
     Batch,
     TooManySkippedError,
@@ -24,7 +23,7 @@ from pretrain_jax.data.loader import (
 )
 from pretrain_jax.data.opening import Remark, remark_notes
 from pretrain_jax.data.shipped import write_shipped_images
-from pretrain_jax.data.sources import ImageSet, find_images, hold_out
+from pretrain_jax.data.sources import ImageSet, find_images, fingerprint, hold_out
 from pretrain_jax.data.transforms import Crop
 from pretrain_jax.models.vit.config import DType
 from pretrain_jax.train.config import (
@@ -35,21 +34,7 @@ from pretrain_jax.train.config import (
 from pretrain_jax.train.folder import known_statistics
 from pretrain_jax.train.logging import say
 from pretrain_jax.train.objectives import make_objective
-from pretrain_jax.train.optimizer import make_optimizer, schedule
-from pretrain_jax.train.sharding import check_batch, make_mesh
-from pretrain_jax.train.step import PROGRAMS, Step
-
-__all__ = [
-    "Plan",
-    "RunData",
-    "crop_of",
-    "decode_images",
-    "joined",
-    "make_step",
-    "plan_run",
-    "read_data",
-    "spread",
-]
+from pretrain_jax.train.step import PROGRAMS, Step, check_batch, make_mesh, make_optimizer, schedule
 
 # Training images, spread over the set, that mean and standard deviation are measured on.
 STATISTICS_IMAGES = 256

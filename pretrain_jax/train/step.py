@@ -11,12 +11,141 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from pretrain_jax.train.config import OptimizerOptions
 from pretrain_jax.train.objectives import Objective
-from pretrain_jax.train.sharding import batch_sharding, replicated, state_sharding
 
-__all__ = ["PROGRAMS", "Metrics", "Step", "TrainState"]
+REFERENCE_BATCH = 256
+
+
+def peak_learning_rate(options: OptimizerOptions, batch_size: int) -> float:
+    """The peak learning rate; `base_learning_rate` x batch / 256 where that is given.
+
+    Source: arXiv:1706.02677 (linear scaling), arXiv:2111.06377 (its form).
+    """
+    if options.learning_rate is not None:
+        return options.learning_rate
+    assert options.base_learning_rate is not None
+    return options.base_learning_rate * batch_size / REFERENCE_BATCH
+
+
+def schedule(options: OptimizerOptions, steps: int, batch_size: int) -> optax.Schedule:
+    """Learning rate by step: linear from 0 over the warmup, then half a cosine.
+
+    Args:
+        options: peak, warmup share, final share.
+        steps: optimiser steps of the whole run.
+        batch_size: images of a step, for the linear scaling rule.
+    """
+    peak = peak_learning_rate(options, batch_size)
+    warmup = round(options.warmup_share * steps)
+    cosine = optax.cosine_decay_schedule(peak, max(1, steps - warmup), options.final_share)
+    if not warmup:
+        return cosine
+    # The first step already moves: step k of the warmup has the rate peak (k + 1) / warmup.
+    rise = optax.linear_schedule(peak / warmup, peak, max(1, warmup - 1))
+    return optax.join_schedules([rise, cosine], [warmup])
+
+
+def decay_mask(params: Any) -> Any:
+    """True where weight decay applies: on matrices, not on biases, norms and single tokens."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def make_optimizer(
+    options: OptimizerOptions, steps: int, batch_size: int
+) -> optax.GradientTransformation:
+    """Clip, Adam, decoupled decay, schedule: p <- p - lr (m / (sqrt(v) + eps) + decay p).
+
+    Source: arXiv:1711.05101.
+    """
+    adamw = optax.adamw(
+        schedule(options, steps, batch_size),
+        b1=options.betas[0],
+        b2=options.betas[1],
+        eps=options.eps,
+        weight_decay=options.weight_decay,
+        mask=decay_mask,
+    )
+    if options.clip_norm is None:
+        return adamw
+    return optax.chain(optax.clip_by_global_norm(options.clip_norm), adamw)
+
+
+DATA, FSDP = "data", "fsdp"
+
+
+def make_mesh(devices: int | None = None, fsdp: int = 1) -> Mesh:
+    """A mesh with the axes (data, fsdp) over the first `devices` devices.
+
+    Args:
+        devices: how many; None takes all, of all hosts.
+        fsdp: devices over which parameters are sharded; divides `devices`.
+
+    Raises:
+        ValueError: more devices than there are, or `fsdp` does not divide them.
+    """
+    available = jax.devices()
+    count = len(available) if devices is None else devices
+    if not 1 <= count <= len(available):
+        raise ValueError(f"devices = {count} is outside the valid range [1, {len(available)}]")
+    if jax.process_count() > 1 and count != len(available):
+        raise ValueError(f"devices = {count}: several hosts use all {len(available)} devices")
+    if count % fsdp:
+        raise ValueError(f"fsdp = {fsdp} does not divide the {count} device(s)")
+    grid = np.array(available[:count]).reshape(count // fsdp, fsdp)
+    # Auto, or reshapes of sharded axes would have to name their sharding.
+    return Mesh(grid, (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def check_batch(batch_size: int, accumulation: int, mesh: Mesh) -> None:
+    """Check that every device gets the same number of rows of every part of a batch.
+
+    Raises:
+        ValueError: names batch, parts and devices.
+    """
+    devices, parts = mesh.size, "" if accumulation == 1 else f" in {accumulation} parts"
+    if batch_size % (devices * accumulation):
+        raise ValueError(
+            f"batch_size = {batch_size}{parts} cannot be divided over {devices} devices: it must "
+            f"be a multiple of {devices * accumulation}"
+        )
+
+
+def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Rows, which are the dimension `axis`, over all devices."""
+    return _sharding(mesh, *[None] * axis, (DATA, FSDP))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A copy on each device."""
+    return _sharding(mesh)
+
+
+def state_sharding(state: Any, mesh: Mesh) -> Any:
+    """A sharding for each array: its longest dimension that fsdp divides, else a copy on each."""
+    shards = mesh.shape[FSDP]
+
+    def one(leaf: Any) -> NamedSharding:
+        fitting = [n if n % shards == 0 else 0 for n in leaf.shape]
+        if shards == 1 or not fitting or max(fitting) == 0:
+            return replicated(mesh)
+        longest = int(np.argmax(fitting))
+        return _sharding(mesh, *[None] * longest, FSDP)
+
+    return jax.tree.map(one, state)
+
+
+def global_batch(rows: np.ndarray, mesh: Mesh, axis: int = 0) -> jax.Array:
+    """The array of all hosts' rows, each host giving its own; dimension `axis` is the rows."""
+    sharding = batch_sharding(mesh, axis)
+    return jax.make_array_from_process_local_data(sharding, rows)  # type: ignore[no-untyped-call]
+
+
+def _sharding(mesh: Mesh, *axes: Any) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(*axes))  # type: ignore[no-untyped-call]
+
 
 Array = jax.Array
 # Programs kept for runs that differ in nothing but the seed.

@@ -1,6 +1,5 @@
 """Weights of other libraries: files in, key tables, files out; no code of a file ever runs."""
 
-from pretrain_jax.weights.errors import WeightsError
 from pretrain_jax.weights.mapping import (
     Entry,
     KeyReport,
@@ -13,8 +12,8 @@ from pretrain_jax.weights.mapping import (
     transposed,
 )
 from pretrain_jax.weights.naming import Layout, Named, named_as
-from pretrain_jax.weights.reader import read_state
-from pretrain_jax.weights.safetensors_file import write_safetensors
+from pretrain_jax.weights.reader import read_state, write_safetensors
+from pretrain_jax.weights.torch_file import WeightsError
 
 __all__ = [
     "Entry",

@@ -10,19 +10,7 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from pretrain_jax.weights.errors import WeightsError, names
-
-__all__ = [
-    "Entry",
-    "KeyReport",
-    "check_state",
-    "export_state",
-    "fused",
-    "load_into",
-    "patch_embedding",
-    "same",
-    "transposed",
-]
+from pretrain_jax.weights.torch_file import WeightsError, names
 
 FLOATS = {np.dtype(t) for t in (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)}
 
@@ -227,3 +215,22 @@ def _placed(value: NDArray, variable: nnx.Variable) -> jax.Array:
     array = np.asarray(value, variable.dtype)
     old = variable.get_value()
     return jax.device_put(array, old.sharding) if isinstance(old, jax.Array) else jnp.asarray(array)
+
+
+def convolution(path: str, key: str) -> Entry:
+    """A kernel (rows, columns, inputs, outputs) stored as (outputs, inputs, rows, columns)."""
+    return _permuted(path, key, (2, 3, 1, 0), (3, 2, 0, 1))
+
+
+def transposed_convolution(path: str, key: str) -> Entry:
+    """A kernel (inputs, rows, columns, outputs) stored as (inputs, outputs, rows, columns)."""
+    return _permuted(path, key, (0, 2, 3, 1), (0, 3, 1, 2))
+
+
+def _permuted(path: str, key: str, load: tuple[int, ...], save: tuple[int, ...]) -> Entry:
+    return Entry(
+        path,
+        (key,),
+        lambda arrays: arrays[0].transpose(load),
+        lambda value: [value.transpose(save)],
+    )

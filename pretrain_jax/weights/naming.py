@@ -7,9 +7,7 @@ from itertools import accumulate, takewhile
 
 from numpy.typing import NDArray
 
-from pretrain_jax.weights.errors import names
-
-__all__ = ["Layout", "Named", "named_as"]
+from pretrain_jax.weights.torch_file import names
 
 State = Mapping[str, NDArray]
 HEADS = frozenset({"head", "classifier", "fc"})  # what classifiers call their last layer

@@ -1,18 +1,140 @@
 """Reads the arrays of a checkpoint of another library, whatever its format."""
 
+import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
+import numpy as np
 from numpy.typing import NDArray
 
 from hardset.arrays import load_arrays
-from hardset.cli import printable
-from pretrain_jax.weights.errors import WeightsError, names
-from pretrain_jax.weights.safetensors_file import read_safetensors
-from pretrain_jax.weights.torch_file import Tensor, read_torch_file
+from hardset.cli import one_line, printable
+from hardset.datafile import atomic_file
+from hardset.seal import BLANK_SEAL, check_seal, seal_file
+from pretrain_jax.weights.torch_file import Tensor, WeightsError, names, read_torch_file
 
-__all__ = ["read_state"]
+DTYPES = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+LONGEST_HEADER = 1 << 24  # bytes, some 100,000 arrays; JSON takes many times that in memory
+MOST_AXES = 32
+SEAL = "seal"  # its name in the metadata
+ALIGNMENT = 8
+
+
+def read_safetensors(path: Path) -> dict[str, NDArray]:
+    """The arrays of a safetensors file, read-only; a seal in its metadata is checked.
+
+    Args:
+        path: the file.
+
+    Raises:
+        WeightsError: a damaged file.
+        SealError: a file of ours that has changed.
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if not 2 <= size <= min(LONGEST_HEADER, path.stat().st_size - 8):
+            raise WeightsError("damaged file: the header's length is wrong")
+        try:
+            header = json.loads(file.read(size), object_pairs_hook=_table)
+        except (ValueError, RecursionError) as error:
+            raise WeightsError(f"damaged file: the header is no JSON: {one_line(error)}") from None
+        if not isinstance(header, dict):
+            raise WeightsError("damaged file: the header is no table")
+        metadata = header.pop("__metadata__", None)
+        check_seal(path, required=isinstance(metadata, dict) and SEAL in metadata)
+        data = file.read()
+    places = {name: _place(name, entry, len(data)) for name, entry in header.items()}
+    end = 0
+    for begin, stop, name in sorted((*place[2:], name) for name, place in places.items()):
+        if begin < end:
+            raise WeightsError(f"damaged file: {one_line(name)} overlaps another array")
+        end = stop
+    return {
+        name: np.frombuffer(data, dtype, math.prod(shape), begin).reshape(shape)
+        for name, (dtype, shape, begin, _) in places.items()
+    }
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no name stands twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands in it twice")
+    return found
+
+
+def _place(name: str, entry: Any, size: int) -> tuple[np.dtype, tuple[int, ...], int, int]:
+    """Type, shape, begin and end of one array in the file's data, which have `size` bytes."""
+    shown = one_line(name)
+    match entry:
+        case {"dtype": str() as kind, "shape": [*shape], "data_offsets": [a, b]} if (
+            type(a) is type(b) is int  # True is an int, too
+        ):
+            pass
+        case _:
+            raise WeightsError(f"damaged file: the entry of {shown!r} is incomplete")
+    if kind not in DTYPES:
+        raise WeightsError(f"{shown!r} has the type {one_line(kind)}; read are {', '.join(DTYPES)}")
+    if len(shape) > MOST_AXES or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+        raise WeightsError(f"damaged file: {shown!r} has the shape {one_line(shape)}")
+    dtype = DTYPES[kind]
+    if not 0 <= a <= b <= size or math.prod(shape) * dtype.itemsize != b - a:
+        raise WeightsError(
+            f"damaged file: {shown!r} of shape {one_line(tuple(shape))} and type {kind} does not "
+            f"fill the bytes {one_line(a)} to {one_line(b)} of {size}"
+        )
+    return dtype, tuple(shape), a, b
+
+
+def write_safetensors(
+    path: Path, arrays: Mapping[str, NDArray], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write arrays as a safetensors file, atomically, with a seal in its metadata.
+
+    Args:
+        path: the file; replaced if it exists.
+        arrays: name -> array.
+        metadata: strings about the file; the library transformers wants format = "pt".
+
+    Raises:
+        ValueError: an array of a type that the format does not have.
+    """
+    kinds = {dtype: kind for kind, dtype in DTYPES.items()}
+    # First in the file, where a seal is looked for.
+    header: dict[str, Any] = {"__metadata__": {SEAL: BLANK_SEAL, **(metadata or {})}}
+    end = 0
+    for name, array in arrays.items():
+        if array.dtype not in kinds:
+            raise ValueError(f"{name} has the type {array.dtype}; safetensors has {list(DTYPES)}")
+        begin, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": kinds[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    with atomic_file(path) as temporary:
+        with temporary.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for array in arrays.values():
+                file.write(np.ascontiguousarray(array).tobytes())
+        seal_file(temporary)
+
 
 LONGEST_MESSAGE = 1000  # characters
 # Where training checkpoints keep the weights, beside optimiser and arguments.

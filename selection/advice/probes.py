@@ -9,21 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hardset.checks import check_choice, check_integer, check_range
-from selection.advice.words import Metric
-from selection.core.arrays import Array, Floats, Integers
-from selection.core.optional import require
-from selection.core.selector import generator
-
-__all__ = [
-    "Fit",
-    "ProbeErrors",
-    "cross_validation",
-    "margin_overlap",
-    "max_margin_probe",
-    "probe_overlaps",
-    "simulated_overlaps",
-    "weight_overlap",
-]
+from hardset.optional import require
+from selection.arrays import Array, Floats, Integers
+from selection.names import Metric
+from selection.selector import generator
 
 Fit = Callable[[Floats, Floats], ArrayLike]
 

@@ -14,11 +14,9 @@ from selection.advice.estimates import (
 )
 from selection.advice.probes import margin_overlap
 from selection.advice.verdict import Verdict, verdict
-from selection.advice.words import CAVEAT, HARD, POLICIES
-from selection.core.arrays import Floats, real_rows
+from selection.arrays import Floats, real_rows
+from selection.names import CAVEAT, HARD, POLICIES
 from theory import FixedAngle, PerceptronProblem, policy_from_name
-
-__all__ = ["PolicyAdvice", "Recommendation", "recommend"]
 
 NODES = 7
 FRACTIONS = 61

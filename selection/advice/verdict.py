@@ -4,10 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selection.advice.coordinates import LearningCurve
-from selection.advice.estimates import SEPARABLE, Coordinates, error_interval
-
-__all__ = ["FACTOR", "Verdict", "verdict"]
+from selection.advice.estimates import SEPARABLE, Coordinates, LearningCurve, error_interval
 
 FACTOR = 1.5  # between the two errors, beyond which the data are not the toy model
 CHANCE = 2.0  # up to which chance may explain a larger error than the predicted one

@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from selection.core.arrays import Array, Integers
-
-__all__ = ["ClassReport"]
+from selection.arrays import Array, Integers
 
 SHOWN = 20  # classes in a text
 # Of the share that a random choice would keep: below it a class is worth a warning.

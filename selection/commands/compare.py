@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from hardset.checks import check_integer
 from hardset.cli import integer
+from hardset.progress import asked_for_progress, bar
+from selection.arrays import Array, Integers, blocks
 from selection.commands.inputs import (
     FILES,
     add_pool_options,
@@ -19,13 +21,11 @@ from selection.commands.inputs import (
     parse_budget,
     read_pool,
 )
-from selection.core.arrays import Array, Integers, blocks
-from selection.core.files import SUBSET_SUFFIXES, json_text, read_subset, read_subset_ids
-from selection.core.pool import Pool
-from selection.core.progress import asked_for_progress, bar
-from selection.core.selector import Selector
-from selection.core.subset import Subset
+from selection.files import SUBSET_SUFFIXES, json_text, read_subset, read_subset_ids
 from selection.method_text import check_method, parse_method
+from selection.pool import Pool
+from selection.selector import Selector
+from selection.subset import Subset
 
 EXAMPLES = """columns:
   kept       number of examples, mean over the seeds

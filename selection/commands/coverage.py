@@ -7,11 +7,11 @@ from typing import Any
 from hardset.checks import check_integer
 from hardset.cli import integer, number
 from hardset.datafile import write_bytes_atomic
-from hardset.lock import alone
+from hardset.folder import alone
 from selection.commands.inputs import keep_or_print
-from selection.core.files import check_new_file
-from selection.core.selector import budget_count
+from selection.files import check_new_file
 from selection.method_text import check_method, parse_method
+from selection.selector import budget_count
 
 EXAMPLES = """Examples lie in clumps on a uniform ground; the score has a hill on a clump and one
 where examples are few. The table has the mean score of what is kept, how far examples are from it,

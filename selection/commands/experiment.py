@@ -8,9 +8,9 @@ from typing import Any
 
 from hardset.cli import Numbers, integer
 from hardset.datafile import write_bytes_atomic
-from hardset.lock import alone
+from hardset.folder import alone
 from selection.commands.inputs import keep_or_print
-from selection.core.files import check_writable
+from selection.files import check_writable
 
 EXAMPLES = """examples:
   python -m selection experiment demo --out out/selection
@@ -46,9 +46,8 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the plan, print the tables and write them; returns the exit code."""
-    from selection.experiments.datasets import load_dataset
+    from selection.experiments.datasets import load_dataset, make_task
     from selection.experiments.plans import PLANS, Entry, check_plan
-    from selection.experiments.tasks import make_task
 
     plan = PLANS[options.plan]
     changed: dict[str, Any] = {
@@ -76,8 +75,8 @@ def run(options: argparse.Namespace) -> int:
 def _run(plan: Any, name: str, data: Any, folder: Path) -> None:
     from tqdm import tqdm
 
-    from selection.experiments.picture import draw
     from selection.experiments.published import PUBLISHED, beside
+    from selection.experiments.results import draw
     from selection.experiments.runs import run_plan
 
     parts = len(plan.conditions) * plan.seeds

@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from selection.core.arrays import Array
-from selection.core.files import read_array, read_subset, read_subset_ids
-from selection.core.given import Given
-from selection.core.parquet import column_names
-from selection.core.pool import Pool
-
-__all__ = ["add_given_options", "given_facts", "read_given"]
+from selection.arrays import Array
+from selection.files import column_names, read_array, read_subset, read_subset_ids
+from selection.given import Given
+from selection.pool import Pool
 
 SUBSET_COLUMNS = {"index", "id", "weight"}
 

@@ -6,24 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from selection.core.arrays import Array, Integers
-from selection.core.files import check_source, read_array
-from selection.core.labels import class_codes
-from selection.core.pool import FIELDS, Pool, check_lengths
-from selection.core.scores import Scores
-from selection.core.selector import budget_count
-
-__all__ = [
-    "FILES",
-    "add_pool_options",
-    "add_progress",
-    "check_sources",
-    "class_number",
-    "keep_or_print",
-    "parse_budget",
-    "read_labels",
-    "read_pool",
-]
+from selection.arrays import Array, Integers, class_codes
+from selection.files import check_source, read_array
+from selection.pool import FIELDS, Pool, Scores, check_lengths
+from selection.selector import budget_count
 
 FILES = """files:
   FILE.npy (memory-mapped), FILE.npz[:KEY] or FILE.parquet[:COLUMN]; one row an example. Columns of
@@ -162,7 +148,7 @@ def read_pool(
     if (options.neighbours is None) != (options.similarities is None):
         raise ValueError("a graph needs both --neighbours and --similarities")
     if options.neighbours is not None:
-        from selection.graphs.graph import Graph  # brings JAX, which most methods do without
+        from selection.graph import Graph
 
         arrays["graph"] = Graph.of(
             read_array("neighbours", options.neighbours),

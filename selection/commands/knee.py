@@ -7,7 +7,7 @@ from typing import Any
 from hardset.checks import check_integer, check_range
 from hardset.cli import integer, number
 from hardset.datafile import versions, write_bytes_atomic
-from hardset.lock import alone
+from hardset.folder import alone
 from hardset.seal import sealed_json
 from selection.commands.inputs import keep_or_print
 
@@ -24,7 +24,7 @@ examples:
 
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers of `python -m selection`."""
-    from selection.experiments.pairs import PAIRS
+    from selection.experiments.results import PAIRS
 
     parser = commands.add_parser(
         "knee",
@@ -42,7 +42,7 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print the table and write it; returns the exit code."""
-    from selection.core.files import check_new_file
+    from selection.files import check_new_file
 
     check_integer("splits", options.splits, 2, 10**4)
     check_range("tolerance", options.tolerance, 0.0, 10.0)
@@ -73,7 +73,7 @@ def _measured(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 
     from selection.experiments.datasets import load_dataset
     from selection.experiments.knee import knee_table, measure_knee
-    from selection.experiments.pairs import PAIRS
+    from selection.experiments.results import PAIRS
 
     pairs = PAIRS[options.dataset]
     dataset = load_dataset(options.dataset)

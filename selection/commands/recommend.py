@@ -8,9 +8,9 @@ import numpy as np
 
 from hardset.checks import check_integer, check_range
 from hardset.cli import integer, number
-from selection.advice.words import CAVEAT, HARD, POLICIES, AngleSource, Metric
 from selection.commands.inputs import class_number, read_labels
-from selection.core.files import json_text, read_array
+from selection.files import json_text, read_array
+from selection.names import CAVEAT, HARD, POLICIES, AngleSource, Metric
 
 if TYPE_CHECKING:
     from selection.advice.estimates import Coordinates

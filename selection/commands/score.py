@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from selection.arrays import Array
 from selection.commands.inputs import keep_or_print
-from selection.core.arrays import Array
-from selection.core.files import (
+from selection.files import (
     SCORE_SUFFIXES,
     check_new_file,
     check_source,
@@ -17,11 +17,10 @@ from selection.core.files import (
     read_array,
     write_scores,
 )
-from selection.core.pool import Pool
-from selection.core.scores import Scores
 from selection.method_text import arrays_of_score, check_score, describe_scores, parse_score
 from selection.names import SCORE_NAMES
-from selection.scoring.dynamics import TrainingDynamics
+from selection.pool import Pool, Scores
+from selection.scoring.recorder import TrainingDynamics
 
 # C classes, T epochs, S seeds.
 ARRAYS = {

@@ -11,6 +11,8 @@ import numpy as np
 
 from hardset.checks import check_integer, check_range
 from hardset.cli import integer, number
+from hardset.progress import asked_for_progress, bar
+from selection.arrays import Array
 from selection.commands.class_report import ClassReport
 from selection.commands.given import add_given_options, given_facts, read_given
 from selection.commands.inputs import (
@@ -23,15 +25,12 @@ from selection.commands.inputs import (
     parse_budget,
     read_pool,
 )
-from selection.core.arrays import Array
-from selection.core.files import SUBSET_SUFFIXES, check_new_file, json_text, write_subset
-from selection.core.pool import Pool
-from selection.core.progress import asked_for_progress, bar
-from selection.core.selector import Selector, check_seed
-from selection.core.subset import Subset
+from selection.files import SUBSET_SUFFIXES, check_new_file, json_text, write_subset
 from selection.method_text import check_method, describe_methods, parse_method
-from selection.methods.partitions import Partitioned
-from selection.methods.wrappers import Cutoff, Listed, Quotas
+from selection.methods.wrappers import Cutoff, Listed, Partitioned, Quotas
+from selection.pool import Pool
+from selection.selector import Selector, check_seed
+from selection.subset import Subset
 
 EXAMPLES = """methods, the files they cannot do without, their options and defaults:
 {methods}

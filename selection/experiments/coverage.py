@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from selection.core.pool import Pool
-from selection.core.selector import generator
-from selection.graphs.graph import Graph
+from selection.graph import Graph
 from selection.method_text import parse_method
-
-__all__ = ["METHODS", "Coverage", "Plane", "cover", "coverage_table", "draw_coverage", "make_plane"]
+from selection.pool import Pool
+from selection.selector import generator
 
 Floats = NDArray[np.float64]
 

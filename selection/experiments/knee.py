@@ -10,14 +10,11 @@ from hardset.checks import check_integer, check_range
 from selection.advice.estimates import estimate_coordinates
 from selection.advice.probes import max_margin_probe
 from selection.advice.recommend import Recommendation, recommend
-from selection.core.pool import Pool
-from selection.core.scores import Scores
-from selection.core.selector import Selector, generator
 from selection.experiments.datasets import Dataset
-from selection.experiments.pairs import Pair
+from selection.experiments.results import Pair
 from selection.methods.ranking import Easy, Hard, Moderate, Random
-
-__all__ = ["Knee", "knee_table", "measure_knee"]
+from selection.pool import Pool, Scores
+from selection.selector import Selector, generator
 
 Floats = NDArray[np.float64]
 FRACTIONS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)

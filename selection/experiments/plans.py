@@ -5,12 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hardset.checks import check_integer
-from selection.core.selector import budget_count
-from selection.experiments.datasets import DATASETS
-from selection.experiments.tasks import CONDITIONS
+from selection.experiments.datasets import CONDITIONS, DATASETS
 from selection.method_text import check_method
-
-__all__ = ["PLANS", "Entry", "Plan", "check_plan"]
+from selection.selector import budget_count
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ from scipy.stats import spearmanr
 
 from selection.experiments.results import Results
 
-__all__ = ["PUBLISHED", "PublishedRow", "PublishedTable", "beside"]
-
 _BASELINE = "Random"
 _SOURCE = "InfoMax paper (arXiv:2506.01701)"
 

@@ -9,11 +9,9 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from hardset.checks import check_integer
-from selection.core.arrays import Floats, Integers
-from selection.core.selector import generator
-from selection.infomax.problem import InfoMaxProblem, largest
-
-__all__ = ["InfoMaxCertificate", "certify_infomax"]
+from selection.arrays import Floats, Integers
+from selection.infomax.solvers import InfoMaxProblem, largest
+from selection.selector import generator
 
 DENSE_UP_TO = 2000  # examples whose matrix is decomposed as a whole
 LANCZOS_UP_TO = 100_000  # examples beyond which it takes seconds and was the loosest bound

@@ -7,18 +7,14 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from hardset.checks import check_choice, check_integer, check_range
-from selection.core.arrays import Floats, Integers
-from selection.core.given import Given
-from selection.core.pool import Pool
-from selection.core.scaling import Scaling, rescaled
-from selection.core.selector import Conditional
-from selection.core.subset import Subset
-from selection.graphs.graph import Graph, Symmetry, pool_graph
+from selection.arrays import Floats, Integers, Scaling, rescaled
+from selection.given import Given
+from selection.graph import Graph, Symmetry, pool_graph
 from selection.infomax.bound import certify_infomax
-from selection.infomax.problem import InfoMaxProblem
-from selection.infomax.solvers import Solver, solve_infomax
-
-__all__ = ["InfoMax", "KMedian", "redundancy"]
+from selection.infomax.solvers import InfoMaxProblem, Solver, solve_infomax
+from selection.pool import Pool
+from selection.selector import Conditional
+from selection.subset import Subset
 
 
 @dataclass(frozen=True)

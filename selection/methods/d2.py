@@ -7,16 +7,13 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from hardset.checks import check_choice, check_integer, check_range
-from selection.core.arrays import Floats, Integers
-from selection.core.given import Given
-from selection.core.optional import require
-from selection.core.pool import Pool
-from selection.core.scaling import Scaling, rescaled
-from selection.core.selector import Conditional
-from selection.core.subset import Subset
-from selection.graphs.graph import Graph, pool_graph
-
-__all__ = ["D2", "message_passing", "reverse_picks"]
+from hardset.optional import require
+from selection.arrays import Floats, Integers, Scaling, rescaled
+from selection.given import Given
+from selection.graph import Graph, pool_graph
+from selection.pool import Pool
+from selection.selector import Conditional
+from selection.subset import Subset
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,7 @@ def reverse_picks(
     Returns:
         The picks, and each one's value at that time.
     """
-    pick = require("selection.kernels.greedy").pick_and_discount
+    pick = require("selection.kernels").pick_and_discount
     order = np.argsort(-values, kind="stable")
     found: tuple[Integers, Floats] = pick(
         weights.indptr, weights.indices, weights.data, values.copy(), order, budget, True, clamped

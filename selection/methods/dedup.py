@@ -7,15 +7,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from hardset.checks import check_choice, check_integer, check_range
-from selection.core.arrays import BLOCK_VALUES, Array, Floats, Integers, unit_rows
-from selection.core.given import Given
-from selection.core.pool import Pool
-from selection.core.selector import Conditional
-from selection.core.subset import Subset
-from selection.graphs.graph import mean_view
-from selection.graphs.kmeans import Clusters, kmeans
-
-__all__ = ["D4", "MedDEL", "SemDeDup", "nearest_earlier"]
+from selection.arrays import BLOCK_VALUES, Array, Floats, Integers, unit_rows
+from selection.given import Given
+from selection.graph import Clusters, kmeans, mean_view
+from selection.pool import Pool
+from selection.selector import Conditional
+from selection.subset import Subset
 
 EXAMPLES_PER_CLUSTER = 1000  # where the number of clusters is not given
 

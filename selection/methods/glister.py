@@ -7,15 +7,12 @@ import numpy as np
 from scipy.special import softmax
 
 from hardset.checks import check_integer, check_range
-from selection.core.arrays import Floats, Integers, real_rows, whole_numbers
-from selection.core.given import Given
-from selection.core.pool import Pool
-from selection.core.progress import steps
-from selection.core.selector import Conditional, generator
-from selection.core.subset import Subset
-from selection.core.ties import TIE
-
-__all__ = ["Glister", "LastLayer", "greedy_validation"]
+from hardset.progress import steps
+from selection.arrays import Floats, Integers, real_rows, whole_numbers
+from selection.given import Given
+from selection.pool import TIE, Pool
+from selection.selector import Conditional, generator
+from selection.subset import Subset
 
 MISSED = 0.01  # chance that a stochastic greedy sample misses the best 1/p of the examples
 

@@ -7,16 +7,12 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from hardset.checks import check_range
-from selection.core.arrays import Array, Floats, Integers
-from selection.core.given import Given, shares
-from selection.core.magnitude import lifted
-from selection.core.pool import Pool
-from selection.core.selector import Conditional
-from selection.core.subset import Subset
-from selection.core.ties import first_largest
-from selection.methods.craig import gradients_or_features
-
-__all__ = ["GradMatch", "matching_pursuit"]
+from selection.arrays import Array, Floats, Integers, lifted
+from selection.given import Given, shares
+from selection.methods.facility import gradients_or_features
+from selection.pool import Pool, first_largest
+from selection.selector import Conditional
+from selection.subset import Subset
 
 
 def matching_pursuit(

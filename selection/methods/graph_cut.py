@@ -7,17 +7,13 @@ from typing import ClassVar
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from selection.core.arrays import BLOCK_VALUES, Array, Floats, Integers, blocks, unit_rows
-from selection.core.given import Given, Part, shares
-from selection.core.pool import Pool
-from selection.core.progress import steps
-from selection.core.selector import Conditional
-from selection.core.subset import Subset
-from selection.core.ties import first_largest, levels
-from selection.graphs.graph import mean_view
-from selection.graphs.kmeans import kmeans
-
-__all__ = ["SAS", "ClipCov", "greedy_cut"]
+from hardset.progress import steps
+from selection.arrays import BLOCK_VALUES, Array, Floats, Integers, blocks, unit_rows
+from selection.given import Given, Part, shares
+from selection.graph import kmeans, mean_view
+from selection.pool import Pool, first_largest, levels
+from selection.selector import Conditional
+from selection.subset import Subset
 
 
 def greedy_cut(

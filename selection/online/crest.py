@@ -9,13 +9,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from hardset.checks import check_integer, check_range
-from selection.core.arrays import Array, Floats, Integers
-from selection.core.selector import check_seed, generator
-from selection.core.subset import Subset
+from selection.arrays import Array, Floats, Integers
 from selection.methods.facility import Points, assign, greedy_exact
 from selection.online.selectors import ModelFunctions, OnlineSelector, OnlineState
-
-__all__ = ["CREST", "CRESTState", "QuadraticLoss"]
+from selection.selector import check_seed, generator
+from selection.subset import Subset
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,20 +8,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from selection.core.arrays import Array, Floats, Integers
-from selection.core.pool import Pool
-from selection.core.selector import check_budget, check_seed, generator
-from selection.core.subset import Subset
+from selection.arrays import Array, Floats, Integers
 from selection.methods.glister import LastLayer, greedy_validation
 from selection.methods.gradmatch import GradMatch
-
-__all__ = [
-    "GlisterOnline",
-    "GradMatchOnline",
-    "ModelFunctions",
-    "OnlineSelector",
-    "OnlineState",
-]
+from selection.pool import Pool
+from selection.selector import check_budget, check_seed, generator
+from selection.subset import Subset
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,13 +6,11 @@ from typing import ClassVar
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from selection.core.arrays import Floats, Integers
-from selection.core.selector import check_seed, generator
-from selection.core.subset import Subset
+from selection.arrays import Floats, Integers
 from selection.methods.facility import Points, assign, greedy_exact
 from selection.online.selectors import ModelFunctions, OnlineSelector, OnlineState
-
-__all__ = ["SSM", "zeroth_order_gradients"]
+from selection.selector import check_seed, generator
+from selection.subset import Subset
 
 
 def zeroth_order_gradients(

@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hardset.checks import check_choice, check_integer
-from selection.core.arrays import Array, Floats, blocks, real_rows, unit_rows
-from selection.core.scores import Scores
-from selection.core.selector import generator
-
-__all__ = ["Space", "c_rho", "clip", "influence", "random_projection", "reconstruction"]
+from selection.arrays import Array, Floats, blocks, real_rows, unit_rows
+from selection.pool import Scores
+from selection.selector import generator
 
 Space = Literal["target", "pixel"]
 

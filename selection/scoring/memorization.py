@@ -7,11 +7,9 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from hardset.checks import check_integer, check_range
-from selection.core.arrays import Array, Integers
-from selection.core.scores import Scores
-from selection.core.selector import check_seed, generator
-
-__all__ = ["memorization", "random_training_sets", "train_on_random_subsets"]
+from selection.arrays import Array, Integers
+from selection.pool import Scores
+from selection.selector import check_seed, generator
 
 
 def memorization(inside: ArrayLike, correct: ArrayLike) -> Scores:

@@ -8,29 +8,65 @@ to 20 (first = 9, last = 19) where 20 epochs or more were recorded.
 """
 
 import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hardset.checks import check_choice, check_integer
-from selection.core.arrays import Array, Floats
-from selection.core.scores import Scores
-from selection.scoring.dynamics import TrainingDynamics
+from selection.arrays import Array, Floats
+from selection.pool import Scores
+from selection.scoring.recorder import TrainingDynamics
 
-__all__ = [
-    "NeverLearned",
-    "aum",
-    "confidence",
-    "correctness",
-    "dyn_unc",
-    "el2n",
-    "ensemble_errors",
-    "forgetting",
-    "grand",
-    "learnability",
-    "loss",
-    "variability",
-]
+
+def gradient_norms(
+    loss: Callable[[Any, Any, Any], Any],
+    parameters: Sequence[Any],
+    inputs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    batch: int = 64,
+) -> Scores:
+    """Mean over the seeds of norm(grad_theta loss(theta, x_i, y_i)), over all parameters.
+
+    Args:
+        loss: of one example: loss(parameters, input, label) -> scalar.
+        parameters: one pytree of parameters a seed.
+        inputs: shape (n, ...).
+        labels: shape (n, ...).
+        batch: examples whose gradients are in memory together; with P parameters they take
+            batch * P numbers.
+
+    Raises:
+        ValueError: no seeds, different lengths, a norm that is not finite.
+
+    Source: Paul et al., Deep learning on a data diet, arXiv:2107.07075.
+    """
+    check_integer("batch", batch, 1, 2**31)
+    if len(parameters) == 0:
+        raise ValueError("parameters is empty; give those of one seed at least")
+    examples, targets = np.asanyarray(inputs), np.asanyarray(labels)
+    if len(examples) != len(targets):
+        raise ValueError(
+            f"the arrays have different lengths: inputs {len(examples)}, labels {len(targets)}"
+        )
+
+    @jax.jit
+    def norms(theta: Any, x: Any, y: Any) -> Any:
+        gradients = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(theta, x, y)
+        leaves = jax.tree.leaves(gradients)
+        return jnp.sqrt(sum(jnp.sum(g.reshape(len(g), -1) ** 2, axis=1) for g in leaves))
+
+    total = np.zeros(len(examples))
+    for theta in parameters:
+        for start in range(0, len(examples), batch):
+            rows = slice(start, start + batch)
+            total[rows] += np.asarray(norms(theta, examples[rows], targets[rows]))
+    return Scores.of(total / len(parameters), name="grand", seeds=len(parameters), last_layer=False)
+
 
 NeverLearned = Literal["max+1", "inf", "0"]
 

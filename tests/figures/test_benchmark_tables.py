@@ -10,10 +10,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from figures import FIGURES, make_data, make_pictures
-from figures.runs import Run, read_runs
-from figures.settings import TableSettings
+from figures.figure import TableSettings
 from hardset.datafile import read_dataset
-from theory.published import ALL_DATA, DATASETS, TABLES
+from pretrain_jax.report.published import ALL_DATA, DATASETS, TABLES
+from pretrain_jax.report.runs import Run, read_runs
 
 SPEC = FIGURES["benchmark-tables"]
 HEADER = "dataset,method,storage_percent,seed,miou\n"

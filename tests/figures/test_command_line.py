@@ -12,7 +12,7 @@ import xarray as xr
 from figures import FIGURES, FigureSpec
 from figures.__main__ import main
 from figures.command_line import _parser
-from figures.settings import BaseSettings
+from figures.figure import BaseSettings
 from hardset.cli import run
 from hardset.seal import seal_file
 
@@ -191,8 +191,8 @@ def test_all_gives_each_figure_the_settings_that_it_has(
         made[spec.name] = settings.parameters()
         return folder
 
-    monkeypatch.setattr("figures.files.make_data", record)
-    monkeypatch.setattr("figures.files.make_pictures", lambda *arguments: ([], ""))
+    monkeypatch.setattr("figures.figure.make_data", record)
+    monkeypatch.setattr("figures.figure.make_pictures", lambda *arguments: ([], ""))
     assert call("all", "--draws", "7", "--runs", runs, "--out", tmp_path / "out") == 0
     assert list(made) == list(FIGURES)
     assert made["angle"]["draws"] == 7

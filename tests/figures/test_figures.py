@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 
 import replica
 from figures import FIGURES, FigureSpec, make_data, make_pictures
-from figures.files import check_data, check_pictures
-from figures.settings import SimulationSettings
+from figures.figure import SimulationSettings, check_data, check_pictures
+from hardset.cache import RecordCache
 from hardset.datafile import parameters_of, read_dataset, write_dataset
-from sims.cache import RecordCache
 from theory.policies import Hard
 from theory.problem import PerceptronProblem
 

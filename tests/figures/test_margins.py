@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 import sims
 from figures import FIGURES
-from figures.settings import MarginSettings
+from figures.figure import MarginSettings
 
 SPEC = FIGURES["margins"]
 

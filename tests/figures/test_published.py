@@ -13,7 +13,7 @@ from scipy.stats import norm
 import figures.curves
 import figures.panels
 from figures import FIGURES
-from figures.settings import DownstreamSettings, Settings
+from figures.figure import DownstreamSettings, Settings
 
 ALPHAS = (5, 10, 20, 50, 100)
 # Read off the OptiDEL paper's own figure (arXiv:2408.07107), theta = 0, f -> 1.

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from figures import angle, fitting_error, policies
-from figures.settings import CurveSettings, PolicySettings
-from sims.engine import SOLVERS
+from figures.figure import CurveSettings, PolicySettings
+from sims.maxmargin.lanes import SOLVERS
 from theory.problem import PerceptronProblem
 
 DRAWS = 3

@@ -9,10 +9,9 @@ from scipy.stats import norm
 
 import sims
 from figures import FIGURES
-from figures.settings import CurveSettings
+from figures.figure import CurveSettings
 from theory.policies import Hard
-from theory.probes import FixedAngle
-from theory.problem import PerceptronProblem
+from theory.problem import FixedAngle, PerceptronProblem
 
 SPEC = FIGURES["v-information"]
 CHOSEN = CurveSettings(

@@ -18,22 +18,23 @@ import pytest
 import xarray as xr
 
 from hardset.arrays import load_array
+from hardset.cache import RecordCache
 from hardset.datafile import read_dataset, write_dataset
-from pretrain_jax.data.fingerprint import Fingerprint
+from hardset.folder import open_stage, read_manifest
+from pretrain_jax.data.sources import Fingerprint
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.sam.generator import ImageMasks, MaskGenerator
 from pretrain_jax.models.sam.masks_cache import MasksCache
 from pretrain_jax.models.vit import ViTConfig
-from pretrain_jax.stages.manifest import open_stage, read_manifest
-from pretrain_jax.stages.tables import Logged, Table, read_logs, write_shard
-from pretrain_jax.synthesis.features import FeatureWriter, join_features, read_features
+from pretrain_jax.synthesis.margins import FeatureWriter, join_features, read_features
+from pretrain_jax.synthesis.tables import Logged, Table, read_logs, write_shard
 from pretrain_jax.train.checkpoint import CheckpointError, Checkpoints
 from pretrain_jax.train.config import TrainConfig
 from pretrain_jax.train.folder import check_folder, claimed, known_statistics, write_statistics
 from pretrain_jax.train.logging import RunLog, read_log
 from pretrain_jax.train.step import TrainState
 from pretrain_jax.weights import read_state, write_safetensors
-from selection.core.files import (
+from selection.files import (
     read_array,
     read_npz,
     read_subset,
@@ -42,11 +43,10 @@ from selection.core.files import (
     write_scores,
     write_subset,
 )
-from selection.core.scores import Scores
-from selection.core.subset import Subset
-from sims.cache import RecordCache
-from sims.records import RECORD
-from sims.userdata import run_solve
+from selection.pool import Scores
+from selection.subset import Subset
+from sims.results import RECORD
+from sims.separate import run_solve
 from tests.pretrain_jax.sam.models import SMALL, random_model
 
 RNG = np.random.default_rng(0)

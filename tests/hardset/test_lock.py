@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hardset.lock import alone
+from hardset.folder import alone
 
 HOLD = """
 import sys, time

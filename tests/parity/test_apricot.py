@@ -3,8 +3,7 @@
 import numpy as np
 from apricot import FacilityLocationSelection
 
-from selection.methods.craig import neighbour_similarity
-from selection.methods.facility import Points, greedy_exact, greedy_sparse
+from selection.methods.facility import Points, greedy_exact, greedy_sparse, neighbour_similarity
 
 POINTS = np.random.default_rng(0).standard_normal((400, 6))
 

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 
 import replica
-from selection.advice.coordinates import LearningCurve, angle_of_overlap, effective_dimension
-from selection.advice.estimates import estimate_coordinates
-from selection.advice.probes import Metric, probe_overlaps
+from selection.advice.estimates import (
+    LearningCurve,
+    angle_of_overlap,
+    effective_dimension,
+    estimate_coordinates,
+)
+from selection.advice.probes import probe_overlaps
+from selection.names import Metric
 from theory import PerceptronProblem
 
 

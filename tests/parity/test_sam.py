@@ -19,7 +19,7 @@ from pretrain_jax.models.sam import (
     sam_keys,
     sam_table,
 )
-from pretrain_jax.models.sam.resampling import model_input, unit_range
+from pretrain_jax.models.sam.geometry import model_input, unit_range
 from pretrain_jax.weights import export_state, load_into
 from tests.parity.tensors import arrays, gradient_errors, gradients, randomise, relative
 from tests.pretrain_jax.sam.comparison import assert_same, at_quantiles

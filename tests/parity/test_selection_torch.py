@@ -14,7 +14,7 @@ from selection import (
     TrainingDynamics,
     entropy,
 )
-from selection.adapters.pytorch import torch_sampler, torch_subset, torch_weights
+from selection.adapters import torch_sampler, torch_subset, torch_weights
 
 DATASET = TensorDataset(torch.arange(10))
 SUBSET = Subset.of([7, 2, 4], weights=[1.0, 2.0, 5.0], requested=3)

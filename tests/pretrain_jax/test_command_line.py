@@ -131,7 +131,7 @@ def test_a_batch_that_devices_do_not_divide() -> None:
     """With more devices than one: the check itself, on the shape of a mesh."""
     from jax.sharding import AbstractMesh, AxisType
 
-    from pretrain_jax.train.sharding import check_batch
+    from pretrain_jax.train.step import check_batch
 
     mesh = AbstractMesh((8, 1), ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))
     with pytest.raises(ValueError, match="batch_size = 20 cannot be divided over 8 devices"):

@@ -18,8 +18,7 @@ from theory.policies import (
     Random,
     Steps,
 )
-from theory.probes import FixedAngle, Independent
-from theory.problem import DownstreamShift, PerceptronProblem
+from theory.problem import DownstreamShift, FixedAngle, Independent, PerceptronProblem
 
 # alpha_total, f, theta: generic, large, near f = 1, tiny and right angles.
 POINTS = np.array(

@@ -5,8 +5,7 @@ import pytest
 
 from replica import SearchStatus, frontier, solve
 from theory.policies import Window
-from theory.probes import FixedAngle
-from theory.problem import PerceptronProblem
+from theory.problem import FixedAngle, PerceptronProblem
 
 KEPT = np.array([0.3, 5.0, 60.0])
 THETA = np.deg2rad(20.0)

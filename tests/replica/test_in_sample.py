@@ -13,7 +13,7 @@ from scipy.stats import norm, skewnorm
 import replica.__main__
 from hardset.cli import run
 from replica import Status, solve
-from replica.in_sample import lossless_fraction, solve_in_sample
+from replica.in_sample.solver import lossless_fraction, solve_in_sample
 from theory.policies import (
     Custom,
     Easy,
@@ -26,8 +26,7 @@ from theory.policies import (
     Random,
     Window,
 )
-from theory.probes import InSample
-from theory.problem import DownstreamShift, PerceptronProblem
+from theory.problem import DownstreamShift, InSample, PerceptronProblem
 
 
 def problem(

@@ -5,8 +5,7 @@ import pytest
 
 from replica import SearchStatus, optimal_fraction, solve, sufficient_fraction
 from theory.policies import Custom, Easy, Hard, Policy, Window
-from theory.probes import FixedAngle
-from theory.problem import DownstreamShift, PerceptronProblem
+from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
 
 DENSE = np.concatenate([np.geomspace(1e-3, 0.5, 60), 1 - np.geomspace(0.49, 1e-5, 60), [1.0]])
 HARD = [(0.3, 0.0), (100.0, 0.0), (10.0, 20.0), (10.0, 45.0)]

@@ -6,10 +6,9 @@ from scipy.special import ndtri
 
 import sims
 from replica import SearchStatus, optimal_policy, solve
-from replica.kept_ranks import INTERVALS, RankProblem, influence, train
+from replica.optimal.policy import INTERVALS, RankProblem, influence, train
 from theory.policies import Easy, Hard, Mixture, Moderate, Random, Steps, Window
-from theory.probes import FixedAngle
-from theory.problem import DownstreamShift, PerceptronProblem
+from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
 
 # (alpha_total, f, theta in degrees): windows with two minima, scarce data, a perfect probe.
 POINTS = [(20.0, 0.2, 20.0), (100.0, 0.05, 20.0), (1.0, 0.3, 20.0), (5.0, 0.2, 0.0)]
@@ -97,7 +96,7 @@ def test_no_one_sided_window_is_better(found):
 
 def test_a_union_of_intervals_is_improved_to_the_window():
     """From a bad start that shares nothing with it the ascent ends at the best window."""
-    from replica.policy_ascent import _improve, _tidy
+    from replica.optimal.policy import _improve, _tidy
 
     problem = RankProblem(20.0, np.deg2rad(20.0), DownstreamShift())
     start = _tidy(np.array([[0.0, 0.04], [0.5, 0.58], [0.92, 1.0]]), 0.2)

@@ -17,8 +17,7 @@ from theory.policies import (
     Random,
     Window,
 )
-from theory.probes import FixedAngle
-from theory.problem import PerceptronProblem
+from theory.problem import FixedAngle, PerceptronProblem
 
 alphas = st.floats(-1, 4).map(lambda exponent: 10.0**exponent)
 fractions = st.floats(-3, 0).map(lambda exponent: min(10.0**exponent, 1.0))

@@ -5,8 +5,7 @@ import pytest
 
 from replica import SearchStatus, required_data, solve
 from theory.policies import HardSigned, Random
-from theory.probes import FixedAngle
-from theory.problem import DownstreamShift, PerceptronProblem
+from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
 
 
 def test_known_errors_give_back_their_volumes():

@@ -14,8 +14,7 @@ from scipy.stats import norm
 from replica import Status, solve
 from replica._command_solve import solve_points
 from theory.policies import Custom, Easy, Hard, Mixture, Moderate, Random, Window
-from theory.probes import FixedAngle, Independent, InSample
-from theory.problem import DownstreamShift, PerceptronProblem
+from theory.problem import DownstreamShift, FixedAngle, Independent, InSample, PerceptronProblem
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference/replica_points.json").read_text())
 

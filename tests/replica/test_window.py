@@ -5,8 +5,7 @@ import pytest
 
 from replica import Phase, SearchStatus, optimal_window, phase_diagram, solve
 from theory.policies import Easy, Hard, Random, Window
-from theory.probes import FixedAngle
-from theory.problem import PerceptronProblem
+from theory.problem import FixedAngle, PerceptronProblem
 
 # (alpha_total, f, theta in degrees): two local minima with the best inside; two, hard selection
 # best; one inside; easy selection best.

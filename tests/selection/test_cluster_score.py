@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import pairwise_distances
 
 from selection import Pool
-from selection.methods.cluster_score import ClusterTop, ssp
+from selection.methods.clusters import ClusterTop, ssp
 
 CENTRES = 50 * np.eye(3)
 GROUP = np.repeat([0, 1, 2], [40, 25, 10])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from selection import Pool
-from selection.core.selector import generator
-from selection.graphs.kmeans import kmeans
+from selection.graph import kmeans
 from selection.methods.clusters import BADGE, S2L, plus_plus
 from selection.methods.dedup import D4, MedDEL, SemDeDup, nearest_earlier
 from selection.methods.diversity import CodingRate, HullVolume, greedy_log_det
+from selection.selector import generator
 
 RNG = np.random.default_rng(0)
 

@@ -14,11 +14,11 @@ import pytest
 import scipy.sparse
 
 from hardset.cli import run
-from hardset.lock import alone
+from hardset.folder import alone
 from selection import Hard, Partitioned, Pool, Random, ssp
 from selection.__main__ import main
 from selection.commands.inputs import keep_or_print
-from selection.core.files import read_subset
+from selection.files import read_subset
 from selection.method_text import arrays_of_score, describe_scores
 from selection.registry import SCORES, SELECTORS
 

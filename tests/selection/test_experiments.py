@@ -17,8 +17,7 @@ from selection.experiments import CONDITIONS, Dataset, Entry, Plan, make_task, r
 from selection.experiments.coverage import cover, make_plane
 from selection.experiments.datasets import load_dataset
 from selection.experiments.knee import Knee, knee_table, measure_knee
-from selection.experiments.picture import _dots
-from selection.experiments.results import Results, Unit
+from selection.experiments.results import Results, Unit, _dots
 from selection.experiments.runs import Pools
 
 SMALL = Plan(

@@ -7,10 +7,18 @@ import pytest
 from scipy.sparse import csr_array
 
 from selection import Pool
-from selection.graphs.graph import Graph, knn_graph
-from selection.methods.craig import CRAIG, AdaCore, FacilityLocation, neighbour_similarity
+from selection.graph import Graph, knn_graph
 from selection.methods.d2 import D2, edge_weights, message_passing, reverse_picks
-from selection.methods.facility import Points, assign, greedy_exact, greedy_sparse
+from selection.methods.facility import (
+    CRAIG,
+    AdaCore,
+    FacilityLocation,
+    Points,
+    assign,
+    greedy_exact,
+    greedy_sparse,
+    neighbour_similarity,
+)
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.standard_normal((400, 6))

@@ -9,27 +9,23 @@ import pytest
 from scipy.optimize import nnls
 
 from selection import SELECTORS, Pool, Selector, Subset, knn_graph, redundancy
-from selection.adapters.resample import SelectionSampler
-from selection.core.classes import proportional
-from selection.core.given import Given
-from selection.core.selector import Conditional
+from selection.adapters import SelectionSampler
+from selection.arrays import proportional
+from selection.given import Given
 from selection.infomax.bound import certify_infomax
 from selection.infomax.method import InfoMax, KMedian
-from selection.infomax.problem import InfoMaxProblem
-from selection.methods.cluster_score import ClusterTop
-from selection.methods.clusters import S2L
-from selection.methods.cover import Herding, KCenter
-from selection.methods.craig import CRAIG, AdaCore, FacilityLocation
+from selection.infomax.solvers import InfoMaxProblem
+from selection.methods.clusters import S2L, ClusterTop
 from selection.methods.d2 import D2, edge_weights, message_passing
 from selection.methods.dedup import D4, MedDEL, SemDeDup
-from selection.methods.diversity import CodingRate, HullVolume
+from selection.methods.diversity import CodingRate, Herding, HullVolume, KCenter
+from selection.methods.facility import CRAIG, AdaCore, FacilityLocation
 from selection.methods.glister import Glister
 from selection.methods.gradmatch import GradMatch
 from selection.methods.graph_cut import SAS, ClipCov
-from selection.methods.partitions import Partitioned
-from selection.methods.proxy import ViaProxy
 from selection.methods.ranking import CCS, Easy, Hard, Moderate, Random
-from selection.methods.wrappers import Cutoff, Listed, Quotas
+from selection.methods.wrappers import Cutoff, Listed, Partitioned, Quotas, ViaProxy
+from selection.selector import Conditional
 
 N = 60
 RNG = np.random.default_rng(0)

@@ -11,9 +11,9 @@ import pytest
 from hardset.cli import run
 from selection import SELECTORS, Pool, SelectionSampler
 from selection.__main__ import main
-from selection.core.files import read_subset
-from selection.core.given import Given
-from selection.methods.cover import KCenter
+from selection.files import read_subset
+from selection.given import Given
+from selection.methods.diversity import KCenter
 from selection.methods.ranking import Random
 from selection.methods.wrappers import Cutoff, Quotas
 

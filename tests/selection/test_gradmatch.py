@@ -9,9 +9,9 @@ import pytest
 from scipy.optimize import nnls
 
 from selection import Pool
-from selection.core.selector import generator
 from selection.methods.glister import Glister, LastLayer, greedy_validation
 from selection.methods.gradmatch import GradMatch, matching_pursuit
+from selection.selector import generator
 
 RNG = np.random.default_rng(0)
 

@@ -6,8 +6,8 @@ from scipy.sparse import csr_array
 from sklearn.neighbors import NearestNeighbors
 
 from selection import Pool
-from selection.graphs import neighbours
-from selection.graphs.graph import Graph, knn_graph
+from selection import graph as neighbours
+from selection.graph import Graph, knn_graph
 from selection.infomax.method import InfoMax
 
 RNG = np.random.default_rng(0)

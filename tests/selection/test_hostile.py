@@ -14,8 +14,8 @@ import pytest
 import scipy.sparse
 
 from selection import KCenter, Pool, Scores, SelectionSampler, effective_dimension
-from selection.core.files import read_array, read_subset
-from selection.scoring.dynamics import TrainingDynamics
+from selection.files import read_array, read_subset
+from selection.scoring.recorder import TrainingDynamics
 
 GOOD = {"index": [1], "id": [1], "weight": [1.0]}
 FACTS = {"objective": None, "nested": False, "requested": 1, "named": False, "diagnostics": {}}

@@ -8,12 +8,12 @@ import pytest
 from scipy.sparse import csr_array
 
 from selection import Pool
-from selection.graphs.graph import Graph, knn_graph
+from selection.graph import Graph, knn_graph
 from selection.infomax.bound import below_smallest_eigenvalue, certify_infomax
 from selection.infomax.method import InfoMax, KMedian, redundancy
-from selection.infomax.problem import InfoMaxProblem
 from selection.infomax.solvers import (
     SOLVERS,
+    InfoMaxProblem,
     greedy,
     mean_field,
     published_update,

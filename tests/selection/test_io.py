@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selection import Pool, Scores, Subset
-from selection.core.files import (
+from selection.files import (
     check_new_file,
     read_array,
     read_subset,
@@ -17,7 +17,7 @@ from selection.core.files import (
     write_scores,
     write_subset,
 )
-from selection.scoring.dynamics import TrainingDynamics
+from selection.scoring.recorder import TrainingDynamics
 
 VECTORS = np.random.default_rng(0).random((4, 3))
 

@@ -7,21 +7,18 @@ import numpy as np
 import pytest
 
 from selection import SELECTORS, Pool, Selector, kmeans, knn_graph, ssp
-from selection.core.arrays import unit_rows
-from selection.core.given import Given
-from selection.core.magnitude import lifted
-from selection.core.scaling import rescaled
-from selection.core.ties import first_least, levels
+from selection.arrays import lifted, rescaled, unit_rows
+from selection.given import Given
 from selection.methods.clusters import S2L
-from selection.methods.cover import Herding, KCenter
-from selection.methods.craig import AdaCore, FacilityLocation
 from selection.methods.d2 import D2
 from selection.methods.dedup import SemDeDup
-from selection.methods.diversity import HullVolume
+from selection.methods.diversity import Herding, HullVolume, KCenter
+from selection.methods.facility import AdaCore, FacilityLocation
 from selection.methods.glister import Glister
 from selection.methods.gradmatch import GradMatch
 from selection.methods.graph_cut import SAS, ClipCov
 from selection.methods.ranking import Moderate
+from selection.pool import first_least, levels
 
 N = 60
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from selection import Pool
-from selection.methods.craig import CRAIG
+from selection.methods.facility import CRAIG
 from selection.methods.glister import Glister, LastLayer
 from selection.methods.gradmatch import GradMatch
 from selection.online.crest import CREST

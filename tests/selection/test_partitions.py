@@ -10,12 +10,10 @@ import pytest
 from distributed import LocalCluster
 
 from selection import Pool, Scores, Selector, Subset
-from selection.core.files import json_text
+from selection.files import json_text
 from selection.infomax.method import InfoMax
-from selection.methods.partitions import Partitioned
-from selection.methods.proxy import ViaProxy
 from selection.methods.ranking import Hard
-from selection.methods.wrappers import Listed, Quotas
+from selection.methods.wrappers import Listed, Partitioned, Quotas, ViaProxy
 
 RNG = np.random.default_rng(0)
 POOL = Pool.of(scores=RNG.random(600), features=RNG.standard_normal((600, 5)))

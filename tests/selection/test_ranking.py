@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from selection import Pool, Selector
-from selection.methods.cover import Herding, KCenter
+from selection.methods.diversity import Herding, KCenter
 from selection.methods.ranking import CCS, Easy, Hard, Moderate, Random
 
 

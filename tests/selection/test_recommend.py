@@ -10,8 +10,13 @@ import pytest
 import replica
 from hardset.cli import run
 from selection.__main__ import main
-from selection.advice.coordinates import LearningCurve, angle_of_overlap, effective_dimension
-from selection.advice.estimates import coordinates_of_overlap, estimate_coordinates
+from selection.advice.estimates import (
+    LearningCurve,
+    angle_of_overlap,
+    coordinates_of_overlap,
+    effective_dimension,
+    estimate_coordinates,
+)
 from selection.advice.probes import (
     cross_validation,
     margin_overlap,

@@ -9,8 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from selection.scoring.dynamics import TrainingDynamics
-from selection.scoring.recorder import DynamicsRecorder, linen_features, record_training
+from selection.scoring.recorder import (
+    DynamicsRecorder,
+    TrainingDynamics,
+    linen_features,
+    record_training,
+)
 from selection.scoring.training import aum, el2n, forgetting, grand
 
 COUNT, CLASSES, WIDTH = 90, 3, 8

@@ -8,8 +8,8 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 
 from selection import Pool
-from selection.adapters.resample import SelectionSampler
-from selection.methods.cover import KCenter
+from selection.adapters import SelectionSampler
+from selection.methods.diversity import KCenter
 from selection.methods.ranking import Hard, Moderate
 from selection.methods.wrappers import Quotas
 

@@ -7,9 +7,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from selection.scoring.dynamics import TrainingDynamics
 from selection.scoring.features import c_rho, clip, influence, random_projection, reconstruction
-from selection.scoring.gradients import gradient_norms
 from selection.scoring.memorization import (
     memorization,
     random_training_sets,
@@ -22,6 +20,7 @@ from selection.scoring.output import (
     middle_perplexity,
     reducible_loss,
 )
+from selection.scoring.recorder import TrainingDynamics
 from selection.scoring.training import (
     aum,
     confidence,
@@ -30,6 +29,7 @@ from selection.scoring.training import (
     el2n,
     ensemble_errors,
     forgetting,
+    gradient_norms,
     grand,
     learnability,
     loss,

@@ -12,7 +12,7 @@ import pytest
 from hardset.arrays import npy_bytes
 from hardset.seal import BLANK_SEAL, SealError, check_seal
 from selection import Scores, Subset
-from selection.core.files import (
+from selection.files import (
     read_array,
     read_npz,
     read_subset,

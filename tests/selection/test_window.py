@@ -5,7 +5,7 @@ import pytest
 
 import replica
 from selection import Pool
-from selection.methods.window import TheoryWindow
+from selection.methods.ranking import TheoryWindow
 from theory import FixedAngle, PerceptronProblem, Window
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selection import Pool, Selector, least_confidence
-from selection.core.classes import largest_remainder
+from selection.arrays import largest_remainder
 from selection.methods.ranking import CCS, Easy, Hard, Random
 from selection.methods.wrappers import Cutoff, Listed, Quotas
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hardset.arrays import npy_bytes
-from sims.cache import RecordCache
-from sims.records import RECORD
+from hardset.cache import RecordCache
+from sims.results import RECORD
 
 DRAWS = range(3)
 SWEEP = {"dim": 10, "seed": 0, "solver": "native"}

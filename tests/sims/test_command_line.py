@@ -14,18 +14,17 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import hardset.cache
 import sims
-import sims.cache
 import sims.experiment
 from hardset.arrays import load_array
 from hardset.cli import run
 from sims.__main__ import main
-from sims.engine import SOLVERS
-from sims.presets import VERIFICATIONS
-from sims.verify_plans import PLANS
+from sims.command_line import VERIFICATIONS
+from sims.maxmargin.lanes import SOLVERS
+from sims.verify import PLANS
 from theory.policies import policy_from_name
-from theory.probes import FixedAngle, Independent, InSample
-from theory.problem import DownstreamShift, PerceptronProblem
+from theory.problem import DownstreamShift, FixedAngle, Independent, InSample, PerceptronProblem
 
 POINT = ["run", "--alpha-total", "5", "--keep-fraction", "0.5"]
 # 10 dimensions and 9 to 16 rows a solve: one shape for all tests of this file.
@@ -329,7 +328,7 @@ def test_a_full_disk_is_a_sentence(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(sims.cache, "write_bytes_atomic", full)
+    monkeypatch.setattr(hardset.cache, "write_bytes_atomic", full)
     assert run(main, [*SMALL, "--keep-fraction", "0.8", "--cache", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

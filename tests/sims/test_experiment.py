@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hardset.cache import RecordCache
 from sims import margins, run
-from sims.cache import RecordCache
 from sims.cells import problem_cells
 from sims.draws import draw_rows
-from sims.engine import SOLVERS, DrawState, simulate_students
-from sims.limits import call_bytes, default_memory_gb, draw_bytes, result_bytes
-from sims.selection import identity, rows_key
+from sims.kept import identity, rows_key
+from sims.maxmargin.lanes import SOLVERS
+from sims.memory import call_bytes, default_memory_gb, draw_bytes, result_bytes
+from sims.students import DrawState
+from sims.sweep import simulate_students
 from theory.policies import Random, Window, policy_from_name
-from theory.probes import FixedAngle
-from theory.problem import PerceptronProblem
+from theory.problem import FixedAngle, PerceptronProblem
 
 DIM, DRAWS = 10, 4
 EASY = policy_from_name("easy")

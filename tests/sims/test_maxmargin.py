@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sims.maxmargin import MaxMarginResult, MaxMarginStatus, max_margin
-from sims.oracle import OracleError, max_margin_cvxpy
+from sims.maxmargin.oracle import OracleError, max_margin_cvxpy
+from sims.maxmargin.solver import MaxMarginResult, MaxMarginStatus, max_margin
 
 DIM = 10
 FEW, SOME, MANY = 6, 13, 40

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from sims import _maxmargin_host_interior, _maxmargin_host_working, lanes
-from sims.lanes import Separator, solve_lanes
-from sims.maxmargin import MaxMarginStatus
-from sims.oracle import max_margin_cvxpy
+from sims.maxmargin import host as _maxmargin_host_working
+from sims.maxmargin import host_interior as _maxmargin_host_interior
+from sims.maxmargin import lanes
+from sims.maxmargin.lanes import Separator, solve_lanes
+from sims.maxmargin.oracle import max_margin_cvxpy
+from sims.maxmargin.solver import MaxMarginStatus
 
 # At least x86's 64-bit mantissa: 2000 times finer than what is checked.
 FINE = np.longdouble
@@ -116,8 +118,8 @@ def test_more_dependent_rows_on_the_margin_than_dimensions() -> None:
 @pytest.mark.usefixtures("on_host")
 def test_settles_from_a_wrong_support(monkeypatch: pytest.MonkeyPatch) -> None:
     # The first guess is too early: rows must leave and come in one by one.
-    monkeypatch.setattr("sims._maxmargin_host.FIRST_TARGET", 0.2)
-    monkeypatch.setattr("sims._maxmargin_host.NEAR", np.inf)
+    monkeypatch.setattr("sims.maxmargin.host.FIRST_TARGET", 0.2)
+    monkeypatch.setattr("sims.maxmargin.host.NEAR", np.inf)
     for seed in range(10):
         rows = hardest(seed, 40, 0.5)
         check_proof(rows, together([rows])[0])
@@ -132,7 +134,7 @@ def test_double_precision_finishes_where_single_cannot(monkeypatch: pytest.Monke
         types.append(rows.dtype)
         return interior(rows, *arguments)
 
-    monkeypatch.setattr("sims._maxmargin_host.interior", noted)
+    monkeypatch.setattr("sims.maxmargin.host.interior", noted)
     # Margins of 1e-4 of the rows' norms.
     matrices = [hardest(seed, 200, 0.002) for seed in range(6)]
     for rows, found in zip(matrices, together(matrices), strict=True):

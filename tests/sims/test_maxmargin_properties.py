@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sims.maxmargin import MaxMarginResult, MaxMarginStatus, max_margin
+from sims.maxmargin.solver import MaxMarginResult, MaxMarginStatus, max_margin
 
 DIM = 10
 # Two shapes to compile: in the first the dual space is the smaller one.

@@ -14,21 +14,20 @@ import numpy as np
 import psutil
 import pytest
 
-import sims.engine
-import sims.processes
+import sims.sweep
+import sims.workers
 from sims.cells import problem_cells
-from sims.engine import simulate_students
-from sims.processes import Tasks, spread
-from theory.probes import FixedAngle
-from theory.problem import PerceptronProblem
+from sims.sweep import simulate_students
+from sims.workers import Tasks, spread
+from theory.problem import FixedAngle, PerceptronProblem
 
 # Workers cannot import a test module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 SMALL_SWEEP = """
-import numpy as np, sims, sims.engine
+import numpy as np, sims, sims.sweep
 from theory import PerceptronProblem
-sims.engine.WORTH_SHARING = 0
+sims.sweep.WORTH_SHARING = 0
 found = sims.run(PerceptronProblem(3.0, np.linspace(0.1, 1, 10)), 10, 20)
 print(found.sizes["draw"], int(found["failed"].sum()))
 """
@@ -108,7 +107,7 @@ def test_an_error_of_a_task_is_raised() -> None:
 def test_no_digit_depends_on_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = []
     monkeypatch.setattr(
-        sims.engine, "spread", lambda tasks, count: shared.append(count) or spread(tasks, count)
+        sims.sweep, "spread", lambda tasks, count: shared.append(count) or spread(tasks, count)
     )
     cells = problem_cells(PerceptronProblem(4.0, np.linspace(0.2, 1, 9), FixedAngle(0.3)), 20)
     one, two = (simulate_students(cells, 20, 6, 0, processes=count) for count in (1, 2))

@@ -20,10 +20,9 @@ from hardset.cli import run
 from sims.__main__ import main
 from sims.cells import problem_cells
 from sims.cluster import Cluster, split_for
+from sims.kept import identity
 from sims.parts import Part, draw_families
-from sims.selection import identity
-from theory.probes import FixedAngle
-from theory.problem import PerceptronProblem
+from theory.problem import FixedAngle, PerceptronProblem
 
 # 12 to 16 rows of 10 dimensions: one shape to compile, in every process.
 DIM, DRAWS = 10, 60
@@ -35,7 +34,7 @@ ON_DEVICES = """
 import sys
 import jax
 from sims.__main__ import main
-from sims.engine import SOLVERS
+from sims.maxmargin.lanes import SOLVERS
 
 places, solve = set(), SOLVERS["native"]
 

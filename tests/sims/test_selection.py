@@ -5,10 +5,9 @@ import pytest
 
 from sims.cells import problem_cells
 from sims.draws import draw_rows
-from sims.selection import keep_rows, kept_rows, rank_rows
+from sims.kept import keep_rows, kept_rows, rank_rows
 from theory.policies import policy_from_name
-from theory.probes import FixedAngle
-from theory.problem import PerceptronProblem
+from theory.problem import FixedAngle, PerceptronProblem
 
 DIM, ALPHA, FRACTION, THETA = 10, 4.0, 0.3, 0.4
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sims.maxmargin import MaxMarginStatus
-from sims.userdata import run_solve, solve_user_data
+from sims.maxmargin.solver import MaxMarginStatus
+from sims.separate import run_solve, solve_user_data
 
 # Separable by hand: the margin is held by the first two, w = (0, 1), margin 1.
 FEATURES = np.array([[3.0, 1.0], [-3.0, 1.0], [1.0, -2.0], [0.5, 4.0]])

@@ -1,8 +1,9 @@
 """What `pretrain_jax.models.dpt` offers: each name is imported when it is used."""
 
-from .config import DPTConfig
-from .modeling import DPT
-from .params import dpt_keys, dpt_table
+from .modeling import DPT as DPT
+from .modeling import DPTConfig as DPTConfig
+from .params import dpt_keys as dpt_keys
+from .params import dpt_table as dpt_table
 
 __all__ = [
     "DPT",

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 
 from numpy.typing import NDArray
 
-from pretrain_jax.models.dpt.config import DPTConfig
+from pretrain_jax.models.dpt.modeling import DPTConfig
 from pretrain_jax.models.vit.params import affine, vit_table
 from pretrain_jax.weights import Entry, patch_embedding, same
-from pretrain_jax.weights.convolutions import convolution, transposed_convolution
-
-__all__ = ["dpt_keys", "dpt_table"]
+from pretrain_jax.weights.mapping import convolution, transposed_convolution
 
 # transformers stores a residual unit that the deepest stage never calls, and a counter.
 UNUSED = ("neck.fusion_stage.layers.0.residual_layer1.", "head.head.1.num_batches_tracked")

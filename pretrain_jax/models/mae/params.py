@@ -5,8 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pretrain_jax.models.mae.config import MAEConfig
-from pretrain_jax.models.mae.modeling import MAE
+from pretrain_jax.models.mae.modeling import MAE, MAEConfig
 from pretrain_jax.models.vit.params import (
     VIT_LAYOUTS,
     affine,
@@ -17,8 +16,6 @@ from pretrain_jax.models.vit.params import (
     vit_table,
 )
 from pretrain_jax.weights import Entry, export_state, same, write_safetensors
-
-__all__ = ["MAE_LAYOUTS", "mae_table", "save_transformers"]
 
 MAE_LAYOUTS = VIT_LAYOUTS
 

@@ -16,8 +16,6 @@ from hardset.datafile import write_bytes_atomic
 from hardset.seal import check_seal
 from pretrain_jax.models.sam.generator import ImageMasks, MaskGenerator
 
-__all__ = ["MasksCache"]
-
 # Part of every key: files of another layout are not found.
 SCHEMA = 2
 # What a file's arrays may take in memory: masks are compressed a hundredfold and more.

@@ -9,13 +9,10 @@ import numpy as np
 from flax import nnx
 
 from pretrain_jax.models.sam.config import SAMConfig
-from pretrain_jax.models.sam.decoder import MaskDecoder
+from pretrain_jax.models.sam.decoder import BOX_END, BOX_START, NO_POINT, MaskDecoder, PromptEncoder
 from pretrain_jax.models.sam.encoder import ImageEncoder
-from pretrain_jax.models.sam.prompt import BOX_END, BOX_START, NO_POINT, PromptEncoder
-from pretrain_jax.models.sam.resampling import bilinear
+from pretrain_jax.models.sam.geometry import bilinear
 from pretrain_jax.models.vit import resize_positions
-
-__all__ = ["SAM", "SAMOutput"]
 
 
 class SAMOutput(NamedTuple):

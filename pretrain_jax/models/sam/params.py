@@ -10,9 +10,7 @@ from hardset.checks import check_choice
 from pretrain_jax.models.sam.config import SAMConfig
 from pretrain_jax.models.vit.params import affine, normalisation
 from pretrain_jax.weights import Entry, WeightsError, patch_embedding, same
-from pretrain_jax.weights.convolutions import convolution, transposed_convolution
-
-__all__ = ["SAM_LAYOUTS", "sam_keys", "sam_table"]
+from pretrain_jax.weights.mapping import convolution, transposed_convolution
 
 SAM_LAYOUTS = ("official", "transformers")
 

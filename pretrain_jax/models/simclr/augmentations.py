@@ -7,8 +7,6 @@ import jax.numpy as jnp
 
 from pretrain_jax.models.simclr.config import Augmentation
 
-__all__ = ["random_views"]
-
 Array = jax.Array
 
 # Weights of red, green and blue in luma (ITU-R BT.601).

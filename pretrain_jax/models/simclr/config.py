@@ -6,8 +6,6 @@ from typing import Any
 from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.vit.config import VIT_PRESETS, ViTConfig
 
-__all__ = ["Augmentation", "SimCLRConfig"]
-
 
 @dataclass(frozen=True)
 class Augmentation:

@@ -1,8 +1,13 @@
 """What `pretrain_jax.models.vit` offers: each name is imported when it is used."""
 
-from .config import VIT_PRESETS, ViTConfig
-from .modeling import FixedPositions, ViT, patchify, unpatchify
-from .positions import resize_positions, sincos_positions
+from .config import VIT_PRESETS as VIT_PRESETS
+from .config import ViTConfig as ViTConfig
+from .modeling import FixedPositions as FixedPositions
+from .modeling import ViT as ViT
+from .modeling import patchify as patchify
+from .modeling import resize_positions as resize_positions
+from .modeling import sincos_positions as sincos_positions
+from .modeling import unpatchify as unpatchify
 
 __all__ = [
     "VIT_PRESETS",

@@ -11,7 +11,6 @@ from hardset.checks import check_choice, check_integer, check_range
 if TYPE_CHECKING:
     import jax.numpy as jnp  # a second that `--help` need not pay
 
-__all__ = ["VIT_PRESETS", "DType", "Pool", "ViTConfig", "dtype_of"]
 
 DType = Literal["bfloat16", "float16", "float32", "float64"]
 Pool = Literal["cls", "mean"]

@@ -1,6 +1,7 @@
 """Vision transformer: patches -> tokens -> blocks -> norm -> pooled token -> classes."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -8,14 +9,249 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from numpy.typing import NDArray
 
-from pretrain_jax.models.vit.blocks import Block, Linear, layer_norm, run_blocks
-from pretrain_jax.models.vit.config import ViTConfig, dtype_of
-from pretrain_jax.models.vit.positions import resize_positions, sincos_positions
+from pretrain_jax.models.vit.config import DType, ViTConfig, dtype_of
 
-__all__ = ["FixedPositions", "ViT", "patchify", "unpatchify"]
+# Cubic convolution with a = -3/4, the kernel image libraries call bicubic.
+CUBIC = -0.75
+
+
+def sincos_positions(
+    grid: tuple[int, int], width: int, *, class_token: bool
+) -> NDArray[np.float64]:
+    """Fixed embeddings of MAE (arXiv:2111.06377): sin and cos of column and row times omega_k.
+
+    omega_k = 10000^(-4 k / width); the four quarters of a vector are sin(column omega),
+    cos(column omega), sin(row omega), cos(row omega). MoCo v3 interleaves differently: its
+    tables are not interchangeable with these.
+
+    Args:
+        grid: rows and columns of patches.
+        width: length of a token, divisible by 4.
+        class_token: whether a row of zeros, the class token's position, comes first.
+
+    Returns:
+        The table, shape (rows * columns + class_token, width); patches go row by row.
+    """
+    omega = 10000.0 ** (-np.arange(width // 4) / (width // 4))
+    rows, columns = np.meshgrid(*map(np.arange, grid), indexing="ij")
+    angles = [np.outer(place.ravel(), omega) for place in (columns, rows)]
+    table = np.concatenate([wave(a) for a in angles for wave in (np.sin, np.cos)], axis=1)
+    return np.concatenate([np.zeros((int(class_token), width)), table])
+
+
+def resize_positions(table: NDArray, grid: tuple[int, int], new_grid: tuple[int, int]) -> NDArray:
+    """Bicubic interpolation (a = -3/4, half-pixel centres, edges repeated) of a table.
+
+    Args:
+        table: embeddings, shape (extra + rows * columns, width); the extra rows (class token)
+            are kept as they are.
+        grid: rows and columns of `table`.
+        new_grid: rows and columns of the result.
+
+    Returns:
+        The table of the new grid, in the type of `table`.
+    """
+    if grid == new_grid:
+        return table
+    extra = table.shape[0] - grid[0] * grid[1]
+    patches = table[extra:].astype(np.float64).reshape(*grid, table.shape[1])
+    down, across = (_cubic(*sizes) for sizes in zip(grid, new_grid, strict=True))
+    resized = np.einsum("ir,jc,rcw->ijw", down, across, patches, optimize=True)
+    resized = resized.reshape(-1, table.shape[1]).astype(table.dtype)
+    return np.concatenate([table[:extra], resized])
+
+
+def _cubic(old: int, new: int) -> NDArray[np.float64]:
+    """Matrix of one-dimensional cubic convolution from `old` to `new` samples."""
+    place = (np.arange(new) + 0.5) * old / new - 0.5
+    base = np.floor(place).astype(int)
+    matrix = np.zeros((new, old))
+    for offset in range(-1, 3):
+        x = np.abs(place - (base + offset))
+        near = (CUBIC + 2) * x**3 - (CUBIC + 3) * x**2 + 1
+        far = CUBIC * (x**3 - 5 * x**2 + 8 * x - 4)
+        index = np.clip(base + offset, 0, old - 1)
+        np.add.at(matrix, (np.arange(new), index), np.where(x <= 1, near, far))
+    return matrix
+
 
 Array = jax.Array
+
+
+@jax.custom_vjp
+def affine(inputs: Array, kernel: Array, bias: Array) -> Array:
+    """inputs @ kernel + bias.
+
+    Args:
+        inputs: shape (..., n).
+        kernel: shape (n, m).
+        bias: shape (m,).
+
+    Returns:
+        Shape (..., m).
+    """
+    return inputs @ kernel + bias
+
+
+def _affine_forward(inputs: Array, kernel: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
+    return inputs @ kernel + bias, (inputs, kernel)
+
+
+def _affine_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array, Array]:
+    inputs, kernel = kept
+    rows, columns = inputs.reshape(-1, inputs.shape[-1]), slope.reshape(-1, slope.shape[-1])
+    by_kernel = jax.lax.dot_general(rows, columns, (((0,), (0,)), ((), ())))
+    return slope @ kernel.T, by_kernel, columns.sum(axis=0)
+
+
+affine.defvjp(_affine_forward, _affine_backward)
+
+
+@jax.custom_vjp
+def gelu(x: Array) -> Array:
+    """x Phi(x), Phi the normal distribution function (arXiv:1606.08415), not its tanh surrogate."""
+    return x * _normal_cdf(x)
+
+
+def _normal_cdf(x: Array) -> Array:
+    return 0.5 * (1 + jax.lax.erf(x * math.sqrt(0.5)))
+
+
+def _gelu_forward(x: Array) -> tuple[Array, Array]:
+    return gelu(x), x
+
+
+def _gelu_backward(x: Array, slope: Array) -> tuple[Array]:
+    density = jnp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return (slope * (_normal_cdf(x) + x * density),)
+
+
+gelu.defvjp(_gelu_forward, _gelu_backward)
+
+
+@jax.custom_vjp
+def unstacked(qkv: Array) -> tuple[Array, Array, Array]:
+    """The three slices along axis 2.
+
+    Args:
+        qkv: shape (batch, tokens, 3, heads, d).
+
+    Returns:
+        Queries, keys and values, each of shape (batch, tokens, heads, d).
+    """
+    return qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+
+
+def _unstacked_forward(qkv: Array) -> tuple[tuple[Array, Array, Array], None]:
+    return unstacked(qkv), None
+
+
+def _unstacked_backward(_: None, slopes: tuple[Array, Array, Array]) -> tuple[Array]:
+    return (jnp.stack(slopes, axis=2),)
+
+
+unstacked.defvjp(_unstacked_forward, _unstacked_backward)
+
+
+class Linear(nnx.Module):
+    """Affine map of a token.
+
+    Args:
+        inputs: length of a token.
+        outputs: length of the result.
+        dtypes: type of the product, type of the parameters.
+        rngs: the kernel starts uniform as in Glorot and Bengio 2010, the bias at 0.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, dtypes: tuple[DType, DType], *, rngs: nnx.Rngs
+    ) -> None:
+        dtype, param_dtype = map(dtype_of, dtypes)
+        init = nnx.initializers.xavier_uniform()
+        self.dtype = dtype
+        self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), param_dtype))
+        self.bias = nnx.Param(jnp.zeros(outputs, param_dtype))
+
+    def __call__(self, tokens: Array) -> Array:
+        """Shape (..., inputs) -> (..., outputs)."""
+        arrays = tokens, self.kernel[...], self.bias[...]
+        return affine(*(array.astype(self.dtype) for array in arrays))
+
+
+def layer_norm(
+    width: int, eps: float, dtypes: tuple[DType, DType], rngs: nnx.Rngs
+) -> nnx.LayerNorm:
+    """Layer normalisation with the variance of centred values (no cancellation)."""
+    dtype, param_dtype = map(dtype_of, dtypes)
+    return nnx.LayerNorm(
+        width,
+        epsilon=eps,
+        dtype=dtype,
+        param_dtype=param_dtype,
+        use_fast_variance=False,
+        rngs=rngs,
+    )
+
+
+def attention(query: Array, key: Array, value: Array) -> Array:
+    """softmax(Q K^T / sqrt(d)) V for each head (arXiv:1706.03762); softmax in float32 or wider.
+
+    Args:
+        query: shape (batch, queries, heads, d).
+        key: shape (batch, tokens, heads, d).
+        value: shape (batch, tokens, heads, d).
+
+    Returns:
+        Shape (batch, queries, heads, d).
+    """
+    scale = query.shape[-1] ** -0.5
+    logits = jnp.einsum("bqhd,bkhd->bhqk", query * scale, key)
+    weights = jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), axis=-1)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
+
+
+class Block(nnx.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x)), the MLP with one hidden layer of GELUs."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        eps: float,
+        dtypes: tuple[DType, DType],
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.heads = heads
+        self.norm1 = layer_norm(width, eps, dtypes, rngs)
+        self.qkv = Linear(width, 3 * width, dtypes, rngs=rngs)
+        self.out = Linear(width, width, dtypes, rngs=rngs)
+        self.norm2 = layer_norm(width, eps, dtypes, rngs)
+        self.fc1 = Linear(width, hidden, dtypes, rngs=rngs)
+        self.fc2 = Linear(hidden, width, dtypes, rngs=rngs)
+
+    def __call__(self, tokens: Array) -> Array:
+        """Tokens after the block, shape (batch, tokens, width) as before."""
+        batch, count, width = tokens.shape
+        qkv = self.qkv(self.norm1(tokens)).reshape(batch, count, 3, self.heads, -1)
+        mixed = attention(*unstacked(qkv))
+        tokens = tokens + self.out(mixed.reshape(batch, count, width))
+        hidden = gelu(self.fc1(self.norm2(tokens)))
+        return tokens + self.fc2(hidden)
+
+
+def run_blocks(blocks: nnx.List[Block], tokens: Array, *, remat: bool) -> list[Array]:
+    """Tokens after each block; `remat` recomputes them in the backward pass."""
+    states = []
+    for block in blocks:
+        apply = nnx.remat(Block.__call__) if remat else Block.__call__
+        tokens = apply(block, tokens)
+        states.append(tokens)
+    return states
+
+
 Model = TypeVar("Model", bound=nnx.Module)
 
 

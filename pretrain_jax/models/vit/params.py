@@ -9,17 +9,6 @@ from hardset.checks import check_choice
 from pretrain_jax.models.vit.config import ViTConfig
 from pretrain_jax.weights import Entry, fused, patch_embedding, same, transposed
 
-__all__ = [
-    "VIT_LAYOUTS",
-    "affine",
-    "normalisation",
-    "official_blocks",
-    "transformers_blocks",
-    "transformers_keys",
-    "transformers_vit_config",
-    "vit_table",
-]
-
 VIT_LAYOUTS = ("official", "transformers")
 # File names of transformers 4 (and of version 5 for the decoder) -> names of the table below.
 RENAMED = (

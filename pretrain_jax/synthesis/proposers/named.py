@@ -5,12 +5,10 @@ from types import MappingProxyType
 from typing import Any
 
 from hardset.checks import check_choice
-from pretrain_jax.synthesis.proposers.boxes import Proposer
+from pretrain_jax.synthesis.proposers.base import Proposer
 from pretrain_jax.synthesis.proposers.random_crop import RandomCrop
 from pretrain_jax.synthesis.proposers.saliency import Saliency
 from pretrain_jax.synthesis.proposers.sam import Sam
-
-__all__ = ["PROPOSERS", "proposer_from_name"]
 
 PROPOSERS: Mapping[str, Callable[..., Proposer]] = MappingProxyType(
     {one.name: one for one in (Saliency, RandomCrop, Sam)}

@@ -8,9 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from pretrain_jax.synthesis.proposers.boxes import Find, Found, OfFields, Pixels, admitted
-
-__all__ = ["RandomCrop"]
+from pretrain_jax.synthesis.proposers.base import Find, Found, OfFields, Pixels, admitted
 
 
 @dataclass(frozen=True)

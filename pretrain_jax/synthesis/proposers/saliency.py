@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import check_integer, check_range
-from pretrain_jax.synthesis.proposers.boxes import Find, Found, OfFields, Pixels, admitted
-
-__all__ = ["Saliency", "saliency_map"]
+from pretrain_jax.synthesis.proposers.base import Find, Found, OfFields, Pixels, admitted
 
 # Working size: the longer side in pixels.
 SIDE = 128

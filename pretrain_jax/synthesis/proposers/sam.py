@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import check_integer
-from pretrain_jax.models.sam.config import SAM_PRESETS, SAMConfig
-from pretrain_jax.models.sam.generator_config import GeneratorConfig
-from pretrain_jax.stages.manifest import file_record
-from pretrain_jax.synthesis.proposers.boxes import Find, Found, Pixels, admitted
+from hardset.folder import file_record
+from pretrain_jax.models.sam.config import SAM_PRESETS, GeneratorConfig, SAMConfig
+from pretrain_jax.synthesis.proposers.base import Find, Found, Pixels, admitted
 
 if TYPE_CHECKING:
     from pretrain_jax.models.sam import SAM  # seconds that `--help` need not pay
 
-__all__ = ["Sam", "load_sam"]
 
 WHERE = (
     "the proposer sam needs a checkpoint of Segment Anything: put sam_vit_b_01ec64.pth, "

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pretrain_jax.data import find_images
-from pretrain_jax.data.fingerprint import fingerprint
+from pretrain_jax.data.sources import fingerprint
 
 
 @pytest.fixture

@@ -8,17 +8,14 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
+from hardset.folder import Manifest, open_stage
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.pipeline import PipelineConfig, estimate_cost, measured_rates, pipeline_preset
-from pretrain_jax.pipeline.cost import Estimate, cost_table
-from pretrain_jax.pipeline.finetuning_flops import finetuning_flops, head_flops
-from pretrain_jax.pipeline.rates import Rate
+from pretrain_jax.pipeline.cost import Estimate, Rate, cost_table, finetuning_flops, head_flops
 from pretrain_jax.segmentation import FinetuneConfig
 from pretrain_jax.segmentation.config import HeadKind
 from pretrain_jax.segmentation.heads import build
 from pretrain_jax.segmentation.program import recipe_of
-from pretrain_jax.stages import open_stage
-from pretrain_jax.stages.manifest import Manifest
 from pretrain_jax.synthesis import Sam
 from pretrain_jax.train.flops import vit_forward_flops
 from pretrain_jax.train.logging import RunLog

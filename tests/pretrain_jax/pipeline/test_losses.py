@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hardset.folder import digest, read_manifest
 from hardset.verify import verify
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.pipeline import PipelineConfig, Trials, run_pipeline
-from pretrain_jax.stages import digest, read_manifest
 from tests.pretrain_jax.pipeline.conftest import TRAIN
 
 # Of a checkpoint these are enough: one with arrays, one with words, and the listing.

@@ -12,12 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from hardset.lock import alone
+from hardset.folder import alone, digest, read_manifest
 from pretrain_jax import OptimizerOptions, load_model
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.pipeline import PipelineConfig, ProbeOptions, Trials, recommendation, run_pipeline
-from pretrain_jax.stages import Table, digest, read_manifest
+from pretrain_jax.pipeline import PipelineConfig, ProbeOptions, Trials, run_pipeline
+from pretrain_jax.pipeline import probing as recommendation
+from pretrain_jax.synthesis.tables import Table
 from pretrain_jax.train.logging import read_log
 
 ROOT = Path(__file__).parents[3]

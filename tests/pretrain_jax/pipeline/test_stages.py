@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 from PIL import Image
 
+from hardset.folder import digest, read_manifest
 from pretrain_jax import TrainConfig, load_model
 from pretrain_jax.models.mae import MAE
 from pretrain_jax.models.mae.params import mae_table
@@ -19,7 +20,6 @@ from pretrain_jax.pipeline import pipeline_preset, pretrain, probe
 from pretrain_jax.pipeline.comparison import compare
 from pretrain_jax.pipeline.pretraining import matched_steps
 from pretrain_jax.segmentation import FinetuneConfig, read_segmentation
-from pretrain_jax.stages import digest, read_manifest
 from pretrain_jax.synthesis import RandomCrop, index_images, propose, select, synthesise
 from pretrain_jax.weights import export_state, write_safetensors
 

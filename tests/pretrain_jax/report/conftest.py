@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hardset.folder import digest, read_manifest, write_record
 from pretrain_jax.report import write_report
-from pretrain_jax.stages import digest, read_manifest
-from pretrain_jax.stages.files import write_record
 from tests.pretrain_jax.records import note_output
 
 # mIoU by (method, percent), a number a seed; None: begun, and not finished.

@@ -11,9 +11,9 @@ from hardset.seal import seal_file
 from pretrain_jax.report import Bridge, bridge
 from pretrain_jax.report.charts import bridge_chart
 from pretrain_jax.report.collect import collect
-from pretrain_jax.report.section_theory import in_theory
+from pretrain_jax.report.section_background import in_theory
 from pretrain_jax.report.toy_model import bridge_of_run
-from pretrain_jax.stages import write_table
+from pretrain_jax.synthesis.tables import write_table
 from selection import LearningCurve
 from tests.pretrain_jax.records import edit_record
 

@@ -18,7 +18,7 @@ from pretrain_jax.report.charts import (
     runs_chart,
 )
 from pretrain_jax.report.collect import collect
-from pretrain_jax.report.section_published import published
+from pretrain_jax.report.section_background import published
 from pretrain_jax.report.statistics import Row, rows_of, settings_of
 from tests.pretrain_jax.records import edit_output
 

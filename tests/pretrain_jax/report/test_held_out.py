@@ -10,12 +10,11 @@ from PIL import Image
 from pretrain_jax import TrainConfig, TrainedModel
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.models.vit import ViTConfig
-from pretrain_jax.report import held_out
-from pretrain_jax.report.held_out import half_of_cells, information_of_sets
-from pretrain_jax.report.section_theory import in_information
-from pretrain_jax.report.v_information import SetInformation
-from pretrain_jax.stages import Table
+from pretrain_jax.report import v_information as held_out
+from pretrain_jax.report.section_background import in_information
+from pretrain_jax.report.v_information import SetInformation, half_of_cells, information_of_sets
 from pretrain_jax.synthesis import RandomCrop, index_images, propose, select, synthesise
+from pretrain_jax.synthesis.tables import Table
 
 
 @pytest.fixture(scope="module")

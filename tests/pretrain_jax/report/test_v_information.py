@@ -13,7 +13,7 @@ from pretrain_jax import preset
 from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.report import Halves, set_information
-from pretrain_jax.train.restored import TrainedModel
+from pretrain_jax.train.weights import TrainedModel
 
 IMAGES, SIDE, PATCH, MASKS = 5, 16, 4, 3
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pretrain_jax.models.sam.generator_config import GeneratorConfig
+from pretrain_jax.models.sam.config import GeneratorConfig
 
 # (the image's part, points in the model's pixels) -> logits (n, M, m, m), predicted IoU (n, M)
 Prompted = Callable[[NDArray, NDArray], tuple[NDArray, NDArray]]

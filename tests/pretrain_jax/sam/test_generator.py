@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pretrain_jax.models.sam import SAM, GeneratorConfig, ImageMasks, MaskGenerator
 from pretrain_jax.models.sam.candidates import Candidates, Frame, Limits, find_candidates
-from pretrain_jax.models.sam.resampling import model_input, unit_range
+from pretrain_jax.models.sam.geometry import model_input, unit_range
 from tests.pretrain_jax.sam.comparison import assert_same, at_quantiles
 from tests.pretrain_jax.sam.models import SMALL, random_model
 from tests.pretrain_jax.sam.reference import Prompted, generate, greedy

@@ -6,10 +6,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pretrain_jax.models.sam.candidates import Candidates, _best, work_off
-from pretrain_jax.models.sam.filters import Measures, measure, near_inner_edge, nms
-from pretrain_jax.models.sam.grid import crops_of, inner_size, point_grid
-from pretrain_jax.models.sam.resampling import bilinear, mask_operator, model_input, unit_range
+from pretrain_jax.models.sam.candidates import (
+    Candidates,
+    Measures,
+    _best,
+    measure,
+    near_inner_edge,
+    nms,
+    work_off,
+)
+from pretrain_jax.models.sam.geometry import (
+    bilinear,
+    crops_of,
+    inner_size,
+    mask_operator,
+    model_input,
+    point_grid,
+    unit_range,
+)
 from tests.pretrain_jax.sam import reference
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pretrain_jax.models.sam.regions import without_small_regions
+from pretrain_jax.models.sam.generator import without_small_regions
 
 
 def regions(mask: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:

@@ -10,8 +10,7 @@ from flax import nnx
 
 from pretrain_jax.models.sam import SAM, SAM_LAYOUTS, SAMConfig, sam_keys, sam_table
 from pretrain_jax.models.sam.decoder import Attention
-from pretrain_jax.models.sam.encoder import RelativeAttention, _join, _split
-from pretrain_jax.models.sam.layers import UpscaleTwice
+from pretrain_jax.models.sam.encoder import RelativeAttention, UpscaleTwice, _join, _split
 from pretrain_jax.weights import WeightsError, export_state, load_into
 from tests.pretrain_jax.sam.models import SMALL, random_model
 

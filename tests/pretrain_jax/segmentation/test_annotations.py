@@ -9,15 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pretrain_jax.segmentation.annotations import (
+from hardset.folder import Stage, digest, open_stage
+from pretrain_jax.segmentation.coco import (
     Annotation,
     coco_record,
     decode_rle,
     encode_rle,
     write_coco,
+    write_proposals,
 )
-from pretrain_jax.segmentation.proposals import write_proposals
-from pretrain_jax.stages import Stage, digest, open_stage, write_table
+from pretrain_jax.synthesis.tables import write_table
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 

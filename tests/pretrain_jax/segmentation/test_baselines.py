@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pretrain_jax.segmentation import confusion, iou
-from pretrain_jax.segmentation.baselines import Thresholds, fit_thresholds, grey_levels
 from pretrain_jax.segmentation.masks import IGNORE
+from pretrain_jax.segmentation.result import Thresholds, fit_thresholds, grey_levels
 
 
 def best(grey: np.ndarray, truth: np.ndarray, order: tuple[int, ...]) -> float:

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from hardset.cli import run
+from hardset.folder import read_manifest
 from pretrain_jax.__main__ import main
 from pretrain_jax.segmentation import finetuning
 from pretrain_jax.segmentation.masks import IGNORE
-from pretrain_jax.segmentation.overlays import Prediction, overlay, overlay_sheet, spread
-from pretrain_jax.stages import read_manifest
+from pretrain_jax.segmentation.result import Prediction, overlay, overlay_sheet, spread
 from tests.pretrain_jax.segmentation.rectangles import CONFIG, write_set
 from tests.pretrain_jax.segmentation.test_burned_text import ground, written
 

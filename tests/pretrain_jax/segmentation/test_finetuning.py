@@ -13,7 +13,8 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from pretrain_jax.models.dpt.config import DPTConfig
+from hardset.folder import digest, open_stage, read_manifest
+from pretrain_jax.models.dpt.modeling import DPTConfig
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.models.simclr import SimCLR, SimCLRConfig
 from pretrain_jax.models.vit import ViTConfig
@@ -27,15 +28,14 @@ from pretrain_jax.segmentation import (
     iou,
     load_segmenter,
     normdel,
-    origin,
     read_case,
     split,
 )
+from pretrain_jax.segmentation import segmenter as origin
 from pretrain_jax.segmentation.heads import model_config
-from pretrain_jax.segmentation.origin import Origin, load_encoder, origin_of
-from pretrain_jax.stages import digest, open_stage, read_manifest
+from pretrain_jax.segmentation.segmenter import Origin, load_encoder, origin_of
 from pretrain_jax.train.config import TrainConfig
-from pretrain_jax.train.restored import TrainedModel
+from pretrain_jax.train.weights import TrainedModel
 from pretrain_jax.weights import read_state, write_safetensors
 from tests.pretrain_jax.segmentation.rectangles import CONFIG, ENCODER
 

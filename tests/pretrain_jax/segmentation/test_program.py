@@ -12,12 +12,12 @@ from PIL import Image
 from scipy.special import ndtr
 
 from pretrain_jax.data import Crop
-from pretrain_jax.models.dpt.config import DPTConfig
+from pretrain_jax.models.dpt.modeling import DPTConfig
 from pretrain_jax.segmentation import (
     SegmentationSet,
     read_pair,
 )
-from pretrain_jax.segmentation.examples import Pair, TrainingExamples, paired_crop
+from pretrain_jax.segmentation.dataset import Pair, TrainingExamples, paired_crop
 from pretrain_jax.segmentation.heads import ProbeConfig, build, model_config
 from pretrain_jax.segmentation.masks import IGNORE
 from pretrain_jax.segmentation.program import (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pretrain_jax.stages import files
-from pretrain_jax.stages.files import Recorded, changed_file, file_record
+from hardset import folder as files
+from hardset.folder import Recorded, changed_file, file_record
 
 HOUR = 3600 * 10**9
 NOON = 1_700_000_000 * 10**9

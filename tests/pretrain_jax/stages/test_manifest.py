@@ -9,17 +9,9 @@ from typing import Any
 
 import pytest
 
-from hardset.lock import alone
+from hardset import folder as manifest
+from hardset.folder import Manifest, Stage, alone, digest, input_folder, open_stage, read_manifest
 from hardset.seal import sealed, sealed_json
-from pretrain_jax.stages import (
-    Manifest,
-    Stage,
-    digest,
-    input_folder,
-    manifest,
-    open_stage,
-    read_manifest,
-)
 
 ARGUMENTS: dict[str, Any] = {
     "stage": "score",

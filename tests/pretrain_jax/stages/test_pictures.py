@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pretrain_jax.stages import Tile, contact_sheet, drawn_boxes
+from pretrain_jax.pictures import Tile, contact_sheet, drawn_boxes
 
 
 def flat(value: tuple[int, int, int], height: int, width: int) -> np.ndarray:

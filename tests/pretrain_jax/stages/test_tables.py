@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pretrain_jax.stages import (
+from pretrain_jax.synthesis.tables import (
     Logged,
     Table,
     missing_shards,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hardset.folder import Manifest, read_manifest
 from pretrain_jax.data import find_images
 from pretrain_jax.data.listing import Tally, entries
 from pretrain_jax.data.opening import VARIABLE
-from pretrain_jax.stages import Manifest, read_manifest
 from pretrain_jax.synthesis import Images, Saliency, index_images, propose
 from tests.pretrain_jax.data.tiff_files import tiff
 

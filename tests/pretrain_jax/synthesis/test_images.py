@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hardset.folder import Manifest, digest, read_manifest
 from pretrain_jax.data import UnreadableImageError, find_images, read_pixels
-from pretrain_jax.data.listing import entries, list_line
+from pretrain_jax.data.listing import entries, iterate_images, list_line
 from pretrain_jax.segmentation import frames_of, read_pretraining, write_image_list
-from pretrain_jax.stages import Manifest, Table, digest, read_manifest
 from pretrain_jax.synthesis import Images, Saliency, index_images, propose
-from pretrain_jax.synthesis.source import iterate_images, survey
+from pretrain_jax.synthesis.source import survey
+from pretrain_jax.synthesis.tables import Table
 
 
 def save(path: Path, size: tuple[int, int] = (6, 4), **options: object) -> Path:

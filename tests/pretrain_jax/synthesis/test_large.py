@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow
 import pytest
 
-from pretrain_jax.stages import Manifest, Stage, Table, digest, open_stage, shard_range, write_shard
+from hardset.folder import Manifest, Stage, digest, open_stage
 from pretrain_jax.synthesis import select
 from pretrain_jax.synthesis.images import IMAGE_COLUMNS
 from pretrain_jax.synthesis.proposing import PROPOSAL_COLUMNS
 from pretrain_jax.synthesis.scoring import score_columns
+from pretrain_jax.synthesis.tables import Table, shard_range, write_shard
 
 IMAGES, EACH, SHARDS, ROWS = 100_000, 3, 5, 5_000
 STAGES = {"index": "index", "proposals": "propose", "scores": "score"}

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretrain_jax.stages import Manifest, Table, digest, read_manifest
+from hardset.folder import Manifest, digest, read_manifest
 from pretrain_jax.synthesis import Images, RandomCrop, Saliency, propose
+from pretrain_jax.synthesis.tables import Table
 from tests.pretrain_jax.synthesis.conftest import COUNT
 
 ROOT = Path(__file__).parents[3]

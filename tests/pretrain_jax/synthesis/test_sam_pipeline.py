@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hardset.folder import file_record, read_manifest
 from pretrain_jax.models.sam import GeneratorConfig, MaskGenerator, sam_table
 from pretrain_jax.segmentation import decode_rle, write_proposals
-from pretrain_jax.stages import Table, read_manifest
-from pretrain_jax.stages.manifest import file_record
 from pretrain_jax.synthesis import (
     ProbeModel,
     Sam,
@@ -21,6 +20,7 @@ from pretrain_jax.synthesis import (
     synthesise,
 )
 from pretrain_jax.synthesis.proposers import sam
+from pretrain_jax.synthesis.tables import Table
 from pretrain_jax.weights import export_state
 from tests.pretrain_jax.sam.models import SMALL, random_model
 from tests.pretrain_jax.weights.torch_files import table, tensor, whole, zip_file

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import spearmanr
 
+from hardset.folder import Stage, digest, open_stage, read_manifest
 from pretrain_jax import TrainedModel
 from pretrain_jax.models.mae import MAE
-from pretrain_jax.stages import Stage, Table, digest, open_stage, read_manifest
 from pretrain_jax.synthesis import (
     Images,
     ProbeModel,
@@ -30,6 +30,7 @@ from pretrain_jax.synthesis import (
     score,
 )
 from pretrain_jax.synthesis import read_features as features_of
+from pretrain_jax.synthesis.tables import Table
 from tests.pretrain_jax.synthesis.conftest import COUNT
 
 # The package's function of the same name hides the module.

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pretrain_jax.stages import Manifest, Table, digest, read_manifest
+from hardset.folder import Manifest, digest, read_manifest
 from pretrain_jax.synthesis import (
     METHODS,
     Images,
@@ -21,9 +21,10 @@ from pretrain_jax.synthesis import (
     select,
 )
 from pretrain_jax.synthesis import read_features as features_of
-from pretrain_jax.synthesis.fit import kept_picks
+from pretrain_jax.synthesis.methods import kept_picks
 from pretrain_jax.synthesis.rules import Candidates, parse_rule
 from pretrain_jax.synthesis.storage import Budget
+from pretrain_jax.synthesis.tables import Table
 from replica import solve
 from selection import InfoMax, MedDEL, Pool, parse_method
 from tests.pretrain_jax.synthesis.conftest import COUNT

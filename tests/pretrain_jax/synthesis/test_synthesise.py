@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hardset.folder import digest, read_manifest
 from pretrain_jax.data import find_images
-from pretrain_jax.stages import Table, digest, read_manifest
 from pretrain_jax.synthesis import Images, index_images, select, synthesise
-from pretrain_jax.synthesis.set_files import check_set
-from pretrain_jax.synthesis.synthesising import cells
+from pretrain_jax.synthesis.synthesising import cells, check_set
+from pretrain_jax.synthesis.tables import Table
 from tests.pretrain_jax.records import edit_record
 from tests.pretrain_jax.synthesis.test_images import write_video
 

@@ -18,9 +18,14 @@ from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import Augmentation, SimCLRConfig
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.train.objectives import make_objective
-from pretrain_jax.train.optimizer import make_optimizer, schedule
-from pretrain_jax.train.sharding import global_batch, make_mesh
-from pretrain_jax.train.step import Step, TrainState
+from pretrain_jax.train.step import (
+    Step,
+    TrainState,
+    global_batch,
+    make_mesh,
+    make_optimizer,
+    schedule,
+)
 
 MODEL = MAEConfig(ViTConfig(image_size=8, patch_size=2, width=8, depth=1, heads=2), 8, 1, 2)
 OPTIONS = OptimizerOptions(learning_rate=1e-2, clip_norm=1.0, ema_decay=0.9)
@@ -146,7 +151,7 @@ def test_parameters_are_really_sharded() -> None:
     """On a mesh of one device nothing is; the rule itself is a function of shapes."""
     from jax.sharding import AbstractMesh, AxisType
 
-    from pretrain_jax.train.sharding import state_sharding
+    from pretrain_jax.train.step import state_sharding
 
     mesh = AbstractMesh((2, 4), ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))
     leaves = {

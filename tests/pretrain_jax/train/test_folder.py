@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hardset.lock import alone
+from hardset.folder import alone, read_record, write_record
 from pretrain_jax import TrainConfig
-from pretrain_jax.stages.files import read_record, write_record
 from pretrain_jax.train import train
 from pretrain_jax.train.folder import claimed, write_statistics
 from pretrain_jax.train.setup import read_data

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pretrain_jax import OptimizerOptions
-from pretrain_jax.train.optimizer import make_optimizer, peak_learning_rate, schedule
+from pretrain_jax.train.step import make_optimizer, peak_learning_rate, schedule
 
 
 def test_linear_scaling_of_the_base_rate() -> None:

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from pretrain_jax.train.probes import knn_probe, linear_probe
+from pretrain_jax.train.evaluation import knn_probe, linear_probe
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.normal(size=(3, 6))

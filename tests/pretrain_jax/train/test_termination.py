@@ -3,7 +3,7 @@
 import os
 import signal
 
-from pretrain_jax.train.termination import Termination
+from pretrain_jax.train.loop import Termination
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:

@@ -18,7 +18,7 @@ from pretrain_jax.models.vit import (
     sincos_positions,
     unpatchify,
 )
-from pretrain_jax.models.vit.ops import affine, gelu
+from pretrain_jax.models.vit.modeling import affine, gelu
 
 SMALL = ViTConfig(image_size=(8, 12), patch_size=4, channels=1, width=8, depth=3, heads=2)
 IMAGES = np.random.default_rng(0).normal(size=(2, 8, 12, 1)).astype(np.float32)

@@ -1,0 +1,55 @@
+"""Progress of long loops, on a terminal or where it is asked for."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from tqdm import tqdm
+
+LONG = 2e9  # numbers; about a second and more
+SECONDS = 10.0  # between two lines where stderr is a file
+
+_asked: ContextVar[bool] = ContextVar("asked", default=False)
+
+
+@contextmanager
+def asked_for_progress(asked: bool) -> Iterator[None]:
+    """Show all bars as long as the block runs, if `asked`, wherever stderr goes."""
+    token = _asked.set(asked)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def bar(total: int, name: str, unit: str) -> "tqdm[Any]":
+    """A bar on stderr, for a terminal or if asked for; `update` moves it.
+
+    Args:
+        total: how many units there are.
+        name: what is done.
+        unit: of what.
+    """
+    return tqdm(total=total, desc=name, unit=unit, leave=False, **_shown())
+
+
+def steps(count: int, name: str, numbers: float, stride: int = 1) -> Iterable[int]:
+    """`range(0, count, stride)`, with a bar on stderr where the whole takes long.
+
+    Args:
+        count: end of the range.
+        name: what is done.
+        numbers: how many the whole loop goes through.
+        stride: its step.
+    """
+    options = _shown() if numbers > LONG or _asked.get() else {"disable": True}
+    return tqdm(range(0, count, stride), desc=name, leave=False, **options)
+
+
+def _shown() -> dict[str, Any]:
+    if not _asked.get():
+        return {"disable": None}  # silent unless stderr is a terminal
+    # A file is no place for ten lines a second.
+    return {"disable": False, "mininterval": 0.1 if sys.stderr.isatty() else SECONDS}

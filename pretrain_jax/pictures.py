@@ -1,0 +1,229 @@
+"""Contact sheets: what a stage made, to be looked at."""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+from unicodedata import normalize
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hardset.datafile import write_bytes_atomic
+from pretrain_jax.models.mae import MAE
+from pretrain_jax.models.vit import patchify, unpatchify
+
+GAP = 2
+WHITE = 255
+GREY = 0.5
+
+
+class Reconstruction(NamedTuple):
+    """Images on the scale where the largest pixel value is 1, shape (n, H, W, C).
+
+    Attributes:
+        original: the images.
+        masked: grey where the encoder sees nothing.
+        restored: the model's patches where it sees nothing, the visible ones as given.
+    """
+
+    original: ArrayLike
+    masked: ArrayLike
+    restored: ArrayLike
+
+
+def reconstruct(
+    model: MAE, images: jax.Array, noise: jax.Array, mean: Sequence[float], std: Sequence[float]
+) -> Reconstruction:
+    """Mask and reconstruct images; see `MAE.reconstruct` on standardised patches.
+
+    Args:
+        model: the masked autoencoder.
+        images: normalised, shape (n, H, W, C).
+        noise: see `masking_noise`, shape (n, patches).
+        mean: of each channel, where the largest pixel value is 1.
+        std: of each channel.
+    """
+    encoder = model.config.encoder
+    scale, offset = jnp.asarray(std, images.dtype), jnp.asarray(mean, images.dtype)
+    original = images * scale + offset
+    hidden = model(images, noise).mask[:, :, None] > 0
+    shown = jnp.where(hidden, GREY, patchify(original, encoder.patch_size))
+    return Reconstruction(
+        original=original,
+        masked=unpatchify(shown, encoder.patch_size, encoder.grid),
+        restored=model.reconstruct(images, noise) * scale + offset,
+    )
+
+
+def picture(found: Reconstruction) -> NDArray[np.uint8]:
+    """A row for each image: original, what the encoder sees, reconstruction; (H, W, 3)."""
+    columns = [_framed(_to_bytes(np.asarray(part, np.float64))) for part in found]
+    return np.concatenate([np.concatenate(list(column)) for column in columns], axis=1)
+
+
+def _to_bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
+    shown = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    return np.repeat(shown, 3, axis=-1) if shown.shape[-1] == 1 else shown
+
+
+def _framed(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.pad(images, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=WHITE)
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8], *, replace: bool = True) -> None:
+    """Write a PNG file atomically; its folder is created; `replace` as in `atomic_file`."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomic(path, buffer.getvalue(), replace=replace)
+
+
+Pixels = NDArray[np.uint8]
+
+SIDE = 160
+PICTURES_GAP = 6
+LINE = 13
+FONT, FONT_SIZE = "mpl-data/fonts/ttf/DejaVuSans.ttf", 10
+PICTURES_WHITE = (255, 255, 255)
+BLACK = (0, 0, 0)
+# Okabe and Ito's colours, which are told apart by colour-blind readers too.
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture of a sheet.
+
+    Attributes:
+        pixels: (H, W) or (H, W, 1 | 3) uint8.
+        lines: text below it; lines that are too long are cut in the middle.
+    """
+
+    pixels: Pixels
+    lines: tuple[str, ...] = ()
+
+
+def contact_sheet(
+    sections: Sequence[tuple[str, Sequence[Tile]]], *, columns: int = 6, side: int = SIDE
+) -> Pixels:
+    """A grid of labelled pictures, section by section.
+
+    Args:
+        sections: heading and pictures of each; sections without pictures are left out.
+        columns: pictures in a row.
+        side: pixels of a picture's longer side; small ones are enlarged without smoothing.
+
+    Returns:
+        Shape (H, W, 3).
+    """
+    from PIL import Image, ImageDraw
+
+    shown = [(heading, list(tiles)) for heading, tiles in sections if tiles]
+    lines = max((len(tile.lines) for _, tiles in shown for tile in tiles), default=0)
+    cell = side + PICTURES_GAP + LINE * lines
+    rows = [math.ceil(len(tiles) / columns) for _, tiles in shown]
+    heading_height = LINE + 2 * PICTURES_GAP
+    height = sum(heading_height + count * (cell + PICTURES_GAP) for count in rows) + PICTURES_GAP
+    sheet = Image.new(
+        "RGB", (columns * (side + PICTURES_GAP) + PICTURES_GAP, max(height, 1)), PICTURES_WHITE
+    )
+    draw = ImageDraw.Draw(sheet)
+    font, known = _font()
+    top = PICTURES_GAP
+    for (heading, tiles), count in zip(shown, rows, strict=True):
+        draw.text((PICTURES_GAP, top), _drawable(heading, known), BLACK, font=font)
+        top += heading_height - PICTURES_GAP
+        for number, tile in enumerate(tiles):
+            x = PICTURES_GAP + number % columns * (side + PICTURES_GAP)
+            y = top + number // columns * (cell + PICTURES_GAP)
+            picture = _fitted(tile.pixels, side)
+            sheet.paste(picture, (x + (side - picture.width) // 2, y))
+            for line, text in enumerate(tile.lines):
+                short = _shortened(_drawable(text, known), side, font)
+                draw.text((x, y + side + LINE * line), short, BLACK, font=font)
+        top += count * (cell + PICTURES_GAP) + PICTURES_GAP
+    return np.asarray(sheet)
+
+
+def drawn_boxes(
+    pixels: Pixels, boxes: NDArray[np.integer], texts: Sequence[str] = (), *, side: int = SIDE
+) -> Pixels:
+    """An image, brought to a sheet's size, with boxes on it.
+
+    Args:
+        pixels: (H, W, 3).
+        boxes: (n, 4) top, left, height, width in pixels of the image.
+        texts: drawn in the corner of each box.
+        side: pixels of the result's longer side.
+    """
+    from PIL import ImageDraw
+
+    picture = _fitted(pixels, side)
+    scale_x, scale_y = picture.width / pixels.shape[1], picture.height / pixels.shape[0]
+    draw = ImageDraw.Draw(picture)
+    font, known = _font()
+    for number, (top, left, height, width) in enumerate(boxes.tolist()):
+        colour = COLOURS[number % len(COLOURS)]
+        corner = (left * scale_x, top * scale_y)
+        end = ((left + width) * scale_x - 1, (top + height) * scale_y - 1)
+        draw.rectangle((corner, end), outline=colour, width=2)
+        if number < len(texts):
+            text = _drawable(texts[number], known)
+            draw.text((corner[0] + 3, corner[1] + 1), text, colour, font=font)
+    return np.asarray(picture)
+
+
+@lru_cache(maxsize=1)
+def _font() -> tuple[Any, frozenset[int]]:
+    """DejaVu Sans, which matplotlib ships, and the code points of its letters.
+
+    Pillow's own font has ASCII alone. matplotlib is found without importing it.
+    """
+    from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
+    from PIL import ImageFont
+
+    place = find_spec("matplotlib")
+    assert place is not None and place.origin is not None  # required by this package
+    path = Path(place.origin).parent / FONT
+    with TTFont(path, lazy=True) as tables:
+        known = frozenset(tables.getBestCmap())
+    return ImageFont.truetype(path, FONT_SIZE), known
+
+
+def _drawable(text: str, known: frozenset[int]) -> str:
+    """One line of letters that the font has; others as Python writes their code points."""
+    composed = normalize("NFC", text)
+    return "".join(
+        letter if letter.isprintable() and ord(letter) in known else ascii(letter)[1:-1]
+        for letter in composed
+    )
+
+
+def _fitted(pixels: Pixels, side: int) -> Any:
+    """A Pillow image whose longer side is `side`."""
+    from PIL import Image
+
+    flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    image = Image.fromarray(np.ascontiguousarray(flat)).convert("RGB")
+    scale = side / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
+
+
+def _shortened(text: str, width: int, font: Any) -> str:
+    """The text, its middle replaced by ... where it is wider than `width`."""
+    kept = len(text)
+    short = text
+    while font.getlength(short) > width and kept > 2:
+        kept -= 1
+        short = f"{text[: kept // 2]}...{text[len(text) - (kept + 1) // 2 :]}"
+    return short

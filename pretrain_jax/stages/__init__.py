@@ -1,5 +1,0 @@
-"""What all stages of the pipeline share: manifests, sharded tables, contact sheets."""
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+"""Overlaps of a student whose probe was trained on the examples it selects."""

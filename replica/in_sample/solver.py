@@ -1,0 +1,219 @@
+"""The probe trained on the very data that is then pruned: lossless above f_sv, two-stage below."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from hardset.checks import check_range
+from hardset.float64 import float64
+from hardset.pytree import pytree_dataclass
+from replica.in_sample.cavity import OrderParameters, probe_residual, student_residual
+from replica.in_sample.gordon import RankedData, components
+from replica.in_sample.newton import conditions, largest_margin, relative_residual, solve_conditions
+from replica.in_sample.probe import train
+from replica.in_sample.ranks import KeptRanks, kept_ranks
+from replica.lanes import map_lanes, trace_lanes
+from replica.point import in_range, judge
+from replica.solution import ReplicaSolution, Status
+from theory.field_information import v_information
+from theory.policies import Policy
+from theory.problem import DownstreamShift, PerceptronProblem
+
+Array = jnp.ndarray
+
+CERTIFIED = 1e-8
+# Share of the probe's squared dual variables that is pruned. e differs from the lossless one by
+# about its power 2/3, relatively: 1e-11.
+LOSSLESS = 3e-17
+
+
+@float64
+def lossless_fraction(alpha_total: ArrayLike) -> ArrayLike:
+    """f_sv = P(h1 < kappa1): share of all examples that are the in-sample probe's support vectors.
+
+    Keeping the f >= f_sv hardest examples, ties at the margin broken by the dual variable, largest
+    first, keeps every support vector: the student is the probe, and pruning costs nothing.
+
+    Args:
+        alpha_total: examples / N, > 0, any shape; distinct ones, or divide by the redundancy.
+
+    Returns:
+        f_sv in (0, 1), the shape of `alpha_total`: 1/alpha_total for many examples. NumPy float64
+        when called with numbers, differentiable tracers under a transformation.
+
+    Raises:
+        ValueError: `alpha_total` outside its range.
+    """
+    check_range("alpha_total", alpha_total, 0.0, np.inf, open_low=True)
+    if isinstance(alpha_total, jax.core.Tracer):
+        alpha = jnp.asarray(alpha_total, jnp.float64)
+        return trace_lanes(_support_fraction, [alpha.ravel()]).reshape(alpha.shape)
+    shape = np.shape(alpha_total)
+    found = map_lanes(_support_fraction, [np.ravel(np.asarray(alpha_total, float))])
+    return np.reshape(found, shape)
+
+
+def _support_fraction(lane: list[Array]) -> Array:
+    return train(lane[0]).support
+
+
+@float64
+def solve_in_sample(problem: PerceptronProblem) -> ReplicaSolution:
+    """Order parameters of the student trained on what an in-sample probe ranks and keeps.
+
+    The probe J1 is the max-margin perceptron of all the data, so its angle is no parameter. Both
+    stages are convex: the Gordon form of the second, given the first, is solved, and the two-stage
+    cavity equations certify it; `residual_gordon` and `residual_saddle` are what is left of them.
+
+    Args:
+        problem: a point or a grid with `probe=InSample()` and any named policy.
+
+    Returns:
+        Arrays of `problem.shape`: NumPy float64 when called with numbers, differentiable tracers
+        under a transformation. `theta` is the probe's angle arccos R1. Where every support vector
+        of the probe is kept the student is the probe, and `orthogonal` is 0.
+
+    Raises:
+        ValueError: a policy whose weight is a function of the probe's field.
+    """
+    point = Point(
+        alpha_total=problem.alpha_total,
+        keep_fraction=problem.keep_fraction,
+        redundancy=problem.redundancy,
+        policy=problem.policy,
+        downstream=problem.downstream,
+    )
+    one = jnp.ones(())
+    kept_ranks(problem.policy, one, one)  # refuses before anything is compiled
+    leaves, tree = jax.tree.flatten(point)
+    shape = np.broadcast_shapes(*(np.shape(leaf) for leaf in leaves))
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        flat = [jnp.broadcast_to(jnp.asarray(leaf, jnp.float64), shape).ravel() for leaf in leaves]
+        columns = trace_lanes(
+            lambda lane: _solve_prepared(_prepare(jax.tree.unflatten(tree, lane))), flat
+        )
+    else:
+        lanes = [np.broadcast_to(np.asarray(leaf, np.float64), shape).ravel() for leaf in leaves]
+        columns = map_lanes(_solve_prepared, jax.tree.unflatten(tree, lanes), _prepare_lanes)
+    solution: ReplicaSolution = jax.tree.map(lambda column: column.reshape(shape), columns)
+    return solution
+
+
+@pytree_dataclass
+class Point:
+    """A problem with an in-sample probe; arrays of any kind until they are broadcast."""
+
+    alpha_total: Any
+    keep_fraction: Any
+    redundancy: Any
+    policy: Policy
+    downstream: DownstreamShift
+
+
+@pytree_dataclass
+class Prepared:
+    """A point as the solver takes it: the same type for every policy."""
+
+    alpha: Array
+    ranks: KeptRanks
+    valid: Array
+    downstream: DownstreamShift
+
+
+def _prepare(point: Point) -> Prepared:
+    given = (point.alpha_total, point.keep_fraction, point.redundancy)
+    valid = in_range(*given, point.policy, point.downstream)
+    # A harmless stand-in keeps an invalid lane from spinning until the step limit.
+    ranks = kept_ranks(
+        point.policy,
+        jnp.where(valid, point.keep_fraction, 1.0),
+        jnp.where(valid, point.redundancy, 1.0),
+    )
+    alpha = jnp.where(valid, point.alpha_total / point.redundancy, 1.0)
+    return Prepared(alpha=alpha, ranks=ranks, valid=valid, downstream=point.downstream)
+
+
+_prepare_lanes = jax.jit(jax.vmap(_prepare))
+
+
+def _solve_prepared(prepared: Prepared) -> ReplicaSolution:
+    ranks = prepared.ranks
+    probe = train(prepared.alpha)
+    data = ranks.of(probe)
+    alpha_kept = prepared.alpha * ranks.mass()
+    valid = prepared.valid & (alpha_kept > 0)
+    lossless = ~valid | (jax.lax.stop_gradient(data).lost() < LOSSLESS)
+    # So does a stand-in where there is nothing to solve.
+    half = RankedData(probe=probe, edges=jnp.zeros(2), levels=jnp.asarray([1.0, 0.0, 0.0]))
+    data = jax.tree.map(lambda own, other: jnp.where(lossless, other, own), data, half)
+    fixed = jax.lax.stop_gradient(data)
+    found = largest_margin(fixed)
+    at = found.at
+    outcome = _differentiable(data, found.student, at.count, found.jacobian)
+    student, count = outcome[:4], outcome[4]
+    plane = components(probe, student[1], student[2])
+    norm = jnp.sqrt(1 + plane @ plane)
+    angle = probe.angle
+
+    def joined(own: Array, of_probe: Array) -> Array:
+        return jnp.where(lossless, of_probe, own)
+
+    along = joined(plane[0] / norm, probe.overlap)
+    across = joined(plane[1] / norm, probe.orthogonal)
+    q = joined(1 / norm, jnp.zeros(()))
+    gordon = joined(jnp.max(jnp.abs(relative_residual(fixed, found.student, at))), jnp.zeros(()))
+    order = OrderParameters.of(fixed, found.student, at.count)
+    first, second = probe_residual(fixed), student_residual(fixed, order)
+    saddle = jnp.maximum(jnp.max(jnp.abs(first)), joined(jnp.max(jnp.abs(second)), jnp.zeros(())))
+    certified = (saddle <= CERTIFIED) & (gordon <= CERTIFIED)
+    status = jnp.where(certified, Status.CONVERGED.value, Status.NOT_CERTIFIED.value)
+    margin = (student[0] + probe.mu * student[2]) / norm
+    solved = lossless | found.settled
+    status = jnp.where(solved, status, Status.NOT_CONVERGED.value)
+    status = jnp.where(valid, status, Status.INVALID.value)
+    judged, error_angle = judge(along, across, q, prepared.downstream)
+    solution = ReplicaSolution(
+        overlap=along,
+        probe_overlap=joined(
+            (plane[0] * probe.overlap + plane[1] * probe.orthogonal) / norm, jnp.ones(())
+        ),
+        margin=joined(margin, probe.margin),
+        orthogonal=q,
+        student_angle=jnp.arctan2(across, along),
+        downstream_overlap=judged,
+        error=error_angle / np.pi,
+        v_information=v_information(error_angle / np.pi),
+        theta=angle,
+        alpha_kept=alpha_kept,
+        support_fraction=joined(count, probe.alpha * probe.support) / alpha_kept,
+        residual_saddle=saddle,
+        residual_gordon=gordon,
+        status=status,
+        steps=jnp.where(lossless, 0, found.steps),
+    )
+    # A product, so that the derivatives of an invalid lane are NaN too.
+    known = jnp.where(valid, 1.0, jnp.nan)
+    return jax.tree.map(
+        lambda entry: entry * known if entry.dtype == jnp.float64 else entry, solution
+    )
+
+
+@jax.custom_jvp
+def _differentiable(data: RankedData, student: Array, support: Array, _: Array) -> Array:
+    """A student and its number of support vectors over N, (5,), with derivatives by `data`."""
+    return jnp.append(student, support)
+
+
+@_differentiable.defjvp
+def _differentiate(
+    primals: tuple[RankedData, Array, Array, Array],
+    tangents: tuple[RankedData, Array, Array, Array],
+) -> tuple[Array, Array]:
+    """The implicit function theorem at the solution's own Jacobian: nothing is unrolled."""
+    data, student, _, jacobian = primals
+    _, moved = jax.jvp(lambda data: conditions(data, student)[0], (data,), (tangents[0],))
+    change = -solve_conditions(jacobian, moved[:4], student)
+    return _differentiable(*primals), jnp.append(change, moved[4] + jacobian[4] @ change)

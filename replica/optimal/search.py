@@ -1,0 +1,351 @@
+"""Families of problems with one free variable, searched lane by lane in compiled batches.
+
+A lane is one entry of the broadcast arguments. All lanes advance together: a call of the solver
+takes one value of the free variable for every lane that still needs one.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
+from scipy.optimize import elementwise
+
+from replica.solution import ReplicaSolution, Status
+from replica.solver import solve
+from theory.policies import Custom, Hard, Policy, Window
+from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Objective = Callable[[Integers, Floats], Floats]  # (lanes, values of the variable) -> errors
+
+POLISH_STEPS = 40
+POLISH = 1e-11  # a parabola that foretells the error this well has found the minimum
+NARROW = 1e-9
+TINY = 1e-300
+STEP = 0.35  # of a scan in log(f/(1 - f)): a factor 1.4 at both ends
+NEAREST = 1e-4  # the scan's last fraction before the end of the range, relative to that end
+FLAT = 1e-9  # relative rise on both sides below which a minimum of the scan is none
+
+
+class SearchStatus(IntEnum):
+    """Outcome of a search."""
+
+    FOUND = 0
+    AT_RANGE_END = 1
+    UNREACHABLE = 2
+    FAILED = 3
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in a full sentence."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    SearchStatus.FOUND: "The answer lies inside the range that was searched, or f = 1 is best.",
+    SearchStatus.AT_RANGE_END: "The answer is the lower end of the range that was searched; "
+    "the true one may lie below it.",
+    SearchStatus.UNREACHABLE: "Nowhere in the range that was searched is the error low enough.",
+    SearchStatus.FAILED: "A point that the answer depends on could not be solved and certified.",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Problems that broadcast against each other, flattened to lanes.
+
+    Attributes:
+        shape: common shape of all arguments.
+        columns: the problem's leaves, one flat array each.
+        tree: the problem's structure.
+    """
+
+    shape: tuple[int, ...]
+    columns: tuple[Floats, ...]
+    tree: jax.tree_util.PyTreeDef
+
+    @classmethod
+    def of(
+        cls,
+        alpha_total: ArrayLike,
+        keep_fraction: ArrayLike,
+        theta: ArrayLike,
+        policy: Policy | None,
+        redundancy: ArrayLike,
+        downstream: DownstreamShift | None,
+    ) -> "Family":
+        """The family of the given arguments; the free one of them holds any valid value.
+
+        Raises:
+            ValueError: an argument outside its range.
+        """
+        problem = PerceptronProblem(
+            alpha_total=alpha_total,
+            keep_fraction=keep_fraction,
+            probe=FixedAngle(theta),
+            policy=Hard() if policy is None else policy,
+            redundancy=redundancy,
+            downstream=DownstreamShift() if downstream is None else downstream,
+        )
+        leaves, tree = jax.tree.flatten(problem)
+        return cls(
+            shape=problem.shape,
+            columns=tuple(
+                np.broadcast_to(np.asarray(leaf, np.float64), problem.shape).ravel()
+                for leaf in leaves
+            ),
+            tree=tree,
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of lanes."""
+        return len(self.columns[0])
+
+    def problem(self, lanes: Integers, **changes: Any) -> PerceptronProblem:
+        """The problems of `lanes`, shape (len(lanes),), with `changes` of their arguments."""
+        lane: PerceptronProblem = jax.tree.unflatten(
+            self.tree, [column[lanes] for column in self.columns]
+        )
+        return dataclasses.replace(lane, **changes)
+
+    def solve(self, lanes: Integers, **changes: Any) -> ReplicaSolution:
+        """Solutions of the problems of `lanes`."""
+        return solve(self.problem(lanes, **changes))
+
+    def errors(self, lanes: Integers, **changes: Any) -> Floats:
+        """Errors of the problems of `lanes`; NaN where the solution is not certified."""
+        solution = self.solve(lanes, **changes)
+        return certified(solution)
+
+    def angles(self) -> Floats:
+        """Each lane's probe angle."""
+        probe = self.problem(np.arange(self.size)).probe
+        return np.asarray(probe.theta) if isinstance(probe, FixedAngle) else np.empty(0)
+
+    def largest_fractions(self) -> Floats:
+        """The largest fraction that each lane's policy can keep."""
+        policy = self.problem(np.arange(self.size)).policy
+        if isinstance(policy, Window):
+            return np.minimum(1 - np.asarray(policy.lo), 1.0)
+        return np.ones(self.size)
+
+    def fold(self, values: ArrayLike) -> Floats:
+        """One value a lane, in the shape of the arguments."""
+        return np.asarray(values).reshape(self.shape)
+
+
+def certified(solution: ReplicaSolution) -> Floats:
+    """The errors; NaN where the status is not CONVERGED."""
+    return np.where(solution.status == Status.CONVERGED, solution.error, np.nan)
+
+
+def refuse_fixed_mass(policy: Policy | None) -> None:
+    """Raise ValueError for a policy that cannot keep any fraction."""
+    if isinstance(policy, Custom):
+        raise ValueError(
+            f"policy = {policy.name!r} keeps one fraction only, that of its weight; a search over "
+            "keep_fraction needs a policy that can keep any"
+        )
+
+
+def fractions_to_scan(lowest: Floats, highest: Floats) -> Floats:
+    """Ascending fractions from `lowest` to `highest` of each lane, both included, finer near 1."""
+    low, high = np.log(np.min(lowest, initial=0.5)), np.log(1 / NEAREST - 1)
+    count = int(np.ceil((high - low) / STEP)) + 1
+    share = np.append(1 / (1 + np.exp(-np.linspace(low, high, count))), 1.0)
+    # From its own lowest fraction on, each lane has as many points.
+    first = np.log(lowest / highest)[:, None]
+    logs = np.log(share) * first / np.log(share[0])
+    return np.clip(highest[:, None] * np.exp(logs), lowest[:, None], highest[:, None])
+
+
+def scan(objective: Objective, grid: Floats) -> Floats:
+    """The objective on every lane's grid, shape (lanes, points)."""
+    lanes = np.broadcast_to(np.arange(len(grid))[:, None], grid.shape)
+    return objective(lanes.ravel(), grid.ravel()).reshape(grid.shape)
+
+
+def least(objective: Objective, grid: Floats, values: Floats) -> tuple[Floats, Floats, Integers]:
+    """The least value over each lane's range: local minima of a scan, the lowest ones polished.
+
+    A dip between two neighbours of the grid that neither of them feels is missed.
+
+    Args:
+        objective: the function.
+        grid: ascending points, shape (lanes, points); the ends of the range included.
+        values: the objective there, NaN where it is unknown.
+
+    Returns:
+        Where the least value is taken, the value (NaN where no point is known), and the number
+        of local minima of the scan; shape (lanes,).
+    """
+    known = np.where(np.isnan(values), np.inf, values)
+    rows = np.arange(len(grid))
+    lowest = np.argmin(known, axis=1)
+    best_x, best = grid[rows, lowest], known[rows, lowest]
+    padded = np.pad(known, ((0, 0), (1, 1)), constant_values=np.inf)
+    beside = np.minimum(padded[:, :-2], padded[:, 2:])
+    dips = np.isfinite(known) & (beside > known * (1 + FLAT))
+    inner = dips & np.isfinite(padded[:, :-2]) & np.isfinite(padded[:, 2:])
+    lane, at = np.nonzero(inner)
+    triples = np.stack([grid[lane, at + k] for k in (-1, 0, 1)])
+    heights = np.stack([known[lane, at + k] for k in (-1, 0, 1)])
+    # Twice the depth that a parabola promises is still no lower than the best point: no rival.
+    depth = heights[1] - _vertex(triples, heights)[1]
+    rival = heights[1] - 2 * depth <= best[lane]
+    lane, triples, heights = lane[rival], triples[:, rival], heights[:, rival]
+    x, height = _polish(lambda k, x: objective(lane[k], x), triples, heights)
+    order = np.argsort(-height)  # of several minima of a lane, the lowest is written last
+    better = order[height[order] < best[lane[order]]]
+    best_x[lane[better]], best[lane[better]] = x[better], height[better]
+    return best_x, np.where(np.isinf(best), np.nan, best), np.maximum(dips.sum(axis=1), 1)
+
+
+def _vertex(x: Floats, height: Floats) -> tuple[Floats, Floats]:
+    """Where the parabola through three points, shape (3, n), is lowest, and its height there."""
+    left, right = x[1] - x[0], x[2] - x[1]
+    fall, rise = (height[0] - height[1]) / left, (height[2] - height[1]) / right
+    curvature = np.maximum((fall + rise) / (left + right), TINY)
+    slope = (rise * left - fall * right) / (left + right)
+    shift = -slope / (2 * curvature)
+    return x[1] + shift, height[1] - slope**2 / (4 * curvature)
+
+
+def _polish(objective: Objective, x: Floats, height: Floats) -> tuple[Floats, Floats]:
+    """Minima inside brackets, shape (3, n): parabolas, with a golden section every third step."""
+    x, height = x.copy(), height.copy()
+    active = np.arange(x.shape[1])
+    for step in range(POLISH_STEPS):
+        left, middle, right = x[:, active]
+        trial, promised = _vertex(x[:, active], height[:, active])
+        wider = np.where(right - middle > middle - left, right, left)
+        # The parabola's vertex, moved off the middle where it cannot be told from it.
+        close = np.abs(trial - middle) < 1e-3 * (right - left)
+        trial = np.where(close, middle + 2e-3 * (wider - middle), trial)
+        if step % 3 == 2:
+            trial = middle + 0.382 * (wider - middle)
+        found = objective(active, trial)
+        points = np.insert(x[:, active], 2, trial, axis=0)
+        heights = np.insert(height[:, active], 2, found, axis=0)
+        swap = trial < middle
+        points[1:3, swap], heights[1:3, swap] = points[2:0:-1, swap], heights[2:0:-1, swap]
+        chosen = (heights[1] > heights[2]) + np.arange(3)[:, None]
+        # A point that cannot be solved ends the search at the best one so far.
+        solved = ~np.isnan(found)
+        kept = active[solved]
+        x[:, kept] = np.take_along_axis(points, chosen, axis=0)[:, solved]
+        height[:, kept] = np.take_along_axis(heights, chosen, axis=0)[:, solved]
+        exact = np.abs(found - promised) <= POLISH * found
+        done = (exact & (step % 3 != 2)) | (right - left <= NARROW * np.abs(middle)) | ~solved
+        active = active[~done]
+        if not active.size:
+            break
+    return x[1], height[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Crossing:
+    """Where the objective first falls to a threshold, one entry a lane.
+
+    Attributes:
+        x: the point; NaN where there is none.
+        below: a point just before it where the objective is not below the threshold.
+        above: a point just after it, or x itself, where it is not above the threshold; the two
+            are 1e-10 steps of the scan apart, or as far as the solver's digits need.
+        value: the objective at x, the threshold to 1e-12 where x is a crossing.
+        count: how often the scan crosses the threshold, either way.
+        status: a `SearchStatus`.
+    """
+
+    x: Floats
+    below: Floats
+    above: Floats
+    value: Floats
+    count: Integers
+    status: Integers
+
+
+def first_below(
+    objective: Objective, grid: Floats, values: Floats, threshold: Floats, source: Integers
+) -> Crossing:
+    """The first point of each lane's range at which the objective is at most `threshold`.
+
+    Args:
+        objective: the function of (source lane, x).
+        grid: ascending points, shape (source lanes, points).
+        values: the objective there, NaN where it is unknown.
+        threshold: one for each result lane.
+        source: the source lane of each result lane.
+    """
+    known = ~np.isnan(values[source])
+    met = known & (values[source] <= threshold[:, None])
+    reached, rows = met.any(axis=1), np.arange(len(source))
+    first = np.argmax(met, axis=1)
+    before = known & ~met & (np.arange(grid.shape[1]) < first[:, None])
+    inside = reached & before.any(axis=1)
+    last = np.where(inside, grid.shape[1] - 1 - np.argmax(before[:, ::-1], axis=1), 0)
+    x = np.where(reached, grid[source, first], np.nan)
+    value = np.where(reached, values[source, first], np.nan)
+    below = np.where(inside, grid[source, last], np.nan)
+    above = x.copy()
+    changes = [np.count_nonzero(np.diff(met[k][known[k]])) for k in rows]
+    status = np.where(reached, SearchStatus.AT_RANGE_END.value, SearchStatus.UNREACHABLE.value)
+    status[inside] = SearchStatus.FOUND.value
+    status[~known.any(axis=1)] = SearchStatus.FAILED.value
+    lanes = np.flatnonzero(inside)
+    if lanes.size:
+        level = np.log(threshold[lanes])
+        found = elementwise.find_root(
+            lambda x, lane, level: np.log(objective(lane.astype(np.int64), x)) - level,
+            (below[lanes], x[lanes]),
+            args=(source[lanes], level),
+            tolerances={"xatol": 1e-13, "xrtol": 1e-13, "fatol": 1e-12, "frtol": 0.0},
+        )
+        low, high = (np.asarray(side) for side in found.bracket)
+        f_low, f_high = (np.asarray(side) for side in found.f_bracket)
+        turned = high < low
+        low, high = np.where(turned, high, low), np.where(turned, low, high)
+        f_low, f_high = np.where(turned, f_high, f_low), np.where(turned, f_low, f_high)
+        step = x[lanes] - below[lanes]
+        low, high = _drawn_in(
+            lambda k, x: np.log(objective(source[lanes[k]], x)) - level[k], found.x, low, high, step
+        )
+        x[lanes], value[lanes] = found.x, threshold[lanes] * np.exp(found.f_x)
+        below[lanes], above[lanes] = low, high
+        sound = found.success & (f_low >= 0) & (f_high <= 0)
+        status[lanes[~sound]] = SearchStatus.FAILED.value
+    return Crossing(
+        x=x, below=below, above=above, value=value, count=np.array(changes, int), status=status
+    )
+
+
+def _drawn_in(
+    excess: Objective, x: Floats, low: Floats, high: Floats, step: Floats
+) -> tuple[Floats, Floats]:
+    """Bracket ends nearer to the crossings x: a root finder leaves one end where it began.
+
+    Args:
+        excess: the function of (entry, x) that falls through zero.
+        x: where it does, to rounding.
+        low: points before, where it is not negative.
+        high: points after, where it is not positive.
+        step: the scan's steps, the unit of the distances that are tried.
+    """
+    low, high = low.copy(), high.copy()
+    left = right = np.arange(len(x))  # ends that are not settled yet
+    for distance in 10.0 ** np.arange(-11, 0, 2):
+        before, after = x[left] - distance * step[left], x[right] + distance * step[right]
+        found = excess(np.append(left, right), np.append(before, after))
+        above, under = found[: left.size] >= 0, found[left.size :] <= 0
+        low[left[above]], high[right[under]] = before[above], after[under]
+        left, right = left[~above], right[~under]
+        if not left.size + right.size:
+            break
+    return low, high

@@ -1,1 +1,0 @@
-"""A selection in the terms of other libraries."""

@@ -1,0 +1,392 @@
+"""Arrays as users hand them over: checked block by block, memory-mapped files stay on disk."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from hardset.checks import check_choice, check_range
+
+
+def host_array(values: Any) -> Any:
+    """A tensor as a NumPy array: detached, on the host, half precision as single.
+
+    NumPy alone refuses tensors that need a gradient, are on a device or hold bfloat16. Whatever is
+    no tensor is returned as it is.
+    """
+    if not (hasattr(values, "detach") and hasattr(values, "is_floating_point")):
+        return values
+    tensor = values.detach().cpu()
+    if tensor.is_floating_point() and tensor.element_size() < 4:
+        tensor = tensor.float()
+    return tensor.numpy()
+
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+BLOCK_VALUES = 1 << 22  # numbers that one block of rows may hold: 32 MiB in double precision
+# Beyond these numbers squares, and sums of them, leave the range of the precision.
+LARGEST_SINGLE, LARGEST_DOUBLE = 1e15, 1e150
+DENSE = (
+    "sparse matrices are not accepted here: give a dense one (matrix.toarray()), or fewer columns "
+    "(sklearn.decomposition.TruncatedSVD)"
+)
+SHAPES = {1: "(n,)", 2: "(n, d)", 3: "(n, A, d)"}
+
+
+def blocks(count: int, width: int) -> Iterator[slice]:
+    """Slices of consecutive rows, each of at most 2**22 numbers.
+
+    Args:
+        count: number of rows.
+        width: numbers that a row stands for.
+    """
+    step = max(1, BLOCK_VALUES // max(width, 1))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def real_numbers(name: str, values: ArrayLike) -> Array:
+    """The numbers in single or double precision: half ones become single, whole ones double.
+
+    Raises:
+        ValueError: they are no real numbers.
+    """
+    array = _array(name, values)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    if _is_floating(array.dtype):
+        return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+    if array.dtype.kind not in "bui":
+        remedy = "; convert it by array.astype(float)" if array.dtype.kind in "OU" else ""
+        raise ValueError(f"{name} has dtype {array.dtype}; it must hold real numbers{remedy}")
+    return array.astype(np.float64)
+
+
+def _array(name: str, values: ArrayLike) -> Array:
+    """An array-like as an array; ValueError where it has no shape of its own."""
+    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+        raise ValueError(f"{name} is a {type(values).__name__} of SciPy; {DENSE}")
+    try:
+        array = np.asanyarray(host_array(values))
+    except ValueError as error:  # lists of different lengths
+        raise ValueError(f"{name} is no array: {error}") from None
+    check_unmasked(name, array)
+    return array
+
+
+def check_unmasked(name: str, array: Any) -> None:
+    """Raise ValueError if a masked array hides a value: what lies below its mask is no number."""
+    if np.ma.is_masked(array):
+        place = tuple(int(at) for at in np.argwhere(np.ma.getmaskarray(array))[0])
+        index = place[0] if len(place) == 1 else place
+        raise ValueError(f"{name} is masked at index {index}; every value must be there")
+
+
+def _is_floating(kind: np.dtype) -> bool:
+    """Whether numbers are floating-point ones, bfloat16 and its like included."""
+    extra = sys.modules.get("ml_dtypes")  # no array has one of its types before it is imported
+    if kind.kind != "V" or extra is None:
+        return kind.kind == "f"
+    try:
+        extra.finfo(kind)
+    except ValueError:
+        return False
+    return True
+
+
+def real_rows(name: str, values: ArrayLike, ndim: tuple[int, ...]) -> Array:
+    """The array itself if it holds finite real numbers in one of the given dimensions.
+
+    Args:
+        name: the argument's name, as the user wrote it.
+        values: an array-like; float32 and float64 arrays are not copied, see `real_numbers`.
+        ndim: numbers of dimensions that are valid.
+
+    Raises:
+        ValueError: another dimension, no rows, no numbers; the first row with NaN or infinity.
+    """
+    array = real_numbers(name, values)
+    if array.ndim not in ndim or 0 in array.shape:
+        shapes = " or ".join(SHAPES[count] for count in ndim)
+        raise ValueError(f"{name} has shape {array.shape}; it must be {shapes}, none of them 0")
+    for rows in blocks(len(array), array[0].size):
+        finite = np.isfinite(array[rows])
+        if not np.all(finite):
+            index = tuple(int(i) for i in np.argwhere(~finite)[0])
+            where = (rows.start + index[0], *index[1:])
+            place = where[0] if len(where) == 1 else where
+            raise ValueError(
+                f"{name} holds {array[where]} at index {place}; every value must be a finite number"
+            )
+    return array
+
+
+def whole_numbers(name: str, values: ArrayLike) -> Integers:
+    """Whole numbers of shape (n,); ValueError names the first that is none."""
+    array = _array(name, values)
+    if array.ndim != 1 or len(array) == 0:
+        raise ValueError(f"{name} has shape {array.shape}; it must be (n,), n at least 1")
+    if array.dtype.kind in "uf" and np.any(too_large := np.abs(array) >= 2**63):
+        index = int(np.argmax(too_large))
+        raise ValueError(
+            f"{name} holds {array[index]} at index {index}, outside the 64-bit integers; "
+            "numbers up to 2^64 fit as text, or viewed as int64"
+        )
+    if array.dtype.kind in "iub":
+        return array.astype(np.int64)
+    if array.dtype.kind != "f":
+        raise ValueError(f"{name} has dtype {array.dtype}; it must hold whole numbers")
+    broken = ~np.isfinite(array) | (array != np.floor(array))
+    if np.any(broken):
+        index = int(np.argmax(broken))
+        raise ValueError(f"{name} holds {array[index]} at index {index}, not a whole number")
+    return array.astype(np.int64)
+
+
+def unit_rows(name: str, rows: Array, first_row: int = 0) -> Array:
+    """The rows of an array (n, ..., d) over their norms, in the array's precision.
+
+    Args:
+        name: the argument's name, as the user wrote it.
+        rows: the array, or a block of it.
+        first_row: the block's first row, for messages.
+
+    Raises:
+        ValueError: the first row of norm zero, which has no direction.
+    """
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    # Squares of a short row lose digits or vanish: times a power of two its direction stays.
+    short = np.flatnonzero(norms.ravel() < (1e-12 if rows.dtype == np.float32 else 1e-120))
+    if len(short):
+        rows = np.array(rows)
+        few = rows.reshape(-1, rows.shape[-1])
+        exponents = np.frexp(np.max(np.abs(few[short]), axis=1, keepdims=True))[1]
+        few[short] = np.ldexp(few[short], -exponents)
+        norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    if not np.all(norms > 0):
+        first, *rest = (int(i) for i in np.argwhere(norms[..., 0] == 0)[0])
+        place = (first_row + first, *rest) if rest else first_row + first
+        raise ValueError(
+            f"{name} has norm zero at row {place}; cosine similarity needs rows with a direction"
+        )
+    return rows / norms
+
+
+def check_squares(name: str, array: Array) -> None:
+    """ValueError names the first number whose square would overflow in a sum over columns."""
+    limit = LARGEST_SINGLE if array.dtype == np.float32 else LARGEST_DOUBLE
+    for rows in blocks(len(array), array[0].size):
+        block = np.asarray(array[rows])
+        if np.max(block) > limit or np.min(block) < -limit:
+            first, *rest = (int(i) for i in np.argwhere(np.abs(block) > limit)[0])
+            where = (rows.start + first, *rest)
+            raise ValueError(
+                f"{name} holds {array[where]:g} at index {where}; squares of {array.dtype} numbers "
+                f"beyond {limit:g} overflow, scale them down"
+            )
+
+
+def square_distances(rows: Array, point: Array) -> Floats:
+    """norm(x - point)^2 for every row x: by differences, so that copies are at 0 exactly."""
+    found = np.empty(len(rows))
+    point = np.asarray(point, np.float64)
+    for part in blocks(len(rows), rows.shape[1]):
+        difference = rows[part] - point
+        found[part] = np.einsum("ij,ij->i", difference, difference)
+    return found
+
+
+def class_rows(labels: Integers | None, n: int) -> list[Integers]:
+    """Rows of every class, ascending; the classes by their first row, whatever their names."""
+    if labels is None:
+        return [np.arange(n)]
+    order = np.argsort(labels, kind="stable")
+    cuts = np.flatnonzero(np.diff(labels[order])) + 1
+    return sorted(np.split(order, cuts), key=lambda rows: int(rows[0]))
+
+
+def proportional(
+    groups: Sequence[Integers], budget: int, given: Sequence[int] = (), inside: Sequence[int] = ()
+) -> list[int]:
+    """Parts of the budget in proportion to the groups' sizes, by the largest remainder.
+
+    Args:
+        groups: rows of each group.
+        budget: sum of the parts.
+        given: how many of each group are kept already; these and the parts together are in
+            proportion to the sizes, but for groups that have more than that already.
+        inside: how many of these are rows of the group, which cannot be picked.
+    """
+    sizes = np.array([len(rows) for rows in groups])
+    if not any(given):
+        return [int(count) for count in largest_remainder(sizes, budget, sizes)]
+    held = np.asarray(given)
+    most = sizes - np.asarray(inside) + held
+    short = np.ones(len(groups), dtype=bool)
+    while True:
+        total = budget + int(held[short].sum())
+        counts = largest_remainder(np.where(short, sizes, 0), total, most)
+        sated = short & (counts < held)
+        if not np.any(sated):
+            return [int(count) for count in np.where(short, counts - held, 0)]
+        short &= ~sated
+
+
+def largest_remainder(
+    shares: ArrayLike, budget: int, available: ArrayLike | None = None
+) -> Integers:
+    """Whole numbers that sum to `budget`, as near to proportional to `shares` as they can be.
+
+    Each gets the floor of its share, and those with the largest remainders one more, the first of
+    equals first. A group that is smaller than its share gives all it has, and the rest is shared
+    again among the others.
+
+    Args:
+        shares: wanted proportions, >= 0, not all 0, shape (m,).
+        budget: their sum, >= 0.
+        available: upper limits, shape (m,); default none.
+
+    Raises:
+        ValueError: a share below 0, or limits that sum to less than `budget`.
+    """
+    wanted = np.asarray(shares, dtype=np.float64)
+    check_range("shares", wanted, 0.0, np.inf)
+    limits = np.full(wanted.shape, budget) if available is None else np.asarray(available)
+    reachable = int(limits[wanted > 0].sum())
+    if reachable < budget:
+        raise ValueError(
+            f"the groups with a share hold {reachable} examples, fewer than the budget {budget}"
+        )
+    full = np.zeros(len(wanted), dtype=bool)
+    while True:
+        counts = np.where(full, limits, 0)
+        left = budget - int(counts.sum())
+        weight = np.where(full, 0.0, wanted)
+        exact = left * weight / weight.sum() if left else np.zeros(len(wanted))
+        floors = np.floor(exact).astype(np.int64)
+        order = np.argsort(floors - exact, kind="stable")
+        floors[order[: left - int(floors.sum())]] += 1
+        over = ~full & (floors > limits)
+        if not np.any(over):
+            return counts + floors
+        full |= over
+
+
+def class_codes(name: str, labels: ArrayLike) -> tuple[Integers, Array | None]:
+    """Labels as whole numbers.
+
+    Args:
+        name: the argument's name, as the user wrote it.
+        labels: whole numbers, which stay as they are, or strings, shape (n,).
+
+    Returns:
+        The numbers, shape (n,), and the distinct names in sorted order, of which they are the
+        positions; None instead of names for labels that are numbers.
+
+    Raises:
+        ValueError: another shape, a value that is neither, with its index.
+    """
+    values = host_array(labels)
+    check_unmasked(name, values)
+    array = np.asarray(values)
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8")
+    if array.dtype.kind == "O" and array.ndim == 1 and len(array):
+        array = _of_objects(name, array)
+    if array.ndim == 1 and len(array) and array.dtype == np.int64:
+        return array, None  # without a copy
+    if array.dtype.kind not in "UT" or array.ndim != 1 or len(array) == 0:
+        return whole_numbers(name, array), None
+    names, codes = np.unique(array.astype(np.str_), return_inverse=True)
+    return codes.astype(np.int64), names
+
+
+def _of_objects(name: str, array: Array) -> Array:
+    """Strings or numbers out of an array of Python objects, which must be all of one kind."""
+    texts = [isinstance(one, str) for one in array]
+    numbers = [isinstance(one, int | float | np.number | np.bool_) for one in array]
+    kinds = texts if any(texts) else numbers
+    if not all(kinds):
+        index = kinds.index(False)
+        raise ValueError(
+            f"{name} holds {array[index]!r} at index {index}; labels must be all whole numbers or "
+            "all strings"
+        )
+    return array.astype(np.str_) if any(texts) else np.asarray(array.tolist())
+
+
+# Below these sizes squares of differences lose digits, or vanish, at the precision's lower end.
+SMALLEST_SINGLE, SMALLEST_DOUBLE = 1e-12, 1e-120
+
+
+def lifted(rows: Array, before: Array) -> tuple[float, Array, Array]:
+    """Rows of one space in a size whose squares keep all digits.
+
+    Args:
+        rows: shape (n, ...); rows of ordinary size come back as they are.
+        before: others of the same space, shape (k, ...).
+
+    Returns:
+        What to multiply a distance among the returned rows with, a power of two, and the rows.
+    """
+    exponent = lift_exponent(rows, before)
+    if exponent == 0:
+        return 1.0, rows, before
+    scale = float(np.ldexp(1.0, -exponent))
+    return scale, np.ldexp(rows, exponent), np.ldexp(before, exponent)
+
+
+def lift_exponent(*arrays: Array, single: bool = False) -> int:
+    """e such that 2^e times the arrays has its largest number in [1/2, 1); 0 for ordinary ones.
+
+    Args:
+        *arrays: shape (n, ...).
+        single: whether the work is done in single precision, whatever the arrays' own.
+    """
+    largest = 0.0
+    for array in arrays:
+        for part in blocks(len(array), array[0].size if len(array) else 1):
+            block = np.asarray(array[part])
+            largest = max(largest, float(np.max(block)), -float(np.min(block)))
+    narrow = single or any(array.dtype == np.float32 for array in arrays if len(array))
+    if largest == 0 or largest >= (SMALLEST_SINGLE if narrow else SMALLEST_DOUBLE):
+        return 0
+    return -int(np.frexp(largest)[1])
+
+
+Scaling = Literal["min-max", "standard", "rank", "none"]
+
+
+def rescaled(values: Floats, scaling: Scaling) -> Floats:
+    """Scores in [0, 1], of mean 0 and variance 1, as ranks in [0, 1], or as they are.
+
+    Equal scores stay equal; scores without spread become 0.
+
+    Args:
+        values: shape (n,).
+        scaling: "min-max", "standard", "rank" (mean rank of equals) or "none".
+
+    Raises:
+        ValueError: another scaling.
+    """
+    check_choice("scaling", scaling, get_args(Scaling))
+    if scaling == "none":
+        return values
+    values = np.ldexp(values, lift_exponent(values))
+    if scaling == "min-max":
+        shifted = values - np.min(values)
+    elif scaling == "standard":
+        shifted = values - np.mean(values)
+    else:
+        shifted = rankdata(values) - 1
+    spread = np.std(shifted) if scaling == "standard" else np.max(shifted)
+    # A spread that is rounding of equal values is none.
+    if spread <= 1e-12 * np.max(np.abs(values), initial=0):
+        return np.zeros_like(values)
+    return np.asarray(shifted / spread, dtype=np.float64)

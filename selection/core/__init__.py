@@ -1,1 +1,0 @@
-"""What methods are given and what they answer: arrays, scores, pools, subsets, files."""

@@ -1,1 +1,0 @@
-"""Nearest neighbours and clusters of the examples."""

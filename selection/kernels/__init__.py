@@ -1,1 +1,0 @@
-"""Compiled loops; import them where Numba is needed, not before."""

@@ -1,0 +1,1 @@
+"""Largest margins of many problems at once, each with a certificate."""

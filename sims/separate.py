@@ -1,0 +1,211 @@
+"""The max-margin separator of a user's own features and labels."""
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hardset.arrays import ArrayFileError, load_array, npy_bytes
+from hardset.cli import check_output_folder
+from hardset.datafile import check_output_file, write_bytes_atomic
+from sims.command_line import DEFAULT_OUTPUT
+from sims.examples import load_arrays, signed_rows
+
+if TYPE_CHECKING:
+    from sims.maxmargin.solver import MaxMarginStatus
+
+SOLVED_CODE = 0
+UNSOLVED_CODE = 1
+NOT_SEPARABLE_CODE = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class UserSolution:
+    """The separator of labelled examples, or the proof that there is none.
+
+    Attributes:
+        direction: unit vector w, shape (N,): x is labelled by the sign of w x.
+        margin: min over the examples of y w x, in the features' units.
+        bracket: certified relative gap of `margin` to the best possible one.
+        support: indices of the examples that hold the separator, ascending.
+        duals: their weights u > 0, with sum 1; w is parallel to sum u_i y_i x_i.
+        farkas: norm(sum u_i y_i x_i) / sum u_i norm(x_i); where it vanishes, `support` and `duals`
+            prove that nothing separates the examples.
+        status: how the solve ended.
+        iterations: interior-point iterations.
+    """
+
+    direction: NDArray[np.float64]
+    margin: float
+    bracket: float
+    support: NDArray[np.int64]
+    duals: NDArray[np.float64]
+    farkas: float
+    status: "MaxMarginStatus"
+    iterations: int
+
+
+def solve_user_data(features: ArrayLike, labels: ArrayLike) -> UserSolution:
+    """Return the w maximising min_i y_i w x_i over unit vectors: through the origin, no offset.
+
+    Args:
+        features: examples x_i, shape (P, N), finite numbers.
+        labels: y_i, shape (P,), either -1/+1 or 0/1; one class alone is fine.
+
+    Returns:
+        The certified separator, or a Farkas certificate for examples that are not separable.
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite numbers, other labels.
+    """
+    return _solve_rows(*signed_rows(features, labels))
+
+
+def _solve_rows(rows: NDArray[np.float64], exponent: int) -> UserSolution:
+    """The separator of label-signed rows times 2**exponent."""
+    # Imported when the data are known to be right: JAX takes a second to load.
+    from sims.maxmargin.solver import MaxMarginStatus, max_margin
+    from sims.memory import one_blas_thread
+
+    with one_blas_thread():
+        found = max_margin(rows)
+    dual = np.asarray(found.dual)
+    support = np.flatnonzero(dual)
+    return UserSolution(
+        direction=np.asarray(found.direction),
+        margin=float(np.ldexp(found.margin, exponent)),
+        bracket=float(found.bracket),
+        support=support,
+        duals=dual[support],
+        farkas=float(found.farkas),
+        status=MaxMarginStatus(int(found.status)),
+        iterations=int(found.iterations),
+    )
+
+
+def run_solve(
+    features_path: str | Path,
+    labels_path: str | Path,
+    out_direction_path: str | Path | None = None,
+    as_json: bool = False,
+) -> tuple[int, str, str]:
+    """Solve the files' examples, save the direction and report.
+
+    Args:
+        features_path: .npy file of shape (P, N).
+        labels_path: .npy file of shape (P,), labels -1/+1 or 0/1.
+        out_direction_path: .npy file to write the direction to; default the first of
+            `direction.npy`, `direction-2.npy`, ... in the current folder that is free or holds this
+            very direction. Nothing is overwritten, and nothing written for examples that are not
+            separable.
+        as_json: report as JSON instead of text.
+
+    Returns:
+        Exit code (0 solved, 3 not separable, 1 otherwise), the report, and why the direction was
+        not saved, or nothing; the report then holds the direction itself.
+
+    Raises:
+        ValueError: bad input, or an output file that is there and holds no such direction.
+        OSError: the output file cannot be written; both are found before the work.
+    """
+    if out_direction_path is None:
+        check_output_folder(Path.cwd())
+    else:
+        check_output_file(out_direction_path)
+    rows, exponent = signed_rows(*load_arrays(features_path, labels_path))
+    if out_direction_path is not None and Path(out_direction_path).exists():
+        found = _stored(Path(out_direction_path))
+        if found is None or found.shape != rows.shape[1:]:
+            raise ValueError(
+                f"output file {out_direction_path} exists already; name another one with --out"
+            )
+    solution = _solve_rows(rows, exponent)
+    separable = solution.status.name != "NOT_SEPARABLE"
+    saved: Path | None = None
+    trouble = ""
+    if separable:
+        try:
+            saved = _save(out_direction_path, solution.direction)
+        except OSError as error:
+            trouble = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    report = _report(solution, saved)
+    if trouble:
+        report["direction"] = solution.direction.tolist()
+    if solution.status.name == "SOLVED":
+        code = SOLVED_CODE
+    else:
+        code = UNSOLVED_CODE if separable else NOT_SEPARABLE_CODE
+    text = json.dumps(report, indent=2, allow_nan=False) if as_json else _as_text(report)
+    return code, text, trouble
+
+
+def _save(path: str | Path | None, direction: NDArray[np.float64]) -> Path:
+    """Write the direction to `path`, or to the first default name that is free or holds it.
+
+    Raises:
+        OSError: it cannot be written, or `path` holds something else.
+    """
+    default = Path(DEFAULT_OUTPUT)
+    numbered = (default.with_stem(f"{default.stem}-{k}") for k in itertools.count(2))
+    for name in [Path(path)] if path is not None else itertools.chain([default], numbered):
+        try:
+            if not name.exists():
+                write_bytes_atomic(name, npy_bytes(direction), replace=False)
+                return name
+        except FileExistsError:  # another process was faster
+            pass
+        # A repeated run finds its own file.
+        found = _stored(name)
+        if found is not None and np.array_equal(found, direction):
+            return name
+    raise OSError(f"output file {path} exists already and holds another direction")
+
+
+def _stored(path: Path) -> NDArray | None:
+    try:
+        return load_array(path)
+    except ArrayFileError:
+        return None
+
+
+def _report(solution: UserSolution, saved: Path | None) -> dict[str, Any]:
+    separable = solution.status.name != "NOT_SEPARABLE"
+    held = {"indices": solution.support.tolist(), "duals": solution.duals.tolist()}
+    return {
+        "status": solution.status.name.lower(),
+        "message": solution.status.sentence,
+        "direction": None if saved is None else str(saved),
+        "margin": _finite(solution.margin) if separable else None,
+        "bracket": _finite(solution.bracket) if separable else None,
+        "support_vectors": held if separable else None,
+        "farkas_certificate": None if separable else {"residual": solution.farkas, **held},
+        "iterations": solution.iterations,
+    }
+
+
+def _finite(value: float) -> float | None:
+    # A solve without progress has no bracket, and JSON no infinity.
+    return value if np.isfinite(value) else None
+
+
+def _as_text(report: dict[str, Any]) -> str:
+    lines = [report["message"]]
+    held = report["support_vectors"]
+    if held is not None:
+        lines += [
+            f"direction        {report['direction']}",
+            f"margin           {report['margin']}",
+            f"relative gap     {report['bracket']}",
+            f"support vectors  {len(held['indices'])}",
+        ]
+    else:
+        certificate = report["farkas_certificate"]
+        lines += [
+            f"certificate      {len(certificate['indices'])} examples whose weighted sum vanishes",
+            f"residual         {certificate['residual']:.1e}",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,242 @@
+"""Student records of many cells: planned, looked up in a cache, solved here or on a cluster."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from functools import lru_cache, partial
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from hardset.cache import RecordCache
+from hardset.float64 import float64
+from sims.cells import Cell
+from sims.cluster import Cluster, split_for
+from sims.kept import identity, kept_rows, largest_problem
+from sims.maxmargin.lanes import compile_shapes, on_processor
+from sims.memory import (
+    GIB,
+    default_memory_gb,
+    draws_in_flight,
+    one_blas_thread,
+    processors,
+    result_bytes,
+)
+from sims.parts import (
+    Part,
+    draw_families,
+    hold_draws,
+    most_rows,
+    solve_part,
+    split,
+    total_cost,
+    train_cells,
+)
+from sims.results import RECORD
+from sims.workers import local_devices, solver_pool, spread
+
+WORTH_SHARING = 2**23  # matrix entries, a second's work; a worker takes two seconds to start
+TASK_ENTRIES = 2**21  # of a process: a few tenths of a second
+TASKS_PER_PROCESS = 16  # at least, if there is enough to do
+
+Found = Iterator[tuple[Part, str, NDArray[np.void]]]
+
+
+def compile_ahead(
+    cells: Sequence[Cell],
+    dim: int,
+    pool: Executor,
+    devices: Sequence[jax.Device | None] = (None,),
+) -> None:
+    """Compile the shapes that are known to come, side by side instead of one by one."""
+    counts = {largest_problem(cell) for cell in cells}
+    counts |= {kept for cell in cells if (kept := kept_rows(cell)) is not None}
+    compile_shapes(counts, dim, pool, devices)
+
+
+def simulate_students(
+    cells: Sequence[Cell],
+    dim: int,
+    draws: int,
+    seed: int,
+    *,
+    solver: str = "native",
+    memory_gb: float | None = None,
+    cache: RecordCache | None = None,
+    advance: Callable[[int], object] = lambda count: None,
+    processes: int | None = None,
+    devices: int | None = None,
+    scheduler: str | None = None,
+) -> NDArray[np.void]:
+    """Train one student for every cell and draw.
+
+    Args:
+        cells: what to simulate; cells with equal `identity` share their students.
+        dim: N.
+        draws: number of draws; draw d is the same whatever the other arguments are.
+        seed: of all random numbers.
+        solver: a key of SOLVERS.
+        memory_gb: limit in GiB for draws, solver and results together; default half of the
+            memory. With a scheduler: of the results here, and of each worker.
+        cache: finished parts are read from and written to it.
+        advance: called with the number of students that were finished.
+        processes: how many processes solve, this one included, unless JAX devices do; default one
+            a processor. Short sweeps stay in this one. No digit depends on it.
+        devices: how many local JAX devices solve, a thread each; by default JAX's default one if
+            it is an accelerator.
+        scheduler: address of a dask.distributed scheduler whose workers solve.
+
+    Returns:
+        Records, shape (len(cells), draws).
+
+    Raises:
+        ValueError: the memory limit does not hold one draw, or there are fewer devices.
+        OSError: the scheduler does not answer, or the cache cannot be written.
+    """
+    names = [identity(cell) for cell in cells]
+    unique = dict(zip(names, cells, strict=True))
+    results = result_bytes(len(cells), len(unique), draws)
+    limit = default_memory_gb() if memory_gb is None else memory_gb
+    parts = draw_families(unique, dim, draws)
+    places = local_devices(devices)
+    by_processes = places == [None] and on_processor()
+    if scheduler is None:
+        for part in parts:
+            own = list(part.cells.values())
+            draws_in_flight(own, dim, len(part.draws), len(places), limit, results)
+    elif results > limit * GIB:
+        raise ValueError(
+            f"memory_gb = {limit:.3g} is below the {results / GIB:.3g} GiB of the results"
+        )
+    done = {name: np.empty(draws, RECORD) for name in unique}
+
+    def missing() -> Iterator[Part]:
+        for part in parts:
+            lacking: dict[str, Cell] = {}
+            for name, cell in part.cells.items():
+                loaded = cache.load(name, part.draws) if cache else None
+                if loaded is None:
+                    lacking[name] = cell
+                else:
+                    done[name][part.draws.start : part.draws.stop] = loaded
+                    advance(len(part.draws))
+            if lacking:
+                yield Part(lacking, part.draws)
+
+    if scheduler is not None:
+        found = _solve_there(missing(), dim, seed, solver, memory_gb, scheduler)
+    elif by_processes:
+        found = _solve_here(missing(), dim, seed, solver, limit, results, processes)
+    else:
+        found = _solve_on(places, missing(), dim, seed, solver, limit, results)
+    try:
+        for part, name, records in found:
+            done[name][part.draws.start : part.draws.stop] = records
+            if cache:
+                cache.store(name, part.draws, records)
+            advance(len(part.draws))
+    finally:
+        if cache:
+            cache.flush()
+    return np.stack([done[name] for name in names])
+
+
+def _solve_here(
+    parts: Iterator[Part],
+    dim: int,
+    seed: int,
+    solver: str,
+    memory_gb: float,
+    results: int,
+    processes: int | None,
+) -> Found:
+    """Solve the parts in this process and, if there is enough to do, in others."""
+    lacking = list(parts)
+    total = total_cost(lacking, dim)
+    count = processes or (processors() if total > WORTH_SHARING else 1)
+    # Every process holds draws of its own.
+    share = (memory_gb - results / GIB) / count
+    count, share = (count, share) if _fits(lacking, dim, share) else (1, count * share)
+    limit = min(TASK_ENTRIES, total / (TASKS_PER_PROCESS * count))
+    pieces = [list(split(part, dim, limit)) for part in lacking]
+    tasks = [
+        [partial(solve_piece, piece, most_rows(part), dim, seed, solver, share) for piece in group]
+        for part, group in zip(lacking, pieces, strict=True)
+    ]
+    try:
+        with one_blas_thread():
+            for (number, position), found in spread(tasks, count):
+                for name, records in zip(pieces[number][position].cells, found, strict=True):
+                    yield lacking[number], name, records
+    finally:
+        _held_draws.cache_clear()
+
+
+def _fits(parts: Sequence[Part], dim: int, memory_gb: float) -> bool:
+    """Whether one draw of every part fits the limit."""
+    try:
+        for part in parts:
+            draws_in_flight(list(part.cells.values()), dim, len(part.draws), 1, memory_gb, 0)
+    except ValueError:
+        return False
+    return True
+
+
+@float64
+def solve_piece(
+    piece: Part, rows: int, dim: int, seed: int, solver: str, memory_gb: float
+) -> NDArray[np.void]:
+    """Records of a piece of a part whose draws have `rows` rows, shape (cells, draws)."""
+    cells = list(piece.cells.values())
+    if draws_in_flight(cells, dim, len(piece.draws), 1, memory_gb, 0) < len(piece.draws):
+        found = dict(solve_part(piece, dim, seed, solver, None, 1, memory_gb))
+    else:
+        states = _held_draws(seed, dim, piece.draws, rows)
+        found = dict(train_cells(piece.cells, states, solver, None, 1))
+    return np.stack([found[name] for name in piece.cells])
+
+
+# The pieces of a part come one after the other.
+_held_draws = lru_cache(maxsize=1)(hold_draws)
+
+
+def _solve_on(
+    devices: Sequence[jax.Device | None],
+    parts: Iterator[Part],
+    dim: int,
+    seed: int,
+    solver: str,
+    memory_gb: float,
+    results: int,
+) -> Found:
+    """Solve the parts with one thread a device."""
+    with one_blas_thread(), solver_pool(len(devices), devices) as pool:
+        compiled: set[str] = set()
+        for part in parts:
+            new = [cell for name, cell in part.cells.items() if name not in compiled]
+            if new and solver == "native":
+                compile_ahead(new, dim, pool, devices)
+                compiled |= set(part.cells)
+            for name, records in solve_part(
+                part, dim, seed, solver, pool, len(devices), memory_gb, results
+            ):
+                yield part, name, records
+
+
+def _solve_there(
+    parts: Iterator[Part],
+    dim: int,
+    seed: int,
+    solver: str,
+    memory_gb: float | None,
+    scheduler: str,
+) -> Found:
+    """Solve the parts on the workers of a scheduler."""
+    lacking = list(parts)
+    if not lacking:
+        return
+    with Cluster(scheduler) as cluster:
+        tasks = split_for(cluster.threads(), lacking, dim)
+        for part, records in cluster.solve(tasks, dim, seed, solver, memory_gb):
+            for name, row in zip(part.cells, records, strict=True):
+                yield part, name, row

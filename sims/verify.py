@@ -1,0 +1,434 @@
+"""Theory against simulation, extrapolated to N -> infinity, with a verdict that can be "no"."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import product
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import replica
+from hardset.checks import check_range
+from hardset.float64 import float64
+from sims.cells import problem_cells
+from sims.maxmargin.lanes import on_processor
+from sims.maxmargin.solver import MaxMarginStatus
+from sims.memory import processors
+from sims.results import chi_square_p_value, extrapolate, mean_and_stderr, observables
+from sims.sweep import simulate_students
+from sims.workers import local_devices, spread
+from theory.policies import Policy, policy_from_name
+from theory.policy_names import policy_parameter
+from theory.problem import DownstreamShift, FixedAngle, InSample, PerceptronProblem, Probe
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One point; alpha_total, f and r are chosen so that every dimension keeps whole examples.
+
+    Attributes:
+        alpha_total: total examples / N.
+        keep_fraction: f.
+        theta_deg: probe angle in degrees; None for a probe trained on the same data.
+        policy: name of the policy.
+        parameter: lo of "window", w of "mixture", else None.
+        redundancy: copies r.
+        delta: size of a downstream shift independent of T and J_p.
+        along_plane: that shift's component in span(T, J_p) orthogonal to T.
+    """
+
+    alpha_total: float
+    keep_fraction: float
+    theta_deg: float | None = 0.0
+    policy: str = "hard"
+    parameter: float | None = None
+    redundancy: int = 1
+    delta: float = 0.0
+    along_plane: float = 0.0
+
+    def selection(self) -> Policy:
+        """The policy with its parameter."""
+        name = policy_parameter(self.policy)
+        if name is None or self.parameter is None:
+            return policy_from_name(self.policy)
+        return policy_from_name(self.policy, **{name: self.parameter})
+
+    def probe(self) -> Probe:
+        """The probe that ranks the examples."""
+        return InSample() if self.theta_deg is None else FixedAngle(np.deg2rad(self.theta_deg))
+
+    def problem(self) -> PerceptronProblem:
+        """The case as a problem of shape ()."""
+        return PerceptronProblem(
+            alpha_total=self.alpha_total,
+            keep_fraction=self.keep_fraction,
+            probe=self.probe(),
+            policy=self.selection(),
+            redundancy=float(self.redundancy),
+            downstream=DownstreamShift(self.delta, 0.0, self.along_plane),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Cases, and the dimensions that are extrapolated to 1/N = 0.
+
+    Attributes:
+        cases: the points.
+        dims: values of N.
+        draws: draws at each N.
+    """
+
+    cases: tuple[Case, ...]
+    dims: tuple[int, ...]
+    draws: tuple[int, ...]
+
+
+_POLICIES: tuple[tuple[str, float | None], ...] = (
+    ("hard", None),
+    ("easy", None),
+    ("moderate", None),
+    ("random", None),
+    ("hard-signed", None),
+    ("easy-signed", None),
+    ("window", 0.1),
+    ("mixture", 0.5),
+)
+
+_POINTS = (
+    Case(2, 1.0),
+    Case(5, 1.0),
+    Case(5, 0.4),
+    Case(10, 0.2),
+    *(Case(5, 0.3, 20.0, name, parameter) for name, parameter in _POLICIES),
+    *(Case(10, 0.2, 40.0, name, parameter) for name, parameter in _POLICIES),
+    Case(4, 0.5, 90.0),
+    Case(2, 0.3, 10.0, "moderate"),
+    Case(10, 0.5, 20.0, redundancy=2),
+    Case(20, 0.1, 20.0, "random", redundancy=10),
+    Case(10, 0.4, 20.0, "mixture", 0.5, redundancy=5),
+    Case(5, 0.3, 20.0, delta=0.5),
+    Case(5, 0.3, 20.0, delta=1.0, along_plane=1.0),
+    # A probe trained on the same data: above and below the fraction that keeps its support vectors.
+    Case(5, 0.4, None),
+    Case(5, 0.1, None),
+    Case(5, 0.3, None, "easy"),
+)
+
+# Between N and 2 N distinct examples kept: one compiled shape a dimension.
+_OTHER_SHAPES = (
+    Case(5, 1.0),
+    Case(2, 0.3, 10.0, "moderate"),
+    Case(10, 0.5, 20.0, redundancy=2),
+)
+_QUICK = (
+    *(case for case in _POINTS if case not in _OTHER_SHAPES),
+    Case(4, 0.4, 10.0, "moderate"),
+    Case(10, 0.4, 20.0, redundancy=2),
+)
+
+_FULL = (
+    *_POINTS,
+    *(
+        Case(alpha, fraction, theta, name, parameter)
+        for (name, parameter), theta, (alpha, fraction) in product(
+            _POLICIES, (0.0, 10.0, 60.0), ((2, 0.5), (8, 0.25))
+        )
+    ),
+    Case(1, 1.0),
+    Case(10, 1.0),
+    Case(20, 0.1, 0.0),
+    Case(20, 0.1, 10.0),
+    Case(20, 0.1, 20.0, "window", 0.1),
+    Case(20, 0.25, 10.0, redundancy=5),
+    Case(20, 0.5, 10.0, redundancy=10),
+    Case(20, 0.5, 10.0, "easy", redundancy=5),
+    Case(10, 0.2, 10.0, "random", redundancy=5),
+    Case(8, 0.25, 10.0, delta=0.1),
+    Case(8, 0.25, 10.0, "easy", delta=0.4),
+    Case(8, 0.25, 40.0, "easy", delta=0.4, along_plane=-0.8),
+    Case(2, 0.5, None),
+    Case(2, 0.3, None),
+    Case(2, 0.15, None),
+    Case(5, 0.15, None),
+    Case(5, 0.05, None),
+    Case(10, 0.1, None, redundancy=2),
+    Case(5, 0.1, None, delta=0.5, along_plane=-0.8),
+    Case(2, 0.5, None, "easy"),
+    Case(5, 0.4, None, "random"),
+    Case(5, 0.3, None, "window", 0.1),
+    Case(5, 0.2, None, "mixture", 0.5),
+)
+
+PLANS = {
+    "quick": Plan(_QUICK, (30, 60, 120), (480, 240, 120)),
+    "full": Plan(_FULL, (40, 80, 160, 240), (1000, 600, 300, 120)),
+}
+
+
+LOWEST_P_VALUE = 1e-3
+LARGEST_Z = 4.5
+
+# Size of the 1/N^2 term of the mean error, relative to the error: the spread of the second-order
+# coefficient over the table, measured with 20 times the draws.
+CURVATURE = 5.0
+
+
+class Solution(Protocol):
+    """What is asked of a theory's answer."""
+
+    @property
+    def error(self) -> Any:
+        """Error at N -> infinity, the problem's shape."""
+
+    @property
+    def status(self) -> Any:
+        """0 where the answer is certified."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One case: theory beside the simulation.
+
+    Attributes:
+        case: the point.
+        theory: e at N -> infinity by theory; NaN where its status says that it failed.
+        simulation: e extrapolated to N -> infinity.
+        stderr: standard error of the extrapolation, the unknown 1/N^2 term included.
+        z: (simulation - theory)/stderr.
+        means: mean e at each N.
+        stderrs: their standard errors.
+        unsolved: draws without a student.
+    """
+
+    case: Case
+    theory: float
+    simulation: float
+    stderr: float
+    z: float
+    means: tuple[float, ...]
+    stderrs: tuple[float, ...]
+    unsolved: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """The verdict over a plan.
+
+    Attributes:
+        rows: comparisons, one a case.
+        dims: values of N.
+        draws: draws at each N.
+        seed: the seed.
+        chi_square: sum of z^2 over the cases that theory answers.
+        p_value: chance of a larger chi-square if theory is right.
+        largest_z: largest abs(z).
+        unanswered: cases without an answer of theory, or with draws without a student.
+        passed: p_value >= 1e-3, largest_z <= 4.5 and nothing unanswered.
+    """
+
+    rows: tuple[Comparison, ...]
+    dims: tuple[int, ...]
+    draws: tuple[int, ...]
+    seed: int
+    chi_square: float
+    p_value: float
+    largest_z: float
+    unanswered: int
+    passed: bool
+
+    def report(self) -> dict[str, Any]:
+        """The verification as JSON-serialisable content, None for numbers that are missing."""
+        content = dataclasses.asdict(self)
+        for row in content["rows"]:
+            row |= row.pop("case")
+            for name in ("theory", "simulation", "stderr", "z"):
+                row[name] = _finite(row[name])
+            for name in ("means", "stderrs"):
+                row[name] = [_finite(value) for value in row[name]]
+        return content
+
+    def table(self) -> str:
+        """The verification as text: one line a case, then the verdict."""
+        lines = [
+            f"{'policy':<14}{'alpha_t':>8}{'f':>6}{'theta':>6}{'r':>4}{'delta':>6}"
+            f"{'theory':>10}{'simulation':>12}{'stderr':>10}{'z':>7}"
+        ]
+        for row in self.rows:
+            case = row.case
+            name = case.policy if case.parameter is None else f"{case.policy}({case.parameter:g})"
+            note = f"  {row.unsolved} draws without a student" if row.unsolved else ""
+            note += "" if np.isfinite(row.theory) else "  theory did not converge"
+            lines.append(
+                f"{name:<14}{case.alpha_total:>8g}{case.keep_fraction:>6g}{_angle(case):>6}"
+                f"{case.redundancy:>4}{case.delta:>6g}{row.theory:>10.5f}{row.simulation:>12.5f}"
+                f"{row.stderr:>10.5f}{row.z:>7.2f}{note}"
+            )
+        lines.append(
+            f"N = {', '.join(map(str, self.dims))} extrapolated; chi-square = "
+            f"{self.chi_square:.1f} over {len(self.rows)} cases, p = {self.p_value:.3g}, largest "
+            f"|z| = {self.largest_z:.2f}, {self.unanswered} unanswered: "
+            f"{'passed' if self.passed else 'FAILED'}"
+        )
+        return "\n".join(lines)
+
+
+def _angle(case: Case) -> str:
+    return "own" if case.theta_deg is None else f"{case.theta_deg:g}"
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None  # JSON has no NaN
+
+
+@float64
+def verify(
+    theory: Callable[[PerceptronProblem], Solution] = replica.solve,
+    preset: str | Plan = "quick",
+    seed: int = 0,
+    *,
+    advance: Callable[[int], object] = lambda count: None,
+    processes: int | None = None,
+    devices: int | None = None,
+) -> Verification:
+    """Compare a theory's error with simulations at several N, extrapolated in 1/N.
+
+    Every case has draws of its own, so the z-scores are independent and their squares add up to
+    a chi-square.
+
+    Args:
+        theory: maps a problem to an answer with `error` and `status`.
+        preset: "quick", "full" or a plan of your own.
+        seed: of the simulations, >= 0.
+        advance: called with the number of students that were trained.
+        processes: how many processes solve, this one included, unless JAX devices do; default one
+            a processor.
+        devices: how many local JAX devices solve, a thread each; by default JAX's default one if
+            it is an accelerator.
+
+    Returns:
+        The verification; `passed` is the verdict.
+
+    Raises:
+        ValueError: unknown preset, a seed below 0, or fewer devices than asked for.
+    """
+    if isinstance(preset, str) and preset not in PLANS:
+        raise ValueError(f"preset = {preset!r} is not one of {', '.join(PLANS)}")
+    check_range("seed", seed, 0, np.inf)
+    plan = PLANS[preset] if isinstance(preset, str) else preset
+    tasks = [
+        partial(_simulate, case, dim, draws, seed * len(plan.cases) + index, devices=devices)
+        for index, case in enumerate(plan.cases)
+        for dim, draws in zip(plan.dims, plan.draws, strict=True)
+    ]
+    alone = local_devices(devices) != [None] or not on_processor()
+    count = 1 if alone else processes or processors()
+    found: dict[int, NDArray[np.void]] = {}
+    with ThreadPoolExecutor(1) as beside:
+        # Theory spends its time compiling.
+        answering = beside.submit(float64(_theory_errors), theory, plan.cases)
+        for (number, _), records in spread([[task] for task in tasks], count):
+            found[number] = records
+            advance(len(records))
+        answers = answering.result()
+    by_case = [
+        [found[len(plan.dims) * index + place] for place in range(len(plan.dims))]
+        for index in range(len(plan.cases))
+    ]
+    rows = tuple(
+        _compare(case, answer, found, plan.dims)
+        for case, answer, found in zip(plan.cases, answers, by_case, strict=True)
+    )
+    return _judge(rows, plan, seed)
+
+
+def _simulate(
+    case: Case, dim: int, draws: int, seed: int, *, devices: int | None
+) -> NDArray[np.void]:
+    """Records of a case, shape (draws,)."""
+    cells = problem_cells(case.problem(), dim)
+    return simulate_students(cells, dim, draws, seed, processes=1, devices=devices)[0]
+
+
+def _theory_errors(
+    theory: Callable[[PerceptronProblem], Solution], cases: Sequence[Case]
+) -> list[float]:
+    """Theory's e of every case, one call a policy and kind of probe; NaN where it failed."""
+    groups: dict[tuple[str, float | None, bool], list[int]] = {}
+    for index, case in enumerate(cases):
+        own = case.theta_deg is None
+        groups.setdefault((case.policy, case.parameter, own), []).append(index)
+    errors = [np.nan] * len(cases)
+    for indices in groups.values():
+        group = [cases[index] for index in indices]
+        solution = theory(
+            PerceptronProblem(
+                alpha_total=np.array([case.alpha_total for case in group], dtype=float),
+                keep_fraction=np.array([case.keep_fraction for case in group]),
+                probe=_common_probe(group),
+                policy=group[0].selection(),
+                redundancy=np.array([case.redundancy for case in group], dtype=float),
+                downstream=DownstreamShift(
+                    np.array([case.delta for case in group]),
+                    0.0,
+                    np.array([case.along_plane for case in group]),
+                ),
+            )
+        )
+        status, error = np.asarray(solution.status), np.asarray(solution.error)
+        for position, index in enumerate(indices):
+            errors[index] = float(error[position]) if status[position] == 0 else np.nan
+    return errors
+
+
+def _common_probe(group: Sequence[Case]) -> Probe:
+    angles = [case.theta_deg for case in group if case.theta_deg is not None]
+    return FixedAngle(np.deg2rad(angles)) if angles else InSample()
+
+
+def _compare(
+    case: Case, theory: float, records: list[NDArray[np.void]], dims: tuple[int, ...]
+) -> Comparison:
+    means, stderrs, unsolved = [], [], 0
+    for dim, found in zip(dims, records, strict=True):
+        solved = found["status"] == MaxMarginStatus.SOLVED
+        shift = case.problem().downstream
+        error = observables(found, shift, dim, "cosine")["error"]
+        mean, stderr = mean_and_stderr(error, solved)
+        means.append(float(mean))
+        stderrs.append(float(stderr))
+        unsolved += int(np.sum(~solved))
+    fit = extrapolate(
+        dims,
+        means,
+        stderrs,
+        curvature=_curvature(means[-1], stderrs[-1], dims[-1], len(records[-1])),
+    )
+    z = (fit.value - theory) / fit.stderr
+    return Comparison(
+        case, theory, fit.value, fit.stderr, z, tuple(means), tuple(stderrs), unsolved
+    )
+
+
+def _curvature(mean: float, stderr: float, dim: int, draws: int) -> float:
+    """Size of the 1/N^2 term of the mean error, from the largest dimension.
+
+    Where a draw's error varies by as much as its size, the mean is that of a skewed law: for
+    log e normal with variance s/N it is exp(s/2N) times the median, with the second order s^2/8.
+    """
+    relative_variance = dim * draws * (stderr / mean) ** 2
+    return mean * float(np.hypot(CURVATURE, relative_variance**2 / 8))
+
+
+def _judge(rows: tuple[Comparison, ...], plan: Plan, seed: int) -> Verification:
+    z = np.array([row.z for row in rows])
+    answered = np.isfinite(z)
+    chi_square, p_value = chi_square_p_value(z[answered])
+    largest = float(np.max(np.abs(z[answered]), initial=0.0))
+    unanswered = sum(not np.isfinite(row.z) or row.unsolved > 0 for row in rows)
+    passed = p_value >= LOWEST_P_VALUE and largest <= LARGEST_Z and not unanswered
+    common = (rows, plan.dims, plan.draws, seed)
+    return Verification(*common, chi_square, p_value, largest, unanswered, passed)
