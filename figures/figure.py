@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from figures.settings import SYMBOLS, Settings, SimulatedSettings, lists_of, symbol
+from figures.settings import COMPANIONS, SYMBOLS, Settings, SimulatedSettings, lists_of, symbol
 from hardset.datafile import (
     DataFileError,
     check_output_file,
@@ -26,18 +26,19 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "pdf", "svg")
 S = TypeVar("S", bound=Settings)
+Drawn = TypeVar("Drawn", bound=Settings, contravariant=True)
 
 
-class Drawing(Protocol[S]):
+class Drawing(Protocol[Drawn]):
     """The part of a figure that computes and draws: a module, or an object in one."""
 
-    def compute(self, settings: S, *, cache: Path | None, progress: bool) -> "xr.Dataset":
+    def compute(self, settings: Drawn, *, cache: Path | None, progress: bool) -> "xr.Dataset":
         """Compute the data of `settings`."""
 
-    def draw(self, dataset: "xr.Dataset", settings: S) -> "Figure":
+    def draw(self, dataset: "xr.Dataset", settings: Drawn) -> "Figure":
         """Draw the data."""
 
-    def caption(self, dataset: "xr.Dataset", settings: S) -> str:
+    def caption(self, dataset: "xr.Dataset", settings: Drawn) -> str:
         """Say in words what the picture shows."""
 
 
@@ -68,6 +69,16 @@ class FigureSpec(Generic[S]):
     def kind(self) -> str:
         """Kind of the figure's data file."""
         return f"figure {self.name}"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the settings that the figure takes."""
+        names = (field.name for field in dataclasses.fields(self.defaults))
+        return tuple(name for name in names if not self.reason(name))
+
+    def reason(self, name: str) -> str:
+        """Why the figure does not take the setting `name`; empty if it does."""
+        return self.fixed.get(name) or self.fixed.get(COMPANIONS.get(name, ""), "")
 
     @property
     def drawing(self) -> Drawing[S]:
@@ -115,11 +126,12 @@ class FigureSpec(Generic[S]):
         unknown = sorted(set(found) - names - {"version"})
         if unknown:
             raise KeyError(f"its parameter {unknown[0]} is unknown")
-        given = {name: value for name, value in found.items() if name in names}
-        return dataclasses.replace(
-            self.defaults,
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()},
-        )
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in found.items()
+            if name in names
+        }
+        return dataclasses.replace(self.defaults, **given)
 
     def compute(
         self, settings: S, *, cache: Path | None = None, progress: bool = False
@@ -137,6 +149,7 @@ class FigureSpec(Generic[S]):
     def draw(self, dataset: "xr.Dataset") -> "Figure":
         """Draw data in the house style; what differs from the defaults stands above the picture."""
         from matplotlib import rc_context
+        from matplotlib.font_manager import FontProperties
 
         from figures.style import STYLE
 
@@ -146,7 +159,7 @@ class FigureSpec(Generic[S]):
             words = [word.replace(" ", "\N{NO-BREAK SPACE}") for word in self.varied(settings)]
             note = textwrap.fill(", ".join(words), round(20 * picture.get_figwidth()))
             if note and picture.legends:
-                picture.legends[0].set_title(note, prop={"size": STYLE["axes.titlesize"]})
+                picture.legends[0].set_title(note, FontProperties(size=STYLE["axes.titlesize"]))
             elif note:
                 picture.suptitle(note, fontsize=STYLE["axes.titlesize"])
         return picture

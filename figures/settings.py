@@ -12,6 +12,7 @@ from theory.policy_names import POLICY_NAMES, policy_parameter
 
 OVERLAPS = ("cosine", "pearson")
 PROBES = ("fixed", "independent", "in-sample")
+COMPANIONS = {"lo": "policy", "w": "policy", "alpha_probe": "probe"}  # settings of a setting
 PUBLISHED_FRACTIONS = tuple(float(f"{f:.6g}") for f in np.logspace(-2, 0, 20))
 
 
@@ -24,9 +25,9 @@ class Settings:
         theta_deg: angles of a fixed probe in degrees, in [0, 90].
         redundancy: copies of every distinct example, >= 1.
         downstream_deg: angles of the downstream teacher in degrees, in [0, 90).
-        policy: which examples are kept; `theory.POLICY_NAMES`.
-        lo: rank where the policy window begins.
-        w: share of the hardest examples in the policy mixture.
+        policy: which examples are kept.
+        lo: rank where the policy window begins, in [0, 1].
+        w: share of the hardest examples in the policy mixture, in [0, 1].
         probe: fixed (at theta_deg), independent (trained on other examples), or in-sample (trained
             on the very data that it prunes).
         alpha_probe: examples / N that an independent probe is trained on.
