@@ -167,6 +167,6 @@ def caption(dataset: xr.Dataset, settings: RuleSettings) -> str:
         "examples (orange) and the influence on the error of keeping more at a field z (blue): "
         "to first order the best weight keeps what lies below the dotted level. Below: its error "
         "beside those of other policies; dashes: replica theory, points: mean over draws with "
-        f"standard error; the points share their draws, and a best weight of one interval is the "
-        "window of its ranks. First-order gap at most {float(np.max(np.abs(dataset['gap']))):.0e}."
+        "standard error; the points share their draws, and a best weight of one interval is the "
+        f"window of its ranks. First-order gap at most {float(np.max(np.abs(dataset['gap']))):.0e}."
     )
