@@ -20,16 +20,14 @@ def curves(error: np.ndarray, **coordinates: object) -> xr.Dataset:
     (axis,) = coordinates
     fine, grid = (axis, "alpha_total", "theory_fraction"), (axis, "alpha_total", "keep_fraction")
     fraction = np.geomspace(0.01, 1, error.shape[2])
-    none = (grid, np.zeros(error.shape, int))
+    counts = ("not_separable", "failed", "empty")
     return xr.Dataset(
         {
-            "theory_error": (fine, error),
+            "theory_error": (fine, error.copy()),
             "theory_status": (fine, np.zeros(error.shape, int)),
-            "error_mean": (grid, error),
+            "error_mean": (grid, error.copy()),
             "error_stderr": (grid, 0.05 * error),
-            "not_separable": none,
-            "failed": none,
-            "empty": none,
+            **{name: (grid, np.zeros(error.shape, int)) for name in counts},
         },
         coords={
             **coordinates,
