@@ -19,7 +19,6 @@ COMMANDS = {
     "report": "one page and a table of everything that a pipeline found",
     "pipeline": "all of these from one configuration; the same command again goes on",
 }
-MODULES = {"run": "train", "propose": "stages"}  # of commands that are not called as their module
 USAGE = "usage: python -m pretrain_jax COMMAND ... (COMMAND --help for its options)"
 
 
@@ -34,7 +33,8 @@ def main(argv: Sequence[str]) -> int:
             f"command {argv[0]!r} is not one of {', '.join(COMMANDS)} "
             "(see python -m pretrain_jax --help)"
         )
-    command = importlib.import_module(f"pretrain_jax.commands.{MODULES.get(argv[0], argv[0])}")
+    module = {"run": "train", "propose": "stages"}.get(argv[0], argv[0])
+    command = importlib.import_module(f"pretrain_jax.commands.{module}")
     code: int = command.main(argv[1:])
     return code
 
