@@ -1,7 +1,7 @@
 """What `pretrain_jax.pipeline` offers: each name is imported when it is used."""
 
+from ..places import Cell as Cell
 from .config import PIPELINES as PIPELINES
-from .config import Cell as Cell
 from .config import PipelineConfig as PipelineConfig
 from .config import ProbeOptions as ProbeOptions
 from .config import ProposeOptions as ProposeOptions
