@@ -391,8 +391,8 @@ def _recorded(folder: Path) -> Iterator[Listed]:
                 found = f"names {listed!r}" if line else "ends"
                 wrote = repr(name) if row else "no more"
                 raise ValueError(
-                    f"{folder / DATA_LIST} {found} where its stage wrote {wrote}; it has changed since: "
-                    "run python -m pretrain_jax synthesise again, which writes it anew"
+                    f"{folder / DATA_LIST} {found} where its stage wrote {wrote}; it has changed "
+                    "since: run python -m pretrain_jax synthesise again, which writes it anew"
                 )
             yield Listed(folder / listed, size, sha256)
 
