@@ -11,10 +11,15 @@ from hardset.cli import Choice, Json, Option, Preset, Progress, more_help
 from hardset.folder import MANIFEST, Manifest, read_manifest
 from pretrain_jax.data.listing import COLLECTIONS
 from pretrain_jax.data.opening import allow_megapixels
-from pretrain_jax.synthesis.methods import METHODS, Method
-from pretrain_jax.synthesis.proposers import PROPOSERS, Proposer, Sam, proposer_from_name
-from pretrain_jax.synthesis.ranges import check_scoring, check_selecting
-from pretrain_jax.synthesis.storage import Storage
+from pretrain_jax.synthesis.methods import (
+    METHODS,
+    Method,
+    Storage,
+    check_scoring,
+    check_selecting,
+)
+from pretrain_jax.synthesis.proposers import PROPOSERS, Proposer, proposer_from_name
+from pretrain_jax.synthesis.sam import Sam
 from pretrain_jax.synthesis.tables import check_shards
 from pretrain_jax.train.config import PRESETS, TrainConfig
 

@@ -21,6 +21,7 @@ from hardset.folder import (
 from hardset.listing import file_record
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.pipeline.config import Protocol
+from pretrain_jax.places import DATA_LIST, RUN
 from pretrain_jax.synthesis.source import survey
 from pretrain_jax.synthesis.synthesising import check_set
 from pretrain_jax.train.config import FREE_FIELDS, TrainConfig, config_to_json
@@ -28,9 +29,7 @@ from pretrain_jax.train.logging import LOG_NAME, read_log, say
 from pretrain_jax.train.loop import train
 from pretrain_jax.train.setup import plan_run
 
-RUN = "run"
 PRETRAIN = Stage("pretrain", inputs=("data", "probe", "init"), local=(RUN,))
-DATA_LIST = "data.txt"
 # Of a synthesised set.
 COUNTED = (
     *("images", "storage_ratio", "pixels", "pixels_full", "bytes", "bytes_full", "bytes_ratio"),

@@ -23,16 +23,16 @@ from pretrain_jax.pipeline.pretraining import (
     training_counts,
     training_seconds,
 )
+from pretrain_jax.places import FULL_LIST, HALF_LISTS, HALVES, RUN, Places
 from pretrain_jax.report.collect import collect
 from pretrain_jax.report.toy_model import bridge_of_run
 from pretrain_jax.synthesis import Images
-from pretrain_jax.synthesis.lists import keep_list
+from pretrain_jax.synthesis.source import keep_list
 from pretrain_jax.train.config import TrainConfig
 from pretrain_jax.train.folder import CHECKPOINTS
 from pretrain_jax.train.loop import train
 from pretrain_jax.train.weights import import_weights, load_model
 
-FOLDER = "recommended"
 POLICY = "hard"
 RECOMMEND = Stage("recommend", inputs=("scores/*",))
 
@@ -71,25 +71,21 @@ def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manif
         sentences = [found.recommendation.caveat, f"{found.recommendation.verdict.sentence()}."]
         return Made(counts, sentences)
 
-    return RECOMMEND.open(run / FOLDER, {"policy": POLICY}, seed, inputs).run(fill)
+    return RECOMMEND.open(Places(run).recommended, {"policy": POLICY}, seed, inputs).run(fill)
 
 
 def recommended_in(run: Path) -> float | None:
     """The ratio that was recommended in a pipeline's folder; None before."""
-    if not (run / FOLDER / MANIFEST).is_file():
+    folder = Places(run).recommended
+    if not (folder / MANIFEST).is_file():
         return None
-    return float(read_manifest(run / FOLDER, "recommend").counts["ratio"])
+    return float(read_manifest(folder, "recommend").counts["ratio"])
 
 
 def _refusal(why: str) -> ValueError:
     return ValueError(f"ratios: there is no 'recommended' one: {why}; give numbers")
 
 
-RUN = "run"
-FULL_LIST = "full.txt"
-# Subfolders of the probes that were trained on disjoint halves of the images.
-HALVES = ("half-0", "half-1")
-HALF_LISTS = tuple(f"{name}.txt" for name in HALVES)
 PROBE = Stage(
     "probe",
     inputs=("index", "checkpoint", "init"),

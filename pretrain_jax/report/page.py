@@ -16,8 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
 from hardset.folder import Input, Made, Manifest, Stage
+from pretrain_jax.places import FINETUNED, LEAKAGE, PARTS
 from pretrain_jax.report import charts
-from pretrain_jax.report.collect import FINETUNED, LEAKAGE, METRICS, PARTS, RunFolder, collect
+from pretrain_jax.report.collect import METRICS, RunFolder, collect
 from pretrain_jax.report.published import SOURCE, beside, printed_miou
 from pretrain_jax.report.statistics import (
     ABLATION,

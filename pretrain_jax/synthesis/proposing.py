@@ -13,8 +13,7 @@ from hardset.folder import Input, Made, Manifest, Stage
 from pretrain_jax.data import UnreadableImageError
 from pretrain_jax.synthesis.images import automatic_shards
 from pretrain_jax.synthesis.parts import Images, patch_id, read_image
-from pretrain_jax.synthesis.proposers import Proposer
-from pretrain_jax.synthesis.proposers.base import Find, Found
+from pretrain_jax.synthesis.proposers import Find, Found, Proposer
 from pretrain_jax.synthesis.sheets import proposals_sheet
 from pretrain_jax.synthesis.tables import (
     SKIPPED_NAME,

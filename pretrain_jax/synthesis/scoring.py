@@ -24,8 +24,8 @@ from pretrain_jax.synthesis.margins import (
     make_scorer,
     missing_features,
 )
+from pretrain_jax.synthesis.methods import check_scoring
 from pretrain_jax.synthesis.parts import WHOLE, Images, Part, Patches, whole_images
-from pretrain_jax.synthesis.ranges import check_scoring
 from pretrain_jax.synthesis.sheets import PATCHES, parts_sheet
 from pretrain_jax.synthesis.tables import (
     Logged,
