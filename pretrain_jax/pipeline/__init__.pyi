@@ -1,7 +1,6 @@
 """What `pretrain_jax.pipeline` offers: each name is imported when it is used."""
 
 from .config import PIPELINES as PIPELINES
-from .config import Cell as Cell
 from .config import PipelineConfig as PipelineConfig
 from .config import ProbeOptions as ProbeOptions
 from .config import ProposeOptions as ProposeOptions
@@ -18,7 +17,6 @@ from .runner import run_pipeline as run_pipeline
 
 __all__ = [
     "PIPELINES",
-    "Cell",
     "Estimate",
     "PipelineConfig",
     "PipelineResult",

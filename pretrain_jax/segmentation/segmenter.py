@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from hardset.checks import check_integer
 from hardset.folder import MANIFEST, Manifest, digest, read_manifest
 from pretrain_jax.models.vit import ViT, ViTConfig
+from pretrain_jax.places import RUN
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import whole_image
 from pretrain_jax.segmentation.program import Program, Statistics, compiled, recipe_of
 from pretrain_jax.train.weights import load_model
 from pretrain_jax.weights import read_state, write_safetensors
-
-RUN = "run"
 
 
 @dataclass(frozen=True)
