@@ -153,6 +153,7 @@ def _draw_curves(axes: Axes, part: xr.Dataset, colors: np.ndarray) -> None:
                 markersize=3.5,
                 markeredgecolor="white",
                 markeredgewidth=0.3,
+                clip_on=False,
                 zorder=4,
             )
     last = part["theory_lo"].values[-1]

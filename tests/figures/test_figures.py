@@ -187,6 +187,28 @@ def test_geometry_keeps_the_slab() -> None:
     assert (inside < 1).all()
 
 
+def test_geometry_of_other_policies() -> None:
+    """Easy keeps what hard leaves; a window keeps both its slabs whole, and nothing else."""
+    spec = FIGURES["geometry"]
+
+    def found(policy: str, fraction: float, **own: object) -> xr.Dataset:
+        chosen = settings("geometry", keep_fraction=(fraction,), policy=(policy,), **own)
+        return spec.compute(chosen)
+
+    hard, easy, window = found("hard", 0.4), found("easy", 0.6), found("window", 0.2, lo=0.3)
+    assert (hard["kept"] != easy["kept"]).all()
+    assert (hard["edge"] < easy["inner_edge"]).all()
+    theta = np.deg2rad(window["theta_deg"])
+    along, across = (window["field"].isel(component=k) for k in (0, 1))
+    size = abs(along * np.cos(theta) + across * np.sin(theta))
+    inside = (size >= window["inner_edge"]) & (size <= window["edge"])
+    assert (window["kept"] == inside).all()
+    assert (window["kept"].sum("example") == round(0.2 * window.sizes["example"])).all()
+    for dataset, count in ((hard, 1), (easy, 2), (window, 2), (found("random", 0.4), 0)):
+        for axes in spec.draw(dataset).axes:
+            assert len(axes.patches) == count
+
+
 def synthetic_curves() -> xr.Dataset:
     """A curves dataset with one unsolved cell and one unconverged theory point."""
     dataset = curves(np.linspace(0.4, 0.1, 5)[None, None], theta_deg=[0.0])
