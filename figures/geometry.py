@@ -1,4 +1,4 @@
-"""The picture of the plane: teacher, probe, student, and the examples that are kept."""
+"""The figure `geometry` shows teacher, probe, student and the kept examples in their plane."""
 
 import dataclasses
 from functools import partial
@@ -84,7 +84,7 @@ def _kept(
     fields: np.ndarray,
     probe_field: np.ndarray,
 ) -> np.ndarray:
-    """Which examples the simulation would keep for each angle, shape (theta_deg, example)."""
+    """Select as the simulation does, for each angle; shape (theta_deg, example)."""
     count, copies = settings.examples, settings.redundancy[0]
     labels = np.where(fields[:, 0] < 0, -1.0, 1.0)
     draw = Draw(settings.seed, 2, 0, fields * labels[:, None], labels)
@@ -97,7 +97,7 @@ def _kept(
 
 
 def _in_plane(overlap: np.ndarray, probe_overlap: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """The student's components along the teacher and orthogonal to it towards the probe."""
+    """Give the student's components along the teacher and orthogonal to it, towards the probe."""
     sine = np.sin(theta)
     across = np.where(
         sine > 0, (probe_overlap - overlap * np.cos(theta)) / np.where(sine > 0, sine, 1.0), 0.0
@@ -164,7 +164,7 @@ def _draw_panel(axes: Axes, panel: xr.Dataset, settings: GeometrySettings) -> No
 
 
 def _slabs(panel: xr.Dataset, settings: GeometrySettings) -> list[tuple[float, float]]:
-    """Probe fields between which the policy keeps everything."""
+    """Give the probe fields between which the policy keeps everything."""
     edge, (policy,) = panel["edge"].item(), settings.policy
     if policy == "hard":
         return [(-edge, edge)]

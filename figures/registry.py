@@ -1,4 +1,4 @@
-"""All figures by name: what each takes, and its defaults; nothing here computes or draws."""
+"""The registry says what each figure takes, its defaults, and where it is drawn."""
 
 from typing import Any
 

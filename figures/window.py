@@ -1,4 +1,4 @@
-"""Where a window of kept ranks should begin: the error against lo, and the best lo."""
+"""The figure `window` shows at which rank lo a window of kept examples should begin."""
 
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def _problem(settings: WindowSettings, fraction: float, lo: np.ndarray) -> Perce
 
 
 def draw(dataset: xr.Dataset, settings: WindowSettings) -> Figure:
-    """Draw the data of `compute`: a panel for each angle, the map of the best offset below."""
+    """Draw a panel for each angle, and the map of the best lo below."""
     count = dataset.sizes["theta_deg"]
     columns = min(count, 4)
     rows = -(-count // columns)
