@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import io
 import json
+import logging
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -351,6 +352,8 @@ def _rendered(spec: FigureSpec, dataset: "xr.Dataset", name: str, words: str) ->
 
     from figures.style import STYLE
 
+    # It wonders at the dates inside DejaVu's own files.
+    logging.getLogger("fontTools").setLevel(logging.ERROR)
     key, metadata = _METADATA[name]
     buffer = io.BytesIO()
     with rc_context(STYLE):

@@ -115,7 +115,7 @@ def draw(dataset: xr.Dataset, settings: WindowSettings) -> Figure:
         if k % columns == 0:
             axes.set_ylabel(error_label(settings))
         if k >= count - columns:
-            axes.set_xlabel("rank lo where the window begins")
+            axes.set_xlabel("first kept rank (lo)")
     for axes in panels[count:]:
         axes.axis("off")
     handles = [Line2D([], [], color=color, marker="o") for color in colors]

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,14 @@ def test_redrawing_reads_the_file_alone(name: str, tmp_path: Path) -> None:
 
 
 def check_layout(figure: Figure) -> None:
-    """Nothing leaves the picture, and no two labels of an axis touch each other."""
+    """Nothing leaves the picture, and no labels of an axis or of its neighbours touch."""
     figure.draw_without_rendering()
     drawn = figure.get_tightbbox()  # inches
     assert drawn.x0 > -0.02 and drawn.y0 > -0.02
     assert drawn.x1 < figure.get_figwidth() + 0.02 and drawn.y1 < figure.get_figheight() + 0.02
+    names = [axes.xaxis.label for axes in figure.axes if axes.xaxis.label.get_text()]
+    boxes = [name.get_window_extent() for name in names]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
