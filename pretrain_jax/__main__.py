@@ -8,6 +8,7 @@ from pretrain_jax.train.memory import keep_freed_memory
 COMMANDS = {
     "pipeline": "pretrain_jax.commands.pipeline:pipeline",
     "report": "pretrain_jax.commands.pipeline:report",
+    "benchmark-tables": "pretrain_jax.commands.pipeline:benchmark_tables",
     "propose": "pretrain_jax.commands.stages:propose",
     "probe": "pretrain_jax.commands.stages:probe",
     "score": "pretrain_jax.commands.stages:score",

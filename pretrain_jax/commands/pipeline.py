@@ -1,12 +1,12 @@
-"""The commands on a whole run: `pipeline`, from images to the report, and `report` alone."""
+"""The commands on whole runs: `pipeline`, and what is made of its results."""
 
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from hardset.checks import check_integer
-from hardset.cli import Preset, Progress
+from hardset.cli import Option, Preset, Progress, check_output_folder
 from pretrain_jax.pipeline.config import PIPELINES, SAM_PATCHES, PipelineConfig
 
 if TYPE_CHECKING:
@@ -107,4 +107,37 @@ def report(run: Path, *, out: Path | None = None, sample: int = 256, seed: int =
     )
     missing = manifest.counts["missing"]
     print(f"{folder / PAGE}: {manifest.counts['results']} results, {missing} missing")
+    return 0
+
+
+def benchmark_tables(
+    *,
+    out: Annotated[Path, Option(metavar="FOLDER")],
+    runs: Annotated[Path | None, Option(metavar="FILE")] = None,
+    formats: Annotated[tuple[Literal["png", "pdf", "svg"], ...], Option("format")] = ("png", "pdf"),
+) -> int:
+    """Draw the OptiDEL paper's tables and its Figure 6, with runs of your own beside them.
+
+    A data file of the same runs that lies there is drawn; one of others is never replaced.
+
+    Args:
+        out: folder for the data file and the pictures.
+        runs: CSV or JSON of your own runs: dataset, method, storage_percent, seed, miou.
+        formats: of the pictures.
+
+    Examples:
+        python -m pretrain_jax benchmark-tables --out out/figures
+        python -m pretrain_jax benchmark-tables --runs runs.csv --format svg --out out/figures
+    """
+    from pretrain_jax.report.runs import read_runs
+
+    own = () if runs is None else read_runs(runs)
+    folder = check_output_folder(out)
+    from pretrain_jax.report.benchmark_tables import write_tables
+
+    (data, *pictures), caption = write_tables(own, folder, formats)
+    print(f"data      {data}")
+    for picture in pictures:
+        print(f"picture   {picture}")
+    print(f"caption   {caption}")
     return 0

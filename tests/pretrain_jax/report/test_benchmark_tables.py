@@ -9,11 +9,17 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from hardset.cli import run
 from hardset.datafile import read_dataset
+from pretrain_jax.__main__ import main
 from pretrain_jax.report.benchmark_tables import KIND, STYLE, caption, compute, draw, write_tables
 from pretrain_jax.report.published import (
     DATASETS,
+)
+from pretrain_jax.report.published import (
     PRINTED as TABLES,
+)
+from pretrain_jax.report.published import (
     PRINTED_ALL_DATA as ALL_DATA,
 )
 from pretrain_jax.report.runs import Run, read_runs
@@ -81,6 +87,19 @@ def test_data_file_belongs_to_its_runs(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"was computed with runs = \[.*choose another --out"):
         write_tables(RUNS[1:], tmp_path, ["png"])
     assert (data.stat().st_mtime_ns, picture.read_bytes()) == before
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs, out = tmp_path / "runs.csv", tmp_path / "out"
+    runs.write_text(f"{HEADER}ETIS,OptiDEL,5,0,55\n")
+    words = ["benchmark-tables", "--runs", str(runs), "--format", "svg", "--out", str(out)]
+    assert run(main, words) == 0
+    told = capsys.readouterr().out.splitlines()
+    data, picture = out / "benchmark-tables.nc", out / "benchmark-tables.svg"
+    assert told[:2] == [f"data      {data}", f"picture   {picture}"]
+    assert "our own runs" in told[2] and sorted(out.iterdir()) == [data, picture]
+    assert run(main, ["benchmark-tables", "--format", "svg", "--out", str(out)]) == 2
+    assert "choose another --out" in capsys.readouterr().err
 
 
 def test_files_of_runs(tmp_path: Path) -> None:
