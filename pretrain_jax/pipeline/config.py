@@ -268,7 +268,7 @@ class PipelineConfig:
         """Check that every head fits the encoder that it is trained on."""
         if not (self.downstream or self.data_is_shipped):
             return
-        from pretrain_jax.segmentation.program import recipe_of
+        from pretrain_jax.segmentation.heads import model_of
 
         for objective in (name for name in OBJECTIVES if self.trials(name).seeds):
             scratch: list[tuple[HeadKind, Mode]]
@@ -276,7 +276,7 @@ class PipelineConfig:
             for head, mode in [*self.pairs(), *scratch]:
                 options = dataclasses.replace(self.finetune, head=head, mode=mode)
                 with _within(f"{objective}.train.model: "):
-                    recipe_of(options, self.trials(objective).train.model.encoder, 2)
+                    model_of(options, self.trials(objective).train.model.encoder, 2)
 
     def trials(self, objective: str) -> Trials:
         """The runs of an objective."""
