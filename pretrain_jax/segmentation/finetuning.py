@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
-from hardset.folder import Manifest, Stage, file_record, open_stage
+from hardset.folder import Input, Made, Manifest, Stage, Work
+from hardset.listing import file_record
 from pretrain_jax.data import Crop
 from pretrain_jax.pictures import write_png
 from pretrain_jax.segmentation.burned_text import Sample, frames_with_text, text_note
@@ -53,6 +53,12 @@ from pretrain_jax.train.setup import Plan, make_plan
 from pretrain_jax.train.step import TrainState, make_mesh, replicated
 
 RESULT_NAME, OVERLAYS_NAME, LOSSES_NAME = "result.json", "overlays.png", "losses.csv"
+FINETUNE = Stage(
+    "finetune",
+    inputs=("dataset", "pretrained"),
+    apart=(RUN,),
+    local=(f"{RUN}/{LOG_NAME}",),
+)
 
 
 def finetune(
@@ -98,13 +104,13 @@ def finetune(
         )
     training, test = split(dataset, test_share=config.test_share, seed=config.split_seed)
     trained: TrainedEncoder | None = None
-    origin, inputs, locations = SCRATCH, {"dataset": dataset_digest(dataset)}, {}
+    origin, inputs = SCRATCH, {"dataset": Input(dataset_digest(dataset))}
     encoder = config.encoder
     if pretrained_run is not None:
         folder = Path(pretrained_run)
         trained = load_encoder(folder, config.image_size)
-        origin, inputs["pretrained"] = origin_of(folder, trained)
-        locations["pretrained"] = folder
+        origin, found = origin_of(folder, trained)
+        inputs["pretrained"] = Input(found, folder)
         encoder = trained.encoder.config
     elif config.image_size is not None:
         encoder = dataclasses.replace(encoder, image_size=config.image_size)
@@ -114,27 +120,28 @@ def finetune(
     model = model_of(config, computed_in(encoder, plan.dtype), len(dataset.classes))
     objective = SegmentationObjective(model, config.mode == "frozen")
     parameters = _parameters(config, dataset, model)
-    stage = open_stage(out, "finetune", parameters, seed, inputs, locations=locations)
-    if isinstance(stage, Manifest):
-        return stage
-    with stage:
+
+    def fill(work: Work) -> Made:
         notes: list[str] = []
+        known = compared
         if pretraining is not None:
             sample = Sample()
-            compared = check_leakage(sample(pretraining), test)
+            known = check_leakage(sample(pretraining), test)
             # Without their folders, which are no part of the result.
             texts = [Path(name).name for name in frames_with_text(sample.frames)]
             notes.append(text_note(texts, len(sample.frames), sample.stride))
-            notes += group_notes(sample.ungrouped, compared, [test])
+            notes += group_notes(sample.ungrouped, known, [test])
         sides = training, test
-        run = _Run(stage, config, objective, plan, sides, trained, seed, progress)
-        return _finished(stage, run, origin, compared, notes)
+        run = _Run(work.folder, config, objective, plan, sides, trained, seed, progress)
+        return _finished(work.folder, run, origin, known, notes)
+
+    return FINETUNE.open(out, parameters, seed, inputs).run(fill)
 
 
 def _finished(
-    stage: Stage, run: "_Run", origin: Origin, compared: int | None, notes: list[str]
-) -> Manifest:
-    """Train and evaluate, write the record, finish the stage."""
+    folder: Path, run: "_Run", origin: Origin, compared: int | None, notes: list[str]
+) -> Made:
+    """Train and evaluate, and write the record."""
     config, training, test, seed = run.config, run.training, run.test, run.seed
     # First of all: this reads every case, so that a bad one does not stop a trained model.
     trivial = baselines(training, test, draws=config.bootstrap_draws, seed=seed, notes=notes)
@@ -153,7 +160,7 @@ def _finished(
         leakage_checked=compared is not None,
     )
     text = json.dumps(record, indent=1, allow_nan=False)
-    write_text_atomic(stage.folder / RESULT_NAME, f"{text}\n")
+    write_text_atomic(folder / RESULT_NAME, f"{text}\n")
     counts: dict[str, int | float] = {
         "steps": config.steps,
         "training_cases": len(training),
@@ -166,9 +173,7 @@ def _finished(
     else:
         notes.append(f"{compared} image(s) for pre-training were compared with the test cases")
         counts["leaks"] = 0
-    manifest = stage.finish(counts, notes, apart=(f"{RUN}/{CHECKPOINTS}",), local=(RUN,))
-    shutil.rmtree(stage.folder / RUN / CHECKPOINTS, ignore_errors=True)
-    return manifest
+    return Made(counts, notes, spent=(f"{RUN}/{CHECKPOINTS}",))
 
 
 def _parameters(
@@ -194,7 +199,7 @@ class _Run:
 
     def __init__(
         self,
-        stage: Stage,
+        folder: Path,
         config: FinetuneConfig,
         objective: SegmentationObjective,
         plan: Plan,
@@ -203,7 +208,7 @@ class _Run:
         seed: int,
         progress: bool,
     ) -> None:
-        self._folder, self._run = stage.folder, stage.folder / RUN
+        self._folder, self._run = folder, folder / RUN
         self.config, self._objective, self._plan = config, objective, plan
         self.training, self.test = sides
         self.seed, self._weights, self._progress = seed, weights, progress

@@ -254,9 +254,10 @@ class Loop:
             )
             kept = self._checkpoints.steps()
             raise NonFiniteLossError(
-                f"{what} of step {first + bad + 1} are {value} in {self.folder}; "
+                f"{what} of step {first + bad + 1} are {value}; "
                 + (f"the checkpoint of step {kept[-1]} is kept" if kept else "none was saved yet")
-                + ". A lower learning rate, clip_norm = 1 or precision = float32 may help"
+                + f" in {self.folder}. A lower learning rate, clip_norm = 1 or precision = float32 "
+                "may help"
             )
         rates = bar.advance(len(columns.loss), float(columns.loss[-1]))
         for row in range(len(columns.loss)):

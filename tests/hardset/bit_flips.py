@@ -20,7 +20,7 @@ import xarray as xr
 from hardset.arrays import load_array
 from hardset.cache import RecordCache
 from hardset.datafile import read_dataset, write_dataset
-from hardset.folder import open_stage, read_manifest
+from hardset.folder import Made, read_manifest
 from pretrain_jax.data.sources import Fingerprint
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.sam.generator import ImageMasks, MaskGenerator
@@ -48,6 +48,7 @@ from selection.subset import Subset
 from sims.results import RECORD
 from sims.separate import run_solve
 from tests.pretrain_jax.sam.models import SMALL, random_model
+from tests.stages import open_stage
 
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.normal(size=60)
@@ -202,10 +203,10 @@ def stage(folder: Path) -> Written:
     arguments = (folder / "stage", "index", {"size": 8, "share": 0.25}, 3, {"source": "a" * 64})
     with open_stage(*arguments) as opened:
         (folder / "stage" / "out.txt").write_text("x")
-        opened.finish({"images": 60}, ["a note"], seconds=1.0)
+        opened.finish(Made({"images": 60}, ["a note"], seconds=1.0))
 
     def read() -> Any:
-        return vars(read_manifest(folder / "stage")), vars(open_stage(*arguments))
+        return vars(read_manifest(folder / "stage")), vars(open_stage(*arguments).manifest)
 
     return Written([folder / "stage" / "stage.json", folder / "stage" / "manifest.json"], read)
 
