@@ -338,11 +338,9 @@ class Stage:
         return Work(self, path, record, created=created, shared=shared or _together.get())
 
     def _check_declared(self, inputs: Iterable[str]) -> None:
+        beginnings = tuple(one[:-1] for one in self.inputs if one.endswith("*"))
         for name in inputs:
-            if not any(
-                name == one or (one.endswith("*") and name.startswith(one[:-1]))
-                for one in self.inputs
-            ):
+            if name not in self.inputs and not name.startswith(beginnings):
                 raise TypeError(f"stage {self.name} declares no input {name!r}")
 
 
@@ -470,18 +468,22 @@ def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None
     """
     path = Path(folder)
     names = () if stage is None else (stage,) if isinstance(stage, str) else tuple(stage)
-    commands = dict.fromkeys(COMMANDS.get(one, one) for one in names)
-    makes = " or ".join(f"python -m pretrain_jax {one}" for one in commands)
     if not (path / MANIFEST).is_file():
         begun = "is not finished" if (path / CLAIM).is_file() else "does not exist"
         what = f"stage {' or '.join(names)} in {path}" if names else f"the stage in {path}"
-        raise ValueError(f"{what} {begun} (no {MANIFEST})" + (f"; run {makes}" if names else ""))
+        raise ValueError(f"{what} {begun} (no {MANIFEST})" + (_makes(names) if names else ""))
     manifest = _read(path / MANIFEST, (path / MANIFEST).read_bytes())
     if names and manifest.stage not in names:
         raise ValueError(
-            f"{path} is of stage {manifest.stage}, not {' or '.join(names)}; run {makes}"
+            f"{path} is of stage {manifest.stage}, not {' or '.join(names)}{_makes(names)}"
         )
     return manifest
+
+
+def _makes(names: Iterable[str]) -> str:
+    """The end of a sentence: the commands that make stages."""
+    commands = dict.fromkeys(COMMANDS.get(one, one) for one in names)
+    return "; run " + " or ".join(f"python -m pretrain_jax {one}" for one in commands)
 
 
 @lru_cache(maxsize=1024)
