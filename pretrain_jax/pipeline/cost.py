@@ -125,7 +125,7 @@ def measured_rates(folder: str | Path) -> dict[str, Rate]:
             found |= _rate(f"{kind} {place.name}", _finished(out, f"{name}/{place.name}"), count)
     trained = {"probe": [out / PROBE / RUN]}
     for objective in ("mae", "simclr"):
-        runs = [one / RUN for one in stages_in(out, f"{PRETRAINED}/{objective}")]
+        runs = sorted((out / PRETRAINED / objective).glob(f"*/*/{RUN}"))
         trained[f"pretrain {objective}"] = runs
     for stage, runs in trained.items():
         speeds = sorted(rate for rate in map(images_per_second, runs) if rate)
