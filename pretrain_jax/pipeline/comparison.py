@@ -29,7 +29,11 @@ FOUND = {
     "test": "string",
     "distance": "int32",
 }
-LEAKAGE = Stage("leakage", inputs=("index", "dataset*"))
+LEAKAGE = Stage(
+    "leakage",
+    inputs=("index", "dataset*"),
+    parameters=("distance", "least_correlation", "test_share", "split_seed"),
+)
 # Kind of a row that is no leak: an image that seems to show writing.
 TEXT = "text"
 

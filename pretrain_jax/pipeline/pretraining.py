@@ -29,7 +29,12 @@ from pretrain_jax.train.logging import LOG_NAME, read_log, say
 from pretrain_jax.train.loop import train
 from pretrain_jax.train.setup import plan_run
 
-PRETRAIN = Stage("pretrain", inputs=("data", "probe", "init"), local=(RUN,))
+PRETRAIN = Stage(
+    "pretrain",
+    inputs=("data", "probe", "init"),
+    parameters=("method", "ratio", "objective", "protocol", "seed", "config"),
+    local=(RUN,),
+)
 # Of a synthesised set.
 COUNTED = (
     *("images", "storage_ratio", "pixels", "pixels_full", "bytes", "bytes_full", "bytes_ratio"),

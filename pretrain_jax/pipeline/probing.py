@@ -34,7 +34,7 @@ from pretrain_jax.train.loop import train
 from pretrain_jax.train.weights import import_weights, load_model
 
 POLICY = "hard"
-RECOMMEND = Stage("recommend", inputs=("scores/*",))
+RECOMMEND = Stage("recommend", inputs=("scores/*",), parameters=("policy",))
 
 
 def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manifest:
@@ -89,6 +89,7 @@ def _refusal(why: str) -> ValueError:
 PROBE = Stage(
     "probe",
     inputs=("index", "checkpoint", "init"),
+    parameters=("config", "halves"),
     # Lists hold places; runs have files of their own for every host.
     local=(RUN, *HALVES, FULL_LIST, *HALF_LISTS),
 )

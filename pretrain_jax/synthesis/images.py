@@ -44,7 +44,11 @@ IMAGE_COLUMNS = {
     "sha256": "string",
     "group": "string",
 }
-INDEX = Stage("index", inputs=("source", "root"))
+INDEX = Stage(
+    "index",
+    inputs=("source", "root"),
+    parameters=("frame_stride", "images", "shards", "layout", MEGAPIXELS_KEY),
+)
 ROWS = 1024
 SHOWN = 10  # sentences of an error
 UNREADABLE = "unreadable: "

@@ -28,7 +28,11 @@ from pretrain_jax.synthesis.parts import WHOLE, Images, Part, Patches, whole_ima
 from pretrain_jax.synthesis.sheets import PATCHES, parts_sheet
 from pretrain_jax.synthesis.tables import Logged, Make, Shards, Table
 
-SCORE = Stage("score", inputs=("index", "proposals", "probe"))
+SCORE = Stage(
+    "score",
+    inputs=("index", "proposals", "probe"),
+    parameters=("kind", "proposer", "model", "masks", "space", "shards", "features"),
+)
 SAMPLED = 1 << 20  # rows of which rank correlations are taken
 
 
