@@ -14,7 +14,7 @@ from pretrain_jax.models.dpt.modeling import DPTConfig
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.pipeline.config import SAM_PATCHES, PipelineConfig
-from pretrain_jax.pipeline.pretraining import images_per_second, matched_steps
+from pretrain_jax.pipeline.training import images_per_second, matched_steps
 from pretrain_jax.places import (
     FINETUNED,
     INDEX,
