@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hardset.cli import Parser, integer
 from pretrain_jax.commands.output import add_shard_options, report
+from pretrain_jax.synthesis.methods import SPACES, check_scoring
 from pretrain_jax.synthesis.proposers import PROPOSERS
-from pretrain_jax.synthesis.ranges import SPACES, check_scoring
 from pretrain_jax.synthesis.tables import check_shards
 
 EXAMPLES = """examples:

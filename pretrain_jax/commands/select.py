@@ -8,10 +8,8 @@ from typing import get_args
 from hardset.cli import Parser, integer, number
 from hardset.folder import MANIFEST
 from pretrain_jax.commands.output import report
-from pretrain_jax.synthesis.methods import METHODS, Method
+from pretrain_jax.synthesis.methods import METHODS, Method, Storage, check_selecting
 from pretrain_jax.synthesis.proposers import PROPOSERS
-from pretrain_jax.synthesis.ranges import check_selecting
-from pretrain_jax.synthesis.storage import Storage
 
 EXAMPLES = """examples:
   python -m pretrain_jax select runs/optidel --method optidel --ratio 0.1

@@ -13,7 +13,8 @@ from hardset.folder import MANIFEST
 from pretrain_jax.commands.output import add_shard_options, report
 from pretrain_jax.data.listing import COLLECTIONS
 from pretrain_jax.data.opening import allow_megapixels
-from pretrain_jax.synthesis.proposers import PROPOSERS, Proposer, Sam, proposer_from_name
+from pretrain_jax.synthesis.proposers import PROPOSERS, Proposer, proposer_from_name
+from pretrain_jax.synthesis.sam import Sam
 from pretrain_jax.synthesis.tables import check_shards
 
 EXAMPLES = """examples:

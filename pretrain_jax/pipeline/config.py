@@ -12,14 +12,12 @@ from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.models.vit import ViTConfig
+from pretrain_jax.places import Cell
 from pretrain_jax.segmentation.config import FINETUNE_PRESETS, FinetuneConfig, HeadKind, Mode
 from pretrain_jax.segmentation.layouts import PAIR, PUBLISHED
-from pretrain_jax.synthesis.methods import CROPPED, METHODS
-from pretrain_jax.synthesis.proposers.base import Proposer
-from pretrain_jax.synthesis.proposers.random_crop import RandomCrop
-from pretrain_jax.synthesis.proposers.saliency import Saliency
-from pretrain_jax.synthesis.proposers.sam import Sam
-from pretrain_jax.synthesis.storage import Storage, check_group
+from pretrain_jax.synthesis.methods import CROPPED, METHODS, Storage, check_group
+from pretrain_jax.synthesis.proposers import Proposer, RandomCrop, Saliency
+from pretrain_jax.synthesis.sam import Sam
 from pretrain_jax.train.config import (
     DataOptions,
     OptimizerOptions,
@@ -129,40 +127,6 @@ class Trials:
     methods: tuple[str, ...] = ("all", "random", "meddel", "optidel-s", "optidel", "infomax")
     ratios: tuple[float | Literal["recommended"], ...] = (0.05, 0.1, 0.25, 0.5)
     seeds: tuple[int, ...] = (0, 1, 2)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A pre-training run of a pipeline.
-
-    Attributes:
-        objective: "mae" or "simclr".
-        method: how its images were chosen.
-        ratio: 1 for the method "all".
-        seed: of the run.
-        draw: seed of its data set; None where that is the same for all seeds.
-    """
-
-    objective: str
-    method: str
-    ratio: float
-    seed: int
-    draw: int | None = None
-
-    @property
-    def name(self) -> str:
-        """Method and percent, as folders of runs have it."""
-        return f"{self.method}-{100 * self.ratio:g}"
-
-    @property
-    def selection(self) -> str:
-        """Folder of its data set: that of the name, or one for each draw in it."""
-        return self.name if self.draw is None else f"{self.name}/{draw_folder(self.draw)}"
-
-
-def draw_folder(draw: int) -> str:
-    """Folder of what is drawn with one seed."""
-    return f"seed-{draw}"
 
 
 # `PipelineConfig.data` of the images and masks that other packages ship.

@@ -12,9 +12,22 @@ from hardset.checks import check_integer
 from hardset.folder import MANIFEST, Manifest, read_manifest
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.pipeline.config import SAM_PATCHES, Cell, PipelineConfig
-from pretrain_jax.pipeline.pretraining import images_per_second, matched_steps
-from pretrain_jax.pipeline.probing import RUN
+from pretrain_jax.pipeline.config import SAM_PATCHES, PipelineConfig
+from pretrain_jax.pipeline.training import images_per_second, matched_steps
+from pretrain_jax.places import (
+    FINETUNED,
+    INDEX,
+    LEAKAGE,
+    PRETRAINED,
+    PROBE,
+    PROPOSALS,
+    RUN,
+    SCORES,
+    SELECTIONS,
+    SYNTHESISED,
+    Cell,
+    stages_in,
+)
 from pretrain_jax.segmentation.config import HeadKind, Mode
 from pretrain_jax.segmentation.heads import model_of
 from pretrain_jax.segmentation.layouts import PAIR, class_names
@@ -99,30 +112,30 @@ def measured_rates(folder: str | Path) -> dict[str, Rate]:
     """
     out = Path(folder)
     found: dict[str, Rate] = {}
-    for name, count in (("index", "images"), ("leakage", "images")):
-        found |= _rate(name, _finished([out / name]), count)
-    found |= _rate("select", _finished(_below(out / "selections", 2)), "candidates")
-    made = [one for one in _finished(_below(out / "synthesised", 2)) if one.counts.get("patches")]
+    for name in (INDEX, LEAKAGE):
+        found |= _rate(name, _finished(out, name), "images")
+    found |= _rate("select", _finished(out, SELECTIONS), "candidates")
+    made = [one for one in _finished(out, SYNTHESISED) if one.counts.get("patches")]
     found |= _rate("synthesise", made, "images")
-    for name, kind, count in (("proposals", "propose", "images"), ("scores", "score", "rows")):
+    for name, kind, count in ((PROPOSALS, "propose", "images"), (SCORES, "score", "rows")):
         for place in sorted((out / name).glob("*")):
-            found |= _rate(f"{kind} {place.name}", _finished([place, *_below(place, 1)]), count)
-    trained = {"probe": [out / "probe" / RUN]}
+            found |= _rate(f"{kind} {place.name}", _finished(out, f"{name}/{place.name}"), count)
+    trained = {"probe": [out / PROBE / RUN]}
     for objective in ("mae", "simclr"):
-        runs = sorted((out / "pretrained" / objective).glob(f"*/*/{RUN}"))
+        runs = sorted((out / PRETRAINED / objective).glob(f"*/*/{RUN}"))
         trained[f"pretrain {objective}"] = runs
     for stage, runs in trained.items():
         speeds = sorted(rate for rate in map(images_per_second, runs) if rate)
         if speeds:
             seconds = 1 / speeds[len(speeds) // 2]
-            found[stage] = Rate(seconds, seconds, f"measured in {out}")
+            found[stage] = Rate(seconds, seconds, "")
     tuned: dict[str, list[Manifest]] = {}
-    for one in _finished(_below(out / "finetuned", 5)):
+    for one in _finished(out, FINETUNED):
         stage = f"finetune {one.parameters.get('head')}-{one.parameters.get('mode')}"
         tuned.setdefault(stage, []).append(one)
     for stage, manifests in tuned.items():
         found |= _rate(stage, manifests, "steps")
-    return {name: _named(rate, out) for name, rate in found.items()}
+    return {name: Rate(rate.low, rate.high, f"measured in {out}") for name, rate in found.items()}
 
 
 def _rate(stage: str, manifests: Iterable[Manifest], count: str) -> dict[str, Rate]:
@@ -139,18 +152,9 @@ def _rate(stage: str, manifests: Iterable[Manifest], count: str) -> dict[str, Ra
     return {stage: Rate(seconds / items, seconds / items, "")}
 
 
-def _named(rate: Rate, out: Path) -> Rate:
-    return Rate(rate.low, rate.high, f"measured in {out}")
-
-
-def _below(folder: Path, most: int) -> list[Path]:
-    """Folders of stages at most so many levels below one."""
-    levels = ("/".join(["*"] * depth) for depth in range(1, most + 1))
-    return sorted(one.parent for level in levels for one in folder.glob(f"{level}/{MANIFEST}"))
-
-
-def _finished(folders: Iterable[Path]) -> list[Manifest]:
-    return [read_manifest(one) for one in folders if (one / MANIFEST).is_file()]
+def _finished(out: Path, part: str) -> list[Manifest]:
+    """Manifests of the finished stages of a part of a pipeline's folder."""
+    return [read_manifest(one) for one in stages_in(out, part) if (one / MANIFEST).is_file()]
 
 
 # Images of MedDEL's benchmark (arXiv:2401.17542) and of OptiDEL's pre-training set.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pretrain_jax.places import FINETUNED, LEAKAGE, PARTS
 from pretrain_jax.report.charts import (
     bridge_chart,
     cost_chart,
@@ -24,7 +25,7 @@ from pretrain_jax.report.charts import (
     spread,
     table,
 )
-from pretrain_jax.report.collect import FINETUNED, LEAKAGE, PARTS, RunFolder
+from pretrain_jax.report.collect import RunFolder
 from pretrain_jax.report.published import (
     ALL_DATA,
     DATASETS,

@@ -1,19 +1,18 @@
 """Summaries over seeds: means, spreads, paired differences, costs, the two-by-two ablation."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtrit
 
+from pretrain_jax.places import parse_result
 from pretrain_jax.report.collect import METRICS, Finding, Result, RunFolder
 from pretrain_jax.segmentation.metrics import normdel
 
 ALL, BASELINE = "all", "random"
 SCORES = (*METRICS, "normdel")
-PLACE = re.compile(r"finetuned/([^/]+)/([^/]+)-([^-/]+)/seed-(\d+)/(.+)")
 # As tables and legends list methods; all data come last.
 ORDER = (BASELINE, "meddel", "infomax", "optidel-s", "optidel", "hard-images", "random-patches")
 # (select, synthesise) of the methods that differ in these alone.
@@ -81,14 +80,7 @@ class Cell:
         Raises:
             ValueError: another place.
         """
-        found = PLACE.fullmatch(place)
-        if found is None:
-            raise ValueError(
-                f"{place} is no place of a result: "
-                "finetuned/OBJECTIVE/METHOD-PERCENT/seed-NUMBER/HEAD-MODE is expected"
-            )
-        objective, method, percent, seed, end = found.groups()
-        return cls(objective, method, float(percent), int(seed), end)
+        return cls(*parse_result(place))
 
 
 @dataclass(frozen=True)
@@ -234,9 +226,7 @@ def missing_results(run: RunFolder) -> list[Missing]:
     found = []
     for place in sorted({*run.planned, *begun} - there):
         cell = Cell.of_place(place)
-        before = run.unfinished.get(
-            f"pretrained/{cell.objective}/{cell.method}-{cell.percent:g}/seed-{cell.seed}"
-        )
+        before = run.unfinished.get(parse_result(place).pretrained)
         reason = run.unfinished.get(place) or (f"pre-training {before}" if before else "missing")
         found.append(Missing(cell, reason))
     return found

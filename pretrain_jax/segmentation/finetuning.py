@@ -19,6 +19,7 @@ from hardset.folder import Input, Made, Manifest, Stage, Work
 from hardset.listing import file_record
 from pretrain_jax.data import Crop
 from pretrain_jax.pictures import write_png
+from pretrain_jax.places import RUN
 from pretrain_jax.segmentation.burned_text import Sample, frames_with_text, text_note
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import SegmentationSet, TrainingExamples, read_case, split
@@ -34,7 +35,6 @@ from pretrain_jax.segmentation.result import (
     spread,
 )
 from pretrain_jax.segmentation.segmenter import (
-    RUN,
     SCRATCH,
     WEIGHTS_NAME,
     Origin,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hardset.checks import check_integer
 from hardset.folder import MANIFEST, Manifest, digest, read_manifest
 from pretrain_jax.models.vit import ViT, ViTConfig
+from pretrain_jax.places import RUN
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import whole_image
 from pretrain_jax.segmentation.heads import model_of
@@ -25,9 +26,8 @@ from pretrain_jax.train.step import PROGRAMS, abstract_model
 from pretrain_jax.train.weights import load_model
 from pretrain_jax.weights import read_state, write_safetensors
 
-# A run of training in a stage's folder, and the file of a fine-tuned model.
-RUN, WEIGHTS_NAME = "run", "model.safetensors"
-# Images of a device program.
+# The file of a fine-tuned model, and images of a device program.
+WEIGHTS_NAME = "model.safetensors"
 BATCH = 16
 
 Bytes = NDArray[np.uint8]

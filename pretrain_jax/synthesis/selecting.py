@@ -11,23 +11,28 @@ from numpy.typing import NDArray
 
 from hardset.folder import Input, Made, Manifest, Stage, Work, input_folder, read_manifest
 from pretrain_jax.synthesis.margins import read_features
-from pretrain_jax.synthesis.methods import Kept, Method, kept_picks, method_from_name
+from pretrain_jax.synthesis.methods import METHODS, Method, Storage, check_selecting
 from pretrain_jax.synthesis.parts import WHOLE, Images, Patches
-from pretrain_jax.synthesis.ranges import check_selecting
-from pretrain_jax.synthesis.rules import Candidates, parse_rule
-from pretrain_jax.synthesis.sheets import selection_sheet
-from pretrain_jax.synthesis.storage import (
+from pretrain_jax.synthesis.picking import (
     Budget,
-    Storage,
+    Candidates,
+    Kept,
     group_pixels,
+    kept_picks,
+    parse_rule,
     pixel_budget,
 )
+from pretrain_jax.synthesis.sheets import selection_sheet
 from pretrain_jax.synthesis.tables import Table, write_table
 from selection import Selector
 from theory import Policy
 
 SELECTION = "selection"
-SELECT = Stage("select", inputs=("index", "score", "propose", "proposals"))
+SELECT = Stage(
+    "select",
+    inputs=("index", "score", "propose", "proposals"),
+    parameters=("method", "rule", "ratio", "kind", "proposer", "patches", "storage"),
+)
 BOX = ("image", "top", "left", "height", "width")
 ROWS = 1 << 18
 
@@ -79,7 +84,7 @@ def select(
             arguments out of range, a ratio so small that not one image fits.
     """
     check_selecting(method, ratio, seed, rule, patches, storage)
-    chosen = method_from_name(method)
+    chosen = METHODS[method]
     named = chosen.rule if rule is None else rule
     parsed = parse_rule(named)
     material = _Material(Path(source), chosen)

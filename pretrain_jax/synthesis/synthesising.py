@@ -27,21 +27,27 @@ from hardset.folder import (
 from hardset.listing import Listed, changed_file, file_record
 from pretrain_jax.data.listing import STILL, list_line
 from pretrain_jax.pictures import write_png
-from pretrain_jax.synthesis.lists import keep_list
+from pretrain_jax.places import DATA_LIST
 from pretrain_jax.synthesis.parts import Box, Images, Pixels, cut, read_image
+from pretrain_jax.synthesis.picking import pixel_budget
 from pretrain_jax.synthesis.selecting import SELECTION
 from pretrain_jax.synthesis.sheets import set_sheet
-from pretrain_jax.synthesis.storage import pixel_budget
+from pretrain_jax.synthesis.source import keep_list
 from pretrain_jax.synthesis.tables import Logged, Table, write_table
 
-LIST = "data.txt"
 FILES = "files"
 SOURCES = "sources"
 FOLDER = "images"
 CHUNK = 4096  # images whose names are looked up at once
 FEW = 256  # the same where bytes are limited, of which some are made in vain
 WORKERS = 2
-SYNTHESISE = Stage("synthesise", inputs=("selection", "index"), apart=(FOLDER,), local=(LIST,))
+SYNTHESISE = Stage(
+    "synthesise",
+    inputs=("selection", "index"),
+    parameters=("method", "ratio", "proposer", "patches", "storage"),
+    apart=(FOLDER,),
+    local=(DATA_LIST,),
+)
 
 SOURCE_COLUMNS = {
     "synthetic": "int64",
@@ -132,8 +138,8 @@ def synthesise(
     )
 
     def again(_: Manifest) -> tuple[str, ...]:
-        written = keep_list(Path(out) / LIST, lambda: listed(Path(out), images))
-        return (LIST,) if written else ()
+        written = keep_list(Path(out) / DATA_LIST, lambda: listed(Path(out), images))
+        return (DATA_LIST,) if written else ()
 
     return work.run(
         lambda work: _fill(work, manifest, Table(selection, SELECTION), images, progress), again
@@ -183,7 +189,7 @@ def _fill(work: Work, manifest: Manifest, table: Table, images: Images, progress
         proposer = str(manifest.parameters["proposer"])
         sources = _sources(table, own, made.rows, proposer, manifest.seed or 0)
         write_table(work.folder, SOURCES, sources, SOURCE_COLUMNS)
-    keep_list(work.folder / LIST, lambda: listed(work.folder, images))
+    keep_list(work.folder / DATA_LIST, lambda: listed(work.folder, images))
     set_sheet(work.folder / "contact.png", listed(work.folder, images), made.rows)
     counts = {
         "images": made.rows,
@@ -376,12 +382,12 @@ def check_set(folder: str | Path) -> None:
     changed = changed_file(_recorded(path), path / CLAIM)
     if changed is not None:
         what = "has changed since the set was made" if changed.is_file() else "is gone"
-        raise ValueError(f"image {changed} of the set {folder} {what}; {remedy(path / LIST)}")
+        raise ValueError(f"image {changed} of the set {folder} {what}; {remedy(path / DATA_LIST)}")
 
 
 def _recorded(folder: Path) -> Iterator[Listed]:
     """Every image once, where the list says that it lies; a set may be copied without its index."""
-    with (folder / LIST).open(encoding="utf-8", newline="\n") as lines:
+    with (folder / DATA_LIST).open(encoding="utf-8", newline="\n") as lines:
         for line, row in zip_longest(lines, _rows(Table(folder, FILES))):
             listed = (line or "").removesuffix("\n")
             name, written, size, sha256 = row or ("", True, 0, "")
@@ -391,8 +397,8 @@ def _recorded(folder: Path) -> Iterator[Listed]:
                 found = f"names {listed!r}" if line else "ends"
                 wrote = repr(name) if row else "no more"
                 raise ValueError(
-                    f"{folder / LIST} {found} where its stage wrote {wrote}; it has changed since: "
-                    "run python -m pretrain_jax synthesise again, which writes it anew"
+                    f"{folder / DATA_LIST} {found} where its stage wrote {wrote}; it has changed "
+                    "since: run python -m pretrain_jax synthesise again, which writes it anew"
                 )
             yield Listed(folder / listed, size, sha256)
 

@@ -17,11 +17,11 @@ from pretrain_jax.synthesis import (
     Sam,
     index_images,
     propose,
+    sam,
     score,
     select,
     synthesise,
 )
-from pretrain_jax.synthesis.proposers import sam
 from pretrain_jax.synthesis.tables import Table
 from pretrain_jax.weights import export_state
 from tests.pretrain_jax.sam.models import SMALL, random_model

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hardset.checks import check_integer
 from hardset.listing import file_record
 from pretrain_jax.models.sam.config import SAM_PRESETS, GeneratorConfig, SAMConfig
-from pretrain_jax.synthesis.proposers.base import Find, Found, Pixels, admitted
+from pretrain_jax.synthesis.proposers import Find, Found, Pixels, admitted
 
 if TYPE_CHECKING:
     from pretrain_jax.models.sam import SAM  # seconds that `--help` need not pay
