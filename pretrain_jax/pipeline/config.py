@@ -19,11 +19,11 @@ from pretrain_jax.synthesis.methods import CROPPED, METHODS, Storage, check_grou
 from pretrain_jax.synthesis.proposers import Proposer, RandomCrop, Saliency
 from pretrain_jax.synthesis.sam import Sam
 from pretrain_jax.train.config import (
+    PRESETS,
     DataOptions,
     OptimizerOptions,
     TrainConfig,
     config_to_json,
-    preset,
 )
 
 # Masks of an image that pass SAM's filters: an assumption, data sets differ.
@@ -396,8 +396,8 @@ def _check_trials(name: str, trials: Trials, protocol: str) -> None:
 # OptiDEL's experiment: MAE-ViT-Base/16, batch 16, 100 epochs; 5, 10, 25 and 50 % storage; DPT with
 # 20,000 iterations. Its SimCLR runs are told without settings: those of the preset simclr_vit_base.
 _REFERENCE = PipelineConfig(
-    mae=Trials(preset("mae_vit_base_reference")),
-    simclr=Trials(preset("simclr_vit_base"), seeds=()),
+    mae=Trials(PRESETS["mae_vit_base_reference"]),
+    simclr=Trials(PRESETS["simclr_vit_base"], seeds=()),
     out="runs/optidel",
     finetune=FINETUNE_PRESETS["reference"],
 )

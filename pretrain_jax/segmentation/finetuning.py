@@ -55,14 +55,14 @@ from pretrain_jax.train.step import TrainState, make_mesh, replicated
 RESULT_NAME, OVERLAYS_NAME, LOSSES_NAME = "result.json", "overlays.png", "losses.csv"
 FINETUNE = Stage(
     "finetune",
-    inputs=("dataset", "pretrained"),
+    inputs=("dataset", "init"),
     apart=(RUN,),
     local=(f"{RUN}/{LOG_NAME}",),
 )
 
 
 def finetune(
-    pretrained_run: str | Path | None,
+    init: str | Path | None,
     dataset: SegmentationSet,
     out: str | Path,
     *,
@@ -78,7 +78,8 @@ def finetune(
     from its newest checkpoint and ends, on CPU, with the result of an undisturbed one.
 
     Args:
-        pretrained_run: folder of a stage of pre-training or of a run; None with mode "scratch".
+        init: weights to start from: the folder of a stage of pre-training, of a run, or of one of
+            its checkpoints; None with mode "scratch".
         dataset: split as `split` does.
         out: the stage's folder; gets result.json, overlays.png, losses.csv, model.safetensors (see
             `load_segmenter`) and manifest.json. Checkpoints are deleted at the end.
@@ -96,21 +97,21 @@ def finetune(
     """
     config.check()
     check_integer("seed", seed, 0, 2**32 - 1)
-    if (pretrained_run is None) != (config.mode == "scratch"):
-        given = "is given" if pretrained_run is not None else "is missing"
+    if (init is None) != (config.mode == "scratch"):
+        given = "is missing" if init is None else f"= {init} is given"
         raise ValueError(
-            f"mode = {config.mode!r}, and a pre-trained run {given}: 'scratch' takes "
-            "none, the others need one"
+            f"mode = {config.mode!r}, and init {given}: 'scratch' takes no weights to start from, "
+            "the others need them"
         )
     training, test = split(dataset, test_share=config.test_share, seed=config.split_seed)
     trained: TrainedEncoder | None = None
     origin, inputs = SCRATCH, {"dataset": Input(dataset_digest(dataset))}
     encoder = config.encoder
-    if pretrained_run is not None:
-        folder = Path(pretrained_run)
+    if init is not None:
+        folder = Path(init)
         trained = load_encoder(folder, config.image_size)
         origin, found = origin_of(folder, trained)
-        inputs["pretrained"] = Input(found, folder)
+        inputs["init"] = Input(found, folder)
         encoder = trained.encoder.config
     elif config.image_size is not None:
         encoder = dataclasses.replace(encoder, image_size=config.image_size)

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.mae import MAE_PRESETS, MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.models.vit import ViTConfig
+from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
 
 # `DataOptions.path` of the images that other packages ship.
 SHIPPED_IMAGES = "shipped-images"
@@ -420,7 +420,7 @@ _SIMCLR_ADAMW = OptimizerOptions(
     warmup_share=0.1,
 )
 _SIMCLR_BASE = TrainConfig(
-    model=SimCLRConfig.preset("vit_base"),
+    model=SimCLRConfig(dataclasses.replace(VIT_PRESETS["vit_base"], pool="mean")),
     data=DataOptions(crop="centre", mean=IMAGENET_MEAN, std=IMAGENET_STD),
     optimizer=_SIMCLR_ADAMW,
     out="runs/simclr_vit_base",
@@ -443,6 +443,7 @@ _SIMCLR_TINY_CPU = TrainConfig(
     validate_every=100,
 )
 
+# Runs by name; `data.path`, and what else differs, is set with `dataclasses.replace`.
 PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "mae_vit_base_reference": _REFERENCE,
@@ -452,13 +453,3 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
         "demo": _DEMO,
     }
 )
-
-
-def preset(name: str) -> TrainConfig:
-    """The named run; set `data.path` (and what else differs) with `dataclasses.replace`.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    check_choice("preset", name, PRESETS)
-    return PRESETS[name]

@@ -208,7 +208,7 @@ def test_a_pretrained_encoder_and_where_it_comes_from(
     assert (record["storage_ratio"], record["pretraining_seed"]) == (0.049, 2)
     assert record["normdel"] == pytest.approx(normdel(record["miou"]["value"], 0.049))
     written = read_manifest(tmp_path / "out")
-    assert written.inputs["pretrained"] == digest(manifest)
+    assert written.inputs["init"] == digest(manifest)
     assert written.counts["leaks"] == 0 and written.notes[0].startswith("12 image(s)")
     larger = load_encoder(bare, 32)
     assert larger.encoder.config.size == (32, 32) and larger.sha256 != found.sha256
@@ -232,8 +232,8 @@ def test_test_cases_among_the_images_for_pretraining(
 @pytest.mark.parametrize(
     ("fields", "run", "complaint"),
     [
-        ({"mode": "full"}, None, "mode = 'full', and a pre-trained run is missing"),
-        ({}, "somewhere", "mode = 'scratch', and a pre-trained run is given"),
+        ({"mode": "full"}, None, "mode = 'full', and init is missing"),
+        ({}, "somewhere", "mode = 'scratch', and init = somewhere is given"),
         ({"head": "unet"}, None, "head = 'unet' is not one of"),
         ({"steps": 0}, None, r"steps = 0 .*\[1, "),
         ({"learning_rate": 0.0}, None, "learning_rate = 0"),
