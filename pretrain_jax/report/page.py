@@ -36,7 +36,7 @@ from pretrain_jax.report.statistics import (
 from pretrain_jax.report.toy_model import Bridge, bridge_of_run
 from pretrain_jax.report.v_information import SetInformation, information_of_sets
 
-REPORT = Stage("report", inputs=("*",))
+REPORT = Stage("report", inputs=("*",), parameters=("sample",))
 PAGE, RESULTS = "index.html", "results.csv"
 COLUMNS = (
     *("dataset", "objective", "head", "mode", "method", "storage_percent", "seed", "status"),
