@@ -144,6 +144,9 @@ def _send_later(number: int) -> None:
             frame = frame.f_back
         inside = frame is not None
     signal.pthread_kill(main, number)
+    # A thread on its way into a system call notices a signal with the next one.
+    time.sleep(0.05)
+    signal.pthread_kill(main, signal.SIGURG)
 
 
 EVERYWHERE = f"""every command:
@@ -722,6 +725,7 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
             compilation.use_cache(folder)
         if argv is None and hasattr(signal, "pthread_kill"):
             sys.unraisablehook = _raise_again
+            signal.signal(signal.SIGURG, lambda *_: None)
         if argv is None and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _terminate)
             atexit.register(_end_by_signal)  # first of all, so that it comes last
