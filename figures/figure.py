@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from figures.settings import COMPANIONS, SYMBOLS, Settings, SimulatedSettings, lists_of, symbol
+from hardset.checks import meant
 from hardset.datafile import (
     DataFileError,
     check_output_file,
@@ -126,7 +127,7 @@ class FigureSpec(Generic[S]):
         names = {field.name for field in dataclasses.fields(self.defaults)}
         unknown = sorted(set(found) - names - {"version"})
         if unknown:
-            raise KeyError(f"its parameter {unknown[0]} is unknown")
+            raise KeyError(f"its parameter {unknown[0]} is unknown{meant(unknown[0], names)}")
         given: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in found.items()

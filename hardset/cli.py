@@ -63,12 +63,12 @@ import argparse
 import atexit
 import contextlib
 import dataclasses
-import difflib
 import importlib
 import inspect
 import io
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -144,6 +144,9 @@ def _send_later(number: int) -> None:
             frame = frame.f_back
         inside = frame is not None
     signal.pthread_kill(main, number)
+    # A thread on its way into a system call notices a signal with the next one.
+    time.sleep(0.05)
+    signal.pthread_kill(main, signal.SIGURG)
 
 
 EVERYWHERE = f"""every command:
@@ -176,14 +179,14 @@ class Option:
     metavar: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity, as unions need it
 class Choice:
     """Restricts a parameter to words that are known when its command is loaded."""
 
     words: Iterable[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity, as unions need it
 class Preset:
     """Makes an argument name a configuration whose fields are options."""
 
@@ -231,9 +234,11 @@ def dispatch(
         print(f"\n{called} COMMAND --help explains a command.\n\n{EVERYWHERE}")
         return 0
     if name not in commands:
+        from hardset.checks import meant
+
         trouble = f"{name!r} is no command" if name else "the command is missing"
         raise ValueError(
-            f"{trouble}: one of {', '.join(commands)}{_meant(name, commands)} (see {called} --help)"
+            f"{trouble}: one of {', '.join(commands)}{meant(name, commands)} (see {called} --help)"
         )
     return call(load(commands[name]), argv[1:], f"{called} {name}")
 
@@ -424,15 +429,15 @@ def _parse(
             found: Any = tyro.cli(
                 _options_class(known, base),
                 prog=program,
-                description="\n\n".join(filter(None, [_description(command), more])),
+                description="",
                 args=list(argv),
                 config=(tyro.conf.AvoidSubcommands,),
                 registry=_registry(),
             )
     except SystemExit:
-        page = re.sub(r" +$", "", shown.getvalue(), flags=re.M)
-        page = re.sub(r"\n{3,}", "\n\n", page).rstrip()
-        print("\n\n".join(filter(None, [page, *_ending(command), EVERYWHERE])))
+        usage, _, page = re.sub(r" +$", "", shown.getvalue(), flags=re.M).partition("\n\n")
+        parts = [usage, _description(command), _flow(more), page.strip("\n"), *_ending(command)]
+        print("\n\n".join([*filter(None, parts), EVERYWHERE]))
         return None
     return {one.name: getattr(found, one.name) for one in known}
 
@@ -590,8 +595,10 @@ def _sentence(event: Any, known: Sequence[str], error: BaseException | None) -> 
             option = next((one for one in tokens if one.startswith("-")), "")
             if not option:
                 return f"unexpected argument {tokens[0]!r}"
+            from hardset.checks import meant
+
             word = option.partition("=")[0]
-            return f"unknown option {word}{_meant(word, known)}"
+            return f"unknown option {word}{meant(word, known)}"
         case "InvalidChoice":
             return f"{name} = {event.value!r} is not one of {', '.join(event.choices)}"
         case "BadValue":
@@ -611,18 +618,14 @@ def _shown(argument: Any) -> str:
     return name.upper() if argument.is_positional() else name
 
 
-def _meant(word: str, known: Iterable[str]) -> str:
-    """A question for the known word that is nearest to one that is not known, or nothing."""
-    options = list(known)
-    near = [one for one in options if len(word.strip("-")) > 1 and one.startswith(word)]
-    near = near or difflib.get_close_matches(word, options, 1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
 def _flow(text: str) -> str:
-    """The text with each paragraph in one line; indented lines stand as they are."""
-    parts = [re.sub(r"\n(?=\S)", " ", part) for part in text.split("\n\n")]
-    return _as_called("\n\n".join(parts))
+    """The text with paragraphs that fit the terminal; indented lines stand as they are."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    parts = [
+        part if part.startswith(" ") else textwrap.fill(part, width, break_on_hyphens=False)
+        for part in _as_called(text).split("\n\n")
+    ]
+    return "\n\n".join(parts)
 
 
 def _sections(command: Callable[..., int]) -> dict[str, str]:
@@ -722,6 +725,7 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
             compilation.use_cache(folder)
         if argv is None and hasattr(signal, "pthread_kill"):
             sys.unraisablehook = _raise_again
+            signal.signal(signal.SIGURG, lambda *_: None)
         if argv is None and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _terminate)
             atexit.register(_end_by_signal)  # first of all, so that it comes last

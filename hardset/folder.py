@@ -7,8 +7,8 @@ Whatever writes a folder that a later process goes on with uses this module:
 - `Stage` is a kind of work that reads other folders and fills its own. It declares its inputs and
   outputs once. `Stage.open` claims the folder; `Work.run` returns the manifest where the very same
   work is finished, and otherwise holds the folder, fills it, and writes the manifest last of all.
-- `alone` is the lock by itself, for a folder that is not claimed.
-- `read_manifest`, `input_folder`, `output`, `digest` are for those who read a finished stage.
+- `alone` is the lock by itself; `read_manifest`, `input_folder`, `output` and `digest` are for
+  those who read a finished stage.
 
     SCORE = Stage("score", inputs=("index", "probe"), apart=("cache",))
 
@@ -105,14 +105,12 @@ class Claim:
         folder: new, empty, or claimed before.
         file: name of the record's file.
         record: what is written there, JSON-able.
-        refuse: given the record that lies there, says why the folder is not this claim's, as the
-            rest of a sentence that begins with the folder; None where it is.
-        foreign: given the names of what lies in a folder without a record, says likewise why it
-            is another one's; None where all may be this claim's own.
-        recover: the record where its file is lost or damaged, which the argument says; None where
-            nothing else tells it.
-        renewed: whether the record is written anew by every process, since parts of it may change;
-            otherwise the first process writes it, once for all.
+        refuse: given the record that lies there, ends the sentence, begun with the folder, that
+            says why it is another one's; None where it is this claim's.
+        foreign: does the same, given the names of what lies in a folder without a record.
+        recover: gives the record where its file is lost, or damaged for the reason given; None
+            where nothing else tells it.
+        renewed: whether every process writes the record anew, since parts of it may change.
     """
 
     folder: Path
@@ -272,9 +270,13 @@ class Made:
 class Stage:
     """A kind of work that fills a folder of its own.
 
+    A declared name that ends with * stands for all that begin so. Outputs are all files that the
+    work leaves in its folder, but hidden ones; those that are recorded otherwise are declared.
+
     Attributes:
         name: in manifests and messages.
-        inputs: all that it may read; a name that ends with * stands for all that begin so.
+        inputs: all that it may read.
+        parameters: all that may determine its outputs besides inputs and seed.
         apart: outputs that the manifest leaves out, since a table lists them or they are a cache.
         local: outputs that differ from computer to computer: they hold paths, or are the files of
             a run. The manifest records them, and they are no part of its digest.
@@ -282,6 +284,7 @@ class Stage:
 
     name: str
     inputs: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ("*",)
     apart: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
 
@@ -313,7 +316,8 @@ class Stage:
             OSError: the folder cannot be written.
         """
         path = Path(folder)
-        self._check_declared(inputs)
+        _check_declared(f"stage {self.name} declares no input", inputs, self.inputs)
+        _check_declared(f"stage {self.name} declares no parameter", parameters, self.parameters)
         places = {name: Path(one.place) for name, one in inputs.items() if one.place is not None}
         where = {
             name: os.path.relpath(one.resolve(), path.resolve()) for name, one in places.items()
@@ -328,7 +332,9 @@ class Stage:
         if known is not None and (path / MANIFEST).is_file():
             manifest = read_manifest(path)
             if not (path / CLAIM).is_file():
-                _restore_claim(path, known)
+                write_record(path / CLAIM, known)
+                # As old as can be: what is compared with its time is hashed.
+                os.utime(path / CLAIM, (0, 0))
             _check_files([*_files_of(path, manifest), *read], path / MANIFEST)
             return Work(self, path, record, restate(path, manifest, locations=where))
         _check_files(read)
@@ -337,13 +343,9 @@ class Stage:
         claim.write()
         return Work(self, path, record, created=created, shared=shared or _together.get())
 
-    def _check_declared(self, inputs: Iterable[str]) -> None:
-        for name in inputs:
-            if not any(
-                name == one or (one.endswith("*") and name.startswith(one[:-1]))
-                for one in self.inputs
-            ):
-                raise TypeError(f"stage {self.name} declares no input {name!r}")
+
+# Called with the manifest of finished work; names the local files that it wrote anew.
+Again = Callable[[Manifest], Collection[str]]
 
 
 @dataclass(frozen=True)
@@ -361,8 +363,7 @@ class Work:
         manifest: of finished work.
         created: folders that were not there before, the innermost first.
         shared: whether other processes work on it, too.
-        started: `time.monotonic()` when it was opened.
-        compiled: `compiled_seconds()` when it was opened.
+        started: `time.monotonic()` when it was opened; `compiled` likewise.
     """
 
     stage: Stage
@@ -390,26 +391,17 @@ class Work:
                     one.rmdir()
 
     @overload
-    def run(
-        self, fill: Callable[["Work"], Made], again: Callable[[Manifest], Collection[str]] = ...
-    ) -> Manifest: ...
+    def run(self, fill: Callable[["Work"], Made], again: Again = ...) -> Manifest: ...
     @overload
+    def run(self, fill: Callable[["Work"], Made | None], again: Again = ...) -> Manifest | None: ...
     def run(
-        self,
-        fill: Callable[["Work"], Made | None],
-        again: Callable[[Manifest], Collection[str]] = ...,
-    ) -> Manifest | None: ...
-    def run(
-        self,
-        fill: Callable[["Work"], Made | None],
-        again: Callable[[Manifest], Collection[str]] = lambda manifest: (),
+        self, fill: Callable[["Work"], Made | None], again: Again = lambda manifest: ()
     ) -> Manifest | None:
         """Fill the folder while it is held, and publish; of finished work give the manifest.
 
         Args:
             fill: writes the outputs; None says that other processes' parts are missing.
-            again: called with the manifest of finished work; checks it, or mends `local` files
-                that hold paths, and names those that it wrote anew.
+            again: checks finished work, or mends its `local` files that hold paths.
 
         Raises:
             ValueError: another process works in the folder.
@@ -458,7 +450,7 @@ class Work:
 
 
 def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None) -> Manifest:
-    """The manifest of a finished stage.
+    """Read the manifest of a finished stage.
 
     Args:
         folder: of the stage.
@@ -470,18 +462,22 @@ def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None
     """
     path = Path(folder)
     names = () if stage is None else (stage,) if isinstance(stage, str) else tuple(stage)
-    commands = dict.fromkeys(COMMANDS.get(one, one) for one in names)
-    makes = " or ".join(f"python -m pretrain_jax {one}" for one in commands)
     if not (path / MANIFEST).is_file():
         begun = "is not finished" if (path / CLAIM).is_file() else "does not exist"
         what = f"stage {' or '.join(names)} in {path}" if names else f"the stage in {path}"
-        raise ValueError(f"{what} {begun} (no {MANIFEST})" + (f"; run {makes}" if names else ""))
+        raise ValueError(f"{what} {begun} (no {MANIFEST})" + (_makes(names) if names else ""))
     manifest = _read(path / MANIFEST, (path / MANIFEST).read_bytes())
     if names and manifest.stage not in names:
         raise ValueError(
-            f"{path} is of stage {manifest.stage}, not {' or '.join(names)}; run {makes}"
+            f"{path} is of stage {manifest.stage}, not {' or '.join(names)}{_makes(names)}"
         )
     return manifest
+
+
+def _makes(names: Iterable[str]) -> str:
+    """The end of a sentence: the commands that make stages."""
+    commands = dict.fromkeys(COMMANDS.get(one, one) for one in names)
+    return "; run " + " or ".join(f"python -m pretrain_jax {one}" for one in commands)
 
 
 @lru_cache(maxsize=1024)
@@ -504,9 +500,10 @@ def _read(path: Path, content: bytes) -> Manifest:
 
 
 def digest(manifest: Manifest) -> str:
-    """Hash the manifest's canonical JSON without what depends on the computer: its sha256.
+    """Hash a manifest: sha256 of its canonical JSON without what depends on the computer.
 
-    Stages name their inputs by it."""
+    Stages name their inputs by it.
+    """
     record = dataclasses.asdict(manifest)
     for name in OUTSIDE_DIGEST:
         del record[name]
@@ -514,12 +511,7 @@ def digest(manifest: Manifest) -> str:
 
 
 def input_folder(folder: str | Path, manifest: Manifest, name: str) -> Path:
-    """Where an input of a finished stage lies, checked to be what the stage read.
-
-    Args:
-        folder: of the stage.
-        manifest: of the stage.
-        name: of the input.
+    """Find where an input of a finished stage lies, checked to be what the stage read.
 
     Raises:
         ValueError: it is gone, or another one lies there by now.
@@ -570,7 +562,7 @@ def _local(folder: Path, names: Collection[str]) -> dict[str, dict[str, Any]]:
 
 
 def claimed_inputs(folder: Path) -> dict[str, str] | None:
-    """Inputs of the stage that claimed a folder; None where none did.
+    """Read the inputs of the stage that claimed a folder; None where none did.
 
     Raises:
         ValueError: neither claim nor manifest can be read; says which folder to delete.
@@ -580,12 +572,7 @@ def claimed_inputs(folder: Path) -> dict[str, str] | None:
 
 
 def output(folder: str | Path, manifest: Manifest, name: str) -> Path:
-    """A file of a finished stage, checked to be what the stage wrote.
-
-    Args:
-        folder: of the stage.
-        manifest: of the stage.
-        name: relative to the folder.
+    """Give a file of a finished stage, checked to be what the stage wrote.
 
     Raises:
         ValueError: the stage wrote no such file, it is gone, or it is another one by now.
@@ -605,13 +592,9 @@ def restate(
     locations: Mapping[str, str] | None = None,
     local: Collection[str] = (),
 ) -> Manifest:
-    """The manifest with what may change after the end: places of inputs, files written anew.
+    """Note in a manifest what may change after the end: places of inputs, local files made anew.
 
-    Args:
-        folder: of the finished stage.
-        manifest: its manifest, which is written again where it differs.
-        locations: see `Manifest`.
-        local: names of local files that were written anew.
+    It is written again where it differs.
     """
     new = replace(
         manifest,
@@ -624,12 +607,19 @@ def restate(
 
 
 def remedy(path: Path) -> str:
-    """What a user can do about a file that is damaged or gone."""
+    """Say what a user can do about a file that is damaged or gone."""
     folder = next(
         (one for one in path.parents if (one / CLAIM).exists() or (one / MANIFEST).exists()),
         path.parent,
     )
     return f"put it back, or delete the folder {folder} and run the command that made it again"
+
+
+def _check_declared(complaint: str, names: Iterable[str], declared: Collection[str]) -> None:
+    beginnings = tuple(one[:-1] for one in declared if one.endswith("*"))
+    for name in names:
+        if name not in declared and not name.startswith(beginnings):
+            raise TypeError(f"{complaint} {name!r}")
 
 
 def _claim_of(path: Path, record: dict[str, Any]) -> Claim:
@@ -666,12 +656,6 @@ def _claim_of(path: Path, record: dict[str, Any]) -> Claim:
         )
 
     return Claim(path, CLAIM, record, refuse, foreign, recover)
-
-
-def _restore_claim(path: Path, record: dict[str, Any]) -> None:
-    """Write a lost claim again, as old as can be: what is compared with its time is hashed."""
-    write_record(path / CLAIM, record)
-    os.utime(path / CLAIM, (0, 0))
 
 
 def _files_of(folder: Path, manifest: Manifest) -> list[Listed]:

@@ -1,4 +1,4 @@
-"""The commands on whole runs: `pipeline`, from images to the report, and what is told of them."""
+"""The commands on whole runs: `pipeline`, and what is made of its results."""
 
 import dataclasses
 import json
@@ -113,8 +113,8 @@ def report(run: Path, *, out: Path | None = None, sample: int = 256, seed: int =
 
 def benchmark_tables(
     *,
-    out: Path,
-    runs: Path | None = None,
+    out: Annotated[Path, Option(metavar="FOLDER")],
+    runs: Annotated[Path | None, Option(metavar="FILE")] = None,
     formats: Annotated[tuple[Literal["png", "pdf", "svg"], ...], Option("format")] = ("png", "pdf"),
     as_json: Json = False,
 ) -> int:

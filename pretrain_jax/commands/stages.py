@@ -11,6 +11,7 @@ from hardset.cli import Choice, Json, Option, Preset, Progress, more_help
 from hardset.folder import MANIFEST, Manifest, read_manifest
 from pretrain_jax.data.listing import COLLECTIONS
 from pretrain_jax.data.opening import allow_megapixels
+from pretrain_jax.places import IMAGES, Places, set_name
 from pretrain_jax.synthesis.methods import (
     METHODS,
     Method,
@@ -23,7 +24,7 @@ from pretrain_jax.synthesis.sam import Sam
 from pretrain_jax.synthesis.tables import check_shards
 from pretrain_jax.train.config import PRESETS, TrainConfig
 
-IMAGES, RECOMMENDED = "images", "recommended"
+RECOMMENDED = "recommended"
 # Option -> field of the proposer, by proposer.
 FIELDS = {
     "saliency": {"most": "patches", "min_area": "min_area", "max_area": "max_area"},
@@ -137,7 +138,7 @@ def propose(
     chosen.inputs()  # missing weights are said before images are read
     if coco is not None and coco.exists():
         raise ValueError(f"--coco: {coco} exists and is not replaced; choose another name")
-    index = run / "index"
+    index = Places(run).index
     if data is None and not (index / MANIFEST).is_file():
         raise ValueError(f"{index} holds no index yet: name the images with --data")
     from pretrain_jax.synthesis import index_images, propose
@@ -160,7 +161,7 @@ def propose(
             _report(index, manifest, as_json=as_json)
         if manifest is None:
             return 0
-    folder = run / "proposals" / chosen.name
+    folder = Places(run).proposals(chosen.name)
     manifest = propose(
         index,
         folder,
@@ -250,13 +251,13 @@ def score(
     """
     check_scoring(masks, seed, space, batch_size, workers)
     check_shards(shard, shards)
-    source = run / "index" if of == IMAGES else run / "proposals" / of
-    folder = run / "scores" / of
+    places = Places(run)
+    source, folder = places.index if of == IMAGES else places.proposals(of), places.scores(of)
     from pretrain_jax.synthesis import score
 
     manifest = score(
         source,
-        probe or run / "probe",
+        probe or places.probe,
         folder,
         masks=masks,
         seed=seed,
@@ -321,16 +322,16 @@ def select(
     known = METHODS[method]
     share = _ratio(ratio, known, rule, alpha_total, theta_deg)
     check_selecting(method, share, seed, rule, patches, storage)
-    name = f"{method}-{100 * share:g}"
+    name = set_name(method, share)
     if rule is not None:
         name += "-" + "".join(one if one.isalnum() or one == "." else "-" for one in rule)
     if storage == "bytes":
         name += "-bytes"
-    folder = run / "selections" / name
+    folder = Places(run).selection(name)
     from pretrain_jax.synthesis import select
 
     manifest = select(
-        _source(run, known, of),
+        _source(Places(run), known, of),
         folder,
         method=method,
         ratio=share,
@@ -371,16 +372,16 @@ def _ratio(
     return recommended_ratio(alpha_total, theta_deg, rule or method.rule)
 
 
-def _source(run: Path, method: Method, proposer: str | None) -> Path:
+def _source(places: Places, method: Method, proposer: str | None) -> Path:
     """The folder that a method picks from."""
     if method.source == "index":
-        return run / "index"
+        return places.index
     if method.source == "images":
-        return run / "scores" / "images"
+        return places.scores(IMAGES)
     # Of the method's proposers the one that was scored.
     named = [proposer] if proposer else list(method.proposers)
-    found = [one for one in named if (run / "scores" / one / MANIFEST).is_file()]
-    return run / "scores" / (found or named)[0]
+    found = [one for one in named if (places.scores(one) / MANIFEST).is_file()]
+    return places.scores((found or named)[0])
 
 
 def synthesise(run: Path, name: str, *, progress: Progress = False, as_json: Json = False) -> int:
@@ -396,7 +397,7 @@ def synthesise(run: Path, name: str, *, progress: Progress = False, as_json: Jso
     Examples:
         python -m pretrain_jax synthesise runs/optidel optidel-10
     """
-    selection, folder = (run / one / name for one in ("selections", "synthesised"))
+    selection, folder = Places(run).selection(name), Places(run).synthesised(name)
     patches = read_manifest(selection, "select").parameters["patches"]
     from pretrain_jax.synthesis import synthesise
 

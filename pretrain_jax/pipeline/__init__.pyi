@@ -10,10 +10,10 @@ from .config import pipeline_preset as pipeline_preset
 from .cost import Estimate as Estimate
 from .cost import estimate_cost as estimate_cost
 from .cost import measured_rates as measured_rates
-from .pretraining import pretrain as pretrain
-from .probing import probe as probe
 from .runner import PipelineResult as PipelineResult
 from .runner import run_pipeline as run_pipeline
+from .training import pretrain as pretrain
+from .training import probe as probe
 
 __all__ = [
     "PIPELINES",

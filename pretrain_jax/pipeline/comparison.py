@@ -20,15 +20,7 @@ from pretrain_jax.segmentation.leakage import (
     leaks_among,
 )
 from pretrain_jax.synthesis import Images
-from pretrain_jax.synthesis.images import automatic_shards
-from pretrain_jax.synthesis.tables import (
-    Logged,
-    Table,
-    missing_shards,
-    read_logs,
-    shard_range,
-    write_shard,
-)
+from pretrain_jax.synthesis.tables import Logged, Make, Shards, Table
 
 FOUND = {
     "dataset": "int32",
@@ -37,7 +29,11 @@ FOUND = {
     "test": "string",
     "distance": "int32",
 }
-LEAKAGE = Stage("leakage", inputs=("index", "dataset*"))
+LEAKAGE = Stage(
+    "leakage",
+    inputs=("index", "dataset*"),
+    parameters=("distance", "least_correlation", "test_share", "split_seed"),
+)
 # Kind of a row that is no leak: an image that seems to show writing.
 TEXT = "text"
 
@@ -100,15 +96,15 @@ def _compared(
     text = json.dumps([work.claim["parameters"], work.claim["inputs"]], sort_keys=True)
     folder = work.folder / f".{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     folder.mkdir(exist_ok=True)
-    shards = automatic_shards(images.table.rows)
-    missing = missing_shards(folder, shards)
-    known = [KnownCases(test) for test in tests] if missing else []
-    for shard in missing:
-        logged = Logged()
-        write_shard(
-            folder, shard, shards, _rows(images, shard, shards, known, logged), FOUND, logged=logged
-        )
-    total, found = read_logs(folder, shards), list(_found(folder))
+
+    def begin() -> Make:
+        known = [KnownCases(test) for test in tests]
+        return lambda _, first, end, logged, bar: _rows(images, first, end, known, logged)
+
+    made = Shards.of(images.table.rows).fill(folder, FOUND, begin, name="leakage", unit="image")
+    assert made is not None  # all shards are this process's
+    table, total = made
+    found = list(_found(table))
     for number, test in enumerate(tests):
         leaks = [Leak(*rest) for dataset, *rest in found if dataset == number]
         if leaks:
@@ -134,13 +130,12 @@ def _compared(
 
 
 def _rows(
-    images: Images, shard: int, shards: int, known: Sequence[KnownCases], logged: Logged
+    images: Images, first: int, end: int, known: Sequence[KnownCases], logged: Logged
 ) -> Iterator[dict[str, Any]]:
     stride = _stride(images)
     texts: list[str] = []
 
     def frames() -> Iterator[Frame]:
-        first, end = shard_range(images.table.rows, shard, shards)
         for number, frame in _frames(images, first, end):
             logged.add("images")
             if number % stride == 0:
@@ -159,8 +154,8 @@ def _row(*values: Any) -> dict[str, Any]:
     return {name: [value] for name, value in zip(FOUND, values, strict=True)}
 
 
-def _found(folder: Path) -> Iterator[tuple[Any, ...]]:
-    for batch in Table(folder).batches(list(FOUND)):
+def _found(table: Table) -> Iterator[tuple[Any, ...]]:
+    for batch in table.batches(list(FOUND)):
         yield from zip(*(batch[name].tolist() for name in FOUND), strict=True)
 
 

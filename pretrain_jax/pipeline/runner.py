@@ -1,10 +1,12 @@
 """All stages from one configuration; the same call again goes on at the first unfinished one."""
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,20 @@ from hardset.datafile import write_text_atomic
 from hardset.folder import (
     MANIFEST,
     Claim,
+    Input,
+    Made,
     Manifest,
+    Stage,
+    Work,
     claimed_inputs,
+    digest,
     read_manifest,
     together,
 )
 from pretrain_jax.data.listing import split_layout
 from pretrain_jax.pipeline.comparison import compare
 from pretrain_jax.pipeline.config import PipelineConfig, pipeline_to_json
-from pretrain_jax.pipeline.pretraining import content_digest, pretrain
-from pretrain_jax.pipeline.probing import probe, recommend_ratio, recommended_in
+from pretrain_jax.pipeline.training import content_digest, pretrain, probe
 from pretrain_jax.places import (
     CONFIG,
     FAILED,
@@ -45,6 +51,7 @@ from pretrain_jax.places import (
 from pretrain_jax.report import write_report
 from pretrain_jax.report.collect import collect
 from pretrain_jax.report.page import PAGE
+from pretrain_jax.report.toy_model import bridge_of_run
 from pretrain_jax.segmentation import (
     SegmentationSet,
     finetune,
@@ -55,7 +62,7 @@ from pretrain_jax.segmentation.config import HeadKind, Mode
 from pretrain_jax.segmentation.finetuning import dataset_digest
 from pretrain_jax.synthesis import METHODS, index_images, propose, score, select, synthesise
 from pretrain_jax.synthesis.source import check_outside, survey
-from pretrain_jax.train.config import FREE_FIELDS, json_differences
+from pretrain_jax.train.config import FREE_FIELDS, FREE_OPTIONS, json_differences
 from pretrain_jax.train.loop import NonFiniteLossError
 
 # Places of what the user gave: it may lie elsewhere by now, if it is the same.
@@ -65,7 +72,11 @@ FREE = frozenset(
     {*PLACES, "out", "cells", "heads", "levels", "scratch_seeds", "evaluations"}
     | {f"{name}.{one}" for name in ("mae", "simclr") for one in ("methods", "ratios", "seeds")}
     | {f"{name}.train.{one}" for name in ("mae", "simclr") for one in FREE_FIELDS}
+    | {f"finetune.{one}" for one in FREE_OPTIONS}
 )
+
+POLICY = "hard"
+RECOMMEND = Stage("recommend", inputs=("scores/*",), parameters=("policy",))
 
 
 def claim_of(config: PipelineConfig) -> Claim:
@@ -300,7 +311,8 @@ def tasks(
     yield Task(
         "index",
         at.index,
-        lambda: index_images(
+        partial(
+            index_images,
             config.data,
             at.index,
             frame_stride=config.mae.train.data.frame_stride,
@@ -312,12 +324,13 @@ def tasks(
         yield Task(
             "leakage",
             at.leakage,
-            lambda: compare(at.index, datasets, at.leakage, config=config.finetune),
+            partial(compare, at.index, datasets, at.leakage, config=config.finetune),
         )
     yield Task(
         "probe",
         at.probe,
-        lambda: probe(
+        partial(
+            probe,
             at.index,
             at.probe,
             config=config.mae.train,
@@ -342,7 +355,7 @@ def tasks(
         yield Task(
             "recommend",
             at.recommended,
-            lambda: recommend_ratio(out, scores=scores, seed=config.seed),
+            partial(recommend_ratio, out, scores=scores, seed=config.seed),
         )
     cells = config.cells(recommended_in(out))
     for cell in {cell.selection: cell for cell in cells}.values():
@@ -360,7 +373,7 @@ def tasks(
         for dataset, level in zip(datasets, config.levels(), strict=True):
             yield _finetuning(config, at, cell, head, mode, dataset, level, progress)
     page = report_folder(out)
-    yield Task("report", page, lambda: write_report(out, page))
+    yield Task("report", page, partial(write_report, out, page))
 
 
 def _proposing(
@@ -370,7 +383,8 @@ def _proposing(
     return Task(
         "propose",
         folder,
-        lambda: propose(
+        partial(
+            propose,
             at.index,
             folder,
             proposer=config.propose.named(name),
@@ -387,7 +401,8 @@ def _scoring(
     return Task(
         "score",
         folder,
-        lambda: score(
+        partial(
+            score,
             source,
             model,
             folder,
@@ -411,7 +426,8 @@ def _selecting(config: PipelineConfig, at: Places, cell: Cell) -> Task:
     return Task(
         "select",
         folder,
-        lambda: select(
+        partial(
+            select,
             source,
             folder,
             method=cell.method,
@@ -425,7 +441,7 @@ def _selecting(config: PipelineConfig, at: Places, cell: Cell) -> Task:
 
 def _synthesising(config: PipelineConfig, at: Places, cell: Cell) -> Task:
     chosen, folder = at.selection(cell.selection), at.synthesised(cell.selection)
-    return Task("synthesise", folder, lambda: synthesise(chosen, folder, patches=config.patches))
+    return Task("synthesise", folder, partial(synthesise, chosen, folder, patches=config.patches))
 
 
 def _pretraining(config: PipelineConfig, at: Places, cell: Cell, progress: bool) -> Task:
@@ -474,6 +490,55 @@ def _finetuning(
         ),
         pretrained,
     )
+
+
+def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manifest:
+    """The best fraction of the hardest examples in the theory, to three digits.
+
+    Args:
+        run: folder of a pipeline; the stage lies in `run`/recommended.
+        scores: places of the scores of whole images by the probe and by the two probes of disjoint
+            halves, from which the coordinates are estimated.
+        seed: of the bootstrap of their intervals.
+
+    Returns:
+        The manifest with the counts ratio, alpha_total and theta_deg.
+
+    Raises:
+        ValueError: the coordinates cannot be estimated, or the theory has no certified answer.
+    """
+    inputs = {place: Input(digest(read_manifest(run / place, "score"))) for place in scores}
+
+    def fill(_: Work) -> Made:
+        found = bridge_of_run(collect(run), seed=seed)
+        if isinstance(found, str):
+            raise _refusal(found.removesuffix("."))
+        if found.recommendation is None:
+            raise _refusal("margins by probes of disjoint halves are not positively correlated")
+        advice = {one.policy: one.keep_fraction for one in found.recommendation.policies}
+        if not math.isfinite(advice[POLICY]):
+            raise _refusal(f"the theory has no certified fraction for keeping the {POLICY}est")
+        counts = {
+            "ratio": float(f"{advice[POLICY]:.3g}"),
+            "alpha_total": found.coordinates.alpha_total,
+            "theta_deg": math.degrees(found.coordinates.theta),
+        }
+        sentences = [found.recommendation.caveat, f"{found.recommendation.verdict.sentence()}."]
+        return Made(counts, sentences)
+
+    return RECOMMEND.open(Places(run).recommended, {"policy": POLICY}, seed, inputs).run(fill)
+
+
+def recommended_in(run: Path) -> float | None:
+    """The ratio that was recommended in a pipeline's folder; None before."""
+    folder = Places(run).recommended
+    if not (folder / MANIFEST).is_file():
+        return None
+    return float(read_manifest(folder, "recommend").counts["ratio"])
+
+
+def _refusal(why: str) -> ValueError:
+    return ValueError(f"ratios: there is no 'recommended' one: {why}; give numbers")
 
 
 def _with_data(config: PipelineConfig, out: Path) -> PipelineConfig:

@@ -16,13 +16,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
 from hardset.folder import Input, Made, Manifest, Stage
-from pretrain_jax.places import FINETUNED, LEAKAGE, PARTS
+from pretrain_jax.places import FINETUNED, LEAKAGE, PARTS, PROBE, SYNTHESISED, Places, parse_result
 from pretrain_jax.report import charts
 from pretrain_jax.report.collect import METRICS, RunFolder, collect
 from pretrain_jax.report.published import SOURCE, beside, printed_miou
 from pretrain_jax.report.statistics import (
     ABLATION,
-    Cell,
     ablation,
     missing_results,
     number,
@@ -37,7 +36,7 @@ from pretrain_jax.report.statistics import (
 from pretrain_jax.report.toy_model import Bridge, bridge_of_run
 from pretrain_jax.report.v_information import SetInformation, information_of_sets
 
-REPORT = Stage("report", inputs=("*",))
+REPORT = Stage("report", inputs=("*",), parameters=("sample",))
 PAGE, RESULTS = "index.html", "results.csv"
 COLUMNS = (
     *("dataset", "objective", "head", "mode", "method", "storage_percent", "seed", "status"),
@@ -45,7 +44,6 @@ COLUMNS = (
     *("normdel", "storage_ratio", "finetune_steps", "finetune_seconds", "total_seconds"),
     "compile_seconds",
 )
-SYNTHESISED = "synthesised/"
 NO_PROBE = "No estimate: the stage probe is not there, or not finished."
 
 LARGEST_SIDE = 960  # pixels; larger pictures are shown smaller
@@ -291,7 +289,7 @@ def _lines(run: RunFolder) -> Iterator[dict[str, str | int | float]]:
             "total_seconds": run.seconds(one.place),
             "compile_seconds": run.compile_seconds(one.place),
         }
-    datasets = {Cell.of_place(one.place).end: one.dataset for one in run.results}
+    datasets = {parse_result(one.place).end: one.dataset for one in run.results}
     for lost in missing_results(run):
         *_, last = lost.cell.end.split("/")
         head, _, mode = last.partition("-")
@@ -314,14 +312,15 @@ def _cell(value: str | int | float) -> str:
 
 
 def _information(run: RunFolder, sample: int, seed: int) -> dict[str, SetInformation | str] | str:
-    names = (place.removeprefix(SYNTHESISED) for place in run.of_stage(SYNTHESISED[:-1]))
-    sets = {name: run.folder / f"{SYNTHESISED}{name}" for name in sorted(names, key=_order)}
-    if "probe" not in run.findings:
+    if PROBE not in run.findings:
         return NO_PROBE
+    places = Places(run.folder)
+    names = (place.removeprefix(f"{SYNTHESISED}/") for place in run.of_stage(SYNTHESISED))
+    sets = {name: places.synthesised(name) for name in sorted(names, key=_order)}
     if not sets:
         return "No estimate: no set was synthesised."
     try:
-        return information_of_sets(sets, run.folder / "probe", sample=sample, seed=seed)
+        return information_of_sets(sets, places.probe, sample=sample, seed=seed)
     except ValueError as error:  # weights were taken away since
         return f"No estimate: {error}."
 

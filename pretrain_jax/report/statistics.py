@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from pretrain_jax.places import parse_result
+from pretrain_jax.places import ResultPlace, parse_result
 from pretrain_jax.report.collect import METRICS, Finding, Result, RunFolder
 from pretrain_jax.segmentation.metrics import normdel
 
@@ -88,38 +88,10 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What the place of a result says.
-
-    Attributes:
-        objective: of pre-training.
-        method: how its images were chosen.
-        percent: nominal storage in percent.
-        seed: of the run.
-        end: the rest of the place: data set where there are several, head and mode.
-    """
-
-    objective: str
-    method: str
-    percent: float
-    seed: int
-    end: str
-
-    @classmethod
-    def of_place(cls, place: str) -> "Cell":
-        """The cell of finetuned/OBJECTIVE/METHOD-PERCENT/seed-NUMBER/HEAD-MODE.
-
-        Raises:
-            ValueError: another place.
-        """
-        return cls(*parse_result(place))
-
-
-@dataclass(frozen=True)
 class Missing:
     """A result that is not there, and why."""
 
-    cell: Cell
+    cell: ResultPlace
     reason: str
 
 
@@ -274,7 +246,7 @@ def settings_of(run: RunFolder) -> list[Setting]:
 def rows_of(run: RunFolder, setting: Setting) -> list[Row]:
     """A row for each method and ratio of a setting, all data last; those without results, too."""
     own = [one for one in run.results if _setting(one) == setting]
-    ends = {Cell.of_place(one.place).end for one in own}
+    ends = {parse_result(one.place).end for one in own}
     by_cell: dict[tuple[str, float], dict[int, Result]] = {}
     for one in own:
         by_cell.setdefault((one.method, one.percent), {})[one.seed] = one
@@ -302,8 +274,8 @@ def missing_results(run: RunFolder) -> list[Missing]:
     begun = [place for place in run.unfinished if place.startswith("finetuned/")]
     found = []
     for place in sorted({*run.planned, *begun} - there):
-        cell = Cell.of_place(place)
-        before = run.unfinished.get(parse_result(place).pretrained)
+        cell = parse_result(place)
+        before = run.unfinished.get(cell.pretrained)
         reason = run.unfinished.get(place) or (f"pre-training {before}" if before else "missing")
         found.append(Missing(cell, reason))
     return found

@@ -11,20 +11,10 @@ import numpy as np
 from hardset.checks import check_integer, check_range
 from hardset.folder import Input, Made, Manifest, Stage
 from pretrain_jax.data import UnreadableImageError
-from pretrain_jax.synthesis.images import automatic_shards
 from pretrain_jax.synthesis.parts import Images, patch_id, read_image
 from pretrain_jax.synthesis.proposers import Find, Found, Proposer
 from pretrain_jax.synthesis.sheets import proposals_sheet
-from pretrain_jax.synthesis.tables import (
-    SKIPPED_NAME,
-    Logged,
-    Table,
-    left_of,
-    make_shards,
-    missing_shards,
-    read_logs,
-    shards_to_do,
-)
+from pretrain_jax.synthesis.tables import SKIPPED_NAME, Logged, Make, Shards
 
 PROPOSAL_COLUMNS = {
     "patch": "int64",
@@ -81,18 +71,17 @@ def propose(
     check_integer("seed", seed, 0, 2**63 - 1)
     images = Images(index)
     images.check_unchanged()
-    count = automatic_shards(images.table.rows) if shards is None else shards
-    mine = shards_to_do(shard, count)
+    divided = Shards.of(images.table.rows, shards, shard)
     inputs = {name: Input(sha256) for name, sha256 in proposer.inputs().items()}
     _refuse_small(images, proposer, max_skipped_share)
     work = PROPOSE.open(
         out,
-        {"proposer": proposer.name, "shards": count} | proposer.parameters(),
+        {"proposer": proposer.name, "shards": divided.count} | proposer.parameters(),
         seed,
         {"index": images.as_input(), **inputs},
         shared=shard is not None,
     )
-    return work.run(lambda work: _fill(work.folder, images, proposer, seed, mine, count, progress))
+    return work.run(lambda work: _fill(work.folder, images, proposer, seed, divided, progress))
 
 
 def _fill(
@@ -100,29 +89,23 @@ def _fill(
     images: Images,
     proposer: Proposer,
     seed: int,
-    mine: list[int],
-    count: int,
+    divided: Shards,
     progress: bool,
 ) -> Made | None:
-    """Make the missing ones of the shards `mine`; finish where all `count` are there."""
-    if todo := left_of(folder, mine, count):
+    """Make the missing shards of this process; count where all are there."""
+
+    def begin() -> Make:
         find = proposer.start(folder / MASKS)
-        make_shards(
-            folder,
-            todo,
-            count,
-            images.table.rows,
-            PROPOSAL_COLUMNS,
-            lambda _, first, end, logged, bar: _rows(
-                images, first, end, find, proposer, seed, logged, bar
-            ),
-            name="propose",
-            unit="image",
-            progress=progress,
+        return lambda _, first, end, logged, bar: _rows(
+            images, first, end, find, proposer, seed, logged, bar
         )
-    if missing_shards(folder, count):
+
+    made = divided.fill(
+        folder, PROPOSAL_COLUMNS, begin, name="propose", unit="image", progress=progress
+    )
+    if made is None:
         return None
-    table, logs = Table(folder), read_logs(folder, count)
+    table, logs = made
     if not table.rows:
         raise ValueError(
             f"the proposer {proposer.name} found no patch in any of {images.table.rows} images: "

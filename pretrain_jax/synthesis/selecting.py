@@ -28,7 +28,11 @@ from selection import Selector
 from theory import Policy
 
 SELECTION = "selection"
-SELECT = Stage("select", inputs=("index", "score", "propose", "proposals"))
+SELECT = Stage(
+    "select",
+    inputs=("index", "score", "propose", "proposals"),
+    parameters=("method", "rule", "ratio", "kind", "proposer", "patches", "storage"),
+)
 BOX = ("image", "top", "left", "height", "width")
 ROWS = 1 << 18
 

@@ -41,7 +41,13 @@ FOLDER = "images"
 CHUNK = 4096  # images whose names are looked up at once
 FEW = 256  # the same where bytes are limited, of which some are made in vain
 WORKERS = 2
-SYNTHESISE = Stage("synthesise", inputs=("selection", "index"), apart=(FOLDER,), local=(DATA_LIST,))
+SYNTHESISE = Stage(
+    "synthesise",
+    inputs=("selection", "index"),
+    parameters=("method", "ratio", "proposer", "patches", "storage"),
+    apart=(FOLDER,),
+    local=(DATA_LIST,),
+)
 
 SOURCE_COLUMNS = {
     "synthetic": "int64",

@@ -178,6 +178,14 @@ def test_file_holds_what_was_computed(tmp_path: Path) -> None:
     xr.testing.assert_equal(found, wanted)
 
 
+def test_a_file_of_old_words_names_the_new_ones(tmp_path: Path) -> None:
+    spec = FIGURES["downstream"]
+    parameters = spec.parameters(spec.defaults) | {"delta": [0.0, 0.1]}
+    write_dataset(xr.Dataset(), tmp_path / "old.nc", kind=spec.kind, parameters=parameters)
+    with pytest.raises(ValueError, match="delta is unknown; it is called downstream_deg now"):
+        make_pictures(spec, tmp_path / "old.nc", tmp_path, ["png"])
+
+
 def test_geometry_keeps_the_slab() -> None:
     data = FIGURES["geometry"].compute(settings("geometry", keep_fraction=(0.3,)))
     assert (data["kept"].sum("example") == round(0.3 * data.sizes["example"])).all()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hardset import folder as manifest
-from hardset.folder import Made, Work, alone, digest, input_folder, read_manifest
+from hardset.folder import Input, Made, Stage, Work, alone, digest, input_folder, read_manifest
 from hardset.seal import sealed, sealed_json
 from tests.stages import open_stage
 
@@ -69,6 +69,17 @@ def test_another_stage_is_refused(
     with pytest.raises(ValueError, match=rf"made with {named} = .*, now .*{told} it is left alone"):
         open_stage(stage.folder, **(ARGUMENTS | {field: value}))
     assert {path.name: path.read_bytes() for path in stage.folder.iterdir()} == before
+
+
+def test_what_is_not_declared_is_refused(tmp_path: Path) -> None:
+    """A name that ends with * stands for all that begin so."""
+    stage = Stage("score", inputs=("index", "set *"), parameters=("masks",))
+    stage.open(tmp_path / "s", {"masks": 5}, 0, {"index": Input("aa"), "set 1": Input("bb")})
+    with pytest.raises(TypeError, match="stage score declares no input 'probe'"):
+        stage.open(tmp_path / "t", {"masks": 5}, 0, {"probe": Input("aa")})
+    with pytest.raises(TypeError, match="stage score declares no parameter 'space'"):
+        stage.open(tmp_path / "t", {"space": "pixel"}, 0, {})
+    assert not (tmp_path / "t").exists()
 
 
 def test_a_nested_parameter_is_named_with_both_values(tmp_path: Path) -> None:

@@ -1,12 +1,10 @@
 """Configuration of masked autoencoders and the named sizes, known without JAX."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
-from hardset.checks import check_choice, check_integer, check_range
+from hardset.checks import check_integer, check_range
 from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
 
 
@@ -46,25 +44,6 @@ class MAEConfig:
             )
         if self.encoder.pool is not None or not self.encoder.class_token:
             raise ValueError("the encoder of an MAE has class_token = True and pool = None")
-
-    @classmethod
-    def preset(cls, name: str, **fields: Any) -> "MAEConfig":
-        """The named size with some fields replaced.
-
-        Args:
-            name: one of `MAE_PRESETS`.
-            **fields: fields to replace, of this class or of the encoder's.
-
-        Raises:
-            ValueError: an unknown name.
-        """
-        check_choice("preset", name, MAE_PRESETS)
-        own = {field.name for field in dataclasses.fields(cls)}
-        preset = MAE_PRESETS[name]
-        encoder = {key: value for key, value in fields.items() if key not in own}
-        fields = {key: value for key, value in fields.items() if key in own}
-        fields.setdefault("encoder", dataclasses.replace(preset.encoder, **encoder))
-        return dataclasses.replace(preset, **fields)
 
     @property
     def visible(self) -> int:

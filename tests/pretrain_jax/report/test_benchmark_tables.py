@@ -9,7 +9,6 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from figures.__main__ import main as figures
 from hardset.cli import run
 from hardset.datafile import read_dataset
 from pretrain_jax.__main__ import main
@@ -181,14 +180,13 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report["data"] == str(out / "benchmark-tables.nc")
     assert report["pictures"] == [str(out / "benchmark-tables.svg")]
     assert "our own runs" in report["caption"]
+    assert run(main, [*call, "--runs", str(runs)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[:2] == [f"data      {report['data']}", f"picture   {report['pictures'][0]}"]
+    assert told[2] == f"caption   {report['caption']}"
     before = (out / "benchmark-tables.nc").read_bytes()
     assert run(main, call) == 2  # the data file is that of the runs
     assert "was computed with runs = [{'dataset': 'ETIS'" in capsys.readouterr().err
     assert run(main, [*call, "--runs", str(tmp_path / "absent.csv")]) == 2
     assert "absent.csv cannot be read: No such" in capsys.readouterr().err
     assert (out / "benchmark-tables.nc").read_bytes() == before
-
-
-def test_the_figure_of_old_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(figures, ["benchmark-tables", "--runs", "runs.csv", "--out", "x"]) == 2
-    assert "python -m pretrain_jax benchmark-tables" in capsys.readouterr().err

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from pretrain_jax.synthesis.tables import (
     Logged,
+    Shards,
     Table,
     missing_shards,
     read_logs,
     shard_range,
-    shards_to_do,
     write_shard,
     write_table,
 )
@@ -115,11 +115,12 @@ def test_logs_add_up(tmp_path: Path) -> None:
 
 
 def test_arguments() -> None:
-    assert shards_to_do(None, 3) == [0, 1, 2]
-    assert shards_to_do(2, 3) == [2]
+    assert Shards.of(9, 3).mine == (0, 1, 2)
+    assert Shards.of(9, 3, 2).mine == (2,)
+    assert [Shards.of(rows).count for rows in (0, 1, 5000, 5001)] == [1, 1, 1, 2]
     for shard, shards in ((3, 3), (-1, 3), (0, 0), (0, 10**6)):
         with pytest.raises(ValueError, match="valid range"):
-            shards_to_do(shard, shards)
+            Shards.of(9, shards, shard)
 
 
 def test_a_large_table_is_never_held(tmp_path: Path) -> None:
