@@ -66,6 +66,8 @@ import dataclasses
 import importlib
 import inspect
 import io
+import json
+import math
 import os
 import re
 import shutil
@@ -209,7 +211,11 @@ def more_help(text: Callable[[], str]) -> Callable[[Marked], Marked]:
 
 
 def dispatch(
-    program: str, commands: Mapping[str, str] | str, argv: Sequence[str], about: str | None
+    program: str,
+    commands: Mapping[str, str] | str,
+    argv: Sequence[str],
+    about: str | None,
+    packages: Sequence[str] = (),
 ) -> int:
     """Call the command that the first argument names; returns its exit code.
 
@@ -218,29 +224,44 @@ def dispatch(
         commands: their "module:function" by name, or that of the only one.
         argv: arguments without the program's name.
         about: text of `--help`, the package's docstring.
+        packages: those whose own commands are reached by their names.
 
     Raises:
         ValueError: no command of that name, or what the command does not understand.
     """
-    called = _as_called(f"{MODULE}{program}")
+    called = (front() or program) if packages else _as_called(f"{MODULE}{program}")
     if isinstance(commands, str):
         return call(load(commands), argv, called)
     name = argv[0] if argv else ""
+    if name in packages:
+        main: Callable[[Sequence[str]], int] = load(f"{name}.__main__:main")
+        return main(argv[1:])
     if name in HELP:
-        width = max(map(len, commands)) + 2
-        print(f"usage: {called} COMMAND ...\n\n{_flow(about or '').strip()}\n\ncommands:")
-        for one, target in commands.items():
-            print(f"  {one:<{width}}{summary(load(target))}")
-        print(f"\n{called} COMMAND --help explains a command.\n\n{EVERYWHERE}")
+        print(f"usage: {called} COMMAND ...\n\n{_flow(about or '').strip()}\n")
+        print("commands:")
+        _list({one: summary(load(target)) for one, target in commands.items()})
+        if packages:
+            print("packages, each with commands of its own:")
+            modules = {one: importlib.import_module(f"{one}.__main__") for one in packages}
+            _list({one: (module.__doc__ or "").splitlines()[0] for one, module in modules.items()})
+        print(f"{called} COMMAND --help explains a command.\n\n{EVERYWHERE}")
         return 0
     if name not in commands:
         from hardset.checks import meant
 
+        known = (*commands, *packages)
         trouble = f"{name!r} is no command" if name else "the command is missing"
         raise ValueError(
-            f"{trouble}: one of {', '.join(commands)}{meant(name, commands)} (see {called} --help)"
+            f"{trouble}: one of {', '.join(known)}{meant(name, known)} (see {called} --help)"
         )
     return call(load(commands[name]), argv[1:], f"{called} {name}")
+
+
+def _list(about: Mapping[str, str]) -> None:
+    width = max(map(len, about)) + 2
+    for name, text in about.items():
+        print(f"  {name:<{width}}{text}")
+    print()
 
 
 def load(target: str) -> Callable[..., int]:
@@ -313,9 +334,9 @@ class Parameter:
     positional: bool
     default: Any
     help: str
-    metavar: str
-    choices: tuple[str, ...]
-    preset: Preset | None
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    preset: Preset | None = None
 
 
 def parameters(command: Callable[..., int]) -> list[Parameter]:
@@ -329,7 +350,9 @@ def parameters(command: Callable[..., int]) -> list[Parameter]:
     for name, one in inspect.signature(command).parameters.items():
         kind, marks = _unwrapped(hints[name])
         option = next((mark for mark in marks if isinstance(mark, Option)), Option())
-        choice = next((mark for mark in marks if isinstance(mark, Choice)), None)
+        choice = next((mark for mark in marks if isinstance(mark, Choice)), Choice(()))
+        if get_origin(kind) is Literal:
+            kind, choice = str, Choice(get_args(kind))
         preset = next((mark for mark in marks if isinstance(mark, Preset)), None)
         positional = one.kind is not one.KEYWORD_ONLY
         shown = option.name or (preset.word if preset else name.replace("_", "-"))
@@ -343,7 +366,7 @@ def parameters(command: Callable[..., int]) -> list[Parameter]:
                 default=one.default,
                 help=texts.get(name, option.help),
                 metavar=option.metavar,
-                choices=tuple(choice.words) if choice else (),
+                choices=tuple(choice.words),
                 preset=preset,
             )
         )
@@ -427,7 +450,7 @@ def _parse(
     try:
         with contextlib.redirect_stdout(shown), tyro_errors.on_parse_error(refuse):
             found: Any = tyro.cli(
-                _options_class(known, base),
+                options_class(known, base),
                 prog=program,
                 description="",
                 args=list(argv),
@@ -442,7 +465,7 @@ def _parse(
     return {one.name: getattr(found, one.name) for one in known}
 
 
-def _options_class(known: Sequence[Parameter], base: Any) -> Any:
+def options_class(known: Sequence[Parameter], base: Any) -> Any:
     """A dataclass of parameters whose annotations say to tyro what they are."""
     import tyro
 
@@ -457,6 +480,7 @@ def _options_class(known: Sequence[Parameter], base: Any) -> Any:
             about["help_behavior_hint"] = ""
         if one.positional:
             about["metavar"] = one.metavar or one.option
+            about["help"] += f": {', '.join(one.choices)}" if one.choices else ""
         marks = [tyro.conf.arg(name=one.option.removeprefix("--"), **about)]
         marks += [tyro.conf.Positional] if one.positional else [tyro.conf.FlagCreatePairsOff]
         if one.kind is not bool:
@@ -687,6 +711,21 @@ class Numbers(argparse.Action):  # until all commands are typed functions
         if not found:
             raise argparse.ArgumentError(self, "an empty list; give at least one number")
         setattr(namespace, self.dest, found)
+
+
+def print_json(content: Any) -> None:
+    """Print `content` as JSON; what is no finite number becomes null."""
+    print(json.dumps(_finite(content), indent=1))
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
 
 
 def check_output_folder(path: str | Path) -> Path:
