@@ -287,27 +287,35 @@ def call(command: Callable[..., int], argv: Sequence[str], program: str) -> int:
     Raises:
         ValueError: what the command does not understand.
     """
-    known = parameters(command)
-    given: dict[str, Any] = {}
-    base = None
-    if preset := next((one for one in known if one.preset), None):
-        words = [one for one in known if one.positional]
-        found = _leading(words, preset, argv, program)
-        if found is not None:
-            given, base = found
-            known = [one for one in known if one is preset or one not in words]
-            program = " ".join([program, *argv[: len(words)]])
-            argv = argv[len(words) :]
-        else:
-            known, argv = [one for one in known if one not in words], ["--help"]
-            program = " ".join([program, *(one.option for one in words)])
-    parsed = _parse(command, known, argv, program, preset, base)
-    if parsed is None:
+    given = understood(command, argv, program)
+    if given is None:
         return 0
-    given |= parsed
     order = inspect.signature(command).parameters.values()
     arguments = [given.pop(one.name) for one in order if one.kind is not one.KEYWORD_ONLY]
     return command(*arguments, **given)
+
+
+def understood(
+    command: Callable[..., int], argv: Sequence[str], program: str
+) -> dict[str, Any] | None:
+    """The parameters of a command by name, as `call` gives them; None where help was printed."""
+    known = parameters(command)
+    words: list[Parameter] = []
+    given: dict[str, Any] = {}
+    base = None
+    preset = next((one for one in known if one.preset), None)
+    if preset is not None:
+        words = [one for one in known if one.positional]
+        found = _leading(words, preset, argv, program)
+        if found is None:
+            argv, program = ["--help"], " ".join([program, *(one.option for one in words)])
+        else:
+            given, base = found
+            program = " ".join([program, *argv[: len(words)]])
+            argv = argv[len(words) :]
+    known = [one for one in known if one not in words or (one is preset and base is not None)]
+    parsed = _parse(command, known, argv, program, preset, base)
+    return None if parsed is None else given | parsed
 
 
 @dataclass(frozen=True)
@@ -399,12 +407,14 @@ def _leading(
 
     assert preset.preset is not None and words[-1] is preset, "the preset is the last argument"
     found = {}
+    name = ""
     try:
         check_choice(preset.preset.word, given[-1], preset.preset.configs)
         for one, text in zip(words[:-1], given, strict=False):
+            name = f"{one.option}: "
             found[one.name] = _constructor(one.kind).instance_from_str([text])
     except ValueError as error:
-        raise ValueError(f"{error} (see {program} --help)") from None
+        raise ValueError(f"{name}{error} (see {program} --help)") from None
     return found, preset.preset.configs[given[-1]]
 
 
@@ -439,13 +449,17 @@ def _parse(
             if base is None
             else f"Values of the {word} are the defaults of its fields."
         )
-    names = [one.option for one in known if not one.positional] + ["--help"]
+    names = [one.option for one in known if not one.positional] + ["--help", "-h"]
     names += [] if base is None else list(_fields(base))
 
     def refuse(event: Any) -> None:
-        sentence = _sentence(event, names, sys.exc_info()[1])
+        sentence = _sentence(event, argv, names, sys.exc_info()[1])
         raise ValueError(f"{sentence} (see {program} --help)")
 
+    if HELP & set(argv):  # else what comes before it would be left out
+        argv = ["--help"]
+    if argv and argv[0].startswith("--tyro"):
+        raise ValueError(f"unknown option {argv[0]} (see {program} --help)")
     shown = io.StringIO()
     try:
         with contextlib.redirect_stdout(shown), tyro_errors.on_parse_error(refuse):
@@ -606,27 +620,35 @@ def _fields(config: Any, above: str = "--") -> Iterator[str]:
             yield name
 
 
-def _sentence(event: Any, known: Sequence[str], error: BaseException | None) -> str:
-    """What tyro found wrong, in one sentence."""
-    argument = getattr(event, "argument", None)
+def _sentence(
+    event: Any, argv: Sequence[str], known: Sequence[str], error: BaseException | None
+) -> str:
+    """What tyro found wrong with `argv`, in one sentence; `known` are the options' names."""
+    from hardset.checks import meant
+
+    argument: Any = getattr(event, "argument", None)
     name = _shown(argument) if argument is not None else ""
     match type(event).__name__:
         case "MissingArgs" if not event.unrecognized_tokens:
             missing = [_shown(one.arg) for one in event.missing_arguments]
             return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-        case "MissingArgs" | "UnrecognizedArgs":
-            tokens = getattr(event, "unrecognized_tokens", None) or event.tokens
-            option = next((one for one in tokens if one.startswith("-")), "")
-            if not option:
+        case "MissingArgs" | "UnrecognizedArgs" | "BadValue":
+            tokens: Sequence[str] = (
+                getattr(event, "unrecognized_tokens", None)
+                or getattr(event, "tokens", None)
+                or argv
+            )
+            words = [one.partition("=")[0] for one in tokens if re.match("--?[A-Za-z]", one)]
+            if word := next((one for one in words if one not in known), ""):
+                return f"unknown option {word}{meant(word, known)}"
+            if not name:
                 return f"unexpected argument {tokens[0]!r}"
-            from hardset.checks import meant
-
-            word = option.partition("=")[0]
-            return f"unknown option {word}{meant(word, known)}"
+            if argument.is_positional():
+                return f"{name} is missing"
+            count = argument.lowered.nargs
+            return f"{name} needs {f'{count} values' if count != 1 else 'a value'}"
         case "InvalidChoice":
             return f"{name} = {event.value!r} is not one of {', '.join(event.choices)}"
-        case "BadValue":
-            return f"{name} needs a value"
     message = " ".join(getattr(event, "message", str(event)).partition("Got errors")[0].split())
     if name:
         return f"{name}: {message}"
