@@ -270,10 +270,10 @@ def test_help_is_the_docstring(
     assert "Draw a picture.\n\nThese lines are one paragraph.\n\n  a table   stands\n" in page
     for part in (
         r"RUN +folder of the run\. \(required\)",
-        r"--method \{hard,easy\} +what is kept\. \(default: hard\)",
+        r"--method \{hard,easy\}\s+what is kept\. \(default: hard\)",
         r"--all +draw all\.\n",
         r"--json +print JSON\n",
-        r"--keep-fraction NUMBER \.\.\. +shares\.\n",
+        r"--keep-fraction NUMBER \.\.\.\s+shares\.\n",
         r"\nexamples:\n  python -m draw runs/1 --method easy\n",
         r"\n  --compilation-cache DIR ",
     ):
