@@ -22,8 +22,8 @@ from selection.commands.inputs import (
     read_pool,
 )
 from selection.files import SUBSET_SUFFIXES, json_text, read_subset, read_subset_ids
-from selection.method_text import check_method, parse_method
 from selection.pool import Pool
+from selection.registry import check_method, parse_method
 from selection.selector import Selector
 from selection.subset import Subset
 

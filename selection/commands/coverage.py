@@ -10,7 +10,7 @@ from hardset.datafile import write_bytes_atomic
 from hardset.folder import alone
 from selection.commands.inputs import keep_or_print
 from selection.files import check_new_file
-from selection.method_text import check_method, parse_method
+from selection.registry import check_method, parse_method
 from selection.selector import budget_count
 
 EXAMPLES = """Examples lie in clumps on a uniform ground; the score has a hill on a clump and one

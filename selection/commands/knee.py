@@ -24,7 +24,7 @@ examples:
 
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers of `python -m selection`."""
-    from selection.experiments.results import PAIRS
+    from selection.experiments.datasets import PAIRS
 
     parser = commands.add_parser(
         "knee",
@@ -71,9 +71,8 @@ def _measured(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """The table, and the curves of every task."""
     from tqdm import tqdm
 
-    from selection.experiments.datasets import load_dataset
+    from selection.experiments.datasets import PAIRS, load_dataset
     from selection.experiments.knee import knee_table, measure_knee
-    from selection.experiments.results import PAIRS
 
     pairs = PAIRS[options.dataset]
     dataset = load_dataset(options.dataset)

@@ -8,13 +8,13 @@ import numpy as np
 
 from hardset.checks import check_integer, check_range
 from hardset.cli import integer, number
+from selection.advice import CAVEAT, HARD, POLICIES, AngleSource, Metric
 from selection.commands.inputs import class_number, read_labels
 from selection.files import json_text, read_array
-from selection.names import CAVEAT, HARD, POLICIES, AngleSource, Metric
 
 if TYPE_CHECKING:
     from selection.advice.estimates import Coordinates
-    from selection.advice.recommend import Recommendation
+    from selection.advice.recommendation import Recommendation
 
 EXAMPLES = f"""It estimates
   alpha_t   examples over the effective dimension (tr C)^2 / tr C^2 of the features
@@ -101,8 +101,7 @@ def run(options: argparse.Namespace) -> int:
         pair = [class_number("--classes", text, names) for text in options.classes]
         features, labels = _two_classes(features, labels, pair)
     from selection.advice.estimates import estimate_coordinates
-    from selection.advice.recommend import recommend
-    from selection.advice.verdict import verdict
+    from selection.advice.recommendation import recommend, verdict
 
     coordinates = estimate_coordinates(
         features,

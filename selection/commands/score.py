@@ -17,9 +17,14 @@ from selection.files import (
     read_array,
     write_scores,
 )
-from selection.method_text import arrays_of_score, check_score, describe_scores, parse_score
-from selection.names import SCORE_NAMES
 from selection.pool import Pool, Scores
+from selection.registry import (
+    SCORE_NAMES,
+    arrays_of_score,
+    check_score,
+    describe_scores,
+    parse_score,
+)
 from selection.scoring.recorder import TrainingDynamics
 
 # C classes, T epochs, S seeds.

@@ -26,9 +26,9 @@ from selection.commands.inputs import (
     read_pool,
 )
 from selection.files import SUBSET_SUFFIXES, check_new_file, json_text, write_subset
-from selection.method_text import check_method, describe_methods, parse_method
 from selection.methods.wrappers import Cutoff, Listed, Partitioned, Quotas
 from selection.pool import Pool
+from selection.registry import check_method, describe_methods, parse_method
 from selection.selector import Selector, check_seed
 from selection.subset import Subset
 

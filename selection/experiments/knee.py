@@ -9,20 +9,19 @@ from numpy.typing import NDArray
 from hardset.checks import check_integer, check_range
 from selection.advice.estimates import estimate_coordinates
 from selection.advice.probes import max_margin_probe
-from selection.advice.recommend import Recommendation, recommend
-from selection.experiments.datasets import Dataset
-from selection.experiments.results import Pair
-from selection.methods.ranking import Easy, Hard, Moderate, Random
+from selection.advice.recommendation import Recommendation, recommend
+from selection.experiments.datasets import Dataset, Pair
+from selection.methods.ranking import EasiestFirst, HardestFirst, ModerateCoreset, RandomSample
 from selection.pool import Pool, Scores
 from selection.selector import Selector, generator
 
 Floats = NDArray[np.float64]
 FRACTIONS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 METHODS: dict[str, type[Selector]] = {
-    "hard": Hard,
-    "easy": Easy,
-    "moderate": Moderate,
-    "random": Random,
+    "hard": HardestFirst,
+    "easy": EasiestFirst,
+    "moderate": ModerateCoreset,
+    "random": RandomSample,
 }
 TRAINING = 0.8  # share of the examples; the others test
 FEWEST = 10  # kept examples

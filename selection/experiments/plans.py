@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from hardset.checks import check_integer
+from hardset.checks import check_choice, check_integer
 from selection.experiments.datasets import CONDITIONS, DATASETS
-from selection.method_text import check_method
+from selection.registry import check_method
 from selection.selector import budget_count
 
 
@@ -223,5 +223,4 @@ def check_plan(plan: Plan) -> None:
     check_integer("train", plan.train, 5, 2**31)
     for fraction in plan.fractions:
         budget_count(float(fraction), plan.train)
-    if plan.dataset not in DATASETS:
-        raise ValueError(f"data set {plan.dataset!r} is not one of {', '.join(DATASETS)}")
+    check_choice("dataset", plan.dataset, DATASETS)

@@ -14,27 +14,9 @@ from scipy.stats import rankdata
 
 from selection.experiments.plans import Plan
 
-Pair = tuple[tuple[int, ...], tuple[int, ...]]
-
-# Classes on either side; letters are numbered from A = 0.
-PAIRS: dict[str, dict[str, Pair]] = {
-    "mnist-5k": {
-        "3 or 8": ((3,), (8,)),
-        "4 or 9": ((4,), (9,)),
-        "7 or 9": ((7,), (9,)),
-        "3 or 5": ((3,), (5,)),
-        "even or odd": ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)),
-    },
-    "letter": {
-        "B or R": ((1,), (17,)),
-        "O or Q": ((14,), (16,)),
-        "I or J": ((8,), (9,)),
-        "A-M or N-Z": (tuple(range(13)), tuple(range(13, 26))),
-    },
-}
-
-
 Floats = NDArray[np.float64]
+MARKERS = "osD^vP*X<>hp"
+CURVES = 12  # more of them nobody can tell apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,10 +239,6 @@ def _stability(units: list[Unit], place: int, column: int) -> float:
         either = np.sum(kept[0] | kept[1])
         found.append(np.sum(kept[0] & kept[1]) / either if either else 1.0)
     return float(np.mean(found)) if found else float("nan")
-
-
-MARKERS = "osD^vP*X<>hp"
-CURVES = 12  # more of them nobody can tell apart
 
 
 def draw(results: Results, path: Path) -> None:

@@ -20,9 +20,9 @@ from selection.experiments.datasets import Dataset, Task, load_dataset, make_tas
 from selection.experiments.plans import Entry, Plan, check_plan
 from selection.experiments.results import Results, Unit
 from selection.files import read_npz, write_npz
-from selection.method_text import arrays_of_score, parse_method, parse_score
 from selection.methods.wrappers import Partitioned
 from selection.pool import Pool, Scores
+from selection.registry import arrays_of_score, parse_method, parse_score
 from selection.scoring.recorder import DynamicsRecorder, TrainingDynamics, record_training
 from selection.selector import Selector, budget_count
 from selection.subset import Subset

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import selection.experiments.runs
 from hardset.cli import run
 from selection.__main__ import main
-from selection.experiments import CONDITIONS, Dataset, Entry, Plan, make_task, run_plan
 from selection.experiments.coverage import cover, make_plane
-from selection.experiments.datasets import load_dataset
+from selection.experiments.datasets import CONDITIONS, Dataset, load_dataset, make_task
 from selection.experiments.knee import Knee, knee_table, measure_knee
+from selection.experiments.plans import Entry, Plan
 from selection.experiments.results import Results, Unit, _dots
-from selection.experiments.runs import Pools
+from selection.experiments.runs import Pools, run_plan
 
 SMALL = Plan(
     "digits",
@@ -153,28 +152,31 @@ def test_many_methods_are_drawn_as_rows_of_dots() -> None:
     assert np.allclose(baseline, 37.5)
 
 
-def test_a_run_resumes_and_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_resumes_and_repeats_nothing(tmp_path: Path) -> None:
     whole = run_plan(SMALL, tmp_path / "whole")
-    done: list[tuple[str, int]] = []
-    run_unit = selection.experiments.runs._run_unit
+    folder = tmp_path / "parts"
+    done: list[str] = []
 
-    def counted(plan: Plan, dataset: Dataset, condition: str, seed: int) -> object:
+    def killed(part: str) -> None:
+        done.append(part)
         if len(done) == 3:
             raise KeyboardInterrupt
-        done.append((condition, seed))
-        return run_unit(plan, dataset, condition, seed)
 
-    monkeypatch.setattr(selection.experiments.runs, "_run_unit", counted)
     with pytest.raises(KeyboardInterrupt):
-        run_plan(SMALL, tmp_path / "parts")
-    monkeypatch.setattr(selection.experiments.runs, "_run_unit", run_unit)
-    resumed = run_plan(SMALL, tmp_path / "parts")
-    assert done == [("clean", 0), ("clean", 1), ("noise", 0)]
-    for one, other in zip(whole.units, resumed.units, strict=True):
+        run_plan(SMALL, folder, advance=killed)
+    assert done == ["clean, seed 0", "clean, seed 1", "noise, seed 0"]
+    kept = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    resumed = run_plan(SMALL, folder)
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    # Without examples nothing could be computed once more.
+    nothing = Dataset("digits", np.empty((0, 64), np.float32), np.empty(0, np.int64))
+    again = run_plan(SMALL, folder, data=nothing)
+    for one, other, last in zip(whole.units, resumed.units, again.units, strict=True):
         assert np.array_equal(one.predicted, other.predicted)
         assert np.array_equal(one.kept, other.kept)
+        assert np.array_equal(other.kept, last.kept)
     with pytest.raises(ValueError, match="holds results of another plan"):
-        run_plan(replace(SMALL, seeds=3), tmp_path / "parts")
+        run_plan(replace(SMALL, seeds=3), folder)
 
 
 def test_the_command_writes_tables_and_a_picture(
@@ -200,7 +202,7 @@ def test_the_command_writes_tables_and_a_picture(
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        (["--methods", "randm"], "method 'randm' is not one of"),
+        (["--methods", "randm"], "method = 'randm' is not one of"),
         (["--fractions", "0"], "outside the valid range"),
         (["--train", "1001"], "train = 1001 is not a multiple of 5"),
         (["--dataset", "cifar10"], "needs a folder with data_batch_1.bin"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selection.experiments import PLANS, Plan
+from selection.experiments.plans import PLANS, Plan
 from selection.experiments.published import PUBLISHED, beside
 from selection.experiments.results import Results, Unit
 
