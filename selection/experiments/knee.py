@@ -35,27 +35,27 @@ class Knee:
         task: its name.
         advice: what the theory recommends; measured is what it says of the toy model, also where
             the data are not.
-        fractions: kept fractions, ascending, the last one 1.
-        errors: measured test error of a max-margin student trained on the examples that the
+        keep_fraction: kept fractions, ascending, the last one 1.
+        error: measured test error of a max-margin student trained on the examples that the
             recommended policy keeps, shape (splits, fractions).
         tolerance: accepted relative loss.
     """
 
     task: str
     advice: Recommendation
-    fractions: Floats
-    errors: Floats
+    keep_fraction: Floats
+    error: Floats
     tolerance: float
 
     def best(self) -> float:
         """The fraction of least measured error."""
-        return float(self.fractions[np.argmin(self.errors.mean(axis=0))])
+        return float(self.keep_fraction[np.argmin(self.error.mean(axis=0))])
 
     def knee(self) -> float:
         """The smallest fraction from which on the error stays within the tolerance of all data."""
-        mean = self.errors.mean(axis=0)
+        mean = self.error.mean(axis=0)
         above = np.flatnonzero(mean > (1 + self.tolerance) * mean[-1])
-        return float(self.fractions[above[-1] + 1 if len(above) else 0])
+        return float(self.keep_fraction[above[-1] + 1 if len(above) else 0])
 
     def predicted_knee(self) -> float:
         """The fraction that the theory calls sufficient under the recommended policy."""
@@ -65,8 +65,8 @@ class Knee:
     def loss(self) -> tuple[float, float]:
         """Measured error at the recommended fraction minus that of all data, and its error bar."""
         place = np.log(self.advice.toy_model_fraction)
-        logs = np.log(self.fractions)
-        found = [np.interp(place, logs, row) - row[-1] for row in self.errors]
+        logs = np.log(self.keep_fraction)
+        found = [np.interp(place, logs, row) - row[-1] for row in self.error]
         return float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found)))
 
 
@@ -161,6 +161,6 @@ def knee_table(knees: Sequence[Knee]) -> str:
             f"{advice.toy_model_policy} {advice.toy_model_fraction:.2g} | {one.best():.2g} | "
             f"{one.predicted_knee():.2g} | {one.knee():.2g} | "
             f"{advice.toy_model_fraction / one.knee():.1f} | "
-            f"{100 * one.errors[:, -1].mean():.2f} % | {100 * change:+.2f} ± {100 * bar:.2f} % |"
+            f"{100 * one.error[:, -1].mean():.2f} % | {100 * change:+.2f} ± {100 * bar:.2f} % |"
         )
     return "\n".join(lines) + "\n"

@@ -68,7 +68,7 @@ class Row:
     """One entry at one condition and fraction, over the seeds.
 
     Attributes:
-        condition, fraction, entry: which one.
+        condition, keep_fraction, entry: which one.
         kept: number of kept examples, mean.
         accuracy, accuracy_stderr: mean over seeds and its standard error.
         difference, difference_stderr: accuracy minus that of the plan's first entry, paired.
@@ -80,7 +80,7 @@ class Row:
     """
 
     condition: str
-    fraction: float
+    keep_fraction: float
     entry: str
     kept: float
     accuracy: float
@@ -117,7 +117,7 @@ class Results:
             worst = np.mean([unit.recalls().min(axis=-1) for unit in units], axis=0)
             kept = np.mean([unit.kept.sum(axis=-1) for unit in units], axis=0)
             seconds = np.mean([unit.seconds for unit in units], axis=0)
-            for column, fraction in enumerate(self.plan.fractions):
+            for column, fraction in enumerate(self.plan.keep_fraction):
                 for place, entry in enumerate(self.plan.entries):
                     values = accuracy[:, place, column]
                     yield Row(
@@ -162,9 +162,9 @@ class Results:
         for condition in self.plan.conditions:
             # (seeds, entries, fractions, classes)
             recalls = np.stack([unit.recalls() for unit in self.of(condition)])
-            for column, fraction in enumerate(self.plan.fractions):
+            for column, fraction in enumerate(self.plan.keep_fraction):
                 for place, entry in enumerate(self.plan.entries):
-                    line = {"condition": condition, "fraction": fraction, "entry": entry.label}
+                    line = {"condition": condition, "keep_fraction": fraction, "entry": entry.label}
                     for number, values in enumerate(recalls[:, place, column].T):
                         mean, stderr = _mean(values)
                         line[f"class_{number}"] = f"{mean:.4f}"
@@ -188,14 +188,14 @@ class Results:
             mean, stderr = self.all_data(condition)
             heads = " | ".join(
                 f"{fraction:g} | - {plan.entries[0].label} | worst class | Jaccard"
-                for fraction in plan.fractions
+                for fraction in plan.keep_fraction
             )
             lines += [
                 "",
                 f"**{condition}** (all examples: {_bar(100 * mean, 100 * stderr)} %)",
                 "",
                 f"| method | {heads} |",
-                "|---" * (1 + 4 * len(plan.fractions)) + "|",
+                "|---" * (1 + 4 * len(plan.keep_fraction)) + "|",
             ]
             for entry in plan.entries:
                 own = [r for r in rows if (r.condition, r.entry) == (condition, entry.label)]
@@ -264,7 +264,7 @@ def _curves(results: Results) -> Any:
         for number, entry in enumerate(plan.entries):
             own = [r for r in rows if (r.condition, r.entry) == (condition, entry.label)]
             axis.errorbar(
-                [row.fraction for row in own],
+                [row.keep_fraction for row in own],
                 [100 * row.accuracy for row in own],
                 [100 * row.accuracy_stderr for row in own],
                 color=colours(number % 20),
@@ -274,7 +274,7 @@ def _curves(results: Results) -> Any:
                 label=entry.label,
             )
         axis.set_xscale("log")
-        axis.set_xticks(plan.fractions, [f"{fraction:g}" for fraction in plan.fractions])
+        axis.set_xticks(plan.keep_fraction, [f"{fraction:g}" for fraction in plan.keep_fraction])
         axis.minorticks_off()
         axis.set_title(condition)
         axis.set_xlabel("kept fraction $f$")
@@ -291,13 +291,14 @@ def _dots(results: Results) -> Any:
     plan = results.plan
     entries = [entry.label for entry in plan.entries]
     figure = Figure(
-        figsize=(3.2 + 2.4 * len(plan.fractions), 1.4 + 0.2 * len(entries)), layout="constrained"
+        figsize=(3.2 + 2.4 * len(plan.keep_fraction), 1.4 + 0.2 * len(entries)),
+        layout="constrained",
     )
-    axes = np.atleast_1d(figure.subplots(1, len(plan.fractions), sharey=True))
+    axes = np.atleast_1d(figure.subplots(1, len(plan.keep_fraction), sharey=True))
     rows = list(results.rows())
-    for axis, fraction in zip(axes, plan.fractions, strict=True):
+    for axis, fraction in zip(axes, plan.keep_fraction, strict=True):
         for number, condition in enumerate(plan.conditions):
-            own = [r for r in rows if (r.condition, r.fraction) == (condition, fraction)]
+            own = [r for r in rows if (r.condition, r.keep_fraction) == (condition, fraction)]
             dots = axis.errorbar(
                 [100 * row.accuracy for row in own],
                 np.arange(len(own)) + 0.16 * (number - (len(plan.conditions) - 1) / 2),

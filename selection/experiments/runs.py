@@ -245,8 +245,8 @@ def _run_unit(plan: Plan, dataset: Dataset, condition: str, seed: int) -> dict[s
     task = make_task(dataset, condition, seed, plan.train)
     pools = Pools(plan, task, seed)
     count = len(task.labels)
-    shape = (len(plan.entries), len(plan.fractions))
-    budgets = [budget_count(fraction, count) for fraction in plan.fractions]
+    shape = (len(plan.entries), len(plan.keep_fraction))
+    budgets = [budget_count(fraction, count) for fraction in plan.keep_fraction]
     seconds, kept = np.zeros(shape), np.zeros((*shape, count), bool)
     subsets: list[tuple[Any, Any]] = []
     for place, entry in enumerate(plan.entries):

@@ -88,7 +88,7 @@ def test_gradients_are_those_of_the_last_layer(data: Dataset) -> None:
 
 def test_entries_differ_in_parts_and_scores(data: Dataset, tmp_path: Path) -> None:
     entries = (Entry("hard"), Entry("hard", parts=5), Entry("hard", score="ssp:cosine=false"))
-    plan = replace(SMALL, entries=entries, fractions=(0.1,), conditions=("clean",), seeds=1)
+    plan = replace(SMALL, entries=entries, keep_fraction=(0.1,), conditions=("clean",), seeds=1)
     unit = run_plan(plan, tmp_path / "run").units[0]
     whole, parts, other = unit.kept[:, 0]
     assert whole.sum() == parts.sum() == other.sum() == 100
@@ -105,7 +105,7 @@ def results_by_hand() -> Results:
     labels = np.array([0, 0, 1, 1])
     right, wrong = labels, 1 - labels
     half = np.array([0, 0, 1, 0])
-    plan = replace(SMALL, conditions=("clean",), fractions=(0.5,))
+    plan = replace(SMALL, conditions=("clean",), keep_fraction=(0.5,))
     kept = np.array([[[1, 1, 0, 0]], [[0, 1, 1, 0]]], bool)
     units = [
         Unit("clean", seed, kept, np.ones((2, 1)), predicted[:, None], right, labels, origin)
@@ -133,7 +133,7 @@ def test_statistics_are_those_computed_by_hand() -> None:
     assert [name for name, _, _ in results_by_hand().ranks()] == ["hard", "random"]
     # Recall of class 0: random 1 and 0; of class 1: random 1/2 and 0, hard 1 and 1/2.
     assert results_by_hand().recalls_csv().splitlines() == [
-        "condition,fraction,entry,class_0,class_0_stderr,class_1,class_1_stderr",
+        "condition,keep_fraction,entry,class_0,class_0_stderr,class_1,class_1_stderr",
         "clean,0.5,random,0.5000,0.5000,0.2500,0.2500",
         "clean,0.5,hard,1.0000,0.0000,0.7500,0.2500",
     ]
@@ -183,7 +183,7 @@ def test_the_command_writes_tables_and_a_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["experiment", "demo", "--dataset", "digits", "--train", "1000", "--seeds", "1"]
-    arguments += ["--methods", "random", "easy", "--fractions", "0.2", "--out", str(tmp_path)]
+    arguments += ["--methods", "random", "easy", "--keep-fraction", "0.2", "--out", str(tmp_path)]
     assert run(main, arguments) == 0
     out = capsys.readouterr().out
     assert "| easy |" in out
@@ -203,7 +203,7 @@ def test_the_command_writes_tables_and_a_picture(
     ("changed", "sentence"),
     [
         (["--methods", "randm"], "method = 'randm' is not one of"),
-        (["--fractions", "0"], "outside the valid range"),
+        (["--keep-fraction", "0"], "outside the valid range"),
         (["--train", "1001"], "train = 1001 is not a multiple of 5"),
         (["--dataset", "cifar10"], "needs a folder with data_batch_1.bin"),
         (["--seeds", "0"], "seeds = 0"),
@@ -297,9 +297,9 @@ def test_the_knee_is_where_the_curve_flattens() -> None:
 
 def test_a_binary_task_is_measured_beside_the_advice(data: Dataset) -> None:
     found = measure_knee(data, "3 or 8", ((3,), (8,)), splits=2)
-    assert found.errors.shape == (2, len(found.fractions))
+    assert found.error.shape == (2, len(found.keep_fraction))
     # Two digits are nearly separable by a line: scikit-learn's digits leave few errors.
-    assert found.errors[:, -1].mean() < 0.1
+    assert found.error[:, -1].mean() < 0.1
     assert 0 < found.advice.toy_model_fraction <= 1
     assert "| 3 or 8 |" in knee_table([found])
 

@@ -132,7 +132,7 @@ def test_under_wrappers(folder: Path, capsys: Any) -> None:
     ("text", "sentence"),
     [
         ("--given gone.txt", "given file gone.txt does not exist"),
-        ("--given .", "given file . does not exist, or is no file"),
+        ("--given .", "given file . is no file"),
         ("--given gone.json", "given file gone.json does not exist"),
         ("--given gone.npy", "given file gone.npy does not exist"),
         ("--given words.txt:a", "given file words.txt has no columns to choose from"),
