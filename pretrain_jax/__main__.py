@@ -33,7 +33,8 @@ def main(argv: Sequence[str]) -> int:
             f"command {argv[0]!r} is not one of {', '.join(COMMANDS)} "
             "(see python -m pretrain_jax --help)"
         )
-    command = importlib.import_module(f"pretrain_jax._command_{argv[0]}")
+    module = {"run": "train", "propose": "stages"}.get(argv[0], argv[0])
+    command = importlib.import_module(f"pretrain_jax.commands.{module}")
     code: int = command.main(argv[1:])
     return code
 

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hardset.folder import Manifest, Stage, digest, open_stage
+from hardset.folder import Input, Made, Manifest, Stage, Work
 from pretrain_jax.segmentation import FinetuneConfig, Frame, LeakageError, SegmentationSet, split
 from pretrain_jax.segmentation.burned_text import MOST, shows_text, text_note
 from pretrain_jax.segmentation.dataset import ClassesSeen, read_case
@@ -38,6 +37,7 @@ FOUND = {
     "test": "string",
     "distance": "int32",
 }
+LEAKAGE = Stage("leakage", inputs=("index", "dataset*"))
 # Kind of a row that is no leak: an image that seems to show writing.
 TEXT = "text"
 
@@ -69,18 +69,16 @@ def compare(
     """
     images = Images(index)
     images.check_unchanged()
-    inputs = {"index": digest(images.manifest)}
-    inputs |= {f"dataset {number}": dataset_digest(one) for number, one in enumerate(datasets)}
+    digests = {f"dataset {number}": dataset_digest(one) for number, one in enumerate(datasets)}
+    inputs = {"index": images.as_input()} | {name: Input(one) for name, one in digests.items()}
     parameters = {
         "distance": PERCEPTUAL_DISTANCE,
         "least_correlation": LEAST_CORRELATION,
         "test_share": config.test_share,
         "split_seed": config.split_seed,
     }
-    stage = open_stage(out, "leakage", parameters, None, inputs, locations={"index": index})
-    if isinstance(stage, Manifest):
-        return stage
-    with stage:
+
+    def fill(work: Work) -> Made:
         tests, empty = [], list[str]()
         for dataset in datasets:
             seen = ClassesSeen(dataset.classes, f"of {dataset.name}")
@@ -88,17 +86,19 @@ def compare(
                 seen(read_case(dataset, case)[1])
             empty += seen.notes()
             tests.append(split(dataset, test_share=config.test_share, seed=config.split_seed)[1])
-        return _compared(stage, images, tests, empty)
+        return _compared(work, images, tests, empty)
+
+    return LEAKAGE.open(out, parameters, None, inputs).run(fill)
 
 
 def _compared(
-    stage: Stage, images: Images, tests: Sequence[SegmentationSet], empty: Sequence[str]
-) -> Manifest:
-    """Compare shard by shard; finish, or tell the leaks of the first set that has some."""
+    work: Work, images: Images, tests: Sequence[SegmentationSet], empty: Sequence[str]
+) -> Made:
+    """Compare shard by shard; tell the leaks of the first set that has some."""
     # Hidden, so that the folder is free for another set when this one is refused; named by what
     # was compared, so that no other set takes these shards for its own.
-    text = json.dumps([stage.parameters, stage.inputs], sort_keys=True)
-    folder = stage.folder / f".{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    text = json.dumps([work.claim["parameters"], work.claim["inputs"]], sort_keys=True)
+    folder = work.folder / f".{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     folder.mkdir(exist_ok=True)
     shards = automatic_shards(images.table.rows)
     missing = missing_shards(folder, shards)
@@ -123,15 +123,14 @@ def _compared(
         *group_notes(unknown, images.table.rows, tests),
     ]
     cases = sum(len(test) for test in tests)
-    manifest = stage.finish(
+    return Made(
         counts | {"test_cases": cases, "burned_text": len(texts)},
         notes,
         # Shards of earlier processes count, too.
-        seconds=max(stage.working, total.seconds),
-        compile_seconds=max(stage.compiling, total.compile_seconds),
+        seconds=max(work.working, total.seconds),
+        compile_seconds=max(work.compiling, total.compile_seconds),
+        spent=(folder.name,),
     )
-    shutil.rmtree(folder, ignore_errors=True)
-    return manifest
 
 
 def _rows(

@@ -9,13 +9,16 @@ from typing import Any, get_args
 from hardset.checks import check_choice, check_integer
 from hardset.folder import (
     MANIFEST,
+    Input,
+    Made,
     Manifest,
+    Stage,
+    Work,
     digest,
-    file_record,
-    open_stage,
     read_manifest,
     remedy,
 )
+from hardset.listing import file_record
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.pipeline.config import Protocol
 from pretrain_jax.synthesis.source import survey
@@ -26,6 +29,7 @@ from pretrain_jax.train.loop import train
 from pretrain_jax.train.setup import plan_run
 
 RUN = "run"
+PRETRAIN = Stage("pretrain", inputs=("data", "probe", "init"), local=(RUN,))
 DATA_LIST = "data.txt"
 # Of a synthesised set.
 COUNTED = (
@@ -76,13 +80,11 @@ def pretrain(
             "matched" without the size of the full set.
     """
     source, content, method = _data(Path(data))
-    inputs = {"data": content}
-    locations: dict[str, str | Path] = {"data": data}
+    inputs = {"data": Input(content, data)}
     if probe is not None:
-        inputs["probe"] = digest(read_manifest(probe, "probe"))
-        locations["probe"] = probe
+        inputs["probe"] = Input.of(probe, read_manifest(probe, "probe"))
     if config.init is not None:
-        inputs["init"] = content_digest(config.init)
+        inputs["init"] = Input(content_digest(config.init))
     if known := _storage(Path(data)):
         check_set(data)
     found = survey(source, config.data.frame_stride)
@@ -100,35 +102,30 @@ def pretrain(
         "seed": seed,
         "config": parameters_of(config),
     }
-    stage = open_stage(
-        Path(out),
-        "pretrain",
-        parameters,
-        seed,
-        inputs,
-        locations=locations,
-        shared=config.cluster.join,
-    )
-    if isinstance(stage, Manifest):
+
+    def again(_: Manifest) -> tuple[str, ...]:
         if not known and found.newest > (Path(out) / MANIFEST).stat().st_mtime_ns:
             say(
                 f"warning: {found.newest_file} was written after {out} was finished, which may "
                 "have seen another image there; to train anew name another folder"
             )
-        return stage
-    with stage:
+        return ()
+
+    def fill(work: Work) -> Made:
         options = dataclasses.replace(config.data, path=str(source))
         if validation is not None:
             options = dataclasses.replace(options, validation=str(validation))
         if probe is not None and options.mean is None:
             mean, std = _statistics(Path(probe))
             options = dataclasses.replace(options, mean=mean, std=std)
-        run = stage.folder / RUN
+        run = work.folder / RUN
         run_config = dataclasses.replace(config, data=options, out=str(run), seed=seed)
         steps = train(run_config, progress=progress).steps
         counts = training_counts(run, steps) | {"images": listed} | known
-        seconds = max(stage.working, training_seconds(run, steps, config))
-        return stage.finish(counts, seconds=seconds, local=(RUN,))
+        seconds = max(work.working, training_seconds(run, steps, config))
+        return Made(counts, seconds=seconds)
+
+    return PRETRAIN.open(out, parameters, seed, inputs, shared=config.cluster.join).run(fill, again)
 
 
 def matched_steps(config: TrainConfig, images: int) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.folder import MANIFEST, Manifest, Stage, digest, open_stage, read_manifest, restate
+from hardset.folder import MANIFEST, Input, Made, Manifest, Stage, Work, digest, read_manifest
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.pipeline.pretraining import (
     content_digest,
@@ -34,6 +34,7 @@ from pretrain_jax.train.weights import import_weights, load_model
 
 FOLDER = "recommended"
 POLICY = "hard"
+RECOMMEND = Stage("recommend", inputs=("scores/*",))
 
 
 def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manifest:
@@ -51,11 +52,9 @@ def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manif
     Raises:
         ValueError: the coordinates cannot be estimated, or the theory has no certified answer.
     """
-    inputs = {place: digest(read_manifest(run / place, "score")) for place in scores}
-    stage = open_stage(run / FOLDER, "recommend", {"policy": POLICY}, seed, inputs)
-    if isinstance(stage, Manifest):
-        return stage
-    with stage:
+    inputs = {place: Input(digest(read_manifest(run / place, "score"))) for place in scores}
+
+    def fill(_: Work) -> Made:
         found = bridge_of_run(collect(run), seed=seed)
         if isinstance(found, str):
             raise _refusal(found.removesuffix("."))
@@ -70,7 +69,9 @@ def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manif
             "theta_deg": math.degrees(found.coordinates.theta),
         }
         sentences = [found.recommendation.caveat, f"{found.recommendation.verdict.sentence()}."]
-        return stage.finish(counts, sentences)
+        return Made(counts, sentences)
+
+    return RECOMMEND.open(run / FOLDER, {"policy": POLICY}, seed, inputs).run(fill)
 
 
 def recommended_in(run: Path) -> float | None:
@@ -86,11 +87,15 @@ def _refusal(why: str) -> ValueError:
 
 RUN = "run"
 FULL_LIST = "full.txt"
-
-
-def half_names() -> tuple[str, str]:
-    """Subfolders of the probes that were trained on disjoint halves of the images."""
-    return "half-0", "half-1"
+# Subfolders of the probes that were trained on disjoint halves of the images.
+HALVES = ("half-0", "half-1")
+HALF_LISTS = tuple(f"{name}.txt" for name in HALVES)
+PROBE = Stage(
+    "probe",
+    inputs=("index", "checkpoint", "init"),
+    # Lists hold places; runs have files of their own for every host.
+    local=(RUN, *HALVES, FULL_LIST, *HALF_LISTS),
+)
 
 
 def probe(
@@ -129,37 +134,28 @@ def probe(
     if checkpoint is not None and not Path(checkpoint).exists():
         raise ValueError(f"checkpoint {checkpoint} does not exist; name a run's folder or a file")
     parameters: dict[str, Any] = {"config": parameters_of(config), "halves": halves}
-    inputs = {"index": digest(images.manifest)}
+    inputs = {"index": images.as_input()}
     if checkpoint is not None:
-        inputs["checkpoint"] = content_digest(checkpoint)
+        inputs["checkpoint"] = Input(content_digest(checkpoint))
     if checkpoint is None and config.init is not None:
-        inputs["init"] = content_digest(config.init)
-    stage = open_stage(
-        out,
-        "probe",
-        parameters,
-        seed,
-        inputs,
-        locations={"index": index},
-        shared=config.cluster.join,
+        inputs["init"] = Input(content_digest(config.init))
+    work = PROBE.open(out, parameters, seed, inputs, shared=config.cluster.join)
+    return work.run(
+        lambda work: _filled(work, images, config, checkpoint, halves, seed, progress),
+        lambda _: _keep_lists(Path(out), images, halves, seed),
     )
-    if isinstance(stage, Manifest):
-        written = _keep_lists(Path(out), images, halves, seed)
-        return restate(Path(out), stage, local=written) if written else stage
-    with stage:
-        return _filled(stage, images, config, checkpoint, halves, seed, progress)
 
 
 def _filled(
-    stage: Stage,
+    work: Work,
     images: Images,
     config: TrainConfig,
     checkpoint: str | None,
     halves: bool,
     seed: int,
     progress: bool,
-) -> Manifest:
-    folder = stage.folder
+) -> Made:
+    folder = work.folder
     first, without = _half(images, seed) if halves else (None, 0)
     full = folder / FULL_LIST
     data = dataclasses.replace(config.data, path=str(full), validation=str(full))
@@ -179,8 +175,8 @@ def _filled(
     if first is not None:
         trained = load_model(folder / RUN)
         data = dataclasses.replace(data, mean=trained.mean, std=trained.std)
-        for name, chosen in zip(half_names(), (first, ~first), strict=True):
-            own = dataclasses.replace(data, path=str(folder / f"{name}.txt"))
+        for name, listed, chosen in zip(HALVES, HALF_LISTS, (first, ~first), strict=True):
+            own = dataclasses.replace(data, path=str(folder / listed))
             half = dataclasses.replace(base, data=own, out=str(folder / name))
             steps = train(half, progress=progress).steps
             counts[f"files_{name}"] = int(chosen.sum())
@@ -190,18 +186,7 @@ def _filled(
                 f"The group (video, sequence or patient) of {without} of {len(first)} files is not "
                 "known: frames of one video or patient may be in both halves."
             )
-    return stage.finish(
-        counts,
-        notes,
-        seconds=max(stage.working, seconds + spent),
-        aside=spent,
-        # Lists hold places; runs have files of their own for every host.
-        local=(RUN, *half_names(), *_list_names(halves)),
-    )
-
-
-def _list_names(halves: bool) -> list[str]:
-    return [FULL_LIST, *(f"{name}.txt" for name in half_names() if halves)]
+    return Made(counts, notes, seconds=max(work.working, seconds + spent), aside=spent)
 
 
 def _keep_lists(folder: Path, images: Images, halves: bool, seed: int) -> list[str]:
@@ -219,7 +204,7 @@ def _keep_lists(folder: Path, images: Images, halves: bool, seed: int) -> list[s
 
     return [
         name
-        for name, part in zip(_list_names(halves), chosen, strict=True)
+        for name, part in zip((FULL_LIST, *HALF_LISTS), chosen, strict=False)
         if keep_list(folder / name, partial(names, part))
     ]
 

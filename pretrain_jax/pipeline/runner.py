@@ -9,19 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardset.cli import check_output_folder
 from hardset.datafile import write_text_atomic
 from hardset.folder import (
     CLAIM,
-    LOCK,
     MANIFEST,
+    Claim,
     Manifest,
-    alone,
     claimed_inputs,
     read_manifest,
-    read_record,
     together,
-    write_record,
 )
 from pretrain_jax.data.listing import split_layout
 from pretrain_jax.pipeline.comparison import compare
@@ -30,8 +26,8 @@ from pretrain_jax.pipeline.pretraining import content_digest, pretrain
 from pretrain_jax.pipeline.probing import (
     FOLDER,
     FULL_LIST,
+    HALVES,
     RUN,
-    half_names,
     probe,
     recommend_ratio,
     recommended_in,
@@ -64,48 +60,28 @@ SHIPPED = "data"
 REPORT = re.compile(r"report(-\d+)?")
 
 
-def claimable(config: PipelineConfig) -> Path:
-    """The pipeline's folder, where it is new, empty or holds this pipeline; nothing is written.
+def claim_of(config: PipelineConfig) -> Claim:
+    """Say whose folder a pipeline's is: that of the same one, to which runs may be added.
 
     A pipeline whose config.json is lost or damaged is this one where its stages say so, each of
     which knows what it was made of.
-
-    Raises:
-        ValueError: it holds something else, or a pipeline that differs in more than added runs.
     """
     folder = Path(config.out)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; choose another --out")
-    there = _known_echo(folder)
-    if there is not None:
-        wanted = _echo(config, folder)
-        differences = json_differences(wanted, there, FREE)
-        differences += _other_inputs(config, folder, wanted, there)
-        if differences:
-            raise ValueError(
-                f"{folder} holds a pipeline of another configuration: {'; '.join(differences)}; "
-                "choose another --out"
-            )
-    elif (
-        folder.exists()
-        and any(one.name != LOCK for one in folder.iterdir())
-        and not _holds_stages(folder)
-    ):
-        raise ValueError(f"{folder} exists and holds no pipeline; choose another --out")
-    return folder
+    record = _echo(config, folder)
 
+    def refuse(there: dict[str, Any]) -> str | None:
+        differences = json_differences(record, there, FREE)
+        differences += _other_inputs(config, folder, record, there)
+        if not differences:
+            return None
+        told = "; ".join(differences)
+        return f"holds a pipeline of another configuration: {told}; choose another --out"
 
-def lost_echo(out: Path) -> str | None:
-    """A sentence where a pipeline's folder has no config.json that can be read."""
-    if _known_echo(out) is not None or not _holds_stages(out):
-        return None
-    what = "has changed since it was written" if (out / CONFIG).exists() else "is gone"
-    return f"warning: {out / CONFIG} {what}; it is written anew with the options of this command"
+    def foreign(_: list[str]) -> str | None:
+        known = _holds_stages(folder)
+        return None if known else "exists and holds no pipeline; choose another --out"
 
-
-def write_echo(config: PipelineConfig, out: Path) -> None:
-    """Write the file that says what the pipeline is."""
-    write_record(out / CONFIG, _echo(config, out))
+    return Claim(folder, CONFIG, record, refuse, foreign, renewed=True)
 
 
 def report_folder(out: Path) -> Path:
@@ -132,13 +108,6 @@ def _echo(config: PipelineConfig, out: Path) -> dict[str, Any]:
         if part["checkpoint"] is not None:
             part["checkpoint"] = os.path.realpath(part["checkpoint"])
     return values
-
-
-def _known_echo(folder: Path) -> dict[str, Any] | None:
-    try:
-        return read_record(folder / CONFIG)
-    except ValueError:
-        return None
 
 
 def _holds_stages(folder: Path) -> bool:
@@ -259,14 +228,16 @@ def run_pipeline(
         OSError: the folder cannot be written.
     """
     check_pipeline(config)
-    out = check_output_folder(claimable(config))
-    joined = config.mae.train.cluster.join
-    with alone(out, joined=joined), together(joined):
-        claimable(config)  # another process may have come first
-        if (told := lost_echo(out)) is not None:
-            say(told)
-        write_echo(config, out)
-        return _run(config, out, progress, say)
+    claim, joined = claim_of(config), config.mae.train.cluster.join
+    lost = claim.folder.is_dir() and claim.known() is None and _holds_stages(claim.folder)
+    gone = "has changed since it was written" if (claim.folder / CONFIG).exists() else "is gone"
+    with claim.held(joined=joined), together(joined):
+        if lost:
+            say(
+                f"warning: {claim.folder / CONFIG} {gone}; it is written anew with the options of "
+                "this command"
+            )
+        return _run(config, claim.folder, progress, say)
 
 
 def check_pipeline(config: PipelineConfig) -> None:
@@ -283,7 +254,7 @@ def check_pipeline(config: PipelineConfig) -> None:
     for layout, folder in config.layouts():
         check_outside(folder, config.out)
         read_segmentation(folder, layout)  # what is missing is said before anything is written
-    claimable(config)
+    claim_of(config).check()
 
 
 def _run(
@@ -310,7 +281,7 @@ def _run(
             say(f"{name:<60} failed: {error}")
             continue
         if task.stage == "recommend":
-            write_echo(given, out)
+            claim_of(given).write()
         if manifest is None:
             raise ValueError(
                 f"{task.folder}: shards of other processes are missing; run the pipeline again "
@@ -365,7 +336,7 @@ def tasks(
     )
     yield from _scored(config, out, progress)
     if config.recommends:
-        places = [f"scores/{IMAGES}{end}" for end in ("", *(f"-{half}" for half in half_names()))]
+        places = [f"scores/{IMAGES}{end}" for end in ("", *(f"-{half}" for half in HALVES))]
         yield Task(
             "recommend",
             out / FOLDER,
@@ -410,7 +381,7 @@ def _scored(config: PipelineConfig, out: Path, progress: bool) -> Iterator[Task]
     if config.scores_images():
         scored[IMAGES] = out / "index", out / "probe" / RUN
     if config.probe.halves:
-        for half in half_names():
+        for half in HALVES:
             scored[f"{IMAGES}-{half}"] = out / "index", out / "probe" / half
     for name, (source, model) in scored.items():
         yield Task(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardset.folder import Manifest, digest, output, read_manifest, read_record
+from hardset.folder import Manifest, digest, output, read_manifest
+from hardset.listing import read_record
 
 METRICS = ("miou", "dice", "boundary_f")
 LEAKAGE, FINETUNED = "leakage", "finetuned"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
-from hardset.folder import Manifest, Stage, open_stage
+from hardset.folder import Input, Made, Manifest, Stage
 from pretrain_jax.report.charts import document
 from pretrain_jax.report.collect import METRICS, RunFolder, collect
 from pretrain_jax.report.section_background import (
@@ -23,6 +23,7 @@ from pretrain_jax.report.statistics import Cell, missing_results, order, result_
 from pretrain_jax.report.toy_model import Bridge, bridge_of_run
 from pretrain_jax.report.v_information import SetInformation, information_of_sets
 
+REPORT = Stage("report", inputs=("*",))
 PAGE, RESULTS = "index.html", "results.csv"
 COLUMNS = (
     *("dataset", "objective", "head", "mode", "method", "percent", "seed", "status"),
@@ -71,33 +72,29 @@ def write_report(
     check_integer("sample", sample, 2, 1 << 20)
     check_integer("seed", seed, 0, 2**32 - 1)
     run = collect(run_folder)
-    stage = open_stage(
-        out, "report", {"sample": sample}, seed, run.inputs, locations={"run": run.folder}
-    )
-    if isinstance(stage, Manifest):
-        return stage
-    with stage:
-        return _written(stage, run, sample, seed, report)
+    inputs = {name: Input(sha256) for name, sha256 in run.inputs.items()}
+    work = REPORT.open(out, {"sample": sample}, seed, inputs | {"run": Input(None, run.folder)})
+    return work.run(lambda work: _written(work.folder, run, sample, seed, report))
 
 
 def _written(
-    stage: Stage,
+    folder: Path,
     run: RunFolder,
     sample: int,
     seed: int,
     report: Callable[[str], None] | None,
-) -> Manifest:
-    """Estimate, write page and table, finish."""
+) -> Made:
+    """Estimate, write page and table."""
     say = report if report is not None else lambda line: None
     say("V-information of the sets")
     information = _information(run, sample, seed)
     say("coordinates of the toy model, and its error's curve")
     found = bridge_of_run(run, seed=seed)
     say("page")
-    write_text_atomic(stage.folder / RESULTS, results_csv(run))
-    write_text_atomic(stage.folder / PAGE, page(run, information, found))
+    write_text_atomic(folder / RESULTS, results_csv(run))
+    write_text_atomic(folder / PAGE, page(run, information, found))
     missing = missing_results(run)
-    return stage.finish({"results": len(run.results), "missing": len(missing)})
+    return Made({"results": len(run.results), "missing": len(missing)})
 
 
 def page(

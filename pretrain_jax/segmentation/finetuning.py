@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,7 +17,8 @@ from tqdm import tqdm
 
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
-from hardset.folder import Manifest, Stage, file_record, open_stage
+from hardset.folder import Input, Made, Manifest, Stage, Work
+from hardset.listing import file_record
 from pretrain_jax.data import Crop
 from pretrain_jax.pictures import write_png
 from pretrain_jax.segmentation.burned_text import Sample, frames_with_text, text_note
@@ -52,6 +52,7 @@ from pretrain_jax.train.step import TrainState
 RESULT_NAME, OVERLAYS_NAME, LOSSES_NAME = "result.json", "overlays.png", "losses.csv"
 CHECKPOINTS = "checkpoints"
 FETCHED_STEPS = 50
+FINETUNE = Stage("finetune", inputs=("dataset", "pretrained"))
 
 
 def finetune(
@@ -97,38 +98,39 @@ def finetune(
         )
     training, test = split(dataset, test_share=config.test_share, seed=config.split_seed)
     trained: TrainedEncoder | None = None
-    origin, inputs, locations = SCRATCH, {"dataset": dataset_digest(dataset)}, {}
+    origin, inputs = SCRATCH, {"dataset": Input(dataset_digest(dataset))}
     encoder = config.encoder
     if pretrained_run is not None:
         folder = Path(pretrained_run)
         trained = load_encoder(folder, config.image_size)
-        origin, inputs["pretrained"] = origin_of(folder, trained)
-        locations["pretrained"] = folder
+        origin, found = origin_of(folder, trained)
+        inputs["pretrained"] = Input(found, folder)
         encoder = trained.encoder.config
     elif config.image_size is not None:
         encoder = dataclasses.replace(encoder, image_size=config.image_size)
     recipe = recipe_of(config, encoder, len(dataset.classes))
     parameters = _parameters(config, dataset, recipe)
-    stage = open_stage(out, "finetune", parameters, seed, inputs, locations=locations)
-    if isinstance(stage, Manifest):
-        return stage
-    with stage:
+
+    def fill(work: Work) -> Made:
         notes: list[str] = []
+        known = compared
         if pretraining is not None:
             sample = Sample()
-            compared = check_leakage(sample(pretraining), test)
+            known = check_leakage(sample(pretraining), test)
             # Without their folders, which are no part of the result.
             texts = [Path(name).name for name in frames_with_text(sample.frames)]
             notes.append(text_note(texts, len(sample.frames), sample.stride))
-            notes += group_notes(sample.ungrouped, compared, [test])
-        run = _Run(stage, config, recipe, training, test, trained, seed, progress)
-        return _finished(stage, run, origin, compared, notes)
+            notes += group_notes(sample.ungrouped, known, [test])
+        run = _Run(work.folder, config, recipe, training, test, trained, seed, progress)
+        return _finished(work.folder, run, origin, known, notes)
+
+    return FINETUNE.open(out, parameters, seed, inputs).run(fill)
 
 
 def _finished(
-    stage: Stage, run: "_Run", origin: Origin, compared: int | None, notes: list[str]
-) -> Manifest:
-    """Train and evaluate, write the record, finish the stage."""
+    folder: Path, run: "_Run", origin: Origin, compared: int | None, notes: list[str]
+) -> Made:
+    """Train and evaluate, and write the record."""
     config, training, test, seed = run.config, run.training, run.test, run.seed
     # First of all: this reads every case, so that a bad one does not stop a trained model.
     trivial = baselines(training, test, draws=config.bootstrap_draws, seed=seed, notes=notes)
@@ -147,7 +149,7 @@ def _finished(
         leakage_checked=compared is not None,
     )
     text = json.dumps(record, indent=1, allow_nan=False)
-    write_text_atomic(stage.folder / RESULT_NAME, f"{text}\n")
+    write_text_atomic(folder / RESULT_NAME, f"{text}\n")
     counts: dict[str, int | float] = {
         "steps": config.steps,
         "training_cases": len(training),
@@ -160,9 +162,7 @@ def _finished(
     else:
         notes.append(f"{compared} image(s) for pre-training were compared with the test cases")
         counts["leaks"] = 0
-    manifest = stage.finish(counts, notes, apart=(CHECKPOINTS,))
-    shutil.rmtree(stage.folder / CHECKPOINTS, ignore_errors=True)
-    return manifest
+    return Made(counts, notes, spent=(CHECKPOINTS,))
 
 
 def _parameters(config: FinetuneConfig, dataset: SegmentationSet, recipe: Recipe) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class _Run:
 
     def __init__(
         self,
-        stage: Stage,
+        folder: Path,
         config: FinetuneConfig,
         recipe: Recipe,
         training: SegmentationSet,
@@ -195,12 +195,12 @@ class _Run:
         seed: int,
         progress: bool,
     ) -> None:
-        self._folder, self.config, self._recipe = stage.folder, config, recipe
+        self._folder, self.config, self._recipe = folder, config, recipe
         self.training, self.test, self.seed = training, test, seed
         self._size, self._channels = recipe.model.encoder.size[0], recipe.model.encoder.channels
         self._trained = trained
         self._program: Program = compiled(recipe)
-        self._checkpoints = Checkpoints(stage.folder / CHECKPOINTS, keep=2)
+        self._checkpoints = Checkpoints(folder / CHECKPOINTS, keep=2)
         self._progress = progress
 
     def run(self) -> tuple[list[CaseScore], list[float]]:

@@ -10,13 +10,8 @@ from tqdm import tqdm
 
 from hardset.checks import check_integer, check_range
 from hardset.cli import printable
-from hardset.folder import (
-    CLAIM,
-    Manifest,
-    Stage,
-    file_record,
-    open_stage,
-)
+from hardset.folder import CLAIM, Input, Made, Manifest, Stage, Work
+from hardset.listing import file_record
 from pretrain_jax.data import BadPixelsError, UnreadableImageError, read_pixels
 from pretrain_jax.data.decode import TooLargeImageError
 from pretrain_jax.data.listing import (
@@ -59,6 +54,7 @@ IMAGE_COLUMNS = {
     "sha256": "string",
     "group": "string",
 }
+INDEX = Stage("index", inputs=("source", "root"))
 ROWS = 1024
 ROWS_OF_SHARD = 5000
 SHOWN = 10  # sentences of an error
@@ -122,26 +118,30 @@ def index_images(
         check_outside(linked, out)
     count = automatic_shards(found.images) if shards is None else shards
     mine = shards_to_do(shard, count)
-    stage = open_stage(
+
+    def again(_: Manifest) -> tuple[str, ...]:
+        check_unchanged(Path(out), image_root(source))
+        return ()
+
+    work = INDEX.open(
         out,
-        "index",
         {"frame_stride": frame_stride, "images": found.images, "shards": count}
         | ({"layout": layout} if layout else {})
         | ({MEGAPIXELS_KEY: limit} if limit != MEGAPIXELS else {}),
         None,
-        {"source": found.digest},
-        locations={"source": path, "root": image_root(source)},
+        {"source": Input(found.digest, path), "root": Input(None, image_root(source))},
         shared=shard is not None,
     )
-    if isinstance(stage, Manifest):
-        check_unchanged(Path(out), image_root(source))
-        return stage
-    with stage:
-        return _fill(stage, source, frame_stride, mine, count, progress, tally, max_skipped_share)
+    return work.run(
+        lambda work: _fill(
+            work, source, frame_stride, mine, count, progress, tally, max_skipped_share
+        ),
+        again,
+    )
 
 
 def _fill(
-    stage: Stage,
+    work: Work,
     source: str | Path,
     frame_stride: int,
     mine: list[int],
@@ -149,10 +149,10 @@ def _fill(
     progress: bool,
     tally: Tally,
     share: float | None,
-) -> Manifest | None:
+) -> Made | None:
     """Make the missing ones of the shards `mine`; finish where all `count` are there."""
-    total_images = int(stage.parameters["images"])
-    mine = [one for one in mine if one in missing_shards(stage.folder, count)]
+    total_images = int(work.parameters["images"])
+    mine = [one for one in mine if one in missing_shards(work.folder, count)]
     images, root = iterate_images(source, frame_stride, Tally()), image_root(source)
     done = 0
     with tqdm(total=total_images, desc="index", unit="image", disable=not progress) as bar:
@@ -161,24 +161,24 @@ def _fill(
             own = itertools.islice(images, first - done, end - done)
             logged = Logged()
             rows = _rows(root, own, first, logged, bar)
-            write_shard(stage.folder, one, count, rows, IMAGE_COLUMNS, logged=logged)
+            write_shard(work.folder, one, count, rows, IMAGE_COLUMNS, logged=logged)
             done = end
-    if missing_shards(stage.folder, count):
+    if missing_shards(work.folder, count):
         return None
-    total = read_logs(stage.folder, count)
-    table = Table(stage.folder)
+    total = read_logs(work.folder, count)
+    table = Table(work.folder)
     total.skipped = tally.refused + total.skipped
     try:
         _check_useful(source, total, total_images + len(tally.refused), len(tally.refused), share)
     except ValueError:
-        for written in stage.folder.iterdir():  # so that the same command begins anew
+        for written in work.folder.iterdir():  # so that the same command begins anew
             if written.name != CLAIM and not written.name.startswith("."):
                 written.unlink()
         raise
-    index_sheet(stage.folder / "contact.png", table, root)
+    index_sheet(work.folder / "contact.png", table, root)
     counts = {"images": total_images, "unreadable": 0, "ungrouped": 0} | total.counts
     counts.pop("unusable", None)
-    notes = total.write_skipped(stage.folder) + remark_notes(_remarks(total.notes))
+    notes = total.write_skipped(work.folder) + remark_notes(_remarks(total.notes))
     if tally.refused:
         counts["names_refused"] = len(tally.refused)
     if tally.passed_over:
@@ -189,7 +189,7 @@ def _fill(
             f"{counts['ungrouped']} of {total_images} images are of no known group (video, "
             "sequence or patient): halves and the leakage check take each of them by itself."
         )
-    return stage.finish(counts, notes, seconds=total.seconds, compile_seconds=total.compile_seconds)
+    return Made(counts, notes, seconds=total.seconds, compile_seconds=total.compile_seconds)
 
 
 def _check_useful(

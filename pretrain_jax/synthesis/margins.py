@@ -18,7 +18,8 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from hardset.folder import MANIFEST, check_sealed, digest, read_manifest, remedy
+from hardset.folder import MANIFEST, digest, read_manifest, remedy
+from hardset.listing import check_sealed
 from hardset.seal import BLANK_SEAL, SealError, seal_file
 from pretrain_jax.data import UnreadableImageError
 from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from hardset.folder import Manifest, Stage, digest, open_stage
+from hardset.folder import Input, Made, Manifest, Stage
 from pretrain_jax.data import UnreadableImageError
 from pretrain_jax.synthesis.images import automatic_shards
 from pretrain_jax.synthesis.parts import Images, patch_id, read_image
@@ -40,6 +40,7 @@ PROPOSAL_COLUMNS = {
 }
 ROWS = 256
 MASKS = "masks"
+PROPOSE = Stage("propose", inputs=("index", "checkpoint"), apart=(MASKS,))
 MOST_SHOWN = 10
 
 
@@ -83,37 +84,32 @@ def propose(
     images.check_unchanged()
     count = automatic_shards(images.table.rows) if shards is None else shards
     mine = shards_to_do(shard, count)
-    inputs = proposer.inputs()
+    inputs = {name: Input(sha256) for name, sha256 in proposer.inputs().items()}
     _refuse_small(images, proposer, max_skipped_share)
-    stage = open_stage(
+    work = PROPOSE.open(
         out,
-        "propose",
         {"proposer": proposer.name, "shards": count} | proposer.parameters(),
         seed,
-        {"index": digest(images.manifest)} | inputs,
-        locations={"index": images.folder},
+        {"index": images.as_input(), **inputs},
         shared=shard is not None,
     )
-    if isinstance(stage, Manifest):
-        return stage
-    with stage:
-        return _fill(stage, images, proposer, seed, mine, count, progress)
+    return work.run(lambda work: _fill(work.folder, images, proposer, seed, mine, count, progress))
 
 
 def _fill(
-    stage: Stage,
+    folder: Path,
     images: Images,
     proposer: Proposer,
     seed: int,
     mine: list[int],
     count: int,
     progress: bool,
-) -> Manifest | None:
+) -> Made | None:
     """Make the missing ones of the shards `mine`; finish where all `count` are there."""
-    if todo := left_of(stage.folder, mine, count):
-        find = proposer.start(stage.folder / MASKS)
+    if todo := left_of(folder, mine, count):
+        find = proposer.start(folder / MASKS)
         make_shards(
-            stage.folder,
+            folder,
             todo,
             count,
             images.table.rows,
@@ -125,27 +121,21 @@ def _fill(
             unit="image",
             progress=progress,
         )
-    if missing_shards(stage.folder, count):
+    if missing_shards(folder, count):
         return None
-    table, logs = Table(stage.folder), read_logs(stage.folder, count)
+    table, logs = Table(folder), read_logs(folder, count)
     if not table.rows:
         raise ValueError(
             f"the proposer {proposer.name} found no patch in any of {images.table.rows} images: "
-            f"all were filtered away by {_filters(proposer)}; loosen them and delete {stage.folder}"
+            f"all were filtered away by {_filters(proposer)}; loosen them and delete {folder}"
         )
-    proposals_sheet(stage.folder / "contact.png", images, table, proposer.name)
+    proposals_sheet(folder / "contact.png", images, table, proposer.name)
     counts = {"images": images.table.rows, "patches": table.rows, "without_patches": 0}
     counts |= {"unreadable": 0} | logs.counts
     known = counts["unreadable"] + counts.get("too_small", 0) - len(logs.skipped)
     before = [f"{known} image(s) of no use to the index: see its {SKIPPED_NAME}"] if known else []
-    notes = [*logs.notes, *before, *logs.write_skipped(stage.folder)]
-    return stage.finish(
-        counts,
-        notes,
-        seconds=logs.seconds,
-        compile_seconds=logs.compile_seconds,
-        apart=(MASKS,),
-    )
+    notes = [*logs.notes, *before, *logs.write_skipped(folder)]
+    return Made(counts, notes, seconds=logs.seconds, compile_seconds=logs.compile_seconds)
 
 
 def _rows(

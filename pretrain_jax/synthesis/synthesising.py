@@ -15,18 +15,16 @@ from tqdm import tqdm
 from hardset.checks import check_integer
 from hardset.folder import (
     CLAIM,
+    Input,
+    Made,
     Manifest,
-    Recorded,
     Stage,
-    changed_file,
-    digest,
-    file_record,
+    Work,
     input_folder,
-    open_stage,
     read_manifest,
     remedy,
-    restate,
 )
+from hardset.listing import Listed, changed_file, file_record
 from pretrain_jax.data.listing import STILL, list_line
 from pretrain_jax.pictures import write_png
 from pretrain_jax.synthesis.lists import keep_list
@@ -43,6 +41,7 @@ FOLDER = "images"
 CHUNK = 4096  # images whose names are looked up at once
 FEW = 256  # the same where bytes are limited, of which some are made in vain
 WORKERS = 2
+SYNTHESISE = Stage("synthesise", inputs=("selection", "index"), apart=(FOLDER,), local=(LIST,))
 
 SOURCE_COLUMNS = {
     "synthetic": "int64",
@@ -119,9 +118,8 @@ def synthesise(
         )
     images = Images(input_folder(selection, manifest, "index"))
     images.check_unchanged()
-    stage = open_stage(
+    work = SYNTHESISE.open(
         out,
-        "synthesise",
         {
             "method": manifest.parameters["method"],
             "ratio": manifest.parameters["ratio"],
@@ -130,14 +128,16 @@ def synthesise(
             "storage": manifest.parameters.get("storage", "pixels"),
         },
         manifest.seed,
-        {"selection": digest(manifest), "index": digest(images.manifest)},
-        locations={"selection": selection, "index": images.folder},
+        {"selection": Input.of(selection, manifest), "index": images.as_input()},
     )
-    if isinstance(stage, Manifest):
+
+    def again(_: Manifest) -> tuple[str, ...]:
         written = keep_list(Path(out) / LIST, lambda: listed(Path(out), images))
-        return restate(Path(out), stage, local=(LIST,)) if written else stage
-    with stage:
-        return _fill(stage, manifest, Table(selection, SELECTION), images, progress)
+        return (LIST,) if written else ()
+
+    return work.run(
+        lambda work: _fill(work, manifest, Table(selection, SELECTION), images, progress), again
+    )
 
 
 def listed(folder: Path, images: Images) -> Iterator[str]:
@@ -153,10 +153,8 @@ def listed(folder: Path, images: Images) -> Iterator[str]:
             yield name if written else os.path.normpath(Path(place) / name)
 
 
-def _fill(
-    stage: Stage, manifest: Manifest, table: Table, images: Images, progress: bool
-) -> Manifest:
-    """Write the images that are missing, the tables and the list, and finish."""
+def _fill(work: Work, manifest: Manifest, table: Table, images: Images, progress: bool) -> Made:
+    """Write the images that are missing, the tables and the list."""
     own = int(manifest.parameters["patches"])
     stitched = manifest.parameters["kind"] == "patch"
     indexed = images.manifest.counts
@@ -165,8 +163,8 @@ def _fill(
         "pixels_full": int(manifest.counts["pixels_full"]),
         "bytes_full": int(manifest.counts.get("bytes_full", indexed["bytes"])),
     }
-    limited = stage.parameters["storage"] == "bytes" and stage.parameters["method"] != "all"
-    most = pixel_budget(float(stage.parameters["ratio"]), full["bytes_full"]) if limited else None
+    limited = work.parameters["storage"] == "bytes" and work.parameters["method"] != "all"
+    most = pixel_budget(float(work.parameters["ratio"]), full["bytes_full"]) if limited else None
     logged = Logged()
     total = int(manifest.counts["images"])
     with (
@@ -174,19 +172,19 @@ def _fill(
         tqdm(total=total, desc="synthesise", unit="image", disable=not progress) as bar,
     ):
         if stitched:
-            (stage.folder / FOLDER).mkdir(exist_ok=True)
+            (work.folder / FOLDER).mkdir(exist_ok=True)
             chunk = CHUNK if most is None else FEW
-            files = _stitched(stage.folder, images, table, own, chunk, pool, bar)
+            files = _stitched(work.folder, images, table, own, chunk, pool, bar)
         else:
-            files = _whole(stage.folder, images, table, bar)
-        write_table(stage.folder, FILES, _within(files, most, stage.folder, logged), FILE_COLUMNS)
-    made = Table(stage.folder, FILES)
+            files = _whole(work.folder, images, table, bar)
+        write_table(work.folder, FILES, _within(files, most, work.folder, logged), FILE_COLUMNS)
+    made = Table(work.folder, FILES)
     if stitched:
         proposer = str(manifest.parameters["proposer"])
         sources = _sources(table, own, made.rows, proposer, manifest.seed or 0)
-        write_table(stage.folder, SOURCES, sources, SOURCE_COLUMNS)
-    keep_list(stage.folder / LIST, lambda: listed(stage.folder, images))
-    set_sheet(stage.folder / "contact.png", listed(stage.folder, images), made.rows)
+        write_table(work.folder, SOURCES, sources, SOURCE_COLUMNS)
+    keep_list(work.folder / LIST, lambda: listed(work.folder, images))
+    set_sheet(work.folder / "contact.png", listed(work.folder, images), made.rows)
     counts = {
         "images": made.rows,
         "patches": made.rows * own if stitched else 0,
@@ -197,7 +195,7 @@ def _fill(
     }
     if most is not None:
         counts["left_out"] = total - made.rows
-    return stage.finish(counts, apart=(FOLDER,), local=(LIST,))
+    return Made(counts)
 
 
 def _within(
@@ -381,7 +379,7 @@ def check_set(folder: str | Path) -> None:
         raise ValueError(f"image {changed} of the set {folder} {what}; {remedy(path / LIST)}")
 
 
-def _recorded(folder: Path) -> Iterator[Recorded]:
+def _recorded(folder: Path) -> Iterator[Listed]:
     """Every image once, where the list says that it lies; a set may be copied without its index."""
     with (folder / LIST).open(encoding="utf-8", newline="\n") as lines:
         for line, row in zip_longest(lines, _rows(Table(folder, FILES))):
@@ -396,7 +394,7 @@ def _recorded(folder: Path) -> Iterator[Recorded]:
                     f"{folder / LIST} {found} where its stage wrote {wrote}; it has changed since: "
                     "run python -m pretrain_jax synthesise again, which writes it anew"
                 )
-            yield Recorded(folder / listed, size, sha256)
+            yield Listed(folder / listed, size, sha256)
 
 
 def _rows(table: Table) -> Iterator[tuple[str, bool, int, str]]:

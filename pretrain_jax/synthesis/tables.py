@@ -15,7 +15,8 @@ from hardset.checks import check_integer
 from hardset.cli import printable
 from hardset.compilation import compiled_seconds
 from hardset.datafile import atomic_file, write_text_atomic
-from hardset.folder import check_sealed, read_record, remedy, write_record
+from hardset.folder import remedy
+from hardset.listing import check_sealed, read_record, write_record
 from hardset.seal import BLANK_SEAL, SealError, seal_file
 
 Columns = Mapping[str, Any]

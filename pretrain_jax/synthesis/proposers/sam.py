@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import check_integer
-from hardset.folder import file_record
+from hardset.listing import file_record
 from pretrain_jax.models.sam.config import SAM_PRESETS, GeneratorConfig, SAMConfig
 from pretrain_jax.synthesis.proposers.base import Find, Found, Pixels, admitted
 

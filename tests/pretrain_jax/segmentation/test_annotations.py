@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hardset.folder import Stage, digest, open_stage
+from hardset.folder import Made, digest
 from pretrain_jax.segmentation.coco import (
     Annotation,
     coco_record,
@@ -19,6 +19,7 @@ from pretrain_jax.segmentation.coco import (
     write_proposals,
 )
 from pretrain_jax.synthesis.tables import write_table
+from tests.stages import open_stage
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
@@ -124,7 +125,6 @@ def test_a_record(tmp_path: Path) -> None:
 def proposals(root: Path, boxes: list[tuple[int, int, int, int, int]]) -> Path:
     """Finished stages index and propose; boxes are image, top, left, height, width."""
     index = open_stage(root / "index", "index", {}, None, {})
-    assert isinstance(index, Stage)
     images = {
         "image": [0, 1],
         "name": ["a.png", "b/v.mp4"],
@@ -139,10 +139,9 @@ def proposals(root: Path, boxes: list[tuple[int, int, int, int, int]]) -> Path:
         "propose",
         {"proposer": "saliency"},
         0,
-        {"index": digest(index.finish({}))},
+        {"index": digest(index.finish(Made({})))},
         locations={"index": index.folder},
     )
-    assert isinstance(stage, Stage)
     names = ("image", "top", "left", "height", "width")
     rows: dict[str, list] = {name: [box[n] for box in boxes] for n, name in enumerate(names)}
     rows |= {
@@ -153,7 +152,7 @@ def proposals(root: Path, boxes: list[tuple[int, int, int, int, int]]) -> Path:
     write_table(
         stage.folder, "part", [rows], dict.fromkeys(rows, "int64") | {"confidence": "float32"}
     )
-    stage.finish({})
+    stage.finish(Made({}))
     return stage.folder
 
 

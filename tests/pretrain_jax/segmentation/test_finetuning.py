@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from hardset.folder import digest, open_stage, read_manifest
+from hardset.folder import Made, digest, read_manifest
 from pretrain_jax.models.dpt.modeling import DPTConfig
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.models.simclr import SimCLR, SimCLRConfig
@@ -38,6 +38,7 @@ from pretrain_jax.train.config import TrainConfig
 from pretrain_jax.train.weights import TrainedModel
 from pretrain_jax.weights import read_state, write_safetensors
 from tests.pretrain_jax.segmentation.rectangles import CONFIG, ENCODER
+from tests.stages import open_stage
 
 ROOT = Path(__file__).parents[3]
 CHILD = """
@@ -46,6 +47,7 @@ from pathlib import Path
 sys.path.insert(0, os.getcwd())
 from pretrain_jax.segmentation import finetune, read_pair
 from pretrain_jax.segmentation import examples
+from tests.stages import open_stage
 from tests.pretrain_jax.segmentation.rectangles import CONFIG
 
 taken = examples.TrainingExamples.batch
@@ -192,7 +194,7 @@ def test_a_pretrained_encoder_and_where_it_comes_from(
         {},
     )
     (tmp_path / "stage" / "run").mkdir()
-    manifest = stage.finish({"storage_ratio": 0.049})
+    manifest = stage.finish(Made({"storage_ratio": 0.049}))
     config = dataclasses.replace(CONFIG, mode="full")
     finetune(tmp_path / "stage", rectangles, tmp_path / "out", config=config, compared=12)
     assert loaded[-1] == tmp_path / "stage" / "run"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hardset.folder import file_record, read_manifest
+from hardset.folder import read_manifest
+from hardset.listing import file_record
 from pretrain_jax.models.sam import GeneratorConfig, MaskGenerator, sam_table
 from pretrain_jax.segmentation import decode_rle, write_proposals
 from pretrain_jax.synthesis import (

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from hardset import folder as files
-from hardset.folder import Recorded, changed_file, file_record
+from hardset import listing as files
+from hardset.listing import Listed, changed_file, file_record
 
 HOUR = 3600 * 10**9
 NOON = 1_700_000_000 * 10**9
 
 
-def written(path: Path, content: bytes, time: int) -> Recorded:
+def written(path: Path, content: bytes, time: int) -> Listed:
     path.write_bytes(content)
     os.utime(path, ns=(time, time))
-    return Recorded(path, len(content), hashlib.sha256(content).hexdigest())
+    return Listed(path, len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_size_and_time_come_before_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

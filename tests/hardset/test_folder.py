@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from hardset import folder as manifest
-from hardset.folder import Manifest, Stage, alone, digest, input_folder, open_stage, read_manifest
+from hardset.folder import Made, Work, alone, digest, input_folder, read_manifest
 from hardset.seal import sealed, sealed_json
+from tests.stages import open_stage
 
 ARGUMENTS: dict[str, Any] = {
     "stage": "score",
@@ -21,14 +22,12 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def begin(folder: Path, **changed: Any) -> Stage:
-    stage = open_stage(folder, **(ARGUMENTS | changed))
-    assert isinstance(stage, Stage)
-    return stage
+def begin(folder: Path, **changed: Any) -> Work:
+    return open_stage(folder, **(ARGUMENTS | changed))
 
 
 def test_claim_finish_and_return(tmp_path: Path) -> None:
-    stage = begin(tmp_path / "s")
+    stage = begin(tmp_path / "s", apart=("apart",))
     (stage.folder / "deep").mkdir()
     (stage.folder / "deep" / "rows.bin").write_bytes(b"rows")
     (stage.folder / "apart").mkdir()
@@ -37,14 +36,13 @@ def test_claim_finish_and_return(tmp_path: Path) -> None:
     (stage.folder / ".temporary").write_text("x")
     with pytest.raises(ValueError, match=r"stage score in .* is not finished"):
         read_manifest(stage.folder, "score")
-    manifest = stage.finish({"rows": 4}, ["a note"], apart=("apart",))
+    manifest = stage.finish(Made({"rows": 4}, ["a note"]))
     assert manifest.outputs == {
         "deep/rows.bin": {"bytes": 4, "sha256": hashlib.sha256(b"rows").hexdigest()}
     }
     assert read_manifest(stage.folder, ("index", "score")) == manifest
     again = open_stage(stage.folder, **ARGUMENTS)
-    assert isinstance(again, Manifest)
-    assert again == manifest
+    assert again.manifest == manifest
 
 
 @pytest.mark.parametrize(
@@ -65,7 +63,7 @@ def test_another_stage_is_refused(
 ) -> None:
     stage = begin(tmp_path / "s")
     if finished:
-        stage.finish({})
+        stage.finish(Made({}))
     before = {path.name: path.read_bytes() for path in stage.folder.iterdir()}
     told = r" \(it is another one, or has changed since\);" if field == "inputs" else ";"
     with pytest.raises(ValueError, match=rf"made with {named} = .*, now .*{told} it is left alone"):
@@ -106,8 +104,10 @@ def test_an_error_before_any_output_gives_the_claim_up(tmp_path: Path) -> None:
 
 
 def test_digest_is_of_what_does_not_depend_on_the_computer(tmp_path: Path) -> None:
-    first = begin(tmp_path / "a", locations={"index": tmp_path}).finish({"rows": 1}, seconds=1.0)
-    second = begin(tmp_path / "b" / "c", locations={"index": tmp_path}).finish({"rows": 1})
+    first = begin(tmp_path / "a", locations={"index": tmp_path}).finish(
+        Made({"rows": 1}, seconds=1.0)
+    )
+    second = begin(tmp_path / "b" / "c", locations={"index": tmp_path}).finish(Made({"rows": 1}))
     assert first != second
     assert digest(first) == digest(second)
     # By hand: sorted JSON of the fields that count.
@@ -121,16 +121,16 @@ def test_digest_is_of_what_does_not_depend_on_the_computer(tmp_path: Path) -> No
 
 
 def test_inputs_are_found_again_and_checked(tmp_path: Path) -> None:
-    index = begin(tmp_path / "run" / "index", stage="index", inputs={}).finish({"images": 2})
+    index = begin(tmp_path / "run" / "index", stage="index", inputs={}).finish(Made({"images": 2}))
     chain = {"inputs": {"index": digest(index)}, "locations": {"index": tmp_path / "run" / "index"}}
-    made = begin(tmp_path / "run" / "scores" / "images", **chain).finish({})
+    made = begin(tmp_path / "run" / "scores" / "images", **chain).finish(Made({}))
     shutil.move(tmp_path / "run", tmp_path / "moved")
     folder = tmp_path / "moved" / "scores" / "images"
     assert input_folder(folder, made, "index") == tmp_path / "moved" / "index"
     shutil.rmtree(tmp_path / "moved" / "index")
     with pytest.raises(ValueError, match=r"not at .* any more"):
         input_folder(folder, made, "index")
-    begin(tmp_path / "moved" / "index", stage="index", inputs={}).finish({"images": 3})
+    begin(tmp_path / "moved" / "index", stage="index", inputs={}).finish(Made({"images": 3}))
     with pytest.raises(ValueError, match="another one than the stage read"):
         input_folder(folder, made, "index")
 
@@ -142,7 +142,10 @@ def test_a_table_that_changed_is_no_input(tmp_path: Path, change: str) -> None:
     table, picture = index.folder / "part.parquet", index.folder / "contact.png"
     table.write_bytes(b"rows of a table")
     picture.write_bytes(b"pixels")
-    chain = {"inputs": {"index": digest(index.finish({}))}, "locations": {"index": index.folder}}
+    chain = {
+        "inputs": {"index": digest(index.finish(Made({})))},
+        "locations": {"index": index.folder},
+    }
     picture.unlink()
     begin(tmp_path / "good", **chain)
     if change == "cut":
@@ -160,9 +163,12 @@ def test_a_finished_stage_tells_that_its_input_has_changed(tmp_path: Path, chang
     index = begin(tmp_path / "index", stage="index", inputs={})
     table = index.folder / "part.parquet"
     table.write_bytes(b"rows of a table")
-    chain = {"inputs": {"index": digest(index.finish({}))}, "locations": {"index": index.folder}}
-    made = begin(tmp_path / "scores", **chain).finish({"rows": 2})
-    assert open_stage(tmp_path / "scores", **(ARGUMENTS | chain)) == made
+    chain = {
+        "inputs": {"index": digest(index.finish(Made({})))},
+        "locations": {"index": index.folder},
+    }
+    made = begin(tmp_path / "scores", **chain).finish(Made({"rows": 2}))
+    assert open_stage(tmp_path / "scores", **(ARGUMENTS | chain)).manifest == made
     before = (tmp_path / "scores" / "manifest.json").read_bytes()
     if change == "gone":
         table.unlink()
@@ -201,7 +207,7 @@ def test_what_is_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"run python -m pretrain_jax propose$"):
         read_manifest(tmp_path / "none", ("index", "propose"))
     stage = begin(tmp_path / "s")
-    stage.finish({})
+    stage.finish(Made({}))
     with pytest.raises(ValueError, match="is of stage score, not select"):
         read_manifest(stage.folder, "select")
     path = stage.folder / "manifest.json"
@@ -220,7 +226,7 @@ def test_what_is_no_manifest(tmp_path: Path) -> None:
             read_manifest(stage.folder)
         assert "schema" in message or remedy in str(refused.value)
     with pytest.raises(ValueError, match="JSON compliant"):
-        begin(tmp_path / "nan").finish({"share": float("nan")})
+        begin(tmp_path / "nan").finish(Made({"share": float("nan")}))
 
 
 def test_a_refused_stage_leaves_no_folder(tmp_path: Path) -> None:
