@@ -98,7 +98,15 @@ def check_integer(name: str, value: Any, low: float, high: float) -> None:
 
 
 # Words of version 0.1 in files and options, with what they are called now.
-RENAMED = {"f": "keep_fraction", "R": "overlap", "rho": "probe_overlap", "kappa": "margin"}
+RENAMED = {
+    "f": "keep_fraction",
+    "R": "overlap",
+    "rho": "probe_overlap",
+    "kappa": "margin",
+    "checkpoint": "weights",
+    "sam-checkpoint": "sam_weights",
+    "run": "init",
+}
 
 
 def meant(word: str, known: Iterable[str]) -> str:

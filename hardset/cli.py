@@ -550,7 +550,7 @@ def _constructor(kind: Any, choices: tuple[str, ...] = ()) -> Any:
 
     many = get_origin(kind) is tuple and get_args(kind)[1:] == (Ellipsis,)
     one = get_args(kind)[0] if many else kind
-    if get_origin(one) is Literal:
+    if get_origin(one) is Literal and all(isinstance(word, str) for word in get_args(one)):
         one, choices = str, get_args(one)
     if one not in WORDS:
         return None
