@@ -59,7 +59,6 @@ is a function that takes what the command line says and returns the exit code:
   returns 2. Nothing is computed before the arguments are known to be right.
 """
 
-import argparse
 import atexit
 import contextlib
 import dataclasses
@@ -85,7 +84,6 @@ from typing import (
     Annotated,
     Any,
     Literal,
-    NoReturn,
     TypeVar,
     Union,
     get_args,
@@ -94,6 +92,7 @@ from typing import (
 )
 
 from hardset import compilation
+from hardset.values import constructor, field_options, registry, sentence
 
 HELP = {"-h", "--help"}
 MODULE = "python -m "
@@ -412,7 +411,7 @@ def _leading(
         check_choice(preset.preset.word, given[-1], preset.preset.configs)
         for one, text in zip(words[:-1], given, strict=False):
             name = f"{one.option}: "
-            found[one.name] = _constructor(one.kind).instance_from_str([text])
+            found[one.name] = constructor(one.kind).instance_from_str([text])
     except ValueError as error:
         raise ValueError(f"{name}{error} (see {program} --help)") from None
     return found, preset.preset.configs[given[-1]]
@@ -450,11 +449,11 @@ def _parse(
             else f"Values of the {word} are the defaults of its fields."
         )
     names = [one.option for one in known if not one.positional] + ["--help", "-h"]
-    names += [] if base is None else list(_fields(base))
+    names += [] if base is None else list(field_options(base))
 
     def refuse(event: Any) -> None:
-        sentence = _sentence(event, argv, names, sys.exc_info()[1])
-        raise ValueError(f"{sentence} (see {program} --help)")
+        trouble = sentence(event, argv, names, sys.exc_info()[1])
+        raise ValueError(f"{trouble} (see {program} --help)")
 
     if HELP & set(argv):  # else what comes before it would be left out
         argv = ["--help"]
@@ -469,7 +468,7 @@ def _parse(
                 description="",
                 args=list(argv),
                 config=(tyro.conf.AvoidSubcommands,),
-                registry=_registry(),
+                registry=registry(),
             )
     except SystemExit:
         usage, _, page = re.sub(r" +$", "", shown.getvalue(), flags=re.M).partition("\n\n")
@@ -498,7 +497,7 @@ def options_class(known: Sequence[Parameter], base: Any) -> Any:
         marks = [tyro.conf.arg(name=one.option.removeprefix("--"), **about)]
         marks += [tyro.conf.Positional] if one.positional else [tyro.conf.FlagCreatePairsOff]
         if one.kind is not bool:
-            marks.append(_constructor(one.kind, one.choices))
+            marks.append(constructor(one.kind, one.choices))
         kind = one.kind | None if one.optional else one.kind
         fields.append((one.name, Annotated[(kind, *marks)], default))
     return dataclasses.make_dataclass(
@@ -506,162 +505,6 @@ def options_class(known: Sequence[Parameter], base: Any) -> Any:
         [(name, kind, dataclasses.field(default=default)) for name, kind, default in fields],
         kw_only=True,
     )
-
-
-class _WrongError(ValueError, argparse.ArgumentTypeError):
-    """An argument that is none; of two kinds until no command is argparse's."""
-
-
-def number(text: str) -> float:
-    """A real number; ValueError says what is none."""
-    try:
-        return float(text)
-    except ValueError:
-        raise _WrongError(f"{text!r} is not a number") from None
-
-
-def integer(text: str) -> int:
-    """A whole number; ValueError says what is none."""
-    try:
-        return int(text)
-    except ValueError:
-        raise _WrongError(f"{text!r} is not an integer") from None
-
-
-def path(text: str) -> Path:
-    """A path; pathlib would take an empty shell variable for this folder."""
-    if not text:
-        raise ValueError("an empty path; name a file or a folder")
-    return Path(text)
-
-
-# Type -> how a word is read, and the placeholder in the help.
-WORDS: dict[Any, tuple[Callable[[str], Any], str]] = {
-    int: (integer, "INTEGER"),
-    float: (number, "NUMBER"),
-    str: (str, "TEXT"),
-    Path: (path, "PATH"),
-}
-
-
-def _constructor(kind: Any, choices: tuple[str, ...] = ()) -> Any:
-    """How words become a value of a type, for tyro; None of a type that it knows better."""
-    import tyro
-
-    many = get_origin(kind) is tuple and get_args(kind)[1:] == (Ellipsis,)
-    one = get_args(kind)[0] if many else kind
-    if get_origin(one) is Literal and all(isinstance(word, str) for word in get_args(one)):
-        one, choices = str, get_args(one)
-    if one not in WORDS:
-        return None
-    read, placeholder = WORDS[one]
-
-    def made(words: Sequence[str]) -> Any:
-        if not many:
-            return read(words[0])
-        if one in (int, float):
-            words = " ".join(words).replace(",", " ").split()
-        if not words:
-            raise ValueError("an empty list; give at least one")
-        return tuple(read(word) for word in words)
-
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs="*" if many else 1,
-        metavar=("{" + ",".join(choices) + "}" if choices else placeholder) + " ..." * many,
-        instance_from_str=made,
-        is_instance=lambda value: isinstance(
-            value, tuple if many else (int, float) if one is float else one
-        ),
-        str_from_instance=_texts,
-        choices=choices or None,
-    )
-
-
-def _texts(value: Any) -> list[str]:
-    if value is None:
-        return []
-    return [str(one) for one in (value if isinstance(value, tuple) else [value])]
-
-
-def _registry() -> Any:
-    """The same types in configurations, so that what is wrong is said in the same words."""
-    import tyro
-
-    def rule(info: Any) -> Any:
-        inner = [one for one in get_args(info.type) if one is not types.NoneType]
-        if get_origin(info.type) not in (Union, types.UnionType) or len(inner) > 1:
-            return _constructor(info.type)
-        spec = _constructor(inner[0])
-        if spec is None or spec.nargs != 1:
-            return None
-        return dataclasses.replace(
-            spec,
-            metavar=f"{spec.metavar}|None",
-            instance_from_str=lambda words: (
-                None if words == ["None"] else spec.instance_from_str(words)
-            ),
-            is_instance=lambda value: value is None or spec.is_instance(value),
-            str_from_instance=lambda value: [str(value)],
-            choices=spec.choices and (*spec.choices, "None"),
-        )
-
-    registry = tyro.constructors.ConstructorRegistry()
-    registry.primitive_rule(rule)
-    return registry
-
-
-def _fields(config: Any, above: str = "--") -> Iterator[str]:
-    """Options of a configuration's fields."""
-    for field in dataclasses.fields(config):
-        name, value = above + field.name.replace("_", "-"), getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _fields(value, f"{name}.")
-        else:
-            yield name
-
-
-def _sentence(
-    event: Any, argv: Sequence[str], known: Sequence[str], error: BaseException | None
-) -> str:
-    """What tyro found wrong with `argv`, in one sentence; `known` are the options' names."""
-    from hardset.checks import meant
-
-    argument: Any = getattr(event, "argument", None)
-    name = _shown(argument) if argument is not None else ""
-    match type(event).__name__:
-        case "MissingArgs" if not event.unrecognized_tokens:
-            missing = [_shown(one.arg) for one in event.missing_arguments]
-            return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-        case "MissingArgs" | "UnrecognizedArgs" | "BadValue":
-            tokens: Sequence[str] = (
-                getattr(event, "unrecognized_tokens", None)
-                or getattr(event, "tokens", None)
-                or argv
-            )
-            words = [one.partition("=")[0] for one in tokens if re.match("--?[A-Za-z]", one)]
-            if word := next((one for one in words if one not in known), ""):
-                return f"unknown option {word}{meant(word, known)}"
-            if not name:
-                return f"unexpected argument {tokens[0]!r}"
-            if argument.is_positional():
-                return f"{name} is missing"
-            count = argument.lowered.nargs
-            return f"{name} needs {f'{count} values' if count != 1 else 'a value'}"
-        case "InvalidChoice":
-            return f"{name} = {event.value!r} is not one of {', '.join(event.choices)}"
-    message = " ".join(getattr(event, "message", str(event)).partition("Got errors")[0].split())
-    if name:
-        return f"{name}: {message}"
-    # What a configuration refused names its own field: "depth = 0 ..." of model.encoder.
-    above = str(getattr(error, "arg", "")).partition(".")[2]
-    if not above:
-        return message
-    return f"{above}.{message}" if re.match(r"[\w.]+ = ", message) else f"{above}: {message}"
-
-
-def _shown(argument: Any) -> str:
-    name: str = argument.display_name()
-    return name.upper() if argument.is_positional() else name
 
 
 def _flow(text: str) -> str:
@@ -693,46 +536,6 @@ def _ending(command: Callable[..., int]) -> Iterator[str]:
     examples = _sections(command).get("Examples", "").rstrip()
     if examples:
         yield _as_called(f"examples:\n{textwrap.indent(textwrap.dedent(examples), '  ')}")
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence, like all others; see `run`.
-
-    Args:
-        prog: "python -m PACKAGE"; run through hardset's own command it is called as the user did.
-    """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.prog = _as_called(self.prog)
-
-    def format_help(self) -> str:
-        """The help, with the option that every command has."""
-        return f"{super().format_help().rstrip()}\n\n{EVERYWHERE}\n"
-
-    def error(self, message: str) -> NoReturn:
-        """Raise ValueError with the message."""
-        raise ValueError(f"{message} (see {self.prog} --help)")
-
-
-class Numbers(argparse.Action):  # until all commands are typed functions
-    """argparse action of a list of real numbers, separated by spaces or commas."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        """Store the numbers as a list of floats."""
-        try:
-            found = [number(part) for part in " ".join(values).replace(",", " ").split()]
-        except ValueError as error:
-            raise argparse.ArgumentError(self, str(error)) from None
-        if not found:
-            raise argparse.ArgumentError(self, "an empty list; give at least one number")
-        setattr(namespace, self.dest, found)
 
 
 def print_json(content: Any) -> None:

@@ -297,12 +297,11 @@ def every_command() -> list[Any]:
     """Name and function of every command of every package."""
     tables: dict[str, Any] = {"hardset": COMMANDS}
     for name in PACKAGES:
-        tables[name] = getattr(importlib.import_module(f"{name}.__main__"), "COMMANDS", {})
+        tables[name] = importlib.import_module(f"{name}.__main__").COMMANDS
     return [
         pytest.param(f"{package} {name}".strip(), load(target), id=f"{package} {name}".strip())
         for package, table in tables.items()
         for name, target in ({"": table} if isinstance(table, str) else table).items()
-        if re.fullmatch(r"[\w.]+:\w+", target)
     ]
 
 
@@ -316,7 +315,6 @@ def test_every_option_has_a_help_text(line: str, command: Callable[..., int]) ->
 def test_every_example_is_understood(line: str, command: Callable[..., int]) -> None:
     examples = (inspect.getdoc(command) or "").partition("Examples:\n")[2]
     lines = re.findall(rf"(?:python -m |\b){line} (.*)", examples.replace("\\\n", " "))
-    assert lines or "<(" in examples
     for arguments in lines:
         words = shlex.split(arguments.partition(" > ")[0].rstrip(")"))
         assert understood(command, words, line) is not None
