@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-from figures.figure import FORMATS, FigureSpec
+from figures.figure import (
+    FORMATS,
+    FigureSpec,
+    check_data,
+    check_pictures,
+    make_data,
+    make_pictures,
+)
 from figures.registry import FIGURES
 from figures.settings import OVERLAPS, PROBES, Settings, SimulatedSettings
 from hardset.cli import Choice, Json, Option, Progress, check_output_folder, printable
@@ -100,9 +107,6 @@ def draw_figure(
     elif not from_data.is_file():
         raise ValueError(f"data file {from_data} does not exist")
     folder = check_output_folder(out)
-    # What computes and draws takes seconds to import: not for --help, not for a wrong argument.
-    from figures.figure import check_pictures, make_data, make_pictures
-
     check_pictures(spec, folder, formats)
     data = from_data or make_data(spec, chosen, folder, progress=progress or sys.stderr.isatty())
     report = _report(data, *make_pictures(spec, data, folder, formats))
@@ -145,8 +149,6 @@ def draw_all(
                 if reason := spec.reason(name):
                     _warn("not taken", spec, f"--{name.replace('_', '-')}, it {reason}")
     folder = check_output_folder(out)
-    from figures.figure import check_data, check_pictures, make_data, make_pictures
-
     for spec in attempts.left():
         with attempts(spec):
             check_data(spec, chosen[spec.name], folder)

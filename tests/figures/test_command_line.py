@@ -232,8 +232,8 @@ def test_all_gives_each_figure_the_settings_that_it_has(
         made[spec.name] = settings.parameters()
         return folder
 
-    monkeypatch.setattr("figures.figure.make_data", record)
-    monkeypatch.setattr("figures.figure.make_pictures", lambda *arguments: ([], ""))
+    monkeypatch.setattr("figures.commands.make_data", record)
+    monkeypatch.setattr("figures.commands.make_pictures", lambda *arguments: ([], ""))
     assert call("all", "--draws", "7", "--probe", "in-sample", "--out", tmp_path / "out") == 0
     assert list(made) == list(FIGURES)
     assert made["angle"]["draws"] == made["policies"]["draws"] == 7
