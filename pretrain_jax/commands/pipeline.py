@@ -1,4 +1,4 @@
-"""The commands on whole runs: `pipeline`, and what is made of its results."""
+"""Commands on whole runs: `pipeline`, `report`, and the paper's tables."""
 
 import dataclasses
 import sys
@@ -116,7 +116,7 @@ def benchmark_tables(
     runs: Annotated[Path | None, Option(metavar="FILE")] = None,
     formats: Annotated[tuple[Literal["png", "pdf", "svg"], ...], Option("format")] = ("png", "pdf"),
 ) -> int:
-    """Draw the OptiDEL paper's tables and its Figure 6, with runs of your own beside them.
+    """Draw the OptiDEL paper's tables and Figure 6, your own runs beside them.
 
     A data file of the same runs that lies there is drawn; one of others is never replaced.
 
