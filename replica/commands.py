@@ -1,14 +1,13 @@
 """Commands of `python -m replica`: they solve points, and search for the best selection."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 
 from hardset.checks import check_range
-from hardset.cli import Choice, Json
+from hardset.cli import Choice, Json, print_json
 from replica.points import (
     PROBES,
     RANGES,
@@ -350,18 +349,3 @@ def _print_answers(answers: list[dict[str, Any]], as_json: bool) -> None:
             shown = f"{value:.9g}" if isinstance(value, float) else value
             print(f"  {name:<16} {shown}")
         print()
-
-
-def print_json(content: Any) -> None:
-    """Print `content` as JSON; what is no finite number becomes null."""
-    print(json.dumps(_finite(content), indent=1))
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_finite(value) for value in content]
-    if isinstance(content, float) and not np.isfinite(content):
-        return None
-    return content
