@@ -161,7 +161,7 @@ def _finished(out: Path, part: str) -> list[Manifest]:
 
 
 def finetuning_flops(model: ModelConfig, *, frozen: bool) -> int:
-    """Count FLOPs of one trained crop: of a frozen encoder the forward pass alone.
+    """FLOPs of one trained crop: of a frozen encoder the forward pass alone.
 
     Args:
         model: encoder and head.
@@ -172,7 +172,7 @@ def finetuning_flops(model: ModelConfig, *, frozen: bool) -> int:
 
 
 def head_flops(model: ModelConfig) -> int:
-    """Count FLOPs of the head for one image, forward only."""
+    """FLOPs of the head for one image, forward only: matrix products and convolutions."""
     if isinstance(model, ProbeConfig):
         hidden, ends = model.hidden, (model.encoder.width, model.classes)
         weights = hidden * sum(ends) if hidden else ends[0] * ends[1]
@@ -208,7 +208,7 @@ def _dpt(config: DPTConfig) -> int:
 
 
 def _doubling(height: int, across: int, features: int) -> int:
-    """Count products with a (2 height, height) and then a (2 across, across) matrix."""
+    """A product with a (2 height, height) matrix, then one with a (2 across, across) matrix."""
     return 2 * features * (2 * height * height * across + 2 * height * 2 * across * across)
 
 
