@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hardset.cli import Parser, front
-from hardset.start import start
+from hardset.start import keep_freed_memory, start
 
 TRAINS = "pretrain_jax"
 PACKAGES = {
@@ -35,7 +35,7 @@ def console() -> None:
     """Entry point of the console command."""
     if sys.argv[1:2] == [TRAINS]:
         # Before anything allocates, as the package's own entry does.
-        importlib.import_module(f"{TRAINS}.train.memory").keep_freed_memory()
+        keep_freed_memory()
     start(main)
 
 

@@ -19,11 +19,11 @@ from pretrain_jax.synthesis.methods import CROPPED, METHODS, Storage, check_grou
 from pretrain_jax.synthesis.proposers import Proposer, RandomCrop, Saliency
 from pretrain_jax.synthesis.sam import Sam
 from pretrain_jax.train.config import (
+    PRESETS,
     DataOptions,
     OptimizerOptions,
     TrainConfig,
     config_to_json,
-    preset,
 )
 
 # Masks of an image that pass SAM's filters: an assumption, data sets differ.
@@ -232,7 +232,7 @@ class PipelineConfig:
         """Check that every head fits the encoder that it is trained on."""
         if not (self.downstream or self.data_is_shipped):
             return
-        from pretrain_jax.segmentation.program import recipe_of
+        from pretrain_jax.segmentation.heads import model_of
 
         for objective in (name for name in OBJECTIVES if self.trials(name).seeds):
             scratch: list[tuple[HeadKind, Mode]]
@@ -240,7 +240,7 @@ class PipelineConfig:
             for head, mode in [*self.pairs(), *scratch]:
                 options = dataclasses.replace(self.finetune, head=head, mode=mode)
                 with _within(f"{objective}.train.model: "):
-                    recipe_of(options, self.trials(objective).train.model.encoder, 2)
+                    model_of(options, self.trials(objective).train.model.encoder, 2)
 
     def trials(self, objective: str) -> Trials:
         """Give the runs of an objective."""
@@ -396,8 +396,8 @@ def _check_trials(name: str, trials: Trials, protocol: str) -> None:
 # OptiDEL's experiment: MAE-ViT-Base/16, batch 16, 100 epochs; 5, 10, 25 and 50 % storage; DPT with
 # 20,000 iterations. Its SimCLR runs are told without settings: those of the preset simclr_vit_base.
 _REFERENCE = PipelineConfig(
-    mae=Trials(preset("mae_vit_base_reference")),
-    simclr=Trials(preset("simclr_vit_base"), seeds=()),
+    mae=Trials(PRESETS["mae_vit_base_reference"]),
+    simclr=Trials(PRESETS["simclr_vit_base"], seeds=()),
     out="runs/optidel",
     finetune=FINETUNE_PRESETS["reference"],
 )

@@ -62,7 +62,7 @@ from pretrain_jax.segmentation.config import HeadKind, Mode
 from pretrain_jax.segmentation.finetuning import dataset_digest
 from pretrain_jax.synthesis import METHODS, index_images, propose, score, select, synthesise
 from pretrain_jax.synthesis.source import check_outside, survey
-from pretrain_jax.train.config import FREE_FIELDS, json_differences
+from pretrain_jax.train.config import FREE_FIELDS, FREE_OPTIONS, json_differences
 from pretrain_jax.train.loop import NonFiniteLossError
 
 # Places of what the user gave: it may lie elsewhere by now, if it is the same.
@@ -72,6 +72,7 @@ FREE = frozenset(
     {*PLACES, "out", "cells", "heads", "levels", "scratch_seeds", "evaluations"}
     | {f"{name}.{one}" for name in ("mae", "simclr") for one in ("methods", "ratios", "seeds")}
     | {f"{name}.train.{one}" for name in ("mae", "simclr") for one in FREE_FIELDS}
+    | {f"finetune.{one}" for one in FREE_OPTIONS}
 )
 
 POLICY = "hard"

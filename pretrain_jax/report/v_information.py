@@ -49,6 +49,11 @@ class SetInformation:
     estimate: VInformationEstimate
     seen: str = ""
 
+    def per_value(self, part: str) -> tuple[float, float]:
+        """Divide a part of the estimate, and its standard error, by the predicted values."""
+        value, stderr = getattr(self.estimate, part), getattr(self.estimate, f"{part}_stderr")
+        return float(value) / self.size, float(stderr) / self.size
+
 
 @dataclass(frozen=True)
 class Halves:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WHERE = (
     "the proposer sam needs a checkpoint of Segment Anything: put sam_vit_b_01ec64.pth, "
     "sam_vit_l_0b3195.pth or sam_vit_h_4b8939.pth (or transformers' model.safetensors) on disk and "
-    "name it with --sam-checkpoint (of a pipeline: --propose.sam.checkpoint); without one use the "
+    "name it with --sam-weights (of a pipeline: --propose.sam.checkpoint); without one use the "
     "proposer saliency"
 )
 POSITIONS = {

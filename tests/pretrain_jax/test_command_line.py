@@ -141,10 +141,10 @@ def test_a_batch_that_devices_do_not_divide() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["walk"], "'walk' is not one of run, reconstruct"),
+        (["walk"], "'walk' is no command: one of pipeline, report, propose"),
         (["run", "mae_vit_huge"], "preset = 'mae_vit_huge' is not one of"),
         (["run", "--steps", "3"], "the preset must come first"),
-        (["reconstruct"], "required"),
+        (["reconstruct"], "CHECKPOINT and --out are missing"),
     ],
 )
 def test_bad_commands(

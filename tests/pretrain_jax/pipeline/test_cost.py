@@ -11,11 +11,11 @@ from flax import nnx
 from hardset.folder import Made
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.pipeline import PipelineConfig, estimate_cost, measured_rates, pipeline_preset
-from pretrain_jax.pipeline.cost import Estimate, Rate, cost_table, finetuning_flops, head_flops
+from pretrain_jax.pipeline.cost import Estimate, Rate, cost_table
 from pretrain_jax.segmentation import FinetuneConfig
 from pretrain_jax.segmentation.config import HeadKind
-from pretrain_jax.segmentation.heads import build
-from pretrain_jax.segmentation.program import recipe_of
+from pretrain_jax.segmentation.heads import build, model_of
+from pretrain_jax.segmentation.objective import finetuning_flops, head_flops
 from pretrain_jax.synthesis import Sam
 from pretrain_jax.train.flops import vit_forward_flops
 from pretrain_jax.train.logging import RunLog
@@ -93,7 +93,7 @@ def test_the_compilers_count_of_a_head(head: HeadKind) -> None:
     """
     encoder = ViTConfig(image_size=80, patch_size=8, width=64, depth=4, heads=4)
     options = FinetuneConfig(head, widths=(48, 64, 96, 128), fusion_width=64, hidden_width=128)
-    config = recipe_of(options, encoder, 3).model
+    config = model_of(options, encoder, 3)
     graph, state = nnx.split(nnx.eval_shape(lambda: build(config, nnx.Rngs(0))))
     images = jnp.zeros((1, 80, 80, 3))
     counted = [

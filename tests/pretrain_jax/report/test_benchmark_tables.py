@@ -1,4 +1,4 @@
-"""The published tables, runs of one's own, and the figure of both."""
+"""The published tables, runs of one's own, and the picture of both."""
 
 import json
 from pathlib import Path
@@ -9,13 +9,15 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from figures import FIGURES, make_data, make_pictures
-from figures.figure import TableSettings
 from hardset.datafile import read_dataset
-from pretrain_jax.report.published import ALL_DATA, DATASETS, TABLES
+from pretrain_jax.report.benchmark_tables import KIND, STYLE, caption, compute, draw, write_tables
+from pretrain_jax.report.published import (
+    DATASETS,
+    PRINTED as TABLES,
+    PRINTED_ALL_DATA as ALL_DATA,
+)
 from pretrain_jax.report.runs import Run, read_runs
 
-SPEC = FIGURES["benchmark-tables"]
 HEADER = "dataset,method,storage_percent,seed,miou\n"
 RUNS = (
     Run("ETIS", "OptiDEL", 5, 0, 55.0),
@@ -44,10 +46,9 @@ def test_numbers_of_the_paper() -> None:
 
 
 def test_without_runs(tmp_path: Path) -> None:
-    data = make_data(SPEC, SPEC.defaults, tmp_path, progress=False)
-    _, caption = make_pictures(SPEC, data, tmp_path, ["svg"])
-    assert caption.endswith("No runs of our own: none were given.")
-    found = texts(SPEC.draw(read_dataset(data, kind=SPEC.kind)))
+    (data, _), words = write_tables([], tmp_path, ["svg"])
+    assert words.endswith("No runs of our own: none were given.")
+    found = texts(draw(read_dataset(data, kind=KIND)))
     printed = sorted(
         f"{value:.2f}" for table in TABLES.values() for m in table.values() for value in m.ravel()
     )
@@ -56,7 +57,7 @@ def test_without_runs(tmp_path: Path) -> None:
 
 
 def test_with_runs(tmp_path: Path) -> None:
-    dataset = SPEC.compute(TableSettings(runs=RUNS))
+    dataset = compute(RUNS)
     assert dataset["data"].values.tolist() == [*DATASETS, "mine"]
     assert dataset["storage_percent"].values.tolist() == [5, 10, 12.5, 25, 50, 100]
     cell = dataset.sel(data="ETIS", selection="OptiDEL", storage_percent=5)
@@ -64,20 +65,22 @@ def test_with_runs(tmp_path: Path) -> None:
     assert cell["run_spread"].item() == pytest.approx(np.sqrt(2))
     assert cell["run_count"].item() == 2
     assert cell["table_1"].item() == cell["table_2"].item() == 56.48
-    figure = SPEC.draw(dataset)
+    figure = draw(dataset)
     found = texts(figure)
     assert found.count("56.48\n56.0±1.4") == 2
     assert found.count("72.5") == 2
     panel = next(axes for axes in figure.axes if axes.get_title() == "mine")
     assert len(panel.containers) == 6
-    assert "(1 to 2 a cell)" in SPEC.caption(dataset)
+    assert "(1 to 2 a cell)" in caption(dataset)
 
 
 def test_data_file_belongs_to_its_runs(tmp_path: Path) -> None:
-    make_data(SPEC, TableSettings(runs=RUNS), tmp_path, progress=False)
-    make_data(SPEC, TableSettings(runs=RUNS), tmp_path, progress=False)
+    (data, picture), _ = write_tables(RUNS, tmp_path, ["png"])
+    before = data.stat().st_mtime_ns, picture.read_bytes()
+    write_tables(RUNS, tmp_path, ["png"])
     with pytest.raises(ValueError, match=r"was computed with runs = \[.*choose another --out"):
-        make_data(SPEC, TableSettings(runs=RUNS[1:]), tmp_path, progress=False)
+        write_tables(RUNS[1:], tmp_path, ["png"])
+    assert (data.stat().st_mtime_ns, picture.read_bytes()) == before
 
 
 def test_files_of_runs(tmp_path: Path) -> None:
@@ -151,12 +154,10 @@ def test_names_are_drawn_letter_by_letter(tmp_path: Path) -> None:
     content = [vars(Run(" ".join(name.split()), "Random", 5, 0, 50.0)) for name in NAMES]
     content[3]["dataset"] = NAMES[3]
     path.write_text(json.dumps(content))
-    data = make_data(SPEC, TableSettings(runs=read_runs(path)), tmp_path, progress=False)
-    make_pictures(SPEC, data, tmp_path, ["png", "svg", "pdf"])
-    figure = SPEC.draw(read_dataset(data, kind=SPEC.kind))
+    (data, *_), _ = write_tables(read_runs(path), tmp_path, ["png", "svg", "pdf"])
     # Matplotlib's own SVG says which letters it draws.
-    with rc_context({"svg.fonttype": "none"}):
-        figure.savefig(tmp_path / "letters.svg")
+    with rc_context({**STYLE, "svg.fonttype": "none"}):
+        draw(read_dataset(data, kind=KIND)).savefig(tmp_path / "letters.svg")
     drawn = {
         "".join(element.itertext()).strip()
         for element in ElementTree.parse(tmp_path / "letters.svg").iter()
@@ -167,6 +168,6 @@ def test_names_are_drawn_letter_by_letter(tmp_path: Path) -> None:
 
 
 def test_a_volume_below_the_papers_is_on_the_axis() -> None:
-    figure = SPEC.draw(SPEC.compute(TableSettings(runs=(Run("ETIS", "Random", 0.5, 0, 40.0),))))
+    figure = draw(compute((Run("ETIS", "Random", 0.5, 0, 40.0),)))
     low, high = figure.axes[0].get_xlim()
     assert low < 0.5 and high > 100
