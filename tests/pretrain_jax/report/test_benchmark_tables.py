@@ -13,7 +13,11 @@ from hardset.datafile import read_dataset
 from pretrain_jax.report.benchmark_tables import KIND, STYLE, caption, compute, draw, write_tables
 from pretrain_jax.report.published import (
     DATASETS,
+)
+from pretrain_jax.report.published import (
     PRINTED as TABLES,
+)
+from pretrain_jax.report.published import (
     PRINTED_ALL_DATA as ALL_DATA,
 )
 from pretrain_jax.report.runs import Run, read_runs
