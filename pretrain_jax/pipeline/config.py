@@ -444,16 +444,7 @@ _DEMO = PipelineConfig(
     evaluations=("linear-frozen", "dpt-frozen", "dpt-scratch"),
 )
 
+# Presets; set `data`, and what else differs, with `dataclasses.replace`.
 PIPELINES: Mapping[str, PipelineConfig] = MappingProxyType(
     {"optidel_reference": _REFERENCE, "optidel-demo": _DEMO}
 )
-
-
-def pipeline_preset(name: str) -> PipelineConfig:
-    """Look up a pipeline; set `data` and what else differs with `dataclasses.replace`.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    check_choice("preset", name, PIPELINES)
-    return PIPELINES[name]
