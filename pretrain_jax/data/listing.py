@@ -13,6 +13,22 @@ from hardset.datafile import atomic_file
 from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
 
 STILL = -1  # number of the frame of a still image
+HYPER_KVASIR = ("labeled-images", "unlabeled-images", "labeled-videos")
+Grouped = Iterator[tuple[str, str]]
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".npy", ".avif", ".jp2"}
+) | {".apng", ".jpe", ".jfif", ".dib", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"}
+SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+LIST_SUFFIXES = frozenset({".txt", ".tsv", ".lst"})
+COLUMNS = 3
+SHOWN = 10
+# Of files that are no images here, but are of images elsewhere.
+REMEDIES = {
+    (".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): "export slices as PNG",
+    (".svs", ".ndpi", ".scn", ".mrxs", ".czi", ".lif", ".nd2", ".vsi"): "export regions as TIFF",
+    (".npz", ".mat", ".h5", ".hdf5"): "save one .npy file an image",
+}
+LISTS, KINDS = ", ".join(sorted(LIST_SUFFIXES)), ", ".join(sorted(SUFFIXES))
 
 
 def suffix_of(name: str) -> str:
@@ -55,10 +71,6 @@ class Names(Sequence[str]):
         """A path relative to the root, as it was given."""
         place = range(len(self))[index]  # as lists count, from the end too
         return self._text[self._ends[place] : self._ends[place + 1]].decode()
-
-
-HYPER_KVASIR = ("labeled-images", "unlabeled-images", "labeled-videos")
-Grouped = Iterator[tuple[str, str]]
 
 
 def video_group(name: str) -> str:
@@ -132,22 +144,6 @@ COLLECTIONS: Mapping[str, Collection] = MappingProxyType(
         ),
     }
 )
-
-
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".npy", ".avif", ".jp2"}
-) | {".apng", ".jpe", ".jfif", ".dib", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"}
-SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-LIST_SUFFIXES = frozenset({".txt", ".tsv", ".lst"})
-COLUMNS = 3
-SHOWN = 10
-# Of files that are no images here, but are of images elsewhere.
-REMEDIES = {
-    (".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): "export slices as PNG",
-    (".svs", ".ndpi", ".scn", ".mrxs", ".czi", ".lif", ".nd2", ".vsi"): "export regions as TIFF",
-    (".npz", ".mat", ".h5", ".hdf5"): "save one .npy file an image",
-}
-LISTS, KINDS = ", ".join(sorted(LIST_SUFFIXES)), ", ".join(sorted(SUFFIXES))
 
 
 class Entry(NamedTuple):

@@ -37,6 +37,7 @@ TWELVE_BITS = 4096
 MOST_OF_SAMPLES = (281, 341)  # MaxSampleValue and SMaxSampleValue
 REDUCED, MASK = 1, 4  # of another image, in the tag NewSubfileType
 MOST_PAGES = 100_000
+WHOLE = 2**16 - 1
 
 
 def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
@@ -111,9 +112,6 @@ def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
             if 0 < top < WHOLE // 2:
                 remarks.append(dark_remark(top))
         return turned(pixels, _number(page, ORIENTATION) or 1)
-
-
-WHOLE = 2**16 - 1
 
 
 def dark_remark(top: int) -> Remark:

@@ -16,6 +16,8 @@ from pretrain_jax.segmentation.masks import IGNORE, MaskKind, read_mask
 
 Part = Literal["", "training", "test"]
 SHOWN = 10
+Bytes = NDArray[np.uint8]
+CACHE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -213,10 +215,6 @@ def _published(dataset: SegmentationSet) -> NDArray[np.bool_]:
 
 def _repeats(names: list[str]) -> bool:
     return len(set(names)) < len(names)
-
-
-Bytes = NDArray[np.uint8]
-CACHE_BYTES = 1 << 30
 
 
 class Pair(NamedTuple):

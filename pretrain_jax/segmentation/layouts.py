@@ -29,6 +29,14 @@ from pretrain_jax.segmentation.dataset import Case, Part, SegmentationSet, liste
 from pretrain_jax.segmentation.masks import MaskKind
 
 PRETRAINING = COLLECTIONS
+CASES_NAME, CLASSES_NAME = "cases.csv", "classes.txt"
+# What names of masks have behind that of the image.
+ENDINGS = re.compile(r"[_\- ]*(masks?|segmentation|seg|label|labels|gt)$", re.IGNORECASE)
+PARTS: Mapping[str, Part] = {"": "", "training": "training", "train": "training", "test": "test"}
+# Nothing is chosen by them here: they are trained on, unless nothing else could be the test.
+VALIDATION = frozenset({"val", "valid", "validation"})
+POLYP = ("background", "polyp")
+PAIR = "folder"
 
 
 def pretraining_cases(root: Path, layout: str) -> tuple[Case, ...]:
@@ -85,14 +93,6 @@ def _text(path: Path) -> str:
         return normalize("NFC", path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text in UTF-8; save it in that encoding") from None
-
-
-CASES_NAME, CLASSES_NAME = "cases.csv", "classes.txt"
-# What names of masks have behind that of the image.
-ENDINGS = re.compile(r"[_\- ]*(masks?|segmentation|seg|label|labels|gt)$", re.IGNORECASE)
-PARTS: Mapping[str, Part] = {"": "", "training": "training", "train": "training", "test": "test"}
-# Nothing is chosen by them here: they are trained on, unless nothing else could be the test.
-VALIDATION = frozenset({"val", "valid", "validation"})
 
 
 @dataclass(frozen=True)
@@ -390,7 +390,6 @@ def _by_stem(folder: Path, pattern: str) -> dict[str, Path]:
     return files
 
 
-POLYP = ("background", "polyp")
 # What repackaged collections use for all polyp sets.
 COMMON = Variant("images", "masks")
 
@@ -579,9 +578,6 @@ PUBLISHED: Mapping[str, Callable[[Path], SegmentationSet]] = MappingProxyType(
         "cvc-colondb": _cvc_colondb,
     }
 )
-
-
-PAIR = "folder"
 
 
 def read_segmentation(folder: str | Path, layout: str = PAIR) -> SegmentationSet:

@@ -31,6 +31,7 @@ OPACITY = 0.5
 # Okabe and Ito's colours, which are told apart by colour-blind readers too; classes from 1 on.
 COLOURS = np.array([(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0)])
 UNKNOWN = np.array((128, 128, 128))
+LEVELS = 256
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,6 @@ def overlay_sheet(predictions: Sequence[Prediction], *, of: int) -> Bytes:
             Tile(overlay(one.pixels, one.predicted), (f"predicted, mIoU {one.miou:.3f}",)),
         ]
     return contact_sheet([(f"{len(predictions)} of {of} test cases", tiles)], columns=6)
-
-
-LEVELS = 256
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
 # `DataOptions.path` of the images that other packages ship.
 SHIPPED_IMAGES = "shipped-images"
 LARGEST = 1 << 40
+Precision = Literal["auto", "float32", "bfloat16", "float64"]
+# ImageNet's statistics, which the published checkpoints were trained with.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,6 @@ class ClusterOptions:
     coordinator: str | None = None
     processes: int | None = None
     process: int | None = None
-
-
-Precision = Literal["auto", "float32", "bfloat16", "float64"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,9 +360,6 @@ def _value(hint: Any, value: Any) -> Any:
         return _build(next(o for o in options if dataclasses.is_dataclass(o)), value)
     return tuple(value) if isinstance(value, list) else value
 
-
-# ImageNet's statistics, which the published checkpoints were trained with.
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Pre-training of OptiDEL: MAE-ViT-Base/16, 224 px, mask 75%, batch 16, 100 epochs, AdamW, cosine.
 # Its text has no learning rate: peak 1.5e-4 from MedDEL (arXiv:2401.17542); betas, decay, warmup

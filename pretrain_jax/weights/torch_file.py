@@ -22,19 +22,6 @@ from numpy.typing import NDArray
 from hardset.cli import one_line
 
 LONGEST_NAME = 160
-
-
-class WeightsError(ValueError):
-    """A file of weights cannot be read, or does not fit the model."""
-
-
-def names(all_of_them: Iterable[str], most: int = 5) -> str:
-    """The first few names of a list, fit for a terminal, and how many more there are."""
-    rest = list(all_of_them)
-    shown = ", ".join(one_line(name, LONGEST_NAME) for name in islice(rest, most))
-    return shown if len(rest) <= most else f"{shown} and {len(rest) - most} more"
-
-
 Builder = Callable[..., Any]
 # The opcodes name what they push in upper case; torch writes protocol 2, others are rare.
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -54,6 +41,61 @@ LITERALS = frozenset(
         "SHORT_BINUNICODE",
     }
 )
+LONGEST_INTEGER = 128  # bits; the first number of a legacy file has 80
+# Smaller integers have different hashes: of larger ones thousands can share one.
+LARGEST_KEY = 1 << 60
+# A tensor takes some forty; a file of more would take minutes and holds no weights.
+MOST_STEPS = 2_000_000
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+PICKLE = b"\x80"  # how pickles begin since protocol 2
+MOST_AXES = 32
+LONGEST_KEY = 100  # characters of a storage's name, which torch makes a number
+ENCRYPTED = 1  # the bit of a zip member's flags
+STORAGES = {
+    "DoubleStorage": np.dtype(np.float64),
+    "FloatStorage": np.dtype(np.float32),
+    "HalfStorage": np.dtype(np.float16),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype(np.int64),
+    "IntStorage": np.dtype(np.int32),
+    "ShortStorage": np.dtype(np.int16),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
+}
+# Found in training checkpoints beside the weights: arguments, numbers of NumPy, devices.
+INERT = (
+    "argparse.Namespace",
+    "collections.Counter",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "_codecs.encode",
+    "pathlib.PosixPath",
+    "pathlib.PurePosixPath",
+    "pathlib.WindowsPath",
+    "torch.device",
+    "torch.Size",
+    "torch.float16",
+    "torch.float32",
+    "torch.float64",
+    "torch.bfloat16",
+    "torch.torch_version.TorchVersion",
+    "builtins.dict",
+    "__builtin__.dict",
+)
+
+
+class WeightsError(ValueError):
+    """A file of weights cannot be read, or does not fit the model."""
+
+
+def names(all_of_them: Iterable[str], most: int = 5) -> str:
+    """The first few names of a list, fit for a terminal, and how many more there are."""
+    rest = list(all_of_them)
+    shown = ", ".join(one_line(name, LONGEST_NAME) for name in islice(rest, most))
+    return shown if len(rest) <= most else f"{shown} and {len(rest) - most} more"
 
 
 class Inert:
@@ -64,11 +106,6 @@ class Inert:
 
 
 KEYS = (str, bytes, int, float, type(None), Inert)
-LONGEST_INTEGER = 128  # bits; the first number of a legacy file has 80
-# Smaller integers have different hashes: of larger ones thousands can share one.
-LARGEST_KEY = 1 << 60
-# A tensor takes some forty; a file of more would take minutes and holds no weights.
-MOST_STEPS = 2_000_000
 
 
 def _kind(value: Any) -> str:
@@ -244,47 +281,6 @@ class _Machine:
 
     def on_binpersid(self, _: None) -> None:
         self.stack.append(self.persistent(self.pop()))
-
-
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-LEGACY_PROTOCOL = 1001
-PICKLE = b"\x80"  # how pickles begin since protocol 2
-MOST_AXES = 32
-LONGEST_KEY = 100  # characters of a storage's name, which torch makes a number
-ENCRYPTED = 1  # the bit of a zip member's flags
-STORAGES = {
-    "DoubleStorage": np.dtype(np.float64),
-    "FloatStorage": np.dtype(np.float32),
-    "HalfStorage": np.dtype(np.float16),
-    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
-    "LongStorage": np.dtype(np.int64),
-    "IntStorage": np.dtype(np.int32),
-    "ShortStorage": np.dtype(np.int16),
-    "CharStorage": np.dtype(np.int8),
-    "ByteStorage": np.dtype(np.uint8),
-    "BoolStorage": np.dtype(np.bool_),
-}
-# Found in training checkpoints beside the weights: arguments, numbers of NumPy, devices.
-INERT = (
-    "argparse.Namespace",
-    "collections.Counter",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
-    "_codecs.encode",
-    "pathlib.PosixPath",
-    "pathlib.PurePosixPath",
-    "pathlib.WindowsPath",
-    "torch.device",
-    "torch.Size",
-    "torch.float16",
-    "torch.float32",
-    "torch.float64",
-    "torch.bfloat16",
-    "torch.torch_version.TorchVersion",
-    "builtins.dict",
-    "__builtin__.dict",
-)
 
 
 @dataclass(frozen=True)

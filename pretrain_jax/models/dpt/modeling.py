@@ -18,6 +18,9 @@ from pretrain_jax.models.vit.modeling import Linear, gelu
 
 Readout = Literal["project", "add", "ignore"]
 STAGES = 4
+Array = jax.Array
+# Resolution of the reassembled maps over that of the patches: enlarged, kept, halved.
+SCALES = (4, 2, 1, 0.5)
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,6 @@ class DPTConfig:
         hooks = tuple((stage + 1) * encoder.depth // STAGES - 1 for stage in range(STAGES))
         encoder = dataclasses.replace(encoder, pool=None, classes=0)
         return cls(encoder=encoder, **({"hooks": hooks} | fields))
-
-
-Array = jax.Array
-# Resolution of the reassembled maps over that of the patches: enlarged, kept, halved.
-SCALES = (4, 2, 1, 0.5)
 
 
 def double(x: Array) -> Array:

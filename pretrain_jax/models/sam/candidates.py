@@ -13,6 +13,7 @@ from pretrain_jax.models.sam.modeling import SAM
 Array = jax.Array | NDArray
 # Pixels between a box and an edge of its crop below which the crop may have cut the object.
 EDGE = 20.0
+Tree = TypeVar("Tree")
 
 
 class Measures(NamedTuple):
@@ -139,9 +140,6 @@ def near_inner_edge(boxes: jax.Array, crop: Array, image: Array) -> jax.Array:
 def _extent(hit: jax.Array) -> tuple[jax.Array, jax.Array]:
     """First and last true index of the last axis."""
     return jnp.argmax(hit, axis=-1), hit.shape[-1] - 1 - jnp.argmax(hit[..., ::-1], axis=-1)
-
-
-Tree = TypeVar("Tree")
 
 
 class Limits(NamedTuple):

@@ -20,6 +20,9 @@ NO_POINT, BACKGROUND, FOREGROUND, BOX_START, BOX_END = -1, 0, 1, 2, 3
 
 # The same in every published variant.
 MASK_EPS = 1e-6
+# Published and transformers' value alike: PyTorch's default.
+FINAL_EPS = 1e-5
+UPSCALE_EPS = 1e-6
 
 
 class Constant(nnx.Variable):
@@ -111,11 +114,6 @@ class PromptEncoder(nnx.Module):
     def dense(self, masks: jax.Array | None) -> jax.Array:
         """Features of a mask prompt (B, 4G, 4G), or the vector that stands for none."""
         return self.no_mask[...].astype(self.dtype) if masks is None else self.mask(masks)
-
-
-# Published and transformers' value alike: PyTorch's default.
-FINAL_EPS = 1e-5
-UPSCALE_EPS = 1e-6
 
 
 class Attention(nnx.Module):

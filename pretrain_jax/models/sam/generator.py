@@ -54,6 +54,10 @@ NUMBERS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
 }
 # Settings that change memory and speed, not masks.
 SPEED = ("points_per_batch", "chunk")
+# Rows and columns at full resolution are padded to multiples of this: few programs to compile.
+BUCKET = 256
+# Pixels that masks at full resolution may take at once.
+PIXELS_AT_ONCE = 1 << 25
 
 
 def without_small_regions(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
@@ -82,12 +86,6 @@ def _small(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     small = sizes < pixels
     small[0] = False
     return np.asarray(small[labels])
-
-
-# Rows and columns at full resolution are padded to multiples of this: few programs to compile.
-BUCKET = 256
-# Pixels that masks at full resolution may take at once.
-PIXELS_AT_ONCE = 1 << 25
 
 
 class ImageMasks(NamedTuple):

@@ -15,6 +15,8 @@ from pretrain_jax.models.vit.config import DType, ViTConfig, dtype_of
 
 # Cubic convolution with a = -3/4, the kernel image libraries call bicubic.
 CUBIC = -0.75
+Array = jax.Array
+Model = TypeVar("Model", bound=nnx.Module)
 
 
 def sincos_positions(
@@ -75,9 +77,6 @@ def _cubic(old: int, new: int) -> NDArray[np.float64]:
         index = np.clip(base + offset, 0, old - 1)
         np.add.at(matrix, (np.arange(new), index), np.where(x <= 1, near, far))
     return matrix
-
-
-Array = jax.Array
 
 
 @jax.custom_vjp
@@ -250,9 +249,6 @@ def run_blocks(blocks: nnx.List[Block], tokens: Array, *, remat: bool) -> list[A
         tokens = apply(block, tokens)
         states.append(tokens)
     return states
-
-
-Model = TypeVar("Model", bound=nnx.Module)
 
 
 class FixedPositions(nnx.Variable):
