@@ -1,6 +1,5 @@
 """Which examples to keep: theory, simulation, selection, and pre-training on what is kept."""
 
-import importlib
 import sys
 from collections.abc import Sequence
 

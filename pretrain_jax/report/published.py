@@ -17,7 +17,6 @@ ALL_DATA = "all"
 Own = Mapping[Setting, Sequence[Row]]
 Column = tuple[str, float]  # method and storage in percent
 
-
 STORAGE_PERCENT = (5.0, 10.0, 25.0, 50.0)
 
 DATASETS = (
