@@ -108,6 +108,8 @@ RENAMED = {
     "tolerances": "tolerance",
     "simulated_offset": "lo_share",
     "checkpoint": "weights",
+    "probe.checkpoint": "probe.weights",
+    "propose.sam.checkpoint": "propose.sam.weights",
     "sam-checkpoint": "sam_weights",
     "run": "init",
 }

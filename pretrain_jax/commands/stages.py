@@ -29,7 +29,7 @@ RECOMMENDED = "recommended"
 FIELDS = {
     "saliency": {"most": "patches", "min_area": "min_area", "max_area": "max_area"},
     "random-crop": {"most": "crops"},
-    "sam": {"sam_weights": "checkpoint"},
+    "sam": {"sam_weights": "weights"},
 }
 
 
@@ -64,7 +64,7 @@ def probe(
         index,
         config.out,
         config=config,
-        checkpoint=weights,
+        weights=weights,
         halves=halves,
         seed=config.seed,
         progress=progress or sys.stderr.isatty(),

@@ -37,13 +37,13 @@ class ProbeOptions:
     """The masked autoencoder whose reconstruction errors are the margins.
 
     Attributes:
-        checkpoint: a run's folder, or a file (.pth, .safetensors) in the layout of the MAE code
+        weights: a run's folder, or a file (.pth, .safetensors) in the layout of the MAE code
             or of transformers; None trains `mae.train` on the full set, which counts as a cost.
         halves: whether two more are trained on disjoint halves of the images, from which the
             report estimates the angle theta between probe and target.
     """
 
-    checkpoint: str | None = None
+    weights: str | None = None
     halves: bool = False
 
 
@@ -52,7 +52,7 @@ class ProposeOptions:
     """Where the patches come from: those of OptiDEL from `proposer`, of OptiDEL-S from crops.
 
     Attributes:
-        proposer: "sam" or "saliency"; "auto" is sam where `sam.checkpoint` is given.
+        proposer: "sam" or "saliency"; "auto" is sam where `sam.weights` are given.
         sam: settings of the proposer sam.
         saliency: settings of the proposer saliency.
         random_crop: settings of the random crops.
@@ -68,21 +68,21 @@ class ProposeOptions:
         """The proposer's name, with "auto" resolved."""
         if self.proposer != "auto":
             return self.proposer
-        return "saliency" if self.sam.checkpoint is None else "sam"
+        return "saliency" if self.sam.weights is None else "sam"
 
     def check(self) -> None:
         """Check the proposer and that its weights are there.
 
         Raises:
-            ValueError: an unknown proposer, sam without a checkpoint or with one that is no file,
-                a checkpoint for another proposer.
+            ValueError: an unknown proposer, sam without weights or with such as are no file,
+                weights for another proposer.
         """
         check_choice("propose.proposer", self.proposer, ("auto", "sam", "saliency"))
         if self.chosen == "sam":
-            self.sam.inputs()  # raises without a checkpoint
-        elif self.sam.checkpoint is not None:
+            self.sam.inputs()  # raises without weights
+        elif self.sam.weights is not None:
             raise ValueError(
-                f"propose.sam.checkpoint = {self.sam.checkpoint} is of no use to propose.proposer "
+                f"propose.sam.weights = {self.sam.weights} is of no use to propose.proposer "
                 f"= {self.proposer}: leave one of them out"
             )
 

@@ -260,7 +260,7 @@ def _work(
     train = config.mae.train
     assert isinstance(train.model, MAEConfig)
     trained = matched_steps(train, images) * train.batch_size
-    probes = (config.probe.checkpoint is None) + 2 * config.probe.halves * _half(train)
+    probes = (config.probe.weights is None) + 2 * config.probe.halves * _half(train)
     forward = counted_rate(mae_forward_flops(train.model))
     work: list[tuple[str, float, str, Rate]] = [
         ("index", images, "images", core_rate("index")),

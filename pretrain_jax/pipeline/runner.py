@@ -66,7 +66,7 @@ from pretrain_jax.train.config import FREE_FIELDS, FREE_OPTIONS, json_difference
 from pretrain_jax.train.loop import NonFiniteLossError
 
 # Places of what the user gave: it may lie elsewhere by now, if it is the same.
-PLACES = ("data", "downstream", "probe.checkpoint", "propose.sam.checkpoint", "mae.train.init")
+PLACES = ("data", "downstream", "probe.weights", "propose.sam.weights", "mae.train.init")
 # What may change when a pipeline goes on: those, and lists that only add runs.
 FREE = frozenset(
     {*PLACES, "out", "cells", "heads", "levels", "scratch_seeds", "evaluations"}
@@ -124,8 +124,8 @@ def _echo(config: PipelineConfig, out: Path) -> dict[str, Any]:
         f"{layout}:{os.path.realpath(folder)}" for layout, folder in config.layouts()
     ]
     for part in (values["probe"], values["propose"]["sam"]):
-        if part["checkpoint"] is not None:
-            part["checkpoint"] = os.path.realpath(part["checkpoint"])
+        if part["weights"] is not None:
+            part["weights"] = os.path.realpath(part["weights"])
     return values
 
 
@@ -151,14 +151,14 @@ def _other_inputs(
 def _recorded(config: PipelineConfig) -> dict[str, tuple[str, str, Callable[[], str]]]:
     """Give, for each place, the stage and input that recorded it, and the digest now."""
     stride = config.mae.train.data.frame_stride
-    init, checkpoint = str(config.mae.train.init), str(config.probe.checkpoint)
+    init, weights = str(config.mae.train.init), str(config.probe.weights)
     known: dict[str, tuple[str, str, Callable[[], str]]] = {
         "data": (INDEX, "source", lambda: survey(config.data, stride).digest),
-        "probe.checkpoint": (PROBE, "checkpoint", lambda: content_digest(checkpoint)),
-        "propose.sam.checkpoint": (
+        "probe.weights": (PROBE, "weights", lambda: content_digest(weights)),
+        "propose.sam.weights": (
             f"{PROPOSALS}/sam",
-            "checkpoint",
-            lambda: config.propose.sam.inputs()["checkpoint"],
+            "weights",
+            lambda: config.propose.sam.inputs()["weights"],
         ),
         "mae.train.init": (PROBE, "init", lambda: content_digest(init)),
     }
@@ -253,9 +253,9 @@ def check_pipeline(config: PipelineConfig) -> None:
     """
     config.check()
     check_outside(config.data, config.out)
-    given = config.probe.checkpoint
+    given = config.probe.weights
     if given is not None and not Path(given).exists():
-        raise ValueError(f"probe.checkpoint = {given} does not exist; a run's folder or a file")
+        raise ValueError(f"probe.weights = {given} do not exist; a run's folder or a file")
     for layout, folder in config.layouts():
         check_outside(folder, config.out)
         read_segmentation(folder, layout)  # what is missing is said before anything is written
@@ -334,7 +334,7 @@ def tasks(
             at.index,
             at.probe,
             config=config.mae.train,
-            checkpoint=config.probe.checkpoint,
+            weights=config.probe.weights,
             halves=config.probe.halves,
             seed=config.seed,
             progress=progress,

@@ -43,7 +43,7 @@ from pretrain_jax.train.weights import import_weights, load_model
 
 PROBE = Stage(
     "probe",
-    inputs=("index", "checkpoint", "init"),
+    inputs=("index", "weights", "init"),
     parameters=("config", "halves"),
     # Lists hold places; runs have files of their own for every host.
     local=(RUN, *HALVES, FULL_LIST, *HALF_LISTS),
@@ -68,7 +68,7 @@ def probe(
     out: str | Path,
     *,
     config: TrainConfig,
-    checkpoint: str | None = None,
+    weights: str | None = None,
     halves: bool = False,
     seed: int = 0,
     progress: bool = False,
@@ -80,7 +80,7 @@ def probe(
         out: the stage's folder.
         config: of the training run; its data, out and seed are set here. Of a checkpoint file it
             gives the model and the images' mean and standard deviation.
-        checkpoint: a run's folder or a checkpoint file; None trains.
+        weights: a run's folder or a checkpoint file; None trains.
         halves: whether two more are trained, in `out`/half-0 and `out`/half-1, on disjoint halves
             of the images; no group (video, sequence, patient) that the index knows is in both, and
             a note says of how many files it knows none.
@@ -88,7 +88,7 @@ def probe(
         progress: whether to draw a progress bar on stderr.
 
     Raises:
-        ValueError: bad configuration, checkpoint or images; see `train`.
+        ValueError: bad configuration, weights or images; see `train`.
     """
     images = Images(index)
     images.check_unchanged()
@@ -96,17 +96,17 @@ def probe(
     given.check()
     if not isinstance(config.model, MAEConfig):
         raise ValueError("model is a SimCLRConfig; a probe is a masked autoencoder")
-    if checkpoint is not None and not Path(checkpoint).exists():
-        raise ValueError(f"checkpoint {checkpoint} does not exist; name a run's folder or a file")
+    if weights is not None and not Path(weights).exists():
+        raise ValueError(f"weights {weights} do not exist; name a run's folder or a file")
     parameters: dict[str, Any] = {"config": parameters_of(config), "halves": halves}
     inputs = {"index": images.as_input()}
-    if checkpoint is not None:
-        inputs["checkpoint"] = Input(content_digest(checkpoint))
-    if checkpoint is None and config.init is not None:
+    if weights is not None:
+        inputs["weights"] = Input(content_digest(weights))
+    if weights is None and config.init is not None:
         inputs["init"] = Input(content_digest(config.init))
     work = PROBE.open(out, parameters, seed, inputs, shared=config.cluster.join)
     return work.run(
-        lambda work: _filled(work, images, config, checkpoint, halves, seed, progress),
+        lambda work: _filled(work, images, config, weights, halves, seed, progress),
         lambda _: _keep_lists(Path(out), images, halves, seed),
     )
 
@@ -115,7 +115,7 @@ def _filled(
     work: Work,
     images: Images,
     config: TrainConfig,
-    checkpoint: str | None,
+    weights: str | None,
     halves: bool,
     seed: int,
     progress: bool,
@@ -127,12 +127,12 @@ def _filled(
     base = dataclasses.replace(config, data=data, seed=seed)
     notes, seconds = [], 0.0
     counts: dict[str, int | float] = {"images": images.manifest.counts["images"]}
-    if checkpoint is not None:
-        # Before anything is written: a checkpoint of no use leaves the folder free.
-        _take(checkpoint, base, folder / RUN)
+    if weights is not None:
+        # Before anything is written: weights of no use leave the folder free.
+        _take(weights, base, folder / RUN)
         notes.append("The probe is the user's checkpoint; what its training cost is not counted.")
     _keep_lists(folder, images, halves, seed)
-    if checkpoint is None:
+    if weights is None:
         steps = train(dataclasses.replace(base, out=str(folder / RUN)), progress=progress).steps
         counts |= training_counts(folder / RUN, steps)
         seconds += training_seconds(folder / RUN, steps, config)
@@ -206,11 +206,11 @@ def _half(images: Images, seed: int) -> tuple[NDArray[np.bool_], int]:
     return chosen[codes], without
 
 
-def _take(checkpoint: str, config: TrainConfig, run: Path) -> None:
+def _take(weights: str, config: TrainConfig, run: Path) -> None:
     """Copy a run's newest checkpoint, or import a file, so that `run` can be loaded."""
     if run.exists():
         shutil.rmtree(run)
-    source = Path(checkpoint)
+    source = Path(weights)
     if not source.is_dir():
         import_weights(source, config, run)
         return

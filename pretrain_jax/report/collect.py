@@ -22,7 +22,7 @@ from pretrain_jax.places import (
 
 METRICS = ("miou", "dice", "boundary_f")
 # Entries of a configuration that are places, which no number depends on.
-PLACES = ("data", "downstream", "out", "path", "validation", "init", "checkpoint")
+PLACES = ("data", "downstream", "out", "path", "validation", "init", "weights")
 RESULT = "result.json"
 
 

@@ -29,7 +29,7 @@ PROPOSAL_COLUMNS = {
 }
 ROWS = 256
 MASKS = "masks"
-PROPOSE = Stage("propose", inputs=("index", "checkpoint"), apart=(MASKS,))
+PROPOSE = Stage("propose", inputs=("index", "weights"), apart=(MASKS,))
 MOST_SHOWN = 10
 
 

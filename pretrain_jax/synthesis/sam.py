@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 WHERE = (
-    "the proposer sam needs a checkpoint of Segment Anything: put sam_vit_b_01ec64.pth, "
+    "the proposer sam needs the weights of Segment Anything: put sam_vit_b_01ec64.pth, "
     "sam_vit_l_0b3195.pth or sam_vit_h_4b8939.pth (or transformers' model.safetensors) on disk and "
-    "name it with --sam-weights (of a pipeline: --propose.sam.checkpoint); without one use the "
+    "name them with --sam-weights (of a pipeline: --propose.sam.weights); without them use the "
     "proposer saliency"
 )
 POSITIONS = {
@@ -38,14 +38,14 @@ class Sam:
     """Boxes of the masks that SAM's automatic generator finds, by predicted IoU.
 
     Attributes:
-        checkpoint: file of the published models (.pth) or of transformers (.safetensors).
+        weights: file of the published models (.pth) or of transformers (.safetensors).
         generator: settings; its `max_area` bounds masks and boxes.
         least_side: pixels of a box's shorter side; smaller ones are grown.
 
     Source: Kirillov et al. 2023, arXiv:2304.02643.
     """
 
-    checkpoint: Path | None = None
+    weights: Path | None = None
     generator: GeneratorConfig = field(
         default_factory=lambda: GeneratorConfig(min_area=0.0005, max_area=0.5)
     )
@@ -64,12 +64,12 @@ class Sam:
         return {"generator": settings, "least_side": self.least_side}
 
     def inputs(self) -> dict[str, str]:
-        """Hash the checkpoint.
+        """Hash the weights.
 
         Raises:
-            ValueError: there is no checkpoint; says what to put where.
+            ValueError: there are none; says what to put where.
         """
-        return {"checkpoint": str(file_record(self._file())["sha256"])}
+        return {"weights": str(file_record(self._file())["sha256"])}
 
     def start(self, cache: Path) -> Find:
         """Load the model; masks are kept in `cache`."""
@@ -100,11 +100,11 @@ class Sam:
         return find
 
     def _file(self) -> Path:
-        if self.checkpoint is None:
+        if self.weights is None:
             raise ValueError(WHERE)
-        if not Path(self.checkpoint).is_file():
-            raise ValueError(f"SAM checkpoint {self.checkpoint} does not exist; {WHERE}")
-        return Path(self.checkpoint)
+        if not Path(self.weights).is_file():
+            raise ValueError(f"SAM weights {self.weights} do not exist; {WHERE}")
+        return Path(self.weights)
 
 
 def load_sam(path: Path) -> "SAM":

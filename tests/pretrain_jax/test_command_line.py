@@ -149,6 +149,10 @@ def test_a_batch_that_devices_do_not_divide() -> None:
         (["probe", "x", "demo", "--checkpoint", "y"], "it is called --weights now"),
         (["propose", "x", "--sam-checkpoint", "y"], "it is called --sam-weights now"),
         (["finetune", "x", "demo", "--out", "z", "--run", "y"], "it is called --init now"),
+        (
+            ["pipeline", "optidel-demo", "--propose.sam.checkpoint", "x"],
+            "it is called --propose.sam.weights now",
+        ),
     ],
 )
 def test_bad_commands(

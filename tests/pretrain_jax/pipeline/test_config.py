@@ -174,13 +174,13 @@ WRONG: dict[str, tuple[Change, str]] = {
     ),
     "sam without weights": (
         lambda c: dataclasses.replace(c, propose=dataclasses.replace(c.propose, proposer="sam")),
-        "checkpoint",
+        "weights",
     ),
     "weights of sam that are not there": (
         lambda c: dataclasses.replace(
             c, propose=dataclasses.replace(c.propose, sam=Sam(Path("nowhere.pth")))
         ),
-        r"SAM checkpoint nowhere\.pth does not exist",
+        r"SAM weights nowhere\.pth do not exist",
     ),
     "weights of sam for another proposer": (
         lambda c: dataclasses.replace(
@@ -189,7 +189,7 @@ WRONG: dict[str, tuple[Change, str]] = {
                 c.propose, proposer="saliency", sam=Sam(Path("nowhere.pth"))
             ),
         ),
-        r"propose\.sam\.checkpoint = nowhere\.pth is of no use to .* = saliency",
+        r"propose\.sam\.weights = nowhere\.pth is of no use to .* = saliency",
     ),
     "storage": (lambda c: dataclasses.replace(c, storage="files"), "storage = 'files' is not one"),
     "a field of a run": (

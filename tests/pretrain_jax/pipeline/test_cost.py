@@ -52,7 +52,7 @@ def test_pretraining_at_the_published_rates() -> None:
 
 
 def test_a_given_probe_costs_nothing_and_halves_cost_as_much_as_the_whole() -> None:
-    given = dataclasses.replace(REFERENCE.probe, checkpoint="mae.pth")
+    given = dataclasses.replace(REFERENCE.probe, weights="mae.pth")
     halves = dataclasses.replace(REFERENCE.probe, halves=True)
     one = estimates(REFERENCE, 16_000)["probe"].items
     assert one == 100 * 16_000
