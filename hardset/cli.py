@@ -96,58 +96,6 @@ from hardset.values import constructor, field_options, registry, sentence
 
 HELP = {"-h", "--help"}
 MODULE = "python -m "
-USER_ERROR = 2
-INTERRUPTED = 130
-TERMINATED = 143
-INTERRUPTION = "interrupted; what was finished and saved is kept"
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived: the command saves what it can, then the signal takes effect."""
-
-
-_terminated: list[bool] = []
-
-
-def _terminate(*_: object) -> None:
-    raise Terminated
-
-
-def _end_by_signal() -> None:
-    """Let SIGTERM take effect after all, once everything has been put in order."""
-    if _terminated:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTERM)
-
-
-def _raise_again(ignored: "sys.UnraisableHookArgs") -> None:
-    """Raise an interruption anew that arrived where Python cannot pass an exception on.
-
-    JAX is called after every garbage collection, for example, and what is raised there is dropped.
-    """
-    if isinstance(ignored.exc_value, KeyboardInterrupt | Terminated):
-        number = signal.SIGTERM if isinstance(ignored.exc_value, Terminated) else signal.SIGINT
-        # Later: now it would be raised in here, and be dropped again.
-        threading.Thread(target=_send_later, args=(number,), daemon=True).start()
-    else:
-        sys.__unraisablehook__(ignored)
-
-
-def _send_later(number: int) -> None:
-    """Send a signal to the main thread as soon as it has left the hook that drops exceptions."""
-    main = threading.main_thread().ident
-    assert main is not None
-    inside = True
-    while inside:
-        time.sleep(0.01)
-        frame = sys._current_frames().get(main)
-        while frame is not None and frame.f_code is not _raise_again.__code__:
-            frame = frame.f_back
-        inside = frame is not None
-    signal.pthread_kill(main, number)
-    # A thread on its way into a system call notices a signal with the next one.
-    time.sleep(0.05)
-    signal.pthread_kill(main, signal.SIGURG)
 
 
 EVERYWHERE = f"""every command:
@@ -195,6 +143,7 @@ class Preset:
     word: str = "preset"
 
 
+Numbers = tuple[float, ...]
 Json = Annotated[bool, Option("json", "print JSON")]
 Progress = Annotated[bool, Option("progress", "draw progress bars even without a terminal")]
 
@@ -571,6 +520,60 @@ def check_output_folder(path: str | Path) -> Path:
             f"output folder {folder} cannot be written: {error.strerror or error}"
         ) from None
     return folder
+
+
+USER_ERROR = 2
+INTERRUPTED = 130
+TERMINATED = 143
+INTERRUPTION = "interrupted; what was finished and saved is kept"
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: the command saves what it can, then the signal takes effect."""
+
+
+_terminated: list[bool] = []
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _end_by_signal() -> None:
+    """Let SIGTERM take effect after all, once everything has been put in order."""
+    if _terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _raise_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Raise an interruption anew that arrived where Python cannot pass an exception on.
+
+    JAX is called after every garbage collection, for example, and what is raised there is dropped.
+    """
+    if isinstance(ignored.exc_value, KeyboardInterrupt | Terminated):
+        number = signal.SIGTERM if isinstance(ignored.exc_value, Terminated) else signal.SIGINT
+        # Later: now it would be raised in here, and be dropped again.
+        threading.Thread(target=_send_later, args=(number,), daemon=True).start()
+    else:
+        sys.__unraisablehook__(ignored)
+
+
+def _send_later(number: int) -> None:
+    """Send a signal to the main thread as soon as it has left the hook that drops exceptions."""
+    main = threading.main_thread().ident
+    assert main is not None
+    inside = True
+    while inside:
+        time.sleep(0.01)
+        frame = sys._current_frames().get(main)
+        while frame is not None and frame.f_code is not _raise_again.__code__:
+            frame = frame.f_back
+        inside = frame is not None
+    signal.pthread_kill(main, number)
+    # A thread on its way into a system call notices a signal with the next one.
+    time.sleep(0.05)
+    signal.pthread_kill(main, signal.SIGURG)
 
 
 def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:

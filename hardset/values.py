@@ -148,8 +148,8 @@ def sentence(
             return f"{name} = {event.value!r} is not one of {', '.join(event.choices)}"
     message = " ".join(getattr(event, "message", str(event)).partition("Got errors")[0].split())
     if name:
-        missing = message == EMPTY and argument.is_positional()
-        return f"{name} is missing" if missing else f"{name}: {message}"
+        none = message == EMPTY and argument.is_positional()
+        return f"{name} is missing" if none else f"{name}: {message}"
     # What a configuration refused names its own field: "depth = 0 ..." of model.encoder.
     above = str(getattr(error, "arg", "")).partition(".")[2]
     if not above:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from hardset.checks import check_range
-from hardset.cli import Choice, Json, print_json
+from hardset.cli import Choice, Json, Numbers, print_json
 from replica.points import (
     PROBES,
     RANGES,
@@ -20,18 +20,18 @@ from replica.points import (
 )
 from theory.policy_names import POLICY_NAMES
 
-Numbers = tuple[float, ...]
 # Of points in a table: what was asked, shown where it differs, and the results.
 NAMED = ("id", "policy", "probe", *RANGES)
 COLUMNS = ("error", "overlap", "probe_overlap", "margin", "support_fraction", "residual", "status")
 PolicyName = Annotated[str, Choice(POLICY_NAMES)]
+ProbeName = Annotated[str, Choice(PROBES)]
 
 
 def solve(
     *,
     alpha_total: Numbers | None = None,
     keep_fraction: Numbers | None = None,
-    probe: Annotated[str, Choice(PROBES)] | None = None,
+    probe: ProbeName | None = None,
     theta_deg: Numbers | None = None,
     alpha_probe: Numbers | None = None,
     policy: PolicyName | None = None,

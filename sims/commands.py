@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from hardset.cli import Choice, Json, Progress, check_output_folder, print_json
+from hardset.cli import Choice, Json, Numbers, Progress, check_output_folder, print_json
 from hardset.datafile import check_output_file, parameters_of, read_dataset, write_dataset
+from replica.commands import PolicyName, ProbeName
 from replica.points import (
-    PROBES,
     RANGES,
     WINDOW_END,
     check_kind,
@@ -21,15 +21,12 @@ from replica.points import (
     window_end,
 )
 from sims.draws import check_kept
-from theory.policy_names import POLICY_NAMES
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from theory.problem import PerceptronProblem
 
-
-Numbers = tuple[float, ...]
 
 KIND = "simulation"
 REPORTED = ("error", "overlap", "probe_overlap", "downstream_overlap", "margin", "support_fraction")
@@ -187,10 +184,10 @@ def run(
     preset: Annotated[str, Choice(PRESETS)] | None = None,
     alpha_total: Numbers | None = None,
     keep_fraction: Numbers | None = None,
-    probe: Annotated[str, Choice(PROBES)] = "fixed",
+    probe: ProbeName = "fixed",
     theta_deg: Numbers | None = None,
     alpha_probe: float | None = None,
-    policy: Annotated[str, Choice(POLICY_NAMES)] = "hard",
+    policy: PolicyName = "hard",
     lo: float | None = None,
     w: float | None = None,
     redundancy: Numbers = (1.0,),
