@@ -419,7 +419,9 @@ def _parse(
                 config=(tyro.conf.AvoidSubcommands,),
                 registry=registry(),
             )
-    except SystemExit:
+    except SystemExit as stopped:
+        if stopped.code:  # a command that tyro cannot read is a defect
+            raise
         usage, _, page = re.sub(r" +$", "", shown.getvalue(), flags=re.M).partition("\n\n")
         parts = [usage, _description(command), _flow(more), page.strip("\n"), *_ending(command)]
         print("\n\n".join([*filter(None, parts), EVERYWHERE]))

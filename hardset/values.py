@@ -115,6 +115,8 @@ def field_options(config: Any, above: str = "--") -> Iterator[str]:
             yield from field_options(value, f"{name}.")
         else:
             yield name
+            if isinstance(value, bool):
+                yield f"{above}no-{field.name.replace('_', '-')}"
 
 
 def sentence(
