@@ -1,4 +1,4 @@
-"""Commands of `python -m sims`: they simulate, separate your own data, and check the theory."""
+"""The commands of sims simulate, separate your own data and check the theory."""
 
 import dataclasses
 import math
@@ -49,7 +49,7 @@ COLUMNS = (
 
 
 def grid_points(dataset: "xr.Dataset") -> list[dict[str, Any]]:
-    """One flat dictionary a grid point, its parameters first, angles in degrees."""
+    """List a flat dictionary a grid point, its parameters first, angles in degrees."""
     coordinates = {
         str(name): dataset[name].broadcast_like(dataset["error_mean"]).values
         for name in dataset.coords
@@ -85,7 +85,7 @@ def _finite(value: float) -> float | None:
 
 
 def points_table(points: list[dict[str, Any]]) -> str:
-    """The points as text, one line each; "-" for what has no value."""
+    """Write the points as text, one line each; "-" for what has no value."""
     lines = ["".join(f"{head or key:>{_width(form)}}" for key, form, head in COLUMNS)]
     for point in points:
         cells = [(point[key], form) for key, form, _ in COLUMNS]
@@ -100,7 +100,7 @@ def _width(form: str) -> int:
 
 
 def stored_run(path: Path, parameters: dict[str, Any]) -> "xr.Dataset | None":
-    """The run of `parameters` that `path` holds already, None if there is no such file.
+    """Read the run of `parameters` that `path` holds; None if there is no such file.
 
     Raises:
         ValueError: `path` is a folder, or a file that a new one must not replace: of another run,
@@ -124,7 +124,7 @@ def stored_run(path: Path, parameters: dict[str, Any]) -> "xr.Dataset | None":
 
 
 def save_run(dataset: "xr.Dataset", path: Path, parameters: dict[str, Any]) -> str:
-    """Write a run to a file that was not there; returns why that failed, or nothing.
+    """Write a run to a file that was not there; return why that failed, or nothing.
 
     A file that another process wrote meanwhile is as good if it holds the same run.
     """
