@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether `value` holds numbers (a tracer or one of JAX's sentinels does not)."""
+    """Tell whether `value` holds numbers (a tracer or one of JAX's sentinels does not)."""
     return not _is_traced(value) and (
         isinstance(value, (int, float, complex, list, tuple)) or hasattr(value, "__array__")
     )
@@ -171,7 +171,7 @@ def within_right_angle(name: str, angle: "ArrayLike") -> "ArrayLike":
 
 
 def real_array(name: str, value: Any) -> NDArray[np.float64]:
-    """`value` in double precision; ValueError where it is complex or no number at all."""
+    """Convert `value` to double precision; ValueError where it is complex or no number."""
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "cmM":
