@@ -167,8 +167,14 @@ def _finished(
         "training_cases": len(training),
         "test_cases": len(test),
         "miou": record["miou"]["value"],
-        "loss": losses[config.steps],
     }
+    if config.steps in losses:
+        counts["loss"] = losses[config.steps]
+    if len(losses) < config.steps:
+        lost = config.steps - len(losses)
+        notes.append(
+            f"{RUN}/{LOG_NAME} was lost or damaged: losses of {lost} step(s) are not known"
+        )
     if compared is None:
         notes.append("the images for pre-training were not compared with the test cases")
     else:
@@ -216,7 +222,7 @@ class _Run:
         self._step = make_step(config, objective, plan, seed)
 
     def run(self) -> tuple[list[CaseScore], dict[int, float]]:
-        """The scores of the test cases and the losses of all steps."""
+        """The scores of the test cases and the losses of the steps that the log tells."""
         loop = Loop(
             self._run,
             self.config,
@@ -227,7 +233,8 @@ class _Run:
             progress=self._progress,
         )
         state = loop.run()
-        lines = read_log(self._run / LOG_NAME)
+        log = self._run / LOG_NAME
+        lines = read_log(log) if log.is_file() else []
         losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
         rows = [f"{step},{loss!r}\n" for step, loss in losses.items()]
         write_text_atomic(self._folder / LOSSES_NAME, "".join(["step,loss\n", *rows]))
