@@ -60,7 +60,7 @@ class Tile:
 def contact_sheet(
     sections: Sequence[tuple[str, Sequence[Tile]]], *, columns: int = 6, side: int = SIDE
 ) -> Pixels:
-    """A grid of labelled pictures, section by section.
+    """Return a grid of labelled pictures, section by section.
 
     Args:
         sections: heading and pictures of each; sections without pictures are left out.
@@ -100,7 +100,7 @@ def contact_sheet(
 def drawn_boxes(
     pixels: Pixels, boxes: NDArray[np.integer], texts: Sequence[str] = (), *, side: int = SIDE
 ) -> Pixels:
-    """An image, brought to a sheet's size, with boxes on it.
+    """Return an image, brought to a sheet's size, with boxes on it.
 
     Args:
         pixels: (H, W, 3).
@@ -152,7 +152,7 @@ def _drawable(text: str, known: frozenset[int]) -> str:
 
 
 def _fitted(pixels: Pixels, side: int) -> Any:
-    """A Pillow image whose longer side is `side`."""
+    """Return a Pillow image whose longer side is `side`."""
     from PIL import Image
 
     flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
@@ -163,7 +163,7 @@ def _fitted(pixels: Pixels, side: int) -> Any:
 
 
 def _shortened(text: str, width: int, font: Any) -> str:
-    """The text, its middle replaced by ... where it is wider than `width`."""
+    """Return the text, its middle replaced by ... where it is wider than `width`."""
     kept = len(text)
     short = text
     while font.getlength(short) > width and kept > 2:
@@ -211,7 +211,7 @@ def reconstruct(
 
 
 def picture(found: Reconstruction) -> NDArray[np.uint8]:
-    """A row for each image: original, what the encoder sees, reconstruction; (H, W, 3)."""
+    """Return a row for each image: original, what the encoder sees, reconstruction; (H, W, 3)."""
     columns = [_framed(_to_bytes(np.asarray(part, np.float64))) for part in found]
     return np.concatenate([np.concatenate(list(column)) for column in columns], axis=1)
 

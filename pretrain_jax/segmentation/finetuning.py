@@ -193,7 +193,7 @@ def _parameters(
 
 
 def dataset_digest(dataset: SegmentationSet) -> str:
-    """sha256 of names, groups, parts and files."""
+    """Return sha256 of names, groups, parts and files."""
     found = hashlib.sha256(json.dumps([dataset.classes, dataset.kind]).encode())
     for case in dataset.cases:
         files = [file_record(path) for path in (case.image, case.mask) if path is not None]
@@ -222,7 +222,7 @@ class _Run:
         self._step = make_step(config, objective, plan, seed)
 
     def run(self) -> tuple[list[CaseScore], dict[int, float]]:
-        """The scores of the test cases and the losses of the steps that the log tells."""
+        """Return the scores of the test cases and the losses of the steps that the log tells."""
         loop = Loop(
             self._run,
             self.config,
@@ -263,7 +263,7 @@ class _Run:
         )
 
     def _begin(self, state: TrainState) -> TrainState:
-        """The drawn state with the statistics of the images and the encoder's weights."""
+        """Return the drawn state with the statistics of the images and the encoder's weights."""
         weights = self._weights
         if weights is None:
             mean, std = _measured(self.training, self._objective.model.encoder.channels)
@@ -278,7 +278,7 @@ class _Run:
         return self._step.changed(state, change)
 
     def _at_hand(self, tree: Any) -> Any:
-        """Arrays of several devices as copies on one."""
+        """Return arrays of several devices as copies on one."""
         mesh = self._plan.mesh
         if mesh.size == 1:
             return tree
@@ -286,7 +286,7 @@ class _Run:
         return jax.tree.map(lambda array: jnp.asarray(np.asarray(array)), gathered)
 
     def _evaluate(self, segmenter: TrainedSegmenter) -> Iterator[tuple[Prediction, CaseScore]]:
-        """Predictions of the whole test images at the masks' own sizes."""
+        """Return predictions of the whole test images at the masks' own sizes."""
         rows, classes = self.config.batch_size, len(self.test.classes)
         channels = segmenter.encoder.channels
         for first in range(0, len(self.test), rows):
@@ -302,7 +302,7 @@ class _Run:
 def _measured(
     training: SegmentationSet, channels: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of the channels over the training cases' pixels."""
+    """Return mean and standard deviation of the channels over the training cases' pixels."""
     total = np.zeros((2, channels))
     count = 0
     for case in training.cases:

@@ -292,7 +292,7 @@ FREE_FIELDS = FREE_OPTIONS | frozenset(
 
 
 def config_to_json(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as JSON-able values; `config_from_json` is the inverse.
+    """Return the configuration as JSON-able values; `config_from_json` is the inverse.
 
     The path `init` is told in full: it is the same from wherever the run goes on.
     """
@@ -303,7 +303,7 @@ def config_to_json(config: TrainConfig) -> dict[str, Any]:
 
 
 def config_from_json(values: dict[str, Any]) -> TrainConfig:
-    """The configuration that `config_to_json` wrote.
+    """Return the configuration that `config_to_json` wrote.
 
     Raises:
         ValueError: an unknown or missing field, or an unknown kind of model.
@@ -319,7 +319,7 @@ def config_from_json(values: dict[str, Any]) -> TrainConfig:
 
 
 def config_differences(ours: TrainConfig, theirs: TrainConfig) -> list[str]:
-    """Fields in which two runs differ such that one cannot go on from the other."""
+    """Return fields in which two runs differ such that one cannot go on from the other."""
     return json_differences(config_to_json(ours), config_to_json(theirs), FREE_FIELDS)
 
 
