@@ -1,4 +1,4 @@
-"""Files to pixels: 8 and 16 bits, one and three channels; nothing but pixels leaves this module."""
+"""Turns files into pixels of 8 or 16 bits and one or three channels; nothing else leaves it."""
 
 from pathlib import Path
 from typing import Any

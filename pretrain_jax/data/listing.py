@@ -1,4 +1,4 @@
-"""The images of a source one after another, with their groups: no list of them is ever held."""
+"""Lists the images of a source one after another, with their groups, never all of them at once."""
 
 import os
 from array import array

@@ -1,4 +1,4 @@
-"""Batches in a deterministic order from Grain worker processes; unreadable images are skipped.
+"""Makes batches in a deterministic order by Grain's workers; unreadable images are skipped.
 
 Position p of the stream is image `order(p)` of epoch p // n, cropped with a generator seeded by
 (seed, p). Batch b is the positions b B to (b + 1) B - 1. Neither depends on the number of workers

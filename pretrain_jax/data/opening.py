@@ -1,4 +1,4 @@
-"""The one door to image files: which kinds are opened, how large they may be, what they show."""
+"""Opens image files: which kinds are opened, how large they may be, what is odd about them."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Sets of images: what a folder, a list or a video holds, in an order that never changes."""
+"""Makes a set of images, in an order that never changes, of a folder, a list or a video."""
 
 import hashlib
 import os

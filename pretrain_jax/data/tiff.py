@@ -1,4 +1,4 @@
-"""TIFF files to pixels by their tags: what Pillow reads wrongly, in fewer bits or not at all.
+"""Turns TIFF files into pixels by their tags, where Pillow reads them wrongly or not at all.
 
 tifffile finds the samples, this module says what they mean (TIFF 6.0, sections 4 to 6, 16 to 18, 20
 and 21). Compressions that tifffile leaves to a package of its own are Pillow's, which reads them in

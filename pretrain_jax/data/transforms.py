@@ -1,4 +1,4 @@
-"""Crops and sizes on the host, exact in 8 and in 16 bits; all randomness comes as a generator."""
+"""Crops and scales images on the host, exactly in 8 and in 16 bits."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Frames of video files by number, through PyAV."""
+"""Reads frames of video files by number, through PyAV."""
 
 from functools import lru_cache
 from typing import Any

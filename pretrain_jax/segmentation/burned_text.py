@@ -1,4 +1,4 @@
-"""Writing that was burned into an image: names, dates, device displays.
+"""Looks for writing that was burned into an image: names, dates, device displays.
 
 A heuristic that warns and decides nothing: it looks for rows of small, sharp, bright shapes of
 equal height. It misses faint, dark, tilted and very large writing, and rows of highlights can look

@@ -1,4 +1,4 @@
-"""Images with masks: cases, their groups, and splits that keep a group on one side."""
+"""Holds images with masks: cases, their groups, splits that keep groups whole, random crops."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace

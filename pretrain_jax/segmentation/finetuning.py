@@ -1,4 +1,4 @@
-"""The stage `finetune`: an encoder, a head and a segmentation set -> scores on its test cases."""
+"""Runs the stage `finetune`: trains on a segmentation set and scores its test cases."""
 
 import dataclasses
 import hashlib

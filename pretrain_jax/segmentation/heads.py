@@ -1,4 +1,4 @@
-"""Models that give each pixel a class: an encoder with a DPT or with a probe of its tokens."""
+"""Gives each pixel of an image a class: an encoder with a DPT or with a probe of its tokens."""
 
 import dataclasses
 import itertools

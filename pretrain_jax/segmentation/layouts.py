@@ -1,4 +1,4 @@
-"""Folder layouts of published segmentation sets of endoscopy.
+"""Reads published segmentation sets of endoscopy in the folders of their archives.
 
 The layouts are those of the archives as they are commonly unpacked. Several archives circulate for
 some sets; every variant known here is tried in order. None of the archives was at hand: the

@@ -1,4 +1,4 @@
-"""Test frames among the images for pre-training: the same pixels, similar ones, the same group."""
+"""Finds test frames among the images for pre-training: equal pixels, similar ones, one group."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Mask files to labels: 0/1, 0/255, JPEG, palettes, class indices."""
+"""Turns mask files into labels: 0/1, 0/255, JPEG, palettes, class indices."""
 
 from pathlib import Path
 from typing import Any, Literal

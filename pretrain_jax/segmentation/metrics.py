@@ -1,4 +1,4 @@
-"""How well predicted masks agree with the true ones: IoU, Dice, boundary F.
+"""Scores predicted masks: IoU, Dice, boundary F, with bootstrap intervals over groups.
 
 All overlap scores follow from confusion matrices, which add over cases: the score of a set is that
 of the summed matrix, so that a large region counts as much as its pixels.

@@ -1,4 +1,4 @@
-"""Fine-tuning as an objective of the trainer: the loss of a segmenter, its schedule, its cost."""
+"""Makes fine-tuning an objective of the trainer: a segmenter's loss, schedule and cost."""
 
 from dataclasses import dataclass
 from functools import lru_cache

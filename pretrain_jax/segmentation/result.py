@@ -1,4 +1,4 @@
-"""The scores of a fine-tuned model as the record result.json."""
+"""Judges a fine-tuned model: trivial predictions, pictures, the record result.json."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A fine-tuned model that gives masks of any images, and the file it is kept in."""
+"""Loads encoders to start from, and keeps fine-tuned models that give masks of any images."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: written atomically, the newest kept, damaged ones recognised.
+"""Writes and reads checkpoints by Orbax: atomically, the newest kept, damaged ones recognised.
 
 A checkpoint holds three groups of arrays (weights, average, optimizer) and a JSON part with
 configuration, statistics of the data, the loader's state and a fingerprint of each group. The

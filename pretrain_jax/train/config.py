@@ -1,4 +1,4 @@
-"""The configuration of a training run: typed, frozen, and the same as the command line."""
+"""Configures a training run, with the named presets; its fields are the command's options."""
 
 import dataclasses
 import os

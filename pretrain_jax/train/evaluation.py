@@ -1,4 +1,4 @@
-"""Between steps: validation loss on fixed masks, probes of frozen features, pictures."""
+"""Evaluates a run between its steps: loss on fixed masks, probes of features, pictures."""
 
 import math
 from collections.abc import Iterator

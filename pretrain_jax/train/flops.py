@@ -1,4 +1,4 @@
-"""Counted floating-point operations of a training step and what a device could do at most.
+"""Counts floating-point operations of a training step, and what a device could do at most.
 
 Matrix products only, two operations for a multiplication and an addition; softmax, norms and
 elementwise work are left out, as is usual for the model FLOPs utilisation (arXiv:2204.02311).

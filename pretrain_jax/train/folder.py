@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, what was measured on its images, and one process at a time."""
+"""Owns a run's folder: whose it is, and what was measured on its images."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What a run says: a JSON line a step, TensorBoard, a progress bar."""
+"""Reports what a run does: a JSON line a step, TensorBoard, a progress bar."""
 
 import json
 import math

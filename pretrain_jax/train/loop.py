@@ -1,4 +1,4 @@
-"""The training loop: steps, log, validation, checkpoints, and going on after an interruption."""
+"""Trains any objective: steps, log, evaluation, checkpoints, signals, going on where it stopped."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""What is minimised: the objectives of pre-training, and what every objective offers a run.
+"""Says what is minimised: the objectives of pre-training, and what any objective offers a run.
 
 Everything random comes from the step's key and the examples' numbers within the step, so that a
 loss depends neither on devices nor on how a batch is divided.

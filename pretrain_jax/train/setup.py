@@ -1,4 +1,4 @@
-"""From a configuration to everything that a run needs: data, mesh, compiled step."""
+"""Makes of a configuration what a run needs: images, mesh, sizes, compiled step."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""The optimiser step: one compiled program over split NNX state with donated buffers."""
+"""Takes an optimiser step on a mesh of devices: AdamW and its schedule in one compiled program."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Trained models from the checkpoints of a run."""
+"""Loads trained models from the checkpoints of runs, and starts runs from other files."""
 
 import dataclasses
 import sys

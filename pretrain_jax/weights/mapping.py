@@ -1,4 +1,4 @@
-"""Which array of another library's checkpoint is which variable of a model: names, then tables."""
+"""Says which array of another library's checkpoint is which variable of a model."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Files of torch.save, zip and legacy, read into NumPy arrays without torch and without code."""
+"""Reads files of torch.save, zip and legacy, without torch and without running code."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""Dense prediction transformer: tokens of four blocks -> maps -> fused from deep to shallow."""
+"""Predicts classes of pixels from tokens of four blocks: maps, fused from deep to shallow."""
 
 import dataclasses
 from dataclasses import dataclass

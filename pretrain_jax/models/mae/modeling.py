@@ -1,4 +1,4 @@
-"""Masked autoencoder: encode the visible patches, predict the hidden ones."""
+"""Trains an encoder to predict hidden patches from visible ones: the masked autoencoder."""
 
 import dataclasses
 from typing import NamedTuple

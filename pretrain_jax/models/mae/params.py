@@ -1,4 +1,4 @@
-"""Key tables of masked autoencoders, and their folder for users of torch and transformers."""
+"""Maps masked autoencoders to the arrays of other libraries, and writes folders for them."""
 
 import dataclasses
 import json

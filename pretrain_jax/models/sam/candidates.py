@@ -1,4 +1,4 @@
-"""One crop on the device: points -> masks that pass the filters, in fixed shapes."""
+"""Finds the masks of one crop that pass the filters, on the device and in fixed shapes."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar

@@ -1,4 +1,4 @@
-"""SAM's mask decoder: two-way attention between prompt tokens and the image, then masks.
+"""Decodes masks for Segment Anything: prompts become tokens, tokens and image attend to each other.
 
 Everything here is written for one prompt on one image; `jax.vmap` adds the axes. What the prompts
 of an image share (all that the first block computes from the image alone) is then computed once.

@@ -1,4 +1,4 @@
-"""SAM's automatic mask generator: an image -> every object's mask, without prompts."""
+"""Finds every object's mask in an image, without prompts, and keeps what was found in a cache."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""Where the automatic mask generator looks: a grid of points, overlapping crops."""
+"""Says where the mask generator looks, and takes images and masks from one size to another."""
 
 import itertools
 import math

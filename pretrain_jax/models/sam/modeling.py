@@ -1,4 +1,4 @@
-"""Segment Anything: images and prompts -> masks."""
+"""Makes masks of images and prompts: the Segment Anything model."""
 
 import dataclasses
 from typing import NamedTuple

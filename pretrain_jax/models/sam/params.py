@@ -1,4 +1,4 @@
-"""Key tables of Segment Anything: the published checkpoints' layout and that of transformers."""
+"""Maps Segment Anything to the arrays of its published checkpoints and of transformers."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

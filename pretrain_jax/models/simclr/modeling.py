@@ -1,4 +1,4 @@
-"""SimCLR: random views of each image, an encoder, a projector, and the loss between views."""
+"""Trains an encoder to tell views of one image from those of others: views, projector, loss."""
 
 import math
 import warnings

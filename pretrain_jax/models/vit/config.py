@@ -1,4 +1,4 @@
-"""Configuration of vision transformers and the named sizes."""
+"""Configures vision transformers, with the named sizes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

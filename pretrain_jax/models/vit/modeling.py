@@ -1,4 +1,4 @@
-"""Vision transformer: patches -> tokens -> blocks -> norm -> pooled token -> classes."""
+"""Encodes images by a vision transformer: patches, positions, blocks, pooled token, classes."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Key tables of vision transformers: the official MAE code's layout and that of transformers."""
+"""Maps vision transformers to the arrays of the official MAE code and of transformers."""
 
 from collections.abc import Mapping
 from typing import Any
