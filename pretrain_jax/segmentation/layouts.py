@@ -28,7 +28,6 @@ from pretrain_jax.data.listing import (
 from pretrain_jax.segmentation.dataset import Case, Part, SegmentationSet, listed
 from pretrain_jax.segmentation.masks import MaskKind
 
-PRETRAINING = COLLECTIONS
 CASES_NAME, CLASSES_NAME = "cases.csv", "classes.txt"
 # What names of masks have behind that of the image.
 ENDINGS = re.compile(r"[_\- ]*(masks?|segmentation|seg|label|labels|gt)$", re.IGNORECASE)
@@ -602,12 +601,12 @@ def read_pretraining(folder: str | Path, layout: str) -> tuple[Case, ...]:
 
     Args:
         folder: the unpacked archive.
-        layout: one of `PRETRAINING`.
+        layout: one of `COLLECTIONS`.
 
     Raises:
         ValueError: an unknown layout, a missing folder, or one that does not have the layout.
     """
-    check_choice("layout", layout, PRETRAINING)
+    check_choice("layout", layout, COLLECTIONS)
     return pretraining_cases(_read_folder(folder), layout)
 
 

@@ -17,6 +17,10 @@ from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
 # `DataOptions.path` of the images that other packages ship.
 SHIPPED_IMAGES = "shipped-images"
 LARGEST = 1 << 40
+# Models that are pre-trained, by the name that a run's record has.
+MODELS: Mapping[str, type[MAEConfig | SimCLRConfig]] = MappingProxyType(
+    {"MAEConfig": MAEConfig, "SimCLRConfig": SimCLRConfig}
+)
 Precision = Literal["auto", "float32", "bfloat16", "float64"]
 # ImageNet's statistics, which the published checkpoints were trained with.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -308,10 +312,10 @@ def config_from_json(values: dict[str, Any]) -> TrainConfig:
     Raises:
         ValueError: an unknown or missing field, or an unknown kind of model.
     """
-    kinds = {kind.__name__: kind for kind in (MAEConfig, SimCLRConfig)}
     try:
         model = dict(values["model"])
-        kind = kinds[model.pop("kind")]
+        check_choice("model.kind", named := model.pop("kind"), MODELS)
+        kind = MODELS[named]
         rest = _build(TrainConfig, {k: v for k, v in values.items() if k != "model"})
         return dataclasses.replace(rest, model=_build(kind, model))
     except (KeyError, TypeError) as error:

@@ -5,8 +5,9 @@ loss depends neither on devices nor on how a batch is divided.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import jax
@@ -197,6 +198,10 @@ class SimCLRObjective:
 
 
 ImageObjective = MAEObjective | SimCLRObjective
+# By the model's configuration.
+OBJECTIVES: Mapping[type[MAEConfig | SimCLRConfig], type[ImageObjective]] = MappingProxyType(
+    {MAEConfig: MAEObjective, SimCLRConfig: SimCLRObjective}
+)
 
 
 def computed_in(encoder: ViTConfig, dtype: DType) -> ViTConfig:
@@ -216,11 +221,8 @@ def make_objective(
         mean: of each channel, where the largest pixel value is 1.
         std: of each channel.
     """
-    encoder = computed_in(config.encoder, dtype)
-    if isinstance(config, MAEConfig):
-        typed = dataclasses.replace(config, encoder=encoder)
-        return MAEObjective(typed, tuple(mean), tuple(std))
-    return SimCLRObjective(dataclasses.replace(config, encoder=encoder), tuple(mean), tuple(std))
+    typed: Any = dataclasses.replace(config, encoder=computed_in(config.encoder, dtype))
+    return OBJECTIVES[type(config)](typed, tuple(mean), tuple(std))
 
 
 def unit_range(pixels: Array, dtype: Any) -> Array:
