@@ -59,16 +59,17 @@ is a function that takes what the command line says and returns the exit code:
   returns 2. Nothing is computed before the arguments are known to be right.
 """
 
-import argparse
 import atexit
 import contextlib
 import dataclasses
-import difflib
 import importlib
 import inspect
 import io
+import json
+import math
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -83,7 +84,6 @@ from typing import (
     Annotated,
     Any,
     Literal,
-    NoReturn,
     TypeVar,
     Union,
     get_args,
@@ -92,6 +92,7 @@ from typing import (
 )
 
 from hardset import compilation
+from hardset.values import constructor, field_options, registry, sentence
 
 HELP = {"-h", "--help"}
 MODULE = "python -m "
@@ -144,6 +145,9 @@ def _send_later(number: int) -> None:
             frame = frame.f_back
         inside = frame is not None
     signal.pthread_kill(main, number)
+    # A thread on its way into a system call notices a signal with the next one.
+    time.sleep(0.05)
+    signal.pthread_kill(main, signal.SIGURG)
 
 
 EVERYWHERE = f"""every command:
@@ -176,14 +180,14 @@ class Option:
     metavar: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity, as unions need it
 class Choice:
     """Restricts a parameter to words that are known when its command is loaded."""
 
     words: Iterable[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity, as unions need it
 class Preset:
     """Makes an argument name a configuration whose fields are options."""
 
@@ -206,7 +210,11 @@ def more_help(text: Callable[[], str]) -> Callable[[Marked], Marked]:
 
 
 def dispatch(
-    program: str, commands: Mapping[str, str] | str, argv: Sequence[str], about: str | None
+    program: str,
+    commands: Mapping[str, str] | str,
+    argv: Sequence[str],
+    about: str | None,
+    packages: Sequence[str] = (),
 ) -> int:
     """Call the command that the first argument names; returns its exit code.
 
@@ -215,27 +223,44 @@ def dispatch(
         commands: their "module:function" by name, or that of the only one.
         argv: arguments without the program's name.
         about: text of `--help`, the package's docstring.
+        packages: those whose own commands are reached by their names.
 
     Raises:
         ValueError: no command of that name, or what the command does not understand.
     """
-    called = _as_called(f"{MODULE}{program}")
+    called = (front() or program) if packages else _as_called(f"{MODULE}{program}")
     if isinstance(commands, str):
         return call(load(commands), argv, called)
     name = argv[0] if argv else ""
+    if name in packages:
+        main: Callable[[Sequence[str]], int] = load(f"{name}.__main__:main")
+        return main(argv[1:])
     if name in HELP:
-        width = max(map(len, commands)) + 2
-        print(f"usage: {called} COMMAND ...\n\n{_flow(about or '').strip()}\n\ncommands:")
-        for one, target in commands.items():
-            print(f"  {one:<{width}}{summary(load(target))}")
-        print(f"\n{called} COMMAND --help explains a command.\n\n{EVERYWHERE}")
+        print(f"usage: {called} COMMAND ...\n\n{_flow(about or '').strip()}\n")
+        print("commands:")
+        _list({one: summary(load(target)) for one, target in commands.items()})
+        if packages:
+            print("packages, each with commands of its own:")
+            modules = {one: importlib.import_module(f"{one}.__main__") for one in packages}
+            _list({one: (module.__doc__ or "").splitlines()[0] for one, module in modules.items()})
+        print(f"{called} COMMAND --help explains a command.\n\n{EVERYWHERE}")
         return 0
     if name not in commands:
+        from hardset.checks import meant
+
+        known = (*commands, *packages)
         trouble = f"{name!r} is no command" if name else "the command is missing"
         raise ValueError(
-            f"{trouble}: one of {', '.join(commands)}{_meant(name, commands)} (see {called} --help)"
+            f"{trouble}: one of {', '.join(known)}{meant(name, known)} (see {called} --help)"
         )
     return call(load(commands[name]), argv[1:], f"{called} {name}")
+
+
+def _list(about: Mapping[str, str]) -> None:
+    width = max(map(len, about)) + 2
+    for name, text in about.items():
+        print(f"  {name:<{width}}{text}")
+    print()
 
 
 def load(target: str) -> Callable[..., int]:
@@ -261,27 +286,35 @@ def call(command: Callable[..., int], argv: Sequence[str], program: str) -> int:
     Raises:
         ValueError: what the command does not understand.
     """
-    known = parameters(command)
-    given: dict[str, Any] = {}
-    base = None
-    if preset := next((one for one in known if one.preset), None):
-        words = [one for one in known if one.positional]
-        found = _leading(words, preset, argv, program)
-        if found is not None:
-            given, base = found
-            known = [one for one in known if one is preset or one not in words]
-            program = " ".join([program, *argv[: len(words)]])
-            argv = argv[len(words) :]
-        else:
-            known, argv = [one for one in known if one not in words], ["--help"]
-            program = " ".join([program, *(one.option for one in words)])
-    parsed = _parse(command, known, argv, program, preset, base)
-    if parsed is None:
+    given = understood(command, argv, program)
+    if given is None:
         return 0
-    given |= parsed
     order = inspect.signature(command).parameters.values()
     arguments = [given.pop(one.name) for one in order if one.kind is not one.KEYWORD_ONLY]
     return command(*arguments, **given)
+
+
+def understood(
+    command: Callable[..., int], argv: Sequence[str], program: str
+) -> dict[str, Any] | None:
+    """The parameters of a command by name, as `call` gives them; None where help was printed."""
+    known = parameters(command)
+    words: list[Parameter] = []
+    given: dict[str, Any] = {}
+    base = None
+    preset = next((one for one in known if one.preset), None)
+    if preset is not None:
+        words = [one for one in known if one.positional]
+        found = _leading(words, preset, argv, program)
+        if found is None:
+            argv, program = ["--help"], " ".join([program, *(one.option for one in words)])
+        else:
+            given, base = found
+            program = " ".join([program, *argv[: len(words)]])
+            argv = argv[len(words) :]
+    known = [one for one in known if one not in words or (one is preset and base is not None)]
+    parsed = _parse(command, known, argv, program, preset, base)
+    return None if parsed is None else given | parsed
 
 
 @dataclass(frozen=True)
@@ -308,9 +341,9 @@ class Parameter:
     positional: bool
     default: Any
     help: str
-    metavar: str
-    choices: tuple[str, ...]
-    preset: Preset | None
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    preset: Preset | None = None
 
 
 def parameters(command: Callable[..., int]) -> list[Parameter]:
@@ -324,7 +357,9 @@ def parameters(command: Callable[..., int]) -> list[Parameter]:
     for name, one in inspect.signature(command).parameters.items():
         kind, marks = _unwrapped(hints[name])
         option = next((mark for mark in marks if isinstance(mark, Option)), Option())
-        choice = next((mark for mark in marks if isinstance(mark, Choice)), None)
+        choice = next((mark for mark in marks if isinstance(mark, Choice)), Choice(()))
+        if get_origin(kind) is Literal:
+            kind, choice = str, Choice(get_args(kind))
         preset = next((mark for mark in marks if isinstance(mark, Preset)), None)
         positional = one.kind is not one.KEYWORD_ONLY
         shown = option.name or (preset.word if preset else name.replace("_", "-"))
@@ -338,7 +373,7 @@ def parameters(command: Callable[..., int]) -> list[Parameter]:
                 default=one.default,
                 help=texts.get(name, option.help),
                 metavar=option.metavar,
-                choices=tuple(choice.words) if choice else (),
+                choices=tuple(choice.words),
                 preset=preset,
             )
         )
@@ -371,12 +406,14 @@ def _leading(
 
     assert preset.preset is not None and words[-1] is preset, "the preset is the last argument"
     found = {}
+    name = ""
     try:
         check_choice(preset.preset.word, given[-1], preset.preset.configs)
         for one, text in zip(words[:-1], given, strict=False):
-            found[one.name] = _constructor(one.kind).instance_from_str([text])
+            name = f"{one.option}: "
+            found[one.name] = constructor(one.kind).instance_from_str([text])
     except ValueError as error:
-        raise ValueError(f"{error} (see {program} --help)") from None
+        raise ValueError(f"{name}{error} (see {program} --help)") from None
     return found, preset.preset.configs[given[-1]]
 
 
@@ -411,33 +448,37 @@ def _parse(
             if base is None
             else f"Values of the {word} are the defaults of its fields."
         )
-    names = [one.option for one in known if not one.positional] + ["--help"]
-    names += [] if base is None else list(_fields(base))
+    names = [one.option for one in known if not one.positional] + ["--help", "-h"]
+    names += [] if base is None else list(field_options(base))
 
     def refuse(event: Any) -> None:
-        sentence = _sentence(event, names, sys.exc_info()[1])
-        raise ValueError(f"{sentence} (see {program} --help)")
+        trouble = sentence(event, argv, names, sys.exc_info()[1])
+        raise ValueError(f"{trouble} (see {program} --help)")
 
+    if HELP & set(argv):  # else what comes before it would be left out
+        argv = ["--help"]
+    if argv and argv[0].startswith("--tyro"):
+        raise ValueError(f"unknown option {argv[0]} (see {program} --help)")
     shown = io.StringIO()
     try:
         with contextlib.redirect_stdout(shown), tyro_errors.on_parse_error(refuse):
             found: Any = tyro.cli(
-                _options_class(known, base),
+                options_class(known, base),
                 prog=program,
-                description="\n\n".join(filter(None, [_description(command), more])),
+                description="",
                 args=list(argv),
                 config=(tyro.conf.AvoidSubcommands,),
-                registry=_registry(),
+                registry=registry(),
             )
     except SystemExit:
-        page = re.sub(r" +$", "", shown.getvalue(), flags=re.M)
-        page = re.sub(r"\n{3,}", "\n\n", page).rstrip()
-        print("\n\n".join(filter(None, [page, *_ending(command), EVERYWHERE])))
+        usage, _, page = re.sub(r" +$", "", shown.getvalue(), flags=re.M).partition("\n\n")
+        parts = [usage, _description(command), _flow(more), page.strip("\n"), *_ending(command)]
+        print("\n\n".join([*filter(None, parts), EVERYWHERE]))
         return None
     return {one.name: getattr(found, one.name) for one in known}
 
 
-def _options_class(known: Sequence[Parameter], base: Any) -> Any:
+def options_class(known: Sequence[Parameter], base: Any) -> Any:
     """A dataclass of parameters whose annotations say to tyro what they are."""
     import tyro
 
@@ -452,10 +493,11 @@ def _options_class(known: Sequence[Parameter], base: Any) -> Any:
             about["help_behavior_hint"] = ""
         if one.positional:
             about["metavar"] = one.metavar or one.option
+            about["help"] += f": {', '.join(one.choices)}" if one.choices else ""
         marks = [tyro.conf.arg(name=one.option.removeprefix("--"), **about)]
         marks += [tyro.conf.Positional] if one.positional else [tyro.conf.FlagCreatePairsOff]
         if one.kind is not bool:
-            marks.append(_constructor(one.kind, one.choices))
+            marks.append(constructor(one.kind, one.choices))
         kind = one.kind | None if one.optional else one.kind
         fields.append((one.name, Annotated[(kind, *marks)], default))
     return dataclasses.make_dataclass(
@@ -465,164 +507,14 @@ def _options_class(known: Sequence[Parameter], base: Any) -> Any:
     )
 
 
-class _WrongError(ValueError, argparse.ArgumentTypeError):
-    """An argument that is none; of two kinds until no command is argparse's."""
-
-
-def number(text: str) -> float:
-    """A real number; ValueError says what is none."""
-    try:
-        return float(text)
-    except ValueError:
-        raise _WrongError(f"{text!r} is not a number") from None
-
-
-def integer(text: str) -> int:
-    """A whole number; ValueError says what is none."""
-    try:
-        return int(text)
-    except ValueError:
-        raise _WrongError(f"{text!r} is not an integer") from None
-
-
-def path(text: str) -> Path:
-    """A path; pathlib would take an empty shell variable for this folder."""
-    if not text:
-        raise ValueError("an empty path; name a file or a folder")
-    return Path(text)
-
-
-# Type -> how a word is read, and the placeholder in the help.
-WORDS: dict[Any, tuple[Callable[[str], Any], str]] = {
-    int: (integer, "INTEGER"),
-    float: (number, "NUMBER"),
-    str: (str, "TEXT"),
-    Path: (path, "PATH"),
-}
-
-
-def _constructor(kind: Any, choices: tuple[str, ...] = ()) -> Any:
-    """How words become a value of a type, for tyro; None of a type that it knows better."""
-    import tyro
-
-    many = get_origin(kind) is tuple and get_args(kind)[1:] == (Ellipsis,)
-    one = get_args(kind)[0] if many else kind
-    if get_origin(one) is Literal and all(isinstance(word, str) for word in get_args(one)):
-        one, choices = str, get_args(one)
-    if one not in WORDS:
-        return None
-    read, placeholder = WORDS[one]
-
-    def made(words: Sequence[str]) -> Any:
-        if not many:
-            return read(words[0])
-        if one in (int, float):
-            words = " ".join(words).replace(",", " ").split()
-        if not words:
-            raise ValueError("an empty list; give at least one")
-        return tuple(read(word) for word in words)
-
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs="*" if many else 1,
-        metavar=("{" + ",".join(choices) + "}" if choices else placeholder) + " ..." * many,
-        instance_from_str=made,
-        is_instance=lambda value: isinstance(
-            value, tuple if many else (int, float) if one is float else one
-        ),
-        str_from_instance=_texts,
-        choices=choices or None,
-    )
-
-
-def _texts(value: Any) -> list[str]:
-    if value is None:
-        return []
-    return [str(one) for one in (value if isinstance(value, tuple) else [value])]
-
-
-def _registry() -> Any:
-    """The same types in configurations, so that what is wrong is said in the same words."""
-    import tyro
-
-    def rule(info: Any) -> Any:
-        inner = [one for one in get_args(info.type) if one is not types.NoneType]
-        if get_origin(info.type) not in (Union, types.UnionType) or len(inner) > 1:
-            return _constructor(info.type)
-        spec = _constructor(inner[0])
-        if spec is None or spec.nargs != 1:
-            return None
-        return dataclasses.replace(
-            spec,
-            metavar=f"{spec.metavar}|None",
-            instance_from_str=lambda words: (
-                None if words == ["None"] else spec.instance_from_str(words)
-            ),
-            is_instance=lambda value: value is None or spec.is_instance(value),
-            str_from_instance=lambda value: [str(value)],
-            choices=spec.choices and (*spec.choices, "None"),
-        )
-
-    registry = tyro.constructors.ConstructorRegistry()
-    registry.primitive_rule(rule)
-    return registry
-
-
-def _fields(config: Any, above: str = "--") -> Iterator[str]:
-    """Options of a configuration's fields."""
-    for field in dataclasses.fields(config):
-        name, value = above + field.name.replace("_", "-"), getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _fields(value, f"{name}.")
-        else:
-            yield name
-
-
-def _sentence(event: Any, known: Sequence[str], error: BaseException | None) -> str:
-    """What tyro found wrong, in one sentence."""
-    argument = getattr(event, "argument", None)
-    name = _shown(argument) if argument is not None else ""
-    match type(event).__name__:
-        case "MissingArgs" if not event.unrecognized_tokens:
-            missing = [_shown(one.arg) for one in event.missing_arguments]
-            return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-        case "MissingArgs" | "UnrecognizedArgs":
-            tokens = getattr(event, "unrecognized_tokens", None) or event.tokens
-            option = next((one for one in tokens if one.startswith("-")), "")
-            if not option:
-                return f"unexpected argument {tokens[0]!r}"
-            word = option.partition("=")[0]
-            return f"unknown option {word}{_meant(word, known)}"
-        case "InvalidChoice":
-            return f"{name} = {event.value!r} is not one of {', '.join(event.choices)}"
-        case "BadValue":
-            return f"{name} needs a value"
-    message = " ".join(getattr(event, "message", str(event)).partition("Got errors")[0].split())
-    if name:
-        return f"{name}: {message}"
-    # What a configuration refused names its own field: "depth = 0 ..." of model.encoder.
-    above = str(getattr(error, "arg", "")).partition(".")[2]
-    if not above:
-        return message
-    return f"{above}.{message}" if re.match(r"[\w.]+ = ", message) else f"{above}: {message}"
-
-
-def _shown(argument: Any) -> str:
-    name: str = argument.display_name()
-    return name.upper() if argument.is_positional() else name
-
-
-def _meant(word: str, known: Iterable[str]) -> str:
-    """A question for the known word that is nearest to one that is not known, or nothing."""
-    options = list(known)
-    near = [one for one in options if len(word.strip("-")) > 1 and one.startswith(word)]
-    near = near or difflib.get_close_matches(word, options, 1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
 def _flow(text: str) -> str:
-    """The text with each paragraph in one line; indented lines stand as they are."""
-    parts = [re.sub(r"\n(?=\S)", " ", part) for part in text.split("\n\n")]
-    return _as_called("\n\n".join(parts))
+    """The text with paragraphs that fit the terminal; indented lines stand as they are."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    parts = [
+        part if part.startswith(" ") else textwrap.fill(part, width, break_on_hyphens=False)
+        for part in _as_called(text).split("\n\n")
+    ]
+    return "\n\n".join(parts)
 
 
 def _sections(command: Callable[..., int]) -> dict[str, str]:
@@ -646,44 +538,19 @@ def _ending(command: Callable[..., int]) -> Iterator[str]:
         yield _as_called(f"examples:\n{textwrap.indent(textwrap.dedent(examples), '  ')}")
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence, like all others; see `run`.
-
-    Args:
-        prog: "python -m PACKAGE"; run through hardset's own command it is called as the user did.
-    """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.prog = _as_called(self.prog)
-
-    def format_help(self) -> str:
-        """The help, with the option that every command has."""
-        return f"{super().format_help().rstrip()}\n\n{EVERYWHERE}\n"
-
-    def error(self, message: str) -> NoReturn:
-        """Raise ValueError with the message."""
-        raise ValueError(f"{message} (see {self.prog} --help)")
+def print_json(content: Any) -> None:
+    """Print `content` as JSON; what is no finite number becomes null."""
+    print(json.dumps(_finite(content), indent=1))
 
 
-class Numbers(argparse.Action):  # until all commands are typed functions
-    """argparse action of a list of real numbers, separated by spaces or commas."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        """Store the numbers as a list of floats."""
-        try:
-            found = [number(part) for part in " ".join(values).replace(",", " ").split()]
-        except ValueError as error:
-            raise argparse.ArgumentError(self, str(error)) from None
-        if not found:
-            raise argparse.ArgumentError(self, "an empty list; give at least one number")
-        setattr(namespace, self.dest, found)
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
 
 
 def check_output_folder(path: str | Path) -> Path:
@@ -722,6 +589,7 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
             compilation.use_cache(folder)
         if argv is None and hasattr(signal, "pthread_kill"):
             sys.unraisablehook = _raise_again
+            signal.signal(signal.SIGURG, lambda *_: None)
         if argv is None and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _terminate)
             atexit.register(_end_by_signal)  # first of all, so that it comes last

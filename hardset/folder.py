@@ -122,7 +122,7 @@ class Claim:
     renewed: bool = False
 
     def known(self) -> dict[str, Any] | None:
-        """The record that lies in the folder or is recovered; None without either."""
+        """Read the record that lies in the folder, or recover it; None without either."""
         trouble: ValueError | None = None
         if (self.folder / self.file).is_file():
             try:
@@ -241,7 +241,7 @@ class Input(NamedTuple):
 
     @classmethod
     def of(cls, folder: str | Path, manifest: Manifest | None = None) -> "Input":
-        """The folder of a finished stage; without its manifest that is read."""
+        """Take the folder of a finished stage; without its manifest that is read."""
         return cls(digest(read_manifest(folder) if manifest is None else manifest), folder)
 
 
@@ -475,14 +475,14 @@ def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None
 
 
 def _makes(names: Iterable[str]) -> str:
-    """The end of a sentence: the commands that make stages."""
+    """End a sentence with the commands that make stages."""
     commands = dict.fromkeys(COMMANDS.get(one, one) for one in names)
     return "; run " + " or ".join(f"python -m pretrain_jax {one}" for one in commands)
 
 
 @lru_cache(maxsize=1024)
 def _read(path: Path, content: bytes) -> Manifest:
-    """A manifest of this content, which is read and checked once in a process."""
+    """Read a manifest of this content; it is checked once in a process."""
     try:
         record = read_record(path)
     except ValueError as error:
@@ -531,7 +531,7 @@ def input_folder(folder: str | Path, manifest: Manifest, name: str) -> Path:
 
 
 def _outputs(folder: Path, apart: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Records of all files but the stage's own ones, the shards' logs and what is hidden."""
+    """Record all files but the stage's own ones, the shards' logs and what is hidden."""
     found = {}
     for root, folders, files in os.walk(folder):
         here = Path(root)
@@ -549,7 +549,7 @@ def _outputs(folder: Path, apart: Collection[str]) -> dict[str, dict[str, Any]]:
 
 
 def _local(folder: Path, names: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Records of local files, and of all files in local subfolders but hidden ones."""
+    """Record local files, and all files in local subfolders but hidden ones."""
     found: dict[str, dict[str, Any]] = {}
     for name in sorted(names):
         place = folder / name
@@ -623,7 +623,7 @@ def _check_declared(complaint: str, names: Iterable[str], declared: Collection[s
 
 
 def _claim_of(path: Path, record: dict[str, Any]) -> Claim:
-    """The claim of a stage; where it is lost the manifest tells it."""
+    """Make the claim of a stage; where it is lost the manifest tells it."""
 
     def recover(trouble: ValueError | None) -> dict[str, Any] | None:
         if (path / MANIFEST).is_file():
@@ -659,7 +659,7 @@ def _claim_of(path: Path, record: dict[str, Any]) -> Claim:
 
 
 def _files_of(folder: Path, manifest: Manifest) -> list[Listed]:
-    """The files of a finished stage that others read."""
+    """List the files of a finished stage that others read."""
     steps = {name: CHECKPOINT.fullmatch(name) for name in manifest.local}
     newest: dict[str, int] = {}
     for found in filter(None, steps.values()):
@@ -688,7 +688,7 @@ def _check_files(files: Iterable[Listed], since: Path | None = None) -> None:
 
 
 def _difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | None:
-    """The first entry of nested records that differs, by its path with dots, and both values."""
+    """Find the first entry of nested records that differs: its path, and both values."""
     if old == new:
         return None
     if isinstance(old, dict) and isinstance(new, dict):

@@ -156,7 +156,7 @@ def write_listing(folder: Path) -> None:
 
 
 def read_listing(path: Path) -> list[Listed]:
-    """The files that a listing names; none where it is no listing, but other JSON.
+    """Read the files that a listing names; none where it is other JSON.
 
     Raises:
         ValueError: it has changed, or is no JSON.
@@ -172,7 +172,7 @@ def read_listing(path: Path) -> list[Listed]:
 
 
 def _listed(path: Path, name: str, about: Any) -> Listed:
-    """One entry of a listing at `path`."""
+    """Read one entry of a listing at `path`."""
     match about:
         case {"bytes": int() as size, "sha256": str() as sha256}:
             pass
@@ -185,7 +185,7 @@ def _listed(path: Path, name: str, about: Any) -> Listed:
 
 
 def _is_name(name: str) -> bool:
-    """Whether a file system can have a file of this name."""
+    """Say whether a file system can have a file of this name."""
     try:
         return b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:
@@ -213,7 +213,7 @@ def check_listing(folder: Path) -> bool:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """The JSON object of a listing, its seal checked where it has one."""
+    """Read the JSON object of a listing, its seal checked where it has one."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
         raise ValueError(f"{path} is no file")
@@ -234,7 +234,7 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file in a folder and those below it, in order."""
+    """List every file in a folder and those below it, in order."""
     for root, folders, names in os.walk(folder):
         folders.sort()
         yield from (Path(root) / name for name in sorted(names))

@@ -7,6 +7,7 @@ from hardset.start import keep_freed_memory, start
 COMMANDS = {
     "pipeline": "pretrain_jax.commands.pipeline:pipeline",
     "report": "pretrain_jax.commands.pipeline:report",
+    "benchmark-tables": "pretrain_jax.commands.pipeline:benchmark_tables",
     "propose": "pretrain_jax.commands.stages:propose",
     "probe": "pretrain_jax.commands.stages:probe",
     "score": "pretrain_jax.commands.stages:score",

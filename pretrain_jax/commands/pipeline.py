@@ -1,12 +1,13 @@
-"""The commands on a whole run: `pipeline`, from images to the report, and `report` alone."""
+"""Commands on whole runs: `pipeline`, `report`, and the paper's tables."""
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from hardset.checks import check_integer
-from hardset.cli import Preset, Progress
+from hardset.cli import Json, Option, Preset, Progress, check_output_folder
 from pretrain_jax.pipeline.config import PIPELINES, SAM_PATCHES, PipelineConfig
 
 if TYPE_CHECKING:
@@ -107,4 +108,41 @@ def report(run: Path, *, out: Path | None = None, sample: int = 256, seed: int =
     )
     missing = manifest.counts["missing"]
     print(f"{folder / PAGE}: {manifest.counts['results']} results, {missing} missing")
+    return 0
+
+
+def benchmark_tables(
+    *,
+    out: Annotated[Path, Option(metavar="FOLDER")],
+    runs: Annotated[Path | None, Option(metavar="FILE")] = None,
+    formats: Annotated[tuple[Literal["png", "pdf", "svg"], ...], Option("format")] = ("png", "pdf"),
+    as_json: Json = False,
+) -> int:
+    """Draw the OptiDEL paper's Tables 1-2 and Figure 6, own runs beside them.
+
+    The numbers go to benchmark-tables.nc, which is kept as it is if it holds the same runs and is
+    never overwritten by others.
+
+    Args:
+        out: folder of the data file and the pictures.
+        runs: CSV or JSON of own runs: dataset, method, storage_percent, seed and miou of each.
+        formats: of the pictures.
+
+    Examples:
+        python -m pretrain_jax benchmark-tables --out out/tables
+        python -m pretrain_jax benchmark-tables --runs runs.csv --format svg --out out/own
+    """
+    from pretrain_jax.report.runs import read_runs
+
+    own = () if runs is None else read_runs(runs)
+    folder = check_output_folder(out)
+    from pretrain_jax.report.benchmark_tables import write_tables
+
+    (data, *pictures), caption = write_tables(own, folder, formats)
+    if as_json:
+        report = {"data": str(data), "pictures": [str(p) for p in pictures], "caption": caption}
+        print(json.dumps(report, indent=1))
+    else:
+        lines = [f"data      {data}", *(f"picture   {path}" for path in pictures)]
+        print("\n".join([*lines, f"caption   {caption}"]))
     return 0

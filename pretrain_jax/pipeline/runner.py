@@ -104,7 +104,7 @@ def claim_of(config: PipelineConfig) -> Claim:
 
 
 def report_folder(out: Path) -> Path:
-    """Of the report on what there is now: a new one beside those from before runs were added."""
+    """Find the report's folder: a new one beside those from before runs were added."""
     inputs = collect(out).inputs
     for number in count(1):
         page = Places(out).report(number)
@@ -114,7 +114,7 @@ def report_folder(out: Path) -> Path:
 
 
 def _echo(config: PipelineConfig, out: Path) -> dict[str, Any]:
-    """The configuration as JSON has it, places in full."""
+    """Write the configuration as JSON has it, places in full."""
     values = pipeline_to_json(config, recommended_in(out))
     if not config.data_is_shipped:
         layout, path = split_layout(config.data)
@@ -132,7 +132,7 @@ def _echo(config: PipelineConfig, out: Path) -> dict[str, Any]:
 def _other_inputs(
     config: PipelineConfig, folder: Path, wanted: dict[str, Any], there: dict[str, Any]
 ) -> Iterator[str]:
-    """Places that differ and hold something else than what the stages were made of."""
+    """Name the places that differ and hold something else than stages were made of."""
     known = _recorded(config)
     ours, theirs = _places(wanted), _places(there)
     for name in sorted(ours.keys() | theirs.keys()):
@@ -149,7 +149,7 @@ def _other_inputs(
 
 
 def _recorded(config: PipelineConfig) -> dict[str, tuple[str, str, Callable[[], str]]]:
-    """Of places: the stage and the input that recorded them, and what that would be now."""
+    """Give, for each place, the stage and input that recorded it, and the digest now."""
     stride = config.mae.train.data.frame_stride
     init, checkpoint = str(config.mae.train.init), str(config.probe.checkpoint)
     known: dict[str, tuple[str, str, Callable[[], str]]] = {
@@ -172,7 +172,7 @@ def _recorded(config: PipelineConfig) -> dict[str, tuple[str, str, Callable[[], 
 
 
 def _places(values: dict[str, Any]) -> dict[str, str | None]:
-    """The places of a configuration by their names with dots, those of lists with numbers."""
+    """List a configuration's places by their names with dots, those of lists with numbers."""
     found: dict[str, str | None] = {}
     for name in PLACES:
         value: Any = values
@@ -306,7 +306,7 @@ def tasks(
     datasets: Sequence[SegmentationSet],
     progress: bool,
 ) -> Iterator[Task]:
-    """Every stage after those that it reads; `fill` returns at once where it is finished."""
+    """List every stage after those that it reads; finished ones return at once."""
     at = Places(out)
     yield Task(
         "index",
@@ -493,7 +493,7 @@ def _finetuning(
 
 
 def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manifest:
-    """The best fraction of the hardest examples in the theory, to three digits.
+    """Recommend the theory's best fraction of the hardest examples, to three digits.
 
     Args:
         run: folder of a pipeline; the stage lies in `run`/recommended.
@@ -530,7 +530,7 @@ def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manif
 
 
 def recommended_in(run: Path) -> float | None:
-    """The ratio that was recommended in a pipeline's folder; None before."""
+    """Read the ratio that was recommended in a pipeline's folder; None before."""
     folder = Places(run).recommended
     if not (folder / MANIFEST).is_file():
         return None
@@ -542,7 +542,7 @@ def _refusal(why: str) -> ValueError:
 
 
 def _with_data(config: PipelineConfig, out: Path) -> PipelineConfig:
-    """The shipped images and masks written out, where they are asked for."""
+    """Write out the shipped images and masks, where they are asked for."""
     if not config.data_is_shipped:
         return config
     side = config.mae.train.model.encoder.size[0]

@@ -73,7 +73,7 @@ def probe(
     seed: int = 0,
     progress: bool = False,
 ) -> Manifest:
-    """A masked autoencoder in `out`/run: the user's, or one trained on all images of an index.
+    """Make the probe in `out`/run: the user's model, or one trained on an index.
 
     Args:
         index: folder of stage `index`.
@@ -175,7 +175,7 @@ def _keep_lists(folder: Path, images: Images, halves: bool, seed: int) -> list[s
 
 
 def _files(images: Images) -> Iterator[tuple[str, str]]:
-    """Files of which something is readable, in order, each once, and the group of each."""
+    """List files of which something is readable, each once, with the group of each."""
     before = ""
     for batch in images.table.batches(["name", "height", "group"]):
         for name, height, group in zip(batch["name"], batch["height"], batch["group"], strict=True):
@@ -185,7 +185,7 @@ def _files(images: Images) -> Iterator[tuple[str, str]]:
 
 
 def _half(images: Images, seed: int) -> tuple[NDArray[np.bool_], int]:
-    """Which files are in the first half, and of how many the group is not known.
+    """Choose the files of the first half; count those whose group is not known.
 
     Whole groups in a random order make the half until it is full; a file without one is its own.
     """
@@ -312,7 +312,7 @@ def pretrain(
 
 
 def _data(path: Path) -> tuple[Path, str, dict[str, Any]]:
-    """Image list or source, its digest, and how it was chosen, where that is known."""
+    """Describe the data: image list or source, its digest, and how it was chosen."""
     if not (path / MANIFEST).is_file():
         return path, survey(path).digest, {}
     manifest = read_manifest(path, "synthesise")
@@ -356,17 +356,17 @@ def _statistics(probe: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def matched_steps(config: TrainConfig, images: int) -> int:
-    """Optimiser steps of a run on `images` images, by `steps` or `epochs`."""
+    """Count the optimiser steps of a run on `images` images, by `steps` or `epochs`."""
     return plan_run(config, images).steps
 
 
 def parameters_of(config: TrainConfig) -> dict[str, Any]:
-    """The fields of a run that its numbers depend on, without places and seed."""
+    """Give the fields of a run that its numbers depend on, without places and seed."""
     return _without(config_to_json(config), FREE_FIELDS | PLACES)
 
 
 def training_counts(run: Path, steps: int) -> dict[str, int | float]:
-    """Steps, loss of the last step and validation loss at the end of a finished run.
+    """Read steps, last loss and validation loss of a finished run.
 
     Args:
         run: folder of a `train` run.
@@ -386,20 +386,20 @@ def training_counts(run: Path, steps: int) -> dict[str, int | float]:
 
 
 def images_per_second(run: Path) -> float | None:
-    """Median rate of a run's steps, without compilation and validation; None where unknown."""
+    """Measure the median rate of a run's steps, compilation left out; None where unknown."""
     lines = read_log(run / LOG_NAME) if (run / LOG_NAME).is_file() else []
     rates = sorted(r for r in (line.get("images_per_second") for line in lines) if r)
     return rates[len(rates) // 2] if rates else None
 
 
 def training_seconds(run: Path, steps: int, config: TrainConfig) -> float:
-    """Seconds of a finished run's steps, those before an interruption included."""
+    """Estimate seconds of a finished run's steps, those before an interruption included."""
     rate = images_per_second(run)
     return steps * config.batch_size / rate if rate else 0.0
 
 
 def content_digest(path: str | Path) -> str:
-    """sha256 of a file, of a stage's manifest, or of all files in a folder with their names."""
+    """Hash a file, a stage's manifest, or all files in a folder with their names."""
     path = Path(path)
     if path.is_file():
         return str(file_record(path)["sha256"])

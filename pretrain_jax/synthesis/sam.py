@@ -57,14 +57,14 @@ class Sam:
         check_integer("least_side", self.least_side, 1, 1 << 16)
 
     def parameters(self) -> dict[str, Any]:
-        """The generator's settings and the least side."""
+        """Give the generator's settings and the least side."""
         settings = dataclasses.asdict(self.generator)
         for name in SPEED:
             del settings[name]
         return {"generator": settings, "least_side": self.least_side}
 
     def inputs(self) -> dict[str, str]:
-        """The checkpoint's sha256.
+        """Hash the checkpoint.
 
         Raises:
             ValueError: there is no checkpoint; says what to put where.
@@ -81,7 +81,7 @@ class Sam:
         return find
 
     def regions(self, cache: Path) -> Callable[[Pixels], tuple[Found, NDArray[np.bool_]]]:
-        """As `start`, with the mask (n, H, W) of each patch; those in `cache` are not computed."""
+        """Do as `start`, with each patch's mask (n, H, W), taken from `cache` where known."""
         from pretrain_jax.models.sam import MaskGenerator, MasksCache
 
         masks = MasksCache(MaskGenerator(load_sam(self._file()), self.generator), cache)
@@ -108,7 +108,7 @@ class Sam:
 
 
 def load_sam(path: Path) -> "SAM":
-    """The model of a checkpoint; its size and layout are read off the file.
+    """Load the model of a checkpoint; its size and layout are read off the file.
 
     Raises:
         WeightsError: a damaged file, or keys that fit no model.

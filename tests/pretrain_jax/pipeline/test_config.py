@@ -14,7 +14,6 @@ from pretrain_jax.pipeline import (
     PipelineConfig,
     ProbeOptions,
     ScoreOptions,
-    pipeline_preset,
     runner,
 )
 from pretrain_jax.pipeline.config import pipeline_to_json
@@ -23,7 +22,7 @@ from pretrain_jax.synthesis import Sam
 
 def test_cells_of_the_reference() -> None:
     """Six methods; four ratios for each but the full set; three seeds: (1 + 4 x 5) x 3 runs."""
-    cells = pipeline_preset("optidel_reference").cells()
+    cells = PIPELINES["optidel_reference"].cells()
     assert len(cells) == 63 == len(set(cells))
     assert [cell.name for cell in cells[:4]] == ["all-100"] * 3 + ["random-5"]
     assert {cell.selection for cell in cells if cell.method == "optidel"} == {
@@ -36,7 +35,7 @@ def test_cells_of_the_reference() -> None:
 
 def test_the_demo_is_what_it_says() -> None:
     """Five methods at two ratios, two at one and the full set, thrice; one contrastive run."""
-    config = pipeline_preset("optidel-demo")
+    config = PIPELINES["optidel-demo"]
     config.check()
     cells = config.cells()
     assert len(cells) == (5 * 2 + 2 + 1) * 3 + 1

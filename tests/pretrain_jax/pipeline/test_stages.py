@@ -16,7 +16,7 @@ from hardset.folder import digest, read_manifest
 from pretrain_jax import TrainConfig, load_model
 from pretrain_jax.models.mae import MAE
 from pretrain_jax.models.mae.params import mae_table
-from pretrain_jax.pipeline import pipeline_preset, pretrain, probe
+from pretrain_jax.pipeline import PIPELINES, pretrain, probe
 from pretrain_jax.pipeline.comparison import compare
 from pretrain_jax.pipeline.training import matched_steps
 from pretrain_jax.segmentation import FinetuneConfig, read_segmentation
@@ -82,7 +82,7 @@ def test_probe_of_the_user(
 def test_a_probe_that_cannot_be_made_leaves_its_folder_free(
     index: Path, tmp_path: Path, train_config: TrainConfig
 ) -> None:
-    simclr = pipeline_preset("optidel_reference").simclr.train
+    simclr = PIPELINES["optidel_reference"].simclr.train
     text = tmp_path / "mae.pth"
     text.write_text("no weights")
     wrong: list[tuple[str, dict[str, Any]]] = [

@@ -1,119 +1,108 @@
 """The command `recommend`: the fraction and the policy that the replica theory advises."""
 
-import argparse
 import sys
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from hardset.cli import integer, number
-from selection.commands.inputs import class_number, read_labels
+from hardset.cli import Choice, Json, Option, more_help
+from selection.advice import CAVEAT, HARD, POLICIES, AngleSource, Metric
+from selection.commands.inputs import File, class_number, read_labels
 from selection.files import json_text, read_array
-from selection.names import CAVEAT, HARD, POLICIES, AngleSource, Metric
 
 if TYPE_CHECKING:
     from selection.advice.estimates import Coordinates
-    from selection.advice.recommend import Recommendation
-
-EXAMPLES = f"""It estimates
-  alpha_t   examples over the effective dimension (tr C)^2 / tr C^2 of the features
-  theta     angle of a linear probe to the target: probes trained on disjoint parts meet at
-            cos^2 theta; corrected from the part to all examples by the theory's learning curve.
-            On features far from isotropic, pi times the error of cross-validated probes
-and searches the theory for the fraction and the policy of least error at these coordinates.
-{CAVEAT}
-
-It also measures the error of a linear probe by tenfold cross validation on all the data. Where
-that and the theory's differ by more than a factor of 1.5, the data are not the toy model: the
-advice is to keep all, and the theory's fraction is called toy_model_fraction. The interval of the
-measured error excuses a factor of 2, and any error that is smaller than the theory's. Classes that
-no probe separates are not the toy model either.
-
-By {HARD}.
-
-Of more than two classes give --classes two at a time, or labels of one class against the others.
-
-Exit code 1: the data may be the toy model, but theta is undefined: the probes do not agree at all.
-
-examples:
-  python -m selection recommend --features x.npy --labels y.npy
-  python -m selection recommend --features x.npy --labels digits.npy --classes 3 5 --json
-  python -m selection recommend --features x.parquet:vector --labels x.parquet:label \\
-      --metric isotropic --policies hard easy random --tolerance 0.02
-"""
+    from selection.advice.recommendation import Recommendation
 
 UNDEFINED = "theta is undefined: probes trained on disjoint parts do not agree"
 
 
-def add_command(commands: Any) -> None:
-    """Add the command to the subparsers of `python -m selection`."""
-    parser = commands.add_parser(
-        "recommend",
-        help="how much to keep, and by which policy, if the data were the toy model",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--features", required=True, metavar="FILE", help="shape (n, d)")
-    parser.add_argument("--labels", required=True, metavar="FILE", help="two classes, (n,)")
-    parser.add_argument(
-        "--classes", nargs=2, metavar="C", help="use the examples of these two only"
-    )
-    parser.add_argument(
-        "--policies",
-        nargs="+",
-        choices=POLICIES,
-        default=POLICIES,
-        help="those that are compared, default all",
-    )
-    parser.add_argument("--tolerance", type=number, default=0.05, help="accepted relative loss")
-    parser.add_argument("--splits", type=integer, default=4, help="pairs of probes, default 4")
-    parser.add_argument(
-        "--holdout", type=number, default=0.2, help="share on which they are compared"
-    )
-    parser.add_argument(
-        "--metric",
-        choices=get_args(Metric),
-        default="covariance",
-        help="in which probes are compared; isotropic is sharper where features are",
-    )
-    parser.add_argument(
-        "--angle", choices=get_args(AngleSource), default="auto", help="what theta comes from"
-    )
-    parser.add_argument("--replicates", type=integer, default=100, help="of the bootstrap")
-    parser.add_argument("--level", type=number, default=0.9, help="coverage of the intervals")
-    parser.add_argument("--seed", type=integer, default=0, help="of splits and bootstrap")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
+@more_help(lambda: f"{CAVEAT}\n\nBy {HARD}.")
+def recommend(
+    *,
+    features: File,
+    labels: File,
+    classes: Annotated[tuple[str, ...], Option(metavar="C C")] | None = None,
+    policies: Annotated[tuple[str, ...], Choice(POLICIES)] = POLICIES,
+    tolerance: float = 0.05,
+    splits: int = 4,
+    holdout: float = 0.2,
+    metric: Metric = "covariance",
+    angle: AngleSource = "auto",
+    replicates: int = 100,
+    level: float = 0.9,
+    seed: int = 0,
+    as_json: Json = False,
+) -> int:
+    """Say how much to keep, and by which policy, if the data were the toy model.
 
+    It estimates
 
-def run(options: argparse.Namespace) -> int:
-    """Estimate, search and print; returns the exit code (1 if theta is undefined)."""
-    check_range("tolerance", options.tolerance, 1e-6, 100.0)
-    check_integer("splits", options.splits, 1, 10**4)
-    check_range("holdout", options.holdout, 0.0, 1.0, open_low=True, open_high=True)
-    check_integer("replicates", options.replicates, 10, 10**6)
-    check_range("level", options.level, 0.0, 1.0, open_low=True, open_high=True)
-    check_integer("seed", options.seed, 0, 2**62)
-    features = read_array("features", options.features)
-    labels, names = read_labels("labels", options.labels)
-    if options.classes is not None:
-        pair = [class_number("--classes", text, names) for text in options.classes]
-        features, labels = _two_classes(features, labels, pair)
+      alpha_total  examples over the effective dimension (tr C)^2 / tr C^2 of the features
+      theta        angle of a linear probe to the target: probes trained on disjoint parts meet at
+                   cos^2 theta; corrected from the part to all examples by the theory's learning
+                   curve. On features far from isotropic, pi times the error of cross-validated
+                   probes
+
+    and searches the theory for the fraction and the policy of least error at these coordinates.
+
+    It also measures the error of a linear probe by tenfold cross validation on all the data. Where
+    that and the theory's differ by more than a factor of 1.5, the data are not the toy model: the
+    advice is to keep all, and the theory's fraction is called toy_model_fraction. The interval of
+    the measured error excuses a factor of 2, and any error that is smaller than the theory's.
+    Classes that no probe separates are not the toy model either.
+
+    Of more than two classes give --classes two at a time, or labels of one class against the
+    others. Exit code 1: the data may be the toy model, but theta is undefined, for the probes do
+    not agree at all.
+
+    Args:
+        features: shape (n, d).
+        labels: two classes, (n,).
+        classes: use the examples of these two only.
+        policies: those that are compared.
+        tolerance: accepted relative loss.
+        splits: pairs of probes.
+        holdout: share on which they are compared.
+        metric: in which probes are compared; isotropic is sharper where features are.
+        angle: what theta comes from.
+        replicates: of the bootstrap.
+        level: coverage of the intervals.
+        seed: of splits and bootstrap.
+
+    Examples:
+        python -m selection recommend --features x.npy --labels y.npy
+        python -m selection recommend --features x.npy --labels digits.npy --classes 3 5 --json
+        python -m selection recommend --features x.parquet:vector --labels x.parquet:label \\
+            --metric isotropic --policies hard easy random --tolerance 0.02
+    """
+    check_range("tolerance", tolerance, 1e-6, 100.0)
+    check_integer("splits", splits, 1, 10**4)
+    check_range("holdout", holdout, 0.0, 1.0, open_low=True, open_high=True)
+    check_integer("replicates", replicates, 10, 10**6)
+    check_range("level", level, 0.0, 1.0, open_low=True, open_high=True)
+    check_integer("seed", seed, 0, 2**62)
+    if classes is not None and len(classes) != 2:
+        raise ValueError(f"--classes names {len(classes)} classes; it needs two")
+    rows = read_array("features", features)
+    found_labels, names = read_labels("labels", labels)
+    if classes is not None:
+        pair = [class_number("--classes", text, names) for text in classes]
+        rows, found_labels = _two_classes(rows, found_labels, pair)
     from selection.advice.estimates import estimate_coordinates
-    from selection.advice.recommend import recommend
-    from selection.advice.verdict import verdict
+    from selection.advice.recommendation import recommend, verdict
 
     coordinates = estimate_coordinates(
-        features,
-        labels if names is None else names[labels],
-        splits=options.splits,
-        holdout=options.holdout,
-        metric=options.metric,
-        angle=options.angle,
-        replicates=options.replicates,
-        level=options.level,
-        seed=options.seed,
+        rows,
+        found_labels if names is None else names[found_labels],
+        splits=splits,
+        holdout=holdout,
+        metric=metric,
+        angle=angle,
+        replicates=replicates,
+        level=level,
+        seed=seed,
     )
     undefined = not coordinates.defined and verdict(coordinates).toy_model
     if undefined:
@@ -121,8 +110,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         advice = recommend(
             coordinates,
-            policies=options.policies,
-            tolerance=options.tolerance,
+            policies=policies,
+            tolerance=tolerance,
             report=lambda name: print(f"searching policy {name}", file=sys.stderr),
         )
         found = {
@@ -139,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
         }
         if not coordinates.defined:
             found["warnings"].append(UNDEFINED)
-    print(json_text(found) if options.json else _text(found))
+    print(json_text(found) if as_json else _text(found))
     return 1 if undefined else 0
 
 
