@@ -37,6 +37,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, overload
 
 from hardset.cli import check_output_folder
@@ -280,6 +281,7 @@ class Stage:
         apart: outputs that the manifest leaves out, since a table lists them or they are a cache.
         local: outputs that differ from computer to computer: they hold paths, or are the files of
             a run. The manifest records them, and they are no part of its digest.
+        later: values that parameters had before they were recorded.
     """
 
     name: str
@@ -287,6 +289,7 @@ class Stage:
     parameters: tuple[str, ...] = ("*",)
     apart: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
+    later: Mapping[str, Any] = field(default_factory=dict)
 
     def open(
         self,
@@ -325,7 +328,7 @@ class Stage:
         digests = {name: one.digest for name, one in inputs.items() if one.digest is not None}
         fields = (self.name, dict(parameters), seed, digests, where)
         record = json.loads(_text(dict(zip(CLAIMED, fields, strict=True))))
-        claim = _claim_of(path, record)
+        claim = _claim_of(path, record, self.later)
         known = claim.check()
         finished = [one for one in places.values() if (one / MANIFEST).is_file()]
         read = [one for place in finished for one in _files_of(place, read_manifest(place))]
@@ -535,10 +538,9 @@ def _outputs(folder: Path, apart: Collection[str]) -> dict[str, dict[str, Any]]:
     found = {}
     for root, folders, files in os.walk(folder):
         here = Path(root)
+        left_out = apart if here == folder else ()
         folders[:] = sorted(
-            one
-            for one in folders
-            if not one.startswith(".") and not (here == folder and one in apart)
+            [one for one in folders if not one.startswith(".") and one not in left_out]
         )
         for name in sorted(files):
             own = here == folder and (name in (MANIFEST, CLAIM) or name in apart)
@@ -622,7 +624,9 @@ def _check_declared(complaint: str, names: Iterable[str], declared: Collection[s
             raise TypeError(f"{complaint} {name!r}")
 
 
-def _claim_of(path: Path, record: dict[str, Any]) -> Claim:
+def _claim_of(
+    path: Path, record: dict[str, Any], later: Mapping[str, Any] = MappingProxyType({})
+) -> Claim:
     """Make the claim of a stage; where it is lost the manifest tells it."""
 
     def recover(trouble: ValueError | None) -> dict[str, Any] | None:
@@ -634,6 +638,7 @@ def _claim_of(path: Path, record: dict[str, Any]) -> Claim:
         return None
 
     def refuse(known: dict[str, Any]) -> str | None:
+        known = known | {"parameters": {**later, **known["parameters"]}}
         for name in CLAIMED[:-1]:
             different = _difference(name, known.get(name), record[name])
             if different is not None:

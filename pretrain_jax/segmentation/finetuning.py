@@ -58,6 +58,7 @@ FINETUNE = Stage(
     inputs=("dataset", "init"),
     apart=(RUN,),
     local=(f"{RUN}/{LOG_NAME}",),
+    later={"precision": "float32"},
 )
 
 
