@@ -59,6 +59,7 @@ FINETUNE = Stage(
     apart=(RUN,),
     local=(f"{RUN}/{LOG_NAME}",),
     later={"precision": "float32"},
+    renamed={"pretrained": "init"},
 )
 
 

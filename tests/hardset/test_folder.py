@@ -82,11 +82,13 @@ def test_what_is_not_declared_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "t").exists()
 
 
-def test_a_parameter_that_was_not_recorded_had_its_value(tmp_path: Path) -> None:
-    """A stage of an earlier version goes on where what came later is what it was."""
+def test_a_stage_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """A parameter that was not recorded had its value; an input had another name."""
     begin(tmp_path / "s", parameters={"masks": 5}).finish(Made({}))
-    stage = Stage("score", inputs=("*",), later={"precision": "float32"})
-    inputs = {"index": Input("aa")}
+    stage = Stage(
+        "score", inputs=("*",), later={"precision": "float32"}, renamed={"index": "images"}
+    )
+    inputs = {"images": Input("aa")}
     found = stage.open(tmp_path / "s", {"masks": 5, "precision": "float32"}, 3, inputs)
     assert found.manifest is not None
     with pytest.raises(ValueError, match=r"made with parameters.precision = \"float32\", now"):
