@@ -1,4 +1,4 @@
-"""Pictures to be looked at: PNG files, contact sheets of stages, reconstructions of a model."""
+"""Draws pictures to be looked at: PNG files, contact sheets of stages, reconstructions."""
 
 import io
 import math
