@@ -58,6 +58,8 @@ FINETUNE = Stage(
     inputs=("dataset", "init"),
     apart=(RUN,),
     local=(f"{RUN}/{LOG_NAME}",),
+    later={"precision": "float32"},
+    renamed={"pretrained": "init"},
 )
 
 
