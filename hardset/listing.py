@@ -125,6 +125,19 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def first_difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | None:
+    """Find the first entry of nested records that differs: its path, and both values."""
+    if old == new:
+        return None
+    if isinstance(old, dict) and isinstance(new, dict):
+        parts = (
+            first_difference(f"{name}.{key}", old.get(key), new.get(key))
+            for key in sorted(old.keys() | new.keys())
+        )
+        return next((one for one in parts if one is not None), None)
+    return name, old, new
+
+
 def check_sealed(path: Path) -> None:
     """Check a file's seal, once in a process as long as its size and time stay.
 

@@ -1,4 +1,4 @@
-"""Files to pixels: 8 and 16 bits, one and three channels; nothing but pixels leaves this module."""
+"""Turns files into pixels of 8 or 16 bits and one or three channels; nothing else leaves it."""
 
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def read_pixels(
     bits: int = 8,
     remarks: list[Remark] | None = None,
 ) -> Pixels:
-    """Pixels of an image as displayed; orientation is applied, all metadata is dropped.
+    """Return pixels of an image as displayed; orientation is applied, all metadata is dropped.
 
     Of a file with several pictures the first one is read. Nothing is held of an image with more
     megapixels than `pretrain_jax.data.opening.largest_megapixels`.
@@ -134,7 +134,7 @@ def _notice_pictures(opened: Any, remarks: list[Remark]) -> None:
 
 
 def _array(image: Any) -> NDArray[Any]:
-    """Pixels (H, W) or (H, W, 3) of a Pillow image; alpha is dropped."""
+    """Return pixels (H, W) or (H, W, 3) of a Pillow image; alpha is dropped."""
     if image.mode == "LAB":
         raise ValueError("its samples mean CIE L*a*b*; save it as RGB")
     image.info.pop("transparency", None)  # of a palette
@@ -161,7 +161,7 @@ def _array(image: Any) -> NDArray[Any]:
 
 
 def oriented(opened: Any) -> Any:
-    """An image that Pillow opened from a file object, as it is to be displayed."""
+    """Return an image that Pillow opened from a file object, as it is to be displayed."""
     from PIL import ImageOps
 
     opened.load()

@@ -59,7 +59,7 @@ from pretrain_jax.segmentation import (
     write_shipped_segmentation,
 )
 from pretrain_jax.segmentation.config import HeadKind, Mode
-from pretrain_jax.segmentation.finetuning import dataset_digest
+from pretrain_jax.segmentation.finetuning import FINETUNE, dataset_digest
 from pretrain_jax.synthesis import METHODS, index_images, propose, score, select, synthesise
 from pretrain_jax.synthesis.source import check_outside, survey
 from pretrain_jax.train.config import FREE_FIELDS, FREE_OPTIONS, json_differences
@@ -89,6 +89,7 @@ def claim_of(config: PipelineConfig) -> Claim:
     record = _echo(config, folder)
 
     def refuse(there: dict[str, Any]) -> str | None:
+        there = there | {"finetune": {**FINETUNE.later, **there["finetune"]}}
         differences = json_differences(record, there, FREE)
         differences += _other_inputs(config, folder, record, there)
         if not differences:

@@ -1,4 +1,4 @@
-"""Which array of another library's checkpoint is which variable of a model: names, then tables."""
+"""Says which array of another library's checkpoint is which variable of a model."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -89,7 +89,7 @@ def _is_head(key: str) -> bool:
 
 
 def _prefixes(key: str) -> list[str]:
-    """The first few prefixes of a name that end at a dot, the shortest first."""
+    """Return the first few prefixes of a name that end at a dot, the shortest first."""
     return list(accumulate(f"{part}." for part in key.split(".", DEEP)[:-1]))
 
 
@@ -108,7 +108,7 @@ def _stripped(state: State, prefix: str) -> dict[str, NDArray]:
 
 
 def _hint(state: State, layout: Layout, fitting: int) -> str:
-    """Which prefix to strip by hand, where more names fit without it than do now."""
+    """Say which prefix to strip by hand, where more names fit without it than do now."""
     counts = Counter(prefix for key in state for prefix in _prefixes(key))
     for prefix, count in counts.most_common(DEEP**2):
         part = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
@@ -165,7 +165,7 @@ class KeyReport:
 
 
 def same(path: str, key: str, *, leading: int = 0) -> Entry:
-    """The variable as it is, behind `leading` axes of length 1 in the checkpoint."""
+    """Return the variable as it is, behind `leading` axes of length 1 in the checkpoint."""
     return Entry(
         path,
         (key,),
@@ -181,7 +181,7 @@ def _unlead(array: NDArray, leading: int) -> NDArray:
 
 
 def transposed(path: str, key: str) -> Entry:
-    """A matrix stored as (outputs, inputs)."""
+    """Return a matrix stored as (outputs, inputs)."""
     return Entry(path, (key,), lambda arrays: arrays[0].T, lambda value: [value.T])
 
 
@@ -196,7 +196,7 @@ def fused(path: str, keys: Sequence[str]) -> Entry:
 
 
 def patch_embedding(path: str, key: str, patch_size: int, channels: int) -> Entry:
-    """A patch projection stored as a convolution (outputs, channels, rows, columns)."""
+    """Return a patch projection stored as a convolution (outputs, channels, rows, columns)."""
     shape = (patch_size, patch_size, channels, -1)
     return Entry(
         path,
@@ -209,7 +209,7 @@ def patch_embedding(path: str, key: str, patch_size: int, channels: int) -> Entr
 def check_state(
     model: nnx.Module, state: Mapping[str, NDArray], table: Iterable[Entry]
 ) -> KeyReport:
-    """Which keys of a checkpoint do not fit a model.
+    """Say which keys of a checkpoint do not fit a model.
 
     Args:
         model: the model, abstract (nnx.eval_shape) or not.
@@ -254,7 +254,7 @@ def load_into(
 
 
 def export_state(model: nnx.Module, table: Iterable[Entry]) -> dict[str, NDArray]:
-    """A model's variables in the layout of a table; loading them gives the same bits.
+    """Return a model's variables in the layout of a table; loading them gives the same bits.
 
     Args:
         model: the model.
@@ -274,7 +274,7 @@ def export_state(model: nnx.Module, table: Iterable[Entry]) -> dict[str, NDArray
 def _match(
     model: nnx.Module, state: Mapping[str, NDArray], table: Iterable[Entry]
 ) -> tuple[dict[str, NDArray], KeyReport]:
-    """The values that fit, by variable, and the keys that do not."""
+    """Return the values that fit, by variable, and the keys that do not."""
     variables = _variables(model)
     values: dict[str, NDArray] = {}
     known: set[str] = set()
@@ -311,13 +311,13 @@ def _paths(model: nnx.Module) -> list[tuple[tuple, str]]:
 
 
 def _variables(model: nnx.Module) -> dict[str, nnx.Variable]:
-    """The model's variables by name."""
+    """Return the model's variables by name."""
     flat = nnx.to_flat_state(nnx.state(model))
     return {".".join(map(str, path)): variable for path, variable in flat}
 
 
 def _placed(value: NDArray, variable: nnx.Variable) -> jax.Array:
-    """The value in the variable's type, where the variable lies."""
+    """Return the value in the variable's type, where the variable lies."""
     array = np.asarray(value, variable.dtype)
     old = variable.get_value()
     return jax.device_put(array, old.sharding) if isinstance(old, jax.Array) else jnp.asarray(array)

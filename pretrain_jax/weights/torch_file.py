@@ -1,4 +1,4 @@
-"""Files of torch.save, zip and legacy, read into NumPy arrays without torch and without code."""
+"""Reads files of torch.save, zip and legacy, without torch and without running code."""
 
 import io
 import math
@@ -92,7 +92,7 @@ class WeightsError(ValueError):
 
 
 def names(all_of_them: Iterable[str], most: int = 5) -> str:
-    """The first few names of a list, fit for a terminal, and how many more there are."""
+    """Return the first few names of a list, fit for a terminal, and how many more there are."""
     rest = list(all_of_them)
     shown = ", ".join(one_line(name, LONGEST_NAME) for name in islice(rest, most))
     return shown if len(rest) <= most else f"{shown} and {len(rest) - most} more"
@@ -109,7 +109,7 @@ KEYS = (str, bytes, int, float, type(None), Inert)
 
 
 def _kind(value: Any) -> str:
-    """What a value is, for a message; never its content."""
+    """Return what a value is, for a message; never its content."""
     return "a very large integer" if isinstance(value, int) else f"a {type(value).__name__}"
 
 
@@ -122,7 +122,7 @@ def run_pickle(
     builders: Mapping[str, Builder | Any],
     persistent: Callable[[Any], Any],
 ) -> Any:
-    """The object that a pickle describes, made of containers, numbers, strings and builders.
+    """Return the object that a pickle describes, made of containers, numbers, strings and builders.
 
     Args:
         stream: where the pickle begins; read to its end (the STOP opcode) and no further.
@@ -314,7 +314,7 @@ class Tensor:
     strides: tuple[int, ...]
 
     def view(self, values: NDArray) -> NDArray:
-        """The tensor in its storage's values, read-only."""
+        """Return the tensor in its storage's values, read-only."""
         steps = tuple(step * values.itemsize for step in self.strides)
         return np.lib.stride_tricks.as_strided(
             values[self.offset :], self.shape, steps, writeable=False
@@ -325,7 +325,7 @@ Reader = Callable[[Tensor], NDArray]
 
 
 def read_torch_file(path: Path) -> tuple[Any, Reader]:
-    """The content of a file of torch.save, its tensors still `Tensor`.
+    """Return the content of a file of torch.save, its tensors still `Tensor`.
 
     Args:
         path: the file.
@@ -342,7 +342,7 @@ def read_torch_file(path: Path) -> tuple[Any, Reader]:
 
 
 def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """What torch._utils._rebuild_tensor_v2 describes, checked to lie inside the storage."""
+    """Return what torch._utils._rebuild_tensor_v2 describes, checked to lie inside the storage."""
     if not isinstance(storage, Storage):
         raise WeightsError("damaged pickle: a tensor without storage")
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) > MOST_AXES:
@@ -363,12 +363,12 @@ def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Te
 
 
 def _parameter(data: Any, *_: Any) -> Any:
-    """A torch Parameter is its data."""
+    """Return a torch Parameter is its data."""
     return data
 
 
 def _dictionary(*arguments: Any) -> dict[Any, Any]:
-    """An empty dictionary; its entries follow in the pickle."""
+    """Return an empty dictionary; its entries follow in the pickle."""
     if any(not isinstance(argument, type) for argument in arguments):
         raise WeightsError("an OrderedDict of Python 2 is not read; save it again")
     return {}
@@ -397,7 +397,7 @@ class _Storages:
         self.found: dict[str, Storage] = {}
 
     def __call__(self, identifier: Any) -> Storage:
-        """The storage that a persistent identifier describes."""
+        """Return the storage that a persistent identifier describes."""
         match identifier:
             case ("storage", np.dtype() as dtype, str() as key, str(), int() as count):
                 pass
@@ -448,7 +448,7 @@ def _read_zip(path: Path) -> tuple[Any, Reader]:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The zip file; whatever is wrong with it is a WeightsError."""
+    """Return the zip file; whatever is wrong with it is a WeightsError."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -497,7 +497,7 @@ def _read_legacy(path: Path) -> tuple[Any, Reader]:
 
 
 def _values(storage: Storage, data: bytes, *, big: bool) -> NDArray:
-    """The values of a storage from its bytes."""
+    """Return the values of a storage from its bytes."""
     if len(data) != storage.nbytes:
         raise WeightsError(
             f"the storage {storage.key} has {len(data)} bytes, {storage.count} values of "

@@ -1,4 +1,4 @@
-"""SimCLR: random views of each image, an encoder, a projector, and the loss between views."""
+"""Trains an encoder to tell views of one image from those of others: views, projector, loss."""
 
 import math
 import warnings
@@ -103,7 +103,7 @@ def _luma(image: Array) -> Array:
 
 
 def turn_hue(image: Array, turn: Array) -> Array:
-    """The image with its hue, in the hexagonal model HSV, turned by `turn` turns."""
+    """Return the image with its hue, in the hexagonal model HSV, turned by `turn` turns."""
     value, low = image.max(axis=-1, keepdims=True), image.min(axis=-1, keepdims=True)
     chroma = value - low
     safe = jnp.where(chroma > 0, chroma, 1)
@@ -272,5 +272,5 @@ class SimCLR(nnx.Module):
         return nt_xent(self(first), self(second), self.config.temperature)
 
     def views(self, key: Array, numbers: Array, images: Array) -> tuple[Array, Array]:
-        """Two random views of each image, see `random_views`; neither is normalised."""
+        """Return two random views of each image, see `random_views`; neither is normalised."""
         return random_views(key, numbers, images, self.config.augmentation)
