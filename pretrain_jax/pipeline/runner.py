@@ -75,6 +75,9 @@ FREE = frozenset(
     | {f"finetune.{one}" for one in FREE_OPTIONS}
 )
 
+# Words of version 0.1, in configurations and among the inputs of stages.
+RENAMED = {"checkpoint": "weights"}
+
 POLICY = "hard"
 RECOMMEND = Stage("recommend", inputs=("scores/*",), parameters=("policy",))
 
@@ -89,7 +92,7 @@ def claim_of(config: PipelineConfig) -> Claim:
     record = _echo(config, folder)
 
     def refuse(there: dict[str, Any]) -> str | None:
-        there = there | {"finetune": {**FINETUNE.later, **there["finetune"]}}
+        there = _in_todays_words(there)
         differences = json_differences(record, there, FREE)
         differences += _other_inputs(config, folder, record, there)
         if not differences:
@@ -102,6 +105,19 @@ def claim_of(config: PipelineConfig) -> Claim:
         return None if known else "exists and holds no pipeline; choose another --out"
 
     return Claim(folder, CONFIG, record, refuse, foreign, renewed=True)
+
+
+def _in_todays_words(config: dict[str, Any]) -> dict[str, Any]:
+    """Read a configuration of version 0.1 as one of today."""
+
+    def weights(part: dict[str, Any]) -> dict[str, Any]:
+        return {RENAMED.get(name, name): value for name, value in part.items()}
+
+    return config | {
+        "probe": weights(config["probe"]),
+        "propose": config["propose"] | {"sam": weights(config["propose"]["sam"])},
+        "finetune": {**FINETUNE.later, **config["finetune"]},
+    }
 
 
 def report_folder(out: Path) -> Path:
@@ -144,6 +160,8 @@ def _other_inputs(
         if own is not None and other is not None and name in known:
             place, entry, digest = known[name]
             made_of = claimed_inputs(folder / place)
+            if made_of is not None:
+                made_of = {RENAMED.get(one, one): sha for one, sha in made_of.items()}
             same = made_of is None or made_of.get(entry) == digest()
         if not same:
             yield f"{name} = {own!r} here and {other!r} there"

@@ -47,6 +47,7 @@ PROBE = Stage(
     parameters=("config", "halves"),
     # Lists hold places; runs have files of their own for every host.
     local=(RUN, *HALVES, FULL_LIST, *HALF_LISTS),
+    renamed={"checkpoint": "weights"},
 )
 PRETRAIN = Stage(
     "pretrain",

@@ -29,7 +29,12 @@ PROPOSAL_COLUMNS = {
 }
 ROWS = 256
 MASKS = "masks"
-PROPOSE = Stage("propose", inputs=("index", "weights"), apart=(MASKS,))
+PROPOSE = Stage(
+    "propose",
+    inputs=("index", "weights"),
+    apart=(MASKS,),
+    renamed={"checkpoint": "weights"},
+)
 MOST_SHOWN = 10
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hardset.cli import run
+from hardset.listing import write_record
 from pretrain_jax.__main__ import main
 from pretrain_jax.pipeline import (
     PIPELINES,
@@ -54,6 +55,22 @@ def test_echo_lists_the_runs(config: PipelineConfig) -> None:
         {"objective": "mae", "method": "optidel-s", "ratio": 0.5, "seed": 0, "draw": 0},
     ]
     assert record["heads"] == [["dpt", "full"]] and record["demo"] is False
+
+
+def test_configuration_of_version_0_1(config: PipelineConfig, tmp_path: Path) -> None:
+    """It called weights checkpoint, and knew no precision of fine-tuning."""
+    given = ProbeOptions(weights=str(tmp_path / "mae.pth"))
+    config = dataclasses.replace(config, probe=given, out=str(tmp_path / "out"))
+    record = json.loads(json.dumps(runner.claim_of(config).record))
+    for part in (record["probe"], record["propose"]["sam"]):
+        part["checkpoint"] = part.pop("weights")
+    del record["finetune"]["precision"]
+    (tmp_path / "out").mkdir()
+    write_record(tmp_path / "out/config.json", record)
+    assert runner.claim_of(config).check() == record
+    other = dataclasses.replace(config, probe=ProbeOptions(halves=True))
+    with pytest.raises(ValueError, match=r"probe\.halves = True here and False there"):
+        runner.claim_of(other).check()
 
 
 def test_methods_that_draw_have_a_set_for_every_seed(config: PipelineConfig) -> None:
