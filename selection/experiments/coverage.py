@@ -27,7 +27,7 @@ NEIGHBOURS = 20
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Examples in the unit square.
+    """Holds examples in the unit square.
 
     Attributes:
         points: shape (n, 2).
@@ -43,7 +43,7 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """What one method kept.
+    """Measures what one method kept.
 
     Attributes:
         method: as on the command line.
@@ -61,7 +61,7 @@ class Coverage:
 
 
 def make_plane(n: int = 2000, seed: int = 0) -> Plane:
-    """Clumps on a uniform ground, and a score with a hill on a clump and one beside all of them."""
+    """Draw clumps on a uniform ground, and a score with a hill on one and another beside all."""
     random = generator(seed)
     counts = [round(share * n) for _, _, share in CLUMPS]
     parts = [
@@ -102,7 +102,7 @@ def cover(plane: Plane, method: str, budget: int, seed: int = 0) -> Coverage:
 
 
 def coverage_table(found: Mapping[str, Coverage]) -> str:
-    """The measures of every method, in Markdown."""
+    """Write the measures of every method in Markdown."""
     lines = [
         "| method | mean score | distance to the nearest kept | kept within "
         f"{BANDWIDTH:g} of another |",

@@ -43,7 +43,7 @@ PAIRS: dict[str, dict[str, Pair]] = {
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Examples with classes.
+    """Holds examples with classes.
 
     Attributes:
         name: of the data.
@@ -62,7 +62,7 @@ class Dataset:
 
 
 def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
-    """A data set by name.
+    """Load a data set by name.
 
     Args:
         name: a key of DATASETS.
@@ -170,7 +170,7 @@ DATASETS: Mapping[str, Callable[[Path | None], Arrays]] = {
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Training examples to select from, and a clean test set.
+    """Holds training examples to select from, and a clean test set.
 
     Attributes:
         inputs: shape (n, d), standardised with the training set.

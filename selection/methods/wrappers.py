@@ -33,7 +33,7 @@ Task = tuple[int, tuple[Any, ...]]  # number, and what `_solve` takes
 
 @dataclass(frozen=True, eq=False)
 class Wrapper(Conditional):
-    """A condition around a method, which compares what that compares and reads what that reads.
+    """Puts a method under a condition; compares and reads what that does.
 
     Args:
         inner: the method.
@@ -54,7 +54,7 @@ class Wrapper(Conditional):
 
 @dataclass(frozen=True)
 class Partitioned(Wrapper):
-    """`inner` applied to random parts of equal size, each with its part of the budget.
+    """Applies `inner` to random parts of equal size, each with its part of the budget.
 
     The parts and their seeds depend on the seed alone: one process, a local cluster and a remote
     one give the same subset. An objective of parts is none of the whole. Given examples are divided
@@ -229,7 +229,7 @@ def _client(scheduler: str | None, stack: ExitStack) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class ViaProxy(Wrapper):
-    """`inner` with the scores of a smaller model in place of the pool's.
+    """Applies `inner` with the scores of a smaller model in place of the pool's.
 
     Scores belong to ids, so that wrappers that show a part of the pool change nothing. Given
     examples from outside the pool have none.
@@ -282,7 +282,7 @@ class ViaProxy(Wrapper):
 
 @dataclass(frozen=True)
 class Quotas(Wrapper):
-    """`inner` applied within every class or group, each with its own part of the budget.
+    """Applies `inner` within every class or group, each with its own part of the budget.
 
     Parts are rounded by the largest remainder; a class smaller than its part gives all it has.
     Proportional parts of small classes may be 0; the diagnostics hold the parts. Given examples
@@ -364,7 +364,7 @@ class Quotas(Wrapper):
 
 @dataclass(frozen=True)
 class Cutoff(Wrapper):
-    """`inner` on what remains without the floor(fraction * n) most likely mislabelled examples.
+    """Applies `inner` without the floor(fraction * n) most likely mislabelled examples.
 
     They are those of highest `mislabel` score, or of highest score in a pool without one. Given
     examples are neither counted nor dropped.
@@ -410,7 +410,7 @@ class Cutoff(Wrapper):
 
 @dataclass(frozen=True)
 class Listed(Wrapper):
-    """`include` first, in its order, then what `inner` picks of the others without `exclude`.
+    """Keeps `include` first, in its order, then what `inner` picks without `exclude`.
 
     `inner` counts the included examples, and those that are given, as kept already. Included ones
     have weight 1.
