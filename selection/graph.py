@@ -443,7 +443,7 @@ class Clusters:
         return np.bincount(chosen, minlength=len(self.centroids))
 
     def members(self) -> list[Integers]:
-        """List the rows of every cluster, ascending, the clusters by their first row, no empty one."""
+        """List the rows of every cluster, ascending, the clusters by their first row."""
         return class_rows(self.assignments, len(self.assignments))
 
 

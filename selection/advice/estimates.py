@@ -187,7 +187,7 @@ class Coordinates:
         theta: angle of a probe trained on all n, by the overlap or by the error.
         theta_interval: interval of `theta`.
         level: coverage that the intervals aim at.
-        source: "overlap" or "error", what `theta` comes from.
+        theta_from: "overlap" or "error", what `theta` comes from.
         theta_of_overlap: `theta_part` continued to all n by the learning curve of max-margin
             probes; NaN where c <= 0.
         theta_of_error: pi times the error of cross-validated probes, continued likewise; NaN where
@@ -206,7 +206,7 @@ class Coordinates:
     theta: float
     theta_interval: tuple[float, float]
     level: float
-    source: str = "overlap"
+    theta_from: str = "overlap"
     theta_of_overlap: float = np.nan
     theta_of_error: float = np.nan
     warnings: tuple[str, ...] = ()
@@ -392,7 +392,7 @@ def coordinates_of_overlap(
         theta=theta,
         theta_interval=interval,
         level=level,
-        source="error" if by_error else "overlap",
+        theta_from="error" if by_error else "overlap",
         theta_of_overlap=of_overlap,
         theta_of_error=of_error,
         warnings=_warnings(dimension, errors, by_error, theta, angles_of_error),

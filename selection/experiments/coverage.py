@@ -50,14 +50,14 @@ class Coverage:
         kept: rows.
         score: mean score of the kept examples.
         distance: from an example to the nearest kept one, mean over all.
-        overlap: share of the kept examples whose nearest kept one is within `BANDWIDTH`.
+        crowded: share of the kept examples whose nearest kept one is within `BANDWIDTH`.
     """
 
     method: str
     kept: NDArray[np.int64]
     score: float
     distance: float
-    overlap: float
+    crowded: float
 
 
 def make_plane(n: int = 2000, seed: int = 0) -> Plane:
@@ -97,7 +97,7 @@ def cover(plane: Plane, method: str, budget: int, seed: int = 0) -> Coverage:
         kept,
         score=float(plane.scores[kept].mean()),
         distance=float(nearest.mean()),
-        overlap=float(np.mean(pairs[:, 1] <= BANDWIDTH)),
+        crowded=float(np.mean(pairs[:, 1] <= BANDWIDTH)),
     )
 
 
@@ -109,7 +109,7 @@ def coverage_table(found: Mapping[str, Coverage]) -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        f"| {one.method} | {one.score:.3f} | {one.distance:.4f} | {100 * one.overlap:.0f} % |"
+        f"| {one.method} | {one.score:.3f} | {one.distance:.4f} | {100 * one.crowded:.0f} % |"
         for one in found.values()
     ]
     return "\n".join(lines) + "\n"

@@ -148,7 +148,7 @@ def _errors(
 def knee_table(knees: Sequence[Knee]) -> str:
     """Write what was recommended and what was measured, a line a task."""
     lines = [
-        "| task | n | d_eff | alpha_t | theta | advice | measured best | predicted knee | "
+        "| task | n | d_eff | alpha_total | theta | advice | measured best | predicted knee | "
         "measured knee | advice / knee | error, all data | change at the advised fraction |",
         "|---" * 12 + "|",
     ]
@@ -157,7 +157,7 @@ def knee_table(knees: Sequence[Knee]) -> str:
         change, bar = one.loss()
         lines.append(
             f"| {one.task} | {found.examples} | {found.dimension.value:.1f} | "
-            f"{found.alpha_total:.1f} | {np.rad2deg(found.theta):.1f}° ({found.source}) | "
+            f"{found.alpha_total:.1f} | {np.rad2deg(found.theta):.1f}° ({found.theta_from}) | "
             f"{advice.toy_model_policy} {advice.toy_model_fraction:.2g} | {one.best():.2g} | "
             f"{one.predicted_knee():.2g} | {one.knee():.2g} | "
             f"{advice.toy_model_fraction / one.knee():.1f} | "

@@ -17,7 +17,7 @@ from hardset.cache import Cache
 from hardset.checks import check_choice, check_integer, check_range
 from hardset.optional import require
 from selection.arrays import Floats, Integers
-from selection.files import read_subset, write_subset
+from selection.files import check_writable, read_subset, write_subset
 from selection.given import Given, largest_remainder, proportional
 from selection.pool import Pool, Scores
 from selection.selector import Conditional, Selector, generator, select_among
@@ -125,14 +125,22 @@ class Partitioned(Wrapper):
         if self.finished is None:
             yield from solve(tasks)
             return
-        store = Cache(self.finished, ".parquet", read_subset, _write_subset)
+        folder = check_writable(self.finished)
+        stores: list[Cache[Subset]] = []
+
+        def store() -> Cache[Subset]:
+            # Made with the first part that is kept: what is refused leaves no folder behind.
+            if not stores:
+                stores.append(Cache(folder, ".parquet", read_subset, _write_subset))
+            return stores[0]
+
         keys: dict[int, str] = {}
         known: list[tuple[int, Subset]] = []
 
         def missing() -> Iterator[Task]:
             for number, work in tasks:
                 key = _key_of(work)
-                subset = store.load(key)
+                subset = store().load(key) if folder.is_dir() else None
                 if subset is None:
                     keys[number] = key
                     yield number, work
@@ -140,7 +148,7 @@ class Partitioned(Wrapper):
                     known.append((number, subset))
 
         for number, subset in solve(missing()):
-            store.store(keys.pop(number), subset)
+            store().store(keys.pop(number), subset)
             yield number, subset
             while known:
                 yield known.pop()

@@ -314,11 +314,11 @@ def test_where_methods_put_their_examples(
         distances = np.linalg.norm(plane.points[:, None] - plane.points[one.kept], axis=2)
         own = distances[one.kept]
         assert np.isclose(one.distance, distances.min(axis=1).mean())
-        assert np.isclose(one.overlap, np.mean(np.sort(own, axis=1)[:, 1] <= 0.03))
+        assert np.isclose(one.crowded, np.mean(np.sort(own, axis=1)[:, 1] <= 0.03))
         assert np.isclose(one.score, plane.scores[one.kept].mean())
     # The claim of the picture: InfoMax lies between scores alone and geometry alone.
     assert found["k-center"].score < found["infomax"].score < found["hard"].score
-    assert found["infomax"].overlap < found["hard"].overlap
+    assert found["infomax"].crowded < found["hard"].crowded
     assert found["k-center"].distance < found["infomax"].distance < found["hard"].distance
 
     arguments = ["coverage", "--n", "300", "--methods", "hard", "d2", "--out", str(tmp_path)]
