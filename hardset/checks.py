@@ -1,5 +1,6 @@
 """Range checks: one sentence that names the argument, the value and the valid range."""
 
+import importlib
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -145,3 +146,21 @@ def real_array(name: str, value: Any) -> NDArray[np.float64]:
         trouble = "is not a number in double precision"
     text = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:60]}..."
     raise ValueError(f"{name} = {text} {trouble}")
+
+
+def require(module: str, extra: str = "selection") -> Any:
+    """Import a module that an extra of the installation brings.
+
+    Args:
+        module: its full name.
+        extra: the extra that installs it.
+
+    Raises:
+        ValueError: it is missing, with the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"the package {error.name} is not installed: pip install 'hardset[{extra}]'"
+        ) from None

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hardset.checks import check_choice
-from hardset.optional import require
+from hardset.checks import check_choice, require
 from selection.arrays import Array, Integers, host_array
 from selection.pool import Pool, Scores
 from selection.selector import Selector, budget_count, check_seed

@@ -21,9 +21,9 @@ from hardset.arrays import (
     npy_bytes,
     npz_bytes,
 )
+from hardset.checks import require
 from hardset.cli import check_output_folder, one_line
 from hardset.datafile import check_output_file, versions, write_bytes_atomic
-from hardset.optional import require
 from hardset.seal import BLANK_SEAL, check_seal, sealed, sealed_json
 from selection.arrays import DENSE, Array, whole_numbers
 from selection.pool import Scores

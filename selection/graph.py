@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from hardset.checks import check_choice, check_integer, check_range
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, check_range, require
 from hardset.progress import steps
 from selection.arrays import (
     Array,

@@ -11,8 +11,7 @@ from scipy.linalg import eigvalsh_tridiagonal
 from scipy.sparse import csr_array, issparse
 from threadpoolctl import threadpool_limits
 
-from hardset.checks import check_choice, check_integer, check_range
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, check_range, require
 from selection.arrays import Array, Floats, Integers, real_rows
 from selection.selector import check_budget, generator
 

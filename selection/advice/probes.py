@@ -8,8 +8,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hardset.checks import check_choice, check_integer, check_range
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, check_range, require
 from selection.advice import Metric
 from selection.arrays import Array, Floats, Integers
 from selection.selector import generator

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.checks import check_choice, check_integer
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, require
 from selection.selector import generator
 
 CIFAR_BYTES = 3 * 32 * 32

@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from scipy.sparse import csc_array, csr_array, diags_array
 
-from hardset.checks import check_choice, check_integer, check_range
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, check_range, require
 from hardset.progress import steps
 from selection.arrays import BLOCK_VALUES, Array, Floats, Integers, blocks, lifted
 from selection.given import Given, shares

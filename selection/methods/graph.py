@@ -6,8 +6,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from scipy.sparse import csr_array
 
-from hardset.checks import check_choice, check_integer, check_range
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, check_range, require
 from selection.arrays import Floats, Integers
 from selection.given import Given
 from selection.graph import Graph, Metric, Symmetry, knn_graph

@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from hardset.cache import Cache
-from hardset.checks import check_choice, check_integer, check_range
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, check_range, require
 from selection.arrays import Floats, Integers
 from selection.files import check_writable, read_subset, write_subset
 from selection.given import Given, largest_remainder, proportional
