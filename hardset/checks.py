@@ -1,8 +1,8 @@
 """Range checks: one sentence that names the argument, the value and the valid range."""
 
-import importlib
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,7 +159,7 @@ def require(module: str, extra: str = "selection") -> Any:
         ValueError: it is missing, with the command that installs it.
     """
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(
             f"the package {error.name} is not installed: pip install 'hardset[{extra}]'"
