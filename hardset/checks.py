@@ -3,6 +3,7 @@
 import difflib
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether `value` holds numbers (a tracer or one of JAX's sentinels does not)."""
+    """Tell whether `value` holds numbers (a tracer or one of JAX's sentinels does not)."""
     return not _is_traced(value) and (
         isinstance(value, (int, float, complex, list, tuple)) or hasattr(value, "__array__")
     )
@@ -108,6 +109,8 @@ RENAMED = {
     "tolerances": "tolerance",
     "simulated_offset": "lo_share",
     "checkpoint": "weights",
+    "probe.checkpoint": "probe.weights",
+    "propose.sam.checkpoint": "propose.sam.weights",
     "sam-checkpoint": "sam_weights",
     "run": "init",
 }
@@ -169,7 +172,7 @@ def within_right_angle(name: str, angle: "ArrayLike") -> "ArrayLike":
 
 
 def real_array(name: str, value: Any) -> NDArray[np.float64]:
-    """`value` in double precision; ValueError where it is complex or no number at all."""
+    """Convert `value` to double precision; ValueError where it is complex or no number."""
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "cmM":
@@ -179,3 +182,21 @@ def real_array(name: str, value: Any) -> NDArray[np.float64]:
         trouble = "is not a number in double precision"
     text = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:60]}..."
     raise ValueError(f"{name} = {text} {trouble}")
+
+
+def require(module: str, extra: str = "selection") -> Any:
+    """Import a module that an extra of the installation brings.
+
+    Args:
+        module: its full name.
+        extra: the extra that installs it.
+
+    Raises:
+        ValueError: it is missing, with the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"the package {error.name} is not installed: pip install 'hardset[{extra}]'"
+        ) from None

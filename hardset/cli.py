@@ -1,4 +1,4 @@
-"""The command line of every package: typed functions become commands, errors one sentence.
+"""Typed functions become the commands of a package, and errors become one sentence.
 
 A package's `__main__.py` names its commands and hands them over; the first sentence of its own
 docstring stands for the package in the list of `hardset --help`:
@@ -96,58 +96,6 @@ from hardset.values import constructor, field_options, registry, sentence
 
 HELP = {"-h", "--help"}
 MODULE = "python -m "
-USER_ERROR = 2
-INTERRUPTED = 130
-TERMINATED = 143
-INTERRUPTION = "interrupted; what was finished and saved is kept"
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived: the command saves what it can, then the signal takes effect."""
-
-
-_terminated: list[bool] = []
-
-
-def _terminate(*_: object) -> None:
-    raise Terminated
-
-
-def _end_by_signal() -> None:
-    """Let SIGTERM take effect after all, once everything has been put in order."""
-    if _terminated:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTERM)
-
-
-def _raise_again(ignored: "sys.UnraisableHookArgs") -> None:
-    """Raise an interruption anew that arrived where Python cannot pass an exception on.
-
-    JAX is called after every garbage collection, for example, and what is raised there is dropped.
-    """
-    if isinstance(ignored.exc_value, KeyboardInterrupt | Terminated):
-        number = signal.SIGTERM if isinstance(ignored.exc_value, Terminated) else signal.SIGINT
-        # Later: now it would be raised in here, and be dropped again.
-        threading.Thread(target=_send_later, args=(number,), daemon=True).start()
-    else:
-        sys.__unraisablehook__(ignored)
-
-
-def _send_later(number: int) -> None:
-    """Send a signal to the main thread as soon as it has left the hook that drops exceptions."""
-    main = threading.main_thread().ident
-    assert main is not None
-    inside = True
-    while inside:
-        time.sleep(0.01)
-        frame = sys._current_frames().get(main)
-        while frame is not None and frame.f_code is not _raise_again.__code__:
-            frame = frame.f_back
-        inside = frame is not None
-    signal.pthread_kill(main, number)
-    # A thread on its way into a system call notices a signal with the next one.
-    time.sleep(0.05)
-    signal.pthread_kill(main, signal.SIGURG)
 
 
 EVERYWHERE = f"""every command:
@@ -156,7 +104,7 @@ EVERYWHERE = f"""every command:
 
 
 def front() -> str:
-    """How hardset's own command was called; empty where the process runs something else."""
+    """Say how hardset's own command was called; "" where the process runs something else."""
     called = Path(sys.argv[0] or ".")
     if called.parts[-2:] == ("hardset", "__main__.py"):
         return f"{MODULE}hardset"
@@ -164,7 +112,7 @@ def front() -> str:
 
 
 def _as_called(text: str) -> str:
-    """The text with a package's commands as they are called through hardset's own command."""
+    """Write a package's commands in a text as hardset's own command calls them."""
     return re.sub(rf"{MODULE}(?!hardset\b)(?=\w)", f"{front()} " if front() else MODULE, text)
 
 
@@ -195,6 +143,7 @@ class Preset:
     word: str = "preset"
 
 
+Numbers = tuple[float, ...]
 Json = Annotated[bool, Option("json", "print JSON")]
 Progress = Annotated[bool, Option("progress", "draw progress bars even without a terminal")]
 
@@ -264,14 +213,14 @@ def _list(about: Mapping[str, str]) -> None:
 
 
 def load(target: str) -> Callable[..., int]:
-    """The command that "module:function" names."""
+    """Import the command that "module:function" names."""
     module, _, name = target.partition(":")
     found: Callable[..., int] = getattr(importlib.import_module(module), name)
     return found
 
 
 def summary(command: Callable[..., int]) -> str:
-    """First sentence of a command's help."""
+    """Take the first sentence of a command's help."""
     return (inspect.getdoc(command) or "").partition("\n")[0]
 
 
@@ -297,7 +246,7 @@ def call(command: Callable[..., int], argv: Sequence[str], program: str) -> int:
 def understood(
     command: Callable[..., int], argv: Sequence[str], program: str
 ) -> dict[str, Any] | None:
-    """The parameters of a command by name, as `call` gives them; None where help was printed."""
+    """Read a command line: parameters by name, as `call` gives them; None after printed help."""
     known = parameters(command)
     words: list[Parameter] = []
     given: dict[str, Any] = {}
@@ -347,7 +296,7 @@ class Parameter:
 
 
 def parameters(command: Callable[..., int]) -> list[Parameter]:
-    """Parameters of a command, by its signature and its docstring."""
+    """List the parameters of a command, by its signature and its docstring."""
     entries = re.split(r"^    (\w+): ", _sections(command).get("Args", ""), flags=re.M)[1:]
     texts = {
         name: " ".join(text.split()) for name, text in zip(entries[::2], entries[1::2], strict=True)
@@ -381,7 +330,7 @@ def parameters(command: Callable[..., int]) -> list[Parameter]:
 
 
 def _unwrapped(hint: Any) -> tuple[Any, list[Any]]:
-    """A type without `Annotated` and `| None`, and what was annotated."""
+    """Split a type into itself without `Annotated` and `| None`, and what was annotated."""
     if get_origin(hint) is Annotated:
         kind, marks = _unwrapped(hint.__origin__)
         return kind, [*hint.__metadata__, *marks]
@@ -394,7 +343,7 @@ def _unwrapped(hint: Any) -> tuple[Any, list[Any]]:
 def _leading(
     words: Sequence[Parameter], preset: Parameter, argv: Sequence[str], program: str
 ) -> tuple[dict[str, Any], Any] | None:
-    """Arguments of a configured command and its configuration; None where help is wanted."""
+    """Read the arguments of a configured command and its configuration; None for help."""
     given = list(argv[: len(words)])
     if not given or HELP & set(given):
         return None
@@ -425,7 +374,7 @@ def _parse(
     preset: Parameter | None,
     base: Any,
 ) -> dict[str, Any] | None:
-    """Values of the parameters by name; None where help was asked for and printed.
+    """Let tyro read the parameters; None where help was asked for and printed.
 
     Args:
         command: whose help is printed.
@@ -470,7 +419,9 @@ def _parse(
                 config=(tyro.conf.AvoidSubcommands,),
                 registry=registry(),
             )
-    except SystemExit:
+    except SystemExit as stopped:
+        if stopped.code:  # a command that tyro cannot read is a defect
+            raise
         usage, _, page = re.sub(r" +$", "", shown.getvalue(), flags=re.M).partition("\n\n")
         parts = [usage, _description(command), _flow(more), page.strip("\n"), *_ending(command)]
         print("\n\n".join([*filter(None, parts), EVERYWHERE]))
@@ -479,7 +430,7 @@ def _parse(
 
 
 def options_class(known: Sequence[Parameter], base: Any) -> Any:
-    """A dataclass of parameters whose annotations say to tyro what they are."""
+    """Make a dataclass of parameters whose annotations tell tyro what they are."""
     import tyro
 
     fields: list[Any] = []
@@ -508,7 +459,7 @@ def options_class(known: Sequence[Parameter], base: Any) -> Any:
 
 
 def _flow(text: str) -> str:
-    """The text with paragraphs that fit the terminal; indented lines stand as they are."""
+    """Fit paragraphs to the terminal; indented lines stand as they are."""
     width = min(shutil.get_terminal_size().columns, 100)
     parts = [
         part if part.startswith(" ") else textwrap.fill(part, width, break_on_hyphens=False)
@@ -518,7 +469,7 @@ def _flow(text: str) -> str:
 
 
 def _sections(command: Callable[..., int]) -> dict[str, str]:
-    """A docstring's text by the titles of its sections; what comes first has none."""
+    """Split a docstring by the titles of its sections; what comes first has none."""
     parts = re.split(
         r"^(Args|Returns|Raises|Examples):\n", inspect.getdoc(command) or "", flags=re.M
     )
@@ -530,7 +481,7 @@ def _description(command: Callable[..., int]) -> str:
 
 
 def _ending(command: Callable[..., int]) -> Iterator[str]:
-    """What a command's help ends with: a computed text, and the examples."""
+    """Give what a command's help ends with: a computed text, and the examples."""
     if hasattr(command, "more_help"):
         yield _as_called(command.more_help().rstrip())
     examples = _sections(command).get("Examples", "").rstrip()
@@ -571,6 +522,60 @@ def check_output_folder(path: str | Path) -> Path:
             f"output folder {folder} cannot be written: {error.strerror or error}"
         ) from None
     return folder
+
+
+USER_ERROR = 2
+INTERRUPTED = 130
+TERMINATED = 143
+INTERRUPTION = "interrupted; what was finished and saved is kept"
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: the command saves what it can, then the signal takes effect."""
+
+
+_terminated: list[bool] = []
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _end_by_signal() -> None:
+    """Let SIGTERM take effect after all, once everything has been put in order."""
+    if _terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _raise_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Raise an interruption anew that arrived where Python cannot pass an exception on.
+
+    JAX is called after every garbage collection, for example, and what is raised there is dropped.
+    """
+    if isinstance(ignored.exc_value, KeyboardInterrupt | Terminated):
+        number = signal.SIGTERM if isinstance(ignored.exc_value, Terminated) else signal.SIGINT
+        # Later: now it would be raised in here, and be dropped again.
+        threading.Thread(target=_send_later, args=(number,), daemon=True).start()
+    else:
+        sys.__unraisablehook__(ignored)
+
+
+def _send_later(number: int) -> None:
+    """Send a signal to the main thread as soon as it has left the hook that drops exceptions."""
+    main = threading.main_thread().ident
+    assert main is not None
+    inside = True
+    while inside:
+        time.sleep(0.01)
+        frame = sys._current_frames().get(main)
+        while frame is not None and frame.f_code is not _raise_again.__code__:
+            frame = frame.f_back
+        inside = frame is not None
+    signal.pthread_kill(main, number)
+    # A thread on its way into a system call notices a signal with the next one.
+    time.sleep(0.05)
+    signal.pthread_kill(main, signal.SIGURG)
 
 
 def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
@@ -625,7 +630,7 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
 
 
 def _without_device(error: BaseException) -> bool:
-    """Whether JAX found no device: it says so, or stops at an assertion of its own."""
+    """Tell whether JAX found no device: it says so, or stops at an assertion of its own."""
     if "Unable to initialize backend" in str(error):
         return True
     if "jax" not in sys.modules or not isinstance(error, AssertionError):
@@ -643,7 +648,7 @@ def _say(sentence: str) -> int:
 
 
 def printable(text: str, limit: int = 2000) -> str:
-    """Text of foreign origin, fit for a terminal: no control characters, no endless line."""
+    """Make foreign text fit for a terminal: no control characters, no endless line."""
     whole = len(text) <= limit
     part = text if whole else text[: limit - 40]
     shown = "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in part)
@@ -653,7 +658,7 @@ def printable(text: str, limit: int = 2000) -> str:
 
 
 def one_line(thing: object, limit: int = 120) -> str:
-    """What a file says, in one short line fit for a message."""
+    """Put what a file says in one short line that is fit for a message."""
     try:
         text = thing if isinstance(thing, str) else str(thing)
     except ValueError:  # an integer of thousands of digits

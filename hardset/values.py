@@ -1,4 +1,4 @@
-"""Words of a command line become values: the types that commands know, as tyro reads them."""
+"""Words of a command line become values of the types that commands know."""
 
 import dataclasses
 import re
@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 
 def number(text: str) -> float:
-    """A real number; ValueError says what is none."""
+    """Read a real number; ValueError says what is none."""
     try:
         return float(text)
     except ValueError:
@@ -17,7 +17,7 @@ def number(text: str) -> float:
 
 
 def integer(text: str) -> int:
-    """A whole number; ValueError says what is none."""
+    """Read a whole number; ValueError says what is none."""
     try:
         return int(text)
     except ValueError:
@@ -25,7 +25,7 @@ def integer(text: str) -> int:
 
 
 def path(text: str) -> Path:
-    """A path; pathlib would take an empty shell variable for this folder."""
+    """Read a path; pathlib would take an empty shell variable for this folder."""
     if not text:
         raise ValueError("an empty path; name a file or a folder")
     return Path(text)
@@ -42,7 +42,7 @@ WORDS: dict[Any, tuple[Callable[[str], Any], str]] = {
 
 
 def constructor(kind: Any, choices: tuple[str, ...] = ()) -> Any:
-    """How words become a value of a type, for tyro; None of a type that it knows better."""
+    """Tell tyro how words become a value of a type; None for a type that it knows better."""
     import tyro
 
     many = get_origin(kind) is tuple and get_args(kind)[1:] == (Ellipsis,)
@@ -81,7 +81,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def registry() -> Any:
-    """The same types in configurations, so that what is wrong is said in the same words."""
+    """Tell tyro the same of configurations: what is wrong is said in the same words."""
     import tyro
 
     def rule(info: Any) -> Any:
@@ -108,19 +108,28 @@ def registry() -> Any:
 
 
 def field_options(config: Any, above: str = "--") -> Iterator[str]:
-    """Options of a configuration's fields."""
+    """List the options of a configuration's fields."""
     for field in dataclasses.fields(config):
         name, value = above + field.name.replace("_", "-"), getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             yield from field_options(value, f"{name}.")
         else:
             yield name
+            if isinstance(value, bool):
+                yield f"{above}no-{field.name.replace('_', '-')}"
 
 
 def sentence(
     event: Any, argv: Sequence[str], known: Sequence[str], error: BaseException | None
 ) -> str:
-    """What tyro found wrong with `argv`, in one sentence; `known` are the options' names."""
+    """Say in one sentence what tyro found wrong with `argv`.
+
+    Args:
+        event: what tyro reports.
+        argv: the command line.
+        known: names of the options.
+        error: what is being handled.
+    """
     from hardset.checks import meant  # NumPy takes a tenth of a second
 
     argument: Any = getattr(event, "argument", None)
@@ -148,8 +157,8 @@ def sentence(
             return f"{name} = {event.value!r} is not one of {', '.join(event.choices)}"
     message = " ".join(getattr(event, "message", str(event)).partition("Got errors")[0].split())
     if name:
-        missing = message == EMPTY and argument.is_positional()
-        return f"{name} is missing" if missing else f"{name}: {message}"
+        none = message == EMPTY and argument.is_positional()
+        return f"{name} is missing" if none else f"{name}: {message}"
     # What a configuration refused names its own field: "depth = 0 ..." of model.encoder.
     above = str(getattr(error, "arg", "")).partition(".")[2]
     if not above:

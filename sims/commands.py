@@ -1,4 +1,4 @@
-"""Commands of `python -m sims`: they simulate, separate your own data, and check the theory."""
+"""The commands of sims simulate, separate your own data and check the theory."""
 
 import dataclasses
 import math
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from hardset.cli import Choice, Json, Progress, check_output_folder, print_json
+from hardset.cli import Choice, Json, Numbers, Progress, check_output_folder, print_json
 from hardset.datafile import check_output_file, parameters_of, read_dataset, write_dataset
+from replica.commands import PolicyName, ProbeName
 from replica.points import (
-    PROBES,
     RANGES,
     WINDOW_END,
     check_kind,
@@ -21,15 +21,12 @@ from replica.points import (
     window_end,
 )
 from sims.draws import check_kept
-from theory.policy_names import POLICY_NAMES
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from theory.problem import PerceptronProblem
 
-
-Numbers = tuple[float, ...]
 
 KIND = "simulation"
 REPORTED = ("error", "overlap", "probe_overlap", "downstream_overlap", "margin", "support_fraction")
@@ -52,7 +49,7 @@ COLUMNS = (
 
 
 def grid_points(dataset: "xr.Dataset") -> list[dict[str, Any]]:
-    """One flat dictionary a grid point, its parameters first, angles in degrees."""
+    """List a flat dictionary a grid point, its parameters first, angles in degrees."""
     coordinates = {
         str(name): dataset[name].broadcast_like(dataset["error_mean"]).values
         for name in dataset.coords
@@ -88,7 +85,7 @@ def _finite(value: float) -> float | None:
 
 
 def points_table(points: list[dict[str, Any]]) -> str:
-    """The points as text, one line each; "-" for what has no value."""
+    """Write the points as text, one line each; "-" for what has no value."""
     lines = ["".join(f"{head or key:>{_width(form)}}" for key, form, head in COLUMNS)]
     for point in points:
         cells = [(point[key], form) for key, form, _ in COLUMNS]
@@ -103,7 +100,7 @@ def _width(form: str) -> int:
 
 
 def stored_run(path: Path, parameters: dict[str, Any]) -> "xr.Dataset | None":
-    """The run of `parameters` that `path` holds already, None if there is no such file.
+    """Read the run of `parameters` that `path` holds; None if there is no such file.
 
     Raises:
         ValueError: `path` is a folder, or a file that a new one must not replace: of another run,
@@ -127,7 +124,7 @@ def stored_run(path: Path, parameters: dict[str, Any]) -> "xr.Dataset | None":
 
 
 def save_run(dataset: "xr.Dataset", path: Path, parameters: dict[str, Any]) -> str:
-    """Write a run to a file that was not there; returns why that failed, or nothing.
+    """Write a run to a file that was not there; return why that failed, or nothing.
 
     A file that another process wrote meanwhile is as good if it holds the same run.
     """
@@ -187,10 +184,10 @@ def run(
     preset: Annotated[str, Choice(PRESETS)] | None = None,
     alpha_total: Numbers | None = None,
     keep_fraction: Numbers | None = None,
-    probe: Annotated[str, Choice(PROBES)] = "fixed",
+    probe: ProbeName = "fixed",
     theta_deg: Numbers | None = None,
     alpha_probe: float | None = None,
-    policy: Annotated[str, Choice(POLICY_NAMES)] = "hard",
+    policy: PolicyName = "hard",
     lo: float | None = None,
     w: float | None = None,
     redundancy: Numbers = (1.0,),

@@ -1,4 +1,4 @@
-"""The commands on whole runs: `pipeline`, and what is made of its results."""
+"""Commands on whole runs: `pipeline`, `report`, and the paper's tables."""
 
 import dataclasses
 import json

@@ -246,7 +246,7 @@ def test_every_field_of_a_preset_is_an_option() -> None:
             "--model.rate: 'a' is not a number (see prog x small --help)",
         ),
         ("x small --out y --where=", "--where: an empty path; name a file or a folder (see prog x"),
-        ("x small --out y --mean 1", "--mean needs 2 values (see prog x small --help)"),
+        ("x small --out y --no-flip --mean 1", "--mean needs 2 values (see prog x small --help)"),
     ],
 )
 def test_what_is_wrong_with_a_preset_is_one_sentence(
