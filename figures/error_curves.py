@@ -96,7 +96,7 @@ class ErrorCurves:
 
     def caption(self, dataset: xr.Dataset, settings: CurveSettings) -> str:
         """Say in words what the picture shows."""
-        return self.sentences(settings)
+        return self.sentences(settings, _floor_words(dataset))
 
     def sentences(self, settings: CurveSettings, more: str = "") -> str:
         """Write the caption, with `more` sentences before the last ones."""
@@ -110,6 +110,11 @@ def _draw_floor(axes: Axes, part: xr.Dataset) -> None:
     """Draw the error of a perfect student where the teacher is shifted."""
     if "floor" in part and part["floor"].item() > 0:
         axes.axhline(part["floor"].item(), color="0.3", linewidth=0.7, linestyle=":", zorder=1)
+
+
+def _floor_words(dataset: xr.Dataset) -> str:
+    """Explain the dotted line in a caption, where there is one."""
+    return "Dotted: the error of a perfect student. " if "floor" in dataset else ""
 
 
 class OnePanel(ErrorCurves):
@@ -176,7 +181,7 @@ class InSample(OnePanel):
                 "Diamonds: f_sv, the share of support vectors, from which on the student is the "
                 "probe and nothing is lost. "
             )
-        return self.sentences(settings, about)
+        return self.sentences(settings, about + _floor_words(dataset))
 
 
 class Downstream(ErrorCurves):
@@ -243,7 +248,7 @@ class Policies(ErrorCurves):
         others = " and ".join(filter(None, [", ".join(rivals[:-1]), rivals[-1]]))
         return (
             f"{self.subject}: {first} (solid, filled), and {others} (dashed, open), by "
-            f"{probe_words(settings)}. {LINES_AND_POINTS}"
+            f"{probe_words(settings)}. {_floor_words(dataset)}{LINES_AND_POINTS}"
         )
 
 

@@ -131,6 +131,8 @@ def test_the_picture_says_what_is_not_the_default(
     axis, values = PANELS[name]
     error = np.geomspace(0.4, 0.1, 5) * np.ones((len(values), 2, 1))
     dataset = described(name, curves(error, **{axis: values}), **changes)
+    if "downstream_deg" in changes:
+        dataset = dataset.assign(floor=(axis, [0.25] * len(values)))
     figure = spec.draw(dataset)
     title = figure.legends[0].get_title().get_text() if figure.legends else figure.get_suptitle()
     assert title.replace("\N{NO-BREAK SPACE}", " ").replace("\n", " ") == note
@@ -141,6 +143,7 @@ def test_the_picture_says_what_is_not_the_default(
     for words, setting in (
         ("3 copies", "redundancy"),
         ("45 degrees", "downstream_deg"),
+        ("Dotted: the error of a perfect student", "downstream_deg"),
         ("20 degrees", "theta_deg"),
         ("window selection", "policy"),
         ("np.corrcoef", "overlap"),
