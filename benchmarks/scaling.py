@@ -224,7 +224,7 @@ def points_file(folder: Path, rows: int) -> Arguments:
     points = [
         {
             "alpha_total": float(alpha),
-            "f": float(share),
+            "keep_fraction": float(share),
             "theta_deg": float(angle),
             "policy": "hard",
         }

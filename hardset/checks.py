@@ -1,5 +1,6 @@
 """Range checks: one sentence that names the argument, the value and the valid range."""
 
+import difflib
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,27 @@ def check_integer(name: str, value: Any, low: float, high: float) -> None:
         check_range(name, value, low, high)
     if not whole or value != int(value):
         raise ValueError(f"{name} = {value!r} is not a whole number")
+
+
+# Words of version 0.1 in files and options, with what they are called now.
+RENAMED = {"f": "keep_fraction", "R": "overlap", "rho": "probe_overlap", "kappa": "margin"}
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Say what an unknown word is called now, or which known one is nearest; "" if none is.
+
+    Args:
+        word: a key, an option with its hyphens, a command.
+        known: what would have been understood.
+    """
+    options = list(known)
+    now = RENAMED.get(word.lstrip("-"))
+    for one in options:
+        if now and one.lstrip("-").replace("-", "_") == now:
+            return f"; it is called {one} now"
+    near = [one for one in options if len(word.strip("-")) > 1 and one.startswith(word)]
+    near = near or difflib.get_close_matches(word, options, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:

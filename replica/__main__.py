@@ -1,34 +1,27 @@
-"""Command line: python -m replica COMMAND."""
+"""Solves for the fitting error of a max-margin student trained on selected data, exactly.
+
+Many examples of a high-dimensional teacher are ranked by a probe and selected by a policy; replica
+computes the student's error in the limit of infinite dimension, and the best way to select.
+"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from hardset.start import start
 
-if TYPE_CHECKING:
-    import argparse
+COMMANDS = {
+    "solve": "replica.commands:solve",
+    "optimal": "replica.commands:optimal",
+    "frontier": "replica.commands:frontier",
+    "lossless": "replica.commands:lossless",
+}
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code (1 if an answer is missing or uncertified)."""
-    options = _parser().parse_args(argv)
-    code: int = options.run(options)
-    return code
-
-
-def _parser() -> "argparse.ArgumentParser":
     # Imported here and not above, so that Ctrl-C is a sentence from the start.
-    from hardset.cli import Parser
-    from replica import _command_frontier, _command_lossless, _command_optimal, _command_solve
+    from hardset.cli import dispatch
 
-    parser = Parser(
-        prog="python -m replica",
-        description="Exact fitting error of a max-margin student trained on selected data.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for command in (_command_solve, _command_optimal, _command_frontier, _command_lossless):
-        command.add_command(commands)
-    return parser
+    return dispatch("replica", COMMANDS, argv, __doc__)
 
 
 if __name__ == "__main__":

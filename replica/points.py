@@ -1,77 +1,88 @@
-"""A file of points: what it may say, checked before anything is compiled."""
+"""Points: objects of numbers from a file or a grid, checked before JAX loads, solved in batches."""
 
 import dataclasses
-import difflib
+import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.checks import check_choice, check_range
+from hardset.checks import check_choice, check_range, meant
 from theory.policy_names import POLICY_NAMES, check_policy, policy_parameter
+
+if TYPE_CHECKING:
+    from theory.problem import Probe
 
 Point = dict[str, Any]
 Floats = NDArray[np.float64]
 
-# Results by their key in a point; the names of `ReplicaSolution`.
-RESULTS = {
-    "R": "overlap",
-    "rho": "probe_overlap",
-    "kappa": "margin",
-    "error": "error",
-    "support_fraction": "support_fraction",
-    "v_information": "v_information",
-    "residual_saddle": "residual_saddle",
-    "residual_gordon": "residual_gordon",
-    "residual": "residual",
+# Each with the parameter that it needs.
+PROBES: dict[str, str | None] = {
+    "fixed": "theta_deg",
+    "independent": "alpha_probe",
+    "in-sample": None,
 }
-
-REQUIRED = ("alpha_total", "theta_deg", "policy")
-FRACTION = ("f", "keep_fraction")  # one of them
-OPTIONAL = ("redundancy", "downstream_deg", "lo", "w")
-FREE = ("id", "note")
-NUMBERS = ("alpha_total", *FRACTION, "theta_deg", *OPTIONAL)
+RANGES: dict[str, dict[str, Any]] = {
+    "alpha_total": {"low": 0.0, "high": np.inf, "open_low": True},
+    "keep_fraction": {"low": 0.0, "high": 1.0, "open_low": True},
+    "theta_deg": {"low": 0.0, "high": 90.0, "unit": "degrees"},
+    "alpha_probe": {"low": 0.0, "high": np.inf, "open_low": True},
+    "redundancy": {"low": 1.0, "high": np.inf},
+    "downstream_deg": {"low": 0.0, "high": 90.0, "open_high": True, "unit": "degrees"},
+    "lo": {"low": 0.0, "high": 1.0},
+    "w": {"low": 0.0, "high": 1.0},
+}
+WINDOW_END = "lo + keep_fraction"
+# Fields of `ReplicaSolution` that are added to a point.
+RESULTS = (
+    "overlap",
+    "probe_overlap",
+    "margin",
+    "error",
+    "support_fraction",
+    "v_information",
+    "residual_saddle",
+    "residual_gordon",
+    "residual",
+)
+REQUIRED = ("alpha_total", "keep_fraction", "policy")
+DEFAULTS = {"redundancy": 1.0, "downstream_deg": 0.0}
+OPTIONAL = ("probe", "theta_deg", "alpha_probe", *DEFAULTS, "lo", "w", "id", "note")
 # A file of answers can be asked again: its results are computed anew.
-KNOWN = frozenset((*REQUIRED, *FRACTION, *OPTIONAL, *FREE, *RESULTS, "status"))
+KNOWN = frozenset((*REQUIRED, *OPTIONAL, *RESULTS, "status"))
+NULLABLE = ("theta_deg", "alpha_probe", "lo", "w")
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Points of one policy, as columns.
+    """Points of one policy and one kind of probe, as columns.
 
     Attributes:
         rows: their places in the list of points.
-        policy: its name.
-        parameters: its own parameters by name, one array each.
-        alpha_total: total examples / N.
-        keep_fraction: f.
-        theta_deg: probe angles in degrees.
-        redundancy: copies of each example.
-        downstream_deg: angles of the downstream teacher's shift in degrees.
+        policy: name of the policy.
+        probe: name of the probe's kind.
+        columns: numbers by name, an array each.
     """
 
     rows: list[int]
     policy: str
-    parameters: dict[str, Floats]
-    alpha_total: Floats
-    keep_fraction: Floats
-    theta_deg: Floats
-    redundancy: Floats
-    downstream_deg: Floats
+    probe: str
+    columns: dict[str, Floats]
 
 
-def read_points(path: str) -> list[Point]:
+def read_points(path: Path) -> list[Point]:
     """The points of a JSON file.
 
     Raises:
         ValueError: a file that cannot be read, is not JSON or not a list of objects.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
         points = json.loads(text, object_pairs_hook=_object)
     except OSError as error:
         raise ValueError(f"points file {path} cannot be read: {error.strerror}") from None
@@ -98,8 +109,88 @@ def _object(pairs: list[tuple[str, Any]]) -> Point:
     return found
 
 
+def grid(axes: Mapping[str, Sequence[float]], fixed: Mapping[str, str]) -> list[Point]:
+    """The outer product of the axes as points: the last axis varies fastest.
+
+    Args:
+        axes: values by name.
+        fixed: what all points have in common.
+    """
+    rows = itertools.product(*axes.values())
+    return [{**dict(zip(axes, row, strict=True)), **fixed} for row in rows]
+
+
+def solve_points(points: Sequence[Point], *, numbered: bool = True) -> list[Point]:
+    """Solve points; the same points with the results added, in order.
+
+    Points of one policy and one kind of probe are solved together.
+
+    Args:
+        points: objects with the keys of a points file.
+        numbered: whether a message names the point by its place in the file.
+
+    Raises:
+        ValueError: the first point that is wrong.
+    """
+    solved: list[Point] = [{} for _ in points]
+    parts = batches(points, numbered=numbered)
+    # One policy's program is compiled while another one's points are solved.
+    with ThreadPoolExecutor(2) as pool:
+        for batch, found in zip(parts, pool.map(_solve, parts), strict=True):
+            for row, results in zip(batch.rows, found, strict=True):
+                solved[row] = points[row] | results
+    return solved
+
+
+def _solve(batch: Batch) -> list[Point]:
+    """The results of a batch's points."""
+    # Imported where the arguments are known to be right: JAX takes a second to load.
+    from replica.solution import Status
+    from replica.solver import solve
+    from theory.policies import policy_from_name
+    from theory.problem import DownstreamShift, PerceptronProblem
+
+    given = dict(batch.columns)
+    parameter = policy_parameter(batch.policy)
+    own = {parameter: given.pop(parameter)} if parameter else {}
+    solution = solve(
+        PerceptronProblem(
+            alpha_total=given["alpha_total"],
+            keep_fraction=given["keep_fraction"],
+            probe=probe_from_name(batch.probe, given),
+            policy=policy_from_name(batch.policy, **own),
+            redundancy=given["redundancy"],
+            downstream=DownstreamShift.degrees(given["downstream_deg"]),
+        )
+    )
+    columns: dict[str, list[Any]] = {key: json_numbers(getattr(solution, key)) for key in RESULTS}
+    names = {int(status): status.name.lower() for status in Status}
+    columns["status"] = [names[status] for status in np.asarray(solution.status).tolist()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def probe_from_name(name: str, given: Mapping[str, Any]) -> "Probe":
+    """The probe of a kind, with its parameter out of those that are given."""
+    from theory.problem import FixedAngle, Independent, InSample
+
+    if name == "in-sample":
+        return InSample()
+    if name == "independent":
+        return Independent(given["alpha_probe"])
+    return FixedAngle.degrees(given["theta_deg"])
+
+
+def json_numbers(values: Any) -> list[float | None]:
+    """The entries of an array, flattened; what is no finite number becomes None."""
+    array = np.asarray(values, np.float64).ravel()
+    known = np.isfinite(array)
+    if known.all():
+        return list(array.tolist())
+    return [value if fine else None for value, fine in zip(array.tolist(), known, strict=True)]
+
+
 def batches(points: Sequence[Point], *, numbered: bool = True) -> list[Batch]:
-    """The points as columns, one batch a policy.
+    """The points as columns, one batch for each policy and kind of probe.
 
     Args:
         points: objects with the keys of a points file.
@@ -107,66 +198,76 @@ def batches(points: Sequence[Point], *, numbered: bool = True) -> list[Batch]:
 
     Raises:
         ValueError: the first point that is wrong: a key that is missing, unknown or does not
-            belong to the policy, a value outside its range.
+            belong to policy or probe, a value outside its range.
     """
+    kinds: dict[tuple[str, str], list[int]] = {}
     for i, point in enumerate(points):
-        _check_keys(point, f"point {i}: " if numbered else "")
-    rows: dict[str, list[int]] = {}
-    for i, point in enumerate(points):
-        rows.setdefault(point["policy"], []).append(i)
-    made = [_batch(points, name, rows[name]) for name in sorted(rows)]
+        try:
+            _check_keys(point)
+        except ValueError as error:
+            raise ValueError(f"point {i}: {error}" if numbered else str(error)) from None
+        kinds.setdefault((point["policy"], point.get("probe", "fixed")), []).append(i)
+    made = [_batch(points, kinds[kind], *kind) for kind in sorted(kinds)]
     for batch in made:
         _check_ranges(batch, numbered)
     return made
 
 
-def _check_keys(point: Point, where: str) -> None:
+def _check_keys(point: Point) -> None:
     for key in point.keys() - KNOWN:
-        near = difflib.get_close_matches(str(key), sorted(KNOWN), n=1)
-        known = ", ".join((*REQUIRED, *FRACTION, *OPTIONAL, *FREE))
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{where}unknown key {key!r}{meant} (known are {known})")
+        known = ", ".join((*REQUIRED, *OPTIONAL))
+        raise ValueError(f"unknown key {key!r}{meant(str(key), sorted(KNOWN))} (known are {known})")
     for key in REQUIRED:
         if key not in point:
-            raise ValueError(f"{where}the key {key!r} is missing")
-    given = [key for key in FRACTION if key in point]
-    if len(given) != 1:
-        trouble = "are given both: give one" if given else "are missing: give one"
-        raise ValueError(f"{where}'f' and 'keep_fraction' are the same and {trouble} of them")
-    for key in NUMBERS:
+            raise ValueError(f"the key {key!r} is missing")
+    given = []
+    for key in RANGES:
         value = point.get(key)
-        if value is None and (key not in point or key in ("lo", "w")):
+        if value is None and (key not in point or key in NULLABLE):
             continue
         if isinstance(value, bool) or not isinstance(value, int | float):
             shown = repr(value)
             shown = shown if len(shown) < 80 else f"{shown[:60]}..."
-            raise ValueError(f"{where}{key} = {shown} is not a number")
-    given = [key for key in ("lo", "w") if point.get(key) is not None]
-    try:
-        check_choice("policy", point["policy"], POLICY_NAMES)
-        needed = policy_parameter(point["policy"])
-        if needed and needed not in given:
-            raise ValueError(f"policy {point['policy']!r} needs the parameter {needed!r}")
-        check_policy(point["policy"], given)
-    except ValueError as error:
-        raise ValueError(f"{where}{error}") from None
+            raise ValueError(f"{key} = {shown} is not a number")
+        given.append(key)
+    check_kind(point["policy"], point.get("probe", "fixed"), given)
 
 
-def _batch(points: Sequence[Point], policy: str, rows: list[int]) -> Batch:
-    def column(key: str, default: float | None = None) -> Floats:
-        return np.array([_real(points[i].get(key, default)) for i in rows], dtype=np.float64)
+def check_kind(policy: object, probe: object, given: Collection[str]) -> None:
+    """Check that policy and probe are known and that their parameters are given, and no others.
 
-    own = policy_parameter(policy)
-    fractions = [points[i]["f" if "f" in points[i] else "keep_fraction"] for i in rows]
+    Args:
+        policy: name of the policy.
+        probe: name of the probe's kind.
+        given: names of the parameters.
+
+    Raises:
+        ValueError: an unknown name, a parameter that is missing or one too many.
+    """
+    check_choice("policy", policy, POLICY_NAMES)
+    check_choice("probe", probe, PROBES)
+    needed = policy_parameter(str(policy))
+    if needed and needed not in given:
+        raise ValueError(f"policy {policy!r} needs the parameter {needed!r}")
+    check_policy(policy, [name for name in ("lo", "w") if name in given])
+    needed = PROBES[str(probe)]
+    if needed and needed not in given:
+        raise ValueError(f"probe {probe!r} needs the parameter {needed!r}")
+    for name in filter(None, PROBES.values()):
+        if name in given and name != needed:
+            raise ValueError(f"probe {probe!r} takes no parameter {name!r}")
+
+
+def _batch(points: Sequence[Point], rows: list[int], policy: str, probe: str) -> Batch:
+    own = filter(None, (PROBES[probe], policy_parameter(policy)))
     return Batch(
         rows=rows,
         policy=policy,
-        parameters={own: column(own)} if own else {},
-        alpha_total=column("alpha_total"),
-        keep_fraction=np.array([_real(one) for one in fractions], dtype=np.float64),
-        theta_deg=column("theta_deg"),
-        redundancy=column("redundancy", 1.0),
-        downstream_deg=column("downstream_deg", 0.0),
+        probe=probe,
+        columns={
+            key: np.array([_real(points[i].get(key, DEFAULTS.get(key))) for i in rows])
+            for key in ("alpha_total", "keep_fraction", *DEFAULTS, *own)
+        },
     )
 
 
@@ -177,25 +278,25 @@ def _real(value: Any) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
+def check_parameter(name: str, value: Any, where: str = "") -> None:
+    """Check that a problem's number lies in its range; `where` is put before its name."""
+    check_range(where + name, value, **RANGES.get(name, RANGES["lo"]))
+
+
 def _check_ranges(batch: Batch, numbered: bool) -> None:
     """Whole columns; only where one is wrong, entry by entry for the message."""
-    window = batch.parameters.get("lo")
-    ranges: list[tuple[str, Floats, float, float, dict[str, Any]]] = [
-        ("alpha_total", batch.alpha_total, 0.0, np.inf, {"open_low": True}),
-        ("f", batch.keep_fraction, 0.0, 1.0, {"open_low": True}),
-        ("theta_deg", batch.theta_deg, 0.0, 90.0, {"unit": "degrees"}),
-        ("redundancy", batch.redundancy, 1.0, np.inf, {}),
-        ("downstream_deg", batch.downstream_deg, 0.0, 90.0, {"open_high": True, "unit": "degrees"}),
-        *((name, values, 0.0, 1.0, {}) for name, values in batch.parameters.items()),
-    ]
-    if window is not None:
-        # Decimal fractions such as .7 + .3 exceed 1 by rounding only.
-        both = window + batch.keep_fraction - 1e-12
-        ranges.append(("lo + keep_fraction", both, 0.0, 1.0, {}))
-    for name, values, low, high, ends in ranges:
+    columns = dict(batch.columns)
+    if "lo" in columns:
+        columns[WINDOW_END] = window_end(columns["lo"], columns["keep_fraction"])
+    for name, values in columns.items():
         try:
-            check_range(name, values, low, high, **ends)
+            check_parameter(name, values)
         except ValueError:
             for row, value in zip(batch.rows, values, strict=True):
-                check_range(f"point {row}: {name}" if numbered else name, value, low, high, **ends)
+                check_parameter(name, value, f"point {row}: " if numbered else "")
             raise
+
+
+def window_end(lo: Any, keep_fraction: Any) -> Any:
+    """Where a window ends; decimal fractions such as .7 + .3 exceed 1 by rounding only."""
+    return np.add(lo, keep_fraction) - 1e-12

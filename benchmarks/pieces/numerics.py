@@ -108,7 +108,7 @@ def agree_replica(sizes: Sizes, shared: Path) -> Iterator[Record]:
     points = [p for p in json.loads(REFERENCE.read_text()) if p["policy"] == "hard"]
     alpha, fraction, degrees, expected = (
         np.array([point[key] for point in points], float)
-        for key in ("alpha_total", "f", "theta_deg", "error")
+        for key in ("alpha_total", "keep_fraction", "theta_deg", "error")
     )
     theta = np.deg2rad(degrees)
     found = replica.solve(PerceptronProblem(alpha, fraction, FixedAngle(theta)))

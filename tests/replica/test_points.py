@@ -9,10 +9,11 @@ import pytest
 
 from hardset.cli import run
 from replica.__main__ import main
-from replica._command_solve import solve_points
+from replica.points import solve_points
 
-GOOD = {"alpha_total": 5, "f": 0.5, "theta_deg": 0, "policy": "hard"}
+GOOD = {"alpha_total": 5, "keep_fraction": 0.5, "theta_deg": 0, "policy": "hard"}
 WINDOW = {**GOOD, "policy": "window", "lo": 0.1}
+IN_SAMPLE = {"alpha_total": 5, "keep_fraction": 0.5, "policy": "hard", "probe": "in-sample"}
 
 
 def without(point, *keys):
@@ -24,18 +25,26 @@ def without(point, *keys):
     [
         (
             [GOOD, {**GOOD, "redundency": 5}],
-            "point 1: unknown key 'redundency'; did you mean 'redundancy'? (known are ",
+            "point 1: unknown key 'redundency'; did you mean redundancy? (known are ",
         ),
-        ([{**GOOD, "downstream": 20}], "unknown key 'downstream'; did you mean 'downstream_deg'?"),
-        ([{**GOOD, "xyzzy": None}], "unknown key 'xyzzy' (known are alpha_total, theta_deg, "),
-        ([{**GOOD, "keep_fraction": 0.5}], "'f' and 'keep_fraction' are the same and are given"),
-        ([without(GOOD, "f")], "'f' and 'keep_fraction' are the same and are missing"),
+        ([{**GOOD, "downstream": 20}], "unknown key 'downstream'; did you mean downstream_deg?"),
+        ([{**GOOD, "xyzzy": None}], "unknown key 'xyzzy' (known are alpha_total, keep_fraction, "),
+        ([{**GOOD, "f": 0.5}], "unknown key 'f'; it is called keep_fraction now"),
+        ([{**GOOD, "R": 0.5}], "unknown key 'R'; it is called overlap now"),
+        ([{**GOOD, "rho": 0.5}], "unknown key 'rho'; it is called probe_overlap now"),
+        ([{**GOOD, "kappa": 0.5}], "unknown key 'kappa'; it is called margin now"),
+        ([without(GOOD, "keep_fraction")], "point 0: the key 'keep_fraction' is missing"),
+        ([without(GOOD, "theta_deg")], "point 0: probe 'fixed' needs the parameter 'theta_deg'"),
+        ([{**GOOD, "probe": "own"}], "probe = 'own' is not one of fixed, independent, in-sample"),
+        ([{**GOOD, "probe": "in-sample"}], "probe 'in-sample' takes no parameter 'theta_deg'"),
+        ([{**GOOD, "probe": "independent"}], "probe 'independent' needs the parameter 'alpha_pro"),
+        ([{**IN_SAMPLE, "alpha_probe": 2}], "probe 'in-sample' takes no parameter 'alpha_probe'"),
         ([{**GOOD, "lo": 0.1}], "point 0: policy 'hard' takes no parameter, got ['lo']"),
         ([{**WINDOW, "w": 0.1}], "takes the parameter 'lo', got ['lo', 'w']"),
         ([GOOD, {**WINDOW, "lo": 0.6}], "point 1: lo + keep_fraction = 1.1 is outside"),
         ([GOOD] * 3 + [{**GOOD, "theta_deg": 91}], "point 3: theta_deg = 91 is outside"),
         ([GOOD, {**GOOD, "alpha_total": -(10**400)}], "point 1: alpha_total = -inf"),
-        ('[{"f": 0.5, "f": 0.4}]', "is not JSON: an object has the key 'f' twice"),
+        ('[{"w": 0.5, "w": 0.4}]', "is not JSON: an object has the key 'w' twice"),
         ('[{"note": Infinity}]', "is not JSON: note = inf is no finite number"),
         ('[{"note": [1, NaN]}]', "is not JSON: note = nan is no finite number"),
         ('[{"alpha_total": 1e999}]', "is not JSON: alpha_total = inf is no finite number"),
@@ -54,10 +63,10 @@ def test_what_is_wrong_is_named(content, part, tmp_path, capsys):
     assert captured.out == "" and part in captured.err and captured.err.count("\n") == 1
 
 
-def test_both_names_of_the_fraction_and_free_notes(tmp_path, capsys):
+def test_free_notes_pass_and_an_answer_can_be_asked_again(tmp_path, capsys):
     """.0938 is the published error of alpha_total = 5 without pruning."""
-    one = {**GOOD, "f": 1, "id": "a", "note": {"any": ["thing", None]}, "lo": None}
-    other = {**without(GOOD, "f"), "keep_fraction": 1}
+    one = {**GOOD, "keep_fraction": 1, "id": "a", "note": {"any": ["thing", None]}, "lo": None}
+    other = {**GOOD, "keep_fraction": 1}
     path = tmp_path / "points.json"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps([one, other]).encode())
     assert run(main, ["solve", "--points", str(path), "--json"]) == 0

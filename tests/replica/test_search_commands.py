@@ -1,12 +1,10 @@
 """The commands `optimal` and `frontier`: JSON, exit codes, one sentence for bad input."""
 
 import json
-import re
 
 import pytest
 
 from hardset.cli import run
-from replica import _command_frontier, _command_optimal
 from replica.__main__ import main
 
 
@@ -47,16 +45,6 @@ def test_frontier(capsys):
     assert found[1]["error"] < found[1]["random_error"] and found[1]["exponent"] < 0
     assert run(main, arguments) == 0
     assert "random_error" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("command", [_command_optimal, _command_frontier])
-def test_examples_are_understood(command):
-    from replica.__main__ import _parser
-
-    lines = re.findall(r"python -m replica (.*)", command.EXAMPLES)
-    assert len(lines) >= 3
-    for line in lines:
-        _parser().parse_args(line.split())
 
 
 @pytest.mark.parametrize(

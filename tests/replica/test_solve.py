@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from replica import Status, solve
-from replica._command_solve import solve_points
+from replica.points import solve_points
 from theory.policies import Custom, Easy, Hard, Mixture, Moderate, Random, Window
 from theory.problem import DownstreamShift, FixedAngle, Independent, InSample, PerceptronProblem
 
@@ -36,16 +36,16 @@ CORNERS = [
 
 
 def test_reference_points():
-    """The independent solver's points carry 12 digits or more in R, rho, kappa and e."""
+    """The independent solver's points carry 12 digits or more."""
     for point, solved in zip(REFERENCE, solve_points(REFERENCE), strict=True):
         assert solved["status"] == "converged"
-        for ours, key in (("R", "R"), ("rho", "rho"), ("kappa", "kappa"), ("error", "error")):
-            assert solved[ours] == pytest.approx(point[key], rel=1e-11), (key, point)
+        for key in ("overlap", "probe_overlap", "margin", "error"):
+            assert solved[key] == pytest.approx(point[key], rel=1e-11), (key, point)
 
 
 def test_corners():
     points = [
-        {"theta_deg": theta, "alpha_total": alpha, "f": f, "policy": policy}
+        {"theta_deg": theta, "alpha_total": alpha, "keep_fraction": f, "policy": policy}
         for theta, alpha, f, policy, _ in CORNERS
     ]
     solved = solve_points(points)

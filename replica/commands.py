@@ -1,0 +1,367 @@
+"""Commands of `python -m replica`: they solve points, and search for the best selection."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+from hardset.checks import check_range
+from hardset.cli import Choice, Json
+from replica.points import (
+    PROBES,
+    RANGES,
+    Point,
+    check_kind,
+    check_parameter,
+    grid,
+    read_points,
+    solve_points,
+)
+from theory.policy_names import POLICY_NAMES
+
+Numbers = tuple[float, ...]
+# Of points in a table: what was asked, shown where it differs, and the results.
+NAMED = ("id", "policy", "probe", *RANGES)
+COLUMNS = ("error", "overlap", "probe_overlap", "margin", "support_fraction", "residual", "status")
+PolicyName = Annotated[str, Choice(POLICY_NAMES)]
+
+
+def solve(
+    *,
+    alpha_total: Numbers | None = None,
+    keep_fraction: Numbers | None = None,
+    probe: Annotated[str, Choice(PROBES)] | None = None,
+    theta_deg: Numbers | None = None,
+    alpha_probe: Numbers | None = None,
+    policy: PolicyName | None = None,
+    lo: Numbers | None = None,
+    w: Numbers | None = None,
+    redundancy: Numbers | None = None,
+    downstream_deg: Numbers | None = None,
+    points: Path | None = None,
+    as_json: Json = False,
+) -> int:
+    """Solve a point, a grid, or a file of points.
+
+    Several values of an option make a grid, the outer product of all lists in the order of the
+    options below; the last list varies fastest. The exit code is 1 if a point is not certified.
+
+    A points file is a JSON list of objects such as
+
+      {"alpha_total": 20, "keep_fraction": 0.2, "theta_deg": 10, "policy": "window", "lo": 0.1}
+
+    with the options' names as keys, "_" for "-"; "id" and "note" hold what you like, other keys
+    are refused. The answer is the same list with the results added.
+
+    Args:
+        alpha_total: total examples over N, > 0.
+        keep_fraction: kept fraction, in (0, 1].
+        probe: a probe at a fixed angle (the default), one trained on independent data, or one
+            trained on the very data that is pruned.
+        theta_deg: angle of a fixed probe to the teacher, 0 to 90 degrees, by default 0.
+        alpha_probe: examples over N that an independent probe saw, > 0.
+        policy: which examples are kept, by default hard.
+        lo: start of the window, a quantile of abs(z).
+        w: share of the hardest examples in the mixture.
+        redundancy: copies of each example, >= 1, by default 1.
+        downstream_deg: angle of the downstream teacher's shift, 0 to 90 degrees, by default 0.
+        points: a JSON file of points, in the place of all options above.
+
+    Examples:
+        python -m replica solve --alpha-total 5 --keep-fraction 0.35 --theta-deg 20
+        python -m replica solve --alpha-total 20 --keep-fraction 0.2 --policy window --lo 0.1
+        python -m replica solve --alpha-total 5 20 --keep-fraction .1 .3 --probe in-sample
+        python -m replica solve --alpha-total 100 --keep-fraction 0.1 --redundancy 5 --json
+        python -m replica solve --points points.json --json
+    """
+    given = {
+        "alpha_total": alpha_total,
+        "keep_fraction": keep_fraction,
+        "theta_deg": theta_deg,
+        "alpha_probe": alpha_probe,
+        "lo": lo,
+        "w": w,
+        "redundancy": redundancy,
+        "downstream_deg": downstream_deg,
+    }
+    axes = {name: values for name, values in given.items() if values is not None}
+    if points is not None:
+        for name in (*axes, *(n for n, v in (("probe", probe), ("policy", policy)) if v)):
+            raise ValueError(
+                f"{_option(name)} has no effect beside --points, whose file says it all"
+            )
+        asked = read_points(points)
+    else:
+        missing = [_option(name) for name in ("alpha_total", "keep_fraction") if name not in axes]
+        if missing:
+            raise ValueError(f"{' and '.join(missing)} must be given, or a file with --points")
+        fixed = {"policy": policy or "hard", "probe": probe or "fixed"}
+        if fixed["probe"] == "fixed":
+            axes.setdefault("theta_deg", (0.0,))
+        axes = {"redundancy": (1.0,), "downstream_deg": (0.0,)} | axes
+        asked = grid({name: axes[name] for name in given if name in axes}, fixed)
+    solved = solve_points(asked, numbered=points is not None)
+    if as_json:
+        print_json(solved[0] if points is None and len(solved) == 1 else solved)
+    else:
+        print(_paragraph(solved[0]) if len(solved) == 1 else _rows(solved))
+    return 0 if all(point["status"] == "converged" for point in solved) else 1
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _paragraph(point: Point) -> str:
+    """A point as lines of names and values, and its status as a sentence."""
+    from replica.solution import Status
+
+    lines = [f"  {key:<16} {value}" for key, value in point.items()]
+    return "\n".join([*lines, f"  {Status[point['status'].upper()].sentence}"])
+
+
+def _rows(points: list[Point]) -> str:
+    """Points as a table: above it what all have in common, below it what failed."""
+    from replica.solution import Status
+
+    asked = [key for key in dict.fromkeys(key for one in points for key in one) if key in NAMED]
+    common = [key for key in asked if all(one.get(key) == points[0].get(key) for one in points)]
+    names = [*(key for key in asked if key not in common), *COLUMNS]
+    cells = [names, *([_cell(one.get(name)) for name in names] for one in points)]
+    widths = [max(map(len, column)) + 2 for column in zip(*cells, strict=True)]
+    lines = [f"  {key:<16} {points[0][key]}" for key in common if points[0].get(key) is not None]
+    lines += ["".join(map(str.rjust, row, widths)) for row in cells]
+    found = dict.fromkeys(one["status"] for one in points if one["status"] != "converged")
+    return "\n".join([*lines, *(f"  {one}: {Status[one.upper()].sentence}" for one in found)])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def optimal(
+    *,
+    alpha_total: Numbers | None = None,
+    target_error: Numbers | None = None,
+    keep_fraction: Numbers | None = None,
+    tolerance: Numbers | None = None,
+    weight: bool = False,
+    theta_deg: float = 0.0,
+    policy: PolicyName = "hard",
+    lo: float | None = None,
+    w: float | None = None,
+    as_json: Json = False,
+) -> int:
+    """Find the best fraction, window or weight, or the data that a target error takes.
+
+    With --alpha-total alone: the smallest fraction of least error under the policy; with
+    --tolerance, the smallest one whose error is at most (1 + tolerance) times that of all data.
+    With a --keep-fraction too: the best window of abs(z) ranks, or with --weight the best weight
+    w(z) found. With --target-error: the alpha_total that the policy needs at --keep-fraction. The
+    exit code is 1 if an answer is missing.
+
+    Args:
+        alpha_total: total examples over N, > 0.
+        target_error: errors to reach, in (0, 1/2).
+        keep_fraction: kept fraction, in (0, 1], with --target-error by default 1.
+        tolerance: accepted relative loss against all data.
+        weight: the best weight w(z) instead of the best window.
+        theta_deg: angle of the probe to the teacher, 0 to 90 degrees.
+        policy: which examples are kept.
+        lo: start of the window, a quantile of abs(z).
+        w: share of the hardest examples in the mixture.
+
+    Examples:
+        python -m replica optimal --alpha-total 10 100 --policy hard
+        python -m replica optimal --alpha-total 20 --theta-deg 20 --tolerance 0.01 0.1 --json
+        python -m replica optimal --alpha-total 20 --theta-deg 20 --keep-fraction 0.2
+        python -m replica optimal --alpha-total 20 --keep-fraction 0.2 --theta-deg 20 --weight
+        python -m replica optimal --target-error 0.01 --keep-fraction 0.3 --theta-deg 10
+    """
+    if (alpha_total is None) == (target_error is None):
+        raise ValueError("exactly one of --alpha-total and --target-error must be given")
+    fixed = keep_fraction is not None
+    searched = target_error is None and fixed
+    for option, given, used in (
+        ("--tolerance", tolerance is not None, not fixed and not target_error),
+        ("--weight", weight, searched),
+        ("--policy", policy != "hard", not searched),
+        ("--lo", lo is not None, not searched),
+        ("--w", w is not None, not searched),
+    ):
+        if given and not used:
+            raise ValueError(f"{option} has no effect on what is asked for (see --help)")
+    own = _checked(policy, theta_deg, lo, w)
+    for name, values in (("alpha_total", alpha_total), ("keep_fraction", keep_fraction)):
+        if values is not None:
+            check_parameter(name, values)
+    if tolerance is not None:
+        check_range("tolerance", tolerance, 1e-6, 100.0)
+    if target_error is not None:
+        check_range("target_error", target_error, 0.0, 0.5, open_low=True, open_high=True)
+    # Imported where the arguments are known to be right: JAX takes a second to load.
+    from replica.optimal.fraction import optimal_fraction, sufficient_fraction
+    from replica.optimal.policy import optimal_policy
+    from replica.optimal.volumes import required_data
+    from replica.optimal.window import optimal_window
+    from theory.policies import policy_from_name
+
+    theta, kept = np.asarray(np.deg2rad(theta_deg)), policy_from_name(policy, **own)
+    rows = np.asarray(target_error if alpha_total is None else alpha_total)[:, None]
+    found: Any
+    if target_error is not None:
+        fractions = np.asarray(keep_fraction or (1.0,))
+        asked = {"target_error": rows, "keep_fraction": fractions}
+        found = required_data(rows, fractions, theta, kept)
+    elif keep_fraction is not None:
+        asked = {"alpha_total": rows, "keep_fraction": np.asarray(keep_fraction)}
+        found = (optimal_policy if weight else optimal_window)(rows, asked["keep_fraction"], theta)
+    elif tolerance is not None:
+        asked = {"alpha_total": rows, "tolerance": np.asarray(tolerance)}
+        found = sufficient_fraction(rows, asked["tolerance"], theta, kept)
+    else:
+        asked = {"alpha_total": rows}
+        found = optimal_fraction(rows, theta, kept)
+    answers = _answers(asked | {"theta_deg": theta_deg}, found)
+    _print_answers(answers, as_json)
+    return int(any(one["status"] in ("unreachable", "failed") for one in answers))
+
+
+def frontier(
+    *,
+    alpha_kept: Numbers,
+    alpha_total: Numbers | None = None,
+    theta_deg: float = 0.0,
+    policy: PolicyName = "hard",
+    lo: float | None = None,
+    w: float | None = None,
+    as_json: Json = False,
+) -> int:
+    """Find the least error of a number of kept examples, over the volumes to choose them from.
+
+    For every alpha_kept: the fraction of alpha_total = alpha_kept/keep_fraction whose student has
+    the least error, that error, and the exponent d log e/d log alpha_kept. The exit code is 1 if an
+    answer is missing.
+
+    Args:
+        alpha_kept: kept examples over N, > 0.
+        alpha_total: the volumes to choose from, over N; by default any up to 1000 alpha_kept.
+        theta_deg: angle of the probe to the teacher, 0 to 90 degrees.
+        policy: which examples are kept.
+        lo: start of the window, a quantile of abs(z).
+        w: share of the hardest examples in the mixture.
+
+    Examples:
+        python -m replica frontier --alpha-kept 1 2 5 10
+        python -m replica frontier --alpha-kept 5 --theta-deg 20 --policy window --lo 0.1 --json
+        python -m replica frontier --alpha-kept 5 --theta-deg 20 --alpha-total 5 10 20 50
+    """
+    own = _checked(policy, theta_deg, lo, w)
+    check_range("alpha_kept", alpha_kept, 0.0, np.inf, open_low=True)
+    if alpha_total is not None:
+        check_parameter("alpha_total", alpha_total)
+    # Imported where the arguments are known to be right: JAX takes a second to load.
+    from replica.optimal.pareto import frontier as search
+    from theory.policies import policy_from_name
+
+    kept, theta = policy_from_name(policy, **own), np.asarray(np.deg2rad(theta_deg))
+    found = search(np.asarray(alpha_kept), theta, kept, volumes=alpha_total)
+    answers = _answers({"alpha_kept": alpha_kept, "theta_deg": theta_deg}, found)
+    _print_answers(answers, as_json)
+    return int(any(one["status"] == "failed" for one in answers))
+
+
+def lossless(*, alpha_total: Numbers, redundancy: float = 1.0, as_json: Json = False) -> int:
+    """Find the fraction that an in-sample probe keeps without any loss.
+
+    A max-margin probe trained on all the data ranks them, ties at its margin by the dual variable.
+    Keeping the lossless fraction of them keeps all its support vectors: the student is the probe.
+
+    Args:
+        alpha_total: total examples over N, > 0.
+        redundancy: copies of each example, >= 1.
+
+    Examples:
+        python -m replica lossless --alpha-total 2 5 10 20
+        python -m replica lossless --alpha-total 100 --redundancy 10 --json
+    """
+    check_parameter("alpha_total", alpha_total)
+    check_parameter("redundancy", redundancy)
+    # Imported where the arguments are known to be right: JAX takes a second to load.
+    from replica.in_sample.solver import lossless_fraction
+
+    distinct = np.divide(alpha_total, redundancy)
+    found = np.asarray(lossless_fraction(distinct))
+    answers = [
+        {
+            "alpha_total": alpha,
+            "redundancy": redundancy,
+            "lossless_fraction": float(fraction),
+            "support_over_dim": alpha / redundancy * float(fraction),
+        }
+        for alpha, fraction in zip(alpha_total, found, strict=True)
+    ]
+    _print_answers(answers, as_json)
+    return 0
+
+
+def _checked(policy: str, theta_deg: float, lo: float | None, w: float | None) -> dict[str, float]:
+    """The policy's own parameters; ValueError for what is none, before JAX is loaded."""
+    own = {name: value for name, value in (("lo", lo), ("w", w)) if value is not None}
+    for name, value in ({"theta_deg": theta_deg} | own).items():
+        check_parameter(name, value)
+    check_kind(policy, "fixed", ["theta_deg", *own])
+    return own
+
+
+def _answers(asked: dict[str, Any], found: Any) -> list[dict[str, Any]]:
+    """One record an entry of the broadcast arrays; `status` by name and as a sentence."""
+    from replica.optimal.search import SearchStatus
+
+    columns = asked | {
+        field.name: getattr(found, field.name) for field in dataclasses.fields(found)
+    }
+    # Of the best weight every answer has as many intervals as it needs.
+    ranks, fields = columns.pop("ranks", None), columns.pop("fields", None)
+    shape = np.shape(found.status)
+    lists = [np.broadcast_to(column, shape).ravel().tolist() for column in columns.values()]
+    answers = [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+    for answer, index in zip(answers, np.ndindex(shape), strict=True):
+        status = SearchStatus(answer["status"])
+        answer |= {"status": status.name.lower(), "sentence": status.sentence}
+        if ranks is not None and fields is not None:
+            kept = ranks[index][:, 1] > ranks[index][:, 0]
+            answer["ranks"] = ranks[index][kept].tolist()
+            answer["abs_z"] = fields[index][kept].tolist()
+    return answers
+
+
+def _print_answers(answers: list[dict[str, Any]], as_json: bool) -> None:
+    """Print answers as a JSON list, or as paragraphs of names and values."""
+    if as_json:
+        print_json(answers)
+        return
+    for answer in answers:
+        for name, value in answer.items():
+            shown = f"{value:.9g}" if isinstance(value, float) else value
+            print(f"  {name:<16} {shown}")
+        print()
+
+
+def print_json(content: Any) -> None:
+    """Print `content` as JSON; what is no finite number becomes null."""
+    print(json.dumps(_finite(content), indent=1))
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not np.isfinite(content):
+        return None
+    return content
