@@ -24,18 +24,23 @@ from threadpoolctl import threadpool_limits
 
 from selection import Pool
 from selection.graph import exact_neighbours, knn_graph
-from selection.infomax.bound import certify_infomax
-from selection.infomax.method import InfoMax, redundancy
-from selection.infomax.solvers import (
+from selection.infomax import (
     InfoMaxProblem,
+    certify_infomax,
     greedy,
     mean_field,
     published_update,
     solve_infomax,
     with_swaps,
 )
-from selection.methods.d2 import edge_weights, message_passing, reverse_picks
 from selection.methods.facility import greedy_sparse, neighbour_similarity
+from selection.methods.graph import (
+    InfoMax,
+    edge_weights,
+    message_passing,
+    redundancy,
+    reverse_picks,
+)
 
 POINTS, DIM, NEIGHBOURS = 50_000, 128, 5
 GAUSSIANS = 1000

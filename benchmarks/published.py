@@ -25,7 +25,7 @@ def child(started: float, repeats: int) -> None:
     """Do the work, cold first, and print seconds."""
     import replica
     import sims
-    from sims.command_line import PRESETS
+    from sims.commands import PRESETS
     from theory import PerceptronProblem
 
     imported = time.time() - started

@@ -13,6 +13,7 @@ For an accelerator there is accelerator.py.
 """
 
 import argparse
+import dataclasses
 import os
 import statistics
 import sys
@@ -261,9 +262,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="torch's threads")
     options = parser.parse_args()
 
-    from pretrain_jax.models.sam import SAMConfig
+    from pretrain_jax.models.sam import SAM_PRESETS
 
-    config = SAMConfig.preset(options.preset, layer_norm="hf")
+    config = dataclasses.replace(SAM_PRESETS[options.preset], layer_norm="hf")
     rng = np.random.default_rng(1)
     side = config.image_size
     image = rng.standard_normal((1, side, side, config.channels), dtype=np.float32)

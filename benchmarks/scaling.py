@@ -331,7 +331,7 @@ def compare(folder: Path, rows: int) -> Arguments:
 
 def experiment(folder: Path, rows: int) -> Arguments:
     """Seeds of two methods on digits."""
-    small = options({"dataset": "digits", "train": 500, "fractions": 0.5, "seeds": rows})
+    small = options({"dataset": "digits", "train": 500, "keep-fraction": 0.5, "seeds": rows})
     methods = ["--methods", "random", "hard", "--out", str(folder / "experiment")]
     return ["selection", "experiment", "demo", *small, *methods]
 

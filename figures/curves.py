@@ -1,145 +1,147 @@
-"""Error against selection ratio: theory lines and simulated points of a row of panels."""
+"""Theory lines and simulated points against keep_fraction, computed for a row of panels."""
 
 import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 import replica
 import sims
-from figures.figure import CurveSettings, InSampleSettings
-from theory.policies import Hard, Policy
-from theory.problem import DownstreamShift, PerceptronProblem
+from figures.settings import CurveSettings, Settings
+from theory.policies import Policy, policy_from_name
+from theory.policy_names import policy_parameter
+from theory.problem import DownstreamShift, Independent, InSample, PerceptronProblem
 
 
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    """One family of curves: what is the same for all its alpha_total and f.
+def policy_of(settings: Settings) -> Policy:
+    """The settings' one policy."""
+    (name,) = settings.policy
+    own = policy_parameter(name)
+    return policy_from_name(name, **({own: getattr(settings, own)} if own else {}))
 
-    Attributes:
-        coordinate: value of the panel on the dataset's panel axis.
-        theta_deg: probe angle in degrees.
-        policy: which examples are kept.
-        redundancy: copies of every distinct example.
-        delta: size of an independent downstream shift.
+
+def shift_of(settings: Settings) -> DownstreamShift:
+    """The settings' one downstream shift, independent of teacher and probe."""
+    (downstream_deg,) = settings.downstream_deg
+    return DownstreamShift.degrees(downstream_deg)
+
+
+def theory_shift(settings: CurveSettings) -> DownstreamShift:
+    """The shift whose cosine overlap is, as N -> infinity, the one that is simulated.
+
+    The notebook's teacher is T + delta (1 - J_p), with 1 the vector of ones in coordinates of
+    which J_p is one. Mean-centring removes 1 and leaves T - delta J_p.
     """
-
-    coordinate: float | str
-    theta_deg: float
-    policy: Policy = dataclasses.field(default_factory=Hard)
-    redundancy: float = 1.0
-    delta: float = 0.0
-
-    def shift(self, overlap: str) -> DownstreamShift:
-        """The shift whose cosine overlap is, as N -> infinity, the one that is simulated.
-
-        The notebook's teacher is T + delta (1 - J_p), with 1 the vector of ones in coordinates of
-        which J_p is one. Mean-centring removes 1 and leaves T - delta J_p.
-        """
-        if overlap == "cosine":
-            return DownstreamShift(delta=self.delta)
-        theta = np.deg2rad(self.theta_deg)
-        return DownstreamShift(self.delta, along_teacher=-np.cos(theta), along_plane=-np.sin(theta))
-
-    def problem(
-        self,
-        alpha_total: Sequence[float],
-        keep_fraction: Sequence[float] | np.ndarray,
-        shift: DownstreamShift,
-    ) -> PerceptronProblem:
-        """The panel's problems on the grid alpha_total x keep_fraction."""
-        return PerceptronProblem.grid(
-            alpha_total=np.asarray(alpha_total),
-            keep_fraction=np.asarray(keep_fraction),
-            theta=np.deg2rad(self.theta_deg),
-            policy=self.policy,
-            redundancy=self.redundancy,
-            downstream=shift,
-        )
+    shift = shift_of(settings)
+    if settings.overlap == "cosine" or settings.probe != "fixed":
+        return shift
+    theta = np.deg2rad(settings.theta_deg[0])
+    return DownstreamShift(shift.delta, along_teacher=-np.cos(theta), along_plane=-np.sin(theta))
 
 
-def compute_panels(
-    settings: CurveSettings,
-    axis: str,
-    panels: Sequence[Panel],
-    *,
-    cache: Path | None = None,
-    progress: bool = False,
-) -> xr.Dataset:
-    """Theory on a fine grid of f and simulation at the settings' f, for every panel.
-
-    Args:
-        settings: curves and sample sizes.
-        axis: name of the panels' axis.
-        panels: the panels, in order.
-        cache: folder for finished simulation cells; a rerun computes only what is missing.
-        progress: show a progress bar.
-
-    Returns:
-        `theory_error` and `theory_status` on (axis, alpha_total, theory_fraction); `error_mean`,
-        `error_stderr` and the counts of draws by outcome on (axis, alpha_total, keep_fraction).
-    """
-    theory_fraction = theory_fractions(settings)
-    with ThreadPoolExecutor(1) as beside:
-        answers = [
-            beside.submit(
-                replica.solve,
-                panel.problem(settings.alpha_total, theory_fraction, panel.shift(settings.overlap)),
-            )
-            for panel in panels
-        ]
-        simulations = _simulate(settings, panels, cache, progress)
-        solutions = [answer.result() for answer in answers]
-    grid = ("alpha_total", "theory_fraction")
-    parts = [
-        xr.Dataset(
-            {
-                "theory_error": (grid, np.asarray(solution.error)),
-                "theory_status": (grid, np.asarray(solution.status)),
-            },
-            coords={"theory_fraction": theory_fraction},
-        ).merge(simulation)
-        for solution, simulation in zip(solutions, simulations, strict=True)
-    ]
-    coordinate = xr.DataArray([panel.coordinate for panel in panels], dims=axis, name=axis)
-    return xr.concat(parts, dim=coordinate, combine_attrs="drop")
+def problem_of(
+    settings: CurveSettings, keep_fraction: Sequence[float] | np.ndarray, shift: DownstreamShift
+) -> PerceptronProblem:
+    """The settings' problems on the grid alpha_total x keep_fraction."""
+    theta_deg = settings.theta_deg[0] if settings.theta_deg else 0.0
+    grid = PerceptronProblem.grid(
+        alpha_total=np.asarray(settings.alpha_total),
+        keep_fraction=np.asarray(keep_fraction),
+        theta=np.deg2rad(theta_deg),
+        policy=policy_of(settings),
+        redundancy=settings.redundancy[0],
+        downstream=shift,
+    )
+    if settings.probe == "fixed":
+        return grid
+    trained = Independent(settings.alpha_probe) if settings.alpha_probe else InSample()
+    return dataclasses.replace(grid, probe=trained)
 
 
-def theory_fractions(settings: CurveSettings | InSampleSettings) -> np.ndarray:
-    """The fractions f of the theory lines."""
+def theory_fractions(settings: CurveSettings) -> np.ndarray:
+    """The kept fractions of the theory lines."""
     low = min(settings.keep_fraction) / settings.theory_reach
-    high = min(1.0, max(settings.keep_fraction) * settings.theory_reach)
+    most = 1.0 if settings.lo is None else 1.0 - settings.lo
+    high = min(most, max(settings.keep_fraction) * settings.theory_reach)
     # exp(log(f)) may leave (0, 1] by a rounding error.
     return np.minimum(np.geomspace(low, high, settings.theory_points), high)
 
 
-def _simulate(
-    settings: CurveSettings, panels: Sequence[Panel], cache: Path | None, progress: bool
-) -> list[xr.Dataset]:
-    """The simulations of all panels, which share draws and students, in one sweep."""
-    results = sims.run_many(
-        [
-            panel.problem(
-                settings.alpha_total, settings.keep_fraction, DownstreamShift(delta=panel.delta)
-            )
+def panels_of(settings: CurveSettings, axis: str) -> list[CurveSettings]:
+    """The settings of one panel for each value of the parameter `axis`."""
+    panels = []
+    for value in getattr(settings, axis):
+        changes: dict[str, Any] = {axis: (value,)}
+        if axis == "policy":
+            changes |= {own: None for own in ("lo", "w") if own != policy_parameter(value)}
+        panels.append(_one_panel(settings, changes))
+    return panels
+
+
+def _one_panel(settings: CurveSettings, changes: dict[str, Any]) -> CurveSettings:
+    """Plain curve settings with `changes`: a panel need not be a figure by itself."""
+    names = [field.name for field in dataclasses.fields(CurveSettings)]
+    return CurveSettings(**{name: getattr(settings, name) for name in names} | changes)
+
+
+def solve_and_simulate(
+    settings: CurveSettings,
+    panels: Sequence[CurveSettings],
+    *,
+    cache: Path | None,
+    progress: bool,
+) -> list[tuple[replica.ReplicaSolution, xr.Dataset]]:
+    """Solve the theory lines and simulate the points of every panel of a figure.
+
+    The panels share draws and students, and the theory is solved while draws are simulated.
+    """
+    fractions = theory_fractions(settings)
+    with ThreadPoolExecutor(1) as beside:
+        solutions = [
+            beside.submit(replica.solve, problem_of(panel, fractions, theory_shift(panel)))
             for panel in panels
-        ],
-        settings.dim,
-        settings.draws,
-        settings.seed,
-        overlap=settings.overlap,
-        cache=cache,
-        progress=progress,
-    )
-    kept = ["error_mean", "error_stderr", "solved", "not_separable", "failed", "empty"]
-    return [
-        result[kept]
-        .reset_coords(drop=True)
-        .assign_coords(
-            alpha_total=list(settings.alpha_total), keep_fraction=list(settings.keep_fraction)
+        ]
+        simulations = sims.run_many(
+            [problem_of(panel, panel.keep_fraction, shift_of(panel)) for panel in panels],
+            settings.dim,
+            settings.draws,
+            settings.seed,
+            overlap=settings.overlap,
+            cache=cache,
+            progress=progress,
         )
-        for result in results
-    ]
+        return [
+            (solution.result(), simulation)
+            for solution, simulation in zip(solutions, simulations, strict=True)
+        ]
+
+
+def curves_dataset(
+    settings: CurveSettings, lines: dict[str, Any], points: dict[str, Any]
+) -> xr.Dataset:
+    """Label the curves of one panel.
+
+    Args:
+        settings: the figure's.
+        lines: arrays on (alpha_total, theory_fraction).
+        points: arrays on (alpha_total, keep_fraction).
+    """
+    return xr.Dataset(
+        {name: (("alpha_total", "theory_fraction"), np.asarray(v)) for name, v in lines.items()}
+        | {name: (("alpha_total", "keep_fraction"), np.asarray(v)) for name, v in points.items()},
+        coords={
+            "alpha_total": list(settings.alpha_total),
+            "keep_fraction": list(settings.keep_fraction),
+            "theory_fraction": theory_fractions(settings),
+        },
+    )
+
+
+def angle_of_shift(shift: DownstreamShift) -> float:
+    """Angle in radians between T and T + delta v: what a perfect student of T is off by."""
+    delta, along = float(np.asarray(shift.delta)), float(np.asarray(shift.along_teacher))
+    return float(np.arctan2(delta * np.sqrt(1 - along**2), 1 + delta * along))

@@ -1,22 +1,16 @@
-"""What a figure is: its data, its drawing and its caption, under one name."""
+"""What a figure is: settings, a data file computed from them, and a picture of that file alone."""
 
 import dataclasses
-import hashlib
 import importlib
 import io
 import json
-import math
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import numpy as np
-import xarray as xr
-from matplotlib import rc_context
-
-from figures.style import STYLE
-from hardset.checks import check_choice, check_integer, check_range
+from figures.settings import COMPANIONS, SYMBOLS, Settings, SimulatedSettings, lists_of, symbol
 from hardset.datafile import (
     DataFileError,
     check_output_file,
@@ -25,349 +19,50 @@ from hardset.datafile import (
     write_bytes_atomic,
     write_dataset,
 )
-from pretrain_jax.report.runs import METHODS, Run
-from sims.draws import check_kept
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-
-OVERLAPS = ("cosine", "pearson")
-
-PUBLISHED_FRACTIONS = tuple(float(f"{f:.6g}") for f in np.logspace(-2, 0, 20))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BaseSettings:
-    """What the settings of all figures share."""
-
-    def parameters(self) -> dict[str, Any]:
-        """The settings as JSON types; equal parameters give equal data."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
-
-
-def _check_list(name: str, values: tuple[Any, ...]) -> None:
-    if not values or len(set(values)) != len(values):
-        raise ValueError(f"{name} = {list(values)} must hold distinct values, at least one")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SimulationSettings(BaseSettings):
-    """Axes and sample sizes of a simulation.
-
-    Attributes:
-        alpha_total: total examples / N, one curve each, > 0.
-        keep_fraction: fractions f at which draws are simulated, in (0, 1].
-        dim: input dimension N of the simulation, >= 2.
-        draws: independent draws a point, >= 2 (a standard error needs two).
-        seed: seed of the draws, >= 0.
-        overlap: "cosine", or "pearson" for the mean-centred overlap of the published notebook.
-    """
-
-    alpha_total: tuple[float, ...]
-    keep_fraction: tuple[float, ...] = PUBLISHED_FRACTIONS
-    dim: int = 200
-    draws: int = 50
-    seed: int = 0
-    overlap: str = "cosine"
-
-    def __post_init__(self) -> None:
-        check_range("alpha_total", self.alpha_total, 0.0, math.inf, open_low=True)
-        check_range("keep_fraction", self.keep_fraction, 0.0, 1.0, open_low=True)
-        check_integer("dim", self.dim, 2, math.inf)
-        check_integer("draws", self.draws, 2, math.inf)
-        check_integer("seed", self.seed, 0, 2**32 - 1)
-        check_choice("overlap", self.overlap, OVERLAPS)
-        for name in ("alpha_total", "keep_fraction"):
-            _check_list(name, getattr(self, name))
-        # Said before anything is computed: other figures of the same call may take an hour.
-        check_kept(min(self.keep_fraction), min(self.alpha_total), self.dim)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(SimulationSettings):
-    """Axes and sample sizes of a simulation with probes at fixed angles.
-
-    Attributes:
-        theta_deg: probe angles in degrees, in [0, 90].
-    """
-
-    theta_deg: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        check_range("theta_deg", self.theta_deg, 0.0, 90.0, unit="degrees")
-        _check_list("theta_deg", self.theta_deg)
-        super().__post_init__()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CurveSettings(Settings):
-    """Settings of theory lines over f with simulated points on them.
-
-    Attributes:
-        theory_points: fractions of a line; fewer leave corners where the error falls off.
-        theory_reach: the lines go on beyond the outer points by this factor, up to f = 1.
-    """
-
-    theory_points: int = 301
-    theory_reach: float = 1.25
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class InSampleSettings(SimulationSettings):
-    """Settings of lines over f for a probe that finds its angle for itself.
-
-    Attributes:
-        theory_points: see `CurveSettings`.
-        theory_reach: see `CurveSettings`.
-    """
-
-    theory_points: int = 301
-    theory_reach: float = 1.25
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RedundancySettings(CurveSettings):
-    """Settings of one panel for each redundancy.
-
-    Attributes:
-        redundancy: copies of every distinct example, whole numbers >= 1.
-    """
-
-    redundancy: tuple[float, ...] = (1.0, 3.0, 5.0, 10.0)
-
-    def __post_init__(self) -> None:
-        for value in self.redundancy:
-            check_integer("redundancy", value, 1, math.inf)
-        _check_list("redundancy", self.redundancy)
-        super().__post_init__()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DownstreamSettings(CurveSettings):
-    """Settings of one panel for each downstream shift.
-
-    Attributes:
-        delta: sizes of the shift, >= 0.
-    """
-
-    delta: tuple[float, ...] = (0.0, 0.1, 0.2, 0.4)
-
-    def __post_init__(self) -> None:
-        check_range("delta", self.delta, 0.0, math.inf)
-        _check_list("delta", self.delta)
-        super().__post_init__()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PolicySettings(CurveSettings):
-    """Settings of hard selection beside other policies.
-
-    Attributes:
-        rivals: names of the other policies, one panel each.
-    """
-
-    rivals: tuple[str, ...] = ("random", "easy", "moderate")
-
-    def __post_init__(self) -> None:
-        _check_list("rivals", self.rivals)
-        super().__post_init__()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GeometrySettings(Settings):
-    """Settings of the picture of the plane.
-
-    Attributes:
-        examples: how many are drawn.
-    """
-
-    examples: int = 240
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MarginSettings(Settings):
-    """Settings of histograms of margins.
-
-    Attributes:
-        bins: above kappa; a quarter as many lie below it, where finite samples put some of theirs.
-        density_points: margins of the theory's density.
-        reach: no margin is farther above kappa: the fields have unit variance.
-        beyond: share of the kept examples that the picture leaves out on the right.
-    """
-
-    bins: int = 24
-    density_points: int = 193
-    reach: float = 6.0
-    beyond: float = 2e-3
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RuleSettings(Settings):
-    """Settings of the best weight beside other policies.
-
-    Attributes:
-        field_range: probe fields between which the influence is shown.
-        field_points: how many of them.
-    """
-
-    field_range: tuple[float, float] = (0.01, 3.0)
-    field_points: int = 300
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ScalingSettings(Settings):
-    """Settings of the error against the number of kept examples.
-
-    Attributes:
-        theory_range: kept examples / N between which the lines run.
-        theory_points: how many of them.
-    """
-
-    theory_range: tuple[float, float] = (0.1, 1000.0)
-    theory_points: int = 49
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WindowSettings(Settings):
-    """Settings of windows of ranks.
-
-    Attributes:
-        simulated_offset: offsets at which draws are simulated, in units of 1 - f.
-        theory_points: offsets of a line.
-        map_angles: angles of the map of the best offset.
-        map_volumes: volumes of data of that map.
-        map_reach: the map goes on beyond the curves' volumes by this factor.
-        map_theta_deg: largest angle of the map, unless a curve has a larger one.
-    """
-
-    simulated_offset: tuple[float, ...] = (0.0, 0.05, 0.12, 0.25, 0.5, 1.0)
-    theory_points: int = 61
-    map_angles: int = 10
-    map_volumes: int = 15
-    map_reach: float = 5.0
-    map_theta_deg: float = 45.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if max(self.keep_fraction) == 1:
-            raise ValueError(
-                "keep_fraction = 1 keeps everything: there is one window, and no offset to choose"
-            )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MapSettings(BaseSettings):
-    """Axes of a map without simulation.
-
-    Attributes:
-        alpha_total: volumes in ascending order, total examples / N (or kept ones, where the map
-            says so), > 0.
-        theta_deg: probe angles in degrees, ascending, in [0, 90].
-    """
-
-    alpha_total: tuple[float, ...]
-    theta_deg: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        check_range("alpha_total", self.alpha_total, 0.0, math.inf, open_low=True)
-        check_range("theta_deg", self.theta_deg, 0.0, 90.0, unit="degrees")
-        for name in ("alpha_total", "theta_deg"):
-            self._check_ascending(name)
-
-    def _check_ascending(self, name: str) -> None:
-        values = getattr(self, name)
-        if not values or list(values) != sorted(set(values)):
-            raise ValueError(f"{name} = {list(values)} must hold ascending values, at least one")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FractionMapSettings(MapSettings):
-    """Settings of the maps of the fraction that suffices.
-
-    Attributes:
-        tolerances: losses of error against all data's that suffice, one map each.
-    """
-
-    tolerances: tuple[float, ...] = (0.1, 0.01)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PhaseSettings(MapSettings):
-    """Settings of the maps of winners.
-
-    Attributes:
-        keep_fraction: fractions f, ascending, in (0, 1].
-        equal: what the selections have in common, one row of maps each.
-    """
-
-    keep_fraction: tuple[float, ...]
-    equal: tuple[str, ...] = ("alpha_total", "alpha_kept")
-
-    def __post_init__(self) -> None:
-        check_range("keep_fraction", self.keep_fraction, 0.0, 1.0, open_low=True)
-        self._check_ascending("keep_fraction")
-        super().__post_init__()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TableSettings(BaseSettings):
-    """Settings of the published tables.
-
-    Attributes:
-        runs: runs of one's own, from `pretrain_jax.report.runs.read_runs`.
-    """
-
-    runs: tuple[Run, ...] = ()
-
-    def parameters(self) -> dict[str, Any]:
-        """The runs, and a digest of the published numbers beside them."""
-        from pretrain_jax.report.published import (
-            DATASETS,
-            PRINTED,
-            PRINTED_ALL_DATA,
-            STORAGE_PERCENT,
-        )
-
-        tables = {
-            str(table): {method: miou.tolist() for method, miou in columns.items()}
-            for table, columns in PRINTED.items()
-        }
-        printed = [tables, PRINTED_ALL_DATA.tolist(), DATASETS, STORAGE_PERCENT, METHODS]
-        text = json.dumps(printed, sort_keys=True)
-        return super().parameters() | {"published": hashlib.sha256(text.encode()).hexdigest()}
-
-
 FORMATS = ("png", "pdf", "svg")
+S = TypeVar("S", bound=Settings)
+Drawn = TypeVar("Drawn", bound=Settings, contravariant=True)
 
-S = TypeVar("S", bound=BaseSettings)
+
+class Drawing(Protocol[Drawn]):
+    """The part of a figure that computes and draws: a module, or an object in one."""
+
+    def compute(self, settings: Drawn, *, cache: Path | None, progress: bool) -> "xr.Dataset":
+        """Compute the data of `settings`."""
+
+    def draw(self, dataset: "xr.Dataset", settings: Drawn) -> "Figure":
+        """Draw the data."""
+
+    def caption(self, dataset: "xr.Dataset", settings: Drawn) -> str:
+        """Say in words what the picture shows."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FigureSpec(Generic[S]):
-    """A figure: compute -> data -> draw; drawing and caption read the data alone.
-
-    The module of the figure's name holds `compute`, `draw` and `caption`; it is imported when one
-    of them is called.
+    """A figure by its name: what it takes, and where its data are computed and drawn.
 
     Attributes:
         name: name on the command line and of the files.
         summary: one line for the list of figures.
+        place: module of the `Drawing`, or MODULE:OBJECT; imported when it is needed.
         defaults: the publication's settings, of the figure's own kind.
-        several: settings that may hold more than one value.
-        overlaps: overlaps that the figure can be drawn with.
+        several: settings of which the figure takes more than one value, and shows all.
+        fixed: settings that the figure does not take, each with the reason as the predicate of a
+            sentence about the figure.
         version: of the computation; raised when equal settings come to give other data.
     """
 
     name: str
     summary: str
+    place: str
     defaults: S
     several: tuple[str, ...]
-    overlaps: tuple[str, ...] = OVERLAPS
+    fixed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     version: int = 1
 
     @property
@@ -376,58 +71,138 @@ class FigureSpec(Generic[S]):
         return f"figure {self.name}"
 
     @property
-    def _module(self) -> Any:
-        return importlib.import_module(f"figures.{self.name.replace('-', '_')}")
+    def options(self) -> tuple[str, ...]:
+        """Names of the settings that the figure takes."""
+        names = (field.name for field in dataclasses.fields(self.defaults))
+        return tuple(name for name in names if not self.reason(name))
+
+    def reason(self, name: str) -> str:
+        """Why the figure does not take the setting `name`; empty if it does."""
+        return self.fixed.get(name) or self.fixed.get(COMPANIONS.get(name, ""), "")
+
+    @property
+    def drawing(self) -> Drawing[S]:
+        """What computes and draws; it takes seconds to import."""
+        module, _, name = self.place.partition(":")
+        found: Any = importlib.import_module(module)
+        return getattr(found, name) if name else found
+
+    def settings(self, **given: Any) -> S:
+        """The default settings with some of them replaced.
+
+        Raises:
+            ValueError: the figure cannot be drawn with them.
+        """
+        if given.get("probe", "fixed") != "fixed":
+            given.setdefault("theta_deg", ())
+        chosen: S = dataclasses.replace(self.defaults, **given)
+        self.check(chosen)
+        return chosen
 
     def check(self, settings: S) -> None:
         """Raise ValueError if the figure cannot be drawn with `settings`."""
-        for name in ("alpha_total", "keep_fraction", "theta_deg"):
-            values = getattr(settings, name, ())
-            if len(values) > 1 and name not in self.several:
+        for name, reason in self.fixed.items():
+            value = getattr(settings, name)
+            if value != getattr(self.defaults, name):
+                raise ValueError(f"{_assignment(name, value)}: the figure {self.name} {reason}")
+        for name, values in lists_of(settings).items():
+            if len(values) > 1 and name in SYMBOLS and name not in self.several:
                 raise ValueError(
-                    f"{name} = {', '.join(f'{value:g}' for value in values)}: the figure "
-                    f"{self.name} takes one value"
+                    f"{_assignment(name, values)}: the figure {self.name} takes one value"
                 )
-        overlap = getattr(settings, "overlap", self.overlaps[0])
-        if overlap not in self.overlaps:
-            raise ValueError(
-                f"overlap = {overlap!r}: the figure {self.name} has only {', '.join(self.overlaps)}"
-            )
 
     def parameters(self, settings: S) -> dict[str, Any]:
         """All that the data depend on, as JSON types."""
         return {"version": self.version, **settings.parameters()}
 
+    def settings_of(self, dataset: "xr.Dataset") -> S:
+        """The settings that data were computed from.
+
+        Raises:
+            KeyError: they are those of another version of the figure.
+        """
+        found = parameters_of(dataset)
+        names = {field.name for field in dataclasses.fields(self.defaults)}
+        unknown = sorted(set(found) - names - {"version"})
+        if unknown:
+            raise KeyError(f"its parameter {unknown[0]} is unknown")
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in found.items()
+            if name in names
+        }
+        return dataclasses.replace(self.defaults, **given)
+
     def compute(
         self, settings: S, *, cache: Path | None = None, progress: bool = False
     ) -> "xr.Dataset":
-        """The data of `settings`.
+        """Compute the data of `settings`.
 
         Args:
             settings: of the figure's kind.
             cache: folder for finished simulation cells; a rerun computes only what is missing.
             progress: show a progress bar.
         """
-        dataset: xr.Dataset = self._module.compute(settings, cache=cache, progress=progress)
-        return dataset
+        dataset = self.drawing.compute(settings, cache=cache, progress=progress)
+        return dataset.assign_attrs(parameters=json.dumps(self.parameters(settings)))
 
     def draw(self, dataset: "xr.Dataset") -> "Figure":
-        """The picture of `dataset` in the house style."""
+        """Draw data in the house style; what differs from the defaults stands above the picture."""
         from matplotlib import rc_context
+        from matplotlib.font_manager import FontProperties
 
         from figures.style import STYLE
 
+        settings = self.settings_of(dataset)
         with rc_context(STYLE):
-            picture: Figure = self._module.draw(dataset)
-            return picture
+            picture = self.drawing.draw(dataset, settings)
+            words = [word.replace(" ", "\N{NO-BREAK SPACE}") for word in self.varied(settings)]
+            note = textwrap.fill(", ".join(words), round(20 * picture.get_figwidth()))
+            if note and picture.legends:
+                picture.legends[0].set_title(note, FontProperties(size=STYLE["axes.titlesize"]))
+            elif note:
+                picture.suptitle(note, fontsize=STYLE["axes.titlesize"])
+        return picture
 
-    def caption(self, dataset: "xr.Dataset") -> str:
-        """What the picture shows, in words."""
-        words: str = self._module.caption(dataset)
+    def varied(self, settings: S) -> list[str]:
+        """What the settings have otherwise than the defaults and the picture does not vary."""
+        words = []
+        for name in SYMBOLS:
+            value = getattr(settings, name, None)
+            if name in self.several or value in (None, (), getattr(self.defaults, name, None)):
+                continue
+            words.append(symbol(name, value[0] if isinstance(value, tuple) else value))
         return words
 
+    def caption(self, dataset: "xr.Dataset") -> str:
+        """Say in words what the picture shows, of which problem and simulation."""
+        settings = self.settings_of(dataset)
+        sentences = [self.drawing.caption(dataset, settings)]
+        (redundancy, *_), (downstream_deg, *_) = settings.redundancy, settings.downstream_deg
+        if "redundancy" not in self.several and redundancy != 1:
+            sentences.append(
+                f"The data hold {redundancy:g} copies of every distinct example, at constant total "
+                "volume."
+            )
+        if "downstream_deg" not in self.several and downstream_deg:
+            sentences.append(
+                f"Errors are against a downstream teacher at {downstream_deg:.4g} degrees from "
+                f"the teacher of the labels."
+            )
+        if isinstance(settings, SimulatedSettings):
+            if settings.overlap == "pearson":
+                sentences.append("Simulated overlaps are mean-centred (np.corrcoef).")
+            sentences.append(f"N = {settings.dim}, {settings.draws} draws.")
+        return " ".join(sentences)
 
-# Dates and versions would make equal pictures differ.
+
+def _assignment(name: str, value: Any) -> str:
+    values = value if isinstance(value, tuple) else (value,)
+    shown = (repr(one) if isinstance(one, str) else f"{one:g}" for one in values)
+    return f"{name} = {', '.join(shown)}"
+
+
+# Where each format keeps the caption, and what would make equal pictures differ.
 _METADATA: dict[str, tuple[str, dict[str, None]]] = {
     "png": ("Description", {"Software": None}),
     "pdf": ("Subject", {"CreationDate": None, "Creator": None, "Producer": None}),
@@ -445,7 +220,7 @@ def picture_path(spec: FigureSpec, folder: Path, name: str) -> Path:
     return folder / f"{spec.name}.{name}"
 
 
-def check_data(spec: FigureSpec, settings: BaseSettings, folder: Path) -> bool:
+def check_data(spec: FigureSpec, settings: Settings, folder: Path) -> bool:
     """Check what lies under the name of a figure's data file, or that it can be written.
 
     Args:
@@ -464,9 +239,7 @@ def check_data(spec: FigureSpec, settings: BaseSettings, folder: Path) -> bool:
     path = check_output_file(data_path(spec, folder))
     if not path.exists():
         return False
-    dataset = read_dataset(path, kind=spec.kind)
-    with _complete(path):
-        found = parameters_of(dataset)
+    found = parameters_of(read_dataset(path, kind=spec.kind))
     wanted = spec.parameters(settings)
     for name in [*wanted, *(name for name in found if name not in wanted)]:
         if name not in found or name not in wanted:
@@ -489,7 +262,7 @@ def check_pictures(spec: FigureSpec, folder: Path, formats: Iterable[str]) -> No
         check_output_file(picture_path(spec, folder, name))
 
 
-def make_data(spec: FigureSpec, settings: BaseSettings, folder: Path, *, progress: bool) -> Path:
+def make_data(spec: FigureSpec, settings: Settings, folder: Path, *, progress: bool) -> Path:
     """Compute the figure's data file, or keep the one that is there.
 
     Args:
@@ -546,9 +319,10 @@ def make_pictures(
     """
     dataset = read_dataset(data, kind=spec.kind)
     with _complete(data):
-        words = caption(spec, dataset)
+        words = spec.caption(dataset)
         pictures = {
-            picture_path(spec, folder, name): render(spec, dataset, name) for name in formats
+            picture_path(spec, folder, name): _rendered(spec, dataset, name, words)
+            for name in formats
         }
     for path, picture in pictures.items():
         write_bytes_atomic(path, picture)
@@ -557,7 +331,7 @@ def make_pictures(
 
 @contextmanager
 def _complete(path: Path) -> Iterator[None]:
-    """Turn the want of a variable or attribute into a sentence about the data file."""
+    """Turn the want of a variable or a parameter into a sentence about the data file."""
     try:
         yield
     except KeyError as error:
@@ -568,19 +342,14 @@ def _complete(path: Path) -> Iterator[None]:
         ) from None
 
 
-def caption(spec: FigureSpec, dataset: xr.Dataset) -> str:
-    """The figure's caption, with the size of the simulation where there is one."""
-    found = parameters_of(dataset)
-    words = spec.caption(dataset)
-    return f"{words} N = {found['dim']}, {found['draws']} draws." if "dim" in found else words
+def _rendered(spec: FigureSpec, dataset: "xr.Dataset", name: str, words: str) -> bytes:
+    """Draw a dataset as the bytes of a file in the format `name`, the caption inside."""
+    from matplotlib import rc_context
 
+    from figures.style import STYLE
 
-def render(spec: FigureSpec, dataset: xr.Dataset, file_format: str) -> bytes:
-    """The picture of a dataset read from its file, as the bytes of a `file_format` file."""
-    key, metadata = _METADATA[file_format]
+    key, metadata = _METADATA[name]
     buffer = io.BytesIO()
     with rc_context(STYLE):
-        spec.draw(dataset).savefig(
-            buffer, format=file_format, metadata={**metadata, key: caption(spec, dataset)}
-        )
+        spec.draw(dataset).savefig(buffer, format=name, metadata={**metadata, key: words})
     return buffer.getvalue()

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
-from figures.figure import GeometrySettings
+from figures.settings import GeometrySettings, symbol
 from figures.style import COLUMN, PROBE, STUDENT, TEACHER
 from theory.problem import PerceptronProblem
 
@@ -20,12 +20,15 @@ REACH = 2.6  # half width of the picture in units of the fields' standard deviat
 def compute(
     settings: GeometrySettings, *, cache: Path | None = None, progress: bool = False
 ) -> xr.Dataset:
-    """The figure's data: examples in the plane, and where theory and simulation put the student."""
+    """Draw examples in the plane, and put the student there by theory and by simulation."""
     alpha_total = settings.alpha_total[0]
     keep_fraction = settings.keep_fraction[0]
     theta = np.deg2rad(np.asarray(settings.theta_deg, dtype=float))
     problem = PerceptronProblem.grid(
-        alpha_total=alpha_total, keep_fraction=keep_fraction, theta=theta
+        alpha_total=alpha_total,
+        keep_fraction=keep_fraction,
+        theta=theta,
+        redundancy=settings.redundancy[0],
     )
     solution = replica.solve(problem)
     along = np.sqrt(1 - np.asarray(solution.orthogonal) ** 2)
@@ -75,7 +78,7 @@ def _in_plane(overlap: np.ndarray, probe_overlap: np.ndarray, theta: np.ndarray)
     return np.stack([overlap, across], axis=-1)
 
 
-def draw(dataset: xr.Dataset) -> Figure:
+def draw(dataset: xr.Dataset, settings: GeometrySettings) -> Figure:
     """Draw the data of `compute`, one panel for each probe angle; the teacher points up."""
     count = dataset.sizes["theta_deg"]
     columns = min(count, 2)
@@ -129,7 +132,8 @@ def _draw_panel(axes: Axes, panel: xr.Dataset) -> None:
     axes.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), xticks=[], yticks=[], aspect="equal")
     axes.spines[:].set_visible(False)
     axes.set_title(
-        rf"$\theta$ = {panel['theta_deg'].item():g}°, $e$ = {panel['error_theory'].item():.3f}"
+        f"{symbol('theta_deg', panel['theta_deg'].item())}, "
+        f"$e$ = {panel['error_theory'].item():.3f}"
     )
 
 
@@ -142,8 +146,8 @@ def _arrow(axes: Axes, tip: np.ndarray, color: str, width: float = 1.6) -> None:
     axes.annotate("", (tip[0], tip[1]), xytext=(0, 0), arrowprops=style, zorder=5)
 
 
-def caption(dataset: xr.Dataset) -> str:
-    """What the picture shows, in words."""
+def caption(dataset: xr.Dataset, settings: GeometrySettings) -> str:
+    """Say in words what the picture shows."""
     return (
         f"The plane of the teacher T and the probe J_p at alpha_total = "
         f"{dataset['alpha_total'].item():g}, f = {dataset['keep_fraction'].item():g}. Dark: the "

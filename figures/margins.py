@@ -12,27 +12,23 @@ from numpy.typing import NDArray
 
 import replica
 import sims
-from figures.figure import MarginSettings
+from figures.curves import policy_of
 from figures.panels import new_figure
+from figures.settings import MarginSettings, policy_words, symbol
 from figures.style import STUDENT, TEACHER
 from hardset.float64 import float64
 from theory.densities import student_margin_density, support_mass
-from theory.policies import Hard
 from theory.problem import PerceptronProblem
 
 Floats = NDArray[np.float64]
 
-_SYMBOLS = {
-    "alpha_total": r"$\alpha_t$ = {:g}",
-    "keep_fraction": "$f$ = {:g}",
-    "theta_deg": r"$\theta$ = {:g}°",
-}
+AXES = ("alpha_total", "keep_fraction", "theta_deg")
 
 
 def compute(
     settings: MarginSettings, *, cache: Path | None = None, progress: bool = False
 ) -> xr.Dataset:
-    """The figure's data: histograms over all draws, and the theory's density and atom.
+    """Compute histograms over all draws, and the theory's density and atom.
 
     The simulation is short and is not cached.
     """
@@ -50,7 +46,11 @@ def _point(
 ) -> xr.Dataset:
     theta = np.deg2rad(theta_deg)
     problem = PerceptronProblem.grid(
-        alpha_total=alpha_total, keep_fraction=keep_fraction, theta=theta
+        alpha_total=alpha_total,
+        keep_fraction=keep_fraction,
+        theta=theta,
+        policy=policy_of(settings),
+        redundancy=settings.redundancy[0],
     )
     solution = replica.solve(problem)
     students = [
@@ -81,13 +81,13 @@ def _point(
             "density_stderr": ("bin", stderr),
             "atom": atom,
             "atom_stderr": atom_stderr,
-            "kappa": kappa_mean,
-            "kappa_stderr": kappa_stderr,
+            "margin_mean": kappa_mean,
+            "margin_stderr": kappa_stderr,
             "unsolved": settings.draws - len(students),
-            "theory_margin": ("point", grid),
+            "theory_density_at": ("point", grid),
             "theory_density": ("point", density_theory),
             "theory_atom": float(np.asarray(solution.support_fraction)),
-            "theory_kappa": kappa,
+            "theory_margin": kappa,
             "theory_status": int(np.asarray(solution.status)),
         },
     ).assign_coords(alpha_total=alpha_total, keep_fraction=keep_fraction, theta_deg=theta_deg)
@@ -101,7 +101,9 @@ def _theory_density(
     theta: float,
 ) -> tuple[Floats, Floats]:
     """Margins from kappa to where almost none are left, and their density."""
-    weight = Hard().kept_weight(jnp.asarray(keep_fraction), jnp.asarray(theta), jnp.ones(()))
+    weight = policy_of(settings).kept_weight(
+        jnp.asarray(keep_fraction), jnp.asarray(theta), jnp.asarray(settings.redundancy[0])
+    )
     student: dict[str, Any] = {
         "orthogonal": solution.orthogonal,
         "student_angle": solution.student_angle,
@@ -126,16 +128,16 @@ def _mean_and_stderr(values: Floats) -> tuple[Floats, Floats]:
     return mean, spread / np.sqrt(max(count, 1))
 
 
-def draw(dataset: xr.Dataset) -> Figure:
+def draw(dataset: xr.Dataset, settings: MarginSettings) -> Figure:
     """Draw the data of `compute`: densities on the left axes, the atoms on the right ones."""
     figure, panels = new_figure(dataset.sizes["panel"], row_height=1.8)
-    shown = _differing(dataset) or list(_SYMBOLS)
+    shown = _differing(dataset) or list(AXES)
     lines = 3 if bool((dataset["unsolved"] > 0).any()) else 2
     for k, axes in enumerate(panels):
         panel = dataset.isel(panel=k)
         right = axes.twinx()
         _draw_panel(axes, right, panel)
-        title = ", ".join(_SYMBOLS[name].format(panel[name].item()) for name in shown)
+        title = ", ".join(symbol(name, panel[name].item()) for name in shown)
         axes.set_title(title, pad=4 + 8 * lines)
         outer = k % 2 == 1 or k == len(panels) - 1
         right.tick_params(axis="y", colors=STUDENT, labelright=outer)
@@ -161,9 +163,9 @@ def _draw_panel(axes: Axes, right: Axes, panel: xr.Dataset) -> None:
         zorder=2,
     )
     if panel["theory_status"].item() == 0:
-        axes.plot(panel["theory_margin"], panel["theory_density"], color=TEACHER, zorder=3)
+        axes.plot(panel["theory_density_at"], panel["theory_density"], color=TEACHER, zorder=3)
         right.vlines(
-            panel["theory_kappa"].item(),
+            panel["theory_margin"].item(),
             0,
             panel["theory_atom"].item(),
             color=STUDENT,
@@ -173,9 +175,9 @@ def _draw_panel(axes: Axes, right: Axes, panel: xr.Dataset) -> None:
     else:
         theory = "not converged"
     right.errorbar(
-        panel["kappa"].item(),
+        panel["margin_mean"].item(),
         panel["atom"].item(),
-        xerr=panel["kappa_stderr"].item(),
+        xerr=panel["margin_stderr"].item(),
         yerr=panel["atom_stderr"].item(),
         fmt="o",
         color=STUDENT,
@@ -210,7 +212,7 @@ def _draw_panel(axes: Axes, right: Axes, panel: xr.Dataset) -> None:
 
 def _differing(dataset: xr.Dataset) -> list[str]:
     """The parameters that are not the same in all panels."""
-    return [name for name in _SYMBOLS if np.unique(dataset[name].values).size > 1]
+    return [name for name in AXES if np.unique(dataset[name].values).size > 1]
 
 
 def _with_stderr(value: float, stderr: float) -> str:
@@ -218,17 +220,17 @@ def _with_stderr(value: float, stderr: float) -> str:
     return f"{value:.3f}({round(stderr * 1e3):d})" if np.isfinite(stderr) else f"{value:.3f}"
 
 
-def caption(dataset: xr.Dataset) -> str:
-    """What the picture shows, in words."""
+def caption(dataset: xr.Dataset, settings: MarginSettings) -> str:
+    """Say in words what the picture shows."""
     differing = _differing(dataset)
     same = "".join(
-        f", {name} = {dataset[name].values.flat[0]:g}" for name in _SYMBOLS if name not in differing
+        f", {name} = {dataset[name].values.flat[0]:g}" for name in AXES if name not in differing
     )
     return (
-        "Margins y J.x/abs(J) of the kept examples under the student trained on them, hard "
-        f"selection{same}. Left axes: margins above kappa, density per kept example; grey: "
-        "simulation with standard error, black: replica theory. Right axes, orange: the share of "
-        "the kept examples that sit exactly at kappa, the support vectors; line: theory, point: "
-        "simulation, at the mean of its kappas. Every draw has a kappa of its own, hence grey "
-        "below the theory's."
+        f"Margins y J.x/abs(J) of the kept examples under the student trained on them, "
+        f"{policy_words(settings)}{same}. Left axes: margins above kappa, density per kept "
+        "example; grey: simulation with standard error, black: replica theory. Right axes, "
+        "orange: the share of the kept examples that sit exactly at kappa, the support vectors; "
+        "line: theory, point: simulation, at the mean of its kappas. Every draw has a kappa of its "
+        "own, hence grey below the theory's."
     )

@@ -1,5 +1,6 @@
 """The best weight w(z) found, and its error beside those of the named policies."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
-from figures.figure import RuleSettings
-from figures.panels import COUNTS, ERROR_LABEL, WIDTH, error_range
+from figures.curves import shift_of
+from figures.panels import COUNTS, WIDTH, error_label, error_range
+from figures.settings import RuleSettings, symbol
 from figures.style import POINTS, PROBE, STUDENT, TEACHER, log_axis
 from theory.policies import Easy, Hard, Moderate, Random, Window
 from theory.problem import FixedAngle, PerceptronProblem
@@ -20,14 +22,16 @@ from theory.problem import FixedAngle, PerceptronProblem
 def compute(
     settings: RuleSettings, *, cache: Path | None = None, progress: bool = False
 ) -> xr.Dataset:
-    """The figure's data: the weight, its influence, and errors of all rules, with simulation."""
+    """Compute the best weight, its influence, and the errors of all rules, with simulation."""
     alpha, fraction = settings.alpha_total[0], settings.keep_fraction[0]
     theta = np.deg2rad(settings.theta_deg)
-    found = replica.optimal_policy(alpha, fraction, theta)
-    window = replica.optimal_window(alpha, fraction, theta)
+    shift = shift_of(settings)
+    found = replica.optimal_policy(alpha, fraction, theta, downstream=shift)
+    window = replica.optimal_window(alpha, fraction, theta, downstream=shift)
     policies = (Random(), Hard(), Moderate(), Easy(), Window(window.lo), found.policy())
     problems = [
-        PerceptronProblem(alpha, fraction, FixedAngle(theta), policy) for policy in policies
+        PerceptronProblem(alpha, fraction, FixedAngle(theta), policy, downstream=shift)
+        for policy in policies
     ]
     # The best weight of one interval is a window: by the ranks of the draw, as the best window is,
     # not by the fields of a weight. Else equal theory would have different points.
@@ -35,7 +39,7 @@ def compute(
     start = np.where(single, np.asarray(found.ranks)[..., 0, 0], 0.0)
     ranked = Window(np.minimum(start, 1 - fraction))
     simulated = sims.run_many(
-        [*problems, PerceptronProblem(alpha, fraction, FixedAngle(theta), ranked)],
+        [*problems, dataclasses.replace(problems[-1], policy=ranked)],
         settings.dim,
         settings.draws,
         settings.seed,
@@ -56,7 +60,7 @@ def compute(
     ranks, error = np.asarray(found.ranks), np.asarray(found.error)
     fields = np.linspace(*settings.field_range, settings.field_points)
     rates = [
-        replica.weight_influence(alpha, angle, ranks[k], fields) / error[k]
+        replica.weight_influence(alpha, angle, ranks[k], fields, downstream=shift) / error[k]
         for k, angle in enumerate(theta)
     ]
     names = [*(policy.name for policy in policies[:-1]), "best w(z)"]
@@ -78,7 +82,7 @@ def compute(
     )
 
 
-def draw(dataset: xr.Dataset) -> Figure:
+def draw(dataset: xr.Dataset, settings: RuleSettings) -> Figure:
     """Draw the data of `compute`: weights and influence above, errors below, by angle."""
     count = dataset.sizes["theta_deg"]
     figure = Figure(figsize=(max(WIDTH * count / 4, WIDTH / 2), 3.9))
@@ -93,9 +97,9 @@ def draw(dataset: xr.Dataset) -> Figure:
         _draw_weight(upper, part, last)
         _draw_errors(lower, part)
         log_axis(lower, "y", limits)
-        upper.set_title(rf"$\theta$ = {theta:g}°")
+        upper.set_title(symbol("theta_deg", theta))
     panels[0, 0].set_ylabel("weight $w(z)$")
-    panels[1, 0].set_ylabel(ERROR_LABEL)
+    panels[1, 0].set_ylabel(error_label(settings))
     handles = [
         Line2D([], [], color=STUDENT, linewidth=4, alpha=0.35),
         Line2D([], [], color=PROBE),
@@ -155,14 +159,14 @@ def _draw_errors(axes: Axes, part: xr.Dataset) -> None:
     axes.set_xticks(place, [str(name) for name in part["rule"].values], rotation=60, ha="right")
 
 
-def caption(dataset: xr.Dataset) -> str:
-    """What the picture shows, in words."""
+def caption(dataset: xr.Dataset, settings: RuleSettings) -> str:
+    """Say in words what the picture shows."""
     return (
         f"The weight of mass f = {dataset['keep_fraction'].item():g} of least error found by "
         f"ascent on the exact gradient, alpha_t = {dataset['alpha_total'].item():g}. Above: kept "
         "examples (orange) and the influence on the error of keeping more at a field z (blue): "
         "to first order the best weight keeps what lies below the dotted level. Below: its error "
         "beside those of other policies; dashes: replica theory, points: mean over draws with "
-        f"standard error; the points share their draws, and a best weight of one interval is the "
-        "window of its ranks. First-order gap at most {float(np.max(np.abs(dataset['gap']))):.0e}."
+        "standard error; the points share their draws, and a best weight of one interval is the "
+        f"window of its ranks. First-order gap at most {float(np.max(np.abs(dataset['gap']))):.0e}."
     )

@@ -1,6 +1,6 @@
-"""Drawing of error-against-f panels from a curves dataset."""
+"""What pictures share: panels, curves with points, maps, labels, marks of what is missing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,72 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.style import COLUMN, curve_colors, log_axes, log_axis
+from figures.settings import Settings
+from figures.style import COLUMN, log_axes, log_axis
 
 WIDTH = 7.0  # inches, both columns of a two-column page
-
-
-def alpha_axis(axes: Axes, values: tuple[float, float], label: str) -> None:
-    """A logarithmic horizontal axis over `values`, a decade where they are one."""
-    low, high = values
-    log_axis(axes, "x", (low, high) if high > low else (low / 3, high * 3))
-    axes.set_xlabel(label)
-
-
-def cell_edges(centres: np.ndarray, *, logarithmic: bool = True) -> np.ndarray:
-    """Edges of cells around ascending centres, halfway between them on their axis."""
-    places = np.log(centres) if logarithmic else np.asarray(centres, dtype=np.float64)
-    if len(places) == 1:
-        edges = places[0] + np.array([-1.0, 1.0])
-    else:
-        middle = (places[1:] + places[:-1]) / 2
-        edges = np.array([2 * places[0] - middle[0], *middle, 2 * places[-1] - middle[-1]])
-    return np.exp(edges) if logarithmic else edges
-
-
-def mark_failed(axes: Axes, x: list[float], y: list[float]) -> None:
-    """A cross where the theory has no certified answer."""
-    axes.plot(x, y, "x", color="0.2", markersize=3, linestyle="none", zorder=4)
-
-
+LABEL_HEIGHT = 0.06  # a line of text, in heights of a figure's only panel
+FRACTION_LABEL = "selection ratio $f$"
 LINES_AND_POINTS = (
     "Lines: replica theory. Points: mean over draws with standard error; the points of a curve "
     "share their draws."
 )
-COUNTS = ("not_separable", "failed", "empty")
-ERROR_LABEL = "fitting error $e$"
-FRACTION_LABEL = "selection ratio $f$"
-LABEL_HEIGHT = 0.06  # a line of text, in heights of a figure's only panel
+COUNTS = ("not_separable", "failed", "empty")  # of draws without a student, by the reason
 
 
-def draw_panels(
-    dataset: xr.Dataset,
-    axis: str,
-    title: Callable[[float], str],
-    *,
-    error_label: str = ERROR_LABEL,
-    own_limits: bool = False,
-) -> Figure:
-    """Small multiples, two columns, one panel for each entry of `axis`, colours for alpha_total.
-
-    Args:
-        dataset: from `figures.curves.compute_panels`.
-        axis: the panels' axis.
-        title: a panel's title from its coordinate.
-        error_label: label of the vertical axis.
-        own_limits: whether each panel has error limits of its own instead of those of all.
-    """
-    count = dataset.sizes[axis]
-    figure, panels = new_figure(count)
-    colors = curve_colors(dataset.sizes["alpha_total"])
-    for axes, value in zip(panels, dataset[axis].values, strict=True):
-        draw_curves(axes, dataset.sel({axis: value}), colors)
-        axes.set_title(title(value))
-    parts = [dataset.sel({axis: value}) for value in dataset[axis].values] if own_limits else None
-    finish_axes(figure, panels, dataset, error_label, parts)
-    row_legend(figure, dataset, colors)
-    missing_note(figure, dataset)
-    return figure
+def error_label(settings: Settings) -> str:
+    """Name the error on an axis: against the labels' teacher, or against a shifted one."""
+    return "downstream error $e'$" if any(settings.downstream_deg) else "fitting error $e$"
 
 
 def new_figure(count: int, *, row_height: float = 1.5) -> tuple[Figure, list[Axes]]:
@@ -147,7 +97,7 @@ def finish_axes(
     figure: Figure,
     panels: Sequence[Axes],
     dataset: xr.Dataset,
-    error_label: str = ERROR_LABEL,
+    label: str,
     parts: Sequence[xr.Dataset] | None = None,
 ) -> None:
     """Logarithmic axes, labels on the outer ones of the figure.
@@ -156,7 +106,7 @@ def finish_axes(
         figure: holds the panels and nothing before them.
         panels: the axes.
         dataset: what all of them show.
-        error_label: label of the vertical axis.
+        label: label of the vertical axis.
         parts: what each of them shows, for error limits of its own instead of those of all.
     """
     fractions = dataset["theory_fraction"].values
@@ -169,7 +119,7 @@ def finish_axes(
         left, bottom = k % columns == 0, k >= count - columns
         axes.tick_params(labelleft=left or parts is not None, labelbottom=bottom)
         if left:
-            axes.set_ylabel(error_label)
+            axes.set_ylabel(label)
         if bottom:
             axes.set_xlabel(FRACTION_LABEL)
 
@@ -268,3 +218,26 @@ def missing_note(figure: Figure, dataset: xr.Dataset) -> None:
 
 def _missing(dataset: xr.Dataset) -> xr.DataArray:
     return sum((dataset[name] for name in COUNTS), start=xr.DataArray(0))
+
+
+def alpha_axis(axes: Axes, values: tuple[float, float], label: str) -> None:
+    """A logarithmic horizontal axis over `values`, a decade where they are one."""
+    low, high = values
+    log_axis(axes, "x", (low, high) if high > low else (low / 3, high * 3))
+    axes.set_xlabel(label)
+
+
+def cell_edges(centres: np.ndarray, *, logarithmic: bool = True) -> np.ndarray:
+    """Edges of cells around ascending centres, halfway between them on their axis."""
+    places = np.log(centres) if logarithmic else np.asarray(centres, dtype=np.float64)
+    if len(places) == 1:
+        edges = places[0] + np.array([-1.0, 1.0])
+    else:
+        middle = (places[1:] + places[:-1]) / 2
+        edges = np.array([2 * places[0] - middle[0], *middle, 2 * places[-1] - middle[-1]])
+    return np.exp(edges) if logarithmic else edges
+
+
+def mark_failed(axes: Axes, x: list[float], y: list[float]) -> None:
+    """A cross where the theory has no certified answer."""
+    axes.plot(x, y, "x", color="0.2", markersize=3, linestyle="none", zorder=4)

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 import replica
-from figures.figure import PhaseSettings
-from figures.panels import WIDTH, cell_edges, mark_failed
+from figures.curves import shift_of
+from figures.panels import FRACTION_LABEL, WIDTH, cell_edges, mark_failed
+from figures.settings import PhaseSettings, symbol
 from figures.style import log_axis
 from replica import Phase
 
@@ -30,7 +31,7 @@ GAIN = 0.05  # of a window over the best of the three, from which it is hatched
 def compute(
     settings: PhaseSettings, *, cache: Path | None = None, progress: bool = False
 ) -> xr.Dataset:
-    """The figure's data: winners at the same numbers taken for alpha_total and alpha_kept."""
+    """Find the winners at the same numbers taken for alpha_total and for alpha_kept."""
     volume = np.asarray(settings.alpha_total)[:, None, None]
     theta = np.deg2rad(settings.theta_deg)[:, None]
     fraction = np.asarray(settings.keep_fraction)
@@ -38,7 +39,7 @@ def compute(
     parts = []
     for name in settings.equal:
         given: dict[str, Any] = {name: volume}
-        found = replica.phase_diagram(fraction, theta, **given)
+        found = replica.phase_diagram(fraction, theta, downstream=shift_of(settings), **given)
         named = np.minimum(
             np.minimum(found.hard_error, found.easy_error), np.asarray(found.random_error)
         )
@@ -60,7 +61,7 @@ def compute(
     )
 
 
-def draw(dataset: xr.Dataset) -> Figure:
+def draw(dataset: xr.Dataset, settings: PhaseSettings) -> Figure:
     """Draw the data of `compute`: a row for each kind of volume, a column for each angle."""
     rows, columns = dataset.sizes["equal"], dataset.sizes["theta_deg"]
     figure = Figure(figsize=(WIDTH * max(columns, 4) / 4, 0.5 + 1.6 * rows))
@@ -68,10 +69,10 @@ def draw(dataset: xr.Dataset) -> Figure:
     for row, name in zip(panels, dataset["equal"].values, strict=True):
         for axes, theta in zip(row, dataset["theta_deg"].values, strict=True):
             _draw_map(axes, dataset.sel(equal=name, theta_deg=theta))
-            axes.set_title(rf"$\theta$ = {theta:g}°")
+            axes.set_title(symbol("theta_deg", theta))
         row[0].set_ylabel(f"{VOLUMES[str(name)]}")
     for axes in panels[-1]:
-        axes.set_xlabel("selection ratio $f$")
+        axes.set_xlabel(FRACTION_LABEL)
     names = {Phase.HARD: "hard", Phase.EASY: "easy", Phase.RANDOM: "random", Phase.TIE: "tie"}
     met = np.unique(dataset["named_phase"].values)
     handles = [
@@ -108,8 +109,8 @@ def _draw_map(axes: Axes, part: xr.Dataset) -> None:
         log_axis(axes, name, (ends[0], ends[-1]))
 
 
-def caption(dataset: xr.Dataset) -> str:
-    """What the picture shows, in words."""
+def caption(dataset: xr.Dataset, settings: PhaseSettings) -> str:
+    """Say in words what the picture shows."""
     return (
         "The best of hard, easy and random selection (colour) of a fraction f, and where the best "
         f"window of ranks between hard and easy has at least {GAIN:.0%} less error than all three "

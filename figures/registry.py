@@ -1,137 +1,174 @@
-"""All figures by name: summaries and settings, without what computes and draws them."""
+"""All figures by name: what each takes, and its defaults; nothing here computes or draws."""
 
 from typing import Any
 
 import numpy as np
 
-from figures.figure import (
+from figures.figure import FigureSpec
+from figures.settings import (
     CurveSettings,
-    DownstreamSettings,
-    FigureSpec,
     FractionMapSettings,
     GeometrySettings,
-    InSampleSettings,
     MarginSettings,
     PhaseSettings,
     PolicySettings,
-    RedundancySettings,
     RuleSettings,
     ScalingSettings,
-    TableSettings,
     WindowSettings,
 )
+
+# Why a figure does not take a parameter: the end of the sentence "the figure NAME ...".
+ANGLES = {"probe": "shows several theta_deg, which only the fixed probe has"}
+COSINE = {"overlap": "has cosine overlaps alone"}
+NO_COPIES = {"redundancy": "knows distinct examples alone"}
+
+
+def _ascending(low: float, high: float, count: int) -> tuple[float, ...]:
+    return tuple(float(f"{x:.4g}") for x in np.geomspace(low, high, count))
+
 
 _SPECS: tuple[FigureSpec[Any], ...] = (
     FigureSpec(
         name="fitting-error",
-        summary="fitting error e against f, one curve for each alpha_total",
-        defaults=CurveSettings(alpha_total=(5, 10, 20, 50, 100), theta_deg=(0,)),
+        summary="error against keep_fraction, one curve for each alpha_total",
+        place="figures.error_curves:FITTING_ERROR",
+        defaults=CurveSettings(alpha_total=(5, 10, 20, 50, 100)),
         several=("alpha_total", "keep_fraction"),
     ),
     FigureSpec(
         name="angle",
-        summary="fitting error e against f for growing probe angle",
+        summary="error against keep_fraction for growing angles of the probe",
+        place="figures.error_curves:ANGLE",
         defaults=CurveSettings(alpha_total=(5, 10, 20, 50, 100), theta_deg=(0, 10, 20, 30)),
         several=("alpha_total", "keep_fraction", "theta_deg"),
+        fixed=ANGLES,
     ),
     FigureSpec(
         name="redundancy",
-        summary="fitting error e against f when every example has r = 1, 3, 5, 10 copies",
-        defaults=RedundancySettings(alpha_total=(20, 50, 100, 200, 500), theta_deg=(10,)),
-        several=("alpha_total", "keep_fraction"),
+        summary="error against keep_fraction when every example has several copies",
+        place="figures.error_curves:REDUNDANCY",
+        defaults=CurveSettings(
+            alpha_total=(20, 50, 100, 200, 500), theta_deg=(10,), redundancy=(1.0, 3.0, 5.0, 10.0)
+        ),
+        several=("alpha_total", "keep_fraction", "redundancy"),
     ),
     FigureSpec(
         name="downstream",
-        summary="error against a downstream teacher shifted by delta = 0, 0.1, 0.2, 0.4",
-        defaults=DownstreamSettings(alpha_total=(20, 50, 100, 200, 500), theta_deg=(10,)),
-        several=("alpha_total", "keep_fraction"),
+        summary="error against a shifted downstream teacher, one panel for each shift",
+        place="figures.error_curves:DOWNSTREAM",
+        defaults=CurveSettings(
+            alpha_total=(20, 50, 100, 200, 500),
+            theta_deg=(10,),
+            # arctan(delta) of the published delta = 0, 0.1, 0.2, 0.4, to the last bit.
+            downstream_deg=(0.0, 5.710593137499643, 11.309932474020215, 21.80140948635181),
+        ),
+        several=("alpha_total", "keep_fraction", "downstream_deg"),
     ),
     FigureSpec(
         name="policies",
         summary="hard selection against random, easy and moderate selection",
+        place="figures.error_curves:POLICIES",
         defaults=PolicySettings(alpha_total=(20, 50, 100, 200, 500), theta_deg=(10,)),
-        several=("alpha_total", "keep_fraction"),
+        several=("alpha_total", "keep_fraction", "policy"),
     ),
     FigureSpec(
         name="geometry",
         summary="teacher, probe, student and the kept slab in the plane of teacher and probe",
+        place="figures.geometry",
         defaults=GeometrySettings(alpha_total=(5,), theta_deg=(10, 40), keep_fraction=(0.3,)),
         several=("theta_deg",),
-        overlaps=("cosine",),
+        fixed={
+            "policy": "shades the slab that hard selection keeps",
+            "downstream_deg": "shows the plane of teacher and probe, which a shift leaves",
+            **ANGLES,
+            **COSINE,
+        },
     ),
     FigureSpec(
         name="margins",
         summary="margins of the kept examples: theory's density and atom on simulated histograms",
+        place="figures.margins",
         defaults=MarginSettings(alpha_total=(2, 10), theta_deg=(0, 30), keep_fraction=(0.3,)),
         several=("alpha_total", "keep_fraction", "theta_deg"),
-        overlaps=("cosine",),
+        fixed={
+            "downstream_deg": "shows the student's margins, which do not depend on that",
+            **ANGLES,
+            **COSINE,
+        },
     ),
     FigureSpec(
         name="v-information",
-        summary="V-information I_V against f, one curve for each alpha_total",
-        defaults=CurveSettings(alpha_total=(5, 10, 20, 50, 100), theta_deg=(0,)),
+        summary="V-information against keep_fraction, one curve for each alpha_total",
+        place="figures.v_information",
+        defaults=CurveSettings(alpha_total=(5, 10, 20, 50, 100)),
         several=("alpha_total", "keep_fraction"),
-        overlaps=("cosine",),
-    ),
-    FigureSpec(
-        name="benchmark-tables",
-        summary="the OptiDEL paper's Tables 1-2 and Figure 6 beside runs of one's own",
-        defaults=TableSettings(),
-        several=(),
+        fixed=COSINE,
     ),
     FigureSpec(
         name="scaling",
-        summary="error and its slope against alpha_kept, fixed f and the Pareto frontier",
+        summary="error and its slope against alpha_kept, fixed keep_fraction and the frontier",
+        place="figures.scaling",
         defaults=ScalingSettings(
             alpha_total=(2, 5, 10, 20, 50, 100),
             theta_deg=(0, 10, 20, 30),
             keep_fraction=(0.03, 0.1, 0.3, 1.0),
         ),
         several=("alpha_total", "keep_fraction", "theta_deg"),
-        overlaps=("cosine",),
+        fixed=NO_COPIES | ANGLES | COSINE,
     ),
     FigureSpec(
         name="window",
-        summary="error against the offset of a window of ranks, and its best offset",
+        summary="error against lo, where a window of ranks begins, and its best value",
+        place="figures.window",
         defaults=WindowSettings(
             alpha_total=(5, 20, 100), theta_deg=(0, 10, 20, 30), keep_fraction=(0.2,)
         ),
         several=("alpha_total", "theta_deg"),
-        overlaps=("cosine",),
+        fixed={"policy": "varies the policy: windows from hard to easy"} | ANGLES | COSINE,
     ),
     FigureSpec(
         name="optimal-fraction",
-        summary="smallest sufficient and optimal f against alpha_t and probe angle",
+        summary="smallest sufficient and optimal keep_fraction against alpha_total and theta_deg",
+        place="figures.optimal_fraction",
         defaults=FractionMapSettings(
-            alpha_total=tuple(float(f"{x:.4g}") for x in np.geomspace(0.5, 500, 19)),
+            alpha_total=_ascending(0.5, 500, 19),
             theta_deg=(0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45),
         ),
         several=("alpha_total", "theta_deg"),
+        fixed=ANGLES,
     ),
     FigureSpec(
         name="optimal-policy",
         summary="the best weight w(z) found and its error beside the named policies",
+        place="figures.optimal_policy",
         defaults=RuleSettings(alpha_total=(20,), theta_deg=(0, 10, 20, 30), keep_fraction=(0.2,)),
         several=("theta_deg",),
-        overlaps=("cosine",),
+        fixed={"policy": "compares the policies with the best one"} | NO_COPIES | ANGLES | COSINE,
         version=2,
     ),
     FigureSpec(
         name="phase-diagram",
         summary="where hard, easy, random selection or a window wins",
+        place="figures.phase_diagram",
         defaults=PhaseSettings(
-            alpha_total=tuple(float(f"{x:.4g}") for x in np.geomspace(0.1, 1000, 17)),
+            alpha_total=_ascending(0.1, 1000, 17),
             theta_deg=(0, 10, 20, 30),
-            keep_fraction=tuple(float(f"{x:.4g}") for x in np.geomspace(0.01, 0.95, 13)),
+            keep_fraction=_ascending(0.01, 0.95, 13),
         ),
         several=("alpha_total", "theta_deg", "keep_fraction"),
+        fixed={"policy": "compares the policies with each other"} | NO_COPIES | ANGLES,
     ),
     FigureSpec(
         name="in-sample",
-        summary="error e against f with the probe trained on the same data, f_sv marked",
-        defaults=InSampleSettings(alpha_total=(2, 5, 10, 20)),
+        summary="error against keep_fraction with the probe trained on the same data",
+        place="figures.error_curves:IN_SAMPLE",
+        defaults=CurveSettings(alpha_total=(2, 5, 10, 20), theta_deg=(), probe="in-sample"),
         several=("alpha_total", "keep_fraction"),
-        overlaps=("cosine",),
+        fixed={
+            "probe": "is about the in-sample probe",
+            "theta_deg": "is about the in-sample probe, which has an angle of its own",
+            **COSINE,
+        },
     ),
 )
 

@@ -1,20 +1,17 @@
 """The one style of all figures: sizes, fonts, colours, log axes."""
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.font_manager import findfont, get_font
-from matplotlib.ft2font import FT2Font
 from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
 COLUMN = 3.3  # inches, one column of a two-column page
 
 STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib; `plain` knows its letters
+    "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 7,
     "axes.labelsize": 8,
     "axes.titlesize": 7,
@@ -63,29 +60,6 @@ POINTS: dict[str, Any] = {
 def curve_colors(count: int) -> np.ndarray:
     """RGBA of `count` ordered curves: viridis, dark to light, without its pale end."""
     return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.78, count))
-
-
-def plain(name: str, longest: int = 24) -> str:
-    """A user's name, to be drawn letter by letter.
-
-    In one line, shortened in its middle, without the meanings that matplotlib gives to dollars,
-    and with the code of a letter that the font lacks.
-    """
-    text = " ".join(name.split())
-    text = "".join(one if _drawable(one) else ascii(one)[1:-1] for one in text)
-    if len(text) > longest:
-        tail = longest // 3
-        text = f"{text[: longest - tail - 1]}…{text[-tail:]}"
-    return text.replace("$", r"\$")
-
-
-def _drawable(letter: str) -> bool:
-    return letter.isprintable() and _font().get_char_index(ord(letter)) != 0
-
-
-@cache
-def _font() -> FT2Font:
-    return get_font(findfont("DejaVu Sans"))
 
 
 def log_axes(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:

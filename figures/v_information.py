@@ -1,4 +1,4 @@
-"""V-information against selection ratio for a perfect probe, one curve for each alpha_total."""
+"""The figure of V-information against keep_fraction, one curve for each alpha_total."""
 
 from pathlib import Path
 
@@ -6,10 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-import replica
-import sims
-from figures.curves import Panel, theory_fractions
-from figures.figure import CurveSettings
+from figures.curves import curves_dataset, solve_and_simulate
 from figures.panels import (
     COUNTS,
     FRACTION_LABEL,
@@ -19,6 +16,7 @@ from figures.panels import (
     missing_note,
     new_figure,
 )
+from figures.settings import CurveSettings, policy_words, probe_words
 from figures.style import curve_colors, log_axis
 from sims.results import mean_and_stderr
 from theory.field_information import v_information
@@ -29,44 +27,24 @@ TOP = 0.77  # of the vertical axis: room for the name of log 2
 def compute(
     settings: CurveSettings, *, cache: Path | None = None, progress: bool = False
 ) -> xr.Dataset:
-    """The figure's data: I_V of hard selection at one probe angle, theory and simulation."""
-    panel = Panel(settings.theta_deg[0], theta_deg=settings.theta_deg[0])
-    shift = panel.shift(settings.overlap)
-    fractions = theory_fractions(settings)
-    solution = replica.solve(panel.problem(settings.alpha_total, fractions, shift))
-    simulated = sims.run(
-        panel.problem(settings.alpha_total, settings.keep_fraction, shift),
-        settings.dim,
-        settings.draws,
-        settings.seed,
-        cache=cache,
-        progress=progress,
+    """Compute I_V by theory and by simulation."""
+    ((solution, simulation),) = solve_and_simulate(
+        settings, [settings], cache=cache, progress=progress
     )
     # The information of each draw's student, then the mean: it is not linear in the error.
-    error = simulated["error"].values
+    error = simulation["error"].values
     solved = np.isfinite(error)
-    information = v_information(np.where(solved, error, 0.5))
-    mean, stderr = mean_and_stderr(information, solved)
-    line, grid = ("alpha_total", "theory_fraction"), ("alpha_total", "keep_fraction")
-    return xr.Dataset(
-        {
-            "theory_information": (line, np.asarray(solution.v_information)),
-            "theory_status": (line, np.asarray(solution.status)),
-            "information_mean": (grid, mean),
-            "information_stderr": (grid, stderr),
-            "solved": (grid, simulated["solved"].values),
-            **{name: (grid, simulated[name].values) for name in COUNTS},
-        },
-        coords={
-            "alpha_total": list(settings.alpha_total),
-            "keep_fraction": list(settings.keep_fraction),
-            "theory_fraction": fractions,
-            "theta_deg": panel.theta_deg,
-        },
+    mean, stderr = mean_and_stderr(v_information(np.where(solved, error, 0.5)), solved)
+    dataset = curves_dataset(
+        settings,
+        {"theory_information": solution.v_information, "theory_status": solution.status},
+        {"information_mean": mean, "information_stderr": stderr}
+        | {name: simulation[name] for name in ("solved", *COUNTS)},
     )
+    return dataset.assign_coords(theta_deg=settings.theta_deg[0]) if settings.theta_deg else dataset
 
 
-def draw(dataset: xr.Dataset) -> Figure:
+def draw(dataset: xr.Dataset, settings: CurveSettings) -> Figure:
     """Draw the data of `compute`, curves labelled at their right ends, log 2 dotted."""
     figure, (axes,) = new_figure(1)
     colors = curve_colors(dataset.sizes["alpha_total"])
@@ -89,11 +67,11 @@ def draw(dataset: xr.Dataset) -> Figure:
     return figure
 
 
-def caption(dataset: xr.Dataset) -> str:
-    """What the picture shows, in words."""
+def caption(dataset: xr.Dataset, settings: CurveSettings) -> str:
+    """Say in words what the picture shows."""
     return (
         f"V-information I_V = log 2 - H_V(Y|X) of the student's field about the label, in nats, "
-        f"against the selection ratio; hard selection by a probe at "
-        f"{dataset['theta_deg'].item():g} degrees from the teacher. Dotted: log 2, all that there "
+        f"against the selection ratio; {policy_words(settings)} by "
+        f"{probe_words(settings)}. Dotted: log 2, all that there "
         f"is to know about a label. {LINES_AND_POINTS}"
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether `value` holds numbers (a tracer or one of JAX's sentinels does not)."""
+    """Tell whether `value` holds numbers (a tracer or one of JAX's sentinels does not)."""
     return not _is_traced(value) and (
         isinstance(value, (int, float, complex, list, tuple)) or hasattr(value, "__array__")
     )
@@ -98,7 +98,15 @@ def check_integer(name: str, value: Any, low: float, high: float) -> None:
 
 
 # Words of version 0.1 in files and options, with what they are called now.
-RENAMED = {"f": "keep_fraction", "R": "overlap", "rho": "probe_overlap", "kappa": "margin"}
+RENAMED = {
+    "f": "keep_fraction",
+    "R": "overlap",
+    "rho": "probe_overlap",
+    "kappa": "margin",
+    "checkpoint": "weights",
+    "sam-checkpoint": "sam_weights",
+    "run": "init",
+}
 
 
 def meant(word: str, known: Iterable[str]) -> str:
@@ -157,7 +165,7 @@ def within_right_angle(name: str, angle: "ArrayLike") -> "ArrayLike":
 
 
 def real_array(name: str, value: Any) -> NDArray[np.float64]:
-    """`value` in double precision; ValueError where it is complex or no number at all."""
+    """Convert `value` to double precision; ValueError where it is complex or no number."""
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "cmM":

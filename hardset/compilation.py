@@ -102,14 +102,14 @@ def use_cache(chosen: str | None = None) -> None:
 
 
 def default_folder() -> Path:
-    """The user's cache folder for programs of this kind of processor."""
+    """Name the user's cache folder for programs of this kind of processor."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(home) if Path(home).is_absolute() else Path("~/.cache").expanduser()
     return base / "hardset" / "jax" / _processor()
 
 
 def _processor() -> str:
-    """A name that differs where programs compiled here might not run: homes are shared."""
+    """Make a name that differs where programs of here might not run: homes are shared."""
     known = [platform.machine(), platform.system()]
     with contextlib.suppress(OSError):
         # The first processor's lines suffice; the file is made while it is read.
@@ -121,7 +121,7 @@ def _processor() -> str:
 
 
 def _trouble(folder: Path) -> str:
-    """Make the folder, for the user alone; what is wrong with it, or nothing."""
+    """Make the folder, for the user alone; say what is wrong with it, or nothing."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
@@ -191,7 +191,7 @@ _lock = threading.Lock()
 
 
 def compiled_seconds() -> float:
-    """Seconds that this process has traced and compiled since the first call; the first is 0.
+    """Count the seconds of tracing and compiling since the first call, which gives 0.
 
     Before JAX is imported it is 0, too: stages that need no model do not import it for this.
     """

@@ -1,143 +1,65 @@
-"""A stage's folder: who owns it, what went in, what came out. A stage is finished iff
-`manifest.json` exists, which is written last."""
+"""Folders that belong to one run: claimed, locked, filled, closed by a manifest, checked when read.
+
+Whatever writes a folder that a later process goes on with uses this module:
+
+- `Claim` says whose a folder is: a sealed JSON record in it, and how another record is told from
+  it. `check` reads alone, `held` claims the folder and holds it for a block.
+- `Stage` is a kind of work that reads other folders and fills its own. It declares its inputs and
+  outputs once. `Stage.open` claims the folder; `Work.run` returns the manifest where the very same
+  work is finished, and otherwise holds the folder, fills it, and writes the manifest last of all.
+- `alone` is the lock by itself; `read_manifest`, `input_folder`, `output` and `digest` are for
+  those who read a finished stage.
+
+    SCORE = Stage("score", inputs=("index", "probe"), apart=("cache",))
+
+    def score(index, out, *, masks):
+        def fill(work):  # the folder is held
+            (work.folder / "scores.txt").write_text(...)
+            return Made({"rows": 3}, notes=["a sentence for the reader"])  # None: parts are missing
+
+        inputs = {"index": Input.of(index)}
+        return SCORE.open(out, {"masks": masks}, seed=0, inputs=inputs).run(fill)
+
+A stage is finished if and only if its folder holds manifest.json. An error before anything was
+written gives the claim up, and removes the folders that were made for it.
+"""
 
 import dataclasses
 import hashlib
 import json
 import os
 import re
+import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from hardset.cli import check_output_folder
 from hardset.compilation import compiled_seconds
-from hardset.datafile import versions, write_bytes_atomic
-from hardset.seal import SealError, check_seal, sealed_json
+from hardset.datafile import versions
+from hardset.listing import Listed, changed_file, file_record, read_record, write_record
 
-CHUNK = 1 << 20
-
-
-class Recorded(NamedTuple):
-    """A file as it was.
-
-    Attributes:
-        path: where it lies.
-        size: in bytes; None where that was not recorded.
-        sha256: of its content.
-    """
-
-    path: Path
-    size: int | None
-    sha256: str
-
-
-def file_record(path: Path) -> dict[str, Any]:
-    """Bytes and sha256 of a file."""
-    found = hashlib.sha256()
-    size = 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            found.update(chunk)
-            size += len(chunk)
-    return {"bytes": size, "sha256": found.hexdigest()}
-
-
-def changed_file(files: Iterable[Recorded], since: Path | None = None) -> Path | None:
-    """The first file that is gone or another one than was recorded.
-
-    With `since`, size and time come first: only a file that is not older is hashed. When all are
-    the same `since` takes the time of this look, so that a copy, all of whose files are new, is
-    hashed once. A change that keeps both size and time is not seen then.
-
-    Args:
-        files: as they were recorded.
-        since: a file that was written at a time when all of them were as recorded; None hashes all.
-    """
-    now = time.time_ns()
-    known = 0 if since is None else since.stat().st_mtime_ns
-    hashed = False
-    for path, size, sha256 in files:
-        try:
-            found = path.stat()
-            if size is not None and found.st_size != size:
-                return path
-            if found.st_mtime_ns >= known:
-                hashed = True
-                if file_record(path)["sha256"] != sha256:
-                    return path
-        except PermissionError:  # it may be as it was
-            raise
-        except OSError:
-            return path
-    if hashed and since is not None:
-        with suppress(OSError):  # of another user: hashed again the next time
-            os.utime(since, ns=(now, now))
-    return None
-
-
-def write_record(path: Path, record: Mapping[str, Any], *, replace: bool = True) -> None:
-    """Write a JSON object with a checksum, atomically; keys are sorted.
-
-    Args:
-        path: the file.
-        record: JSON-able.
-        replace: whether a file that is there may be replaced, see `atomic_file`.
-
-    Raises:
-        ValueError: a number that is not finite.
-        OSError: it cannot be written.
-    """
-    # Sorted here: the seal comes last.
-    text = json.dumps(record, sort_keys=True, allow_nan=False)
-    write_bytes_atomic(path, sealed_json(json.loads(text), indent=1), replace=replace)
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """The JSON object that `write_record` wrote.
-
-    Raises:
-        ValueError: it cannot be read, has no checksum, or is not what was written.
-    """
-    try:
-        check_seal(path)
-        record = json.loads(path.read_bytes())
-    except PermissionError:  # it may be as it was
-        raise
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except SealError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if not isinstance(record, dict) or "seal" not in record:
-        raise ValueError(f"{path} is damaged: it holds no JSON object with a checksum")
-    del record["seal"]
-    return record
-
-
-def check_sealed(path: Path) -> None:
-    """Check a file's seal, once in a process as long as its size and time stay.
-
-    Raises:
-        SealError: it is not what was written.
-        OSError: it cannot be read.
-    """
-    status = path.stat()
-    _check_once(path, status.st_size, status.st_mtime_ns, status.st_ino)
-
-
-@lru_cache(maxsize=4096)
-def _check_once(path: Path, *_: int) -> None:
-    check_seal(path)
-
-
+SCHEMA_VERSION = 2
+MANIFEST = "manifest.json"
+CLAIM = "stage.json"
 LOCK = ".lock"
+# What a rerun on another computer may have otherwise.
+OUTSIDE_DIGEST = ("seconds", "compile_seconds", "aside", "versions", "locations", "local")
+# The fields of a manifest that the claim holds, too; but for the last one they make it this work's.
+CLAIMED = ("stage", "parameters", "seed", "inputs", "locations")
+# The command that makes a stage, where it has another name.
+COMMANDS = {"index": "propose"}
+# Outputs that no stage reads again.
+FREE_SUFFIXES = (".png", ".csv")
+# A file of a run's checkpoint: of local files, those of the newest are what stages read again.
+CHECKPOINT = re.compile(r"(.*\bcheckpoints)/(\d+)/.*")
+# Whether the processes of several hosts do all stages together.
+_together: ContextVar[bool] = ContextVar("together", default=False)
 
 
 @contextmanager
@@ -165,19 +87,107 @@ def alone(folder: str | Path, *, joined: bool = False) -> Iterator[None]:
         ) from None
 
 
-SCHEMA_VERSION = 2
-MANIFEST = "manifest.json"
-CLAIM = "stage.json"
-# What a rerun on another computer may have otherwise.
-OUTSIDE_DIGEST = ("seconds", "compile_seconds", "aside", "versions", "locations", "local")
-# The command that makes a stage, where it has another name.
-COMMANDS = {"index": "propose"}
-# Outputs that no stage reads again.
-FREE_SUFFIXES = (".png", ".csv")
-# A file of a run's checkpoint: of local files, those of the newest are what stages read again.
-CHECKPOINT = re.compile(r"(.*\bcheckpoints)/(\d+)/.*")
-# Whether the processes of several hosts do all stages together.
-_together: ContextVar[bool] = ContextVar("together", default=False)
+@contextmanager
+def together(joined: bool = True) -> Iterator[None]:
+    """Let processes of several hosts do the same stages at once as long as the block runs."""
+    token = _together.set(joined)
+    try:
+        yield
+    finally:
+        _together.reset(token)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Whose a folder is: the sealed record in it, with which whoever comes later is compared.
+
+    Attributes:
+        folder: new, empty, or claimed before.
+        file: name of the record's file.
+        record: what is written there, JSON-able.
+        refuse: given the record that lies there, ends the sentence, begun with the folder, that
+            says why it is another one's; None where it is this claim's.
+        foreign: does the same, given the names of what lies in a folder without a record.
+        recover: gives the record where its file is lost, or damaged for the reason given; None
+            where nothing else tells it.
+        renewed: whether every process writes the record anew, since parts of it may change.
+    """
+
+    folder: Path
+    file: str
+    record: Mapping[str, Any]
+    refuse: Callable[[dict[str, Any]], str | None]
+    foreign: Callable[[list[str]], str | None]
+    recover: Callable[[ValueError | None], dict[str, Any] | None] = lambda trouble: None
+    renewed: bool = False
+
+    def known(self) -> dict[str, Any] | None:
+        """The record that lies in the folder or is recovered; None without either."""
+        trouble: ValueError | None = None
+        if (self.folder / self.file).is_file():
+            try:
+                return read_record(self.folder / self.file)
+            except ValueError as error:
+                trouble = error
+        return self.recover(trouble)
+
+    def check(self) -> dict[str, Any] | None:
+        """Check that the folder is new, empty or this claim's; nothing is written.
+
+        Returns:
+            What is known of who claimed it, see `known`.
+
+        Raises:
+            ValueError: the folder holds something else; says what.
+        """
+        known = self.known()
+        if known is not None:
+            why = self.refuse(known)
+        elif not self.folder.exists():
+            why = None
+        elif not self.folder.is_dir():
+            raise ValueError(f"output folder {self.folder} is a file; name a folder")
+        else:
+            names = sorted(one.name for one in self.folder.iterdir() if one.name != LOCK)
+            why = self.foreign(names) if names else None
+        if why is not None:
+            raise ValueError(f"output folder {self.folder} {why}")
+        return known
+
+    def write(self) -> None:
+        """Write the record; of processes that write one at once the first one has the folder.
+
+        Raises:
+            ValueError: another one has claimed it meanwhile.
+            OSError: the folder cannot be written.
+        """
+        with suppress(FileExistsError):
+            write_record(self.folder / self.file, self.record, replace=self.renewed)
+        if not self.renewed:
+            self.check()
+
+    @contextmanager
+    def held(self, *, joined: bool = False, writes: bool = True) -> Iterator[dict[str, Any] | None]:
+        """Claim the folder and hold it for as long as the block runs; it is made where missing.
+
+        Args:
+            joined: whether processes of several hosts work in it together, see `alone`.
+            writes: whether this process is the one of them that writes the record.
+
+        Yields:
+            What was known before, see `known`; None with `joined`.
+
+        Raises:
+            ValueError: another process works in it, or it is not this claim's.
+            OSError: it cannot be written.
+        """
+        check_output_folder(self.folder)
+        with alone(self.folder, joined=joined):
+            # Another process may have come first; joined ones write into it at this moment.
+            known = None if joined else self.check()
+            if writes:
+                self.write()
+            yield known
 
 
 @dataclass(frozen=True)
@@ -218,40 +228,155 @@ class Manifest:
     local: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A claimed folder, to be filled and finished.
-
-    A `with` block holds the folder, unless several processes share it. In it the claim is given up
-    when an error stops the stage before it wrote anything, and the folders that were created for it
-    are removed.
+class Input(NamedTuple):
+    """Something that a stage reads.
 
     Attributes:
-        folder: where the outputs go.
-        stage: its name.
-        parameters: see `Manifest`.
-        seed: see `Manifest`.
-        inputs: see `Manifest`.
-        locations: see `Manifest`.
-        started: `time.monotonic()` when it was opened.
-        compiled: `compiled_seconds()` when it was opened.
-        created: folders that were not there before, the innermost first.
-        shared: whether other processes work on it, too.
+        digest: sha256 of what it is; None for a mere place, on which nothing depends.
+        place: where it lies, for stages that read it later; None where none does.
     """
 
+    digest: str | None
+    place: str | Path | None = None
+
+    @classmethod
+    def of(cls, folder: str | Path, manifest: Manifest | None = None) -> "Input":
+        """The folder of a finished stage; without its manifest that is read."""
+        return cls(digest(read_manifest(folder) if manifest is None else manifest), folder)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the work of a stage came to, beside its files.
+
+    Attributes:
+        counts: finite numbers.
+        notes: sentences for the reader.
+        seconds: of work without compilation; default: since the stage was opened.
+        compile_seconds: of tracing and compiling; default: since the stage was opened.
+        aside: see `Manifest`.
+        spent: names in the folder that nobody needs any more; deleted once the manifest is there.
+    """
+
+    counts: Mapping[str, int | float]
+    notes: Sequence[str] = ()
+    seconds: float | None = None
+    compile_seconds: float | None = None
+    aside: float = 0.0
+    spent: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A kind of work that fills a folder of its own.
+
+    A declared name that ends with * stands for all that begin so. Outputs are all files that the
+    work leaves in its folder, but hidden ones; those that are recorded otherwise are declared.
+
+    Attributes:
+        name: in manifests and messages.
+        inputs: all that it may read.
+        parameters: all that may determine its outputs besides inputs and seed.
+        apart: outputs that the manifest leaves out, since a table lists them or they are a cache.
+        local: outputs that differ from computer to computer: they hold paths, or are the files of
+            a run. The manifest records them, and they are no part of its digest.
+    """
+
+    name: str
+    inputs: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ("*",)
+    apart: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()
+
+    def open(
+        self,
+        folder: str | Path,
+        parameters: Mapping[str, Any],
+        seed: int | None,
+        inputs: Mapping[str, Input],
+        *,
+        shared: bool = False,
+    ) -> "Work":
+        """Claim a folder for this work, or find the very same work begun or finished in it.
+
+        Args:
+            folder: new, empty, or one that the very same work began or finished.
+            parameters: JSON-able, see `Manifest`.
+            seed: of all random choices.
+            inputs: what it reads, by name.
+            shared: whether several processes work in the folder at once, on shards or joined.
+
+        Returns:
+            The work; with its manifest where it is finished, which takes note of new places.
+
+        Raises:
+            ValueError: the folder holds something else; says which field differs. A file of an
+                input is not what its stage wrote, or one of the finished work's own, as far as
+                `changed_file` sees it from sizes and times; says which folder to delete.
+            OSError: the folder cannot be written.
+        """
+        path = Path(folder)
+        _check_declared(f"stage {self.name} declares no input", inputs, self.inputs)
+        _check_declared(f"stage {self.name} declares no parameter", parameters, self.parameters)
+        places = {name: Path(one.place) for name, one in inputs.items() if one.place is not None}
+        where = {
+            name: os.path.relpath(one.resolve(), path.resolve()) for name, one in places.items()
+        }
+        digests = {name: one.digest for name, one in inputs.items() if one.digest is not None}
+        fields = (self.name, dict(parameters), seed, digests, where)
+        record = json.loads(_text(dict(zip(CLAIMED, fields, strict=True))))
+        claim = _claim_of(path, record)
+        known = claim.check()
+        finished = [one for one in places.values() if (one / MANIFEST).is_file()]
+        read = [one for place in finished for one in _files_of(place, read_manifest(place))]
+        if known is not None and (path / MANIFEST).is_file():
+            manifest = read_manifest(path)
+            if not (path / CLAIM).is_file():
+                write_record(path / CLAIM, known)
+                # As old as can be: what is compared with its time is hashed.
+                os.utime(path / CLAIM, (0, 0))
+            _check_files([*_files_of(path, manifest), *read], path / MANIFEST)
+            return Work(self, path, record, restate(path, manifest, locations=where))
+        _check_files(read)
+        created = tuple(one for one in (path, *path.parents) if not one.exists())
+        check_output_folder(path)
+        claim.write()
+        return Work(self, path, record, created=created, shared=shared or _together.get())
+
+
+# Called with the manifest of finished work; names the local files that it wrote anew.
+Again = Callable[[Manifest], Collection[str]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """The work of a stage in a claimed folder.
+
+    A `with` block holds the folder, unless several processes share it. In it the claim is given up
+    when an error stops the work before anything was written, and the folders that were created for
+    it are removed.
+
+    Attributes:
+        stage: what is done.
+        folder: where the outputs go.
+        claim: stage, parameters, seed, inputs and locations, as JSON has them.
+        manifest: of finished work.
+        created: folders that were not there before, the innermost first.
+        shared: whether other processes work on it, too.
+        started: `time.monotonic()` when it was opened; `compiled` likewise.
+    """
+
+    stage: Stage
     folder: Path
-    stage: str
-    parameters: dict[str, Any]
-    seed: int | None
-    inputs: dict[str, str]
-    locations: dict[str, str]
-    started: float
-    compiled: float
+    claim: dict[str, Any]
+    manifest: Manifest | None = None
     created: tuple[Path, ...] = ()
     shared: bool = False
+    started: float = field(default_factory=time.monotonic)
+    compiled: float = field(default_factory=compiled_seconds)
     _held: ExitStack = field(default_factory=ExitStack)
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "Work":
         self._held.enter_context(alone(self.folder, joined=self.shared))
         return self
 
@@ -265,48 +390,33 @@ class Stage:
                 for one in self.created:
                     one.rmdir()
 
-    def finish(
-        self,
-        counts: Mapping[str, int | float],
-        notes: Sequence[str] = (),
-        *,
-        seconds: float | None = None,
-        compile_seconds: float | None = None,
-        aside: float = 0.0,
-        apart: Collection[str] = (),
-        local: Collection[str] = (),
-    ) -> Manifest:
-        """Hash the outputs and write the manifest.
+    @overload
+    def run(self, fill: Callable[["Work"], Made], again: Again = ...) -> Manifest: ...
+    @overload
+    def run(self, fill: Callable[["Work"], Made | None], again: Again = ...) -> Manifest | None: ...
+    def run(
+        self, fill: Callable[["Work"], Made | None], again: Again = lambda manifest: ()
+    ) -> Manifest | None:
+        """Fill the folder while it is held, and publish; of finished work give the manifest.
 
         Args:
-            counts: finite numbers.
-            notes: sentences for the reader.
-            seconds: of work without compilation; default: since the stage was opened.
-            compile_seconds: of tracing and compiling; default: since the stage was opened.
-            aside: see `Manifest`.
-            apart: files and subfolders that are left out, because a table lists them or because
-                they are a cache.
-            local: files and subfolders that differ from computer to computer: they hold paths, or
-                are the files of a run. They are recorded and are no part of the digest.
+            fill: writes the outputs; None says that other processes' parts are missing.
+            again: checks finished work, or mends its `local` files that hold paths.
+
+        Raises:
+            ValueError: another process works in the folder.
         """
-        compiling = self.compiling if compile_seconds is None else compile_seconds
-        manifest = Manifest(
-            stage=self.stage,
-            parameters=self.parameters,
-            seed=self.seed,
-            inputs=self.inputs,
-            outputs=_outputs(self.folder, {*apart, *local}),
-            counts=dict(counts),
-            seconds=round(self.working if seconds is None else seconds, 3),
-            versions=versions(),
-            locations=self.locations,
-            notes=list(notes),
-            compile_seconds=round(compiling, 3),
-            aside=round(aside, 3),
-            local=_local(self.folder, local),
-        )
-        write_record(self.folder / MANIFEST, dataclasses.asdict(manifest))
-        return manifest
+        if self.manifest is not None:
+            written = again(self.manifest)
+            return restate(self.folder, self.manifest, local=written) if written else self.manifest
+        with self:
+            made = fill(self)
+            return None if made is None else self.finish(made)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """See `Manifest`."""
+        return dict(self.claim["parameters"])
 
     @property
     def compiling(self) -> float:
@@ -318,96 +428,29 @@ class Stage:
         """Seconds since the stage was opened, without compilation."""
         return max(0.0, time.monotonic() - self.started - self.compiling)
 
-
-def open_stage(
-    folder: str | Path,
-    stage: str,
-    parameters: Mapping[str, Any],
-    seed: int | None,
-    inputs: Mapping[str, str],
-    *,
-    locations: Mapping[str, str | Path] | None = None,
-    shared: bool = False,
-) -> Stage | Manifest:
-    """Claim a folder for a stage, or take up the same stage again.
-
-    Args:
-        folder: new, empty, or one that the very same stage began or finished.
-        stage: its name.
-        parameters: JSON-able, see `Manifest`.
-        seed: of all random choices.
-        inputs: sha256 by name.
-        locations: where the inputs lie, for the stages that read them later.
-        shared: whether several processes work in the folder at once, on shards or joined.
-
-    Returns:
-        The claimed stage, or the manifest where it is finished; it takes note of new locations.
-
-    Raises:
-        ValueError: the folder holds something else; says which field differs. A file of an input
-            is not what its stage wrote, or one of a finished stage's own, as far as `changed_file`
-            sees it from sizes and times; says which folder to delete.
-        OSError: the folder cannot be written.
-    """
-    path = Path(folder)
-    wanted = {"stage": stage, "parameters": dict(parameters), "seed": seed, "inputs": dict(inputs)}
-    wanted = json.loads(_text(wanted))
-    places = [Path(one) for one in (locations or {}).values()]
-    where = {
-        name: os.path.relpath(Path(one).resolve(), path.resolve())
-        for name, one in (locations or {}).items()
-    }
-    known = _known_claim(path)
-    if known is not None:
-        _check_same(path, known, wanted)
-        if (path / MANIFEST).is_file():
-            manifest = read_manifest(path)
-            if not (path / CLAIM).is_file():
-                _restore_claim(path, known)
-            own = _files_of(path, manifest)
-            read = [one for place in places for one in _files_of_stage(place)]
-            _check_files([*own, *read], path / MANIFEST)
-            return restate(path, manifest, locations=where)
-    elif path.exists():
-        if not path.is_dir():
-            raise ValueError(f"output folder {path} is a file; name a folder")
-        held = sorted(one.name for one in path.iterdir() if not one.name.startswith("."))
-        if held:
-            raise ValueError(
-                f"output folder {path} holds other files ({', '.join(held[:3])}"
-                f"{', ...' if len(held) > 3 else ''}) and no {CLAIM}, and is left alone; name a "
-                f"new or empty one, or delete the folder {path} if it holds what a stage left"
-            )
-    _check_files([one for place in places for one in _files_of_stage(place)])
-    created = tuple(one for one in (path, *path.parents) if not one.exists())
-    check_output_folder(path)
-    _claim(path, wanted | {"locations": where})
-    return Stage(
-        folder=path,
-        stage=stage,
-        parameters=wanted["parameters"],
-        seed=seed,
-        inputs=wanted["inputs"],
-        locations=where,
-        started=time.monotonic(),
-        compiled=compiled_seconds(),
-        created=created,
-        shared=shared or _together.get(),
-    )
-
-
-@contextmanager
-def together(joined: bool = True) -> Iterator[None]:
-    """Let processes of several hosts do the same stages at once as long as the block runs."""
-    token = _together.set(joined)
-    try:
-        yield
-    finally:
-        _together.reset(token)
+    def finish(self, made: Made) -> Manifest:
+        """Hash the outputs, write the manifest, and delete what nobody needs any more."""
+        stage = self.stage
+        compiling = self.compiling if made.compile_seconds is None else made.compile_seconds
+        manifest = Manifest(
+            **self.claim,
+            outputs=_outputs(self.folder, {*stage.apart, *stage.local, *made.spent}),
+            counts=dict(made.counts),
+            seconds=round(self.working if made.seconds is None else made.seconds, 3),
+            versions=versions(),
+            notes=list(made.notes),
+            compile_seconds=round(compiling, 3),
+            aside=round(made.aside, 3),
+            local=_local(self.folder, stage.local),
+        )
+        write_record(self.folder / MANIFEST, dataclasses.asdict(manifest))
+        for name in made.spent:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        return manifest
 
 
 def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None) -> Manifest:
-    """The manifest of a finished stage.
+    """Read the manifest of a finished stage.
 
     Args:
         folder: of the stage.
@@ -419,32 +462,48 @@ def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None
     """
     path = Path(folder)
     names = () if stage is None else (stage,) if isinstance(stage, str) else tuple(stage)
-    commands = dict.fromkeys(COMMANDS.get(one, one) for one in names)
-    makes = " or ".join(f"python -m pretrain_jax {one}" for one in commands)
     if not (path / MANIFEST).is_file():
         begun = "is not finished" if (path / CLAIM).is_file() else "does not exist"
         what = f"stage {' or '.join(names)} in {path}" if names else f"the stage in {path}"
-        raise ValueError(f"{what} {begun} (no {MANIFEST})" + (f"; run {makes}" if names else ""))
-    record = _own_record(path / MANIFEST)
-    if record.get("schema_version", 0) > SCHEMA_VERSION:
-        raise ValueError(
-            f"{path / MANIFEST} has schema version {record['schema_version']}; this version reads "
-            f"up to {SCHEMA_VERSION}"
-        )
-    try:
-        manifest = Manifest(**record)
-    except TypeError:
-        why = f"{path / MANIFEST} is no manifest of a stage of this version"
-        raise ValueError(f"{why}; {remedy(path / MANIFEST)}") from None
+        raise ValueError(f"{what} {begun} (no {MANIFEST})" + (_makes(names) if names else ""))
+    manifest = _read(path / MANIFEST, (path / MANIFEST).read_bytes())
     if names and manifest.stage not in names:
         raise ValueError(
-            f"{path} is of stage {manifest.stage}, not {' or '.join(names)}; run {makes}"
+            f"{path} is of stage {manifest.stage}, not {' or '.join(names)}{_makes(names)}"
         )
     return manifest
 
 
+def _makes(names: Iterable[str]) -> str:
+    """The end of a sentence: the commands that make stages."""
+    commands = dict.fromkeys(COMMANDS.get(one, one) for one in names)
+    return "; run " + " or ".join(f"python -m pretrain_jax {one}" for one in commands)
+
+
+@lru_cache(maxsize=1024)
+def _read(path: Path, content: bytes) -> Manifest:
+    """A manifest of this content, which is read and checked once in a process."""
+    try:
+        record = read_record(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {remedy(path)}") from None
+    if record.get("schema_version", 0) > SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} has schema version {record['schema_version']}; this version reads up to "
+            f"{SCHEMA_VERSION}"
+        )
+    try:
+        return Manifest(**record)
+    except TypeError:
+        why = f"{path} is no manifest of a stage of this version"
+        raise ValueError(f"{why}; {remedy(path)}") from None
+
+
 def digest(manifest: Manifest) -> str:
-    """sha256 of the manifest's canonical JSON without what depends on the computer."""
+    """Hash a manifest: sha256 of its canonical JSON without what depends on the computer.
+
+    Stages name their inputs by it.
+    """
     record = dataclasses.asdict(manifest)
     for name in OUTSIDE_DIGEST:
         del record[name]
@@ -452,12 +511,7 @@ def digest(manifest: Manifest) -> str:
 
 
 def input_folder(folder: str | Path, manifest: Manifest, name: str) -> Path:
-    """Where an input of a finished stage lies, checked to be what the stage read.
-
-    Args:
-        folder: of the stage.
-        manifest: of the stage.
-        name: of the input.
+    """Find where an input of a finished stage lies, checked to be what the stage read.
 
     Raises:
         ValueError: it is gone, or another one lies there by now.
@@ -508,22 +562,17 @@ def _local(folder: Path, names: Collection[str]) -> dict[str, dict[str, Any]]:
 
 
 def claimed_inputs(folder: Path) -> dict[str, str] | None:
-    """Inputs of the stage that claimed a folder; None where none did.
+    """Read the inputs of the stage that claimed a folder; None where none did.
 
     Raises:
         ValueError: neither claim nor manifest can be read; says which folder to delete.
     """
-    known = _known_claim(folder)
+    known = _claim_of(folder, {}).known()
     return None if known is None else dict(known["inputs"])
 
 
 def output(folder: str | Path, manifest: Manifest, name: str) -> Path:
-    """A file of a finished stage, checked to be what the stage wrote.
-
-    Args:
-        folder: of the stage.
-        manifest: of the stage.
-        name: relative to the folder.
+    """Give a file of a finished stage, checked to be what the stage wrote.
 
     Raises:
         ValueError: the stage wrote no such file, it is gone, or it is another one by now.
@@ -532,7 +581,7 @@ def output(folder: str | Path, manifest: Manifest, name: str) -> Path:
     record = (manifest.outputs | manifest.local).get(name)
     if record is None:
         raise ValueError(f"{path} is no output of its stage; {remedy(path)}")
-    _check_files([Recorded(path, record["bytes"], record["sha256"])])
+    _check_files([Listed(path, record["bytes"], record["sha256"])])
     return path
 
 
@@ -543,15 +592,11 @@ def restate(
     locations: Mapping[str, str] | None = None,
     local: Collection[str] = (),
 ) -> Manifest:
-    """The manifest with what may change after the end: places of inputs, files written anew.
+    """Note in a manifest what may change after the end: places of inputs, local files made anew.
 
-    Args:
-        folder: of the finished stage.
-        manifest: its manifest, which is written again where it differs.
-        locations: see `Manifest`.
-        local: names of local files that were written anew.
+    It is written again where it differs.
     """
-    new = dataclasses.replace(
+    new = replace(
         manifest,
         locations=manifest.locations if locations is None else dict(locations),
         local=manifest.local | _local(folder, local),
@@ -562,7 +607,7 @@ def restate(
 
 
 def remedy(path: Path) -> str:
-    """What a user can do about a file that is damaged or gone."""
+    """Say what a user can do about a file that is damaged or gone."""
     folder = next(
         (one for one in path.parents if (one / CLAIM).exists() or (one / MANIFEST).exists()),
         path.parent,
@@ -570,48 +615,50 @@ def remedy(path: Path) -> str:
     return f"put it back, or delete the folder {folder} and run the command that made it again"
 
 
-def _known_claim(path: Path) -> dict[str, Any] | None:
-    """The claim of a folder, by its manifest where the claim itself is lost; None without both."""
-    trouble: ValueError | None = None
-    if (path / CLAIM).is_file():
-        try:
-            return read_record(path / CLAIM)
-        except ValueError as error:
-            trouble = error
-    if (path / MANIFEST).is_file():
-        made = dataclasses.asdict(read_manifest(path))
-        return {name: made[name] for name in ("stage", "parameters", "seed", "inputs", "locations")}
-    if trouble is not None:
-        raise ValueError(f"{trouble}; {remedy(path / CLAIM)}")
-    return None
+def _check_declared(complaint: str, names: Iterable[str], declared: Collection[str]) -> None:
+    beginnings = tuple(one[:-1] for one in declared if one.endswith("*"))
+    for name in names:
+        if name not in declared and not name.startswith(beginnings):
+            raise TypeError(f"{complaint} {name!r}")
 
 
-def _restore_claim(path: Path, record: dict[str, Any]) -> None:
-    """Write a lost claim again, as old as can be: what is compared with its time is hashed."""
-    write_record(path / CLAIM, record)
-    os.utime(path / CLAIM, (0, 0))
+def _claim_of(path: Path, record: dict[str, Any]) -> Claim:
+    """The claim of a stage; where it is lost the manifest tells it."""
+
+    def recover(trouble: ValueError | None) -> dict[str, Any] | None:
+        if (path / MANIFEST).is_file():
+            made = read_manifest(path)
+            return {name: getattr(made, name) for name in CLAIMED}
+        if trouble is not None:
+            raise ValueError(f"{trouble}; {remedy(path / CLAIM)}")
+        return None
+
+    def refuse(known: dict[str, Any]) -> str | None:
+        for name in CLAIMED[:-1]:
+            different = _difference(name, known.get(name), record[name])
+            if different is not None:
+                place, old, new = different
+                why = " (it is another one, or has changed since)" if name == "inputs" else ""
+                return (
+                    f"was made with {place} = {_short(old)}, now {place} = {_short(new)}{why}; it "
+                    "is left alone: name another folder, or delete it"
+                )
+        return None
+
+    def foreign(names: list[str]) -> str | None:
+        held = [one for one in names if not one.startswith(".")]
+        if not held:
+            return None
+        return (
+            f"holds other files ({', '.join(held[:3])}{', ...' if len(held) > 3 else ''}) and no "
+            f"{CLAIM}, and is left alone; name a new or empty one, or delete the folder {path} if "
+            "it holds what a stage left"
+        )
+
+    return Claim(path, CLAIM, record, refuse, foreign, recover)
 
 
-def _claim(path: Path, record: dict[str, Any]) -> None:
-    """Write the claim; of processes that do so at once the first one has the folder.
-
-    Raises:
-        ValueError: another stage has claimed it meanwhile.
-    """
-    with suppress(FileExistsError):
-        write_record(path / CLAIM, record, replace=False)
-    _check_same(path, read_record(path / CLAIM), record)
-
-
-def _own_record(path: Path) -> dict[str, Any]:
-    """A sealed record of a stage; ValueError says which folder to delete where it is damaged."""
-    try:
-        return read_record(path)
-    except ValueError as error:
-        raise ValueError(f"{error}; {remedy(path)}") from None
-
-
-def _files_of(folder: Path, manifest: Manifest) -> Iterator[Recorded]:
+def _files_of(folder: Path, manifest: Manifest) -> list[Listed]:
     """The files of a finished stage that others read."""
     steps = {name: CHECKPOINT.fullmatch(name) for name in manifest.local}
     newest: dict[str, int] = {}
@@ -622,18 +669,14 @@ def _files_of(folder: Path, manifest: Manifest) -> Iterator[Recorded]:
         for name, found in steps.items()
         if found and int(found[2]) == newest[found[1]]
     }
-    for name, record in read.items():
-        if Path(name).suffix not in FREE_SUFFIXES:
-            yield Recorded(folder / name, record["bytes"], record["sha256"])
+    return [
+        Listed(folder / name, record["bytes"], record["sha256"])
+        for name, record in read.items()
+        if not name.endswith(FREE_SUFFIXES)
+    ]
 
 
-def _files_of_stage(folder: Path) -> Iterator[Recorded]:
-    """The same of the stage that finished a folder; none of another folder."""
-    if (folder / MANIFEST).is_file():
-        yield from _files_of(folder, read_manifest(folder))
-
-
-def _check_files(files: Iterable[Recorded], since: Path | None = None) -> None:
+def _check_files(files: Iterable[Listed], since: Path | None = None) -> None:
     """Check that files are what their stages wrote.
 
     All of them are hashed, but with `since` as few as `changed_file` does.
@@ -644,27 +687,17 @@ def _check_files(files: Iterable[Recorded], since: Path | None = None) -> None:
         raise ValueError(f"{path} {what}; {remedy(path)}")
 
 
-def _check_same(path: Path, known: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for name in ("stage", "parameters", "seed", "inputs"):
-        different = _difference(name, known.get(name), wanted[name])
-        if different is not None:
-            place, old, new = different
-            why = " (it is another one, or has changed since)" if name == "inputs" else ""
-            raise ValueError(
-                f"output folder {path} was made with {place} = {_short(old)}, now {place} = "
-                f"{_short(new)}{why}; it is left alone: name another folder, or delete it"
-            )
-
-
 def _difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | None:
     """The first entry of nested records that differs, by its path with dots, and both values."""
+    if old == new:
+        return None
     if isinstance(old, dict) and isinstance(new, dict):
         parts = (
             _difference(f"{name}.{key}", old.get(key), new.get(key))
             for key in sorted(old.keys() | new.keys())
         )
         return next((one for one in parts if one is not None), None)
-    return None if old == new else (name, old, new)
+    return name, old, new
 
 
 def _short(value: Any) -> str:

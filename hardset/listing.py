@@ -1,14 +1,17 @@
-"""Listings: what a folder holds, file by file, in one JSON file with bytes and checksums.
+"""Records of files: sealed JSON objects, and listings that say what the files of a folder were.
 
-The manifest of a finished stage is one, and so is `checksums.json`, which is written into folders
-of formats that have no room for a checksum.
+A listing names files with their bytes and checksums. The manifest of a finished stage is one, and
+so is `checksums.json`, which is written into folders of formats that have no room for a checksum.
 """
 
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,22 +32,113 @@ class Listed(NamedTuple):
 
     Attributes:
         path: where it lies.
-        size: in bytes.
+        size: in bytes; None where that was not recorded.
         sha256: of its content.
     """
 
     path: Path
-    size: int
+    size: int | None
     sha256: str
 
 
-def file_digest(path: Path) -> str:
-    """sha256 of a file, read in pieces."""
+def file_record(path: Path) -> dict[str, Any]:
+    """Give bytes and sha256 of a file, as listings hold them."""
     found = hashlib.sha256()
+    size = 0
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             found.update(chunk)
-    return found.hexdigest()
+            size += len(chunk)
+    return {"bytes": size, "sha256": found.hexdigest()}
+
+
+def changed_file(files: Iterable[Listed], since: Path | None = None) -> Path | None:
+    """Find the first file that is gone or another one than was recorded.
+
+    With `since`, size and time come first: only a file that is not older is hashed. When all are
+    the same `since` takes the time of this look, so that a copy, all of whose files are new, is
+    hashed once. A change that keeps both size and time is not seen then.
+
+    Args:
+        files: as they were recorded.
+        since: a file that was written at a time when all of them were as recorded; None hashes all.
+    """
+    now = time.time_ns()
+    known = 0 if since is None else since.stat().st_mtime_ns
+    hashed = False
+    for path, size, sha256 in files:
+        try:
+            found = path.stat()
+            if size is not None and found.st_size != size:
+                return path
+            if found.st_mtime_ns >= known:
+                hashed = True
+                if file_record(path)["sha256"] != sha256:
+                    return path
+        except PermissionError:  # it may be as it was
+            raise
+        except OSError:
+            return path
+    if hashed and since is not None:
+        with suppress(OSError):  # of another user: hashed again the next time
+            os.utime(since, ns=(now, now))
+    return None
+
+
+def write_record(path: Path, record: Mapping[str, Any], *, replace: bool = True) -> None:
+    """Write a JSON object with a checksum, atomically; keys are sorted.
+
+    Args:
+        path: the file.
+        record: JSON-able.
+        replace: whether a file that is there may be replaced, see `atomic_file`.
+
+    Raises:
+        ValueError: a number that is not finite.
+        OSError: it cannot be written.
+    """
+    # Sorted here: the seal comes last.
+    text = json.dumps(record, sort_keys=True, allow_nan=False)
+    write_bytes_atomic(path, sealed_json(json.loads(text), indent=1), replace=replace)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read the JSON object that `write_record` wrote.
+
+    Raises:
+        ValueError: it cannot be read, has no checksum, or is not what was written.
+    """
+    try:
+        check_seal(path)
+        record = json.loads(path.read_bytes())
+    except PermissionError:  # it may be as it was
+        raise
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except SealError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if not isinstance(record, dict) or "seal" not in record:
+        raise ValueError(f"{path} is damaged: it holds no JSON object with a checksum")
+    del record["seal"]
+    return record
+
+
+def check_sealed(path: Path) -> None:
+    """Check a file's seal, once in a process as long as its size and time stay.
+
+    Raises:
+        SealError: it is not what was written.
+        OSError: it cannot be read.
+    """
+    status = path.stat()
+    _check_once(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _check_once(path: Path, *_: int) -> None:
+    check_seal(path)
 
 
 def write_listing(folder: Path) -> None:
@@ -54,10 +148,7 @@ def write_listing(folder: Path) -> None:
         OSError: a file cannot be read, or the listing cannot be written.
     """
     outputs = {
-        path.relative_to(folder).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": file_digest(path),
-        }
+        path.relative_to(folder).as_posix(): file_record(path)
         for path in _files(folder)
         if path != folder / CHECKSUMS
     }
@@ -116,7 +207,7 @@ def check_listing(folder: Path) -> bool:
     for one in read_listing(folder / CHECKSUMS):
         if not one.path.is_file():
             raise ValueError(f"{one.path} is gone")
-        if one.path.stat().st_size != one.size or file_digest(one.path) != one.sha256:
+        if changed_file([one]) is not None:
             raise ValueError(f"{one.path} has changed since it was written")
     return True
 

@@ -21,7 +21,7 @@ import numpy as np
 from hardset.arrays import ObjectsError, load_array
 from hardset.cli import one_line
 from hardset.datafile import in_use
-from hardset.listing import LISTINGS, Listed, file_digest, read_listing
+from hardset.listing import LISTINGS, Listed, file_record, read_listing
 from hardset.seal import SealError, check_seal
 
 INTACT, CHANGED, MISSING = "intact", "changed", "missing"
@@ -256,7 +256,7 @@ def _compared(listed: Listed) -> tuple[str, str]:
             return CHANGED, "it is no file any more"
         if found.st_size != listed.size:
             return CHANGED, f"it has {found.st_size} bytes and had {listed.size}"
-        if file_digest(listed.path) != listed.sha256:
+        if file_record(listed.path)["sha256"] != listed.sha256:
             return CHANGED, "its checksum does not match"
     except FileNotFoundError:
         return MISSING, "it is listed and not there"

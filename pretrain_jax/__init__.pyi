@@ -6,7 +6,6 @@ from .train.config import ClusterOptions as ClusterOptions
 from .train.config import DataOptions as DataOptions
 from .train.config import OptimizerOptions as OptimizerOptions
 from .train.config import TrainConfig as TrainConfig
-from .train.config import preset as preset
 from .train.loop import NonFiniteLossError as NonFiniteLossError
 from .train.loop import TrainResult as TrainResult
 from .train.weights import TrainedModel as TrainedModel
@@ -23,5 +22,4 @@ __all__ = [
     "TrainResult",
     "TrainedModel",
     "load_model",
-    "preset",
 ]

@@ -1,41 +1,31 @@
-"""Command line: train a model, look at its reconstructions, or go from images to a report."""
+"""Go from images to smaller pre-training sets, pre-trained models and a report."""
 
-import importlib
 from collections.abc import Sequence
 
 from hardset.start import start
 from pretrain_jax.train.memory import keep_freed_memory
 
 COMMANDS = {
-    "run": "train a preset; the same command again goes on after an interruption",
-    "reconstruct": "mask images and show what a trained masked autoencoder makes of them",
-    "probe": "the masked autoencoder that hardness is measured with: yours, or trained here",
-    "propose": "boxes of patches in every image: salient objects, random crops or SAM's masks",
-    "score": "how hard patches or images are for the probe",
-    "select": "which patches or images are kept at a share of the storage",
-    "synthesise": "images made of the selected patches, hardest first",
-    "pretrain": "a model from scratch on one data set, for equal steps or epochs",
-    "finetune": "segmentation with a pre-trained model, and its scores on the test images",
-    "report": "one page and a table of everything that a pipeline found",
-    "pipeline": "all of these from one configuration; the same command again goes on",
+    "pipeline": "pretrain_jax.commands.pipeline:pipeline",
+    "report": "pretrain_jax.commands.pipeline:report",
+    "benchmark-tables": "pretrain_jax.commands.pipeline:benchmark_tables",
+    "propose": "pretrain_jax.commands.stages:propose",
+    "probe": "pretrain_jax.commands.stages:probe",
+    "score": "pretrain_jax.commands.stages:score",
+    "select": "pretrain_jax.commands.stages:select",
+    "synthesise": "pretrain_jax.commands.stages:synthesise",
+    "run": "pretrain_jax.commands.train:run",
+    "reconstruct": "pretrain_jax.commands.train:reconstruct",
+    "pretrain": "pretrain_jax.commands.train:pretrain",
+    "finetune": "pretrain_jax.commands.train:finetune",
 }
-USAGE = "usage: python -m pretrain_jax COMMAND ... (COMMAND --help for its options)"
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(USAGE)
-        print("\n".join(f"  {name:<14}{about}" for name, about in COMMANDS.items()))
-        return 0
-    if argv[0] not in COMMANDS:
-        raise ValueError(
-            f"command {argv[0]!r} is not one of {', '.join(COMMANDS)} "
-            "(see python -m pretrain_jax --help)"
-        )
-    command = importlib.import_module(f"pretrain_jax._command_{argv[0]}")
-    code: int = command.main(argv[1:])
-    return code
+    from hardset.cli import dispatch  # here, so that Ctrl-C is a sentence from the start
+
+    return dispatch("pretrain_jax", COMMANDS, argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Contact sheets: what a stage made, to be looked at."""
+"""Pictures to be looked at: PNG files, contact sheets of stages, reconstructions of a model."""
 
 import io
 import math
@@ -19,62 +19,19 @@ from hardset.datafile import write_bytes_atomic
 from pretrain_jax.models.mae import MAE
 from pretrain_jax.models.vit import patchify, unpatchify
 
-GAP = 2
-WHITE = 255
-GREY = 0.5
+Pixels = NDArray[np.uint8]
+GREY = 0.5  # in the place of what an encoder does not see
+COLUMN_GAP = 2  # pixels between the columns of a reconstruction
 
-
-class Reconstruction(NamedTuple):
-    """Images on the scale where the largest pixel value is 1, shape (n, H, W, C).
-
-    Attributes:
-        original: the images.
-        masked: grey where the encoder sees nothing.
-        restored: the model's patches where it sees nothing, the visible ones as given.
-    """
-
-    original: ArrayLike
-    masked: ArrayLike
-    restored: ArrayLike
-
-
-def reconstruct(
-    model: MAE, images: jax.Array, noise: jax.Array, mean: Sequence[float], std: Sequence[float]
-) -> Reconstruction:
-    """Mask and reconstruct images; see `MAE.reconstruct` on standardised patches.
-
-    Args:
-        model: the masked autoencoder.
-        images: normalised, shape (n, H, W, C).
-        noise: see `masking_noise`, shape (n, patches).
-        mean: of each channel, where the largest pixel value is 1.
-        std: of each channel.
-    """
-    encoder = model.config.encoder
-    scale, offset = jnp.asarray(std, images.dtype), jnp.asarray(mean, images.dtype)
-    original = images * scale + offset
-    hidden = model(images, noise).mask[:, :, None] > 0
-    shown = jnp.where(hidden, GREY, patchify(original, encoder.patch_size))
-    return Reconstruction(
-        original=original,
-        masked=unpatchify(shown, encoder.patch_size, encoder.grid),
-        restored=model.reconstruct(images, noise) * scale + offset,
-    )
-
-
-def picture(found: Reconstruction) -> NDArray[np.uint8]:
-    """A row for each image: original, what the encoder sees, reconstruction; (H, W, 3)."""
-    columns = [_framed(_to_bytes(np.asarray(part, np.float64))) for part in found]
-    return np.concatenate([np.concatenate(list(column)) for column in columns], axis=1)
-
-
-def _to_bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
-    shown = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
-    return np.repeat(shown, 3, axis=-1) if shown.shape[-1] == 1 else shown
-
-
-def _framed(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.pad(images, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=WHITE)
+# Of contact sheets, in pixels.
+SIDE = 160
+GAP = 6
+LINE = 13
+FONT, FONT_SIZE = "mpl-data/fonts/ttf/DejaVuSans.ttf", 10
+WHITE = (255, 255, 255)
+BLACK = (0, 0, 0)
+# Okabe and Ito's colours, which are told apart by colour-blind readers too.
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0))
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8], *, replace: bool = True) -> None:
@@ -85,18 +42,6 @@ def write_png(path: Path, pixels: NDArray[np.uint8], *, replace: bool = True) ->
     Image.fromarray(pixels).save(buffer, format="PNG")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(path, buffer.getvalue(), replace=replace)
-
-
-Pixels = NDArray[np.uint8]
-
-SIDE = 160
-PICTURES_GAP = 6
-LINE = 13
-FONT, FONT_SIZE = "mpl-data/fonts/ttf/DejaVuSans.ttf", 10
-PICTURES_WHITE = (255, 255, 255)
-BLACK = (0, 0, 0)
-# Okabe and Ito's colours, which are told apart by colour-blind readers too.
-COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0))
 
 
 @dataclass(frozen=True)
@@ -129,28 +74,26 @@ def contact_sheet(
 
     shown = [(heading, list(tiles)) for heading, tiles in sections if tiles]
     lines = max((len(tile.lines) for _, tiles in shown for tile in tiles), default=0)
-    cell = side + PICTURES_GAP + LINE * lines
+    cell = side + GAP + LINE * lines
     rows = [math.ceil(len(tiles) / columns) for _, tiles in shown]
-    heading_height = LINE + 2 * PICTURES_GAP
-    height = sum(heading_height + count * (cell + PICTURES_GAP) for count in rows) + PICTURES_GAP
-    sheet = Image.new(
-        "RGB", (columns * (side + PICTURES_GAP) + PICTURES_GAP, max(height, 1)), PICTURES_WHITE
-    )
+    heading_height = LINE + 2 * GAP
+    height = sum(heading_height + count * (cell + GAP) for count in rows) + GAP
+    sheet = Image.new("RGB", (columns * (side + GAP) + GAP, max(height, 1)), WHITE)
     draw = ImageDraw.Draw(sheet)
     font, known = _font()
-    top = PICTURES_GAP
+    top = GAP
     for (heading, tiles), count in zip(shown, rows, strict=True):
-        draw.text((PICTURES_GAP, top), _drawable(heading, known), BLACK, font=font)
-        top += heading_height - PICTURES_GAP
+        draw.text((GAP, top), _drawable(heading, known), BLACK, font=font)
+        top += heading_height - GAP
         for number, tile in enumerate(tiles):
-            x = PICTURES_GAP + number % columns * (side + PICTURES_GAP)
-            y = top + number // columns * (cell + PICTURES_GAP)
+            x = GAP + number % columns * (side + GAP)
+            y = top + number // columns * (cell + GAP)
             picture = _fitted(tile.pixels, side)
             sheet.paste(picture, (x + (side - picture.width) // 2, y))
             for line, text in enumerate(tile.lines):
                 short = _shortened(_drawable(text, known), side, font)
                 draw.text((x, y + side + LINE * line), short, BLACK, font=font)
-        top += count * (cell + PICTURES_GAP) + PICTURES_GAP
+        top += count * (cell + GAP) + GAP
     return np.asarray(sheet)
 
 
@@ -227,3 +170,56 @@ def _shortened(text: str, width: int, font: Any) -> str:
         kept -= 1
         short = f"{text[: kept // 2]}...{text[len(text) - (kept + 1) // 2 :]}"
     return short
+
+
+class Reconstruction(NamedTuple):
+    """Images on the scale where the largest pixel value is 1, shape (n, H, W, C).
+
+    Attributes:
+        original: the images.
+        masked: grey where the encoder sees nothing.
+        restored: the model's patches where it sees nothing, the visible ones as given.
+    """
+
+    original: ArrayLike
+    masked: ArrayLike
+    restored: ArrayLike
+
+
+def reconstruct(
+    model: MAE, images: jax.Array, noise: jax.Array, mean: Sequence[float], std: Sequence[float]
+) -> Reconstruction:
+    """Mask and reconstruct images; see `MAE.reconstruct` on standardised patches.
+
+    Args:
+        model: the masked autoencoder.
+        images: normalised, shape (n, H, W, C).
+        noise: see `masking_noise`, shape (n, patches).
+        mean: of each channel, where the largest pixel value is 1.
+        std: of each channel.
+    """
+    encoder = model.config.encoder
+    scale, offset = jnp.asarray(std, images.dtype), jnp.asarray(mean, images.dtype)
+    original = images * scale + offset
+    hidden = model(images, noise).mask[:, :, None] > 0
+    shown = jnp.where(hidden, GREY, patchify(original, encoder.patch_size))
+    return Reconstruction(
+        original=original,
+        masked=unpatchify(shown, encoder.patch_size, encoder.grid),
+        restored=model.reconstruct(images, noise) * scale + offset,
+    )
+
+
+def picture(found: Reconstruction) -> NDArray[np.uint8]:
+    """A row for each image: original, what the encoder sees, reconstruction; (H, W, 3)."""
+    columns = [_framed(_to_bytes(np.asarray(part, np.float64))) for part in found]
+    return np.concatenate([np.concatenate(list(column)) for column in columns], axis=1)
+
+
+def _to_bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
+    shown = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    return np.repeat(shown, 3, axis=-1) if shown.shape[-1] == 1 else shown
+
+
+def _framed(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.pad(images, ((0, 0), (0, COLUMN_GAP), (0, COLUMN_GAP), (0, 0)), constant_values=255)

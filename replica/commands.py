@@ -1,14 +1,13 @@
-"""Commands of `python -m replica`: they solve points, and search for the best selection."""
+"""The commands of replica solve points and search for the best selection."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 
 from hardset.checks import check_range
-from hardset.cli import Choice, Json
+from hardset.cli import Choice, Json, Numbers, print_json
 from replica.points import (
     PROBES,
     RANGES,
@@ -21,18 +20,18 @@ from replica.points import (
 )
 from theory.policy_names import POLICY_NAMES
 
-Numbers = tuple[float, ...]
 # Of points in a table: what was asked, shown where it differs, and the results.
 NAMED = ("id", "policy", "probe", *RANGES)
 COLUMNS = ("error", "overlap", "probe_overlap", "margin", "support_fraction", "residual", "status")
 PolicyName = Annotated[str, Choice(POLICY_NAMES)]
+ProbeName = Annotated[str, Choice(PROBES)]
 
 
 def solve(
     *,
     alpha_total: Numbers | None = None,
     keep_fraction: Numbers | None = None,
-    probe: Annotated[str, Choice(PROBES)] | None = None,
+    probe: ProbeName | None = None,
     theta_deg: Numbers | None = None,
     alpha_probe: Numbers | None = None,
     policy: PolicyName | None = None,
@@ -115,7 +114,7 @@ def _option(name: str) -> str:
 
 
 def _paragraph(point: Point) -> str:
-    """A point as lines of names and values, and its status as a sentence."""
+    """Write a point as lines of names and values, and its status as a sentence."""
     from replica.solution import Status
 
     lines = [f"  {key:<16} {value}" for key, value in point.items()]
@@ -123,7 +122,7 @@ def _paragraph(point: Point) -> str:
 
 
 def _rows(points: list[Point]) -> str:
-    """Points as a table: above it what all have in common, below it what failed."""
+    """Write points as a table: above it what all have in common, below it what failed."""
     from replica.solution import Status
 
     asked = [key for key in dict.fromkeys(key for one in points for key in one) if key in NAMED]
@@ -310,7 +309,7 @@ def lossless(*, alpha_total: Numbers, redundancy: float = 1.0, as_json: Json = F
 
 
 def _checked(policy: str, theta_deg: float, lo: float | None, w: float | None) -> dict[str, float]:
-    """The policy's own parameters; ValueError for what is none, before JAX is loaded."""
+    """Take the policy's own parameters; ValueError for what is none, before JAX is loaded."""
     own = {name: value for name, value in (("lo", lo), ("w", w)) if value is not None}
     for name, value in ({"theta_deg": theta_deg} | own).items():
         check_parameter(name, value)
@@ -319,7 +318,7 @@ def _checked(policy: str, theta_deg: float, lo: float | None, w: float | None) -
 
 
 def _answers(asked: dict[str, Any], found: Any) -> list[dict[str, Any]]:
-    """One record an entry of the broadcast arrays; `status` by name and as a sentence."""
+    """Make a record of each entry of the arrays; `status` by name and as a sentence."""
     from replica.optimal.search import SearchStatus
 
     columns = asked | {
@@ -350,18 +349,3 @@ def _print_answers(answers: list[dict[str, Any]], as_json: bool) -> None:
             shown = f"{value:.9g}" if isinstance(value, float) else value
             print(f"  {name:<16} {shown}")
         print()
-
-
-def print_json(content: Any) -> None:
-    """Print `content` as JSON; what is no finite number becomes null."""
-    print(json.dumps(_finite(content), indent=1))
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_finite(value) for value in content]
-    if isinstance(content, float) and not np.isfinite(content):
-        return None
-    return content

@@ -1,4 +1,4 @@
-"""Points: objects of numbers from a file or a grid, checked before JAX loads, solved in batches."""
+"""Points of a file or a grid are checked before JAX loads, and solved together."""
 
 import dataclasses
 import itertools
@@ -76,7 +76,7 @@ class Batch:
 
 
 def read_points(path: Path) -> list[Point]:
-    """The points of a JSON file.
+    """Read the points of a JSON file.
 
     Raises:
         ValueError: a file that cannot be read, is not JSON or not a list of objects.
@@ -96,7 +96,7 @@ def read_points(path: Path) -> list[Point]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Point:
-    """An object whose keys are different and whose numbers are finite, as JSON's are."""
+    """Check that keys of an object differ and its numbers are finite, as JSON's are."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -110,7 +110,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Point:
 
 
 def grid(axes: Mapping[str, Sequence[float]], fixed: Mapping[str, str]) -> list[Point]:
-    """The outer product of the axes as points: the last axis varies fastest.
+    """Make points of the outer product of axes; the last axis varies fastest.
 
     Args:
         axes: values by name.
@@ -143,7 +143,7 @@ def solve_points(points: Sequence[Point], *, numbered: bool = True) -> list[Poin
 
 
 def _solve(batch: Batch) -> list[Point]:
-    """The results of a batch's points."""
+    """Solve the points of a batch."""
     # Imported where the arguments are known to be right: JAX takes a second to load.
     from replica.solution import Status
     from replica.solver import solve
@@ -170,7 +170,7 @@ def _solve(batch: Batch) -> list[Point]:
 
 
 def probe_from_name(name: str, given: Mapping[str, Any]) -> "Probe":
-    """The probe of a kind, with its parameter out of those that are given."""
+    """Make the probe of a kind, with its parameter out of those that are given."""
     from theory.problem import FixedAngle, Independent, InSample
 
     if name == "in-sample":
@@ -181,7 +181,7 @@ def probe_from_name(name: str, given: Mapping[str, Any]) -> "Probe":
 
 
 def json_numbers(values: Any) -> list[float | None]:
-    """The entries of an array, flattened; what is no finite number becomes None."""
+    """List the entries of an array; what is no finite number becomes None."""
     array = np.asarray(values, np.float64).ravel()
     known = np.isfinite(array)
     if known.all():
@@ -190,7 +190,7 @@ def json_numbers(values: Any) -> list[float | None]:
 
 
 def batches(points: Sequence[Point], *, numbered: bool = True) -> list[Batch]:
-    """The points as columns, one batch for each policy and kind of probe.
+    """Gather points as columns, one batch for each policy and kind of probe.
 
     Args:
         points: objects with the keys of a points file.
@@ -284,7 +284,7 @@ def check_parameter(name: str, value: Any, where: str = "") -> None:
 
 
 def _check_ranges(batch: Batch, numbered: bool) -> None:
-    """Whole columns; only where one is wrong, entry by entry for the message."""
+    """Check whole columns; only where one is wrong, entry by entry for the message."""
     columns = dict(batch.columns)
     if "lo" in columns:
         columns[WINDOW_END] = window_end(columns["lo"], columns["keep_fraction"])
@@ -298,5 +298,5 @@ def _check_ranges(batch: Batch, numbered: bool) -> None:
 
 
 def window_end(lo: Any, keep_fraction: Any) -> Any:
-    """Where a window ends; decimal fractions such as .7 + .3 exceed 1 by rounding only."""
+    """Say where a window ends; fractions such as .7 + .3 exceed 1 by rounding only."""
     return np.add(lo, keep_fraction) - 1e-12

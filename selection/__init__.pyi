@@ -14,29 +14,24 @@ from .advice.probes import ProbeErrors as ProbeErrors
 from .advice.probes import cross_validation as cross_validation
 from .advice.probes import margin_overlap as margin_overlap
 from .advice.probes import weight_overlap as weight_overlap
-from .advice.recommend import PolicyAdvice as PolicyAdvice
-from .advice.recommend import Recommendation as Recommendation
-from .advice.recommend import recommend as recommend
-from .advice.verdict import Verdict as Verdict
+from .advice.recommendation import PolicyAdvice as PolicyAdvice
+from .advice.recommendation import Recommendation as Recommendation
+from .advice.recommendation import Verdict as Verdict
+from .advice.recommendation import recommend as recommend
 from .given import Given as Given
 from .graph import Clusters as Clusters
 from .graph import Graph as Graph
 from .graph import kmeans as kmeans
 from .graph import knn_graph as knn_graph
-from .infomax.bound import InfoMaxCertificate as InfoMaxCertificate
-from .infomax.bound import certify_infomax as certify_infomax
-from .infomax.method import InfoMax as InfoMax
-from .infomax.method import KMedian as KMedian
-from .infomax.method import redundancy as redundancy
-from .infomax.solvers import InfoMaxProblem as InfoMaxProblem
-from .infomax.solvers import InfoMaxSolution as InfoMaxSolution
-from .infomax.solvers import solve_infomax as solve_infomax
-from .method_text import parse_method as parse_method
+from .infomax import InfoMaxCertificate as InfoMaxCertificate
+from .infomax import InfoMaxProblem as InfoMaxProblem
+from .infomax import InfoMaxSolution as InfoMaxSolution
+from .infomax import certify_infomax as certify_infomax
+from .infomax import solve_infomax as solve_infomax
 from .methods.clusters import BADGE as BADGE
 from .methods.clusters import S2L as S2L
 from .methods.clusters import ClusterTop as ClusterTop
 from .methods.clusters import ssp as ssp
-from .methods.d2 import D2 as D2
 from .methods.dedup import D4 as D4
 from .methods.dedup import MedDEL as MedDEL
 from .methods.dedup import SemDeDup as SemDeDup
@@ -47,38 +42,41 @@ from .methods.diversity import KCenter as KCenter
 from .methods.facility import CRAIG as CRAIG
 from .methods.facility import AdaCore as AdaCore
 from .methods.facility import FacilityLocation as FacilityLocation
-from .methods.glister import Glister as Glister
-from .methods.gradmatch import GradMatch as GradMatch
+from .methods.gradients import Glister as Glister
+from .methods.gradients import GradMatch as GradMatch
+from .methods.graph import D2 as D2
+from .methods.graph import InfoMax as InfoMax
+from .methods.graph import KMedian as KMedian
+from .methods.graph import redundancy as redundancy
 from .methods.graph_cut import SAS as SAS
 from .methods.graph_cut import ClipCov as ClipCov
 from .methods.ranking import CCS as CCS
-from .methods.ranking import Easy as Easy
-from .methods.ranking import Hard as Hard
-from .methods.ranking import Moderate as Moderate
-from .methods.ranking import Random as Random
+from .methods.ranking import EasiestFirst as EasiestFirst
+from .methods.ranking import HardestFirst as HardestFirst
+from .methods.ranking import ModerateCoreset as ModerateCoreset
+from .methods.ranking import RandomSample as RandomSample
 from .methods.ranking import TheoryWindow as TheoryWindow
 from .methods.wrappers import Cutoff as Cutoff
 from .methods.wrappers import Listed as Listed
 from .methods.wrappers import Partitioned as Partitioned
 from .methods.wrappers import Quotas as Quotas
 from .methods.wrappers import ViaProxy as ViaProxy
-from .online.crest import CREST as CREST
-from .online.selectors import GlisterOnline as GlisterOnline
-from .online.selectors import GradMatchOnline as GradMatchOnline
-from .online.selectors import ModelFunctions as ModelFunctions
-from .online.selectors import OnlineSelector as OnlineSelector
-from .online.ssm import SSM as SSM
+from .online import CREST as CREST
+from .online import SSM as SSM
+from .online import GlisterOnline as GlisterOnline
+from .online import GradMatchOnline as GradMatchOnline
+from .online import ModelFunctions as ModelFunctions
+from .online import OnlineSelector as OnlineSelector
 from .pool import Pool as Pool
 from .pool import Scores as Scores
 from .registry import SCORES as SCORES
 from .registry import SELECTORS as SELECTORS
+from .registry import parse_method as parse_method
 from .scoring.features import c_rho as c_rho
 from .scoring.features import clip as clip
 from .scoring.features import influence as influence
 from .scoring.features import random_projection as random_projection
 from .scoring.features import reconstruction as reconstruction
-from .scoring.memorization import memorization as memorization
-from .scoring.memorization import train_on_random_subsets as train_on_random_subsets
 from .scoring.output import entropy as entropy
 from .scoring.output import least_confidence as least_confidence
 from .scoring.output import margin as margin
@@ -99,6 +97,8 @@ from .scoring.training import gradient_norms as gradient_norms
 from .scoring.training import grand as grand
 from .scoring.training import learnability as learnability
 from .scoring.training import loss as loss
+from .scoring.training import memorization as memorization
+from .scoring.training import train_on_random_subsets as train_on_random_subsets
 from .scoring.training import variability as variability
 from .selector import Selector as Selector
 from .subset import Subset as Subset
@@ -123,7 +123,7 @@ __all__ = [
     "Coordinates",
     "Cutoff",
     "DynamicsRecorder",
-    "Easy",
+    "EasiestFirst",
     "EffectiveDimension",
     "FacilityLocation",
     "Given",
@@ -132,7 +132,7 @@ __all__ = [
     "GradMatch",
     "GradMatchOnline",
     "Graph",
-    "Hard",
+    "HardestFirst",
     "Herding",
     "HullVolume",
     "InfoMax",
@@ -145,14 +145,14 @@ __all__ = [
     "Listed",
     "MedDEL",
     "ModelFunctions",
-    "Moderate",
+    "ModerateCoreset",
     "OnlineSelector",
     "Partitioned",
     "PolicyAdvice",
     "Pool",
     "ProbeErrors",
     "Quotas",
-    "Random",
+    "RandomSample",
     "Recommendation",
     "Scores",
     "SelectionSampler",

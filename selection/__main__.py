@@ -1,35 +1,26 @@
-"""Command line: python -m selection COMMAND."""
+"""Which examples of a data set to keep: scores, methods, advice of the theory."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from hardset.start import start
 
-if TYPE_CHECKING:
-    import argparse
+COMMANDS = {
+    "score": "selection.commands.scores:score",
+    "select": "selection.commands.subsets:select",
+    "recommend": "selection.commands.advice:recommend",
+    "compare": "selection.commands.subsets:compare",
+    "experiment": "selection.commands.experiments:experiment",
+    "knee": "selection.commands.experiments:knee",
+    "coverage": "selection.commands.experiments:coverage",
+}
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
-    options = parser().parse_args(argv)
-    code: int = options.run(options)
-    return code
-
-
-def parser() -> "argparse.ArgumentParser":
-    """The parser of all commands."""
     # Imported here and not above, so that Ctrl-C is a sentence from the start.
-    from hardset.cli import Parser
-    from selection.commands import compare, coverage, experiment, knee, recommend, score, select
+    from hardset.cli import dispatch
 
-    top = Parser(
-        prog="python -m selection",
-        description="Which examples of a data set to keep: scores, methods, advice of the theory.",
-    )
-    commands = top.add_subparsers(dest="command", required=True)
-    for command in (score, select, recommend, compare, experiment, knee, coverage):
-        command.add_command(commands)
-    return top
+    return dispatch("selection", COMMANDS, argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A selection method as an under-sampler with the interface of imbalanced-learn."""
+"""Subsets for PyTorch's loaders, and methods as under-samplers of imbalanced-learn."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hardset.checks import check_choice
 from hardset.optional import require
 from selection.arrays import Array, Integers, host_array
 from selection.pool import Pool, Scores
@@ -163,8 +164,7 @@ class SelectionSampler:
     def set_params(self, **parameters: Any) -> "SelectionSampler":
         """Change arguments of the constructor; returns itself."""
         for name, value in parameters.items():
-            if name not in _parameters():
-                raise ValueError(f"{name!r} is not one of {', '.join(_parameters())}")
+            check_choice("parameter", name, _parameters())
             setattr(self, name, value)
         return self
 

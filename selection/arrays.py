@@ -1,14 +1,26 @@
-"""Arrays as users hand them over: checked block by block, memory-mapped files stay on disk."""
+"""Arrays as users hand them over, checked and worked on block by block; files stay on disk."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
-from hardset.checks import check_choice, check_range
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+BLOCK_VALUES = 1 << 22  # numbers that one block of rows may hold: 32 MiB in double precision
+# Beyond these numbers squares, and sums of them, leave the range of the precision.
+LARGEST_SINGLE, LARGEST_DOUBLE = 1e15, 1e150
+# Below these sizes squares of differences lose digits, or vanish, at the precision's lower end.
+SMALLEST_SINGLE, SMALLEST_DOUBLE = 1e-12, 1e-120
+DENSE = (
+    "sparse matrices are not accepted here: give a dense one (matrix.toarray()), or fewer columns "
+    "(sklearn.decomposition.TruncatedSVD)"
+)
+SHAPES = {1: "(n,)", 2: "(n, d)", 3: "(n, A, d)"}
 
 
 def host_array(values: Any) -> Any:
@@ -23,20 +35,6 @@ def host_array(values: Any) -> Any:
     if tensor.is_floating_point() and tensor.element_size() < 4:
         tensor = tensor.float()
     return tensor.numpy()
-
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
-BLOCK_VALUES = 1 << 22  # numbers that one block of rows may hold: 32 MiB in double precision
-# Beyond these numbers squares, and sums of them, leave the range of the precision.
-LARGEST_SINGLE, LARGEST_DOUBLE = 1e15, 1e150
-DENSE = (
-    "sparse matrices are not accepted here: give a dense one (matrix.toarray()), or fewer columns "
-    "(sklearn.decomposition.TruncatedSVD)"
-)
-SHAPES = {1: "(n,)", 2: "(n, d)", 3: "(n, A, d)"}
 
 
 def blocks(count: int, width: int) -> Iterator[slice]:
@@ -202,82 +200,6 @@ def square_distances(rows: Array, point: Array) -> Floats:
     return found
 
 
-def class_rows(labels: Integers | None, n: int) -> list[Integers]:
-    """Rows of every class, ascending; the classes by their first row, whatever their names."""
-    if labels is None:
-        return [np.arange(n)]
-    order = np.argsort(labels, kind="stable")
-    cuts = np.flatnonzero(np.diff(labels[order])) + 1
-    return sorted(np.split(order, cuts), key=lambda rows: int(rows[0]))
-
-
-def proportional(
-    groups: Sequence[Integers], budget: int, given: Sequence[int] = (), inside: Sequence[int] = ()
-) -> list[int]:
-    """Parts of the budget in proportion to the groups' sizes, by the largest remainder.
-
-    Args:
-        groups: rows of each group.
-        budget: sum of the parts.
-        given: how many of each group are kept already; these and the parts together are in
-            proportion to the sizes, but for groups that have more than that already.
-        inside: how many of these are rows of the group, which cannot be picked.
-    """
-    sizes = np.array([len(rows) for rows in groups])
-    if not any(given):
-        return [int(count) for count in largest_remainder(sizes, budget, sizes)]
-    held = np.asarray(given)
-    most = sizes - np.asarray(inside) + held
-    short = np.ones(len(groups), dtype=bool)
-    while True:
-        total = budget + int(held[short].sum())
-        counts = largest_remainder(np.where(short, sizes, 0), total, most)
-        sated = short & (counts < held)
-        if not np.any(sated):
-            return [int(count) for count in np.where(short, counts - held, 0)]
-        short &= ~sated
-
-
-def largest_remainder(
-    shares: ArrayLike, budget: int, available: ArrayLike | None = None
-) -> Integers:
-    """Whole numbers that sum to `budget`, as near to proportional to `shares` as they can be.
-
-    Each gets the floor of its share, and those with the largest remainders one more, the first of
-    equals first. A group that is smaller than its share gives all it has, and the rest is shared
-    again among the others.
-
-    Args:
-        shares: wanted proportions, >= 0, not all 0, shape (m,).
-        budget: their sum, >= 0.
-        available: upper limits, shape (m,); default none.
-
-    Raises:
-        ValueError: a share below 0, or limits that sum to less than `budget`.
-    """
-    wanted = np.asarray(shares, dtype=np.float64)
-    check_range("shares", wanted, 0.0, np.inf)
-    limits = np.full(wanted.shape, budget) if available is None else np.asarray(available)
-    reachable = int(limits[wanted > 0].sum())
-    if reachable < budget:
-        raise ValueError(
-            f"the groups with a share hold {reachable} examples, fewer than the budget {budget}"
-        )
-    full = np.zeros(len(wanted), dtype=bool)
-    while True:
-        counts = np.where(full, limits, 0)
-        left = budget - int(counts.sum())
-        weight = np.where(full, 0.0, wanted)
-        exact = left * weight / weight.sum() if left else np.zeros(len(wanted))
-        floors = np.floor(exact).astype(np.int64)
-        order = np.argsort(floors - exact, kind="stable")
-        floors[order[: left - int(floors.sum())]] += 1
-        over = ~full & (floors > limits)
-        if not np.any(over):
-            return counts + floors
-        full |= over
-
-
 def class_codes(name: str, labels: ArrayLike) -> tuple[Integers, Array | None]:
     """Labels as whole numbers.
 
@@ -321,8 +243,13 @@ def _of_objects(name: str, array: Array) -> Array:
     return array.astype(np.str_) if any(texts) else np.asarray(array.tolist())
 
 
-# Below these sizes squares of differences lose digits, or vanish, at the precision's lower end.
-SMALLEST_SINGLE, SMALLEST_DOUBLE = 1e-12, 1e-120
+def class_rows(labels: Integers | None, n: int) -> list[Integers]:
+    """Rows of every class, ascending; the classes by their first row, whatever their names."""
+    if labels is None:
+        return [np.arange(n)]
+    order = np.argsort(labels, kind="stable")
+    cuts = np.flatnonzero(np.diff(labels[order])) + 1
+    return sorted(np.split(order, cuts), key=lambda rows: int(rows[0]))
 
 
 def lifted(rows: Array, before: Array) -> tuple[float, Array, Array]:
@@ -358,35 +285,3 @@ def lift_exponent(*arrays: Array, single: bool = False) -> int:
     if largest == 0 or largest >= (SMALLEST_SINGLE if narrow else SMALLEST_DOUBLE):
         return 0
     return -int(np.frexp(largest)[1])
-
-
-Scaling = Literal["min-max", "standard", "rank", "none"]
-
-
-def rescaled(values: Floats, scaling: Scaling) -> Floats:
-    """Scores in [0, 1], of mean 0 and variance 1, as ranks in [0, 1], or as they are.
-
-    Equal scores stay equal; scores without spread become 0.
-
-    Args:
-        values: shape (n,).
-        scaling: "min-max", "standard", "rank" (mean rank of equals) or "none".
-
-    Raises:
-        ValueError: another scaling.
-    """
-    check_choice("scaling", scaling, get_args(Scaling))
-    if scaling == "none":
-        return values
-    values = np.ldexp(values, lift_exponent(values))
-    if scaling == "min-max":
-        shifted = values - np.min(values)
-    elif scaling == "standard":
-        shifted = values - np.mean(values)
-    else:
-        shifted = rankdata(values) - 1
-    spread = np.std(shifted) if scaling == "standard" else np.max(shifted)
-    # A spread that is rounding of equal values is none.
-    if spread <= 1e-12 * np.max(np.abs(values), initial=0):
-        return np.zeros_like(values)
-    return np.asarray(shifted / spread, dtype=np.float64)

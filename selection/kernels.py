@@ -1,68 +1,19 @@
-"""Compiled greedy picks on a sparse symmetric graph, and swaps; import where Numba is needed."""
+"""Compiled greedy picks on a sparse symmetric graph, and swaps; import where Numba is needed.
 
+Heaps are lists of (-value, item): the largest value is on top, and the first of equal items.
+"""
+
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 import numba
 import numpy as np
 
 
-@numba.njit(cache=True, inline="always")
-def before(key: float, item: int, other_key: float, other: int) -> bool:
-    """Whether an entry stands above another one."""
-    return key > other_key or (key == other_key and item < other)
-
-
 @numba.njit(cache=True)
-def _sink(keys: Any, items: Any, size: int, at: int) -> None:
-    key, item = keys[at], items[at]
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        right = child + 1
-        if right < size and before(keys[right], items[right], keys[child], items[child]):
-            child = right
-        if not before(keys[child], items[child], key, item):
-            break
-        keys[at], items[at] = keys[child], items[child]
-        at = child
-    keys[at], items[at] = key, item
-
-
-@numba.njit(cache=True)
-def heapify(keys: Any, items: Any, size: int) -> None:
-    """Order the first `size` entries as a heap."""
-    for at in range(size // 2 - 1, -1, -1):
-        _sink(keys, items, size, at)
-
-
-@numba.njit(cache=True)
-def pop(keys: Any, items: Any, size: int) -> int:
-    """Remove the top entry, which the caller has read; the new size."""
-    size -= 1
-    if size > 0:
-        keys[0], items[0] = keys[size], items[size]
-        _sink(keys, items, size, 0)
-    return size
-
-
-@numba.njit(cache=True)
-def push(keys: Any, items: Any, size: int, key: float, item: int) -> Any:
-    """Add an entry; the arrays, larger ones if they were full, and the new size."""
-    if size == len(keys):
-        room = max(2 * size, 1024)
-        more_keys, more_items = np.empty(room, keys.dtype), np.empty(room, items.dtype)
-        more_keys[:size], more_items[:size] = keys[:size], items[:size]
-        keys, items = more_keys, more_items
-    at = size
-    while at > 0:
-        parent = (at - 1) // 2
-        if not before(key, item, keys[parent], items[parent]):
-            break
-        keys[at], items[at] = keys[parent], items[parent]
-        at = parent
-    keys[at], items[at] = key, item
-    return keys, items, size + 1
+def _no_heap() -> Any:
+    """An empty heap; Numba takes the type of its entries from an expression."""
+    return [(0.0, np.int64(0)) for _ in range(0)]
 
 
 @numba.njit(cache=True)
@@ -75,7 +26,10 @@ def _place(neighbours: Any, row: int, wanted: int) -> int:
 
 @numba.njit(cache=True)
 def symmetrise(neighbours: Any, values: Any, mean: bool) -> Any:
-    """Compressed rows of the symmetric matrix of an edge list: starts, columns, entries."""
+    """Compressed rows of the symmetric matrix of an edge list: starts, columns, entries.
+
+    `maximum` of SciPy's sparse matrices takes a missing edge for 0, and loses negative ones.
+    """
     n, k = neighbours.shape
     start = np.zeros(n + 1, dtype=np.int64)
     for i in range(n):
@@ -122,18 +76,18 @@ def facility_greedy(
     again wait in a heap. `cover`, what is covered already, is overwritten.
     """
     n = len(first)
-    keys, items, size = np.empty(1024), np.empty(1024, dtype=np.int64), 0
+    heap = _no_heap()
     evaluated = np.zeros(n, dtype=np.int64)
     picks, gains = np.empty(budget, dtype=np.int64), np.empty(budget)
     front = 0
     for step in range(budget):
         while True:
-            from_heap = size > 0 and (
-                front == len(order) or before(keys[0], items[0], first[order[front]], order[front])
+            from_heap = len(heap) > 0 and (
+                front == len(order) or heap[0] < (-first[order[front]], order[front])
             )
             if from_heap:
-                gain, item = keys[0], items[0]
-                size = pop(keys, items, size)
+                lowered, item = heappop(heap)
+                gain = -lowered
             else:
                 item = order[front]
                 gain = first[item]
@@ -144,7 +98,7 @@ def facility_greedy(
             for entry in range(start[item], start[item + 1]):
                 gain += max(values[entry] - cover[rows[entry]], 0.0)
             evaluated[item] = step
-            keys, items, size = push(keys, items, size, gain, item)
+            heappush(heap, (-gain, item))
         picks[step], gains[step] = item, gain
         for entry in range(start[item], start[item + 1]):
             cover[rows[entry]] = max(cover[rows[entry]], values[entry])
@@ -172,19 +126,19 @@ def pick_and_discount(
     taken = np.zeros(n, dtype=np.bool_)
     waiting = np.zeros(n, dtype=np.bool_)  # in the heap, with a key that is not too small
     initial = values.copy()
-    keys, items, size = np.empty(1024), np.empty(1024, dtype=np.int64), 0
+    heap = _no_heap()
     picks, gains = np.empty(budget, dtype=np.int64), np.empty(budget)
     front = 0
     for step in range(budget):
         while True:
             while front < n and (taken[order[front]] or waiting[order[front]]):
                 front += 1
-            from_heap = size > 0 and (
-                front == n or before(keys[0], items[0], initial[order[front]], order[front])
+            from_heap = len(heap) > 0 and (
+                front == n or heap[0] < (-initial[order[front]], order[front])
             )
             if from_heap:
-                key, item = keys[0], items[0]
-                size = pop(keys, items, size)
+                negative, item = heappop(heap)
+                key = -negative
                 if taken[item]:
                     continue
             else:
@@ -195,7 +149,7 @@ def pick_and_discount(
                 break
             if key > values[item]:
                 waiting[item] = True
-                keys, items, size = push(keys, items, size, values[item], item)
+                heappush(heap, (-values[item], item))
         taken[item] = True
         picks[step], gains[step] = item, values[item]
         scale = 1.0
@@ -209,7 +163,7 @@ def pick_and_discount(
                 lowered = values[other] - entries[edge] * scale
                 if lowered > values[other]:
                     waiting[other] = True
-                    keys, items, size = push(keys, items, size, lowered, other)
+                    heappush(heap, (-lowered, np.int64(other)))
                 values[other] = lowered
     return picks, gains
 
@@ -234,56 +188,45 @@ def improve_by_swaps(
                 low = min(low, gains[i])
             else:
                 high = max(high, gains[i])
-        # Only what may take part: those in are sorted by -gain, those out by gain.
-        count_in, count_out = 0, 0
-        for i in range(n):
-            if chosen[i]:
-                count_in += gains[i] < high - slack
-            else:
-                count_out += gains[i] > low + slack
-        in_keys, in_items = np.empty(count_in + 1), np.empty(count_in + 1, dtype=np.int64)
-        out_keys, out_items = np.empty(count_out + 1), np.empty(count_out + 1, dtype=np.int64)
-        ins, outs = 0, 0
+        # Only what may take part: out goes who loses least, in comes who gains most.
+        leaving, entering = _no_heap(), _no_heap()
         for i in range(n):
             if chosen[i] and gains[i] < high - slack:
-                in_keys[ins], in_items[ins] = -gains[i], i
-                ins += 1
+                leaving.append((gains[i], i))
             elif not chosen[i] and gains[i] > low + slack:
-                out_keys[outs], out_items[outs] = gains[i], i
-                outs += 1
-        heapify(in_keys, in_items, ins)
-        heapify(out_keys, out_items, outs)
+                entering.append((-gains[i], i))
+        heapify(leaving)
+        heapify(entering)
         while swaps < most:
-            while ins > 0:
-                item, key = in_items[0], in_keys[0]
-                if chosen[item] and key == -gains[item]:
+            while len(leaving) > 0:
+                key, item = leaving[0]
+                if chosen[item] and key == gains[item]:
                     break
-                ins = pop(in_keys, in_items, ins)
-                if chosen[item] and key > -gains[item]:
-                    in_keys, in_items, ins = push(in_keys, in_items, ins, -gains[item], item)
-            while outs > 0:
-                item, key = out_items[0], out_keys[0]
-                if not chosen[item] and key == gains[item]:
+                heappop(leaving)
+                if chosen[item] and key < gains[item]:
+                    heappush(leaving, (gains[item], item))
+            while len(entering) > 0:
+                key, item = entering[0]
+                if not chosen[item] and key == -gains[item]:
                     break
-                outs = pop(out_keys, out_items, outs)
-                if not chosen[item] and key > gains[item]:
-                    out_keys, out_items, outs = push(out_keys, out_items, outs, gains[item], item)
-            if ins == 0 or outs == 0 or out_keys[0] + in_keys[0] <= slack:
+                heappop(entering)
+                if not chosen[item] and key < -gains[item]:
+                    heappush(entering, (-gains[item], item))
+            if len(leaving) == 0 or len(entering) == 0 or -entering[0][0] - leaving[0][0] <= slack:
                 break
-            leaves, enters = in_items[0], out_items[0]
-            ins, outs = pop(in_keys, in_items, ins), pop(out_keys, out_items, outs)
+            leaves, enters = heappop(leaving)[1], heappop(entering)[1]
             _exchange(start, columns, entries, gains, chosen, leaves, enters)
             swaps += 1
-            in_keys, in_items, ins = push(in_keys, in_items, ins, -gains[enters], enters)
-            out_keys, out_items, outs = push(out_keys, out_items, outs, gains[leaves], leaves)
+            heappush(leaving, (gains[enters], enters))
+            heappush(entering, (-gains[leaves], leaves))
             for edge in range(start[leaves], start[leaves + 1]):
-                other = columns[edge]
+                other = np.int64(columns[edge])
                 if not chosen[other]:
-                    out_keys, out_items, outs = push(out_keys, out_items, outs, gains[other], other)
+                    heappush(entering, (-gains[other], other))
             for edge in range(start[enters], start[enters + 1]):
-                other = columns[edge]
+                other = np.int64(columns[edge])
                 if chosen[other]:
-                    in_keys, in_items, ins = push(in_keys, in_items, ins, -gains[other], other)
+                    heappush(leaving, (gains[other], other))
         for i in range(n):
             if not chosen[i]:
                 continue

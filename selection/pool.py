@@ -1,4 +1,4 @@
-"""The candidates of a selection."""
+"""The candidates of a selection and their scores, with what tells equal scores from unequal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,6 +15,7 @@ from selection.arrays import (
     check_squares,
     class_codes,
     host_array,
+    lift_exponent,
     real_rows,
     whole_numbers,
 )
@@ -23,36 +24,8 @@ if TYPE_CHECKING:
     from selection.graph import Graph
 
 
-TIE = 1e-12  # of the values' size: nearer values are equal but for rounding
-
-
-def first_largest(values: Floats, size: float | None = None) -> int:
-    """The first position of a value that is the largest one but for rounding.
-
-    Args:
-        values: shape (n,), not empty.
-        size: of the terms that the values are sums of; by default the largest value's own.
-    """
-    top = float(np.max(values))
-    return int(np.argmax(values >= top - TIE * (abs(top) if size is None else size)))
-
-
-def first_least(values: Floats, size: float | None = None) -> int:
-    """The first position of a value that is the least one but for rounding."""
-    return first_largest(-values, size)
-
-
-def levels(values: Floats) -> Integers:
-    """Ranks 0, 1, ... by ascending value; neighbours that are equal but for rounding share one."""
-    order = np.argsort(values, kind="stable")
-    ascending = values[order]
-    size = float(np.max(np.abs(values), initial=0.0))
-    found = np.empty(len(values), np.int64)
-    found[order] = np.concatenate([[0], np.cumsum(np.diff(ascending) > TIE * size)])
-    return found
-
-
 Orientation = Literal["hard", "easy"]
+Scaling = Literal["min-max", "standard", "rank", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +76,37 @@ class Scores:
     def take(self, rows: Any) -> "Scores":
         """The scores of some rows, in their order."""
         return Scores(self.values[rows], self.name, self.provenance)
+
+
+def rescaled(values: Floats, scaling: Scaling) -> Floats:
+    """Scores in [0, 1], of mean 0 and variance 1, as ranks in [0, 1], or as they are.
+
+    Equal scores stay equal; scores without spread become 0.
+
+    Args:
+        values: shape (n,).
+        scaling: "min-max", "standard", "rank" (mean rank of equals) or "none".
+
+    Raises:
+        ValueError: another scaling.
+    """
+    check_choice("scaling", scaling, get_args(Scaling))
+    if scaling == "none":
+        return values
+    values = np.ldexp(values, lift_exponent(values))
+    if scaling == "min-max":
+        shifted = values - np.min(values)
+    elif scaling == "standard":
+        shifted = values - np.mean(values)
+    else:
+        from scipy.stats import rankdata  # half a second that a wrong option need not pay
+
+        shifted = rankdata(values) - 1
+    spread = np.std(shifted) if scaling == "standard" else np.max(shifted)
+    # A spread that is rounding of equal values is none.
+    if spread <= 1e-12 * np.max(np.abs(values), initial=0):
+        return np.zeros_like(values)
+    return np.asarray(shifted / spread, dtype=np.float64)
 
 
 # Dimensions that each array may have.
@@ -261,3 +265,32 @@ def check_lengths(arrays: Mapping[str, Any]) -> None:
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ValueError(f"the arrays have different lengths: {listed}")
+
+
+TIE = 1e-12  # of the values' size: nearer values are equal but for rounding
+
+
+def first_largest(values: Floats, size: float | None = None) -> int:
+    """The first position of a value that is the largest one but for rounding.
+
+    Args:
+        values: shape (n,), not empty.
+        size: of the terms that the values are sums of; by default the largest value's own.
+    """
+    top = float(np.max(values))
+    return int(np.argmax(values >= top - TIE * (abs(top) if size is None else size)))
+
+
+def first_least(values: Floats, size: float | None = None) -> int:
+    """The first position of a value that is the least one but for rounding."""
+    return first_largest(-values, size)
+
+
+def levels(values: Floats) -> Integers:
+    """Ranks 0, 1, ... by ascending value; neighbours that are equal but for rounding share one."""
+    order = np.argsort(values, kind="stable")
+    ascending = values[order]
+    size = float(np.max(np.abs(values), initial=0.0))
+    found = np.empty(len(values), np.int64)
+    found[order] = np.concatenate([[0], np.cumsum(np.diff(ascending) > TIE * size)])
+    return found

@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from hardset.arrays import ArrayFileError, load_array, npy_bytes
 from hardset.cli import check_output_folder
 from hardset.datafile import check_output_file, write_bytes_atomic
-from sims.command_line import DEFAULT_OUTPUT
 from sims.examples import load_arrays, signed_rows
 
 if TYPE_CHECKING:
     from sims.maxmargin.solver import MaxMarginStatus
 
+DEFAULT_OUTPUT = "direction.npy"
 SOLVED_CODE = 0
 UNSOLVED_CODE = 1
 NOT_SEPARABLE_CODE = 3

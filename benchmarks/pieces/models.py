@@ -129,9 +129,11 @@ def toy_sam() -> Any:
 
 def sam_config(sizes: Sizes, dtype: str = "float32") -> Any:
     """The model that is measured."""
-    from pretrain_jax.models.sam import SAMConfig
+    from pretrain_jax.models.sam import SAM_PRESETS
 
-    config = SAMConfig.preset(sizes.sam, layer_norm="hf") if sizes.sam else toy_sam()
+    config = (
+        dataclasses.replace(SAM_PRESETS[sizes.sam], layer_norm="hf") if sizes.sam else toy_sam()
+    )
     return dataclasses.replace(config, dtype=dtype)
 
 

@@ -1,90 +1,74 @@
-"""The command `pipeline`: from images to the report."""
+"""The commands on whole runs: `pipeline`, and what is made of its results."""
 
 import dataclasses
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pretrain_jax.commands.options import Command
-from pretrain_jax.pipeline.config import PIPELINES, SAM_PATCHES, PipelineConfig, pipeline_preset
+from hardset.checks import check_integer
+from hardset.cli import Option, Preset, Progress, check_output_folder
+from pretrain_jax.pipeline.config import PIPELINES, SAM_PATCHES, PipelineConfig
 
 if TYPE_CHECKING:
     from pretrain_jax.pipeline import PipelineResult
 
-PROGRAM = "python -m pretrain_jax pipeline"
 FAILURE = 1
-NAMES = "\n".join(f"  {name}" for name in PIPELINES)
-USAGE = f"""usage: {PROGRAM} PRESET [options]
-
-presets:
-{NAMES}
-
-Every field of a preset is an option; {PROGRAM} PRESET --help lists them.
-examples:
-  {PROGRAM} optidel-demo --out out/optidel-demo
-  {PROGRAM} optidel_reference --data images/ --downstream Kvasir-SEG/ --out runs/optidel
-  {PROGRAM} optidel_reference --estimate
-The cost is printed first. The same command again goes on where the pipeline was interrupted.
-"""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What is not the pipeline's configuration.
+def pipeline(
+    config: Annotated[PipelineConfig, Preset(PIPELINES)],
+    *,
+    estimate: bool = False,
+    rates: Path | None = None,
+    sam_patches: int = SAM_PATCHES,
+    progress: Progress = False,
+) -> int:
+    """Do all stages of one configuration; the same command again goes on.
 
-    Attributes:
+    The cost is printed first. The exit code is 1 where a run failed and the others went on.
+
+    Args:
+        config: the pipeline.
         estimate: print the cost and stop.
         rates: folder of another pipeline whose measured rates the cost is computed from.
         sam_patches: masks of an image that are assumed to pass SAM's filters, for the cost.
-        progress: draw progress bars even without a terminal.
+
+    Examples:
+        python -m pretrain_jax pipeline optidel-demo --out out/optidel-demo
+        python -m pretrain_jax pipeline optidel_reference --data images/ \\
+          --downstream Kvasir-SEG/ --out runs/optidel
+        python -m pretrain_jax pipeline optidel_reference --estimate
     """
-
-    estimate: bool = False
-    rates: str | None = None
-    sam_patches: int = SAM_PATCHES
-    progress: bool = False
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run a pipeline; returns the exit code."""
-    found = Command(PROGRAM, USAGE, ("preset",), pipeline_preset, Options()).parse(argv)
-    if found is None:
-        return 0
-    _, config, options = found
     # An estimate for the reference numbers of images needs no data.
-    unknown = options.estimate and not config.data
+    unknown = estimate and not config.data
     (dataclasses.replace(config, data=".") if unknown else config).check()
+    if rates is not None and not rates.is_dir():
+        raise ValueError(f"--rates {rates} is no folder of a pipeline")
     from pretrain_jax.pipeline.runner import check_pipeline, run_pipeline
 
-    if not options.estimate:
+    if not estimate:
         check_pipeline(config)  # nothing is printed where nothing can be run
-    print(_cost(config, options), flush=True)
-    if options.estimate:
+    print(_cost(config, rates, sam_patches), flush=True)
+    if estimate:
         return 0
     result = run_pipeline(
         config,
-        progress=options.progress or sys.stderr.isatty(),
+        progress=progress or sys.stderr.isatty(),
         say=lambda line: print(line, flush=True),
     )
     print(_summary(result))
     return FAILURE if result.failed else 0
 
 
-def _cost(config: PipelineConfig, options: Options) -> str:
+def _cost(config: PipelineConfig, rates: Path | None, sam_patches: int) -> str:
     from pretrain_jax.pipeline import measured_rates
     from pretrain_jax.pipeline.cost import REFERENCE_IMAGES, cost_table
     from pretrain_jax.synthesis.source import survey
 
-    rates = options.rates
-    if rates is not None and not Path(rates).is_dir():
-        raise ValueError(f"--rates {rates} is no folder of a pipeline")
     known = config.data and not config.data_is_shipped
     own = (survey(Path(config.data)).images,) if known else ()
     measured = measured_rates(rates or config.out)
-    images = (*own, *REFERENCE_IMAGES)
-    return cost_table(config, images, measured, sam_patches=options.sam_patches) + "\n"
+    return cost_table(config, (*own, *REFERENCE_IMAGES), measured, sam_patches=sam_patches) + "\n"
 
 
 def _summary(result: "PipelineResult") -> str:
@@ -95,3 +79,65 @@ def _summary(result: "PipelineResult") -> str:
     if result.report is not None:
         lines.append(f"  report: {result.report}")
     return "\n".join(lines)
+
+
+def report(run: Path, *, out: Path | None = None, sample: int = 256, seed: int = 0) -> int:
+    """Write one page and a table of everything that a pipeline found.
+
+    The page, index.html, needs no other file; results.csv has a line for each fine-tuned model. A
+    report of the same run is kept as it is; of a run that went on since, name another --out.
+
+    Args:
+        run: folder that the command pipeline wrote.
+        out: folder of the report, default RUN/report.
+        sample: images of each set on which V-information is evaluated.
+        seed: of masks and bootstrap.
+
+    Examples:
+        python -m pretrain_jax report runs/optidel
+        python -m pretrain_jax report runs/optidel --out report-2 --sample 64
+    """
+    check_integer("--sample", sample, 2, 1 << 20)
+    check_integer("--seed", seed, 0, 2**32 - 1)
+    from pretrain_jax.report.page import PAGE, write_report
+
+    folder = run / "report" if out is None else out
+    manifest = write_report(
+        run, folder, sample=sample, seed=seed, report=lambda line: print(line, file=sys.stderr)
+    )
+    missing = manifest.counts["missing"]
+    print(f"{folder / PAGE}: {manifest.counts['results']} results, {missing} missing")
+    return 0
+
+
+def benchmark_tables(
+    *,
+    out: Annotated[Path, Option(metavar="FOLDER")],
+    runs: Annotated[Path | None, Option(metavar="FILE")] = None,
+    formats: Annotated[tuple[Literal["png", "pdf", "svg"], ...], Option("format")] = ("png", "pdf"),
+) -> int:
+    """Draw the OptiDEL paper's tables and its Figure 6, with runs of your own beside them.
+
+    A data file of the same runs that lies there is drawn; one of others is never replaced.
+
+    Args:
+        out: folder for the data file and the pictures.
+        runs: CSV or JSON of your own runs: dataset, method, storage_percent, seed, miou.
+        formats: of the pictures.
+
+    Examples:
+        python -m pretrain_jax benchmark-tables --out out/figures
+        python -m pretrain_jax benchmark-tables --runs runs.csv --format svg --out out/figures
+    """
+    from pretrain_jax.report.runs import read_runs
+
+    own = () if runs is None else read_runs(runs)
+    folder = check_output_folder(out)
+    from pretrain_jax.report.benchmark_tables import write_tables
+
+    (data, *pictures), caption = write_tables(own, folder, formats)
+    print(f"data      {data}")
+    for picture in pictures:
+        print(f"picture   {picture}")
+    print(f"caption   {caption}")
+    return 0

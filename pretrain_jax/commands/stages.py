@@ -1,84 +1,193 @@
-"""The command `propose`: patches of every image; makes the index of the images when missing."""
+"""The commands of single stages: `probe`, `propose`, `score`, `select` and `synthesise`."""
 
-import argparse
 import dataclasses
+import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from hardset.checks import check_integer, check_range
-from hardset.cli import Parser, integer, number
-from hardset.folder import MANIFEST
-from pretrain_jax.commands.output import add_shard_options, report
+from hardset.cli import Choice, Json, Option, Preset, Progress, more_help
+from hardset.folder import MANIFEST, Manifest, read_manifest
 from pretrain_jax.data.listing import COLLECTIONS
 from pretrain_jax.data.opening import allow_megapixels
-from pretrain_jax.synthesis.proposers import PROPOSERS, Proposer, Sam, proposer_from_name
+from pretrain_jax.places import IMAGES, Places, set_name
+from pretrain_jax.synthesis.methods import (
+    METHODS,
+    Method,
+    Storage,
+    check_scoring,
+    check_selecting,
+)
+from pretrain_jax.synthesis.proposers import PROPOSERS, Proposer, proposer_from_name
+from pretrain_jax.synthesis.sam import Sam
 from pretrain_jax.synthesis.tables import check_shards
+from pretrain_jax.train.config import PRESETS, TrainConfig
 
-EXAMPLES = """examples:
-  python -m pretrain_jax propose runs/optidel --data images/
-  python -m pretrain_jax propose runs/optidel --data ldpolypvideo:LDPolypVideo/
-  python -m pretrain_jax propose runs/optidel --proposer random-crop --most 8 --coco boxes.json
-  python -m pretrain_jax propose runs/optidel --sam-checkpoint sam_vit_h_4b8939.pth
-The images are indexed in RUN/index, the patches lie in RUN/proposals/PROPOSER.
-"""
+RECOMMENDED = "recommended"
 # Option -> field of the proposer, by proposer.
 FIELDS = {
     "saliency": {"most": "patches", "min_area": "min_area", "max_area": "max_area"},
     "random-crop": {"most": "crops"},
-    "sam": {"sam_checkpoint": "checkpoint"},
+    "sam": {"sam_weights": "checkpoint"},
 }
 
 
-def main(argv: Sequence[str]) -> int:
-    """Index and propose; returns the exit code."""
-    options = _parser().parse_args(argv)
-    run, progress = Path(options.run), sys.stderr.isatty() or options.progress
-    if options.proposer is None:
-        options.proposer = "saliency" if options.sam_checkpoint is None else "sam"
-    check_integer("frame_stride", options.frame_stride, 1, 2**31)
-    check_integer("seed", options.seed, 0, 2**63 - 1)
-    check_shards(options.shard, options.shards)
-    if options.max_skipped_share is not None:
-        check_range("max_skipped_share", options.max_skipped_share, 0.0, 1.0)
-    allow_megapixels(options.max_megapixels)
-    proposer = proposer_from_name(options.proposer, **_fields(options))
-    proposer.inputs()  # a missing checkpoint is said before images are read
-    if options.coco is not None and options.coco.exists():
-        raise ValueError(f"--coco: {options.coco} exists and is not replaced; choose another name")
-    if options.data is None and not (run / "index" / MANIFEST).is_file():
-        raise ValueError(f"{run / 'index'} holds no index yet: name the images with --data")
+def probe(
+    index: Path,
+    config: Annotated[TrainConfig, Preset(PRESETS)],
+    *,
+    weights: str | None = None,
+    halves: bool = False,
+    progress: Progress = False,
+) -> int:
+    """Make the masked autoencoder that hardness is measured with: yours, or one trained here.
+
+    Presets are those of the command run; --out is the stage's folder.
+
+    Args:
+        index: folder of stage index.
+        config: how it is trained; of a file of weights it gives the model and the pixels' mean and
+            standard deviation.
+        weights: a run's folder or a checkpoint file; without it a probe is trained.
+        halves: train two more on disjoint halves of the images.
+
+    Examples:
+        python -m pretrain_jax probe out/index mae_vit_tiny_cpu --steps 500 --out out/probe
+        python -m pretrain_jax probe out/index mae_vit_base_reference \\
+          --weights mae_pretrain_vit_base.pth --out out/probe
+    """
+    dataclasses.replace(config, data=dataclasses.replace(config.data, path=str(index))).check()
+    from pretrain_jax.pipeline import probe
+
+    manifest = probe(
+        index,
+        config.out,
+        config=config,
+        checkpoint=weights,
+        halves=halves,
+        seed=config.seed,
+        progress=progress or sys.stderr.isatty(),
+    )
+    print(f"{config.out}: probe of {manifest.counts['images']} images")
+    if "steps" in manifest.counts:
+        print(f"  {manifest.counts['steps']} steps, loss {manifest.counts['loss']:.4f}")
+    print("".join(f"  {note}\n" for note in manifest.notes), end="")
+    return 0
+
+
+@more_help(lambda: f"layouts of --data: {', '.join(COLLECTIONS)}")
+def propose(
+    run: Path,
+    *,
+    data: Annotated[str | None, Option(metavar="SOURCE")] = None,
+    frame_stride: int = 1,
+    max_skipped_share: float | None = None,
+    max_megapixels: float | None = None,
+    proposer: Annotated[str | None, Choice(PROPOSERS)] = None,
+    most: int | None = None,
+    least_side: int | None = None,
+    min_area: float | None = None,
+    max_area: float | None = None,
+    sam_weights: Annotated[Path | None, Option(metavar="FILE")] = None,
+    seed: int = 0,
+    coco: Annotated[Path | None, Option(metavar="FILE")] = None,
+    shards: int | None = None,
+    shard: int | None = None,
+    progress: Progress = False,
+    as_json: Json = False,
+) -> int:
+    """Find boxes of patches in every image: salient objects, random crops or SAM's masks.
+
+    The images are indexed in RUN/index, the patches lie in RUN/proposals/PROPOSER.
+
+    Args:
+        run: folder of the whole pipeline.
+        data: folder, image list, video, or LAYOUT:FOLDER with one of the layouts below.
+        frame_stride: of videos.
+        max_skipped_share: share of the files that may be of no use; without it any number cannot
+            be decoded, but none may be a broken link, have an odd name, NaN or a single pixel.
+        max_megapixels: of the largest image that is decoded, default 100.
+        proposer: default saliency; sam where it has weights.
+        most: most patches of an image.
+        least_side: pixels of a patch's shorter side.
+        min_area: least share of the image.
+        max_area: largest share of the image.
+        sam_weights: of the proposer sam.
+        seed: of random crops.
+        coco: write the patches as COCO annotations, too: masks of SAM, else boxes.
+        shards: parts of the table, default one for 5000 rows.
+        shard: make only this one, 0 ... SHARDS-1 (one process each).
+
+    Examples:
+        python -m pretrain_jax propose runs/optidel --data images/
+        python -m pretrain_jax propose runs/optidel --data ldpolypvideo:LDPolypVideo/
+        python -m pretrain_jax propose runs/optidel --proposer random-crop --most 8 \\
+          --coco boxes.json
+        python -m pretrain_jax propose runs/optidel --sam-weights sam_vit_h_4b8939.pth
+    """
+    name = proposer or ("saliency" if sam_weights is None else "sam")
+    check_integer("frame_stride", frame_stride, 1, 2**31)
+    check_integer("seed", seed, 0, 2**63 - 1)
+    check_shards(shard, shards)
+    if max_skipped_share is not None:
+        check_range("max_skipped_share", max_skipped_share, 0.0, 1.0)
+    allow_megapixels(max_megapixels)
+    given = {"most": most, "min_area": min_area, "max_area": max_area, "sam_weights": sam_weights}
+    chosen = proposer_from_name(name, **_fields(name, least_side, given))
+    chosen.inputs()  # missing weights are said before images are read
+    if coco is not None and coco.exists():
+        raise ValueError(f"--coco: {coco} exists and is not replaced; choose another name")
+    index = Places(run).index
+    if data is None and not (index / MANIFEST).is_file():
+        raise ValueError(f"{index} holds no index yet: name the images with --data")
     from pretrain_jax.synthesis import index_images, propose
 
-    shards = {"shards": options.shards, "shard": options.shard, "progress": progress}
-    if options.data is not None:
-        index = index_images(
-            options.data,
-            run / "index",
-            frame_stride=options.frame_stride,
-            max_skipped_share=options.max_skipped_share,
-            max_megapixels=options.max_megapixels,
-            **shards,
+    part: dict[str, Any] = {
+        "shards": shards,
+        "shard": shard,
+        "progress": progress or sys.stderr.isatty(),
+    }
+    if data is not None:
+        manifest = index_images(
+            data,
+            index,
+            frame_stride=frame_stride,
+            max_skipped_share=max_skipped_share,
+            max_megapixels=max_megapixels,
+            **part,
         )
-        if index is None:
-            report(run / "index", None, as_json=options.json)
+        if manifest is None or not as_json:
+            _report(index, manifest, as_json=as_json)
+        if manifest is None:
             return 0
-        if not options.json:
-            report(run / "index", index, as_json=False)
-    folder = run / "proposals" / proposer.name
+    folder = Places(run).proposals(chosen.name)
     manifest = propose(
-        run / "index",
+        index,
         folder,
-        proposer=proposer,
-        seed=options.seed,
-        max_skipped_share=options.max_skipped_share or 0.0,
-        **shards,
+        proposer=chosen,
+        seed=seed,
+        max_skipped_share=max_skipped_share or 0.0,
+        **part,
     )
-    report(folder, manifest, as_json=options.json)
-    if options.coco is not None and manifest is not None:
-        _export(folder, options.coco, proposer, as_json=options.json)
+    _report(folder, manifest, as_json=as_json)
+    if coco is not None and manifest is not None:
+        _export(folder, coco, chosen, as_json=as_json)
     return 0
+
+
+def _fields(proposer: str, least_side: int | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Fields of the proposer that were given; ValueError where it has no such option."""
+    given = {name: value for name, value in options.items() if value is not None}
+    fields: dict[str, Any] = {} if least_side is None else {"least_side": least_side}
+    if proposer == "sam":
+        areas = {name: given.pop(name) for name in ("min_area", "max_area") if name in given}
+        fields["generator"] = dataclasses.replace(Sam().generator, **areas)
+    for name, value in given.items():
+        if name not in FIELDS[proposer]:
+            raise ValueError(f"--{name.replace('_', '-')} is no option of the proposer {proposer}")
+        fields[FIELDS[proposer][name]] = value
+    return fields
 
 
 def _export(folder: Path, target: Path, proposer: Proposer, *, as_json: bool) -> None:
@@ -101,69 +210,217 @@ def _export(folder: Path, target: Path, proposer: Proposer, *, as_json: bool) ->
         print(f"  {'annotations':<22}{count} in {target}")
 
 
-def _fields(options: argparse.Namespace) -> dict[str, Any]:
-    """Fields of the proposer that were given; ValueError where it has no such option."""
-    given = {
-        name: getattr(options, name)
-        for name in ("most", "min_area", "max_area", "sam_checkpoint")
-        if getattr(options, name) is not None
-    }
-    fields: dict[str, Any] = {}
-    if options.least_side is not None:
-        fields["least_side"] = options.least_side
-    if options.proposer == "sam":
-        areas = {name: given.pop(name) for name in ("min_area", "max_area") if name in given}
-        fields["generator"] = dataclasses.replace(Sam().generator, **areas)
-    for name, value in given.items():
-        if name not in FIELDS[options.proposer]:
+def score(
+    run: Path,
+    *,
+    of: Annotated[str, Choice((IMAGES, *PROPOSERS))] = "saliency",
+    probe: Path | None = None,
+    masks: int = 5,
+    space: Literal["target", "pixel"] = "target",
+    features: bool = False,
+    batch_size: int = 64,
+    workers: int = 2,
+    seed: int = 0,
+    shards: int | None = None,
+    shard: int | None = None,
+    progress: Progress = False,
+    as_json: Json = False,
+) -> int:
+    """Measure how hard patches or images are: how badly the probe reconstructs what is hidden.
+
+    Scores lie in RUN/scores/NAME; those of images come with the probe's features, those of patches
+    with --features.
+
+    Args:
+        run: folder of the whole pipeline.
+        of: images, or whose patches.
+        probe: a run with a masked autoencoder, default RUN/probe.
+        masks: fixed masks of each patch.
+        space: of the errors: the probe's training target, or pixels.
+        features: also write features of patches, for rules that compare them (images: always).
+        batch_size: patches at once.
+        workers: threads that decode images.
+        seed: of the masks.
+        shards: parts of the table, default one for 5000 rows.
+        shard: make only this one, 0 ... SHARDS-1 (one process each).
+
+    Examples:
+        python -m pretrain_jax score runs/optidel --of saliency
+        python -m pretrain_jax score runs/optidel --of random-crop --features
+        python -m pretrain_jax score runs/optidel --of images --probe runs/tiny
+    """
+    check_scoring(masks, seed, space, batch_size, workers)
+    check_shards(shard, shards)
+    places = Places(run)
+    source, folder = places.index if of == IMAGES else places.proposals(of), places.scores(of)
+    from pretrain_jax.synthesis import score
+
+    manifest = score(
+        source,
+        probe or places.probe,
+        folder,
+        masks=masks,
+        seed=seed,
+        space=space,
+        features=features,
+        batch_size=batch_size,
+        workers=workers,
+        shards=shards,
+        shard=shard,
+        progress=progress or sys.stderr.isatty(),
+    )
+    _report(folder, manifest, as_json=as_json)
+    return 0
+
+
+def _methods() -> str:
+    return "methods:\n" + "\n".join(f"  {name:<16}{one.about}" for name, one in METHODS.items())
+
+
+@more_help(_methods)
+def select(
+    run: Path,
+    *,
+    method: Annotated[str, Choice(METHODS)],
+    ratio: Annotated[str | None, Option(metavar="NUMBER")] = None,
+    rule: str | None = None,
+    of: Annotated[str | None, Choice(PROPOSERS)] = None,
+    patches: int = 4,
+    storage: Storage = "pixels",
+    alpha_total: float | None = None,
+    theta_deg: float | None = None,
+    seed: int = 0,
+    as_json: Json = False,
+) -> int:
+    """Choose the images or patches that are kept until a share of the storage is used up.
+
+    The selection lies in RUN/selections/METHOD-PERCENT, with --storage bytes in
+    METHOD-PERCENT-bytes.
+
+    Args:
+        run: folder of the whole pipeline.
+        method: see below.
+        ratio: share of the pixels in (0, 1], or recommended.
+        rule: a policy of the theory or a method of `selection` in the place of the method's own.
+        of: whose patches.
+        patches: of an image, a square number.
+        storage: what the ratio is a share of: pixels, or bytes (both pixels and bytes of the
+            files).
+        alpha_total: examples over effective dimension, for a recommended ratio.
+        theta_deg: angle between probe and target, for a recommended ratio.
+        seed: of random picks.
+
+    Examples:
+        python -m pretrain_jax select runs/optidel --method optidel --ratio 0.1
+        python -m pretrain_jax select runs/optidel --method optidel --ratio 0.1 \\
+          --rule window:lo=0.02
+        python -m pretrain_jax select runs/optidel --method hard-images --ratio 0.1 \\
+          --rule ccs:bins=20
+        python -m pretrain_jax select runs/optidel --method optidel-s --ratio recommended \\
+          --alpha-total 3 --theta-deg 20
+    """
+    known = METHODS[method]
+    share = _ratio(ratio, known, rule, alpha_total, theta_deg)
+    check_selecting(method, share, seed, rule, patches, storage)
+    name = set_name(method, share)
+    if rule is not None:
+        name += "-" + "".join(one if one.isalnum() or one == "." else "-" for one in rule)
+    if storage == "bytes":
+        name += "-bytes"
+    folder = Places(run).selection(name)
+    from pretrain_jax.synthesis import select
+
+    manifest = select(
+        _source(Places(run), known, of),
+        folder,
+        method=method,
+        ratio=share,
+        seed=seed,
+        rule=rule,
+        patches=patches,
+        storage=storage,
+    )
+    _report(folder, manifest, as_json=as_json)
+    return 0
+
+
+def _ratio(
+    text: str | None,
+    method: Method,
+    rule: str | None,
+    alpha_total: float | None,
+    theta_deg: float | None,
+) -> float:
+    if text is None:
+        if method.name != "all":
+            raise ValueError("--ratio is missing: a share of the pixels in (0, 1], or recommended")
+        return 1.0
+    if text != RECOMMENDED:
+        try:
+            return float(text)
+        except ValueError:
             raise ValueError(
-                f"--{name.replace('_', '-')} is no option of the proposer {options.proposer}"
-            )
-        fields[FIELDS[options.proposer][name]] = value
-    return fields
+                f"--ratio {text!r} is neither a number in (0, 1] nor {RECOMMENDED!r}"
+            ) from None
+    if alpha_total is None or theta_deg is None:
+        raise ValueError(
+            "--ratio recommended needs --alpha-total and --theta-deg; python -m pretrain_jax "
+            "report estimates both"
+        )
+    from pretrain_jax.synthesis import recommended_ratio
+
+    return recommended_ratio(alpha_total, theta_deg, rule or method.rule)
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m pretrain_jax propose",
-        description="Find patches in every image.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _source(places: Places, method: Method, proposer: str | None) -> Path:
+    """The folder that a method picks from."""
+    if method.source == "index":
+        return places.index
+    if method.source == "images":
+        return places.scores(IMAGES)
+    # Of the method's proposers the one that was scored.
+    named = [proposer] if proposer else list(method.proposers)
+    found = [one for one in named if (places.scores(one) / MANIFEST).is_file()]
+    return places.scores((found or named)[0])
+
+
+def synthesise(run: Path, name: str, *, progress: Progress = False, as_json: Json = False) -> int:
+    """Make images of the selected patches, hardest first, or the list of the selected images.
+
+    RUN/selections/NAME is read and RUN/synthesised/NAME written, whose data.txt is an image list to
+    train on: python -m pretrain_jax run PRESET --data.path RUN/synthesised/NAME/data.txt
+
+    Args:
+        run: folder of the whole pipeline.
+        name: of the selection, such as optidel-10.
+
+    Examples:
+        python -m pretrain_jax synthesise runs/optidel optidel-10
+    """
+    selection, folder = Places(run).selection(name), Places(run).synthesised(name)
+    patches = read_manifest(selection, "select").parameters["patches"]
+    from pretrain_jax.synthesis import synthesise
+
+    manifest = synthesise(
+        selection, folder, patches=patches, progress=progress or sys.stderr.isatty()
     )
-    parser.add_argument("run", metavar="RUN", help="folder of the whole pipeline")
-    parser.add_argument(
-        "--data",
-        metavar="SOURCE",
-        help=f"folder, image list, video, or LAYOUT:FOLDER ({', '.join(COLLECTIONS)})",
-    )
-    parser.add_argument("--frame-stride", type=integer, default=1, help="of videos")
-    parser.add_argument(
-        "--max-skipped-share",
-        type=number,
-        help="share of the files that may be of no use; without it any number cannot be decoded, "
-        "but none may be a broken link, have an odd name, NaN or a single pixel",
-    )
-    parser.add_argument(
-        "--max-megapixels", type=number, help="of the largest image that is decoded, default 100"
-    )
-    parser.add_argument(
-        "--proposer",
-        choices=tuple(PROPOSERS),
-        help="default saliency; sam where it has a checkpoint",
-    )
-    parser.add_argument("--most", type=integer, help="most patches of an image")
-    parser.add_argument("--least-side", type=integer, help="pixels of a patch's shorter side")
-    parser.add_argument("--min-area", type=number, help="least share of the image")
-    parser.add_argument("--max-area", type=number, help="largest share of the image")
-    parser.add_argument("--sam-checkpoint", type=Path, metavar="FILE", help="weights of sam")
-    parser.add_argument("--seed", type=integer, default=0, help="of random crops")
-    parser.add_argument(
-        "--coco",
-        type=Path,
-        metavar="FILE",
-        help="write the patches as COCO annotations, too: masks of SAM, else boxes",
-    )
-    add_shard_options(parser)
-    parser.add_argument("--progress", action="store_true", help="draw the bar without a terminal")
-    parser.add_argument("--json", action="store_true", help="print the manifest")
-    return parser
+    _report(folder, manifest, as_json=as_json)
+    return 0
+
+
+def _report(folder: Path, manifest: Manifest | None, *, as_json: bool) -> None:
+    """Print what a stage did; without a manifest, that other shards are missing."""
+    if manifest is None:
+        print(f"{folder}: this shard is done; the stage ends with the one that finishes last")
+        return
+    if as_json:
+        print(json.dumps(dataclasses.asdict(manifest) | {"folder": str(folder)}, indent=1))
+        return
+    print(f"{folder}: {manifest.stage} done in {manifest.seconds:.1f} s of work")
+    for name, value in manifest.counts.items():
+        shown = f"{value:.6g}" if isinstance(value, float) else f"{value}"
+        print(f"  {name.replace('_', ' '):<22}{shown}")
+    for note in manifest.notes:
+        print(f"  note: {note}")
+    if (folder / "contact.png").is_file():
+        print(f"  {'contact sheet':<22}{folder / 'contact.png'}")

@@ -1,57 +1,49 @@
-"""The command `run`: train a preset, every field of which is an option."""
+"""The commands that train a model or look at one: `run`, `reconstruct`, `pretrain`, `finetune`."""
 
+import dataclasses
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pretrain_jax.commands.options import Command
-from pretrain_jax.train.config import PRESETS, preset
+from hardset.checks import check_integer
+from hardset.cli import Json, Option, Preset, Progress, more_help
+from hardset.datafile import check_output_file
+from pretrain_jax.data.opening import allow_megapixels
+from pretrain_jax.pipeline.config import Protocol
+from pretrain_jax.segmentation.config import FINETUNE_PRESETS, FinetuneConfig
+from pretrain_jax.segmentation.layouts import PUBLISHED
+from pretrain_jax.synthesis.source import check_outside
+from pretrain_jax.train.config import PRESETS, TrainConfig
 
 if TYPE_CHECKING:
     from pretrain_jax.train import TrainResult
 
-PROGRAM = "python -m pretrain_jax run"
-NAMES = "\n".join(f"  {name}" for name in PRESETS)
-USAGE = f"""usage: {PROGRAM} PRESET [options]
-
-presets:
-{NAMES}
-
-Every field of a preset is an option; {PROGRAM} PRESET --help lists them.
-examples:
-  {PROGRAM} demo --out runs/demo
-  {PROGRAM} mae_vit_tiny_cpu --data.path images/ --steps 500 --out runs/tiny
-  {PROGRAM} mae_vit_base_reference --data.path images/ --data.workers 8 --progress
-The same command again goes on where the run was interrupted.
-"""
+# Of the notes of fine-tuning that are printed at once.
+WARNED = ("seem to show", "none of the ", "image(s) hold", "image(s) hardly")
 
 
-@dataclass(frozen=True)
-class Options:
-    """What is not the run's configuration.
+def run(
+    config: Annotated[TrainConfig, Preset(PRESETS)],
+    *,
+    progress: Progress = False,
+    as_json: Json = False,
+) -> int:
+    """Train a preset; the same command again goes on after an interruption.
 
-    Attributes:
-        progress: draw the progress bar even without a terminal.
-        json: print the result as JSON.
+    Args:
+        config: the run.
+
+    Examples:
+        python -m pretrain_jax run demo --out runs/demo
+        python -m pretrain_jax run mae_vit_tiny_cpu --data.path images/ --steps 500 --out runs/tiny
+        python -m pretrain_jax run mae_vit_base_reference --data.path images/ --data.workers 8
     """
-
-    progress: bool = False
-    json: bool = False
-
-
-def main(argv: Sequence[str]) -> int:
-    """Train; returns the exit code."""
-    found = Command(PROGRAM, USAGE, ("preset",), preset, Options()).parse(argv)
-    if found is None:
-        return 0
-    _, config, options = found
     config.check()  # before seconds of imports
     from pretrain_jax.train import train
 
-    result = train(config, progress=options.progress or sys.stderr.isatty())
-    print(json.dumps(_record(result), indent=1) if options.json else _report(result))
+    result = train(config, progress=progress or sys.stderr.isatty())
+    print(json.dumps(_record(result), indent=1) if as_json else _summary(result))
     return 0
 
 
@@ -68,7 +60,7 @@ def _record(result: "TrainResult") -> dict[str, Any]:
     }
 
 
-def _report(result: "TrainResult") -> str:
+def _summary(result: "TrainResult") -> str:
     if not result.validation:
         return f"{result.folder}: all {result.steps} steps were done before"
     lines = [f"{result.folder}: {result.steps} steps done"]
@@ -83,3 +75,207 @@ def _report(result: "TrainResult") -> str:
     if result.skipped:
         lines.append(f"  {len(result.skipped)} unreadable image(s) skipped, see skipped.txt")
     return "\n".join(lines)
+
+
+def reconstruct(
+    checkpoint: Path,
+    images: Annotated[tuple[str, ...], Option(metavar="IMAGE ...")],
+    *,
+    out: Annotated[Path, Option(metavar="FILE.png")],
+    seed: int = 0,
+) -> int:
+    """Mask images and show what a trained masked autoencoder makes of them.
+
+    The picture has a row for each image: original, what the encoder sees, reconstruction.
+
+    Args:
+        checkpoint: a run's folder or one step's.
+        images: files of images.
+        out: the picture, which is never replaced.
+        seed: of the masks.
+
+    Examples:
+        python -m pretrain_jax reconstruct runs/demo image.png --out reconstructed.png
+        python -m pretrain_jax reconstruct runs/demo/checkpoints/200 a.jpg b.jpg --out ab.png
+    """
+    check_integer("--seed", seed, 0, 2**32 - 1)
+    if out.exists():
+        raise ValueError(f"{out} exists and is not replaced; choose another --out")
+    check_output_file(out)
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"--out {out} does not end in .png, the format that is written")
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from pretrain_jax.data import Crop, read_pixels
+    from pretrain_jax.models.mae import MAE, masking_noise
+    from pretrain_jax.pictures import picture, reconstruct, write_png
+    from pretrain_jax.train.objectives import normalise
+    from pretrain_jax.train.weights import load_model
+
+    trained = load_model(checkpoint)
+    if not isinstance(trained.model, MAE):
+        raise ValueError(
+            f"checkpoint {checkpoint} is of a model without a decoder; only masked autoencoders "
+            "reconstruct"
+        )
+    config = trained.config
+    encoder = config.model.encoder
+    crop = Crop(encoder.size[0], kind="centre")
+    rng = np.random.default_rng(0)  # a central crop draws nothing
+    pixels = np.stack(
+        [
+            crop(read_pixels(one, channels=encoder.channels, bits=config.data.bits), rng, one)
+            for one in images
+        ]
+    )
+    shown = normalise(jnp.asarray(pixels), trained.mean, trained.std, jnp.float32)
+    noise = masking_noise(jax.random.key(seed), jnp.arange(len(pixels)), encoder.patches)
+    found = reconstruct(trained.model, shown, noise, trained.mean, trained.std)
+    write_png(out, picture(found), replace=False)
+    loss = float(trained.model(shown, noise).loss)
+    print(f"{out}: {len(pixels)} image(s) by the model of step {trained.step}, loss {loss:.4f}")
+    return 0
+
+
+def pretrain(
+    data: str,
+    config: Annotated[TrainConfig, Preset(PRESETS)],
+    *,
+    protocol: Protocol = "matched",
+    full_images: int | None = None,
+    probe: Path | None = None,
+    progress: Progress = False,
+) -> int:
+    """Train a model from scratch on one data set, for equal steps or epochs.
+
+    Presets are those of the command run; --out is the stage's folder.
+
+    Args:
+        data: a folder of stage synthesise, or any source of images.
+        config: the run.
+        protocol: "matched" gives the optimiser steps of the full set, "paper" the epochs.
+        full_images: number of images of the full set, for "matched" with --epochs; a folder of
+            stage synthesise knows it.
+        probe: folder of stage probe, whose mean and standard deviation are taken.
+
+    Examples:
+        python -m pretrain_jax pretrain out/synthesised/optidel-10 mae_vit_base_reference \\
+          --out out/pretrained/mae/optidel-10/seed-0
+        python -m pretrain_jax pretrain chosen.txt mae_vit_base_reference \\
+          --full-images 88282 --out out/chosen
+        python -m pretrain_jax pretrain out/synthesised/optidel-10 simclr_vit_base \\
+          --protocol paper --out out/simclr
+    """
+    dataclasses.replace(config, data=dataclasses.replace(config.data, path=data)).check()
+    from pretrain_jax.pipeline import pretrain
+
+    counts = pretrain(
+        data,
+        config.out,
+        config=config,
+        seed=config.seed,
+        protocol=protocol,
+        full_images=full_images,
+        probe=probe,
+        progress=progress or sys.stderr.isatty(),
+    ).counts
+    print(
+        f"{config.out}: {counts['steps']} steps on {counts['images']} images, loss "
+        f"{counts['loss']:.4f}, validation loss {counts['validation_loss']:.4f}"
+    )
+    return 0
+
+
+@more_help(
+    lambda: (
+        "layouts: folder (images/, masks/, optionally classes.txt and cases.csv), "
+        + ", ".join(PUBLISHED)
+    )
+)
+def finetune(
+    data: str,
+    config: Annotated[FinetuneConfig, Preset(FINETUNE_PRESETS)],
+    *,
+    out: Path,
+    init: str | None = None,
+    layout: str = "folder",
+    pretraining: str | None = None,
+    max_megapixels: float | None = None,
+    seed: int = 0,
+    progress: Progress = False,
+    as_json: Json = False,
+) -> int:
+    """Train a segmentation model from a pre-trained one and score it on the test images.
+
+    The same command again goes on where it was interrupted.
+
+    Args:
+        data: folder of a segmentation set.
+        config: how it is trained.
+        out: the stage's folder.
+        init: weights to start from: a stage of pre-training, a run or a checkpoint; none from
+            scratch.
+        layout: of the data.
+        pretraining: images for pre-training, among which no test case may be: a folder,
+            LAYOUT:FOLDER, a list or a video.
+        max_megapixels: of the largest image or mask that is read; default 100.
+        seed: of all random choices.
+
+    Examples:
+        python -m pretrain_jax finetune Kvasir-SEG reference --layout kvasir-seg \\
+          --init out/pretrained/mae/optidel-5/seed-0 --pretraining images/ --out out/kvasir-seg
+        python -m pretrain_jax finetune Kvasir-SEG reference --layout kvasir-seg \\
+          --mode scratch --out out/from-scratch
+        python -m pretrain_jax finetune slices demo --head linear --mode frozen \\
+          --init runs/demo --out out/linear
+    """
+    allow_megapixels(max_megapixels)
+    for taken in (data, pretraining):
+        if taken is not None:
+            check_outside(taken, str(out))
+    config.check()
+    from hardset.folder import output
+    from pretrain_jax.segmentation import finetune, frames_of, read_segmentation
+    from pretrain_jax.segmentation.finetuning import RESULT_NAME
+
+    dataset = read_segmentation(data, layout)
+    manifest = finetune(
+        init,
+        dataset,
+        out,
+        config=config,
+        seed=seed,
+        pretraining=None if pretraining is None else frames_of(pretraining),
+        progress=progress or sys.stderr.isatty(),
+    )
+    for note in manifest.notes:
+        if any(one in note for one in WARNED):
+            print(f"warning: {note}", file=sys.stderr)
+    record = json.loads(output(out, manifest, RESULT_NAME).read_text(encoding="utf-8"))
+    print(json.dumps(record, indent=1) if as_json else _scores(out, record))
+    return 0
+
+
+def _scores(folder: Path, record: dict[str, Any]) -> str:
+    from pretrain_jax.segmentation.finetuning import OVERLAYS_NAME
+
+    lines = [f"{folder}: {record['head']} {record['mode']}, {len(record['cases'])} test cases"]
+    rows = {"mIoU": "miou", "Dice": "dice", "boundary F": "boundary_f"}
+    lines += [f"  {title:<22}{_shown(record[key])}" for title, key in rows.items()]
+    lines += [
+        f"  {f'IoU of {name}':<22}{_shown(scores['iou'])}"
+        for name, scores in record["per_class"].items()
+    ]
+    lines += [
+        f"  {f'mIoU of {name}':<22}{_shown(scores['miou'])}"
+        for name, scores in record["baselines"].items()
+    ]
+    return "\n".join([*lines, f"  {'pictures':<22}{folder / OVERLAYS_NAME}"])
+
+
+def _shown(score: dict[str, float | None]) -> str:
+    if score["value"] is None:
+        return "not defined"
+    return f"{score['value']:.4f}  [{score['low']:.4f}, {score['high']:.4f}]"

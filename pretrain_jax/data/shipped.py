@@ -34,18 +34,14 @@ def write_shipped_images(folder: Path, *, side: int = 96) -> tuple[Path, Path]:
     Raises:
         ValueError: a package that ships images is not installed.
     """
-    from PIL import Image
+    from pretrain_jax.pictures import write_png
 
     for source, parts in _sources(side).items():
         for part, chosen in zip(("training", "validation"), parts, strict=True):
-            target = folder / part / source
-            target.mkdir(parents=True, exist_ok=True)
             for number, tile in enumerate(chosen):
-                path = target / f"{number:04d}.png"
+                path = folder / part / source / f"{number:04d}.png"
                 if not path.exists():
-                    temporary = target / f".{path.name}.part"
-                    Image.fromarray(tile).save(temporary, format="PNG")
-                    temporary.replace(path)
+                    write_png(path, tile)
     return folder / "training", folder / "validation"
 
 

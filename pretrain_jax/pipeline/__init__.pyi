@@ -1,7 +1,6 @@
 """What `pretrain_jax.pipeline` offers: each name is imported when it is used."""
 
 from .config import PIPELINES as PIPELINES
-from .config import Cell as Cell
 from .config import PipelineConfig as PipelineConfig
 from .config import ProbeOptions as ProbeOptions
 from .config import ProposeOptions as ProposeOptions
@@ -11,14 +10,13 @@ from .config import pipeline_preset as pipeline_preset
 from .cost import Estimate as Estimate
 from .cost import estimate_cost as estimate_cost
 from .cost import measured_rates as measured_rates
-from .pretraining import pretrain as pretrain
-from .probing import probe as probe
 from .runner import PipelineResult as PipelineResult
 from .runner import run_pipeline as run_pipeline
+from .training import pretrain as pretrain
+from .training import probe as probe
 
 __all__ = [
     "PIPELINES",
-    "Cell",
     "Estimate",
     "PipelineConfig",
     "PipelineResult",

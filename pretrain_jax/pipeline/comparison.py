@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hardset.folder import Manifest, Stage, digest, open_stage
+from hardset.folder import Input, Made, Manifest, Stage, Work
 from pretrain_jax.segmentation import FinetuneConfig, Frame, LeakageError, SegmentationSet, split
 from pretrain_jax.segmentation.burned_text import MOST, shows_text, text_note
 from pretrain_jax.segmentation.dataset import ClassesSeen, read_case
@@ -21,15 +20,7 @@ from pretrain_jax.segmentation.leakage import (
     leaks_among,
 )
 from pretrain_jax.synthesis import Images
-from pretrain_jax.synthesis.images import automatic_shards
-from pretrain_jax.synthesis.tables import (
-    Logged,
-    Table,
-    missing_shards,
-    read_logs,
-    shard_range,
-    write_shard,
-)
+from pretrain_jax.synthesis.tables import Logged, Make, Shards, Table
 
 FOUND = {
     "dataset": "int32",
@@ -38,6 +29,11 @@ FOUND = {
     "test": "string",
     "distance": "int32",
 }
+LEAKAGE = Stage(
+    "leakage",
+    inputs=("index", "dataset*"),
+    parameters=("distance", "least_correlation", "test_share", "split_seed"),
+)
 # Kind of a row that is no leak: an image that seems to show writing.
 TEXT = "text"
 
@@ -69,18 +65,16 @@ def compare(
     """
     images = Images(index)
     images.check_unchanged()
-    inputs = {"index": digest(images.manifest)}
-    inputs |= {f"dataset {number}": dataset_digest(one) for number, one in enumerate(datasets)}
+    digests = {f"dataset {number}": dataset_digest(one) for number, one in enumerate(datasets)}
+    inputs = {"index": images.as_input()} | {name: Input(one) for name, one in digests.items()}
     parameters = {
         "distance": PERCEPTUAL_DISTANCE,
         "least_correlation": LEAST_CORRELATION,
         "test_share": config.test_share,
         "split_seed": config.split_seed,
     }
-    stage = open_stage(out, "leakage", parameters, None, inputs, locations={"index": index})
-    if isinstance(stage, Manifest):
-        return stage
-    with stage:
+
+    def fill(work: Work) -> Made:
         tests, empty = [], list[str]()
         for dataset in datasets:
             seen = ClassesSeen(dataset.classes, f"of {dataset.name}")
@@ -88,27 +82,29 @@ def compare(
                 seen(read_case(dataset, case)[1])
             empty += seen.notes()
             tests.append(split(dataset, test_share=config.test_share, seed=config.split_seed)[1])
-        return _compared(stage, images, tests, empty)
+        return _compared(work, images, tests, empty)
+
+    return LEAKAGE.open(out, parameters, None, inputs).run(fill)
 
 
 def _compared(
-    stage: Stage, images: Images, tests: Sequence[SegmentationSet], empty: Sequence[str]
-) -> Manifest:
-    """Compare shard by shard; finish, or tell the leaks of the first set that has some."""
+    work: Work, images: Images, tests: Sequence[SegmentationSet], empty: Sequence[str]
+) -> Made:
+    """Compare shard by shard; tell the leaks of the first set that has some."""
     # Hidden, so that the folder is free for another set when this one is refused; named by what
     # was compared, so that no other set takes these shards for its own.
-    text = json.dumps([stage.parameters, stage.inputs], sort_keys=True)
-    folder = stage.folder / f".{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    text = json.dumps([work.claim["parameters"], work.claim["inputs"]], sort_keys=True)
+    folder = work.folder / f".{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     folder.mkdir(exist_ok=True)
-    shards = automatic_shards(images.table.rows)
-    missing = missing_shards(folder, shards)
-    known = [KnownCases(test) for test in tests] if missing else []
-    for shard in missing:
-        logged = Logged()
-        write_shard(
-            folder, shard, shards, _rows(images, shard, shards, known, logged), FOUND, logged=logged
-        )
-    total, found = read_logs(folder, shards), list(_found(folder))
+
+    def begin() -> Make:
+        known = [KnownCases(test) for test in tests]
+        return lambda _, first, end, logged, bar: _rows(images, first, end, known, logged)
+
+    made = Shards.of(images.table.rows).fill(folder, FOUND, begin, name="leakage", unit="image")
+    assert made is not None  # all shards are this process's
+    table, total = made
+    found = list(_found(table))
     for number, test in enumerate(tests):
         leaks = [Leak(*rest) for dataset, *rest in found if dataset == number]
         if leaks:
@@ -123,25 +119,23 @@ def _compared(
         *group_notes(unknown, images.table.rows, tests),
     ]
     cases = sum(len(test) for test in tests)
-    manifest = stage.finish(
+    return Made(
         counts | {"test_cases": cases, "burned_text": len(texts)},
         notes,
         # Shards of earlier processes count, too.
-        seconds=max(stage.working, total.seconds),
-        compile_seconds=max(stage.compiling, total.compile_seconds),
+        seconds=max(work.working, total.seconds),
+        compile_seconds=max(work.compiling, total.compile_seconds),
+        spent=(folder.name,),
     )
-    shutil.rmtree(folder, ignore_errors=True)
-    return manifest
 
 
 def _rows(
-    images: Images, shard: int, shards: int, known: Sequence[KnownCases], logged: Logged
+    images: Images, first: int, end: int, known: Sequence[KnownCases], logged: Logged
 ) -> Iterator[dict[str, Any]]:
     stride = _stride(images)
     texts: list[str] = []
 
     def frames() -> Iterator[Frame]:
-        first, end = shard_range(images.table.rows, shard, shards)
         for number, frame in _frames(images, first, end):
             logged.add("images")
             if number % stride == 0:
@@ -160,8 +154,8 @@ def _row(*values: Any) -> dict[str, Any]:
     return {name: [value] for name, value in zip(FOUND, values, strict=True)}
 
 
-def _found(folder: Path) -> Iterator[tuple[Any, ...]]:
-    for batch in Table(folder).batches(list(FOUND)):
+def _found(table: Table) -> Iterator[tuple[Any, ...]]:
+    for batch in table.batches(list(FOUND)):
         yield from zip(*(batch[name].tolist() for name in FOUND), strict=True)
 
 

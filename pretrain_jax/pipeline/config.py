@@ -12,20 +12,18 @@ from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.models.vit import ViTConfig
+from pretrain_jax.places import Cell
 from pretrain_jax.segmentation.config import FINETUNE_PRESETS, FinetuneConfig, HeadKind, Mode
 from pretrain_jax.segmentation.layouts import PAIR, PUBLISHED
-from pretrain_jax.synthesis.methods import CROPPED, METHODS
-from pretrain_jax.synthesis.proposers.base import Proposer
-from pretrain_jax.synthesis.proposers.random_crop import RandomCrop
-from pretrain_jax.synthesis.proposers.saliency import Saliency
-from pretrain_jax.synthesis.proposers.sam import Sam
-from pretrain_jax.synthesis.storage import Storage, check_group
+from pretrain_jax.synthesis.methods import CROPPED, METHODS, Storage, check_group
+from pretrain_jax.synthesis.proposers import Proposer, RandomCrop, Saliency
+from pretrain_jax.synthesis.sam import Sam
 from pretrain_jax.train.config import (
+    PRESETS,
     DataOptions,
     OptimizerOptions,
     TrainConfig,
     config_to_json,
-    preset,
 )
 
 # Masks of an image that pass SAM's filters: an assumption, data sets differ.
@@ -131,40 +129,6 @@ class Trials:
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A pre-training run of a pipeline.
-
-    Attributes:
-        objective: "mae" or "simclr".
-        method: how its images were chosen.
-        ratio: 1 for the method "all".
-        seed: of the run.
-        draw: seed of its data set; None where that is the same for all seeds.
-    """
-
-    objective: str
-    method: str
-    ratio: float
-    seed: int
-    draw: int | None = None
-
-    @property
-    def name(self) -> str:
-        """Method and percent, as folders of runs have it."""
-        return f"{self.method}-{100 * self.ratio:g}"
-
-    @property
-    def selection(self) -> str:
-        """Folder of its data set: that of the name, or one for each draw in it."""
-        return self.name if self.draw is None else f"{self.name}/{draw_folder(self.draw)}"
-
-
-def draw_folder(draw: int) -> str:
-    """Folder of what is drawn with one seed."""
-    return f"seed-{draw}"
-
-
 # `PipelineConfig.data` of the images and masks that other packages ship.
 SHIPPED_SEGMENTATION = "shipped-segmentation"
 OBJECTIVES = ("mae", "simclr")
@@ -268,7 +232,7 @@ class PipelineConfig:
         """Check that every head fits the encoder that it is trained on."""
         if not (self.downstream or self.data_is_shipped):
             return
-        from pretrain_jax.segmentation.program import recipe_of
+        from pretrain_jax.segmentation.heads import model_of
 
         for objective in (name for name in OBJECTIVES if self.trials(name).seeds):
             scratch: list[tuple[HeadKind, Mode]]
@@ -276,7 +240,7 @@ class PipelineConfig:
             for head, mode in [*self.pairs(), *scratch]:
                 options = dataclasses.replace(self.finetune, head=head, mode=mode)
                 with _within(f"{objective}.train.model: "):
-                    recipe_of(options, self.trials(objective).train.model.encoder, 2)
+                    model_of(options, self.trials(objective).train.model.encoder, 2)
 
     def trials(self, objective: str) -> Trials:
         """The runs of an objective."""
@@ -432,8 +396,8 @@ def _check_trials(name: str, trials: Trials, protocol: str) -> None:
 # OptiDEL's experiment: MAE-ViT-Base/16, batch 16, 100 epochs; 5, 10, 25 and 50 % storage; DPT with
 # 20,000 iterations. Its SimCLR runs are told without settings: those of the preset simclr_vit_base.
 _REFERENCE = PipelineConfig(
-    mae=Trials(preset("mae_vit_base_reference")),
-    simclr=Trials(preset("simclr_vit_base"), seeds=()),
+    mae=Trials(PRESETS["mae_vit_base_reference"]),
+    simclr=Trials(PRESETS["simclr_vit_base"], seeds=()),
     out="runs/optidel",
     finetune=FINETUNE_PRESETS["reference"],
 )

@@ -10,25 +10,35 @@ from pathlib import Path
 
 from hardset.checks import check_integer
 from hardset.folder import MANIFEST, Manifest, read_manifest
-from pretrain_jax.models.dpt.modeling import DPTConfig
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.pipeline.config import SAM_PATCHES, Cell, PipelineConfig
-from pretrain_jax.pipeline.pretraining import images_per_second, matched_steps
-from pretrain_jax.pipeline.probing import RUN
+from pretrain_jax.pipeline.config import SAM_PATCHES, PipelineConfig
+from pretrain_jax.pipeline.training import images_per_second, matched_steps
+from pretrain_jax.places import (
+    FINETUNED,
+    INDEX,
+    LEAKAGE,
+    PRETRAINED,
+    PROBE,
+    PROPOSALS,
+    RUN,
+    SCORES,
+    SELECTIONS,
+    SYNTHESISED,
+    Cell,
+    stages_in,
+)
 from pretrain_jax.segmentation.config import HeadKind, Mode
-from pretrain_jax.segmentation.heads import ModelConfig, ProbeConfig
+from pretrain_jax.segmentation.heads import model_of
 from pretrain_jax.segmentation.layouts import PAIR, class_names
-from pretrain_jax.segmentation.program import recipe_of
+from pretrain_jax.segmentation.objective import finetuning_flops
 from pretrain_jax.segmentation.shipped import TISSUES
 from pretrain_jax.synthesis import METHODS
 from pretrain_jax.train.config import TrainConfig
 from pretrain_jax.train.flops import (
-    TRAINING_FACTOR,
     mae_forward_flops,
     mae_training_flops,
     simclr_training_flops,
-    vit_forward_flops,
 )
 
 # MAE ViT-B/16 at 224 px, 75% masked: images trained in a second, published or reported.
@@ -102,30 +112,30 @@ def measured_rates(folder: str | Path) -> dict[str, Rate]:
     """
     out = Path(folder)
     found: dict[str, Rate] = {}
-    for name, count in (("index", "images"), ("leakage", "images")):
-        found |= _rate(name, _finished([out / name]), count)
-    found |= _rate("select", _finished(_below(out / "selections", 2)), "candidates")
-    made = [one for one in _finished(_below(out / "synthesised", 2)) if one.counts.get("patches")]
+    for name in (INDEX, LEAKAGE):
+        found |= _rate(name, _finished(out, name), "images")
+    found |= _rate("select", _finished(out, SELECTIONS), "candidates")
+    made = [one for one in _finished(out, SYNTHESISED) if one.counts.get("patches")]
     found |= _rate("synthesise", made, "images")
-    for name, kind, count in (("proposals", "propose", "images"), ("scores", "score", "rows")):
+    for name, kind, count in ((PROPOSALS, "propose", "images"), (SCORES, "score", "rows")):
         for place in sorted((out / name).glob("*")):
-            found |= _rate(f"{kind} {place.name}", _finished([place, *_below(place, 1)]), count)
-    trained = {"probe": [out / "probe" / RUN]}
+            found |= _rate(f"{kind} {place.name}", _finished(out, f"{name}/{place.name}"), count)
+    trained = {"probe": [out / PROBE / RUN]}
     for objective in ("mae", "simclr"):
-        runs = sorted((out / "pretrained" / objective).glob(f"*/*/{RUN}"))
+        runs = sorted((out / PRETRAINED / objective).glob(f"*/*/{RUN}"))
         trained[f"pretrain {objective}"] = runs
     for stage, runs in trained.items():
         speeds = sorted(rate for rate in map(images_per_second, runs) if rate)
         if speeds:
             seconds = 1 / speeds[len(speeds) // 2]
-            found[stage] = Rate(seconds, seconds, f"measured in {out}")
+            found[stage] = Rate(seconds, seconds, "")
     tuned: dict[str, list[Manifest]] = {}
-    for one in _finished(_below(out / "finetuned", 5)):
+    for one in _finished(out, FINETUNED):
         stage = f"finetune {one.parameters.get('head')}-{one.parameters.get('mode')}"
         tuned.setdefault(stage, []).append(one)
     for stage, manifests in tuned.items():
         found |= _rate(stage, manifests, "steps")
-    return {name: _named(rate, out) for name, rate in found.items()}
+    return {name: Rate(rate.low, rate.high, f"measured in {out}") for name, rate in found.items()}
 
 
 def _rate(stage: str, manifests: Iterable[Manifest], count: str) -> dict[str, Rate]:
@@ -142,70 +152,9 @@ def _rate(stage: str, manifests: Iterable[Manifest], count: str) -> dict[str, Ra
     return {stage: Rate(seconds / items, seconds / items, "")}
 
 
-def _named(rate: Rate, out: Path) -> Rate:
-    return Rate(rate.low, rate.high, f"measured in {out}")
-
-
-def _below(folder: Path, most: int) -> list[Path]:
-    """Folders of stages at most so many levels below one."""
-    levels = ("/".join(["*"] * depth) for depth in range(1, most + 1))
-    return sorted(one.parent for level in levels for one in folder.glob(f"{level}/{MANIFEST}"))
-
-
-def _finished(folders: Iterable[Path]) -> list[Manifest]:
-    return [read_manifest(one) for one in folders if (one / MANIFEST).is_file()]
-
-
-def finetuning_flops(model: ModelConfig, *, frozen: bool) -> int:
-    """FLOPs of one trained crop: of a frozen encoder the forward pass alone.
-
-    Args:
-        model: encoder and head.
-        frozen: whether only the head is trained.
-    """
-    passes = 1 if frozen else TRAINING_FACTOR
-    return passes * vit_forward_flops(model.encoder) + TRAINING_FACTOR * head_flops(model)
-
-
-def head_flops(model: ModelConfig) -> int:
-    """FLOPs of the head for one image, forward only: matrix products and convolutions."""
-    if isinstance(model, ProbeConfig):
-        hidden, ends = model.hidden, (model.encoder.width, model.classes)
-        weights = hidden * sum(ends) if hidden else ends[0] * ends[1]
-        return 2 * model.encoder.patches * weights
-    return _dpt(model)
-
-
-def _dpt(config: DPTConfig) -> int:
-    width, encoder = config.fusion_width, config.encoder
-    rows, columns = encoder.grid
-    halved = -(-rows // 2), -(-columns // 2)
-    total = 0
-    # Reassembled maps: readout, projection, change of resolution, convolution to the fused width.
-    readout = 2 * encoder.width if config.readout == "project" else 0
-    sizes = [(factor * rows, factor * columns) for factor in (4, 2, 1)] + [halved]
-    for own, factor, (height, across) in zip(config.widths, (4, 2, 1, 0), sizes, strict=True):
-        total += 2 * encoder.patches * encoder.width * (readout + own)
-        if factor > 1:
-            total += 2 * encoder.patches * own * own * factor**2
-        pixels = height * across
-        total += 2 * pixels * 9 * own * (width + (own if factor == 0 else 0))
-    # Fused maps, deepest first: two convolutions a residual unit, doubling, one by one projection.
-    height, across = halved
-    for units in (1, 2, 2, 2):
-        total += units * 2 * 2 * height * across * 9 * width**2 + _doubling(height, across, width)
-        height, across = 2 * height, 2 * across
-        total += 2 * height * across * width**2
-    total += 2 * height * across * width * (9 * width + config.classes)
-    for _ in range(config.head_doublings):
-        total += _doubling(height, across, config.classes)
-        height, across = 2 * height, 2 * across
-    return total
-
-
-def _doubling(height: int, across: int, features: int) -> int:
-    """A product with a (2 height, height) matrix, then one with a (2 across, across) matrix."""
-    return 2 * features * (2 * height * height * across + 2 * height * 2 * across * across)
+def _finished(out: Path, part: str) -> list[Manifest]:
+    """Manifests of the finished stages of a part of a pipeline's folder."""
+    return [read_manifest(one) for one in stages_in(out, part) if (one / MANIFEST).is_file()]
 
 
 # Images of MedDEL's benchmark (arXiv:2401.17542) and of OptiDEL's pre-training set.
@@ -379,7 +328,7 @@ def _finetuning(config: PipelineConfig) -> list[tuple[str, float, str, Rate]]:
         encoder = config.trials(name).train.model.encoder
         if options.image_size is not None:
             encoder = dataclasses.replace(encoder, image_size=options.image_size)
-        model = recipe_of(options, encoder, classes).model
+        model = model_of(options, encoder, classes)
         stage, own = f"finetune {head}-{mode}", count * options.steps * options.batch_size
         crops[stage] += own
         flops[stage] += own * finetuning_flops(model, frozen=mode == "frozen")

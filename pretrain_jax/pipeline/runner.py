@@ -1,44 +1,57 @@
 """All stages from one configuration; the same call again goes on at the first unfinished one."""
 
 import dataclasses
+import math
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from hardset.cli import check_output_folder
 from hardset.datafile import write_text_atomic
 from hardset.folder import (
-    CLAIM,
-    LOCK,
     MANIFEST,
+    Claim,
+    Input,
+    Made,
     Manifest,
-    alone,
+    Stage,
+    Work,
     claimed_inputs,
+    digest,
     read_manifest,
-    read_record,
     together,
-    write_record,
 )
 from pretrain_jax.data.listing import split_layout
 from pretrain_jax.pipeline.comparison import compare
-from pretrain_jax.pipeline.config import Cell, PipelineConfig, draw_folder, pipeline_to_json
-from pretrain_jax.pipeline.pretraining import content_digest, pretrain
-from pretrain_jax.pipeline.probing import (
-    FOLDER,
+from pretrain_jax.pipeline.config import PipelineConfig, pipeline_to_json
+from pretrain_jax.pipeline.training import content_digest, pretrain, probe
+from pretrain_jax.places import (
+    CONFIG,
+    FAILED,
     FULL_LIST,
+    HALVES,
+    IMAGES,
+    INDEX,
+    LEAKAGE,
+    PROBE,
+    PROPOSALS,
     RUN,
-    half_names,
-    probe,
-    recommend_ratio,
-    recommended_in,
+    SCORES,
+    SHIPPED,
+    Cell,
+    Places,
+    holds_stages,
+    images_of_half,
+    scratch_cell,
 )
 from pretrain_jax.report import write_report
-from pretrain_jax.report.collect import CONFIG, PARTS, collect
+from pretrain_jax.report.collect import collect
 from pretrain_jax.report.page import PAGE
+from pretrain_jax.report.toy_model import bridge_of_run
 from pretrain_jax.segmentation import (
     SegmentationSet,
     finetune,
@@ -49,7 +62,7 @@ from pretrain_jax.segmentation.config import HeadKind, Mode
 from pretrain_jax.segmentation.finetuning import dataset_digest
 from pretrain_jax.synthesis import METHODS, index_images, propose, score, select, synthesise
 from pretrain_jax.synthesis.source import check_outside, survey
-from pretrain_jax.train.config import FREE_FIELDS, json_differences
+from pretrain_jax.train.config import FREE_FIELDS, FREE_OPTIONS, json_differences
 from pretrain_jax.train.loop import NonFiniteLossError
 
 # Places of what the user gave: it may lie elsewhere by now, if it is the same.
@@ -59,63 +72,45 @@ FREE = frozenset(
     {*PLACES, "out", "cells", "heads", "levels", "scratch_seeds", "evaluations"}
     | {f"{name}.{one}" for name in ("mae", "simclr") for one in ("methods", "ratios", "seeds")}
     | {f"{name}.train.{one}" for name in ("mae", "simclr") for one in FREE_FIELDS}
+    | {f"finetune.{one}" for one in FREE_OPTIONS}
 )
-SHIPPED = "data"
-REPORT = re.compile(r"report(-\d+)?")
+
+POLICY = "hard"
+RECOMMEND = Stage("recommend", inputs=("scores/*",), parameters=("policy",))
 
 
-def claimable(config: PipelineConfig) -> Path:
-    """The pipeline's folder, where it is new, empty or holds this pipeline; nothing is written.
+def claim_of(config: PipelineConfig) -> Claim:
+    """Say whose folder a pipeline's is: that of the same one, to which runs may be added.
 
     A pipeline whose config.json is lost or damaged is this one where its stages say so, each of
     which knows what it was made of.
-
-    Raises:
-        ValueError: it holds something else, or a pipeline that differs in more than added runs.
     """
     folder = Path(config.out)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; choose another --out")
-    there = _known_echo(folder)
-    if there is not None:
-        wanted = _echo(config, folder)
-        differences = json_differences(wanted, there, FREE)
-        differences += _other_inputs(config, folder, wanted, there)
-        if differences:
-            raise ValueError(
-                f"{folder} holds a pipeline of another configuration: {'; '.join(differences)}; "
-                "choose another --out"
-            )
-    elif (
-        folder.exists()
-        and any(one.name != LOCK for one in folder.iterdir())
-        and not _holds_stages(folder)
-    ):
-        raise ValueError(f"{folder} exists and holds no pipeline; choose another --out")
-    return folder
+    record = _echo(config, folder)
 
+    def refuse(there: dict[str, Any]) -> str | None:
+        differences = json_differences(record, there, FREE)
+        differences += _other_inputs(config, folder, record, there)
+        if not differences:
+            return None
+        told = "; ".join(differences)
+        return f"holds a pipeline of another configuration: {told}; choose another --out"
 
-def lost_echo(out: Path) -> str | None:
-    """A sentence where a pipeline's folder has no config.json that can be read."""
-    if _known_echo(out) is not None or not _holds_stages(out):
-        return None
-    what = "has changed since it was written" if (out / CONFIG).exists() else "is gone"
-    return f"warning: {out / CONFIG} {what}; it is written anew with the options of this command"
+    def foreign(_: list[str]) -> str | None:
+        known = holds_stages(folder)
+        return None if known else "exists and holds no pipeline; choose another --out"
 
-
-def write_echo(config: PipelineConfig, out: Path) -> None:
-    """Write the file that says what the pipeline is."""
-    write_record(out / CONFIG, _echo(config, out))
+    return Claim(folder, CONFIG, record, refuse, foreign, renewed=True)
 
 
 def report_folder(out: Path) -> Path:
     """Of the report on what there is now: a new one beside those from before runs were added."""
     inputs = collect(out).inputs
-    page, number = out / "report", 1
-    while (known := claimed_inputs(page)) is not None and known != inputs:
-        number += 1
-        page = out / f"report-{number}"
-    return page
+    for number in count(1):
+        page = Places(out).report(number)
+        if (known := claimed_inputs(page)) is None or known == inputs:
+            return page
+    raise AssertionError
 
 
 def _echo(config: PipelineConfig, out: Path) -> dict[str, Any]:
@@ -132,23 +127,6 @@ def _echo(config: PipelineConfig, out: Path) -> dict[str, Any]:
         if part["checkpoint"] is not None:
             part["checkpoint"] = os.path.realpath(part["checkpoint"])
     return values
-
-
-def _known_echo(folder: Path) -> dict[str, Any] | None:
-    try:
-        return read_record(folder / CONFIG)
-    except ValueError:
-        return None
-
-
-def _holds_stages(folder: Path) -> bool:
-    """Whether a folder holds stages of a pipeline, and nothing else."""
-    names = [one.name for one in folder.iterdir() if not one.name.startswith(".")]
-    known = {*PARTS, CONFIG, SHIPPED}
-    if any(name not in known and not REPORT.fullmatch(name) for name in names):
-        return False
-    places = [folder / part for part in PARTS]
-    return any(next(place.rglob(name), None) for place in places for name in (CLAIM, MANIFEST))
 
 
 def _other_inputs(
@@ -175,21 +153,21 @@ def _recorded(config: PipelineConfig) -> dict[str, tuple[str, str, Callable[[], 
     stride = config.mae.train.data.frame_stride
     init, checkpoint = str(config.mae.train.init), str(config.probe.checkpoint)
     known: dict[str, tuple[str, str, Callable[[], str]]] = {
-        "data": ("index", "source", lambda: survey(config.data, stride).digest),
-        "probe.checkpoint": ("probe", "checkpoint", lambda: content_digest(checkpoint)),
+        "data": (INDEX, "source", lambda: survey(config.data, stride).digest),
+        "probe.checkpoint": (PROBE, "checkpoint", lambda: content_digest(checkpoint)),
         "propose.sam.checkpoint": (
-            "proposals/sam",
+            f"{PROPOSALS}/sam",
             "checkpoint",
             lambda: config.propose.sam.inputs()["checkpoint"],
         ),
-        "mae.train.init": ("probe", "init", lambda: content_digest(init)),
+        "mae.train.init": (PROBE, "init", lambda: content_digest(init)),
     }
     for number, (layout, place) in enumerate(config.layouts()):
 
         def own(layout: str = layout, place: str = place) -> str:
             return dataset_digest(read_segmentation(place, layout))
 
-        known[f"downstream.{number}"] = "leakage", f"dataset {number}", own
+        known[f"downstream.{number}"] = LEAKAGE, f"dataset {number}", own
     return known
 
 
@@ -205,10 +183,6 @@ def _places(values: dict[str, Any]) -> dict[str, str | None]:
         else:
             found[name] = value
     return found
-
-
-FAILED_NAME = "failed.txt"
-IMAGES = "images"
 
 
 @dataclass(frozen=True)
@@ -259,14 +233,16 @@ def run_pipeline(
         OSError: the folder cannot be written.
     """
     check_pipeline(config)
-    out = check_output_folder(claimable(config))
-    joined = config.mae.train.cluster.join
-    with alone(out, joined=joined), together(joined):
-        claimable(config)  # another process may have come first
-        if (told := lost_echo(out)) is not None:
-            say(told)
-        write_echo(config, out)
-        return _run(config, out, progress, say)
+    claim, joined = claim_of(config), config.mae.train.cluster.join
+    lost = claim.folder.is_dir() and claim.known() is None and holds_stages(claim.folder)
+    gone = "has changed since it was written" if (claim.folder / CONFIG).exists() else "is gone"
+    with claim.held(joined=joined), together(joined):
+        if lost:
+            say(
+                f"warning: {claim.folder / CONFIG} {gone}; it is written anew with the options of "
+                "this command"
+            )
+        return _run(config, claim.folder, progress, say)
 
 
 def check_pipeline(config: PipelineConfig) -> None:
@@ -283,7 +259,7 @@ def check_pipeline(config: PipelineConfig) -> None:
     for layout, folder in config.layouts():
         check_outside(folder, config.out)
         read_segmentation(folder, layout)  # what is missing is said before anything is written
-    claimable(config)
+    claim_of(config).check()
 
 
 def _run(
@@ -301,16 +277,16 @@ def _run(
         if task.needs is not None and not (task.needs / MANIFEST).is_file():
             failed[name] = f"{task.needs.relative_to(out).as_posix()} failed"
             continue
-        (task.folder / FAILED_NAME).unlink(missing_ok=True)
+        (task.folder / FAILED).unlink(missing_ok=True)
         try:
             manifest = task.fill()
         except NonFiniteLossError as error:
             failed[name] = str(error)
-            write_text_atomic(task.folder / FAILED_NAME, f"{error}\n")
+            write_text_atomic(task.folder / FAILED, f"{error}\n")
             say(f"{name:<60} failed: {error}")
             continue
         if task.stage == "recommend":
-            write_echo(given, out)
+            claim_of(given).write()
         if manifest is None:
             raise ValueError(
                 f"{task.folder}: shards of other processes are missing; run the pipeline again "
@@ -331,31 +307,32 @@ def tasks(
     progress: bool,
 ) -> Iterator[Task]:
     """Every stage after those that it reads; `fill` returns at once where it is finished."""
-    shards = config.shards
-    index, model = out / "index", out / "probe"
+    at = Places(out)
     yield Task(
         "index",
-        index,
-        lambda: index_images(
+        at.index,
+        partial(
+            index_images,
             config.data,
-            index,
+            at.index,
             frame_stride=config.mae.train.data.frame_stride,
-            shards=shards,
+            shards=config.shards,
             progress=progress,
         ),
     )
     if datasets:
         yield Task(
             "leakage",
-            out / "leakage",
-            lambda: compare(index, datasets, out / "leakage", config=config.finetune),
+            at.leakage,
+            partial(compare, at.index, datasets, at.leakage, config=config.finetune),
         )
     yield Task(
         "probe",
-        model,
-        lambda: probe(
-            index,
-            model,
+        at.probe,
+        partial(
+            probe,
+            at.index,
+            at.probe,
             config=config.mae.train,
             checkpoint=config.probe.checkpoint,
             halves=config.probe.halves,
@@ -363,92 +340,96 @@ def tasks(
             progress=progress,
         ),
     )
-    yield from _scored(config, out, progress)
+    proposals = config.proposals()
+    for name, draw in proposals:
+        yield _proposing(config, at, name, draw, progress)
+    for name, draw in proposals:
+        source, folder = at.proposals(name, draw), at.scores(name, draw)
+        yield _scoring(config, source, at.probe / RUN, folder, progress)
+    of_images = {IMAGES: RUN} if config.scores_images() else {}
+    of_images |= {images_of_half(half): half for half in HALVES if config.probe.halves}
+    for name, run in of_images.items():
+        yield _scoring(config, at.index, at.probe / run, at.scores(name), progress)
     if config.recommends:
-        places = [f"scores/{IMAGES}{end}" for end in ("", *(f"-{half}" for half in half_names()))]
+        scores = [f"{SCORES}/{name}" for name in (IMAGES, *map(images_of_half, HALVES))]
         yield Task(
             "recommend",
-            out / FOLDER,
-            lambda: recommend_ratio(out, scores=places, seed=config.seed),
+            at.recommended,
+            partial(recommend_ratio, out, scores=scores, seed=config.seed),
         )
     cells = config.cells(recommended_in(out))
     for cell in {cell.selection: cell for cell in cells}.values():
-        yield from _chosen(config, out, cell)
+        yield _selecting(config, at, cell)
+        yield _synthesising(config, at, cell)
     for cell in cells:
-        yield _pretraining(config, out, cell, progress)
+        yield _pretraining(config, at, cell, progress)
     if not datasets:
         return
-    scratch = [Cell("none", "scratch", 0.0, seed) for seed in config.mae.seeds]
     runs: list[tuple[Cell, HeadKind, Mode]]
     runs = [(cell, *pair) for cell in cells for pair in config.pairs()]
+    scratch = [scratch_cell(seed) for seed in config.mae.seeds]
     runs += [(cell, head, "scratch") for cell in scratch for head in config.scratch_heads()]
     for cell, head, mode in runs:
         for dataset, level in zip(datasets, config.levels(), strict=True):
-            yield _finetuning(config, out, cell, head, mode, dataset, level, progress)
+            yield _finetuning(config, at, cell, head, mode, dataset, level, progress)
     page = report_folder(out)
-    yield Task("report", page, lambda: write_report(out, page))
+    yield Task("report", page, partial(write_report, out, page))
 
 
-def _scored(config: PipelineConfig, out: Path, progress: bool) -> Iterator[Task]:
-    scored = {}
-    for name, draw in config.proposals():
-        place = _proposals(name, draw)
-        folder = out / "proposals" / place
-        yield Task(
-            "propose",
+def _proposing(
+    config: PipelineConfig, at: Places, name: str, draw: int | None, progress: bool
+) -> Task:
+    folder = at.proposals(name, draw)
+    return Task(
+        "propose",
+        folder,
+        partial(
+            propose,
+            at.index,
             folder,
-            lambda folder=folder, name=name, draw=draw: propose(  # type: ignore[misc]
-                out / "index",
-                folder,
-                proposer=config.propose.named(name),
-                seed=config.seed if draw is None else draw,
-                shards=config.shards,
-                progress=progress,
-            ),
-        )
-        scored[place] = folder, out / "probe" / RUN
-    if config.scores_images():
-        scored[IMAGES] = out / "index", out / "probe" / RUN
-    if config.probe.halves:
-        for half in half_names():
-            scored[f"{IMAGES}-{half}"] = out / "index", out / "probe" / half
-    for name, (source, model) in scored.items():
-        yield Task(
-            "score",
-            out / "scores" / name,
-            lambda name=name, source=source, model=model: score(  # type: ignore[misc]
-                source,
-                model,
-                out / "scores" / name,
-                masks=config.score.masks,
-                seed=config.seed,
-                space=config.score.space,
-                batch_size=config.score.batch_size,
-                shards=config.shards,
-                progress=progress,
-            ),
-        )
+            proposer=config.propose.named(name),
+            seed=config.seed if draw is None else draw,
+            shards=config.shards,
+            progress=progress,
+        ),
+    )
 
 
-def _proposals(proposer: str, draw: int | None) -> str:
-    return proposer if draw is None else f"{proposer}/{draw_folder(draw)}"
+def _scoring(
+    config: PipelineConfig, source: Path, model: Path, folder: Path, progress: bool
+) -> Task:
+    return Task(
+        "score",
+        folder,
+        partial(
+            score,
+            source,
+            model,
+            folder,
+            masks=config.score.masks,
+            seed=config.seed,
+            space=config.score.space,
+            batch_size=config.score.batch_size,
+            shards=config.shards,
+            progress=progress,
+        ),
+    )
 
 
-def _chosen(config: PipelineConfig, out: Path, cell: Cell) -> Iterator[Task]:
+def _selecting(config: PipelineConfig, at: Places, cell: Cell) -> Task:
     kind = METHODS[cell.method].source
     if kind == "index":
-        source = out / "index"
-    elif kind == IMAGES:
-        source = out / "scores" / IMAGES
+        source = at.index
     else:
-        source = out / "scores" / _proposals(*config.proposals_of(cell))
-    chosen, made = out / "selections" / cell.selection, out / "synthesised" / cell.selection
-    yield Task(
+        source = at.scores(*((IMAGES,) if kind == "images" else config.proposals_of(cell)))
+    folder = at.selection(cell.selection)
+    return Task(
         "select",
-        chosen,
-        lambda: select(
+        folder,
+        partial(
+            select,
             source,
-            chosen,
+            folder,
             method=cell.method,
             ratio=cell.ratio,
             seed=config.seed if cell.draw is None else cell.draw,
@@ -456,36 +437,34 @@ def _chosen(config: PipelineConfig, out: Path, cell: Cell) -> Iterator[Task]:
             storage=config.storage,
         ),
     )
-    yield Task("synthesise", made, lambda: synthesise(chosen, made, patches=config.patches))
 
 
-def _run_folder(out: Path, kind: str, cell: Cell) -> Path:
-    return out / kind / cell.objective / cell.name / f"seed-{cell.seed}"
+def _synthesising(config: PipelineConfig, at: Places, cell: Cell) -> Task:
+    chosen, folder = at.selection(cell.selection), at.synthesised(cell.selection)
+    return Task("synthesise", folder, partial(synthesise, chosen, folder, patches=config.patches))
 
 
-def _pretraining(config: PipelineConfig, out: Path, cell: Cell, progress: bool) -> Task:
-    folder = _run_folder(out, "pretrained", cell)
-
+def _pretraining(config: PipelineConfig, at: Places, cell: Cell, progress: bool) -> Task:
     def fill() -> Manifest:
-        counts = read_manifest(out / "index", "index").counts
+        counts = read_manifest(at.index, "index").counts
         return pretrain(
-            out / "synthesised" / cell.selection,
-            folder,
+            at.synthesised(cell.selection),
+            at.pretrained(cell),
             config=config.trials(cell.objective).train,
             seed=cell.seed,
             protocol=config.protocol,
             full_images=int(counts["images"] - counts["unreadable"]),
-            validation=out / "probe" / FULL_LIST,
-            probe=out / "probe",
+            validation=at.probe / FULL_LIST,
+            probe=at.probe,
             progress=progress,
         )
 
-    return Task(f"pretrain {cell.objective}", folder, fill)
+    return Task(f"pretrain {cell.objective}", at.pretrained(cell), fill)
 
 
 def _finetuning(
     config: PipelineConfig,
-    out: Path,
+    at: Places,
     cell: Cell,
     head: HeadKind,
     mode: Mode,
@@ -493,8 +472,8 @@ def _finetuning(
     level: str,
     progress: bool,
 ) -> Task:
-    folder = _run_folder(out, "finetuned", cell) / level / f"{head}-{mode}"
-    pretrained = None if mode == "scratch" else _run_folder(out, "pretrained", cell)
+    folder = at.finetuned(cell, level, head, mode)
+    pretrained = None if mode == "scratch" else at.pretrained(cell)
     encoder = config.mae.train.model.encoder
     options = dataclasses.replace(config.finetune, head=head, mode=mode, encoder=encoder)
     return Task(
@@ -506,11 +485,60 @@ def _finetuning(
             folder,
             config=options,
             seed=cell.seed,
-            compared=int(read_manifest(out / "leakage", "leakage").counts["images"]),
+            compared=int(read_manifest(at.leakage, "leakage").counts["images"]),
             progress=progress,
         ),
         pretrained,
     )
+
+
+def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manifest:
+    """The best fraction of the hardest examples in the theory, to three digits.
+
+    Args:
+        run: folder of a pipeline; the stage lies in `run`/recommended.
+        scores: places of the scores of whole images by the probe and by the two probes of disjoint
+            halves, from which the coordinates are estimated.
+        seed: of the bootstrap of their intervals.
+
+    Returns:
+        The manifest with the counts ratio, alpha_total and theta_deg.
+
+    Raises:
+        ValueError: the coordinates cannot be estimated, or the theory has no certified answer.
+    """
+    inputs = {place: Input(digest(read_manifest(run / place, "score"))) for place in scores}
+
+    def fill(_: Work) -> Made:
+        found = bridge_of_run(collect(run), seed=seed)
+        if isinstance(found, str):
+            raise _refusal(found.removesuffix("."))
+        if found.recommendation is None:
+            raise _refusal("margins by probes of disjoint halves are not positively correlated")
+        advice = {one.policy: one.keep_fraction for one in found.recommendation.policies}
+        if not math.isfinite(advice[POLICY]):
+            raise _refusal(f"the theory has no certified fraction for keeping the {POLICY}est")
+        counts = {
+            "ratio": float(f"{advice[POLICY]:.3g}"),
+            "alpha_total": found.coordinates.alpha_total,
+            "theta_deg": math.degrees(found.coordinates.theta),
+        }
+        sentences = [found.recommendation.caveat, f"{found.recommendation.verdict.sentence()}."]
+        return Made(counts, sentences)
+
+    return RECOMMEND.open(Places(run).recommended, {"policy": POLICY}, seed, inputs).run(fill)
+
+
+def recommended_in(run: Path) -> float | None:
+    """The ratio that was recommended in a pipeline's folder; None before."""
+    folder = Places(run).recommended
+    if not (folder / MANIFEST).is_file():
+        return None
+    return float(read_manifest(folder, "recommend").counts["ratio"])
+
+
+def _refusal(why: str) -> ValueError:
+    return ValueError(f"ratios: there is no 'recommended' one: {why}; give numbers")
 
 
 def _with_data(config: PipelineConfig, out: Path) -> PipelineConfig:
@@ -518,7 +546,7 @@ def _with_data(config: PipelineConfig, out: Path) -> PipelineConfig:
     if not config.data_is_shipped:
         return config
     side = config.mae.train.model.encoder.size[0]
-    found = write_shipped_segmentation(out / "data", side=side)
+    found = write_shipped_segmentation(out / SHIPPED, side=side)
     return dataclasses.replace(
         config, data=str(found.pretraining), downstream=(str(found.segmentation),)
     )

@@ -1,39 +1,169 @@
-"""Published segmentation results of data-effective pre-training, beside one's own runs."""
+"""The OptiDEL paper's Tables 1 and 2 and its Figure 6 as a picture, one's own runs beside them."""
 
+import dataclasses
+import hashlib
+import io
+import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.ft2font import FT2Font
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from figures.figure import TableSettings
-from figures.style import plain
+from hardset.datafile import (
+    check_output_file,
+    parameters_of,
+    read_dataset,
+    write_bytes_atomic,
+    write_dataset,
+)
 from pretrain_jax.report.published import DATASETS, PRINTED, PRINTED_ALL_DATA, STORAGE_PERCENT
-from pretrain_jax.report.runs import ALL, METHODS
+from pretrain_jax.report.runs import ALL, METHODS, Run
 
+NAME = "benchmark-tables"
+KIND = f"figure {NAME}"
+
+STYLE: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib; `plain` knows its letters
+    "font.size": 7,
+    "axes.labelsize": 8,
+    "axes.titlesize": 7,
+    "axes.titlepad": 3,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 2.6,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.02,
+    "figure.constrained_layout.h_pad": 0.02,
+    "figure.constrained_layout.wspace": 0.06,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "hardset",
+}
+
+# Where each format says what the picture shows, and what would make equal pictures differ.
+_METADATA: dict[str, tuple[str, dict[str, None]]] = {
+    "png": ("Description", {"Software": None}),
+    "pdf": ("Subject", {"CreationDate": None, "Creator": None, "Producer": None}),
+    "svg": ("Description", {"Date": None}),
+}
 WIDTH = 7.0  # inches, both columns of a two-column page
 SPAN = 8.0  # points of mIoU above and below all data at which the colours end
 
-# Okabe and Ito's colours.
+# Okabe and Ito's colours, told apart with any colour vision.
 COLORS = dict(
     zip(METHODS, ("#000000", "#999999", "#0072B2", "#E69F00", "#D55E00", "#009E73"), strict=True)
 )
 MARKERS = dict(zip(METHODS, "DvsP^o", strict=True))
 
 
-def compute(
-    settings: TableSettings, *, cache: Path | None = None, progress: bool = False
-) -> xr.Dataset:
-    """The figure's data: published mIoU by table, mean and spread of the runs over seeds."""
-    names = [*DATASETS, *_new(run.dataset for run in settings.runs)]
-    storage = sorted({*STORAGE_PERCENT, 100.0, *(run.storage_percent for run in settings.runs)})
+def write_tables(
+    runs: Sequence[Run], folder: Path, formats: Iterable[str]
+) -> tuple[list[Path], str]:
+    """Write the tables' data file and draw it.
+
+    Args:
+        runs: runs of one's own, from `pretrain_jax.report.runs.read_runs`; none are needed.
+        folder: where benchmark-tables.nc and benchmark-tables.FORMAT go.
+        formats: some of png, pdf and svg.
+
+    Returns:
+        The paths, the data file first, and the caption.
+
+    Raises:
+        ValueError: a data file of other runs, or a damaged one, has the name.
+        OSError: a file cannot be written; names it.
+    """
+    data = check_output_file(folder / f"{NAME}.nc")
+    paths = {name: check_output_file(folder / f"{NAME}.{name}") for name in formats}
+    wanted = parameters(runs)
+    if data.exists():
+        found = parameters_of(read_dataset(data, kind=KIND))
+        if found != wanted:
+            other = next(name for name in wanted if found.get(name) != wanted[name])
+            raise ValueError(
+                f"data file {data} was computed with {other} = {found.get(other)}, not "
+                f"{wanted[other]}; choose another --out, or delete the file"
+            )
+    else:
+        write_dataset(compute(runs), data, kind=KIND, parameters=wanted)
+    dataset = read_dataset(data, kind=KIND)
+    words = caption(dataset)
+    for name, path in paths.items():
+        write_bytes_atomic(path, _rendered(dataset, name, words))
+    return [data, *paths.values()], words
+
+
+def parameters(runs: Sequence[Run]) -> dict[str, Any]:
+    """The runs as JSON types, and a digest of the published numbers beside them."""
+    tables = {
+        str(table): {method: miou.tolist() for method, miou in columns.items()}
+        for table, columns in PRINTED.items()
+    }
+    printed = [tables, PRINTED_ALL_DATA.tolist(), DATASETS, STORAGE_PERCENT, METHODS]
+    return {
+        "version": 1,
+        "runs": [dataclasses.asdict(run) for run in runs],
+        "published": hashlib.sha256(json.dumps(printed, sort_keys=True).encode()).hexdigest(),
+    }
+
+
+def _rendered(dataset: xr.Dataset, file_format: str, words: str) -> bytes:
+    """The picture as the bytes of a file that carries its caption."""
+    key, metadata = _METADATA[file_format]
+    buffer = io.BytesIO()
+    with rc_context(STYLE):
+        draw(dataset).savefig(buffer, format=file_format, metadata={**metadata, key: words})
+    return buffer.getvalue()
+
+
+def plain(name: str, longest: int = 24) -> str:
+    """Make a user's name fit to be drawn letter by letter.
+
+    It is one line, shortened in its middle, without the meanings that matplotlib gives to dollars,
+    and with the code of a letter that the font lacks.
+    """
+    text = " ".join(name.split())
+    text = "".join(one if _drawable(one) else ascii(one)[1:-1] for one in text)
+    if len(text) > longest:
+        tail = longest // 3
+        text = f"{text[: longest - tail - 1]}…{text[-tail:]}"
+    return text.replace("$", r"\$")
+
+
+def _drawable(letter: str) -> bool:
+    return letter.isprintable() and _font().get_char_index(ord(letter)) != 0
+
+
+@cache
+def _font() -> FT2Font:
+    return get_font(findfont("DejaVu Sans"))
+
+
+def compute(runs: Sequence[Run]) -> xr.Dataset:
+    """Put the published mIoU and the mean and spread of the runs over seeds on common axes."""
+    names = [*DATASETS, *_new(run.dataset for run in runs)]
+    storage = sorted({*STORAGE_PERCENT, 100.0, *(run.storage_percent for run in runs)})
     axes: dict[str, list[Any]] = {
         "data": names,
         "selection": list(METHODS),
@@ -51,7 +181,7 @@ def compute(
             published[: len(DATASETS), METHODS.index(ALL), storage.index(100.0)] = PRINTED_ALL_DATA
         variables[f"table_{table}"] = (dims, published)
     cells: dict[tuple[int, int, int], list[float]] = {}
-    for run in settings.runs:
+    for run in runs:
         cell = (
             names.index(run.dataset),
             METHODS.index(run.method),

@@ -3,32 +3,27 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardset.folder import Manifest, digest, output, read_manifest, read_record
+from hardset.folder import MANIFEST, Manifest, digest, output, read_manifest
+from hardset.listing import read_record
+from pretrain_jax.places import (
+    CONFIG,
+    FAILED,
+    PARTS,
+    Cell,
+    finetuned_place,
+    scratch_cell,
+    stages_in,
+)
 
 METRICS = ("miou", "dice", "boundary_f")
-LEAKAGE, FINETUNED = "leakage", "finetuned"
-PARTS = (
-    "index",
-    LEAKAGE,
-    "probe",
-    "proposals",
-    "scores",
-    "recommended",
-    "selections",
-    "synthesised",
-    "pretrained",
-    FINETUNED,
-)
-CONFIG = "config.json"
 # Entries of a configuration that are places, which no number depends on.
 PLACES = ("data", "downstream", "out", "path", "validation", "init", "checkpoint")
-MANIFEST, CLAIM, FAILED, RESULT = "manifest.json", "stage.json", "failed.txt", "result.json"
+RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -166,8 +161,8 @@ def collect(run_folder: str | Path) -> RunFolder:
     findings: dict[str, Finding] = {}
     unfinished: dict[str, str] = {}
     results = []
-    for place in _stage_places(folder):
-        here = folder / place
+    for here in (one for part in PARTS for one in stages_in(folder, part)):
+        place = here.relative_to(folder).as_posix()
         if not (here / MANIFEST).is_file():
             unfinished[place] = _reason(here)
             continue
@@ -209,29 +204,16 @@ def _planned(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Where the results of a configuration are to lie."""
     if not (config.get("downstream") or config.get("demo")):
         return ()
-    levels = [f"{level}/" if level else "" for level in config.get("levels") or [""]]
+    levels = config.get("levels") or [""]
     heads = [f"{head}-{mode}" for head, mode in config.get("heads", ())]
     scratch = [one for one in config.get("evaluations", ()) if one.endswith("-scratch")]
-    runs = [
-        (f"{cell['objective']}/{cell['method']}-{100 * cell['ratio']:g}/seed-{cell['seed']}", heads)
-        for cell in config.get("cells", ())
-    ]
-    runs += [(f"none/scratch-0/seed-{seed}", scratch) for seed in config.get("scratch_seeds", ())]
+    names = ("objective", "method", "ratio", "seed")
+    cells = [Cell(*(cell[name] for name in names)) for cell in config.get("cells", ())]
+    runs = [(cell, heads) for cell in cells]
+    runs += [(scratch_cell(seed), scratch) for seed in config.get("scratch_seeds", ())]
     return tuple(
-        f"{FINETUNED}/{run}/{level}{end}" for run, ends in runs for level in levels for end in ends
+        finetuned_place(cell, level, end) for cell, ends in runs for level in levels for end in ends
     )
-
-
-def _stage_places(folder: Path) -> list[str]:
-    """Folders of stages; nothing inside one is looked at."""
-    found = []
-    for part in PARTS:
-        for root, folders, files in os.walk(folder / part):
-            folders.sort()
-            if MANIFEST in files or CLAIM in files:
-                found.append(Path(root).relative_to(folder).as_posix())
-                folders.clear()
-    return found
 
 
 def _reason(stage: Path) -> str:

@@ -2,45 +2,81 @@
 
 import csv
 import io
+import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
-from hardset.folder import Manifest, Stage, open_stage
-from pretrain_jax.report.charts import document
+from hardset.folder import Input, Made, Manifest, Stage
+from pretrain_jax.places import FINETUNED, LEAKAGE, PARTS, PROBE, SYNTHESISED, Places, parse_result
+from pretrain_jax.report import charts
 from pretrain_jax.report.collect import METRICS, RunFolder, collect
-from pretrain_jax.report.section_background import (
-    in_information,
-    in_theory,
-    provenance,
-    published,
-    stages,
+from pretrain_jax.report.published import SOURCE, beside, printed_miou
+from pretrain_jax.report.statistics import (
+    ABLATION,
+    ablation,
+    missing_results,
+    number,
+    order,
+    result_scores,
+    rows_of,
+    settings_of,
+    spread,
+    test_sets,
+    time_to_equal,
 )
-from pretrain_jax.report.section_results import ablations, headline, results, title
-from pretrain_jax.report.statistics import Cell, missing_results, order, result_scores
 from pretrain_jax.report.toy_model import Bridge, bridge_of_run
 from pretrain_jax.report.v_information import SetInformation, information_of_sets
 
+REPORT = Stage("report", inputs=("*",), parameters=("sample",))
 PAGE, RESULTS = "index.html", "results.csv"
 COLUMNS = (
-    *("dataset", "objective", "head", "mode", "method", "percent", "seed", "status"),
+    *("dataset", "objective", "head", "mode", "method", "storage_percent", "seed", "status"),
     *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")),
     *("normdel", "storage_ratio", "finetune_steps", "finetune_seconds", "total_seconds"),
     "compile_seconds",
 )
-SECTIONS = {
-    "results": "Results",
-    "ablation": "Ablation",
-    "published": "Published",
-    "information": "V-information",
-    "theory": "Toy model",
-    "stages": "Stages",
-    "provenance": "Provenance",
-}
-SYNTHESISED = "synthesised/"
 NO_PROBE = "No estimate: the stage probe is not there, or not finished."
+
+LARGEST_SIDE = 960  # pixels; larger pictures are shown smaller
+LARGEST_BYTES = 100_000
+QUALITY = 80
+# Stages whose pictures are shown, and what these show.
+PICTURED = {
+    "index": "images, evenly spaced",
+    "probe": "the probe",
+    "proposals": "boxes on images, evenly spaced; 0 is the first choice",
+    "scores": "the hardest and the easiest",
+    "selections": "the first and the last picks",
+    "synthesised": "images, evenly spaced in the set's order",
+}
+OVERLAYS = "overlays.png"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that a stage left.
+
+    Attributes:
+        source: address that holds it in itself.
+        caption: the stage and what it shows.
+    """
+
+    source: str
+    caption: str
+
+    @property
+    def alt(self) -> str:
+        """What it shows, for those who do not see it."""
+        return f"Contact sheet, {self.caption}"
 
 
 def write_report(
@@ -71,59 +107,155 @@ def write_report(
     check_integer("sample", sample, 2, 1 << 20)
     check_integer("seed", seed, 0, 2**32 - 1)
     run = collect(run_folder)
-    stage = open_stage(
-        out, "report", {"sample": sample}, seed, run.inputs, locations={"run": run.folder}
-    )
-    if isinstance(stage, Manifest):
-        return stage
-    with stage:
-        return _written(stage, run, sample, seed, report)
+    inputs = {name: Input(sha256) for name, sha256 in run.inputs.items()}
+    work = REPORT.open(out, {"sample": sample}, seed, inputs | {"run": Input(None, run.folder)})
+    return work.run(lambda work: _written(work.folder, run, sample, seed, report))
 
 
 def _written(
-    stage: Stage,
+    folder: Path,
     run: RunFolder,
     sample: int,
     seed: int,
     report: Callable[[str], None] | None,
-) -> Manifest:
-    """Estimate, write page and table, finish."""
+) -> Made:
+    """Estimate, write page and table."""
     say = report if report is not None else lambda line: None
     say("V-information of the sets")
     information = _information(run, sample, seed)
     say("coordinates of the toy model, and its error's curve")
     found = bridge_of_run(run, seed=seed)
     say("page")
-    write_text_atomic(stage.folder / RESULTS, results_csv(run))
-    write_text_atomic(stage.folder / PAGE, page(run, information, found))
+    write_text_atomic(folder / RESULTS, results_csv(run))
+    write_text_atomic(folder / PAGE, page(run, information, found))
     missing = missing_results(run)
-    return stage.finish({"results": len(run.results), "missing": len(missing)})
+    return Made({"results": len(run.results), "missing": len(missing)})
 
 
 def page(
     run: RunFolder, information: Mapping[str, SetInformation | str] | str, bridge: Bridge | str
 ) -> str:
-    """The page of a run as HTML that needs no other file.
+    """Render the page of a run as HTML that needs no other file.
 
     Args:
         run: the run.
         information: V-information of each set by name, or the sentence why it, or any, has none.
         bridge: what the theory says, or the sentence why it does not.
     """
-    return document(
-        title(run),
-        SECTIONS,
-        [
-            headline(run),
-            results(run),
-            ablations(run),
-            published(run),
-            in_information(information),
-            in_theory(run, bridge),
-            stages(run),
-            provenance(run),
-        ],
+    kind = "a demonstration of the pipeline" if run.config.get("demo") else "a run of the pipeline"
+    comparisons = {setting: rows_of(run, setting) for setting in settings_of(run)}
+    known = information.items() if isinstance(information, Mapping) else ()
+    names = sorted({name for one in run.results for name in one.baselines})
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=f"Pre-training on selected data: {kind}",
+            run=run,
+            test_sets=test_sets(run),
+            baselines={f"{name}: mIoU (%)": name for name in names},
+            comparisons=comparisons,
+            missing=missing_results(run),
+            ablations=[(one, two) for one, rows in comparisons.items() for two in ablation(rows)],
+            beside=beside(comparisons, ", not medical" if run.config.get("demo") else ""),
+            information=information,
+            estimates={k: v.per_value("information") for k, v in known if not isinstance(v, str)},
+            bridge=bridge,
+            lost_points=0 if isinstance(bridge, str) else int(np.isnan(bridge.error).sum()),
+            pictures=_pictures(run),
+            **_stages(run),
+        )
     )
+
+
+def _environment() -> Environment:
+    """What the templates know; every text is escaped, for names come from anywhere."""
+    found = Environment(
+        loader=PackageLoader("pretrain_jax.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"number": number, "label": charts.label, "degrees": math.degrees}
+    found.globals |= {
+        "ABLATION": ABLATION,
+        "METRICS": METRICS,
+        "SOURCE": SOURCE,
+        "charts": charts,
+        "interval": _interval,
+        "nan": math.nan,
+        "printed_miou": printed_miou,
+        "spread": spread,
+        "time_to_equal": time_to_equal,
+    }
+    return found
+
+
+def _interval(ends: Iterable[float], digits: int = 2) -> str:
+    return " to ".join(number(end, digits) for end in ends)
+
+
+def _stages(run: RunFolder) -> dict[str, Any]:
+    """What the stages counted and cost, and what they were made with."""
+    there = {part: run.of_stage(part).values() for part in PARTS}
+    costs = [
+        (
+            part,
+            len(found),
+            math.fsum(one.manifest.seconds for one in found),
+            math.fsum(one.manifest.compile_seconds for one in found),
+        )
+        for part, found in there.items()
+        if found
+    ]
+    finetuned = [one.manifest.counts for one in there[FINETUNED]]
+    check = run.findings.get(LEAKAGE)
+    versions = (pair for one in run.findings.values() for pair in one.manifest.versions.items())
+    return {
+        "scores": run.of_stage("scores"),
+        "leakage": None if check is None else check.manifest.counts,
+        "finetuned": finetuned,
+        "checked": [counts["leaks"] for counts in finetuned if "leaks" in counts],
+        "costs": costs,
+        "seconds": {part: seconds for part, _, seconds, _ in costs},
+        "notes": dict.fromkeys(
+            f"{one.place.split('/')[0]}: {note}"
+            for one in run.findings.values()
+            for note in one.manifest.notes
+        ),
+        "versions": sorted(Counter(versions).items()),
+        "configuration": json.dumps(run.config, indent=1, sort_keys=True),
+    }
+
+
+def _pictures(run: RunFolder) -> Iterator[Picture]:
+    """Contact sheets of the stages, and predictions of the first model of each method."""
+    for part, what in PICTURED.items():
+        for place in run.of_stage(part):
+            for path in sorted((run.folder / place).glob("*.png")):
+                yield Picture(_address(path), f"{place}: {what}")
+    shown: set[str] = set()
+    for one in sorted(run.results, key=lambda one: (one.seed, one.place)):
+        path = run.folder / one.place / OVERLAYS
+        if path.is_file() and one.method not in shown:
+            shown.add(one.method)
+            yield Picture(_address(path), f"{one.place}: predictions on test cases")
+
+
+def _address(path: Path) -> str:
+    """A picture's address in itself, at most LARGEST_SIDE wide and high; large ones become JPEG."""
+    from PIL import Image
+
+    data, media = path.read_bytes(), "image/png"
+    with Image.open(path, formats=["PNG"]) as image:
+        if len(data) > LARGEST_BYTES or max(image.size) > LARGEST_SIDE:
+            shown = image.convert("RGB")
+            shown.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+            buffer = io.BytesIO()
+            shown.save(buffer, format="JPEG", quality=QUALITY)
+            data, media = buffer.getvalue(), "image/jpeg"
+    return charts.data_address(data, media)
 
 
 def results_csv(run: RunFolder) -> str:
@@ -144,7 +276,7 @@ def _lines(run: RunFolder) -> Iterator[dict[str, str | int | float]]:
             "head": one.head,
             "mode": one.mode,
             "method": one.method,
-            "percent": one.percent,
+            "storage_percent": one.percent,
             "seed": one.seed,
             "status": "finished",
             **{name: one.metrics[name] for name in METRICS},
@@ -157,7 +289,7 @@ def _lines(run: RunFolder) -> Iterator[dict[str, str | int | float]]:
             "total_seconds": run.seconds(one.place),
             "compile_seconds": run.compile_seconds(one.place),
         }
-    datasets = {Cell.of_place(one.place).end: one.dataset for one in run.results}
+    datasets = {parse_result(one.place).end: one.dataset for one in run.results}
     for lost in missing_results(run):
         *_, last = lost.cell.end.split("/")
         head, _, mode = last.partition("-")
@@ -167,7 +299,7 @@ def _lines(run: RunFolder) -> Iterator[dict[str, str | int | float]]:
             "head": head,
             "mode": mode,
             "method": lost.cell.method,
-            "percent": lost.cell.percent,
+            "storage_percent": lost.cell.percent,
             "seed": lost.cell.seed,
             "status": lost.reason,
         }
@@ -180,14 +312,15 @@ def _cell(value: str | int | float) -> str:
 
 
 def _information(run: RunFolder, sample: int, seed: int) -> dict[str, SetInformation | str] | str:
-    names = (place.removeprefix(SYNTHESISED) for place in run.of_stage(SYNTHESISED[:-1]))
-    sets = {name: run.folder / f"{SYNTHESISED}{name}" for name in sorted(names, key=_order)}
-    if "probe" not in run.findings:
+    if PROBE not in run.findings:
         return NO_PROBE
+    places = Places(run.folder)
+    names = (place.removeprefix(f"{SYNTHESISED}/") for place in run.of_stage(SYNTHESISED))
+    sets = {name: places.synthesised(name) for name in sorted(names, key=_order)}
     if not sets:
         return "No estimate: no set was synthesised."
     try:
-        return information_of_sets(sets, run.folder / "probe", sample=sample, seed=seed)
+        return information_of_sets(sets, places.probe, sample=sample, seed=seed)
     except ValueError as error:  # weights were taken away since
         return f"No estimate: {error}."
 

@@ -1,12 +1,18 @@
-"""Tables 1 and 2 of the OptiDEL paper as data; its Figure 6 is drawn from Table 1."""
+"""Tables 1 and 2 of the OptiDEL paper as data, and one's own runs in their shape."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import check_choice
+from pretrain_jax.report.statistics import Row, Setting, number
 from pretrain_jax.segmentation.metrics import normdel
+
+SOURCE = "OptiDEL, arXiv:2408.07107"
+ALL_DATA = "all"
 
 STORAGE_PERCENT = (5.0, 10.0, 25.0, 50.0)
 
@@ -67,10 +73,6 @@ PRINTED = {
 PRINTED_ALL_DATA = _numbers(_TABLE_1)[:, 0]
 
 
-SOURCE = "OptiDEL, arXiv:2408.07107"
-ALL_DATA = "all"
-
-
 @dataclass(frozen=True, eq=False)
 class PublishedTable:
     """A table of mIoU in percent, a row for each data set.
@@ -128,3 +130,139 @@ TABLES = (
 
 # Methods of Figure 6, whose points Table 1 prints.
 FIGURE_6 = ("meddel", "optidel")
+
+Own = Mapping[Setting, Sequence[Row]]
+Column = tuple[str, float]
+
+
+@dataclass(frozen=True)
+class ShapedTable:
+    """A table in the shape of a printed one, as texts.
+
+    Attributes:
+        caption: what it shows.
+        columns: method and storage in percent of each column.
+        rows: a heading and the cells of each row.
+    """
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Headings over neighbouring columns of equal storage, each with how many it spans."""
+        storage = [percent for _, percent in self.columns]
+        return [(f"{one:g} % storage", storage.count(one)) for one in dict.fromkeys(storage)]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One's own runs beside the published ones.
+
+    Attributes:
+        known: rows of each setting on a data set of the paper.
+        printed: of several settings of such a data set the rows of the one that is most like the
+            paper's, by data set.
+        panels: likewise of other data sets, by title, where there are two points to draw.
+        tables: the printed tables of mIoU and of NormDEL with own rows below, and further ones for
+            ratios that are not printed.
+    """
+
+    known: Own
+    printed: Mapping[str, Sequence[Row]]
+    panels: Mapping[str, Sequence[Row]]
+    tables: Sequence[ShapedTable]
+
+
+def beside(comparisons: Own, note: str) -> Beside:
+    """Put one's own runs beside the published ones.
+
+    Args:
+        comparisons: rows of each setting.
+        note: follows the names of one's own settings.
+    """
+    own = {setting: rows for setting, rows in comparisons.items() if setting.objective != "none"}
+    known = {one: rows for one, rows in own.items() if one.dataset in DATASETS}
+    drawn = {one: rows for one, rows in own.items() if one not in known and _is_curve(rows)}
+    tables = []
+    for table in TABLES:
+        tables += [_with_own(table, own, note, score) for score in ("miou", "normdel")]
+        other = _other_ratios(table, own)
+        if other:
+            name = f"Own runs in the shape of {table.title}, at the ratios that were run. mIoU (%)"
+            tables.append(ShapedTable(name, other, _own_rows(other, own, note, "miou")))
+    panels = {f"own: {name}{note}": rows for name, rows in _likest(drawn).items()}
+    return Beside(known, _likest(known), panels, tables)
+
+
+def printed_miou(dataset: str, method: str, percent: float) -> float:
+    """Look up a printed mIoU in percent; NaN where the paper has none."""
+    for table in reversed(TABLES):
+        if (method, percent) in table.columns:
+            column = table.columns.index((method, percent))
+            return float(table.miou[DATASETS.index(dataset), column])
+    return math.nan
+
+
+def _is_curve(rows: Sequence[Row]) -> bool:
+    """Whether a method of Figure 6 has a point, and another point stands beside it."""
+    points = [row for row in rows if row.is_point]
+    return len(points) > 1 and any(row.method in FIGURE_6 for row in points)
+
+
+def _likest(own: Own) -> dict[str, Sequence[Row]]:
+    """For each data set the rows of the setting that is most like the paper's.
+
+    The paper pre-trains masked autoencoders and fine-tunes all of them with DPT.
+    """
+    found: dict[str, Setting] = {}
+    for setting in own:
+        before = found.setdefault(setting.dataset, setting)
+        if _unlike(setting) < _unlike(before):
+            found[setting.dataset] = setting
+    return {dataset: own[setting] for dataset, setting in found.items()}
+
+
+def _unlike(setting: Setting) -> tuple[bool, bool, bool]:
+    return setting.objective != "mae", setting.head != "dpt", setting.mode != "full"
+
+
+def _with_own(table: PublishedTable, own: Own, note: str, score: str) -> ShapedTable:
+    """A printed table, below it the own runs at the ratios that it prints."""
+    values, digits = (table.miou, 2) if score == "miou" else (table.normdel, 4)
+    name = f"{SOURCE}, {table.title}. mIoU (%)" if score == "miou" else f"NormDEL of {table.title}"
+    printed = [
+        [dataset, *(number(float(value), digits) for value in row)]
+        for dataset, row in zip(DATASETS, values, strict=True)
+    ]
+    below = _own_rows(table.columns, own, note, score)
+    if below:
+        name += "; below: own runs, mean ± standard deviation over seeds"
+    return ShapedTable(name, table.columns, [*printed, *below])
+
+
+def _other_ratios(table: PublishedTable, own: Own) -> list[Column]:
+    """Columns of a table for the ratios of own runs; none where it prints them all."""
+    methods = list(dict.fromkeys(name for name, _ in table.columns if name != ALL_DATA))
+    rows = [row for found in own.values() for row in found if row.results]
+    ratios = sorted({row.percent for row in rows if row.method in methods})
+    if set(ratios) <= {percent for _, percent in table.columns}:
+        return []
+    before = [(ALL_DATA, 100.0)] if (ALL_DATA, 100.0) in table.columns else []
+    return before + [(name, percent) for percent in ratios for name in methods]
+
+
+def _own_rows(columns: Sequence[Column], own: Own, note: str, score: str) -> list[list[str]]:
+    """A row for each setting that has a number in one of the columns."""
+    scale, digits = (100.0, 2) if score == "miou" else (1.0, 4)
+    found = []
+    for setting, rows in own.items():
+        known = {(row.method, row.percent): row.scores[score] for row in rows if row.results}
+        if not known.keys() & set(columns) - {(ALL_DATA, 100.0)}:
+            continue
+        cells = (
+            known[key].text(scale, digits) if key in known else number(math.nan) for key in columns
+        )
+        found.append([f"own: {setting.name}{note}", *cells])
+    return found

@@ -1,19 +1,19 @@
 """Summaries over seeds: means, spreads, paired differences, costs, the two-by-two ablation."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from scipy.special import stdtrit
 
+from pretrain_jax.places import ResultPlace, parse_result
 from pretrain_jax.report.collect import METRICS, Finding, Result, RunFolder
 from pretrain_jax.segmentation.metrics import normdel
 
 ALL, BASELINE = "all", "random"
+NONE = "\N{EN DASH}"
 SCORES = (*METRICS, "normdel")
-PLACE = re.compile(r"finetuned/([^/]+)/([^/]+)-([^-/]+)/seed-(\d+)/(.+)")
 # As tables and legends list methods; all data come last.
 ORDER = (BASELINE, "meddel", "infomax", "optidel-s", "optidel", "hard-images", "random-patches")
 # (select, synthesise) of the methods that differ in these alone.
@@ -23,6 +23,19 @@ ABLATION = {
     ("random", "stitched patches"): "random-patches",
     ("hard", "stitched patches"): "optidel",
 }
+
+
+def number(value: float, digits: int = 2, otherwise: str = NONE) -> str:
+    """Print a number with a fixed number of decimals; `otherwise` where there is none."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else otherwise
+
+
+def spread(value: float, deviation: float, digits: int = 2, *, sign: bool = False) -> str:
+    """Print a number with what follows a plus-minus sign, where that is known."""
+    if not math.isfinite(value):
+        return NONE
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    return f"{text} ± {deviation:.{digits}f}" if math.isfinite(deviation) else text
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,10 @@ class Mean:
     value: float
     sd: float
     count: int
+
+    def text(self, scale: float = 100.0, digits: int = 2) -> str:
+        """Print the mean, in percent by default, and the standard deviation."""
+        return spread(scale * self.value, scale * self.sd, digits)
 
 
 @dataclass(frozen=True)
@@ -55,47 +72,26 @@ class Difference:
     stderr: float
     pairs: int
 
+    @property
+    def reach(self) -> float:
+        """Standard errors to either side in the 95 % interval of Student's t; NaN for one pair."""
+        return float(stdtrit(self.pairs - 1, 0.975)) if self.pairs > 1 else math.nan
 
-@dataclass(frozen=True)
-class Cell:
-    """What the place of a result says.
+    @property
+    def is_resolved(self) -> bool:
+        """Whether zero is outside the 95 % interval of Student's t."""
+        return abs(self.value) > self.reach * self.stderr
 
-    Attributes:
-        objective: of pre-training.
-        method: how its images were chosen.
-        percent: nominal storage in percent.
-        seed: of the run.
-        end: the rest of the place: data set where there are several, head and mode.
-    """
-
-    objective: str
-    method: str
-    percent: float
-    seed: int
-    end: str
-
-    @classmethod
-    def of_place(cls, place: str) -> "Cell":
-        """The cell of finetuned/OBJECTIVE/METHOD-PERCENT/seed-NUMBER/HEAD-MODE.
-
-        Raises:
-            ValueError: another place.
-        """
-        found = PLACE.fullmatch(place)
-        if found is None:
-            raise ValueError(
-                f"{place} is no place of a result: "
-                "finetuned/OBJECTIVE/METHOD-PERCENT/seed-NUMBER/HEAD-MODE is expected"
-            )
-        objective, method, percent, seed, end = found.groups()
-        return cls(objective, method, float(percent), int(seed), end)
+    def text(self, scale: float = 100.0, digits: int = 2) -> str:
+        """Print the difference, in points of percent by default, and its standard error."""
+        return spread(scale * self.value, scale * self.stderr, digits, sign=True)
 
 
 @dataclass(frozen=True)
 class Missing:
     """A result that is not there, and why."""
 
-    cell: Cell
+    cell: ResultPlace
     reason: str
 
 
@@ -107,6 +103,46 @@ class Setting:
     dataset: str
     head: str
     mode: str
+
+    @property
+    def name(self) -> str:
+        """The setting in words."""
+        before = "no pre-training" if self.objective == "none" else self.objective
+        return f"{self.dataset}, {before}, {self.head} head, {self.mode}"
+
+    @property
+    def anchor(self) -> str:
+        """The setting as a part of an address within the page."""
+        return "-".join(astuple(self)).replace(" ", "-")
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A data set that models were tested on, and what needs no model there.
+
+    Attributes:
+        dataset: its name.
+        classes: names.
+        cases: number of test cases.
+        baselines: mIoU of the trivial baselines by name.
+        miou: of the best model.
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    cases: int
+    baselines: Mapping[str, float]
+    miou: float
+
+    @property
+    def baseline(self) -> str:
+        """Name of the best trivial baseline; empty without any."""
+        return max(self.baselines, key=self.baselines.__getitem__, default="")
+
+    @property
+    def is_beaten(self) -> bool:
+        """Whether the best baseline is better than every model."""
+        return self.miou < self.baselines.get(self.baseline, 0.0)
 
 
 @dataclass(frozen=True)
@@ -144,6 +180,11 @@ class Row:
     total: float
     compiling: float
 
+    @property
+    def is_point(self) -> bool:
+        """Whether the row is a point of a chart over storage."""
+        return math.isfinite(self.scores["miou"].value) and self.pixels > 0
+
 
 @dataclass(frozen=True)
 class Ablation:
@@ -180,21 +221,21 @@ def mean(values: Sequence[float]) -> Mean:
     )
 
 
-def reach(pairs: int) -> float:
-    """Standard errors to either side in the 95 % interval of Student's t; NaN for one pair."""
-    return float(stdtrit(pairs - 1, 0.975)) if pairs > 1 else math.nan
-
-
-def resolved(one: Difference) -> bool:
-    """Whether zero is outside the 95 % interval of Student's t of a difference."""
-    return abs(one.value) > reach(one.pairs) * one.stderr
-
-
 def difference(values: Sequence[float]) -> Difference:
     """Mean and standard error of differences at equal seeds."""
     found = mean(values)
     stderr = found.sd / math.sqrt(found.count) if found.count > 1 else math.nan
     return Difference(found.value, stderr, found.count)
+
+
+def test_sets(run: RunFolder) -> list[TestSet]:
+    """List the test sets of all results, sorted by name."""
+    found = []
+    for dataset in sorted({one.dataset for one in run.results}):
+        own = [one for one in run.results if one.dataset == dataset]
+        best = max(one.metrics["miou"] for one in own)
+        found.append(TestSet(dataset, own[0].classes, own[0].cases, own[0].baselines, best))
+    return found
 
 
 def settings_of(run: RunFolder) -> list[Setting]:
@@ -205,7 +246,7 @@ def settings_of(run: RunFolder) -> list[Setting]:
 def rows_of(run: RunFolder, setting: Setting) -> list[Row]:
     """A row for each method and ratio of a setting, all data last; those without results, too."""
     own = [one for one in run.results if _setting(one) == setting]
-    ends = {Cell.of_place(one.place).end for one in own}
+    ends = {parse_result(one.place).end for one in own}
     by_cell: dict[tuple[str, float], dict[int, Result]] = {}
     for one in own:
         by_cell.setdefault((one.method, one.percent), {})[one.seed] = one
@@ -233,10 +274,8 @@ def missing_results(run: RunFolder) -> list[Missing]:
     begun = [place for place in run.unfinished if place.startswith("finetuned/")]
     found = []
     for place in sorted({*run.planned, *begun} - there):
-        cell = Cell.of_place(place)
-        before = run.unfinished.get(
-            f"pretrained/{cell.objective}/{cell.method}-{cell.percent:g}/seed-{cell.seed}"
-        )
+        cell = parse_result(place)
+        before = run.unfinished.get(cell.pretrained)
         reason = run.unfinished.get(place) or (f"pre-training {before}" if before else "missing")
         found.append(Missing(cell, reason))
     return found

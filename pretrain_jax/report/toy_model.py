@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain_jax.places import HALVES, IMAGES, SCORES, images_of_half
 from pretrain_jax.report.collect import RunFolder
 from pretrain_jax.synthesis.margins import read_features
 from pretrain_jax.synthesis.tables import Table
@@ -16,8 +17,9 @@ from theory import FixedAngle, PerceptronProblem, policy_from_name
 
 Floats = NDArray[np.float64]
 
-SCORES, FEATURES = "scores/images", "features.npy"
-HALVES = ("scores/images-half-0", "scores/images-half-1")
+FEATURES = "features.npy"
+WHOLE = f"{SCORES}/{IMAGES}"  # scores of whole images, by the probe of all and by those of halves
+BY_HALVES = tuple(f"{SCORES}/{images_of_half(half)}" for half in HALVES)
 POLICIES = ("hard", "easy", "moderate", "random")
 LOWEST, FRACTIONS = 0.01, 41
 REPLICATES = 50
@@ -113,13 +115,13 @@ def bridge(
 
 def bridge_of_run(run: RunFolder, *, seed: int = 0) -> Bridge | str:
     """`bridge` of a run's whole images, or the sentence why there is none."""
-    folders = [run.folder / place for place in (SCORES, *HALVES)]
-    for place in (SCORES, *HALVES):
+    folders = [run.folder / place for place in (WHOLE, *BY_HALVES)]
+    for place in (WHOLE, *BY_HALVES):
         if place not in run.findings:
             return f"No estimate: the stage {place} is not there, or not finished."
     features = folders[0] / FEATURES
     if not features.is_file():
-        return f"No estimate: {SCORES} holds no features of the probe ({FEATURES})."
+        return f"No estimate: {WHOLE} holds no features of the probe ({FEATURES})."
     matrix = read_features(folders[0])
     if len(matrix) < FEWEST:
         return f"No estimate: {len(matrix)} images are too few, {FEWEST} are needed."

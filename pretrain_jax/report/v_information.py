@@ -19,10 +19,11 @@ from hardset.folder import input_folder, read_manifest
 from pretrain_jax.data import ImageSet, find_images, read_pixels
 from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise, standardise_patches
 from pretrain_jax.models.vit import patchify
+from pretrain_jax.places import DATA_LIST, HALF_LISTS, HALVES, RUN
 from pretrain_jax.synthesis import Images
 from pretrain_jax.synthesis.parts import cut
 from pretrain_jax.synthesis.selecting import SELECTION
-from pretrain_jax.synthesis.synthesising import LIST, SOURCES
+from pretrain_jax.synthesis.synthesising import SOURCES
 from pretrain_jax.synthesis.tables import Table
 from pretrain_jax.train.objectives import normalise
 from pretrain_jax.train.weights import TrainedModel, load_model
@@ -47,6 +48,11 @@ class SetInformation:
     size: int
     estimate: VInformationEstimate
     seen: str = ""
+
+    def per_value(self, part: str) -> tuple[float, float]:
+        """Divide a part of the estimate, and its standard error, by the predicted values."""
+        value, stderr = getattr(self.estimate, part), getattr(self.estimate, f"{part}_stderr")
+        return float(value) / self.size, float(stderr) / self.size
 
 
 @dataclass(frozen=True)
@@ -203,7 +209,6 @@ def _batches(pixels: Pixels) -> Iterator[tuple[int, Pixels]]:
         yield first, np.pad(part, ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0)))
 
 
-RUN, HALVES = "run", ("half-0", "half-1")
 NO_HALVES = "no probes of disjoint halves"
 
 
@@ -223,7 +228,7 @@ def information_of_sets(
     Raises:
         ValueError: weights are not there any more.
     """
-    lists = [probe / f"{name}.txt" for name in HALVES]
+    lists = [probe / name for name in HALF_LISTS]
     halves = all(path.is_file() for path in lists)
     models = [load_model(probe / name) for name in (HALVES if halves else (RUN,))]
     whole = None if halves else models[0]
@@ -233,13 +238,13 @@ def information_of_sets(
         if halves:
             try:
                 known = Halves((models[0], models[1]), half_of_cells(made, lists))
-                found[name] = set_information(known, made / LIST, sample=sample, seed=seed)
+                found[name] = set_information(known, made / DATA_LIST, sample=sample, seed=seed)
                 continue
             except ValueError as error:
                 seen = str(error)
         whole = load_model(probe / RUN) if whole is None else whole
         try:
-            plain = set_information(whole, made / LIST, sample=sample, seed=seed)
+            plain = set_information(whole, made / DATA_LIST, sample=sample, seed=seed)
         except ValueError as error:
             found[name] = str(error)
             continue

@@ -3,7 +3,6 @@
 from .burned_text import frames_with_text as frames_with_text
 from .coco import Annotation as Annotation
 from .coco import coco_record as coco_record
-from .coco import decode_rle as decode_rle
 from .coco import encode_rle as encode_rle
 from .coco import write_coco as write_coco
 from .coco import write_proposals as write_proposals
@@ -56,7 +55,6 @@ __all__ = [
     "check_leakage",
     "coco_record",
     "confusion",
-    "decode_rle",
     "dice",
     "encode_rle",
     "find_leaks",

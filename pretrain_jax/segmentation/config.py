@@ -1,12 +1,13 @@
 """Configuration of fine-tuning and the named presets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
 from typing import Literal, get_args
 
 from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
+from pretrain_jax.train.config import Precision, RunOptions
 
 HeadKind = Literal["dpt", "linear", "mlp"]
 Mode = Literal["full", "frozen", "scratch"]
@@ -14,7 +15,7 @@ LARGEST = 1 << 30
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(RunOptions):
     """Fine-tuning on a segmentation set; the defaults are the reference preset.
 
     The reference is AdamW with a linear warmup and a polynomial schedule as MMSegmentation sets
@@ -43,6 +44,7 @@ class FinetuneConfig:
         test_share: of the cases, where the set has no published split.
         split_seed: of the groups' order, where the set has no published split.
         checkpoint_every: steps between two checkpoints, which are deleted at the end.
+        devices: number of devices over which a batch is divided; None takes all.
         bootstrap_draws: samples of the intervals.
     """
 
@@ -65,8 +67,13 @@ class FinetuneConfig:
     flip: bool = True
     test_share: float = 0.2
     split_seed: int = 0
-    checkpoint_every: int = 1_000
     bootstrap_draws: int = 2_000
+    _: KW_ONLY
+    precision: Precision = "float32"
+    devices: int | None = 1
+    log_every: int = 50
+    checkpoint_every: int = 1_000
+    keep_checkpoints: int = 2
 
     def check(self) -> None:
         """Check every field that does not depend on encoder and data.
@@ -76,7 +83,8 @@ class FinetuneConfig:
         """
         for name, choices in (("head", get_args(HeadKind)), ("mode", get_args(Mode))):
             check_choice(name, getattr(self, name), choices)
-        for name in ("fusion_width", "hidden_width", "steps", "batch_size", "checkpoint_every"):
+        self.check_run()
+        for name in ("fusion_width", "hidden_width", "steps", "batch_size"):
             check_integer(name, getattr(self, name), 1, LARGEST)
         check_integer("head_doublings", self.head_doublings, 0, 4)
         check_integer("bootstrap_draws", self.bootstrap_draws, 1, 10**7)

@@ -1,10 +1,9 @@
 """Images with masks: cases, their groups, and splits that keep a group on one side."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,7 +261,7 @@ def whole_image(pixels: Bytes, size: int) -> Bytes:
 
 
 class TrainingExamples:
-    """Batches of random crops.
+    """Batches of random crops, each made while the one before is used.
 
     Row r of step k is position p = k B + r of the stream: case `order(p)` of epoch p // n, cropped
     with a generator seeded by (seed, p). A run can therefore go on at any step.
@@ -270,34 +269,59 @@ class TrainingExamples:
     Args:
         cases: the training cases.
         crop: see `paired_crop`.
-        batch_size: B.
+        batch_size: B, a multiple of `hosts`.
         channels: of the images.
         seed: of order and crops.
+        host: number of this host, which makes its own rows.
+        hosts: number of hosts.
     """
 
     def __init__(
-        self, cases: SegmentationSet, crop: Crop, *, batch_size: int, channels: int, seed: int
+        self,
+        cases: SegmentationSet,
+        crop: Crop,
+        *,
+        batch_size: int,
+        channels: int,
+        seed: int,
+        host: int = 0,
+        hosts: int = 1,
     ) -> None:
         self._cases, self._crop = cases, crop
         self._batch_size, self._channels, self._seed = batch_size, channels, seed
+        self._host, self._rows = host, batch_size // hosts
         self._kept: dict[int, Pair] = {}
         self._bytes = 0
+        self._step = 0
+        self._pool = ThreadPoolExecutor(1)
+        self._coming: Future[Crops] | None = None
 
-    def batches(self, start: int, stop: int) -> Iterator[Crops]:
-        """The batches of steps `start` to `stop` - 1, each made while the one before is used."""
-        with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self.batch, start)
-            for step in range(start, stop):
-                batch = coming.result()
-                if step + 1 < stop:
-                    coming = pool.submit(self.batch, step + 1)
-                yield batch
+    def __next__(self) -> Crops:
+        """The batch of the next step."""
+        coming = self._coming or self._pool.submit(self.batch, self._step)
+        found = coming.result()
+        self._step += 1
+        self._coming = self._pool.submit(self.batch, self._step)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """The number of batches that were handed out."""
+        return {"next_batch": self._step}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._step, self._coming = int(state["next_batch"]), None
+
+    def close(self) -> None:
+        """Make no further batch."""
+        self._pool.shutdown(cancel_futures=True)
 
     def batch(self, step: int) -> Crops:
-        """The batch of a step."""
+        """This host's rows of the batch of a step."""
         count = len(self._cases)
         made = []
-        for position in range(step * self._batch_size, (step + 1) * self._batch_size):
+        first = step * self._batch_size + self._host * self._rows
+        for position in range(first, first + self._rows):
             order = np.random.default_rng([self._seed, 0, position // count]).permutation(count)
             rng = np.random.default_rng([self._seed, 1, position])
             made.append(paired_crop(self._pair(int(order[position % count])), self._crop, rng))

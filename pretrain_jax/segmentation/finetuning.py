@@ -3,9 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import math
-import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,20 +10,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
-from hardset.folder import Manifest, Stage, file_record, open_stage
+from hardset.folder import Input, Made, Manifest, Stage, Work
+from hardset.listing import file_record
 from pretrain_jax.data import Crop
 from pretrain_jax.pictures import write_png
+from pretrain_jax.places import RUN
 from pretrain_jax.segmentation.burned_text import Sample, frames_with_text, text_note
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import SegmentationSet, TrainingExamples, read_case, split
+from pretrain_jax.segmentation.heads import ModelConfig, Segmenter, model_of
 from pretrain_jax.segmentation.leakage import Frame, check_leakage, group_notes
 from pretrain_jax.segmentation.metrics import CaseScore, iou, score_case
-from pretrain_jax.segmentation.program import Program, Recipe, Statistics, compiled, recipe_of
+from pretrain_jax.segmentation.objective import SegmentationObjective, make_step
 from pretrain_jax.segmentation.result import (
     Prediction,
     baselines,
@@ -44,18 +44,25 @@ from pretrain_jax.segmentation.segmenter import (
     origin_of,
     save_segmenter,
 )
-from pretrain_jax.train.checkpoint import Checkpoints
-from pretrain_jax.train.logging import say
-from pretrain_jax.train.loop import TERMINATED, NonFiniteLossError, Termination
-from pretrain_jax.train.step import TrainState
+from pretrain_jax.train.config import FREE_OPTIONS
+from pretrain_jax.train.folder import CHECKPOINTS
+from pretrain_jax.train.logging import LOG_NAME, read_log
+from pretrain_jax.train.loop import Loop
+from pretrain_jax.train.objectives import computed_in
+from pretrain_jax.train.setup import Plan, make_plan
+from pretrain_jax.train.step import TrainState, make_mesh, replicated
 
 RESULT_NAME, OVERLAYS_NAME, LOSSES_NAME = "result.json", "overlays.png", "losses.csv"
-CHECKPOINTS = "checkpoints"
-FETCHED_STEPS = 50
+FINETUNE = Stage(
+    "finetune",
+    inputs=("dataset", "init"),
+    apart=(RUN,),
+    local=(f"{RUN}/{LOG_NAME}",),
+)
 
 
 def finetune(
-    pretrained_run: str | Path | None,
+    init: str | Path | None,
     dataset: SegmentationSet,
     out: str | Path,
     *,
@@ -71,7 +78,8 @@ def finetune(
     from its newest checkpoint and ends, on CPU, with the result of an undisturbed one.
 
     Args:
-        pretrained_run: folder of a stage of pre-training or of a run; None with mode "scratch".
+        init: weights to start from: the folder of a stage of pre-training, of a run, or of one of
+            its checkpoints; None with mode "scratch".
         dataset: split as `split` does.
         out: the stage's folder; gets result.json, overlays.png, losses.csv, model.safetensors (see
             `load_segmenter`) and manifest.json. Checkpoints are deleted at the end.
@@ -89,46 +97,52 @@ def finetune(
     """
     config.check()
     check_integer("seed", seed, 0, 2**32 - 1)
-    if (pretrained_run is None) != (config.mode == "scratch"):
-        given = "is given" if pretrained_run is not None else "is missing"
+    if (init is None) != (config.mode == "scratch"):
+        given = "is missing" if init is None else f"= {init} is given"
         raise ValueError(
-            f"mode = {config.mode!r}, and a pre-trained run {given}: 'scratch' takes "
-            "none, the others need one"
+            f"mode = {config.mode!r}, and init {given}: 'scratch' takes no weights to start from, "
+            "the others need them"
         )
     training, test = split(dataset, test_share=config.test_share, seed=config.split_seed)
     trained: TrainedEncoder | None = None
-    origin, inputs, locations = SCRATCH, {"dataset": dataset_digest(dataset)}, {}
+    origin, inputs = SCRATCH, {"dataset": Input(dataset_digest(dataset))}
     encoder = config.encoder
-    if pretrained_run is not None:
-        folder = Path(pretrained_run)
+    if init is not None:
+        folder = Path(init)
         trained = load_encoder(folder, config.image_size)
-        origin, inputs["pretrained"] = origin_of(folder, trained)
-        locations["pretrained"] = folder
+        origin, found = origin_of(folder, trained)
+        inputs["init"] = Input(found, folder)
         encoder = trained.encoder.config
     elif config.image_size is not None:
         encoder = dataclasses.replace(encoder, image_size=config.image_size)
-    recipe = recipe_of(config, encoder, len(dataset.classes))
-    parameters = _parameters(config, dataset, recipe)
-    stage = open_stage(out, "finetune", parameters, seed, inputs, locations=locations)
-    if isinstance(stage, Manifest):
-        return stage
-    with stage:
+    # The processes of several hosts train one model on all of their devices.
+    mesh = make_mesh(config.devices if jax.process_count() == 1 else None, config.fsdp)
+    plan = make_plan(config, mesh, config.batch_size, config.steps)
+    model = model_of(config, computed_in(encoder, plan.dtype), len(dataset.classes))
+    objective = SegmentationObjective(model, config.mode == "frozen")
+    parameters = _parameters(config, dataset, model)
+
+    def fill(work: Work) -> Made:
         notes: list[str] = []
+        known = compared
         if pretraining is not None:
             sample = Sample()
-            compared = check_leakage(sample(pretraining), test)
+            known = check_leakage(sample(pretraining), test)
             # Without their folders, which are no part of the result.
             texts = [Path(name).name for name in frames_with_text(sample.frames)]
             notes.append(text_note(texts, len(sample.frames), sample.stride))
-            notes += group_notes(sample.ungrouped, compared, [test])
-        run = _Run(stage, config, recipe, training, test, trained, seed, progress)
-        return _finished(stage, run, origin, compared, notes)
+            notes += group_notes(sample.ungrouped, known, [test])
+        sides = training, test
+        run = _Run(work.folder, config, objective, plan, sides, trained, seed, progress)
+        return _finished(work.folder, run, origin, known, notes)
+
+    return FINETUNE.open(out, parameters, seed, inputs).run(fill)
 
 
 def _finished(
-    stage: Stage, run: "_Run", origin: Origin, compared: int | None, notes: list[str]
-) -> Manifest:
-    """Train and evaluate, write the record, finish the stage."""
+    folder: Path, run: "_Run", origin: Origin, compared: int | None, notes: list[str]
+) -> Made:
+    """Train and evaluate, and write the record."""
     config, training, test, seed = run.config, run.training, run.test, run.seed
     # First of all: this reads every case, so that a bad one does not stop a trained model.
     trivial = baselines(training, test, draws=config.bootstrap_draws, seed=seed, notes=notes)
@@ -147,28 +161,28 @@ def _finished(
         leakage_checked=compared is not None,
     )
     text = json.dumps(record, indent=1, allow_nan=False)
-    write_text_atomic(stage.folder / RESULT_NAME, f"{text}\n")
+    write_text_atomic(folder / RESULT_NAME, f"{text}\n")
     counts: dict[str, int | float] = {
         "steps": config.steps,
         "training_cases": len(training),
         "test_cases": len(test),
         "miou": record["miou"]["value"],
-        "loss": losses[-1],
+        "loss": losses[config.steps],
     }
     if compared is None:
         notes.append("the images for pre-training were not compared with the test cases")
     else:
         notes.append(f"{compared} image(s) for pre-training were compared with the test cases")
         counts["leaks"] = 0
-    manifest = stage.finish(counts, notes, apart=(CHECKPOINTS,))
-    shutil.rmtree(stage.folder / CHECKPOINTS, ignore_errors=True)
-    return manifest
+    return Made(counts, notes, spent=(f"{RUN}/{CHECKPOINTS}",))
 
 
-def _parameters(config: FinetuneConfig, dataset: SegmentationSet, recipe: Recipe) -> dict[str, Any]:
-    free = ("encoder", "checkpoint_every")
+def _parameters(
+    config: FinetuneConfig, dataset: SegmentationSet, model: ModelConfig
+) -> dict[str, Any]:
+    free = FREE_OPTIONS | {"encoder"}
     fields = {k: v for k, v in dataclasses.asdict(config).items() if k not in free}
-    encoder = dataclasses.asdict(recipe.model.encoder)
+    encoder = dataclasses.asdict(model.encoder)
     return fields | {"encoder": encoder, "dataset": dataset.name, "classes": dataset.classes}
 
 
@@ -186,39 +200,39 @@ class _Run:
 
     def __init__(
         self,
-        stage: Stage,
+        folder: Path,
         config: FinetuneConfig,
-        recipe: Recipe,
-        training: SegmentationSet,
-        test: SegmentationSet,
-        trained: TrainedEncoder | None,
+        objective: SegmentationObjective,
+        plan: Plan,
+        sides: tuple[SegmentationSet, SegmentationSet],
+        weights: TrainedEncoder | None,
         seed: int,
         progress: bool,
     ) -> None:
-        self._folder, self.config, self._recipe = stage.folder, config, recipe
-        self.training, self.test, self.seed = training, test, seed
-        self._size, self._channels = recipe.model.encoder.size[0], recipe.model.encoder.channels
-        self._trained = trained
-        self._program: Program = compiled(recipe)
-        self._checkpoints = Checkpoints(stage.folder / CHECKPOINTS, keep=2)
-        self._progress = progress
+        self._folder, self._run = folder, folder / RUN
+        self.config, self._objective, self._plan = config, objective, plan
+        self.training, self.test = sides
+        self.seed, self._weights, self._progress = seed, weights, progress
+        self._step = make_step(config, objective, plan, seed)
 
-    def run(self) -> tuple[list[CaseScore], list[float]]:
+    def run(self) -> tuple[list[CaseScore], dict[int, float]]:
         """The scores of the test cases and the losses of all steps."""
-        statistics = self._statistics()
-        state, losses = self._start()
-        state = self._train(state, losses, statistics)
-        lines = [f"{step},{loss!r}\n" for step, loss in enumerate(losses, 1)]
-        write_text_atomic(self._folder / LOSSES_NAME, "".join(["step,loss\n", *lines]))
-        segmenter = TrainedSegmenter(
-            self.test.classes,
-            self._size,
-            self._channels,
-            statistics,
-            self._program,
-            state.params,
-            state.constants,
+        loop = Loop(
+            self._run,
+            self.config,
+            self._plan,
+            self._step,
+            self._examples(),
+            begin=self._begin,
+            progress=self._progress,
         )
+        state = loop.run()
+        lines = read_log(self._run / LOG_NAME)
+        losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
+        rows = [f"{step},{loss!r}\n" for step, loss in losses.items()]
+        write_text_atomic(self._folder / LOSSES_NAME, "".join(["step,loss\n", *rows]))
+        params, constants = self._at_hand((state.params, state.constants))
+        segmenter = TrainedSegmenter(self.test.classes, self._objective, params, constants)
         save_segmenter(self._folder / WEIGHTS_NAME, segmenter)
         shown, scores = [], []
         chosen = spread(len(self.test))
@@ -229,87 +243,48 @@ class _Run:
         write_png(self._folder / OVERLAYS_NAME, overlay_sheet(shown, of=len(scores)))
         return scores, losses
 
-    def _statistics(self) -> Statistics:
-        if self._trained is not None:
-            mean, std = np.array(self._trained.mean), np.array(self._trained.std)
-        else:
-            mean, std = _measured(self.training, self._channels)
-        return Statistics(jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32))
-
-    def _start(self) -> tuple[TrainState, list[float]]:
-        seed = jnp.uint32(self.seed)
-        where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        like = jax.tree.map(
-            lambda leaf: leaf.update(sharding=where), jax.eval_shape(self._program.initial, seed)
-        )
-        found = self._checkpoints.restore(like)
-        if found is not None:
-            state, meta = found
-            self._checkpoints.remove_after(int(meta["step"]))
-            return state, [float(loss) for loss in meta["losses"]]
-        state = self._program.initial(seed)
-        if self._trained is not None:
-            state = self._program.with_encoder(state, self._trained.encoder)
-        return state, []
-
-    def _train(self, state: TrainState, losses: list[float], statistics: Statistics) -> TrainState:
-        config, start = self.config, len(losses)
-        crop = Crop(self._size, scale=config.crop_scale, flip=config.flip)
-        examples = TrainingExamples(
+    def _examples(self) -> TrainingExamples:
+        config, encoder = self.config, self._objective.model.encoder
+        return TrainingExamples(
             self.training,
-            crop,
+            Crop(encoder.size[0], scale=config.crop_scale, flip=config.flip),
             batch_size=config.batch_size,
-            channels=self._channels,
+            channels=encoder.channels,
             seed=self.seed,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
         )
-        bar = tqdm(
-            total=config.steps,
-            initial=start,
-            unit="step",
-            file=sys.stderr,
-            disable=not self._progress,
-            dynamic_ncols=True,
-        )
-        seed = jnp.uint32(self.seed)
-        pending: list[jax.Array] = []
-        with bar, Termination() as termination:
-            batches = examples.batches(start, config.steps)
-            for done, batch in enumerate(batches, start + 1):
-                state, loss = self._program.step(
-                    state, batch.images, batch.labels, statistics, seed
-                )
-                pending.append(loss)
-                terminated = termination.after(done) and done < config.steps
-                save = terminated or done % config.checkpoint_every == 0
-                if save or done == config.steps or len(pending) == FETCHED_STEPS:
-                    losses += self._fetched(pending, len(losses))
-                    bar.update(len(pending))
-                    bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
-                    pending = []
-                if save:
-                    self._checkpoints.save(state, {"losses": losses})
-                if terminated:
-                    name = f"{termination.name}: {self._folder}"
-                    say(f"{name} is saved after step {done} of {config.steps}")
-                    raise SystemExit(TERMINATED)  # the signal itself follows
-        return state
 
-    def _fetched(self, pending: list[jax.Array], before: int) -> list[float]:
-        found = [float(loss) for loss in jax.device_get(pending)]
-        for step, loss in enumerate(found, before + 1):
-            if not math.isfinite(loss):
-                raise NonFiniteLossError(
-                    f"loss of step {step} is {loss} in {self._folder}; a lower learning_rate may "
-                    "help"
-                )
-        return found
+    def _begin(self, state: TrainState) -> TrainState:
+        """The drawn state with the statistics of the images and the encoder's weights."""
+        weights = self._weights
+        if weights is None:
+            mean, std = _measured(self.training, self._objective.model.encoder.channels)
+        else:
+            mean, std = np.array(weights.mean), np.array(weights.std)
+
+        def change(model: Segmenter) -> None:
+            model.mean[...], model.std[...] = mean, std
+            if weights is not None:
+                nnx.update(model.model.encoder, nnx.state(weights.encoder))
+
+        return self._step.changed(state, change)
+
+    def _at_hand(self, tree: Any) -> Any:
+        """Arrays of several devices as copies on one."""
+        mesh = self._plan.mesh
+        if mesh.size == 1:
+            return tree
+        gathered = jax.jit(lambda arrays: arrays, out_shardings=replicated(mesh))(tree)
+        return jax.tree.map(lambda array: jnp.asarray(np.asarray(array)), gathered)
 
     def _evaluate(self, segmenter: TrainedSegmenter) -> Iterator[tuple[Prediction, CaseScore]]:
         """Predictions of the whole test images at the masks' own sizes."""
         rows, classes = self.config.batch_size, len(self.test.classes)
+        channels = segmenter.encoder.channels
         for first in range(0, len(self.test), rows):
             cases = self.test.cases[first : first + rows]
-            pairs = [read_case(self.test, case, channels=self._channels) for case in cases]
+            pairs = [read_case(self.test, case, channels=channels) for case in cases]
             masks = segmenter.predict([pixels for pixels, _ in pairs], batch_size=rows)
             for case, (pixels, truth), predicted in zip(cases, pairs, masks, strict=True):
                 score = score_case(predicted, truth, classes)

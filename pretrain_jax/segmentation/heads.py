@@ -3,26 +3,18 @@
 import dataclasses
 import itertools
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from pretrain_jax.models.dpt.modeling import DPT, DPTConfig
 from pretrain_jax.models.vit import ViT, ViTConfig
 from pretrain_jax.models.vit.modeling import Linear, gelu
+from pretrain_jax.segmentation.config import FinetuneConfig
+from pretrain_jax.train.objectives import unit_range
 
 Array = jax.Array
-
-
-class Segmenter(Protocol):
-    """A model with an encoder that gives logits of pixels."""
-
-    encoder: ViT
-
-    def __call__(self, images: Array, *, key: Array | None = None, training: bool = False) -> Array:
-        """Logits (batch, h, w, classes) of images (batch, height, width, channels)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,31 +62,45 @@ class TokenProbe(nnx.Module):
         return tokens.reshape(len(tokens), *self.config.encoder.grid, -1)
 
 
-def model_config(
-    encoder: ViTConfig,
-    classes: int,
-    head: Literal["dpt", "linear", "mlp"],
-    *,
-    widths: tuple[int, ...],
-    fusion_width: int,
-    head_doublings: int,
-    hidden_width: int,
-) -> ModelConfig:
+class Statistic(nnx.Variable[Array]):
+    """Mean or standard deviation of the channels in training, where the largest value is 1."""
+
+
+class Segmenter(nnx.Module):
+    """A model of integer pixels, which brings them to the statistics that it was trained with.
+
+    Args:
+        config: sizes and types.
+        rngs: random numbers of the initial parameters.
+    """
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.model = build(config, rngs)
+        channels = config.encoder.channels
+        self.mean = Statistic(jnp.zeros(channels, jnp.float32))
+        self.std = Statistic(jnp.ones(channels, jnp.float32))
+
+    def __call__(self, pixels: Array, *, key: Array | None = None, training: bool = False) -> Array:
+        """Logits (batch, h, w, classes) of pixels (batch, height, width, channels)."""
+        images = unit_range(pixels, self.model.config.encoder.param_dtype)
+        images = (images - self.mean[...]) / self.std[...]
+        return self.model(images, key=key, training=training)
+
+
+def model_of(config: FinetuneConfig, encoder: ViTConfig, classes: int) -> ModelConfig:
     """The model of a head on an encoder; DPT's hooks are the last blocks of each quarter.
 
     Args:
+        config: kind and sizes of the head.
         encoder: of any pooling, which is left out.
         classes: number of classes.
-        head: the kind.
-        widths: see `DPTConfig`.
-        fusion_width: see `DPTConfig`.
-        head_doublings: see `DPTConfig`.
-        hidden_width: of the hidden layer of "mlp".
 
     Raises:
-        ValueError: the encoder does not fit the head (DPT: at least 4 blocks, a class token).
+        ValueError: the encoder does not fit (square images; DPT: at least 4 blocks, a class token).
     """
-    if head == "dpt":
+    if encoder.size[0] != encoder.size[1]:
+        raise ValueError(f"image_size = {encoder.size}: fine-tuning takes square images")
+    if config.head == "dpt":
         if encoder.depth < 4:
             raise ValueError(
                 f"head = 'dpt' needs an encoder of 4 blocks, this one has {encoder.depth}"
@@ -102,19 +108,19 @@ def model_config(
         return DPTConfig.on(
             encoder,
             classes=classes,
-            widths=widths,
-            fusion_width=fusion_width,
-            head_doublings=head_doublings,
+            widths=config.widths,
+            fusion_width=config.fusion_width,
+            head_doublings=config.head_doublings,
         )
     plain = dataclasses.replace(encoder, pool=None, classes=0)
-    return ProbeConfig(plain, classes, hidden_width if head == "mlp" else 0)
+    return ProbeConfig(plain, classes, config.hidden_width if config.head == "mlp" else 0)
 
 
-def build(config: ModelConfig, rngs: nnx.Rngs) -> Any:
+def build(config: ModelConfig, rngs: nnx.Rngs) -> DPT | TokenProbe:
     """The model of a configuration, with random weights."""
-    if isinstance(config, DPTConfig):
-        return DPT(config, rngs=rngs)
-    return TokenProbe(config, rngs=rngs)
+    return (
+        DPT(config, rngs=rngs) if isinstance(config, DPTConfig) else TokenProbe(config, rngs=rngs)
+    )
 
 
 def logits_at(logits: Array, size: tuple[int, int]) -> Array:

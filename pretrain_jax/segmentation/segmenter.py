@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,20 @@ from numpy.typing import NDArray
 from hardset.checks import check_integer
 from hardset.folder import MANIFEST, Manifest, digest, read_manifest
 from pretrain_jax.models.vit import ViT, ViTConfig
+from pretrain_jax.places import RUN
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import whole_image
-from pretrain_jax.segmentation.program import Program, Statistics, compiled, recipe_of
+from pretrain_jax.segmentation.heads import model_of
+from pretrain_jax.segmentation.objective import SegmentationObjective
+from pretrain_jax.train.step import PROGRAMS, abstract_model
 from pretrain_jax.train.weights import load_model
 from pretrain_jax.weights import read_state, write_safetensors
 
-RUN = "run"
+# The file of a fine-tuned model, and images of a device program.
+WEIGHTS_NAME = "model.safetensors"
+BATCH = 16
+
+Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -113,33 +121,26 @@ def load_encoder(folder: Path, image_size: int | None) -> TrainedEncoder:
     return TrainedEncoder(encoder, trained.mean, trained.std, objective, found.hexdigest())
 
 
-WEIGHTS_NAME = "model.safetensors"
-BATCH = 16
-
-Bytes = NDArray[np.uint8]
-
-
 @dataclass(frozen=True, eq=False)
 class TrainedSegmenter:
     """A model that gives each pixel of an image a class.
 
     Attributes:
         classes: names; the number of a class in a mask is its place here.
-        size: side of the images that the model takes; others are brought to it.
-        channels: of the images.
-        statistics: mean and standard deviation of the channels in training.
-        program: compiled functions.
+        objective: that it was trained with.
         params: what training changed.
-        constants: what it did not, and the statistics of batch norm.
+        constants: what it did not, statistics of the channels and of batch norm.
     """
 
     classes: tuple[str, ...]
-    size: int
-    channels: int
-    statistics: Statistics
-    program: Program
+    objective: SegmentationObjective
     params: Any
     constants: Any
+
+    @property
+    def encoder(self) -> ViTConfig:
+        """Size and channels of the images that the model takes; others are brought to the size."""
+        return self.objective.model.encoder
 
     def predict(self, images: Sequence[Bytes], *, batch_size: int = BATCH) -> list[Bytes]:
         """The class of each pixel: the whole image at the model's size, logits interpolated back.
@@ -162,16 +163,17 @@ class TrainedSegmenter:
     def logits(self, images: Sequence[Bytes], *, batch_size: int = BATCH) -> NDArray[np.float32]:
         """Logits at the head's resolution, shape (images, h, w, classes); see `predict`."""
         check_integer("batch_size", batch_size, 1, 1 << 20)
+        size, channels = self.encoder.size[0], self.encoder.channels
         for number, pixels in enumerate(images):
             self._check(number, pixels)
         found = []
         for first in range(0, len(images), batch_size):
             part = images[first : first + batch_size]
             # One program for all batches: the last one is filled up with black.
-            batch = np.zeros((batch_size, self.size, self.size, self.channels), np.uint8)
+            batch = np.zeros((batch_size, size, size, channels), np.uint8)
             for row, pixels in enumerate(part):
-                batch[row] = whole_image(pixels, self.size)
-            logits = self.program.predict(self.params, self.constants, batch, self.statistics)
+                batch[row] = whole_image(pixels, size)
+            logits = _predictor(self.objective)(self.params, self.constants, batch)
             found.append(np.asarray(logits, np.float32)[: len(part)])
         if not found:
             raise ValueError("images is empty; predictions need one image or more")
@@ -179,11 +181,25 @@ class TrainedSegmenter:
 
     def _check(self, number: int, pixels: Bytes) -> None:
         shape, kind = np.shape(pixels), getattr(pixels, "dtype", None)
-        if len(shape) != 3 or 0 in shape or shape[2] != self.channels or kind != np.uint8:
+        channels = self.encoder.channels
+        if len(shape) != 3 or 0 in shape or shape[2] != channels or kind != np.uint8:
             raise ValueError(
                 f"images[{number}] has shape {shape} and type {kind}; the model takes (height, "
-                f"width, {self.channels}) of uint8"
+                f"width, {channels}) of uint8"
             )
+
+
+@lru_cache(PROGRAMS)
+def _predictor(objective: SegmentationObjective) -> Any:
+    """The compiled (params, constants, pixels) -> logits (batch, h, w, classes)."""
+    graph = abstract_model(objective)[0]
+
+    def predict(params: Any, constants: Any, pixels: jax.Array) -> jax.Array:
+        model: Any = nnx.merge(graph, params, constants)
+        logits: jax.Array = model(pixels)
+        return logits
+
+    return jax.jit(predict)
 
 
 def labels_at(logits: NDArray[np.floating], shape: tuple[int, ...]) -> Bytes:
@@ -207,12 +223,12 @@ def labels_at(logits: NDArray[np.floating], shape: tuple[int, ...]) -> Bytes:
 
 def save_segmenter(path: Path, segmenter: TrainedSegmenter) -> None:
     """Write weights and statistics as one safetensors file, atomically."""
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(_tree(segmenter)).items()}
-    write_safetensors(path, arrays)
+    leaves = _named(segmenter.params, segmenter.constants)
+    write_safetensors(path, {name: np.asarray(leaf) for name, leaf in leaves.items()})
 
 
 def load_segmenter(folder: str | Path) -> TrainedSegmenter:
-    """The model that a finished fine-tuning left.
+    """Load the model that a finished fine-tuning left.
 
     Args:
         folder: of the stage `finetune`.
@@ -225,9 +241,9 @@ def load_segmenter(folder: str | Path) -> TrainedSegmenter:
     path = Path(folder) / WEIGHTS_NAME
     if not path.is_file():
         raise ValueError(f"{path} does not exist: fine-tune again in another folder")
-    empty = _without_weights(manifest)
-    like = _tree(empty)
-    shapes = _named(like)
+    classes, objective = _trained_with(manifest)
+    _, *like = abstract_model(objective)
+    shapes = _named(*like)
     arrays = read_state(path)
     for name in sorted({*shapes, *arrays}):
         wanted = tuple(shapes[name].shape) if name in shapes else None
@@ -238,14 +254,12 @@ def load_segmenter(folder: str | Path) -> TrainedSegmenter:
                 f"{wanted} is expected"
             )
     leaves = [jnp.array(arrays[name], leaf.dtype) for name, leaf in shapes.items()]
-    params, constants, statistics = jax.tree.unflatten(jax.tree.structure(like), leaves)
-    return TrainedSegmenter(
-        empty.classes, empty.size, empty.channels, statistics, empty.program, params, constants
-    )
+    params, constants = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return TrainedSegmenter(classes, objective, params, constants)
 
 
-def _without_weights(manifest: Manifest) -> TrainedSegmenter:
-    """The model of a manifest, shapes in the place of arrays."""
+def _trained_with(manifest: Manifest) -> tuple[tuple[str, ...], SegmentationObjective]:
+    """Names of the classes and objective of a finished fine-tuning."""
     known = dict(manifest.parameters)
     classes = tuple(known.pop("classes"))
     encoder = ViTConfig(**_tuples(known.pop("encoder")))
@@ -254,26 +268,17 @@ def _without_weights(manifest: Manifest) -> TrainedSegmenter:
         config = FinetuneConfig(**_tuples(known))
     except TypeError as error:
         raise ValueError(f"the fine-tuning is one of another version: {error}") from None
-    program = compiled(recipe_of(config, encoder, len(classes)))
-    state = jax.eval_shape(program.initial, jnp.uint32(0))
-    channel = jnp.zeros(encoder.channels)
-    statistics = Statistics(channel, channel)
-    size, params, constants = encoder.size[0], state.params, state.constants
-    return TrainedSegmenter(classes, size, encoder.channels, statistics, program, params, constants)
+    model = model_of(config, encoder, len(classes))
+    return classes, SegmentationObjective(model, config.mode == "frozen")
 
 
-def _tree(segmenter: TrainedSegmenter) -> Any:
-    return segmenter.params, segmenter.constants, segmenter.statistics
-
-
-def _named(tree: Any) -> dict[str, Any]:
-    """Leaves in their order by a name that says where they stand."""
-    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-    parts = ("params", "constants", "statistics")
+def _named(params: Any, constants: Any) -> dict[str, Any]:
+    """Leaves in their order by a name that says where they stand in the model."""
     named = {}
-    for path, leaf in paths:
-        inner = jax.tree_util.keystr(path[1:], simple=True, separator="/")
-        named[f"{parts[path[0].idx]}/{inner}"] = leaf
+    for part, tree in (("params", params), ("constants", constants)):
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+            first, _, rest = jax.tree_util.keystr(path, simple=True, separator="/").partition("/")
+            named[f"{part}/{rest}" if first == "model" else f"statistics/{first}"] = leaf
     return named
 
 

@@ -8,14 +8,14 @@ from .methods import METHODS as METHODS
 from .methods import Method as Method
 from .parts import Images as Images
 from .parts import Patches as Patches
+from .picking import recommended_ratio as recommended_ratio
 from .proposers import PROPOSERS as PROPOSERS
 from .proposers import Proposer as Proposer
 from .proposers import RandomCrop as RandomCrop
 from .proposers import Saliency as Saliency
-from .proposers import Sam as Sam
 from .proposers import proposer_from_name as proposer_from_name
 from .proposing import propose as propose
-from .rules import recommended_ratio as recommended_ratio
+from .sam import Sam as Sam
 from .scoring import score as score
 from .selecting import select as select
 from .synthesising import synthesise as synthesise

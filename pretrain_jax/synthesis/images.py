@@ -6,17 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from hardset.checks import check_integer, check_range
 from hardset.cli import printable
-from hardset.folder import (
-    CLAIM,
-    Manifest,
-    Stage,
-    file_record,
-    open_stage,
-)
+from hardset.folder import CLAIM, Input, Made, Manifest, Stage
+from hardset.listing import file_record
 from pretrain_jax.data import BadPixelsError, UnreadableImageError, read_pixels
 from pretrain_jax.data.decode import TooLargeImageError
 from pretrain_jax.data.listing import (
@@ -39,15 +32,7 @@ from pretrain_jax.data.video import frame_sizes
 from pretrain_jax.synthesis.parts import MEGAPIXELS_KEY, check_unchanged
 from pretrain_jax.synthesis.sheets import index_sheet
 from pretrain_jax.synthesis.source import check_outside, survey
-from pretrain_jax.synthesis.tables import (
-    Logged,
-    Table,
-    missing_shards,
-    read_logs,
-    shard_range,
-    shards_to_do,
-    write_shard,
-)
+from pretrain_jax.synthesis.tables import Logged, Make, Shards
 
 IMAGE_COLUMNS = {
     "image": "int64",
@@ -59,15 +44,14 @@ IMAGE_COLUMNS = {
     "sha256": "string",
     "group": "string",
 }
+INDEX = Stage(
+    "index",
+    inputs=("source", "root"),
+    parameters=("frame_stride", "images", "shards", "layout", MEGAPIXELS_KEY),
+)
 ROWS = 1024
-ROWS_OF_SHARD = 5000
 SHOWN = 10  # sentences of an error
 UNREADABLE = "unreadable: "
-
-
-def automatic_shards(rows: int) -> int:
-    """One shard for 5000 rows: what a killed process loses at most."""
-    return max(1, -(-rows // ROWS_OF_SHARD))
 
 
 def index_images(
@@ -120,65 +104,68 @@ def index_images(
     found = survey(source, frame_stride, tally)
     for linked in tally.linked:
         check_outside(linked, out)
-    count = automatic_shards(found.images) if shards is None else shards
-    mine = shards_to_do(shard, count)
-    stage = open_stage(
+    divided = Shards.of(found.images, shards, shard)
+
+    def again(_: Manifest) -> tuple[str, ...]:
+        check_unchanged(Path(out), image_root(source))
+        return ()
+
+    work = INDEX.open(
         out,
-        "index",
-        {"frame_stride": frame_stride, "images": found.images, "shards": count}
+        {"frame_stride": frame_stride, "images": found.images, "shards": divided.count}
         | ({"layout": layout} if layout else {})
         | ({MEGAPIXELS_KEY: limit} if limit != MEGAPIXELS else {}),
         None,
-        {"source": found.digest},
-        locations={"source": path, "root": image_root(source)},
+        {"source": Input(found.digest, path), "root": Input(None, image_root(source))},
         shared=shard is not None,
     )
-    if isinstance(stage, Manifest):
-        check_unchanged(Path(out), image_root(source))
-        return stage
-    with stage:
-        return _fill(stage, source, frame_stride, mine, count, progress, tally, max_skipped_share)
+    return work.run(
+        lambda work: _fill(
+            work.folder, source, frame_stride, divided, progress, tally, max_skipped_share
+        ),
+        again,
+    )
 
 
 def _fill(
-    stage: Stage,
+    folder: Path,
     source: str | Path,
     frame_stride: int,
-    mine: list[int],
-    count: int,
+    divided: Shards,
     progress: bool,
     tally: Tally,
     share: float | None,
-) -> Manifest | None:
-    """Make the missing ones of the shards `mine`; finish where all `count` are there."""
-    total_images = int(stage.parameters["images"])
-    mine = [one for one in mine if one in missing_shards(stage.folder, count)]
-    images, root = iterate_images(source, frame_stride, Tally()), image_root(source)
-    done = 0
-    with tqdm(total=total_images, desc="index", unit="image", disable=not progress) as bar:
-        for one in mine:
-            first, end = shard_range(total_images, one, count)
-            own = itertools.islice(images, first - done, end - done)
-            logged = Logged()
-            rows = _rows(root, own, first, logged, bar)
-            write_shard(stage.folder, one, count, rows, IMAGE_COLUMNS, logged=logged)
-            done = end
-    if missing_shards(stage.folder, count):
+) -> Made | None:
+    """Make the missing shards of this process; count where all are there."""
+    root = image_root(source)
+
+    def begin() -> Make:
+        images = enumerate(iterate_images(source, frame_stride, Tally()))
+
+        def make(
+            _: int, first: int, end: int, logged: Logged, bar: Any
+        ) -> Iterator[dict[str, Any]]:
+            wanted = (image for number, image in images if number >= first)
+            return _rows(root, itertools.islice(wanted, end - first), first, logged, bar)
+
+        return make
+
+    made = divided.fill(folder, IMAGE_COLUMNS, begin, name="index", unit="image", progress=progress)
+    if made is None:
         return None
-    total = read_logs(stage.folder, count)
-    table = Table(stage.folder)
+    table, total = made
     total.skipped = tally.refused + total.skipped
     try:
-        _check_useful(source, total, total_images + len(tally.refused), len(tally.refused), share)
+        _check_useful(source, total, table.rows + len(tally.refused), len(tally.refused), share)
     except ValueError:
-        for written in stage.folder.iterdir():  # so that the same command begins anew
+        for written in folder.iterdir():  # so that the same command begins anew
             if written.name != CLAIM and not written.name.startswith("."):
                 written.unlink()
         raise
-    index_sheet(stage.folder / "contact.png", table, root)
-    counts = {"images": total_images, "unreadable": 0, "ungrouped": 0} | total.counts
+    index_sheet(folder / "contact.png", table, root)
+    counts = {"images": table.rows, "unreadable": 0, "ungrouped": 0} | total.counts
     counts.pop("unusable", None)
-    notes = total.write_skipped(stage.folder) + remark_notes(_remarks(total.notes))
+    notes = total.write_skipped(folder) + remark_notes(_remarks(total.notes))
     if tally.refused:
         counts["names_refused"] = len(tally.refused)
     if tally.passed_over:
@@ -186,10 +173,10 @@ def _fill(
         notes += tally.notes()[-1:]
     if counts["ungrouped"]:
         notes.append(
-            f"{counts['ungrouped']} of {total_images} images are of no known group (video, "
+            f"{counts['ungrouped']} of {table.rows} images are of no known group (video, "
             "sequence or patient): halves and the leakage check take each of them by itself."
         )
-    return stage.finish(counts, notes, seconds=total.seconds, compile_seconds=total.compile_seconds)
+    return Made(counts, notes, seconds=total.seconds, compile_seconds=total.compile_seconds)
 
 
 def _check_useful(

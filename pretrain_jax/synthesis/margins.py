@@ -18,10 +18,12 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from hardset.folder import MANIFEST, check_sealed, digest, read_manifest, remedy
+from hardset.folder import MANIFEST, digest, read_manifest, remedy
+from hardset.listing import check_sealed
 from hardset.seal import BLANK_SEAL, SealError, seal_file
 from pretrain_jax.data import UnreadableImageError
 from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise
+from pretrain_jax.places import RUN
 from pretrain_jax.synthesis.parts import Part, Pixels, cut, read_image
 from pretrain_jax.synthesis.tables import Logged
 from pretrain_jax.train.config import config_to_json
@@ -229,7 +231,6 @@ def _cut_all(
 
 
 Space = Literal["target", "pixel"]
-RUN = "run"
 # Pixels (batch, H, W, C) uint8 and example ids (batch,) -> margins (batch, masks), and features
 # (batch, width) or None.
 Scorer = Callable[[NDArray[np.uint8], NDArray[np.int64]], tuple[NDArray, NDArray | None]]

@@ -1,163 +1,20 @@
-"""The compared methods."""
+"""The compared methods, and the valid ranges of what the stages take.
 
-from collections.abc import Callable, Mapping
+Commands check these before they load anything.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
+from hardset.checks import check_choice, check_integer, check_range
 
-from hardset.checks import check_choice
-from pretrain_jax.synthesis.rules import Candidates, nested_order, pick
-from pretrain_jax.synthesis.storage import Budget, fitting, group_pixels
-from selection import Selector
-from theory import Policy
-
-Rows = NDArray[np.int64]
-ROUNDS = 12
-TRIES = 64
-ENOUGH = 1000  # a part of the budget that is not worth another try
-
-
-class Kept(NamedTuple):
-    """What is kept of a rule's picks.
-
-    Attributes:
-        rows: of the candidates, hardest first.
-        weights: of the rule, shape of `rows`.
-        skipped: picks before the last one kept that did not fit.
-    """
-
-    rows: Rows
-    weights: NDArray[np.float64]
-    skipped: int
-
-
-def kept_picks(
-    rule: Policy | Selector,
-    candidates: Candidates,
-    budget: Budget,
-    group: int,
-    seed: int,
-) -> Kept:
-    """Take a rule's picks in its order, skip what does not fit, arrange what is kept hardest first.
-
-    Of images, and of patches that are picked hardest first or have no margins, nothing is left
-    that would fit. Of patches that are picked in another order an image's size is known only once
-    all are arranged: the first picks that fit are kept, then further ones are tried.
-
-    Args:
-        rule: see `parse_rule`.
-        candidates: what is picked from.
-        budget: most pixels, and bytes.
-        group: patches of an image; 1 for images.
-        seed: of random picks.
-
-    Raises:
-        ValueError: the rule needs what the candidates lack, or leaves too few for the budget.
-    """
-    order = None if isinstance(rule, Selector) else nested_order(rule, candidates, seed)
-    if order is not None:
-        places = _fitted(candidates, order, budget, group)
-        if len(order) < len(candidates) and len(places) + group > len(order):
-            raise ValueError(
-                f"the window leaves {len(order)} of {len(candidates)} candidates, too few for the "
-                f"{budget}; start it earlier or lower the ratio"
-            )
-        return _kept(order, np.ones(len(order)), places)
-    return _chosen(pick(rule, candidates, seed), candidates, budget, group)
-
-
-def _chosen(
-    picked: Callable[[int], tuple], candidates: Candidates, budget: Budget, group: int
-) -> Kept:
-    """Picks that depend on how many are asked for: how many fit is known once they are there."""
-    sizes = candidates.pixels
-    mean = float(sizes.mean())
-    count = min(len(candidates), max(1, round(budget.pixels / mean)) * group)
-    rows, weights = picked(count)
-    best, most = _kept(rows, weights, np.zeros(0, np.int64)), -1
-    full, step = False, 1
-    for _ in range(ROUNDS):
-        found = _kept(rows, weights, _fitted(candidates, rows, budget, group))
-        used = int(group_pixels(sizes[found.rows], group).sum())
-        if used > most:
-            best, most = found, used
-        left = budget.pixels - used
-        if count == len(candidates) or left < budget.pixels / ENOUGH:
-            break
-        if len(found.rows) + group > len(rows) and not full:
-            # All fit: ask for as many more as there is room for.
-            count = min(len(candidates), count + max(1, int(left / mean)) * group)
-            rows, weights = picked(count)
-            continue
-        # Some do not: the picks stay, and those of a larger number are offered after them.
-        if left < sizes.min():
-            break
-        full, step = True, 2 * step
-        count = min(len(candidates), count + step * group)
-        try:
-            more, theirs = picked(count)
-        except ValueError:  # the rule has no more to give
-            break
-        new = ~np.isin(more, rows)
-        rows, weights = np.append(rows, more[new]), np.append(weights, theirs[new])
-    return best
-
-
-def _kept(rows: Rows, weights: NDArray[np.float64], places: Rows) -> Kept:
-    skipped = int(places.max()) + 1 - len(places) if len(places) else 0
-    return Kept(rows[places], weights[places], skipped)
-
-
-def _fitted(candidates: Candidates, rows: Rows, budget: Budget, group: int) -> Rows:
-    """Places of the picks that are kept, hardest first."""
-    margins = None if candidates.margins is None else candidates.margins[rows]
-    # An image of patches has the size that its hardest patch gives it.
-    if group > 1 and margins is not None and np.any(margins[1:] > margins[:-1]):
-        return _rearranged(candidates.pixels[rows], margins, budget.pixels, group)
-    sizes = None if candidates.bytes is None else candidates.bytes[rows]
-    places = fitting(candidates.pixels[rows], sizes, budget, group)
-    if margins is None:
-        return places
-    return places[np.argsort(-margins[places], kind="stable")]
-
-
-def _rearranged(pixels: Rows, margins: NDArray[np.float32], most: int, group: int) -> Rows:
-    """The same for patches whose order of picks is not that of hardness: by bisection."""
-
-    def arranged(places: Rows) -> Rows:
-        return places[np.argsort(-margins[places], kind="stable")]
-
-    def used(places: Rows) -> int:
-        return int(group_pixels(pixels[arranged(places)], group).sum())
-
-    kept = np.zeros(0, np.int64)
-    rest = np.arange(len(pixels))
-    for _ in range(TRIES):
-        low, high = 0, len(rest) // group
-        while low < high:
-            # Later there is room for few: one is tried first.
-            middle = 1 if len(kept) and not low else (low + high + 1) // 2
-            if used(np.concatenate([kept, rest[: middle * group]])) <= most:
-                low = middle
-            else:
-                high = middle - 1
-        kept, rest = np.concatenate([kept, rest[: low * group]]), rest[low * group :]
-        left = most - used(kept)
-        if left < most / ENOUGH:
-            break
-        fits = pixels[rest] <= left
-        # What fits alone may still move a larger one to the head of an image: pass one over.
-        if not low and len(kept):
-            fits[np.argmax(pixels[rest[:group]])] = False
-        rest = rest[fits]
-        if len(rest) < group:
-            break
-    return arranged(kept)
-
-
+LARGEST_SEED = 2**63 - 1
+LARGEST_GROUP = 1024
+SPACES = ("target", "pixel")
+# What a share of the full set is a share of: its pixels, or its pixels and its files' bytes.
+Storage = Literal["pixels", "bytes"]
 Kind = Literal["index", "images", "patches"]
 
 STITCHED = ("saliency", "sam")
@@ -231,7 +88,36 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 )
 
 
-def method_from_name(name: str) -> Method:
-    """The method called `name`; ValueError where there is none."""
-    check_choice("method", name, METHODS)
-    return METHODS[name]
+def check_group(patches: int) -> None:
+    """Check the number of patches of an image.
+
+    Raises:
+        ValueError: no square number from 1 to 1024.
+    """
+    check_integer("patches", patches, 1, LARGEST_GROUP)
+    if round(patches**0.5) ** 2 != patches:
+        raise ValueError(
+            f"patches = {patches} is not a square number; an image is made of 1, 4, 9, ... patches"
+        )
+
+
+def check_scoring(masks: int, seed: int, space: str, batch_size: int, workers: int) -> None:
+    """Check the arguments of `score`; ValueError names the one outside its range."""
+    check_integer("masks", masks, 1, 1000)
+    check_integer("seed", seed, 0, 2**31 - 1)
+    check_integer("batch_size", batch_size, 1, 1 << 20)
+    check_integer("workers", workers, 1, 1024)
+    check_choice("space", space, SPACES)
+
+
+def check_selecting(
+    method: str, ratio: float, seed: int, rule: str | None, patches: int, storage: str
+) -> None:
+    """Check the arguments of `select`; ValueError names the one outside its range."""
+    check_choice("method", method, METHODS)
+    check_range("ratio", ratio, 0.0, 1.0, open_low=True)
+    check_integer("seed", seed, 0, LARGEST_SEED)
+    check_group(patches)
+    check_choice("storage", storage, get_args(Storage))
+    if method == "all" and (ratio != 1 or rule is not None):
+        raise ValueError("method 'all' keeps everything: it takes ratio = 1 and no rule")

@@ -9,14 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.folder import (
-    CLAIM,
-    Recorded,
-    changed_file,
-    digest,
-    input_folder,
-    read_manifest,
-)
+from hardset.folder import CLAIM, Input, digest, input_folder, read_manifest
+from hardset.listing import Listed, changed_file
 from pretrain_jax.data import read_pixels
 from pretrain_jax.data.listing import STILL
 from pretrain_jax.data.opening import MEGAPIXELS, allow_at_least
@@ -94,6 +88,10 @@ class Images:
         """
         _check_once(self.folder.resolve(), self.root, digest(self.manifest))
 
+    def as_input(self) -> Input:
+        """The index as a stage reads it."""
+        return Input.of(self.folder, self.manifest)
+
     def pixel_counts(self) -> NDArray[np.int64]:
         """height x width of every image, by its number."""
         parts = [
@@ -119,14 +117,14 @@ def check_unchanged(folder: Path, root: Path) -> None:
         )
 
 
-def _recorded(table: Table, root: Path) -> Iterator[Recorded]:
+def _recorded(table: Table, root: Path) -> Iterator[Listed]:
     """Every file of an index once; the bytes of a video are divided among its frames."""
     before = ""
     for batch in table.batches(["name", "frame", "bytes", "sha256"]):
         columns = (batch[name] for name in ("name", "frame", "bytes", "sha256"))
         for name, frame, size, sha256 in zip(*columns, strict=True):
             if name != before and sha256:
-                yield Recorded(root / name, int(size) if frame == STILL else None, sha256)
+                yield Listed(root / name, int(size) if frame == STILL else None, sha256)
             before = name
 
 
@@ -182,6 +180,10 @@ class Patches:
         self.table = Table(folder)
         self.images = Images(input_folder(folder, self.manifest, "index"))
         self.proposer = str(self.manifest.parameters["proposer"])
+
+    def as_input(self) -> Input:
+        """The proposals as a stage reads them."""
+        return Input.of(self.folder, self.manifest)
 
     def parts(self, first: int, end: int) -> Iterator[Part]:
         """The patches of some rows, with the names of their images."""

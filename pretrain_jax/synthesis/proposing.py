@@ -9,23 +9,12 @@ from typing import Any
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from hardset.folder import Manifest, Stage, digest, open_stage
+from hardset.folder import Input, Made, Manifest, Stage
 from pretrain_jax.data import UnreadableImageError
-from pretrain_jax.synthesis.images import automatic_shards
 from pretrain_jax.synthesis.parts import Images, patch_id, read_image
-from pretrain_jax.synthesis.proposers import Proposer
-from pretrain_jax.synthesis.proposers.base import Find, Found
+from pretrain_jax.synthesis.proposers import Find, Found, Proposer
 from pretrain_jax.synthesis.sheets import proposals_sheet
-from pretrain_jax.synthesis.tables import (
-    SKIPPED_NAME,
-    Logged,
-    Table,
-    left_of,
-    make_shards,
-    missing_shards,
-    read_logs,
-    shards_to_do,
-)
+from pretrain_jax.synthesis.tables import SKIPPED_NAME, Logged, Make, Shards
 
 PROPOSAL_COLUMNS = {
     "patch": "int64",
@@ -40,6 +29,7 @@ PROPOSAL_COLUMNS = {
 }
 ROWS = 256
 MASKS = "masks"
+PROPOSE = Stage("propose", inputs=("index", "checkpoint"), apart=(MASKS,))
 MOST_SHOWN = 10
 
 
@@ -81,71 +71,53 @@ def propose(
     check_integer("seed", seed, 0, 2**63 - 1)
     images = Images(index)
     images.check_unchanged()
-    count = automatic_shards(images.table.rows) if shards is None else shards
-    mine = shards_to_do(shard, count)
-    inputs = proposer.inputs()
+    divided = Shards.of(images.table.rows, shards, shard)
+    inputs = {name: Input(sha256) for name, sha256 in proposer.inputs().items()}
     _refuse_small(images, proposer, max_skipped_share)
-    stage = open_stage(
+    work = PROPOSE.open(
         out,
-        "propose",
-        {"proposer": proposer.name, "shards": count} | proposer.parameters(),
+        {"proposer": proposer.name, "shards": divided.count} | proposer.parameters(),
         seed,
-        {"index": digest(images.manifest)} | inputs,
-        locations={"index": images.folder},
+        {"index": images.as_input(), **inputs},
         shared=shard is not None,
     )
-    if isinstance(stage, Manifest):
-        return stage
-    with stage:
-        return _fill(stage, images, proposer, seed, mine, count, progress)
+    return work.run(lambda work: _fill(work.folder, images, proposer, seed, divided, progress))
 
 
 def _fill(
-    stage: Stage,
+    folder: Path,
     images: Images,
     proposer: Proposer,
     seed: int,
-    mine: list[int],
-    count: int,
+    divided: Shards,
     progress: bool,
-) -> Manifest | None:
-    """Make the missing ones of the shards `mine`; finish where all `count` are there."""
-    if todo := left_of(stage.folder, mine, count):
-        find = proposer.start(stage.folder / MASKS)
-        make_shards(
-            stage.folder,
-            todo,
-            count,
-            images.table.rows,
-            PROPOSAL_COLUMNS,
-            lambda _, first, end, logged, bar: _rows(
-                images, first, end, find, proposer, seed, logged, bar
-            ),
-            name="propose",
-            unit="image",
-            progress=progress,
+) -> Made | None:
+    """Make the missing shards of this process; count where all are there."""
+
+    def begin() -> Make:
+        find = proposer.start(folder / MASKS)
+        return lambda _, first, end, logged, bar: _rows(
+            images, first, end, find, proposer, seed, logged, bar
         )
-    if missing_shards(stage.folder, count):
+
+    made = divided.fill(
+        folder, PROPOSAL_COLUMNS, begin, name="propose", unit="image", progress=progress
+    )
+    if made is None:
         return None
-    table, logs = Table(stage.folder), read_logs(stage.folder, count)
+    table, logs = made
     if not table.rows:
         raise ValueError(
             f"the proposer {proposer.name} found no patch in any of {images.table.rows} images: "
-            f"all were filtered away by {_filters(proposer)}; loosen them and delete {stage.folder}"
+            f"all were filtered away by {_filters(proposer)}; loosen them and delete {folder}"
         )
-    proposals_sheet(stage.folder / "contact.png", images, table, proposer.name)
+    proposals_sheet(folder / "contact.png", images, table, proposer.name)
     counts = {"images": images.table.rows, "patches": table.rows, "without_patches": 0}
     counts |= {"unreadable": 0} | logs.counts
     known = counts["unreadable"] + counts.get("too_small", 0) - len(logs.skipped)
     before = [f"{known} image(s) of no use to the index: see its {SKIPPED_NAME}"] if known else []
-    notes = [*logs.notes, *before, *logs.write_skipped(stage.folder)]
-    return stage.finish(
-        counts,
-        notes,
-        seconds=logs.seconds,
-        compile_seconds=logs.compile_seconds,
-        apart=(MASKS,),
-    )
+    notes = [*logs.notes, *before, *logs.write_skipped(folder)]
+    return Made(counts, notes, seconds=logs.seconds, compile_seconds=logs.compile_seconds)
 
 
 def _rows(

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from hardset.folder import Manifest, Stage, digest, open_stage, read_manifest
-from pretrain_jax.synthesis.images import automatic_shards
+from hardset.folder import Input, Made, Manifest, Stage, Work, read_manifest
 from pretrain_jax.synthesis.margins import (
     DecodedBatch,
     FeatureWriter,
@@ -24,19 +23,16 @@ from pretrain_jax.synthesis.margins import (
     make_scorer,
     missing_features,
 )
+from pretrain_jax.synthesis.methods import check_scoring
 from pretrain_jax.synthesis.parts import WHOLE, Images, Part, Patches, whole_images
-from pretrain_jax.synthesis.ranges import check_scoring
 from pretrain_jax.synthesis.sheets import PATCHES, parts_sheet
-from pretrain_jax.synthesis.tables import (
-    Logged,
-    Table,
-    left_of,
-    make_shards,
-    missing_shards,
-    read_logs,
-    shards_to_do,
-)
+from pretrain_jax.synthesis.tables import Logged, Make, Shards, Table
 
+SCORE = Stage(
+    "score",
+    inputs=("index", "proposals", "probe"),
+    parameters=("kind", "proposer", "model", "masks", "space", "shards", "features"),
+)
 SAMPLED = 1 << 20  # rows of which rank correlations are taken
 
 
@@ -97,59 +93,50 @@ def score(
     whole = read_manifest(source, ("propose", "index")).stage == "index"
     material = _Material(Images(source) if whole else Patches(source))
     material.images.check_unchanged()
-    count = automatic_shards(material.rows) if shards is None else shards
-    mine = shards_to_do(shard, count)
+    divided = Shards.of(material.rows, shards, shard)
     model = probe if isinstance(probe, ProbeModel) else load_probe(probe)
-    stage = open_stage(
+    work = SCORE.open(
         out,
-        "score",
         {
             "kind": material.kind,
             "proposer": material.proposer,
             "model": model.name,
             "masks": masks,
             "space": space,
-            "shards": count,
+            "shards": divided.count,
         }
         | ({"features": True} if features and not whole else {}),
         seed,
-        material.inputs | {"probe": model.digest},
-        locations=material.locations | {"probe": model.folder},
+        material.inputs | {"probe": Input(model.digest, model.folder)},
         shared=shard is not None,
     )
-    if isinstance(stage, Manifest):
-        return stage
-    with stage:
-        return _fill(stage, material, model, mine, batch_size, workers, progress)
+    return work.run(
+        lambda work: _fill(work, material, model, divided, seed, batch_size, workers, progress)
+    )
 
 
 def _fill(
-    stage: Stage,
+    work: Work,
     material: "_Material",
     model: ProbeModel,
-    mine: list[int],
+    divided: Shards,
+    seed: int,
     batch_size: int,
     workers: int,
     progress: bool,
-) -> Manifest | None:
-    """Make the missing ones of the shards `mine`; finish where all are there."""
-    masks, count = int(stage.parameters["masks"]), int(stage.parameters["shards"])
-    featured = material.whole or bool(stage.parameters.get("features"))
+) -> Made | None:
+    """Make the missing shards of this process; count where all are there."""
+    folder, masks = work.folder, int(work.parameters["masks"])
+    featured = material.whole or bool(work.parameters.get("features"))
     columns = score_columns(material.kind, masks)
-    lost = missing_features(stage.folder, count) if featured else []
-    if todo := sorted({*left_of(stage.folder, mine, count), *(set(lost) & set(mine))}):
-        scorer = make_scorer(
-            model,
-            masks,
-            stage.seed or 0,
-            stage.parameters["space"],
-            features=featured,
-        )
-        with ThreadPoolExecutor(workers) as pool:
 
-            def make(
-                one: int, first: int, end: int, logged: Logged, bar: Any
-            ) -> Iterator[dict[str, NDArray]]:
+    def begin() -> Make:
+        scorer = make_scorer(model, masks, seed, work.parameters["space"], features=featured)
+
+        def make(
+            one: int, first: int, end: int, logged: Logged, bar: Any
+        ) -> Iterator[dict[str, NDArray]]:
+            with ThreadPoolExecutor(workers) as pool:
                 decoded = decoded_batches(
                     material.parts(first, end),
                     material.images.root,
@@ -159,40 +146,41 @@ def _fill(
                     pool,
                     logged,
                 )
-                writer = FeatureWriter(stage.folder, one, count) if featured else None
-                return _rows(decoded, scorer, list(columns), writer, bar)
+                writer = FeatureWriter(folder, one, divided.count) if featured else None
+                yield from _rows(decoded, scorer, list(columns), writer, bar)
 
-            make_shards(
-                stage.folder,
-                todo,
-                count,
-                material.rows,
-                columns,
-                make,
-                name="score",
-                unit=material.kind,
-                progress=progress,
-            )
-    if missing_shards(stage.folder, count) or (featured and missing_features(stage.folder, count)):
+        return make
+
+    lost = missing_features(folder, divided.count) if featured else []
+    made = divided.fill(
+        folder,
+        columns,
+        begin,
+        name="score",
+        unit=material.kind,
+        progress=progress,
+        lost=lost,
+    )
+    if made is None or (featured and missing_features(folder, divided.count)):
         return None
-    table, logs = Table(stage.folder), read_logs(stage.folder, count)
+    table, logs = made
     if not table.rows:
         raise ValueError(
             f"none of the {material.rows} images of {material.images.folder} can be read"
         )
     if featured:
-        join_features(stage.folder, count)
+        join_features(folder, divided.count)
     margins = table.column("margin")
     facts = {"margin_mean": float(margins.mean(dtype=np.float64))}
     correlations = rank_correlations(table, masks)
-    notes = [*logs.notes, *logs.write_skipped(stage.folder)]
+    notes = [*logs.notes, *logs.write_skipped(folder)]
     if len(correlations) and np.all(np.isfinite(correlations)):
         facts["rank_correlation_mean"] = float(correlations.mean())
         facts["rank_correlation_min"] = float(correlations.min())
     elif masks > 1:
         notes = [*notes, "margins of a mask are all equal: there is no rank correlation"]
-    _sheet(stage.folder / "contact.png", material, table, margins)
-    return stage.finish(
+    _sheet(folder / "contact.png", material, table, margins)
+    return Made(
         {"rows": table.rows, "unreadable": 0} | logs.counts | facts,
         notes,
         seconds=logs.seconds,
@@ -236,11 +224,9 @@ class _Material:
         self.kind = "image" if patches is None else "patch"
         self.proposer = WHOLE if patches is None else patches.proposer
         self.rows = (self.images if patches is None else patches).table.rows
-        self.inputs = {"index": digest(self.images.manifest)}
-        self.locations: dict[str, str | Path] = {"index": self.images.folder}
+        self.inputs = {"index": self.images.as_input()}
         if patches is not None:
-            self.inputs["proposals"] = digest(patches.manifest)
-            self.locations["proposals"] = patches.folder
+            self.inputs["proposals"] = patches.as_input()
 
     def parts(self, first: int, end: int) -> Iterator[Part]:
         if self.patches is None:

@@ -9,24 +9,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.folder import Manifest, Stage, digest, input_folder, open_stage, read_manifest
+from hardset.folder import Input, Made, Manifest, Stage, Work, input_folder, read_manifest
 from pretrain_jax.synthesis.margins import read_features
-from pretrain_jax.synthesis.methods import Kept, Method, kept_picks, method_from_name
+from pretrain_jax.synthesis.methods import METHODS, Method, Storage, check_selecting
 from pretrain_jax.synthesis.parts import WHOLE, Images, Patches
-from pretrain_jax.synthesis.ranges import check_selecting
-from pretrain_jax.synthesis.rules import Candidates, parse_rule
-from pretrain_jax.synthesis.sheets import selection_sheet
-from pretrain_jax.synthesis.storage import (
+from pretrain_jax.synthesis.picking import (
     Budget,
-    Storage,
+    Candidates,
+    Kept,
     group_pixels,
+    kept_picks,
+    parse_rule,
     pixel_budget,
 )
+from pretrain_jax.synthesis.sheets import selection_sheet
 from pretrain_jax.synthesis.tables import Table, write_table
 from selection import Selector
 from theory import Policy
 
 SELECTION = "selection"
+SELECT = Stage(
+    "select",
+    inputs=("index", "score", "propose", "proposals"),
+    parameters=("method", "rule", "ratio", "kind", "proposer", "patches", "storage"),
+)
 BOX = ("image", "top", "left", "height", "width")
 ROWS = 1 << 18
 
@@ -78,14 +84,13 @@ def select(
             arguments out of range, a ratio so small that not one image fits.
     """
     check_selecting(method, ratio, seed, rule, patches, storage)
-    chosen = method_from_name(method)
+    chosen = METHODS[method]
     named = chosen.rule if rule is None else rule
     parsed = parse_rule(named)
     material = _Material(Path(source), chosen)
     group = patches if material.kind == "patch" else 1
-    stage = open_stage(
+    work = SELECT.open(
         out,
-        "select",
         {
             "method": method,
             "rule": named,
@@ -97,33 +102,29 @@ def select(
         },
         seed,
         material.inputs,
-        locations=material.locations,
     )
-    if isinstance(stage, Manifest):
-        return stage
-    with stage:
-        return _fill(stage, material, parsed)
+    return work.run(lambda work: _fill(work, material, parsed, seed))
 
 
-def _fill(stage: Stage, material: "_Material", rule: Policy | Selector) -> Manifest:
-    """Pick, write the table and the sheet, finish."""
-    group, ratio = int(stage.parameters["patches"]), float(stage.parameters["ratio"])
-    method = str(stage.parameters["method"])
+def _fill(work: Work, material: "_Material", rule: Policy | Selector, seed: int) -> Made:
+    """Pick, write the table and the sheet."""
+    group, ratio = int(work.parameters["patches"]), float(work.parameters["ratio"])
+    method = str(work.parameters["method"])
     full = _full_set(material.images)
     candidates = material.candidates(full)
-    counted = stage.parameters["storage"] == "bytes" and method != "all"
+    counted = work.parameters["storage"] == "bytes" and method != "all"
     budget = Budget(
         pixel_budget(ratio, full.pixels), pixel_budget(ratio, full.bytes) if counted else None
     )
     if not counted or material.kind == "patch":
         candidates = dataclasses.replace(candidates, bytes=None)
     try:
-        kept = kept_picks(rule, candidates, budget, group, stage.seed or 0)
+        kept = kept_picks(rule, candidates, budget, group, seed)
     except ValueError as error:
         if candidates.features is not None or "features" not in str(error):
             raise
         raise ValueError(
-            f"rule = {stage.parameters['rule']!r}: {error}; scores of whole images have features, "
+            f"rule = {work.parameters['rule']!r}: {error}; scores of whole images have features, "
             "those of patches where they were made with score --features"
         ) from None
     rows = kept.rows
@@ -131,9 +132,9 @@ def _fill(stage: Stage, material: "_Material", rule: Policy | Selector) -> Manif
         _refuse(candidates, budget, group, ratio, full)
     pixels = int(group_pixels(candidates.pixels[rows], group).sum())
     batches = _batches(material, candidates, kept)
-    write_table(stage.folder, SELECTION, batches, selection_columns(material.kind))
+    write_table(work.folder, SELECTION, batches, selection_columns(material.kind))
     selection_sheet(
-        stage.folder / "contact.png", material.images, Table(stage.folder, SELECTION), method
+        work.folder / "contact.png", material.images, Table(work.folder, SELECTION), method
     )
     counts = {
         "images": len(rows) // group,
@@ -154,7 +155,7 @@ def _fill(stage: Stage, material: "_Material", rule: Policy | Selector) -> Manif
             f"all {len(candidates)} candidates are used and fill {pixels} of the {budget.pixels} "
             "pixels asked for: propose more"
         )
-    return stage.finish(counts, notes)
+    return Made(counts, notes)
 
 
 class _Full(NamedTuple):
@@ -192,8 +193,7 @@ class _Material:
         }[method.source]
         manifest = read_manifest(folder, stages)
         self.kind = "patch" if method.source == "patches" else "image"
-        self.inputs = {manifest.stage: digest(manifest)}
-        self.locations: dict[str, str | Path] = {manifest.stage: folder}
+        self.inputs = {manifest.stage: Input.of(folder, manifest)}
         self._scores = folder if manifest.stage == "score" else None
         self._patches: Patches | None = None
         self.proposer = WHOLE
@@ -209,8 +209,7 @@ class _Material:
             self._patches = Patches(place)
             self.images = self._patches.images
             self.proposer = self._patches.proposer
-            self.inputs["proposals"] = digest(self._patches.manifest)
-            self.locations["proposals"] = place
+            self.inputs["proposals"] = self._patches.as_input()
             if self.proposer not in method.proposers:
                 raise ValueError(
                     f"method {method.name!r} picks patches of {' or '.join(method.proposers)}; "
@@ -220,8 +219,7 @@ class _Material:
             self.images = Images(
                 input_folder(folder, manifest, "index") if self._scores else folder
             )
-        self.inputs["index"] = digest(self.images.manifest)
-        self.locations["index"] = self.images.folder
+        self.inputs["index"] = self.images.as_input()
 
     def candidates(self, full: _Full) -> Candidates:
         """Numbers of everything that can be picked."""

@@ -1,8 +1,10 @@
-"""What a source of images holds, and where outputs may not go."""
+"""Sources of images: what one holds, where outputs may not go, and lists of images."""
 
 import hashlib
 import os
 from array import array
+from collections.abc import Callable, Iterable
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +15,10 @@ from pretrain_jax.data.listing import (
     Tally,
     image_root,
     iterate_images,
+    list_line,
     split_layout,
     video_group,
+    write_list,
 )
 
 
@@ -91,3 +95,29 @@ def survey(source: str | Path, frame_stride: int = 1, tally: Tally | None = None
     if len(np.unique(names)) < len(names):
         raise ValueError(f"image list {source} names an image more than once")
     return Survey(len(names), found.hexdigest(), newest, newest_file)
+
+
+def keep_list(path: Path, names: Callable[[], Iterable[str]]) -> bool:
+    """Write an image list unless it is there and says the same; never holds all of it.
+
+    So a list that is lost, changed, or of the place where a folder lay before is mended.
+
+    Args:
+        path: the list.
+        names: gives the paths of the images, relative to the list's folder.
+
+    Returns:
+        Whether it was written.
+    """
+    if _says(path, map(list_line, names())):
+        return False
+    write_list(path, map(list_line, names()))
+    return True
+
+
+def _says(path: Path, lines: Iterable[str]) -> bool:
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            return all(own == line for own, line in zip_longest(file, lines))
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -15,34 +15,39 @@ from tqdm import tqdm
 from hardset.checks import check_integer
 from hardset.folder import (
     CLAIM,
+    Input,
+    Made,
     Manifest,
-    Recorded,
     Stage,
-    changed_file,
-    digest,
-    file_record,
+    Work,
     input_folder,
-    open_stage,
     read_manifest,
     remedy,
-    restate,
 )
+from hardset.listing import Listed, changed_file, file_record
 from pretrain_jax.data.listing import STILL, list_line
 from pretrain_jax.pictures import write_png
-from pretrain_jax.synthesis.lists import keep_list
+from pretrain_jax.places import DATA_LIST
 from pretrain_jax.synthesis.parts import Box, Images, Pixels, cut, read_image
+from pretrain_jax.synthesis.picking import pixel_budget
 from pretrain_jax.synthesis.selecting import SELECTION
 from pretrain_jax.synthesis.sheets import set_sheet
-from pretrain_jax.synthesis.storage import pixel_budget
+from pretrain_jax.synthesis.source import keep_list
 from pretrain_jax.synthesis.tables import Logged, Table, write_table
 
-LIST = "data.txt"
 FILES = "files"
 SOURCES = "sources"
 FOLDER = "images"
 CHUNK = 4096  # images whose names are looked up at once
 FEW = 256  # the same where bytes are limited, of which some are made in vain
 WORKERS = 2
+SYNTHESISE = Stage(
+    "synthesise",
+    inputs=("selection", "index"),
+    parameters=("method", "ratio", "proposer", "patches", "storage"),
+    apart=(FOLDER,),
+    local=(DATA_LIST,),
+)
 
 SOURCE_COLUMNS = {
     "synthetic": "int64",
@@ -119,9 +124,8 @@ def synthesise(
         )
     images = Images(input_folder(selection, manifest, "index"))
     images.check_unchanged()
-    stage = open_stage(
+    work = SYNTHESISE.open(
         out,
-        "synthesise",
         {
             "method": manifest.parameters["method"],
             "ratio": manifest.parameters["ratio"],
@@ -130,14 +134,16 @@ def synthesise(
             "storage": manifest.parameters.get("storage", "pixels"),
         },
         manifest.seed,
-        {"selection": digest(manifest), "index": digest(images.manifest)},
-        locations={"selection": selection, "index": images.folder},
+        {"selection": Input.of(selection, manifest), "index": images.as_input()},
     )
-    if isinstance(stage, Manifest):
-        written = keep_list(Path(out) / LIST, lambda: listed(Path(out), images))
-        return restate(Path(out), stage, local=(LIST,)) if written else stage
-    with stage:
-        return _fill(stage, manifest, Table(selection, SELECTION), images, progress)
+
+    def again(_: Manifest) -> tuple[str, ...]:
+        written = keep_list(Path(out) / DATA_LIST, lambda: listed(Path(out), images))
+        return (DATA_LIST,) if written else ()
+
+    return work.run(
+        lambda work: _fill(work, manifest, Table(selection, SELECTION), images, progress), again
+    )
 
 
 def listed(folder: Path, images: Images) -> Iterator[str]:
@@ -153,10 +159,8 @@ def listed(folder: Path, images: Images) -> Iterator[str]:
             yield name if written else os.path.normpath(Path(place) / name)
 
 
-def _fill(
-    stage: Stage, manifest: Manifest, table: Table, images: Images, progress: bool
-) -> Manifest:
-    """Write the images that are missing, the tables and the list, and finish."""
+def _fill(work: Work, manifest: Manifest, table: Table, images: Images, progress: bool) -> Made:
+    """Write the images that are missing, the tables and the list."""
     own = int(manifest.parameters["patches"])
     stitched = manifest.parameters["kind"] == "patch"
     indexed = images.manifest.counts
@@ -165,8 +169,8 @@ def _fill(
         "pixels_full": int(manifest.counts["pixels_full"]),
         "bytes_full": int(manifest.counts.get("bytes_full", indexed["bytes"])),
     }
-    limited = stage.parameters["storage"] == "bytes" and stage.parameters["method"] != "all"
-    most = pixel_budget(float(stage.parameters["ratio"]), full["bytes_full"]) if limited else None
+    limited = work.parameters["storage"] == "bytes" and work.parameters["method"] != "all"
+    most = pixel_budget(float(work.parameters["ratio"]), full["bytes_full"]) if limited else None
     logged = Logged()
     total = int(manifest.counts["images"])
     with (
@@ -174,19 +178,19 @@ def _fill(
         tqdm(total=total, desc="synthesise", unit="image", disable=not progress) as bar,
     ):
         if stitched:
-            (stage.folder / FOLDER).mkdir(exist_ok=True)
+            (work.folder / FOLDER).mkdir(exist_ok=True)
             chunk = CHUNK if most is None else FEW
-            files = _stitched(stage.folder, images, table, own, chunk, pool, bar)
+            files = _stitched(work.folder, images, table, own, chunk, pool, bar)
         else:
-            files = _whole(stage.folder, images, table, bar)
-        write_table(stage.folder, FILES, _within(files, most, stage.folder, logged), FILE_COLUMNS)
-    made = Table(stage.folder, FILES)
+            files = _whole(work.folder, images, table, bar)
+        write_table(work.folder, FILES, _within(files, most, work.folder, logged), FILE_COLUMNS)
+    made = Table(work.folder, FILES)
     if stitched:
         proposer = str(manifest.parameters["proposer"])
         sources = _sources(table, own, made.rows, proposer, manifest.seed or 0)
-        write_table(stage.folder, SOURCES, sources, SOURCE_COLUMNS)
-    keep_list(stage.folder / LIST, lambda: listed(stage.folder, images))
-    set_sheet(stage.folder / "contact.png", listed(stage.folder, images), made.rows)
+        write_table(work.folder, SOURCES, sources, SOURCE_COLUMNS)
+    keep_list(work.folder / DATA_LIST, lambda: listed(work.folder, images))
+    set_sheet(work.folder / "contact.png", listed(work.folder, images), made.rows)
     counts = {
         "images": made.rows,
         "patches": made.rows * own if stitched else 0,
@@ -197,7 +201,7 @@ def _fill(
     }
     if most is not None:
         counts["left_out"] = total - made.rows
-    return stage.finish(counts, apart=(FOLDER,), local=(LIST,))
+    return Made(counts)
 
 
 def _within(
@@ -378,12 +382,12 @@ def check_set(folder: str | Path) -> None:
     changed = changed_file(_recorded(path), path / CLAIM)
     if changed is not None:
         what = "has changed since the set was made" if changed.is_file() else "is gone"
-        raise ValueError(f"image {changed} of the set {folder} {what}; {remedy(path / LIST)}")
+        raise ValueError(f"image {changed} of the set {folder} {what}; {remedy(path / DATA_LIST)}")
 
 
-def _recorded(folder: Path) -> Iterator[Recorded]:
+def _recorded(folder: Path) -> Iterator[Listed]:
     """Every image once, where the list says that it lies; a set may be copied without its index."""
-    with (folder / LIST).open(encoding="utf-8", newline="\n") as lines:
+    with (folder / DATA_LIST).open(encoding="utf-8", newline="\n") as lines:
         for line, row in zip_longest(lines, _rows(Table(folder, FILES))):
             listed = (line or "").removesuffix("\n")
             name, written, size, sha256 = row or ("", True, 0, "")
@@ -393,10 +397,10 @@ def _recorded(folder: Path) -> Iterator[Recorded]:
                 found = f"names {listed!r}" if line else "ends"
                 wrote = repr(name) if row else "no more"
                 raise ValueError(
-                    f"{folder / LIST} {found} where its stage wrote {wrote}; it has changed since: "
-                    "run python -m pretrain_jax synthesise again, which writes it anew"
+                    f"{folder / DATA_LIST} {found} where its stage wrote {wrote}; it has changed "
+                    "since: run python -m pretrain_jax synthesise again, which writes it anew"
                 )
-            yield Recorded(folder / listed, size, sha256)
+            yield Listed(folder / listed, size, sha256)
 
 
 def _rows(table: Table) -> Iterator[tuple[str, bool, int, str]]:

@@ -15,13 +15,15 @@ from hardset.checks import check_integer
 from hardset.cli import printable
 from hardset.compilation import compiled_seconds
 from hardset.datafile import atomic_file, write_text_atomic
-from hardset.folder import check_sealed, read_record, remedy, write_record
+from hardset.folder import remedy
+from hardset.listing import check_sealed, read_record, write_record
 from hardset.seal import BLANK_SEAL, SealError, seal_file
 
 Columns = Mapping[str, Any]
 MOST_SHARDS = 99_999
 ROW_GROUP = 1 << 16
 BATCH = 1 << 14
+ROWS_OF_SHARD = 5000
 SKIPPED_NAME = "skipped.txt"
 SHOWN = 3  # of them in the notes
 
@@ -83,20 +85,6 @@ def check_shards(shard: int | None, shards: int | None) -> None:
         check_integer("shards", shards, 1, MOST_SHARDS)
     if shard is not None:
         check_integer("shard", shard, 0, (MOST_SHARDS if shards is None else shards) - 1)
-
-
-def shards_to_do(shard: int | None, shards: int) -> list[int]:
-    """The shards that this process works on.
-
-    Args:
-        shard: one of 0 ... shards - 1, or None for all.
-        shards: how many there are.
-
-    Raises:
-        ValueError: an argument outside its range.
-    """
-    check_shards(shard, shards)
-    return list(range(shards)) if shard is None else [shard]
 
 
 def missing_shards(folder: Path, shards: int, name: str = "part") -> list[int]:
@@ -328,41 +316,72 @@ def _pyarrow() -> tuple[Any, Any]:
 Make = Callable[[int, int, int, Logged, Any], Iterator[Mapping[str, Any]]]
 
 
-def left_of(folder: Path, mine: Sequence[int], shards: int) -> list[int]:
-    """Those of the shards `mine` that are not written yet."""
-    missing = set(missing_shards(folder, shards))
-    return [one for one in mine if one in missing]
+@dataclass(frozen=True)
+class Shards:
+    """How the rows of a table are divided, and which shards this process makes.
 
-
-def make_shards(
-    folder: Path,
-    todo: Sequence[int],
-    shards: int,
-    rows: int,
-    columns: Mapping[str, str],
-    make: Make,
-    *,
-    name: str,
-    unit: str,
-    progress: bool,
-) -> None:
-    """Write shards one after another, each whole or not at all.
-
-    Args:
-        folder: of the stage.
-        todo: shards to write.
-        shards: how many there are in all.
-        rows: that are divided among them.
-        columns: type of each column by name.
-        make: gives a shard's rows.
-        name: of the work, on the progress bar.
-        unit: of the progress bar.
-        progress: whether it is drawn.
+    Attributes:
+        rows: in all.
+        count: shards in all.
+        mine: those of this process.
     """
-    ranges = [shard_range(rows, one, shards) for one in todo]
-    total = sum(end - first for first, end in ranges)
-    with tqdm(total=total, desc=name, unit=unit, disable=not progress) as bar:
-        for one, (first, end) in zip(todo, ranges, strict=True):
-            logged = Logged()
-            made = make(one, first, end, logged, bar)
-            write_shard(folder, one, shards, made, columns, logged=logged)
+
+    rows: int
+    count: int
+    mine: tuple[int, ...]
+
+    @classmethod
+    def of(cls, rows: int, shards: int | None = None, shard: int | None = None) -> "Shards":
+        """Divide rows.
+
+        Args:
+            rows: in all.
+            shards: how many; None is one for 5000 rows, what a killed process loses at most.
+            shard: the one that this process makes; None for all.
+
+        Raises:
+            ValueError: an argument outside its range.
+        """
+        count = max(1, -(-rows // ROWS_OF_SHARD)) if shards is None else shards
+        check_shards(shard, count)
+        return cls(rows, count, tuple(range(count)) if shard is None else (shard,))
+
+    def fill(
+        self,
+        folder: Path,
+        columns: Mapping[str, str],
+        begin: Callable[[], Make],
+        *,
+        name: str,
+        unit: str,
+        progress: bool = False,
+        lost: Iterable[int] = (),
+    ) -> tuple[Table, Logged] | None:
+        """Write those of this process's shards that are missing, each whole or not at all.
+
+        Args:
+            folder: of the stage.
+            columns: type of each column by name.
+            begin: called where something is to be made; gives what makes the rows of a shard.
+            name: of the work, on the progress bar.
+            unit: of the progress bar.
+            progress: whether it is drawn.
+            lost: shards that are to be made again though their rows are there.
+
+        Returns:
+            The table and what its shards counted; None while shards of other processes are missing.
+        """
+        again = {*missing_shards(folder, self.count), *lost}
+        todo = [one for one in self.mine if one in again]
+        if todo:
+            make = begin()
+            ranges = [shard_range(self.rows, one, self.count) for one in todo]
+            total = sum(end - first for first, end in ranges)
+            with tqdm(total=total, desc=name, unit=unit, disable=not progress) as bar:
+                for one, (first, end) in zip(todo, ranges, strict=True):
+                    logged = Logged()
+                    made = make(one, first, end, logged, bar)
+                    write_shard(folder, one, self.count, made, columns, logged=logged)
+        if missing_shards(folder, self.count):
+            return None
+        return Table(folder), read_logs(folder, self.count)

@@ -7,12 +7,12 @@ import typing
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.mae import MAE_PRESETS, MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.models.vit import ViTConfig
+from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
 
 # `DataOptions.path` of the images that other packages ship.
 SHIPPED_IMAGES = "shipped-images"
@@ -100,8 +100,64 @@ class ClusterOptions:
     process: int | None = None
 
 
+Precision = Literal["auto", "float32", "bfloat16", "float64"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How exactly any model is trained, on what devices, and when it is logged and saved.
+
+    Attributes:
+        precision: of the computation; "auto" is bfloat16 on accelerators and float32 on CPU.
+            Parameters are float32 (float64 with "float64").
+        devices: number of devices; None takes all.
+        fsdp: devices over which parameters and optimiser state are sharded; divides the devices.
+        scan_steps: optimiser steps in one device program; hides dispatch for small batches.
+        log_every: steps between two lines of the log.
+        checkpoint_every: steps between two checkpoints.
+        keep_checkpoints: how many are kept.
+        peak_flops: FLOP/s of one device, for the model FLOPs utilisation; None looks it up.
+    """
+
+    precision: Precision = "auto"
+    devices: int | None = None
+    fsdp: int = 1
+    scan_steps: int = 1
+    log_every: int = 10
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 3
+    peak_flops: float | None = None
+
+    def check_run(self, *more: str) -> None:
+        """Check these fields.
+
+        Args:
+            more: further fields that count the steps between two things.
+
+        Raises:
+            ValueError: names the field, its value and the valid range.
+        """
+        check_choice("precision", self.precision, get_args(Precision))
+        for name in ("fsdp", "scan_steps", "log_every", "checkpoint_every", "keep_checkpoints"):
+            check_integer(name, getattr(self, name), 1, LARGEST)
+        if self.devices is not None:
+            check_integer("devices", self.devices, 1, LARGEST)
+        if self.peak_flops is not None:
+            check_range("peak_flops", self.peak_flops, 0.0, 1e20, open_low=True)
+        for name in ("log_every", "checkpoint_every", *more):
+            if getattr(self, name) % self.scan_steps:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} is not a multiple of scan_steps = "
+                    f"{self.scan_steps}; nothing can happen within a scan"
+                )
+
+
+# What may change when any run goes on: nothing that its numbers depend on.
+FREE_OPTIONS = frozenset(one.name for one in fields(RunOptions)) - {"precision"}
+
+
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(RunOptions):
     """A training run.
 
     Attributes:
@@ -118,18 +174,9 @@ class TrainConfig:
         steps: optimiser steps; None where `epochs` is given.
         epochs: passes over the training images; None where `steps` is given.
         seed: of the parameters, the order, the crops and the masks.
-        precision: of the computation; "auto" is bfloat16 on accelerators and float32 on CPU.
-            Parameters are float32 (float64 with "float64").
-        devices: number of devices; None takes all.
-        fsdp: devices over which parameters and optimiser state are sharded; divides the devices.
-        scan_steps: optimiser steps in one device program; hides dispatch for small batches.
         cluster: several hosts.
-        log_every: steps between two lines of the log.
-        checkpoint_every: steps between two checkpoints.
-        keep_checkpoints: how many are kept.
         validate_every: steps between two validation losses and pictures; 0 only at the end.
         probe_every: steps between two linear and k-NN probes of labelled images; 0 never.
-        peak_flops: FLOP/s of one device, for the model FLOPs utilisation; None looks it up.
     """
 
     model: MAEConfig | SimCLRConfig = field(default_factory=MAEConfig)
@@ -143,17 +190,9 @@ class TrainConfig:
     steps: int | None = None
     epochs: float | None = None
     seed: int = 0
-    precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
-    devices: int | None = None
-    fsdp: int = 1
-    scan_steps: int = 1
     cluster: ClusterOptions = field(default_factory=ClusterOptions)
-    log_every: int = 10
-    checkpoint_every: int = 500
-    keep_checkpoints: int = 3
     validate_every: int = 500
     probe_every: int = 0
-    peak_flops: float | None = None
 
     def check(self) -> None:
         """Check everything that can be checked without data and devices.
@@ -163,12 +202,11 @@ class TrainConfig:
         """
         _check_data(self)
         _check_optimizer(self.optimizer)
-        for name in ("batch_size", "accumulation", "fsdp", "scan_steps", "log_every"):
-            check_integer(name, getattr(self, name), 1, LARGEST)
-        for name in ("checkpoint_every", "keep_checkpoints"):
+        for name in ("batch_size", "accumulation"):
             check_integer(name, getattr(self, name), 1, LARGEST)
         for name in ("validate_every", "probe_every"):
             check_integer(name, getattr(self, name), 0, LARGEST)
+        self.check_run("validate_every", "probe_every")
         check_integer("seed", self.seed, 0, 2**32 - 1)
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(
@@ -179,16 +217,6 @@ class TrainConfig:
             check_integer("steps", self.steps, 1, LARGEST)
         if self.epochs is not None:
             check_range("epochs", self.epochs, 0.0, 1e9, open_low=True)
-        if self.devices is not None:
-            check_integer("devices", self.devices, 1, LARGEST)
-        if self.peak_flops is not None:
-            check_range("peak_flops", self.peak_flops, 0.0, 1e20, open_low=True)
-        for name in ("log_every", "checkpoint_every", "validate_every", "probe_every"):
-            if getattr(self, name) % self.scan_steps:
-                raise ValueError(
-                    f"{name} = {getattr(self, name)} is not a multiple of scan_steps = "
-                    f"{self.scan_steps}; nothing can happen within a scan"
-                )
         if not self.out:
             raise ValueError("out = '' is not a folder")
 
@@ -244,8 +272,8 @@ def _check_optimizer(options: OptimizerOptions) -> None:
         check_range("optimizer.ema_decay", options.ema_decay, 0.0, 1.0, open_high=True)
 
 
-# What may change when a run goes on: nothing that any of its numbers depends on.
-FREE_FIELDS = frozenset(
+# What may change when a run of pre-training goes on.
+FREE_FIELDS = FREE_OPTIONS | frozenset(
     {
         "out",
         # Other images are told by what they are, see `known_statistics`.
@@ -253,19 +281,12 @@ FREE_FIELDS = frozenset(
         "data.validation",
         "data.workers",
         "data.max_skipped_share",
-        "devices",
-        "fsdp",
-        "scan_steps",
         "cluster.join",
         "cluster.coordinator",
         "cluster.processes",
         "cluster.process",
-        "log_every",
-        "checkpoint_every",
-        "keep_checkpoints",
         "validate_every",
         "probe_every",
-        "peak_flops",
     }
 )
 
@@ -399,7 +420,7 @@ _SIMCLR_ADAMW = OptimizerOptions(
     warmup_share=0.1,
 )
 _SIMCLR_BASE = TrainConfig(
-    model=SimCLRConfig.preset("vit_base"),
+    model=SimCLRConfig(dataclasses.replace(VIT_PRESETS["vit_base"], pool="mean")),
     data=DataOptions(crop="centre", mean=IMAGENET_MEAN, std=IMAGENET_STD),
     optimizer=_SIMCLR_ADAMW,
     out="runs/simclr_vit_base",
@@ -422,6 +443,7 @@ _SIMCLR_TINY_CPU = TrainConfig(
     validate_every=100,
 )
 
+# Runs by name; `data.path`, and what else differs, is set with `dataclasses.replace`.
 PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "mae_vit_base_reference": _REFERENCE,
@@ -431,13 +453,3 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
         "demo": _DEMO,
     }
 )
-
-
-def preset(name: str) -> TrainConfig:
-    """The named run; set `data.path` (and what else differs) with `dataclasses.replace`.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    check_choice("preset", name, PRESETS)
-    return PRESETS[name]

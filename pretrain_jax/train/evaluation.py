@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,9 +14,10 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from pretrain_jax.models.mae import masking_noise
-from pretrain_jax.pictures import Reconstruction, picture, reconstruct
+from pretrain_jax.pictures import Reconstruction, picture, reconstruct, write_png
 from pretrain_jax.train.config import TrainConfig
-from pretrain_jax.train.objectives import MAEObjective, normalise
+from pretrain_jax.train.logging import RunLog
+from pretrain_jax.train.objectives import ImageObjective, MAEObjective, normalise
 from pretrain_jax.train.setup import Plan, RunData, decode_images, spread
 from pretrain_jax.train.step import (
     PROGRAMS,
@@ -29,10 +31,13 @@ from pretrain_jax.train.step import (
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
 
-NEIGHBOURS = 20
-TEMPERATURE = 0.07
+# Of the k-NN probe, of its similarities at a time, and of the linear probe.
+NEIGHBOURS, TEMPERATURE = 20, 0.07
 CHUNK = 1024
 ITERATIONS = 100
+# Training images that probes are fitted on, validation images of a picture.
+PROBE_IMAGES = 2048
+PICTURE_ROWS = 6
 
 
 def linear_probe(
@@ -128,10 +133,6 @@ def _unit(features: Floats) -> Floats:
     return features / np.maximum(lengths, 1e-12)
 
 
-PROBE_IMAGES = 2048
-PICTURE_ROWS = 6
-
-
 class Evaluator:
     """Evaluates a state on a run's validation images; every number is the same at every call.
 
@@ -139,22 +140,68 @@ class Evaluator:
 
     Args:
         config: of the run.
+        folder: of the run, for pictures.
         plan: of the run.
         data: of the run.
+        objective: of the run.
         step: of the run.
+
+    Attributes:
+        losses: (step, validation loss) of every look, in order.
+        accuracies: of the last probes by name, empty without classes.
+        shown: file with the last reconstructions, or None.
     """
 
-    def __init__(self, config: TrainConfig, plan: Plan, data: RunData, step: Step) -> None:
-        self._config, self._plan, self._data, self._step = config, plan, data, step
-        self._losses = step.compile_evaluation()
-        self._features = step.compile_features()
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        plan: Plan,
+        data: RunData,
+        objective: ImageObjective,
+        step: Step,
+    ) -> None:
+        self._config, self._folder, self._plan, self._data = config, folder, plan, data
+        self._objective, self._step = objective, step
+        self._losses = partial(_losses(objective, step.program()), np.uint32(step.seed))
+        self._features = _features(objective, step.program())
+        self.losses: list[tuple[int, float]] = []
+        self.accuracies: dict[str, float] = {}
+        self.shown: Path | None = None
+
+    def due(self, step: int, *, last: bool) -> bool:
+        """Whether there is anything to evaluate after a step."""
+        return self._validates(step, last) or self._probes(step, last)
+
+    def look(self, state: TrainState, log: RunLog, *, last: bool) -> None:
+        """Evaluate what is due after the state's step, and log it."""
+        step = int(state.step)
+        if self._validates(step, last):
+            self.losses.append((step, self.validation_loss(state)))
+            log.scalars(step, {"validation_loss": self.losses[-1][1]})
+            pixels = self.picture(state)
+            if pixels is not None and jax.process_index() == 0:
+                self.shown = self._folder / "pictures" / f"step-{step:07d}.png"
+                write_png(self.shown, pixels)
+                log.picture(step, "reconstructions", pixels)
+        if self._probes(step, last) and (found := self.probes(state)):
+            self.accuracies = found
+            log.scalars(step, dict(found))
+
+    def _validates(self, step: int, last: bool) -> bool:
+        every = self._config.validate_every
+        return last or step == 0 or (every > 0 and step % every == 0)
+
+    def _probes(self, step: int, last: bool) -> bool:
+        every = self._config.probe_every
+        return every > 0 and step > 0 and (last or step % every == 0)
 
     def validation_loss(self, state: TrainState) -> float:
         """Mean loss of the validation images; an image's mask is keyed by its place in the set."""
         held = self._data.held
         total, count = 0.0, 0
         for rows, valid in self._batches(len(held.images)):
-            if self._step.objective.whole_batches and valid < len(rows) and count:
+            if self._objective.whole_batches and valid < len(rows) and count:
                 break  # the repeated images would be among the negatives
             pixels = self._place(held.images[rows])
             numbers = self._place(held.indices[rows].astype(np.int32))
@@ -182,7 +229,7 @@ class Evaluator:
 
     def picture(self, state: TrainState) -> NDArray[np.uint8] | None:
         """Reconstructions of some validation images, None where the model makes none."""
-        if not isinstance(self._step.objective, MAEObjective):
+        if not isinstance(self._objective, MAEObjective):
             return None
         held = self._data.held.images
         count = min(PICTURE_ROWS, len(held))
@@ -225,6 +272,43 @@ class Evaluator:
 
 def _weights(state: TrainState) -> Any:
     return state.params if state.ema is None else state.ema
+
+
+@lru_cache(PROGRAMS)
+def _losses(objective: ImageObjective, step: Step) -> Any:
+    """The compiled (seed, params, constants, pixels, numbers) -> loss of each example.
+
+    Masks depend on seed and number alone: the same ones at every call.
+    """
+    graph = step.graph()
+
+    def losses(
+        seed: jax.Array, params: Any, constants: Any, pixels: jax.Array, numbers: jax.Array
+    ) -> jax.Array:
+        model: Any = nnx.merge(graph, params, constants)
+        key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
+        return objective.per_example(model, pixels, key, numbers)
+
+    rows = batch_sharding(step.mesh)
+    return jax.jit(
+        losses, in_shardings=(None, None, None, rows, rows), out_shardings=replicated(step.mesh)
+    )
+
+
+@lru_cache(PROGRAMS)
+def _features(objective: ImageObjective, step: Step) -> Any:
+    """The compiled (params, constants, pixels) -> features of each image."""
+    graph = step.graph()
+
+    def features(params: Any, constants: Any, pixels: jax.Array) -> jax.Array:
+        model: Any = nnx.merge(graph, params, constants)
+        return objective.features(model, pixels)
+
+    return jax.jit(
+        features,
+        in_shardings=(None, None, batch_sharding(step.mesh)),
+        out_shardings=replicated(step.mesh),
+    )
 
 
 @lru_cache(PROGRAMS)

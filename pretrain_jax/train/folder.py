@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 
-from hardset.cli import check_output_folder
-from hardset.folder import LOCK, alone, read_record, write_record
+from hardset.folder import Claim
+from hardset.listing import read_record, write_record
 from pretrain_jax.data.sources import Fingerprint
 from pretrain_jax.train.checkpoint import CheckpointError, Checkpoints, read_meta
 from pretrain_jax.train.config import (
@@ -34,30 +34,16 @@ TELLING = frozenset({CONFIG_NAME, STATISTICS_NAME, LOG_NAME, CHECKPOINTS})
 
 
 def check_folder(config: TrainConfig) -> Path:
-    """The run's folder, if it is new, empty, or holds this very run; nothing is written.
+    """Check that the run's folder is new, empty, or holds this very run; nothing is written.
 
     A configuration that is lost or damaged is the newest checkpoint's.
 
     Raises:
         ValueError: the folder holds other files, or a run of another configuration.
     """
-    folder = Path(config.out)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; choose another --out")
-    there = _known_config(folder)
-    if there is not None:
-        differences = config_differences(config, there)
-        # Before its first step a run holds nothing that could be lost.
-        if differences and _has_begun(folder):
-            raise ValueError(
-                f"{folder} holds a run (and checkpoints) of another configuration: "
-                f"{'; '.join(differences)}; choose another --out"
-            )
-    elif folder.exists():
-        held = {one.name for one in folder.iterdir()} - {LOCK}
-        if held - OWN or (held and not held & TELLING):
-            raise ValueError(f"{folder} exists and holds no run; choose another --out")
-    return folder
+    claim = _claim(config)
+    claim.check()
+    return claim.folder
 
 
 @contextmanager
@@ -68,14 +54,33 @@ def claimed(config: TrainConfig) -> Iterator[None]:
         ValueError: another process works in it, or it is not this run's; see `check_folder`.
         OSError: it cannot be written.
     """
-    folder = check_output_folder(config.out)
-    with alone(folder, joined=config.cluster.join):
-        # Another process may have come first; joined ones write into it at this moment.
-        if not config.cluster.join:
-            check_folder(config)
-        if jax.process_index() == 0:
-            write_record(folder / CONFIG_NAME, config_to_json(config))
+    first = jax.process_index() == 0
+    with _claim(config).held(joined=config.cluster.join, writes=first):
         yield
+
+
+def _claim(config: TrainConfig) -> Claim:
+    folder = Path(config.out)
+
+    def refuse(known: dict[str, Any]) -> str | None:
+        differences = config_differences(config, config_from_json(known))
+        # Before its first step a run holds nothing that could be lost.
+        if not differences or not _has_begun(folder):
+            return None
+        told = "; ".join(differences)
+        return (
+            f"holds a run (and checkpoints) of another configuration: {told}; choose another --out"
+        )
+
+    def foreign(names: list[str]) -> str | None:
+        own = set(names) <= OWN and not TELLING.isdisjoint(names)
+        return None if own else "exists and holds no run; choose another --out"
+
+    def recover(_: ValueError | None) -> dict[str, Any] | None:
+        return _record_of(folder / CONFIG_NAME, "config")
+
+    record = config_to_json(config)
+    return Claim(folder, CONFIG_NAME, record, refuse, foreign, recover, renewed=True)
 
 
 def known_statistics(folder: Path, found: Mapping[str, Fingerprint]) -> dict[str, Any]:
@@ -128,12 +133,6 @@ def write_statistics(folder: Path, values: Mapping[str, Any]) -> None:
 
 def _has_begun(folder: Path) -> bool:
     return (folder / LOG_NAME).exists() or bool(Checkpoints(folder / CHECKPOINTS).steps())
-
-
-def _known_config(folder: Path) -> TrainConfig | None:
-    """The configuration of the run in a folder; None where nothing tells it."""
-    record = _record_of(folder / CONFIG_NAME, "config")
-    return None if record is None else config_from_json(record)
 
 
 def _record_of(path: Path, part: str) -> dict[str, Any] | None:

@@ -5,11 +5,13 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -17,10 +19,9 @@ import numpy as np
 from hardset.datafile import versions, write_text_atomic
 from pretrain_jax.data.loader import Loader, TooManySkippedError
 from pretrain_jax.models.simclr import warn_of_few_negatives
-from pretrain_jax.pictures import write_png
 from pretrain_jax.synthesis.source import check_outside
 from pretrain_jax.train.checkpoint import Checkpoints
-from pretrain_jax.train.config import SHIPPED_IMAGES, TrainConfig, config_to_json
+from pretrain_jax.train.config import SHIPPED_IMAGES, RunOptions, TrainConfig, config_to_json
 from pretrain_jax.train.evaluation import Evaluator
 from pretrain_jax.train.flops import peak_flops
 from pretrain_jax.train.folder import (
@@ -32,6 +33,7 @@ from pretrain_jax.train.folder import (
     write_statistics,
 )
 from pretrain_jax.train.logging import Progress, RunLog, say
+from pretrain_jax.train.objectives import make_objective
 from pretrain_jax.train.setup import Plan, RunData, crop_of, joined, make_step, plan_run, read_data
 from pretrain_jax.train.step import Metrics, Step, TrainState, global_batch
 from pretrain_jax.train.weights import with_weights
@@ -106,6 +108,178 @@ class NonFiniteLossError(ValueError):
     """The loss or the parameters are not finite; the checkpoints before are kept."""
 
 
+class Source(Protocol):
+    """Batches in the order of the steps, that go on where their state was taken."""
+
+    def __next__(self) -> Any:
+        """The batch of the next step: this host's share of its rows."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs, JSON-able."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        ...
+
+    def close(self) -> None:
+        """End what prepares batches in the background."""
+        ...
+
+
+@dataclass
+class Loop:
+    """Training of any objective in a folder that is held, from its newest whole checkpoint on.
+
+    Attributes:
+        folder: of the run.
+        options: of the run.
+        plan: its sizes.
+        step: the compiled step.
+        source: of the batches; what it yields goes through `take` to the step.
+        take: the arrays of a batch.
+        begin: the state before the first step, of the one with drawn parameters.
+        meta: what checkpoints hold beside the states of model and source.
+        evaluator: looks at the state between steps, None for nobody.
+        progress: whether to draw a progress bar on stderr.
+        losses: of the steps that this process took.
+        resumed_from: step of the checkpoint that this process went on from, 0 without one.
+    """
+
+    folder: Path
+    options: RunOptions
+    plan: Plan
+    step: Step
+    source: Source
+    take: Callable[[Any], Any] = lambda batch: batch
+    begin: Callable[[TrainState], TrainState] = lambda state: state
+    meta: dict[str, Any] = field(default_factory=dict)
+    evaluator: Evaluator | None = None
+    progress: bool = False
+    losses: list[float] = field(default_factory=list)
+    resumed_from: int = 0
+
+    def __post_init__(self) -> None:
+        self._checkpoints = Checkpoints(self.folder / CHECKPOINTS, self.options.keep_checkpoints)
+
+    def run(self) -> TrainState:
+        """Take all steps that are left; gives the state after the last one.
+
+        Raises:
+            NonFiniteLossError: a loss or a parameter is not finite.
+            CheckpointError: a checkpoint cannot be written.
+            SystemExit: SIGTERM arrived; a checkpoint was written after the step under way.
+            KeyboardInterrupt: Ctrl-C, likewise.
+        """
+        with Termination() as termination:
+            try:
+                state = self._start()
+                if self.resumed_from < self.plan.steps:
+                    state = self._train(state, termination)
+            finally:
+                self.source.close()
+        return state
+
+    def _start(self) -> TrainState:
+        found = self._checkpoints.restore(self.step.abstract_state())
+        if found is None:
+            return self.begin(self.step.initial_state())
+        state, meta = found
+        start, steps = int(meta["step"]), self.plan.steps
+        self.source.restore(meta["loader"])
+        self._checkpoints.remove_after(start)
+        done = " (finished)" if start == steps else ""
+        say(f"going on from step {start} of {steps}{done} in {self.folder}")
+        self.resumed_from = start
+        return state
+
+    def _train(self, state: TrainState, termination: Termination) -> TrainState:
+        options, steps, start = self.options, self.plan.steps, self.resumed_from
+        chunk = options.scan_steps
+        run = self.step.compile(scan=chunk > 1)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log = RunLog(self.folder, start, enabled=jax.process_index() == 0)
+        bar = self._new_bar(start)
+        pending: list[Metrics] = []
+        try:
+            if start == 0 and self.evaluator is not None:
+                self.evaluator.look(state, log, last=False)
+            bar.restart()
+            for at in range(start + chunk, steps + 1, chunk):
+                state, metrics = run(state, self._batch(chunk))
+                pending.append(metrics)
+                last, terminated = at == steps, termination.after(at)
+                checkpoint = last or terminated or at % options.checkpoint_every == 0
+                look = self.evaluator is not None and self.evaluator.due(at, last=last)
+                if at % options.log_every == 0 or checkpoint or look:
+                    self._report(pending, at, log, bar)
+                    pending = []
+                if look and self.evaluator is not None:
+                    self.evaluator.look(state, log, last=last)
+                if checkpoint:
+                    log.flush()
+                    self._checkpoints.save(state, self.meta | {"loader": self.source.state()})
+                if terminated and not last:
+                    bar.close()
+                    say(f"{termination.name}: {self.folder} is saved after step {at} of {steps}")
+                    raise SystemExit(TERMINATED)  # the signal itself follows
+                if look or checkpoint:
+                    bar.restart()
+        finally:
+            bar.close()
+            log.close()
+        return state
+
+    def _batch(self, chunk: int) -> Any:
+        """One batch on the devices, or several for a scan."""
+        rows = [self.take(next(self.source)) for _ in range(chunk)]
+        if chunk == 1:
+            return global_batch(rows[0], self.plan.mesh)
+        stacked = jax.tree.map(lambda *parts: np.stack(parts), *rows)
+        return global_batch(stacked, self.plan.mesh, axis=1)
+
+    def _report(self, pending: list[Metrics], at: int, log: RunLog, bar: Progress) -> None:
+        """Fetch what the device computed, stop if it is not finite, log a line a step."""
+        fetched = [jax.tree.map(np.atleast_1d, jax.device_get(metrics)) for metrics in pending]
+        columns = Metrics(*(np.concatenate(parts) for parts in zip(*fetched, strict=True)))
+        first = at - len(columns.loss)
+        finite = np.isfinite(columns.loss) & np.isfinite(columns.param_norm)
+        if not finite.all():
+            bad = int(np.argmin(finite))
+            what, value = (
+                ("parameters", columns.param_norm[bad])
+                if math.isfinite(columns.loss[bad])
+                else ("loss", columns.loss[bad])
+            )
+            kept = self._checkpoints.steps()
+            raise NonFiniteLossError(
+                f"{what} of step {first + bad + 1} are {value}; "
+                + (f"the checkpoint of step {kept[-1]} is kept" if kept else "none was saved yet")
+                + f" in {self.folder}. A lower learning rate, clip_norm = 1 or precision = float32 "
+                "may help"
+            )
+        rates = bar.advance(len(columns.loss), float(columns.loss[-1]))
+        for row in range(len(columns.loss)):
+            line: dict[str, float | None] = {
+                name: float(values[row]) for name, values in columns._asdict().items()
+            }
+            log.scalars(first + row + 1, line | (rates if row == len(columns.loss) - 1 else {}))
+        self.losses += [float(loss) for loss in columns.loss]
+
+    def _new_bar(self, start: int) -> Progress:
+        mesh = self.plan.mesh
+        peak = self.options.peak_flops or peak_flops(mesh.devices.flat[0])
+        return Progress(
+            self.plan.steps,
+            start,
+            batch_size=self.plan.batch_size,
+            image_flops=self.step.objective.training_flops(),
+            peak=None if peak is None else peak * mesh.size,
+            shown=self.progress and jax.process_index() == 0,
+        )
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """A finished run.
@@ -170,186 +344,69 @@ def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
                 held.enter_context(claimed(config))
             write_statistics(folder, data.statistics())
             try:
-                return _Run(config, folder, plan, data, progress).run()
+                return _trained(config, folder, plan, data, progress)
             except TooManySkippedError as error:
                 _list_skipped(folder, error.skipped)
                 raise
 
 
-class _Run:
-    def __init__(
-        self, config: TrainConfig, folder: Path, plan: Plan, data: RunData, progress: bool
-    ) -> None:
-        self._config, self._folder, self._plan, self._data = config, folder, plan, data
-        self._step: Step = make_step(config, plan, data)
-        self._checkpoints = Checkpoints(folder / CHECKPOINTS, config.keep_checkpoints)
-        if self._step.objective.whole_batches:
-            warn_of_few_negatives(plan.batch_size)
-        self._evaluator = Evaluator(config, plan, data, self._step)
-        self._progress = progress and jax.process_index() == 0
-        self._losses: list[float] = []
-        self._validation: list[tuple[int, float]] = []
-        self._probes: dict[str, float] = {}
-        self._picture: Path | None = None
+def _trained(
+    config: TrainConfig, folder: Path, plan: Plan, data: RunData, progress: bool
+) -> TrainResult:
+    """Run the loop in the folder that is held."""
+    objective = make_objective(config.model, plan.dtype, data.mean, data.std)
+    if objective.whole_batches:
+        warn_of_few_negatives(plan.batch_size)
+    step = make_step(config, plan, objective)
+    evaluator = Evaluator(config, folder, plan, data, objective, step)
+    loader = Loader(
+        data.training,
+        crop_of(config),
+        batch_size=plan.batch_size,
+        channels=config.model.encoder.channels,
+        bits=config.data.bits,
+        seed=config.seed,
+        workers=config.data.workers,
+        max_skipped_share=config.data.max_skipped_share,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+    )
 
-    def run(self) -> TrainResult:
-        with Termination() as termination:
-            loader = self._loader()
-            try:
-                state, start = self._start(loader)
-                if start < self._plan.steps:
-                    self._train(state, start, loader, termination)
-            finally:
-                loader.close()
-        skipped = self._data.skipped | loader.skipped
-        _list_skipped(self._folder, skipped)
-        return TrainResult(
-            folder=self._folder,
-            steps=self._plan.steps,
-            resumed_from=start,
-            losses=tuple(self._losses),
-            validation=tuple(self._validation),
-            probes=self._probes,
-            skipped=skipped,
-            picture=self._picture,
-        )
+    def begin(state: TrainState) -> TrainState:
+        return state if config.init is None else with_weights(state, step, config.init)
 
-    def _loader(self) -> Loader:
-        data = self._config.data
-        return Loader(
-            self._data.training,
-            crop_of(self._config),
-            batch_size=self._plan.batch_size,
-            channels=self._config.model.encoder.channels,
-            bits=data.bits,
-            seed=self._config.seed,
-            workers=data.workers,
-            max_skipped_share=data.max_skipped_share,
-            host=jax.process_index(),
-            hosts=jax.process_count(),
-        )
-
-    def _start(self, loader: Loader) -> tuple[TrainState, int]:
-        found = self._checkpoints.restore(self._step.abstract_state())
-        if found is None:
-            state = self._step.initial_state()
-            if self._config.init is not None:
-                state = with_weights(state, self._step, self._config.init)
-            return state, 0
-        state, meta = found
-        start = int(meta["step"])
-        loader.restore(meta["loader"])
-        self._checkpoints.remove_after(start)
-        done = " (finished)" if start == self._plan.steps else ""
-        say(f"going on from step {start} of {self._plan.steps}{done} in {self._folder}")
-        return state, start
-
-    def _train(
-        self, state: TrainState, start: int, loader: Loader, termination: Termination
-    ) -> None:
-        config, steps = self._config, self._plan.steps
-        chunk = config.scan_steps
-        run = self._step.compile(scan=chunk > 1)
-        log = RunLog(self._folder, start, enabled=jax.process_index() == 0)
-        bar = self._new_bar(start)
-        pending: list[Metrics] = []
-        try:
-            if start == 0:
-                self._evaluate(state, 0, log)
-            bar.restart()
-            for at in range(start + chunk, steps + 1, chunk):
-                state, metrics = run(state, self._pixels(loader, chunk))
-                pending.append(metrics)
-                last, terminated = at == steps, termination.after(at)
-                checkpoint = last or terminated or at % config.checkpoint_every == 0
-                validate = last or (config.validate_every and at % config.validate_every == 0)
-                probe = config.probe_every and (last or at % config.probe_every == 0)
-                if at % config.log_every == 0 or checkpoint or validate or probe:
-                    self._report(pending, at, log, bar)
-                    pending = []
-                if validate:
-                    self._evaluate(state, at, log)
-                if probe and (probes := self._evaluator.probes(state)):
-                    self._probes = probes
-                    log.scalars(at, dict(probes))
-                if checkpoint:
-                    log.flush()
-                    self._checkpoints.save(state, self._meta(loader))
-                if terminated and not last:
-                    bar.close()
-                    say(f"{termination.name}: {self._folder} is saved after step {at} of {steps}")
-                    raise SystemExit(TERMINATED)  # the signal itself follows
-                if validate or probe or checkpoint:
-                    bar.restart()
-        finally:
-            bar.close()
-            log.close()
-
-    def _pixels(self, loader: Loader, chunk: int) -> jax.Array:
-        if chunk == 1:
-            return global_batch(next(loader).images, self._plan.mesh)
-        rows = np.stack([next(loader).images for _ in range(chunk)])
-        return global_batch(rows, self._plan.mesh, axis=1)
-
-    def _report(self, pending: list[Metrics], at: int, log: RunLog, bar: Progress) -> None:
-        """Fetch what the device computed, stop if it is not finite, log a line a step."""
-        fetched = [jax.tree.map(np.atleast_1d, jax.device_get(metrics)) for metrics in pending]
-        columns = Metrics(*(np.concatenate(parts) for parts in zip(*fetched, strict=True)))
-        first = at - len(columns.loss)
-        finite = np.isfinite(columns.loss) & np.isfinite(columns.param_norm)
-        if not finite.all():
-            bad = int(np.argmin(finite))
-            what, value = (
-                ("parameters", columns.param_norm[bad])
-                if math.isfinite(columns.loss[bad])
-                else ("loss", columns.loss[bad])
-            )
-            kept = self._checkpoints.steps()
-            raise NonFiniteLossError(
-                f"{what} of step {first + bad + 1} are {value}; "
-                + (f"the checkpoint of step {kept[-1]} is kept" if kept else "none was saved yet")
-                + ". A lower learning rate, clip_norm = 1 or precision = float32 may help"
-            )
-        rates = bar.advance(len(columns.loss), float(columns.loss[-1]))
-        for row in range(len(columns.loss)):
-            line: dict[str, float | None] = {
-                name: float(values[row]) for name, values in columns._asdict().items()
-            }
-            log.scalars(first + row + 1, line | (rates if row == len(columns.loss) - 1 else {}))
-        self._losses += [float(loss) for loss in columns.loss]
-
-    def _evaluate(self, state: TrainState, at: int, log: RunLog) -> None:
-        loss = self._evaluator.validation_loss(state)
-        self._validation.append((at, loss))
-        log.scalars(at, {"validation_loss": loss})
-        pixels = self._evaluator.picture(state)
-        if pixels is not None and jax.process_index() == 0:
-            self._picture = self._folder / "pictures" / f"step-{at:07d}.png"
-            write_png(self._picture, pixels)
-            log.picture(at, "reconstructions", pixels)
-
-    def _meta(self, loader: Loader) -> dict[str, Any]:
-        return {
-            "config": config_to_json(self._config),
-            "statistics": self._data.statistics(),
-            "mean": self._data.mean,
-            "std": self._data.std,
-            "dtype": self._plan.dtype,
-            "loader": loader.state(),
+    loop = Loop(
+        folder,
+        config,
+        plan,
+        step,
+        loader,
+        take=attrgetter("images"),
+        begin=begin,
+        meta={
+            "config": config_to_json(config),
+            "statistics": data.statistics(),
+            "mean": data.mean,
+            "std": data.std,
+            "dtype": plan.dtype,
             "versions": versions(),
-        }
-
-    def _new_bar(self, start: int) -> Progress:
-        mesh = self._plan.mesh
-        peak = self._config.peak_flops or peak_flops(mesh.devices.flat[0])
-        return Progress(
-            self._plan.steps,
-            start,
-            batch_size=self._plan.batch_size,
-            image_flops=self._step.objective.training_flops(),
-            peak=None if peak is None else peak * mesh.size,
-            shown=self._progress,
-        )
+        },
+        evaluator=evaluator,
+        progress=progress,
+    )
+    loop.run()
+    skipped = data.skipped | loader.skipped
+    _list_skipped(folder, skipped)
+    return TrainResult(
+        folder=folder,
+        steps=plan.steps,
+        resumed_from=loop.resumed_from,
+        losses=tuple(loop.losses),
+        validation=tuple(evaluator.losses),
+        probes=evaluator.accuracies,
+        skipped=skipped,
+        picture=evaluator.shown,
+    )
 
 
 def _list_skipped(folder: Path, skipped: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What is minimised: one interface for the masked autoencoder and for contrastive learning.
+"""What is minimised: the objectives of pre-training, and what every objective offers a run.
 
 Everything random comes from the step's key and the examples' numbers within the step, so that a
 loss depends neither on devices nor on how a batch is divided.
@@ -16,7 +16,7 @@ from flax import nnx
 
 from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise
 from pretrain_jax.models.simclr import SimCLR, SimCLRConfig, cached_value_and_grad, nt_xent
-from pretrain_jax.models.vit.config import DType
+from pretrain_jax.models.vit.config import DType, ViTConfig
 from pretrain_jax.train.flops import mae_training_flops, simclr_training_flops
 
 Array = jax.Array
@@ -27,42 +27,45 @@ class Objective(Protocol):
     """A model and its loss.
 
     Attributes:
-        whole_batches: whether an example's loss depends on the others of its batch.
+        trained: filter of the variables that the optimiser changes.
+        drawing_level: at which XLA on CPU optimises the drawing of initial parameters. Drawn
+            numbers can differ in their last bit between level 0, the quickest to compile, and the
+            others.
     """
 
-    whole_batches: ClassVar[bool]
+    @property
+    def trained(self) -> Any:
+        """See above."""
+        ...
+
+    @property
+    def drawing_level(self) -> int:
+        """See above."""
+        ...
+
+    def __hash__(self) -> int:
+        """Equal objectives share compiled programs."""
+        ...
 
     def build(self, seed: int | Array) -> nnx.Module:
         """The model with initial parameters drawn from `seed`."""
         ...
 
-    def per_example(self, model: Any, pixels: Array, key: Array, numbers: Array) -> Array:
-        """The loss of each example, shape (batch,); training minimises its mean.
-
-        Args:
-            model: what `build` made.
-            pixels: uint8 or uint16, shape (batch, height, width, channels).
-            key: of the step.
-            numbers: of the examples within the step, shape (batch,).
-        """
-        ...
-
     def value_and_grad(
-        self, merge: Merge, params: Any, pixels: Array, key: Array, parts: int
-    ) -> tuple[Array, Any]:
-        """The batch's mean loss and its gradient, computed in `parts` parts.
+        self, merge: Merge, params: Any, batch: Any, key: Array, parts: int
+    ) -> tuple[Array, Any, Any]:
+        """The batch's mean loss, its gradient, and the model's other variables after the step.
 
         Args:
             merge: parameters -> model.
             params: the parameters.
-            pixels: as above; rows are numbered from 0.
+            batch: what the run's source of batches gives; rows are numbers from 0.
             key: of the step.
-            parts: divides the batch.
-        """
-        ...
+            parts: that are computed one after the other; divides the batch.
 
-    def features(self, model: Any, pixels: Array) -> Array:
-        """What probes see of each image, shape (batch, width)."""
+        Returns:
+            The third is None where a step changes parameters alone.
+        """
         ...
 
     def training_flops(self) -> int:
@@ -74,6 +77,8 @@ class Objective(Protocol):
 class MAEObjective:
     """Mean squared error of hidden patches, masks keyed by example (arXiv:2111.06377)."""
 
+    trained: ClassVar[Any] = nnx.Param
+    drawing_level: ClassVar[int] = 1
     whole_batches: ClassVar[bool] = False
 
     config: MAEConfig
@@ -85,13 +90,20 @@ class MAEObjective:
         return MAE(self.config, rngs=nnx.Rngs(jax.random.key(seed)))
 
     def per_example(self, model: MAE, pixels: Array, key: Array, numbers: Array) -> Array:
-        """Mean squared error over the hidden patches of each image."""
+        """Mean squared error over the hidden patches of each image.
+
+        Args:
+            model: what `build` made.
+            pixels: uint8 or uint16, shape (batch, height, width, channels).
+            key: of the step.
+            numbers: of the examples within the step, shape (batch,).
+        """
         noise = masking_noise(key, numbers, self.config.encoder.patches)
         return model(self._images(pixels), noise).per_example_loss
 
     def value_and_grad(
         self, merge: Merge, params: Any, pixels: Array, key: Array, parts: int
-    ) -> tuple[Array, Any]:
+    ) -> tuple[Array, Any, None]:
         """The mean of the parts' losses and gradients."""
 
         def loss(params: Any, pixels: Array, numbers: Array) -> Array:
@@ -101,7 +113,7 @@ class MAEObjective:
         rows = pixels.shape[0]
         numbers = jnp.arange(rows)
         if parts == 1:
-            return value_and_grad(params, pixels, numbers)
+            return *value_and_grad(params, pixels, numbers), None
 
         def strided(array: Array) -> Array:
             # Part a takes the rows a, a + parts, ...: each device keeps the rows it has.
@@ -114,10 +126,10 @@ class MAEObjective:
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         total, _ = jax.lax.scan(add, zeros, (strided(pixels), strided(numbers)))
         value, gradient = jax.tree.map(lambda leaf: leaf / parts, total)
-        return value, gradient
+        return value, gradient, None
 
     def features(self, model: MAE, pixels: Array) -> Array:
-        """Mean of the patch tokens of the whole image."""
+        """What probes see of each image: the mean of its patch tokens, shape (batch, width)."""
         return model.encode(self._images(pixels))[:, 1:].mean(axis=1)
 
     def training_flops(self) -> int:
@@ -132,6 +144,8 @@ class MAEObjective:
 class SimCLRObjective:
     """NT-Xent between two views of each image, negatives from all devices (arXiv:2002.05709)."""
 
+    trained: ClassVar[Any] = nnx.Param
+    drawing_level: ClassVar[int] = 1
     whole_batches: ClassVar[bool] = True
 
     config: SimCLRConfig
@@ -148,7 +162,7 @@ class SimCLRObjective:
 
     def value_and_grad(
         self, merge: Merge, params: Any, pixels: Array, key: Array, parts: int
-    ) -> tuple[Array, Any]:
+    ) -> tuple[Array, Any, None]:
         """Through the gradient of the embeddings where there are parts: they share negatives."""
         numbers = jnp.arange(pixels.shape[0])
 
@@ -160,11 +174,11 @@ class SimCLRObjective:
 
         if parts == 1:
             whole = jax.value_and_grad(lambda params: loss(embed(params, (pixels, numbers))))
-            return whole(params)
-        return cached_value_and_grad(embed, loss, parts)(params, (pixels, numbers))
+            return *whole(params), None
+        return *cached_value_and_grad(embed, loss, parts)(params, (pixels, numbers)), None
 
     def features(self, model: SimCLR, pixels: Array) -> Array:
-        """The pooled token before the projector."""
+        """What probes see of each image: the pooled token before the projector."""
         dtype = self.config.encoder.param_dtype
         return model.encode(normalise(pixels, self.mean, self.std, dtype))
 
@@ -182,9 +196,18 @@ class SimCLRObjective:
         return nt_xent(projections[:, 0], projections[:, 1], self.config.temperature)
 
 
+ImageObjective = MAEObjective | SimCLRObjective
+
+
+def computed_in(encoder: ViTConfig, dtype: DType) -> ViTConfig:
+    """The encoder with that type of the computation and float32, or float64, parameters."""
+    wide: DType = "float64" if dtype == "float64" else "float32"
+    return dataclasses.replace(encoder, dtype=dtype, param_dtype=wide)
+
+
 def make_objective(
     config: MAEConfig | SimCLRConfig, dtype: DType, mean: Sequence[float], std: Sequence[float]
-) -> Objective:
+) -> ImageObjective:
     """The objective of a model's configuration.
 
     Args:
@@ -193,8 +216,7 @@ def make_objective(
         mean: of each channel, where the largest pixel value is 1.
         std: of each channel.
     """
-    wide: DType = "float64" if dtype == "float64" else "float32"
-    encoder = dataclasses.replace(config.encoder, dtype=dtype, param_dtype=wide)
+    encoder = computed_in(config.encoder, dtype)
     if isinstance(config, MAEConfig):
         typed = dataclasses.replace(config, encoder=encoder)
         return MAEObjective(typed, tuple(mean), tuple(std))

@@ -29,11 +29,12 @@ from pretrain_jax.models.vit.config import DType
 from pretrain_jax.train.config import (
     SHIPPED_IMAGES,
     OptimizerOptions,
+    RunOptions,
     TrainConfig,
 )
 from pretrain_jax.train.folder import known_statistics
 from pretrain_jax.train.logging import say
-from pretrain_jax.train.objectives import make_objective
+from pretrain_jax.train.objectives import ImageObjective
 from pretrain_jax.train.step import PROGRAMS, Step, check_batch, make_mesh, make_optimizer, schedule
 
 # Training images, spread over the set, that mean and standard deviation are measured on.
@@ -102,17 +103,27 @@ def plan_run(config: TrainConfig, images: int | None = None) -> Plan:
     """
     mesh = make_mesh(config.devices, config.fsdp)
     batch_size = config.batch_size * (mesh.size if config.batch_per_device else 1)
-    check_batch(batch_size, config.accumulation, mesh)
-    if config.steps is not None:
-        steps = config.steps
-    else:
+    steps = config.steps
+    if steps is None:
         assert config.epochs is not None and images is not None
         steps = max(1, math.ceil(config.epochs * images / batch_size))
         steps += -steps % config.scan_steps
-    if steps % config.scan_steps:
-        raise ValueError(f"steps = {steps} is not a multiple of scan_steps = {config.scan_steps}")
+    return make_plan(config, mesh, batch_size, steps, accumulation=config.accumulation)
+
+
+def make_plan(
+    options: RunOptions, mesh: Mesh, batch_size: int, steps: int, *, accumulation: int = 1
+) -> Plan:
+    """The sizes of a run, if devices, batch, steps and scans fit each other.
+
+    Raises:
+        ValueError: they do not, or the precision needs another setting of JAX.
+    """
+    check_batch(batch_size, accumulation, mesh)
+    if steps % options.scan_steps:
+        raise ValueError(f"steps = {steps} is not a multiple of scan_steps = {options.scan_steps}")
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    dtype = config.precision
+    dtype = options.precision
     if dtype == "auto":
         dtype = "float32" if on_cpu else "bfloat16"
     if dtype == "float64" and jnp.result_type(float) != jnp.float64:
@@ -196,12 +207,12 @@ def _sources(config: TrainConfig, folder: Path) -> tuple[ImageSet, ImageSet]:
     return training, validation
 
 
-def make_step(config: TrainConfig, plan: Plan, data: RunData) -> Step:
+def make_step(config: TrainConfig, plan: Plan, objective: ImageObjective) -> Step:
     """The step of a run."""
     options = config.optimizer
     optimizer, rates = _optimizer(options, plan.steps, plan.batch_size)
     return Step(
-        objective=make_objective(config.model, plan.dtype, data.mean, data.std),
+        objective=objective,
         optimizer=optimizer,
         schedule=rates,
         mesh=plan.mesh,

@@ -16,7 +16,13 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from pretrain_jax.train.config import OptimizerOptions
 from pretrain_jax.train.objectives import Objective
 
+Array = jax.Array
+# The batch that `base_learning_rate` is told for.
 REFERENCE_BATCH = 256
+# Axes of the mesh.
+DATA, FSDP = "data", "fsdp"
+# Programs kept for runs that differ in nothing but the seed.
+PROGRAMS = 16
 
 
 def peak_learning_rate(options: OptimizerOptions, batch_size: int) -> float:
@@ -60,20 +66,20 @@ def make_optimizer(
 
     Source: arXiv:1711.05101.
     """
-    adamw = optax.adamw(
-        schedule(options, steps, batch_size),
-        b1=options.betas[0],
-        b2=options.betas[1],
-        eps=options.eps,
-        weight_decay=options.weight_decay,
-        mask=decay_mask,
-    )
+    rates = schedule(options, steps, batch_size)
+    rule = adamw(rates, options.betas, options.weight_decay, eps=options.eps)
     if options.clip_norm is None:
-        return adamw
-    return optax.chain(optax.clip_by_global_norm(options.clip_norm), adamw)
+        return rule
+    return optax.chain(optax.clip_by_global_norm(options.clip_norm), rule)
 
 
-DATA, FSDP = "data", "fsdp"
+def adamw(
+    rates: optax.Schedule, betas: tuple[float, float], weight_decay: float, *, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """Adam with decoupled decay of matrices alone."""
+    return optax.adamw(
+        rates, b1=betas[0], b2=betas[1], eps=eps, weight_decay=weight_decay, mask=decay_mask
+    )
 
 
 def make_mesh(devices: int | None = None, fsdp: int = 1) -> Mesh:
@@ -137,22 +143,14 @@ def state_sharding(state: Any, mesh: Mesh) -> Any:
     return jax.tree.map(one, state)
 
 
-def global_batch(rows: np.ndarray, mesh: Mesh, axis: int = 0) -> jax.Array:
-    """The array of all hosts' rows, each host giving its own; dimension `axis` is the rows."""
-    sharding = batch_sharding(mesh, axis)
-    return jax.make_array_from_process_local_data(sharding, rows)  # type: ignore[no-untyped-call]
+def global_batch(rows: Any, mesh: Mesh, axis: int = 0) -> Any:
+    """Arrays of all hosts' rows, each host giving its own; dimension `axis` is the rows."""
+    place = partial(jax.make_array_from_process_local_data, batch_sharding(mesh, axis))
+    return jax.tree.map(place, rows)
 
 
 def _sharding(mesh: Mesh, *axes: Any) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*axes))  # type: ignore[no-untyped-call]
-
-
-Array = jax.Array
-# Programs kept for runs that differ in nothing but the seed.
-PROGRAMS = 8
-# Of a program that runs once: XLA on CPU compiles it in two thirds of the time. At level 0 it takes
-# less yet, but a few of the drawn numbers differ in their last bit.
-QUICKLY_COMPILED = {"xla_backend_optimization_level": 1}
 
 
 class TrainState(NamedTuple):
@@ -161,7 +159,7 @@ class TrainState(NamedTuple):
     Attributes:
         step: number of steps taken, int32.
         params: the parameters.
-        constants: what the model holds besides (fixed positions).
+        constants: what the model holds besides: fixed positions, statistics of batch norm.
         optimizer: the optimiser's state.
         ema: moving average of the parameters, or None.
     """
@@ -193,7 +191,7 @@ class Metrics(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """Initialises, updates and evaluates a model on a mesh.
+    """Initialises and updates a model on a mesh.
 
     Step k draws its masks with fold_in(key(seed), k) and row numbers, so that they depend neither
     on devices, nor on parts of a batch, nor on when the run was interrupted. The seed is an
@@ -203,7 +201,7 @@ class Step:
         objective: model and loss.
         optimizer: the gradient transformation.
         schedule: learning rate by step.
-        mesh: see `sharding.make_mesh`.
+        mesh: see `make_mesh`.
         seed: of the parameters and the masks.
         accumulation: parts of a batch computed one after the other.
         ema_decay: None keeps no average.
@@ -219,7 +217,7 @@ class Step:
 
     def graph(self) -> Any:
         """The model without its arrays."""
-        return _graph(self.program())
+        return abstract_model(self.objective)[0]
 
     def abstract_state(self) -> TrainState:
         """Shapes, types and shardings of the state; nothing is computed."""
@@ -235,25 +233,13 @@ class Step:
         state: TrainState = _initialisation(self.program())(self._seed())
         return state
 
-    def compile(self, *, scan: bool = False) -> Callable[[TrainState, Array], Any]:
-        """The compiled step (state, pixels) -> (state, `Metrics`); `state` is consumed.
+    def compile(self, *, scan: bool = False) -> Callable[[TrainState, Any], Any]:
+        """The compiled step (state, batch) -> (state, `Metrics`); `state` is consumed.
 
         Args:
-            scan: pixels have a leading dimension of steps, which one device program takes.
+            scan: batches have a leading dimension of steps, which one device program takes.
         """
         return partial(_update(self.program(), scan), self._seed())
-
-    def compile_evaluation(self) -> Callable[[Any, Any, Array, Array], Array]:
-        """The compiled (params, constants, pixels, numbers) -> loss of each example.
-
-        Masks depend on seed and number alone: the same ones at every call.
-        """
-        return partial(_evaluation(self.program()), self._seed())
-
-    def compile_features(self) -> Callable[[Any, Any, Array], Array]:
-        """The compiled (params, constants, pixels) -> features of each image, for probes."""
-        features: Callable[[Any, Any, Array], Array] = _features(self.program())
-        return features
 
     def program(self) -> "Step":
         """What steps that share compiled programs have in common."""
@@ -262,14 +248,39 @@ class Step:
     def _seed(self) -> np.uint32:
         return np.uint32(self.seed)
 
+    def split(self, model: nnx.Module) -> tuple[Any, Any, Any]:
+        """Graph, trained parameters and constants of a model."""
+        return nnx.split(model, self.objective.trained, ...)  # type: ignore[return-value]
+
+    def changed(self, state: TrainState, change: Callable[[Any], None]) -> TrainState:
+        """The initial state after `change` has put other values into its model.
+
+        Values go by way of the host: a donated buffer may appear only once, and one that lies on
+        the mesh of another training would compile every program again.
+        """
+        model = nnx.merge(self.graph(), state.params, state.constants, copy=True)
+        change(model)
+        _, params, constants = self.split(model)
+
+        def placed(new: Any, old: Any) -> Any:
+            return jax.tree.map(
+                lambda a, b: jax.device_put(np.array(a, b.dtype), b.sharding), new, old
+            )
+
+        params = placed(params, state.params)
+        return state._replace(
+            params=params,
+            constants=placed(constants, state.constants),
+            ema=None if state.ema is None else jax.tree.map(jnp.copy, params),
+        )
+
     def shapes(self) -> Any:
         """Shapes and types of the state."""
         return _shapes(self.program())
 
     def initial(self, seed: Array) -> TrainState:
         """What `initial_state` compiles."""
-        model = self.objective.build(seed)
-        _, params, constants = nnx.split(model, nnx.Param, ...)  # type: ignore[misc]
+        _, params, constants = self.split(self.objective.build(seed))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -280,17 +291,20 @@ class Step:
         )
 
     def update(
-        self, graph: Any, seed: Array, state: TrainState, pixels: Array
+        self, graph: Any, seed: Array, state: TrainState, batch: Any
     ) -> tuple[TrainState, Metrics]:
         """What `compile` compiles."""
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        loss, gradients = self.objective.value_and_grad(
-            lambda params: nnx.merge(graph, params, state.constants),
+        loss, gradients, constants = self.objective.value_and_grad(
+            # A copy: a model may change only variables that were made in its own trace.
+            lambda params: nnx.merge(graph, params, state.constants, copy=True),
             state.params,
-            pixels,
+            batch,
             key,
             self.accumulation,
         )
+        if constants is None:
+            constants = state.constants
         updates, optimizer = self.optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
@@ -303,13 +317,14 @@ class Step:
             param_norm=optax.tree.norm(params),
             update_norm=optax.tree.norm(updates),
         )
-        return TrainState(state.step + 1, params, state.constants, optimizer, ema), metrics
+        return TrainState(state.step + 1, params, constants, optimizer, ema), metrics
 
 
 @lru_cache(PROGRAMS)
-def _graph(step: Step) -> Any:
-    model = nnx.eval_shape(lambda: step.objective.build(step.seed))
-    return nnx.split(model, nnx.Param, ...)[0]
+def abstract_model(objective: Objective) -> tuple[Any, Any, Any]:
+    """The graph of an objective's model, and shapes and types of its parameters and constants."""
+    model = nnx.eval_shape(lambda: objective.build(0))
+    return nnx.split(model, objective.trained, ...)  # type: ignore[return-value]
 
 
 @lru_cache(PROGRAMS)
@@ -321,7 +336,8 @@ def _shapes(step: Step) -> Any:
 def _initialisation(step: Step) -> Any:
     shardings = state_sharding(step.shapes(), step.mesh)
     on_cpu = step.mesh.devices.flat[0].platform == "cpu"
-    options = QUICKLY_COMPILED if on_cpu else None
+    # The program runs once: compiling it is what takes time.
+    options = {"xla_backend_optimization_level": step.objective.drawing_level} if on_cpu else None
     return jax.jit(step.initial, out_shardings=shardings, compiler_options=options)
 
 
@@ -329,11 +345,11 @@ def _initialisation(step: Step) -> Any:
 def _update(step: Step, scan: bool) -> Any:
     graph = step.graph()
 
-    def one(seed: Array, state: TrainState, pixels: Array) -> tuple[TrainState, Metrics]:
-        return step.update(graph, seed, state, pixels)
+    def one(seed: Array, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        return step.update(graph, seed, state, batch)
 
-    def many(seed: Array, state: TrainState, pixels: Array) -> tuple[TrainState, Metrics]:
-        return jax.lax.scan(partial(one, seed), state, pixels)
+    def many(seed: Array, state: TrainState, batches: Any) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(partial(one, seed), state, batches)
 
     shardings = state_sharding(step.shapes(), step.mesh)
     return jax.jit(
@@ -341,33 +357,4 @@ def _update(step: Step, scan: bool) -> Any:
         in_shardings=(None, shardings, batch_sharding(step.mesh, axis=int(scan))),
         out_shardings=(shardings, replicated(step.mesh)),
         donate_argnums=1,
-    )
-
-
-@lru_cache(PROGRAMS)
-def _evaluation(step: Step) -> Any:
-    graph = step.graph()
-
-    def losses(seed: Array, params: Any, constants: Any, pixels: Array, numbers: Array) -> Array:
-        model = nnx.merge(graph, params, constants)
-        key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
-        return step.objective.per_example(model, pixels, key, numbers)
-
-    rows = batch_sharding(step.mesh)
-    return jax.jit(
-        losses, in_shardings=(None, None, None, rows, rows), out_shardings=replicated(step.mesh)
-    )
-
-
-@lru_cache(PROGRAMS)
-def _features(step: Step) -> Any:
-    graph = step.graph()
-
-    def features(params: Any, constants: Any, pixels: Array) -> Array:
-        return step.objective.features(nnx.merge(graph, params, constants), pixels)
-
-    return jax.jit(
-        features,
-        in_shardings=(None, None, batch_sharding(step.mesh)),
-        out_shardings=replicated(step.mesh),
     )

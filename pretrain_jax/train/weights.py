@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import nnx
 
@@ -134,25 +133,16 @@ def with_weights(state: TrainState, step: Step, source: str) -> TrainState:
     Raises:
         ValueError: missing, damaged, or of another model, with the fields or keys that differ.
     """
-    model = nnx.merge(step.graph(), state.params, state.constants)
-    if not isinstance(model, MAE):
-        raise ValueError(f"init = {source}: only masked autoencoders start from weights")
-    if Path(source).is_dir():
-        _from_run(model, source)
-    else:
-        _from_file(model, source)
-    _, params, constants = nnx.split(model, nnx.Param, ...)  # type: ignore[misc]
 
-    def place(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda a, b: jax.device_put(a, b.sharding), new, old)
+    def change(model: nnx.Module) -> None:
+        if not isinstance(model, MAE):
+            raise ValueError(f"init = {source}: only masked autoencoders start from weights")
+        if Path(source).is_dir():
+            _from_run(model, source)
+        else:
+            _from_file(model, source)
 
-    params = place(params, state.params)
-    return state._replace(
-        params=params,
-        constants=place(constants, state.constants),
-        # A copy: a donated buffer may appear only once.
-        ema=None if state.ema is None else jax.tree.map(jnp.copy, params),
-    )
+    return step.changed(state, change)
 
 
 def _from_run(model: MAE, source: str) -> None:

@@ -1,7 +1,6 @@
 """Reads the arrays of a checkpoint of another library, whatever its format."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hardset.datafile import atomic_file
 from hardset.seal import BLANK_SEAL, check_seal, seal_file
 from pretrain_jax.weights.torch_file import Tensor, WeightsError, names, read_torch_file
 
+# Types that are read and written; the format has further ones.
 DTYPES = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -29,20 +29,49 @@ DTYPES = {
     "BOOL": np.dtype("?"),
 }
 LONGEST_HEADER = 1 << 24  # bytes, some 100,000 arrays; JSON takes many times that in memory
-MOST_AXES = 32
 SEAL = "seal"  # its name in the metadata
 ALIGNMENT = 8
+LONGEST_MESSAGE = 1000  # characters
+# Where training checkpoints keep the weights, beside optimiser and arguments.
+ENTRIES = ("model", "state_dict", "model_state_dict")
 
 
 def read_safetensors(path: Path) -> dict[str, NDArray]:
-    """The arrays of a safetensors file, read-only; a seal in its metadata is checked.
+    """Read the arrays of a safetensors file; a seal in its metadata is checked.
 
     Args:
         path: the file.
 
     Raises:
-        WeightsError: a damaged file.
+        WeightsError: a damaged file, or one with a type that is not read.
         SealError: a file of ours that has changed.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    header = _header(path)
+    metadata = header.pop("__metadata__", None)
+    check_seal(path, required=isinstance(metadata, dict) and SEAL in metadata)
+    for name, entry in header.items():
+        kind = entry.get("dtype") if isinstance(entry, dict) else None
+        if isinstance(kind, str) and kind not in DTYPES:
+            raise WeightsError(
+                f"{one_line(name)!r} has the type {one_line(kind)}; read are {', '.join(DTYPES)}"
+            )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays: dict[str, NDArray] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        # Its sentences begin with "Error while deserializing header: invalid JSON in header: ".
+        told = str(error).rpartition("header: ")[2]
+        raise WeightsError(f"damaged file: {one_line(told, LONGEST_MESSAGE)}") from None
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The header, of a length that can be parsed, with every name once: of two the library takes
+    the last one without a word.
     """
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
@@ -52,21 +81,9 @@ def read_safetensors(path: Path) -> dict[str, NDArray]:
             header = json.loads(file.read(size), object_pairs_hook=_table)
         except (ValueError, RecursionError) as error:
             raise WeightsError(f"damaged file: the header is no JSON: {one_line(error)}") from None
-        if not isinstance(header, dict):
-            raise WeightsError("damaged file: the header is no table")
-        metadata = header.pop("__metadata__", None)
-        check_seal(path, required=isinstance(metadata, dict) and SEAL in metadata)
-        data = file.read()
-    places = {name: _place(name, entry, len(data)) for name, entry in header.items()}
-    end = 0
-    for begin, stop, name in sorted((*place[2:], name) for name, place in places.items()):
-        if begin < end:
-            raise WeightsError(f"damaged file: {one_line(name)} overlaps another array")
-        end = stop
-    return {
-        name: np.frombuffer(data, dtype, math.prod(shape), begin).reshape(shape)
-        for name, (dtype, shape, begin, _) in places.items()
-    }
+    if not isinstance(header, dict):
+        raise WeightsError("damaged file: the header is no table")
+    return header
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -77,33 +94,13 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _place(name: str, entry: Any, size: int) -> tuple[np.dtype, tuple[int, ...], int, int]:
-    """Type, shape, begin and end of one array in the file's data, which have `size` bytes."""
-    shown = one_line(name)
-    match entry:
-        case {"dtype": str() as kind, "shape": [*shape], "data_offsets": [a, b]} if (
-            type(a) is type(b) is int  # True is an int, too
-        ):
-            pass
-        case _:
-            raise WeightsError(f"damaged file: the entry of {shown!r} is incomplete")
-    if kind not in DTYPES:
-        raise WeightsError(f"{shown!r} has the type {one_line(kind)}; read are {', '.join(DTYPES)}")
-    if len(shape) > MOST_AXES or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
-        raise WeightsError(f"damaged file: {shown!r} has the shape {one_line(shape)}")
-    dtype = DTYPES[kind]
-    if not 0 <= a <= b <= size or math.prod(shape) * dtype.itemsize != b - a:
-        raise WeightsError(
-            f"damaged file: {shown!r} of shape {one_line(tuple(shape))} and type {kind} does not "
-            f"fill the bytes {one_line(a)} to {one_line(b)} of {size}"
-        )
-    return dtype, tuple(shape), a, b
-
-
 def write_safetensors(
     path: Path, arrays: Mapping[str, NDArray], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write arrays as a safetensors file, atomically, with a seal in its metadata.
+
+    The library writes metadata in an order that differs from call to call, so that neither a seal
+    at the beginning nor the same bytes twice could be had from it.
 
     Args:
         path: the file; replaced if it exists.
@@ -134,11 +131,6 @@ def write_safetensors(
             for array in arrays.values():
                 file.write(np.ascontiguousarray(array).tobytes())
         seal_file(temporary)
-
-
-LONGEST_MESSAGE = 1000  # characters
-# Where training checkpoints keep the weights, beside optimiser and arguments.
-ENTRIES = ("model", "state_dict", "model_state_dict")
 
 
 def read_state(path: str | Path) -> dict[str, NDArray]:

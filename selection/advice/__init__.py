@@ -1,1 +1,16 @@
 """The bridge to the theory: where data lie in the toy model, and what it advises there."""
+
+from typing import Literal
+
+# What the advice is asked with, and what it says of itself; commands need no more to start.
+AngleSource = Literal["auto", "overlap", "error"]
+Metric = Literal["covariance", "isotropic"]
+POLICIES = ("hard", "easy", "moderate", "random")
+CAVEAT = (
+    "The fraction is exact for normal features, a linear teacher without label noise and a "
+    "max-margin student. On other data it is a heuristic: compare it with a measured curve."
+)
+HARD = (
+    "hard is a small absolute margin abs(w.x) of a linear probe, whatever the label: the score "
+    "margin, and not el2n, loss or aum, which put wrong labels first"
+)

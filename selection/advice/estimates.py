@@ -11,6 +11,7 @@ from scipy.stats import beta
 
 from hardset.checks import check_choice, check_integer, check_range
 from replica import Status, solve
+from selection.advice import AngleSource, Metric
 from selection.advice.probes import (
     Fit,
     ProbeErrors,
@@ -21,7 +22,6 @@ from selection.advice.probes import (
     simulated_overlaps,
 )
 from selection.arrays import Array, Floats, Integers, class_codes, real_rows
-from selection.names import AngleSource, Metric
 from selection.selector import generator
 from theory import PerceptronProblem
 

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from hardset.checks import check_choice, check_integer, check_range
 from hardset.optional import require
+from selection.advice import Metric
 from selection.arrays import Array, Floats, Integers
-from selection.names import Metric
 from selection.selector import generator
 
 Fit = Callable[[Floats, Floats], ArrayLike]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from selection.graph import Graph
-from selection.method_text import parse_method
 from selection.pool import Pool
+from selection.registry import parse_method
 from selection.selector import generator
 
 Floats = NDArray[np.float64]

@@ -9,13 +9,36 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.checks import check_integer
+from hardset.checks import check_choice, check_integer
 from hardset.optional import require
 from selection.selector import generator
 
 CIFAR_BYTES = 3 * 32 * 32
-# Others, PostScript among them, are handed to programs that a file should not choose.
+# Pillow decides by content: others, PostScript among them, would be handed to other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+CONDITIONS = ("clean", "noise", "duplicates")
+WRONG = 0.2  # of the labels
+COPIES = 5
+
+Arrays = tuple[NDArray, NDArray]
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+
+# Binary tasks: classes on either side; letters are numbered from A = 0.
+PAIRS: dict[str, dict[str, Pair]] = {
+    "mnist-5k": {
+        "3 or 8": ((3,), (8,)),
+        "4 or 9": ((4,), (9,)),
+        "7 or 9": ((7,), (9,)),
+        "3 or 5": ((3,), (5,)),
+        "even or odd": ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)),
+    },
+    "letter": {
+        "B or R": ((1,), (17,)),
+        "O or Q": ((14,), (16,)),
+        "I or J": ((8,), (9,)),
+        "A-M or N-Z": (tuple(range(13)), tuple(range(13, 26))),
+    },
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +71,10 @@ def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
     Raises:
         ValueError: an unknown name, a package or file that is missing, with what to put where.
     """
-    if name not in DATASETS:
-        raise ValueError(f"data set {name!r} is not one of {', '.join(DATASETS)}")
+    check_choice("dataset", name, DATASETS)
     inputs, labels = DATASETS[name](None if folder is None else Path(folder))
     _, classes = np.unique(labels, return_inverse=True)
     return Dataset(name, np.asarray(inputs, np.float32), classes.astype(np.int64))
-
-
-Arrays = tuple[NDArray, NDArray]
 
 
 def _mnist(folder: Path | None) -> Arrays:
@@ -112,9 +131,6 @@ def _cifar(name: str, folder: Path | None, files: list[str], label_bytes: int) -
     return table[:, label_bytes:].astype(np.float32) / 255, table[:, label_bytes - 1]
 
 
-# By content Pillow would also take what other programs are started for, such as PostScript.
-
-
 def _image_folder(folder: Path | None, side: int = 32) -> Arrays:
     """A folder a class, as ImageNet is laid out; images are resized to a square."""
     if folder is None or not folder.is_dir():
@@ -150,11 +166,6 @@ DATASETS: Mapping[str, Callable[[Path | None], Arrays]] = {
     "cifar100": _cifar100,
     "image-folder": _image_folder,
 }
-
-
-CONDITIONS = ("clean", "noise", "duplicates")
-WRONG = 0.2  # of the labels
-COPIES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,8 +205,7 @@ def make_task(dataset: Dataset, condition: str, seed: int, train: int) -> Task:
     Raises:
         ValueError: an unknown condition, or a size outside its range.
     """
-    if condition not in CONDITIONS:
-        raise ValueError(f"condition {condition!r} is not one of {', '.join(CONDITIONS)}")
+    check_choice("condition", condition, CONDITIONS)
     check_integer("train", train, COPIES, len(dataset.labels) - 1)
     if train % COPIES:
         raise ValueError(f"train = {train} is not a multiple of {COPIES}")

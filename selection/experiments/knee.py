@@ -9,20 +9,19 @@ from numpy.typing import NDArray
 from hardset.checks import check_integer, check_range
 from selection.advice.estimates import estimate_coordinates
 from selection.advice.probes import max_margin_probe
-from selection.advice.recommend import Recommendation, recommend
-from selection.experiments.datasets import Dataset
-from selection.experiments.results import Pair
-from selection.methods.ranking import Easy, Hard, Moderate, Random
+from selection.advice.recommendation import Recommendation, recommend
+from selection.experiments.datasets import Dataset, Pair
+from selection.methods.ranking import EasiestFirst, HardestFirst, ModerateCoreset, RandomSample
 from selection.pool import Pool, Scores
 from selection.selector import Selector, generator
 
 Floats = NDArray[np.float64]
 FRACTIONS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 METHODS: dict[str, type[Selector]] = {
-    "hard": Hard,
-    "easy": Easy,
-    "moderate": Moderate,
-    "random": Random,
+    "hard": HardestFirst,
+    "easy": EasiestFirst,
+    "moderate": ModerateCoreset,
+    "random": RandomSample,
 }
 TRAINING = 0.8  # share of the examples; the others test
 FEWEST = 10  # kept examples
@@ -36,27 +35,27 @@ class Knee:
         task: its name.
         advice: what the theory recommends; measured is what it says of the toy model, also where
             the data are not.
-        fractions: kept fractions, ascending, the last one 1.
-        errors: measured test error of a max-margin student trained on the examples that the
+        keep_fraction: kept fractions, ascending, the last one 1.
+        error: measured test error of a max-margin student trained on the examples that the
             recommended policy keeps, shape (splits, fractions).
         tolerance: accepted relative loss.
     """
 
     task: str
     advice: Recommendation
-    fractions: Floats
-    errors: Floats
+    keep_fraction: Floats
+    error: Floats
     tolerance: float
 
     def best(self) -> float:
         """The fraction of least measured error."""
-        return float(self.fractions[np.argmin(self.errors.mean(axis=0))])
+        return float(self.keep_fraction[np.argmin(self.error.mean(axis=0))])
 
     def knee(self) -> float:
         """The smallest fraction from which on the error stays within the tolerance of all data."""
-        mean = self.errors.mean(axis=0)
+        mean = self.error.mean(axis=0)
         above = np.flatnonzero(mean > (1 + self.tolerance) * mean[-1])
-        return float(self.fractions[above[-1] + 1 if len(above) else 0])
+        return float(self.keep_fraction[above[-1] + 1 if len(above) else 0])
 
     def predicted_knee(self) -> float:
         """The fraction that the theory calls sufficient under the recommended policy."""
@@ -66,8 +65,8 @@ class Knee:
     def loss(self) -> tuple[float, float]:
         """Measured error at the recommended fraction minus that of all data, and its error bar."""
         place = np.log(self.advice.toy_model_fraction)
-        logs = np.log(self.fractions)
-        found = [np.interp(place, logs, row) - row[-1] for row in self.errors]
+        logs = np.log(self.keep_fraction)
+        found = [np.interp(place, logs, row) - row[-1] for row in self.error]
         return float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found)))
 
 
@@ -162,6 +161,6 @@ def knee_table(knees: Sequence[Knee]) -> str:
             f"{advice.toy_model_policy} {advice.toy_model_fraction:.2g} | {one.best():.2g} | "
             f"{one.predicted_knee():.2g} | {one.knee():.2g} | "
             f"{advice.toy_model_fraction / one.knee():.1f} | "
-            f"{100 * one.errors[:, -1].mean():.2f} % | {100 * change:+.2f} ± {100 * bar:.2f} % |"
+            f"{100 * one.error[:, -1].mean():.2f} % | {100 * change:+.2f} ± {100 * bar:.2f} % |"
         )
     return "\n".join(lines) + "\n"

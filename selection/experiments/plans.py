@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from hardset.checks import check_integer
+from hardset.checks import check_choice, check_integer
 from selection.experiments.datasets import CONDITIONS, DATASETS
-from selection.method_text import check_method
+from selection.registry import check_method
 from selection.selector import budget_count
 
 
@@ -56,7 +56,7 @@ class Plan:
         dataset: a key of DATASETS.
         train: training examples; the others test.
         entries: what is compared; the first one is the baseline of paired differences.
-        fractions: kept fractions of the training examples, in (0, 1].
+        keep_fraction: kept fractions of the training examples, in (0, 1].
         conditions: some of CONDITIONS.
         seeds: number of seeds; each has its own split, noise, networks and selections.
         steps: training steps of 64 examples, whatever is kept.
@@ -68,7 +68,7 @@ class Plan:
     dataset: str
     train: int
     entries: tuple[Entry, ...]
-    fractions: tuple[float, ...]
+    keep_fraction: tuple[float, ...]
     conditions: tuple[str, ...] = CONDITIONS
     seeds: int = 5
     steps: int = 500
@@ -186,7 +186,7 @@ PLANS: Mapping[str, Plan] = {
             *(Entry("hard", score=score) for score in _SCORES),
             *_UNSUPERVISED,
         ),
-        fractions=(0.5, 0.2, 0.1, 0.05),
+        keep_fraction=(0.5, 0.2, 0.1, 0.05),
     ),
     "letter": replace(
         _DEMO,
@@ -203,7 +203,7 @@ PLANS: Mapping[str, Plan] = {
             *_entries("optimal-window:alpha_total=132,theta_deg=12.9"),
             *(Entry("hard", score=score) for score in _ALL_SCORES),
         ),
-        fractions=(0.5, 0.2, 0.1, 0.05),
+        keep_fraction=(0.5, 0.2, 0.1, 0.05),
     ),
     "infomax-sweeps": replace(_DEMO, entries=_SWEEPS, conditions=("clean",)),
     "cross-model": replace(_DEMO, entries=_CROSS, conditions=("clean",)),
@@ -221,7 +221,6 @@ def check_plan(plan: Plan) -> None:
         check_method(entry.method)
     check_integer("seeds", plan.seeds, 1, 1000)
     check_integer("train", plan.train, 5, 2**31)
-    for fraction in plan.fractions:
+    for fraction in plan.keep_fraction:
         budget_count(float(fraction), plan.train)
-    if plan.dataset not in DATASETS:
-        raise ValueError(f"data set {plan.dataset!r} is not one of {', '.join(DATASETS)}")
+    check_choice("dataset", plan.dataset, DATASETS)

@@ -32,7 +32,7 @@ class PublishedTable:
     Attributes:
         title: number and subject.
         settings: what was selected from and trained, in the printed order.
-        fractions: kept fractions, the columns of every setting.
+        keep_fraction: kept fractions, the columns of every setting.
         ours: heads of our columns.
         rows: the methods by name.
         note: what does not follow from the numbers.
@@ -40,15 +40,15 @@ class PublishedTable:
 
     title: str
     settings: tuple[str, ...]
-    fractions: tuple[float, ...]
+    keep_fraction: tuple[float, ...]
     ours: tuple[str, ...]
     rows: Mapping[str, PublishedRow]
     note: str
 
     def accuracy(self, name: str, setting: str, fraction: float) -> float:
         """A number as printed, in percent."""
-        place = self.settings.index(setting) * len(self.fractions) + self.fractions.index(fraction)
-        return self.rows[name].values[place]
+        row, column = self.settings.index(setting), self.keep_fraction.index(fraction)
+        return self.rows[name].values[row * len(self.keep_fraction) + column]
 
 
 def _rows(text: str, ours: Mapping[str, tuple[str | None, ...]]) -> dict[str, PublishedRow]:
@@ -187,11 +187,11 @@ def beside(results: Results, table: PublishedTable) -> str:
     common.
     """
     ours = {
-        (row.fraction, row.entry): 100 * row.accuracy
+        (row.keep_fraction, row.entry): 100 * row.accuracy
         for row in results.rows()
         if row.condition == "clean"
     }
-    common = sorted({fraction for fraction, _ in ours} & set(table.fractions), reverse=True)
+    common = sorted({fraction for fraction, _ in ours} & set(table.keep_fraction), reverse=True)
     lines = []
     for fraction in common:
         heads = (f"{fraction:g} kept", *table.settings, *table.ours)

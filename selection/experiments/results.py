@@ -14,27 +14,9 @@ from scipy.stats import rankdata
 
 from selection.experiments.plans import Plan
 
-Pair = tuple[tuple[int, ...], tuple[int, ...]]
-
-# Classes on either side; letters are numbered from A = 0.
-PAIRS: dict[str, dict[str, Pair]] = {
-    "mnist-5k": {
-        "3 or 8": ((3,), (8,)),
-        "4 or 9": ((4,), (9,)),
-        "7 or 9": ((7,), (9,)),
-        "3 or 5": ((3,), (5,)),
-        "even or odd": ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)),
-    },
-    "letter": {
-        "B or R": ((1,), (17,)),
-        "O or Q": ((14,), (16,)),
-        "I or J": ((8,), (9,)),
-        "A-M or N-Z": (tuple(range(13)), tuple(range(13, 26))),
-    },
-}
-
-
 Floats = NDArray[np.float64]
+MARKERS = "osD^vP*X<>hp"
+CURVES = 12  # more of them nobody can tell apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +68,7 @@ class Row:
     """One entry at one condition and fraction, over the seeds.
 
     Attributes:
-        condition, fraction, entry: which one.
+        condition, keep_fraction, entry: which one.
         kept: number of kept examples, mean.
         accuracy, accuracy_stderr: mean over seeds and its standard error.
         difference, difference_stderr: accuracy minus that of the plan's first entry, paired.
@@ -98,7 +80,7 @@ class Row:
     """
 
     condition: str
-    fraction: float
+    keep_fraction: float
     entry: str
     kept: float
     accuracy: float
@@ -135,7 +117,7 @@ class Results:
             worst = np.mean([unit.recalls().min(axis=-1) for unit in units], axis=0)
             kept = np.mean([unit.kept.sum(axis=-1) for unit in units], axis=0)
             seconds = np.mean([unit.seconds for unit in units], axis=0)
-            for column, fraction in enumerate(self.plan.fractions):
+            for column, fraction in enumerate(self.plan.keep_fraction):
                 for place, entry in enumerate(self.plan.entries):
                     values = accuracy[:, place, column]
                     yield Row(
@@ -180,9 +162,9 @@ class Results:
         for condition in self.plan.conditions:
             # (seeds, entries, fractions, classes)
             recalls = np.stack([unit.recalls() for unit in self.of(condition)])
-            for column, fraction in enumerate(self.plan.fractions):
+            for column, fraction in enumerate(self.plan.keep_fraction):
                 for place, entry in enumerate(self.plan.entries):
-                    line = {"condition": condition, "fraction": fraction, "entry": entry.label}
+                    line = {"condition": condition, "keep_fraction": fraction, "entry": entry.label}
                     for number, values in enumerate(recalls[:, place, column].T):
                         mean, stderr = _mean(values)
                         line[f"class_{number}"] = f"{mean:.4f}"
@@ -206,14 +188,14 @@ class Results:
             mean, stderr = self.all_data(condition)
             heads = " | ".join(
                 f"{fraction:g} | - {plan.entries[0].label} | worst class | Jaccard"
-                for fraction in plan.fractions
+                for fraction in plan.keep_fraction
             )
             lines += [
                 "",
                 f"**{condition}** (all examples: {_bar(100 * mean, 100 * stderr)} %)",
                 "",
                 f"| method | {heads} |",
-                "|---" * (1 + 4 * len(plan.fractions)) + "|",
+                "|---" * (1 + 4 * len(plan.keep_fraction)) + "|",
             ]
             for entry in plan.entries:
                 own = [r for r in rows if (r.condition, r.entry) == (condition, entry.label)]
@@ -259,10 +241,6 @@ def _stability(units: list[Unit], place: int, column: int) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
-MARKERS = "osD^vP*X<>hp"
-CURVES = 12  # more of them nobody can tell apart
-
-
 def draw(results: Results, path: Path) -> None:
     """Write the picture to `path`, in the format of its suffix."""
     figure = _curves(results) if len(results.plan.entries) <= CURVES else _dots(results)
@@ -286,7 +264,7 @@ def _curves(results: Results) -> Any:
         for number, entry in enumerate(plan.entries):
             own = [r for r in rows if (r.condition, r.entry) == (condition, entry.label)]
             axis.errorbar(
-                [row.fraction for row in own],
+                [row.keep_fraction for row in own],
                 [100 * row.accuracy for row in own],
                 [100 * row.accuracy_stderr for row in own],
                 color=colours(number % 20),
@@ -296,7 +274,7 @@ def _curves(results: Results) -> Any:
                 label=entry.label,
             )
         axis.set_xscale("log")
-        axis.set_xticks(plan.fractions, [f"{fraction:g}" for fraction in plan.fractions])
+        axis.set_xticks(plan.keep_fraction, [f"{fraction:g}" for fraction in plan.keep_fraction])
         axis.minorticks_off()
         axis.set_title(condition)
         axis.set_xlabel("kept fraction $f$")
@@ -313,13 +291,14 @@ def _dots(results: Results) -> Any:
     plan = results.plan
     entries = [entry.label for entry in plan.entries]
     figure = Figure(
-        figsize=(3.2 + 2.4 * len(plan.fractions), 1.4 + 0.2 * len(entries)), layout="constrained"
+        figsize=(3.2 + 2.4 * len(plan.keep_fraction), 1.4 + 0.2 * len(entries)),
+        layout="constrained",
     )
-    axes = np.atleast_1d(figure.subplots(1, len(plan.fractions), sharey=True))
+    axes = np.atleast_1d(figure.subplots(1, len(plan.keep_fraction), sharey=True))
     rows = list(results.rows())
-    for axis, fraction in zip(axes, plan.fractions, strict=True):
+    for axis, fraction in zip(axes, plan.keep_fraction, strict=True):
         for number, condition in enumerate(plan.conditions):
-            own = [r for r in rows if (r.condition, r.fraction) == (condition, fraction)]
+            own = [r for r in rows if (r.condition, r.keep_fraction) == (condition, fraction)]
             dots = axis.errorbar(
                 [100 * row.accuracy for row in own],
                 np.arange(len(own)) + 0.16 * (number - (len(plan.conditions) - 1) / 2),

@@ -14,19 +14,19 @@ import optax
 from numpy.typing import ArrayLike, NDArray
 
 from hardset.cli import check_output_folder
-from hardset.datafile import write_bytes_atomic
-from hardset.seal import check_seal, sealed_json
+from hardset.folder import Claim
 from selection.experiments.datasets import Dataset, Task, load_dataset, make_task
 from selection.experiments.plans import Entry, Plan, check_plan
 from selection.experiments.results import Results, Unit
 from selection.files import read_npz, write_npz
-from selection.method_text import arrays_of_score, parse_method, parse_score
 from selection.methods.wrappers import Partitioned
 from selection.pool import Pool, Scores
+from selection.registry import arrays_of_score, parse_method, parse_score
 from selection.scoring.recorder import DynamicsRecorder, TrainingDynamics, record_training
 from selection.selector import Selector, budget_count
 from selection.subset import Subset
 
+PLAN = "plan.json"
 BATCH = 64
 OPTIMIZER = optax.adam(1e-3)
 
@@ -194,7 +194,10 @@ def run_plan(
     check_plan(plan)
     for entry in plan.entries:
         parse_method(entry.method)
-    where = _own_folder(check_output_folder(folder), plan)
+    where = check_output_folder(folder)
+    claim = _claim(where, plan)
+    claim.check()
+    claim.write()
     dataset = data if isinstance(data, Dataset) else None
     units = []
     for condition in plan.conditions:
@@ -220,33 +223,34 @@ def _finished(path: Path) -> dict[str, NDArray[Any]]:
         raise ValueError(f"{error}; delete it, and it is computed again") from None
 
 
-def _own_folder(folder: Path, plan: Plan) -> Path:
+def _claim(folder: Path, plan: Plan) -> Claim:
+    """Whose parts a folder holds: those of one plan."""
     wanted = json.loads(json.dumps(plan.parameters()))  # tuples become lists
-    path = folder / "plan.json"
-    if not path.exists():
-        write_bytes_atomic(path, sealed_json(wanted, indent=1))
-        return folder
-    if not path.is_file():
-        raise ValueError(f"{path} is no file; choose another --out")
-    try:
-        check_seal(path, required=False)
-        found = json.loads(path.read_text())
-        found.pop("seal", None)
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"{path} cannot be read: {error}; delete it if its parts are those of this plan"
-        ) from None
-    if found != wanted:
-        raise ValueError(f"folder {folder} holds results of another plan; choose another --out")
-    return folder
+
+    def refuse(found: dict[str, Any]) -> str | None:
+        if "fractions" in found:
+            return (
+                "holds results of version 0.1, whose plan says fractions where this one says "
+                "keep_fraction; choose another --out"
+            )
+        return None if found == wanted else "holds results of another plan; choose another --out"
+
+    def recover(trouble: ValueError | None) -> None:
+        if trouble is not None:
+            raise ValueError(f"{trouble}; delete it if its parts are those of this plan")
+
+    def foreign(names: list[str]) -> str | None:
+        return f"holds {PLAN}, which is no file; choose another --out" if PLAN in names else None
+
+    return Claim(folder, PLAN, wanted, refuse, foreign, recover)
 
 
 def _run_unit(plan: Plan, dataset: Dataset, condition: str, seed: int) -> dict[str, NDArray[Any]]:
     task = make_task(dataset, condition, seed, plan.train)
     pools = Pools(plan, task, seed)
     count = len(task.labels)
-    shape = (len(plan.entries), len(plan.fractions))
-    budgets = [budget_count(fraction, count) for fraction in plan.fractions]
+    shape = (len(plan.entries), len(plan.keep_fraction))
+    budgets = [budget_count(fraction, count) for fraction in plan.keep_fraction]
     seconds, kept = np.zeros(shape), np.zeros((*shape, count), bool)
     subsets: list[tuple[Any, Any]] = []
     for place, entry in enumerate(plan.entries):

@@ -29,7 +29,7 @@ def _ranked(order: Integers, budget: int, values: Floats, sign: float) -> Subset
 
 
 @dataclass(frozen=True)
-class Hard(Selector):
+class HardestFirst(Selector):
     """The `budget` examples of highest score: maximises the sum of the scores.
 
     Memory: 24 n + 32 budget bytes.
@@ -49,7 +49,7 @@ class Hard(Selector):
 
 
 @dataclass(frozen=True)
-class Easy(Selector):
+class EasiestFirst(Selector):
     """The `budget` examples of lowest score: maximises the sum of the negated scores.
 
     Memory: 16 n + 32 budget bytes.
@@ -70,7 +70,7 @@ class Easy(Selector):
 
 
 @dataclass(frozen=True)
-class Random(Selector):
+class RandomSample(Selector):
     """`budget` examples uniformly at random, without replacement.
 
     Memory: 8 n + 32 budget bytes.
@@ -89,7 +89,7 @@ class Random(Selector):
 
 
 @dataclass(frozen=True)
-class Moderate(Selector):
+class ModerateCoreset(Selector):
     """The middle of the distances to the class median.
 
     Kept are the rank quantiles [.5 - r/2, .5 + r/2], r = budget / n, of norm(h_i - m), nearest to

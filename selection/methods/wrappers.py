@@ -1,5 +1,7 @@
-"""Conditions that any method can be put under: quotas, a mislabel cut-off, lists of examples."""
+"""Conditions that any method can be put under: partitions, a proxy, quotas, a cut-off, lists."""
 
+import hashlib
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -11,23 +13,47 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from hardset.cache import Cache
 from hardset.checks import check_choice, check_integer, check_range
 from hardset.optional import require
-from selection.arrays import Floats, Integers, largest_remainder, proportional
-from selection.finished import Finished
-from selection.given import Given
+from selection.arrays import Floats, Integers
+from selection.files import read_subset, write_subset
+from selection.given import Given, largest_remainder, proportional
 from selection.pool import Pool, Scores
 from selection.selector import Conditional, Selector, generator, select_among
 from selection.subset import Subset
 
 CONNECT_SECONDS = 10
+SCHEMA = 2  # of finished parts; to be raised when the same input gives another subset
 TASKS_AHEAD = 2  # a thread: parts of the pool that wait in the scheduler's memory
 
+Partition = Literal["labels", "groups"]
 Task = tuple[int, tuple[Any, ...]]  # number, and what `_solve` takes
 
 
+@dataclass(frozen=True, eq=False)
+class Wrapper(Conditional):
+    """A condition around a method, which compares what that compares and reads what that reads.
+
+    Args:
+        inner: the method.
+    """
+
+    inner: Selector
+
+    @property
+    def compares(self) -> bool:
+        """As `inner`."""
+        return self.inner.compares
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """As `inner`, unless a condition says otherwise."""
+        return self.inner.reads
+
+
 @dataclass(frozen=True)
-class Partitioned(Conditional):
+class Partitioned(Wrapper):
     """`inner` applied to random parts of equal size, each with its part of the budget.
 
     The parts and their seeds depend on the seed alone: one process, a local cluster and a remote
@@ -49,7 +75,6 @@ class Partitioned(Conditional):
     Source: Tan et al., arXiv:2506.01701, section 3.2.
     """
 
-    inner: Selector
     parts: int = 1
     scheduler: str | None = None
     finished: str | Path | None = None
@@ -58,16 +83,6 @@ class Partitioned(Conditional):
 
     def __post_init__(self) -> None:
         check_integer("parts", self.parts, 1, 2**31)
-
-    @property
-    def compares(self) -> bool:
-        """As `inner`."""
-        return self.inner.compares
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """As `inner`."""
-        return self.inner.reads
 
     def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         if self.parts > budget:
@@ -110,22 +125,22 @@ class Partitioned(Conditional):
         if self.finished is None:
             yield from solve(tasks)
             return
-        store = Finished(self.finished)
-        places: dict[int, Path] = {}
+        store = Cache(self.finished, ".parquet", read_subset, _write_subset)
+        keys: dict[int, str] = {}
         known: list[tuple[int, Subset]] = []
 
         def missing() -> Iterator[Task]:
             for number, work in tasks:
-                place = store.path(*work)
-                subset = store.read(place)
+                key = _key_of(work)
+                subset = store.load(key)
                 if subset is None:
-                    places[number] = place
+                    keys[number] = key
                     yield number, work
                 else:
                     known.append((number, subset))
 
         for number, subset in solve(missing()):
-            store.write(places.pop(number), subset)
+            store.store(keys.pop(number), subset)
             yield number, subset
             while known:
                 yield known.pop()
@@ -168,6 +183,34 @@ def _solve(
     return inner.select(pool, budget, seed, given)
 
 
+def _key_of(work: tuple[Any, ...]) -> str:
+    """Tell a part from all others by all that its subset is made from.
+
+    Raises:
+        ValueError: a value that cannot be pickled.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        stream = pickle.dumps(
+            (SCHEMA, np.__version__, work), protocol=5, buffer_callback=buffers.append
+        )
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(f"finished parts cannot be told apart: {error}") from None
+    digest = hashlib.blake2b(stream, digest_size=16)
+    for buffer in buffers:
+        digest.update(buffer.raw())
+    return digest.hexdigest()
+
+
+def _write_subset(path: Path, subset: Subset) -> None:
+    path.unlink(missing_ok=True)  # a damaged one
+    try:
+        write_subset(path, subset)
+    except ValueError:
+        if not path.exists():  # else another process has been faster
+            raise
+
+
 def _client(scheduler: str | None, stack: ExitStack) -> Any:
     """A client of the scheduler, or of workers of its own that end with the stack."""
     distributed = require("distributed", "cluster")
@@ -185,7 +228,7 @@ def _client(scheduler: str | None, stack: ExitStack) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class ViaProxy(Conditional):
+class ViaProxy(Wrapper):
     """`inner` with the scores of a smaller model in place of the pool's.
 
     Scores belong to ids, so that wrappers that show a part of the pool change nothing. Given
@@ -201,16 +244,10 @@ class ViaProxy(Conditional):
     Source: Coleman et al., Selection via proxy, ICLR 2020, arXiv:1906.11829.
     """
 
-    inner: Selector
     scores: Scores
     ids: ArrayLike | None = None
 
     name: ClassVar[str] = "via-proxy"
-
-    @property
-    def compares(self) -> bool:
-        """As `inner`."""
-        return self.inner.compares
 
     @property
     def reads(self) -> frozenset[str]:
@@ -243,11 +280,8 @@ class ViaProxy(Conditional):
         return self.inner.memory_bytes(n, d, budget, classes) + 24 * len(self.scores)
 
 
-Partition = Literal["labels", "groups"]
-
-
 @dataclass(frozen=True)
-class Quotas(Conditional):
+class Quotas(Wrapper):
     """`inner` applied within every class or group, each with its own part of the budget.
 
     Parts are rounded by the largest remainder; a class smaller than its part gives all it has.
@@ -265,7 +299,6 @@ class Quotas(Conditional):
     Memory: that of `inner` on the largest class, and a copy of its rows of the pool.
     """
 
-    inner: Selector
     by: Partition = "labels"
     shares: Literal["equal", "proportional"] | Mapping[int, float] = "equal"
     expected: tuple[int, ...] | None = None
@@ -276,11 +309,6 @@ class Quotas(Conditional):
         check_choice("by", self.by, get_args(Partition))
         if isinstance(self.shares, str) and self.shares not in ("equal", "proportional"):
             raise ValueError(f"shares = {self.shares!r} is not equal, proportional or a mapping")
-
-    @property
-    def compares(self) -> bool:
-        """As `inner`."""
-        return self.inner.compares
 
     @property
     def reads(self) -> frozenset[str]:
@@ -335,7 +363,7 @@ class Quotas(Conditional):
 
 
 @dataclass(frozen=True)
-class Cutoff(Conditional):
+class Cutoff(Wrapper):
     """`inner` on what remains without the floor(fraction * n) most likely mislabelled examples.
 
     They are those of highest `mislabel` score, or of highest score in a pool without one. Given
@@ -348,18 +376,12 @@ class Cutoff(Conditional):
     Memory: that of `inner` on the rest, and a copy of its rows of the pool.
     """
 
-    inner: Selector
     fraction: float
 
     name: ClassVar[str] = "cutoff"
 
     def __post_init__(self) -> None:
         check_range("fraction", self.fraction, 0.0, 1.0, open_high=True)
-
-    @property
-    def compares(self) -> bool:
-        """As `inner`."""
-        return self.inner.compares
 
     @property
     def reads(self) -> frozenset[str]:
@@ -387,7 +409,7 @@ class Cutoff(Conditional):
 
 
 @dataclass(frozen=True)
-class Listed(Conditional):
+class Listed(Wrapper):
     """`include` first, in its order, then what `inner` picks of the others without `exclude`.
 
     `inner` counts the included examples, and those that are given, as kept already. Included ones
@@ -401,7 +423,6 @@ class Listed(Conditional):
     Memory: that of `inner`, and a copy of its rows of the pool.
     """
 
-    inner: Selector
     include: tuple[int | str, ...] = field(default=())
     exclude: tuple[int | str, ...] = field(default=())
 
@@ -413,16 +434,6 @@ class Listed(Conditional):
                 raise ValueError(f"id {one!r} is both included and excluded")
         if len(set(self.include)) < len(self.include):
             raise ValueError("include holds an id more than once")
-
-    @property
-    def compares(self) -> bool:
-        """As `inner`."""
-        return self.inner.compares
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """As `inner`."""
-        return self.inner.reads
 
     def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
         first, away = (_rows(pool, name, getattr(self, name)) for name in ("include", "exclude"))

@@ -216,9 +216,9 @@ def middle_perplexity(losses: ArrayLike, *, centre: float = 0.5) -> Scores:
     """
     check_range("centre", centre, 0.0, 1.0)
     values = real_rows("losses", losses, ndim=(1,))
-    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    middle = np.cumsum(sizes) - (sizes + 1) / 2
-    quantiles = middle[group] / max(len(values) - 1, 1)
+    from scipy.stats import rankdata  # half a second that a wrong option need not pay
+
+    quantiles = (rankdata(values) - 1) / max(len(values) - 1, 1)
     return Scores.of(-np.abs(quantiles - centre), name="middle-perplexity", centre=centre)
 
 

@@ -1,6 +1,8 @@
 """The command line: files where it says, bad input without damage."""
 
+import dataclasses
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -9,11 +11,10 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from figures import FIGURES, FigureSpec
+from figures import FIGURES, FigureSpec, __main__
 from figures.__main__ import main
-from figures.command_line import _parser
-from figures.figure import BaseSettings
-from hardset.cli import run
+from figures.settings import Settings
+from hardset.cli import load, parameters, run
 from hardset.seal import seal_file
 
 SMALL = ["--dim", "12", "--draws", "3", "--alpha-total", "2", "--keep-fraction", "0.5"]
@@ -21,11 +22,7 @@ SMALL = ["--dim", "12", "--draws", "3", "--alpha-total", "2", "--keep-fraction",
 
 def call(*arguments: object) -> int:
     """The exit code of `python -m figures` with `arguments`."""
-    try:
-        return run(main, [str(argument) for argument in arguments])
-    except SystemExit as end:  # argparse
-        assert isinstance(end.code, int)
-        return end.code
+    return run(main, [str(argument) for argument in arguments])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -40,9 +37,28 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_list(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("--list") == 0
+@pytest.mark.parametrize("word", ["list", "--list"])
+def test_list(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(word) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FIGURES)
+
+
+def test_every_command_is_listed_and_explains_its_options(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert list(__main__.COMMANDS) == [*FIGURES, "all", "list"]
+    assert call("--help") == 0
+    listed = capsys.readouterr().out
+    for name, target in __main__.COMMANDS.items():
+        assert f"\n  {name} " in listed
+        for one in parameters(load(target)):
+            assert one.help, (name, one.name)
+    for name, spec in FIGURES.items():
+        assert call(name, "--help") == 0
+        page = capsys.readouterr().out
+        for field in dataclasses.fields(spec.defaults):
+            option = f"--{field.name.replace('_', '-')} "
+            assert (option in page) == (not spec.reason(field.name)), (name, option)
 
 
 def test_says_where_the_files_are(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,8 +80,9 @@ def test_from_data_equals_the_first_drawing(made: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nonsense"], ["'nonsense' is unknown", "fitting-error"]),
-        ([], ["name is missing"]),
+        (["nonsense"], ["'nonsense' is no command", "fitting-error"]),
+        (["angel"], ["did you mean angle?"]),
+        (["angle", "--them-deg", "5"], ["unknown option --them-deg", "mean --theta-deg?"]),
         (["angle", "--dim", "1"], ["dim = 1", "[2, inf)"]),
         (["angle", "--dim", "ten"], ["--dim", "'ten' is not an integer"]),
         (["angle", "--draws", "0"], ["draws = 0", "[2, inf)"]),
@@ -78,10 +95,9 @@ def test_from_data_equals_the_first_drawing(made: Path, tmp_path: Path) -> None:
         (["angle", "--theta-deg", "91"], ["theta_deg = 91", "[0, 90] degrees"]),
         (["angle", "--theta-deg", "5", "5"], ["theta_deg = [5.0, 5.0]", "distinct"]),
         (["angle", "--overlap", "kendall"], ["overlap = 'kendall'", "pearson"]),
-        (["margins", "--overlap", "pearson"], ["overlap = 'pearson'", "margins", "cosine"]),
+        (["margins", "--overlap", "pearson"], ["--overlap", "margins", "cosine"]),
         (["angle", "--dim", "12.5"], ["--dim", "'12.5' is not an integer"]),
-        (["benchmark-tables", "--dim", "12"], ["--dim has no effect", "--runs"]),
-        (["benchmark-tables", "--runs", "MADE/absent.csv"], ["absent.csv cannot be read: No such"]),
+        (["benchmark-tables", "--runs", "runs.csv"], ["pretrain_jax benchmark-tables"]),
         (["angle", "--format", "gif"], ["'gif'", "png"]),
         (["policies", "--theta-deg", "5", "10"], ["theta_deg = 5, 10", "one value"]),
         (
@@ -91,12 +107,38 @@ def test_from_data_equals_the_first_drawing(made: Path, tmp_path: Path) -> None:
         (["all", *SMALL, "--keep-fraction", "0.01"], ["figure fitting-error", "= 0.24"]),
         # in-sample has the smallest cell of all defaults: 0.01 * 2 * 40 examples.
         (["all", "--dim", "40"], ["figure in-sample: ", "0.01 * 2 * 40 = 0.8", "--keep-going"]),
-        (["angle", "--keep-going"], ["--keep-going has no effect on one figure"]),
+        (["angle", "--keep-going"], ["unknown option --keep-going"]),
+        (["angle", "--probe", "in-sample"], ["--probe: the figure angle shows several theta_deg"]),
+        (["window", "--policy", "easy"], ["--policy: the figure window varies the policy"]),
+        (["window", "--lo", "0.5"], ["--lo: the figure window varies the policy"]),
+        (["geometry", "--downstream-deg", "5"], ["--downstream-deg: the figure geometry shows"]),
+        (["scaling", "--redundancy", "2"], ["--redundancy: the figure scaling knows distinct"]),
+        (["angle", "--redundancy", "1", "2"], ["redundancy = 1, 2", "takes one value"]),
+        (["angle", "--redundancy", "1.5"], ["redundancy = 1.5 is not a whole number"]),
+        (["angle", "--downstream-deg", "90"], ["downstream_deg = 90", "[0, 90) degrees"]),
+        (["angle", "--policy", "best"], ["policy = 'best' is not one of hard, easy"]),
+        (["angle", "--policy", "window"], ["policy = 'window' needs lo"]),
+        (["angle", "--policy", "window", "--lo", "0.1"], ["keep_fraction = 1", "at most 0.9"]),
+        (["angle", "--w", "0.5"], ["w = 0.5 has no effect on the policy hard"]),
+        (["policies", "--policy", "hard"], ["policy = hard", "give two or more"]),
+        (["fitting-error", "--probe", "independent"], ["'independent' needs alpha_probe"]),
+        (
+            ["fitting-error", "--probe", "in-sample", "--alpha-probe", "2"],
+            ["'in-sample' has no alpha_probe"],
+        ),
+        (
+            ["fitting-error", "--probe", "in-sample", "--theta-deg", "20"],
+            ["'in-sample' has an angle of its own: leave out theta_deg"],
+        ),
+        (
+            ["downstream", "--probe", "in-sample", "--overlap", "pearson"],
+            ["overlap = 'pearson'", "'in-sample' is none"],
+        ),
         (["optimal-fraction", "--keep-fraction", "0.5"], ["--keep-fraction has no effect"]),
-        (["in-sample", "--theta-deg", "20"], ["--theta-deg has no effect"]),
+        (["in-sample", "--theta-deg", "20"], ["--theta-deg: the figure in-sample is about"]),
         (["geometry", *SMALL, "--theta-deg", "5"], ["theta_deg = [10, 40], not [5.0]"]),
         (["geometry", *SMALL, "--dim", "13"], ["dim = 12, not 13", "geometry.nc"]),
-        (["all", "--from-data", "geometry.nc"], ["--from-data redraws one figure"]),
+        (["all", "--from-data", "geometry.nc"], ["unknown option --from-data"]),
         (["angle", "--from-data", "MADE/geometry.nc"], ["'figure geometry'", "'figure angle'"]),
         (["geometry", "--from-data", "MADE/absent.nc"], ["absent.nc does not exist"]),
         (
@@ -132,7 +174,7 @@ def test_all_leaves_out_what_the_settings_do_not_suit(
     left_out = [line.split()[2][:-1] for line in printed.err.splitlines()]
     assert all(line.startswith("left out  ") for line in printed.err.splitlines())
     drawn = [path.stem for path in tmp_path.glob("*.svg")]
-    assert sorted(drawn) == sorted(["benchmark-tables", "optimal-fraction", "phase-diagram"])
+    assert sorted(drawn) == ["optimal-fraction", "phase-diagram"]
     assert sorted(left_out + drawn) == sorted(FIGURES)
     assert printed.out.count("caption ") == len(drawn)
 
@@ -145,7 +187,8 @@ def test_starts_without_what_computes_and_draws() -> None:
         "except SystemExit: pass\n"
         "print(*{'jax', 'xarray', 'matplotlib', 'scipy', 'pandas'} & set(sys.modules))"
     )
-    for arguments in (["--help"], ["--list"], ["nonsense"], ["angle", "--dim", "1", "--out", "x"]):
+    wrong = ["angle", "--dim", "1", "--out", "x"]
+    for arguments in (["--help"], ["list"], ["nonsense"], ["angle", "--help"], wrong):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
         )
@@ -154,7 +197,7 @@ def test_starts_without_what_computes_and_draws() -> None:
 
 def test_missing_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("angle") == 2
-    assert "--out DIR is missing" in capsys.readouterr().err
+    assert "--out is missing" in capsys.readouterr().err
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,30 +224,41 @@ def test_truncated_data_file(
 
 
 def test_all_gives_each_figure_the_settings_that_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = tmp_path / "runs.csv"
-    runs.write_text("dataset,method,storage_percent,seed,miou\nETIS,Random,5,0,50\n")
     made = {}
 
-    def record(spec: FigureSpec, settings: BaseSettings, folder: Path, *, progress: bool) -> Path:
+    def record(spec: FigureSpec, settings: Settings, folder: Path, *, progress: bool) -> Path:
         made[spec.name] = settings.parameters()
         return folder
 
     monkeypatch.setattr("figures.figure.make_data", record)
     monkeypatch.setattr("figures.figure.make_pictures", lambda *arguments: ([], ""))
-    assert call("all", "--draws", "7", "--runs", runs, "--out", tmp_path / "out") == 0
+    assert call("all", "--draws", "7", "--probe", "in-sample", "--out", tmp_path / "out") == 0
     assert list(made) == list(FIGURES)
-    assert made["angle"]["draws"] == 7
-    assert [run["miou"] for run in made["benchmark-tables"]["runs"]] == [50]
+    assert made["angle"]["draws"] == made["policies"]["draws"] == 7
+    probes = {name: (one["probe"], one["theta_deg"]) for name, one in made.items()}
+    assert probes["policies"] == ("in-sample", [])
+    assert probes["angle"] == ("fixed", [0, 10, 20, 30])
+    said = capsys.readouterr().err.splitlines()
+    assert "not taken angle: --probe, it shows several theta_deg, which only the fixed" in said[0]
 
 
-def test_lists_by_space_or_comma() -> None:
-    parse = _parser().parse_args
-    spaces = parse(["angle", "--alpha-total", "5", "10", "--theta-deg", "0", "20"])
-    commas = parse(["angle", "--alpha-total", "5,10", "--theta-deg", "0,20"])
-    assert spaces == commas
-    assert commas.alpha_total == [5.0, 10.0]
+def test_lists_by_space_or_comma(made: Path, tmp_path: Path) -> None:
+    for number, angles in enumerate((["10", "40"], ["10,40"])):
+        out = tmp_path / str(number)
+        assert (
+            call("geometry", *SMALL, "--theta-deg", *angles, "--format", "png", "--out", out) == 0
+        )
+        assert contents(out) == contents(out) | {"geometry.png": contents(made)["geometry.png"]}
+
+
+def test_json(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("geometry", *SMALL, "--format", "png", "--json", "--out", made) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["data"] == str(made / "geometry.nc")
+    assert report["pictures"] == [str(made / "geometry.png")]
+    assert report["caption"].endswith("N = 12, 3 draws.")
 
 
 @pytest.mark.parametrize("command", ["compute", "redraw"])

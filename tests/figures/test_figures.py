@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 
 import replica
 from figures import FIGURES, FigureSpec, make_data, make_pictures
-from figures.figure import SimulationSettings, check_data, check_pictures
+from figures.figure import check_data, check_pictures
+from figures.settings import SimulatedSettings
 from hardset.cache import RecordCache
 from hardset.datafile import parameters_of, read_dataset, write_dataset
+from tests.figures.synthetic import curves, described
 from theory.policies import Hard
 from theory.problem import PerceptronProblem
 
@@ -68,7 +70,7 @@ def test_redrawing_reads_the_file_alone(name: str, tmp_path: Path) -> None:
     redrawn.mkdir()
     second, again = make_pictures(spec, moved, redrawn, formats)
     assert caption == again
-    assert caption.endswith("N = 12, 3 draws.") == isinstance(chosen, SimulationSettings)
+    assert caption.endswith("N = 12, 3 draws.") == isinstance(chosen, SimulatedSettings)
     assert [path.name for path in first] == [f"{name}.{kind}" for kind in formats]
     for path, other in zip(first, second, strict=True):
         assert path.read_bytes() == other.read_bytes()
@@ -187,33 +189,11 @@ def test_geometry_keeps_the_slab() -> None:
 
 def synthetic_curves() -> xr.Dataset:
     """A curves dataset with one unsolved cell and one unconverged theory point."""
-    grid, fine = (
-        ("theta_deg", "alpha_total", "keep_fraction"),
-        (
-            "theta_deg",
-            "alpha_total",
-            "theory_fraction",
-        ),
-    )
-    status = np.zeros((1, 1, 5), int)
-    status[0, 0, 2] = 3
-    return xr.Dataset(
-        {
-            "theory_error": (fine, np.linspace(0.4, 0.1, 5)[None, None]),
-            "theory_status": (fine, status),
-            "error_mean": (grid, [[[np.nan, 0.1]]]),
-            "error_stderr": (grid, [[[np.nan, 0.01]]]),
-            "not_separable": (grid, [[[7, 0]]]),
-            "failed": (grid, [[[0, 0]]]),
-            "empty": (grid, [[[0, 0]]]),
-        },
-        coords={
-            "theta_deg": [0.0],
-            "alpha_total": [5.0],
-            "keep_fraction": [0.1, 1.0],
-            "theory_fraction": np.geomspace(0.1, 1, 5),
-        },
-    )
+    dataset = curves(np.linspace(0.4, 0.1, 5)[None, None], theta_deg=[0.0])
+    dataset["theory_status"][0, 0, 2] = 3
+    dataset["error_mean"][0, 0, 0] = np.nan
+    dataset["not_separable"][0, 0, 0] = 7
+    return described("fitting-error", dataset)
 
 
 def test_missing_cells_are_visible() -> None:
@@ -223,22 +203,25 @@ def test_missing_cells_are_visible() -> None:
     assert np.flatnonzero(np.isnan(theory.get_ydata())).tolist() == [2]
     crosses = [line for line in axes.lines if line.get_marker() == "x"]
     marked = np.concatenate([line.get_xdata() for line in crosses])
-    np.testing.assert_allclose(sorted(marked), [0.1, np.geomspace(0.1, 1, 5)[2]])
+    np.testing.assert_allclose(sorted(marked), [0.01, 0.1])
     assert "7" in {text.get_text() for text in axes.texts}
     assert "n draws" in figure.get_supxlabel()
 
 
 def test_pearson_mode_says_so() -> None:
-    attrs = {"theta_deg": 10.0}
     caption = FIGURES["downstream"].caption
-    assert "np.corrcoef" in caption(xr.Dataset(attrs={"overlap": "pearson", **attrs}))
-    assert "corrcoef" not in caption(xr.Dataset(attrs={"overlap": "cosine", **attrs}))
+    pearson, cosine = (
+        caption(described("downstream", xr.Dataset(), overlap=one)) for one in ("pearson", "cosine")
+    )
+    assert "np.corrcoef" in pearson and "notebook" in pearson
+    assert "corrcoef" not in cosine and "notebook" not in cosine
 
 
 def test_labels_of_close_curves_do_not_overlap() -> None:
     one = synthetic_curves()
     close = [one.assign_coords(alpha_total=[alpha]) for alpha in (5.0, 5.1, 5.2)]
-    figure = FIGURES["fitting-error"].draw(xr.concat(close, dim="alpha_total"))
+    together = described("fitting-error", xr.concat(close, dim="alpha_total"))
+    figure = FIGURES["fitting-error"].draw(together)
     figure.draw_without_rendering()
     labels = [text for text in figure.axes[0].texts if text.get_text() in ("5.1", "5.2")]
     boxes = [label.get_window_extent() for label in labels]

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 import sims
 from figures import FIGURES
-from figures.figure import MarginSettings
+from figures.settings import MarginSettings
 
 SPEC = FIGURES["margins"]
 
@@ -27,7 +27,7 @@ def test_simulation_and_theory_are_distributions(data: xr.Dataset) -> None:
         # What lies outside the histogram, 0.002 by its choice, and finite-size tails.
         simulated = panel["atom"] + (panel["density"] * np.diff(panel["edges"])).sum()
         assert simulated.item() == pytest.approx(1.0, abs=0.01)
-        above = trapezoid(panel["theory_density"], panel["theory_margin"])
+        above = trapezoid(panel["theory_density"], panel["theory_density_at"])
         assert panel["theory_atom"].item() + above == pytest.approx(1 - 0.002, abs=1e-3)
 
 
@@ -60,9 +60,9 @@ def test_all_data_give_the_classical_distribution(monkeypatch: pytest.MonkeyPatc
         MarginSettings(alpha_total=(2,), theta_deg=(0,), keep_fraction=(1.0,), dim=12, draws=2)
     ).isel(panel=0)
     assert data["unsolved"].item() == 2
-    assert data["theory_kappa"].item() == pytest.approx(kappa, abs=1e-6)
+    assert data["theory_margin"].item() == pytest.approx(kappa, abs=1e-6)
     assert data["theory_atom"].item() == pytest.approx(mass / 2, abs=1e-6)
-    h = data["theory_margin"].values
+    h = data["theory_density_at"].values
     expected = 2 * norm.pdf(h) * norm.cdf(R * h / np.sqrt(1 - R**2))
     np.testing.assert_allclose(data["theory_density"], expected, atol=1e-5)
     # Without a single student the picture says so.
@@ -83,6 +83,6 @@ def test_the_picture_shows_atom_and_density(data: xr.Dataset) -> None:
         np.testing.assert_array_equal(line.get_ydata(), panel["theory_density"])
         segments = [one for c in atom.collections for one in c.get_segments()]
         tips = np.array([one[-1] for one in segments if one[0, 1] == 0])
-        np.testing.assert_array_equal(tips, [[panel["theory_kappa"], panel["theory_atom"]]])
+        np.testing.assert_array_equal(tips, [[panel["theory_margin"], panel["theory_atom"]]])
         assert density.get_title() == f"$\\theta$ = {panel['theta_deg'].item():g}°"
     assert "alpha_total = 2, keep_fraction = 0.5" in SPEC.caption(data)

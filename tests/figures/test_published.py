@@ -1,7 +1,5 @@
 """The published pictures: what we land on, and where they went wrong."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -10,10 +8,7 @@ from scipy.integrate import quad
 from scipy.optimize import fsolve
 from scipy.stats import norm
 
-import figures.curves
-import figures.panels
 from figures import FIGURES
-from figures.figure import DownstreamSettings, Settings
 
 ALPHAS = (5, 10, 20, 50, 100)
 # Read off the OptiDEL paper's own figure (arXiv:2408.07107), theta = 0, f -> 1.
@@ -25,21 +20,10 @@ DRAWS = 16
 @pytest.fixture(scope="module")
 def fitting_error() -> xr.Dataset:
     """The figure's data; its theory lines are those of the published settings."""
-    defaults = FIGURES["fitting-error"].defaults
-    assert defaults.alpha_total == ALPHAS
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures.curves, "_simulate", no_simulation)
-        return FIGURES["fitting-error"].compute(defaults)
-
-
-def no_simulation(settings: Settings, panels: list[Any], *ignored: object) -> list[xr.Dataset]:
-    """Simulated points that are not there, for every panel."""
-    dims = ("alpha_total", "keep_fraction")
-    nothing = np.full((len(settings.alpha_total), len(settings.keep_fraction)), np.nan)
-    variables = dict.fromkeys(("error_mean", "error_stderr"), (dims, nothing))
-    counts = {name: (dims, np.zeros_like(nothing, int)) for name in figures.panels.COUNTS}
-    axes = {name: list(getattr(settings, name)) for name in dims}
-    return [xr.Dataset(variables | counts, coords=axes) for _ in panels]
+    spec = FIGURES["fitting-error"]
+    assert spec.defaults.alpha_total == ALPHAS
+    # The smallest simulation that keeps an example at every published fraction.
+    return spec.compute(spec.settings(dim=20, draws=2))
 
 
 def test_full_data_values(fitting_error: xr.Dataset) -> None:
@@ -140,7 +124,8 @@ def pearson_error(dim: int, error: float, count: int) -> float:
 @pytest.fixture(scope="module")
 def pearson() -> xr.Dataset:
     """The published downstream panel's points at alpha_total = 50, f = 1."""
-    chosen = DownstreamSettings(
+    spec = FIGURES["downstream"]
+    chosen = spec.settings(
         alpha_total=(50,),
         theta_deg=(10,),
         keep_fraction=(1.0,),
@@ -150,7 +135,7 @@ def pearson() -> xr.Dataset:
         overlap="pearson",
         theory_points=2,
     )
-    return FIGURES["downstream"].compute(chosen).sel(delta=DELTA)
+    return spec.compute(chosen).swap_dims(downstream_deg="delta").sel(delta=DELTA)
 
 
 def test_pearson_lands_on_the_published_floor(pearson: xr.Dataset) -> None:
@@ -192,12 +177,12 @@ def test_the_same_vectors_by_the_cosine() -> None:
     assert abs(errors.mean() - np.arctan(effective) / np.pi) < 4 * stderr + 1e-3
 
 
-def test_cosine_floors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cosine_floors() -> None:
     """Dotted lines of the default figure: a right triangle with legs 1 and delta."""
-    monkeypatch.setattr(figures.curves, "_simulate", no_simulation)
-    data = FIGURES["downstream"].compute(
-        DownstreamSettings(alpha_total=(4,), theta_deg=(10,), keep_fraction=(0.5,), theory_points=5)
-    )
+    spec = FIGURES["downstream"]
+    small = {"alpha_total": (4,), "keep_fraction": (0.5,), "dim": 12, "draws": 2}
+    data = spec.compute(spec.settings(**small, theory_points=5))
+    assert data["delta"].values.tolist() == [0, 0.1, 0.2, 0.4]
     expected = [np.arctan2(delta, 1) / np.pi for delta in (0, 0.1, 0.2, 0.4)]
     np.testing.assert_allclose(data["floor"], expected, rtol=1e-12)
     assert (data["theory_error"] > data["floor"]).all()

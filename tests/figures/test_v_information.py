@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 import sims
 from figures import FIGURES
-from figures.figure import CurveSettings
+from figures.settings import CurveSettings
 from theory.policies import Hard
 from theory.problem import FixedAngle, PerceptronProblem
 

@@ -20,11 +20,10 @@ import xarray as xr
 from hardset.arrays import load_array
 from hardset.cache import RecordCache
 from hardset.datafile import read_dataset, write_dataset
-from hardset.folder import open_stage, read_manifest
+from hardset.folder import Made, read_manifest
 from pretrain_jax.data.sources import Fingerprint
 from pretrain_jax.models.mae import MAEConfig
-from pretrain_jax.models.sam.generator import ImageMasks, MaskGenerator
-from pretrain_jax.models.sam.masks_cache import MasksCache
+from pretrain_jax.models.sam.generator import ImageMasks, MaskGenerator, MasksCache
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.synthesis.margins import FeatureWriter, join_features, read_features
 from pretrain_jax.synthesis.tables import Logged, Table, read_logs, write_shard
@@ -48,6 +47,7 @@ from selection.subset import Subset
 from sims.results import RECORD
 from sims.separate import run_solve
 from tests.pretrain_jax.sam.models import SMALL, random_model
+from tests.stages import open_stage
 
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.normal(size=60)
@@ -202,10 +202,10 @@ def stage(folder: Path) -> Written:
     arguments = (folder / "stage", "index", {"size": 8, "share": 0.25}, 3, {"source": "a" * 64})
     with open_stage(*arguments) as opened:
         (folder / "stage" / "out.txt").write_text("x")
-        opened.finish({"images": 60}, ["a note"], seconds=1.0)
+        opened.finish(Made({"images": 60}, ["a note"], seconds=1.0))
 
     def read() -> Any:
-        return vars(read_manifest(folder / "stage")), vars(open_stage(*arguments))
+        return vars(read_manifest(folder / "stage")), vars(open_stage(*arguments).manifest)
 
     return Written([folder / "stage" / "stage.json", folder / "stage" / "manifest.json"], read)
 
@@ -301,7 +301,7 @@ def records(folder: Path) -> Written:
     made["margin"] = NUMBERS[:5]
 
     def opened() -> RecordCache:
-        return RecordCache(folder, dim=10, seed=0, solver="native")
+        return RecordCache(folder, RECORD, (10, 0, "native"))
 
     first = opened()
     first.store("cell", range(5), made)

@@ -7,7 +7,7 @@ import sys
 import jax
 import pytest
 
-from hardset.cli import Parser, run
+from hardset.cli import run
 from hardset.compilation import default_folder, take_option
 
 # A command of three programs that prints its results and how many programs it found.
@@ -154,9 +154,3 @@ def test_a_chosen_folder_that_cannot_be_used_is_refused(tmp_path, capsys):
     assert run(len, ["--compilation-cache", str(file)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert dict(os.environ) == before
-
-
-def test_the_help_of_every_command_names_the_option(capsys):
-    with pytest.raises(SystemExit):
-        Parser(prog="x").parse_args(["--help"])
-    assert "--compilation-cache DIR" in capsys.readouterr().out

@@ -1,6 +1,5 @@
 """Data files and the command lines' common frame."""
 
-import argparse
 import resource
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hardset.cli import Numbers, Parser, check_output_folder, integer, number, run
+from hardset.cli import check_output_folder, run
 from hardset.datafile import (
     SCHEMA_VERSION,
     DataFileError,
@@ -152,23 +151,6 @@ def test_full_disk_is_an_error_and_keeps_the_old_file(tmp_path, dataset):
         signal.signal(signal.SIGXFSZ, ignored)
     xr.testing.assert_equal(read_dataset(path, kind="theory"), dataset)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.nc"]
-
-
-def test_number_types():
-    assert number("1e-3") == 1e-3
-    assert integer("12") == 12
-    for kind, text in ((number, "x"), (integer, "1.5")):
-        with pytest.raises(argparse.ArgumentTypeError, match="is not"):
-            kind(text)
-
-
-def test_lists_of_numbers():
-    parser = Parser()
-    parser.add_argument("--f", action=Numbers, nargs="+")
-    assert parser.parse_args(["--f", "0.1,0.3", "1"]).f == [0.1, 0.3, 1.0]
-    for bad, part in ((["1,x"], "'x' is not a number"), ([","], "empty list")):
-        with pytest.raises(ValueError, match=part):
-            parser.parse_args(["--f", *bad])
 
 
 def test_output_folder(tmp_path):

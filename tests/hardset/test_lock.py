@@ -10,7 +10,7 @@ from hardset.folder import alone
 
 HOLD = """
 import sys, time
-from hardset.lock import alone
+from hardset.folder import alone
 with alone(sys.argv[1]):
     print("held", flush=True)
     time.sleep(100)

@@ -372,9 +372,7 @@ def test_the_console_command_is_declared_and_runs() -> None:
         [sys.executable, "-m", "hardset", "verify"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "error: the following arguments are required: PATH (see python -m hardset verify --help)\n"
-    )
+    assert done.stderr == "error: PATHS is missing (see python -m hardset verify --help)\n"
 
 
 def test_a_data_file_of_version_0_1_has_no_checksum_and_is_not_damaged(tmp_path: Path) -> None:

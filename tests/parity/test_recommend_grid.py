@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import replica
+from selection.advice import Metric
 from selection.advice.estimates import (
     LearningCurve,
     angle_of_overlap,
@@ -11,7 +12,6 @@ from selection.advice.estimates import (
     estimate_coordinates,
 )
 from selection.advice.probes import probe_overlaps
-from selection.names import Metric
 from theory import PerceptronProblem
 
 

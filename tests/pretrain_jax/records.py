@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hardset.folder import file_record, read_record, write_record
+from hardset.listing import file_record, read_record, write_record
 
 
 def edit_record(path: Path, **fields: Any) -> None:

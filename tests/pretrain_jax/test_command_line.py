@@ -141,10 +141,14 @@ def test_a_batch_that_devices_do_not_divide() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["walk"], "'walk' is not one of run, reconstruct"),
+        (["walk"], "'walk' is no command: one of pipeline, report, benchmark-tables"),
         (["run", "mae_vit_huge"], "preset = 'mae_vit_huge' is not one of"),
         (["run", "--steps", "3"], "the preset must come first"),
-        (["reconstruct"], "required"),
+        (["reconstruct"], "CHECKPOINT and --out are missing"),
+        (["reconstruct", "x", "--out", "y.png"], "IMAGES: an empty list"),
+        (["probe", "x", "demo", "--checkpoint", "y"], "it is called --weights now"),
+        (["propose", "x", "--sam-checkpoint", "y"], "it is called --sam-weights now"),
+        (["finetune", "x", "demo", "--out", "z", "--run", "y"], "it is called --init now"),
     ],
 )
 def test_bad_commands(

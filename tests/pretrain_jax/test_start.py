@@ -24,6 +24,7 @@ WRONG = [
     ["score", "x", "--masks", "-1"],
     ["select", "x", "--method", "optidel", "--ratio", "nan"],
     ["report", "x", "--sample", "0"],
+    ["benchmark-tables", "--out", "x", "--runs", "absent.csv"],
     ["reconstruct", "x", "y.png", "--seed", "-1", "--out", "z.png"],
 ]
 PROGRAM = f"""

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import selection.experiments.runs
 from hardset.cli import run
 from selection.__main__ import main
-from selection.experiments import CONDITIONS, Dataset, Entry, Plan, make_task, run_plan
 from selection.experiments.coverage import cover, make_plane
-from selection.experiments.datasets import load_dataset
+from selection.experiments.datasets import CONDITIONS, Dataset, load_dataset, make_task
 from selection.experiments.knee import Knee, knee_table, measure_knee
+from selection.experiments.plans import Entry, Plan
 from selection.experiments.results import Results, Unit, _dots
-from selection.experiments.runs import Pools
+from selection.experiments.runs import Pools, run_plan
 
 SMALL = Plan(
     "digits",
@@ -89,7 +88,7 @@ def test_gradients_are_those_of_the_last_layer(data: Dataset) -> None:
 
 def test_entries_differ_in_parts_and_scores(data: Dataset, tmp_path: Path) -> None:
     entries = (Entry("hard"), Entry("hard", parts=5), Entry("hard", score="ssp:cosine=false"))
-    plan = replace(SMALL, entries=entries, fractions=(0.1,), conditions=("clean",), seeds=1)
+    plan = replace(SMALL, entries=entries, keep_fraction=(0.1,), conditions=("clean",), seeds=1)
     unit = run_plan(plan, tmp_path / "run").units[0]
     whole, parts, other = unit.kept[:, 0]
     assert whole.sum() == parts.sum() == other.sum() == 100
@@ -106,7 +105,7 @@ def results_by_hand() -> Results:
     labels = np.array([0, 0, 1, 1])
     right, wrong = labels, 1 - labels
     half = np.array([0, 0, 1, 0])
-    plan = replace(SMALL, conditions=("clean",), fractions=(0.5,))
+    plan = replace(SMALL, conditions=("clean",), keep_fraction=(0.5,))
     kept = np.array([[[1, 1, 0, 0]], [[0, 1, 1, 0]]], bool)
     units = [
         Unit("clean", seed, kept, np.ones((2, 1)), predicted[:, None], right, labels, origin)
@@ -134,7 +133,7 @@ def test_statistics_are_those_computed_by_hand() -> None:
     assert [name for name, _, _ in results_by_hand().ranks()] == ["hard", "random"]
     # Recall of class 0: random 1 and 0; of class 1: random 1/2 and 0, hard 1 and 1/2.
     assert results_by_hand().recalls_csv().splitlines() == [
-        "condition,fraction,entry,class_0,class_0_stderr,class_1,class_1_stderr",
+        "condition,keep_fraction,entry,class_0,class_0_stderr,class_1,class_1_stderr",
         "clean,0.5,random,0.5000,0.5000,0.2500,0.2500",
         "clean,0.5,hard,1.0000,0.0000,0.7500,0.2500",
     ]
@@ -153,35 +152,38 @@ def test_many_methods_are_drawn_as_rows_of_dots() -> None:
     assert np.allclose(baseline, 37.5)
 
 
-def test_a_run_resumes_and_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_resumes_and_repeats_nothing(tmp_path: Path) -> None:
     whole = run_plan(SMALL, tmp_path / "whole")
-    done: list[tuple[str, int]] = []
-    run_unit = selection.experiments.runs._run_unit
+    folder = tmp_path / "parts"
+    done: list[str] = []
 
-    def counted(plan: Plan, dataset: Dataset, condition: str, seed: int) -> object:
+    def killed(part: str) -> None:
+        done.append(part)
         if len(done) == 3:
             raise KeyboardInterrupt
-        done.append((condition, seed))
-        return run_unit(plan, dataset, condition, seed)
 
-    monkeypatch.setattr(selection.experiments.runs, "_run_unit", counted)
     with pytest.raises(KeyboardInterrupt):
-        run_plan(SMALL, tmp_path / "parts")
-    monkeypatch.setattr(selection.experiments.runs, "_run_unit", run_unit)
-    resumed = run_plan(SMALL, tmp_path / "parts")
-    assert done == [("clean", 0), ("clean", 1), ("noise", 0)]
-    for one, other in zip(whole.units, resumed.units, strict=True):
+        run_plan(SMALL, folder, advance=killed)
+    assert done == ["clean, seed 0", "clean, seed 1", "noise, seed 0"]
+    kept = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    resumed = run_plan(SMALL, folder)
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    # Without examples nothing could be computed once more.
+    nothing = Dataset("digits", np.empty((0, 64), np.float32), np.empty(0, np.int64))
+    again = run_plan(SMALL, folder, data=nothing)
+    for one, other, last in zip(whole.units, resumed.units, again.units, strict=True):
         assert np.array_equal(one.predicted, other.predicted)
         assert np.array_equal(one.kept, other.kept)
+        assert np.array_equal(other.kept, last.kept)
     with pytest.raises(ValueError, match="holds results of another plan"):
-        run_plan(replace(SMALL, seeds=3), tmp_path / "parts")
+        run_plan(replace(SMALL, seeds=3), folder)
 
 
 def test_the_command_writes_tables_and_a_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["experiment", "demo", "--dataset", "digits", "--train", "1000", "--seeds", "1"]
-    arguments += ["--methods", "random", "easy", "--fractions", "0.2", "--out", str(tmp_path)]
+    arguments += ["--methods", "random", "easy", "--keep-fraction", "0.2", "--out", str(tmp_path)]
     assert run(main, arguments) == 0
     out = capsys.readouterr().out
     assert "| easy |" in out
@@ -200,8 +202,8 @@ def test_the_command_writes_tables_and_a_picture(
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        (["--methods", "randm"], "method 'randm' is not one of"),
-        (["--fractions", "0"], "outside the valid range"),
+        (["--methods", "randm"], "method = 'randm' is not one of"),
+        (["--keep-fraction", "0"], "outside the valid range"),
         (["--train", "1001"], "train = 1001 is not a multiple of 5"),
         (["--dataset", "cifar10"], "needs a folder with data_batch_1.bin"),
         (["--seeds", "0"], "seeds = 0"),
@@ -295,9 +297,9 @@ def test_the_knee_is_where_the_curve_flattens() -> None:
 
 def test_a_binary_task_is_measured_beside_the_advice(data: Dataset) -> None:
     found = measure_knee(data, "3 or 8", ((3,), (8,)), splits=2)
-    assert found.errors.shape == (2, len(found.fractions))
+    assert found.error.shape == (2, len(found.keep_fraction))
     # Two digits are nearly separable by a line: scikit-learn's digits leave few errors.
-    assert found.errors[:, -1].mean() < 0.1
+    assert found.error[:, -1].mean() < 0.1
     assert 0 < found.advice.toy_model_fraction <= 1
     assert "| 3 or 8 |" in knee_table([found])
 

@@ -8,7 +8,6 @@ from scipy.sparse import csr_array
 
 from selection import Pool
 from selection.graph import Graph, knn_graph
-from selection.methods.d2 import D2, edge_weights, message_passing, reverse_picks
 from selection.methods.facility import (
     CRAIG,
     AdaCore,
@@ -19,6 +18,7 @@ from selection.methods.facility import (
     greedy_sparse,
     neighbour_similarity,
 )
+from selection.methods.graph import D2, edge_weights, message_passing, reverse_picks
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.standard_normal((400, 6))

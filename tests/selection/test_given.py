@@ -10,20 +10,16 @@ from scipy.optimize import nnls
 
 from selection import SELECTORS, Pool, Selector, Subset, knn_graph, redundancy
 from selection.adapters import SelectionSampler
-from selection.arrays import proportional
-from selection.given import Given
-from selection.infomax.bound import certify_infomax
-from selection.infomax.method import InfoMax, KMedian
-from selection.infomax.solvers import InfoMaxProblem
+from selection.given import Given, proportional
+from selection.infomax import InfoMaxProblem, certify_infomax
 from selection.methods.clusters import S2L, ClusterTop
-from selection.methods.d2 import D2, edge_weights, message_passing
 from selection.methods.dedup import D4, MedDEL, SemDeDup
 from selection.methods.diversity import CodingRate, Herding, HullVolume, KCenter
 from selection.methods.facility import CRAIG, AdaCore, FacilityLocation
-from selection.methods.glister import Glister
-from selection.methods.gradmatch import GradMatch
+from selection.methods.gradients import Glister, GradMatch
+from selection.methods.graph import D2, InfoMax, KMedian, edge_weights, message_passing
 from selection.methods.graph_cut import SAS, ClipCov
-from selection.methods.ranking import CCS, Easy, Hard, Moderate, Random
+from selection.methods.ranking import CCS, EasiestFirst, HardestFirst, ModerateCoreset, RandomSample
 from selection.methods.wrappers import Cutoff, Listed, Partitioned, Quotas, ViaProxy
 from selection.selector import Conditional
 
@@ -226,7 +222,9 @@ def test_from_outside_as_from_the_pool(chosen: Selector) -> None:
         np.testing.assert_allclose(inside.gains, outside.gains, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("chosen", [Hard(), Easy(), Random(), Moderate(), CCS()])
+@pytest.mark.parametrize(
+    "chosen", [HardestFirst(), EasiestFirst(), RandomSample(), ModerateCoreset(), CCS()]
+)
 def test_ranking_methods_leave_given_ones_out(chosen: Selector) -> None:
     one = pool(labels=LABELS)
     given = Given.of(one, rows=GIVEN)
@@ -542,14 +540,16 @@ def test_a_class_that_is_given_as_a_whole_gets_no_quota() -> None:
     one = Pool.of(scores=SCORES, labels=LABELS)
     given = Given.of(one, rows=np.flatnonzero(LABELS == 1))
     for shares in ("equal", "proportional", {0: 1.0, 1: 5.0, 2: 1.0}):
-        found = Quotas(Hard(), shares=shares, expected=(0, 1, 2)).select(one, 6, given=given)
+        found = Quotas(HardestFirst(), shares=shares, expected=(0, 1, 2)).select(
+            one, 6, given=given
+        )
         assert found.diagnostics["quotas"] == {"0": 3, "2": 3}
         assert np.bincount(LABELS[found.indices], minlength=3).tolist() == [3, 0, 3]
 
 
 def test_listed_examples_are_an_existing_set() -> None:
     one = pool()
-    for chosen in (KCenter(), FacilityLocation(), InfoMax(), Random()):
+    for chosen in (KCenter(), FacilityLocation(), InfoMax(), RandomSample()):
         listed = Listed(chosen, include=(8, 3), exclude=(5,)).select(one, 9)
         assert listed.indices[:2].tolist() == [8, 3]
         rest = np.setdiff1d(np.arange(N), [5])
@@ -581,7 +581,7 @@ def test_every_part_has_the_whole_existing_set(tmp_path: Any) -> None:
     kept.select(three, 4, given=Given.of(three, features=CLUSTERED[1:2]))
     kept.select(three, 4)
     assert len(list(tmp_path.iterdir())) == 10
-    plain = Partitioned(Random(), parts=3).select(three, 6, given=given)
+    plain = Partitioned(RandomSample(), parts=3).select(three, 6, given=given)
     assert len(np.unique(plain.indices)) == 6 and plain.indices.min() >= 50
 
 

@@ -9,8 +9,13 @@ import pytest
 from scipy.optimize import nnls
 
 from selection import Pool
-from selection.methods.glister import Glister, LastLayer, greedy_validation
-from selection.methods.gradmatch import GradMatch, matching_pursuit
+from selection.methods.gradients import (
+    Glister,
+    GradMatch,
+    LastLayer,
+    greedy_validation,
+    matching_pursuit,
+)
 from selection.selector import generator
 
 RNG = np.random.default_rng(0)

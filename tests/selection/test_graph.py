@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 from selection import Pool
 from selection import graph as neighbours
 from selection.graph import Graph, knn_graph
-from selection.infomax.method import InfoMax
+from selection.methods.graph import InfoMax
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.standard_normal((300, 12))

@@ -9,17 +9,18 @@ from scipy.sparse import csr_array
 
 from selection import Pool
 from selection.graph import Graph, knn_graph
-from selection.infomax.bound import below_smallest_eigenvalue, certify_infomax
-from selection.infomax.method import InfoMax, KMedian, redundancy
-from selection.infomax.solvers import (
+from selection.infomax import (
     SOLVERS,
     InfoMaxProblem,
+    below_smallest_eigenvalue,
+    certify_infomax,
     greedy,
     mean_field,
     published_update,
     solve_infomax,
     with_swaps,
 )
+from selection.methods.graph import InfoMax, KMedian, redundancy
 
 WEIGHTS = (0.3, 1.0, 4.0)
 ROUNDING = 1e-12  # of sums of ten numbers of size one
@@ -196,18 +197,16 @@ def test_the_certificate_says_whether_it_is_proven() -> None:
     assert certify_infomax(small, np.arange(200)).failure == 0.0
 
 
-def test_the_eigenvalue_is_left_out_of_large_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_eigenvalue_is_left_out_of_large_problems() -> None:
     one = problem(9, 400, 200, 1.0, d=32)
-    monkeypatch.setattr("selection.infomax.bound.LANCZOS_UP_TO", 300)
-    bounds = certify_infomax(one, np.arange(200), iterations=5).bounds
+    bounds = certify_infomax(one, np.arange(200), iterations=5, eigenvalue_up_to=300).bounds
     assert set(bounds) == {"top-p", "row-sums", "lagrangian"}
 
 
-def test_many_examples_are_left_to_mean_field(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_examples_are_left_to_mean_field() -> None:
     one = problem(10, 2000, 600, 1.0)
     best = solve_infomax(one)
-    monkeypatch.setattr("selection.infomax.solvers.LARGE", 1000)
-    found = solve_infomax(one)
+    found = solve_infomax(one, mean_field_above=1000)
     assert dict(found.objectives) == {"mean-field": best.objectives["mean-field"]}
     # What mean field with swaps misses of the best of three.
     assert best.objective - found.objective <= 0.01 * abs(best.objective)

@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 
 from selection import SELECTORS, Pool, Selector, kmeans, knn_graph, ssp
-from selection.arrays import lifted, rescaled, unit_rows
+from selection.arrays import lifted, unit_rows
 from selection.given import Given
 from selection.methods.clusters import S2L
-from selection.methods.d2 import D2
 from selection.methods.dedup import SemDeDup
 from selection.methods.diversity import Herding, HullVolume, KCenter
 from selection.methods.facility import AdaCore, FacilityLocation
-from selection.methods.glister import Glister
-from selection.methods.gradmatch import GradMatch
+from selection.methods.gradients import Glister, GradMatch
+from selection.methods.graph import D2
 from selection.methods.graph_cut import SAS, ClipCov
-from selection.methods.ranking import Moderate
-from selection.pool import first_least, levels
+from selection.methods.ranking import ModerateCoreset
+from selection.pool import first_least, levels, rescaled
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -154,7 +153,7 @@ TWO: dict[str, Selector] = {
     "facility-location": FacilityLocation(),
     "hull-volume": HullVolume(),
     "dispersion": HullVolume(measure="dispersion"),
-    "moderate": Moderate(),
+    "moderate": ModerateCoreset(),
     "infomax": SELECTORS["infomax"](),
     "k-median": SELECTORS["k-median"](),
     "d2": D2(),

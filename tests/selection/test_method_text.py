@@ -1,19 +1,74 @@
 """Methods as text: what the help lists is what text can set."""
 
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
 import pytest
 
-from selection.method_text import describe_methods, named_method, named_score, parse_method
-from selection.names import METHOD_NAMES, SCORE_NAMES
-from selection.registry import SCORES, SELECTORS
+from selection.pool import Scores
+from selection.registry import (
+    METHOD_NAMES,
+    SCORE_NAMES,
+    SCORES,
+    SELECTORS,
+    Named,
+    arrays_of_score,
+    describe_methods,
+    parse_method,
+)
+from selection.selector import Selector
+
+
+def named(what: Any, needs: str, may: str, options: dict[str, Any]) -> Named:
+    """What help should say of a class or a function, by its own signature."""
+
+    def can_be_text(name: str) -> bool:
+        hint = get_type_hints(what)[name]
+        members = (hint,) if get_origin(hint) is Literal else (hint, *get_args(hint))
+        return any(one in (int, float, str, bool) or get_origin(one) is Literal for one in members)
+
+    said = " ".join(
+        name if value is dataclasses.MISSING else f"{name}={value}"
+        for name, value in options.items()
+        if can_be_text(name)
+    )
+    rest = " ".join(name for name in options if not can_be_text(name))
+    return Named(f"{what.__module__}:{what.__name__}", needs, may, said, rest)
+
+
+def named_method(kind: type[Selector]) -> Named:
+    options = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return named(kind, " ".join(sorted(kind.needs)), "", options)
+
+
+def named_score(function: Callable[..., Scores]) -> Named:
+    needs, may = (" ".join(arrays_of_score(function, optional=one)) for one in (False, True))
+    options = {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    return named(function, needs, may, options)
+
+
+def methods(kind: type[Selector] = Selector) -> set[str]:
+    """Names of all methods but of wrappers, which are not named on the command line."""
+    found = {one for child in kind.__subclasses__() for one in methods(child)}
+    inside = kind.__module__.startswith("selection.methods.")
+    if inside and not kind.__module__.endswith(".wrappers"):
+        found.add(kind.name)
+    return found
 
 
 def test_the_names_say_what_the_methods_and_scores_take() -> None:
     """The tables that help is made of, against the classes and functions themselves."""
     assert {name: named_method(kind) for name, kind in SELECTORS.items()} == METHOD_NAMES
     assert {name: named_score(function) for name, function in SCORES.items()} == SCORE_NAMES
-    assert list(METHOD_NAMES) == list(SELECTORS) and list(SCORE_NAMES) == list(SCORES)
-    assert all(METHOD_NAMES[name].load() is kind for name, kind in SELECTORS.items())
-    assert all(SCORE_NAMES[name].load() is function for name, function in SCORES.items())
+    assert list(METHOD_NAMES) == [kind.name for kind in SELECTORS.values()]
+    assert set(METHOD_NAMES) == methods()
+    assert len(SELECTORS) == len(METHOD_NAMES) and len(SCORES) == len(SCORE_NAMES)
 
 
 def test_every_listed_option_can_be_set() -> None:

@@ -10,16 +10,16 @@ import pytest
 
 from selection import Pool
 from selection.methods.facility import CRAIG
-from selection.methods.glister import Glister, LastLayer
-from selection.methods.gradmatch import GradMatch
-from selection.online.crest import CREST
-from selection.online.selectors import (
+from selection.methods.gradients import Glister, GradMatch, LastLayer
+from selection.online import (
+    CREST,
+    SSM,
     GlisterOnline,
     GradMatchOnline,
     ModelFunctions,
     OnlineSelector,
+    zeroth_order_gradients,
 )
-from selection.online.ssm import SSM, zeroth_order_gradients
 
 RNG = np.random.default_rng(0)
 N, D, CLASSES = 400, 5, 3

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selection.experiments import PLANS, Plan
+from selection.experiments.plans import PLANS, Plan
 from selection.experiments.published import PUBLISHED, beside
 from selection.experiments.results import Results, Unit
 
@@ -83,7 +83,7 @@ def test_accuracies_and_gains_stand_beside_the_printed_ones() -> None:
     names = ("random", "hard", "infomax", "easy")
     entries = tuple(entry for name in names for entry in demo.entries if entry.method == name)
     plan = replace(
-        demo, entries=entries, conditions=("clean",), fractions=(0.5, 0.1, 0.07), seeds=1
+        demo, entries=entries, conditions=("clean",), keep_fraction=(0.5, 0.1, 0.07), seeds=1
     )
     text = beside(measured(plan, [[8, 6, 5], [7, 3, 1], [9, 5, 2], [1, 1, 1]]), PUBLISHED["demo"])
     assert "| Random | 93.4 | 71.1 | 70.3 | 80.0 |" in text
@@ -100,5 +100,5 @@ def test_accuracies_and_gains_stand_beside_the_printed_ones() -> None:
 
 
 def test_nothing_is_printed_where_no_fraction_is_common() -> None:
-    plan = replace(PLANS["demo"], conditions=("clean",), fractions=(0.05,), seeds=1)
+    plan = replace(PLANS["demo"], conditions=("clean",), keep_fraction=(0.05,), seeds=1)
     assert beside(measured(plan, [[5]] * len(plan.entries)), PUBLISHED["demo"]) == ""

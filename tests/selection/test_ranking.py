@@ -8,7 +8,7 @@ import pytest
 
 from selection import Pool, Selector
 from selection.methods.diversity import Herding, KCenter
-from selection.methods.ranking import CCS, Easy, Hard, Moderate, Random
+from selection.methods.ranking import CCS, EasiestFirst, HardestFirst, ModerateCoreset, RandomSample
 
 
 def points(n: int, d: int = 3, seed: int = 0) -> np.ndarray:
@@ -17,11 +17,13 @@ def points(n: int, d: int = 3, seed: int = 0) -> np.ndarray:
 
 def test_hard_and_easy_break_ties_by_id() -> None:
     pool = Pool.of(scores=[1.0, 2.0, 2.0, 0.0, 2.0], ids=["e", "d", "b", "a", "c"])
-    assert Hard().select(pool, 4).indices.tolist() == [2, 4, 1, 0]
-    assert Easy().select(pool, 3).indices.tolist() == [3, 0, 2]
+    assert HardestFirst().select(pool, 4).indices.tolist() == [2, 4, 1, 0]
+    assert EasiestFirst().select(pool, 3).indices.tolist() == [3, 0, 2]
 
 
-@pytest.mark.parametrize("method", [Hard(), Easy(), Random(), KCenter(), Herding()])
+@pytest.mark.parametrize(
+    "method", [HardestFirst(), EasiestFirst(), RandomSample(), KCenter(), Herding()]
+)
 def test_prefixes_are_the_answers_to_smaller_budgets(method: Selector) -> None:
     pool = Pool.of(scores=np.arange(20.0) % 7, features=points(20))
     whole = method.select(pool, 20, seed=3)
@@ -37,7 +39,7 @@ def test_random_is_uniform() -> None:
     counts = np.zeros(10)
     draws = 2000
     for seed in range(draws):
-        counts[Random().select(pool, 3, seed=seed).indices] += 1
+        counts[RandomSample().select(pool, 3, seed=seed).indices] += 1
     # Binomial with p = .3; 4.4 standard errors for the largest of ten.
     assert np.max(np.abs(counts / draws - 0.3)) < 4.4 * np.sqrt(0.3 * 0.7 / draws)
 
@@ -50,7 +52,7 @@ def test_moderate_keeps_the_middle_ranks_of_the_class_distances() -> None:
     ]
     pool = Pool.of(features=features, labels=labels)
     for budget in (1, 10, 40, 41):
-        kept = Moderate().select(pool, budget).indices
+        kept = ModerateCoreset().select(pool, budget).indices
         quantiles = (np.argsort(np.argsort(distances))[kept] + 0.5) / 41
         # Half a rank at either end, where n - budget is odd.
         assert quantiles.min() >= 0.5 - budget / 41 / 2 - 0.5 / 41 - 1e-12
@@ -140,13 +142,17 @@ def test_herding_beats_random_subsets() -> None:
     pool = Pool.of(features=points(200, 5))
     mean = pool.features.mean(axis=0)
     chance = [
-        np.linalg.norm(pool.features[Random().select(pool, 20, seed=s).indices].mean(0) - mean)
+        np.linalg.norm(
+            pool.features[RandomSample().select(pool, 20, seed=s).indices].mean(0) - mean
+        )
         for s in range(50)
     ]
     assert Herding().select(pool, 20).objective < min(chance)
 
 
-@pytest.mark.parametrize("method", [Hard(), Easy(), Random(), Moderate(), CCS(), KCenter()])
+@pytest.mark.parametrize(
+    "method", [HardestFirst(), EasiestFirst(), RandomSample(), ModerateCoreset(), CCS(), KCenter()]
+)
 def test_permuted_examples_permuted_answer(method: Selector) -> None:
     scores, features = np.arange(25) % 6, points(25)
     labels = np.arange(25) % 2
@@ -162,19 +168,27 @@ def test_permuted_examples_permuted_answer(method: Selector) -> None:
 @pytest.mark.parametrize("budget", [0, 6, -1, 2.5, True])
 def test_budget_outside_its_range(budget: int) -> None:
     with pytest.raises(ValueError, match=r"budget = .* is outside the valid range 1 to 5"):
-        Random().select(Pool.of(ids=np.arange(5)), budget)
+        RandomSample().select(Pool.of(ids=np.arange(5)), budget)
 
 
 def test_what_a_method_needs() -> None:
     with pytest.raises(ValueError, match="method 'k-center' needs features, which the pool lacks"):
         KCenter().select(Pool.of(scores=[1.0, 2.0]), 1)
     with pytest.raises(ValueError, match="seed = -1 is not a whole number"):
-        Random().select(Pool.of(scores=[1.0, 2.0]), 1, seed=-1)
+        RandomSample().select(Pool.of(scores=[1.0, 2.0]), 1, seed=-1)
     with pytest.raises(ValueError, match="one view an example"):
         KCenter().select(Pool.of(features=np.zeros((3, 2, 4))), 1)
 
 
-METHODS = [Hard(), Easy(), Random(), Moderate(), CCS(), KCenter(), Herding()]
+METHODS = [
+    HardestFirst(),
+    EasiestFirst(),
+    RandomSample(),
+    ModerateCoreset(),
+    CCS(),
+    KCenter(),
+    Herding(),
+]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda one: one.name)

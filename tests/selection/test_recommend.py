@@ -26,7 +26,7 @@ from selection.advice.probes import (
     simulated_overlaps,
     weight_overlap,
 )
-from selection.advice.recommend import recommend
+from selection.advice.recommendation import recommend
 from theory import FixedAngle, PerceptronProblem, policy_from_name
 
 

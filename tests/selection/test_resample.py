@@ -10,7 +10,7 @@ from sklearn.datasets import load_iris
 from selection import Pool
 from selection.adapters import SelectionSampler
 from selection.methods.diversity import KCenter
-from selection.methods.ranking import Hard, Moderate
+from selection.methods.ranking import HardestFirst, ModerateCoreset
 from selection.methods.wrappers import Quotas
 
 X, Y = load_iris(return_X_y=True)
@@ -28,7 +28,7 @@ def test_kept_rows_are_those_of_the_method() -> None:
 
 def test_fractions_classes_and_scores() -> None:
     sampler = SelectionSampler(
-        Quotas(Hard()), budget=0.1, scores=lambda x, y: np.linalg.norm(x, axis=1)
+        Quotas(HardestFirst()), budget=0.1, scores=lambda x, y: np.linalg.norm(x, axis=1)
     )
     _, y = sampler.fit_resample(X, NAMES)
     assert np.unique(y, return_counts=True)[1].tolist() == [5, 5, 5]
@@ -36,7 +36,9 @@ def test_fractions_classes_and_scores() -> None:
 
 
 def test_lists_come_back_as_arrays() -> None:
-    x, y = SelectionSampler(Moderate(), budget=2).fit_resample(X.tolist()[:9], ["a", "b", "c"] * 3)
+    x, y = SelectionSampler(ModerateCoreset(), budget=2).fit_resample(
+        X.tolist()[:9], ["a", "b", "c"] * 3
+    )
     assert x.shape == (2, 4)
     assert y.dtype.kind == "U"
 
@@ -47,7 +49,9 @@ def test_clone_and_parameters() -> None:
     assert copy is not sampler
     assert copy.get_params() == sampler.get_params()
     assert copy.set_params(budget=9).budget == 9
-    with pytest.raises(ValueError, match="'size' is not one of method, budget, scores, seed"):
+    with pytest.raises(
+        ValueError, match="parameter = 'size' is not one of method, budget, scores"
+    ):
         sampler.set_params(size=3)
 
 

@@ -8,11 +8,6 @@ import scipy.special
 import scipy.stats
 
 from selection.scoring.features import c_rho, clip, influence, random_projection, reconstruction
-from selection.scoring.memorization import (
-    memorization,
-    random_training_sets,
-    train_on_random_subsets,
-)
 from selection.scoring.output import (
     entropy,
     least_confidence,
@@ -33,6 +28,9 @@ from selection.scoring.training import (
     grand,
     learnability,
     loss,
+    memorization,
+    random_training_sets,
+    train_on_random_subsets,
     variability,
 )
 

@@ -65,9 +65,7 @@ def test_nothing_heavy_is_imported(code: int, tmp_path) -> None:
 
 def test_every_public_name_is_there() -> None:
     import selection
-    import selection.experiments
 
-    for package in (selection, selection.experiments):
-        assert package.__all__ == sorted(package.__all__)
-        assert all(getattr(package, name) is not None for name in package.__all__)
-        assert set(package.__all__) <= set(dir(package))
+    assert selection.__all__ == sorted(selection.__all__)
+    assert all(getattr(selection, name) is not None for name in selection.__all__)
+    assert set(selection.__all__) <= set(dir(selection))

@@ -21,7 +21,7 @@ from selection import (
 from selection.__main__ import main
 from selection.advice.estimates import error_interval
 from selection.advice.probes import ProbeErrors
-from selection.advice.verdict import Verdict, verdict
+from selection.advice.recommendation import Verdict, verdict
 from theory import PerceptronProblem
 
 OPTIONS = {"policies": ("hard",), "lowest": 0.1}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from selection import Pool, Selector, least_confidence
-from selection.arrays import largest_remainder
-from selection.methods.ranking import CCS, Easy, Hard, Random
+from selection.given import largest_remainder
+from selection.methods.ranking import CCS, EasiestFirst, HardestFirst, RandomSample
 from selection.methods.wrappers import Cutoff, Listed, Quotas
 
 
@@ -28,9 +28,9 @@ def test_largest_remainder_refuses_what_cannot_be() -> None:
 def test_equal_and_proportional_classes() -> None:
     labels = np.repeat([3, 7, 9], [50, 20, 5])
     pool = Pool.of(scores=np.arange(75.0), labels=labels)
-    kept = Quotas(Hard(), shares="equal").select(pool, 30).indices
+    kept = Quotas(HardestFirst(), shares="equal").select(pool, 30).indices
     assert np.bincount(labels[kept], minlength=10)[[3, 7, 9]].tolist() == [13, 12, 5]
-    kept = Quotas(Hard(), shares="proportional").select(pool, 30).indices
+    kept = Quotas(HardestFirst(), shares="proportional").select(pool, 30).indices
     assert np.bincount(labels[kept], minlength=10)[[3, 7, 9]].tolist() == [20, 8, 2]
     # The hardest of each class.
     assert set(kept) == {*range(30, 50), *range(62, 70), 73, 74}
@@ -39,7 +39,7 @@ def test_equal_and_proportional_classes() -> None:
 def test_quotas_of_groups() -> None:
     groups = np.arange(40) % 4
     pool = Pool.of(scores=np.arange(40.0), groups=groups)
-    found = Quotas(Easy(), by="groups", shares={0: 2, 3: 1}).select(pool, 9)
+    found = Quotas(EasiestFirst(), by="groups", shares={0: 2, 3: 1}).select(pool, 9)
     assert np.bincount(groups[found.indices], minlength=4).tolist() == [6, 0, 0, 3]
     assert found.diagnostics["quotas"] == {"0": 6, "1": 0, "2": 0, "3": 3}
 
@@ -72,7 +72,7 @@ def test_relabelled_classes_keep_the_same_examples() -> None:
     labels = np.arange(60) % 3
     scores = np.random.default_rng(0).random(60)
     kept = [
-        set(Quotas(Random()).select(Pool.of(scores=scores, labels=names[labels]), 30).indices)
+        set(Quotas(RandomSample()).select(Pool.of(scores=scores, labels=names[labels]), 30).indices)
         for names in (np.array([0, 1, 2]), np.array([11, 5, -3]))
     ]
     assert kept[0] == kept[1]
@@ -81,7 +81,7 @@ def test_relabelled_classes_keep_the_same_examples() -> None:
 def test_a_long_tail_may_get_nothing_of_a_small_budget() -> None:
     labels = np.repeat([0, 1, 2], [90, 29, 1])
     pool = Pool.of(scores=np.arange(120.0), labels=labels)
-    found = Quotas(Hard(), shares="proportional").select(pool, 12)
+    found = Quotas(HardestFirst(), shares="proportional").select(pool, 12)
     assert found.diagnostics["quotas"] == {"0": 9, "1": 3, "2": 0}
     assert np.bincount(labels[found.indices]).tolist() == [9, 3]
 
@@ -89,30 +89,34 @@ def test_a_long_tail_may_get_nothing_of_a_small_budget() -> None:
 def test_a_class_that_is_not_there() -> None:
     pool = Pool.of(scores=np.arange(6.0), labels=[0, 0, 0, 2, 2, 2])
     with pytest.raises(ValueError, match="labels 1 has no example among the 6 candidates"):
-        Quotas(Hard(), expected=(0, 1, 2)).select(pool, 3)
+        Quotas(HardestFirst(), expected=(0, 1, 2)).select(pool, 3)
     with pytest.raises(ValueError, match="labels 1 has a share but no example"):
-        Quotas(Hard(), shares={0: 1, 1: 1}).select(pool, 3)
+        Quotas(HardestFirst(), shares={0: 1, 1: 1}).select(pool, 3)
     with pytest.raises(ValueError, match="budget = 1 leaves nothing for labels 2"):
-        Quotas(Hard()).select(pool, 1)
+        Quotas(HardestFirst()).select(pool, 1)
     with pytest.raises(ValueError, match="quotas need groups"):
-        Quotas(Hard(), by="groups").select(pool, 1)
+        Quotas(HardestFirst(), by="groups").select(pool, 1)
 
 
 def test_cutoff_drops_the_most_suspicious() -> None:
     scores = np.arange(10.0)
-    assert Cutoff(Hard(), 0.25).select(Pool.of(scores=scores), 3).indices.tolist() == [7, 6, 5]
+    assert Cutoff(HardestFirst(), 0.25).select(Pool.of(scores=scores), 3).indices.tolist() == [
+        7,
+        6,
+        5,
+    ]
     suspicion = np.array([9.0, 8.0, 1, 1, 1, 1, 1, 1, 1, 7.0])
     pool = Pool.of(scores=scores, mislabel=suspicion)
-    assert Cutoff(Hard(), 0.3).select(pool, 2).indices.tolist() == [8, 7]
+    assert Cutoff(HardestFirst(), 0.3).select(pool, 2).indices.tolist() == [8, 7]
     with pytest.raises(ValueError, match="leaves 7, fewer than the budget 8"):
-        Cutoff(Hard(), 0.3).select(pool, 8)
+        Cutoff(HardestFirst(), 0.3).select(pool, 8)
     with pytest.raises(ValueError, match="a cut-off needs mislabel or scores"):
-        Cutoff(Random(), 0.3).select(Pool.of(ids=[1, 2, 3]), 1)
+        Cutoff(RandomSample(), 0.3).select(Pool.of(ids=[1, 2, 3]), 1)
 
 
 def test_lists() -> None:
     pool = Pool.of(scores=np.arange(6.0), ids=["a", "b", "c", "d", "e", "f"])
-    method = Listed(Hard(), include=("b", "a"), exclude=("f",))
+    method = Listed(HardestFirst(), include=("b", "a"), exclude=("f",))
     assert method.select(pool, 4).indices.tolist() == [1, 0, 4, 3]
     assert method.select(pool, 2).indices.tolist() == [1, 0]
     shuffled = pool.take(np.array([5, 1, 0, 3, 2, 4]))
@@ -122,11 +126,11 @@ def test_lists() -> None:
     with pytest.raises(ValueError, match="leave 3 examples, fewer than the 4"):
         method.select(pool, 6)
     with pytest.raises(ValueError, match="exclude holds the id 'x', which the pool lacks"):
-        Listed(Hard(), exclude=("x",)).select(pool, 1)
+        Listed(HardestFirst(), exclude=("x",)).select(pool, 1)
     with pytest.raises(ValueError, match="include holds the id 3, which the pool lacks"):
-        Listed(Hard(), include=(3,)).select(pool, 1)
+        Listed(HardestFirst(), include=(3,)).select(pool, 1)
     with pytest.raises(ValueError, match="both included and excluded"):
-        Listed(Hard(), include=("a",), exclude=("a",))
+        Listed(HardestFirst(), include=("a",), exclude=("a",))
 
 
 def test_wrappers_compose() -> None:
@@ -142,7 +146,7 @@ def test_wrappers_compose() -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [Quotas(Hard()), Cutoff(CCS(), 0.1), Listed(Random(), include=(5, 3))],
+    [Quotas(HardestFirst()), Cutoff(CCS(), 0.1), Listed(RandomSample(), include=(5, 3))],
     ids=lambda one: one.name,
 )
 def test_peak_memory_at_200_000(method: Selector) -> None:
@@ -162,7 +166,7 @@ def test_balanced_uncertainty_keeps_the_least_confident() -> None:
     logits = np.random.default_rng(0).standard_normal((90, 3)) * 3
     labels = np.arange(90) % 3
     scores = least_confidence(logits)
-    kept = Quotas(Hard()).select(Pool.of(scores=scores, labels=labels), 30).indices
+    kept = Quotas(HardestFirst()).select(Pool.of(scores=scores, labels=labels), 30).indices
     for label in range(3):
         own = np.flatnonzero(labels == label)
         least = own[np.argsort(np.exp(logits[own]).max(1) / np.exp(logits[own]).sum(1))[:10]]

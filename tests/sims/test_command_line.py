@@ -20,7 +20,7 @@ import sims.experiment
 from hardset.arrays import load_array
 from hardset.cli import run
 from sims.__main__ import main
-from sims.command_line import VERIFICATIONS
+from sims.commands import VERIFICATIONS
 from sims.maxmargin.lanes import SOLVERS
 from sims.verify import PLANS
 from theory.policies import policy_from_name
@@ -42,15 +42,15 @@ SMALL = ["run", "--dim", "10", "--draws", "3", "--alpha-total", "1.5"]
         (["run", "--keep-fraction", "0.5"], "--alpha-total"),
         ([*POINT, "--theta-deg", "91"], "theta_deg"),
         ([*POINT, "--policy", "best"], "best"),
-        ([*POINT, "--policy", "window"], "--lo"),
+        ([*POINT, "--policy", "window"], "'lo'"),
         ([*POINT, "--redundancy", "1.5"], "redundancy"),
         ([*POINT, "--dim", "1"], "dim"),
         ([*POINT, "--draws", "0"], "draws"),
         ([*POINT, "--seed", "-1"], "seed"),
         ([*POINT, "--memory-gb", "0"], "memory_gb"),
-        ([*POINT, "--probe", "independent"], "--alpha-probe"),
-        ([*POINT, "--alpha-probe", "2"], "--alpha-probe"),
-        ([*POINT, "--probe", "in-sample", "--theta-deg", "0"], "--theta-deg"),
+        ([*POINT, "--probe", "independent"], "'alpha_probe'"),
+        ([*POINT, "--alpha-probe", "2"], "'alpha_probe'"),
+        ([*POINT, "--probe", "in-sample", "--theta-deg", "0"], "'theta_deg'"),
         ([*POINT, "--policy", "hard", "--lo", "0.1"], "lo"),
         ([*POINT, "--memory-gb", "1e-7"], "memory_gb"),
         ([*POINT, "--dim", "many"], "many"),

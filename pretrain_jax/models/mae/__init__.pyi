@@ -1,8 +1,8 @@
 """What `pretrain_jax.models.mae` offers: each name is imported when it is used."""
 
+from .config import MAE_PRESETS as MAE_PRESETS
+from .config import MAEConfig as MAEConfig
 from .modeling import MAE as MAE
-from .modeling import MAE_PRESETS as MAE_PRESETS
-from .modeling import MAEConfig as MAEConfig
 from .modeling import MAEOutput as MAEOutput
 from .modeling import masking_noise as masking_noise
 from .modeling import standardise_patches as standardise_patches

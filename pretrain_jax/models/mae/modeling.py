@@ -1,17 +1,14 @@
 """Masked autoencoder: encode the visible patches, predict the hidden ones."""
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hardset.checks import check_choice, check_integer, check_range
-from pretrain_jax.models.vit import VIT_PRESETS, ViT, ViTConfig, patchify, unpatchify
+from pretrain_jax.models.mae.config import MAEConfig
+from pretrain_jax.models.vit import ViT, patchify, unpatchify
 from pretrain_jax.models.vit.config import dtype_of
 from pretrain_jax.models.vit.modeling import (
     Block,
@@ -22,79 +19,6 @@ from pretrain_jax.models.vit.modeling import (
     resized,
     run_blocks,
 )
-
-
-@dataclass(frozen=True)
-class MAEConfig:
-    """A masked autoencoder (arXiv:2111.06377): ViT encoder, light decoder.
-
-    Attributes:
-        encoder: the encoder; with class token, without pooling.
-        decoder_width: length of the decoder's tokens; divisible by 4 and by `decoder_heads`.
-        decoder_depth: number of the decoder's blocks.
-        decoder_heads: number of the decoder's attention heads.
-        mask_ratio: share of patches that are hidden; int(patches * (1 - mask_ratio)) stay.
-        norm_pixel_loss: whether each target patch is standardised (unbiased variance + 1e-6).
-    """
-
-    encoder: ViTConfig = VIT_PRESETS["vit_base"]
-    decoder_width: int = 512
-    decoder_depth: int = 8
-    decoder_heads: int = 16
-    mask_ratio: float = 0.75
-    norm_pixel_loss: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("decoder_width", "decoder_depth", "decoder_heads"):
-            check_integer(name, getattr(self, name), 1, 1 << 20)
-        if self.decoder_width % 4 or self.decoder_width % self.decoder_heads:
-            raise ValueError(
-                f"decoder_width = {self.decoder_width} must be divisible by 4 and by "
-                f"decoder_heads = {self.decoder_heads}"
-            )
-        check_range("mask_ratio", self.mask_ratio, 0.0, 1.0, open_low=True, open_high=True)
-        if not 0 < self.visible < self.encoder.patches:
-            raise ValueError(
-                f"mask_ratio = {self.mask_ratio} leaves {self.visible} of "
-                f"{self.encoder.patches} patches visible; at least one must be visible, one hidden"
-            )
-        if self.encoder.pool is not None or not self.encoder.class_token:
-            raise ValueError("the encoder of an MAE has class_token = True and pool = None")
-
-    @classmethod
-    def preset(cls, name: str, **fields: Any) -> "MAEConfig":
-        """The named size with some fields replaced.
-
-        Args:
-            name: one of `MAE_PRESETS`.
-            **fields: fields to replace, of this class or of the encoder's.
-
-        Raises:
-            ValueError: an unknown name.
-        """
-        check_choice("preset", name, MAE_PRESETS)
-        own = {field.name for field in dataclasses.fields(cls)}
-        preset = MAE_PRESETS[name]
-        encoder = {key: value for key, value in fields.items() if key not in own}
-        fields = {key: value for key, value in fields.items() if key in own}
-        fields.setdefault("encoder", dataclasses.replace(preset.encoder, **encoder))
-        return dataclasses.replace(preset, **fields)
-
-    @property
-    def visible(self) -> int:
-        """Number of patches of an image that the encoder sees."""
-        return int(self.encoder.patches * (1 - self.mask_ratio))
-
-
-MAE_PRESETS: Mapping[str, MAEConfig] = MappingProxyType(
-    {
-        "mae_vit_tiny": MAEConfig(VIT_PRESETS["vit_tiny"], 192, 4, 3),
-        "mae_vit_small": MAEConfig(VIT_PRESETS["vit_small"], 256, 8, 8),
-        "mae_vit_base": MAEConfig(VIT_PRESETS["vit_base"]),
-        "mae_vit_large": MAEConfig(VIT_PRESETS["vit_large"]),
-    }
-)
-
 
 Array = jax.Array
 

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pretrain_jax.models.mae.modeling import MAE, MAEConfig
+from pretrain_jax.models.mae.config import MAEConfig
+from pretrain_jax.models.mae.modeling import MAE
 from pretrain_jax.models.vit.params import (
     VIT_LAYOUTS,
     affine,

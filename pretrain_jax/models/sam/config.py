@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.vit.config import DType
@@ -178,20 +178,6 @@ class SAMConfig:
             check_integer("global_blocks", block, 0, self.depth - 1)
         check_choice("dtype", self.dtype, get_args(DType))
         check_choice("param_dtype", self.param_dtype, get_args(DType))
-
-    @classmethod
-    def preset(cls, name: str, **fields: Any) -> "SAMConfig":
-        """The named size with some fields replaced.
-
-        Args:
-            name: one of `SAM_PRESETS`.
-            **fields: fields to replace.
-
-        Raises:
-            ValueError: an unknown name.
-        """
-        check_choice("preset", name, SAM_PRESETS)
-        return dataclasses.replace(SAM_PRESETS[name], **fields)
 
     @property
     def dtypes(self) -> tuple[DType, DType]:

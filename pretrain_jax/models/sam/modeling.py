@@ -31,7 +31,7 @@ class SAM(nnx.Module):
     """Segment Anything model (Kirillov et al. 2023, arXiv:2304.02643).
 
     Args:
-        config: the model's shapes, e.g. `SAMConfig.preset("sam_vit_b")`.
+        config: the model's shapes, e.g. `SAM_PRESETS["sam_vit_b"]`.
         rngs: initial weights.
     """
 

@@ -1,10 +1,9 @@
 """Configuration of contrastive learning."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from hardset.checks import check_choice, check_integer, check_range
-from pretrain_jax.models.vit.config import VIT_PRESETS, ViTConfig
+from hardset.checks import check_integer, check_range
+from pretrain_jax.models.vit.config import ViTConfig
 
 
 @dataclass(frozen=True)
@@ -77,17 +76,3 @@ class SimCLRConfig:
         check_range("temperature", self.temperature, 0.0, 1e3, open_low=True)
         if self.encoder.pool is None or self.encoder.classes:
             raise ValueError("the encoder of SimCLR has pool = 'mean' or 'cls' and classes = 0")
-
-    @classmethod
-    def preset(cls, size: str, **fields: Any) -> "SimCLRConfig":
-        """SimCLR on a named vision transformer, averaging the patch tokens.
-
-        Args:
-            size: one of `VIT_PRESETS`.
-            **fields: fields of the encoder to replace.
-
-        Raises:
-            ValueError: an unknown name.
-        """
-        check_choice("size", size, VIT_PRESETS)
-        return cls(ViTConfig.preset(size, **{"pool": "mean", **fields}))

@@ -1,10 +1,9 @@
 """Configuration of vision transformers and the named sizes."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from hardset.checks import check_choice, check_integer, check_range
 
@@ -89,20 +88,6 @@ class ViTConfig:
             raise ValueError("pool = 'cls' needs class_token = True")
         if self.classes and self.pool is None:
             raise ValueError(f"classes = {self.classes} needs pool = 'cls' or 'mean'")
-
-    @classmethod
-    def preset(cls, name: str, **fields: Any) -> "ViTConfig":
-        """The named size with some fields replaced.
-
-        Args:
-            name: one of `VIT_PRESETS`.
-            **fields: fields to replace.
-
-        Raises:
-            ValueError: an unknown name.
-        """
-        check_choice("preset", name, VIT_PRESETS)
-        return dataclasses.replace(VIT_PRESETS[name], **fields)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from pretrain_jax.segmentation import (
     leakage,
     read_segmentation,
 )
-from pretrain_jax.synthesis import index_images
+from pretrain_jax.synthesis import index_images, tables
 
 CONFIG = FinetuneConfig()
 
@@ -83,7 +83,7 @@ def test_images_are_read_once_for_all_sets_and_shards_stay(
         return real(path, frame)
 
     monkeypatch.setattr(leakage, "_pixels", pixels)
-    monkeypatch.setattr(comparison, "automatic_shards", lambda rows: 3)  # rows 0-1, 2-3, 4-6
+    monkeypatch.setattr(tables, "ROWS_OF_SHARD", 3)  # rows 0-1, 2-3, 4-6
     out = tmp_path / "leakage"
     with pytest.raises(KeyboardInterrupt):
         compare(tmp_path / "index", sets, out, config=CONFIG)

@@ -250,5 +250,5 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("probe", "pretrain", "pipeline"):
         assert run(main, [command, "--help"]) == 0
         assert "examples:" in capsys.readouterr().out
-    assert run(main, ["probe", "--checkpoint", "x"]) == 2
+    assert run(main, ["probe", "--weights", "x"]) == 2
     assert "must come first" in capsys.readouterr().err

@@ -8,17 +8,18 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from hardset.folder import Manifest, open_stage
+from hardset.folder import Made
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.pipeline import PipelineConfig, estimate_cost, measured_rates, pipeline_preset
-from pretrain_jax.pipeline.cost import Estimate, Rate, cost_table, finetuning_flops, head_flops
+from pretrain_jax.pipeline.cost import Estimate, Rate, cost_table
 from pretrain_jax.segmentation import FinetuneConfig
 from pretrain_jax.segmentation.config import HeadKind
-from pretrain_jax.segmentation.heads import build
-from pretrain_jax.segmentation.program import recipe_of
+from pretrain_jax.segmentation.heads import build, model_of
+from pretrain_jax.segmentation.objective import finetuning_flops, head_flops
 from pretrain_jax.synthesis import Sam
 from pretrain_jax.train.flops import vit_forward_flops
 from pretrain_jax.train.logging import RunLog
+from tests.stages import open_stage
 
 REFERENCE = pipeline_preset("optidel_reference")
 
@@ -92,7 +93,7 @@ def test_the_compilers_count_of_a_head(head: HeadKind) -> None:
     """
     encoder = ViTConfig(image_size=80, patch_size=8, width=64, depth=4, heads=4)
     options = FinetuneConfig(head, widths=(48, 64, 96, 128), fusion_width=64, hidden_width=128)
-    config = recipe_of(options, encoder, 3).model
+    config = model_of(options, encoder, 3)
     graph, state = nnx.split(nnx.eval_shape(lambda: build(config, nnx.Rngs(0))))
     images = jnp.zeros((1, 80, 80, 3))
     counted = [
@@ -125,11 +126,9 @@ def test_every_head_and_mode_has_its_row() -> None:
 
 def test_measured_rates_replace_the_anchors(tmp_path: Path) -> None:
     stage = open_stage(tmp_path / "proposals" / "saliency", "propose", {}, None, {})
-    assert not isinstance(stage, Manifest)
-    stage.finish({"images": 50, "patches": 400}, seconds=25.0)
+    stage.finish(Made({"images": 50, "patches": 400}, seconds=25.0))
     crops = open_stage(tmp_path / "scores/random-crop/seed-1", "score", {"masks": 5}, 0, {})
-    assert not isinstance(crops, Manifest)
-    crops.finish({"rows": 400}, seconds=20.0)
+    crops.finish(Made({"rows": 400}, seconds=20.0))
     run = tmp_path / "pretrained" / "mae" / "all-100" / "seed-0" / "run"
     run.mkdir(parents=True)
     log = RunLog(run, 0)
@@ -141,8 +140,7 @@ def test_measured_rates_replace_the_anchors(tmp_path: Path) -> None:
         tuned = open_stage(
             place, "finetune", {"head": "linear", "mode": "frozen", "batch_size": 8}, 0, {}
         )
-        assert not isinstance(tuned, Manifest)
-        tuned.finish({"steps": steps}, seconds=seconds)
+        tuned.finish(Made({"steps": steps}, seconds=seconds))
     for place, name, counts in (
         ("index", "index", {"images": 100}),
         ("leakage", "leakage", {"images": 100}),
@@ -152,8 +150,7 @@ def test_measured_rates_replace_the_anchors(tmp_path: Path) -> None:
         ("synthesised/optidel-s-10/seed-0", "synthesise", {"images": 10, "patches": 40}),
     ):
         opened = open_stage(tmp_path / place, name, {}, 0, {})
-        assert not isinstance(opened, Manifest)
-        opened.finish(counts, seconds=2.0)
+        opened.finish(Made(counts, seconds=2.0))
     rates = measured_rates(tmp_path)
     core = {"index": 2 / 100, "leakage": 2 / 100, "select": 4 / 400, "synthesise": 2 / 10}
     assert {name: rates[name].low for name in core} == core

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pretrain_jax.pipeline.probing import _files, _half, _keep_lists
+from pretrain_jax.pipeline.training import _files, _half, _keep_lists
 from pretrain_jax.synthesis import Images, index_images
 
 

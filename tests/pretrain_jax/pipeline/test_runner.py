@@ -16,8 +16,7 @@ from hardset.folder import alone, digest, read_manifest
 from pretrain_jax import OptimizerOptions, load_model
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.pipeline import PipelineConfig, ProbeOptions, Trials, run_pipeline
-from pretrain_jax.pipeline import probing as recommendation
+from pretrain_jax.pipeline import PipelineConfig, ProbeOptions, Trials, run_pipeline, runner
 from pretrain_jax.synthesis.tables import Table
 from pretrain_jax.train.logging import read_log
 
@@ -151,7 +150,7 @@ def test_a_run_that_diverges_leaves_the_others(
     )
     place = SimpleNamespace(alpha_total=3.0, theta=0.5)
     estimate = SimpleNamespace(recommendation=advice, coordinates=place)
-    monkeypatch.setattr(recommendation, "bridge_of_run", lambda run, seed: estimate)
+    monkeypatch.setattr(runner, "bridge_of_run", lambda run, seed: estimate)
     train = dataclasses.replace(
         config.mae.train,
         model=SimCLRConfig(dataclasses.replace(config.mae.train.model.encoder, pool="mean"), 8, 4),

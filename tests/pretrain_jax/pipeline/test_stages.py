@@ -18,7 +18,7 @@ from pretrain_jax.models.mae import MAE
 from pretrain_jax.models.mae.params import mae_table
 from pretrain_jax.pipeline import pipeline_preset, pretrain, probe
 from pretrain_jax.pipeline.comparison import compare
-from pretrain_jax.pipeline.pretraining import matched_steps
+from pretrain_jax.pipeline.training import matched_steps
 from pretrain_jax.segmentation import FinetuneConfig, read_segmentation
 from pretrain_jax.synthesis import RandomCrop, index_images, propose, select, synthesise
 from pretrain_jax.weights import export_state, write_safetensors

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hardset.folder import digest, read_manifest, write_record
+from hardset.folder import digest, read_manifest
+from hardset.listing import write_record
 from pretrain_jax.report import write_report
 from tests.pretrain_jax.records import note_output
 

@@ -11,7 +11,7 @@ from hardset.seal import seal_file
 from pretrain_jax.report import Bridge, bridge
 from pretrain_jax.report.charts import bridge_chart
 from pretrain_jax.report.collect import collect
-from pretrain_jax.report.section_background import in_theory
+from pretrain_jax.report.page import page
 from pretrain_jax.report.toy_model import bridge_of_run
 from pretrain_jax.synthesis.tables import write_table
 from selection import LearningCurve
@@ -73,7 +73,7 @@ def test_curve_and_band(found: Bridge) -> None:
 
 
 def test_page_of_a_defined_angle(found: Bridge, run_folder: Path) -> None:
-    text = in_theory(collect(run_folder), found)
+    text = page(collect(run_folder), "none", found)
     advice = found.recommendation
     assert advice is not None
     assert f"Recommended: keep {100 * advice.keep_fraction:.3g} % by {advice.policy}" in text
@@ -96,7 +96,7 @@ def test_undefined_angle_is_said(
     none = bridge(features, one, -other, COUNT // 2)
     assert none.recommendation is None
     assert np.isnan(none.coordinates.theta)
-    text = in_theory(collect(run_folder), none)
+    text = page(collect(run_folder), "none", none)
     assert "theta is undefined" in text
     assert ">undefined<" in text
     assert "Recommended" not in text
@@ -142,5 +142,5 @@ def test_files_of_a_run(
 def test_points_without_an_answer_are_counted(found: Bridge, run_folder: Path) -> None:
     error = found.error.copy()
     error[:3] = np.nan
-    text = in_theory(collect(run_folder), dataclasses.replace(found, error=error))
+    text = page(collect(run_folder), "none", dataclasses.replace(found, error=error))
     assert "3 of 41 points of the curve have no certified answer" in text

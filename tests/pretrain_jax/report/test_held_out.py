@@ -10,8 +10,9 @@ from PIL import Image
 from pretrain_jax import TrainConfig, TrainedModel
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.models.vit import ViTConfig
-from pretrain_jax.report import v_information as held_out
-from pretrain_jax.report.section_background import in_information
+from pretrain_jax.report import v_information
+from pretrain_jax.report.collect import RunFolder
+from pretrain_jax.report.page import page
 from pretrain_jax.report.v_information import SetInformation, half_of_cells, information_of_sets
 from pretrain_jax.synthesis import RandomCrop, index_images, propose, select, synthesise
 from pretrain_jax.synthesis.tables import Table
@@ -80,12 +81,14 @@ def test_a_set_of_one_image_has_a_note(sets: Path, monkeypatch: pytest.MonkeyPat
     encoder = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2)
     model = MAE(MAEConfig(encoder, 8, 1, 2), rngs=nnx.Rngs(0))
     trained = TrainedModel(model, TrainConfig(model=model.config), (0.5,) * 3, (0.2,) * 3, 1)
-    monkeypatch.setattr(held_out, "load_model", lambda _: trained)
+    monkeypatch.setattr(v_information, "load_model", lambda _: trained)
     places = {name: sets / name for name in ("one", "two")}
     found = information_of_sets(places, sets / "probe", sample=4, seed=0)
     one, two = found["one"], found["two"]
     assert isinstance(one, str) and one.endswith("holds 1 image; a standard error needs two")
     assert isinstance(two, SetInformation) and two.images == 2
-    text = in_information(found)
-    assert f"no estimate: {one}" in text and "two" in text and "<img" in text
-    assert "<img" not in in_information({"one": one})
+    run = RunFolder(sets, {}, {}, {}, (), ())
+    chart = "V-information of each set in nats"
+    text = page(run, found, "none")
+    assert f"no estimate: {one}" in text and "two" in text and chart in text
+    assert chart not in page(run, {"one": one}, "none")

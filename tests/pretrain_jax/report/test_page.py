@@ -52,7 +52,7 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if "style" in self.open:
             return
-        self.words += f"{data.strip()} " if data.strip() else ""
+        self.words += "".join(f"{word} " for word in data.split())
         if self.open and self.open[-1] == "caption":
             self.caption = data
             self.tables[data] = []
@@ -237,12 +237,13 @@ def test_training_from_scratch_stands_apart(run_folder: Path, writer: Callable) 
 
 
 def test_names_stay_text(run_folder: Path) -> None:
-    """A data set called like a script, with a formula that is none, in every place of the page."""
-    hostile = "<script>alert(1)</script>'\"$\\frac{"
+    """A data set called like a script, with a formula and a template that are none."""
+    hostile = "<script>alert(1)</script>'\"$\\frac{ {{ 7 * 7 }} {% raw %}"
     for path in run_folder.glob("finetuned/**/result.json"):
         edit_output(path, dataset=hostile, classes=[hostile])
-    page = Page(page_of(collect(run_folder), "none", "none"))
+    page = Page(page_of(collect(run_folder), {hostile: hostile}, hostile))
     assert hostile in page.words
+    assert any(hostile in (attributes.get("aria-label") or "") for _, attributes in page.tags)
     assert "script" not in {tag for tag, _ in page.tags}
 
 
@@ -263,7 +264,7 @@ def test_table_of_results(run_folder: Path) -> None:
         lines = list(csv.DictReader(file))
     assert manifest.counts == {"results": 23, "missing": 2}
     assert len(lines) == 25
-    by_key = {(line["method"], line["percent"], line["seed"]): line for line in lines}
+    by_key = {(line["method"], line["storage_percent"], line["seed"]): line for line in lines}
     line = by_key["optidel", "10.0", "2"]
     assert line["status"] == "finished"
     assert [float(line[n]) for n in ("miou", "dice", "boundary_f")] == pytest.approx(

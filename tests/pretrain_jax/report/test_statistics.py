@@ -13,7 +13,6 @@ from pretrain_jax.report.statistics import (
     Row,
     ablation,
     missing_results,
-    resolved,
     rows_of,
     settings_of,
     time_to_equal,
@@ -61,9 +60,9 @@ def test_differences_are_paired_by_seed(rows: dict[tuple[str, float], Row]) -> N
 
 def test_differences_beyond_chance() -> None:
     """Student's t of 95 %, two-sided, with two degrees of freedom, as tables print it: 4.303."""
-    assert resolved(Difference(4.31, 1.0, 3)) and resolved(Difference(-4.31, 1.0, 3))
-    assert not resolved(Difference(4.29, 1.0, 3))
-    assert not resolved(Difference(9.0, math.nan, 1))
+    assert Difference(4.31, 1.0, 3).is_resolved and Difference(-4.31, 1.0, 3).is_resolved
+    assert not Difference(4.29, 1.0, 3).is_resolved
+    assert not Difference(9.0, math.nan, 1).is_resolved
 
 
 def test_order_of_rows(rows: dict[tuple[str, float], Row]) -> None:

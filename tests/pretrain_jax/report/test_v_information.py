@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from pretrain_jax import preset
+from pretrain_jax import PRESETS
 from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.report import Halves, set_information
@@ -22,7 +22,7 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 def trained(normalised: bool, seed: int = 0) -> TrainedModel:
     encoder = ViTConfig(image_size=SIDE, patch_size=PATCH, width=16, depth=1, heads=2)
     config = MAEConfig(encoder, 16, 1, 2, norm_pixel_loss=normalised)
-    return TrainedModel(MAE(config, rngs=nnx.Rngs(seed)), preset("demo"), MEAN, STD, step=1)
+    return TrainedModel(MAE(config, rngs=nnx.Rngs(seed)), PRESETS["demo"], MEAN, STD, step=1)
 
 
 output = nnx.jit(lambda model, batch, noise: model(batch, noise))  # eager calls are slow
@@ -129,6 +129,6 @@ def test_refused(images: Path, tmp_path: Path) -> None:
         set_information(trained(False), images / "one.txt")
     with pytest.raises(ValueError, match="masks = 0 is outside"):
         set_information(trained(False), images, masks=0)
-    model = TrainedModel(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), preset("demo"), MEAN, STD, step=1)
+    model = TrainedModel(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), PRESETS["demo"], MEAN, STD, step=1)
     with pytest.raises(ValueError, match="needs a masked autoencoder"):
         set_information(model, images)

@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from hardset.folder import digest, open_stage, read_manifest
+from hardset.folder import Made, digest, read_manifest
 from pretrain_jax.models.dpt.modeling import DPTConfig
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.models.simclr import SimCLR, SimCLRConfig
@@ -32,12 +32,14 @@ from pretrain_jax.segmentation import (
     split,
 )
 from pretrain_jax.segmentation import segmenter as origin
-from pretrain_jax.segmentation.heads import model_config
+from pretrain_jax.segmentation.heads import model_of
 from pretrain_jax.segmentation.segmenter import Origin, load_encoder, origin_of
 from pretrain_jax.train.config import TrainConfig
+from pretrain_jax.train.logging import read_log
 from pretrain_jax.train.weights import TrainedModel
 from pretrain_jax.weights import read_state, write_safetensors
 from tests.pretrain_jax.segmentation.rectangles import CONFIG, ENCODER
+from tests.stages import open_stage
 
 ROOT = Path(__file__).parents[3]
 CHILD = """
@@ -45,17 +47,17 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, os.getcwd())
 from pretrain_jax.segmentation import finetune, read_pair
-from pretrain_jax.segmentation import examples
+from pretrain_jax.segmentation.dataset import TrainingExamples
 from tests.pretrain_jax.segmentation.rectangles import CONFIG
 
-taken = examples.TrainingExamples.batch
+taken = TrainingExamples.batch
 
 def batch(self, step):
     if step == 21:
         os.kill(os.getpid(), signal.SIGKILL)
     return taken(self, step)
 
-examples.TrainingExamples.batch = batch
+TrainingExamples.batch = batch
 finetune(None, read_pair(Path(sys.argv[1])), sys.argv[2], config=CONFIG, seed=3)
 """
 
@@ -70,7 +72,12 @@ def test_a_run_and_its_record(rectangles: SegmentationSet, tmp_path: Path) -> No
     assert read_manifest(out, "finetune") == manifest
     files = {"result.json", "overlays.png", "losses.csv", "model.safetensors"}
     assert set(manifest.outputs) == files
-    assert {path.name for path in out.glob("[!.]*")} == files | {"stage.json", "manifest.json"}
+    assert {path.name for path in out.glob("[!.]*")} == files | {
+        *("stage.json", "manifest.json", "run")
+    }
+    # The log of the run is kept, its checkpoints are not.
+    assert [line["step"] for line in read_log(out / "run" / "log.jsonl")] == list(range(1, 31))
+    assert not (out / "run" / "checkpoints").exists()
     assert "not compared" in manifest.notes[0]
     record = json.loads((out / "result.json").read_text())
     assert (record["objective"], record["method"], record["ratio"]) == ("none", "scratch", 0.0)
@@ -146,7 +153,7 @@ def test_a_killed_run_has_the_result_of_an_undisturbed_one(
         check=False,
     )
     assert child.returncode == -signal.SIGKILL
-    assert "16" in [path.name for path in (out / "checkpoints").iterdir()]
+    assert "16" in [path.name for path in (out / "run" / "checkpoints").iterdir()]
     assert not (out / "manifest.json").exists()
     resumed = finetune(None, rectangles, out, config=CONFIG, seed=3)
     assert losses(out) == losses(tmp_path / "whole")
@@ -192,7 +199,7 @@ def test_a_pretrained_encoder_and_where_it_comes_from(
         {},
     )
     (tmp_path / "stage" / "run").mkdir()
-    manifest = stage.finish({"storage_ratio": 0.049})
+    manifest = stage.finish(Made({"storage_ratio": 0.049}))
     config = dataclasses.replace(CONFIG, mode="full")
     finetune(tmp_path / "stage", rectangles, tmp_path / "out", config=config, compared=12)
     assert loaded[-1] == tmp_path / "stage" / "run"
@@ -201,7 +208,7 @@ def test_a_pretrained_encoder_and_where_it_comes_from(
     assert (record["storage_ratio"], record["pretraining_seed"]) == (0.049, 2)
     assert record["normdel"] == pytest.approx(normdel(record["miou"]["value"], 0.049))
     written = read_manifest(tmp_path / "out")
-    assert written.inputs["pretrained"] == digest(manifest)
+    assert written.inputs["init"] == digest(manifest)
     assert written.counts["leaks"] == 0 and written.notes[0].startswith("12 image(s)")
     larger = load_encoder(bare, 32)
     assert larger.encoder.config.size == (32, 32) and larger.sha256 != found.sha256
@@ -225,8 +232,8 @@ def test_test_cases_among_the_images_for_pretraining(
 @pytest.mark.parametrize(
     ("fields", "run", "complaint"),
     [
-        ({"mode": "full"}, None, "mode = 'full', and a pre-trained run is missing"),
-        ({}, "somewhere", "mode = 'scratch', and a pre-trained run is given"),
+        ({"mode": "full"}, None, "mode = 'full', and init is missing"),
+        ({}, "somewhere", "mode = 'scratch', and init = somewhere is given"),
         ({"head": "unet"}, None, "head = 'unet' is not one of"),
         ({"steps": 0}, None, r"steps = 0 .*\[1, "),
         ({"learning_rate": 0.0}, None, "learning_rate = 0"),
@@ -251,14 +258,6 @@ def test_bad_options(
 def test_the_reference_preset() -> None:
     config = FINETUNE_PRESETS["reference"]
     assert (config.steps, config.learning_rate, config.weight_decay) == (20_000, 6e-5, 0.01)
-    model = model_config(
-        ViTConfig(),
-        2,
-        "dpt",
-        widths=config.widths,
-        fusion_width=256,
-        head_doublings=config.head_doublings,
-        hidden_width=1,
-    )
+    model = model_of(config, ViTConfig(), 2)
     assert isinstance(model, DPTConfig) and model.hooks == (2, 5, 8, 11)
     assert model.head_doublings == 1

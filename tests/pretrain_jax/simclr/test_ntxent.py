@@ -126,5 +126,3 @@ def test_few_negatives_warn() -> None:
 def test_bad_configurations(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SimCLRConfig(**fields)
-    with pytest.raises(ValueError, match="size = 'vit_huge' is not one of vit_tiny"):
-        SimCLRConfig.preset("vit_huge")

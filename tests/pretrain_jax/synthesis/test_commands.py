@@ -83,12 +83,12 @@ def test_shards_of_several_processes(tmp_path: Path, capsys: pytest.CaptureFixtu
     [
         (["propose", "RUN"], "holds no index yet: name the images with --data"),
         (["propose", "RUN", "--data", "nowhere"], "image source nowhere does not exist"),
-        (["propose", "RUN", "--proposer", "grid"], "invalid choice: 'grid'"),
+        (["propose", "RUN", "--proposer", "grid"], "--proposer = 'grid' is not one of saliency"),
         (["propose", "RUN", "--proposer", "sam"], "put sam_vit_b_01ec64.pth"),
-        (["propose", "RUN", "--sam-checkpoint", "no.pth"], "SAM checkpoint no.pth does not exist"),
+        (["propose", "RUN", "--sam-weights", "no.pth"], "SAM checkpoint no.pth does not exist"),
         (
-            ["propose", "RUN", "--proposer", "saliency", "--sam-checkpoint", "no.pth"],
-            "--sam-checkpoint is no option of the proposer saliency",
+            ["propose", "RUN", "--proposer", "saliency", "--sam-weights", "no.pth"],
+            "--sam-weights is no option of the proposer saliency",
         ),
         (["propose", "RUN", "--proposer", "sam", "--most", "3"], "--most is no option of"),
         (["propose", "RUN", "--proposer", "random-crop", "--max-area", "1"], "--max-area is no"),
@@ -98,7 +98,7 @@ def test_shards_of_several_processes(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["select", "RUN", "--method", "optidel", "--ratio", "x"], "neither a number in"),
         (["select", "RUN", "--method", "optidel", "--ratio", "recommended"], "needs --alpha-total"),
         (["select", "RUN", "--method", "optidel", "--ratio", "0.1"], "run python -m pretrain_jax"),
-        (["select", "RUN", "--ratio", "0.1"], "required: --method"),
+        (["select", "RUN", "--ratio", "0.1"], "--method is missing"),
         (["synthesise", "RUN", "optidel-10"], "stage select in RUN/selections/optidel-10 does not"),
     ],
 )

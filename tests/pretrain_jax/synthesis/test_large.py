@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow
 import pytest
 
-from hardset.folder import Manifest, Stage, digest, open_stage
+from hardset.folder import Made, Manifest, digest
 from pretrain_jax.synthesis import select
 from pretrain_jax.synthesis.images import IMAGE_COLUMNS
 from pretrain_jax.synthesis.proposing import PROPOSAL_COLUMNS
 from pretrain_jax.synthesis.scoring import score_columns
 from pretrain_jax.synthesis.tables import Table, shard_range, write_shard
+from tests.stages import open_stage
 
 IMAGES, EACH, SHARDS, ROWS = 100_000, 3, 5, 5_000
 STAGES = {"index": "index", "proposals": "propose", "scores": "score"}
@@ -70,7 +71,6 @@ def stage(
     digests = {key: digest(manifest) for key, manifest in inputs.items()}
     places = {key: out / key for key in ("root", *inputs)}
     opened = open_stage(out / name, STAGES[name], parameters, 0, digests, locations=places)
-    assert isinstance(opened, Stage)
 
     def batches(first: int, end: int) -> Iterator[dict[str, Any]]:
         for start in range(first, end, ROWS):
@@ -82,7 +82,7 @@ def stage(
 
     for shard in range(SHARDS):
         write_shard(out / name, shard, SHARDS, batches(*shard_range(rows, shard, SHARDS)), columns)
-    return opened.finish({"images": IMAGES, "bytes": 10_000 * IMAGES})
+    return opened.finish(Made({"images": IMAGES, "bytes": 10_000 * IMAGES}))
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from pretrain_jax.models import sam as sam_models
 from pretrain_jax.models.sam import SAM, GeneratorConfig, ImageMasks, MaskGenerator, sam_table
-from pretrain_jax.synthesis import Proposer, RandomCrop, Saliency, Sam, proposer_from_name
-from pretrain_jax.synthesis.proposers import sam
-from pretrain_jax.synthesis.proposers.base import grown
-from pretrain_jax.synthesis.proposers.saliency import saliency_map
-from pretrain_jax.synthesis.proposers.sam import load_sam
+from pretrain_jax.synthesis import Proposer, RandomCrop, Saliency, Sam, proposer_from_name, sam
+from pretrain_jax.synthesis.proposers import grown, saliency_map
+from pretrain_jax.synthesis.sam import load_sam
 from pretrain_jax.weights import export_state, write_safetensors
 from tests.pretrain_jax.sam.models import SMALL, random_model
 

@@ -6,20 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.mask import decode
 
-from hardset.folder import file_record, read_manifest
+from hardset.folder import read_manifest
+from hardset.listing import file_record
 from pretrain_jax.models.sam import GeneratorConfig, MaskGenerator, sam_table
-from pretrain_jax.segmentation import decode_rle, write_proposals
+from pretrain_jax.segmentation import write_proposals
 from pretrain_jax.synthesis import (
     ProbeModel,
     Sam,
     index_images,
     propose,
+    sam,
     score,
     select,
     synthesise,
 )
-from pretrain_jax.synthesis.proposers import sam
 from pretrain_jax.synthesis.tables import Table
 from pretrain_jax.weights import export_state
 from tests.pretrain_jax.sam.models import SMALL, random_model
@@ -116,7 +118,7 @@ def test_masks_of_proposals_as_coco(
     assert written == len(found) == table.rows
     assert [one["area"] for one in found] == rows["area"].tolist()
     for row, one in enumerate(found):
-        mask = decode_rle(one["segmentation"])
+        mask = decode(one["segmentation"]).astype(bool)
         assert (mask.shape, int(mask.sum())) == ((SIDE, SIDE), one["area"])
         down, across = np.nonzero(mask)
         box = [across.min(), down.min(), np.ptp(across) + 1, np.ptp(down) + 1]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import spearmanr
 
-from hardset.folder import Stage, digest, open_stage, read_manifest
+from hardset.folder import Made, digest, read_manifest
 from pretrain_jax import TrainedModel
 from pretrain_jax.models.mae import MAE
 from pretrain_jax.synthesis import (
@@ -32,6 +32,7 @@ from pretrain_jax.synthesis import (
 from pretrain_jax.synthesis import read_features as features_of
 from pretrain_jax.synthesis.tables import Table
 from tests.pretrain_jax.synthesis.conftest import COUNT
+from tests.stages import open_stage
 
 # The package's function of the same name hides the module.
 scoring = importlib.import_module("pretrain_jax.synthesis.scoring")
@@ -233,8 +234,7 @@ def test_the_stage_probe_is_known_by_its_manifest(
     monkeypatch.setattr(margins, "load_model", lambda _: other)
     assert load_probe(stage / "run").digest != bare.digest
     made = open_stage(tmp_path / "made", "probe", {}, 0, {})
-    assert isinstance(made, Stage)
-    own = digest(made.finish({}))
+    own = digest(made.finish(Made({})))
     (tmp_path / "made" / "manifest.json").rename(stage / "manifest.json")
     found = [load_probe(one) for one in (stage, stage / "run", stage / "half-0")]
     assert [one.digest for one in found] == [own] * 3

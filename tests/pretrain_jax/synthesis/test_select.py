@@ -21,9 +21,7 @@ from pretrain_jax.synthesis import (
     select,
 )
 from pretrain_jax.synthesis import read_features as features_of
-from pretrain_jax.synthesis.methods import kept_picks
-from pretrain_jax.synthesis.rules import Candidates, parse_rule
-from pretrain_jax.synthesis.storage import Budget
+from pretrain_jax.synthesis.picking import Budget, Candidates, kept_picks, parse_rule
 from pretrain_jax.synthesis.tables import Table
 from replica import solve
 from selection import InfoMax, MedDEL, Pool, parse_method

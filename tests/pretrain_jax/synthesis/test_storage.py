@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretrain_jax.synthesis.storage import Budget, fitting, group_pixels, pixel_budget
+from pretrain_jax.synthesis.picking import Budget, fitting, group_pixels, pixel_budget
 
 
 def test_ratios_are_the_decimals_that_were_written() -> None:

@@ -6,20 +6,20 @@ from typing import Any
 
 import pytest
 
-from pretrain_jax import PRESETS, DataOptions, OptimizerOptions, TrainConfig, preset
+from pretrain_jax import PRESETS, DataOptions, OptimizerOptions, TrainConfig
 from pretrain_jax.train.config import config_differences, config_from_json, config_to_json
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_whole_and_survive_json(name: str) -> None:
-    base = preset(name)
+    base = PRESETS[name]
     config = dataclasses.replace(base, data=dataclasses.replace(base.data, path="images"))
     config.check()
     assert config_from_json(json.loads(json.dumps(config_to_json(config)))) == config
 
 
 def test_the_reference_is_the_papers() -> None:
-    reference = preset("mae_vit_base_reference")
+    reference = PRESETS["mae_vit_base_reference"]
     encoder = reference.model.encoder
     assert (encoder.image_size, encoder.patch_size, encoder.width, encoder.depth) == (
         224,

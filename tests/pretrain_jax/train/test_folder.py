@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hardset.folder import alone, read_record, write_record
+from hardset.folder import alone
+from hardset.listing import read_record, write_record
 from pretrain_jax import TrainConfig
 from pretrain_jax.train import train
 from pretrain_jax.train.folder import claimed, write_statistics

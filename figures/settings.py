@@ -1,0 +1,333 @@
+"""What figures depend on: the problem's parameters, the simulation's size, a figure's own axes."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from hardset.checks import check_choice, check_integer, check_range
+from sims.draws import check_kept
+from theory.policy_names import POLICY_NAMES, policy_parameter
+
+OVERLAPS = ("cosine", "pearson")
+PROBES = ("fixed", "independent", "in-sample")
+COMPANIONS = {"lo": "policy", "w": "policy", "alpha_probe": "probe"}  # settings of a setting
+PUBLISHED_FRACTIONS = tuple(float(f"{f:.6g}") for f in np.logspace(-2, 0, 20))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All parameters of the problem; a figure varies some of them, and has one value of the others.
+
+    Attributes:
+        alpha_total: total examples / N, > 0.
+        theta_deg: angles of a fixed probe in degrees, in [0, 90].
+        redundancy: copies of every distinct example, >= 1.
+        downstream_deg: angles of the downstream teacher in degrees, in [0, 90).
+        policy: which examples are kept.
+        lo: rank where the policy window begins, in [0, 1].
+        w: share of the hardest examples in the policy mixture, in [0, 1].
+        probe: fixed (at theta_deg), independent (trained on other examples), or in-sample (trained
+            on the very data that it prunes).
+        alpha_probe: examples / N that an independent probe is trained on.
+    """
+
+    alpha_total: tuple[float, ...]
+    theta_deg: tuple[float, ...] = (0,)
+    redundancy: tuple[float, ...] = (1.0,)
+    downstream_deg: tuple[float, ...] = (0.0,)
+    policy: tuple[str, ...] = ("hard",)
+    lo: float | None = None
+    w: float | None = None
+    probe: str = "fixed"
+    alpha_probe: float | None = None
+
+    def __post_init__(self) -> None:
+        check_range("alpha_total", self.alpha_total, 0.0, math.inf, open_low=True)
+        check_range("theta_deg", self.theta_deg, 0.0, 90.0, unit="degrees")
+        check_range("redundancy", self.redundancy, 1.0, math.inf)
+        check_range("downstream_deg", self.downstream_deg, 0, 90, open_high=True, unit="degrees")
+        for policy in self.policy:
+            check_choice("policy", policy, POLICY_NAMES)
+        check_choice("probe", self.probe, PROBES)
+        for name, values in lists_of(self).items():
+            if len(set(values)) != len(values) or not (values or name == "theta_deg"):
+                raise ValueError(f"{name} = {list(values)} must hold distinct values, at least one")
+        self._check_companions()
+
+    def _check_companions(self) -> None:
+        """Check that each parameter that only some policy or probe has is given with it alone."""
+        owners = {policy_parameter(policy): policy for policy in self.policy}
+        for name in ("lo", "w"):
+            value = getattr(self, name)
+            if value is None and name in owners:
+                raise ValueError(f"policy = {owners[name]!r} needs {name}, which is not given")
+            if value is not None:
+                if name not in owners:
+                    raise ValueError(
+                        f"{name} = {value:g} has no effect on the policy {', '.join(self.policy)}"
+                    )
+                check_range(name, value, 0.0, 1.0)
+        if self.alpha_probe is not None:
+            check_range("alpha_probe", self.alpha_probe, 0.0, math.inf, open_low=True)
+        if (self.alpha_probe is None) == (self.probe == "independent"):
+            trouble = "needs" if self.alpha_probe is None else "has no"
+            raise ValueError(f"probe = {self.probe!r} {trouble} alpha_probe")
+        if bool(self.theta_deg) != (self.probe == "fixed"):
+            trouble = "has an angle of its own: leave out" if self.theta_deg else "needs"
+            raise ValueError(f"probe = {self.probe!r} {trouble} theta_deg")
+
+    def parameters(self) -> dict[str, Any]:
+        """Give the settings as JSON types; equal parameters give equal data."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+
+def lists_of(settings: Settings) -> dict[str, tuple[Any, ...]]:
+    """Give the settings that hold a list, by name."""
+    return {name: value for name, value in vars(settings).items() if isinstance(value, tuple)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SimulatedSettings(Settings):
+    """The problem, and the size of its simulation.
+
+    Attributes:
+        keep_fraction: kept fractions at which draws are simulated, in (0, 1].
+        dim: input dimension N of the simulation, >= 2.
+        draws: independent draws a point, >= 2 (a standard error needs two).
+        seed: seed of the draws, >= 0.
+        overlap: cosine, or pearson for the mean-centred overlap of the published notebook.
+    """
+
+    keep_fraction: tuple[float, ...]
+    dim: int = 200
+    draws: int = 50
+    seed: int = 0
+    overlap: str = "cosine"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("keep_fraction", self.keep_fraction, 0.0, 1.0, open_low=True)
+        check_integer("dim", self.dim, 2, math.inf)
+        check_integer("draws", self.draws, 2, math.inf)
+        check_integer("seed", self.seed, 0, 2**32 - 1)
+        check_choice("overlap", self.overlap, OVERLAPS)
+        for copies in self.redundancy:
+            check_integer("redundancy", copies, 1, math.inf)
+        # Said before anything is computed: other figures of the same call may take an hour.
+        check_kept(min(self.keep_fraction), min(self.alpha_total), self.dim)
+        most = max(self.keep_fraction)
+        if self.lo is not None and self.lo + most > 1 + 1e-12:
+            raise ValueError(
+                f"keep_fraction = {most:g}: a window from lo = {self.lo:g} keeps at most "
+                f"{1 - self.lo:g}"
+            )
+        if self.overlap == "pearson" and self.probe != "fixed" and any(self.downstream_deg):
+            raise ValueError(
+                "overlap = 'pearson' shifts the downstream teacher along a fixed probe; "
+                f"probe = {self.probe!r} is none"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CurveSettings(SimulatedSettings):
+    """Settings of theory lines over keep_fraction with simulated points on them.
+
+    Attributes:
+        theory_points: fractions of a line; fewer leave corners where the error falls off.
+        theory_reach: the lines go on beyond the outer points by this factor, up to fraction 1.
+    """
+
+    keep_fraction: tuple[float, ...] = PUBLISHED_FRACTIONS
+    theory_points: int = 301
+    theory_reach: float = 1.25
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PolicySettings(CurveSettings):
+    """Settings of one policy beside others: the first is drawn in the panel of each other one."""
+
+    policy: tuple[str, ...] = ("hard", "random", "easy", "moderate")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.policy) < 2:
+            raise ValueError(
+                f"policy = {', '.join(self.policy)}: the first policy is compared with the others; "
+                "give two or more"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GeometrySettings(SimulatedSettings):
+    """Settings of the picture of the plane.
+
+    Attributes:
+        examples: how many are drawn.
+    """
+
+    examples: int = 240
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MarginSettings(SimulatedSettings):
+    """Settings of histograms of margins.
+
+    Attributes:
+        bins: above the smallest margin; a quarter as many lie below it, where finite samples put
+            some of theirs.
+        density_points: margins of the theory's density.
+        reach: no margin is farther above the smallest one: the fields have unit variance.
+        beyond: share of the kept examples that the picture leaves out on the right.
+    """
+
+    bins: int = 24
+    density_points: int = 193
+    reach: float = 6.0
+    beyond: float = 2e-3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuleSettings(SimulatedSettings):
+    """Settings of the best weight beside other policies.
+
+    Attributes:
+        field_range: probe fields between which the influence is shown.
+        field_points: how many of them.
+    """
+
+    field_range: tuple[float, float] = (0.01, 3.0)
+    field_points: int = 300
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScalingSettings(SimulatedSettings):
+    """Settings of the error against the number of kept examples.
+
+    Attributes:
+        theory_range: kept examples / N between which the lines run.
+        theory_points: how many of them.
+    """
+
+    theory_range: tuple[float, float] = (0.1, 1000.0)
+    theory_points: int = 49
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WindowSettings(SimulatedSettings):
+    """Settings of windows of ranks.
+
+    Attributes:
+        lo_share: where simulated windows begin, in units of 1 - keep_fraction.
+        theory_points: windows of a line.
+        map_angles: angles of the map of the best window.
+        map_volumes: volumes of data of that map.
+        map_reach: the map goes on beyond the curves' volumes by this factor.
+        map_theta_deg: largest angle of the map, unless a curve has a larger one.
+    """
+
+    lo_share: tuple[float, ...] = (0.0, 0.05, 0.12, 0.25, 0.5, 1.0)
+    theory_points: int = 61
+    map_angles: int = 10
+    map_volumes: int = 15
+    map_reach: float = 5.0
+    map_theta_deg: float = 45.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("lo_share", self.lo_share, 0.0, 1.0)
+        if max(self.keep_fraction) == 1:
+            raise ValueError(
+                "keep_fraction = 1 keeps everything: there is one window, and no lo to choose"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FractionMapSettings(Settings):
+    """Settings of the maps of the fraction that suffices, axes alpha_total and theta_deg.
+
+    Attributes:
+        tolerance: losses of error against all data's that suffice, one map each.
+    """
+
+    tolerance: tuple[float, ...] = (0.1, 0.01)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_ascending(self, "alpha_total", "theta_deg")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PhaseSettings(Settings):
+    """Settings of the maps of winners, axes keep_fraction and alpha_total.
+
+    Attributes:
+        keep_fraction: kept fractions, in (0, 1].
+        equal: what the selections have in common, one row of maps each: alpha_total or alpha_kept.
+    """
+
+    keep_fraction: tuple[float, ...]
+    equal: tuple[str, ...] = ("alpha_total", "alpha_kept")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("keep_fraction", self.keep_fraction, 0.0, 1.0, open_low=True)
+        for name in self.equal:
+            check_choice("equal", name, ("alpha_total", "alpha_kept"))
+        _check_ascending(self, "alpha_total", "theta_deg", "keep_fraction")
+
+
+def _check_ascending(settings: Settings, *names: str) -> None:
+    for name in names:
+        values = getattr(settings, name)
+        if list(values) != sorted(values):
+            raise ValueError(f"{name} = {list(values)} must hold ascending values")
+
+
+# How a parameter's value is written on a picture.
+SYMBOLS = {
+    "alpha_total": r"$\alpha_t$ = {:g}",
+    "keep_fraction": "$f$ = {:g}",
+    "theta_deg": r"$\theta$ = {:g}°",
+    "redundancy": "$r$ = {:g}",
+    "downstream_deg": r"$\delta$ = {1:.4g} ({0:.3g}°)",
+    "policy": "{} selection",
+    "lo": "lo = {:g}",
+    "w": "w = {:g}",
+    "probe": "{} probe",
+    "alpha_probe": r"$\alpha_{{probe}}$ = {:g}",
+    "overlap": "{} overlap",
+}
+
+
+def symbol(name: str, value: Any) -> str:
+    """Write one value of a parameter as it stands on pictures."""
+    size = math.tan(math.radians(value)) if name == "downstream_deg" else None
+    return SYMBOLS[name].format(value, size)
+
+
+def probe_words(settings: Settings) -> str:
+    """Say in a caption which probe ranks the examples."""
+    if settings.probe == "independent":
+        return (
+            f"a max-margin probe trained on alpha_probe = {settings.alpha_probe:g} other examples"
+        )
+    if settings.probe == "in-sample":
+        return "a max-margin probe trained on all the data that are then pruned"
+    (theta_deg, *others) = settings.theta_deg
+    angle = "the angle theta" if others else f"{theta_deg:g} degrees"
+    return f"a probe at {angle} from the teacher"
+
+
+def policy_words(settings: Settings) -> str:
+    """Say in a caption which policy keeps examples."""
+    own = [
+        f"{name} = {getattr(settings, name):g}"
+        for name in ("lo", "w")
+        if vars(settings)[name] is not None
+    ]
+    return f"{settings.policy[0]} selection" + (f" ({', '.join(own)})" if own else "")

@@ -1,0 +1,422 @@
+"""Stages that train: `probe`, the model that margins are measured with, and `pretrain`."""
+
+import dataclasses
+import hashlib
+import itertools
+import os
+import shutil
+from array import array
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardset.checks import check_choice, check_integer
+from hardset.folder import (
+    MANIFEST,
+    Input,
+    Made,
+    Manifest,
+    Stage,
+    Work,
+    digest,
+    read_manifest,
+    remedy,
+)
+from hardset.listing import file_record
+from pretrain_jax.models.mae import MAE, MAEConfig
+from pretrain_jax.models.simclr import SimCLRConfig
+from pretrain_jax.pipeline.config import Protocol
+from pretrain_jax.places import DATA_LIST, FULL_LIST, HALF_LISTS, HALVES, RUN
+from pretrain_jax.synthesis import Images
+from pretrain_jax.synthesis.source import keep_list, survey
+from pretrain_jax.synthesis.synthesising import check_set
+from pretrain_jax.train.config import FREE_FIELDS, TrainConfig, config_to_json
+from pretrain_jax.train.folder import CHECKPOINTS
+from pretrain_jax.train.logging import LOG_NAME, read_log, say
+from pretrain_jax.train.loop import train
+from pretrain_jax.train.setup import plan_run
+from pretrain_jax.train.weights import import_weights, load_model
+
+PROBE = Stage(
+    "probe",
+    inputs=("index", "checkpoint", "init"),
+    parameters=("config", "halves"),
+    # Lists hold places; runs have files of their own for every host.
+    local=(RUN, *HALVES, FULL_LIST, *HALF_LISTS),
+)
+PRETRAIN = Stage(
+    "pretrain",
+    inputs=("data", "probe", "init"),
+    parameters=("method", "ratio", "objective", "protocol", "seed", "config"),
+    local=(RUN,),
+)
+# Of a synthesised set.
+COUNTED = (
+    *("images", "storage_ratio", "pixels", "pixels_full", "bytes", "bytes_full", "bytes_ratio"),
+    "images_full",
+)
+# Where a run's data lie is told by its inputs.
+PLACES = frozenset({"out", "init", "seed", "data.path", "data.validation"})
+
+
+def probe(
+    index: str | Path,
+    out: str | Path,
+    *,
+    config: TrainConfig,
+    checkpoint: str | None = None,
+    halves: bool = False,
+    seed: int = 0,
+    progress: bool = False,
+) -> Manifest:
+    """A masked autoencoder in `out`/run: the user's, or one trained on all images of an index.
+
+    Args:
+        index: folder of stage `index`.
+        out: the stage's folder.
+        config: of the training run; its data, out and seed are set here. Of a checkpoint file it
+            gives the model and the images' mean and standard deviation.
+        checkpoint: a run's folder or a checkpoint file; None trains.
+        halves: whether two more are trained, in `out`/half-0 and `out`/half-1, on disjoint halves
+            of the images; no group (video, sequence, patient) that the index knows is in both, and
+            a note says of how many files it knows none.
+        seed: of the training and of the halves.
+        progress: whether to draw a progress bar on stderr.
+
+    Raises:
+        ValueError: bad configuration, checkpoint or images; see `train`.
+    """
+    images = Images(index)
+    images.check_unchanged()
+    given = dataclasses.replace(config, data=dataclasses.replace(config.data, path=str(index)))
+    given.check()
+    if not isinstance(config.model, MAEConfig):
+        raise ValueError("model is a SimCLRConfig; a probe is a masked autoencoder")
+    if checkpoint is not None and not Path(checkpoint).exists():
+        raise ValueError(f"checkpoint {checkpoint} does not exist; name a run's folder or a file")
+    parameters: dict[str, Any] = {"config": parameters_of(config), "halves": halves}
+    inputs = {"index": images.as_input()}
+    if checkpoint is not None:
+        inputs["checkpoint"] = Input(content_digest(checkpoint))
+    if checkpoint is None and config.init is not None:
+        inputs["init"] = Input(content_digest(config.init))
+    work = PROBE.open(out, parameters, seed, inputs, shared=config.cluster.join)
+    return work.run(
+        lambda work: _filled(work, images, config, checkpoint, halves, seed, progress),
+        lambda _: _keep_lists(Path(out), images, halves, seed),
+    )
+
+
+def _filled(
+    work: Work,
+    images: Images,
+    config: TrainConfig,
+    checkpoint: str | None,
+    halves: bool,
+    seed: int,
+    progress: bool,
+) -> Made:
+    folder = work.folder
+    first, without = _half(images, seed) if halves else (None, 0)
+    full = folder / FULL_LIST
+    data = dataclasses.replace(config.data, path=str(full), validation=str(full))
+    base = dataclasses.replace(config, data=data, seed=seed)
+    notes, seconds = [], 0.0
+    counts: dict[str, int | float] = {"images": images.manifest.counts["images"]}
+    if checkpoint is not None:
+        # Before anything is written: a checkpoint of no use leaves the folder free.
+        _take(checkpoint, base, folder / RUN)
+        notes.append("The probe is the user's checkpoint; what its training cost is not counted.")
+    _keep_lists(folder, images, halves, seed)
+    if checkpoint is None:
+        steps = train(dataclasses.replace(base, out=str(folder / RUN)), progress=progress).steps
+        counts |= training_counts(folder / RUN, steps)
+        seconds += training_seconds(folder / RUN, steps, config)
+    spent = 0.0
+    if first is not None:
+        trained = load_model(folder / RUN)
+        data = dataclasses.replace(data, mean=trained.mean, std=trained.std)
+        for name, listed, chosen in zip(HALVES, HALF_LISTS, (first, ~first), strict=True):
+            own = dataclasses.replace(data, path=str(folder / listed))
+            half = dataclasses.replace(base, data=own, out=str(folder / name))
+            steps = train(half, progress=progress).steps
+            counts[f"files_{name}"] = int(chosen.sum())
+            spent += training_seconds(folder / name, steps, config)
+        if without:
+            notes.append(
+                f"The group (video, sequence or patient) of {without} of {len(first)} files is not "
+                "known: frames of one video or patient may be in both halves."
+            )
+    return Made(counts, notes, seconds=max(work.working, seconds + spent), aside=spent)
+
+
+def _keep_lists(folder: Path, images: Images, halves: bool, seed: int) -> list[str]:
+    """Write the lists of all images and of the halves where they differ; which were written."""
+    here = folder.resolve()
+    chosen: list[NDArray[np.bool_] | None] = [None]
+    if halves:
+        first, _ = _half(images, seed)
+        chosen += [first, ~first]
+
+    def names(part: NDArray[np.bool_] | None) -> Iterable[str]:
+        files = (path for path, _ in _files(images))
+        kept = files if part is None else itertools.compress(files, part)
+        return (os.path.relpath(path, here) for path in kept)
+
+    return [
+        name
+        for name, part in zip((FULL_LIST, *HALF_LISTS), chosen, strict=False)
+        if keep_list(folder / name, partial(names, part))
+    ]
+
+
+def _files(images: Images) -> Iterator[tuple[str, str]]:
+    """Files of which something is readable, in order, each once, and the group of each."""
+    before = ""
+    for batch in images.table.batches(["name", "height", "group"]):
+        for name, height, group in zip(batch["name"], batch["height"], batch["group"], strict=True):
+            if height > 0 and name != before:  # frames of a video follow each other
+                before = str(name)
+                yield str(images.root / before), str(group)
+
+
+def _half(images: Images, seed: int) -> tuple[NDArray[np.bool_], int]:
+    """Which files are in the first half, and of how many the group is not known.
+
+    Whole groups in a random order make the half until it is full; a file without one is its own.
+    """
+    keys, without = array("Q"), 0
+    for name, group in _files(images):
+        without += not group
+        # A path cannot be taken for a group: it is hashed with a mark before it.
+        key = hashlib.sha256((group or f"\0{os.path.relpath(name, images.root)}").encode())
+        keys.append(int.from_bytes(key.digest()[:8], "big"))
+    distinct, codes, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    if len(distinct) < 2:
+        raise ValueError("halves: the images are of one group; disjoint halves need two or more")
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    before = np.cumsum(sizes[order]) - sizes[order]
+    chosen = np.zeros(len(distinct), bool)
+    chosen[order] = before < len(keys) / 2
+    chosen[order[-1]] = False
+    return chosen[codes], without
+
+
+def _take(checkpoint: str, config: TrainConfig, run: Path) -> None:
+    """Copy a run's newest checkpoint, or import a file, so that `run` can be loaded."""
+    if run.exists():
+        shutil.rmtree(run)
+    source = Path(checkpoint)
+    if not source.is_dir():
+        import_weights(source, config, run)
+        return
+    trained = load_model(source)
+    if not isinstance(trained.model, MAE):
+        raise ValueError(f"checkpoint {source} is no masked autoencoder; a probe is one")
+    step = str(trained.step)
+    places = (source / CHECKPOINTS / step, source / step, source)
+    found = next(place for place in places if (place / "meta").exists())
+    shutil.copytree(found, run / CHECKPOINTS / step)
+
+
+def pretrain(
+    data: str | Path,
+    out: str | Path,
+    *,
+    config: TrainConfig,
+    seed: int = 0,
+    protocol: Protocol = "matched",
+    full_images: int | None = None,
+    validation: str | Path | None = None,
+    probe: str | Path | None = None,
+    progress: bool = False,
+) -> Manifest:
+    """Train a model from scratch on a data set; the run lies in `out`/run.
+
+    Of a finished stage whose `data` is no stage's, files with other names or sizes are refused; one
+    that was written since and has its size gives a line on stderr.
+
+    Args:
+        data: folder of stage `synthesise`, whose data.txt lists the images, or any source that
+            `find_images` takes.
+        out: the stage's folder.
+        config: of the run; its data.path, out and seed are set here. `steps`, or `epochs` of
+            the full set, are what "matched" gives every run.
+        seed: of the run.
+        protocol: "matched": the optimiser steps of a run on the full set; "paper": `epochs`
+            passes over `data` itself.
+        full_images: number of images of the full set, for "matched" with `epochs`. A folder of
+            stage `synthesise` knows it; of other data it must be given, for the full set itself its
+            own number.
+        validation: source of the validation images, the same for all data sets that are compared;
+            default a share held out of `data`.
+        probe: folder of stage `probe`; its mean and standard deviation, those of the full set, are
+            taken where `config` has none.
+        progress: whether to draw a progress bar on stderr.
+
+    Raises:
+        ValueError: bad configuration or images, see `train`; an image of the set that has changed;
+            "matched" without the size of the full set.
+    """
+    source, content, method = _data(Path(data))
+    inputs = {"data": Input(content, data)}
+    if probe is not None:
+        inputs["probe"] = Input.of(probe, read_manifest(probe, "probe"))
+    if config.init is not None:
+        inputs["init"] = Input(content_digest(config.init))
+    if known := _storage(Path(data)):
+        check_set(data)
+    found = survey(source, config.data.frame_stride)
+    listed = found.images
+    full = known.get("images_full")
+    if full is not None and full_images not in (None, full):
+        raise ValueError(
+            f"full_images = {full_images}, but {data} was made from a full set of {full} images; "
+            "leave full_images out"
+        )
+    config = _with_length(config, protocol, listed, full_images if full is None else int(full))
+    parameters: dict[str, Any] = method | {
+        "objective": "simclr" if isinstance(config.model, SimCLRConfig) else "mae",
+        "protocol": protocol,
+        "seed": seed,
+        "config": parameters_of(config),
+    }
+
+    def again(_: Manifest) -> tuple[str, ...]:
+        if not known and found.newest > (Path(out) / MANIFEST).stat().st_mtime_ns:
+            say(
+                f"warning: {found.newest_file} was written after {out} was finished, which may "
+                "have seen another image there; to train anew name another folder"
+            )
+        return ()
+
+    def fill(work: Work) -> Made:
+        options = dataclasses.replace(config.data, path=str(source))
+        if validation is not None:
+            options = dataclasses.replace(options, validation=str(validation))
+        if probe is not None and options.mean is None:
+            mean, std = _statistics(Path(probe))
+            options = dataclasses.replace(options, mean=mean, std=std)
+        run = work.folder / RUN
+        run_config = dataclasses.replace(config, data=options, out=str(run), seed=seed)
+        steps = train(run_config, progress=progress).steps
+        counts = training_counts(run, steps) | {"images": listed} | known
+        seconds = max(work.working, training_seconds(run, steps, config))
+        return Made(counts, seconds=seconds)
+
+    return PRETRAIN.open(out, parameters, seed, inputs, shared=config.cluster.join).run(fill, again)
+
+
+def _data(path: Path) -> tuple[Path, str, dict[str, Any]]:
+    """Image list or source, its digest, and how it was chosen, where that is known."""
+    if not (path / MANIFEST).is_file():
+        return path, survey(path).digest, {}
+    manifest = read_manifest(path, "synthesise")
+    known = {name: manifest.parameters.get(name) for name in ("method", "ratio")}
+    return path / DATA_LIST, digest(manifest), known
+
+
+def _storage(path: Path) -> dict[str, int | float]:
+    if not (path / MANIFEST).is_file():
+        return {}
+    counts = read_manifest(path).counts
+    return {name: counts[name] for name in COUNTED if name in counts}
+
+
+def _with_length(
+    config: TrainConfig, protocol: Protocol, images: int, full_images: int | None
+) -> TrainConfig:
+    check_choice("protocol", protocol, get_args(Protocol))
+    if protocol == "paper":
+        if config.epochs is None:
+            raise ValueError(
+                f"protocol = paper gives every run the same epochs, and steps = {config.steps} is "
+                "set; give epochs (with steps None)"
+            )
+        return config
+    if full_images is not None:
+        check_integer("full_images", full_images, images, 1 << 40)
+    elif config.epochs is not None:
+        raise ValueError(
+            f"protocol = matched with epochs = {config.epochs:g} gives the steps of the full set, "
+            "whose number of images is not known here: give full_images, or steps (with epochs "
+            "None), or protocol = paper"
+        )
+    steps = matched_steps(config, images if full_images is None else full_images)
+    return dataclasses.replace(config, steps=steps, epochs=None)
+
+
+def _statistics(probe: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    trained = load_model(probe / RUN)
+    return trained.mean, trained.std
+
+
+def matched_steps(config: TrainConfig, images: int) -> int:
+    """Optimiser steps of a run on `images` images, by `steps` or `epochs`."""
+    return plan_run(config, images).steps
+
+
+def parameters_of(config: TrainConfig) -> dict[str, Any]:
+    """The fields of a run that its numbers depend on, without places and seed."""
+    return _without(config_to_json(config), FREE_FIELDS | PLACES)
+
+
+def training_counts(run: Path, steps: int) -> dict[str, int | float]:
+    """Steps, loss of the last step and validation loss at the end of a finished run.
+
+    Args:
+        run: folder of a `train` run.
+        steps: that it took.
+
+    Raises:
+        ValueError: its log is gone, damaged or cut short; says which folder to delete.
+    """
+    log = run / LOG_NAME
+    lines = read_log(log) if log.is_file() else []
+    last = [line for line in lines if line["step"] == steps]
+    losses = [line["loss"] for line in last if "loss" in line]
+    held = [line["validation_loss"] for line in last if "validation_loss" in line]
+    if not losses or not held:
+        raise ValueError(f"{log} does not tell of step {steps}, the last one; {remedy(log)}")
+    return {"steps": steps, "loss": losses[-1], "validation_loss": held[-1]}
+
+
+def images_per_second(run: Path) -> float | None:
+    """Median rate of a run's steps, without compilation and validation; None where unknown."""
+    lines = read_log(run / LOG_NAME) if (run / LOG_NAME).is_file() else []
+    rates = sorted(r for r in (line.get("images_per_second") for line in lines) if r)
+    return rates[len(rates) // 2] if rates else None
+
+
+def training_seconds(run: Path, steps: int, config: TrainConfig) -> float:
+    """Seconds of a finished run's steps, those before an interruption included."""
+    rate = images_per_second(run)
+    return steps * config.batch_size / rate if rate else 0.0
+
+
+def content_digest(path: str | Path) -> str:
+    """sha256 of a file, of a stage's manifest, or of all files in a folder with their names."""
+    path = Path(path)
+    if path.is_file():
+        return str(file_record(path)["sha256"])
+    if (path / MANIFEST).is_file():
+        return digest(read_manifest(path))
+    found = hashlib.sha256()
+    for root, folders, files in os.walk(path):
+        folders.sort()
+        for name in sorted(files):
+            file = Path(root) / name
+            found.update(f"{file.relative_to(path)} {file_record(file)['sha256']}\n".encode())
+    return found.hexdigest()
+
+
+def _without(values: dict[str, Any], names: frozenset[str], prefix: str = "") -> dict[str, Any]:
+    return {
+        name: _without(value, names, f"{prefix}{name}.") if isinstance(value, dict) else value
+        for name, value in values.items()
+        if prefix + name not in names
+    }

@@ -1,1 +1,0 @@
-"""InfoMax: its objective, solvers and certificate."""

@@ -1,1 +1,0 @@
-"""Methods that select again and again while a model trains."""
