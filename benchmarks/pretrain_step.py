@@ -176,7 +176,7 @@ def main() -> int:
 
 if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"
-    from pretrain_jax.train.memory import keep_freed_memory
+    from hardset.start import keep_freed_memory
 
     keep_freed_memory()  # as the command line does; torch's memory is the same process's
     sys.exit(main())

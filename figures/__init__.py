@@ -1,4 +1,4 @@
-"""Figures: settings -> data file -> picture, one module a figure."""
+"""Figures draw the theory and its simulation, each from a data file."""
 
 import lazy_loader
 

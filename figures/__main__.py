@@ -8,7 +8,7 @@ MOVED = "benchmark-tables"
 
 
 def __getattr__(name: str) -> dict[str, str]:
-    """The commands by name; they are known when NumPy is imported."""
+    """Give COMMANDS, which are known once NumPy is imported."""
     if name != "COMMANDS":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from figures.commands import COMMANDS

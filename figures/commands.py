@@ -1,4 +1,4 @@
-"""The commands of `figures`: each figure by its name, all of them at once, and their list."""
+"""The commands draw one figure by its name, draw all of them, and list them."""
 
 import dataclasses
 import inspect
@@ -27,7 +27,7 @@ Formats = Annotated[tuple[str, ...], Choice(FORMATS), Option("format")]
 
 
 def __getattr__(name: str) -> Callable[..., int]:
-    """The command of the figure `name`."""
+    """Make the command of the figure `name`."""
     if name not in FIGURES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     spec = FIGURES[name]
@@ -176,19 +176,19 @@ def list_figures(*, as_json: Json = False) -> int:
 
 
 class _Attempts:
-    """Figures that are tried one by one; those that fail are named, and left out if asked for."""
+    """Figures are tried one by one; those that fail are named, or left out."""
 
     def __init__(self, keep_going: bool) -> None:
         self._keep_going = keep_going
         self.failed: set[str] = set()
 
     def left(self) -> list[FigureSpec]:
-        """Those that have not failed."""
+        """List the figures that have not failed."""
         return [spec for spec in FIGURES.values() if spec.name not in self.failed]
 
     @contextmanager
     def __call__(self, spec: FigureSpec) -> Iterator[None]:
-        """Name the figure in what its user got wrong; on request print that and go on."""
+        """Name the figure in a user's error; on request print that and go on."""
         try:
             yield
         except ValueError as error:
@@ -250,7 +250,7 @@ def _with_settings(
 
 
 def _attributes(kind: type) -> dict[str, str]:
-    """The texts of a settings class and those above it, by attribute."""
+    """Read what the docstrings of a settings class say of each attribute."""
     found: dict[str, str] = {}
     for one in kind.__mro__[::-1]:
         section = (inspect.getdoc(one) or "").partition("Attributes:\n")[2]

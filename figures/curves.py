@@ -1,4 +1,4 @@
-"""Theory lines and simulated points against keep_fraction, computed for a row of panels."""
+"""Settings become problems, solved as lines and simulated as points against keep_fraction."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,20 +18,20 @@ from theory.problem import DownstreamShift, Independent, InSample, PerceptronPro
 
 
 def policy_of(settings: Settings) -> Policy:
-    """The settings' one policy."""
+    """Form the settings' one policy."""
     (name,) = settings.policy
     own = policy_parameter(name)
     return policy_from_name(name, **({own: getattr(settings, own)} if own else {}))
 
 
 def shift_of(settings: Settings) -> DownstreamShift:
-    """The settings' one downstream shift, independent of teacher and probe."""
+    """Form the settings' one downstream shift, independent of teacher and probe."""
     (downstream_deg,) = settings.downstream_deg
     return DownstreamShift.degrees(downstream_deg)
 
 
 def theory_shift(settings: CurveSettings) -> DownstreamShift:
-    """The shift whose cosine overlap is, as N -> infinity, the one that is simulated.
+    """Form the shift whose cosine overlap the simulated one tends to.
 
     The notebook's teacher is T + delta (1 - J_p), with 1 the vector of ones in coordinates of
     which J_p is one. Mean-centring removes 1 and leaves T - delta J_p.
@@ -46,7 +46,7 @@ def theory_shift(settings: CurveSettings) -> DownstreamShift:
 def problem_of(
     settings: CurveSettings, keep_fraction: Sequence[float] | np.ndarray, shift: DownstreamShift
 ) -> PerceptronProblem:
-    """The settings' problems on the grid alpha_total x keep_fraction."""
+    """Form the settings' problems on the grid alpha_total x keep_fraction."""
     theta_deg = settings.theta_deg[0] if settings.theta_deg else 0.0
     grid = PerceptronProblem.grid(
         alpha_total=np.asarray(settings.alpha_total),
@@ -63,7 +63,7 @@ def problem_of(
 
 
 def theory_fractions(settings: CurveSettings) -> np.ndarray:
-    """The kept fractions of the theory lines."""
+    """Choose the kept fractions of the theory lines."""
     low = min(settings.keep_fraction) / settings.theory_reach
     most = 1.0 if settings.lo is None else 1.0 - settings.lo
     high = min(most, max(settings.keep_fraction) * settings.theory_reach)
@@ -72,7 +72,7 @@ def theory_fractions(settings: CurveSettings) -> np.ndarray:
 
 
 def panels_of(settings: CurveSettings, axis: str) -> list[CurveSettings]:
-    """The settings of one panel for each value of the parameter `axis`."""
+    """Split settings into those of one panel for each value of `axis`."""
     panels = []
     for value in getattr(settings, axis):
         changes: dict[str, Any] = {axis: (value,)}
@@ -83,7 +83,7 @@ def panels_of(settings: CurveSettings, axis: str) -> list[CurveSettings]:
 
 
 def _one_panel(settings: CurveSettings, changes: dict[str, Any]) -> CurveSettings:
-    """Plain curve settings with `changes`: a panel need not be a figure by itself."""
+    """Make plain curve settings: a panel need not be a figure by itself."""
     names = [field.name for field in dataclasses.fields(CurveSettings)]
     return CurveSettings(**{name: getattr(settings, name) for name in names} | changes)
 
@@ -142,6 +142,6 @@ def curves_dataset(
 
 
 def angle_of_shift(shift: DownstreamShift) -> float:
-    """Angle in radians between T and T + delta v: what a perfect student of T is off by."""
+    """Compute the angle in radians by which a perfect student misses the shifted teacher."""
     delta, along = float(np.asarray(shift.delta)), float(np.asarray(shift.along_teacher))
     return float(np.arctan2(delta * np.sqrt(1 - along**2), 1 + delta * along))

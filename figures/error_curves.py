@@ -1,4 +1,4 @@
-"""Figures of the error against keep_fraction, a panel for each value of one parameter."""
+"""Six figures show the error against keep_fraction, a panel for each value of a parameter."""
 
 import dataclasses
 from pathlib import Path
@@ -36,7 +36,7 @@ MOST_IN_CORNER = 6  # curves whose names fit the empty corner
 
 @dataclasses.dataclass(frozen=True)
 class ErrorCurves:
-    """Theory lines and simulated points of the error, a panel for each value of a parameter.
+    """A figure shows the error against keep_fraction, a panel for each value of a parameter.
 
     Attributes:
         axis: the parameter.
@@ -72,7 +72,7 @@ class ErrorCurves:
     def part(
         self, settings: CurveSettings, solution: replica.ReplicaSolution, simulation: xr.Dataset
     ) -> xr.Dataset:
-        """The data of one panel."""
+        """Label the data of one panel."""
         return curves_dataset(
             settings,
             {"theory_error": solution.error, "theory_status": solution.status},
@@ -99,7 +99,7 @@ class ErrorCurves:
         return self.sentences(settings)
 
     def sentences(self, settings: CurveSettings, more: str = "") -> str:
-        """The caption, with `more` sentences before the last ones."""
+        """Write the caption, with `more` sentences before the last ones."""
         return (
             f"{self.subject}, {policy_words(settings)} by {probe_words(settings)}. "
             f"{more}{LINES_AND_POINTS}"
@@ -107,13 +107,13 @@ class ErrorCurves:
 
 
 def _draw_floor(axes: Axes, part: xr.Dataset) -> None:
-    """Draw the error of a perfect student of the labels' teacher, where the teacher is shifted."""
+    """Draw the error of a perfect student where the teacher is shifted."""
     if "floor" in part and part["floor"].item() > 0:
         axes.axhline(part["floor"].item(), color="0.3", linewidth=0.7, linestyle=":", zorder=1)
 
 
 class OnePanel(ErrorCurves):
-    """One panel, its curves labelled at their right ends."""
+    """A figure has one panel, its curves labelled at their right ends."""
 
     def draw(self, dataset: xr.Dataset, settings: CurveSettings) -> Figure:
         """Draw the curves, a diamond where the loss of an in-sample probe begins."""
@@ -140,7 +140,7 @@ class OnePanel(ErrorCurves):
 
 
 class InSample(OnePanel):
-    """The in-sample probe's error, and from which fraction on nothing is lost."""
+    """A figure shows the in-sample probe's error, and where it begins to lose."""
 
     def compute(
         self, settings: CurveSettings, *, cache: Path | None = None, progress: bool = False
@@ -152,7 +152,7 @@ class InSample(OnePanel):
     def part(
         self, settings: CurveSettings, solution: replica.ReplicaSolution, simulation: xr.Dataset
     ) -> xr.Dataset:
-        """The curves, and where hard selection begins to lose: its fraction and the error there."""
+        """Label the curves, and where hard selection begins to lose."""
         dataset = super().part(settings, solution, simulation)
         if settings.policy[0] not in ("hard", "hard-signed"):
             return dataset
@@ -180,7 +180,7 @@ class InSample(OnePanel):
 
 
 class Downstream(ErrorCurves):
-    """The error against shifted downstream teachers, and the size of each shift."""
+    """A figure shows the error against shifted teachers, and the size of each shift."""
 
     def compute(
         self, settings: CurveSettings, *, cache: Path | None = None, progress: bool = False
@@ -209,7 +209,7 @@ class Downstream(ErrorCurves):
 
 
 class Policies(ErrorCurves):
-    """The first policy beside each of the others: solid in every panel, the other one dashed."""
+    """A figure shows its first policy, solid, beside each of the others, dashed."""
 
     def draw(self, dataset: xr.Dataset, settings: CurveSettings) -> Figure:
         """Draw the panels, the legend in the empty corner where it fits."""

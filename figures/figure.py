@@ -1,9 +1,10 @@
-"""What a figure is: settings, a data file computed from them, and a picture of that file alone."""
+"""A figure turns settings into a data file, and that file alone into a picture."""
 
 import dataclasses
 import importlib
 import io
 import json
+import logging
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from figures.settings import COMPANIONS, SYMBOLS, Settings, SimulatedSettings, lists_of, symbol
+from hardset.checks import meant
 from hardset.datafile import (
     DataFileError,
     check_output_file,
@@ -30,7 +32,7 @@ Drawn = TypeVar("Drawn", bound=Settings, contravariant=True)
 
 
 class Drawing(Protocol[Drawn]):
-    """The part of a figure that computes and draws: a module, or an object in one."""
+    """A module, or an object in one, computes and draws a figure."""
 
     def compute(self, settings: Drawn, *, cache: Path | None, progress: bool) -> "xr.Dataset":
         """Compute the data of `settings`."""
@@ -44,7 +46,7 @@ class Drawing(Protocol[Drawn]):
 
 @dataclasses.dataclass(frozen=True)
 class FigureSpec(Generic[S]):
-    """A figure by its name: what it takes, and where its data are computed and drawn.
+    """A figure has a name, settings, and a place where it is computed and drawn.
 
     Attributes:
         name: name on the command line and of the files.
@@ -77,18 +79,18 @@ class FigureSpec(Generic[S]):
         return tuple(name for name in names if not self.reason(name))
 
     def reason(self, name: str) -> str:
-        """Why the figure does not take the setting `name`; empty if it does."""
+        """Say why the figure does not take a setting; empty if it does."""
         return self.fixed.get(name) or self.fixed.get(COMPANIONS.get(name, ""), "")
 
     @property
     def drawing(self) -> Drawing[S]:
-        """What computes and draws; it takes seconds to import."""
+        """What computes and draws the figure; it takes seconds to import."""
         module, _, name = self.place.partition(":")
         found: Any = importlib.import_module(module)
         return getattr(found, name) if name else found
 
     def settings(self, **given: Any) -> S:
-        """The default settings with some of them replaced.
+        """Replace some of the default settings.
 
         Raises:
             ValueError: the figure cannot be drawn with them.
@@ -112,11 +114,11 @@ class FigureSpec(Generic[S]):
                 )
 
     def parameters(self, settings: S) -> dict[str, Any]:
-        """All that the data depend on, as JSON types."""
+        """Give all that the data depend on, as JSON types."""
         return {"version": self.version, **settings.parameters()}
 
     def settings_of(self, dataset: "xr.Dataset") -> S:
-        """The settings that data were computed from.
+        """Read the settings that data were computed from.
 
         Raises:
             KeyError: they are those of another version of the figure.
@@ -125,13 +127,16 @@ class FigureSpec(Generic[S]):
         names = {field.name for field in dataclasses.fields(self.defaults)}
         unknown = sorted(set(found) - names - {"version"})
         if unknown:
-            raise KeyError(f"its parameter {unknown[0]} is unknown")
+            raise KeyError(f"its parameter {unknown[0]} is unknown{meant(unknown[0], names)}")
         given: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in found.items()
             if name in names
         }
-        return dataclasses.replace(self.defaults, **given)
+        try:
+            return dataclasses.replace(self.defaults, **given)
+        except TypeError as error:
+            raise KeyError(f"its parameters are of another type, {error}") from None
 
     def compute(
         self, settings: S, *, cache: Path | None = None, progress: bool = False
@@ -147,7 +152,7 @@ class FigureSpec(Generic[S]):
         return dataset.assign_attrs(parameters=json.dumps(self.parameters(settings)))
 
     def draw(self, dataset: "xr.Dataset") -> "Figure":
-        """Draw data in the house style; what differs from the defaults stands above the picture."""
+        """Draw data in the house style, what is not the default above the picture."""
         from matplotlib import rc_context
         from matplotlib.font_manager import FontProperties
 
@@ -165,7 +170,7 @@ class FigureSpec(Generic[S]):
         return picture
 
     def varied(self, settings: S) -> list[str]:
-        """What the settings have otherwise than the defaults and the picture does not vary."""
+        """List what differs from the defaults and is not varied in the picture."""
         words = []
         for name in SYMBOLS:
             value = getattr(settings, name, None)
@@ -211,17 +216,17 @@ _METADATA: dict[str, tuple[str, dict[str, None]]] = {
 
 
 def data_path(spec: FigureSpec, folder: Path) -> Path:
-    """Where a figure's data lie in `folder`."""
+    """Name a figure's data file in `folder`."""
     return folder / f"{spec.name}.nc"
 
 
 def picture_path(spec: FigureSpec, folder: Path, name: str) -> Path:
-    """Where a figure's picture in the format `name` lies in `folder`."""
+    """Name a figure's picture in the format `name` in `folder`."""
     return folder / f"{spec.name}.{name}"
 
 
 def check_data(spec: FigureSpec, settings: Settings, folder: Path) -> bool:
-    """Check what lies under the name of a figure's data file, or that it can be written.
+    """Check that a figure's data file is there as wanted, or can be written.
 
     Args:
         spec: the figure.
@@ -331,7 +336,7 @@ def make_pictures(
 
 @contextmanager
 def _complete(path: Path) -> Iterator[None]:
-    """Turn the want of a variable or a parameter into a sentence about the data file."""
+    """Say in a sentence which variable or parameter a data file lacks."""
     try:
         yield
     except KeyError as error:
@@ -343,11 +348,13 @@ def _complete(path: Path) -> Iterator[None]:
 
 
 def _rendered(spec: FigureSpec, dataset: "xr.Dataset", name: str, words: str) -> bytes:
-    """Draw a dataset as the bytes of a file in the format `name`, the caption inside."""
+    """Draw a dataset as the bytes of a picture file, the caption inside."""
     from matplotlib import rc_context
 
     from figures.style import STYLE
 
+    # It wonders at the dates inside DejaVu's own files.
+    logging.getLogger("fontTools").setLevel(logging.ERROR)
     key, metadata = _METADATA[name]
     buffer = io.BytesIO()
     with rc_context(STYLE):

@@ -1,5 +1,7 @@
-"""The toy picture: teacher, probe and student in their plane, with the kept slab."""
+"""The figure `geometry` shows teacher, probe, student and the kept examples in their plane."""
 
+import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,16 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
-from figures.settings import GeometrySettings, symbol
+from figures.curves import policy_of
+from figures.settings import GeometrySettings, policy_words, symbol
 from figures.style import COLUMN, PROBE, STUDENT, TEACHER
+from sims.cells import problem_cells
+from sims.draws import Draw
+from sims.kept import keep_rows, rank_rows
 from theory.problem import PerceptronProblem
 
 REACH = 2.6  # half width of the picture in units of the fields' standard deviation
+RANKED = ("hard", "moderate", "window", "easy")  # they keep slabs of the probe's field
 
 
 def compute(
@@ -28,6 +35,7 @@ def compute(
         alpha_total=alpha_total,
         keep_fraction=keep_fraction,
         theta=theta,
+        policy=policy_of(settings),
         redundancy=settings.redundancy[0],
     )
     solution = replica.solve(problem)
@@ -38,9 +46,9 @@ def compute(
     )
     fields = np.random.default_rng(settings.seed).standard_normal((settings.examples, 2))
     probe_field = fields[:, 0] * np.cos(theta)[:, None] + fields[:, 1] * np.sin(theta)[:, None]
-    ranks = np.argsort(np.argsort(np.abs(probe_field), axis=1), axis=1)
-    kept = ranks < round(keep_fraction * settings.examples)
+    kept = _kept(settings, problem, fields, probe_field)
     edge = np.max(np.abs(probe_field), axis=1, where=kept, initial=0.0)
+    inner = np.min(np.abs(probe_field), axis=1, where=kept, initial=np.inf)
     overlap, probe_overlap = (
         simulated["overlap_mean"].values,
         simulated["probe_overlap_mean"].values,
@@ -50,6 +58,7 @@ def compute(
             "field": (("example", "component"), fields),
             "kept": (("theta_deg", "example"), kept),
             "edge": ("theta_deg", edge),
+            "inner_edge": ("theta_deg", inner),
             "student_theory": (
                 ("theta_deg", "component"),
                 np.stack([along * np.cos(psi), along * np.sin(psi)], axis=-1),
@@ -69,8 +78,26 @@ def compute(
     )
 
 
+def _kept(
+    settings: GeometrySettings,
+    problem: PerceptronProblem,
+    fields: np.ndarray,
+    probe_field: np.ndarray,
+) -> np.ndarray:
+    """Select as the simulation does, for each angle; shape (theta_deg, example)."""
+    count, copies = settings.examples, settings.redundancy[0]
+    labels = np.where(fields[:, 0] < 0, -1.0, 1.0)
+    draw = Draw(settings.seed, 2, 0, fields * labels[:, None], labels)
+    kept = np.zeros((len(probe_field), count), bool)
+    cells = problem_cells(dataclasses.replace(problem, alpha_total=count * copies / 2), 2)
+    for row, cell, field in zip(kept, cells, probe_field, strict=True):
+        margins = field * labels
+        row[keep_rows(draw, cell, margins, partial(rank_rows, margins, cell.policy))] = True
+    return kept
+
+
 def _in_plane(overlap: np.ndarray, probe_overlap: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """The student's components along the teacher and orthogonal to it towards the probe."""
+    """Give the student's components along the teacher and orthogonal to it, towards the probe."""
     sine = np.sin(theta)
     across = np.where(
         sine > 0, (probe_overlap - overlap * np.cos(theta)) / np.where(sine > 0, sine, 1.0), 0.0
@@ -86,7 +113,7 @@ def draw(dataset: xr.Dataset, settings: GeometrySettings) -> Figure:
     figure = Figure(figsize=(COLUMN, 0.6 + rows * COLUMN / columns))
     for k in range(count):
         axes = figure.add_subplot(rows, columns, k + 1)
-        _draw_panel(axes, dataset.isel(theta_deg=k))
+        _draw_panel(axes, dataset.isel(theta_deg=k), settings)
     entries = {
         "teacher $T$": Line2D([], [], color=TEACHER, linewidth=1.6),
         "$y = +1$": Line2D([], [], color="0.15", linestyle="", marker="o", markersize=3),
@@ -101,17 +128,16 @@ def draw(dataset: xr.Dataset, settings: GeometrySettings) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, panel: xr.Dataset) -> None:
+def _draw_panel(axes: Axes, panel: xr.Dataset, settings: GeometrySettings) -> None:
     theta = np.deg2rad(panel["theta_deg"].item())
     field, kept = panel["field"].values, panel["kept"].values
     positive = field[:, 0] > 0
     # The teacher points up: the first component is vertical, the second horizontal.
     along, across = _turned(np.cos(theta), np.sin(theta)), _turned(-np.sin(theta), np.cos(theta))
-    edge, far = panel["edge"].item(), 3 * REACH
-    slab = np.array(
-        [edge * s * along + far * t * across for s, t in ((1, 1), (1, -1), (-1, -1), (-1, 1))]
-    )
-    axes.fill(*slab.T, color=PROBE, alpha=0.12, linewidth=0, zorder=0)
+    for low, high in _slabs(panel, settings):
+        ends = ((high, 1), (high, -1), (low, -1), (low, 1))
+        slab = np.array([end * along + 3 * REACH * side * across for end, side in ends])
+        axes.fill(*slab.T, color=PROBE, alpha=0.12, linewidth=0, zorder=0)
     for sign, marker in ((positive, "o"), (~positive, "^")):
         for choice, color in ((sign & ~kept, "0.7"), (sign & kept, "0.15")):
             axes.plot(
@@ -137,6 +163,15 @@ def _draw_panel(axes: Axes, panel: xr.Dataset) -> None:
     )
 
 
+def _slabs(panel: xr.Dataset, settings: GeometrySettings) -> list[tuple[float, float]]:
+    """Give the probe fields between which the policy keeps everything."""
+    edge, (policy,) = panel["edge"].item(), settings.policy
+    if policy == "hard":
+        return [(-edge, edge)]
+    inner = panel["inner_edge"].item()
+    return [(inner, edge), (-edge, -inner)] if policy in RANKED else []
+
+
 def _turned(up: float, right: float) -> np.ndarray:
     return np.array([right, up])
 
@@ -148,10 +183,13 @@ def _arrow(axes: Axes, tip: np.ndarray, color: str, width: float = 1.6) -> None:
 
 def caption(dataset: xr.Dataset, settings: GeometrySettings) -> str:
     """Say in words what the picture shows."""
+    place = {"hard": ", inside the shaded slab around the probe's boundary"}.get(
+        settings.policy[0], ", inside the shaded slabs" if settings.policy[0] in RANKED else ""
+    )
     return (
         f"The plane of the teacher T and the probe J_p at alpha_total = "
         f"{dataset['alpha_total'].item():g}, f = {dataset['keep_fraction'].item():g}. Dark: the "
-        f"examples that hard selection keeps, inside the shaded slab around the probe's boundary. "
+        f"examples that {policy_words(settings)} keeps{place}. "
         f"Dotted: the unit circle. The student's arrow is its in-plane part by replica theory, "
         f"the orange point the mean over simulated draws. In the titles, the fitting error e by "
         f"theory."

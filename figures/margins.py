@@ -1,4 +1,4 @@
-"""Distribution of the kept examples' margins: theory's density and atom on simulated histograms."""
+"""The figure `margins` shows the theory's density and atom on simulated histograms."""
 
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def _theory_density(
     keep_fraction: float,
     theta: float,
 ) -> tuple[Floats, Floats]:
-    """Margins from kappa to where almost none are left, and their density."""
+    """Compute the density of margins from the smallest to where almost none are left."""
     weight = policy_of(settings).kept_weight(
         jnp.asarray(keep_fraction), jnp.asarray(theta), jnp.asarray(settings.redundancy[0])
     )
@@ -121,7 +121,7 @@ def _theory_density(
 
 
 def _mean_and_stderr(values: Floats) -> tuple[Floats, Floats]:
-    """Over the first axis; NaN where too few draws were solved."""
+    """Average over the first axis; NaN where too few draws were solved."""
     count = len(values)
     mean = values.mean(axis=0) if count else np.full(values.shape[1:], np.nan)
     spread = values.std(axis=0, ddof=1) if count > 1 else np.full(values.shape[1:], np.nan)
@@ -129,7 +129,7 @@ def _mean_and_stderr(values: Floats) -> tuple[Floats, Floats]:
 
 
 def draw(dataset: xr.Dataset, settings: MarginSettings) -> Figure:
-    """Draw the data of `compute`: densities on the left axes, the atoms on the right ones."""
+    """Draw the densities on the left axes, the atoms on the right ones."""
     figure, panels = new_figure(dataset.sizes["panel"], row_height=1.8)
     shown = _differing(dataset) or list(AXES)
     lines = 3 if bool((dataset["unsolved"] > 0).any()) else 2
@@ -211,12 +211,12 @@ def _draw_panel(axes: Axes, right: Axes, panel: xr.Dataset) -> None:
 
 
 def _differing(dataset: xr.Dataset) -> list[str]:
-    """The parameters that are not the same in all panels."""
+    """List the parameters that are not the same in all panels."""
     return [name for name in AXES if np.unique(dataset[name].values).size > 1]
 
 
 def _with_stderr(value: float, stderr: float) -> str:
-    """The value to three decimals, its standard error in units of the last one."""
+    """Write a value to three decimals, its standard error in units of the last."""
     return f"{value:.3f}({round(stderr * 1e3):d})" if np.isfinite(stderr) else f"{value:.3f}"
 
 

@@ -1,4 +1,4 @@
-"""How small a fraction suffices: contour maps over the volume of data and the probe's angle."""
+"""The figure `optimal-fraction` maps how small a fraction suffices, by volume and angle."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def compute(
 
 
 def draw(dataset: xr.Dataset, settings: FractionMapSettings) -> Figure:
-    """Draw the data of `compute`: one map for each tolerance, the last one for the least error."""
+    """Draw a map for each tolerance, and one for the least error."""
     count = dataset.sizes["tolerance"] + 1
     figure = Figure(figsize=(WIDTH, 2.4))
     panels = figure.subplots(1, count, sharey=True)
@@ -69,7 +69,7 @@ def draw(dataset: xr.Dataset, settings: FractionMapSettings) -> Figure:
 
 
 def _draw_map(axes: Axes, fraction: xr.DataArray, status: xr.DataArray, norm: BoundaryNorm) -> None:
-    """One map in the steps of the colour bar, with a line between them."""
+    """Draw one map in the steps of the colour bar, with lines between them."""
     alpha, theta = fraction["alpha_total"].values, fraction["theta_deg"].values
     values = fraction.transpose("theta_deg", "alpha_total").values
     found = status.transpose("theta_deg", "alpha_total").values == 0

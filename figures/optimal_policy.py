@@ -1,4 +1,4 @@
-"""The best weight w(z) found, and its error beside those of the named policies."""
+"""The figure `optimal-policy` shows the best weight and its error beside the named policies."""
 
 import dataclasses
 from pathlib import Path
@@ -83,7 +83,7 @@ def compute(
 
 
 def draw(dataset: xr.Dataset, settings: RuleSettings) -> Figure:
-    """Draw the data of `compute`: weights and influence above, errors below, by angle."""
+    """Draw weights and influence above, errors below, by angle."""
     count = dataset.sizes["theta_deg"]
     figure = Figure(figsize=(max(WIDTH * count / 4, WIDTH / 2), 3.9))
     panels = figure.subplots(2, count, sharey="row", squeeze=False, height_ratios=(1, 1.3))

@@ -1,4 +1,4 @@
-"""What pictures share: panels, curves with points, maps, labels, marks of what is missing."""
+"""Pictures share panels, curves with points, axes, labels, and marks of what is missing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +28,7 @@ def error_label(settings: Settings) -> str:
 
 
 def new_figure(count: int, *, row_height: float = 1.5) -> tuple[Figure, list[Axes]]:
-    """A one-column figure with `count` panels in two columns, or one panel; heights in inches."""
+    """Make a figure of one panel, or of `count` panels in two columns, `row_height` inches each."""
     rows, columns = (1, 1) if count == 1 else (-(-count // 2), 2)
     height = 2.5 if count == 1 else 0.35 + row_height * rows
     figure = Figure(figsize=(COLUMN, height))
@@ -44,7 +44,7 @@ def draw_curves(
     line: str = "-",
     marker: str = "o",
 ) -> None:
-    """Theory lines, simulated points with standard errors, and marks for what is missing.
+    """Draw theory lines, simulated points, and marks of what is missing.
 
     The lines are `theory_QUANTITY`, the points `QUANTITY_mean` with `QUANTITY_stderr`.
     A cross with a count at the top edge: draws without a student at that f. A cross at the bottom
@@ -100,7 +100,7 @@ def finish_axes(
     label: str,
     parts: Sequence[xr.Dataset] | None = None,
 ) -> None:
-    """Logarithmic axes, labels on the outer ones of the figure.
+    """Make axes logarithmic and label the outer ones of the figure.
 
     Args:
         figure: holds the panels and nothing before them.
@@ -125,7 +125,7 @@ def finish_axes(
 
 
 def error_limits(dataset: xr.Dataset) -> tuple[float, float]:
-    """Limits of the error axis: all of the data, up to 0.8 where nothing is above it.
+    """Give an error axis the limits of the data, and at least 0.8.
 
     Where draws are missing, a third more at the top for their crosses.
     """
@@ -142,7 +142,7 @@ def error_limits(dataset: xr.Dataset) -> tuple[float, float]:
 
 
 def error_range(dataset: xr.Dataset) -> tuple[float, float]:
-    """Limits of an error axis that holds all of the data and no more."""
+    """Give an error axis the limits of the data and no more."""
     values = np.concatenate(
         [dataset[name].values.ravel() for name in ("theory_error", "error_mean")]
     )
@@ -153,7 +153,7 @@ def error_range(dataset: xr.Dataset) -> tuple[float, float]:
 def label_curves(
     axes: Axes, part: xr.Dataset, colors: np.ndarray, *, quantity: str = "error"
 ) -> None:
-    """Each curve's alpha_total at its right end, labels pushed apart where ends are close."""
+    """Write each curve's alpha_total at its right end, labels apart from each other."""
     to_axes = axes.transData + axes.transAxes.inverted()
     ends: list[tuple[float, str, Any]] = []
     for k, color in enumerate(colors):
@@ -179,7 +179,7 @@ def label_curves(
 
 
 def _apart(heights: list[float], gap: float) -> list[float]:
-    """Ascending heights moved apart to `gap`, none above 1 or below 0 where they fit."""
+    """Move ascending heights apart to `gap`, within 0 and 1 where they fit."""
     places = list(heights)
     for k in range(1, len(places)):
         places[k] = max(places[k], places[k - 1] + gap)
@@ -191,7 +191,7 @@ def _apart(heights: list[float], gap: float) -> list[float]:
 
 
 def row_legend(figure: Figure, dataset: xr.Dataset, colors: np.ndarray) -> None:
-    """One row above the panels: the curves' alpha_total."""
+    """Write the curves' alpha_total in a row above the panels."""
     handles = [Line2D([], [], color=color, marker="o") for color in colors]
     names = [f"{value:g}" for value in dataset["alpha_total"].values]
     names[0] = rf"$\alpha_t$ = {names[0]}"
@@ -221,14 +221,14 @@ def _missing(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def alpha_axis(axes: Axes, values: tuple[float, float], label: str) -> None:
-    """A logarithmic horizontal axis over `values`, a decade where they are one."""
+    """Make the horizontal axis logarithmic over `values`, a decade where they are one."""
     low, high = values
     log_axis(axes, "x", (low, high) if high > low else (low / 3, high * 3))
     axes.set_xlabel(label)
 
 
 def cell_edges(centres: np.ndarray, *, logarithmic: bool = True) -> np.ndarray:
-    """Edges of cells around ascending centres, halfway between them on their axis."""
+    """Put the edges of cells halfway between ascending centres on their axis."""
     places = np.log(centres) if logarithmic else np.asarray(centres, dtype=np.float64)
     if len(places) == 1:
         edges = places[0] + np.array([-1.0, 1.0])
@@ -239,5 +239,5 @@ def cell_edges(centres: np.ndarray, *, logarithmic: bool = True) -> np.ndarray:
 
 
 def mark_failed(axes: Axes, x: list[float], y: list[float]) -> None:
-    """A cross where the theory has no certified answer."""
+    """Draw a cross where the theory has no certified answer."""
     axes.plot(x, y, "x", color="0.2", markersize=3, linestyle="none", zorder=4)

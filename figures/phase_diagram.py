@@ -1,4 +1,4 @@
-"""Which selection wins: maps over fraction and volume, at equal alpha_total and alpha_kept."""
+"""The figure `phase-diagram` maps which selection wins, at equal alpha_total and alpha_kept."""
 
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def compute(
 
 
 def draw(dataset: xr.Dataset, settings: PhaseSettings) -> Figure:
-    """Draw the data of `compute`: a row for each kind of volume, a column for each angle."""
+    """Draw a row of maps for each kind of volume, a column for each angle."""
     rows, columns = dataset.sizes["equal"], dataset.sizes["theta_deg"]
     figure = Figure(figsize=(WIDTH * max(columns, 4) / 4, 0.5 + 1.6 * rows))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)

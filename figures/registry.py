@@ -1,4 +1,4 @@
-"""All figures by name: what each takes, and its defaults; nothing here computes or draws."""
+"""The registry says what each figure takes, its defaults, and where it is drawn."""
 
 from typing import Any
 
@@ -73,12 +73,11 @@ _SPECS: tuple[FigureSpec[Any], ...] = (
     ),
     FigureSpec(
         name="geometry",
-        summary="teacher, probe, student and the kept slab in the plane of teacher and probe",
+        summary="teacher, probe, student and the kept examples in the plane of teacher and probe",
         place="figures.geometry",
         defaults=GeometrySettings(alpha_total=(5,), theta_deg=(10, 40), keep_fraction=(0.3,)),
         several=("theta_deg",),
         fixed={
-            "policy": "shades the slab that hard selection keeps",
             "downstream_deg": "shows the plane of teacher and probe, which a shift leaves",
             **ANGLES,
             **COSINE,

@@ -1,4 +1,4 @@
-"""Error against the number of kept examples: fixed fractions, the Pareto frontier, their slopes."""
+"""The figure `scaling` shows the error against alpha_kept, its slope and the Pareto frontier."""
 
 import dataclasses
 from pathlib import Path
@@ -71,7 +71,7 @@ def compute(
 
 
 def draw(dataset: xr.Dataset, settings: ScalingSettings) -> Figure:
-    """Draw the data of `compute`: errors above, their logarithmic slopes below, by angle."""
+    """Draw errors above, their logarithmic slopes below, by angle."""
     count = dataset.sizes["theta_deg"]
     figure = Figure(figsize=(max(WIDTH * count / 4, WIDTH / 2), 3.6))
     panels = figure.subplots(

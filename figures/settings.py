@@ -1,4 +1,4 @@
-"""What figures depend on: the problem's parameters, the simulation's size, a figure's own axes."""
+"""Settings hold, check and name all that a figure's data depend on."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ PUBLISHED_FRACTIONS = tuple(float(f"{f:.6g}") for f in np.logspace(-2, 0, 20))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All parameters of the problem; a figure varies some of them, and has one value of the others.
+    """The problem's parameters; a figure varies some and has one value of the others.
 
     Attributes:
         alpha_total: total examples / N, > 0.
@@ -57,7 +57,7 @@ class Settings:
         self._check_companions()
 
     def _check_companions(self) -> None:
-        """Check that each parameter that only some policy or probe has is given with it alone."""
+        """Check that a policy's or probe's own parameter is given with it alone."""
         owners = {policy_parameter(policy): policy for policy in self.policy}
         for name in ("lo", "w"):
             value = getattr(self, name)
@@ -149,7 +149,7 @@ class CurveSettings(SimulatedSettings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicySettings(CurveSettings):
-    """Settings of one policy beside others: the first is drawn in the panel of each other one."""
+    """Settings of the first policy beside each of the others."""
 
     policy: tuple[str, ...] = ("hard", "random", "easy", "moderate")
 

@@ -1,4 +1,4 @@
-"""The one style of all figures: sizes, fonts, colours, log axes."""
+"""All figures have one style: sizes, fonts, colours and logarithmic axes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -58,18 +58,18 @@ POINTS: dict[str, Any] = {
 
 
 def curve_colors(count: int) -> np.ndarray:
-    """RGBA of `count` ordered curves: viridis, dark to light, without its pale end."""
+    """Choose the colours of `count` ordered curves, RGBA from dark to light."""
     return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.78, count))
 
 
 def log_axes(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
-    """Logarithmic axes over the given limits; see `log_axis`."""
+    """Make both axes logarithmic over the given limits; see `log_axis`."""
     log_axis(axes, "x", x)
     log_axis(axes, "y", y)
 
 
 def log_axis(axes: Axes, name: str, limits: Sequence[float]) -> None:
-    """The axis "x" or "y" logarithmic over the given limits, its tick labels all of one kind."""
+    """Make the axis "x" or "y" logarithmic, its tick labels all of one kind."""
     axes.set(**{f"{name}scale": "log", f"{name}lim": tuple(limits)})
     axis = axes.xaxis if name == "x" else axes.yaxis
     ticks = _ticks(*limits).tolist()
@@ -80,7 +80,7 @@ def log_axis(axes: Axes, name: str, limits: Sequence[float]) -> None:
 
 
 def _tick_labels(ticks: Sequence[float]) -> list[str]:
-    """Decimal numbers, or powers of ten for all of them where one would be long."""
+    """Write ticks as decimal numbers, or all as powers of ten."""
     if not ticks or (min(ticks) > 0.99e-3 and max(ticks) < 0.99e4):
         return [f"{tick:g}" for tick in ticks]
     powers = []
@@ -92,7 +92,7 @@ def _tick_labels(ticks: Sequence[float]) -> list[str]:
 
 
 def _ticks(low: float, high: float) -> np.ndarray:
-    """Decades, or as many steps of them as give three labels."""
+    """Choose decades, or as many steps of them as give three labels."""
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     for steps in ([1], [1, 3], [1, 2, 5]):
         ticks = np.outer(decades, steps).ravel()

@@ -1,4 +1,4 @@
-"""The figure of V-information against keep_fraction, one curve for each alpha_total."""
+"""The figure `v-information` shows V-information against keep_fraction by alpha_total."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def compute(
 
 
 def draw(dataset: xr.Dataset, settings: CurveSettings) -> Figure:
-    """Draw the data of `compute`, curves labelled at their right ends, log 2 dotted."""
+    """Draw the curves, labelled at their right ends, and log 2 dotted."""
     figure, (axes,) = new_figure(1)
     colors = curve_colors(dataset.sizes["alpha_total"])
     axes.axhline(np.log(2), color="0.5", linestyle=":", linewidth=0.8, zorder=1)

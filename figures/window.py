@@ -1,4 +1,4 @@
-"""Where a window of kept ranks should begin: the error against lo, and the best lo."""
+"""The figure `window` shows at which rank lo a window of kept examples should begin."""
 
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def _problem(settings: WindowSettings, fraction: float, lo: np.ndarray) -> Perce
 
 
 def draw(dataset: xr.Dataset, settings: WindowSettings) -> Figure:
-    """Draw the data of `compute`: a panel for each angle, the map of the best offset below."""
+    """Draw a panel for each angle, and the map of the best lo below."""
     count = dataset.sizes["theta_deg"]
     columns = min(count, 4)
     rows = -(-count // columns)
@@ -115,7 +115,7 @@ def draw(dataset: xr.Dataset, settings: WindowSettings) -> Figure:
         if k % columns == 0:
             axes.set_ylabel(error_label(settings))
         if k >= count - columns:
-            axes.set_xlabel("rank lo where the window begins")
+            axes.set_xlabel("first kept rank (lo)")
     for axes in panels[count:]:
         axes.axis("off")
     handles = [Line2D([], [], color=color, marker="o") for color in colors]
@@ -153,6 +153,7 @@ def _draw_curves(axes: Axes, part: xr.Dataset, colors: np.ndarray) -> None:
                 markersize=3.5,
                 markeredgecolor="white",
                 markeredgewidth=0.3,
+                clip_on=False,
                 zorder=4,
             )
     last = part["theory_lo"].values[-1]

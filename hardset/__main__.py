@@ -1,10 +1,9 @@
 """Which examples to keep: theory, simulation, selection, and pre-training on what is kept."""
 
-import importlib
 import sys
 from collections.abc import Sequence
 
-from hardset.start import start
+from hardset.start import keep_freed_memory, start
 
 COMMANDS = {
     "verify": "hardset.commands:verify",
@@ -26,7 +25,7 @@ def console() -> None:
     """Entry point of the console command."""
     if sys.argv[1:2] == [TRAINS]:
         # Before anything allocates, as the package's own entry does.
-        importlib.import_module(f"{TRAINS}.train.memory").keep_freed_memory()
+        keep_freed_memory()
     start(main)
 
 

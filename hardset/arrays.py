@@ -126,14 +126,14 @@ def load_arrays(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str
 
 
 def array_names(path: str | Path) -> list[str]:
-    """Names of the arrays of an .npz file; ArrayFileError where it is missing or damaged."""
+    """List the arrays of an .npz file; ArrayFileError where it is missing or damaged."""
     path = Path(path)
     with _archive(path) as archive:
         return list(_members(path, archive))
 
 
 def npy_bytes(array: NDArray[Any], note: Mapping[str, Any] | None = None) -> bytes:
-    """An .npy file with a seal behind the array, where other readers do not look.
+    """Make an .npy file with a seal behind the array, where other readers never look.
 
     Args:
         array: its content.
@@ -147,7 +147,7 @@ def npy_bytes(array: NDArray[Any], note: Mapping[str, Any] | None = None) -> byt
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> bytes:
-    """An .npz file with a seal, which is the archive's comment."""
+    """Make an .npz file with a seal, which is the archive's comment."""
     buffer = io.BytesIO()
     (np.savez_compressed if compressed else np.savez)(buffer, **dict(arrays))  # type: ignore[arg-type]
     with zipfile.ZipFile(buffer, "a") as archive:
@@ -206,7 +206,7 @@ class _Header:
         return f"an array of shape {one_line(self.shape)} and dtype {one_line(self.dtype)}"
 
     def array(self, read: Callable[[int], bytes]) -> NDArray[Any]:
-        """The array, of bytes that `read` gives, at most as many as it is asked for."""
+        """Make the array of the bytes that `read` gives, at most those asked for."""
         if not self.nbytes:
             return np.zeros(self.shape, self.dtype.newbyteorder("="))
         content = np.empty(self.nbytes, np.uint8)
@@ -224,7 +224,7 @@ class _Header:
 
 
 def _python3(header: str) -> str:
-    """A header without the L of long integers that Python 2 wrote."""
+    """Drop the L of long integers that Python 2 wrote from a header."""
     return re.sub(r"(\d)L\b", r"\1", header)
 
 
@@ -233,7 +233,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _check_regular(path: Path) -> None:
-    """ArrayFileError where there is no file; a pipe would block its reader for ever."""
+    """Raise ArrayFileError where there is no file; a pipe would block for ever."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -244,7 +244,7 @@ def _check_regular(path: Path) -> None:
 
 @contextmanager
 def _sentences(path: Path) -> Iterator[None]:
-    """Whatever is wrong with a file becomes one ArrayFileError."""
+    """Turn whatever is wrong with a file into one ArrayFileError."""
     try:
         _check_regular(path)
         yield
@@ -264,7 +264,7 @@ def _sentences(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An .npz file, open, its seal checked where it has one."""
+    """Open an .npz file, its seal checked where it has one."""
     with _sentences(path):
         if not zipfile.is_zipfile(path):
             raise ArrayFileError(f"{path} is no .npz archive, or is cut short")
@@ -274,7 +274,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The arrays' entries by name, none of them of a kind that cannot be read."""
+    """List the arrays' entries by name; refuse kinds that cannot be read."""
     found: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         name, shown = member.filename.removesuffix(".npy"), one_line(member.filename)
@@ -295,7 +295,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
 def _entry(
     path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit_bytes: int
 ) -> NDArray[Any]:
-    """One array of an archive."""
+    """Read one array of an archive."""
     name = f"{path}:{one_line(member.filename.removesuffix('.npy'))}"
     _check_size(path, name, member.file_size, limit_bytes)
     with archive.open(member) as stream:
@@ -320,7 +320,7 @@ def _check_size(path: Path, name: str, needed: int, limit_bytes: int) -> None:
 
 
 def _only(path: Path, key: str | None, known: Mapping[str, Any]) -> str:
-    """The key that is meant, where it is there."""
+    """Find the key that is meant, where it is there."""
     if key is None and len(known) == 1:
         return next(iter(known))
     if key is None or key not in known:

@@ -3,6 +3,7 @@
 import difflib
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,7 +104,13 @@ RENAMED = {
     "R": "overlap",
     "rho": "probe_overlap",
     "kappa": "margin",
+    "delta": "downstream_deg",
+    "rivals": "policy",
+    "tolerances": "tolerance",
+    "simulated_offset": "lo_share",
     "checkpoint": "weights",
+    "probe.checkpoint": "probe.weights",
+    "propose.sam.checkpoint": "propose.sam.weights",
     "sam-checkpoint": "sam_weights",
     "run": "init",
 }
@@ -175,3 +182,21 @@ def real_array(name: str, value: Any) -> NDArray[np.float64]:
         trouble = "is not a number in double precision"
     text = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:60]}..."
     raise ValueError(f"{name} = {text} {trouble}")
+
+
+def require(module: str, extra: str = "selection") -> Any:
+    """Import a module that an extra of the installation brings.
+
+    Args:
+        module: its full name.
+        extra: the extra that installs it.
+
+    Raises:
+        ValueError: it is missing, with the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"the package {error.name} is not installed: pip install 'hardset[{extra}]'"
+        ) from None

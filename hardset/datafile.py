@@ -33,7 +33,7 @@ class DataFileError(ValueError):
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that a result depends on."""
+    """List the versions of the packages that a result depends on."""
     found = {}
     for name in ("hardset", "jax", "jaxlib", "numpy", "scipy"):
         try:
@@ -45,7 +45,7 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def atomic_file(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
-    """An empty hidden file beside `path` to write to; without an error it takes its place.
+    """Give an empty hidden file beside `path`; without an error it takes its place.
 
     `path` holds either its old content or all of the new one, whatever happens. Where it is a
     link, what the link points to is written. A new file has the mode that the user's umask gives;
@@ -83,7 +83,7 @@ def atomic_file(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
 
 
 def _check_regular(target: Path) -> None:
-    """OSError where something that is no file has the name: a device must not be replaced."""
+    """Raise OSError where something that is no file has the name, such as a device."""
     with suppress(FileNotFoundError):
         mode = target.stat().st_mode  # also finds a name that is too long
         if stat.S_ISDIR(mode):
@@ -94,7 +94,7 @@ def _check_regular(target: Path) -> None:
 
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """A new empty file in the folder of `target`; removed at the end if it is still there."""
+    """Make an empty file in the folder of `target`; it is removed at the end."""
     # Short: the target's own name may be as long as the file system allows.
     temporary = target.with_name(f".{secrets.token_hex(8)}{PART}")
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -129,7 +129,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def check_output_file(path: str | Path) -> Path:
-    """Prove that a file of this name can be written, before hours of work; nothing is left behind.
+    """Prove that a file of this name can be written; nothing is left behind.
 
     Raises:
         OSError: its folder is missing or cannot be written, its name is too long, or it is a
@@ -156,7 +156,7 @@ def write_bytes_atomic(path: str | Path, data: bytes, *, replace: bool = True) -
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:
-    """`write_bytes_atomic` for text in UTF-8."""
+    """Write text in UTF-8 as `write_bytes_atomic` does."""
     write_bytes_atomic(path, text.encode())
 
 
@@ -197,7 +197,7 @@ def write_dataset(
 
 
 def _with_room_for_seal(data: bytes) -> bytes:
-    """An HDF5 file that takes the seal behind it for its own last bytes.
+    """Make an HDF5 file take the seal behind it for its own last bytes.
 
     A program that opens a file for writing, and changes nothing, cuts it at the end that the file
     itself names; the seal would be gone.
@@ -308,7 +308,7 @@ def _check_attributes(path: Path, found: Any, limit: int) -> None:
 
 
 def _text_bytes(found: Any, limit: int) -> int:
-    """Bytes of the texts of an HDF5 array, read a block at a time; stops above `limit`."""
+    """Count the bytes of an HDF5 array's texts, block by block, up to `limit`."""
     if not found.shape:
         return 0
     total = 0
@@ -329,7 +329,7 @@ def _too_large(path: Path, needed: int) -> DataFileError:
 
 
 def in_use(path: Path) -> bool:
-    """Whether another process has an HDF5 file open for writing, which locks it."""
+    """Say whether another process has an HDF5 file open for writing, which locks it."""
     try:
         import fcntl
     except ImportError:  # Windows refuses to open such a file
@@ -344,5 +344,5 @@ def in_use(path: Path) -> bool:
 
 
 def parameters_of(dataset: "xr.Dataset") -> dict[str, Any]:
-    """The parameters that `write_dataset` stored."""
+    """Read the parameters that `write_dataset` stored."""
     return dict(json.loads(dataset.attrs["parameters"]))

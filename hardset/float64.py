@@ -62,7 +62,7 @@ class _Threads:
 
 
 def _jax_runs() -> bool:
-    """Whether somebody else's use of JAX has started its threads."""
+    """Say whether somebody else's use of JAX has started its threads."""
     # JAX has no public word for it; where the private one is gone, our own use alone counts.
     bridge = sys.modules.get("jax._src.xla_bridge")
     return bool(getattr(bridge, "backends_are_initialized", bool)())

@@ -42,7 +42,14 @@ from typing import Any, NamedTuple, overload
 from hardset.cli import check_output_folder
 from hardset.compilation import compiled_seconds
 from hardset.datafile import versions
-from hardset.listing import Listed, changed_file, file_record, read_record, write_record
+from hardset.listing import (
+    Listed,
+    changed_file,
+    file_record,
+    first_difference,
+    read_record,
+    write_record,
+)
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -122,7 +129,7 @@ class Claim:
     renewed: bool = False
 
     def known(self) -> dict[str, Any] | None:
-        """The record that lies in the folder or is recovered; None without either."""
+        """Read the record that lies in the folder, or recover it; None without either."""
         trouble: ValueError | None = None
         if (self.folder / self.file).is_file():
             try:
@@ -241,7 +248,7 @@ class Input(NamedTuple):
 
     @classmethod
     def of(cls, folder: str | Path, manifest: Manifest | None = None) -> "Input":
-        """The folder of a finished stage; without its manifest that is read."""
+        """Take the folder of a finished stage; without its manifest that is read."""
         return cls(digest(read_manifest(folder) if manifest is None else manifest), folder)
 
 
@@ -280,6 +287,8 @@ class Stage:
         apart: outputs that the manifest leaves out, since a table lists them or they are a cache.
         local: outputs that differ from computer to computer: they hold paths, or are the files of
             a run. The manifest records them, and they are no part of its digest.
+        later: values that parameters had before they were recorded.
+        renamed: names of inputs by those that they had in earlier versions.
     """
 
     name: str
@@ -287,6 +296,8 @@ class Stage:
     parameters: tuple[str, ...] = ("*",)
     apart: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
+    later: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def open(
         self,
@@ -325,7 +336,7 @@ class Stage:
         digests = {name: one.digest for name, one in inputs.items() if one.digest is not None}
         fields = (self.name, dict(parameters), seed, digests, where)
         record = json.loads(_text(dict(zip(CLAIMED, fields, strict=True))))
-        claim = _claim_of(path, record)
+        claim = _claim_of(path, record, self)
         known = claim.check()
         finished = [one for one in places.values() if (one / MANIFEST).is_file()]
         read = [one for place in finished for one in _files_of(place, read_manifest(place))]
@@ -475,14 +486,14 @@ def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None
 
 
 def _makes(names: Iterable[str]) -> str:
-    """The end of a sentence: the commands that make stages."""
+    """End a sentence with the commands that make stages."""
     commands = dict.fromkeys(COMMANDS.get(one, one) for one in names)
     return "; run " + " or ".join(f"python -m pretrain_jax {one}" for one in commands)
 
 
 @lru_cache(maxsize=1024)
 def _read(path: Path, content: bytes) -> Manifest:
-    """A manifest of this content, which is read and checked once in a process."""
+    """Read a manifest of this content; it is checked once in a process."""
     try:
         record = read_record(path)
     except ValueError as error:
@@ -531,14 +542,13 @@ def input_folder(folder: str | Path, manifest: Manifest, name: str) -> Path:
 
 
 def _outputs(folder: Path, apart: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Records of all files but the stage's own ones, the shards' logs and what is hidden."""
+    """Record all files but the stage's own ones, the shards' logs and what is hidden."""
     found = {}
     for root, folders, files in os.walk(folder):
         here = Path(root)
+        left_out = apart if here == folder else ()
         folders[:] = sorted(
-            one
-            for one in folders
-            if not one.startswith(".") and not (here == folder and one in apart)
+            [one for one in folders if not one.startswith(".") and one not in left_out]
         )
         for name in sorted(files):
             own = here == folder and (name in (MANIFEST, CLAIM) or name in apart)
@@ -549,7 +559,7 @@ def _outputs(folder: Path, apart: Collection[str]) -> dict[str, dict[str, Any]]:
 
 
 def _local(folder: Path, names: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Records of local files, and of all files in local subfolders but hidden ones."""
+    """Record local files, and all files in local subfolders but hidden ones."""
     found: dict[str, dict[str, Any]] = {}
     for name in sorted(names):
         place = folder / name
@@ -567,7 +577,7 @@ def claimed_inputs(folder: Path) -> dict[str, str] | None:
     Raises:
         ValueError: neither claim nor manifest can be read; says which folder to delete.
     """
-    known = _claim_of(folder, {}).known()
+    known = _claim_of(folder, {}, Stage("")).known()
     return None if known is None else dict(known["inputs"])
 
 
@@ -622,8 +632,8 @@ def _check_declared(complaint: str, names: Iterable[str], declared: Collection[s
             raise TypeError(f"{complaint} {name!r}")
 
 
-def _claim_of(path: Path, record: dict[str, Any]) -> Claim:
-    """The claim of a stage; where it is lost the manifest tells it."""
+def _claim_of(path: Path, record: dict[str, Any], stage: Stage) -> Claim:
+    """Make the claim of a stage; where it is lost the manifest tells it."""
 
     def recover(trouble: ValueError | None) -> dict[str, Any] | None:
         if (path / MANIFEST).is_file():
@@ -634,8 +644,10 @@ def _claim_of(path: Path, record: dict[str, Any]) -> Claim:
         return None
 
     def refuse(known: dict[str, Any]) -> str | None:
+        inputs = {stage.renamed.get(name, name): one for name, one in known["inputs"].items()}
+        known = known | {"parameters": {**stage.later, **known["parameters"]}, "inputs": inputs}
         for name in CLAIMED[:-1]:
-            different = _difference(name, known.get(name), record[name])
+            different = first_difference(name, known.get(name), record[name])
             if different is not None:
                 place, old, new = different
                 why = " (it is another one, or has changed since)" if name == "inputs" else ""
@@ -659,7 +671,7 @@ def _claim_of(path: Path, record: dict[str, Any]) -> Claim:
 
 
 def _files_of(folder: Path, manifest: Manifest) -> list[Listed]:
-    """The files of a finished stage that others read."""
+    """List the files of a finished stage that others read."""
     steps = {name: CHECKPOINT.fullmatch(name) for name in manifest.local}
     newest: dict[str, int] = {}
     for found in filter(None, steps.values()):
@@ -685,19 +697,6 @@ def _check_files(files: Iterable[Listed], since: Path | None = None) -> None:
     if path is not None:
         what = "has changed since its stage wrote it" if path.is_file() else "is gone"
         raise ValueError(f"{path} {what}; {remedy(path)}")
-
-
-def _difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | None:
-    """The first entry of nested records that differs, by its path with dots, and both values."""
-    if old == new:
-        return None
-    if isinstance(old, dict) and isinstance(new, dict):
-        parts = (
-            _difference(f"{name}.{key}", old.get(key), new.get(key))
-            for key in sorted(old.keys() | new.keys())
-        )
-        return next((one for one in parts if one is not None), None)
-    return name, old, new
 
 
 def _short(value: Any) -> str:

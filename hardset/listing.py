@@ -125,6 +125,19 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def first_difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | None:
+    """Find the first entry of nested records that differs: its path, and both values."""
+    if old == new:
+        return None
+    if isinstance(old, dict) and isinstance(new, dict):
+        parts = (
+            first_difference(f"{name}.{key}", old.get(key), new.get(key))
+            for key in sorted(old.keys() | new.keys())
+        )
+        return next((one for one in parts if one is not None), None)
+    return name, old, new
+
+
 def check_sealed(path: Path) -> None:
     """Check a file's seal, once in a process as long as its size and time stay.
 
@@ -156,7 +169,7 @@ def write_listing(folder: Path) -> None:
 
 
 def read_listing(path: Path) -> list[Listed]:
-    """The files that a listing names; none where it is no listing, but other JSON.
+    """Read the files that a listing names; none where it is other JSON.
 
     Raises:
         ValueError: it has changed, or is no JSON.
@@ -172,7 +185,7 @@ def read_listing(path: Path) -> list[Listed]:
 
 
 def _listed(path: Path, name: str, about: Any) -> Listed:
-    """One entry of a listing at `path`."""
+    """Read one entry of a listing at `path`."""
     match about:
         case {"bytes": int() as size, "sha256": str() as sha256}:
             pass
@@ -185,7 +198,7 @@ def _listed(path: Path, name: str, about: Any) -> Listed:
 
 
 def _is_name(name: str) -> bool:
-    """Whether a file system can have a file of this name."""
+    """Say whether a file system can have a file of this name."""
     try:
         return b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:
@@ -213,7 +226,7 @@ def check_listing(folder: Path) -> bool:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """The JSON object of a listing, its seal checked where it has one."""
+    """Read the JSON object of a listing, its seal checked where it has one."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
         raise ValueError(f"{path} is no file")
@@ -234,7 +247,7 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file in a folder and those below it, in order."""
+    """List every file in a folder and those below it, in order."""
     for root, folders, names in os.walk(folder):
         folders.sort()
         yield from (Path(root) / name for name in sorted(names))

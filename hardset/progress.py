@@ -25,7 +25,7 @@ def asked_for_progress(asked: bool) -> Iterator[None]:
 
 
 def bar(total: int, name: str, unit: str) -> "tqdm[Any]":
-    """A bar on stderr, for a terminal or if asked for; `update` moves it.
+    """Draw a bar on stderr, for a terminal or if asked for; `update` moves it.
 
     Args:
         total: how many units there are.
@@ -36,7 +36,7 @@ def bar(total: int, name: str, unit: str) -> "tqdm[Any]":
 
 
 def steps(count: int, name: str, numbers: float, stride: int = 1) -> Iterable[int]:
-    """`range(0, count, stride)`, with a bar on stderr where the whole takes long.
+    """Count by `range(0, count, stride)`, with a bar on stderr where the whole takes long.
 
     Args:
         count: end of the range.

@@ -64,7 +64,7 @@ def pytree_dataclass(cls: T) -> T:
 
 
 def same_content(one: Any, other: object) -> bool:
-    """`==` of pytrees: same structure, same numbers of the same shapes; tracers are themselves."""
+    """Compare pytrees by structure, shapes and numbers; tracers equal themselves alone."""
     if type(one) is not type(other):
         return NotImplemented
     (own, structure), (its, its_structure) = jax.tree.flatten(one), jax.tree.flatten(other)
@@ -72,7 +72,7 @@ def same_content(one: Any, other: object) -> bool:
 
 
 def content_hash(one: Any) -> int:
-    """The hash that goes with `same_content`."""
+    """Compute the hash that goes with `same_content`."""
     leaves, structure = jax.tree.flatten(one)
     return hash((structure, *map(_key, leaves)))
 

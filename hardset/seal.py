@@ -32,7 +32,7 @@ class SealError(ValueError):
 
 
 def sealed(data: bytes) -> bytes:
-    """The bytes of a file with its seal: in place of `BLANK_SEAL`, or else at the end."""
+    """Put the seal into a file's bytes: in place of `BLANK_SEAL`, or at the end."""
     if BLANK_SEAL.encode() not in data[-TAIL:]:
         data += BLANK_SEAL.encode()
     place = data.rindex(BLANK_SEAL.encode()) + len(MARK)
@@ -41,7 +41,7 @@ def sealed(data: bytes) -> bytes:
 
 
 def sealed_json(record: dict[str, Any], **options: Any) -> bytes:
-    """A JSON object in UTF-8 whose last entry, `seal`, is its seal; `options` go to json.dumps."""
+    """Write a JSON object in UTF-8 whose last entry, `seal`, is its seal."""
     text = json.dumps(record | {"seal": BLANK_SEAL}, **options)
     return sealed(f"{text}\n".encode())
 
@@ -65,7 +65,7 @@ def seal_file(path: str | Path) -> None:
 
 
 def is_sealed(path: str | Path) -> bool:
-    """Whether a file holds a seal, be it right or wrong; OSError where it cannot be read."""
+    """Say whether a file holds a seal, be it right or wrong."""
     return _seal_in(Path(path)) is not None
 
 
@@ -97,7 +97,7 @@ def check_seal(path: str | Path, *, required: bool = True) -> bool:
 
 
 def _seal_in(path: Path) -> tuple[int, bytes] | None:
-    """Where the digits of a file's seal begin, and the digits; no digits if the seal is broken."""
+    """Find place and digits of a file's seal; no digits if it is broken."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         start = max(0, size - TAIL)
@@ -113,7 +113,7 @@ def _seal_in(path: Path) -> tuple[int, bytes] | None:
 
 
 def _holds_broken_seal(tail: bytes) -> bool:
-    """Whether bytes hold what was a seal before a few of its characters changed or were cut."""
+    """Say whether bytes hold what was a seal before a few characters changed."""
     # One changed character leaves either the mark or the digits as they were.
     places = [found.start() for found in re.finditer(re.escape(MARK), tail)]
     for run in _RUN.finditer(tail):  # the mark's own last characters may look like digits
@@ -128,7 +128,7 @@ def _holds_broken_seal(tail: bytes) -> bool:
 
 
 def _digest(path: Path, place: int) -> bytes:
-    """Digits of the SHA-256 of a file whose digits at `place` count as zeros."""
+    """Compute the SHA-256 of a file whose digits at `place` count as zeros."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         left = place

@@ -74,7 +74,7 @@ class Verification:
         return not any(self.counts[state] for state in (CHANGED, MISSING, UNREADABLE))
 
     def report(self) -> dict[str, Any]:
-        """The same as JSON types."""
+        """Give the same as JSON types."""
         files = [
             {"path": str(one.path), "state": one.state, "reason": one.reason}
             for one in self.findings
@@ -82,7 +82,7 @@ class Verification:
         return {"passed": self.passed, "counts": self.counts, "files": files}
 
     def text(self) -> str:
-        """A line a finding, and one of counts."""
+        """Print a line a finding, and one of counts."""
         lines = [
             f"{one.state}: {one_line(one.path, 4096)}: {one_line(one.reason, 500)}"
             for one in self.findings
@@ -131,13 +131,13 @@ def verify(paths: list[Path], advance: Callable[[], object] = lambda: None) -> V
 
 
 def _alone(path: Path) -> tuple[str, str]:
-    """State of one file by the listing of a folder above it, or else by its seal, and why."""
+    """Check one file by a listing of a folder above it, or by its seal."""
     listed = _listed_above(path.absolute())
     return _sealed(path) if listed is None else _compared(listed)
 
 
 def _listed_above(path: Path) -> Listed | None:
-    """What the nearest listing that names a file says of it."""
+    """Find what the nearest listing that names a file says of it."""
     for folder in path.parents:
         for name in LISTINGS:
             try:
@@ -177,7 +177,7 @@ class _Tree:
                 self.advance()
 
     def _inside(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """Files and folders in a folder, links to folders left out."""
+        """List files and folders in a folder, links to folders left out."""
         files, folders = [], []
         try:
             with os.scandir(folder) as entries:
@@ -220,7 +220,7 @@ class _Tree:
 
 
 def _set_images(folder: Path) -> Iterator[Listed]:
-    """The images of a synthesised set: where its list says, what its table says."""
+    """List a synthesised set's images: where its list says, what its table says."""
     tables = sorted(folder.glob(TABLE))
     # To open a pipe would wait for ever.
     if not tables or not all(path.is_file() for path in (folder / LIST, *tables)):
@@ -249,7 +249,7 @@ def _set_images(folder: Path) -> Iterator[Listed]:
 
 
 def _compared(listed: Listed) -> tuple[str, str]:
-    """State of a listed file, and why."""
+    """Compare a listed file: its state, and why."""
     try:
         found = listed.path.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -266,7 +266,7 @@ def _compared(listed: Listed) -> tuple[str, str]:
 
 
 def _sealed(path: Path) -> tuple[str, str]:
-    """State of a file that no listing names, and why."""
+    """Check the seal of a file that no listing names: its state, and why."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return UNREADABLE, "it is a device or a pipe"
@@ -290,14 +290,14 @@ def _sealed(path: Path) -> tuple[str, str]:
 
 
 def _is_container(path: Path) -> bool:
-    """Whether a file holds others, whose seals are not its own."""
+    """Say whether a file holds others, whose seals are not its own."""
     with path.open("rb") as file:
         head = file.read(TAR_PLACE + len(TAR))
     return head[TAR_PLACE:] == TAR or (head.startswith(ZIP) and path.suffix.lower() != ".npz")
 
 
 def _check_whole(path: Path) -> None:
-    """ValueError where a file without a seal is evidently cut, or lost the seal that it had."""
+    """Raise ValueError where a file without a seal is evidently cut, or lost its seal."""
     suffix = path.suffix.lower()
     size = path.stat().st_size
     if suffix == ".npy":
@@ -323,7 +323,7 @@ def _check_whole(path: Path) -> None:
 
 
 def _check_data_file(path: Path) -> None:
-    """ValueError where a data file of hardset has no seal any more."""
+    """Raise ValueError where a data file of hardset has no seal any more."""
     import h5py
 
     try:

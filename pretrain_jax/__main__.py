@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from hardset.start import start
-from pretrain_jax.train.memory import keep_freed_memory
+from hardset.start import keep_freed_memory, start
 
 COMMANDS = {
     "pipeline": "pretrain_jax.commands.pipeline:pipeline",

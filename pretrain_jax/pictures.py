@@ -60,7 +60,7 @@ class Tile:
 def contact_sheet(
     sections: Sequence[tuple[str, Sequence[Tile]]], *, columns: int = 6, side: int = SIDE
 ) -> Pixels:
-    """A grid of labelled pictures, section by section.
+    """Lay labelled pictures out in a grid, section by section.
 
     Args:
         sections: heading and pictures of each; sections without pictures are left out.
@@ -100,7 +100,7 @@ def contact_sheet(
 def drawn_boxes(
     pixels: Pixels, boxes: NDArray[np.integer], texts: Sequence[str] = (), *, side: int = SIDE
 ) -> Pixels:
-    """An image, brought to a sheet's size, with boxes on it.
+    """Draw boxes on an image that is brought to a sheet's size.
 
     Args:
         pixels: (H, W, 3).
@@ -127,7 +127,7 @@ def drawn_boxes(
 
 @lru_cache(maxsize=1)
 def _font() -> tuple[Any, frozenset[int]]:
-    """DejaVu Sans, which matplotlib ships, and the code points of its letters.
+    """Load DejaVu Sans, which matplotlib ships, and the code points of its letters.
 
     Pillow's own font has ASCII alone. matplotlib is found without importing it.
     """
@@ -143,7 +143,7 @@ def _font() -> tuple[Any, frozenset[int]]:
 
 
 def _drawable(text: str, known: frozenset[int]) -> str:
-    """One line of letters that the font has; others as Python writes their code points."""
+    """Make a line of letters that the font has; others become their code points."""
     composed = normalize("NFC", text)
     return "".join(
         letter if letter.isprintable() and ord(letter) in known else ascii(letter)[1:-1]
@@ -152,7 +152,7 @@ def _drawable(text: str, known: frozenset[int]) -> str:
 
 
 def _fitted(pixels: Pixels, side: int) -> Any:
-    """A Pillow image whose longer side is `side`."""
+    """Make a Pillow image whose longer side is `side`."""
     from PIL import Image
 
     flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
@@ -163,7 +163,7 @@ def _fitted(pixels: Pixels, side: int) -> Any:
 
 
 def _shortened(text: str, width: int, font: Any) -> str:
-    """The text, its middle replaced by ... where it is wider than `width`."""
+    """Replace the middle of a text by ... where it is wider than `width`."""
     kept = len(text)
     short = text
     while font.getlength(short) > width and kept > 2:
@@ -211,7 +211,7 @@ def reconstruct(
 
 
 def picture(found: Reconstruction) -> NDArray[np.uint8]:
-    """A row for each image: original, what the encoder sees, reconstruction; (H, W, 3)."""
+    """Lay images out in rows: original, what the encoder sees, reconstruction; (H, W, 3)."""
     columns = [_framed(_to_bytes(np.asarray(part, np.float64))) for part in found]
     return np.concatenate([np.concatenate(list(column)) for column in columns], axis=1)
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hardset.checks import check_choice
-from hardset.optional import require
+from hardset.checks import check_choice, require
 from selection.arrays import Array, Integers, host_array
 from selection.pool import Pool, Scores
 from selection.selector import Selector, budget_count, check_seed
@@ -17,7 +16,7 @@ from selection.subset import Subset
 
 
 def torch_subset(dataset: Any, subset: Subset) -> Any:
-    """`torch.utils.data.Subset` of a map-style dataset, in pick order.
+    """Make a `torch.utils.data.Subset` of a map-style dataset, in pick order.
 
     Args:
         dataset: the dataset whose row i is the pool's row i.
@@ -35,7 +34,7 @@ def torch_subset(dataset: Any, subset: Subset) -> Any:
 
 
 def torch_sampler(subset: Subset, *, by_weight: bool = False, seed: int = 0) -> Any:
-    """A sampler of the whole dataset that yields kept rows only.
+    """Make a sampler of the whole dataset that yields kept rows only.
 
     Args:
         subset: what to keep.
@@ -78,7 +77,7 @@ def torch_sampler(subset: Subset, *, by_weight: bool = False, seed: int = 0) -> 
 
 
 def torch_weights(subset: Subset, size: int) -> Any:
-    """Weights of all rows of a dataset as a float64 tensor, 0 for those that are not kept.
+    """Give the weights of a dataset's rows as a float64 tensor, 0 where not kept.
 
     Args:
         subset: what to keep.
@@ -158,7 +157,7 @@ class SelectionSampler:
         return _rows(X, self.sample_indices_), _rows(y, self.sample_indices_)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments, as scikit-learn asks for them."""
+        """Give the constructor's arguments, as scikit-learn asks for them."""
         return {name: getattr(self, name) for name in _parameters()}
 
     def set_params(self, **parameters: Any) -> "SelectionSampler":

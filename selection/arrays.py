@@ -1,4 +1,4 @@
-"""Arrays as users hand them over, checked and worked on block by block; files stay on disk."""
+"""Checks arrays as users hand them over, block by block; files stay on disk."""
 
 import sys
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ SHAPES = {1: "(n,)", 2: "(n, d)", 3: "(n, A, d)"}
 
 
 def host_array(values: Any) -> Any:
-    """A tensor as a NumPy array: detached, on the host, half precision as single.
+    """Turn a tensor into a NumPy array: detached, on the host, half precision as single.
 
     NumPy alone refuses tensors that need a gradient, are on a device or hold bfloat16. Whatever is
     no tensor is returned as it is.
@@ -38,7 +38,7 @@ def host_array(values: Any) -> Any:
 
 
 def blocks(count: int, width: int) -> Iterator[slice]:
-    """Slices of consecutive rows, each of at most 2**22 numbers.
+    """Cut rows into slices of at most 2**22 numbers.
 
     Args:
         count: number of rows.
@@ -50,7 +50,7 @@ def blocks(count: int, width: int) -> Iterator[slice]:
 
 
 def real_numbers(name: str, values: ArrayLike) -> Array:
-    """The numbers in single or double precision: half ones become single, whole ones double.
+    """Give the numbers in single or double precision: half becomes single, whole ones double.
 
     Raises:
         ValueError: they are no real numbers.
@@ -79,7 +79,7 @@ def _array(name: str, values: ArrayLike) -> Array:
 
 
 def check_unmasked(name: str, array: Any) -> None:
-    """Raise ValueError if a masked array hides a value: what lies below its mask is no number."""
+    """Raise ValueError if a masked array hides a value, for below a mask is no number."""
     if np.ma.is_masked(array):
         place = tuple(int(at) for at in np.argwhere(np.ma.getmaskarray(array))[0])
         index = place[0] if len(place) == 1 else place
@@ -99,7 +99,7 @@ def _is_floating(kind: np.dtype) -> bool:
 
 
 def real_rows(name: str, values: ArrayLike, ndim: tuple[int, ...]) -> Array:
-    """The array itself if it holds finite real numbers in one of the given dimensions.
+    """Check that an array holds finite real numbers in one of some dimensions.
 
     Args:
         name: the argument's name, as the user wrote it.
@@ -126,7 +126,7 @@ def real_rows(name: str, values: ArrayLike, ndim: tuple[int, ...]) -> Array:
 
 
 def whole_numbers(name: str, values: ArrayLike) -> Integers:
-    """Whole numbers of shape (n,); ValueError names the first that is none."""
+    """Check that an array holds whole numbers, (n,); ValueError names the first that is none."""
     array = _array(name, values)
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"{name} has shape {array.shape}; it must be (n,), n at least 1")
@@ -148,7 +148,7 @@ def whole_numbers(name: str, values: ArrayLike) -> Integers:
 
 
 def unit_rows(name: str, rows: Array, first_row: int = 0) -> Array:
-    """The rows of an array (n, ..., d) over their norms, in the array's precision.
+    """Divide the rows of an array (n, ..., d) by their norms, in the array's precision.
 
     Args:
         name: the argument's name, as the user wrote it.
@@ -177,7 +177,7 @@ def unit_rows(name: str, rows: Array, first_row: int = 0) -> Array:
 
 
 def check_squares(name: str, array: Array) -> None:
-    """ValueError names the first number whose square would overflow in a sum over columns."""
+    """Raise ValueError for the first number whose square would overflow in a sum."""
     limit = LARGEST_SINGLE if array.dtype == np.float32 else LARGEST_DOUBLE
     for rows in blocks(len(array), array[0].size):
         block = np.asarray(array[rows])
@@ -191,7 +191,7 @@ def check_squares(name: str, array: Array) -> None:
 
 
 def square_distances(rows: Array, point: Array) -> Floats:
-    """norm(x - point)^2 for every row x: by differences, so that copies are at 0 exactly."""
+    """Compute norm(x - point)^2 for every row x, by differences: copies are at 0 exactly."""
     found = np.empty(len(rows))
     point = np.asarray(point, np.float64)
     for part in blocks(len(rows), rows.shape[1]):
@@ -201,7 +201,7 @@ def square_distances(rows: Array, point: Array) -> Floats:
 
 
 def class_codes(name: str, labels: ArrayLike) -> tuple[Integers, Array | None]:
-    """Labels as whole numbers.
+    """Turn labels into whole numbers.
 
     Args:
         name: the argument's name, as the user wrote it.
@@ -244,7 +244,7 @@ def _of_objects(name: str, array: Array) -> Array:
 
 
 def class_rows(labels: Integers | None, n: int) -> list[Integers]:
-    """Rows of every class, ascending; the classes by their first row, whatever their names."""
+    """List the rows of every class, ascending; the classes stand by their first row."""
     if labels is None:
         return [np.arange(n)]
     order = np.argsort(labels, kind="stable")
@@ -253,7 +253,7 @@ def class_rows(labels: Integers | None, n: int) -> list[Integers]:
 
 
 def lifted(rows: Array, before: Array) -> tuple[float, Array, Array]:
-    """Rows of one space in a size whose squares keep all digits.
+    """Scale rows of one space to a size whose squares keep all digits.
 
     Args:
         rows: shape (n, ...); rows of ordinary size come back as they are.
@@ -270,7 +270,7 @@ def lifted(rows: Array, before: Array) -> tuple[float, Array, Array]:
 
 
 def lift_exponent(*arrays: Array, single: bool = False) -> int:
-    """e such that 2^e times the arrays has its largest number in [1/2, 1); 0 for ordinary ones.
+    """Find e such that 2^e times tiny arrays reach [1/2, 1); 0 for ordinary ones.
 
     Args:
         *arrays: shape (n, ...).

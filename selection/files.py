@@ -1,4 +1,4 @@
-"""Files: arrays in (.npy memory-mapped, .npz, Parquet), scores and subsets out."""
+"""Reads arrays of files (.npy, .npz, Parquet); writes and reads scores and subsets."""
 
 import io
 import json
@@ -21,9 +21,9 @@ from hardset.arrays import (
     npy_bytes,
     npz_bytes,
 )
+from hardset.checks import require
 from hardset.cli import check_output_folder, one_line
 from hardset.datafile import check_output_file, versions, write_bytes_atomic
-from hardset.optional import require
 from hardset.seal import BLANK_SEAL, check_seal, sealed, sealed_json
 from selection.arrays import DENSE, Array, whole_numbers
 from selection.pool import Scores
@@ -34,7 +34,7 @@ WIDEST, CHARACTER = 8, 4  # bytes of a number, and of a letter in NumPy's texts 
 
 
 def column_names(name: str, path: Path) -> list[str]:
-    """The columns of a file; ValueError where it is damaged. `name` says what it is for."""
+    """List the columns of a file; ValueError where it is damaged. `name` says what for."""
     try:
         return list(require("pyarrow.parquet").read_schema(path).names)
     except Exception as error:  # pyarrow raises many types on damaged input
@@ -42,13 +42,13 @@ def column_names(name: str, path: Path) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names for a message, not endlessly many."""
+    """Join names for a message, not endlessly many."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(one_line(name, LONGEST) for name in names[:SHOWN]) + more
 
 
 def matching(path: Path, key: str, known: Sequence[str]) -> list[str]:
-    """The columns that a key such as "a,b" or "x*" names, in its order; empty where it is neither.
+    """Find the columns that a key such as "a,b" or "x*" names; none where it is neither.
 
     Raises:
         ValueError: a part that names no column, or one that names a column again.
@@ -69,7 +69,7 @@ def matching(path: Path, key: str, known: Sequence[str]) -> list[str]:
 
 
 def read_columns(name: str, path: Path, keys: Sequence[str]) -> Array:
-    """Columns of numbers side by side, shape (n, number of columns); see `read_column`.
+    """Read columns of numbers side by side, shape (n, number of columns); see `read_column`.
 
     Raises:
         ValueError: a column that holds anything else than one number a row.
@@ -87,7 +87,7 @@ def read_columns(name: str, path: Path, keys: Sequence[str]) -> Array:
 
 
 def read_column(name: str, path: Path, key: str) -> Array:
-    """A column of numbers or strings, (n,), or of lists of equal length, (n, d), (n, A, d), ...
+    """Read a column of numbers or strings, or of lists of equal length, (n, d), (n, A, d), ...
 
     Args:
         name: what it is for, in messages.
@@ -252,7 +252,7 @@ KEYED = re.compile(r"\.(npz|parquet):")
 
 
 def read_array(name: str, source: str | Path) -> Array:
-    """An array of a file.
+    """Read an array of a file.
 
     A file that holds a seal, as those that hardset writes do, is checked against it.
 
@@ -285,7 +285,7 @@ def read_array(name: str, source: str | Path) -> Array:
 
 
 def check_source(name: str, source: str | Path) -> tuple[Path, str | None]:
-    """The file and the key that `read_array` would read, without reading it.
+    """Find the file and the key that `read_array` would read, without reading it.
 
     Raises:
         ValueError: there is no such file, or it is of another kind.
@@ -317,7 +317,7 @@ def _check_regular(path: Path) -> None:
 
 
 def read_npz(path: str | Path) -> dict[str, Array]:
-    """All arrays of an .npz file; ValueError where it is missing or damaged."""
+    """Read all arrays of an .npz file; ValueError where it is missing or damaged."""
     with _said(".npz"):
         return load_arrays(path)
 
@@ -328,7 +328,7 @@ def write_npz(path: str | Path, arrays: Mapping[str, Array]) -> None:
 
 
 def check_new_file(path: str | Path, suffixes: tuple[str, ...]) -> Path:
-    """The path of a file to be written, before any work is done for it.
+    """Check the path of a file to be written, before any work is done for it.
 
     Nothing is created: what refuses the work later leaves no folder behind.
 
@@ -356,7 +356,7 @@ def _taken(path: str | Path) -> ValueError:
 
 
 def check_writable(folder: str | Path) -> Path:
-    """Prove that files can be written to a folder, or to the nearest one above it that is there.
+    """Prove that files can be written to a folder, or to the nearest existing one above it.
 
     Raises:
         OSError: they cannot, with the reason.
@@ -395,7 +395,7 @@ def write_scores(path: str | Path, scores: Scores, ids: Array | None = None, **f
 
 
 def write_subset(path: str | Path, subset: Subset, ids: Array | None = None, **facts: Any) -> None:
-    """Write a subset in pick order: index, id, weight, gain of each example, and the diagnostics.
+    """Write a subset in pick order: index, id, weight and gain of each, and diagnostics.
 
     The file holds a seal, and the versions of the packages that it was made with.
 
@@ -460,7 +460,7 @@ def read_subset(path: str | Path) -> Subset:
 
 
 def read_subset_ids(path: str | Path) -> Array | None:
-    """The ids of the examples that `write_subset` wrote, in pick order; None where it had none.
+    """Read the ids that `write_subset` wrote, in pick order; None where it had none.
 
     Raises:
         ValueError: the file is missing, damaged or holds no subset.
@@ -506,7 +506,7 @@ def _read_table(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def json_text(value: Any) -> str:
-    """Readable JSON of plain values and NumPy's; NaN and infinity are refused."""
+    """Write readable JSON of plain values and NumPy's; NaN and infinity are refused."""
     return json.dumps(value, **READABLE)
 
 

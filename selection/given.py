@@ -14,7 +14,7 @@ from selection.pool import Pool
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """The existing set of a selection; build one with `Given.of`, which validates and sorts.
+    """Holds the existing set of a selection; `Given.of` makes, checks and sorts one.
 
     Attributes:
         rows: which examples of the pool are kept already, distinct, ascending, shape (k,).
@@ -34,7 +34,7 @@ class Given:
         features: ArrayLike | None = None,
         outside: Pool | None = None,
     ) -> "Given":
-        """The existing set of a pool; its order does not matter.
+        """Make the existing set of a pool; its order does not matter.
 
         Args:
             pool: the candidates, among which some may be given.
@@ -62,7 +62,7 @@ class Given:
 
     @classmethod
     def meant(cls, pool: Pool, given: "Given | ArrayLike | None") -> "Given":
-        """The existing set that an argument stands for: itself, or ids (k,), or features (k, d).
+        """Read an argument as an existing set: itself, or ids (k,), or features (k, d).
 
         Raises:
             ValueError: it fits the pool in none of these ways.
@@ -77,7 +77,7 @@ class Given:
 
     @classmethod
     def none(cls) -> "Given":
-        """No existing set."""
+        """Make an empty existing set."""
         return cls(np.empty(0, np.int64))
 
     def __len__(self) -> int:
@@ -89,7 +89,7 @@ class Given:
         return 0 if self.outside is None else len(self.outside)
 
     def check(self, pool: Pool) -> None:
-        """Raise ValueError unless this is an existing set of that pool, or of one like it."""
+        """Raise ValueError unless this may be an existing set of that pool."""
         if len(self.rows) and not 0 <= self.rows[0] <= self.rows[-1] < len(pool):
             raise ValueError(
                 f"given holds row {self.rows[-1]}; the pool has {len(pool)} examples, rows 0 to "
@@ -106,13 +106,13 @@ class Given:
                 )
 
     def rest(self, n: int) -> Integers:
-        """Rows of a pool of n examples that are not given, ascending."""
+        """List the rows of a pool of n examples that are not given, ascending."""
         left = np.ones(n, dtype=bool)
         left[self.rows] = False
         return np.flatnonzero(left)
 
     def values(self, pool: Pool, name: str) -> Array:
-        """The field `name` of all given examples, those of the pool first, shape (k, ...).
+        """Join the field `name` of all given examples, those of the pool first, (k, ...).
 
         Raises:
             ValueError: those from outside lack it.
@@ -129,17 +129,17 @@ class Given:
         return np.concatenate([own, other])
 
     def moved(self, order: Integers) -> "Given":
-        """The same examples in `pool.take(order)`, of which `order` is a permutation."""
+        """Find the same examples in `pool.take(order)`, of which `order` is a permutation."""
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
         return Given(np.sort(place[self.rows]), self.outside)
 
     def without_rows(self) -> "Given":
-        """Those from outside alone."""
+        """Keep those from outside alone."""
         return Given(self.rows[:0], self.outside)
 
     def among(self, rows: Integers, n: int) -> "Given":
-        """Those of the given that are in `pool.take(rows)`, and all from outside."""
+        """Keep the given ones that are in `pool.take(rows)`, and all from outside."""
         inside = np.zeros(n, dtype=bool)
         inside[self.rows] = True
         return Given(np.flatnonzero(inside[rows]), self.outside)
@@ -147,7 +147,7 @@ class Given:
     def parts(
         self, groups: Sequence[Integers], n: int, homes: Integers | None = None
     ) -> list["Part"]:
-        """The existing set of every group of rows of a pool of n examples.
+        """Divide the existing set among groups of rows of a pool of n examples.
 
         Args:
             groups: rows of each group, ascending.
@@ -164,7 +164,7 @@ class Given:
         return parts
 
     def class_parts(self, pool: Pool, per_class: bool = True) -> list["Part"]:
-        """The existing set of every label of a pool that has labels, if `per_class`.
+        """Divide the existing set among the labels of a pool that has labels, if `per_class`.
 
         Examples from outside without a label stand in every class.
         """
@@ -178,7 +178,7 @@ class Given:
         return self.parts(groups, len(pool), homes)
 
     def of_class(self, by: str, one: int) -> "Given":
-        """Without examples from outside that are known, by labels or groups, to be of another."""
+        """Leave out examples from outside that are known to be of another label or group."""
         known = None if self.outside is None else getattr(self.outside, by)
         if self.outside is None or known is None:
             return self
@@ -188,7 +188,7 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One group of a pool, and which of its examples are given.
+    """Holds a group of a pool, and which of its examples are given.
 
     Attributes:
         rows: of the pool, ascending, shape (m,).
@@ -204,7 +204,7 @@ class Part:
 
 
 def shares(parts: Sequence[Part], budget: int) -> list[int]:
-    """Parts of the budget that, together with what is given, are in proportion to the sizes."""
+    """Share a budget so that new and given examples are in proportion to the parts' sizes."""
     return proportional(
         [part.rows for part in parts],
         budget,
@@ -216,7 +216,7 @@ def shares(parts: Sequence[Part], budget: int) -> list[int]:
 def proportional(
     groups: Sequence[Integers], budget: int, given: Sequence[int] = (), inside: Sequence[int] = ()
 ) -> list[int]:
-    """Parts of the budget in proportion to the groups' sizes, by the largest remainder.
+    """Share a budget in proportion to the groups' sizes, by the largest remainder.
 
     Args:
         groups: rows of each group.
@@ -243,7 +243,7 @@ def proportional(
 def largest_remainder(
     shares: ArrayLike, budget: int, available: ArrayLike | None = None
 ) -> Integers:
-    """Whole numbers that sum to `budget`, as near to proportional to `shares` as they can be.
+    """Share a budget in whole numbers, as near to proportional to `shares` as can be.
 
     Each gets the floor of its share, and those with the largest remainders one more, the first of
     equals first. A group that is smaller than its share gives all it has, and the rest is shared

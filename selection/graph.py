@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from hardset.checks import check_choice, check_integer, check_range
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, check_range, require
 from hardset.progress import steps
 from selection.arrays import (
     Array,
@@ -45,7 +44,7 @@ POINTS_PER_CENTROID = 256  # a sample of that size places the centroids
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """The k nearest neighbours of n examples, nearest first, without the example itself.
+    """Holds the k nearest neighbours of n examples, nearest first, without themselves.
 
     Attributes:
         neighbours: rows, shape (n, k), -1 where an example has fewer than k.
@@ -66,7 +65,7 @@ class Graph:
     def of(
         cls, neighbours: ArrayLike, similarities: ArrayLike, metric: Metric = "cosine"
     ) -> "Graph":
-        """The graph of neighbour lists that were made elsewhere.
+        """Make the graph of neighbour lists from elsewhere.
 
         Args:
             neighbours: rows 0 ... n-1, -1 for none, shape (n, k).
@@ -115,7 +114,7 @@ class Graph:
         return len(self.neighbours)
 
     def take(self, rows: Integers) -> "Graph":
-        """The graph among some rows, in their order; edges that leave them are dropped."""
+        """Take the graph among some rows, in their order; edges that leave them are dropped."""
         place = np.full(len(self) + 1, -1, dtype=np.int32)  # the last one stands for -1
         place[rows] = np.arange(len(rows), dtype=np.int32)
         neighbours = place[self.neighbours[rows]]
@@ -135,7 +134,7 @@ class Graph:
         return np.maximum(2 - 2 * values if self.metric == "cosine" else -values, 0.0)
 
     def symmetric(self, values: Array | None = None, symmetry: Symmetry = "union") -> csr_array:
-        """The symmetric sparse matrix of values on the edges, with a zero diagonal.
+        """Make the symmetric sparse matrix of values on the edges, with a zero diagonal.
 
         "union": an edge counts if either end lists the other (the larger value if they differ);
         "mean": (W + W^T)/2, which halves the edges that only one end lists.
@@ -158,7 +157,7 @@ class Graph:
         return csr_array((entries, columns, start), shape=(len(self), len(self)))
 
     def diagnostics(self) -> dict[str, Any]:
-        """What a result reports of the graph that it was made with."""
+        """List what a result reports of the graph that it was made with."""
         facts: dict[str, Any] = {
             "neighbours": int(self.neighbours.shape[1]),
             "metric": self.metric,
@@ -184,7 +183,7 @@ def knn_graph(
     seed: int = 0,
     threads: int | None = None,
 ) -> Graph:
-    """The k examples j != i of largest similarity for every i.
+    """Find the k examples j != i of largest similarity for every i.
 
     Exhaustive search multiplies blocks of rows: on processors in faiss, on an accelerator in JAX.
     "ivf" assigns the examples to about 2 sqrt(n) cells and searches the nearest ones: their number
@@ -238,7 +237,7 @@ def knn_graph(
 
 
 def exact_neighbours(rows: Rows, k: int, euclidean: bool, threads: int | None) -> Found:
-    """The k nearest other rows of every row, by comparing it with all."""
+    """Find the k nearest other rows of every row, by comparing it with all."""
     if jax.default_backend() != "cpu":
         return accelerator_neighbours(rows, k, euclidean)
     index = _flat(rows, euclidean)
@@ -249,7 +248,7 @@ def exact_neighbours(rows: Rows, k: int, euclidean: bool, threads: int | None) -
 def true_neighbours(
     rows: Rows, sample: NDArray[np.int64], k: int, euclidean: bool, threads: int | None
 ) -> Found:
-    """The same for some rows only."""
+    """Find the k nearest other rows of some rows, by comparing each with all."""
     with _threads(threads):
         # faiss.knn reads the rows where they are; an index would copy them.
         faiss = require("faiss")
@@ -268,7 +267,7 @@ def approximate_neighbours(
     seed: int,
     threads: int | None,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], bool]:
-    """Neighbours from an inverted file, and whether it looked at every cell.
+    """Find neighbours by an inverted file, and say whether it looked at every cell.
 
     Args:
         rows: shape (n, d).
@@ -304,7 +303,7 @@ def approximate_neighbours(
 
 
 def accelerator_neighbours(rows: Rows, k: int, euclidean: bool) -> Found:
-    """The k nearest other rows of every row, on JAX's default device."""
+    """Find the k nearest other rows of every row, on JAX's default device."""
     everyone = jnp.asarray(rows)
     norms = jnp.sum(everyone**2, axis=1)
 
@@ -381,7 +380,7 @@ def _check_finite(similarities: Array) -> None:
 
 
 def search_rows(features: ArrayLike, metric: Metric) -> tuple[NDArray[np.float32], int]:
-    """Rows in single precision whose inner products or distances order examples as the metric does.
+    """Make single-precision rows that products or distances order as the metric does.
 
     Returns:
         The rows, and the exponent of the power of two that they were multiplied with, 0 unless
@@ -406,14 +405,14 @@ def search_rows(features: ArrayLike, metric: Metric) -> tuple[NDArray[np.float32
 
 
 def mean_view(features: Array) -> Array:
-    """Mean over the views of the unit vectors: inner products are means over pairs of views."""
+    """Average the unit vectors of the views: products are means over pairs of views."""
     unit = unit_rows("features", features)
     return unit if features.ndim == 2 else np.asarray(np.mean(unit, axis=1))
 
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """A partition of n examples.
+    """Holds a partition of n examples.
 
     Attributes:
         assignments: cluster of each example, 0 ... k-1, shape (n,).
@@ -426,7 +425,7 @@ class Clusters:
     distances: Floats
 
     def nearest(self, rows: Array) -> Integers:
-        """The cluster of the nearest centroid, for other rows, (m, d) or (m, A, d), as clustered.
+        """Find the nearest centroid of other rows, (m, d) or (m, A, d), as clustered.
 
         Rows are unit vectors if the clusters are spherical.
         """
@@ -438,19 +437,19 @@ class Clusters:
         return np.argmax(rows @ centres.T - half, axis=1)
 
     def counts(self, inside: Integers, outside: Array) -> Integers:
-        """How many of some examples, and of other rows, are in each cluster, shape (k,)."""
+        """Count some examples, and other rows, in each cluster, shape (k,)."""
         chosen = np.concatenate([self.assignments[inside], self.nearest(outside)])
         return np.bincount(chosen, minlength=len(self.centroids))
 
     def members(self) -> list[Integers]:
-        """Rows of every cluster, ascending, the clusters by their first row, no empty one."""
+        """List the rows of every cluster, ascending, the clusters by their first row."""
         return class_rows(self.assignments, len(self.assignments))
 
 
 def kmeans(
     features: ArrayLike, k: int, *, spherical: bool = False, iterations: int = 20, seed: int = 0
 ) -> Clusters:
-    """Lloyd's k-means, sum of squared distances to the centroids, from k random examples.
+    """Cluster by Lloyd's k-means, from k random examples.
 
     Memory: 8 n d + 20 n bytes (a single-precision copy, a sample of 256 k examples).
 

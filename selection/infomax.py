@@ -11,8 +11,7 @@ from scipy.linalg import eigvalsh_tridiagonal
 from scipy.sparse import csr_array, issparse
 from threadpoolctl import threadpool_limits
 
-from hardset.checks import check_choice, check_integer, check_range
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, check_range, require
 from selection.arrays import Array, Floats, Integers, real_rows
 from selection.selector import check_budget, generator
 
@@ -32,7 +31,9 @@ MULTIPLIER_STEP = 1.0  # of Polyak's rule
 
 @dataclass(frozen=True, eq=False)
 class InfoMaxProblem:
-    """Maximise z.I - lam z^T K z over z in {0, 1}^n with sum z = p (arXiv:2506.01701, eq. 2).
+    """Asks for p examples of much information and little redundancy.
+
+    Maximise z.I - lam z^T K z over z in {0, 1}^n with sum z = p (arXiv:2506.01701, eq. 2).
 
     Attributes:
         information: I, shape (n,).
@@ -50,7 +51,7 @@ class InfoMaxProblem:
     def of(
         cls, information: ArrayLike, redundancy: Any, weight: float, budget: int
     ) -> "InfoMaxProblem":
-        """The problem of any array-likes, checked.
+        """Make the problem of any array-likes, checked.
 
         Args:
             information: shape (n,), finite.
@@ -83,7 +84,7 @@ class InfoMaxProblem:
         return len(self.information)
 
     def after(self, given: Integers) -> tuple["InfoMaxProblem", Integers]:
-        """The problem of the other examples when some are chosen already, and their rows.
+        """Make the problem of the other examples when some are chosen already; with their rows.
 
         Each loses 2 lam times its redundancy to the given ones. The objective is what the others
         add, so that every solver and every bound stays what it is.
@@ -110,22 +111,22 @@ class InfoMaxProblem:
         return csr_array((self.coupling, matrix.indices, matrix.indptr), shape=matrix.shape)
 
     def marginals(self, filling: Floats) -> Floats:
-        """Gradient I - 2 lam K x; what an example adds to the chosen ones if x is binary."""
+        """Compute I - 2 lam K x, which an example adds to the chosen ones if x is binary."""
         return self.information - self.coupling_matrix @ filling
 
     def indicator(self, indices: Integers) -> Floats:
-        """z as an array of zeros and ones."""
+        """Write z as an array of zeros and ones."""
         chosen = np.zeros(len(self))
         chosen[indices] = 1.0
         return chosen
 
     def objective(self, indices: Integers) -> float:
-        """z.I - lam z^T K z of a subset."""
+        """Compute z.I - lam z^T K z of a subset."""
         chosen = self.indicator(indices)
         return float(chosen @ self.information - chosen @ (self.coupling_matrix @ chosen) / 2)
 
     def top_sum(self, values: Floats) -> float:
-        """Largest linear objective: the sum of the p largest values."""
+        """Sum the p largest values: the largest linear objective."""
         n = len(values)
         if self.budget == n:
             return float(np.sum(values))
@@ -133,7 +134,7 @@ class InfoMaxProblem:
 
 
 def largest(values: Array, count: int) -> Integers:
-    """Positions of the `count` largest values, smaller position first among equals, ascending."""
+    """Find the `count` largest values, of equals the first; positions ascend."""
     n = len(values)
     if count >= n:
         return np.arange(n)
@@ -145,7 +146,7 @@ def largest(values: Array, count: int) -> Integers:
 
 @dataclass(frozen=True, eq=False)
 class InfoMaxSolution:
-    """A feasible point.
+    """Holds a feasible point.
 
     Attributes:
         indices: the chosen examples; greedy alone gives pick order, the others descending marginal.
@@ -165,7 +166,9 @@ class InfoMaxSolution:
 def published_update(
     problem: InfoMaxProblem, iterations: int = 20, *, scaled: bool = False, factor: float = 2.0
 ) -> Integers:
-    """Top p of x after x <- s softmax(I - factor lam K x), from x = s/n (arXiv:2506.01701, eq. 3).
+    """Iterate the published update and take the p largest.
+
+    x <- s softmax(I - factor lam K x), from x = s/n (arXiv:2506.01701, eq. 3).
 
     The equation leaves the scale open: s = 1 as it is printed, which makes K x negligible for large
     n, or s = p (`scaled`), so that sum x is the budget.
@@ -193,7 +196,9 @@ def published_update(
 
 
 def mean_field(problem: InfoMaxProblem, iterations: int = 20) -> Integers:
-    """Top p of the mean field x_i = sigmoid((I_i - 2 lam (K x)_i - mu)/T) with sum x = p.
+    """Anneal the mean field at sum x = p and take the p largest.
+
+    It is x_i = sigmoid((I_i - 2 lam (K x)_i - mu)/T).
 
     mu is found by safeguarded Newton steps; 0.7 of each update is taken. T falls geometrically from
     max(.3 R, lam/1.5) to max(.05 R, lam/10), R the range of I: one temperature does not serve all
@@ -262,7 +267,7 @@ def _inside(low: float, high: float, beyond: float) -> float:
 
 
 def greedy(problem: InfoMaxProblem) -> tuple[Integers, Floats]:
-    """Picks of largest marginal I_i - 2 lam (K z)_i, one after another, and those marginals.
+    """Pick the largest marginal I_i - 2 lam (K z)_i again and again; gives those, too.
 
     A heap holds the examples whose marginal a pick has lowered; prefixes answer smaller budgets.
     """
@@ -276,7 +281,7 @@ def greedy(problem: InfoMaxProblem) -> tuple[Integers, Floats]:
 
 
 def with_swaps(problem: InfoMaxProblem, indices: Integers) -> tuple[Integers, int]:
-    """The subset after exchanging pairs until no exchange gains, and the number of exchanges.
+    """Exchange pairs until no exchange gains; gives the number of exchanges, too.
 
     Args:
         problem: the objective.
@@ -319,7 +324,7 @@ def solve_infomax(
     factor: float = 2.0,
     mean_field_above: int = MEAN_FIELD_ABOVE,
 ) -> InfoMaxSolution:
-    """The best point of one solver, or of three, each followed by swaps.
+    """Find the best point of one solver, or of three, each followed by swaps.
 
     Args:
         problem: the objective.
@@ -347,7 +352,7 @@ def solve_infomax(
 
 @dataclass(frozen=True)
 class InfoMaxCertificate:
-    """An upper bound on the optimum and the distance of a subset from it.
+    """Bounds the optimum from above, and a subset's distance from it.
 
     Attributes:
         objective: of the subset.
@@ -375,7 +380,7 @@ def certify_infomax(
     *,
     eigenvalue_up_to: int = LANCZOS_UP_TO,
 ) -> InfoMaxCertificate:
-    """The smallest of four upper bounds on max z.I - lam z^T K z.
+    """Find the smallest of four upper bounds on max z.I - lam z^T K z.
 
     With K >= 0: the sum of the p largest I. For binary z, z^T K z = z^T (K + D) z - diag(D).z for
     every diagonal D; with K + D positive semidefinite the right side is convex, and f(x) +
@@ -426,7 +431,7 @@ def certify_infomax(
 
 
 def below_smallest_eigenvalue(matrix: csr_array) -> float:
-    """A number below lambda_min of a symmetric matrix >= 0 of zero trace, so that it is <= 0.
+    """Bound lambda_min of a symmetric matrix >= 0 of zero trace from below.
 
     With k steps from a uniform direction the largest Ritz value of -K misses the largest eigenvalue
     by more than eps of the spectrum's width with a probability of at most

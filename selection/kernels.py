@@ -1,4 +1,4 @@
-"""Compiled greedy picks on a sparse symmetric graph, and swaps; import where Numba is needed.
+"""Compiles greedy picks and swaps on sparse graphs; imported where Numba is needed.
 
 Heaps are lists of (-value, item): the largest value is on top, and the first of equal items.
 """
@@ -26,7 +26,7 @@ def _place(neighbours: Any, row: int, wanted: int) -> int:
 
 @numba.njit(cache=True)
 def symmetrise(neighbours: Any, values: Any, mean: bool) -> Any:
-    """Compressed rows of the symmetric matrix of an edge list: starts, columns, entries.
+    """Compress the rows of an edge list's symmetric matrix: starts, columns, entries.
 
     `maximum` of SciPy's sparse matrices takes a missing edge for 0, and loses negative ones.
     """
@@ -70,7 +70,7 @@ def symmetrise(neighbours: Any, values: Any, mean: bool) -> Any:
 def facility_greedy(
     start: Any, rows: Any, values: Any, first: Any, order: Any, cover: Any, budget: int
 ) -> Any:
-    """Picks and gains; column j of the matrix says what j covers, `first` its first gain.
+    """Pick what covers most; column j says what j covers, `first` its first gain.
 
     `order` holds the columns that may be picked, largest gain first; those that were evaluated
     again wait in a heap. `cover`, what is covered already, is overwritten.

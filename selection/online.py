@@ -21,7 +21,7 @@ from selection.subset import Subset
 
 @dataclass(frozen=True, eq=False)
 class ModelFunctions:
-    """A model at its present parameters, as an online method sees it; examples are row numbers.
+    """Shows a model at its present parameters to an online method; examples are row numbers.
 
     Attributes:
         parameters: any JAX pytree.
@@ -47,11 +47,11 @@ class ModelFunctions:
     shift_size: int = 0
 
     def at(self, parameters: Any) -> "ModelFunctions":
-        """The same functions at other parameters."""
+        """Give the same functions at other parameters."""
         return replace(self, parameters=parameters)
 
     def value(self, name: str, *arguments: Any) -> Floats:
-        """The function `name` at the present parameters, as an array in double precision.
+        """Evaluate the function `name` at the present parameters, in double precision.
 
         Raises:
             ValueError: the function was not given, or returned numbers that are not finite.
@@ -67,7 +67,7 @@ class ModelFunctions:
 
 @dataclass(frozen=True, eq=False)
 class OnlineState:
-    """What an online method remembers.
+    """Holds what an online method remembers.
 
     Attributes:
         labels: classes of the n examples, or None.
@@ -101,7 +101,7 @@ class OnlineSelector(ABC, Generic[State]):
 
     @abstractmethod
     def init(self, n: int, labels: Integers | None = None) -> State:
-        """The state before training.
+        """Make the state before training.
 
         Args:
             n: number of training examples.
@@ -122,7 +122,7 @@ class OnlineSelector(ABC, Generic[State]):
 
     @abstractmethod
     def update(self, state: State, model: ModelFunctions) -> State:
-        """The state after a training step, at the new parameters."""
+        """Make the state after a training step, at the new parameters."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +141,12 @@ class _Periodic(OnlineSelector[OnlineState]):
         check_integer("every", self.every, 1, 2**31)
 
     def init(self, n: int, labels: Integers | None = None) -> OnlineState:
-        """The state before training."""
+        """Make the state before training."""
         check_budget(self.budget, n)
         return OnlineState(np.ones(n, dtype=bool), labels)
 
     def update(self, state: OnlineState, model: ModelFunctions) -> OnlineState:
-        """One step later; due after `every` of them."""
+        """Count one step; a selection is due after `every` of them."""
         step = state.step + 1
         return replace(state, step=step, due=state.due or step % self.every == 0)
 
@@ -156,7 +156,7 @@ class _Periodic(OnlineSelector[OnlineState]):
 
 @dataclass(frozen=True)
 class GradMatchOnline(_Periodic):
-    """GradMatch on the present last-layer gradients, every so many steps.
+    """Runs GradMatch on the present last-layer gradients, every so many steps.
 
     Args:
         budget: size of the subset.
@@ -175,7 +175,7 @@ class GradMatchOnline(_Periodic):
     def select(
         self, state: OnlineState, model: ModelFunctions, seed: int
     ) -> tuple[OnlineState, tuple[Subset, ...]]:
-        """One weighted subset."""
+        """Choose one weighted subset."""
         check_seed(seed)
         gradients = model.value("gradients", np.arange(len(state)))
         pool = Pool.of(gradients=gradients, labels=state.labels)
@@ -184,7 +184,7 @@ class GradMatchOnline(_Periodic):
 
 @dataclass(frozen=True)
 class GlisterOnline(_Periodic):
-    """GLISTER at the present last layer, every so many steps.
+    """Runs GLISTER at the present last layer, every so many steps.
 
     Args:
         budget: size of the subset.
@@ -209,7 +209,7 @@ class GlisterOnline(_Periodic):
     def select(
         self, state: OnlineState, model: ModelFunctions, seed: int
     ) -> tuple[OnlineState, tuple[Subset, ...]]:
-        """One subset."""
+        """Choose one subset."""
         check_seed(seed)
         if state.labels is None:
             raise ValueError("GLISTER needs the labels of the training examples: give init them")
@@ -234,7 +234,7 @@ class GlisterOnline(_Periodic):
 
 @dataclass(frozen=True, eq=False)
 class QuadraticLoss:
-    """L + g.delta + delta.H.delta/2 for the weighted mean loss of some examples, H diagonal.
+    """Models a weighted mean loss by L + g.delta + delta.H.delta/2, H diagonal.
 
     Attributes:
         rows: the examples.
@@ -258,13 +258,13 @@ class QuadraticLoss:
         return float(self.loss + self.slope @ delta + delta @ (self.curvature * delta) / 2)
 
     def true(self, model: ModelFunctions) -> float:
-        """The loss at the model's parameters."""
+        """Compute the loss at the model's parameters."""
         return float(np.mean(self.weights * model.value("losses", self.rows)))
 
 
 @dataclass(frozen=True, eq=False)
 class CRESTState(OnlineState):
-    """The state of CREST.
+    """Holds the state of CREST.
 
     Attributes:
         quadratic: model of the loss of the mini-batches' union; None before the first selection.
@@ -286,7 +286,7 @@ class CRESTState(OnlineState):
 
 @dataclass(frozen=True)
 class CREST(OnlineSelector[CRESTState]):
-    """Facility location picks a mini-batch in each of several random subsets of the examples.
+    """Picks mini-batches of random subsets by facility location, as long as a loss model holds.
 
     The union's loss is modelled by F(delta) = L + g.delta + delta.H.delta/2, H the diagonal of the
     Hessian by Hutchinson's estimate; a new selection is due when abs(F - L(w + delta)) >
@@ -330,7 +330,7 @@ class CREST(OnlineSelector[CRESTState]):
             check_integer("random_size", self.random_size, self.batch_size, 2**31)
 
     def init(self, n: int, labels: Integers | None = None) -> CRESTState:
-        """All examples active, a selection due."""
+        """Begin with all examples active and a selection due."""
         check_integer("batch_size", self.batch_size, 1, n)
         return CRESTState(
             np.ones(n, dtype=bool),
@@ -342,7 +342,7 @@ class CREST(OnlineSelector[CRESTState]):
     def select(
         self, state: CRESTState, model: ModelFunctions, seed: int
     ) -> tuple[CRESTState, tuple[Subset, ...]]:
-        """Mini-batches with weights of mean 1, and the quadratic model of their loss."""
+        """Choose mini-batches with weights of mean 1, and model their loss."""
         check_seed(seed)
         rng = generator(seed, state.selections)
         epoch = state.step * self.batch_size // len(state.active)
@@ -400,7 +400,7 @@ class CREST(OnlineSelector[CRESTState]):
         return changed, tuple(found)
 
     def update(self, state: CRESTState, model: ModelFunctions) -> CRESTState:
-        """One step later; due when the quadratic model is off by more than tau."""
+        """Count one step; a selection is due when the quadratic model is off by more than tau."""
         step = state.step + 1
         if state.due or state.quadratic is None or step % state.interval:
             return replace(state, step=step)
@@ -426,7 +426,7 @@ def _flat(parameters: Any) -> Floats:
 def quadratic_loss(
     model: ModelFunctions, rows: Integers, weights: Floats, probes: int, rng: np.random.Generator
 ) -> QuadraticLoss:
-    """The model at the present parameters; diag H = E[z * (H z)] over random signs z."""
+    """Expand the loss at the present parameters; diag H = E[z * (H z)], z random signs."""
     if model.losses is None:
         raise ValueError("CREST needs the model function losses, which was not given")
     losses = model.losses
@@ -453,7 +453,9 @@ def quadratic_loss(
 def zeroth_order_gradients(
     model: ModelFunctions, rows: Integers, directions: Floats, distance: float
 ) -> Floats:
-    """mean_z z (L_i(theta + eps z) - L_i(theta - eps z))/(2 eps) for every example, shape (m, D).
+    """Estimate gradients of every example without derivatives, shape (m, D).
+
+    They are mean_z z (L_i(theta + eps z) - L_i(theta - eps z))/(2 eps).
 
     Args:
         model: `shifted_losses` moves the last value projection.
@@ -471,7 +473,7 @@ def zeroth_order_gradients(
 
 @dataclass(frozen=True)
 class SSM(OnlineSelector[OnlineState]):
-    """Medoids of a larger random batch in the largest coordinates of a zeroth-order gradient.
+    """Picks medoids of a larger batch in the largest coordinates of zeroth-order gradients.
 
     A first estimate over the random batch finds the coordinates of the last value projection with
     the largest mean gradient; a second one, along directions masked to them, gives each example's
@@ -505,14 +507,14 @@ class SSM(OnlineSelector[OnlineState]):
         check_range("distance", self.distance, 0, np.inf, open_low=True, open_high=True)
 
     def init(self, n: int, labels: Integers | None = None) -> OnlineState:
-        """A selection is due before every step."""
+        """Begin with a selection due, as before every step."""
         check_integer("random_size", self.random_size, 1, n)
         return OnlineState(np.ones(n, dtype=bool), labels)
 
     def select(
         self, state: OnlineState, model: ModelFunctions, seed: int
     ) -> tuple[OnlineState, tuple[Subset, ...]]:
-        """One mini-batch, weighted by cluster sizes of mean 1."""
+        """Choose one mini-batch, weighted by cluster sizes of mean 1."""
         check_seed(seed)
         check_integer("shift_size", model.shift_size, 1, 2**62)
         rng = generator(seed, state.selections)
@@ -536,5 +538,5 @@ class SSM(OnlineSelector[OnlineState]):
         return replace(state, due=False, selections=state.selections + 1), (subset,)
 
     def update(self, state: OnlineState, model: ModelFunctions) -> OnlineState:
-        """One step later, due again."""
+        """Count one step; a selection is due again."""
         return replace(state, step=state.step + 1, due=True)

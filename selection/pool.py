@@ -30,7 +30,7 @@ Scaling = Literal["min-max", "standard", "rank", "none"]
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of n examples, higher = harder or more informative, whatever they were made from.
+    """Holds scores of n examples; higher is harder or more informative.
 
     Attributes:
         values: shape (n,), finite.
@@ -55,7 +55,7 @@ class Scores:
         orientation: Orientation = "hard",
         **provenance: Any,
     ) -> "Scores":
-        """Scores from an array-like, negated where a high value means easy.
+        """Make scores of an array-like, negated where a high value means easy.
 
         Args:
             values: shape (n,), finite.
@@ -74,12 +74,12 @@ class Scores:
         return len(self.values)
 
     def take(self, rows: Any) -> "Scores":
-        """The scores of some rows, in their order."""
+        """Take the scores of some rows, in their order."""
         return Scores(self.values[rows], self.name, self.provenance)
 
 
 def rescaled(values: Floats, scaling: Scaling) -> Floats:
-    """Scores in [0, 1], of mean 0 and variance 1, as ranks in [0, 1], or as they are.
+    """Scale scores to [0, 1], to mean 0 and variance 1, to ranks, or not at all.
 
     Equal scores stay equal; scores without spread become 0.
 
@@ -120,7 +120,7 @@ DIMENSIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """n candidates with whatever is known of them; build one with `Pool.of`, which validates.
+    """Holds n candidates and what is known of them; `Pool.of` makes and checks one.
 
     Attributes:
         ids: distinct names, integers or strings, shape (n,); ties are broken by them, smaller
@@ -162,7 +162,7 @@ class Pool:
         graph: "Graph | None" = None,
         ids: ArrayLike | None = None,
     ) -> "Pool":
-        """The pool of array-likes of one length.
+        """Make the pool of array-likes of one length.
 
         Args:
             scores: `Scores`, or numbers of which high is hard.
@@ -209,7 +209,7 @@ class Pool:
         return len(self.ids)
 
     def matrix(self, name: str) -> Array:
-        """The field `name` as an array of shape (n, d).
+        """Give the field `name` as an array of shape (n, d).
 
         Raises:
             ValueError: it is missing, or holds several views of each example.
@@ -224,7 +224,7 @@ class Pool:
         return array
 
     def take(self, rows: Integers) -> "Pool":
-        """The pool of some rows, in their order; edges that leave them are dropped."""
+        """Take the pool of some rows, in their order; edges that leave them are dropped."""
         taken = {}
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -234,7 +234,7 @@ class Pool:
         return Pool(**taken)
 
     def id_order(self) -> Integers | None:
-        """Rows by ascending id; None where they stand in this order already."""
+        """Order rows by ascending id; None where they stand in this order already."""
         if np.all(self.ids[1:] > self.ids[:-1]):
             return None
         return np.argsort(self.ids)
@@ -271,7 +271,7 @@ TIE = 1e-12  # of the values' size: nearer values are equal but for rounding
 
 
 def first_largest(values: Floats, size: float | None = None) -> int:
-    """The first position of a value that is the largest one but for rounding.
+    """Find the first value that is the largest one but for rounding.
 
     Args:
         values: shape (n,), not empty.
@@ -282,12 +282,12 @@ def first_largest(values: Floats, size: float | None = None) -> int:
 
 
 def first_least(values: Floats, size: float | None = None) -> int:
-    """The first position of a value that is the least one but for rounding."""
+    """Find the first value that is the least one but for rounding."""
     return first_largest(-values, size)
 
 
 def levels(values: Floats) -> Integers:
-    """Ranks 0, 1, ... by ascending value; neighbours that are equal but for rounding share one."""
+    """Rank values 0, 1, ... ascending; neighbours equal but for rounding share a rank."""
     order = np.argsort(values, kind="stable")
     ascending = values[order]
     size = float(np.max(np.abs(values), initial=0.0))

@@ -1,4 +1,4 @@
-"""Methods and scores by name: what each needs, and text such as "ccs:cutoff=0.1" that makes one."""
+"""Names methods and scores, says what each needs, and reads text such as "ccs:cutoff=0.1"."""
 
 import inspect
 import types
@@ -14,7 +14,7 @@ from selection.selector import Selector
 
 @dataclass(frozen=True)
 class Named:
-    """What a name of the command line stands for, said without loading it.
+    """Says what a name of the command line stands for, without loading it.
 
     Attributes:
         place: module and attribute, "package.module:attribute".
@@ -220,7 +220,7 @@ SCORES: Mapping[str, Callable[..., Scores]] = _Loaded(SCORE_NAMES)
 
 
 def parse_method(text: str) -> Selector:
-    """The method that a text like "ccs:cutoff=0.1,bins=20" names.
+    """Make the method that a text like "ccs:cutoff=0.1,bins=20" names.
 
     Raises:
         ValueError: an unknown method or option, or a value that the option cannot have.
@@ -241,13 +241,13 @@ def check_method(text: str) -> None:
 
 
 def check_score(text: str) -> None:
-    """`check_method` for a score."""
+    """Check the names of a score and of its options, without importing it."""
     name, given = _split(text)
     _known("score", name, given, SCORE_NAMES)
 
 
 def parse_score(text: str) -> tuple[Callable[..., Scores], dict[str, Any]]:
-    """The function that a text like "el2n:first=10,last=20" names, and its options.
+    """Find the function that a text like "el2n:first=10,last=20" names, and its options.
 
     Raises:
         ValueError: an unknown score or option, or a value that the option cannot have.
@@ -259,7 +259,7 @@ def parse_score(text: str) -> tuple[Callable[..., Scores], dict[str, Any]]:
 
 
 def arrays_of_score(function: Callable[..., Scores], *, optional: bool = False) -> list[str]:
-    """Names of the arrays that a score cannot do without, or of those that it may be given."""
+    """Name the arrays that a score cannot do without, or those that it may be given."""
     return [
         name
         for name, parameter in inspect.signature(function).parameters.items()
@@ -269,7 +269,7 @@ def arrays_of_score(function: Callable[..., Scores], *, optional: bool = False) 
 
 
 def describe_methods() -> str:
-    """One line a method: what it needs, the options that text can set, and their defaults."""
+    """List the methods: what each needs, the options that text can set, their defaults."""
     return "\n".join(
         f"  {name:<22} {_flags(one.needs) or '-':<22} {one.options}".rstrip()
         for name, one in METHOD_NAMES.items()
@@ -277,7 +277,7 @@ def describe_methods() -> str:
 
 
 def describe_scores() -> str:
-    """One line a score: the arrays it takes, its options and their defaults."""
+    """List the scores: the arrays each takes, its options and their defaults."""
     lines = []
     for name, one in SCORE_NAMES.items():
         may = " ".join(f"[{flag}]" for flag in _flags(one.may).split())

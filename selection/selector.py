@@ -1,4 +1,4 @@
-"""What every selection method answers."""
+"""Says what every selection method answers, and checks what it is asked."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from selection.subset import Subset
 
 
 class Selector(ABC):
-    """A selection method; its options are the fields of a frozen dataclass.
+    """Selects examples of a pool; its options are the fields of a frozen dataclass.
 
     Methods see the pool by ascending id: a permutation of the examples permutes the answer, and
     whatever a method breaks by position is broken by id.
@@ -93,7 +93,7 @@ class Selector(ABC):
 
     @abstractmethod
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Bytes that `select` allocates at most, beyond the pool itself.
+        """Bound the bytes that `select` allocates beyond the pool itself.
 
         Args:
             n: number of candidates.
@@ -107,7 +107,7 @@ class Selector(ABC):
 def select_among(
     method: Selector, pool: Pool, rows: Integers, budget: int, seed: int, given: Given
 ) -> Subset:
-    """What a method picks of some rows of the pool, besides given examples, in the pool's rows.
+    """Pick by a method among some rows of the pool, besides given examples.
 
     Args:
         method: how.
@@ -125,7 +125,7 @@ def select_among(
 
 
 class Conditional(Selector):
-    """A method whose objective counts examples that are given as picked already."""
+    """Selects with an objective that counts given examples as picked."""
 
     @property
     def compares(self) -> bool:
@@ -153,7 +153,7 @@ def check_budget(budget: Any, n: int, given: int = 0) -> None:
 
 
 def budget_count(budget: int | float, n: int) -> int:
-    """A budget as a count: an integer is one already, a float a fraction of n, rounded.
+    """Read a budget as a count: an integer is one, a float a fraction of n, rounded.
 
     Raises:
         ValueError: a fraction outside (0, 1], or none or more than all of the n examples.
@@ -179,5 +179,5 @@ def check_seed(seed: Any) -> None:
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:
-    """The generator of one random choice; different keys give independent streams."""
+    """Make the generator of one random choice; different keys give independent streams."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))

@@ -1,4 +1,4 @@
-"""What a selection returns."""
+"""Holds what a selection returns: the kept examples, their weights and their gains."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from selection.arrays import Floats, Integers
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """The kept examples of a pool, in the order in which they were picked.
+    """Holds the kept examples of a pool, in the order in which they were picked.
 
     Attributes:
         indices: rows of the pool, distinct, shape (k,).
@@ -44,7 +44,7 @@ class Subset:
         nested: bool = False,
         **diagnostics: Any,
     ) -> "Subset":
-        """A subset from array-likes; weights default to ones."""
+        """Make a subset of array-likes; weights default to ones."""
         rows = np.asarray(indices, dtype=np.int64)
         return cls(
             indices=rows,
@@ -70,11 +70,11 @@ class Subset:
         return len(self.indices)
 
     def at(self, rows: Integers) -> "Subset":
-        """The same picks where position j of the pool stands for row `rows[j]` of a larger one."""
+        """Move the picks to a larger pool, of which row `rows[j]` is position j here."""
         return replace(self, indices=np.asarray(rows, dtype=np.int64)[self.indices])
 
     def prefix(self, budget: int) -> "Subset":
-        """The answer to a smaller budget, for nested subsets.
+        """Give the answer to a smaller budget, for nested subsets.
 
         Raises:
             ValueError: the subset is not nested, has weights, or is smaller than `budget`.

@@ -1,1 +1,1 @@
-"""The commands that train, select and report."""
+"""What the command line of pretrain_jax does: train, select and report."""

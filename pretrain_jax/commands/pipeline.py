@@ -1,12 +1,13 @@
-"""The commands on whole runs: `pipeline`, and what is made of its results."""
+"""Commands on whole runs: `pipeline`, `report`, and the paper's tables."""
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from hardset.checks import check_integer
-from hardset.cli import Option, Preset, Progress, check_output_folder
+from hardset.cli import Json, Option, Preset, Progress, check_output_folder
 from pretrain_jax.pipeline.config import PIPELINES, SAM_PATCHES, PipelineConfig
 
 if TYPE_CHECKING:
@@ -115,19 +116,21 @@ def benchmark_tables(
     out: Annotated[Path, Option(metavar="FOLDER")],
     runs: Annotated[Path | None, Option(metavar="FILE")] = None,
     formats: Annotated[tuple[Literal["png", "pdf", "svg"], ...], Option("format")] = ("png", "pdf"),
+    as_json: Json = False,
 ) -> int:
-    """Draw the OptiDEL paper's tables and its Figure 6, with runs of your own beside them.
+    """Draw the OptiDEL paper's Tables 1-2 and Figure 6, own runs beside them.
 
-    A data file of the same runs that lies there is drawn; one of others is never replaced.
+    The numbers go to benchmark-tables.nc, which is kept as it is if it holds the same runs and is
+    never overwritten by others.
 
     Args:
-        out: folder for the data file and the pictures.
-        runs: CSV or JSON of your own runs: dataset, method, storage_percent, seed, miou.
+        out: folder of the data file and the pictures.
+        runs: CSV or JSON of own runs: dataset, method, storage_percent, seed and miou of each.
         formats: of the pictures.
 
     Examples:
-        python -m pretrain_jax benchmark-tables --out out/figures
-        python -m pretrain_jax benchmark-tables --runs runs.csv --format svg --out out/figures
+        python -m pretrain_jax benchmark-tables --out out/tables
+        python -m pretrain_jax benchmark-tables --runs runs.csv --format svg --out out/own
     """
     from pretrain_jax.report.runs import read_runs
 
@@ -136,8 +139,10 @@ def benchmark_tables(
     from pretrain_jax.report.benchmark_tables import write_tables
 
     (data, *pictures), caption = write_tables(own, folder, formats)
-    print(f"data      {data}")
-    for picture in pictures:
-        print(f"picture   {picture}")
-    print(f"caption   {caption}")
+    if as_json:
+        report = {"data": str(data), "pictures": [str(p) for p in pictures], "caption": caption}
+        print(json.dumps(report, indent=1))
+    else:
+        lines = [f"data      {data}", *(f"picture   {path}" for path in pictures)]
+        print("\n".join([*lines, f"caption   {caption}"]))
     return 0

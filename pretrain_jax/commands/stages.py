@@ -1,4 +1,4 @@
-"""The commands of single stages: `probe`, `propose`, `score`, `select` and `synthesise`."""
+"""Commands of single stages: `probe`, `propose`, `score`, `select` and `synthesise`."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ RECOMMENDED = "recommended"
 FIELDS = {
     "saliency": {"most": "patches", "min_area": "min_area", "max_area": "max_area"},
     "random-crop": {"most": "crops"},
-    "sam": {"sam_weights": "checkpoint"},
+    "sam": {"sam_weights": "weights"},
 }
 
 
@@ -64,7 +64,7 @@ def probe(
         index,
         config.out,
         config=config,
-        checkpoint=weights,
+        weights=weights,
         halves=halves,
         seed=config.seed,
         progress=progress or sys.stderr.isatty(),
@@ -177,7 +177,7 @@ def propose(
 
 
 def _fields(proposer: str, least_side: int | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Fields of the proposer that were given; ValueError where it has no such option."""
+    """Name the given options as the proposer's fields; ValueError where it has none."""
     given = {name: value for name, value in options.items() if value is not None}
     fields: dict[str, Any] = {} if least_side is None else {"least_side": least_side}
     if proposer == "sam":
@@ -191,7 +191,7 @@ def _fields(proposer: str, least_side: int | None, options: dict[str, Any]) -> d
 
 
 def _export(folder: Path, target: Path, proposer: Proposer, *, as_json: bool) -> None:
-    """The patches as a COCO file: of SAM its masks, of other proposers their boxes."""
+    """Write the patches as a COCO file: SAM's masks, other proposers' boxes."""
     import numpy as np
     from numpy.typing import NDArray
 
@@ -292,7 +292,7 @@ def select(
     seed: int = 0,
     as_json: Json = False,
 ) -> int:
-    """Choose the images or patches that are kept until a share of the storage is used up.
+    """Choose images or patches until a share of the storage is used up.
 
     The selection lies in RUN/selections/METHOD-PERCENT, with --storage bytes in
     METHOD-PERCENT-bytes.
@@ -373,7 +373,7 @@ def _ratio(
 
 
 def _source(places: Places, method: Method, proposer: str | None) -> Path:
-    """The folder that a method picks from."""
+    """Find the folder that a method picks from."""
     if method.source == "index":
         return places.index
     if method.source == "images":

@@ -1,4 +1,4 @@
-"""The commands that train a model or look at one: `run`, `reconstruct`, `pretrain`, `finetune`."""
+"""Commands that train a model or look at one."""
 
 import dataclasses
 import json

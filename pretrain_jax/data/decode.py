@@ -1,4 +1,4 @@
-"""Files to pixels: 8 and 16 bits, one and three channels; nothing but pixels leaves this module."""
+"""Turns files into pixels of 8 or 16 bits and one or three channels; nothing else leaves it."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain_jax.data.arrays import read_npy
+from hardset.arrays import ArrayFileError, load_array
 from pretrain_jax.data.listing import STILL
-from pretrain_jax.data.opening import Remark, TooLargeError, opened_image, regular_file
+from pretrain_jax.data.opening import (
+    Remark,
+    TooLargeError,
+    check_pixels,
+    opened_image,
+    regular_file,
+)
 from pretrain_jax.data.tiff import (
     ORIENTATION,
     VALUES,
@@ -35,6 +41,8 @@ DEEP_PNG_TYPES = (2, PNG_GREY_ALPHA, 6)  # colour types RGB, grey with alpha, RG
 # Rec. 601, as Pillow weighs 8-bit channels.
 LUMINANCE = np.array([299.0, 587.0, 114.0]) / 1000.0
 MOST_REASON = 500  # characters
+# Of an image that is an array in a .npy file.
+MOST_CHANNELS = 4
 
 
 class UnreadableImageError(ValueError):
@@ -57,7 +65,7 @@ def read_pixels(
     bits: int = 8,
     remarks: list[Remark] | None = None,
 ) -> Pixels:
-    """Pixels of an image as displayed; orientation is applied, all metadata is dropped.
+    """Return pixels of an image as displayed; orientation is applied, all metadata is dropped.
 
     Of a file with several pictures the first one is read. Nothing is held of an image with more
     megapixels than `pretrain_jax.data.opening.largest_megapixels`.
@@ -126,7 +134,7 @@ def _notice_pictures(opened: Any, remarks: list[Remark]) -> None:
 
 
 def _array(image: Any) -> NDArray[Any]:
-    """Pixels (H, W) or (H, W, 3) of a Pillow image; alpha is dropped."""
+    """Return pixels (H, W) or (H, W, 3) of a Pillow image; alpha is dropped."""
     if image.mode == "LAB":
         raise ValueError("its samples mean CIE L*a*b*; save it as RGB")
     image.info.pop("transparency", None)  # of a palette
@@ -153,7 +161,7 @@ def _array(image: Any) -> NDArray[Any]:
 
 
 def oriented(opened: Any) -> Any:
-    """An image that Pillow opened from a file object, as it is to be displayed."""
+    """Return an image that Pillow opened from a file object, as it is to be displayed."""
     from PIL import ImageOps
 
     opened.load()
@@ -240,3 +248,25 @@ def _check_numbers(pixels: NDArray[Any], path: str) -> None:
             f"image {path} has floating-point pixels from {low:g} to {high:g}, outside the valid "
             "range [0, 1]"
         )
+
+
+def read_npy(path: str | Path) -> NDArray[Any]:
+    """Read an image from a .npy file, (H, W) or (H, W, 1 to 4), in native byte order.
+
+    Raises:
+        ValueError: the file is none, is too large, or holds something else; says what.
+        OSError: it cannot be read.
+    """
+    regular_file(path).close()
+    try:
+        found = load_array(path, mmap=True)  # nothing is held before its size is known
+    except ArrayFileError as error:
+        raise ValueError(f"it {str(error).removeprefix(f'{path} ')}") from None
+    shaped = found.ndim == 2 or (found.ndim == 3 and found.shape[2] <= MOST_CHANNELS)
+    if found.dtype.kind not in "biuf" or not shaped or not found.size:
+        raise ValueError(
+            f"it holds an array of shape {found.shape} and type {str(found.dtype)[:80]}, not "
+            "numbers (H, W) or (H, W, 1, 3 or 4)"
+        )
+    check_pixels(*found.shape[:2])
+    return np.array(found)

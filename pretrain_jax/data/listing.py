@@ -1,4 +1,4 @@
-"""The images of a source one after another, with their groups: no list of them is ever held."""
+"""Lists the images of a source one after another, with their groups, never all of them at once."""
 
 import os
 from array import array
@@ -13,6 +13,22 @@ from hardset.datafile import atomic_file
 from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
 
 STILL = -1  # number of the frame of a still image
+HYPER_KVASIR = ("labeled-images", "unlabeled-images", "labeled-videos")
+Grouped = Iterator[tuple[str, str]]
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".npy", ".avif", ".jp2"}
+) | {".apng", ".jpe", ".jfif", ".dib", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"}
+SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+LIST_SUFFIXES = frozenset({".txt", ".tsv", ".lst"})
+COLUMNS = 3
+SHOWN = 10
+# Of files that are no images here, but are of images elsewhere.
+REMEDIES = {
+    (".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): "export slices as PNG",
+    (".svs", ".ndpi", ".scn", ".mrxs", ".czi", ".lif", ".nd2", ".vsi"): "export regions as TIFF",
+    (".npz", ".mat", ".h5", ".hdf5"): "save one .npy file an image",
+}
+LISTS, KINDS = ", ".join(sorted(LIST_SUFFIXES)), ", ".join(sorted(SUFFIXES))
 
 
 def suffix_of(name: str) -> str:
@@ -46,23 +62,19 @@ class Names(Sequence[str]):
     def __getitem__(self, index: slice) -> Sequence[str]: ...
 
     def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        """A path with its root, or several."""
+        """Return a path with its root, or several."""
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
         return str(self._root / self.name(index))
 
     def name(self, index: int) -> str:
-        """A path relative to the root, as it was given."""
+        """Return a path relative to the root, as it was given."""
         place = range(len(self))[index]  # as lists count, from the end too
         return self._text[self._ends[place] : self._ends[place + 1]].decode()
 
 
-HYPER_KVASIR = ("labeled-images", "unlabeled-images", "labeled-videos")
-Grouped = Iterator[tuple[str, str]]
-
-
 def video_group(name: str) -> str:
-    """The group of a video's frames where none is named: its file's name without the ending.
+    """Return the group of a video's frames where none is named: its file's name without the ending.
 
     "" for a file that is no video: what it is a frame of is not known.
     """
@@ -109,7 +121,7 @@ class Collection:
         self._choose, self._missing = choose, missing
 
     def __call__(self, root: Path, names: Iterable[str]) -> Grouped:
-        """The names below `root` that count, and their groups.
+        """Return the names below `root` that count, and their groups.
 
         Raises:
             ValueError: there is none.
@@ -132,22 +144,6 @@ COLLECTIONS: Mapping[str, Collection] = MappingProxyType(
         ),
     }
 )
-
-
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".npy", ".avif", ".jp2"}
-) | {".apng", ".jpe", ".jfif", ".dib", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"}
-SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-LIST_SUFFIXES = frozenset({".txt", ".tsv", ".lst"})
-COLUMNS = 3
-SHOWN = 10
-# Of files that are no images here, but are of images elsewhere.
-REMEDIES = {
-    (".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): "export slices as PNG",
-    (".svs", ".ndpi", ".scn", ".mrxs", ".czi", ".lif", ".nd2", ".vsi"): "export regions as TIFF",
-    (".npz", ".mat", ".h5", ".hdf5"): "save one .npy file an image",
-}
-LISTS, KINDS = ", ".join(sorted(LIST_SUFFIXES)), ", ".join(sorted(SUFFIXES))
 
 
 class Entry(NamedTuple):
@@ -231,7 +227,7 @@ class Tally:
 
 
 def split_layout(source: str | Path) -> tuple[str, Path]:
-    """The layout and the folder of LAYOUT:FOLDER; "" and the path of any other source."""
+    """Return the layout and the folder of LAYOUT:FOLDER; "" and the path of any other source."""
     layout, colon, folder = str(source).partition(":")
     if colon and folder and layout in COLLECTIONS and not Path(source).exists():
         return layout, Path(folder)
@@ -239,7 +235,7 @@ def split_layout(source: str | Path) -> tuple[str, Path]:
 
 
 def image_root(source: str | Path) -> Path:
-    """The folder to which the names of a source's images are relative."""
+    """Return the folder to which the names of a source's images are relative."""
     layout, path = split_layout(source)
     return path if layout or path.is_dir() else path.parent
 
@@ -247,7 +243,7 @@ def image_root(source: str | Path) -> Path:
 def iterate_images(
     source: str | Path, frame_stride: int = 1, tally: Tally | None = None
 ) -> Iterator[Located]:
-    """The images of a source in the order of `pretrain_jax.data.find_images`.
+    """Return the images of a source in the order of `pretrain_jax.data.find_images`.
 
     Args:
         source: see `entries`.
@@ -269,7 +265,7 @@ def iterate_images(
 
 
 def entries(source: str | Path, tally: Tally | None = None) -> Iterator[Entry]:
-    """The files of a source, in an order that depends on names only.
+    """Return the files of a source, in an order that depends on names only.
 
     Folders that are links are followed as files are; every folder is read once.
 
@@ -330,7 +326,7 @@ def _entries(source: str | Path, tally: Tally) -> Iterator[Entry]:
 
 
 def list_line(name: str, group: str = "") -> str:
-    """A line of an image list, with its end.
+    """Return a line of an image list, with its end.
 
     Raises:
         ValueError: a tab or a line break in an argument.
@@ -396,7 +392,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_below(link: os.DirEntry[str], root: Path) -> bool:
-    """Whether a link leads to a folder that is found below `root` by itself."""
+    """Say whether a link leads to a folder that is found below `root` by itself."""
     if not _is_folder(link):
         return False
     target = Path(link.path).resolve()
@@ -406,7 +402,7 @@ def _is_below(link: os.DirEntry[str], root: Path) -> bool:
 
 
 def _wrong(name: str) -> str:
-    """Why a name cannot be used; "" where it can."""
+    """Say why a name cannot be used; "" where it can."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Batches in a deterministic order from Grain worker processes; unreadable images are skipped.
+"""Makes batches in a deterministic order by Grain's workers; unreadable images are skipped.
 
 Position p of the stream is image `order(p)` of epoch p // n, cropped with a generator seeded by
 (seed, p). Batch b is the positions b B to (b + 1) B - 1. Neither depends on the number of workers
@@ -164,11 +164,11 @@ class Loader:
         self._iterator = self._open()
 
     def __iter__(self) -> "Loader":
-        """The loader itself."""
+        """Return the loader itself."""
         return self
 
     def __next__(self) -> Batch:
-        """The next batch.
+        """Return the next batch.
 
         Raises:
             TooManySkippedError: more unreadable images than allowed, with their list; those whose
@@ -187,7 +187,7 @@ class Loader:
         return Batch(found["images"], found["indices"])
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs to go on after the batches that were handed out; JSON-able."""
+        """Return what `restore` needs to go on after the batches handed out so far; JSON-able."""
         return {
             "next_batch": self._next_batch,
             "workers": self._workers,
@@ -253,7 +253,7 @@ def decode_all(
     advance: Callable[[int], Any] = lambda count: None,
     remarks: list[tuple[str, Remark]] | None = None,
 ) -> tuple[Batch, dict[str, str]]:
-    """Every readable image once, in order: for validation sets, which stay in memory.
+    """Return every readable image once, in order: for validation sets, which stay in memory.
 
     Args:
         images: the set.
@@ -292,7 +292,7 @@ def decode_all(
 
 
 def measure_statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, with the integer type's maximum as 1.
+    """Return mean and standard deviation of each channel, with the integer type's maximum as 1.
 
     Args:
         pixels: shape (n, H, W, C).

@@ -1,4 +1,4 @@
-"""The one door to image files: which kinds are opened, how large they may be, what they show."""
+"""Opens image files: which kinds are opened, how large they may be, what is odd about them."""
 
 import os
 import stat
@@ -43,7 +43,7 @@ class TooLargeError(ValueError):
 
 
 def remark_notes(remarks: Sequence[tuple[str, Remark]]) -> list[str]:
-    """A sentence on each kind of remarks, which come with the names of their images."""
+    """Return a sentence on each kind of remarks, which come with the names of their images."""
     notes = []
     for kind, meaning in MEANINGS.items():
         own = [f"{name} {remark.text}" for name, remark in remarks if remark.kind == kind]
@@ -152,7 +152,7 @@ _unlimited = _Unlimited()
 
 @contextmanager
 def opened_image(file: BinaryIO) -> Iterator[Any]:
-    """A Pillow image of one of `FORMATS`, not decoded yet, and not too large.
+    """Return a Pillow image of one of `FORMATS`, not decoded yet, and not too large.
 
     From an open file, as Pillow maps grey TIFF by its name and turns that wrongly.
 

@@ -63,7 +63,7 @@ def _sources(side: int) -> dict[str, tuple[list[NDArray[np.uint8]], list[NDArray
 
 
 def _split(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-    """What lies before, in and after the held-out band along the first axis."""
+    """Return what lies before, in and after the held-out band along the first axis."""
     first, last = (round(share * len(pixels)) for share in HELD_OUT)
     return pixels[:first], pixels[first:last], pixels[last:]
 
@@ -107,7 +107,7 @@ def _slices(volume: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
 
 
 def package_folder(module: str, distribution: str) -> Path:
-    """Where a package lies, without importing it.
+    """Say where a package lies, without importing it.
 
     Args:
         module: what one imports.

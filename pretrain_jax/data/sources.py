@@ -1,4 +1,4 @@
-"""Sets of images: what a folder, a list or a video holds, in an order that never changes."""
+"""Makes a set of images, in an order that never changes, of a folder, a list or a video."""
 
 import hashlib
 import os
@@ -47,7 +47,7 @@ class ImageSet:
     left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.file_index)
 
     def locate(self, index: int) -> tuple[str, int]:
@@ -55,12 +55,12 @@ class ImageSet:
         return self.files[self.file_index[index]], int(self.frames[index])
 
     def name(self, index: int) -> str:
-        """How messages call an image: its path, with the frame's number behind #."""
+        """Say how messages call an image: its path, with the frame's number behind #."""
         path, frame = self.locate(index)
         return path if frame == STILL else f"{path}#{frame}"
 
     def take(self, indices: NDArray[np.int64]) -> "ImageSet":
-        """The images at `indices`, in that order."""
+        """Return the images at `indices`, in that order."""
         return replace(
             self,
             file_index=self.file_index[indices],
@@ -72,7 +72,7 @@ class ImageSet:
 def find_images(
     source: str | Path, *, frame_stride: int = 1, max_skipped_share: float = 0.0
 ) -> ImageSet:
-    """All images of a source, in an order that depends on names only.
+    """Return all images of a source, in an order that depends on names only.
 
     Args:
         source: a folder (searched recursively, sorted; its subfolders are the classes where every

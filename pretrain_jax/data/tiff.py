@@ -1,4 +1,4 @@
-"""TIFF files to pixels by their tags: what Pillow reads wrongly, in fewer bits or not at all.
+"""Turns TIFF files into pixels by their tags, where Pillow reads them wrongly or not at all.
 
 tifffile finds the samples, this module says what they mean (TIFF 6.0, sections 4 to 6, 16 to 18, 20
 and 21). Compressions that tifffile leaves to a package of its own are Pillow's, which reads them in
@@ -37,6 +37,7 @@ TWELVE_BITS = 4096
 MOST_OF_SAMPLES = (281, 341)  # MaxSampleValue and SMaxSampleValue
 REDUCED, MASK = 1, 4  # of another image, in the tag NewSubfileType
 MOST_PAGES = 100_000
+WHOLE = 2**16 - 1
 
 
 def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
@@ -113,9 +114,6 @@ def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
         return turned(pixels, _number(page, ORIENTATION) or 1)
 
 
-WHOLE = 2**16 - 1
-
-
 def dark_remark(top: int) -> Remark:
     """Of an image of 16 bits whose values end at `top`."""
     bits = int(top).bit_length()
@@ -127,12 +125,12 @@ def dark_remark(top: int) -> Remark:
 
 
 def is_dark(pixels: Samples) -> bool:
-    """Whether 16 bits hold values of 12 at most."""
+    """Say whether 16 bits hold values of 12 at most."""
     return 0 < int(pixels.max(initial=0)) < TWELVE_BITS
 
 
 def turned(pixels: Samples, orientation: int) -> Samples:
-    """Pixels (H, W, ...) as displayed, by the orientation 1 to 8 of EXIF and TIFF."""
+    """Return pixels (H, W, ...) as displayed, by the orientation 1 to 8 of EXIF and TIFF."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -153,7 +151,7 @@ def by_rows(pixels: Samples, convert: Any, channels: int, kind: Any) -> Samples:
 
 
 def _number(page: Any, tag: int) -> int | None:
-    """The first value of a tag, None where it is missing or no number."""
+    """Return the first value of a tag, None where it is missing or no number."""
     found = page.tags.get(tag)
     value = found.value if found is not None else None
     value = value[0] if isinstance(value, tuple) and value else value
@@ -244,7 +242,7 @@ def _check_segments(page: Any, bits: int, compression: int) -> None:
 
 
 def _samples(page: Any, bits: int) -> Samples:
-    """The samples of a page as they are stored, shaped as tifffile does."""
+    """Return the samples of a page as they are stored, shaped as tifffile does."""
     if bits in (1, 8, 16, 32, 64):
         return np.asarray(page.asarray())
     # tifffile unpacks other widths with a package that is not among this one's requirements.
@@ -430,7 +428,7 @@ def _described(page: Any) -> int:
 
 
 def _pages(file: BinaryIO) -> int:
-    """Images in the chain of directories, without reduced ones and masks; loops end."""
+    """Return images in the chain of directories, without reduced ones and masks; loops end."""
     file.seek(0)
     head = file.read(16)
     order = "<" if head[:2] == b"II" else ">"

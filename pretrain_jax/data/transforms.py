@@ -1,4 +1,4 @@
-"""Crops and sizes on the host, exact in 8 and in 16 bits; all randomness comes as a generator."""
+"""Crops and scales images on the host, exactly in 8 and in 16 bits."""
 
 import math
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Crop:
     flip: bool = True
 
     def __call__(self, pixels: Pixels, rng: np.random.Generator, name: str = "image") -> Pixels:
-        """Pixels of shape (size, size, C), of the same type as the input (H, W, C).
+        """Return pixels of shape (size, size, C), of the same type as the input (H, W, C).
 
         Raises:
             MixedSizesError: kind "none" and another size.
@@ -62,7 +62,7 @@ class Crop:
     def random_box(
         self, height: int, width: int, rng: np.random.Generator
     ) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of a random crop of an image of that size."""
+        """Return the left, top, right and bottom of a random crop of an image of that size."""
         for _ in range(ATTEMPTS):
             area = height * width * rng.uniform(*self.scale)
             ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))

@@ -1,4 +1,4 @@
-"""Frames of video files by number, through PyAV."""
+"""Reads frames of video files by number, through PyAV."""
 
 from functools import lru_cache
 from typing import Any
@@ -24,7 +24,7 @@ def _av() -> Any:
 
 
 def _opened(path: str) -> Any:
-    """A container of one of the known kinds, with frames of a size that may be held.
+    """Return a container of one of the known kinds, with frames of a size that may be held.
 
     Raises:
         ValueError: a size beyond `check_pixels`, or no regular file.
@@ -58,7 +58,7 @@ def frame_times(path: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1)
 def frame_sizes(path: str) -> tuple[tuple[int, int] | None, ...]:
-    """Height and width of every frame of a video, all of which are decoded in one go.
+    """Return height and width of every frame of a video, all of which are decoded in one go.
 
     None where that gives no frame; `read_frame` may, as it begins anew at the key frame before.
     """

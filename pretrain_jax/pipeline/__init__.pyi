@@ -6,7 +6,6 @@ from .config import ProbeOptions as ProbeOptions
 from .config import ProposeOptions as ProposeOptions
 from .config import ScoreOptions as ScoreOptions
 from .config import Trials as Trials
-from .config import pipeline_preset as pipeline_preset
 from .cost import Estimate as Estimate
 from .cost import estimate_cost as estimate_cost
 from .cost import measured_rates as measured_rates
@@ -26,7 +25,6 @@ __all__ = [
     "Trials",
     "estimate_cost",
     "measured_rates",
-    "pipeline_preset",
     "pretrain",
     "probe",
     "run_pipeline",

@@ -160,12 +160,12 @@ def _found(table: Table) -> Iterator[tuple[Any, ...]]:
 
 
 def _stride(images: Images) -> int:
-    """Every how many images one is looked at for writing."""
+    """Give every how many images one is looked at for writing."""
     return -(-images.table.rows // MOST)
 
 
 def _frames(images: Images, first: int, end: int) -> Iterator[tuple[int, Frame]]:
-    """The readable images of some rows with their numbers."""
+    """Read the readable images of some rows with their numbers."""
     names = ("image", "name", "frame", "group", "height")
     for batch in images.table.batches(names, start=first, stop=end):
         columns = (batch[name] for name in names)

@@ -37,13 +37,13 @@ class ProbeOptions:
     """The masked autoencoder whose reconstruction errors are the margins.
 
     Attributes:
-        checkpoint: a run's folder, or a file (.pth, .safetensors) in the layout of the MAE code
+        weights: a run's folder, or a file (.pth, .safetensors) in the layout of the MAE code
             or of transformers; None trains `mae.train` on the full set, which counts as a cost.
         halves: whether two more are trained on disjoint halves of the images, from which the
             report estimates the angle theta between probe and target.
     """
 
-    checkpoint: str | None = None
+    weights: str | None = None
     halves: bool = False
 
 
@@ -52,7 +52,7 @@ class ProposeOptions:
     """Where the patches come from: those of OptiDEL from `proposer`, of OptiDEL-S from crops.
 
     Attributes:
-        proposer: "sam" or "saliency"; "auto" is sam where `sam.checkpoint` is given.
+        proposer: "sam" or "saliency"; "auto" is sam where `sam.weights` are given.
         sam: settings of the proposer sam.
         saliency: settings of the proposer saliency.
         random_crop: settings of the random crops.
@@ -68,26 +68,26 @@ class ProposeOptions:
         """The proposer's name, with "auto" resolved."""
         if self.proposer != "auto":
             return self.proposer
-        return "saliency" if self.sam.checkpoint is None else "sam"
+        return "saliency" if self.sam.weights is None else "sam"
 
     def check(self) -> None:
         """Check the proposer and that its weights are there.
 
         Raises:
-            ValueError: an unknown proposer, sam without a checkpoint or with one that is no file,
-                a checkpoint for another proposer.
+            ValueError: an unknown proposer, sam without weights or with such as are no file,
+                weights for another proposer.
         """
         check_choice("propose.proposer", self.proposer, ("auto", "sam", "saliency"))
         if self.chosen == "sam":
-            self.sam.inputs()  # raises without a checkpoint
-        elif self.sam.checkpoint is not None:
+            self.sam.inputs()  # raises without weights
+        elif self.sam.weights is not None:
             raise ValueError(
-                f"propose.sam.checkpoint = {self.sam.checkpoint} is of no use to propose.proposer "
+                f"propose.sam.weights = {self.sam.weights} is of no use to propose.proposer "
                 f"= {self.proposer}: leave one of them out"
             )
 
     def named(self, name: str) -> Proposer:
-        """The proposer "sam", "saliency" or "random-crop"."""
+        """Give the proposer "sam", "saliency" or "random-crop"."""
         known: dict[str, Proposer] = {
             one.name: one for one in (self.sam, self.saliency, self.random_crop)
         }
@@ -243,11 +243,11 @@ class PipelineConfig:
                     model_of(options, self.trials(objective).train.model.encoder, 2)
 
     def trials(self, objective: str) -> Trials:
-        """The runs of an objective."""
+        """Give the runs of an objective."""
         return self.mae if objective == "mae" else self.simclr
 
     def cells(self, recommended: float | None = None) -> list[Cell]:
-        """All pre-training runs: the full set first, then by ratio, method and seed.
+        """List all pre-training runs: the full set first, then by ratio, method and seed.
 
         Args:
             recommended: the ratio of that name; while it is unknown its runs are left out.
@@ -260,7 +260,7 @@ class PipelineConfig:
         ]
 
     def draw(self, method: str, seed: int) -> int | None:
-        """Seed of the data set of a method for a run's seed; None where all have the same."""
+        """Give the seed of a run's data set; None where all have the same."""
         return seed if METHODS[method].draws and self.draws == "seed" else None
 
     @property
@@ -275,41 +275,41 @@ class PipelineConfig:
         return self.data == SHIPPED_SEGMENTATION
 
     def proposer_of(self, method: str) -> str:
-        """Of a method that chooses patches: the configured proposer, unless it has its own."""
+        """Choose a method's proposer: the configured one, unless it has its own."""
         own = METHODS[method].proposers
         return self.propose.chosen if self.propose.chosen in own else own[0]
 
     def proposals_of(self, cell: Cell) -> tuple[str, int | None]:
-        """Proposer of a run that chooses patches, and the seed that it draws with for this run."""
+        """Give proposer and seed of the patches that a run chooses from."""
         name = self.proposer_of(cell.method)
         return name, cell.draw if name in CROPPED else None
 
     def proposals(self) -> list[tuple[str, int | None]]:
-        """Every proposer that runs choose patches of, with every seed that it draws with."""
+        """List every proposer that runs choose patches of, with every seed that it draws with."""
         cells = [one for one in self.cells(1.0) if METHODS[one.method].source == "patches"]
         return list(dict.fromkeys(self.proposals_of(one) for one in cells))
 
     def scores_images(self) -> bool:
-        """Whether whole images are scored."""
+        """Say whether whole images are scored."""
         kinds = {METHODS[one.method].source for one in self.cells(1.0)}
         return self.probe.halves or "images" in kinds
 
     def pairs(self) -> list[tuple[HeadKind, Mode]]:
-        """Head and mode of every fine-tuning of a pre-trained model."""
+        """List head and mode of every fine-tuning of a pre-trained model."""
         return [EVALUATIONS[one] for one in self.evaluations if EVALUATIONS[one][1] != "scratch"]
 
     def scratch_heads(self) -> list[HeadKind]:
-        """Heads that are trained without pre-training."""
+        """List the heads that are trained without pre-training."""
         found = [EVALUATIONS[one] for one in self.evaluations]
         return [head for head, mode in found if mode == "scratch"]
 
     def levels(self) -> list[str]:
-        """Name of each segmentation data set in the folders of results: none for a single one."""
+        """Name each segmentation data set in the folders of results; a single one has none."""
         names = [Path(folder).name for _, folder in self.layouts()]
         return names if len(names) > 1 else ["" for _ in names]
 
     def layouts(self) -> list[tuple[str, str]]:
-        """Layout and folder of every segmentation data set."""
+        """List layout and folder of every segmentation data set."""
         found = []
         for one in self.downstream:
             layout, colon, folder = one.partition(":")
@@ -319,7 +319,7 @@ class PipelineConfig:
 
 
 def pipeline_to_json(config: PipelineConfig, recommended: float | None = None) -> dict[str, Any]:
-    """The configuration as JSON-able values, with the runs that follow from it; see `cells`."""
+    """Write the configuration as JSON-able values, with the runs that follow from it."""
     values = dataclasses.asdict(config)
     for name in OBJECTIVES:
         values[name]["train"] = config_to_json(config.trials(name).train)
@@ -334,7 +334,7 @@ def pipeline_to_json(config: PipelineConfig, recommended: float | None = None) -
 
 @contextmanager
 def _within(prefix: str) -> Iterator[None]:
-    """Messages about a nested configuration start with its place."""
+    """Begin messages about a nested configuration with its place."""
     try:
         yield
     except ValueError as error:
@@ -342,7 +342,7 @@ def _within(prefix: str) -> Iterator[None]:
 
 
 def _sets(trials: Trials, recommended: float | None) -> list[tuple[str, float]]:
-    """Methods and ratios: the full set first, then ratio by ratio."""
+    """List methods and ratios: the full set first, then ratio by ratio."""
     known = (recommended if one == RECOMMENDED else one for one in trials.ratios)
     common = [float(one) for one in known if one is not None]
     methods = [_parted(one) for one in trials.methods]
@@ -358,7 +358,7 @@ def _sets(trials: Trials, recommended: float | None) -> list[tuple[str, float]]:
 
 
 def _parted(method: str) -> tuple[str, float | None]:
-    """Name of a method and the ratio that it has alone."""
+    """Read the name of a method and the ratio that it has alone."""
     name, at, ratio = method.partition("@")
     try:
         return name, float(ratio) if at else None
@@ -444,16 +444,7 @@ _DEMO = PipelineConfig(
     evaluations=("linear-frozen", "dpt-frozen", "dpt-scratch"),
 )
 
+# Presets; set `data`, and what else differs, with `dataclasses.replace`.
 PIPELINES: Mapping[str, PipelineConfig] = MappingProxyType(
     {"optidel_reference": _REFERENCE, "optidel-demo": _DEMO}
 )
-
-
-def pipeline_preset(name: str) -> PipelineConfig:
-    """The named pipeline; set `data` (and what else differs) with `dataclasses.replace`.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    check_choice("preset", name, PIPELINES)
-    return PIPELINES[name]

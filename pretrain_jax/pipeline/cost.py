@@ -84,25 +84,25 @@ class Rate:
 
 
 def counted_rate(flops: float) -> Rate:
-    """An item of so many operations, at the rates of ViT-B masked autoencoders."""
+    """Rate an item of so many operations, at the rates of ViT-B masked autoencoders."""
     anchor = mae_training_flops(ANCHOR)
     return Rate(flops / anchor / FAST[1], flops / anchor / SLOW[1], COUNTED)
 
 
 def sam_rate() -> Rate:
-    """Masks of an image by SAM ViT-H."""
+    """Rate the masks of an image by SAM ViT-H."""
     return Rate(*SAM_SECONDS, SAM_SOURCE)
 
 
 def core_rate(stage: str) -> Rate:
-    """An item of a stage of `CORE_STAGES`, which needs no accelerator."""
+    """Rate an item of a stage of `CORE_STAGES`, which needs no accelerator."""
     seconds = CORE_SECONDS[stage]
     source = CORE_SOURCE.get(stage, CORE_SOURCE_OF_IMAGES)
     return Rate(seconds, seconds, source.format(seconds=seconds))
 
 
 def measured_rates(folder: str | Path) -> dict[str, Rate]:
-    """Seconds of an item of each stage, from what lies in a pipeline's folder.
+    """Measure seconds of an item of each stage, from what lies in a pipeline's folder.
 
     Of a stage with several runs it is the sum of their seconds over that of their items, of
     training the median over runs. Fine-tuning counts with its evaluation, as its manifest does.
@@ -139,7 +139,7 @@ def measured_rates(folder: str | Path) -> dict[str, Rate]:
 
 
 def _rate(stage: str, manifests: Iterable[Manifest], count: str) -> dict[str, Rate]:
-    """The rate of a stage by its name; nothing where it was not measured."""
+    """Rate a stage from its manifests; nothing where it was not measured."""
     items, seconds = 0.0, 0.0
     for one in manifests:
         factor = one.parameters.get("masks", 1)
@@ -153,7 +153,7 @@ def _rate(stage: str, manifests: Iterable[Manifest], count: str) -> dict[str, Ra
 
 
 def _finished(out: Path, part: str) -> list[Manifest]:
-    """Manifests of the finished stages of a part of a pipeline's folder."""
+    """Read the manifests of the finished stages in a part of a pipeline's folder."""
     return [read_manifest(one) for one in stages_in(out, part) if (one / MANIFEST).is_file()]
 
 
@@ -194,7 +194,7 @@ def estimate_cost(
     *,
     sam_patches: int = SAM_PATCHES,
 ) -> list[Estimate]:
-    """Hours of each stage of a pipeline on `images` images.
+    """Estimate hours of each stage of a pipeline on `images` images.
 
     Training and scoring are hours of one accelerator: counted operations at the published rates of
     ViT-B masked autoencoders. Index, leakage check, the proposers saliency and random-crop,
@@ -230,7 +230,7 @@ def cost_table(
     *,
     sam_patches: int = SAM_PATCHES,
 ) -> str:
-    """The estimates for several numbers of images as a table; see `estimate_cost`."""
+    """Print the estimates for several numbers of images as a table; see `estimate_cost`."""
     columns = [estimate_cost(config, count, rates, sam_patches=sam_patches) for count in images]
     lines = []
     for core, name in ((False, "GPU-hours"), (True, "core-hours, no GPU")):
@@ -256,11 +256,11 @@ def cost_table(
 def _work(
     config: PipelineConfig, images: int, sam_patches: int
 ) -> list[tuple[str, float, str, Rate]]:
-    """Stage, number of items, what they are, and the default rate."""
+    """List stages with their number of items, what these are, and the default rate."""
     train = config.mae.train
     assert isinstance(train.model, MAEConfig)
     trained = matched_steps(train, images) * train.batch_size
-    probes = (config.probe.checkpoint is None) + 2 * config.probe.halves * _half(train)
+    probes = (config.probe.weights is None) + 2 * config.probe.halves * _half(train)
     forward = counted_rate(mae_forward_flops(train.model))
     work: list[tuple[str, float, str, Rate]] = [
         ("index", images, "images", core_rate("index")),
@@ -301,7 +301,7 @@ def _work(
 def _sets(
     config: PipelineConfig, images: int, boxes: Mapping[str, int]
 ) -> list[tuple[str, float, str, Rate]]:
-    """Every set once: what it is chosen from, and the images that are made of patches."""
+    """Count every set once: what it is chosen from, and images made of patches."""
     candidates, made = 0.0, 0.0
     for cell in {cell.selection: cell for cell in config.cells(MOST)}.values():
         if METHODS[cell.method].source == "patches":
@@ -316,7 +316,7 @@ def _sets(
 
 
 def _finetuning(config: PipelineConfig) -> list[tuple[str, float, str, Rate]]:
-    """A row for each head and mode: the mean over encoders and sets is its cost of a crop."""
+    """Make a row for each head and mode, by the mean cost of a crop."""
     cells = Counter(cell.objective for cell in config.cells(MOST))
     runs: list[tuple[str, int, HeadKind, Mode]]
     runs = [(name, count, *pair) for pair in config.pairs() for name, count in cells.items()]
@@ -340,7 +340,7 @@ def _finetuning(config: PipelineConfig) -> list[tuple[str, float, str, Rate]]:
 
 
 def _classes(config: PipelineConfig) -> list[int]:
-    """How many each set has, as far as its folder is there; those of published layouts have two."""
+    """Count the classes of each set whose folder is there; published layouts have two."""
     if config.data_is_shipped:
         return [len(TISSUES)]
     return [
@@ -350,7 +350,7 @@ def _classes(config: PipelineConfig) -> list[int]:
 
 
 def _half(train: TrainConfig) -> float:
-    """Steps of a run on half of the images over those of a run on all."""
+    """Give the steps of a run on half of the images over those on all."""
     return 1.0 if train.epochs is None else 0.5
 
 

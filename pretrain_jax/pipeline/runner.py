@@ -59,14 +59,14 @@ from pretrain_jax.segmentation import (
     write_shipped_segmentation,
 )
 from pretrain_jax.segmentation.config import HeadKind, Mode
-from pretrain_jax.segmentation.finetuning import dataset_digest
+from pretrain_jax.segmentation.finetuning import FINETUNE, dataset_digest
 from pretrain_jax.synthesis import METHODS, index_images, propose, score, select, synthesise
 from pretrain_jax.synthesis.source import check_outside, survey
 from pretrain_jax.train.config import FREE_FIELDS, FREE_OPTIONS, json_differences
 from pretrain_jax.train.loop import NonFiniteLossError
 
 # Places of what the user gave: it may lie elsewhere by now, if it is the same.
-PLACES = ("data", "downstream", "probe.checkpoint", "propose.sam.checkpoint", "mae.train.init")
+PLACES = ("data", "downstream", "probe.weights", "propose.sam.weights", "mae.train.init")
 # What may change when a pipeline goes on: those, and lists that only add runs.
 FREE = frozenset(
     {*PLACES, "out", "cells", "heads", "levels", "scratch_seeds", "evaluations"}
@@ -74,6 +74,9 @@ FREE = frozenset(
     | {f"{name}.train.{one}" for name in ("mae", "simclr") for one in FREE_FIELDS}
     | {f"finetune.{one}" for one in FREE_OPTIONS}
 )
+
+# Words of version 0.1, in configurations and among the inputs of stages.
+RENAMED = {"checkpoint": "weights"}
 
 POLICY = "hard"
 RECOMMEND = Stage("recommend", inputs=("scores/*",), parameters=("policy",))
@@ -89,6 +92,7 @@ def claim_of(config: PipelineConfig) -> Claim:
     record = _echo(config, folder)
 
     def refuse(there: dict[str, Any]) -> str | None:
+        there = _in_todays_words(there)
         differences = json_differences(record, there, FREE)
         differences += _other_inputs(config, folder, record, there)
         if not differences:
@@ -103,8 +107,21 @@ def claim_of(config: PipelineConfig) -> Claim:
     return Claim(folder, CONFIG, record, refuse, foreign, renewed=True)
 
 
+def _in_todays_words(config: dict[str, Any]) -> dict[str, Any]:
+    """Read a configuration of version 0.1 as one of today."""
+
+    def weights(part: dict[str, Any]) -> dict[str, Any]:
+        return {RENAMED.get(name, name): value for name, value in part.items()}
+
+    return config | {
+        "probe": weights(config["probe"]),
+        "propose": config["propose"] | {"sam": weights(config["propose"]["sam"])},
+        "finetune": {**FINETUNE.later, **config["finetune"]},
+    }
+
+
 def report_folder(out: Path) -> Path:
-    """Of the report on what there is now: a new one beside those from before runs were added."""
+    """Find the report's folder: a new one beside those from before runs were added."""
     inputs = collect(out).inputs
     for number in count(1):
         page = Places(out).report(number)
@@ -114,7 +131,7 @@ def report_folder(out: Path) -> Path:
 
 
 def _echo(config: PipelineConfig, out: Path) -> dict[str, Any]:
-    """The configuration as JSON has it, places in full."""
+    """Write the configuration as JSON has it, places in full."""
     values = pipeline_to_json(config, recommended_in(out))
     if not config.data_is_shipped:
         layout, path = split_layout(config.data)
@@ -124,15 +141,15 @@ def _echo(config: PipelineConfig, out: Path) -> dict[str, Any]:
         f"{layout}:{os.path.realpath(folder)}" for layout, folder in config.layouts()
     ]
     for part in (values["probe"], values["propose"]["sam"]):
-        if part["checkpoint"] is not None:
-            part["checkpoint"] = os.path.realpath(part["checkpoint"])
+        if part["weights"] is not None:
+            part["weights"] = os.path.realpath(part["weights"])
     return values
 
 
 def _other_inputs(
     config: PipelineConfig, folder: Path, wanted: dict[str, Any], there: dict[str, Any]
 ) -> Iterator[str]:
-    """Places that differ and hold something else than what the stages were made of."""
+    """Name the places that differ and hold something else than stages were made of."""
     known = _recorded(config)
     ours, theirs = _places(wanted), _places(there)
     for name in sorted(ours.keys() | theirs.keys()):
@@ -143,22 +160,24 @@ def _other_inputs(
         if own is not None and other is not None and name in known:
             place, entry, digest = known[name]
             made_of = claimed_inputs(folder / place)
+            if made_of is not None:
+                made_of = {RENAMED.get(one, one): sha for one, sha in made_of.items()}
             same = made_of is None or made_of.get(entry) == digest()
         if not same:
             yield f"{name} = {own!r} here and {other!r} there"
 
 
 def _recorded(config: PipelineConfig) -> dict[str, tuple[str, str, Callable[[], str]]]:
-    """Of places: the stage and the input that recorded them, and what that would be now."""
+    """Give, for each place, the stage and input that recorded it, and the digest now."""
     stride = config.mae.train.data.frame_stride
-    init, checkpoint = str(config.mae.train.init), str(config.probe.checkpoint)
+    init, weights = str(config.mae.train.init), str(config.probe.weights)
     known: dict[str, tuple[str, str, Callable[[], str]]] = {
         "data": (INDEX, "source", lambda: survey(config.data, stride).digest),
-        "probe.checkpoint": (PROBE, "checkpoint", lambda: content_digest(checkpoint)),
-        "propose.sam.checkpoint": (
+        "probe.weights": (PROBE, "weights", lambda: content_digest(weights)),
+        "propose.sam.weights": (
             f"{PROPOSALS}/sam",
-            "checkpoint",
-            lambda: config.propose.sam.inputs()["checkpoint"],
+            "weights",
+            lambda: config.propose.sam.inputs()["weights"],
         ),
         "mae.train.init": (PROBE, "init", lambda: content_digest(init)),
     }
@@ -172,7 +191,7 @@ def _recorded(config: PipelineConfig) -> dict[str, tuple[str, str, Callable[[], 
 
 
 def _places(values: dict[str, Any]) -> dict[str, str | None]:
-    """The places of a configuration by their names with dots, those of lists with numbers."""
+    """List a configuration's places by their names with dots, those of lists with numbers."""
     found: dict[str, str | None] = {}
     for name in PLACES:
         value: Any = values
@@ -253,9 +272,9 @@ def check_pipeline(config: PipelineConfig) -> None:
     """
     config.check()
     check_outside(config.data, config.out)
-    given = config.probe.checkpoint
+    given = config.probe.weights
     if given is not None and not Path(given).exists():
-        raise ValueError(f"probe.checkpoint = {given} does not exist; a run's folder or a file")
+        raise ValueError(f"probe.weights = {given} do not exist; a run's folder or a file")
     for layout, folder in config.layouts():
         check_outside(folder, config.out)
         read_segmentation(folder, layout)  # what is missing is said before anything is written
@@ -306,7 +325,7 @@ def tasks(
     datasets: Sequence[SegmentationSet],
     progress: bool,
 ) -> Iterator[Task]:
-    """Every stage after those that it reads; `fill` returns at once where it is finished."""
+    """List every stage after those that it reads; finished ones return at once."""
     at = Places(out)
     yield Task(
         "index",
@@ -334,7 +353,7 @@ def tasks(
             at.index,
             at.probe,
             config=config.mae.train,
-            checkpoint=config.probe.checkpoint,
+            weights=config.probe.weights,
             halves=config.probe.halves,
             seed=config.seed,
             progress=progress,
@@ -493,7 +512,7 @@ def _finetuning(
 
 
 def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manifest:
-    """The best fraction of the hardest examples in the theory, to three digits.
+    """Recommend the theory's best fraction of the hardest examples, to three digits.
 
     Args:
         run: folder of a pipeline; the stage lies in `run`/recommended.
@@ -530,7 +549,7 @@ def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manif
 
 
 def recommended_in(run: Path) -> float | None:
-    """The ratio that was recommended in a pipeline's folder; None before."""
+    """Read the ratio that was recommended in a pipeline's folder; None before."""
     folder = Places(run).recommended
     if not (folder / MANIFEST).is_file():
         return None
@@ -542,7 +561,7 @@ def _refusal(why: str) -> ValueError:
 
 
 def _with_data(config: PipelineConfig, out: Path) -> PipelineConfig:
-    """The shipped images and masks written out, where they are asked for."""
+    """Write out the shipped images and masks, where they are asked for."""
     if not config.data_is_shipped:
         return config
     side = config.mae.train.model.encoder.size[0]

@@ -43,10 +43,11 @@ from pretrain_jax.train.weights import import_weights, load_model
 
 PROBE = Stage(
     "probe",
-    inputs=("index", "checkpoint", "init"),
+    inputs=("index", "weights", "init"),
     parameters=("config", "halves"),
     # Lists hold places; runs have files of their own for every host.
     local=(RUN, *HALVES, FULL_LIST, *HALF_LISTS),
+    renamed={"checkpoint": "weights"},
 )
 PRETRAIN = Stage(
     "pretrain",
@@ -68,19 +69,19 @@ def probe(
     out: str | Path,
     *,
     config: TrainConfig,
-    checkpoint: str | None = None,
+    weights: str | None = None,
     halves: bool = False,
     seed: int = 0,
     progress: bool = False,
 ) -> Manifest:
-    """A masked autoencoder in `out`/run: the user's, or one trained on all images of an index.
+    """Make the probe in `out`/run: the user's model, or one trained on an index.
 
     Args:
         index: folder of stage `index`.
         out: the stage's folder.
         config: of the training run; its data, out and seed are set here. Of a checkpoint file it
             gives the model and the images' mean and standard deviation.
-        checkpoint: a run's folder or a checkpoint file; None trains.
+        weights: a run's folder or a checkpoint file; None trains.
         halves: whether two more are trained, in `out`/half-0 and `out`/half-1, on disjoint halves
             of the images; no group (video, sequence, patient) that the index knows is in both, and
             a note says of how many files it knows none.
@@ -88,7 +89,7 @@ def probe(
         progress: whether to draw a progress bar on stderr.
 
     Raises:
-        ValueError: bad configuration, checkpoint or images; see `train`.
+        ValueError: bad configuration, weights or images; see `train`.
     """
     images = Images(index)
     images.check_unchanged()
@@ -96,17 +97,17 @@ def probe(
     given.check()
     if not isinstance(config.model, MAEConfig):
         raise ValueError("model is a SimCLRConfig; a probe is a masked autoencoder")
-    if checkpoint is not None and not Path(checkpoint).exists():
-        raise ValueError(f"checkpoint {checkpoint} does not exist; name a run's folder or a file")
+    if weights is not None and not Path(weights).exists():
+        raise ValueError(f"weights {weights} do not exist; name a run's folder or a file")
     parameters: dict[str, Any] = {"config": parameters_of(config), "halves": halves}
     inputs = {"index": images.as_input()}
-    if checkpoint is not None:
-        inputs["checkpoint"] = Input(content_digest(checkpoint))
-    if checkpoint is None and config.init is not None:
+    if weights is not None:
+        inputs["weights"] = Input(content_digest(weights))
+    if weights is None and config.init is not None:
         inputs["init"] = Input(content_digest(config.init))
     work = PROBE.open(out, parameters, seed, inputs, shared=config.cluster.join)
     return work.run(
-        lambda work: _filled(work, images, config, checkpoint, halves, seed, progress),
+        lambda work: _filled(work, images, config, weights, halves, seed, progress),
         lambda _: _keep_lists(Path(out), images, halves, seed),
     )
 
@@ -115,7 +116,7 @@ def _filled(
     work: Work,
     images: Images,
     config: TrainConfig,
-    checkpoint: str | None,
+    weights: str | None,
     halves: bool,
     seed: int,
     progress: bool,
@@ -127,12 +128,12 @@ def _filled(
     base = dataclasses.replace(config, data=data, seed=seed)
     notes, seconds = [], 0.0
     counts: dict[str, int | float] = {"images": images.manifest.counts["images"]}
-    if checkpoint is not None:
-        # Before anything is written: a checkpoint of no use leaves the folder free.
-        _take(checkpoint, base, folder / RUN)
+    if weights is not None:
+        # Before anything is written: weights of no use leave the folder free.
+        _take(weights, base, folder / RUN)
         notes.append("The probe is the user's checkpoint; what its training cost is not counted.")
     _keep_lists(folder, images, halves, seed)
-    if checkpoint is None:
+    if weights is None:
         steps = train(dataclasses.replace(base, out=str(folder / RUN)), progress=progress).steps
         counts |= training_counts(folder / RUN, steps)
         seconds += training_seconds(folder / RUN, steps, config)
@@ -175,7 +176,7 @@ def _keep_lists(folder: Path, images: Images, halves: bool, seed: int) -> list[s
 
 
 def _files(images: Images) -> Iterator[tuple[str, str]]:
-    """Files of which something is readable, in order, each once, and the group of each."""
+    """List files of which something is readable, each once, with the group of each."""
     before = ""
     for batch in images.table.batches(["name", "height", "group"]):
         for name, height, group in zip(batch["name"], batch["height"], batch["group"], strict=True):
@@ -185,7 +186,7 @@ def _files(images: Images) -> Iterator[tuple[str, str]]:
 
 
 def _half(images: Images, seed: int) -> tuple[NDArray[np.bool_], int]:
-    """Which files are in the first half, and of how many the group is not known.
+    """Choose the files of the first half; count those whose group is not known.
 
     Whole groups in a random order make the half until it is full; a file without one is its own.
     """
@@ -206,11 +207,11 @@ def _half(images: Images, seed: int) -> tuple[NDArray[np.bool_], int]:
     return chosen[codes], without
 
 
-def _take(checkpoint: str, config: TrainConfig, run: Path) -> None:
+def _take(weights: str, config: TrainConfig, run: Path) -> None:
     """Copy a run's newest checkpoint, or import a file, so that `run` can be loaded."""
     if run.exists():
         shutil.rmtree(run)
-    source = Path(checkpoint)
+    source = Path(weights)
     if not source.is_dir():
         import_weights(source, config, run)
         return
@@ -312,7 +313,7 @@ def pretrain(
 
 
 def _data(path: Path) -> tuple[Path, str, dict[str, Any]]:
-    """Image list or source, its digest, and how it was chosen, where that is known."""
+    """Describe the data: image list or source, its digest, and how it was chosen."""
     if not (path / MANIFEST).is_file():
         return path, survey(path).digest, {}
     manifest = read_manifest(path, "synthesise")
@@ -356,17 +357,17 @@ def _statistics(probe: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def matched_steps(config: TrainConfig, images: int) -> int:
-    """Optimiser steps of a run on `images` images, by `steps` or `epochs`."""
+    """Count the optimiser steps of a run on `images` images, by `steps` or `epochs`."""
     return plan_run(config, images).steps
 
 
 def parameters_of(config: TrainConfig) -> dict[str, Any]:
-    """The fields of a run that its numbers depend on, without places and seed."""
+    """Give the fields of a run that its numbers depend on, without places and seed."""
     return _without(config_to_json(config), FREE_FIELDS | PLACES)
 
 
 def training_counts(run: Path, steps: int) -> dict[str, int | float]:
-    """Steps, loss of the last step and validation loss at the end of a finished run.
+    """Read steps, last loss and validation loss of a finished run.
 
     Args:
         run: folder of a `train` run.
@@ -386,20 +387,20 @@ def training_counts(run: Path, steps: int) -> dict[str, int | float]:
 
 
 def images_per_second(run: Path) -> float | None:
-    """Median rate of a run's steps, without compilation and validation; None where unknown."""
+    """Measure the median rate of a run's steps, compilation left out; None where unknown."""
     lines = read_log(run / LOG_NAME) if (run / LOG_NAME).is_file() else []
     rates = sorted(r for r in (line.get("images_per_second") for line in lines) if r)
     return rates[len(rates) // 2] if rates else None
 
 
 def training_seconds(run: Path, steps: int, config: TrainConfig) -> float:
-    """Seconds of a finished run's steps, those before an interruption included."""
+    """Estimate seconds of a finished run's steps, those before an interruption included."""
     rate = images_per_second(run)
     return steps * config.batch_size / rate if rate else 0.0
 
 
 def content_digest(path: str | Path) -> str:
-    """sha256 of a file, of a stage's manifest, or of all files in a folder with their names."""
+    """Hash a file, a stage's manifest, or all files in a folder with their names."""
     path = Path(path)
     if path.is_file():
         return str(file_record(path)["sha256"])

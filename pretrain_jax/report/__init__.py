@@ -1,4 +1,4 @@
-"""The page that a run of the pipeline ends in, and the published numbers beside it."""
+"""The report of a pipeline's run, with published numbers beside its own."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The OptiDEL paper's Tables 1 and 2 and its Figure 6 as a picture, one's own runs beside them."""
+"""One picture shows the OptiDEL paper's Tables 1-2 and Figure 6 beside own runs."""
 
 import dataclasses
 import hashlib
@@ -115,7 +115,7 @@ def write_tables(
 
 
 def parameters(runs: Sequence[Run]) -> dict[str, Any]:
-    """The runs as JSON types, and a digest of the published numbers beside them."""
+    """Give the runs as JSON types, and a digest of the published numbers."""
     tables = {
         str(table): {method: miou.tolist() for method, miou in columns.items()}
         for table, columns in PRINTED.items()
@@ -129,7 +129,7 @@ def parameters(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _rendered(dataset: xr.Dataset, file_format: str, words: str) -> bytes:
-    """The picture as the bytes of a file that carries its caption."""
+    """Draw the picture as the bytes of a file that carries its caption."""
     key, metadata = _METADATA[file_format]
     buffer = io.BytesIO()
     with rc_context(STYLE):
@@ -161,7 +161,7 @@ def _font() -> FT2Font:
 
 
 def compute(runs: Sequence[Run]) -> xr.Dataset:
-    """Put the published mIoU and the mean and spread of the runs over seeds on common axes."""
+    """Put the published mIoU and the runs' mean and spread on common axes."""
     names = [*DATASETS, *_new(run.dataset for run in runs)]
     storage = sorted({*STORAGE_PERCENT, 100.0, *(run.storage_percent for run in runs)})
     axes: dict[str, list[Any]] = {
@@ -201,12 +201,12 @@ def compute(runs: Sequence[Run]) -> xr.Dataset:
 
 
 def _new(names: Iterable[str]) -> list[str]:
-    """Names that the paper does not have, each once, in order."""
+    """List the names that the paper does not have, each once, in order."""
     return [name for name in dict.fromkeys(names) if name not in DATASETS]
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    """Draw the data of `compute`: Figure 6 above, the two tables below."""
+    """Draw Figure 6 above, the two tables below."""
     names = [str(name) for name in dataset["data"].values]
     rows = -(-len(names) // 4)
     has_runs = bool((dataset["run_count"] > 0).any())
@@ -281,7 +281,7 @@ def _draw_panel(axes: Axes, panel: xr.Dataset) -> None:
 
 
 def _legend(shown: Sequence[str]) -> tuple[list[Line2D], list[str]]:
-    """Published curves, then the methods that have runs of one's own."""
+    """Name published curves, then the methods that have runs of one's own."""
     handles = [
         Line2D([], [], color=COLORS[m], marker=MARKERS[m], markerfacecolor="white")
         for m in ("MedDEL", "OptiDEL")
@@ -297,7 +297,7 @@ def _legend(shown: Sequence[str]) -> tuple[list[Line2D], list[str]]:
 
 
 def _draw_table(axes: Axes, dataset: xr.Dataset, table: int) -> Any:
-    """One table: a column for every method and storage volume, own runs under the print."""
+    """Draw one table, a column for every method and storage volume."""
     methods = list(PRINTED[table])
     columns = [(percent, method) for percent in STORAGE_PERCENT for method in methods]
     if table == 1:
@@ -368,7 +368,7 @@ def _draw_table(axes: Axes, dataset: xr.Dataset, table: int) -> Any:
 
 
 def _cell(published: float, own: float, spread: float) -> str:
-    """The printed number, under it the runs' mean and standard deviation."""
+    """Write the printed number, under it the runs' mean and standard deviation."""
     lines = [f"{published:.2f}"] if np.isfinite(published) else []
     if np.isfinite(own):
         lines.append(f"{own:.1f}±{spread:.1f}" if np.isfinite(spread) else f"{own:.1f}")
@@ -376,7 +376,7 @@ def _cell(published: float, own: float, spread: float) -> str:
 
 
 def caption(dataset: xr.Dataset) -> str:
-    """What the picture shows, in words."""
+    """Say in words what the picture shows."""
     count = dataset["run_count"].values
     if count.any():
         least, most = count[count > 0].min(), count.max()

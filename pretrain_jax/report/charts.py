@@ -1,4 +1,4 @@
-"""Charts of the page as SVG, in one style that follows the reader's light or dark scheme."""
+"""Charts of the page as SVG, which follow the reader's light or dark scheme."""
 
 import base64
 import io
@@ -87,7 +87,7 @@ class Chart:
         return data_address(self.svg(), "image/svg+xml")
 
     def svg(self) -> bytes:
-        """The chart as an SVG image whose ink is light on dark pages."""
+        """Render the chart as an SVG image whose ink is light on dark pages."""
         buffer = io.StringIO()
         with rc_context(CHARTS_STYLE):
             # Without a date the same numbers give the same bytes.
@@ -102,12 +102,12 @@ class Chart:
 
 
 def data_address(data: bytes, media: str) -> str:
-    """Return the address that holds a file of a media type, such as "image/png", in itself."""
+    """Encode a file of a media type, such as "image/png", as an address."""
     return f"data:{media};base64,{base64.b64encode(data).decode()}"
 
 
 def figure_6(own: Mapping[str, Sequence[Row]], others: Mapping[str, Sequence[Row]]) -> Chart:
-    """mIoU against storage of MedDEL and OptiDEL as Table 1 of the paper prints it.
+    """Draw mIoU against storage of MedDEL and OptiDEL, as the paper prints it.
 
     Args:
         own: rows of one's own runs by data set of the paper, drawn as hollow points.
@@ -153,7 +153,7 @@ def figure_6(own: Mapping[str, Sequence[Row]], others: Mapping[str, Sequence[Row
 
 
 def runs_chart(rows: Sequence[Row]) -> Chart:
-    """mIoU against storage of one's own runs, mean and standard deviation over seeds."""
+    """Draw mIoU against storage of one's own runs, mean and standard deviation."""
     with rc_context(CHARTS_STYLE):
         figure = Figure(figsize=(WIDTH, 3.4))
         axes = figure.subplots()
@@ -165,7 +165,7 @@ def runs_chart(rows: Sequence[Row]) -> Chart:
 
 
 def bridge_chart(bridge: Bridge | None, rows: Sequence[Row]) -> Chart:
-    """The theory's error against the fraction kept, beside the measured one on its own axis.
+    """Draw the theory's error against the fraction kept, and the measured one beside it.
 
     Args:
         bridge: what the theory says; without a recommendation there is no curve of it.
@@ -191,7 +191,7 @@ def bridge_chart(bridge: Bridge | None, rows: Sequence[Row]) -> Chart:
 
 
 def information_chart(sets: Mapping[str, tuple[float, float]]) -> Chart:
-    """V-information of each set with its standard error.
+    """Draw the V-information of each set with its standard error.
 
     Args:
         sets: value and standard error in nats for each predicted value, by name.
@@ -211,7 +211,7 @@ def information_chart(sets: Mapping[str, tuple[float, float]]) -> Chart:
 
 
 def cost_chart(seconds: Mapping[str, float]) -> Chart:
-    """Seconds of each kind of stage."""
+    """Draw the seconds of each kind of stage."""
     with rc_context(CHARTS_STYLE):
         figure = Figure(figsize=(WIDTH, 0.7 + 0.26 * len(seconds)))
         axes = figure.subplots()
@@ -223,7 +223,7 @@ def cost_chart(seconds: Mapping[str, float]) -> Chart:
 
 
 def _hollow(axes: Axes, rows: Sequence[Row], line: str, method: str | None = None) -> None:
-    """Own runs of a method with standard deviations, if there are any."""
+    """Draw own runs of a method with standard deviations, if there are any."""
     own = sorted(rows, key=lambda row: row.pixels)
     if not own or (method is not None and all(row.method != method for row in own)):
         return
@@ -257,7 +257,7 @@ def _draw_theory(axes: Axes, bridge: Bridge, advice: Recommendation) -> None:
 
 
 def _draw_runs(axes: Axes, rows: Sequence[Row], offset: float, scale: float) -> None:
-    """offset + scale * mIoU with standard deviations, a line for each method."""
+    """Draw offset + scale * mIoU with standard deviations, a line for each method."""
     shown = [row for row in rows if row.is_point]
     methods = list(dict.fromkeys(row.method for row in shown))
     for place, method in enumerate(methods):
@@ -288,7 +288,7 @@ def _storage_axis(axes: Axes, ticks: Sequence[float]) -> None:
 
 
 def label(method: str) -> str:
-    """A method's name in print."""
+    """Call a method by its name in print."""
     return NAMES.get(method, method)
 
 

@@ -1,4 +1,4 @@
-"""What a run's folder holds: finished and unfinished stages, results of fine-tuning."""
+"""The content of a run's folder: finished and unfinished stages, results of fine-tuning."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from pretrain_jax.places import (
 
 METRICS = ("miou", "dice", "boundary_f")
 # Entries of a configuration that are places, which no number depends on.
-PLACES = ("data", "downstream", "out", "path", "validation", "init", "checkpoint")
+PLACES = ("data", "downstream", "out", "path", "validation", "init", "weights")
 RESULT = "result.json"
 
 
@@ -110,7 +110,7 @@ class RunFolder:
         return found | {place: one.digest for place, one in self.findings.items()}
 
     def of_stage(self, prefix: str) -> dict[str, Finding]:
-        """The finished stages whose place lies under a folder."""
+        """Find the finished stages whose place lies under a folder."""
         return {
             place: one
             for place, one in self.findings.items()
@@ -118,7 +118,7 @@ class RunFolder:
         }
 
     def ancestry(self, place: str) -> list[Finding]:
-        """A finished stage and all stages whose work it needs, each once.
+        """List a finished stage and all stages whose work it needs, each once.
 
         Pre-training takes mean and deviation of the pixels from the probe, for which none would
         have to be trained: that alone makes it no ancestor.
@@ -137,14 +137,14 @@ class RunFolder:
         return [found[name] for name in sorted(found)]
 
     def seconds(self, place: str) -> float:
-        """What a finished stage and everything before it cost.
+        """Sum up what a finished stage and everything before it cost.
 
         Without compilation, and without what was done aside.
         """
         return math.fsum(one.manifest.seconds - one.manifest.aside for one in self.ancestry(place))
 
     def compile_seconds(self, place: str) -> float:
-        """Compilation in a finished stage and in everything before it."""
+        """Sum up the compilation in a finished stage and in everything before it."""
         return math.fsum(one.manifest.compile_seconds for one in self.ancestry(place))
 
 
@@ -180,7 +180,7 @@ def collect(run_folder: str | Path) -> RunFolder:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    """What a pipeline was started with; empty where there is none."""
+    """Read what a pipeline was started with; empty where there is none."""
     if not path.is_file():
         return {}
     try:
@@ -192,7 +192,7 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _without_places(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without paths: where data and weights lie, which may move."""
+    """Leave out of a configuration where data and weights lie, which may move."""
     return {
         name: _without_places(value) if isinstance(value, Mapping) else value
         for name, value in values.items()
@@ -201,7 +201,7 @@ def _without_places(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _planned(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Where the results of a configuration are to lie."""
+    """List the places where the results of a configuration are to lie."""
     if not (config.get("downstream") or config.get("demo")):
         return ()
     levels = config.get("levels") or [""]
@@ -256,5 +256,5 @@ def _result(folder: Path, place: str, manifest: Manifest) -> Result:
 
 
 def _number(value: Any) -> float:
-    """A number; JSON has null where there is none."""
+    """Read a number; JSON has null where there is none."""
     return math.nan if value is None else float(value)

@@ -1,4 +1,4 @@
-"""The page and the table of a run, written once."""
+"""The report of a run: one page for readers, and one table."""
 
 import csv
 import io
@@ -169,7 +169,7 @@ def page(
 
 
 def _environment() -> Environment:
-    """What the templates know; every text is escaped, for names come from anywhere."""
+    """Make what the templates know; they escape every text, for names come from anywhere."""
     found = Environment(
         loader=PackageLoader("pretrain_jax.report"),
         autoescape=True,
@@ -197,7 +197,7 @@ def _interval(ends: Iterable[float], digits: int = 2) -> str:
 
 
 def _stages(run: RunFolder) -> dict[str, Any]:
-    """What the stages counted and cost, and what they were made with."""
+    """Collect what the stages counted and cost, and what they were made with."""
     there = {part: run.of_stage(part).values() for part in PARTS}
     costs = [
         (
@@ -230,7 +230,7 @@ def _stages(run: RunFolder) -> dict[str, Any]:
 
 
 def _pictures(run: RunFolder) -> Iterator[Picture]:
-    """Contact sheets of the stages, and predictions of the first model of each method."""
+    """Find the stages' contact sheets, and predictions of the first model of each method."""
     for part, what in PICTURED.items():
         for place in run.of_stage(part):
             for path in sorted((run.folder / place).glob("*.png")):
@@ -244,7 +244,7 @@ def _pictures(run: RunFolder) -> Iterator[Picture]:
 
 
 def _address(path: Path) -> str:
-    """A picture's address in itself, at most LARGEST_SIDE wide and high; large ones become JPEG."""
+    """Encode a picture, at most LARGEST_SIDE wide and high; large ones become JPEG."""
     from PIL import Image
 
     data, media = path.read_bytes(), "image/png"
@@ -259,7 +259,7 @@ def _address(path: Path) -> str:
 
 
 def results_csv(run: RunFolder) -> str:
-    """A line for each result, and for each that is missing with the reason as its status."""
+    """Write a line for each result, and for each missing one the reason."""
     text = io.StringIO()
     lines = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     lines.writeheader()
@@ -326,7 +326,7 @@ def _information(run: RunFolder, sample: int, seed: int) -> dict[str, SetInforma
 
 
 def _order(name: str) -> tuple[tuple[bool, float, int, str], str]:
-    """Of METHOD-PERCENT, or METHOD-PERCENT/seed-NUMBER where each seed has a set of its own."""
+    """Sort METHOD-PERCENT, or METHOD-PERCENT/seed-NUMBER where each seed has its own set."""
     chosen, _, draw = name.partition("/")
     method, _, percent = chosen.rpartition("-")
     return order(method, float(percent)), draw

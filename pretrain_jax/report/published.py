@@ -1,4 +1,4 @@
-"""Tables 1 and 2 of the OptiDEL paper as data, and one's own runs in their shape."""
+"""The OptiDEL paper's Tables 1 and 2, and one's own runs in their shape."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,9 @@ from pretrain_jax.segmentation.metrics import normdel
 
 SOURCE = "OptiDEL, arXiv:2408.07107"
 ALL_DATA = "all"
+
+Own = Mapping[Setting, Sequence[Row]]
+Column = tuple[str, float]  # method and storage in percent
 
 STORAGE_PERCENT = (5.0, 10.0, 25.0, 50.0)
 
@@ -96,7 +99,7 @@ class PublishedTable:
         )
 
     def curve(self, dataset: str, method: str) -> tuple[list[float], list[float]]:
-        """Storage in percent and mIoU in percent of a method, ascending, all data at the end.
+        """List storage and mIoU of a method in percent, all data at the end.
 
         Raises:
             ValueError: a data set that the table does not have.
@@ -113,7 +116,7 @@ class PublishedTable:
 
 
 def _table(number: int, subject: str, *, all_data: bool) -> PublishedTable:
-    """A printed table with the methods called as in this package."""
+    """Make a printed table with the methods called as in this package."""
     printed = PRINTED[number]
     columns = [(name.lower(), storage) for storage in STORAGE_PERCENT for name in printed]
     miou = np.stack(list(printed.values()), axis=2).reshape(len(DATASETS), -1)
@@ -130,9 +133,6 @@ TABLES = (
 
 # Methods of Figure 6, whose points Table 1 prints.
 FIGURE_6 = ("meddel", "optidel")
-
-Own = Mapping[Setting, Sequence[Row]]
-Column = tuple[str, float]
 
 
 @dataclass(frozen=True)
@@ -206,13 +206,13 @@ def printed_miou(dataset: str, method: str, percent: float) -> float:
 
 
 def _is_curve(rows: Sequence[Row]) -> bool:
-    """Whether a method of Figure 6 has a point, and another point stands beside it."""
+    """Say whether a method of Figure 6 has a point, and any other is there."""
     points = [row for row in rows if row.is_point]
     return len(points) > 1 and any(row.method in FIGURE_6 for row in points)
 
 
 def _likest(own: Own) -> dict[str, Sequence[Row]]:
-    """For each data set the rows of the setting that is most like the paper's.
+    """Pick for each data set the setting that is most like the paper's.
 
     The paper pre-trains masked autoencoders and fine-tunes all of them with DPT.
     """
@@ -229,7 +229,7 @@ def _unlike(setting: Setting) -> tuple[bool, bool, bool]:
 
 
 def _with_own(table: PublishedTable, own: Own, note: str, score: str) -> ShapedTable:
-    """A printed table, below it the own runs at the ratios that it prints."""
+    """Put own runs below a printed table, at the ratios that it prints."""
     values, digits = (table.miou, 2) if score == "miou" else (table.normdel, 4)
     name = f"{SOURCE}, {table.title}. mIoU (%)" if score == "miou" else f"NormDEL of {table.title}"
     printed = [
@@ -243,7 +243,7 @@ def _with_own(table: PublishedTable, own: Own, note: str, score: str) -> ShapedT
 
 
 def _other_ratios(table: PublishedTable, own: Own) -> list[Column]:
-    """Columns of a table for the ratios of own runs; none where it prints them all."""
+    """List columns for the ratios of own runs; none where all are printed."""
     methods = list(dict.fromkeys(name for name, _ in table.columns if name != ALL_DATA))
     rows = [row for found in own.values() for row in found if row.results]
     ratios = sorted({row.percent for row in rows if row.method in methods})
@@ -254,7 +254,7 @@ def _other_ratios(table: PublishedTable, own: Own) -> list[Column]:
 
 
 def _own_rows(columns: Sequence[Column], own: Own, note: str, score: str) -> list[list[str]]:
-    """A row for each setting that has a number in one of the columns."""
+    """Make a row for each setting that has a number in one of the columns."""
     scale, digits = (100.0, 2) if score == "miou" else (1.0, 4)
     found = []
     for setting, rows in own.items():

@@ -1,4 +1,4 @@
-"""Benchmark runs of one's own, to be shown beside the published ones: read from CSV or JSON."""
+"""Runs of one's own are read from CSV or JSON."""
 
 import csv
 import dataclasses
@@ -15,7 +15,7 @@ METHODS = (ALL, "Random", "MedDEL", "OptiDEL-S", "OptiDEL", "InfoMax")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One fine-tuned model: a line of the file.
+    """A run is one fine-tuned model, a line of the file.
 
     Attributes:
         dataset: name of the segmentation data set; those of the paper are put beside its rows.
@@ -134,7 +134,7 @@ def _run(row: Any) -> Run:
 
 
 def _number(name: str, value: Any) -> float:
-    """A number of a JSON file, or the text of one from a CSV file."""
+    """Read a number of a JSON file, or its text in a CSV file."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{name} = {value!r} is not a number")
     return float(real_array(name, value))

@@ -74,7 +74,7 @@ class Difference:
 
     @property
     def reach(self) -> float:
-        """Standard errors to either side in the 95 % interval of Student's t; NaN for one pair."""
+        """Standard errors on a side of Student's 95 % interval; NaN for one pair."""
         return float(stdtrit(self.pairs - 1, 0.975)) if self.pairs > 1 else math.nan
 
     @property
@@ -206,13 +206,13 @@ class Ablation:
 
 
 def order(method: str, percent: float) -> tuple[bool, float, int, str]:
-    """Sorting key: by ratio, then as ORDER has the methods; all data last."""
+    """Sort by ratio, then as ORDER has the methods; all data come last."""
     rank = ORDER.index(method) if method in ORDER else len(ORDER)
     return method == ALL, percent, rank, method
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """Mean and standard deviation (divisor n - 1) of the finite values."""
+    """Take mean and standard deviation (divisor n - 1) of the finite values."""
     known = [value for value in values if math.isfinite(value)]
     return Mean(
         float(np.mean(known)) if known else math.nan,
@@ -222,7 +222,7 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def difference(values: Sequence[float]) -> Difference:
-    """Mean and standard error of differences at equal seeds."""
+    """Take mean and standard error of differences at equal seeds."""
     found = mean(values)
     stderr = found.sd / math.sqrt(found.count) if found.count > 1 else math.nan
     return Difference(found.value, stderr, found.count)
@@ -239,12 +239,15 @@ def test_sets(run: RunFolder) -> list[TestSet]:
 
 
 def settings_of(run: RunFolder) -> list[Setting]:
-    """The settings that have results, sorted."""
+    """List the settings that have results, sorted."""
     return sorted({_setting(one) for one in run.results})
 
 
 def rows_of(run: RunFolder, setting: Setting) -> list[Row]:
-    """A row for each method and ratio of a setting, all data last; those without results, too."""
+    """Make a row for each method and ratio of a setting, all data last.
+
+    Those without results have a row, too.
+    """
     own = [one for one in run.results if _setting(one) == setting]
     ends = {parse_result(one.place).end for one in own}
     by_cell: dict[tuple[str, float], dict[int, Result]] = {}
@@ -269,7 +272,7 @@ def rows_of(run: RunFolder, setting: Setting) -> list[Row]:
 
 
 def missing_results(run: RunFolder) -> list[Missing]:
-    """Every result that was planned or begun and is not there, sorted by place."""
+    """List every result that was planned or begun and is not there, sorted by place."""
     there = {one.place for one in run.results}
     begun = [place for place in run.unfinished if place.startswith("finetuned/")]
     found = []
@@ -282,7 +285,7 @@ def missing_results(run: RunFolder) -> list[Missing]:
 
 
 def ablation(rows: Sequence[Row]) -> list[Ablation]:
-    """The two-by-two table of every ratio at which all four methods have results."""
+    """Make the two-by-two table of every ratio at which all four methods have results."""
     found = []
     for percent in sorted({row.percent for row in rows}):
         cells = {row.method: row for row in rows if row.percent == percent and row.results}
@@ -314,7 +317,7 @@ def ablation(rows: Sequence[Row]) -> list[Ablation]:
 
 
 def time_to_equal(rows: Sequence[Row]) -> dict[str, float]:
-    """Least total seconds of each method among its ratios that reach the mIoU of all data.
+    """Find the least total seconds at which each method reaches the mIoU of all data.
 
     Mean mIoU over seeds is compared. NaN where no ratio reaches it; methods without any result are
     left out; empty without all data.
@@ -335,7 +338,7 @@ def _setting(one: Result) -> Setting:
 
 
 def result_scores(one: Result) -> dict[str, float]:
-    """The metrics, and NormDEL at the storage that was really kept; NaN without pre-training."""
+    """Add NormDEL to the metrics, at the storage that was kept; NaN without pre-training."""
     miou, ratio = one.metrics["miou"], one.storage_ratio
     known = math.isfinite(miou) and ratio > 0
     return {**one.metrics, "normdel": normdel(miou, ratio) if known else math.nan}

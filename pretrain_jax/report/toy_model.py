@@ -1,4 +1,4 @@
-"""From the probe to the toy model: where the data would lie in it, and what it would advise."""
+"""The toy model on a run: where the data lie in it, its advice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def bridge(
     policies: Sequence[str] = POLICIES,
     seed: int = 0,
 ) -> Bridge:
-    """Coordinates, advice and the error's curve from features and the margins of two probes.
+    """Estimate coordinates, advice and the error's curve from features and two probes' margins.
 
     The correlation c of the two probes' margins stands for the cosine between them, theta =
     arccos(sqrt(c)) for a probe of one half, corrected to all examples by the theory's learning
@@ -114,7 +114,7 @@ def bridge(
 
 
 def bridge_of_run(run: RunFolder, *, seed: int = 0) -> Bridge | str:
-    """`bridge` of a run's whole images, or the sentence why there is none."""
+    """Make the `bridge` of a run's whole images, or say why there is none."""
     folders = [run.folder / place for place in (WHOLE, *BY_HALVES)]
     for place in (WHOLE, *BY_HALVES):
         if place not in run.findings:
@@ -133,7 +133,7 @@ def bridge_of_run(run: RunFolder, *, seed: int = 0) -> Bridge | str:
 
 
 def _margins(folder: Path) -> Floats:
-    """The margins of a table of whole images, in the order of the images."""
+    """Read the margins of whole images, in the order of the images."""
     table = Table(folder)
     order = np.argsort(table.column("image"), kind="stable")
     return np.asarray(table.column("margin")[order], np.float64)

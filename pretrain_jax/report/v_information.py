@@ -1,4 +1,4 @@
-"""V-information of a set of images: what a masked autoencoder explains of their hidden patches."""
+"""V-information of a set: what a masked autoencoder explains of hidden patches."""
 
 import dataclasses
 import math
@@ -31,6 +31,7 @@ from theory import VInformationEstimate, gaussian_v_information
 
 Pixels = NDArray[np.uint8]
 BATCH = 64
+NO_HALVES = "no probes of disjoint halves"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class SetInformation:
 
 @dataclass(frozen=True)
 class Halves:
-    """Two models that were trained on disjoint halves of the images that a set was made from.
+    """Two models, trained on disjoint halves of the images that a set was made from.
 
     Attributes:
         models: of equal shape; the first was trained on half 0.
@@ -77,7 +78,9 @@ def set_information(
     masks: int = 4,
     seed: int = 0,
 ) -> SetInformation:
-    """I_V = H_V(Y|empty) - H_V(Y|X) of a set, X the visible patches, Y the hidden ones' targets.
+    """Estimate how much the visible patches of a set's images tell about the hidden ones.
+
+    I_V = H_V(Y|empty) - H_V(Y|X), X the visible patches, Y the hidden ones' targets.
 
     H_V(Y|X) is half the squared error of the model, H_V(Y|empty) half that of the constant that
     suits the set best, the mean of the other images' targets at each place; both plus
@@ -149,7 +152,7 @@ def set_information(
 def _targets(
     config: MAEConfig, mean: tuple[float, ...], std: tuple[float, ...], pixels: jax.Array
 ) -> jax.Array:
-    """Targets of all patches of a batch, shape (batch, patches, values)."""
+    """Compute the targets of all patches of a batch, shape (batch, patches, values)."""
     patches = patchify(normalise(pixels, mean, std, jnp.float32), config.encoder.patch_size)
     return standardise_patches(patches) if config.norm_pixel_loss else patches
 
@@ -168,7 +171,7 @@ def _errors(
     centre: jax.Array,
     counted: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Squared errors of the model and of `centre`, summed over the hidden patches of each image.
+    """Sum squared errors of the model and of `centre` over hidden patches, image by image.
 
     `counted` (batch, patches) is 0 where a patch is left out, else 1.
     """
@@ -180,7 +183,7 @@ def _errors(
 
 
 def _of_patches(cells: NDArray[np.int8], grid: tuple[int, int]) -> NDArray[np.int8]:
-    """What each patch of the grid has from its cell: (n, cells) -> (n, patches)."""
+    """Give each patch of the grid what its cell has: (n, cells) -> (n, patches)."""
     side = math.isqrt(cells.shape[1])
     if grid[0] % side or grid[1] % side:
         raise ValueError(
@@ -192,7 +195,7 @@ def _of_patches(cells: NDArray[np.int8], grid: tuple[int, int]) -> NDArray[np.in
 
 
 def _pixels(images: ImageSet, model: MAE) -> Pixels:
-    """All images at the model's size, eight bits a channel."""
+    """Read all images at the model's size, eight bits a channel."""
     encoder = model.config.encoder
     found = []
     for index in range(len(images)):
@@ -203,19 +206,16 @@ def _pixels(images: ImageSet, model: MAE) -> Pixels:
 
 
 def _batches(pixels: Pixels) -> Iterator[tuple[int, Pixels]]:
-    """First row and images of each batch, the last one filled up with black."""
+    """Cut images into batches, with their first rows; black fills up the last one."""
     for first in range(0, len(pixels), BATCH):
         part = pixels[first : first + BATCH]
         yield first, np.pad(part, ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0)))
 
 
-NO_HALVES = "no probes of disjoint halves"
-
-
 def information_of_sets(
     sets: Mapping[str, Path], probe: Path, *, sample: int, seed: int
 ) -> dict[str, SetInformation | str]:
-    """V-information of each set by the probes of the halves, or by the probe of all images.
+    """Estimate each set by the probes of the halves, or by that of all images.
 
     A set that has none, such as one of a single image, has the sentence why.
 
@@ -255,7 +255,7 @@ def information_of_sets(
 def half_of_cells(
     made: Path, lists: Sequence[Path]
 ) -> Callable[[NDArray[np.int64]], NDArray[np.int8]]:
-    """The function rows -> half of the source of each cell of those images, for `Halves`.
+    """Make the function of `Halves` that tells from which half each cell is.
 
     Args:
         made: folder of a stage `synthesise`.
@@ -283,7 +283,7 @@ def half_of_cells(
 
 
 def _listed(path: Path, wanted: Collection[str]) -> set[str]:
-    """Those of the wanted files that a list names."""
+    """Find the wanted files that a list names."""
     here = path.parent.resolve()
     with path.open(encoding="utf-8") as lines:
         files = (os.path.normpath(here / line.rstrip("\n")) for line in lines)

@@ -13,7 +13,6 @@ from .dataset import SegmentationSet as SegmentationSet
 from .dataset import read_case as read_case
 from .dataset import split as split
 from .finetuning import finetune as finetune
-from .layouts import PRETRAINING as PRETRAINING
 from .layouts import PUBLISHED as PUBLISHED
 from .layouts import read_pair as read_pair
 from .layouts import read_pretraining as read_pretraining
@@ -39,7 +38,6 @@ from .shipped import write_shipped_segmentation as write_shipped_segmentation
 
 __all__ = [
     "FINETUNE_PRESETS",
-    "PRETRAINING",
     "PUBLISHED",
     "Annotation",
     "Case",

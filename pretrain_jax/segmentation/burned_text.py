@@ -1,4 +1,4 @@
-"""Writing that was burned into an image: names, dates, device displays.
+"""Looks for writing that was burned into an image: names, dates, device displays.
 
 A heuristic that warns and decides nothing: it looks for rows of small, sharp, bright shapes of
 equal height. It misses faint, dark, tilted and very large writing, and rows of highlights can look
@@ -35,7 +35,7 @@ class _Glyph(NamedTuple):
 
 
 def longest_row(pixels: Bytes) -> int:
-    """Number of shapes in the longest row that looks like writing.
+    """Return the number of shapes in the longest row that looks like writing.
 
     Shapes are connected parts of the image's white top-hat (brighter than the opening with a
     square of 2 % of the height by 60 grey levels) with the height of glyphs and a box filled by 15
@@ -74,7 +74,7 @@ def frames_with_text(frames: Iterable[Frame]) -> list[str]:
 
 
 def shows_text(frame: Frame) -> bool:
-    """Whether a frame has a row of at least 5 shapes; not, where it cannot be read."""
+    """Say whether a frame has a row of at least 5 shapes; not, where it cannot be read."""
     try:
         pixels = read_pixels(frame.path, frame.frame, channels=3)
     except UnreadableImageError:
@@ -83,7 +83,7 @@ def shows_text(frame: Frame) -> bool:
 
 
 def text_note(found: Sequence[str], looked_at: int, stride: int) -> str:
-    """A sentence on what a sample shows.
+    """Return a sentence on what a sample shows.
 
     Args:
         found: names of the images that seem to show writing.
@@ -128,7 +128,7 @@ class Sample:
 
 
 def _follows(first: _Glyph, second: _Glyph) -> bool:
-    """Whether the second is the next shape of the first one's row."""
+    """Say whether the second is the next shape of the first one's row."""
     height = min(first.height, second.height)
     apart = second.left - first.right
     return (

@@ -67,7 +67,7 @@ def coco_record(
     categories: Sequence[str],
     annotations: Iterable[Annotation],
 ) -> dict[str, Any]:
-    """The COCO record of images, categories and annotations.
+    """Return the COCO record of images, categories and annotations.
 
     Args:
         images: file name, height and width of each image.
@@ -122,7 +122,7 @@ def write_coco(path: str | Path, record: dict[str, Any]) -> None:
 
 
 def mask_box(mask: Mask) -> list[int]:
-    """Left, top, width and height; zeros without foreground."""
+    """Return the left, top, width and height; zeros without foreground."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return [0, 0, 0, 0]

@@ -1,4 +1,4 @@
-"""Configuration of fine-tuning and the named presets."""
+"""Configures fine-tuning, with the named presets."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field

@@ -1,4 +1,4 @@
-"""Images with masks: cases, their groups, and splits that keep a group on one side."""
+"""Holds images with masks: cases, their groups, splits that keep groups whole, random crops."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +16,8 @@ from pretrain_jax.segmentation.masks import IGNORE, MaskKind, read_mask
 
 Part = Literal["", "training", "test"]
 SHOWN = 10
+Bytes = NDArray[np.uint8]
+CACHE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class SegmentationSet:
             raise ValueError(f"the set {self.name} has several cases called {listed(twice)}")
 
     def __len__(self) -> int:
-        """Number of cases."""
+        """Return the number of cases."""
         return len(self.cases)
 
     @property
@@ -74,7 +76,7 @@ class SegmentationSet:
         return tuple(case.group or f"case {case.name}" for case in self.cases)
 
     def take(self, indices: NDArray[np.int64]) -> "SegmentationSet":
-        """The cases at `indices`, in that order."""
+        """Return the cases at `indices`, in that order."""
         return replace(self, cases=tuple(self.cases[index] for index in indices))
 
 
@@ -121,7 +123,7 @@ def read_case(
     channels: int = 3,
     remarks: list[tuple[str, Remark]] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pixels (H, W, channels) and labels (H, W) of a case; see `read_mask` for labels.
+    """Return pixels (H, W, channels) and labels (H, W) of a case; see `read_mask` for labels.
 
     Metadata of the files is dropped.
 
@@ -174,7 +176,7 @@ class ClassesSeen:
         self._seen |= np.bincount(labels.ravel(), minlength=IGNORE + 1) > 0
 
     def notes(self) -> list[str]:
-        """A sentence where all masks are background, or lack some other class."""
+        """Return a sentence where all masks are background, or lack some other class."""
         missing = [
             name for number, name in enumerate(self._classes) if number and not self._seen[number]
         ]
@@ -189,7 +191,7 @@ class ClassesSeen:
 
 
 def listed(names: list[str]) -> str:
-    """The first few names and how many more there are."""
+    """Return the first few names and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
@@ -215,10 +217,6 @@ def _repeats(names: list[str]) -> bool:
     return len(set(names)) < len(names)
 
 
-Bytes = NDArray[np.uint8]
-CACHE_BYTES = 1 << 30
-
-
 class Pair(NamedTuple):
     """Pixels (H, W, C) and labels (H, W) of a case."""
 
@@ -234,7 +232,7 @@ class Crops(NamedTuple):
 
 
 def paired_crop(pair: Pair, crop: Crop, rng: np.random.Generator) -> Pair:
-    """A random crop at the crop's size: the image bicubic, the labels by the nearest pixel.
+    """Return a random crop at the crop's size: the image bicubic, the labels by the nearest pixel.
 
     Args:
         pair: the case.
@@ -256,7 +254,7 @@ def paired_crop(pair: Pair, crop: Crop, rng: np.random.Generator) -> Pair:
 
 
 def whole_image(pixels: Bytes, size: int) -> Bytes:
-    """The whole image (size, size, C), its shape not kept."""
+    """Return the whole image (size, size, C), its shape not kept."""
     return resized(pixels, size, (0, 0, pixels.shape[1], pixels.shape[0])).astype(np.uint8)
 
 
@@ -297,7 +295,7 @@ class TrainingExamples:
         self._coming: Future[Crops] | None = None
 
     def __next__(self) -> Crops:
-        """The batch of the next step."""
+        """Return the batch of the next step."""
         coming = self._coming or self._pool.submit(self.batch, self._step)
         found = coming.result()
         self._step += 1
@@ -305,7 +303,7 @@ class TrainingExamples:
         return found
 
     def state(self) -> dict[str, Any]:
-        """The number of batches that were handed out."""
+        """Return the number of batches that were handed out."""
         return {"next_batch": self._step}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -330,7 +328,7 @@ class TrainingExamples:
         )
 
     def _pair(self, index: int) -> Pair:
-        """A decoded case; the decoded ones are kept as long as there is room."""
+        """Return a decoded case; the decoded ones are kept as long as there is room."""
         if index not in self._kept:
             pair = Pair(*read_case(self._cases, self._cases.cases[index], channels=self._channels))
             size = pair.pixels.nbytes + pair.labels.nbytes

@@ -1,4 +1,4 @@
-"""The stage `finetune`: an encoder, a head and a segmentation set -> scores on its test cases."""
+"""Runs the stage `finetune`: trains on a segmentation set and scores its test cases."""
 
 import dataclasses
 import hashlib
@@ -58,6 +58,8 @@ FINETUNE = Stage(
     inputs=("dataset", "init"),
     apart=(RUN,),
     local=(f"{RUN}/{LOG_NAME}",),
+    later={"precision": "float32"},
+    renamed={"pretrained": "init"},
 )
 
 
@@ -167,8 +169,14 @@ def _finished(
         "training_cases": len(training),
         "test_cases": len(test),
         "miou": record["miou"]["value"],
-        "loss": losses[config.steps],
     }
+    if config.steps in losses:
+        counts["loss"] = losses[config.steps]
+    if len(losses) < config.steps:
+        lost = config.steps - len(losses)
+        notes.append(
+            f"{RUN}/{LOG_NAME} was lost or damaged: losses of {lost} step(s) are not known"
+        )
     if compared is None:
         notes.append("the images for pre-training were not compared with the test cases")
     else:
@@ -187,7 +195,7 @@ def _parameters(
 
 
 def dataset_digest(dataset: SegmentationSet) -> str:
-    """sha256 of names, groups, parts and files."""
+    """Return sha256 of names, groups, parts and files."""
     found = hashlib.sha256(json.dumps([dataset.classes, dataset.kind]).encode())
     for case in dataset.cases:
         files = [file_record(path) for path in (case.image, case.mask) if path is not None]
@@ -216,7 +224,7 @@ class _Run:
         self._step = make_step(config, objective, plan, seed)
 
     def run(self) -> tuple[list[CaseScore], dict[int, float]]:
-        """The scores of the test cases and the losses of all steps."""
+        """Return the scores of the test cases and the losses of the steps that the log tells."""
         loop = Loop(
             self._run,
             self.config,
@@ -227,7 +235,8 @@ class _Run:
             progress=self._progress,
         )
         state = loop.run()
-        lines = read_log(self._run / LOG_NAME)
+        log = self._run / LOG_NAME
+        lines = read_log(log) if log.is_file() else []
         losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
         rows = [f"{step},{loss!r}\n" for step, loss in losses.items()]
         write_text_atomic(self._folder / LOSSES_NAME, "".join(["step,loss\n", *rows]))
@@ -256,7 +265,7 @@ class _Run:
         )
 
     def _begin(self, state: TrainState) -> TrainState:
-        """The drawn state with the statistics of the images and the encoder's weights."""
+        """Return the drawn state with the statistics of the images and the encoder's weights."""
         weights = self._weights
         if weights is None:
             mean, std = _measured(self.training, self._objective.model.encoder.channels)
@@ -271,7 +280,7 @@ class _Run:
         return self._step.changed(state, change)
 
     def _at_hand(self, tree: Any) -> Any:
-        """Arrays of several devices as copies on one."""
+        """Return arrays of several devices as copies on one."""
         mesh = self._plan.mesh
         if mesh.size == 1:
             return tree
@@ -279,7 +288,7 @@ class _Run:
         return jax.tree.map(lambda array: jnp.asarray(np.asarray(array)), gathered)
 
     def _evaluate(self, segmenter: TrainedSegmenter) -> Iterator[tuple[Prediction, CaseScore]]:
-        """Predictions of the whole test images at the masks' own sizes."""
+        """Return predictions of the whole test images at the masks' own sizes."""
         rows, classes = self.config.batch_size, len(self.test.classes)
         channels = segmenter.encoder.channels
         for first in range(0, len(self.test), rows):
@@ -295,7 +304,7 @@ class _Run:
 def _measured(
     training: SegmentationSet, channels: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of the channels over the training cases' pixels."""
+    """Return mean and standard deviation of the channels over the training cases' pixels."""
     total = np.zeros((2, channels))
     count = 0
     for case in training.cases:

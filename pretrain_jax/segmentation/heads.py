@@ -1,4 +1,4 @@
-"""Models that give each pixel a class: an encoder with a DPT or with a probe of its tokens."""
+"""Gives each pixel of an image a class: an encoder with a DPT or with a probe of its tokens."""
 
 import dataclasses
 import itertools
@@ -54,7 +54,7 @@ class TokenProbe(nnx.Module):
         )
 
     def __call__(self, images: Array, *, key: Array | None = None, training: bool = False) -> Array:
-        """Logits (batch, rows, columns, classes); nothing differs in training."""
+        """Return logits (batch, rows, columns, classes); nothing differs in training."""
         del key, training
         tokens = self.encoder(images)[:, int(self.config.encoder.class_token) :]
         for number, layer in enumerate(self.layers):
@@ -81,14 +81,14 @@ class Segmenter(nnx.Module):
         self.std = Statistic(jnp.ones(channels, jnp.float32))
 
     def __call__(self, pixels: Array, *, key: Array | None = None, training: bool = False) -> Array:
-        """Logits (batch, h, w, classes) of pixels (batch, height, width, channels)."""
+        """Return logits (batch, h, w, classes) of pixels (batch, height, width, channels)."""
         images = unit_range(pixels, self.model.config.encoder.param_dtype)
         images = (images - self.mean[...]) / self.std[...]
         return self.model(images, key=key, training=training)
 
 
 def model_of(config: FinetuneConfig, encoder: ViTConfig, classes: int) -> ModelConfig:
-    """The model of a head on an encoder; DPT's hooks are the last blocks of each quarter.
+    """Return the model of a head on an encoder; DPT's hooks are the last blocks of each quarter.
 
     Args:
         config: kind and sizes of the head.
@@ -117,13 +117,13 @@ def model_of(config: FinetuneConfig, encoder: ViTConfig, classes: int) -> ModelC
 
 
 def build(config: ModelConfig, rngs: nnx.Rngs) -> DPT | TokenProbe:
-    """The model of a configuration, with random weights."""
+    """Return the model of a configuration, with random weights."""
     return (
         DPT(config, rngs=rngs) if isinstance(config, DPTConfig) else TokenProbe(config, rngs=rngs)
     )
 
 
 def logits_at(logits: Array, size: tuple[int, int]) -> Array:
-    """Logits (batch, h, w, classes) at another resolution, bilinear."""
+    """Return logits (batch, h, w, classes) at another resolution, bilinear."""
     shape = (logits.shape[0], *size, logits.shape[-1])
     return logits if shape == logits.shape else jax.image.resize(logits, shape, "bilinear")

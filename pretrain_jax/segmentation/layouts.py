@@ -1,4 +1,4 @@
-"""Folder layouts of published segmentation sets of endoscopy.
+"""Reads published segmentation sets of endoscopy in the folders of their archives.
 
 The layouts are those of the archives as they are commonly unpacked. Several archives circulate for
 some sets; every variant known here is tried in order. None of the archives was at hand: the
@@ -28,11 +28,18 @@ from pretrain_jax.data.listing import (
 from pretrain_jax.segmentation.dataset import Case, Part, SegmentationSet, listed
 from pretrain_jax.segmentation.masks import MaskKind
 
-PRETRAINING = COLLECTIONS
+CASES_NAME, CLASSES_NAME = "cases.csv", "classes.txt"
+# What names of masks have behind that of the image.
+ENDINGS = re.compile(r"[_\- ]*(masks?|segmentation|seg|label|labels|gt)$", re.IGNORECASE)
+PARTS: Mapping[str, Part] = {"": "", "training": "training", "train": "training", "test": "test"}
+# Nothing is chosen by them here: they are trained on, unless nothing else could be the test.
+VALIDATION = frozenset({"val", "valid", "validation"})
+POLYP = ("background", "polyp")
+PAIR = "folder"
 
 
 def pretraining_cases(root: Path, layout: str) -> tuple[Case, ...]:
-    """The images and videos of a folder of a layout.
+    """Return the images and videos of a folder of a layout.
 
     Raises:
         ValueError: the folder does not have the layout.
@@ -58,7 +65,7 @@ def write_image_list(cases: Iterable[Case], path: str | Path) -> None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text that are not blank, without the spaces around them.
+    """Return the lines of a text that are not blank, without the spaces around them.
 
     Raises:
         ValueError: the file is not text in UTF-8.
@@ -67,7 +74,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
-    """The names of the columns and the rows of a CSV file; what a row lacks is "".
+    """Return the names of the columns and the rows of a CSV file; what a row lacks is "".
 
     Raises:
         ValueError: the file is not text in UTF-8, or no table.
@@ -85,14 +92,6 @@ def _text(path: Path) -> str:
         return normalize("NFC", path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text in UTF-8; save it in that encoding") from None
-
-
-CASES_NAME, CLASSES_NAME = "cases.csv", "classes.txt"
-# What names of masks have behind that of the image.
-ENDINGS = re.compile(r"[_\- ]*(masks?|segmentation|seg|label|labels|gt)$", re.IGNORECASE)
-PARTS: Mapping[str, Part] = {"": "", "training": "training", "train": "training", "test": "test"}
-# Nothing is chosen by them here: they are trained on, unless nothing else could be the test.
-VALIDATION = frozenset({"val", "valid", "validation"})
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class Variant:
 def read_pair(
     folder: str | Path, *, images: str = "images", masks: str = "masks"
 ) -> SegmentationSet:
-    """The set of a folder of images and a folder of masks of the same names.
+    """Return the set of a folder of images and a folder of masks of the same names.
 
     An optional file classes.txt beside the two names the classes of masks of indices, one a line,
     the background first; masks are binary without it. An optional table cases.csv with the
@@ -154,7 +153,7 @@ def read_pair(
 def kind_of(
     root: Path, classes: tuple[str, ...] = ("background", "foreground")
 ) -> tuple[MaskKind, tuple[str, ...]]:
-    """What masks hold, and the classes: those of a classes.txt where there is one."""
+    """Return what masks hold, and the classes: those of a classes.txt where there is one."""
     if (root / CLASSES_NAME).is_file():
         return "labels", class_names(root)
     return "binary", classes
@@ -166,7 +165,7 @@ def unpacked(root: Path, *variants: Variant) -> Path:
 
 
 def below(root: Path, fits: Callable[[Path], bool]) -> Path:
-    """The folder that fits: `root`, or the only one in it that does; `root` where none does.
+    """Return the folder that fits: `root`, or the only one in it that does; `root` where none does.
 
     Raises:
         ValueError: several of them fit.
@@ -211,7 +210,7 @@ def _folder(root: Path, name: str) -> Path | None:
 
 
 def class_names(root: Path) -> tuple[str, ...]:
-    """The classes of a folder, from its classes.txt where there is one.
+    """Return the classes of a folder, from its classes.txt where there is one.
 
     Raises:
         ValueError: the list is not text in UTF-8, or does not name two or more different classes.
@@ -228,7 +227,7 @@ def class_names(root: Path) -> tuple[str, ...]:
 def pair_cases(
     root: Path, variant: Variant, *, prefix: str = "", group: str = ""
 ) -> tuple[Case, ...]:
-    """The cases of two folders, sorted by name.
+    """Return the cases of two folders, sorted by name.
 
     Where no image lies in the folder itself, its folders train, val and test are read, which are
     the parts of a split; the folder of masks has the same. Those of val count as training where
@@ -314,7 +313,7 @@ def _paired(
 
 
 def _alike(stems: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
-    """Masks by image where their names are the same but for an ending and what separates it.
+    """Return masks by image where their names are the same but for an ending and what separates it.
 
     Raises:
         ValueError: several masks of one image, or several images of one mask.
@@ -337,7 +336,7 @@ def _alike(stems: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
 
 
 def with_table(root: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
-    """The cases with groups and parts from the table cases.csv in `root`, if there is one.
+    """Return the cases with groups and parts from the table cases.csv in `root`, if there is one.
 
     Raises:
         ValueError: the table is not text in UTF-8, a column is missing, a name is unknown or
@@ -365,7 +364,7 @@ def with_table(root: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images that lie directly in a folder, sorted by name."""
+    """Return the images that lie directly in a folder, sorted by name."""
     return sorted(
         file
         for file in folder.iterdir()
@@ -390,7 +389,6 @@ def _by_stem(folder: Path, pattern: str) -> dict[str, Path]:
     return files
 
 
-POLYP = ("background", "polyp")
 # What repackaged collections use for all polyp sets.
 COMMON = Variant("images", "masks")
 
@@ -581,11 +579,8 @@ PUBLISHED: Mapping[str, Callable[[Path], SegmentationSet]] = MappingProxyType(
 )
 
 
-PAIR = "folder"
-
-
 def read_segmentation(folder: str | Path, layout: str = PAIR) -> SegmentationSet:
-    """The set in a folder of a published layout.
+    """Return the set in a folder of a published layout.
 
     Args:
         folder: the unpacked archive.
@@ -602,16 +597,16 @@ def read_segmentation(folder: str | Path, layout: str = PAIR) -> SegmentationSet
 
 
 def read_pretraining(folder: str | Path, layout: str) -> tuple[Case, ...]:
-    """Images and videos for pre-training in a folder of a published layout; without masks.
+    """Return images and videos for pre-training in a folder of a published layout; without masks.
 
     Args:
         folder: the unpacked archive.
-        layout: one of `PRETRAINING`.
+        layout: one of `COLLECTIONS`.
 
     Raises:
         ValueError: an unknown layout, a missing folder, or one that does not have the layout.
     """
-    check_choice("layout", layout, PRETRAINING)
+    check_choice("layout", layout, COLLECTIONS)
     return pretraining_cases(_read_folder(folder), layout)
 
 

@@ -1,4 +1,4 @@
-"""Test frames among the images for pre-training: the same pixels, similar ones, the same group."""
+"""Finds test frames among the images for pre-training: equal pixels, similar ones, one group."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -112,7 +112,7 @@ def find_leaks(
     *,
     distance: int = PERCEPTUAL_DISTANCE,
 ) -> list[Leak]:
-    """Images for pre-training that show a test frame, or are of a test frame's group.
+    """Return images for pre-training that show a test frame, or are of a test frame's group.
 
     Equal pixels are found whatever the file's format and metadata. Similar are images whose
     perceptual hashes differ in few bits and whose grey thumbnails correlate above
@@ -165,7 +165,7 @@ class KnownCases:
         self._groups = {case.group: case.name for case in reversed(cases) if case.group}
 
     def leaks(self, frames: Sequence[Frame], prints: "_Prints") -> Iterator[Leak]:
-        """The leaks among frames with these prints."""
+        """Return the leaks among frames with these prints."""
         known, names = self._prints, self._names
         apart = np.bitwise_count(prints.hashes[:, None] ^ known.hashes)
         alike = np.full(apart.shape, -1.0)
@@ -184,7 +184,7 @@ class KnownCases:
 
 
 def frames_of(source: str | Path) -> Iterator[Frame]:
-    """The frames of a folder, of LAYOUT:FOLDER, of a list or of a video, with their groups.
+    """Return the frames of a folder, of LAYOUT:FOLDER, of a list or of a video, with their groups.
 
     Groups are those of `pretrain_jax.data.listing.entries`, as in the index of a pipeline.
     """
@@ -195,7 +195,7 @@ def frames_of(source: str | Path) -> Iterator[Frame]:
 
 
 def group_notes(unknown: int, images: int, tests: Sequence[SegmentationSet]) -> list[str]:
-    """A sentence where groups are missing that could have told more.
+    """Return a sentence where groups are missing that could have told more.
 
     Args:
         unknown: number of the images for pre-training whose group is not known.
@@ -214,7 +214,7 @@ def group_notes(unknown: int, images: int, tests: Sequence[SegmentationSet]) -> 
 
 
 def pixel_digest(pixels: Pixels) -> str:
-    """sha256 of shape and pixels."""
+    """Return sha256 of shape and pixels."""
     found = hashlib.sha256(repr(pixels.shape).encode())
     found.update(pixels.tobytes())
     return found.hexdigest()

@@ -1,4 +1,4 @@
-"""Mask files to labels: 0/1, 0/255, JPEG, palettes, class indices."""
+"""Turns mask files into labels: 0/1, 0/255, JPEG, palettes, class indices."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ GREY = 8  # levels by which the channels of a grey that was reduced to a palette
 
 
 def read_mask(path: str | Path, kind: MaskKind, classes: int) -> NDArray[np.uint8]:
-    """Labels of a mask file, shape (H, W).
+    """Return labels of a mask file, shape (H, W).
 
     Kind "binary" (labels 0 and 1): in a palette image every colour but black is foreground, unless
     it has several colours and all are grey; in files with the values 0 and 1 only, 1; in all others
@@ -125,7 +125,7 @@ def _middle_area(values: NDArray[Any]) -> tuple[int, int]:
 
 
 def _eight_bits(values: NDArray[Any], path: str | Path) -> NDArray[Any]:
-    """Integers of any width with the full range 255."""
+    """Return integers of any width with the full range 255."""
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
     if low >= 0 and high <= FULL:
         return values
@@ -177,7 +177,7 @@ def _check_shown(pixels: NDArray[np.uint8], path: Path) -> None:
 
 
 def _read_array(path: Path) -> NDArray[Any]:
-    """Values (H, W), or (H, W, 2 or 3), of an .npy file."""
+    """Return values (H, W), or (H, W, 2 or 3), of an .npy file."""
     try:
         regular_file(path).close()
         values = load_array(path, mmap=True)

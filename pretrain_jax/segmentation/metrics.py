@@ -1,4 +1,4 @@
-"""How well predicted masks agree with the true ones: IoU, Dice, boundary F.
+"""Scores predicted masks: IoU, Dice, boundary F, with bootstrap intervals over groups.
 
 All overlap scores follow from confusion matrices, which add over cases: the score of a set is that
 of the summed matrix, so that a large region counts as much as its pixels.
@@ -35,7 +35,7 @@ class CaseScore:
 
 
 def score_case(predicted: Labels, truth: Labels, classes: int) -> CaseScore:
-    """The score of one case; both masks have the shape (H, W).
+    """Return the score of one case; both masks have the shape (H, W).
 
     Raises:
         ValueError: different shapes, or a label that is none of the classes.
@@ -216,7 +216,7 @@ def score_set(
     level: float = 0.95,
     seed: int = 0,
 ) -> SetScore:
-    """The scores with percentile intervals over groups that are drawn with replacement.
+    """Return the scores with percentile intervals over groups that are drawn with replacement.
 
     Frames of one video are no independent cases: whole groups are drawn. With a single group the
     interval is the value itself.
@@ -264,14 +264,14 @@ def score_set(
 
 
 def _sum_by(values: Floats, member: NDArray[np.int64], count: int) -> Floats:
-    """Sums over the cases of each group."""
+    """Return sums over the cases of each group."""
     total = np.zeros((count, *values.shape[1:]))
     np.add.at(total, member, values)
     return total
 
 
 def _mean(values: Floats) -> Floats:
-    """Mean over the last axis without NaN; NaN where nothing else is there."""
+    """Return the mean over the last axis without NaN; NaN where nothing else is there."""
     known = ~np.isnan(values)
     total = np.where(known, values, 0).sum(axis=-1)
     return np.divide(
@@ -284,7 +284,7 @@ def _intervals(values: Floats, level: float) -> tuple[Interval, ...]:
 
 
 def _interval(values: Floats, level: float) -> Interval:
-    """The first value with the percentiles of the others."""
+    """Return the first value with the percentiles of the others."""
     drawn = values[1:][~np.isnan(values[1:])]
     tails = (0.5 - level / 2, 0.5 + level / 2)
     low, high = np.quantile(drawn, tails) if drawn.size else (np.nan, np.nan)

@@ -1,4 +1,4 @@
-"""Fine-tuning as an objective of the trainer: the loss of a segmenter, its schedule, its cost."""
+"""Makes fine-tuning an objective of the trainer: a segmenter's loss, schedule and cost."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,7 +65,7 @@ class SegmentationObjective:
         return value, gradient, constants
 
     def training_flops(self) -> int:
-        """Matrix products and convolutions of a trained crop."""
+        """Return the matrix products and convolutions of a trained crop."""
         return finetuning_flops(self.model, frozen=self.frozen)
 
 
@@ -113,7 +113,7 @@ def schedule(learning_rate: float, steps: int, power: float, warmup_steps: int) 
 
 
 def cross_entropy(logits: Array, labels: Array) -> Array:
-    """Mean of -log softmax at the label over the pixels that have one; 0 where none has.
+    """Return the mean of -log softmax at the label over the pixels that have one; 0 where none has.
 
     Args:
         logits: shape (..., classes).
@@ -128,7 +128,7 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 
 def finetuning_flops(model: ModelConfig, *, frozen: bool) -> int:
-    """FLOPs of one trained crop: of a frozen encoder the forward pass alone.
+    """Return FLOPs of one trained crop: of a frozen encoder the forward pass alone.
 
     Args:
         model: encoder and head.
@@ -139,7 +139,7 @@ def finetuning_flops(model: ModelConfig, *, frozen: bool) -> int:
 
 
 def head_flops(model: ModelConfig) -> int:
-    """FLOPs of the head for one image, forward only: matrix products and convolutions."""
+    """Return FLOPs of the head for one image, forward only: matrix products and convolutions."""
     if isinstance(model, ProbeConfig):
         hidden, ends = model.hidden, (model.encoder.width, model.classes)
         weights = hidden * sum(ends) if hidden else ends[0] * ends[1]

@@ -1,4 +1,4 @@
-"""The scores of a fine-tuned model as the record result.json."""
+"""Judges a fine-tuned model: trivial predictions, pictures, the record result.json."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +31,7 @@ OPACITY = 0.5
 # Okabe and Ito's colours, which are told apart by colour-blind readers too; classes from 1 on.
 COLOURS = np.array([(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0)])
 UNKNOWN = np.array((128, 128, 128))
+LEVELS = 256
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Prediction:
 
 
 def overlay(pixels: Bytes, labels: Bytes) -> Bytes:
-    """The image (H, W, 3) with every class but the first in a colour; `IGNORE` is grey."""
+    """Return the image (H, W, 3) with every class but the first in a colour; `IGNORE` is grey."""
     shown = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     mixed = shown.astype(np.float64)
     for label in np.unique(labels):
@@ -66,12 +67,12 @@ def overlay(pixels: Bytes, labels: Bytes) -> Bytes:
 
 
 def spread(cases: int, shown: int = SHOWN) -> list[int]:
-    """Numbers of at most `shown` of the cases, spread over them."""
+    """Return the numbers of at most `shown` of the cases, spread over them."""
     return sorted({round(place) for place in np.linspace(0, cases - 1, min(cases, shown))})
 
 
 def overlay_sheet(predictions: Sequence[Prediction], *, of: int) -> Bytes:
-    """A contact sheet: image, true mask and predicted mask of each case.
+    """Return a contact sheet: image, true mask and predicted mask of each case.
 
     Args:
         predictions: those that are shown.
@@ -87,9 +88,6 @@ def overlay_sheet(predictions: Sequence[Prediction], *, of: int) -> Bytes:
     return contact_sheet([(f"{len(predictions)} of {of} test cases", tiles)], columns=6)
 
 
-LEVELS = 256
-
-
 @dataclass(frozen=True)
 class Thresholds:
     """Intervals of grey levels, a class each.
@@ -103,7 +101,7 @@ class Thresholds:
     order: tuple[int, ...]
 
     def __call__(self, grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Labels of grey levels, of the same shape."""
+        """Return labels of grey levels, of the same shape."""
         return np.array(self.order, np.uint8)[np.searchsorted(self.cuts, grey, side="right")]
 
 
@@ -115,7 +113,7 @@ def grey_levels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def fit_thresholds(
     cases: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]], classes: int
 ) -> Thresholds:
-    """The thresholds with the greatest mean IoU on training cases.
+    """Return the thresholds with the greatest mean IoU on training cases.
 
     Classes are ordered by their mean grey level; each cut in turn takes the level that is best
     for the others as they are, until none changes.
@@ -151,7 +149,7 @@ def fit_thresholds(
 
 
 def _mean_iou(below: NDArray[np.int64], order: NDArray[np.int64], cuts: NDArray[np.int64]) -> float:
-    """Mean IoU of cuts from the cumulated histograms of the classes."""
+    """Return the mean IoU of cuts from the cumulated histograms of the classes."""
     edges = np.concatenate([[0], cuts, [LEVELS]])
     counts = np.empty((len(order), len(order)), np.int64)
     counts[:, order] = np.diff(below[:, edges], axis=1)
@@ -211,7 +209,7 @@ def result_record(
     seed: int,
     **fields: Any,
 ) -> dict[str, Any]:
-    """The JSON-able record; numbers that are not defined become null.
+    """Return the JSON-able record; numbers that are not defined become null.
 
     Args:
         dataset: the test cases.

@@ -1,4 +1,4 @@
-"""A fine-tuned model that gives masks of any images, and the file it is kept in."""
+"""Loads encoders to start from, and keeps fine-tuned models that give masks of any images."""
 
 import dataclasses
 import hashlib
@@ -75,7 +75,7 @@ class TrainedEncoder:
 
 
 def origin_of(folder: Path, trained: TrainedEncoder) -> tuple[Origin, str]:
-    """What the manifest of a stage's folder says, and its digest; without one, little.
+    """Return what the manifest of a stage's folder says, and its digest; without one, little.
 
     Args:
         folder: of the stage, or of a run.
@@ -96,7 +96,7 @@ def origin_of(folder: Path, trained: TrainedEncoder) -> tuple[Origin, str]:
 
 
 def load_encoder(folder: Path, image_size: int | None) -> TrainedEncoder:
-    """The encoder of a pre-training, for images of a size.
+    """Return the encoder of a pre-training, for images of a size.
 
     Args:
         folder: of a stage (its run lies in run/), of a run, or one of its checkpoints.
@@ -161,7 +161,7 @@ class TrainedSegmenter:
         ]
 
     def logits(self, images: Sequence[Bytes], *, batch_size: int = BATCH) -> NDArray[np.float32]:
-        """Logits at the head's resolution, shape (images, h, w, classes); see `predict`."""
+        """Return logits at the head's resolution, shape (images, h, w, classes); see `predict`."""
         check_integer("batch_size", batch_size, 1, 1 << 20)
         size, channels = self.encoder.size[0], self.encoder.channels
         for number, pixels in enumerate(images):
@@ -191,7 +191,7 @@ class TrainedSegmenter:
 
 @lru_cache(PROGRAMS)
 def _predictor(objective: SegmentationObjective) -> Any:
-    """The compiled (params, constants, pixels) -> logits (batch, h, w, classes)."""
+    """Return the compiled (params, constants, pixels) -> logits (batch, h, w, classes)."""
     graph = abstract_model(objective)[0]
 
     def predict(params: Any, constants: Any, pixels: jax.Array) -> jax.Array:
@@ -203,7 +203,7 @@ def _predictor(objective: SegmentationObjective) -> Any:
 
 
 def labels_at(logits: NDArray[np.floating], shape: tuple[int, ...]) -> Bytes:
-    """The most probable class of each pixel at another resolution; logits are interpolated.
+    """Return the most probable class of each pixel at another resolution; logits are interpolated.
 
     Args:
         logits: (h, w, classes).
@@ -259,7 +259,7 @@ def load_segmenter(folder: str | Path) -> TrainedSegmenter:
 
 
 def _trained_with(manifest: Manifest) -> tuple[tuple[str, ...], SegmentationObjective]:
-    """Names of the classes and objective of a finished fine-tuning."""
+    """Return names of the classes and objective of a finished fine-tuning."""
     known = dict(manifest.parameters)
     classes = tuple(known.pop("classes"))
     encoder = ViTConfig(**_tuples(known.pop("encoder")))
@@ -273,7 +273,7 @@ def _trained_with(manifest: Manifest) -> tuple[tuple[str, ...], SegmentationObje
 
 
 def _named(params: Any, constants: Any) -> dict[str, Any]:
-    """Leaves in their order by a name that says where they stand in the model."""
+    """Return leaves in their order by a name that says where they stand in the model."""
     named = {}
     for part, tree in (("params", params), ("constants", constants)):
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:

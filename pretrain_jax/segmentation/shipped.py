@@ -92,7 +92,7 @@ def write_shipped_segmentation(folder: str | Path, *, side: int = 64) -> Shipped
 
 
 def _blocks(slices: int) -> Iterator[tuple[str, range]]:
-    """Slices of the training part below and above the block, and of the test part."""
+    """Return slices of the training part below and above the block, and of the test part."""
     low, high = TEST_BLOCK
     yield "training", range(0, low - GAP, STEP)
     yield "training", range(high + GAP, slices, STEP)
@@ -100,7 +100,7 @@ def _blocks(slices: int) -> Iterator[tuple[str, range]]:
 
 
 def _slice(volume: _Volume, z: int, side: int) -> tuple[Pixels, Pixels]:
-    """A square slice (side, side) and its labels, the most probable class of each pixel."""
+    """Return a square slice (side, side) and its labels, the most probable class of each pixel."""
     planes = [volume.intensity[z], *np.moveaxis(volume.tissue[z], -1, 0)]
     intensity, *tissue = [_resized(_square(plane), side) for plane in planes]
     return intensity, np.argmax(np.stack(tissue), axis=0).astype(np.uint8)
@@ -140,7 +140,7 @@ def _pictures() -> Iterator[tuple[str, Pixels]]:
 
 
 def _histology() -> Iterator[tuple[str, Pixels]]:
-    """The stained tissue and the nuclei that stardist ships, where it is installed."""
+    """Return the stained tissue and the nuclei that stardist ships, where it is installed."""
     import importlib.util
 
     spec = importlib.util.find_spec("stardist")

@@ -206,7 +206,7 @@ def _check_useful(
 
 
 def _remarks(notes: list[str]) -> list[tuple[str, Remark]]:
-    """What shards have noted as name, kind and text, with tabs between."""
+    """Read what shards have noted: name, kind and text, with tabs between."""
     return [(name, Remark(kind, text)) for name, kind, text in (one.split("\t") for one in notes)]
 
 
@@ -246,7 +246,7 @@ def _rows(
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """Bytes and sha256 of a file; 0 and "" of what is none."""
+    """Record bytes and sha256 of a file; 0 and "" of what is none."""
     try:
         regular_file(path).close()
         return file_record(path)
@@ -255,7 +255,7 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _missing(path: Path) -> str:
-    """Why there is no such file."""
+    """Say why there is no such file."""
     try:
         regular_file(path).close()
     except ValueError as error:
@@ -266,7 +266,7 @@ def _missing(path: Path) -> str:
 
 
 def _size(path: Path, image: Located, logged: Logged) -> tuple[tuple[int, int], str]:
-    """Height and width as displayed, from the decoded pixels; (0, 0) and why there are none."""
+    """Measure height and width as displayed; (0, 0) and why there are none."""
     if image.frame != STILL:
         sizes = frame_sizes(str(path))
         size = sizes[image.frame] if image.frame < len(sizes) else None

@@ -101,7 +101,7 @@ def join_features(folder: Path, shards: int) -> None:
 
 
 def read_features(folder: str | Path) -> NDArray[np.float32]:
-    """Features of a score stage, memory-mapped, shape (n, width).
+    """Read the features of a score stage, memory-mapped, shape (n, width).
 
     Raises:
         ValueError: the stage has none, or they are damaged.
@@ -122,14 +122,14 @@ def read_features(folder: str | Path) -> NDArray[np.float32]:
 
 
 def missing_features(folder: Path, shards: int) -> list[int]:
-    """Shards whose features are lost before they were joined."""
+    """Find the shards whose features are lost before they were joined."""
     if (folder / FEATURES).is_file():
         return []
     return [one for one in range(shards) if not _part(folder, one, shards).is_file()]
 
 
 def _shape(path: Path) -> tuple[int, int]:
-    """Rows and width of a shard, whose seal is checked."""
+    """Read rows and width of a shard, whose seal is checked."""
     try:
         check_sealed(path)
     except SealError as error:
@@ -172,7 +172,7 @@ def decoded_batches(
     pool: Executor,
     logged: Logged,
 ) -> Iterator[DecodedBatch]:
-    """Batches of one size, in order; unreadable images are left out, counted and noted.
+    """Decode parts into batches of one size; unreadable images are left out and noted.
 
     Args:
         parts: those of one image follow each other.
@@ -208,7 +208,7 @@ def _batch(pixels: Pixels, parts: list[Part]) -> DecodedBatch:
 def _ahead(
     parts: Iterator[Part], root: Path, size: tuple[int, int], channels: int, pool: Executor
 ) -> Iterator[tuple[list[Part], list[Pixels] | str]]:
-    """Patches of one image after another; a text says why an image cannot be read."""
+    """Decode one image's patches after another; a text says why an image cannot be read."""
     waiting: deque[tuple[list[Part], Future[list[Pixels] | str]]] = deque()
     for _, members in itertools.groupby(parts, key=lambda part: part.image):
         group = list(members)
@@ -264,7 +264,7 @@ class ProbeModel:
 
 
 def load_probe(folder: str | Path) -> ProbeModel:
-    """The masked autoencoder of a run.
+    """Load the masked autoencoder of a run.
 
     Args:
         folder: of stage `probe`, of its run, or of any run of `pretrain_jax.train`.
@@ -294,7 +294,7 @@ def load_probe(folder: str | Path) -> ProbeModel:
 def make_scorer(
     probe: ProbeModel, masks: int, seed: int, space: Space, *, features: bool = False
 ) -> Scorer:
-    """The compiled function that scores a batch; every call must have the same batch size.
+    """Compile the function that scores a batch; every call must have the same batch size.
 
     Mask k of an example depends on the seed, k and the example's id alone.
 
@@ -328,7 +328,7 @@ def _program(
     space: Space,
     with_features: bool,
 ) -> Callable[..., tuple[jax.Array, Any]]:
-    """The compiled program, shared by all probes of one architecture and normalisation."""
+    """Compile the program that all probes of one architecture and normalisation share."""
     objective = make_objective(config, "float32", mean, std)
     patches = config.encoder.patches
     # Visible patches are as given: only hidden ones add to the error of an image.
@@ -355,7 +355,7 @@ def _program(
 
 
 def example_ids(ids: NDArray[np.int64]) -> NDArray[np.int32]:
-    """The 31 lowest bits of 63-bit ids, what JAX's random keys take without 64-bit mode."""
+    """Take the 31 lowest bits of 63-bit ids, as many as JAX's random keys take."""
     return (ids & 0x7FFFFFFF).astype(np.int32)
 
 

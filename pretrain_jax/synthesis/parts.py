@@ -23,7 +23,7 @@ Box = tuple[int, int, int, int]
 
 
 def read_image(root: Path, name: str, frame: int = STILL, channels: int = 3) -> Pixels:
-    """An image of an index, shape (H, W, channels).
+    """Read an image of an index, shape (H, W, channels).
 
     Raises:
         UnreadableImageError: it cannot be decoded.
@@ -33,7 +33,7 @@ def read_image(root: Path, name: str, frame: int = STILL, channels: int = 3) -> 
 
 
 def cut(pixels: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
-    """A part of an image at another size, bicubic with antialiasing; nothing around it counts.
+    """Cut a part of an image and resize it, bicubic with antialiasing; nothing around counts.
 
     Args:
         pixels: (H, W, C).
@@ -89,11 +89,11 @@ class Images:
         _check_once(self.folder.resolve(), self.root, digest(self.manifest))
 
     def as_input(self) -> Input:
-        """The index as a stage reads it."""
+        """Describe the index as a stage reads it."""
         return Input.of(self.folder, self.manifest)
 
     def pixel_counts(self) -> NDArray[np.int64]:
-        """height x width of every image, by its number."""
+        """Give height x width of every image, by its number."""
         parts = [
             batch["height"].astype(np.int64) * batch["width"]
             for batch in self.table.batches(["height", "width"])
@@ -103,7 +103,7 @@ class Images:
 
 @lru_cache(maxsize=16)
 def _check_once(folder: Path, root: Path, _: str) -> None:
-    """`_check_unchanged`, once in a process for an index, whose digest is the last argument."""
+    """Call `check_unchanged` once in a process for an index of the digest that comes last."""
     check_unchanged(folder, root)
 
 
@@ -118,7 +118,7 @@ def check_unchanged(folder: Path, root: Path) -> None:
 
 
 def _recorded(table: Table, root: Path) -> Iterator[Listed]:
-    """Every file of an index once; the bytes of a video are divided among its frames."""
+    """List every file of an index once; a video's bytes are divided among its frames."""
     before = ""
     for batch in table.batches(["name", "frame", "bytes", "sha256"]):
         columns = (batch[name] for name in ("name", "frame", "bytes", "sha256"))
@@ -129,7 +129,7 @@ def _recorded(table: Table, root: Path) -> Iterator[Listed]:
 
 
 def patch_id(name: str, frame: int, box: Box, proposer: str) -> int:
-    """The first 63 bits of sha256 of where a patch lies and who proposed it: a stable number."""
+    """Number a patch by the first 63 bits of sha256 of its place and proposer."""
     top, left, height, width = box
     text = f"{name}\0{frame}\0{top},{left},{height},{width}\0{proposer}"
     found = hashlib.sha256(text.encode()).digest()[:8]
@@ -182,11 +182,11 @@ class Patches:
         self.proposer = str(self.manifest.parameters["proposer"])
 
     def as_input(self) -> Input:
-        """The proposals as a stage reads them."""
+        """Describe the proposals as a stage reads them."""
         return Input.of(self.folder, self.manifest)
 
     def parts(self, first: int, end: int) -> Iterator[Part]:
-        """The patches of some rows, with the names of their images."""
+        """Read the patches of some rows, with the names of their images."""
         columns = ["patch", "image", "top", "left", "height", "width"]
         for batch in self.table.batches(columns, start=first, stop=end, size=ROWS):
             numbers, places = np.unique(batch["image"], return_inverse=True)
@@ -201,7 +201,7 @@ class Patches:
 
 
 def whole_images(images: Images, first: int, end: int) -> Iterator[Part]:
-    """Readable images of some rows, each as one patch."""
+    """Read the readable images of some rows, each as one patch."""
     columns = ["image", "name", "frame", "height", "width"]
     for batch in images.table.batches(columns, start=first, stop=end, size=ROWS):
         for image, name, frame, height, width in zip(*batch.values(), strict=True):

@@ -43,12 +43,12 @@ class Candidates:
     bytes: Rows | None = None
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Count them."""
         return len(self.ids)
 
 
 def parse_rule(text: str) -> Policy | Selector:
-    """A policy of `theory` or a method of `selection`, as NAME or NAME:option=value,...
+    """Read a policy of `theory` or a method of `selection`: NAME or NAME:option=value,...
 
     Where both have the name ("hard", "easy", "random", "moderate") it is the policy, a function of
     the margins' ranks: the hardest example has the smallest distance to the decision boundary.
@@ -81,7 +81,7 @@ def parse_rule(text: str) -> Policy | Selector:
 
 
 def nested_order(policy: Policy, candidates: Candidates, seed: int) -> Rows | None:
-    """All rows in the order in which a policy picks them; None where a larger pick changes it.
+    """Order all rows as a policy picks them; None where larger picks change the order.
 
     Args:
         policy: of `theory`; the margin's rank stands for the distance to the boundary.
@@ -104,7 +104,7 @@ def nested_order(policy: Policy, candidates: Candidates, seed: int) -> Rows | No
 
 
 def pick(rule: Policy | Selector, candidates: Candidates, seed: int) -> Callable[[int], tuple]:
-    """The function count -> (rows, weights) of a rule whose picks are not nested.
+    """Make the function count -> (rows, weights) of a rule whose picks are not nested.
 
     Args:
         rule: the policy `Mixture`, or a method of `selection`.
@@ -131,14 +131,14 @@ def pick(rule: Policy | Selector, candidates: Candidates, seed: int) -> Callable
 
 
 def hardest_first(candidates: Candidates) -> Rows:
-    """Rows by descending margin, equal ones by row; ValueError without margins."""
+    """Order rows by descending margin, equal ones by row; ValueError without margins."""
     if candidates.margins is None:
         raise ValueError("this rule ranks by margin; give the folder of a stage score")
     return np.argsort(-candidates.margins, kind="stable")
 
 
 def recommended_ratio(alpha_total: float, theta_deg: float, rule: str = "hard") -> float:
-    """The smallest of the best fractions in the theory, at a data set's coordinates.
+    """Give the smallest of the theory's best fractions at a data set's coordinates.
 
     Args:
         alpha_total: examples over the effective dimension of their features, > 0.
@@ -175,12 +175,12 @@ class Budget:
     bytes: int | None = None
 
     def __str__(self) -> str:
-        """In words."""
+        """Say it in words."""
         return f"{self.pixels} pixels" + ("" if self.bytes is None else f" and {self.bytes} bytes")
 
 
 def pixel_budget(ratio: float, pixels: int) -> int:
-    """floor(ratio * pixels), with the ratio taken as the decimal number that was written.
+    """Give floor(ratio * pixels), the ratio taken as the decimal number that was written.
 
     Args:
         ratio: share of the full set, in (0, 1].
@@ -194,7 +194,7 @@ def pixel_budget(ratio: float, pixels: int) -> int:
 
 
 def group_pixels(pixels: Rows, group: int) -> Rows:
-    """Pixels of the images made of `group` consecutive patches each; rests make none.
+    """Count pixels of the images made of `group` consecutive patches each; rests make none.
 
     An image made of patches has as many pixels as the image that its first patch is of.
 
@@ -212,7 +212,7 @@ def fitting(
     budget: Budget,
     group: int = 1,
 ) -> Rows:
-    """Places of the items that are kept when all are offered once, one after another.
+    """Find the items that are kept when all are offered once, in order.
 
     An item that would begin a new image is kept where that image still fits, and skipped where it
     does not; the next `group` - 1 items after one that is kept go into the same image. What is
@@ -250,7 +250,7 @@ def fitting(
 def _offer(
     costs: list[list[int]], left: list[int], needed: int, group: int, kept: NDArray[np.bool_]
 ) -> int:
-    """Offer some items: mark those kept, lower what is left, give what the last image still needs.
+    """Offer some items: mark those kept, lower what is left, count what an image needs.
 
     Args:
         costs: of the items, for each kind of storage.
@@ -293,7 +293,7 @@ def kept_picks(
     group: int,
     seed: int,
 ) -> Kept:
-    """Take a rule's picks in its order, skip what does not fit, arrange what is kept hardest first.
+    """Take a rule's picks, skip what does not fit, arrange what is kept hardest first.
 
     Of images, and of patches that are picked hardest first or have no margins, nothing is left
     that would fit. Of patches that are picked in another order an image's size is known only once
@@ -324,7 +324,7 @@ def kept_picks(
 def _chosen(
     picked: Callable[[int], tuple], candidates: Candidates, budget: Budget, group: int
 ) -> Kept:
-    """Picks that depend on how many are asked for: how many fit is known once they are there."""
+    """Search for how many picks fit, of a rule whose picks depend on their number."""
     sizes = candidates.pixels
     mean = float(sizes.mean())
     count = min(len(candidates), max(1, round(budget.pixels / mean)) * group)
@@ -364,7 +364,7 @@ def _kept(rows: Rows, weights: NDArray[np.float64], places: Rows) -> Kept:
 
 
 def _fitted(candidates: Candidates, rows: Rows, budget: Budget, group: int) -> Rows:
-    """Places of the picks that are kept, hardest first."""
+    """Find the places of the picks that are kept, hardest first."""
     margins = None if candidates.margins is None else candidates.margins[rows]
     # An image of patches has the size that its hardest patch gives it.
     if group > 1 and margins is not None and np.any(margins[1:] > margins[:-1]):
@@ -377,7 +377,7 @@ def _fitted(candidates: Candidates, rows: Rows, budget: Budget, group: int) -> R
 
 
 def _rearranged(pixels: Rows, margins: NDArray[np.float32], most: int, group: int) -> Rows:
-    """The same for patches whose order of picks is not that of hardness: by bisection."""
+    """Do the same by bisection, for patches not picked in the order of hardness."""
 
     def arranged(places: Rows) -> Rows:
         return places[np.argsort(-margins[places], kind="stable")]

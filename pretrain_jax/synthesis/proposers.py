@@ -65,11 +65,11 @@ class Proposer(Protocol):
     def least_side(self) -> int: ...
 
     def parameters(self) -> dict[str, Any]:
-        """What determines the boxes, JSON-able; the name is not among it."""
+        """Give what determines the boxes, JSON-able; the name is not among it."""
         ...
 
     def inputs(self) -> dict[str, str]:
-        """sha256 of files that determine the boxes, by name.
+        """Hash the files that determine the boxes: sha256 by name.
 
         Raises:
             ValueError: one is missing; says what to put where.
@@ -89,16 +89,16 @@ class OfFields:
     """What proposers share whose boxes their own fields alone determine; of dataclasses."""
 
     def parameters(self) -> dict[str, Any]:
-        """All fields."""
+        """Give all fields."""
         return dataclasses.asdict(self)  # type: ignore[call-overload]
 
     def inputs(self) -> dict[str, str]:
-        """None."""
+        """Give none."""
         return {}
 
 
 def grown(boxes: NDArray[np.integer], least: int, size: tuple[int, int]) -> NDArray[np.int64]:
-    """Boxes whose shorter side is at least `least`, grown around their centres inside the image.
+    """Grow boxes around their centres, inside the image, to a least shorter side.
 
     Args:
         boxes: (n, 4) top, left, height, width, inside the image.
@@ -113,7 +113,7 @@ def grown(boxes: NDArray[np.integer], least: int, size: tuple[int, int]) -> NDAr
 
 
 def admitted(found: Found, least: int, most_area: float, size: tuple[int, int]) -> Found:
-    """Patches grown to the least side, without large and repeated boxes, in their order.
+    """Grow patches to the least side and drop large and repeated boxes, in their order.
 
     Args:
         found: the patches.
@@ -177,7 +177,7 @@ class RandomCrop(OfFields):
                 raise ValueError(f"{name} = ({low:g}, {high:g}) is not an ascending pair")
 
     def start(self, cache: Path) -> Find:
-        """The function that draws boxes."""
+        """Give the function that draws boxes."""
         return self._find
 
     def _find(self, pixels: Pixels, rng: np.random.Generator) -> Found:
@@ -230,7 +230,7 @@ class Saliency(OfFields):
             raise ValueError(f"min_area = {self.min_area:g} exceeds max_area = {self.max_area:g}")
 
     def start(self, cache: Path) -> Find:
-        """The function that finds regions; it draws nothing."""
+        """Give the function that finds regions; it draws nothing."""
         return self._find
 
     def _find(self, pixels: Pixels, rng: np.random.Generator) -> Found:
@@ -248,7 +248,7 @@ class Saliency(OfFields):
         return Found(kept.boxes[chosen], kept.areas[chosen], kept.confidence[chosen])
 
     def _regions(self, saliency: NDArray[np.float64]) -> Found:
-        """Components of all levels at working size, best first."""
+        """Find the components of all levels at working size, best first."""
         from scipy import ndimage
 
         boxes, areas, confidence = [], [], []
@@ -281,7 +281,7 @@ class Saliency(OfFields):
 
 
 def saliency_map(pixels: Pixels) -> NDArray[np.float64]:
-    """How much each pixel differs from its surroundings, in [0, 1], at working size.
+    """Measure how much each pixel differs from its surroundings, in [0, 1], at working size.
 
     Args:
         pixels: (H, W, 3).
@@ -312,7 +312,7 @@ def saliency_map(pixels: Pixels) -> NDArray[np.float64]:
 
 
 def _without_overlaps(boxes: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Positions of the boxes that overlap no earlier kept one by more than `OVERLAP`."""
+    """Keep the positions of boxes that overlap no earlier one by more than `OVERLAP`."""
     kept: list[int] = []
     start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     area = boxes[:, 2] * boxes[:, 3]

@@ -29,7 +29,12 @@ PROPOSAL_COLUMNS = {
 }
 ROWS = 256
 MASKS = "masks"
-PROPOSE = Stage("propose", inputs=("index", "checkpoint"), apart=(MASKS,))
+PROPOSE = Stage(
+    "propose",
+    inputs=("index", "weights"),
+    apart=(MASKS,),
+    renamed={"checkpoint": "weights"},
+)
 MOST_SHOWN = 10
 
 
@@ -170,7 +175,7 @@ def _found(
 
 
 def _refuse_small(images: Images, proposer: Proposer, share: float) -> None:
-    """An image must hold a patch of the least side, but for a share of them."""
+    """Refuse images too small for a patch of the least side, except a share."""
     check_range("max_skipped_share", share, 0.0, 1.0)
     count = 0
     shown: list[str] = []

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 WHERE = (
-    "the proposer sam needs a checkpoint of Segment Anything: put sam_vit_b_01ec64.pth, "
+    "the proposer sam needs the weights of Segment Anything: put sam_vit_b_01ec64.pth, "
     "sam_vit_l_0b3195.pth or sam_vit_h_4b8939.pth (or transformers' model.safetensors) on disk and "
-    "name it with --sam-weights (of a pipeline: --propose.sam.checkpoint); without one use the "
+    "name them with --sam-weights (of a pipeline: --propose.sam.weights); without them use the "
     "proposer saliency"
 )
 POSITIONS = {
@@ -38,14 +38,14 @@ class Sam:
     """Boxes of the masks that SAM's automatic generator finds, by predicted IoU.
 
     Attributes:
-        checkpoint: file of the published models (.pth) or of transformers (.safetensors).
+        weights: file of the published models (.pth) or of transformers (.safetensors).
         generator: settings; its `max_area` bounds masks and boxes.
         least_side: pixels of a box's shorter side; smaller ones are grown.
 
     Source: Kirillov et al. 2023, arXiv:2304.02643.
     """
 
-    checkpoint: Path | None = None
+    weights: Path | None = None
     generator: GeneratorConfig = field(
         default_factory=lambda: GeneratorConfig(min_area=0.0005, max_area=0.5)
     )
@@ -57,19 +57,19 @@ class Sam:
         check_integer("least_side", self.least_side, 1, 1 << 16)
 
     def parameters(self) -> dict[str, Any]:
-        """The generator's settings and the least side."""
+        """Give the generator's settings and the least side."""
         settings = dataclasses.asdict(self.generator)
         for name in SPEED:
             del settings[name]
         return {"generator": settings, "least_side": self.least_side}
 
     def inputs(self) -> dict[str, str]:
-        """The checkpoint's sha256.
+        """Hash the weights.
 
         Raises:
-            ValueError: there is no checkpoint; says what to put where.
+            ValueError: there are none; says what to put where.
         """
-        return {"checkpoint": str(file_record(self._file())["sha256"])}
+        return {"weights": str(file_record(self._file())["sha256"])}
 
     def start(self, cache: Path) -> Find:
         """Load the model; masks are kept in `cache`."""
@@ -81,7 +81,7 @@ class Sam:
         return find
 
     def regions(self, cache: Path) -> Callable[[Pixels], tuple[Found, NDArray[np.bool_]]]:
-        """As `start`, with the mask (n, H, W) of each patch; those in `cache` are not computed."""
+        """Do as `start`, with each patch's mask (n, H, W), taken from `cache` where known."""
         from pretrain_jax.models.sam import MaskGenerator, MasksCache
 
         masks = MasksCache(MaskGenerator(load_sam(self._file()), self.generator), cache)
@@ -100,15 +100,15 @@ class Sam:
         return find
 
     def _file(self) -> Path:
-        if self.checkpoint is None:
+        if self.weights is None:
             raise ValueError(WHERE)
-        if not Path(self.checkpoint).is_file():
-            raise ValueError(f"SAM checkpoint {self.checkpoint} does not exist; {WHERE}")
-        return Path(self.checkpoint)
+        if not Path(self.weights).is_file():
+            raise ValueError(f"SAM weights {self.weights} do not exist; {WHERE}")
+        return Path(self.weights)
 
 
 def load_sam(path: Path) -> "SAM":
-    """The model of a checkpoint; its size and layout are read off the file.
+    """Load the model of a checkpoint; its size and layout are read off the file.
 
     Raises:
         WeightsError: a damaged file, or keys that fit no model.

@@ -37,7 +37,7 @@ SAMPLED = 1 << 20  # rows of which rank correlations are taken
 
 
 def score_columns(kind: str, masks: int) -> dict[str, str]:
-    """Columns of the table: the id (`patch` or `image`), `margin`, and that of each mask."""
+    """Name the table's columns: the id (`patch` or `image`), `margin`, and each mask's."""
     each = {f"margin_{k}": "float32" for k in range(masks)}
     return {kind: "int64", "margin": "float32"} | each
 
@@ -57,7 +57,7 @@ def score(
     shard: int | None = None,
     progress: bool = False,
 ) -> Manifest | None:
-    """Margins: a patch's reconstruction error, the mean over fixed masks keyed by its id.
+    """Measure margins: reconstruction errors, the mean over fixed masks keyed by the patch's id.
 
     A patch is brought to the model's size, bicubic with antialiasing; so is a whole image. For
     whole images, and on request for patches, the probe's features (mean token of what is visible
@@ -189,7 +189,7 @@ def _fill(
 
 
 def rank_correlations(table: Table, masks: int) -> NDArray[np.float64]:
-    """Spearman's rank correlation of every pair of masks, (masks (masks - 1) / 2,).
+    """Compute Spearman's rank correlation of every pair of masks, (masks (masks - 1) / 2,).
 
     Of more than 2**20 rows that many are taken, evenly spaced.
 
@@ -234,7 +234,7 @@ class _Material:
         return self.patches.parts(first, end)
 
     def part(self, table: Table, row: int) -> Part:
-        """The part whose score stands in a row of the table of scores."""
+        """Read the part whose score stands in a row of the table of scores."""
         if self.whole:
             row = int(table.take(np.array([row]), ["image"])["image"][0])
         return next(self.parts(row, row + 1))
@@ -265,7 +265,7 @@ def _rows(
 
 
 def _sheet(path: Path, material: _Material, table: Table, margins: NDArray[np.float32]) -> None:
-    """The hardest and the easiest."""
+    """Draw the hardest and the easiest."""
     order = np.argsort(-margins, kind="stable")
     count = min(PATCHES, (len(order) + 1) // 2)
     sections = []

@@ -38,7 +38,7 @@ ROWS = 1 << 18
 
 
 def selection_columns(kind: str) -> dict[str, str]:
-    """Columns of the table `selection`; `kind` is "image" or "patch"."""
+    """Name the columns of the table `selection`; `kind` is "image" or "patch"."""
     boxes = {"image": "int64"} | dict.fromkeys(BOX[1:], "int32") if kind == "patch" else {}
     return {"order": "int64", kind: "int64"} | boxes | {"margin": "float32", "weight": "float32"}
 
@@ -222,7 +222,7 @@ class _Material:
         self.inputs["index"] = self.images.as_input()
 
     def candidates(self, full: _Full) -> Candidates:
-        """Numbers of everything that can be picked."""
+        """Give the numbers of everything that can be picked."""
         areas, sizes = full
         scores = None if self._scores is None else Table(self._scores)
         margins = None if scores is None else scores.column("margin")
@@ -243,13 +243,13 @@ class _Material:
         return Candidates(ids, areas[ids], margins, read_features(self._scores), sizes[ids])
 
     def _features(self) -> NDArray[np.float32] | None:
-        """Of patches, where they were asked for."""
+        """Read the features of patches, where they were asked for."""
         if self._scores is None or not read_manifest(self._scores).parameters.get("features"):
             return None
         return read_features(self._scores)
 
     def boxes(self, rows: NDArray[np.int64]) -> dict[str, NDArray]:
-        """Image and box of some patches."""
+        """Read image and box of some patches."""
         return {} if self._patches is None else self._patches.table.take(rows, BOX)
 
 

@@ -25,7 +25,7 @@ COLUMNS = ("image", "top", "left", "height", "width")
 
 
 def index_sheet(path: Path, table: Table, root: Path) -> None:
-    """Images, evenly spaced."""
+    """Draw images, evenly spaced."""
     rows = table.take(_spread(table.rows, IMAGES), ["name", "frame", "height", "width"])
     tiles = []
     for name, frame, height, width in zip(*rows.values(), strict=True):
@@ -36,7 +36,7 @@ def index_sheet(path: Path, table: Table, root: Path) -> None:
 
 
 def proposals_sheet(path: Path, images: "Images", table: Table, proposer: str) -> None:
-    """Images, evenly spaced, with their boxes; the number is the rank."""
+    """Draw images, evenly spaced, with their boxes; the number is the rank."""
     tiles = []
     for row in _spread(images.table.rows, PROPOSED).tolist():
         here = images.table.take(np.array([row]), ["name", "frame", "height"])
@@ -53,7 +53,7 @@ def proposals_sheet(path: Path, images: "Images", table: Table, proposer: str) -
 
 
 def boxes_of_image(table: Table, image: int) -> NDArray[np.int64]:
-    """Boxes of an image in a table of proposals, whose images ascend; by bisection."""
+    """Find an image's boxes by bisection in a table of proposals, whose images ascend."""
     ends = []
     for wanted in (image, image + 1):
         low, high = 0, table.rows
@@ -71,7 +71,7 @@ def boxes_of_image(table: Table, image: int) -> NDArray[np.int64]:
 def parts_sheet(
     path: Path, root: Path, sections: Sequence[tuple[str, Sequence[tuple["Part", str]]]]
 ) -> None:
-    """Parts of images in sections, each with a text and its image's name."""
+    """Draw parts of images in sections, each with a text and its image's name."""
     shown = []
     for heading, parts in sections:
         tiles = []
@@ -84,7 +84,7 @@ def parts_sheet(
 
 
 def selection_sheet(path: Path, images: "Images", table: Table, method: str) -> None:
-    """The first and the last picks."""
+    """Draw the first and the last picks."""
     count = min(PATCHES, (table.rows + 1) // 2)
     ends = {"first": range(count), "last": range(table.rows - count, table.rows)}
     sections = []
@@ -107,7 +107,7 @@ def selection_sheet(path: Path, images: "Images", table: Table, method: str) -> 
 
 
 def set_sheet(path: Path, names: Iterable[str], count: int) -> None:
-    """Images of a set, evenly spaced in its order; names are relative to the sheet's folder."""
+    """Draw images of a set, evenly spaced; names are relative to the sheet's folder."""
     chosen = set(_spread(count, PATCHES).tolist())
     tiles = []
     for number, name in enumerate(names):

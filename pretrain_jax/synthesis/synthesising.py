@@ -147,7 +147,7 @@ def synthesise(
 
 
 def listed(folder: Path, images: Images) -> Iterator[str]:
-    """Paths of a set's images, relative to its folder, in order.
+    """List the paths of a set's images, relative to its folder, in order.
 
     Args:
         folder: of a stage `synthesise` whose table `files` is written.
@@ -207,7 +207,7 @@ def _fill(work: Work, manifest: Manifest, table: Table, images: Images, progress
 def _within(
     batches: Iterable[dict[str, Any]], most: int | None, folder: Path, logged: Logged
 ) -> Iterator[dict[str, Any]]:
-    """The first images whose files take at most so many bytes; those written too many are deleted.
+    """Keep the first images whose files take at most so many bytes; delete those beyond.
 
     Raises:
         ValueError: not even the first one fits.
@@ -239,7 +239,7 @@ def _within(
 
 
 def cells(size: tuple[int, int], patches: int) -> list[Box]:
-    """Cells of a square grid that tiles an image: top, left, height, width, row by row.
+    """Tile an image by a square grid: top, left, height, width, row by row.
 
     Args:
         size: height and width of the image.
@@ -255,7 +255,7 @@ def cells(size: tuple[int, int], patches: int) -> list[Box]:
 
 
 def mosaic(parts: list[tuple[Pixels, Box]], size: tuple[int, int]) -> Pixels:
-    """One image of the boxes of several.
+    """Make one image of the boxes of several.
 
     Args:
         parts: images (H, W, C) and the box of each, a square number of them.
@@ -386,7 +386,7 @@ def check_set(folder: str | Path) -> None:
 
 
 def _recorded(folder: Path) -> Iterator[Listed]:
-    """Every image once, where the list says that it lies; a set may be copied without its index."""
+    """List every image where the list says; a set may be copied without its index."""
     with (folder / DATA_LIST).open(encoding="utf-8", newline="\n") as lines:
         for line, row in zip_longest(lines, _rows(Table(folder, FILES))):
             listed = (line or "").removesuffix("\n")

@@ -67,7 +67,7 @@ class Logged:
 
 
 def shard_range(rows: int, shard: int, shards: int) -> tuple[int, int]:
-    """First row and end of a shard: contiguous, sizes differ by one at most."""
+    """Give first row and end of a shard: contiguous, sizes differ by one at most."""
     return rows * shard // shards, rows * (shard + 1) // shards
 
 
@@ -88,7 +88,7 @@ def check_shards(shard: int | None, shards: int | None) -> None:
 
 
 def missing_shards(folder: Path, shards: int, name: str = "part") -> list[int]:
-    """Shards of a table that are not written yet, or whose counts are lost."""
+    """Find the shards of a table that are not written, or whose counts are lost."""
     parts = (_part(folder, name, one, shards) for one in range(shards))
     return [one for one, part in enumerate(parts) if not (part.is_file() and _log(part).is_file())]
 
@@ -103,7 +103,7 @@ def write_shard(
     name: str = "part",
     logged: Logged | None = None,
 ) -> None:
-    """Write one shard of a table atomically, with a checksum, holding at most a row group of it.
+    """Write one shard of a table atomically, holding at most a row group of it.
 
     Args:
         folder: of the table; exists.
@@ -145,7 +145,7 @@ def write_table(
 
 
 def read_logs(folder: Path, shards: int, name: str = "part") -> Logged:
-    """What all shards counted: counts and seconds summed, notes in the shards' order."""
+    """Read what all shards counted: counts and seconds summed, notes in the shards' order."""
     total = Logged()
     for shard in range(shards):
         path = _log(_part(folder, name, shard, shards))
@@ -212,7 +212,7 @@ class Table:
         stop: int | None = None,
         size: int = BATCH,
     ) -> Iterator[dict[str, NDArray]]:
-        """Consecutive rows, at most `size` at a time.
+        """Read consecutive rows, at most `size` at a time.
 
         Args:
             columns: which ones; default all.
@@ -245,14 +245,14 @@ class Table:
                         yield {key: _values(part.column(key)) for key in wanted}
 
     def column(self, name: str) -> NDArray:
-        """A whole column of numbers in one array."""
+        """Read a whole column of numbers into one array."""
         parts = [batch[name] for batch in self.batches([name], size=ROW_GROUP)]
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def take(
         self, rows: NDArray[np.integer], columns: Sequence[str] | None = None
     ) -> dict[str, NDArray]:
-        """The rows with these numbers, in the order asked; one pass over their row groups.
+        """Read the rows with these numbers, in the order asked, in one pass.
 
         Args:
             rows: row numbers, any order, may repeat.

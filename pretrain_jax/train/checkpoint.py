@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: written atomically, the newest kept, damaged ones recognised.
+"""Writes and reads checkpoints by Orbax: atomically, the newest kept, damaged ones recognised.
 
 A checkpoint holds three groups of arrays (weights, average, optimizer) and a JSON part with
 configuration, statistics of the data, the loader's state and a fingerprint of each group. The
@@ -94,7 +94,7 @@ class Checkpoints:
             ) from None
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """The newest checkpoint that is whole; a message on stderr names each that is not.
+        """Return the newest checkpoint that is whole; a message on stderr names each that is not.
 
         Args:
             like: shapes, types and shardings of the state.
@@ -151,7 +151,7 @@ class Checkpoints:
 def read_weights(
     folder: Path, like: Any, *, average: bool
 ) -> tuple[dict[str, jax.Array], dict[str, Any]]:
-    """Parameters and constants of one checkpoint by name, verified.
+    """Return parameters and constants of one checkpoint by name, verified.
 
     Args:
         folder: of one step.
@@ -170,7 +170,7 @@ def read_weights(
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """The JSON part of one checkpoint.
+    """Return the JSON part of one checkpoint.
 
     Raises:
         CheckpointError: it is missing, damaged or of a newer version.
@@ -198,7 +198,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 @jax.jit
 def fingerprint(group: dict[str, jax.Array]) -> jax.Array:
-    """A 32-bit number that depends on every bit of every array and its place.
+    """Return a 32-bit number that depends on every bit of every array and its place.
 
     The sum over an array's words, each scrambled together with its place, modulo 2^32, chained
     over the arrays in the order of their names: exact integers, the same under every sharding.
@@ -220,7 +220,7 @@ def _scramble(words: jax.Array) -> jax.Array:
 
 
 def _words(array: jax.Array) -> jax.Array:
-    """The array's bits as uint32, one word or two an entry."""
+    """Return the array's bits as uint32, one word or two an entry."""
     size = array.dtype.itemsize
     if size >= 4:
         return jax.lax.bitcast_convert_type(array, jnp.uint32)
@@ -260,7 +260,7 @@ def _read_group(
 
 
 def _groups(state: TrainState) -> dict[str, dict[str, Any]]:
-    """The arrays of each group by name; groups without any are left out."""
+    """Return the arrays of each group by name; groups without any are left out."""
     named = {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]}
     groups = {
         group: {name: leaf for name, leaf in named.items() if name.split("/")[0] in of}
@@ -270,7 +270,7 @@ def _groups(state: TrainState) -> dict[str, dict[str, Any]]:
 
 
 def _name(path: Any) -> str:
-    """A leaf's place as text that is the same in NNX graph and tree mode."""
+    """Return a leaf's place as text that is the same in NNX graph and tree mode."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
@@ -303,7 +303,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Why a write failed."""
+    """Say why a write failed."""
     full = "RESOURCE_EXHAUSTED" in str(error) or os.strerror(errno.ENOSPC) in str(error)
     return "the disk is full" if full else _first_line(error)
 

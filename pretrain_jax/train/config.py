@@ -1,4 +1,4 @@
-"""The configuration of a training run: typed, frozen, and the same as the command line."""
+"""Configures a training run, with the named presets; its fields are the command's options."""
 
 import dataclasses
 import os
@@ -17,6 +17,13 @@ from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
 # `DataOptions.path` of the images that other packages ship.
 SHIPPED_IMAGES = "shipped-images"
 LARGEST = 1 << 40
+# Models that are pre-trained, by the name that a run's record has.
+MODELS: Mapping[str, type[MAEConfig | SimCLRConfig]] = MappingProxyType(
+    {"MAEConfig": MAEConfig, "SimCLRConfig": SimCLRConfig}
+)
+Precision = Literal["auto", "float32", "bfloat16", "float64"]
+# ImageNet's statistics, which the published checkpoints were trained with.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -98,9 +105,6 @@ class ClusterOptions:
     coordinator: str | None = None
     processes: int | None = None
     process: int | None = None
-
-
-Precision = Literal["auto", "float32", "bfloat16", "float64"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,7 +296,7 @@ FREE_FIELDS = FREE_OPTIONS | frozenset(
 
 
 def config_to_json(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as JSON-able values; `config_from_json` is the inverse.
+    """Return the configuration as JSON-able values; `config_from_json` is the inverse.
 
     The path `init` is told in full: it is the same from wherever the run goes on.
     """
@@ -303,15 +307,15 @@ def config_to_json(config: TrainConfig) -> dict[str, Any]:
 
 
 def config_from_json(values: dict[str, Any]) -> TrainConfig:
-    """The configuration that `config_to_json` wrote.
+    """Return the configuration that `config_to_json` wrote.
 
     Raises:
         ValueError: an unknown or missing field, or an unknown kind of model.
     """
-    kinds = {kind.__name__: kind for kind in (MAEConfig, SimCLRConfig)}
     try:
         model = dict(values["model"])
-        kind = kinds[model.pop("kind")]
+        check_choice("model.kind", named := model.pop("kind"), MODELS)
+        kind = MODELS[named]
         rest = _build(TrainConfig, {k: v for k, v in values.items() if k != "model"})
         return dataclasses.replace(rest, model=_build(kind, model))
     except (KeyError, TypeError) as error:
@@ -319,7 +323,7 @@ def config_from_json(values: dict[str, Any]) -> TrainConfig:
 
 
 def config_differences(ours: TrainConfig, theirs: TrainConfig) -> list[str]:
-    """Fields in which two runs differ such that one cannot go on from the other."""
+    """Return fields in which two runs differ such that one cannot go on from the other."""
     return json_differences(config_to_json(ours), config_to_json(theirs), FREE_FIELDS)
 
 
@@ -360,9 +364,6 @@ def _value(hint: Any, value: Any) -> Any:
         return _build(next(o for o in options if dataclasses.is_dataclass(o)), value)
     return tuple(value) if isinstance(value, list) else value
 
-
-# ImageNet's statistics, which the published checkpoints were trained with.
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Pre-training of OptiDEL: MAE-ViT-Base/16, 224 px, mask 75%, batch 16, 100 epochs, AdamW, cosine.
 # Its text has no learning rate: peak 1.5e-4 from MedDEL (arXiv:2401.17542); betas, decay, warmup

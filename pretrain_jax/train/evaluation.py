@@ -1,4 +1,4 @@
-"""Between steps: validation loss on fixed masks, probes of frozen features, pictures."""
+"""Evaluates a run between its steps: loss on fixed masks, probes of features, pictures."""
 
 import math
 from collections.abc import Iterator
@@ -170,7 +170,7 @@ class Evaluator:
         self.shown: Path | None = None
 
     def due(self, step: int, *, last: bool) -> bool:
-        """Whether there is anything to evaluate after a step."""
+        """Say whether there is anything to evaluate after a step."""
         return self._validates(step, last) or self._probes(step, last)
 
     def look(self, state: TrainState, log: RunLog, *, last: bool) -> None:
@@ -211,7 +211,7 @@ class Evaluator:
         return total / count
 
     def probes(self, state: TrainState) -> dict[str, float]:
-        """Accuracy of the linear and the k-NN probe on the validation images' classes.
+        """Return accuracy of the linear and the k-NN probe on the validation images' classes.
 
         Empty where the images have no classes.
         """
@@ -228,7 +228,7 @@ class Evaluator:
         }
 
     def picture(self, state: TrainState) -> NDArray[np.uint8] | None:
-        """Reconstructions of some validation images, None where the model makes none."""
+        """Return reconstructions of some validation images, None where the model makes none."""
         if not isinstance(self._objective, MAEObjective):
             return None
         held = self._data.held.images
@@ -276,7 +276,7 @@ def _weights(state: TrainState) -> Any:
 
 @lru_cache(PROGRAMS)
 def _losses(objective: ImageObjective, step: Step) -> Any:
-    """The compiled (seed, params, constants, pixels, numbers) -> loss of each example.
+    """Return the compiled (seed, params, constants, pixels, numbers) -> loss of each example.
 
     Masks depend on seed and number alone: the same ones at every call.
     """
@@ -297,7 +297,7 @@ def _losses(objective: ImageObjective, step: Step) -> Any:
 
 @lru_cache(PROGRAMS)
 def _features(objective: ImageObjective, step: Step) -> Any:
-    """The compiled (params, constants, pixels) -> features of each image."""
+    """Return the compiled (params, constants, pixels) -> features of each image."""
     graph = step.graph()
 
     def features(params: Any, constants: Any, pixels: jax.Array) -> jax.Array:

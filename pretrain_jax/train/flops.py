@@ -1,4 +1,4 @@
-"""Counted floating-point operations of a training step and what a device could do at most.
+"""Counts floating-point operations of a training step, and what a device could do at most.
 
 Matrix products only, two operations for a multiplication and an addition; softmax, norms and
 elementwise work are left out, as is usual for the model FLOPs utilisation (arXiv:2204.02311).
@@ -41,7 +41,7 @@ def block_flops(tokens: int, width: int, hidden: int) -> int:
 
 
 def vit_forward_flops(config: ViTConfig, patches: int | None = None) -> int:
-    """FLOPs of the encoder for one image.
+    """Return FLOPs of the encoder for one image.
 
     Args:
         config: sizes.
@@ -54,7 +54,7 @@ def vit_forward_flops(config: ViTConfig, patches: int | None = None) -> int:
 
 
 def mae_forward_flops(config: MAEConfig) -> int:
-    """FLOPs of a masked autoencoder for one image, forward only.
+    """Return FLOPs of a masked autoencoder for one image, forward only.
 
     Only visible patches are embedded. ViT-B/16 at 224 pixels with 75% masked: 19.4e9.
     """
@@ -68,19 +68,19 @@ def mae_forward_flops(config: MAEConfig) -> int:
 
 
 def mae_training_flops(config: MAEConfig) -> int:
-    """FLOPs of one trained image: forward, and twice that backward."""
+    """Return FLOPs of one trained image: forward, and twice that backward."""
     return TRAINING_FACTOR * mae_forward_flops(config)
 
 
 def simclr_training_flops(config: SimCLRConfig) -> int:
-    """FLOPs of one trained image: two views through encoder and projector."""
+    """Return FLOPs of one trained image: two views through encoder and projector."""
     hidden = config.projector_hidden
     projector = 2 * hidden * (config.encoder.width + config.projector_width)
     return 2 * TRAINING_FACTOR * (vit_forward_flops(config.encoder) + projector)
 
 
 def peak_flops(device: jax.Device) -> float | None:
-    """The device's bfloat16 peak in FLOP/s, None where it is not in the table (CPUs)."""
+    """Return the device's bfloat16 peak in FLOP/s, None where it is not in the table (CPUs)."""
     for part, peak in PEAKS.items():
         if part.lower() in device.device_kind.lower():
             return peak

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, what was measured on its images, and one process at a time."""
+"""Owns a run's folder: whose it is, and what was measured on its images."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -136,7 +136,7 @@ def _has_begun(folder: Path) -> bool:
 
 
 def _record_of(path: Path, part: str) -> dict[str, Any] | None:
-    """A record of a run, from its file or else from the newest checkpoint that tells it."""
+    """Return a record of a run, from its file or else from the newest checkpoint that tells it."""
     told = f"{path} is gone"
     try:
         if path.is_file():

@@ -1,4 +1,4 @@
-"""What a run says: a JSON line a step, TensorBoard, a progress bar."""
+"""Reports what a run does: a JSON line a step, TensorBoard, a progress bar."""
 
 import json
 import math
@@ -75,7 +75,7 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log that are as they were written.
+    """Return the lines of a log that are as they were written.
 
     A last line that was cut off by a kill is left out; of others a line on stderr tells.
     """
@@ -94,7 +94,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def _line(record: dict[str, Any]) -> str:
-    """A line of the log: the record, and the CRC-32 of its text."""
+    """Return a line of the log: the record, and the CRC-32 of its text."""
     text = json.dumps(record)
     return f'{text[:-1]}, "{CHECKSUM}": "{zlib.crc32(text.encode()):08x}"}}\n'
 
@@ -174,6 +174,6 @@ def _board_writer(folder: Path, step: int) -> Any:
 
 
 def say(text: str) -> None:
-    """A line for the user on stderr, from one host."""
+    """Print a line for the user on stderr, from one host."""
     if jax.process_index() == 0:
         print(text, file=sys.stderr)

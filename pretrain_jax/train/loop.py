@@ -1,4 +1,4 @@
-"""The training loop: steps, log, validation, checkpoints, and going on after an interruption."""
+"""Trains any objective: steps, log, evaluation, checkpoints, signals, going on where it stopped."""
 
 import math
 import os
@@ -112,11 +112,11 @@ class Source(Protocol):
     """Batches in the order of the steps, that go on where their state was taken."""
 
     def __next__(self) -> Any:
-        """The batch of the next step: this host's share of its rows."""
+        """Return the batch of the next step: this host's share of its rows."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs, JSON-able."""
+        """Return what `restore` needs, JSON-able."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:

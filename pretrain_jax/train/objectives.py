@@ -1,12 +1,13 @@
-"""What is minimised: the objectives of pre-training, and what every objective offers a run.
+"""Says what is minimised: the objectives of pre-training, and what any objective offers a run.
 
 Everything random comes from the step's key and the examples' numbers within the step, so that a
 loss depends neither on devices nor on how a batch is divided.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import jax
@@ -48,7 +49,7 @@ class Objective(Protocol):
         ...
 
     def build(self, seed: int | Array) -> nnx.Module:
-        """The model with initial parameters drawn from `seed`."""
+        """Return the model with initial parameters drawn from `seed`."""
         ...
 
     def value_and_grad(
@@ -86,11 +87,11 @@ class MAEObjective:
     std: tuple[float, ...]
 
     def build(self, seed: int | Array) -> MAE:
-        """A masked autoencoder with initial parameters."""
+        """Return a masked autoencoder with initial parameters."""
         return MAE(self.config, rngs=nnx.Rngs(jax.random.key(seed)))
 
     def per_example(self, model: MAE, pixels: Array, key: Array, numbers: Array) -> Array:
-        """Mean squared error over the hidden patches of each image.
+        """Return the mean squared error over the hidden patches of each image.
 
         Args:
             model: what `build` made.
@@ -104,7 +105,7 @@ class MAEObjective:
     def value_and_grad(
         self, merge: Merge, params: Any, pixels: Array, key: Array, parts: int
     ) -> tuple[Array, Any, None]:
-        """The mean of the parts' losses and gradients."""
+        """Return the mean of the parts' losses and gradients."""
 
         def loss(params: Any, pixels: Array, numbers: Array) -> Array:
             return self.per_example(merge(params), pixels, key, numbers).mean()
@@ -129,11 +130,11 @@ class MAEObjective:
         return value, gradient, None
 
     def features(self, model: MAE, pixels: Array) -> Array:
-        """What probes see of each image: the mean of its patch tokens, shape (batch, width)."""
+        """Return what probes see of each image: its mean patch token, shape (batch, width)."""
         return model.encode(self._images(pixels))[:, 1:].mean(axis=1)
 
     def training_flops(self) -> int:
-        """Matrix products of a forward and a backward pass."""
+        """Return the matrix products of a forward and a backward pass."""
         return mae_training_flops(self.config)
 
     def _images(self, pixels: Array) -> Array:
@@ -157,7 +158,7 @@ class SimCLRObjective:
         return SimCLR(self.config, rngs=nnx.Rngs(jax.random.key(seed)))
 
     def per_example(self, model: SimCLR, pixels: Array, key: Array, numbers: Array) -> Array:
-        """Mean over the two views of each image."""
+        """Return the mean over the two views of each image."""
         return self._losses(self._projections(model, pixels, key, numbers))
 
     def value_and_grad(
@@ -178,16 +179,16 @@ class SimCLRObjective:
         return *cached_value_and_grad(embed, loss, parts)(params, (pixels, numbers)), None
 
     def features(self, model: SimCLR, pixels: Array) -> Array:
-        """What probes see of each image: the pooled token before the projector."""
+        """Return what probes see of each image: the pooled token before the projector."""
         dtype = self.config.encoder.param_dtype
         return model.encode(normalise(pixels, self.mean, self.std, dtype))
 
     def training_flops(self) -> int:
-        """Matrix products of a forward and a backward pass of two views."""
+        """Return the matrix products of a forward and a backward pass of two views."""
         return simclr_training_flops(self.config)
 
     def _projections(self, model: SimCLR, pixels: Array, key: Array, numbers: Array) -> Array:
-        """Both views' projections, shape (batch, 2, width)."""
+        """Return both views' projections, shape (batch, 2, width)."""
         images = unit_range(pixels, self.config.encoder.param_dtype)
         views = model.views(key, numbers, images)
         return jnp.stack([model(standardise(view, self.mean, self.std)) for view in views], axis=1)
@@ -197,10 +198,14 @@ class SimCLRObjective:
 
 
 ImageObjective = MAEObjective | SimCLRObjective
+# By the model's configuration.
+OBJECTIVES: Mapping[type[MAEConfig | SimCLRConfig], type[ImageObjective]] = MappingProxyType(
+    {MAEConfig: MAEObjective, SimCLRConfig: SimCLRObjective}
+)
 
 
 def computed_in(encoder: ViTConfig, dtype: DType) -> ViTConfig:
-    """The encoder with that type of the computation and float32, or float64, parameters."""
+    """Return the encoder with that type of the computation and float32, or float64, parameters."""
     wide: DType = "float64" if dtype == "float64" else "float32"
     return dataclasses.replace(encoder, dtype=dtype, param_dtype=wide)
 
@@ -208,7 +213,7 @@ def computed_in(encoder: ViTConfig, dtype: DType) -> ViTConfig:
 def make_objective(
     config: MAEConfig | SimCLRConfig, dtype: DType, mean: Sequence[float], std: Sequence[float]
 ) -> ImageObjective:
-    """The objective of a model's configuration.
+    """Return the objective of a model's configuration.
 
     Args:
         config: of the model.
@@ -216,15 +221,12 @@ def make_objective(
         mean: of each channel, where the largest pixel value is 1.
         std: of each channel.
     """
-    encoder = computed_in(config.encoder, dtype)
-    if isinstance(config, MAEConfig):
-        typed = dataclasses.replace(config, encoder=encoder)
-        return MAEObjective(typed, tuple(mean), tuple(std))
-    return SimCLRObjective(dataclasses.replace(config, encoder=encoder), tuple(mean), tuple(std))
+    typed: Any = dataclasses.replace(config, encoder=computed_in(config.encoder, dtype))
+    return OBJECTIVES[type(config)](typed, tuple(mean), tuple(std))
 
 
 def unit_range(pixels: Array, dtype: Any) -> Array:
-    """Integer pixels over the largest value of their type."""
+    """Return integer pixels over the largest value of their type."""
     return pixels.astype(dtype) / int(np.iinfo(pixels.dtype).max)
 
 
@@ -234,5 +236,5 @@ def standardise(images: Array, mean: Sequence[float], std: Sequence[float]) -> A
 
 
 def normalise(pixels: Array, mean: Sequence[float], std: Sequence[float], dtype: Any) -> Array:
-    """Integer pixels -> (value / largest - mean) / std in `dtype`."""
+    """Return integer pixels -> (value / largest - mean) / std in `dtype`."""
     return standardise(unit_range(pixels, dtype), mean, std)

@@ -1,4 +1,4 @@
-"""From a configuration to everything that a run needs: data, mesh, compiled step."""
+"""Makes of a configuration what a run needs: images, mesh, sizes, compiled step."""
 
 import dataclasses
 import math
@@ -64,7 +64,7 @@ class RunData:
     digests: Mapping[str, str]
 
     def statistics(self) -> dict[str, Any]:
-        """What is kept beside the configuration."""
+        """Return what is kept beside the configuration."""
         return {
             "mean": self.mean,
             "std": self.std,
@@ -114,7 +114,7 @@ def plan_run(config: TrainConfig, images: int | None = None) -> Plan:
 def make_plan(
     options: RunOptions, mesh: Mesh, batch_size: int, steps: int, *, accumulation: int = 1
 ) -> Plan:
-    """The sizes of a run, if devices, batch, steps and scans fit each other.
+    """Return the sizes of a run, if devices, batch, steps and scans fit each other.
 
     Raises:
         ValueError: they do not, or the precision needs another setting of JAX.
@@ -132,7 +132,7 @@ def make_plan(
 
 
 def crop_of(config: TrainConfig) -> Crop:
-    """How training images are cut."""
+    """Say how training images are cut."""
     data = config.data
     size = config.model.encoder.size[0]
     return Crop(size, kind=data.crop, scale=data.crop_scale, flip=data.flip)
@@ -170,7 +170,7 @@ def read_data(config: TrainConfig, folder: Path) -> RunData:
 
 
 def decode_images(config: TrainConfig, images: ImageSet) -> tuple[Batch, dict[str, str]]:
-    """All of `images` at the model's size without randomness, and the unreadable ones."""
+    """Return all of `images` at the model's size without randomness, and the unreadable ones."""
     crop = crop_of(config)
     if crop.kind == "random":
         crop = dataclasses.replace(crop, kind="centre")
@@ -208,7 +208,7 @@ def _sources(config: TrainConfig, folder: Path) -> tuple[ImageSet, ImageSet]:
 
 
 def make_step(config: TrainConfig, plan: Plan, objective: ImageObjective) -> Step:
-    """The step of a run."""
+    """Return the step of a run."""
     options = config.optimizer
     optimizer, rates = _optimizer(options, plan.steps, plan.batch_size)
     return Step(

@@ -1,4 +1,4 @@
-"""The optimiser step: one compiled program over split NNX state with donated buffers."""
+"""Takes an optimiser step on a mesh of devices: AdamW and its schedule in one compiled program."""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,7 +26,7 @@ PROGRAMS = 16
 
 
 def peak_learning_rate(options: OptimizerOptions, batch_size: int) -> float:
-    """The peak learning rate; `base_learning_rate` x batch / 256 where that is given.
+    """Return the peak learning rate; `base_learning_rate` x batch / 256 where that is given.
 
     Source: arXiv:1706.02677 (linear scaling), arXiv:2111.06377 (its form).
     """
@@ -37,7 +37,7 @@ def peak_learning_rate(options: OptimizerOptions, batch_size: int) -> float:
 
 
 def schedule(options: OptimizerOptions, steps: int, batch_size: int) -> optax.Schedule:
-    """Learning rate by step: linear from 0 over the warmup, then half a cosine.
+    """Return the learning rate by step: linear from 0 over the warmup, then half a cosine.
 
     Args:
         options: peak, warmup share, final share.
@@ -83,7 +83,7 @@ def adamw(
 
 
 def make_mesh(devices: int | None = None, fsdp: int = 1) -> Mesh:
-    """A mesh with the axes (data, fsdp) over the first `devices` devices.
+    """Return a mesh with the axes (data, fsdp) over the first `devices` devices.
 
     Args:
         devices: how many; None takes all, of all hosts.
@@ -120,12 +120,12 @@ def check_batch(batch_size: int, accumulation: int, mesh: Mesh) -> None:
 
 
 def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Rows, which are the dimension `axis`, over all devices."""
+    """Return rows, which are the dimension `axis`, over all devices."""
     return _sharding(mesh, *[None] * axis, (DATA, FSDP))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A copy on each device."""
+    """Return a copy on each device."""
     return _sharding(mesh)
 
 
@@ -144,7 +144,7 @@ def state_sharding(state: Any, mesh: Mesh) -> Any:
 
 
 def global_batch(rows: Any, mesh: Mesh, axis: int = 0) -> Any:
-    """Arrays of all hosts' rows, each host giving its own; dimension `axis` is the rows."""
+    """Return arrays of all hosts' rows, each host giving its own; dimension `axis` is the rows."""
     place = partial(jax.make_array_from_process_local_data, batch_sharding(mesh, axis))
     return jax.tree.map(place, rows)
 
@@ -216,11 +216,11 @@ class Step:
     ema_decay: float | None = None
 
     def graph(self) -> Any:
-        """The model without its arrays."""
+        """Return the model without its arrays."""
         return abstract_model(self.objective)[0]
 
     def abstract_state(self) -> TrainState:
-        """Shapes, types and shardings of the state; nothing is computed."""
+        """Return the shapes, types and shardings of the state; nothing is computed."""
         shapes = self.shapes()
         return jax.tree.map(
             lambda leaf, where: leaf.update(sharding=where),
@@ -229,12 +229,12 @@ class Step:
         )
 
     def initial_state(self) -> TrainState:
-        """The state before the first step, made where it will live."""
+        """Return the state before the first step, made where it will live."""
         state: TrainState = _initialisation(self.program())(self._seed())
         return state
 
     def compile(self, *, scan: bool = False) -> Callable[[TrainState, Any], Any]:
-        """The compiled step (state, batch) -> (state, `Metrics`); `state` is consumed.
+        """Return the compiled step (state, batch) -> (state, `Metrics`); `state` is consumed.
 
         Args:
             scan: batches have a leading dimension of steps, which one device program takes.
@@ -242,7 +242,7 @@ class Step:
         return partial(_update(self.program(), scan), self._seed())
 
     def program(self) -> "Step":
-        """What steps that share compiled programs have in common."""
+        """Return what steps that share compiled programs have in common."""
         return dataclasses.replace(self, seed=0)
 
     def _seed(self) -> np.uint32:
@@ -253,7 +253,7 @@ class Step:
         return nnx.split(model, self.objective.trained, ...)  # type: ignore[return-value]
 
     def changed(self, state: TrainState, change: Callable[[Any], None]) -> TrainState:
-        """The initial state after `change` has put other values into its model.
+        """Return the initial state after `change` has put other values into its model.
 
         Values go by way of the host: a donated buffer may appear only once, and one that lies on
         the mesh of another training would compile every program again.
@@ -275,11 +275,11 @@ class Step:
         )
 
     def shapes(self) -> Any:
-        """Shapes and types of the state."""
+        """Return the shapes and types of the state."""
         return _shapes(self.program())
 
     def initial(self, seed: Array) -> TrainState:
-        """What `initial_state` compiles."""
+        """Make the state before the first step; `initial_state` compiles this."""
         _, params, constants = self.split(self.objective.build(seed))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -293,7 +293,7 @@ class Step:
     def update(
         self, graph: Any, seed: Array, state: TrainState, batch: Any
     ) -> tuple[TrainState, Metrics]:
-        """What `compile` compiles."""
+        """Take a step; `compile` compiles this."""
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         loss, gradients, constants = self.objective.value_and_grad(
             # A copy: a model may change only variables that were made in its own trace.

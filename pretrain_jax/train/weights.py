@@ -1,4 +1,4 @@
-"""Trained models from the checkpoints of a run."""
+"""Loads trained models from the checkpoints of runs, and starts runs from other files."""
 
 import dataclasses
 import sys
@@ -49,7 +49,7 @@ class TrainedModel:
 
 
 def load_model(checkpoint: str | Path, *, average: bool = True) -> TrainedModel:
-    """The model of a checkpoint.
+    """Return the model of a checkpoint.
 
     Args:
         checkpoint: a run's folder (its newest whole checkpoint), or the folder of one step.
@@ -110,7 +110,7 @@ def _load(folder: Path, average: bool) -> TrainedModel:
 
 
 def _filled(like: Any, name: str, arrays: dict[str, jax.Array]) -> Any:
-    """The tree `like` with arrays by the names that checkpoints have."""
+    """Return the tree `like` with arrays by the names that checkpoints have."""
     paths, tree = jax.tree_util.tree_flatten_with_path(like)
     names = [
         "/".join((name, jax.tree_util.keystr(path, simple=True, separator="/")))
@@ -120,7 +120,7 @@ def _filled(like: Any, name: str, arrays: dict[str, jax.Array]) -> Any:
 
 
 def with_weights(state: TrainState, step: Step, source: str) -> TrainState:
-    """The initial state with a masked autoencoder's weights from `source`.
+    """Return the initial state with a masked autoencoder's weights from `source`.
 
     Args:
         state: before the first step.
@@ -182,7 +182,7 @@ def _from_file(model: MAE, source: str) -> None:
 
 
 def _shape(config: MAEConfig) -> dict[str, Any]:
-    """Fields that decide which arrays a model has."""
+    """Return fields that decide which arrays a model has."""
     fields = dataclasses.asdict(config)
     encoder = fields.pop("encoder")
     free = ("mask_ratio", "norm_pixel_loss", "dtype", "param_dtype", "remat", "layer_norm_eps")

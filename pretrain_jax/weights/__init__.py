@@ -3,15 +3,17 @@
 from pretrain_jax.weights.mapping import (
     Entry,
     KeyReport,
+    Layout,
+    Named,
     check_state,
     export_state,
     fused,
     load_into,
+    named_as,
     patch_embedding,
     same,
     transposed,
 )
-from pretrain_jax.weights.naming import Layout, Named, named_as
 from pretrain_jax.weights.reader import read_state, write_safetensors
 from pretrain_jax.weights.torch_file import WeightsError
 

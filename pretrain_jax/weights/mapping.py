@@ -1,7 +1,9 @@
-"""Tables that say which array of another library's checkpoint is which variable of a model."""
+"""Says which array of another library's checkpoint is which variable of a model."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,110 @@ from numpy.typing import NDArray
 from pretrain_jax.weights.torch_file import WeightsError, names
 
 FLOATS = {np.dtype(t) for t in (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)}
+State = Mapping[str, NDArray]
+HEADS = frozenset({"head", "classifier", "fc"})  # what classifiers call their last layer
+DEEP = 3  # parts of a name, from the left, that may be prefixes or say that it is a head's
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a library names the arrays of a model.
+
+    Attributes:
+        keys: the names that the model needs.
+        rename: brings a file's names into the form of `keys`.
+    """
+
+    keys: Collection[str]
+    rename: Callable[[State], State] = lambda state: state
+
+
+@dataclass(frozen=True)
+class Named:
+    """A checkpoint's arrays under the names of a layout.
+
+    Attributes:
+        layout: which one fits best.
+        state: name -> array.
+        notes: sentences on what was stripped or left out.
+        hint: where names of the layout stand behind a prefix that not all share, a sentence;
+            else empty.
+    """
+
+    layout: str
+    state: State
+    notes: tuple[str, ...]
+    hint: str
+
+
+def named_as(state: State, layouts: Mapping[str, Layout]) -> Named:
+    """The arrays under the names of the layout that fits best, without a prefix that all share.
+
+    Torch writes `module.` or `encoder.` before every name where a model was wrapped or was part
+    of another. A classifier's head (`head.*`) may lack the prefix; it is left out where the layout
+    has no such name.
+
+    Args:
+        state: name -> array, as read from a file.
+        layouts: by name; of those that fit equally well the first is taken.
+    """
+    best = ("", next(iter(layouts)), -1)
+    for prefix in ["", *_common_prefixes(state)]:
+        for name, layout in layouts.items():
+            fitting = _fitting(layout.rename(_stripped(state, prefix)), layout)
+            if fitting > best[2]:
+                best = (prefix, name, fitting)
+    prefix, name, fitting = best
+    layout = layouts[name]
+    stripped = _stripped(state, prefix)
+    needed = any(map(_is_head, layout.keys))
+    heads = set() if needed else set(filter(_is_head, stripped))
+    kept = layout.rename({key: value for key, value in stripped.items() if key not in heads})
+    notes = [f"the prefix {prefix} of its names is stripped"] if prefix else []
+    if heads:
+        notes.append(f"not taken, as the model has no classifier: {names(sorted(heads))}")
+    return Named(name, kept, tuple(notes), _hint(state, layout, fitting))
+
+
+def _fitting(state: State, layout: Layout) -> int:
+    return sum(key in state for key in layout.keys)
+
+
+def _is_head(key: str) -> bool:
+    return not HEADS.isdisjoint(key.split(".", DEEP)[:DEEP])
+
+
+def _prefixes(key: str) -> list[str]:
+    """Return the first few prefixes of a name that end at a dot, the shortest first."""
+    return list(accumulate(f"{part}." for part in key.split(".", DEEP)[:-1]))
+
+
+def _common_prefixes(state: State) -> list[str]:
+    """Prefixes that all names but those of a head share."""
+    keys = [key for key in state if not _is_head(key)]
+    if not keys:
+        return []
+    return list(
+        takewhile(lambda prefix: all(k.startswith(prefix) for k in keys), _prefixes(keys[0]))
+    )
+
+
+def _stripped(state: State, prefix: str) -> dict[str, NDArray]:
+    return {key.removeprefix(prefix): value for key, value in state.items()}
+
+
+def _hint(state: State, layout: Layout, fitting: int) -> str:
+    """Say which prefix to strip by hand, where more names fit without it than do now."""
+    counts = Counter(prefix for key in state for prefix in _prefixes(key))
+    for prefix, count in counts.most_common(DEEP**2):
+        part = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+        found = _fitting(layout.rename(part), layout)
+        if found > fitting and 2 * found > len(layout.keys):
+            return (
+                f"{found} of the {len(layout.keys)} names fit without the prefix {prefix}, which "
+                f"{count} of the {len(state)} have: save those alone, without it"
+            )
+    return ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +165,7 @@ class KeyReport:
 
 
 def same(path: str, key: str, *, leading: int = 0) -> Entry:
-    """The variable as it is, behind `leading` axes of length 1 in the checkpoint."""
+    """Return the variable as it is, behind `leading` axes of length 1 in the checkpoint."""
     return Entry(
         path,
         (key,),
@@ -75,7 +181,7 @@ def _unlead(array: NDArray, leading: int) -> NDArray:
 
 
 def transposed(path: str, key: str) -> Entry:
-    """A matrix stored as (outputs, inputs)."""
+    """Return a matrix stored as (outputs, inputs)."""
     return Entry(path, (key,), lambda arrays: arrays[0].T, lambda value: [value.T])
 
 
@@ -90,7 +196,7 @@ def fused(path: str, keys: Sequence[str]) -> Entry:
 
 
 def patch_embedding(path: str, key: str, patch_size: int, channels: int) -> Entry:
-    """A patch projection stored as a convolution (outputs, channels, rows, columns)."""
+    """Return a patch projection stored as a convolution (outputs, channels, rows, columns)."""
     shape = (patch_size, patch_size, channels, -1)
     return Entry(
         path,
@@ -103,7 +209,7 @@ def patch_embedding(path: str, key: str, patch_size: int, channels: int) -> Entr
 def check_state(
     model: nnx.Module, state: Mapping[str, NDArray], table: Iterable[Entry]
 ) -> KeyReport:
-    """Which keys of a checkpoint do not fit a model.
+    """Say which keys of a checkpoint do not fit a model.
 
     Args:
         model: the model, abstract (nnx.eval_shape) or not.
@@ -148,7 +254,7 @@ def load_into(
 
 
 def export_state(model: nnx.Module, table: Iterable[Entry]) -> dict[str, NDArray]:
-    """A model's variables in the layout of a table; loading them gives the same bits.
+    """Return a model's variables in the layout of a table; loading them gives the same bits.
 
     Args:
         model: the model.
@@ -168,7 +274,7 @@ def export_state(model: nnx.Module, table: Iterable[Entry]) -> dict[str, NDArray
 def _match(
     model: nnx.Module, state: Mapping[str, NDArray], table: Iterable[Entry]
 ) -> tuple[dict[str, NDArray], KeyReport]:
-    """The values that fit, by variable, and the keys that do not."""
+    """Return the values that fit, by variable, and the keys that do not."""
     variables = _variables(model)
     values: dict[str, NDArray] = {}
     known: set[str] = set()
@@ -205,13 +311,13 @@ def _paths(model: nnx.Module) -> list[tuple[tuple, str]]:
 
 
 def _variables(model: nnx.Module) -> dict[str, nnx.Variable]:
-    """The model's variables by name."""
+    """Return the model's variables by name."""
     flat = nnx.to_flat_state(nnx.state(model))
     return {".".join(map(str, path)): variable for path, variable in flat}
 
 
 def _placed(value: NDArray, variable: nnx.Variable) -> jax.Array:
-    """The value in the variable's type, where the variable lies."""
+    """Return the value in the variable's type, where the variable lies."""
     array = np.asarray(value, variable.dtype)
     old = variable.get_value()
     return jax.device_put(array, old.sharding) if isinstance(old, jax.Array) else jnp.asarray(array)

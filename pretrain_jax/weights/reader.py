@@ -87,7 +87,7 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which no name stands twice."""
+    """Return a JSON object in which no name stands twice."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name stands in it twice")
@@ -134,7 +134,7 @@ def write_safetensors(
 
 
 def read_state(path: str | Path) -> dict[str, NDArray]:
-    """The named arrays of a checkpoint; nothing in the file is executed.
+    """Return the named arrays of a checkpoint; nothing in the file is executed.
 
     Args:
         path: a file of torch.save (.pth, .pt, .bin; zip or legacy), .safetensors or .npz. Of a
@@ -168,7 +168,7 @@ def read_state(path: str | Path) -> dict[str, NDArray]:
 
 
 def _tensors(content: Any) -> Mapping[str, Tensor]:
-    """The table of tensors in what torch.save was given."""
+    """Return the table of tensors in what torch.save was given."""
     if not isinstance(content, dict):
         raise WeightsError(f"holds a {type(content).__name__}, not a table of tensors")
     entry = next(

@@ -1,4 +1,4 @@
-"""Files of torch.save, zip and legacy, read into NumPy arrays without torch and without code."""
+"""Reads files of torch.save, zip and legacy, without torch and without running code."""
 
 import io
 import math
@@ -22,19 +22,6 @@ from numpy.typing import NDArray
 from hardset.cli import one_line
 
 LONGEST_NAME = 160
-
-
-class WeightsError(ValueError):
-    """A file of weights cannot be read, or does not fit the model."""
-
-
-def names(all_of_them: Iterable[str], most: int = 5) -> str:
-    """The first few names of a list, fit for a terminal, and how many more there are."""
-    rest = list(all_of_them)
-    shown = ", ".join(one_line(name, LONGEST_NAME) for name in islice(rest, most))
-    return shown if len(rest) <= most else f"{shown} and {len(rest) - most} more"
-
-
 Builder = Callable[..., Any]
 # The opcodes name what they push in upper case; torch writes protocol 2, others are rare.
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -54,6 +41,61 @@ LITERALS = frozenset(
         "SHORT_BINUNICODE",
     }
 )
+LONGEST_INTEGER = 128  # bits; the first number of a legacy file has 80
+# Smaller integers have different hashes: of larger ones thousands can share one.
+LARGEST_KEY = 1 << 60
+# A tensor takes some forty; a file of more would take minutes and holds no weights.
+MOST_STEPS = 2_000_000
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+PICKLE = b"\x80"  # how pickles begin since protocol 2
+MOST_AXES = 32
+LONGEST_KEY = 100  # characters of a storage's name, which torch makes a number
+ENCRYPTED = 1  # the bit of a zip member's flags
+STORAGES = {
+    "DoubleStorage": np.dtype(np.float64),
+    "FloatStorage": np.dtype(np.float32),
+    "HalfStorage": np.dtype(np.float16),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype(np.int64),
+    "IntStorage": np.dtype(np.int32),
+    "ShortStorage": np.dtype(np.int16),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
+}
+# Found in training checkpoints beside the weights: arguments, numbers of NumPy, devices.
+INERT = (
+    "argparse.Namespace",
+    "collections.Counter",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "_codecs.encode",
+    "pathlib.PosixPath",
+    "pathlib.PurePosixPath",
+    "pathlib.WindowsPath",
+    "torch.device",
+    "torch.Size",
+    "torch.float16",
+    "torch.float32",
+    "torch.float64",
+    "torch.bfloat16",
+    "torch.torch_version.TorchVersion",
+    "builtins.dict",
+    "__builtin__.dict",
+)
+
+
+class WeightsError(ValueError):
+    """A file of weights cannot be read, or does not fit the model."""
+
+
+def names(all_of_them: Iterable[str], most: int = 5) -> str:
+    """Return the first few names of a list, fit for a terminal, and how many more there are."""
+    rest = list(all_of_them)
+    shown = ", ".join(one_line(name, LONGEST_NAME) for name in islice(rest, most))
+    return shown if len(rest) <= most else f"{shown} and {len(rest) - most} more"
 
 
 class Inert:
@@ -64,15 +106,10 @@ class Inert:
 
 
 KEYS = (str, bytes, int, float, type(None), Inert)
-LONGEST_INTEGER = 128  # bits; the first number of a legacy file has 80
-# Smaller integers have different hashes: of larger ones thousands can share one.
-LARGEST_KEY = 1 << 60
-# A tensor takes some forty; a file of more would take minutes and holds no weights.
-MOST_STEPS = 2_000_000
 
 
 def _kind(value: Any) -> str:
-    """What a value is, for a message; never its content."""
+    """Return what a value is, for a message; never its content."""
     return "a very large integer" if isinstance(value, int) else f"a {type(value).__name__}"
 
 
@@ -85,7 +122,7 @@ def run_pickle(
     builders: Mapping[str, Builder | Any],
     persistent: Callable[[Any], Any],
 ) -> Any:
-    """The object that a pickle describes, made of containers, numbers, strings and builders.
+    """Return the object that a pickle describes, made of containers, numbers, strings and builders.
 
     Args:
         stream: where the pickle begins; read to its end (the STOP opcode) and no further.
@@ -246,47 +283,6 @@ class _Machine:
         self.stack.append(self.persistent(self.pop()))
 
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-LEGACY_PROTOCOL = 1001
-PICKLE = b"\x80"  # how pickles begin since protocol 2
-MOST_AXES = 32
-LONGEST_KEY = 100  # characters of a storage's name, which torch makes a number
-ENCRYPTED = 1  # the bit of a zip member's flags
-STORAGES = {
-    "DoubleStorage": np.dtype(np.float64),
-    "FloatStorage": np.dtype(np.float32),
-    "HalfStorage": np.dtype(np.float16),
-    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
-    "LongStorage": np.dtype(np.int64),
-    "IntStorage": np.dtype(np.int32),
-    "ShortStorage": np.dtype(np.int16),
-    "CharStorage": np.dtype(np.int8),
-    "ByteStorage": np.dtype(np.uint8),
-    "BoolStorage": np.dtype(np.bool_),
-}
-# Found in training checkpoints beside the weights: arguments, numbers of NumPy, devices.
-INERT = (
-    "argparse.Namespace",
-    "collections.Counter",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
-    "_codecs.encode",
-    "pathlib.PosixPath",
-    "pathlib.PurePosixPath",
-    "pathlib.WindowsPath",
-    "torch.device",
-    "torch.Size",
-    "torch.float16",
-    "torch.float32",
-    "torch.float64",
-    "torch.bfloat16",
-    "torch.torch_version.TorchVersion",
-    "builtins.dict",
-    "__builtin__.dict",
-)
-
-
 @dataclass(frozen=True)
 class Storage:
     """A one-dimensional array of the file, not read yet."""
@@ -318,7 +314,7 @@ class Tensor:
     strides: tuple[int, ...]
 
     def view(self, values: NDArray) -> NDArray:
-        """The tensor in its storage's values, read-only."""
+        """Return the tensor in its storage's values, read-only."""
         steps = tuple(step * values.itemsize for step in self.strides)
         return np.lib.stride_tricks.as_strided(
             values[self.offset :], self.shape, steps, writeable=False
@@ -329,7 +325,7 @@ Reader = Callable[[Tensor], NDArray]
 
 
 def read_torch_file(path: Path) -> tuple[Any, Reader]:
-    """The content of a file of torch.save, its tensors still `Tensor`.
+    """Return the content of a file of torch.save, its tensors still `Tensor`.
 
     Args:
         path: the file.
@@ -346,7 +342,7 @@ def read_torch_file(path: Path) -> tuple[Any, Reader]:
 
 
 def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """What torch._utils._rebuild_tensor_v2 describes, checked to lie inside the storage."""
+    """Return what torch._utils._rebuild_tensor_v2 describes, checked to lie inside the storage."""
     if not isinstance(storage, Storage):
         raise WeightsError("damaged pickle: a tensor without storage")
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) > MOST_AXES:
@@ -367,12 +363,12 @@ def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Te
 
 
 def _parameter(data: Any, *_: Any) -> Any:
-    """A torch Parameter is its data."""
+    """Return a torch Parameter is its data."""
     return data
 
 
 def _dictionary(*arguments: Any) -> dict[Any, Any]:
-    """An empty dictionary; its entries follow in the pickle."""
+    """Return an empty dictionary; its entries follow in the pickle."""
     if any(not isinstance(argument, type) for argument in arguments):
         raise WeightsError("an OrderedDict of Python 2 is not read; save it again")
     return {}
@@ -401,7 +397,7 @@ class _Storages:
         self.found: dict[str, Storage] = {}
 
     def __call__(self, identifier: Any) -> Storage:
-        """The storage that a persistent identifier describes."""
+        """Return the storage that a persistent identifier describes."""
         match identifier:
             case ("storage", np.dtype() as dtype, str() as key, str(), int() as count):
                 pass
@@ -452,7 +448,7 @@ def _read_zip(path: Path) -> tuple[Any, Reader]:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The zip file; whatever is wrong with it is a WeightsError."""
+    """Return the zip file; whatever is wrong with it is a WeightsError."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -501,7 +497,7 @@ def _read_legacy(path: Path) -> tuple[Any, Reader]:
 
 
 def _values(storage: Storage, data: bytes, *, big: bool) -> NDArray:
-    """The values of a storage from its bytes."""
+    """Return the values of a storage from its bytes."""
     if len(data) != storage.nbytes:
         raise WeightsError(
             f"the storage {storage.key} has {len(data)} bytes, {storage.count} values of "

@@ -31,7 +31,7 @@ ALPHAS = np.geomspace(1e-2, 1e4, 121)
 
 @dataclass(frozen=True)
 class EffectiveDimension:
-    """Participation ratio (tr C)^2 / tr C^2 of the covariance C of features.
+    """Counts the directions in which features vary: (tr C)^2 / tr C^2, C their covariance.
 
     Attributes:
         value: unbiased in both traces.
@@ -52,7 +52,7 @@ class EffectiveDimension:
 
 
 def check_variance(features: Array) -> None:
-    """ValueError if all rows are equal."""
+    """Raise ValueError if all rows are equal."""
     if np.all(features == features[0]):
         raise ValueError("features are the same in every row; they have no effective dimension")
 
@@ -60,7 +60,9 @@ def check_variance(features: Array) -> None:
 def effective_dimension(
     features: ArrayLike, *, rows: int = MOST_ROWS, groups: int = 20, seed: int = 0
 ) -> EffectiveDimension:
-    """(tr C)^2 / tr C^2, with sums over pairs of different examples i != j of the centred rows x.
+    """Estimate (tr C)^2 / tr C^2 of the features' covariance C without bias.
+
+    The sums are over pairs of different examples i != j of the centred rows x:
 
     tr C^2 = mean of (x_i . x_j)^2 and (tr C)^2 = mean of norm(x_i)^2 norm(x_j)^2. Memory: 3 d^2
     numbers and `rows` rows of features in double precision.
@@ -110,7 +112,7 @@ def effective_dimension(
 
 
 def angle_of_overlap(overlap: ArrayLike) -> Floats:
-    """Angle arccos(sqrt(c)) to the target of two independent probes that meet at cosine c.
+    """Give the angle arccos(sqrt(c)) to the target of independent probes that meet at cosine c.
 
     Args:
         overlap: c = cos(theta_12) <= 1.
@@ -125,7 +127,7 @@ def angle_of_overlap(overlap: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """Angle to the teacher of a max-margin probe trained on alpha N examples, N -> infinity.
+    """Gives a max-margin probe's angle to the teacher by its data: alpha N examples, N -> infinity.
 
     Attributes:
         alphas: examples over N, ascending.
@@ -138,25 +140,25 @@ class LearningCurve:
     @classmethod
     @cache
     def of_theory(cls) -> "LearningCurve":
-        """The curve of the replica solution at 121 volumes from 1e-2 to 1e4."""
+        """Solve the replica equations at 121 volumes from 1e-2 to 1e4."""
         solution = solve(PerceptronProblem(alpha_total=ALPHAS))
         certified = np.asarray(solution.status) == Status.CONVERGED
         return cls(ALPHAS[certified], np.pi * np.asarray(solution.error)[certified])
 
     def angle(self, alpha: ArrayLike) -> Floats:
-        """The angle at a volume of data, the ends of the curve beyond them."""
+        """Interpolate the angle at a volume of data, the ends of the curve beyond."""
         logs = np.log(np.clip(alpha, self.alphas[0], self.alphas[-1]))
         curve = PchipInterpolator(np.log(self.alphas), np.log(self.angles))
         return np.asarray(np.exp(curve(logs)))
 
     def alpha(self, angle: ArrayLike) -> Floats:
-        """The volume of data that gives a probe its angle, the ends of the curve beyond them."""
+        """Interpolate the volume of data that gives a probe its angle, the ends beyond."""
         logs = np.log(np.clip(angle, self.angles[-1], self.angles[0]))
         curve = PchipInterpolator(np.log(self.angles[::-1]), np.log(self.alphas[::-1]))
         return np.asarray(np.exp(curve(logs)))
 
     def trained_on(self, angle: ArrayLike, factor: float) -> Floats:
-        """The angle of a probe with `factor` times the data of one at `angle`; NaN stays NaN."""
+        """Give the angle of a probe with `factor` times the data of another; NaN stays NaN."""
         known = np.asarray(angle, dtype=np.float64)
         better = self.angle(self.alpha(np.nan_to_num(known, nan=1.0)) * factor)
         return np.where(np.isnan(known), np.nan, better)
@@ -185,7 +187,7 @@ class Coordinates:
         theta: angle of a probe trained on all n, by the overlap or by the error.
         theta_interval: interval of `theta`.
         level: coverage that the intervals aim at.
-        source: "overlap" or "error", what `theta` comes from.
+        theta_from: "overlap" or "error", what `theta` comes from.
         theta_of_overlap: `theta_part` continued to all n by the learning curve of max-margin
             probes; NaN where c <= 0.
         theta_of_error: pi times the error of cross-validated probes, continued likewise; NaN where
@@ -204,7 +206,7 @@ class Coordinates:
     theta: float
     theta_interval: tuple[float, float]
     level: float
-    source: str = "overlap"
+    theta_from: str = "overlap"
     theta_of_overlap: float = np.nan
     theta_of_error: float = np.nan
     warnings: tuple[str, ...] = ()
@@ -229,7 +231,7 @@ def estimate_coordinates(
     level: float = 0.9,
     seed: int = 0,
 ) -> Coordinates:
-    """Coordinates from features and two classes: two probes are trained on disjoint parts.
+    """Estimate coordinates from features and two classes, by probes of disjoint parts.
 
     Two probes at angle theta to the target meet at cos^2 theta if they miss it in independent
     directions. On anisotropic features they lean the same way, towards the directions of large
@@ -307,7 +309,7 @@ def coordinates_of_overlap(
     level: float = 0.9,
     seed: int = 0,
 ) -> Coordinates:
-    """Coordinates from the overlap, and the error, of probes that were trained elsewhere.
+    """Estimate coordinates from the overlap and the error of probes trained elsewhere.
 
     By the overlap, the interval of theta is a parametric bootstrap: two probes are trained on data
     of the toy model at the same theta, in at most 64 dimensions, and the spread of their overlap is
@@ -390,7 +392,7 @@ def coordinates_of_overlap(
         theta=theta,
         theta_interval=interval,
         level=level,
-        source="error" if by_error else "overlap",
+        theta_from="error" if by_error else "overlap",
         theta_of_overlap=of_overlap,
         theta_of_error=of_error,
         warnings=_warnings(dimension, errors, by_error, theta, angles_of_error),
@@ -399,7 +401,7 @@ def coordinates_of_overlap(
 
 
 def error_interval(errors: ProbeErrors, count: int, level: float) -> tuple[float, float]:
-    """Interval of the error of cross-validated probes, without errors from 0 on.
+    """Bound the error of cross-validated probes; the interval begins at 0 without errors.
 
     Folds share training examples, so that the error spreads more than independent tests would: its
     variance is (1/K + test/training) K times theirs (Nadeau and Bengio, Machine Learning 52, 2003).

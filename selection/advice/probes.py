@@ -8,8 +8,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hardset.checks import check_choice, check_integer, check_range
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, check_range, require
 from selection.advice import Metric
 from selection.arrays import Array, Floats, Integers
 from selection.selector import generator
@@ -25,7 +24,7 @@ FEWEST = 16  # simulated examples in a part: a random half of 32 has both classe
 
 
 def max_margin_probe(features: Floats, signs: Floats) -> Floats:
-    """Weights of a separator through the origin with a nearly hard margin.
+    """Train a separator through the origin with a nearly hard margin.
 
     It minimises norm(w)^2 / 2 + C sum max(0, 1 - y w x)^2 with C = 100 for rows of unit mean
     square norm, by coordinate descent in the dual (liblinear).
@@ -51,7 +50,9 @@ def max_margin_probe(features: Floats, signs: Floats) -> Floats:
 
 
 def weight_overlap(one: ArrayLike, other: ArrayLike, covariance: ArrayLike | None = None) -> float:
-    """Cosine of two probes in the metric of C: w1 C w2 / sqrt(w1 C w1 w2 C w2).
+    """Compute the cosine of two probes in a metric C.
+
+    It is w1 C w2 / sqrt(w1 C w1 w2 C w2).
 
     Args:
         one: weights, shape (d,).
@@ -65,7 +66,7 @@ def weight_overlap(one: ArrayLike, other: ArrayLike, covariance: ArrayLike | Non
 
 
 def margin_overlap(one: ArrayLike, other: ArrayLike) -> float:
-    """Cosine of two probes' signed margins on examples that neither was trained on.
+    """Compute the cosine of two probes' signed margins on examples new to both.
 
     It estimates `weight_overlap` in the metric of the features' second moments.
 
@@ -87,7 +88,7 @@ def probe_overlaps(
     fit: Fit = max_margin_probe,
     seed: int = 0,
 ) -> Floats:
-    """Overlaps of the two probes of each random split of the data into disjoint parts.
+    """Measure the overlap of two probes for each random split into disjoint parts.
 
     Args:
         features: centred, shape (n, d).
@@ -125,7 +126,7 @@ def probe_overlaps(
 
 @dataclass(frozen=True)
 class ProbeErrors:
-    """Shares of examples on the wrong side of a probe.
+    """Holds the shares of examples on the wrong side of a probe.
 
     Attributes:
         held_out: of examples that it was not trained on, in `folds`-fold cross validation.
@@ -146,7 +147,7 @@ def cross_validation(
     fit: Fit = max_margin_probe,
     seed: int = 0,
 ) -> ProbeErrors:
-    """Errors of probes on the fold that each was not trained on.
+    """Measure the errors of probes on the fold that each was not trained on.
 
     Args:
         features: centred, shape (n, d), n at least twice `folds`.
@@ -186,7 +187,7 @@ def _two_classes(signs: Floats) -> None:
 
 
 def part_size(n: int, holdout: float, metric: Metric) -> int:
-    """Examples that each of the two probes is trained on.
+    """Count the examples that each of the two probes is trained on.
 
     Raises:
         ValueError: fewer than 2, or none held out; an argument outside its range.
@@ -210,7 +211,7 @@ def simulated_overlaps(
     fit: Fit = max_margin_probe,
     seed: int = 0,
 ) -> Floats:
-    """Mean overlap over the splits of `draws` data sets of the toy model.
+    """Draw data sets of the toy model and give each one's mean overlap over the splits.
 
     Rows are normal, labels the signs of a teacher, and probes are trained and compared as in
     `probe_overlaps`.

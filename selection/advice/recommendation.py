@@ -1,4 +1,4 @@
-"""How much of a data set to keep by the theory, and whether the data may be its model at all."""
+"""Says how much to keep by the theory, and whether the data may be its model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ TIE = 1e-5  # relative; each policy's fraction is within 1e-6 of its least error
 
 @dataclass(frozen=True)
 class Verdict:
-    """The error of cross-validated probes beside the theory's at the same volume of data.
+    """Compares the error of cross-validated probes with the theory's at the same volume of data.
 
     Attributes:
         measured: share of examples on the wrong side of a probe that was not trained on them; NaN
@@ -78,7 +78,7 @@ class Verdict:
         return self.training <= SEPARABLE
 
     def sentence(self) -> str:
-        """What was found."""
+        """Say what was found."""
         if not self.known:
             return (
                 "whether the data are the toy model is not known: no error of cross-validated "
@@ -101,7 +101,7 @@ class Verdict:
 
 
 def verdict(coordinates: Coordinates) -> Verdict:
-    """The error that was measured at some coordinates, and what the theory predicts there."""
+    """Compare the error that was measured at some coordinates with the theory's."""
     curve, errors = LearningCurve.of_theory(), coordinates.errors
     share = 1.0 if errors is None else (errors.folds - 1) / errors.folds
     alpha = share * coordinates.alpha_total
@@ -116,7 +116,7 @@ def verdict(coordinates: Coordinates) -> Verdict:
 
 @dataclass(frozen=True)
 class PolicyAdvice:
-    """What the theory says of one policy at the coordinates.
+    """Says what the theory finds of one policy at the coordinates.
 
     Attributes:
         policy: its name.
@@ -134,7 +134,7 @@ class PolicyAdvice:
 
 @dataclass(frozen=True, eq=False)
 class Recommendation:
-    """What to keep: the theory's best fraction, or everything where the data are not its model.
+    """Says what to keep: the theory's best fraction, or all of data that are not its model.
 
     Attributes:
         coordinates: what was estimated of the data.
@@ -209,7 +209,7 @@ def recommend(
     lowest: float = 0.01,
     report: Callable[[str], None] | None = None,
 ) -> Recommendation:
-    """The policy and the fraction of least replica error at the coordinates of a data set.
+    """Search the policy and the fraction of least replica error for a data set.
 
     Where the measured error and the theory's differ by more than a factor of 1.5, and chance does
     not explain it, or no probe separates the classes, the data are not the toy model: the advice is

@@ -1,4 +1,4 @@
-"""What the commands share: files of a pool and of an existing set, classes, budgets, lists."""
+"""Reads what the commands share: pools, existing sets, classes, budgets, lists."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
@@ -31,7 +31,7 @@ SUBSET_COLUMNS = {"index", "id", "weight"}
 
 @dataclass(frozen=True)
 class PoolFiles:
-    """The files that the command line names for a pool; see the arguments of `select`."""
+    """Names the files of a pool, as the arguments of `select` do."""
 
     scores: str | None
     orientation: str
@@ -48,7 +48,7 @@ class PoolFiles:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "PoolFiles":
-        """The files among all options of a command."""
+        """Take the files out of all options of a command."""
         return cls(**{entry.name: options[entry.name] for entry in fields(cls)})
 
     @property
@@ -124,7 +124,7 @@ class PoolFiles:
 
 
 def read_labels(name: str, source: str) -> tuple[Integers, Array | None]:
-    """Classes of a file as whole numbers, and their names in sorted order where it holds strings.
+    """Read classes as whole numbers, with their names in sorted order where they are strings.
 
     Raises:
         ValueError: the file cannot be read, or holds neither.
@@ -133,7 +133,7 @@ def read_labels(name: str, source: str) -> tuple[Integers, Array | None]:
 
 
 def class_number(option: str, text: str, names: Array | None) -> int:
-    """The number of the class that a text names: itself, or its position among the names.
+    """Find the class that a text names: a number, or its position among the names.
 
     Raises:
         ValueError: no number, or none of the names.
@@ -149,7 +149,7 @@ def class_number(option: str, text: str, names: Array | None) -> int:
 
 
 def parse_budget(text: str, n: int | None = None) -> int:
-    """A count such as "500", or a fraction such as "0.1" or "1.0" of n examples, rounded.
+    """Read a count such as "500", or a fraction such as "0.1" of n examples, rounded.
 
     Args:
         text: what the user wrote.
@@ -185,7 +185,7 @@ def keep_or_print(write: Callable[[], None], text: Callable[[], str]) -> None:
 
 
 def read_list(name: str, path: Path, words: bool, wanted: str) -> Array:
-    """Ids or rows of a text file, one a line; empty lines are none.
+    """Read ids or rows of a text file, one a line; empty lines are none.
 
     Args:
         name: what the file is for, in messages.
@@ -218,7 +218,7 @@ def read_list(name: str, path: Path, words: bool, wanted: str) -> Array:
 
 
 def read_given(source: str | None, features: str | None, pool: Pool, named: bool) -> Given | None:
-    """The existing set of two files, None without either.
+    """Read the existing set of two files; None without either.
 
     Args:
         source: ids of the pool's examples if they are `named`, rows otherwise; a subset that
@@ -247,7 +247,7 @@ def read_given(source: str | None, features: str | None, pool: Pool, named: bool
 
 
 def given_facts(given: Given | None, source: str | None, features: str | None) -> dict[str, Any]:
-    """What a subset's file says of the existing set that it was made besides."""
+    """Say of the existing set what a subset's file holds."""
     if given is None:
         return {}
     facts: dict[str, Any] = {"examples": len(given.rows), "from_outside": given.outsiders}

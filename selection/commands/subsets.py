@@ -59,7 +59,7 @@ Quota = Annotated[tuple[str, ...], Option(metavar="CLASS=SHARE ...")]
 
 @dataclass(frozen=True, eq=False)
 class ClassReport:
-    """Kept examples of every class.
+    """Counts the kept examples of every class.
 
     Attributes:
         names: of the classes, shape (C,).
@@ -73,7 +73,7 @@ class ClassReport:
 
     @classmethod
     def of(cls, labels: Integers, rows: Integers, names: Array | None) -> "ClassReport":
-        """The report of the rows that were kept; `names` are those of labels 0, 1, ..."""
+        """Report on the rows that were kept; `names` are those of labels 0, 1, ..."""
         found, codes = np.unique(labels, return_inverse=True)
         count = len(found)
         return cls(
@@ -83,18 +83,18 @@ class ClassReport:
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a class: class, examples, kept, share of its examples that is kept."""
+        """List class, examples, kept and the kept share, one row a class."""
         return [
             {"class": str(name), "examples": int(n), "kept": int(k), "share": float(k / n)}
             for name, n, k in zip(self.names, self.examples, self.kept, strict=True)
         ]
 
     def lost(self) -> list[str]:
-        """Names of the classes that have no kept example."""
+        """Name the classes that have no kept example."""
         return [str(name) for name in self.names[self.kept == 0]]
 
     def warnings(self) -> list[str]:
-        """Sentences on classes that are lost, or nearly so."""
+        """Warn of classes that are lost, or nearly so."""
         sentences = []
         if lost := self.lost():
             sentences.append(
@@ -111,7 +111,7 @@ class ClassReport:
         return sentences
 
     def lines(self) -> list[tuple[str, str]]:
-        """Names and values for one line each, the least kept classes first."""
+        """List names and values for one line each, the least kept classes first."""
         order = np.argsort(self.kept / self.examples, kind="stable")
         rows = self.rows()
         lines = [
@@ -511,14 +511,14 @@ def compare(
 
 @dataclass(frozen=True)
 class Stored:
-    """A subset out of a file, and the ids of its examples where it was written with ids."""
+    """Holds a subset of a file, with ids where it was written with ids."""
 
     path: str
     subset: Subset
     ids: Array | None
 
     def on(self, pool: Pool, with_ids: bool) -> Subset:
-        """The subset in the pool's rows; `with_ids` says whether the pool's ids were given.
+        """Find the subset in the pool's rows; `with_ids` says whether the pool has ids.
 
         Raises:
             ValueError: only one of both has ids, or the pool lacks a kept example.
@@ -596,7 +596,7 @@ def _row(text: str, subsets: list[Subset], pool: Pool, seconds: float) -> dict[s
 
 
 def coverage(features: Array, kept: Array) -> float:
-    """Root mean square distance of the rows of `features` to the nearest row of `kept`."""
+    """Compute the root mean square distance of rows to the nearest kept one."""
     total = 0.0
     squares = np.einsum("ij,ij->i", kept, kept, dtype=np.float64)
     for rows in blocks(len(features), max(len(kept), features.shape[1])):

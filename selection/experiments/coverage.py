@@ -27,7 +27,7 @@ NEIGHBOURS = 20
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Examples in the unit square.
+    """Holds examples in the unit square.
 
     Attributes:
         points: shape (n, 2).
@@ -43,25 +43,25 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """What one method kept.
+    """Measures what one method kept.
 
     Attributes:
         method: as on the command line.
         kept: rows.
         score: mean score of the kept examples.
         distance: from an example to the nearest kept one, mean over all.
-        overlap: share of the kept examples whose nearest kept one is within `BANDWIDTH`.
+        crowded: share of the kept examples whose nearest kept one is within `BANDWIDTH`.
     """
 
     method: str
     kept: NDArray[np.int64]
     score: float
     distance: float
-    overlap: float
+    crowded: float
 
 
 def make_plane(n: int = 2000, seed: int = 0) -> Plane:
-    """Clumps on a uniform ground, and a score with a hill on a clump and one beside all of them."""
+    """Draw clumps on a uniform ground, and a score with a hill on one and another beside all."""
     random = generator(seed)
     counts = [round(share * n) for _, _, share in CLUMPS]
     parts = [
@@ -97,19 +97,19 @@ def cover(plane: Plane, method: str, budget: int, seed: int = 0) -> Coverage:
         kept,
         score=float(plane.scores[kept].mean()),
         distance=float(nearest.mean()),
-        overlap=float(np.mean(pairs[:, 1] <= BANDWIDTH)),
+        crowded=float(np.mean(pairs[:, 1] <= BANDWIDTH)),
     )
 
 
 def coverage_table(found: Mapping[str, Coverage]) -> str:
-    """The measures of every method, in Markdown."""
+    """Write the measures of every method in Markdown."""
     lines = [
         "| method | mean score | distance to the nearest kept | kept within "
         f"{BANDWIDTH:g} of another |",
         "|---|---|---|---|",
     ]
     lines += [
-        f"| {one.method} | {one.score:.3f} | {one.distance:.4f} | {100 * one.overlap:.0f} % |"
+        f"| {one.method} | {one.score:.3f} | {one.distance:.4f} | {100 * one.crowded:.0f} % |"
         for one in found.values()
     ]
     return "\n".join(lines) + "\n"

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.checks import check_choice, check_integer
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, require
 from selection.selector import generator
 
 CIFAR_BYTES = 3 * 32 * 32
@@ -43,7 +42,7 @@ PAIRS: dict[str, dict[str, Pair]] = {
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Examples with classes.
+    """Holds examples with classes.
 
     Attributes:
         name: of the data.
@@ -62,7 +61,7 @@ class Dataset:
 
 
 def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
-    """A data set by name.
+    """Load a data set by name.
 
     Args:
         name: a key of DATASETS.
@@ -170,7 +169,7 @@ DATASETS: Mapping[str, Callable[[Path | None], Arrays]] = {
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Training examples to select from, and a clean test set.
+    """Holds training examples to select from, and a clean test set.
 
     Attributes:
         inputs: shape (n, d), standardised with the training set.

@@ -29,7 +29,7 @@ FEWEST = 10  # kept examples
 
 @dataclass(frozen=True, eq=False)
 class Knee:
-    """One binary task.
+    """Compares advice and measurement of one binary task.
 
     Attributes:
         task: its name.
@@ -48,22 +48,22 @@ class Knee:
     tolerance: float
 
     def best(self) -> float:
-        """The fraction of least measured error."""
+        """Find the fraction of least measured error."""
         return float(self.keep_fraction[np.argmin(self.error.mean(axis=0))])
 
     def knee(self) -> float:
-        """The smallest fraction from which on the error stays within the tolerance of all data."""
+        """Find the smallest fraction from which on the error stays within the tolerance."""
         mean = self.error.mean(axis=0)
         above = np.flatnonzero(mean > (1 + self.tolerance) * mean[-1])
         return float(self.keep_fraction[above[-1] + 1 if len(above) else 0])
 
     def predicted_knee(self) -> float:
-        """The fraction that the theory calls sufficient under the recommended policy."""
+        """Give the fraction that the theory calls sufficient under the recommended policy."""
         (own,) = (one for one in self.advice.policies if one.policy == self.advice.toy_model_policy)
         return own.sufficient_fraction
 
     def loss(self) -> tuple[float, float]:
-        """Measured error at the recommended fraction minus that of all data, and its error bar."""
+        """Compare the recommended fraction's error with that of all data; with an error bar."""
         place = np.log(self.advice.toy_model_fraction)
         logs = np.log(self.keep_fraction)
         found = [np.interp(place, logs, row) - row[-1] for row in self.error]
@@ -146,9 +146,9 @@ def _errors(
 
 
 def knee_table(knees: Sequence[Knee]) -> str:
-    """What was recommended and what was measured, a line a task."""
+    """Write what was recommended and what was measured, a line a task."""
     lines = [
-        "| task | n | d_eff | alpha_t | theta | advice | measured best | predicted knee | "
+        "| task | n | d_eff | alpha_total | theta | advice | measured best | predicted knee | "
         "measured knee | advice / knee | error, all data | change at the advised fraction |",
         "|---" * 12 + "|",
     ]
@@ -157,7 +157,7 @@ def knee_table(knees: Sequence[Knee]) -> str:
         change, bar = one.loss()
         lines.append(
             f"| {one.task} | {found.examples} | {found.dimension.value:.1f} | "
-            f"{found.alpha_total:.1f} | {np.rad2deg(found.theta):.1f}° ({found.source}) | "
+            f"{found.alpha_total:.1f} | {np.rad2deg(found.theta):.1f}° ({found.theta_from}) | "
             f"{advice.toy_model_policy} {advice.toy_model_fraction:.2g} | {one.best():.2g} | "
             f"{one.predicted_knee():.2g} | {one.knee():.2g} | "
             f"{advice.toy_model_fraction / one.knee():.1f} | "

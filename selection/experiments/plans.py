@@ -12,7 +12,7 @@ from selection.selector import budget_count
 
 @dataclass(frozen=True)
 class Entry:
-    """A method with what it is given.
+    """Names a method and what it is given.
 
     Attributes:
         method: as on the command line, such as "ccs:cutoff=0.1".
@@ -50,7 +50,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """One experiment: every entry at every fraction, condition and seed.
+    """Describes an experiment: every entry at every fraction, condition and seed.
 
     Attributes:
         dataset: a key of DATASETS.
@@ -77,7 +77,7 @@ class Plan:
     recorded: int = 3
 
     def parameters(self) -> dict[str, Any]:
-        """What the results depend on, as JSON-able values."""
+        """List what the results depend on, as JSON-able values."""
         found = asdict(self)
         for entry in found["entries"]:
             del entry["name"]

@@ -14,7 +14,7 @@ _SOURCE = "InfoMax paper (arXiv:2506.01701)"
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A method of a printed table.
+    """Holds a method's row of a printed table.
 
     Attributes:
         values: test accuracies in percent, one a column of the table.
@@ -27,7 +27,7 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """Accuracies in percent of the paper.
+    """Holds accuracies of the paper, in percent.
 
     Attributes:
         title: number and subject.
@@ -46,7 +46,7 @@ class PublishedTable:
     note: str
 
     def accuracy(self, name: str, setting: str, fraction: float) -> float:
-        """A number as printed, in percent."""
+        """Look up a number as printed, in percent."""
         row, column = self.settings.index(setting), self.keep_fraction.index(fraction)
         return self.rows[name].values[row * len(self.keep_fraction) + column]
 
@@ -179,7 +179,7 @@ PUBLISHED: Mapping[str, PublishedTable] = {
 
 
 def beside(results: Results, table: PublishedTable) -> str:
-    """The paper's numbers and ours on clean data, at the fractions that both have, as Markdown.
+    """Set the paper's numbers beside ours on clean data, at common fractions, in Markdown.
 
     In brackets the difference to random selection at the same fraction, in points: what can be
     compared across data sets and networks. The last line is Spearman's rank correlation of a

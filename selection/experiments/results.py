@@ -21,7 +21,7 @@ CURVES = 12  # more of them nobody can tell apart
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """One condition and seed.
+    """Holds what was kept and predicted at one condition and seed.
 
     Attributes:
         condition: its name.
@@ -45,18 +45,18 @@ class Unit:
 
     @classmethod
     def of(cls, condition: str, seed: int, arrays: dict[str, NDArray[Any]]) -> "Unit":
-        """From the arrays of a file."""
+        """Make a unit from the arrays of a file."""
         own = dict(arrays)
         count = len(own["origin"])
         own["kept"] = np.unpackbits(own["kept"], axis=-1, count=count).astype(bool)
         return cls(condition, seed, **own)
 
     def accuracy(self) -> Floats:
-        """Share of right predictions, shape (entries, fractions)."""
+        """Compute the share of right predictions, shape (entries, fractions)."""
         return np.mean(self.predicted == self.labels, axis=-1)
 
     def recalls(self) -> Floats:
-        """Share of right predictions of every class, shape (entries, fractions, classes)."""
+        """Compute every class's share of right predictions, shape (entries, fractions, classes)."""
         right = self.predicted == self.labels
         return np.stack(
             [right[..., self.labels == c].mean(axis=-1) for c in np.unique(self.labels)], axis=-1
@@ -65,7 +65,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Row:
-    """One entry at one condition and fraction, over the seeds.
+    """Sums up one entry at one condition and fraction, over the seeds.
 
     Attributes:
         condition, keep_fraction, entry: which one.
@@ -95,21 +95,21 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """All units of a plan."""
+    """Evaluates all units of a plan."""
 
     plan: Plan
     units: tuple[Unit, ...]
 
     def of(self, condition: str) -> list[Unit]:
-        """The units of a condition."""
+        """Select the units of a condition."""
         return [unit for unit in self.units if unit.condition == condition]
 
     def all_data(self, condition: str) -> tuple[float, float]:
-        """Accuracy of training on all examples: mean over the seeds, standard error."""
+        """Average the accuracy of training on all examples; with its standard error."""
         return _mean([np.mean(unit.predicted_all == unit.labels) for unit in self.of(condition)])
 
     def rows(self) -> Iterator[Row]:
-        """One row a condition, fraction and entry."""
+        """Give one row a condition, fraction and entry."""
         for condition in self.plan.conditions:
             units = self.of(condition)
             accuracy = np.stack([unit.accuracy() for unit in units])
@@ -134,7 +134,7 @@ class Results:
                     )
 
     def ranks(self) -> list[tuple[str, float, float]]:
-        """Entries with their mean rank over conditions, fractions and seeds, best first.
+        """Rank the entries over conditions, fractions and seeds, best first.
 
         The standard error is that of the seeds' mean ranks.
         """
@@ -150,11 +150,11 @@ class Results:
         return sorted(means, key=lambda item: item[1])
 
     def csv(self) -> str:
-        """All rows as a table with a header."""
+        """Write all rows as a table with a header."""
         return _csv([vars(row) for row in self.rows()])
 
     def recalls_csv(self) -> str:
-        """A line for each row: the recall of every class, mean over the seeds, standard error.
+        """Write the recall of every class, mean and standard error, a line for each row.
 
         Classes are numbered in the order of their labels.
         """
@@ -173,7 +173,7 @@ class Results:
         return _csv(table)
 
     def markdown(self) -> str:
-        """Ranks, and a table of accuracies a condition, in percent."""
+        """Write ranks, and a table of accuracies a condition, in percent."""
         plan = self.plan
         lines = [
             f"{plan.dataset}: {plan.train} training examples, {plan.seeds} seeds, "

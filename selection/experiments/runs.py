@@ -1,4 +1,4 @@
-"""Runs a plan, one condition and seed after the other; what is finished is not repeated."""
+"""Runs plans, one condition and seed after the other; what is finished is not repeated."""
 
 import json
 import time
@@ -35,7 +35,7 @@ State = tuple[Parameters, Any]
 
 
 def start(key: jax.Array, inputs: int, hidden: int, classes: int) -> Parameters:
-    """Parameters of He's variance, zero biases."""
+    """Draw parameters of He's variance; biases are zero."""
     first, second = jax.random.split(key)
     return {
         "hidden": jax.random.normal(first, (inputs, hidden)) * np.sqrt(2 / inputs),
@@ -46,13 +46,13 @@ def start(key: jax.Array, inputs: int, hidden: int, classes: int) -> Parameters:
 
 
 def apply(parameters: Parameters, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Logits and penultimate features."""
+    """Compute logits and penultimate features."""
     features = jax.nn.relu(inputs @ parameters["hidden"] + parameters["hidden_bias"])
     return features @ parameters["output"] + parameters["output_bias"], features
 
 
 def step(state: State, inputs: jax.Array, labels: jax.Array, weights: jax.Array) -> State:
-    """One step of Adam on a weighted batch."""
+    """Take one step of Adam on a weighted batch."""
 
     def loss(parameters: Parameters) -> jax.Array:
         logits, _ = apply(parameters, inputs)
@@ -132,7 +132,7 @@ def _classes(parameters: Parameters, inputs: jax.Array) -> jax.Array:
 
 
 def predict_test(parameters: Parameters, task: Task) -> NDArray[np.uint8]:
-    """Predicted classes of the test set, shape (networks, m)."""
+    """Predict the classes of the test set, shape (networks, m)."""
     return np.asarray(_classes(parameters, task.test_inputs)).astype(np.uint8)
 
 
@@ -297,7 +297,7 @@ def _select_all(
 
 
 class Pools:
-    """The pools that the entries of a plan select from; networks are recorded once each."""
+    """Makes the pools that the entries of a plan select from; networks are recorded once each."""
 
     def __init__(self, plan: Plan, task: Task, seed: int) -> None:
         self._plan, self._task, self._seed = plan, task, seed
@@ -305,7 +305,7 @@ class Pools:
         self._pools: dict[tuple[int, str, str], Pool] = {}
 
     def of(self, entry: Entry) -> Pool:
-        """The entry's pool."""
+        """Make the entry's pool, or give the one that was made."""
         hidden = entry.proxy or self._plan.hidden
         key = (hidden, entry.score, entry.features)
         if key not in self._pools:

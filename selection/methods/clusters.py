@@ -1,4 +1,4 @@
-"""Methods that draw from clusters: S2L on loss trajectories, BADGE on gradients."""
+"""Methods that draw from clusters or by distance: cluster-top, S2L, BADGE; the score SSP."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -34,7 +34,7 @@ def ssp(
     cosine: bool = True,
     seed: int = 0,
 ) -> Scores:
-    """Distance to the own k-means centroid: 1 - cosine, or Euclidean. Far is hard.
+    """Score by the distance to the own k-means centroid, 1 - cosine or Euclidean: far is hard.
 
     Args:
         features: shape (n, d), as a rule of a self-supervised model.
@@ -58,7 +58,7 @@ def ssp(
 
 @dataclass(frozen=True)
 class ClusterTop(Conditional):
-    """The highest scores inside each k-means cluster, as equal a number of each as there are.
+    """Keeps the highest scores of each k-means cluster, as equal a number as there are.
 
     Clusters take turns, the one with the highest score first; each gives the highest score it has
     left. Given examples are turns that their clusters, or the nearest ones, have had.
@@ -109,7 +109,9 @@ NEAR = 0.01  # of two rows' squared norms; nearer than this, their difference is
 
 @dataclass(frozen=True)
 class S2L(Conditional):
-    """k-means on loss trajectories; clusters by ascending size give floor(left/clusters left) each.
+    """Draws from k-means clusters of loss trajectories, as equal a number of each as can be.
+
+    Clusters by ascending size give floor(left/clusters left) each.
 
     Examples are drawn uniformly inside a cluster; one that is smaller than its quota is taken
     whole, and the larger ones share the rest. Given examples count in the shares of the clusters
@@ -189,7 +191,7 @@ def plus_plus(
     before: Array | None = None,
     given: Integers | None = None,
 ) -> tuple[Integers, Floats]:
-    """k-means++ seeding: the longest row, then draws with probability ~ min_{j in S} d_ij^2.
+    """Seed as k-means++ does: the longest row, then draws ~ min_{j in S} d_ij^2.
 
     Where all rows left are copies of picks, the draw among them is uniform.
 
@@ -254,7 +256,7 @@ def _squared_distances(rows: Array, squares: Floats, point: Array, own: float) -
 
 @dataclass(frozen=True)
 class BADGE(Conditional):
-    """k-means++ seeding on last-layer gradients: the longest gradient, then draws by distance^2.
+    """Seeds k-means++ on last-layer gradients: the longest, then draws by distance^2.
 
     Features stand for gradients in a pool without them. Where examples are given, the first pick is
     drawn by its distance to them.

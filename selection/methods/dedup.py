@@ -18,7 +18,7 @@ EXAMPLES_PER_CLUSTER = 1000  # where the number of clusters is not given
 
 
 def nearest_earlier(unit: Floats, groups: Sequence[Integers], rank: Floats) -> Floats:
-    """Largest cosine with an example of the same group that stands earlier, -1 for the first.
+    """Find the largest cosine with an earlier example of the group, -1 for the first.
 
     Args:
         unit: rows of norm 1, shape (n, d).
@@ -47,7 +47,7 @@ def nearest_before(
     given: Given,
     outside: Floats,
 ) -> Floats:
-    """`nearest_earlier` where given examples of the same cluster stand before all others.
+    """Do as `nearest_earlier`, with the cluster's given examples before all others.
 
     Args:
         unit: rows of norm 1 of the pool, shape (n, d).
@@ -72,7 +72,7 @@ def nearest_before(
 
 
 def unit_vectors(pool: Pool, given: Given) -> tuple[Floats, Floats]:
-    """Unit vectors of the pool's features and of the given examples from outside."""
+    """Normalise the features of the pool and of the given examples from outside."""
     assert pool.features is not None
     outside = given.values(pool, "features")[len(given.rows) :]
     own, others = (
@@ -83,12 +83,12 @@ def unit_vectors(pool: Pool, given: Given) -> tuple[Floats, Floats]:
 
 
 def cluster_count(given: int | None, n: int) -> int:
-    """The number of clusters, by default one for a thousand examples."""
+    """Give the number of clusters, by default one for a thousand examples."""
     return min(n, max(1, n // EXAMPLES_PER_CLUSTER) if given is None else given)
 
 
 def kept_below(values: Floats, threshold: float, budget: int, exact: bool) -> tuple[Integers, Any]:
-    """Rows of values <= threshold by ascending value; exactly `budget` of them if `exact`.
+    """Keep rows of values <= threshold, ascending; exactly `budget` of them if `exact`.
 
     The threshold that keeps exactly `budget` lies between two of the sorted values.
     """
@@ -139,7 +139,7 @@ class SemDeDup(Conditional):
     def survivors(
         self, pool: Pool, budget: int, seed: int, given: Given
     ) -> tuple[Integers, dict[str, Any]]:
-        """Rows that stay, least similar first, and what happened."""
+        """Find the rows that stay, least similar first, and say what happened."""
         unit, outside = unit_vectors(pool, given)
         count = cluster_count(self.clusters, len(pool))
         found = kmeans(unit, count, spherical=True, seed=seed)
@@ -230,7 +230,7 @@ class MedDEL(Conditional):
 
 @dataclass(frozen=True)
 class D4(Conditional):
-    """SemDeDup, then new clusters of what is left, of which the farthest from the centroids stay.
+    """Keeps, after SemDeDup, what is farthest from the centroids of new clusters.
 
     The second step (SSP, by cosine) keeps the budget exactly, unless SemDeDup leaves fewer: then
     they are the answer, or with `exact` SemDeDup's threshold moves until it leaves the budget.

@@ -1,4 +1,4 @@
-"""Methods that spread out: coding rate and dispersion."""
+"""Methods that spread out: k-center, herding, coding rate, volume and dispersion."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -28,7 +28,7 @@ First = Literal["random", "central"]
 
 @dataclass(frozen=True)
 class KCenter(Conditional):
-    """Farthest-first traversal: each pick is the example farthest from those already picked.
+    """Picks the example farthest from those already picked, again and again.
 
     Its radius max_i min_{j in S} norm(h_i - h_j), the objective, is at most twice the least one;
     given examples are in S from the start.
@@ -145,7 +145,7 @@ def greedy_log_det(
     before: Floats | None = None,
     taken: Integers | None = None,
 ) -> tuple[Integers, Floats]:
-    """Greedy maximum of log det(I + a Z_S^T Z_S), and each pick's gain.
+    """Maximise log det(I + a Z_S^T Z_S) greedily; gives each pick's gain, too.
 
     The gain of i is log(1 + a z_i^T M^-1 z_i), M = I + a Z_S^T Z_S, by rank-one updates: O(n d)
     a pick, no n x n matrix.
@@ -182,7 +182,9 @@ def greedy_log_det(
 
 @dataclass(frozen=True)
 class CodingRate(Conditional):
-    """Greedy maximum of the coding rate log det(I + d/(p eps^2) Z_S^T Z_S) / 2, rows of unit norm.
+    """Maximises the coding rate greedily.
+
+    It is log det(I + d/(p eps^2) Z_S^T Z_S) / 2, rows of unit norm.
 
     p is the budget, so that the picks for one budget are no prefix of those for another. Given
     examples are in S from the start and count in p; gains are what the picks add.
@@ -223,7 +225,7 @@ class CodingRate(Conditional):
 
 @dataclass(frozen=True)
 class HullVolume(Conditional):
-    """Picks that span: the largest volume of a simplex, or the largest sum of distances.
+    """Picks what spans most: the volume of a simplex, or the sum of distances.
 
     "volume": the pick farthest from the affine span of the picks so far, which multiplies the
     simplex volume by distance/size; when the span is full (after d + 1 picks), a new simplex is

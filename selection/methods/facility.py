@@ -1,4 +1,4 @@
-"""Greedy facility location: exact on points in blocks, sparse on neighbour lists."""
+"""Facility location, CRAIG and AdaCore: greedy, exact on points or sparse on neighbours."""
 
 import heapq
 from dataclasses import dataclass
@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from scipy.sparse import csc_array, csr_array, diags_array
 
-from hardset.checks import check_choice, check_integer, check_range
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, check_range, require
 from hardset.progress import steps
 from selection.arrays import BLOCK_VALUES, Array, Floats, Integers, blocks, lifted
 from selection.given import Given, shares
@@ -23,7 +22,7 @@ AT_ONCE = 16  # candidates whose gains are evaluated together
 
 
 class Points:
-    """Similarities s_ij = max d - d_ij of m points, d Euclidean, computed where they are used.
+    """Computes similarities s_ij = max d - d_ij of m points where they are used; d is Euclidean.
 
     Distances are those of the rows times a power of two, 1 unless their squares would vanish.
 
@@ -63,7 +62,7 @@ class Points:
         return len(self.rows)
 
     def distances(self, candidates: Any) -> Floats:
-        """d from some rows to all, shape (c, m)."""
+        """Compute d from some rows to all, shape (c, m)."""
         return self._distances(self.rows[candidates], self.squares[candidates], self.rounding)
 
     def _distances(self, points: Floats, own: Floats, rounding: float) -> Floats:
@@ -86,7 +85,7 @@ class Points:
         return found
 
     def gains(self, candidates: Integers, cover: Floats) -> Floats:
-        """sum_i max(s_ij - cover_i, 0) of some candidates j."""
+        """Compute sum_i max(s_ij - cover_i, 0) of some candidates j."""
         found = np.empty(len(candidates))
         for part in blocks(len(candidates), len(self)):
             better = self.largest - self.distances(candidates[part]) - cover
@@ -94,7 +93,7 @@ class Points:
         return found
 
     def objective(self, chosen: Integers) -> float:
-        """F(S) = sum_i max_{j in S} s_ij, less what the points before cover alone."""
+        """Compute F(S) = sum_i max_{j in S} s_ij, less what the points before cover alone."""
         nearest = self.largest - self.cover
         for part in blocks(len(chosen), len(self)):
             np.minimum(nearest, np.min(self.distances(chosen[part]), axis=0), out=nearest)
@@ -104,7 +103,7 @@ class Points:
 def greedy_exact(
     points: Points, budget: int, allowed: Integers | None = None
 ) -> tuple[Integers, Floats]:
-    """Greedy maximum of F(S) = sum_i max_{j in S} s_ij, and each pick's gain.
+    """Maximise F(S) = sum_i max_{j in S} s_ij greedily; gives each pick's gain, too.
 
     Gains only fall (F is submodular): a candidate is evaluated again when its old gain comes to
     the top, together with the next ones. At least 1 - 1/e of the optimum. No matrix is kept:
@@ -149,7 +148,7 @@ def greedy_sparse(
     cover: Floats | None = None,
     allowed: Integers | None = None,
 ) -> tuple[Integers, Floats]:
-    """The same for a sparse matrix: i is covered by j to the degree s_ij >= 0, 0 where not stored.
+    """Maximise the same F(S) for a sparse matrix s >= 0, 0 where not stored.
 
     Args:
         similarity: s, shape (n, n); the diagonal says how well each example covers itself.
@@ -184,7 +183,7 @@ def greedy_sparse(
 
 
 def assign(rows: Array, chosen: Integers, before: Array | None = None) -> tuple[Integers, Floats]:
-    """The nearest chosen row of every row (the first of equals) and its distance.
+    """Find the nearest chosen row of every row, the first of equals, and its distance.
 
     Args:
         rows: shape (m, d).
@@ -218,7 +217,7 @@ def assign(rows: Array, chosen: Integers, before: Array | None = None) -> tuple[
 
 
 def block_bytes(m: int) -> int:
-    """Bytes of the similarities that are in memory at once, three arrays of one block."""
+    """Count the bytes of similarities in memory at once, three arrays of one block."""
     return 24 * min(max(BLOCK_VALUES, m), m * m)
 
 
@@ -228,7 +227,9 @@ EXACT_UP_TO = 20_000  # examples of one class, in "auto" and for the sparse mode
 
 @dataclass(frozen=True)
 class FacilityLocation(Conditional):
-    """Greedy maximum of F(S) = sum_i max_{j in S} (max d - d_ij), d Euclidean on the features.
+    """Covers all examples by near picks: greedy facility location.
+
+    It maximises F(S) = sum_i max_{j in S} (max d - d_ij), d Euclidean on the features.
 
     Weights are cluster sizes: a pick counts for itself, every other example for the pick nearest to
     it, the earliest of equals. Given examples are in S from the start: gains and the objective are
@@ -348,7 +349,10 @@ class FacilityLocation(Conditional):
 
 
 def neighbour_similarity(rows: Array, k: int, seed: int) -> csr_array:
-    """max d - d_ij for the k nearest neighbours of either end, max d for i = j, else 0."""
+    """Compute max d - d_ij for the k nearest neighbours of either end, else 0.
+
+    The diagonal is max d.
+    """
     graph = knn_graph(rows, k, metric="euclidean", seed=seed)
     distances = np.sqrt(graph.squared_distances)
     largest = float(np.max(distances))
@@ -358,7 +362,7 @@ def neighbour_similarity(rows: Array, k: int, seed: int) -> csr_array:
 
 
 def gradients_or_features(pool: Pool, given: Given) -> tuple[Array, Array]:
-    """Last-layer gradients of the pool and of the given examples, or features without them.
+    """Take last-layer gradients of the pool and the given examples, or features without.
 
     Features stand for gradients in convex models.
 

@@ -27,7 +27,9 @@ def matching_pursuit(
     tolerance: float = 1e-4,
     excluded: Integers | None = None,
 ) -> tuple[Integers, Floats, float]:
-    """min_w norm(sum_i w_i g_i - b)^2 + lam norm(w)^2, w >= 0, on at most `budget` examples.
+    """Match a sum of gradients by weights >= 0 on at most `budget` examples.
+
+    It is min_w norm(sum_i w_i g_i - b)^2 + lam norm(w)^2, w >= 0.
 
     Orthogonal matching pursuit with non-negative weights: the example of largest inner product
     with the residual enters, all weights are fitted again, those that would turn negative leave
@@ -86,7 +88,7 @@ class _Active:
     products: Floats
 
     def entered(self, row: int, gradient: Floats) -> "_Active":
-        """With one more."""
+        """Add one more."""
         k, g = self.own.shape
         own = np.concatenate([self.own, gradient[None]])
         if k < g:
@@ -99,7 +101,7 @@ class _Active:
         return _Active([*self.rows, row], own, products)
 
     def without(self, leaving: Array) -> "_Active":
-        """Without some."""
+        """Leave out some."""
         stay = ~leaving
         k, g = self.own.shape
         own = self.own[stay]
@@ -114,7 +116,7 @@ class _Active:
         )
 
     def ridge(self, target: Floats, penalty: float) -> Floats:
-        """argmin_w norm(w G - target)^2 + penalty norm(w)^2."""
+        """Solve argmin_w norm(w G - target)^2 + penalty norm(w)^2."""
         k, g = self.own.shape
         if penalty == 0:
             return np.asarray(np.linalg.lstsq(self.own.T, target, rcond=None)[0])
@@ -142,7 +144,9 @@ def _fit(active: _Active, target: Floats, start: Floats, penalty: float) -> tupl
 
 @dataclass(frozen=True)
 class GradMatch(Conditional):
-    """min_w norm(sum_{i in S} w_i g_i - sum_i g_i)^2 + lam norm(w)^2, w >= 0, by OMP.
+    """Matches the sum of all gradients by a weighted sum of few.
+
+    It is min_w norm(sum_{i in S} w_i g_i - sum_i g_i)^2 + lam norm(w)^2, w >= 0, by OMP.
 
     Features stand for gradients in a pool without them. The pursuit stops before the budget when
     no example reduces the error any more; nothing is filled up unless `exact`. Given examples have
@@ -225,7 +229,7 @@ class GradMatch(Conditional):
 
 @dataclass(frozen=True, eq=False)
 class LastLayer:
-    """Logits h W^T + b of a model's last layer.
+    """Computes the logits h W^T + b of a model's last layer.
 
     Attributes:
         weights: W, shape (classes, d).
@@ -240,7 +244,7 @@ class LastLayer:
         return features @ self.weights.T + self.bias
 
     def errors(self, features: Floats, targets: Integers) -> Floats:
-        """softmax - onehot, shape (n, classes): dLoss/dlogits of the cross entropy."""
+        """Compute softmax - onehot, (n, classes): dLoss/dlogits of the cross entropy."""
         found = np.asarray(softmax(self.logits(features), axis=1))
         found[np.arange(len(targets)), targets] -= 1
         return found
@@ -257,7 +261,9 @@ def greedy_validation(
     rng: np.random.Generator | None,
     allowed: Integers | None = None,
 ) -> tuple[Integers, Floats]:
-    """Stochastic greedy picks of largest g_i . grad L_val(theta - eta sum_{j in S} g_j).
+    """Pick, greedily, the gradient step that lowers a validation loss most.
+
+    Picks have the largest g_i . grad L_val(theta - eta sum_{j in S} g_j).
 
     g_i = (p_i - y_i) (h_i, 1) is the gradient of the last layer. After each pick the validation
     logits move by -eta (h_val . h_i + 1) (p_i - y_i), which is exact for a last layer, and the
@@ -307,7 +313,9 @@ def greedy_validation(
 
 @dataclass(frozen=True)
 class Glister(Conditional):
-    """Greedy picks of largest g_i . grad L_val(theta - eta sum_{j in S} g_j) in the last layer.
+    """Picks, greedily, what lowers a validation loss most by a step of the last layer.
+
+    Picks have the largest g_i . grad L_val(theta - eta sum_{j in S} g_j).
 
     Each gain is that inner product at its time: the first-order fall of the validation loss. Given
     examples, from outside with labels, are in S from the start.

@@ -6,8 +6,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from scipy.sparse import csr_array
 
-from hardset.checks import check_choice, check_integer, check_range
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, check_range, require
 from selection.arrays import Floats, Integers
 from selection.given import Given
 from selection.graph import Graph, Metric, Symmetry, knn_graph
@@ -18,7 +17,7 @@ from selection.subset import Subset
 
 
 def pool_graph(pool: Pool, k: int, metric: Metric, seed: int, given: Given | None = None) -> Graph:
-    """The pool's graph, or that of the k (at most n - 1) nearest neighbours of its features.
+    """Give the pool's graph, or that of its features' k (at most n - 1) nearest neighbours.
 
     Given examples from outside the pool stand behind it.
 
@@ -194,7 +193,7 @@ def _conditional(
 
 
 def redundancy(graph: Graph, symmetry: Symmetry = "union") -> csr_array:
-    """K of a graph: its similarities, negative ones set to 0, symmetric, zero diagonal.
+    """Make K of a graph: its similarities, negative ones set to 0, symmetric, zero diagonal.
 
     Raises:
         ValueError: the graph holds distances.
@@ -206,7 +205,9 @@ def redundancy(graph: Graph, symmetry: Symmetry = "union") -> csr_array:
 
 @dataclass(frozen=True)
 class D2(Conditional):
-    """Forward G_i = s_i + sum_{j in N(i)} exp(-gamma_f d_ij^2) s_j, then picks of largest G.
+    """Passes scores along the edges of a graph, then picks against redundancy.
+
+    Forward G_i = s_i + sum_{j in N(i)} exp(-gamma_f d_ij^2) s_j, then picks of largest G.
 
     After the pick i its neighbours lose exp(-gamma_r d_ij^2) max(G_i, 0). N(i) holds every j that
     lists i or is listed by it. Distances are those of unit vectors under the cosine. Each gain is
@@ -290,21 +291,21 @@ class D2(Conditional):
 
 
 def edge_weights(graph: Graph, gamma: float, power: Literal[1, 2] = 2) -> csr_array:
-    """exp(-gamma d_ij^power) on the symmetric edges of a graph."""
+    """Compute exp(-gamma d_ij^power) on the symmetric edges of a graph."""
     squares = graph.squared_distances
     weights = np.exp(-gamma * (squares if power == 2 else np.sqrt(squares)))
     return graph.symmetric(weights)
 
 
 def message_passing(scores: Floats, weights: csr_array) -> Floats:
-    """Forward step: s + W s."""
+    """Pass scores forward: s + W s."""
     return scores + weights @ scores
 
 
 def reverse_picks(
     values: Floats, weights: csr_array, budget: int, *, clamped: bool = True
 ) -> tuple[Integers, Floats]:
-    """Picks of the largest value, which each lowers its neighbours by W_ij times its own value.
+    """Pick the largest value, lower its neighbours by W_ij times it, and repeat.
 
     Args:
         values: G, shape (n,).

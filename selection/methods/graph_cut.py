@@ -24,7 +24,7 @@ def greedy_cut(
     inside: Integers | None = None,
     outside: Floats | None = None,
 ) -> tuple[Integers, Floats]:
-    """Greedy maximum of sum_{i not in S, j in S} s_ij + sum_{i in S} values_i.
+    """Maximise a cut greedily: sum_{i not in S, j in S} s_ij + sum_{i in S} values_i.
 
     s_ij = left_i . right_j is symmetric. The marginal of i is sum_{j != i} s_ij - 2 sum_{j in S}
     s_ij + values_i: one matrix-vector product a pick, no matrix of similarities. Equal marginals
@@ -63,7 +63,7 @@ def greedy_cut(
 def latent_classes(
     pool: Pool, features: Array, clusters: int | None, seed: int, given: Given, before: Floats
 ) -> list[Part]:
-    """Labels where the pool has them and `clusters` is None, otherwise spherical k-means.
+    """Take labels where the pool has them and `clusters` is None, else spherical k-means.
 
     Args:
         pool: the candidates.
@@ -99,7 +99,9 @@ def _joined(
 
 @dataclass(frozen=True)
 class SAS(Conditional):
-    """In every latent class, greedy maximum of sum_{i in V without S} sum_{j in S} s_ij.
+    """Picks views that stand for their latent class, greedily.
+
+    In every class, greedy maximum of sum_{i in V without S} sum_{j in S} s_ij.
 
     s_ij is the mean cosine over all pairs of views of i and j (one view: the cosine). The gain of i
     is sum_{j != i} s_ij - 2 sum_{j in S} s_ij. The budget is shared in proportion to the classes.
@@ -162,7 +164,9 @@ def _top_clipped(views: Floats, budget: int, given: Integers) -> tuple[Integers,
 
 @dataclass(frozen=True)
 class ClipCov(Conditional):
-    """In every latent class, greedy maximum of sum_{i not in S, j in S} c_ij + sum_{i in S} c_ii.
+    """Picks image-text pairs that stand for their latent class, greedily.
+
+    In every class, greedy maximum of sum_{i not in S, j in S} c_ij + sum_{i in S} c_ii.
 
     c_ij = v_i . t_j + v_j . t_i, image and text vectors of unit norm. The gain of i is
     sum_{j in V} c_ij - 2 sum_{j in S} c_ij. Given examples, from outside with texts, are in S from

@@ -1,4 +1,4 @@
-"""Methods that rank the examples: hard, easy, random, moderate, CCS."""
+"""Methods that rank the examples: hard, easy, random, moderate, CCS, the theory's window."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,7 +17,7 @@ DROPPED = (0.0, 0.0, 0.1, 0.1, 0.3)
 
 
 def hardest_first(pool: Pool) -> Integers:
-    """Rows by descending score, equal scores by row."""
+    """Order rows by descending score, equal scores by row."""
     assert pool.scores is not None
     return np.argsort(-pool.scores.values, kind="stable")
 
@@ -30,7 +30,7 @@ def _ranked(order: Integers, budget: int, values: Floats, sign: float) -> Subset
 
 @dataclass(frozen=True)
 class HardestFirst(Selector):
-    """The `budget` examples of highest score: maximises the sum of the scores.
+    """Keeps the `budget` examples of highest score: maximises the sum of the scores.
 
     Memory: 24 n + 32 budget bytes.
     """
@@ -50,7 +50,7 @@ class HardestFirst(Selector):
 
 @dataclass(frozen=True)
 class EasiestFirst(Selector):
-    """The `budget` examples of lowest score: maximises the sum of the negated scores.
+    """Keeps the `budget` examples of lowest score: maximises the sum of the negated scores.
 
     Memory: 16 n + 32 budget bytes.
     """
@@ -71,7 +71,7 @@ class EasiestFirst(Selector):
 
 @dataclass(frozen=True)
 class RandomSample(Selector):
-    """`budget` examples uniformly at random, without replacement.
+    """Keeps `budget` examples uniformly at random, without replacement.
 
     Memory: 8 n + 32 budget bytes.
     """
@@ -90,7 +90,7 @@ class RandomSample(Selector):
 
 @dataclass(frozen=True)
 class ModerateCoreset(Selector):
-    """The middle of the distances to the class median.
+    """Keeps the middle of the distances to the class median.
 
     Kept are the rank quantiles [.5 - r/2, .5 + r/2], r = budget / n, of norm(h_i - m), nearest to
     the middle rank first; m is the coordinatewise median of the features of the example's class.
@@ -118,7 +118,7 @@ class ModerateCoreset(Selector):
 
 
 def median_distances(pool: Pool) -> Floats:
-    """Distance of each example's features to the coordinatewise median of its class, (n,)."""
+    """Measure each example's distance to the coordinatewise median of its class, (n,)."""
     features = pool.matrix("features")
     scale, features, _ = lifted(features, features[:0])
     labels = np.zeros(len(pool), np.int64) if pool.labels is None else pool.labels
@@ -133,7 +133,7 @@ def median_distances(pool: Pool) -> Floats:
 
 @dataclass(frozen=True)
 class CCS(Selector):
-    """Coverage-centric sampling: as equal a share as possible of every stratum of the scores.
+    """Keeps as equal a share as possible of every stratum of the scores: coverage-centric.
 
     The floor(cutoff * n) hardest examples are dropped. The others fall into `bins` bins of equal
     width; bins are visited by ascending size, each gives min(size, floor(left / bins left))
@@ -202,7 +202,9 @@ def _strata(values: Floats, bins: int) -> list[Integers]:
 
 @dataclass(frozen=True)
 class TheoryWindow(Selector):
-    """The window of ranks, hardest = 0, whose error is least in the theory at f = budget / n.
+    """Keeps the window of ranks, hardest = 0, whose error in the theory is least.
+
+    The kept fraction is budget / n.
 
     The window starts at rank lo n, with lo from `replica.optimal_window(alpha_total, f, theta)`;
     `recommend` estimates both arguments from data. Hardest first.

@@ -14,10 +14,9 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from hardset.cache import Cache
-from hardset.checks import check_choice, check_integer, check_range
-from hardset.optional import require
+from hardset.checks import check_choice, check_integer, check_range, require
 from selection.arrays import Floats, Integers
-from selection.files import read_subset, write_subset
+from selection.files import check_writable, read_subset, write_subset
 from selection.given import Given, largest_remainder, proportional
 from selection.pool import Pool, Scores
 from selection.selector import Conditional, Selector, generator, select_among
@@ -33,7 +32,7 @@ Task = tuple[int, tuple[Any, ...]]  # number, and what `_solve` takes
 
 @dataclass(frozen=True, eq=False)
 class Wrapper(Conditional):
-    """A condition around a method, which compares what that compares and reads what that reads.
+    """Puts a method under a condition; compares and reads what that does.
 
     Args:
         inner: the method.
@@ -54,7 +53,7 @@ class Wrapper(Conditional):
 
 @dataclass(frozen=True)
 class Partitioned(Wrapper):
-    """`inner` applied to random parts of equal size, each with its part of the budget.
+    """Applies `inner` to random parts of equal size, each with its part of the budget.
 
     The parts and their seeds depend on the seed alone: one process, a local cluster and a remote
     one give the same subset. An objective of parts is none of the whole. Given examples are divided
@@ -125,14 +124,22 @@ class Partitioned(Wrapper):
         if self.finished is None:
             yield from solve(tasks)
             return
-        store = Cache(self.finished, ".parquet", read_subset, _write_subset)
+        folder = check_writable(self.finished)
+        stores: list[Cache[Subset]] = []
+
+        def store() -> Cache[Subset]:
+            # Made with the first part that is kept: what is refused leaves no folder behind.
+            if not stores:
+                stores.append(Cache(folder, ".parquet", read_subset, _write_subset))
+            return stores[0]
+
         keys: dict[int, str] = {}
         known: list[tuple[int, Subset]] = []
 
         def missing() -> Iterator[Task]:
             for number, work in tasks:
                 key = _key_of(work)
-                subset = store.load(key)
+                subset = store().load(key) if folder.is_dir() else None
                 if subset is None:
                     keys[number] = key
                     yield number, work
@@ -140,7 +147,7 @@ class Partitioned(Wrapper):
                     known.append((number, subset))
 
         for number, subset in solve(missing()):
-            store.store(keys.pop(number), subset)
+            store().store(keys.pop(number), subset)
             yield number, subset
             while known:
                 yield known.pop()
@@ -229,7 +236,7 @@ def _client(scheduler: str | None, stack: ExitStack) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class ViaProxy(Wrapper):
-    """`inner` with the scores of a smaller model in place of the pool's.
+    """Applies `inner` with the scores of a smaller model in place of the pool's.
 
     Scores belong to ids, so that wrappers that show a part of the pool change nothing. Given
     examples from outside the pool have none.
@@ -282,7 +289,7 @@ class ViaProxy(Wrapper):
 
 @dataclass(frozen=True)
 class Quotas(Wrapper):
-    """`inner` applied within every class or group, each with its own part of the budget.
+    """Applies `inner` within every class or group, each with its own part of the budget.
 
     Parts are rounded by the largest remainder; a class smaller than its part gives all it has.
     Proportional parts of small classes may be 0; the diagnostics hold the parts. Given examples
@@ -364,7 +371,7 @@ class Quotas(Wrapper):
 
 @dataclass(frozen=True)
 class Cutoff(Wrapper):
-    """`inner` on what remains without the floor(fraction * n) most likely mislabelled examples.
+    """Applies `inner` without the floor(fraction * n) most likely mislabelled examples.
 
     They are those of highest `mislabel` score, or of highest score in a pool without one. Given
     examples are neither counted nor dropped.
@@ -410,7 +417,7 @@ class Cutoff(Wrapper):
 
 @dataclass(frozen=True)
 class Listed(Wrapper):
-    """`include` first, in its order, then what `inner` picks of the others without `exclude`.
+    """Keeps `include` first, in its order, then what `inner` picks without `exclude`.
 
     `inner` counts the included examples, and those that are given, as kept already. Included ones
     have weight 1.

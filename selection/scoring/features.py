@@ -17,7 +17,7 @@ PROJECTED = 4096  # gradient entries that share a random key
 
 
 def clip(features: ArrayLike, texts: ArrayLike, *, normalise: bool = True) -> Scores:
-    """2 <v_i, t_i> of an image's and its text's embeddings: high for pairs that agree.
+    """Score by 2 <v_i, t_i> of an image's and its text's embeddings: high where they agree.
 
     Args:
         features: v, shape (n, d).
@@ -53,7 +53,7 @@ def c_rho(
     *,
     normalise: bool = True,
 ) -> Scores:
-    """`clip` by a model trained on validation data minus `clip` by one trained on the pool.
+    """Score by `clip` of a model of validation data minus `clip` of one of the pool.
 
     Args:
         features: images by the validation model, shape (n, d).
@@ -83,7 +83,7 @@ def reconstruction(
     space: Space = "target",
     normalised: bool = True,
 ) -> Scores:
-    """Mean over K fixed masks of the mean squared error on the masked tokens only.
+    """Score by the mean squared error on masked tokens, mean over K fixed masks.
 
     What the model puts out for visible tokens is untrained and does not count.
 
@@ -152,7 +152,7 @@ def influence(
     dimension: int | None = None,
     seed: int = 0,
 ) -> Scores:
-    """g_i . mean_v g_v: how much a gradient step on the example lowers the validation loss.
+    """Score by g_i . mean_v g_v: how much a gradient step lowers the validation loss.
 
     Args:
         gradients: of the candidates' losses, shape (n, g).
@@ -187,7 +187,9 @@ def influence(
 
 
 def random_projection(values: ArrayLike, dimension: int, seed: int = 0) -> Floats:
-    """values @ R, entries of R normal with variance 1 / dimension: inner products in expectation.
+    """Project rows to random directions that keep inner products in expectation.
+
+    They are values @ R, entries of R normal with variance 1 / dimension.
 
     Args:
         values: shape (n, g); R is drawn 4,096 rows at a time and never stored whole.

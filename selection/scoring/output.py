@@ -25,7 +25,7 @@ TWO_COLUMNS = (
 
 
 def stacked(name: str, values: ArrayLike) -> Array:
-    """Numbers of shape (n, C), (T, n, C) or (S, T, n, C) as (S, T, n, C), without a copy.
+    """View numbers of shape (n, C), (T, n, C) or (S, T, n, C) as (S, T, n, C).
 
     Raises:
         ValueError: another number of axes, an axis of length 0, no real numbers.
@@ -47,7 +47,7 @@ def check_classes(classes: int) -> None:
 
 
 def checked_labels(labels: ArrayLike, count: int, classes: int) -> Integers:
-    """Labels 0 ... classes-1 of `count` examples; names stand for the classes in sorted order.
+    """Check labels 0 ... classes-1 of `count` examples; names stand for classes in sorted order.
 
     Raises:
         ValueError: another length, more or fewer names than classes, or the first label that is
@@ -94,7 +94,7 @@ def check_names(names: int, classes: int) -> None:
 
 
 def log_probabilities(logits: Array, first_row: int = 0) -> Floats:
-    """log softmax(logits) over the last axis, shape (n, C).
+    """Compute log softmax(logits) over the last axis, shape (n, C).
 
     Raises:
         ValueError: the first logit that is not finite, its row counted from `first_row`.
@@ -111,7 +111,7 @@ def log_probabilities(logits: Array, first_row: int = 0) -> Floats:
 
 
 def error_vectors(log_p: Floats, labels: Integers) -> Floats:
-    """p - onehot(y), shape (n, C)."""
+    """Compute p - onehot(y), shape (n, C)."""
     errors = np.exp(log_p)
     errors[np.arange(len(labels)), labels] = np.expm1(log_p[np.arange(len(labels)), labels])
     return errors
@@ -120,7 +120,7 @@ def error_vectors(log_p: Floats, labels: Integers) -> Floats:
 def label_statistics(
     logits: Array, labels: Integers, features: Array | None = None, first_row: int = 0
 ) -> dict[str, Array]:
-    """The fields of `TrainingDynamics` for one block of examples, each of shape (n,).
+    """Compute the fields of `TrainingDynamics` for one block of examples, each (n,).
 
     Args:
         logits: shape (n, C), C at least 2.
@@ -159,7 +159,7 @@ def label_statistics(
 
 
 def entropy(logits: ArrayLike) -> Scores:
-    """-sum_c p_c log p_c, p = softmax(logits), mean over seeds and epochs.
+    """Score by -sum_c p_c log p_c, p = softmax(logits), mean over seeds and epochs.
 
     Args:
         logits: shape (n, C), (T, n, C) or (S, T, n, C).
@@ -171,7 +171,7 @@ def entropy(logits: ArrayLike) -> Scores:
 
 
 def margin(logits: ArrayLike) -> Scores:
-    """-(p_1 - p_2) of the two most likely classes, mean over seeds and epochs.
+    """Score by -(p_1 - p_2) of the two most likely classes, mean over seeds and epochs.
 
     Args:
         logits: shape (n, C), (T, n, C) or (S, T, n, C), C at least 2.
@@ -188,7 +188,7 @@ def margin(logits: ArrayLike) -> Scores:
 
 
 def least_confidence(logits: ArrayLike) -> Scores:
-    """1 - p_1 of the most likely class, mean over seeds and epochs.
+    """Score by 1 - p_1 of the most likely class, mean over seeds and epochs.
 
     Args:
         logits: shape (n, C), (T, n, C) or (S, T, n, C).
@@ -200,7 +200,7 @@ def least_confidence(logits: ArrayLike) -> Scores:
 
 
 def middle_perplexity(losses: ArrayLike, *, centre: float = 0.5) -> Scores:
-    """-abs(q - centre), q in [0, 1] the rank quantile of the perplexity exp(loss).
+    """Score by -abs(q - centre), q in [0, 1] the rank quantile of the perplexity exp(loss).
 
     Examples whose perplexity is in the middle of the data have the highest score. Equal losses
     share their mean rank.
@@ -223,7 +223,7 @@ def middle_perplexity(losses: ArrayLike, *, centre: float = 0.5) -> Scores:
 
 
 def reducible_loss(losses: ArrayLike, holdout_losses: ArrayLike) -> Scores:
-    """loss - holdout loss: what can be learned of an example and is not learned yet.
+    """Score by loss - holdout loss: what can be learned and is not learned yet.
 
     With the losses of one training early and late it is the learnability loss(early) - loss(late).
 

@@ -17,7 +17,7 @@ from selection.scoring.output import check_names, checked_labels, label_statisti
 
 @dataclass(frozen=True, eq=False)
 class TrainingDynamics:
-    """Statistics of S seeds, T epochs and n examples, arrays of shape (S, T, n), maybe on disk.
+    """Holds statistics of S seeds, T epochs and n examples, (S, T, n), maybe on disk.
 
     Attributes:
         losses: cross entropy -log p_y of the label's class y.
@@ -41,7 +41,7 @@ class TrainingDynamics:
     def of(
         cls, logits: ArrayLike, labels: ArrayLike, features: ArrayLike | None = None
     ) -> "TrainingDynamics":
-        """The dynamics of stored logits.
+        """Compute the dynamics of stored logits.
 
         Args:
             logits: shape (n, C), (T, n, C) or (S, T, n, C); read block by block.
@@ -220,7 +220,7 @@ class DynamicsRecorder:
                 self._keep("last_features", batch, hidden)
 
     def dynamics(self) -> TrainingDynamics:
-        """What was recorded, once it is complete; arrays of single precision.
+        """Give what was recorded, once it is complete; arrays of single precision.
 
         Raises:
             ValueError: an epoch of a seed lacks examples, with their number.

@@ -29,14 +29,16 @@ EARLY = (9, 19)  # after epochs 10 to 20 of the training, as its authors take EL
 
 
 def loss(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
-    """Mean cross entropy of the label."""
+    """Score by the mean cross entropy of the label."""
     return _mean("loss", dynamics.losses, first, last)
 
 
 def el2n(
     dynamics: TrainingDynamics, *, first: int | None = None, last: int | None = None
 ) -> Scores:
-    """Mean of norm(p - onehot(y)); its authors take 10 seeds and an epoch between 10 and 20.
+    """Score by the mean of norm(p - onehot(y)) early in training.
+
+    Its authors take 10 seeds and an epoch between 10 and 20.
 
     Args:
         dynamics: of some 10 seeds.
@@ -52,7 +54,9 @@ def el2n(
 def grand(
     dynamics: TrainingDynamics, *, first: int | None = None, last: int | None = None
 ) -> Scores:
-    """Mean norm of the last layer's gradient, norm(p - onehot(y)) sqrt(1 + norm(h)^2).
+    """Score by the mean norm of the last layer's gradient.
+
+    It is norm(p - onehot(y)) sqrt(1 + norm(h)^2).
 
     The norm over all parameters is `gradient_norms`.
 
@@ -72,7 +76,7 @@ def grand(
 
 
 def forgetting(dynamics: TrainingDynamics, *, never_learned: NeverLearned = "max+1") -> Scores:
-    """Number of epochs t with correct_t = 1 and correct_{t+1} = 0.
+    """Score by the number of epochs t with correct_t = 1 and correct_{t+1} = 0.
 
     Args:
         never_learned: number of a seed in which no epoch classifies the example correctly:
@@ -101,7 +105,7 @@ def forgetting(dynamics: TrainingDynamics, *, never_learned: NeverLearned = "max
 
 
 def aum(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
-    """-mean_t (z_y - max_{j != y} z_j): the area under the margin of the logits, negated.
+    """Score by -mean_t (z_y - max_{j != y} z_j): the negated area under the margin.
 
     Source: Pleiss et al., arXiv:2001.10528.
     """
@@ -109,7 +113,7 @@ def aum(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) 
 
 
 def confidence(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
-    """-mean_t p_y: low confidence is hard.
+    """Score by -mean_t p_y: low confidence is hard.
 
     Source: Swayamdipta et al., Dataset cartography, EMNLP 2020.
     """
@@ -117,7 +121,7 @@ def confidence(dynamics: TrainingDynamics, *, first: int = 0, last: int | None =
 
 
 def variability(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
-    """std_t p_y with 1/T in the variance: ambiguous examples are high.
+    """Score by std_t p_y with 1/T in the variance: ambiguous examples are high.
 
     Source: Swayamdipta et al., Dataset cartography, EMNLP 2020.
     """
@@ -127,7 +131,7 @@ def variability(dynamics: TrainingDynamics, *, first: int = 0, last: int | None 
 
 
 def correctness(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
-    """-(number of epochs that classify the example correctly).
+    """Score by -(number of epochs that classify the example correctly).
 
     Source: Swayamdipta et al., Dataset cartography, EMNLP 2020.
     """
@@ -138,7 +142,7 @@ def correctness(dynamics: TrainingDynamics, *, first: int = 0, last: int | None 
 
 
 def dyn_unc(dynamics: TrainingDynamics, *, window: int = 10) -> Scores:
-    """Mean over the windows of `window` consecutive epochs of std_t p_y.
+    """Score by std_t p_y, mean over the windows of `window` consecutive epochs.
 
     Args:
         window: epochs in a window, 2 to T.
@@ -160,7 +164,7 @@ def dyn_unc(dynamics: TrainingDynamics, *, window: int = 10) -> Scores:
 
 
 def ensemble_errors(dynamics: TrainingDynamics) -> Scores:
-    """Number of the S T ensemble members, seeds and epochs alike, that misclassify the example.
+    """Score by the number of ensemble members, seeds and epochs alike, that are wrong.
 
     Source: Meding et al., Trivial or impossible, ICLR 2022.
     """
@@ -169,7 +173,7 @@ def ensemble_errors(dynamics: TrainingDynamics) -> Scores:
 
 
 def learnability(dynamics: TrainingDynamics, *, early: int = 0, late: int | None = None) -> Scores:
-    """loss(early) - loss(late) of the same training: high for what the training learns.
+    """Score by loss(early) - loss(late): high for what the training learns.
 
     Args:
         early: the early epoch.
@@ -193,7 +197,7 @@ def gradient_norms(
     *,
     batch: int = 64,
 ) -> Scores:
-    """Mean over the seeds of norm(grad_theta loss(theta, x_i, y_i)), over all parameters.
+    """Score by norm(grad_theta loss(theta, x_i, y_i)) over all parameters, mean over seeds.
 
     Args:
         loss: of one example: loss(parameters, input, label) -> scalar.
@@ -232,7 +236,9 @@ def gradient_norms(
 
 
 def memorization(inside: ArrayLike, correct: ArrayLike) -> Scores:
-    """P(correct on i | i in S) - P(correct on i | i not in S) over the training sets S of M models.
+    """Score by how much a model must see an example to get it right.
+
+    It is P(correct on i | i in S) - P(correct on i | i not in S), S the training sets of M models.
 
     Args:
         inside: whether model m was trained on example i, shape (M, n); bool, or 0 and 1.
@@ -262,7 +268,7 @@ def memorization(inside: ArrayLike, correct: ArrayLike) -> Scores:
 
 
 def random_training_sets(n: int, models: int, fraction: float = 0.7, seed: int = 0) -> Array:
-    """Which of n examples each of `models` models is trained on: floor(fraction n) at random.
+    """Draw the floor(fraction n) examples that each of `models` models is trained on.
 
     Args:
         n: number of examples.
@@ -297,7 +303,7 @@ def train_on_random_subsets(
     seed: int = 0,
     progress: bool = False,
 ) -> Scores:
-    """`memorization` of models that are trained here, each on a random part of the data.
+    """Score by `memorization`, and train its models, each on a random part of the data.
 
     Args:
         train: takes the rows to train on and a model's number; returns whether the model it

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,14 @@ def test_redrawing_reads_the_file_alone(name: str, tmp_path: Path) -> None:
 
 
 def check_layout(figure: Figure) -> None:
-    """Nothing leaves the picture, and no two labels of an axis touch each other."""
+    """Nothing leaves the picture, and no labels of an axis or of its neighbours touch."""
     figure.draw_without_rendering()
     drawn = figure.get_tightbbox()  # inches
     assert drawn.x0 > -0.02 and drawn.y0 > -0.02
     assert drawn.x1 < figure.get_figwidth() + 0.02 and drawn.y1 < figure.get_figheight() + 0.02
+    names = [axes.xaxis.label for axes in figure.axes if axes.xaxis.label.get_text()]
+    boxes = [name.get_window_extent() for name in names]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
@@ -175,6 +178,14 @@ def test_file_holds_what_was_computed(tmp_path: Path) -> None:
     xr.testing.assert_equal(found, wanted)
 
 
+def test_a_file_of_old_words_names_the_new_ones(tmp_path: Path) -> None:
+    spec = FIGURES["downstream"]
+    parameters = spec.parameters(spec.defaults) | {"delta": [0.0, 0.1]}
+    write_dataset(xr.Dataset(), tmp_path / "old.nc", kind=spec.kind, parameters=parameters)
+    with pytest.raises(ValueError, match="delta is unknown; it is called downstream_deg now"):
+        make_pictures(spec, tmp_path / "old.nc", tmp_path, ["png"])
+
+
 def test_geometry_keeps_the_slab() -> None:
     data = FIGURES["geometry"].compute(settings("geometry", keep_fraction=(0.3,)))
     assert (data["kept"].sum("example") == round(0.3 * data.sizes["example"])).all()
@@ -185,6 +196,28 @@ def test_geometry_keeps_the_slab() -> None:
     assert ((abs(field) <= data["edge"]) == data["kept"]).all()
     inside = (data["student_theory"] ** 2).sum("component")
     assert (inside < 1).all()
+
+
+def test_geometry_of_other_policies() -> None:
+    """Easy keeps what hard leaves; a window keeps both its slabs whole, and nothing else."""
+    spec = FIGURES["geometry"]
+
+    def found(policy: str, fraction: float, **own: object) -> xr.Dataset:
+        chosen = settings("geometry", keep_fraction=(fraction,), policy=(policy,), **own)
+        return spec.compute(chosen)
+
+    hard, easy, window = found("hard", 0.4), found("easy", 0.6), found("window", 0.2, lo=0.3)
+    assert (hard["kept"] != easy["kept"]).all()
+    assert (hard["edge"] < easy["inner_edge"]).all()
+    theta = np.deg2rad(window["theta_deg"])
+    along, across = (window["field"].isel(component=k) for k in (0, 1))
+    size = abs(along * np.cos(theta) + across * np.sin(theta))
+    inside = (size >= window["inner_edge"]) & (size <= window["edge"])
+    assert (window["kept"] == inside).all()
+    assert (window["kept"].sum("example") == round(0.2 * window.sizes["example"])).all()
+    for dataset, count in ((hard, 1), (easy, 2), (window, 2), (found("random", 0.4), 0)):
+        for axes in spec.draw(dataset).axes:
+            assert len(axes.patches) == count
 
 
 def synthetic_curves() -> xr.Dataset:

@@ -82,6 +82,19 @@ def test_what_is_not_declared_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "t").exists()
 
 
+def test_a_stage_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """A parameter that was not recorded had its value; an input had another name."""
+    begin(tmp_path / "s", parameters={"masks": 5}).finish(Made({}))
+    stage = Stage(
+        "score", inputs=("*",), later={"precision": "float32"}, renamed={"index": "images"}
+    )
+    inputs = {"images": Input("aa")}
+    found = stage.open(tmp_path / "s", {"masks": 5, "precision": "float32"}, 3, inputs)
+    assert found.manifest is not None
+    with pytest.raises(ValueError, match=r"made with parameters.precision = \"float32\", now"):
+        stage.open(tmp_path / "s", {"masks": 5, "precision": "bfloat16"}, 3, inputs)
+
+
 def test_a_nested_parameter_is_named_with_both_values(tmp_path: Path) -> None:
     """The first one that differs, not the record that holds it."""
     records = [

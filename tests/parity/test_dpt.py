@@ -7,10 +7,11 @@ import torch
 import transformers
 from flax import nnx
 
-from pretrain_jax.models.dpt import DPT, DPTConfig, dpt_keys, dpt_table
+from pretrain_jax.models.dpt import DPT, DPTConfig
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.weights import export_state, load_into
 from tests.parity.tensors import arrays, gradient_errors, gradients, randomise, relative
+from tests.pretrain_jax.dpt.params import dpt_keys, dpt_table
 
 # Compiling takes nearly all of the time; the programs run once.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

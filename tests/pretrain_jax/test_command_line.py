@@ -145,10 +145,14 @@ def test_a_batch_that_devices_do_not_divide() -> None:
         (["run", "mae_vit_huge"], "preset = 'mae_vit_huge' is not one of"),
         (["run", "--steps", "3"], "the preset must come first"),
         (["reconstruct"], "CHECKPOINT and --out are missing"),
-        (["reconstruct", "x", "--out", "y.png"], "IMAGES: an empty list"),
+        (["reconstruct", "x", "--out", "y.png"], "IMAGES is missing"),
         (["probe", "x", "demo", "--checkpoint", "y"], "it is called --weights now"),
         (["propose", "x", "--sam-checkpoint", "y"], "it is called --sam-weights now"),
         (["finetune", "x", "demo", "--out", "z", "--run", "y"], "it is called --init now"),
+        (
+            ["pipeline", "optidel-demo", "--propose.sam.checkpoint", "x"],
+            "it is called --propose.sam.weights now",
+        ),
     ],
 )
 def test_bad_commands(

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from hardset.cli import run
+from hardset.listing import write_record
 from selection.__main__ import main
 from selection.experiments.coverage import cover, make_plane
 from selection.experiments.datasets import CONDITIONS, Dataset, load_dataset, make_task
@@ -314,11 +315,11 @@ def test_where_methods_put_their_examples(
         distances = np.linalg.norm(plane.points[:, None] - plane.points[one.kept], axis=2)
         own = distances[one.kept]
         assert np.isclose(one.distance, distances.min(axis=1).mean())
-        assert np.isclose(one.overlap, np.mean(np.sort(own, axis=1)[:, 1] <= 0.03))
+        assert np.isclose(one.crowded, np.mean(np.sort(own, axis=1)[:, 1] <= 0.03))
         assert np.isclose(one.score, plane.scores[one.kept].mean())
     # The claim of the picture: InfoMax lies between scores alone and geometry alone.
     assert found["k-center"].score < found["infomax"].score < found["hard"].score
-    assert found["infomax"].overlap < found["hard"].overlap
+    assert found["infomax"].crowded < found["hard"].crowded
     assert found["k-center"].distance < found["infomax"].distance < found["hard"].distance
 
     arguments = ["coverage", "--n", "300", "--methods", "hard", "d2", "--out", str(tmp_path)]
@@ -329,3 +330,18 @@ def test_where_methods_put_their_examples(
     }
     assert run(main, arguments) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_a_plan_of_version_0_1_is_refused_by_its_word(tmp_path: Path) -> None:
+    record = {"dataset": "digits", "train": 1000, "fractions": [0.5]}
+    write_record(tmp_path / "plan.json", record)
+    with pytest.raises(ValueError, match="says fractions where this one says keep_fraction"):
+        run_plan(SMALL, tmp_path)
+    content = (tmp_path / "plan.json").read_bytes()
+    (tmp_path / "plan.json").write_bytes(content[:-9])
+    with pytest.raises(ValueError, match="delete it if its parts are those of this plan"):
+        run_plan(SMALL, tmp_path)
+    (tmp_path / "plan.json").unlink()
+    (tmp_path / "plan.json").mkdir()
+    with pytest.raises(ValueError, match="holds plan.json, which is no file"):
+        run_plan(SMALL, tmp_path)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from selection import SELECTORS, Pool
-from selection.graphs.graph import knn_graph
+from selection.graph import knn_graph
 
 N, D, BUDGET, CLASSES = 200_000, 48, 20, 100
 

@@ -70,7 +70,7 @@ def measured(plan: Plan, right: list[list[int]]) -> Results:
     """One seed, 10 test examples; right predictions a fraction and entry."""
     labels = np.zeros(10, np.int64)
     predicted = np.array([[np.arange(10) >= count for count in row] for row in right], np.uint8)
-    shape = (len(plan.entries), len(plan.fractions))
+    shape = (len(plan.entries), len(plan.keep_fraction))
     kept = np.ones((*shape, 4), bool)
     unit = Unit(
         "clean", 0, kept, np.ones(shape), predicted, labels.astype(np.uint8), labels, np.arange(4)

@@ -153,7 +153,7 @@ def test_angle_of_anisotropic_features() -> None:
         found.append(one.theta)
         overlap.append(one.theta_of_overlap)
         covered += one.theta_interval[0] <= truth[-1] <= one.theta_interval[1]
-        assert one.source == "error" and one.theta == one.theta_of_error
+        assert one.theta_from == "error" and one.theta == one.theta_of_error
         assert "far from isotropic" in one.warnings[0]
     error = np.std(np.subtract(found, truth), ddof=1) / np.sqrt(len(found))
     assert abs(np.mean(found) - np.mean(truth)) < 3 * error
@@ -174,13 +174,13 @@ def test_noisy_labels_are_told() -> None:
     x, classes, _ = anisotropic_data(400, 10, 1.0, 0)
     classes[::8] ^= True
     found = estimate_coordinates(x, classes, splits=2, replicates=10)
-    assert found.source == "overlap"
+    assert found.theta_from == "overlap"
     assert any("no probe through the mean separates" in sentence for sentence in found.warnings)
     assert any("err more than their overlap explains" in one for one in found.warnings)
     # A flipped eighth adds pi/8 at most, and half of it at the angles of this volume.
     assert found.theta_of_error > found.theta_of_overlap + np.pi / 16
     asked = estimate_coordinates(x, classes, splits=2, replicates=10, angle="error")
-    assert asked.source == "error" and asked.theta == found.theta_of_error
+    assert asked.theta_from == "error" and asked.theta == found.theta_of_error
     alone = estimate_coordinates(x, classes, splits=2, replicates=10, angle="overlap")
     assert alone.theta == found.theta and np.isnan(alone.theta_of_error)
 
@@ -365,7 +365,7 @@ def test_command_without_an_angle(tmp_path: Path, monkeypatch, capsys) -> None:
         ("--labels short.npy", "different lengths: features 60, labels 59"),
         ("--labels short.npy --classes 1 3", "different lengths: features 60, labels 59"),
         ("--labels y.npy --classes 3 5 --holdout 2", "holdout = 2 is outside"),
-        ("--labels y.npy --policies soft", "invalid choice: 'soft'"),
+        ("--labels y.npy --policies soft", "policies = 'soft' is not one of hard"),
     ],
 )
 def test_bad_command(tmp_path: Path, monkeypatch, capsys, options: str, sentence: str) -> None:

@@ -49,9 +49,7 @@ def test_clone_and_parameters() -> None:
     assert copy is not sampler
     assert copy.get_params() == sampler.get_params()
     assert copy.set_params(budget=9).budget == 9
-    with pytest.raises(
-        ValueError, match="parameter = 'size' is not one of method, budget, scores"
-    ):
+    with pytest.raises(ValueError, match="parameter = 'size' is not one of method, budget, scores"):
         sampler.set_params(size=3)
 
 

@@ -176,7 +176,7 @@ def test_the_command_says_it_first(tmp_path: Path, monkeypatch, capsys) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["message"] == first
     assert (found["advice"], found["keep_fraction"], found["policy"]) == ("keep all", 1.0, "all")
-    assert 0.1 <= found["toy_model_fraction"] <= 1 and found["is_toy_model"] is False
+    assert 0.1 <= found["toy_model_fraction"] <= 1 and found["toy_model"] is False
     low, high = found["measured_error_interval"]
     assert low < found["measured_error"] < high
     assert not low < found["predicted_error"] < high

@@ -1,4 +1,4 @@
-"""Dense prediction transformer: tokens of four blocks -> maps -> fused from deep to shallow."""
+"""Predicts classes of pixels from tokens of four blocks: maps, fused from deep to shallow."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -18,6 +18,9 @@ from pretrain_jax.models.vit.modeling import Linear, gelu
 
 Readout = Literal["project", "add", "ignore"]
 STAGES = 4
+Array = jax.Array
+# Resolution of the reassembled maps over that of the patches: enlarged, kept, halved.
+SCALES = (4, 2, 1, 0.5)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class DPTConfig:
 
     @classmethod
     def on(cls, encoder: ViTConfig, **fields: Any) -> "DPTConfig":
-        """The configuration on an encoder, its hooks at every quarter of the depth.
+        """Return the configuration on an encoder, its hooks at every quarter of the depth.
 
         Args:
             encoder: the ViT.
@@ -82,20 +85,15 @@ class DPTConfig:
         return cls(encoder=encoder, **({"hooks": hooks} | fields))
 
 
-Array = jax.Array
-# Resolution of the reassembled maps over that of the patches: enlarged, kept, halved.
-SCALES = (4, 2, 1, 0.5)
-
-
 def double(x: Array) -> Array:
-    """Maps (B, H, W, C) at twice the resolution: bilinear, corners on corners."""
+    """Return maps (B, H, W, C) at twice the resolution: bilinear, corners on corners."""
     down, across = (jnp.asarray(_doubling(length), x.dtype) for length in x.shape[1:3])
     # Matrix products rather than gathers: their derivatives are matrix products, too.
     return jnp.einsum("ih,jw,bhwc->bijc", down, across, x, precision=lax.Precision.HIGHEST)
 
 
 def _doubling(length: int) -> NDArray[np.float64]:
-    """Matrix (2 length, length) of linear interpolation, corners on corners."""
+    """Return the matrix (2 length, length) of linear interpolation, corners on corners."""
     place = np.arange(2 * length) * (length - 1) / (2 * length - 1)
     return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(length)))
 
@@ -266,7 +264,7 @@ class DPT(nnx.Module):
         self.head = Head(config, rngs)
 
     def __call__(self, images: Array, *, key: Array | None = None, training: bool = False) -> Array:
-        """Logits at s = 8 * 2^head_doublings times the resolution of the patches.
+        """Return logits at s = 8 * 2^head_doublings times the resolution of the patches.
 
         Args:
             images: normalised, shape (batch, height, width, channels).

@@ -1,4 +1,4 @@
-"""Configuration of masked autoencoders and the named sizes, known without JAX."""
+"""Configures masked autoencoders, with the named sizes; needs no JAX."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

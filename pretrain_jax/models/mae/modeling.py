@@ -1,4 +1,4 @@
-"""Masked autoencoder: encode the visible patches, predict the hidden ones."""
+"""Trains an encoder to predict hidden patches from visible ones: the masked autoencoder."""
 
 import dataclasses
 from typing import NamedTuple
@@ -67,7 +67,7 @@ def masking_noise(key: Array, example_ids: Array, patches: int) -> Array:
 
 
 def patch_moments(patches: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of each patch, root of the unbiased variance plus 1e-6."""
+    """Return mean and standard deviation of each patch, root of the unbiased variance plus 1e-6."""
     mean = patches.mean(axis=-1, keepdims=True)
     variance = patches.var(axis=-1, keepdims=True, ddof=1)
     return mean, jnp.sqrt(variance + PATCH_EPS)
@@ -149,7 +149,7 @@ class MAE(nnx.Module):
         return self.encoder(images)
 
     def encode_patches(self, patches: Array, places: Array) -> Array:
-        """Tokens of some patches of each image after the encoder's norm.
+        """Return tokens of some patches of each image after the encoder's norm.
 
         Args:
             patches: shape (batch, n, values).
@@ -164,7 +164,7 @@ class MAE(nnx.Module):
         return encoder.norm(tokens)
 
     def decode(self, tokens: Array, order: Array) -> Array:
-        """Predicted patches, in the order given.
+        """Return predicted patches, in the order given.
 
         Args:
             tokens: what the encoder made of the first n patches, shape (batch, 1 + n, width).
@@ -186,7 +186,7 @@ class MAE(nnx.Module):
         return self.predict(self.decoder_norm(states)[:, 1:])
 
     def reconstruct(self, images: Array, noise: Array) -> Array:
-        """Images whose hidden patches are the model's, the visible ones as given.
+        """Return images whose hidden patches are the model's, the visible ones as given.
 
         A prediction of standardised patches is scaled back by the true patch's mean and
         deviation.
@@ -209,7 +209,7 @@ class MAE(nnx.Module):
         return unpatchify(shown, config.encoder.patch_size, config.encoder.grid)
 
     def with_image_size(self, image_size: int | tuple[int, int]) -> "MAE":
-        """The same model for images of another size, its positions interpolated (bicubic).
+        """Return the same model for images of another size, its positions interpolated (bicubic).
 
         Args:
             image_size: side, or height and width, in pixels.

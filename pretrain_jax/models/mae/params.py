@@ -1,4 +1,4 @@
-"""Key tables of masked autoencoders, and their folder for users of torch and transformers."""
+"""Maps masked autoencoders to the arrays of other libraries, and writes folders for them."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ MAE_LAYOUTS = VIT_LAYOUTS
 
 
 def mae_table(config: MAEConfig, layout: str) -> list[Entry]:
-    """The key table of a masked autoencoder with its decoder.
+    """Return the key table of a masked autoencoder with its decoder.
 
     Args:
         config: the model's configuration.
@@ -76,7 +76,7 @@ def save_transformers(model: MAE, folder: str | Path) -> None:
 
 
 def transformers_config(config: MAEConfig) -> dict[str, Any]:
-    """The config.json of transformers' ViTMAEForPreTraining."""
+    """Return the config.json of transformers' ViTMAEForPreTraining."""
     encoder = config.encoder
     return {
         "architectures": ["ViTMAEForPreTraining"],

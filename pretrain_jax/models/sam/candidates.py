@@ -1,4 +1,4 @@
-"""One crop on the device: points -> masks that pass the filters, in fixed shapes."""
+"""Finds the masks of one crop that pass the filters, on the device and in fixed shapes."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -13,6 +13,7 @@ from pretrain_jax.models.sam.modeling import SAM
 Array = jax.Array | NDArray
 # Pixels between a box and an edge of its crop below which the crop may have cut the object.
 EDGE = 20.0
+Tree = TypeVar("Tree")
 
 
 class Measures(NamedTuple):
@@ -69,7 +70,7 @@ def measure(
 
 
 def interpolate(logits: jax.Array, rows: Array, columns: Array) -> jax.Array:
-    """Masks (..., m, m) at the image's resolution, (..., H', W')."""
+    """Return masks (..., m, m) at the image's resolution, (..., H', W')."""
     # Full precision: accelerators otherwise round the factors to eight or eleven bits.
     exact = lax.Precision.HIGHEST
     half = jnp.einsum("...ij,wj->...iw", logits, columns, precision=exact)
@@ -77,7 +78,7 @@ def interpolate(logits: jax.Array, rows: Array, columns: Array) -> jax.Array:
 
 
 def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Intersection over union of boxes (left, top, right, bottom): (n, 4), (m, 4) -> (n, m).
+    """Return the IoU of boxes (left, top, right, bottom): (n, 4), (m, 4) -> (n, m).
 
     Sides are right - left and bottom - top; 0 where both boxes are empty.
     """
@@ -122,7 +123,7 @@ def nms(boxes: jax.Array, scores: jax.Array, valid: jax.Array, threshold: Array)
 
 
 def near_inner_edge(boxes: jax.Array, crop: Array, image: Array) -> jax.Array:
-    """Whether a side of the box lies at its crop's edge where that is not the image's edge.
+    """Say whether a side of the box lies at its crop's edge where that is not the image's edge.
 
     Args:
         boxes: (n, 4) in the crop's pixels.
@@ -139,9 +140,6 @@ def near_inner_edge(boxes: jax.Array, crop: Array, image: Array) -> jax.Array:
 def _extent(hit: jax.Array) -> tuple[jax.Array, jax.Array]:
     """First and last true index of the last axis."""
     return jnp.argmax(hit, axis=-1), hit.shape[-1] - 1 - jnp.argmax(hit[..., ::-1], axis=-1)
-
-
-Tree = TypeVar("Tree")
 
 
 class Limits(NamedTuple):
@@ -308,7 +306,7 @@ def work_off(function: Callable[[Any], Tree], chosen: jax.Array, rows: Any, chun
 
 
 def _best(old: Candidates, new: Candidates) -> Candidates:
-    """The K best of the K old and the new ones; those that stay do not move."""
+    """Return the K best of the K old and the new ones; those that stay do not move."""
     capacity, count = len(old.iou), len(new.iou)
     # At equal scores the earlier index wins: what is stored stays.
     _, top = lax.top_k(jnp.concatenate([old.iou, new.iou]), capacity)

@@ -1,4 +1,4 @@
-"""Shapes and numbers of a Segment Anything model, with the published presets."""
+"""Configures Segment Anything and its mask generator, with the published presets."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""SAM's mask decoder: two-way attention between prompt tokens and the image, then masks.
+"""Decodes masks for Segment Anything: prompts become tokens, tokens and image attend to each other.
 
 Everything here is written for one prompt on one image; `jax.vmap` adds the axes. What the prompts
 of an image share (all that the first block computes from the image alone) is then computed once.
@@ -20,6 +20,9 @@ NO_POINT, BACKGROUND, FOREGROUND, BOX_START, BOX_END = -1, 0, 1, 2, 3
 
 # The same in every published variant.
 MASK_EPS = 1e-6
+# Published and transformers' value alike: PyTorch's default.
+FINAL_EPS = 1e-5
+UPSCALE_EPS = 1e-6
 
 
 class Constant(nnx.Variable):
@@ -85,13 +88,13 @@ class PromptEncoder(nnx.Module):
         return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=-1)
 
     def grid(self) -> jax.Array:
-        """Features of the patches' centres, (G, G, prompt_width)."""
+        """Return features of the patches' centres, (G, G, prompt_width)."""
         centres = (jnp.arange(self.grid_size, dtype=self.dtype) + 0.5) / self.grid_size
         x, y = jnp.meshgrid(centres, centres, indexing="xy")
         return self.positions(jnp.stack([x, y], axis=-1))
 
     def sparse(self, points: jax.Array, labels: jax.Array) -> jax.Array:
-        """Embeddings of labelled points.
+        """Return the embeddings of labelled points.
 
         Args:
             points: (..., N, 2) pixels (x, y) of the model's input; whole numbers are pixels.
@@ -109,13 +112,8 @@ class PromptEncoder(nnx.Module):
         return jnp.where((labels == NO_POINT)[..., None], nothing, self.positions(unit) + meaning)
 
     def dense(self, masks: jax.Array | None) -> jax.Array:
-        """Features of a mask prompt (B, 4G, 4G), or the vector that stands for none."""
+        """Return features of a mask prompt (B, 4G, 4G), or the vector that stands for none."""
         return self.no_mask[...].astype(self.dtype) if masks is None else self.mask(masks)
-
-
-# Published and transformers' value alike: PyTorch's default.
-FINAL_EPS = 1e-5
-UPSCALE_EPS = 1e-6
 
 
 class Attention(nnx.Module):
@@ -145,7 +143,7 @@ class Attention(nnx.Module):
         return self.out(mixed.reshape(len(query), -1))
 
     def from_few(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-        """The same for few queries and many keys, cheaper.
+        """Return the same for few queries and many keys, cheaper.
 
         (q W_q)(k W_k)^T = (q W_q W_k^T) k^T and w (v W_v) = (w v) W_v: with fewer queries times
         heads than inner features the right-hand sides cost less and store less.
@@ -162,7 +160,7 @@ class Attention(nnx.Module):
         return self.out(mixed.reshape(len(query), -1) + self._bias(self.value))
 
     def to_few(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-        """The same for many queries and few keys, cheaper by the same identities."""
+        """Return the same for many queries and few keys, cheaper by the same identities."""
         if len(key) * self.heads >= self.query.kernel.shape[1]:
             return self(query, key, value)
         k, v = self._by_head(self.key(key)), self._by_head(self.value(value))
@@ -284,11 +282,11 @@ class MaskDecoder(nnx.Module):
         return self.final_norm(tokens + mixed)[: len(self.hypernetworks) + 1], image
 
     def iou(self, tokens: jax.Array, multimask: bool) -> jax.Array:
-        """Predicted IoU of each mask, (M,), from the output tokens."""
+        """Return the predicted IoU of each mask, (M,), from the output tokens."""
         return self.iou_head(tokens[0])[_chosen(multimask)]
 
     def masks(self, tokens: jax.Array, image: jax.Array, multimask: bool) -> jax.Array:
-        """Logits (M, 4G, 4G) from the output tokens and the image of `attend`."""
+        """Return logits (M, 4G, 4G) from the output tokens and the image of `attend`."""
         pixels = gelu(self.upscale_norm(self.upscale1(image)))
         pixels = gelu(self.upscale2(pixels))
         chosen = _chosen(multimask)
@@ -303,5 +301,5 @@ class MaskDecoder(nnx.Module):
 
 
 def _chosen(multimask: bool) -> slice:
-    """The first mask answers a clear prompt, the others an ambiguous one."""
+    """Choose the mask that answers a clear prompt, the first, or those of an ambiguous one."""
     return slice(1, None) if multimask else slice(0, 1)

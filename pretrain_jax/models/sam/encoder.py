@@ -1,4 +1,4 @@
-"""SAM's image encoder: a ViT with windowed attention and decomposed relative positions."""
+"""Encodes images for Segment Anything: windowed attention, decomposed relative positions."""
 
 import itertools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""SAM's automatic mask generator: an image -> every object's mask, without prompts."""
+"""Finds every object's mask in an image, without prompts, and keeps what was found in a cache."""
 
 import dataclasses
 import hashlib
@@ -54,6 +54,10 @@ NUMBERS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
 }
 # Settings that change memory and speed, not masks.
 SPEED = ("points_per_batch", "chunk")
+# Rows and columns at full resolution are padded to multiples of this: few programs to compile.
+BUCKET = 256
+# Pixels that masks at full resolution may take at once.
+PIXELS_AT_ONCE = 1 << 25
 
 
 def without_small_regions(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
@@ -76,18 +80,12 @@ def without_small_regions(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bo
 
 
 def _small(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
-    """Pixels of the regions with fewer than `pixels`."""
+    """Return the pixels of the regions with fewer than `pixels`."""
     labels, _ = ndimage.label(mask, EIGHT)
     sizes = np.bincount(labels.ravel())
     small = sizes < pixels
     small[0] = False
     return np.asarray(small[labels])
-
-
-# Rows and columns at full resolution are padded to multiples of this: few programs to compile.
-BUCKET = 256
-# Pixels that masks at full resolution may take at once.
-PIXELS_AT_ONCE = 1 << 25
 
 
 class ImageMasks(NamedTuple):
@@ -153,7 +151,7 @@ class MaskGenerator:
         self._nms = jax.jit(nms)
 
     def __call__(self, image: NDArray) -> ImageMasks:
-        """Every mask of an image.
+        """Return every mask of an image.
 
         Args:
             image: (H, W), (H, W, 1) or (H, W, C); unsigned integers use their type's range,
@@ -179,7 +177,7 @@ class MaskGenerator:
         return ImageMasks(masks[order], *_only(numbers, order))
 
     def _search(self, pixels: NDArray[np.float32], crop: Crop) -> "_Found":
-        """The masks of one crop."""
+        """Return the masks of one crop."""
         config, model = self.config, self.model_config
         height, width = pixels.shape[:2]
         part = pixels[crop.top : crop.bottom, crop.left : crop.right]
@@ -272,7 +270,7 @@ class MaskGenerator:
     def _distinct(
         self, boxes: NDArray[np.int32], order: NDArray[np.intp], threshold: float
     ) -> NDArray[np.bool_]:
-        """Boxes that overlap none before them in `order` with an IoU above the threshold."""
+        """Return boxes that overlap none before them in `order` with an IoU above the threshold."""
         count = len(boxes)
         rank = np.empty(count, np.float32)
         rank[order] = -np.arange(count)
@@ -288,7 +286,7 @@ class MaskGenerator:
         return np.asarray(kept)[:count]
 
     def _render(self, found: "_Found", image: tuple[int, int]) -> NDArray[np.bool_]:
-        """Masks (n, H, W) of one crop's logits."""
+        """Return masks (n, H, W) of one crop's logits."""
         masks = np.zeros((len(found.logits), *image), bool)
         left, top, right, bottom = np.asarray(found.frame.crop).astype(int)
         rows, columns = found.frame.rows, found.frame.columns
@@ -319,12 +317,12 @@ def _only(numbers: _Numbers, index: NDArray[np.intp]) -> _Numbers:
 
 
 def _joined(found: list[_Found]) -> _Numbers:
-    """The numbers of all crops."""
+    """Return the numbers of all crops."""
     return jax.tree.map(lambda *parts: np.concatenate(parts), *(one.numbers for one in found))
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a mask, the last two exclusive."""
+    """Return the left, top, right and bottom of a mask, the last two exclusive."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
@@ -336,7 +334,7 @@ def _padded(operator: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _divisor(number: int, most: int) -> int:
-    """The largest divisor of `number` that is at most `most`."""
+    """Return the largest divisor of `number` that is at most `most`."""
     return max(part for part in range(1, max(most, 1) + 1) if number % part == 0)
 
 
@@ -369,7 +367,7 @@ class MasksCache:
         self.computed = 0
 
     def __call__(self, image: NDArray) -> ImageMasks:
-        """Every mask of an image, see `MaskGenerator`.
+        """Return every mask of an image, see `MaskGenerator`.
 
         Raises:
             ValueError: an image of another shape, type or range.

@@ -1,4 +1,4 @@
-"""Where the automatic mask generator looks: a grid of points, overlapping crops."""
+"""Says where the mask generator looks, and takes images and masks from one size to another."""
 
 import itertools
 import math
@@ -38,7 +38,7 @@ def point_grid(per_side: int) -> NDArray[np.float64]:
 
 
 def crops_of(height: int, width: int, layers: int, overlap: float) -> list[Crop]:
-    """The whole image, then 2^l x 2^l overlapping crops for l = 1 ... layers.
+    """Return the whole image, then 2^l x 2^l overlapping crops for l = 1 ... layers.
 
     Args:
         height: of the image in pixels.
@@ -67,13 +67,13 @@ def crops_of(height: int, width: int, layers: int, overlap: float) -> list[Crop]
 
 
 def inner_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """Height and width after the longer one has been scaled to `side` pixels."""
+    """Return height and width after the longer one has been scaled to `side` pixels."""
     scale = side / max(height, width)
     return int(height * scale + 0.5), int(width * scale + 0.5)
 
 
 def bilinear(old: int, new: int) -> NDArray[np.float64]:
-    """Matrix (new, old) of linear interpolation with half-pixel centres, edges repeated."""
+    """Return the matrix (new, old) of linear interpolation: half-pixel centres, edges repeated."""
     place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
     left = np.minimum(place.astype(int), max(old - 2, 0))
     share = place - left
@@ -102,7 +102,7 @@ def mask_operator(mask: int, side: int, inner: int, length: int) -> NDArray[np.f
 
 
 def unit_range(image: NDArray, channels: int) -> NDArray[np.float32]:
-    """An image as (H, W, channels) in [0, 1].
+    """Return an image as (H, W, channels) in [0, 1].
 
     Args:
         image: (H, W) or (H, W, 1 or `channels`); unsigned integers use their type's range,
@@ -135,7 +135,7 @@ def unit_range(image: NDArray, channels: int) -> NDArray[np.float32]:
 def model_input(
     pixels: NDArray[np.float32], side: int, mean: Sequence[float], std: Sequence[float]
 ) -> NDArray[np.float32]:
-    """The image at the model's size: longer side scaled, standardised, padded with zeros.
+    """Return the image at the model's size: longer side scaled, standardised, padded with zeros.
 
     Args:
         pixels: (H, W, C) in [0, 1].

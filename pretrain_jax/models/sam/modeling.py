@@ -1,4 +1,4 @@
-"""Segment Anything: images and prompts -> masks."""
+"""Makes masks of images and prompts: the Segment Anything model."""
 
 import dataclasses
 from typing import NamedTuple
@@ -42,7 +42,7 @@ class SAM(nnx.Module):
         self.decoder = MaskDecoder(config, rngs=rngs)
 
     def encode(self, images: jax.Array) -> jax.Array:
-        """Embedding (B, G, G, prompt_width) of normalised images (B, S, S, C).
+        """Return the embedding (B, G, G, prompt_width) of normalised images (B, S, S, C).
 
         Raises:
             ValueError: images of another shape than the config's.
@@ -61,7 +61,7 @@ class SAM(nnx.Module):
         labels: jax.Array | None = None,
         boxes: jax.Array | None = None,
     ) -> jax.Array:
-        """Embeddings of points and boxes, (..., N, prompt_width).
+        """Return the embeddings of points and boxes, (..., N, prompt_width).
 
         Args:
             points: (..., n, 2) pixels (x, y) of the model's input.
@@ -97,7 +97,7 @@ class SAM(nnx.Module):
         *,
         multimask: bool = True,
     ) -> SAMOutput:
-        """Masks of prompts on encoded images.
+        """Return masks of prompts on encoded images.
 
         Args:
             embedding: (B, G, G, prompt_width) from `encode`.
@@ -127,7 +127,7 @@ class SAM(nnx.Module):
         *,
         multimask: bool = True,
     ) -> SAMOutput:
-        """Masks of prompts on images.
+        """Return masks of prompts on images.
 
         Args:
             images: (B, S, S, C) normalised.
@@ -141,7 +141,7 @@ class SAM(nnx.Module):
         return self.decode(self.encode(images), prompts, masks, multimask=multimask)
 
     def with_image_size(self, image_size: int) -> "SAM":
-        """The same model for images of another size.
+        """Return the same model for images of another size.
 
         Positions are interpolated (bicubic), and so are the relative positions of the blocks
         that attend to the whole image (linear, as the published code does).

@@ -1,4 +1,4 @@
-"""Key tables of Segment Anything: the published checkpoints' layout and that of transformers."""
+"""Maps Segment Anything to the arrays of its published checkpoints and of transformers."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -66,7 +66,7 @@ COPY = "prompt_encoder.shared_embedding.positional_embedding"
 
 
 def sam_table(config: SAMConfig, layout: str) -> list[Entry]:
-    """The key table of a Segment Anything model.
+    """Return the key table of a Segment Anything model.
 
     Args:
         config: the model's configuration.
@@ -82,7 +82,7 @@ def sam_table(config: SAMConfig, layout: str) -> list[Entry]:
 
 
 def sam_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """The state without the copy of the frequencies that transformers may have saved.
+    """Return the state without the copy of the frequencies that transformers may have saved.
 
     Raises:
         WeightsError: the copy differs from the original.
@@ -188,7 +188,7 @@ def _attention(path: str, key: str) -> list[Entry]:
 
 
 def _head(path: str, key: str, depth: int, names: Mapping[str, str]) -> list[Entry]:
-    """A `ReLUHead`; transformers names its first and last layer apart."""
+    """Return a `ReLUHead`; transformers names its first and last layer apart."""
     layers = [f"layers.{layer}" for layer in range(depth)]
     if names is TRANSFORMERS:
         layers = ["proj_in", *layers[: depth - 2], "proj_out"]

@@ -1,4 +1,4 @@
-"""Configuration of contrastive learning."""
+"""Configures contrastive learning."""
 
 from dataclasses import dataclass, field
 

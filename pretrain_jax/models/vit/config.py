@@ -1,4 +1,4 @@
-"""Configuration of vision transformers and the named sizes."""
+"""Configures vision transformers, with the named sizes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LARGEST = 1 << 20
 
 
 def dtype_of(name: DType) -> "jnp.dtype":
-    """The floating-point type with that name."""
+    """Return the floating-point type with that name."""
     import jax.numpy as jnp
 
     return jnp.dtype(name)

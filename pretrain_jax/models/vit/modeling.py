@@ -1,4 +1,4 @@
-"""Vision transformer: patches -> tokens -> blocks -> norm -> pooled token -> classes."""
+"""Encodes images by a vision transformer: patches, positions, blocks, pooled token, classes."""
 
 import dataclasses
 import math
@@ -15,6 +15,8 @@ from pretrain_jax.models.vit.config import DType, ViTConfig, dtype_of
 
 # Cubic convolution with a = -3/4, the kernel image libraries call bicubic.
 CUBIC = -0.75
+Array = jax.Array
+Model = TypeVar("Model", bound=nnx.Module)
 
 
 def sincos_positions(
@@ -42,7 +44,7 @@ def sincos_positions(
 
 
 def resize_positions(table: NDArray, grid: tuple[int, int], new_grid: tuple[int, int]) -> NDArray:
-    """Bicubic interpolation (a = -3/4, half-pixel centres, edges repeated) of a table.
+    """Return bicubic interpolation (a = -3/4, half-pixel centres, edges repeated) of a table.
 
     Args:
         table: embeddings, shape (extra + rows * columns, width); the extra rows (class token)
@@ -64,7 +66,7 @@ def resize_positions(table: NDArray, grid: tuple[int, int], new_grid: tuple[int,
 
 
 def _cubic(old: int, new: int) -> NDArray[np.float64]:
-    """Matrix of one-dimensional cubic convolution from `old` to `new` samples."""
+    """Return the matrix of one-dimensional cubic convolution from `old` to `new` samples."""
     place = (np.arange(new) + 0.5) * old / new - 0.5
     base = np.floor(place).astype(int)
     matrix = np.zeros((new, old))
@@ -75,9 +77,6 @@ def _cubic(old: int, new: int) -> NDArray[np.float64]:
         index = np.clip(base + offset, 0, old - 1)
         np.add.at(matrix, (np.arange(new), index), np.where(x <= 1, near, far))
     return matrix
-
-
-Array = jax.Array
 
 
 @jax.custom_vjp
@@ -133,7 +132,7 @@ gelu.defvjp(_gelu_forward, _gelu_backward)
 
 @jax.custom_vjp
 def unstacked(qkv: Array) -> tuple[Array, Array, Array]:
-    """The three slices along axis 2.
+    """Return the three slices along axis 2.
 
     Args:
         qkv: shape (batch, tokens, 3, heads, d).
@@ -233,7 +232,7 @@ class Block(nnx.Module):
         self.fc2 = Linear(hidden, width, dtypes, rngs=rngs)
 
     def __call__(self, tokens: Array) -> Array:
-        """Tokens after the block, shape (batch, tokens, width) as before."""
+        """Return tokens after the block, shape (batch, tokens, width) as before."""
         batch, count, width = tokens.shape
         qkv = self.qkv(self.norm1(tokens)).reshape(batch, count, 3, self.heads, -1)
         mixed = attention(*unstacked(qkv))
@@ -243,16 +242,13 @@ class Block(nnx.Module):
 
 
 def run_blocks(blocks: nnx.List[Block], tokens: Array, *, remat: bool) -> list[Array]:
-    """Tokens after each block; `remat` recomputes them in the backward pass."""
+    """Return tokens after each block; `remat` recomputes them in the backward pass."""
     states = []
     for block in blocks:
         apply = nnx.remat(Block.__call__) if remat else Block.__call__
         tokens = apply(block, tokens)
         states.append(tokens)
     return states
-
-
-Model = TypeVar("Model", bound=nnx.Module)
 
 
 class FixedPositions(nnx.Variable):
@@ -276,7 +272,7 @@ def patchify(images: Array, patch_size: int) -> Array:
 
 
 def unpatchify(patches: Array, patch_size: int, grid: tuple[int, int]) -> Array:
-    """The images of `patchify`'s patches.
+    """Return the images of `patchify`'s patches.
 
     Args:
         patches: shape (batch, rows * columns, patch_size**2 * channels).
@@ -306,7 +302,7 @@ def check_images(images: Array, config: ViTConfig) -> None:
 
 
 def position_table(config: ViTConfig, width: int, rngs: nnx.Rngs) -> nnx.Variable:
-    """The positions of a model with that token width: fixed, or parameters."""
+    """Return the positions of a model with that token width: fixed, or parameters."""
     dtype = dtype_of(config.param_dtype)
     if config.positions == "sincos":
         table = sincos_positions(config.grid, width, class_token=config.class_token)
@@ -349,7 +345,7 @@ class ViT(nnx.Module):
             self.head = Linear(config.width, config.classes, dtypes, rngs=rngs)
 
     def __call__(self, images: Array) -> Array:
-        """What `config.pool` and `config.classes` ask for.
+        """Return what `config.pool` and `config.classes` ask for.
 
         Args:
             images: normalised, shape (batch, height, width, channels).
@@ -368,7 +364,7 @@ class ViT(nnx.Module):
         return self.head(tokens) if self.config.classes else tokens
 
     def hidden_states(self, images: Array, blocks: Sequence[int] | None = None) -> list[Array]:
-        """Tokens after some blocks, before the final norm.
+        """Return tokens after some blocks, before the final norm.
 
         Args:
             images: normalised, shape (batch, height, width, channels).
@@ -383,7 +379,7 @@ class ViT(nnx.Module):
         return states if blocks is None else [states[block] for block in blocks]
 
     def tokens(self, patches: Array, places: Array | None = None) -> Array:
-        """Embedded patches with their positions after the class token.
+        """Return embedded patches with their positions after the class token.
 
         Args:
             patches: shape (batch, patches, values).
@@ -404,7 +400,7 @@ class ViT(nnx.Module):
         return jnp.concatenate([first, embedded], axis=1)
 
     def with_image_size(self, image_size: int | tuple[int, int]) -> "ViT":
-        """The same model for images of another size, its positions interpolated (bicubic).
+        """Return the same model for images of another size, its positions interpolated (bicubic).
 
         Args:
             image_size: side, or height and width, in pixels.

@@ -1,4 +1,4 @@
-"""Key tables of vision transformers: the official MAE code's layout and that of transformers."""
+"""Maps vision transformers to the arrays of the official MAE code and of transformers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ RENAMED = (
 
 
 def vit_table(config: ViTConfig, layout: str) -> list[Entry]:
-    """The key table of a vision transformer.
+    """Return the key table of a vision transformer.
 
     Args:
         config: the model's configuration.
@@ -39,17 +39,17 @@ def vit_table(config: ViTConfig, layout: str) -> list[Entry]:
 
 
 def affine(path: str, key: str) -> list[Entry]:
-    """Entries of a linear layer."""
+    """Return entries of a linear layer."""
     return [transposed(f"{path}.kernel", f"{key}.weight"), same(f"{path}.bias", f"{key}.bias")]
 
 
 def normalisation(path: str, key: str) -> list[Entry]:
-    """Entries of a layer normalisation."""
+    """Return entries of a layer normalisation."""
     return [same(f"{path}.scale", f"{key}.weight"), same(f"{path}.bias", f"{key}.bias")]
 
 
 def official_blocks(path: str, key: str, depth: int) -> list[Entry]:
-    """Entries of blocks as timm names them, with a fused projection."""
+    """Return entries of blocks as timm names them, with a fused projection."""
     table: list[Entry] = []
     for block in range(depth):
         ours, theirs = f"{path}.{block}", f"{key}.{block}"
@@ -63,7 +63,7 @@ def official_blocks(path: str, key: str, depth: int) -> list[Entry]:
 
 
 def transformers_blocks(path: str, key: str, depth: int) -> list[Entry]:
-    """Entries of blocks as transformers names them, with three projections."""
+    """Return entries of blocks as transformers names them, with three projections."""
     table: list[Entry] = []
     for block in range(depth):
         ours, theirs = f"{path}.{block}", f"{key}.{block}"
@@ -95,7 +95,7 @@ def transformers_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
 
 
 def transformers_vit_config(config: ViTConfig) -> dict[str, Any]:
-    """The entries of transformers' config.json that describe the encoder."""
+    """Return the entries of transformers' config.json that describe the encoder."""
     height, width = config.size
     if height != width:
         raise ValueError(f"image_size = {config.size}: transformers has square images only")

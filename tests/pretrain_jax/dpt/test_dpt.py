@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.signal import correlate
 
-from pretrain_jax.models.dpt import DPT, DPTConfig, dpt_table
+from pretrain_jax.models.dpt import DPT, DPTConfig
 from pretrain_jax.models.vit import VIT_PRESETS, ViT, ViTConfig
 from pretrain_jax.weights import export_state, load_into
+from tests.pretrain_jax.dpt.params import dpt_table
 
 ENCODER = ViTConfig(
     image_size=(6, 10),

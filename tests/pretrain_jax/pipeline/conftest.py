@@ -10,7 +10,7 @@ from PIL import Image
 from pretrain_jax import DataOptions, OptimizerOptions, TrainConfig
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.vit import ViTConfig
-from pretrain_jax.pipeline import PipelineConfig, Trials, pipeline_preset
+from pretrain_jax.pipeline import PIPELINES, PipelineConfig, Trials
 
 ENCODER = ViTConfig(image_size=8, patch_size=2, width=8, depth=1, heads=2)
 TRAIN = TrainConfig(
@@ -48,7 +48,7 @@ def config(image_folder: Path, tmp_path: Path) -> PipelineConfig:
     """Pre-training only, one method besides the full set."""
     return PipelineConfig(
         mae=Trials(TRAIN, methods=("all", "optidel-s"), ratios=(0.5,), seeds=(0,)),
-        simclr=pipeline_preset("optidel_reference").simclr,
+        simclr=PIPELINES["optidel_reference"].simclr,
         data=str(image_folder),
         out=str(tmp_path / "out"),
     )

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from hardset.cli import run
+from hardset.listing import write_record
 from pretrain_jax.__main__ import main
 from pretrain_jax.pipeline import (
     PIPELINES,
     PipelineConfig,
     ProbeOptions,
     ScoreOptions,
-    pipeline_preset,
     runner,
 )
 from pretrain_jax.pipeline.config import pipeline_to_json
@@ -23,7 +23,7 @@ from pretrain_jax.synthesis import Sam
 
 def test_cells_of_the_reference() -> None:
     """Six methods; four ratios for each but the full set; three seeds: (1 + 4 x 5) x 3 runs."""
-    cells = pipeline_preset("optidel_reference").cells()
+    cells = PIPELINES["optidel_reference"].cells()
     assert len(cells) == 63 == len(set(cells))
     assert [cell.name for cell in cells[:4]] == ["all-100"] * 3 + ["random-5"]
     assert {cell.selection for cell in cells if cell.method == "optidel"} == {
@@ -36,7 +36,7 @@ def test_cells_of_the_reference() -> None:
 
 def test_the_demo_is_what_it_says() -> None:
     """Five methods at two ratios, two at one and the full set, thrice; one contrastive run."""
-    config = pipeline_preset("optidel-demo")
+    config = PIPELINES["optidel-demo"]
     config.check()
     cells = config.cells()
     assert len(cells) == (5 * 2 + 2 + 1) * 3 + 1
@@ -55,6 +55,22 @@ def test_echo_lists_the_runs(config: PipelineConfig) -> None:
         {"objective": "mae", "method": "optidel-s", "ratio": 0.5, "seed": 0, "draw": 0},
     ]
     assert record["heads"] == [["dpt", "full"]] and record["demo"] is False
+
+
+def test_configuration_of_version_0_1(config: PipelineConfig, tmp_path: Path) -> None:
+    """It called weights checkpoint, and knew no precision of fine-tuning."""
+    given = ProbeOptions(weights=str(tmp_path / "mae.pth"))
+    config = dataclasses.replace(config, probe=given, out=str(tmp_path / "out"))
+    record = json.loads(json.dumps(runner.claim_of(config).record))
+    for part in (record["probe"], record["propose"]["sam"]):
+        part["checkpoint"] = part.pop("weights")
+    del record["finetune"]["precision"]
+    (tmp_path / "out").mkdir()
+    write_record(tmp_path / "out/config.json", record)
+    assert runner.claim_of(config).check() == record
+    other = dataclasses.replace(config, probe=ProbeOptions(halves=True))
+    with pytest.raises(ValueError, match=r"probe\.halves = True here and False there"):
+        runner.claim_of(other).check()
 
 
 def test_methods_that_draw_have_a_set_for_every_seed(config: PipelineConfig) -> None:
@@ -175,13 +191,13 @@ WRONG: dict[str, tuple[Change, str]] = {
     ),
     "sam without weights": (
         lambda c: dataclasses.replace(c, propose=dataclasses.replace(c.propose, proposer="sam")),
-        "checkpoint",
+        "weights",
     ),
     "weights of sam that are not there": (
         lambda c: dataclasses.replace(
             c, propose=dataclasses.replace(c.propose, sam=Sam(Path("nowhere.pth")))
         ),
-        r"SAM checkpoint nowhere\.pth does not exist",
+        r"SAM weights nowhere\.pth do not exist",
     ),
     "weights of sam for another proposer": (
         lambda c: dataclasses.replace(
@@ -190,7 +206,7 @@ WRONG: dict[str, tuple[Change, str]] = {
                 c.propose, proposer="saliency", sam=Sam(Path("nowhere.pth"))
             ),
         ),
-        r"propose\.sam\.checkpoint = nowhere\.pth is of no use to .* = saliency",
+        r"propose\.sam\.weights = nowhere\.pth is of no use to .* = saliency",
     ),
     "storage": (lambda c: dataclasses.replace(c, storage="files"), "storage = 'files' is not one"),
     "a field of a run": (

@@ -10,7 +10,7 @@ from flax import nnx
 
 from hardset.folder import Made
 from pretrain_jax.models.vit import ViTConfig
-from pretrain_jax.pipeline import PipelineConfig, estimate_cost, measured_rates, pipeline_preset
+from pretrain_jax.pipeline import PIPELINES, PipelineConfig, estimate_cost, measured_rates
 from pretrain_jax.pipeline.cost import Estimate, Rate, cost_table
 from pretrain_jax.segmentation import FinetuneConfig
 from pretrain_jax.segmentation.config import HeadKind
@@ -21,7 +21,7 @@ from pretrain_jax.train.flops import vit_forward_flops
 from pretrain_jax.train.logging import RunLog
 from tests.stages import open_stage
 
-REFERENCE = pipeline_preset("optidel_reference")
+REFERENCE = PIPELINES["optidel_reference"]
 
 
 def estimates(config: PipelineConfig, images: int) -> dict[str, Estimate]:
@@ -52,7 +52,7 @@ def test_pretraining_at_the_published_rates() -> None:
 
 
 def test_a_given_probe_costs_nothing_and_halves_cost_as_much_as_the_whole() -> None:
-    given = dataclasses.replace(REFERENCE.probe, checkpoint="mae.pth")
+    given = dataclasses.replace(REFERENCE.probe, weights="mae.pth")
     halves = dataclasses.replace(REFERENCE.probe, halves=True)
     one = estimates(REFERENCE, 16_000)["probe"].items
     assert one == 100 * 16_000

@@ -16,7 +16,7 @@ from hardset.folder import digest, read_manifest
 from pretrain_jax import TrainConfig, load_model
 from pretrain_jax.models.mae import MAE
 from pretrain_jax.models.mae.params import mae_table
-from pretrain_jax.pipeline import pipeline_preset, pretrain, probe
+from pretrain_jax.pipeline import PIPELINES, pretrain, probe
 from pretrain_jax.pipeline.comparison import compare
 from pretrain_jax.pipeline.training import matched_steps
 from pretrain_jax.segmentation import FinetuneConfig, read_segmentation
@@ -67,29 +67,29 @@ def test_probe_of_the_user(
     file = tmp_path / "mae.safetensors"
     write_safetensors(file, export_state(model, mae_table(model.config, "official")))
     for name, source in {"run": run, "step": run / "checkpoints" / "6", "file": file}.items():
-        taken = probe(index, tmp_path / name, config=train_config, checkpoint=str(source))
+        taken = probe(index, tmp_path / name, config=train_config, weights=str(source))
         for ours, theirs in zip(weights(tmp_path / name / "run"), given, strict=True):
             np.testing.assert_array_equal(ours, theirs)
         assert "steps" not in taken.counts and "not counted" in taken.notes[0]
-        assert taken.inputs["checkpoint"] != digest(first)
+        assert taken.inputs["weights"] != digest(first)
         assert load_model(tmp_path / name / "run").mean == (0.4, 0.4, 0.4)
     with pytest.raises(ValueError, match="does not tell how its images were normalised"):
         unknown = dataclasses.replace(train_config.data, mean=None, std=None)
         config = dataclasses.replace(train_config, data=unknown)
-        probe(index, tmp_path / "x", config=config, checkpoint=str(file))
+        probe(index, tmp_path / "x", config=config, weights=str(file))
 
 
 def test_a_probe_that_cannot_be_made_leaves_its_folder_free(
     index: Path, tmp_path: Path, train_config: TrainConfig
 ) -> None:
-    simclr = pipeline_preset("optidel_reference").simclr.train
+    simclr = PIPELINES["optidel_reference"].simclr.train
     text = tmp_path / "mae.pth"
     text.write_text("no weights")
     wrong: list[tuple[str, dict[str, Any]]] = [
         ("batch_size = 0 is", {"config": dataclasses.replace(train_config, batch_size=0)}),
         ("a probe is a masked autoencoder", {"config": simclr}),
-        ("mae.pt does not exist", {"checkpoint": str(tmp_path / "mae.pt")}),
-        ("mae.pth", {"checkpoint": str(text)}),
+        ("mae.pt do not exist", {"weights": str(tmp_path / "mae.pt")}),
+        ("mae.pth", {"weights": str(text)}),
     ]
     for message, changed in wrong:
         with pytest.raises(ValueError, match=message):

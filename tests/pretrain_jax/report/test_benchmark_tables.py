@@ -13,15 +13,7 @@ from hardset.cli import run
 from hardset.datafile import read_dataset
 from pretrain_jax.__main__ import main
 from pretrain_jax.report.benchmark_tables import KIND, STYLE, caption, compute, draw, write_tables
-from pretrain_jax.report.published import (
-    DATASETS,
-)
-from pretrain_jax.report.published import (
-    PRINTED as TABLES,
-)
-from pretrain_jax.report.published import (
-    PRINTED_ALL_DATA as ALL_DATA,
-)
+from pretrain_jax.report.published import DATASETS, PRINTED, PRINTED_ALL_DATA
 from pretrain_jax.report.runs import Run, read_runs
 
 HEADER = "dataset,method,storage_percent,seed,miou\n"
@@ -41,13 +33,13 @@ def texts(figure: Figure) -> list[str]:
 def test_numbers_of_the_paper() -> None:
     """The two tables print MedDEL and OptiDEL twice; sums of columns were added up by hand."""
     for method in ("MedDEL", "OptiDEL"):
-        np.testing.assert_array_equal(TABLES[1][method], TABLES[2][method])
-    assert ALL_DATA.sum() == pytest.approx(549.76)
-    assert TABLES[1]["Random"][:, 0].sum() == pytest.approx(523.49)
-    assert TABLES[1]["OptiDEL"][:, 2].sum() == pytest.approx(590.13)
-    assert TABLES[2]["OptiDEL-S"][:, 3].sum() == pytest.approx(554.91)
+        np.testing.assert_array_equal(PRINTED[1][method], PRINTED[2][method])
+    assert PRINTED_ALL_DATA.sum() == pytest.approx(549.76)
+    assert PRINTED[1]["Random"][:, 0].sum() == pytest.approx(523.49)
+    assert PRINTED[1]["OptiDEL"][:, 2].sum() == pytest.approx(590.13)
+    assert PRINTED[2]["OptiDEL-S"][:, 3].sum() == pytest.approx(554.91)
     # "OptiDEL consistently outperforms all others" (the paper, on Table 1).
-    worse = TABLES[1]["OptiDEL"] <= np.maximum(TABLES[1]["Random"], TABLES[1]["MedDEL"])
+    worse = PRINTED[1]["OptiDEL"] <= np.maximum(PRINTED[1]["Random"], PRINTED[1]["MedDEL"])
     assert not worse.any()
 
 
@@ -56,10 +48,10 @@ def test_without_runs(tmp_path: Path) -> None:
     assert words.endswith("No runs of our own: none were given.")
     found = texts(draw(read_dataset(data, kind=KIND)))
     printed = sorted(
-        f"{value:.2f}" for table in TABLES.values() for m in table.values() for value in m.ravel()
+        f"{value:.2f}" for table in PRINTED.values() for m in table.values() for value in m.ravel()
     )
     cells = sorted(text for text in found if "." in text)
-    assert cells == sorted([*printed, *(f"{value:.2f}" for value in ALL_DATA)])
+    assert cells == sorted([*printed, *(f"{value:.2f}" for value in PRINTED_ALL_DATA)])
 
 
 def test_with_runs(tmp_path: Path) -> None:
@@ -87,19 +79,6 @@ def test_data_file_belongs_to_its_runs(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"was computed with runs = \[.*choose another --out"):
         write_tables(RUNS[1:], tmp_path, ["png"])
     assert (data.stat().st_mtime_ns, picture.read_bytes()) == before
-
-
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs, out = tmp_path / "runs.csv", tmp_path / "out"
-    runs.write_text(f"{HEADER}ETIS,OptiDEL,5,0,55\n")
-    words = ["benchmark-tables", "--runs", str(runs), "--format", "svg", "--out", str(out)]
-    assert run(main, words) == 0
-    told = capsys.readouterr().out.splitlines()
-    data, picture = out / "benchmark-tables.nc", out / "benchmark-tables.svg"
-    assert told[:2] == [f"data      {data}", f"picture   {picture}"]
-    assert "our own runs" in told[2] and sorted(out.iterdir()) == [data, picture]
-    assert run(main, ["benchmark-tables", "--format", "svg", "--out", str(out)]) == 2
-    assert "choose another --out" in capsys.readouterr().err
 
 
 def test_files_of_runs(tmp_path: Path) -> None:
@@ -190,3 +169,24 @@ def test_a_volume_below_the_papers_is_on_the_axis() -> None:
     figure = draw(compute((Run("ETIS", "Random", 0.5, 0, 40.0),)))
     low, high = figure.axes[0].get_xlim()
     assert low < 0.5 and high > 100
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs, out = tmp_path / "runs.csv", tmp_path / "out"
+    runs.write_text(HEADER + "ETIS,Random,5,0,50\n")
+    call = ["benchmark-tables", "--out", str(out), "--format", "svg"]
+    assert run(main, [*call, "--runs", str(runs), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["data"] == str(out / "benchmark-tables.nc")
+    assert report["pictures"] == [str(out / "benchmark-tables.svg")]
+    assert "our own runs" in report["caption"]
+    assert run(main, [*call, "--runs", str(runs)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[:2] == [f"data      {report['data']}", f"picture   {report['pictures'][0]}"]
+    assert told[2] == f"caption   {report['caption']}"
+    before = (out / "benchmark-tables.nc").read_bytes()
+    assert run(main, call) == 2  # the data file is that of the runs
+    assert "was computed with runs = [{'dataset': 'ETIS'" in capsys.readouterr().err
+    assert run(main, [*call, "--runs", str(tmp_path / "absent.csv")]) == 2
+    assert "absent.csv cannot be read: No such" in capsys.readouterr().err
+    assert (out / "benchmark-tables.nc").read_bytes() == before

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,12 @@ def test_a_killed_run_has_the_result_of_an_undisturbed_one(
     assert child.returncode == -signal.SIGKILL
     assert "16" in [path.name for path in (out / "run" / "checkpoints").iterdir()]
     assert not (out / "manifest.json").exists()
+    lost = Path(shutil.copytree(out, tmp_path / "lost"))
+    (lost / "run" / "log.jsonl").unlink()
+    manifest = finetune(None, rectangles, lost, config=CONFIG, seed=3)
+    assert losses(lost) == losses(tmp_path / "whole")[16:]
+    assert manifest.outputs["result.json"] == undisturbed.outputs["result.json"]
+    assert "run/log.jsonl was lost or damaged: losses of 16 step(s)" in manifest.notes[0]
     resumed = finetune(None, rectangles, out, config=CONFIG, seed=3)
     assert losses(out) == losses(tmp_path / "whole")
     assert digest(resumed) == digest(undisturbed)

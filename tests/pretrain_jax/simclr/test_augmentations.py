@@ -10,7 +10,7 @@ import pytest
 import scipy.ndimage
 
 from pretrain_jax.models.simclr import Augmentation, random_views
-from pretrain_jax.models.simclr.augmentations import turn_hue
+from pretrain_jax.models.simclr.modeling import turn_hue
 
 NOTHING = Augmentation(area=(1.0, 1.0), aspect=(1.0, 1.0), flip=0.0, jitter=0.0, grey=0.0, blur=0.0)
 IMAGES = np.random.default_rng(0).random((4, 12, 10, 3)).astype(np.float32)

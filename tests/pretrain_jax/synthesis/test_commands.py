@@ -85,7 +85,7 @@ def test_shards_of_several_processes(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["propose", "RUN", "--data", "nowhere"], "image source nowhere does not exist"),
         (["propose", "RUN", "--proposer", "grid"], "--proposer = 'grid' is not one of saliency"),
         (["propose", "RUN", "--proposer", "sam"], "put sam_vit_b_01ec64.pth"),
-        (["propose", "RUN", "--sam-weights", "no.pth"], "SAM checkpoint no.pth does not exist"),
+        (["propose", "RUN", "--sam-weights", "no.pth"], "SAM weights no.pth do not exist"),
         (
             ["propose", "RUN", "--proposer", "saliency", "--sam-weights", "no.pth"],
             "--sam-weights is no option of the proposer saliency",

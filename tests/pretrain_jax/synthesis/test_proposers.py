@@ -141,7 +141,7 @@ def test_sam_boxes_are_those_of_the_masks(
     """By hand: the large mask goes, the small one grows, the order is by predicted IoU."""
     monkeypatch.setattr(sam_models, "MaskGenerator", Squares)
     cache = tmp_path / "masks"
-    proposer = Sam(checkpoint=checkpoint, generator=GeneratorConfig(max_area=0.5))
+    proposer = Sam(weights=checkpoint, generator=GeneratorConfig(max_area=0.5))
     found = proposer.start(cache)(NOISE, np.random.default_rng(0))
     expected = [[5, 7, 20, 20], [30, 50, 18, 18], [34, 0, 16, 16], [10, 30, 30, 30]]
     assert found.boxes.tolist() == expected
@@ -170,13 +170,13 @@ def test_sam_weights_are_read(
 def test_sam_says_what_is_missing(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="put sam_vit_b_01ec64"):
         Sam().inputs()
-    with pytest.raises(ValueError, match=r"nowhere.pth does not exist; .*put sam_vit_b"):
-        Sam(checkpoint=tmp_path / "nowhere.pth").inputs()
-    assert len(Sam(checkpoint=checkpoint).inputs()["checkpoint"]) == 64
+    with pytest.raises(ValueError, match=r"nowhere.pth do not exist; .*put sam_vit_b"):
+        Sam(weights=tmp_path / "nowhere.pth").inputs()
+    assert len(Sam(weights=checkpoint).inputs()["weights"]) == 64
     other = tmp_path / "other.safetensors"
     write_safetensors(other, {"weight": np.zeros(3, np.float32)})
     with pytest.raises(ValueError, match="is no checkpoint of Segment Anything"):
-        Sam(checkpoint=other).start(tmp_path)
+        Sam(weights=other).start(tmp_path)
 
 
 def test_arguments() -> None:

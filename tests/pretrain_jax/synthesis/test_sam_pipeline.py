@@ -75,7 +75,7 @@ def run(
     index_images(out / "data", out / "index")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sam, "SAM_PRESETS", {"small": SMALL})  # of a size that is known here only
-        proposer = Sam(checkpoint=checkpoint, generator=GENERATOR, least_side=8)
+        proposer = Sam(weights=checkpoint, generator=GENERATOR, least_side=8)
         propose(out / "index", out / "proposals", proposer=proposer)
     score(out / "proposals", probe, out / "scores", masks=2, batch_size=16)
     select(out / "scores", out / "selection", method="optidel", ratio=0.7)
@@ -86,7 +86,7 @@ def run(
 def test_proposals_are_boxes_of_masks(run: Path, checkpoint: Path) -> None:
     manifest = read_manifest(run / "proposals", "propose")
     assert manifest.parameters["proposer"] == "sam"
-    assert manifest.inputs["checkpoint"] == file_record(checkpoint)["sha256"]
+    assert manifest.inputs["weights"] == file_record(checkpoint)["sha256"]
     found = Table(run / "proposals")
     assert set(found.column("image").tolist()) == set(range(COUNT))
     box = found.column("height") * found.column("width")
@@ -105,7 +105,7 @@ def test_masks_of_proposals_as_coco(
 ) -> None:
     """From the stage's cache: nothing is computed again."""
     monkeypatch.setattr(sam, "SAM_PRESETS", {"small": SMALL})
-    regions = Sam(checkpoint=checkpoint, generator=GENERATOR, least_side=8).regions(
+    regions = Sam(weights=checkpoint, generator=GENERATOR, least_side=8).regions(
         run / "proposals" / "masks"
     )
     monkeypatch.setattr(MaskGenerator, "__call__", None)
