@@ -33,6 +33,8 @@ def test_there_are_examples() -> None:
     assert len(COMMANDS) >= 3
 
 
+# pycocotools 2.0.11 has arrays of its own that do not know numpy 2's keyword `copy`.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.stem)
 def test_python(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks of a page, top to bottom, in one session."""
