@@ -205,10 +205,6 @@ def _to_channels(pixels: NDArray[Any], channels: int, path: str) -> NDArray[Any]
     return by_rows(pixels, grey, 1, pixels.dtype)
 
 
-def _eight_of_sixteen(pixels: NDArray[Any]) -> NDArray[Any]:
-    return (pixels.astype(np.uint32) * 255 + 32767) // 65535
-
-
 def _to_bits(pixels: NDArray[Any], bits: int, path: str) -> Pixels:
     top = 2**bits - 1
     wanted = np.uint8 if bits == 8 else np.uint16

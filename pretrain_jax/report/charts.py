@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from pretrain_jax.report.published import ALL_DATA, DATASETS, FIGURE_6, TABLES
-from pretrain_jax.report.statistics import Row
+from pretrain_jax.report.published import DATASETS, FIGURE_6, TABLES
+from pretrain_jax.report.statistics import ALL_DATA, Row
 from pretrain_jax.report.toy_model import Bridge
 from selection import Recommendation
 

@@ -10,13 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
 from hardset.folder import Input, Made, Manifest, Stage
-from pretrain_jax.places import FINETUNED, LEAKAGE, PARTS, PROBE, SYNTHESISED, Places, parse_result
+from pretrain_jax.places import (
+    FINETUNED,
+    LEAKAGE,
+    PARTS,
+    PROBE,
+    SCORES,
+    SYNTHESISED,
+    Places,
+    parse_result,
+)
 from pretrain_jax.report import charts
 from pretrain_jax.report.collect import METRICS, RunFolder, collect
 from pretrain_jax.report.published import SOURCE, beside, printed_miou
@@ -146,25 +154,21 @@ def page(
     comparisons = {setting: rows_of(run, setting) for setting in settings_of(run)}
     known = information.items() if isinstance(information, Mapping) else ()
     names = sorted({name for one in run.results for name in one.baselines})
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            title=f"Pre-training on selected data: {kind}",
-            run=run,
-            test_sets=test_sets(run),
-            baselines={f"{name}: mIoU (%)": name for name in names},
-            comparisons=comparisons,
-            missing=missing_results(run),
-            ablations=[(one, two) for one, rows in comparisons.items() for two in ablation(rows)],
-            beside=beside(comparisons, ", not medical" if run.config.get("demo") else ""),
-            information=information,
-            estimates={k: v.per_value("information") for k, v in known if not isinstance(v, str)},
-            bridge=bridge,
-            lost_points=0 if isinstance(bridge, str) else int(np.isnan(bridge.error).sum()),
-            pictures=_pictures(run),
-            **_stages(run),
-        )
+    template = _environment().get_template("page.html")
+    return template.render(
+        title=f"Pre-training on selected data: {kind}",
+        run=run,
+        test_sets=test_sets(run),
+        baselines={f"{name}: mIoU (%)": name for name in names},
+        comparisons=comparisons,
+        missing=missing_results(run),
+        ablations=[(one, two) for one, rows in comparisons.items() for two in ablation(rows)],
+        beside=beside(comparisons, ", not medical" if run.config.get("demo") else ""),
+        information=information,
+        estimates={k: v.per_value("information") for k, v in known if not isinstance(v, str)},
+        bridge=bridge,
+        pictures=_pictures(run),
+        **_stages(run),
     )
 
 
@@ -213,7 +217,7 @@ def _stages(run: RunFolder) -> dict[str, Any]:
     check = run.findings.get(LEAKAGE)
     versions = (pair for one in run.findings.values() for pair in one.manifest.versions.items())
     return {
-        "scores": run.of_stage("scores"),
+        "scores": run.of_stage(SCORES),
         "leakage": None if check is None else check.manifest.counts,
         "finetuned": finetuned,
         "checked": [counts["leaks"] for counts in finetuned if "leaks" in counts],

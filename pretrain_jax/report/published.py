@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import check_choice
-from pretrain_jax.report.statistics import Row, Setting, number
+from pretrain_jax.report.statistics import ALL_DATA, Row, Setting, number
 from pretrain_jax.segmentation.metrics import normdel
 
 SOURCE = "OptiDEL, arXiv:2408.07107"
-ALL_DATA = "all"
 
 Own = Mapping[Setting, Sequence[Row]]
 Column = tuple[str, float]  # method and storage in percent

@@ -11,7 +11,7 @@ from pretrain_jax.places import ResultPlace, parse_result
 from pretrain_jax.report.collect import METRICS, Finding, Result, RunFolder
 from pretrain_jax.segmentation.metrics import normdel
 
-ALL, BASELINE = "all", "random"
+ALL_DATA, BASELINE = "all", "random"
 NONE = "\N{EN DASH}"
 SCORES = (*METRICS, "normdel")
 # As tables and legends list methods; all data come last.
@@ -208,7 +208,7 @@ class Ablation:
 def order(method: str, percent: float) -> tuple[bool, float, int, str]:
     """Sort by ratio, then as ORDER has the methods; all data come last."""
     rank = ORDER.index(method) if method in ORDER else len(ORDER)
-    return method == ALL, percent, rank, method
+    return method == ALL_DATA, percent, rank, method
 
 
 def mean(values: Sequence[float]) -> Mean:
@@ -322,7 +322,7 @@ def time_to_equal(rows: Sequence[Row]) -> dict[str, float]:
     Mean mIoU over seeds is compared. NaN where no ratio reaches it; methods without any result are
     left out; empty without all data.
     """
-    target = next((row.scores["miou"].value for row in rows if row.method == ALL), math.nan)
+    target = next((row.scores["miou"].value for row in rows if row.method == ALL_DATA), math.nan)
     if not math.isfinite(target):
         return {}
     found: dict[str, float] = {}

@@ -47,6 +47,11 @@ class Bridge:
     low: Floats
     high: Floats
 
+    @property
+    def lost(self) -> int:
+        """Number of points of the curve that have no certified answer."""
+        return int(np.isnan(self.error).sum())
+
 
 def bridge(
     features: NDArray,

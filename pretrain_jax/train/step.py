@@ -263,14 +263,13 @@ class Step:
         _, params, constants = self.split(model)
 
         def placed(new: Any, old: Any) -> Any:
-            return jax.tree.map(
-                lambda a, b: jax.device_put(np.array(a, b.dtype), b.sharding), new, old
-            )
+            # What stays is left alone: of a sharded array a host may hold a part.
+            return new if new is old else jax.device_put(np.array(new, old.dtype), old.sharding)
 
-        params = placed(params, state.params)
+        params = jax.tree.map(placed, params, state.params)
         return state._replace(
             params=params,
-            constants=placed(constants, state.constants),
+            constants=jax.tree.map(placed, constants, state.constants),
             ema=None if state.ema is None else jax.tree.map(jnp.copy, params),
         )
 

@@ -343,5 +343,5 @@ def test_a_plan_of_version_0_1_is_refused_by_its_word(tmp_path: Path) -> None:
         run_plan(SMALL, tmp_path)
     (tmp_path / "plan.json").unlink()
     (tmp_path / "plan.json").mkdir()
-    with pytest.raises(ValueError, match="holds plan.json, which is no file"):
+    with pytest.raises(ValueError, match=r"holds plan\.json, which is no file"):
         run_plan(SMALL, tmp_path)
