@@ -26,7 +26,8 @@ from scipy.optimize import nnls
 
 from sims.cells import Cell, problem_cells
 from sims.draws import draw_rows
-from sims.maxmargin.lanes import Separator, lane_count, padded_rows, solve_native
+from sims.maxmargin.exact import Separator
+from sims.maxmargin.lanes import lane_count, padded_rows, solve_native
 from sims.memory import one_blas_thread, processors
 from sims.students import DrawState
 from theory.problem import FixedAngle, PerceptronProblem
