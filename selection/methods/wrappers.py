@@ -1,5 +1,7 @@
 """Conditions that any method can be put under: quotas, a mislabel cut-off, lists of examples."""
 
+import hashlib
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -11,16 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from hardset.cache import Cache
 from hardset.checks import check_choice, check_integer, check_range
 from hardset.optional import require
 from selection.arrays import Floats, Integers, largest_remainder, proportional
-from selection.finished import Finished
+from selection.files import read_subset, write_subset
 from selection.given import Given
 from selection.pool import Pool, Scores
 from selection.selector import Conditional, Selector, generator, select_among
 from selection.subset import Subset
 
 CONNECT_SECONDS = 10
+SCHEMA = 2  # of finished parts; to be raised when the same input gives another subset
 TASKS_AHEAD = 2  # a thread: parts of the pool that wait in the scheduler's memory
 
 Task = tuple[int, tuple[Any, ...]]  # number, and what `_solve` takes
@@ -110,22 +114,22 @@ class Partitioned(Conditional):
         if self.finished is None:
             yield from solve(tasks)
             return
-        store = Finished(self.finished)
-        places: dict[int, Path] = {}
+        store = Cache(self.finished, ".parquet", read_subset, _write_subset)
+        keys: dict[int, str] = {}
         known: list[tuple[int, Subset]] = []
 
         def missing() -> Iterator[Task]:
             for number, work in tasks:
-                place = store.path(*work)
-                subset = store.read(place)
+                key = _key_of(work)
+                subset = store.load(key)
                 if subset is None:
-                    places[number] = place
+                    keys[number] = key
                     yield number, work
                 else:
                     known.append((number, subset))
 
         for number, subset in solve(missing()):
-            store.write(places.pop(number), subset)
+            store.store(keys.pop(number), subset)
             yield number, subset
             while known:
                 yield known.pop()
@@ -166,6 +170,34 @@ def _solve(
     inner: Selector, pool: Pool, budget: int, seed: int, given: Given | None = None
 ) -> Subset:
     return inner.select(pool, budget, seed, given)
+
+
+def _key_of(work: tuple[Any, ...]) -> str:
+    """Tell a part from all others by all that its subset is made from.
+
+    Raises:
+        ValueError: a value that cannot be pickled.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        stream = pickle.dumps(
+            (SCHEMA, np.__version__, work), protocol=5, buffer_callback=buffers.append
+        )
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(f"finished parts cannot be told apart: {error}") from None
+    digest = hashlib.blake2b(stream, digest_size=16)
+    for buffer in buffers:
+        digest.update(buffer.raw())
+    return digest.hexdigest()
+
+
+def _write_subset(path: Path, subset: Subset) -> None:
+    path.unlink(missing_ok=True)  # a damaged one
+    try:
+        write_subset(path, subset)
+    except ValueError:
+        if not path.exists():  # else another process has been faster
+            raise
 
 
 def _client(scheduler: str | None, stack: ExitStack) -> Any:

@@ -23,8 +23,7 @@ from hardset.datafile import read_dataset, write_dataset
 from hardset.folder import open_stage, read_manifest
 from pretrain_jax.data.sources import Fingerprint
 from pretrain_jax.models.mae import MAEConfig
-from pretrain_jax.models.sam.generator import ImageMasks, MaskGenerator
-from pretrain_jax.models.sam.masks_cache import MasksCache
+from pretrain_jax.models.sam.generator import ImageMasks, MaskGenerator, MasksCache
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.synthesis.margins import FeatureWriter, join_features, read_features
 from pretrain_jax.synthesis.tables import Logged, Table, read_logs, write_shard
@@ -301,7 +300,7 @@ def records(folder: Path) -> Written:
     made["margin"] = NUMBERS[:5]
 
     def opened() -> RecordCache:
-        return RecordCache(folder, dim=10, seed=0, solver="native")
+        return RecordCache(folder, RECORD, (10, 0, "native"))
 
     first = opened()
     first.store("cell", range(5), made)

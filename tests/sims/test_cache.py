@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,11 @@ from hardset.cache import RecordCache
 from sims.results import RECORD
 
 DRAWS = range(3)
-SWEEP = {"dim": 10, "seed": 0, "solver": "native"}
+
+
+def opened(folder: Path, *, dim: int = 10, seed: int = 0, solver: str = "native") -> RecordCache:
+    """The cache of a sweep."""
+    return RecordCache(folder, RECORD, (dim, seed, solver))
 
 
 def records(value: float) -> np.ndarray:
@@ -23,15 +28,15 @@ def records(value: float) -> np.ndarray:
 @pytest.fixture
 def part(tmp_path: Path) -> Path:
     """A cache's only file, with the records of one cell."""
-    cache = RecordCache(tmp_path, **SWEEP)
+    cache = opened(tmp_path)
     cache.store("cell", DRAWS, records(0.5))
     cache.flush()
     (path,) = tmp_path.glob("*.npy")
     return path
 
 
-def loaded(folder: Path, **changes: object) -> np.ndarray | None:
-    return RecordCache(folder, **SWEEP | changes).load("cell", DRAWS)
+def loaded(folder: Path, **changes: Any) -> np.ndarray | None:
+    return opened(folder, **changes).load("cell", DRAWS)
 
 
 def test_what_is_stored_is_found(part: Path) -> None:
@@ -75,7 +80,7 @@ def test_what_is_no_part_is_passed_over(part: Path) -> None:
 
 def test_a_renamed_part_of_another_sweep_is_not_this_ones(part: Path) -> None:
     """What records belong to is in the file, not in its name alone."""
-    other = RecordCache(part.parent, **SWEEP | {"seed": 1})
+    other = opened(part.parent, seed=1)
     other.store("other", DRAWS, records(0.25))
     other.flush()
     (foreign,) = set(part.parent.glob("*.npy")) - {part}

@@ -12,6 +12,7 @@ from sims.draws import draw_rows
 from sims.kept import identity, rows_key
 from sims.maxmargin.lanes import SOLVERS
 from sims.memory import call_bytes, default_memory_gb, draw_bytes, result_bytes
+from sims.results import RECORD
 from sims.students import DrawState
 from sims.sweep import simulate_students
 from theory.policies import Random, Window, policy_from_name
@@ -49,7 +50,7 @@ def test_the_reference_solver_finds_the_same_students() -> None:
 def test_an_interrupted_run_resumes_and_repeats_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = RecordCache(tmp_path, dim=DIM, seed=0, solver="native")
+    store = RecordCache(tmp_path, RECORD, (DIM, 0, "native"))
     finished = []
 
     def interrupt(count: int) -> None:

@@ -5,7 +5,7 @@ from .config import GeneratorConfig as GeneratorConfig
 from .config import SAMConfig as SAMConfig
 from .generator import ImageMasks as ImageMasks
 from .generator import MaskGenerator as MaskGenerator
-from .masks_cache import MasksCache as MasksCache
+from .generator import MasksCache as MasksCache
 from .modeling import SAM as SAM
 from .modeling import SAMOutput as SAMOutput
 from .params import SAM_LAYOUTS as SAM_LAYOUTS

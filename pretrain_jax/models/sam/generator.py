@@ -1,6 +1,11 @@
 """SAM's automatic mask generator: an image -> every object's mask, without prompts."""
 
+import dataclasses
+import hashlib
+import json
+import math
 import warnings
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +14,10 @@ from flax import nnx
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from hardset.arrays import load_arrays, npz_bytes
+from hardset.cache import Cache
+from hardset.datafile import write_bytes_atomic
+from hardset.seal import check_seal
 from pretrain_jax.models.sam.candidates import (
     Candidates,
     Frame,
@@ -31,6 +40,20 @@ from pretrain_jax.models.sam.modeling import SAM
 
 # Pixels that touch at a corner belong together.
 EIGHT = np.ones((3, 3), bool)
+# Part of every key: files of another layout are not found.
+MASKS_SCHEMA = 2
+# What a file's arrays may take in memory: masks are compressed a hundredfold and more.
+LARGEST = 1 << 33
+# Type of each array beside the masks, and its shape behind the number of masks.
+NUMBERS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+    "boxes": (np.int32, (4,)),
+    "iou": (np.float32, ()),
+    "stability": (np.float32, ()),
+    "points": (np.float32, (2,)),
+    "crops": (np.int32, (4,)),
+}
+# Settings that change memory and speed, not masks.
+SPEED = ("points_per_batch", "chunk")
 
 
 def without_small_regions(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
@@ -315,3 +338,90 @@ def _padded(operator: NDArray[np.float64]) -> NDArray[np.float32]:
 def _divisor(number: int, most: int) -> int:
     """The largest divisor of `number` that is at most `most`."""
     return max(part for part in range(1, max(most, 1) + 1) if number % part == 0)
+
+
+class MasksCache:
+    """A mask generator that stores what it finds: one file an image, see `hardset.cache`.
+
+    Masks are known by the image's content, the weights and the settings.
+
+    Args:
+        generator: computes the masks of images that the folder lacks.
+        folder: created if missing; must be writable.
+
+    Attributes:
+        found: images whose masks were read.
+        computed: images whose masks were computed.
+    """
+
+    def __init__(self, generator: MaskGenerator, folder: str | Path) -> None:
+        self._generator = generator
+        self._files = Cache(folder, ".npz", _unpacked, _write, "those of earlier images are kept")
+        settings = dataclasses.asdict(generator.config)
+        for name in SPEED:
+            del settings[name]
+        text = json.dumps([MASKS_SCHEMA, settings, dataclasses.asdict(generator.model_config)])
+        digest = hashlib.sha256(text.encode())
+        for leaf in jax.tree.leaves(generator.state):
+            _add(digest, np.asarray(leaf))
+        self._prefix = digest
+        self.found = 0
+        self.computed = 0
+
+    def __call__(self, image: NDArray) -> ImageMasks:
+        """Every mask of an image, see `MaskGenerator`.
+
+        Raises:
+            ValueError: an image of another shape, type or range.
+            OSError: the folder cannot be written, with the reason.
+        """
+        key = self._key(image)
+        masks = self._files.load(key)
+        if masks is not None:
+            self.found += 1
+            return masks
+        masks = self._generator(image)
+        self.computed += 1
+        self._files.store(key, masks)
+        return masks
+
+    def path(self, image: NDArray) -> Path:
+        """Name the file of an image's masks, whether it exists or not."""
+        return self._files.path(self._key(image))
+
+    def _key(self, image: NDArray) -> str:
+        digest = self._prefix.copy()
+        _add(digest, image)
+        return digest.hexdigest()[:32]
+
+
+def _add(digest: "hashlib._Hash", array: NDArray) -> None:
+    """Hash an array's shape, type and content."""
+    digest.update(f"{array.shape}{array.dtype}".encode())
+    digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+
+
+def _write(path: Path, masks: ImageMasks) -> None:
+    """Write a sealed .npz with eight pixels a byte."""
+    shape = np.asarray(masks.masks.shape)
+    parts = masks._asdict() | {"masks": np.packbits(masks.masks), "shape": shape}
+    write_bytes_atomic(path, npz_bytes(parts, compressed=True))
+
+
+def _unpacked(path: Path) -> ImageMasks | None:
+    """Read the masks of a file; None where it holds something else."""
+    check_seal(path)
+    parts = load_arrays(path, limit_bytes=LARGEST)
+    bits, shape = parts.pop("masks", None), parts.pop("shape", None)
+    if bits is None or bits.dtype != np.uint8 or shape is None or parts.keys() != NUMBERS.keys():
+        return None
+    if shape.shape != (3,) or shape.dtype.kind != "i" or min(shape.tolist()) < 0:
+        return None
+    count, pixels = int(shape[0]), math.prod(shape.tolist())
+    if bits.shape != (-(-pixels // 8),):
+        return None
+    for name, (dtype, width) in NUMBERS.items():
+        if parts[name].dtype != dtype or parts[name].shape != (count, *width):
+            return None
+    masks = np.unpackbits(bits, count=pixels).reshape(shape).astype(bool)
+    return ImageMasks(masks=masks, **parts)

@@ -153,7 +153,7 @@ def test_no_flipped_bit_changes_masks(model: SAM, tmp_path: Path) -> None:
 def test_a_folder_or_a_broken_link_in_the_place_of_a_file(model: SAM, tmp_path: Path) -> None:
     cache = MasksCache(Counting(model), tmp_path)
     cache.path(IMAGES[1]).mkdir()
-    with pytest.raises(OSError, match=r"masks cannot be written to .*it is a folder"):
+    with pytest.raises(OSError, match=r"cache folder .* cannot be written: .*it is a folder"):
         cache(IMAGES[1])
     cache.path(IMAGES[2]).symlink_to(tmp_path / "elsewhere.npz")
     assert equal(cache(IMAGES[2]), cache(IMAGES[2]))
