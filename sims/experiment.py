@@ -17,7 +17,7 @@ from hardset.float64 import float64
 from sims.cells import problem_cells, problem_shifts
 from sims.draws import draw_rows
 from sims.kept import identity
-from sims.maxmargin.lanes import SOLVERS, solve_native
+from sims.maxmargin.lanes import SOLVERS, solve_native, solver_edition
 from sims.maxmargin.solver import MaxMarginStatus
 from sims.memory import one_blas_thread, processors
 from sims.results import OVERLAPS, RECORD, to_dataset
@@ -196,7 +196,11 @@ def run_many(
     cells = [problem_cells(problem, dim) for problem in problems]
     shifts = [problem_shifts(problem, dim) for problem in problems]
     every = [cell for own in cells for cell in own]
-    store = RecordCache(cache, RECORD, (dim, seed, solver)) if cache is not None else None
+    store = (
+        RecordCache(cache, RECORD, (dim, seed, solver_edition(solver)))
+        if cache is not None
+        else None
+    )
     students = len({identity(cell) for cell in every}) * draws
     with tqdm(
         total=students, unit="student", file=sys.stderr, disable=not progress, leave=False

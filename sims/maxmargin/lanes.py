@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
+from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -274,6 +275,11 @@ def _solve_one_cvxpy(matrix: Floats) -> Separator:
 
 
 SOLVERS: dict[str, Solver] = {"native": solve_native, "cvxpy": solve_cvxpy}
+
+
+def solver_edition(name: str) -> str:
+    """Return what the digits of a solver depend on: a cache keeps records of one edition apart."""
+    return f"native 2, DAQP {version('daqp')}" if name == "native" else name
 
 
 def compile_shapes(
