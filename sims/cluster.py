@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hardset.float64 import float64
 from sims.memory import GIB, default_memory_gb, one_blas_thread
-from sims.parts import Part, solve_part, split, total_cost
+from sims.students import Part, solve_part, split, total_cost
 
 CONNECT_SECONDS = 10
 TASKS_AHEAD = 3  # a thread; a worker asks for the next one while it solves

@@ -239,7 +239,7 @@ def _verify(options: argparse.Namespace) -> int:
     _check_devices(options)
     from tqdm import tqdm
 
-    from sims.verify import PLANS, verify
+    from sims.verification import PLANS, verify
 
     plan = PLANS[options.preset]
     hidden = not (options.progress or sys.stderr.isatty())

@@ -14,9 +14,8 @@ from tqdm import tqdm
 from hardset.cache import RecordCache
 from hardset.checks import check_choice, check_integer, check_range
 from hardset.float64 import float64
-from sims.cells import problem_cells, problem_shifts
+from sims.cells import identity, problem_cells, problem_shifts
 from sims.draws import draw_rows
-from sims.kept import identity
 from sims.maxmargin.lanes import SOLVERS, solve_native, solver_edition
 from sims.maxmargin.solver import MaxMarginStatus
 from sims.memory import one_blas_thread, processors

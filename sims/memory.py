@@ -6,8 +6,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from sims.cells import Cell
-from sims.kept import largest_problem
+from sims.cells import Cell, largest_problem
 from sims.maxmargin.lanes import lane_count, padded_rows
 from sims.results import RECORD
 

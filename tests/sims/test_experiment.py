@@ -7,9 +7,8 @@ import pytest
 
 from hardset.cache import RecordCache
 from sims import margins, run
-from sims.cells import problem_cells
+from sims.cells import identity, problem_cells, rows_key
 from sims.draws import draw_rows
-from sims.kept import identity, rows_key
 from sims.maxmargin.lanes import SOLVERS, solver_edition
 from sims.memory import call_bytes, default_memory_gb, draw_bytes, result_bytes
 from sims.results import RECORD

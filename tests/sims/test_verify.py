@@ -11,12 +11,12 @@ import pytest
 
 import replica
 import sims.__main__
-import sims.verify
 from hardset.cli import run
-from sims.kept import identity
+from sims import verification
+from sims.cells import identity
 from sims.results import chi_square_p_value, extrapolate, mean_and_stderr
 from sims.sweep import simulate_students
-from sims.verify import CURVATURE, LARGEST_Z, PLANS, Case, Plan, verify
+from sims.verification import CURVATURE, LARGEST_Z, PLANS, Case, Plan, verify
 from theory.policies import Hard, HardSigned
 from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
 
@@ -55,8 +55,8 @@ def one_simulation() -> object:
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sims.verify, "simulate_students", remembered)
-        patch.setattr(sims.verify, "processors", lambda: 1)  # what others do is not seen
+        patch.setattr(verification, "simulate_students", remembered)
+        patch.setattr(verification, "processors", lambda: 1)  # what others do is not seen
         yield
 
 
@@ -188,14 +188,14 @@ def test_no_answer_at_all_fails() -> None:
 
 
 def test_draws_without_a_student_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    simulated = sims.verify.simulate_students
+    simulated = verification.simulate_students
 
     def unsolved(*arguments: object, **options: object) -> np.ndarray:
         records = simulated(*arguments, **options).copy()
         records["status"][:, 1:] = 2
         return records
 
-    monkeypatch.setattr(sims.verify, "simulate_students", unsolved)
+    monkeypatch.setattr(verification, "simulate_students", unsolved)
     found = verify(right, SMALL)
     assert not found.passed
     assert [row.unsolved for row in found.rows] == [2 * 799] * 4
@@ -211,7 +211,7 @@ def test_the_command_line_says_no(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(PLANS, "quick", SMALL)
-    monkeypatch.setattr(sims.verify, "verify", partial(verify, scaled(factor)))
+    monkeypatch.setattr(verification, "verify", partial(verify, scaled(factor)))
     assert run(sims.__main__.main, ["verify"]) == code
     assert capsys.readouterr().out.endswith(f"{verdict}\n")
     assert run(sims.__main__.main, ["verify", "--json"]) == code
