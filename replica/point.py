@@ -20,6 +20,11 @@ from theory.weights import kept_mass
 
 Array = jnp.ndarray
 
+# Both residuals are relative; the solver reaches 1e-13, the certifying quadrature 4e-10 at worst.
+CERTIFIED = 1e-8
+# A right angle in single precision exceeds the exact one by less.
+ROUNDING = 1e-7
+
 
 def judge(along: Array, across: Array, q: Array, shift: DownstreamShift) -> tuple[Array, Array]:
     """Overlap and angle between the student (along, across, q) and T' = (T + delta v)/norm.
@@ -41,12 +46,6 @@ def judge(along: Array, across: Array, q: Array, shift: DownstreamShift) -> tupl
         [along - overlap * target[0], across - overlap * target[1], q, -overlap * target[2]]
     )
     return overlap, jnp.arctan2(jnp.linalg.norm(rest), overlap)
-
-
-# Both residuals are relative; the solver reaches 1e-13, the certifying quadrature 4e-10 at worst.
-CERTIFIED = 1e-8
-# A right angle in single precision exceeds the exact one by less.
-ROUNDING = 1e-7
 
 
 @pytree_dataclass

@@ -15,11 +15,11 @@ from hardset.cache import RecordCache
 from hardset.checks import check_choice, check_integer, check_range
 from hardset.float64 import float64
 from sims.cells import identity, problem_cells, problem_shifts
-from sims.draws import draw_rows
+from sims.draws import OVERLAPS, draw_rows
 from sims.maxmargin.lanes import SOLVERS, solve_native, solver_edition
 from sims.maxmargin.solver import MaxMarginStatus
 from sims.memory import one_blas_thread, processors
-from sims.results import OVERLAPS, RECORD, to_dataset
+from sims.results import RECORD, to_dataset
 from sims.students import DrawState
 from sims.sweep import simulate_students
 from theory.policies import Custom

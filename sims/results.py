@@ -12,8 +12,13 @@ from scipy.special import chdtrc
 from sims.draws import Draw
 from sims.maxmargin.solver import MaxMarginStatus
 from theory.angles import angle_from_overlap
-from theory.labels import problem_attributes, problem_coordinates, problem_dims
-from theory.problem import DownstreamShift, PerceptronProblem
+from theory.problem import (
+    DownstreamShift,
+    PerceptronProblem,
+    problem_attributes,
+    problem_coordinates,
+    problem_dims,
+)
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +40,13 @@ RECORD = np.dtype(
         ("sum_student", np.float64),
         ("sum_teacher", np.float64),
     ]
+)
+
+AVERAGED = ("error", "overlap", "probe_overlap", "downstream_overlap", "margin", "support_fraction")
+FAILED = tuple(
+    int(status)
+    for status in MaxMarginStatus
+    if status not in (MaxMarginStatus.SOLVED, MaxMarginStatus.NOT_SEPARABLE, MaxMarginStatus.EMPTY)
 )
 
 
@@ -237,17 +249,6 @@ def chi_square_p_value(z_scores: ArrayLike) -> tuple[float, float]:
     z = np.asarray(z_scores, dtype=np.float64)
     square = float(np.sum(z**2))
     return square, float(chdtrc(z.size, square)) if z.size else 1.0
-
-
-OVERLAPS = ("cosine", "pearson")
-
-AVERAGED = ("error", "overlap", "probe_overlap", "downstream_overlap", "margin", "support_fraction")
-
-FAILED = tuple(
-    int(status)
-    for status in MaxMarginStatus
-    if status not in (MaxMarginStatus.SOLVED, MaxMarginStatus.NOT_SEPARABLE, MaxMarginStatus.EMPTY)
-)
 
 
 def observables(

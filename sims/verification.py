@@ -24,6 +24,22 @@ from theory.policies import Policy, policy_from_name
 from theory.policy_names import policy_parameter
 from theory.problem import DownstreamShift, FixedAngle, InSample, PerceptronProblem, Probe
 
+_POLICIES: tuple[tuple[str, float | None], ...] = (
+    ("hard", None),
+    ("easy", None),
+    ("moderate", None),
+    ("random", None),
+    ("hard-signed", None),
+    ("easy-signed", None),
+    ("window", 0.1),
+    ("mixture", 0.5),
+)
+LOWEST_P_VALUE = 1e-3
+LARGEST_Z = 4.5
+# Size of the 1/N^2 term of the mean error, relative to the error: the spread of the second-order
+# coefficient over the table, measured with 20 times the draws.
+CURVATURE = 5.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -86,17 +102,6 @@ class Plan:
     dims: tuple[int, ...]
     draws: tuple[int, ...]
 
-
-_POLICIES: tuple[tuple[str, float | None], ...] = (
-    ("hard", None),
-    ("easy", None),
-    ("moderate", None),
-    ("random", None),
-    ("hard-signed", None),
-    ("easy-signed", None),
-    ("window", 0.1),
-    ("mixture", 0.5),
-)
 
 _POINTS = (
     Case(2, 1.0),
@@ -167,14 +172,6 @@ PLANS = {
     "quick": Plan(_QUICK, (30, 60, 120), (480, 240, 120)),
     "full": Plan(_FULL, (40, 80, 160, 240), (1000, 600, 300, 120)),
 }
-
-
-LOWEST_P_VALUE = 1e-3
-LARGEST_Z = 4.5
-
-# Size of the 1/N^2 term of the mean error, relative to the error: the spread of the second-order
-# coefficient over the table, measured with 20 times the draws.
-CURVATURE = 5.0
 
 
 class Solution(Protocol):

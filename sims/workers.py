@@ -24,6 +24,16 @@ from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 from hardset.checks import check_range
 
 T = TypeVar("T")
+IDLE_SECONDS = 60  # after which a worker ends
+AHEAD = 2  # tasks of a worker: one runs, one waits
+# Workers share the processors with this process: one thread each, whatever BLAS was built with.
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    # Draws that are held are no leak.
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15",
+}
 
 
 def local_devices(count: int | None) -> list[jax.Device | None]:
@@ -74,16 +84,6 @@ def in_order(pool: Executor | None, calls: Sequence[Callable[[], T]]) -> Iterato
 
 Place = tuple[int, int]
 
-IDLE_SECONDS = 60  # after which a worker ends
-AHEAD = 2  # tasks of a worker: one runs, one waits
-# Workers share the processors with this process: one thread each, whatever BLAS was built with.
-ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    # Draws that are held are no leak.
-    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15",
-}
 
 _started: list[ProcessPoolExecutor] = []  # starting one takes seconds: they serve later calls, too
 

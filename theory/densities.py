@@ -17,6 +17,7 @@ from theory.weights import IntervalWeight, SelectionWeight, kept_mass, label_pro
 Array = jnp.ndarray
 
 REACH = 10.0  # phi(10) = 8e-23: below rounding even after division by f = 1e-3
+_BATCH = 64  # fields evaluated at once: bounds the memory of two-dimensional quadrature
 
 
 def orthogonal_moments(
@@ -95,9 +96,6 @@ def _interval_probability(low: Array, high: Array) -> Array:
     """Phi(high) - Phi(low) from the tails that hold the digits."""
     swap = low > 0
     return ndtr(jnp.where(swap, -low, high)) - ndtr(jnp.where(swap, -high, low))
-
-
-_BATCH = 64  # fields evaluated at once: bounds the memory of two-dimensional quadrature
 
 
 @float64

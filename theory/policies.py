@@ -27,6 +27,8 @@ from theory.weights import (
 
 Array = jnp.ndarray
 
+_FIELDS = np.linspace(-8.0, 8.0, 801)  # where a user's weight is checked
+
 
 class Policy(ABC):
     """A selection rule; z = J_p.x is the probe field, y the label, abs(z) the unsigned margin.
@@ -62,9 +64,6 @@ class Policy(ABC):
     def record(self) -> dict[str, str]:
         """What names the policy beside its numbers, in data files."""
         return {"name": self.name}
-
-
-_FIELDS = np.linspace(-8.0, 8.0, 801)  # where a user's weight is checked
 
 
 @jax.tree_util.register_pytree_node_class

@@ -10,6 +10,10 @@ from jax.scipy.special import erfc
 
 Array = jnp.ndarray
 
+# A Gaussian feature Phi((x - c)/s) is saturated to 1e-16 at |x - c| = 8.3 s; between these offsets
+# a 12-point rule resolves it to 1e-14.
+FINE = (-8.3, -5.5, -3.0, -1.0, 1.0, 3.0, 5.5, 8.3)
+
 
 def normal_cdf(x: Array) -> Array:
     """Phi(x) with full relative accuracy in the lower tail.
@@ -22,11 +26,6 @@ def normal_cdf(x: Array) -> Array:
 def normal_pdf(x: Array) -> Array:
     """phi(x) = exp(-x^2/2)/sqrt(2 pi)."""
     return np.sqrt(0.5 / np.pi) * jnp.exp(-0.5 * x * x)
-
-
-# A Gaussian feature Phi((x - c)/s) is saturated to 1e-16 at |x - c| = 8.3 s; between these offsets
-# a 12-point rule resolves it to 1e-14.
-FINE = (-8.3, -5.5, -3.0, -1.0, 1.0, 3.0, 5.5, 8.3)
 
 
 @cache

@@ -37,6 +37,16 @@ INTERVALS = 3
 BATCH = 64
 FEW, MANY = 2 * INTERVALS, 512
 FARTHEST = 8.0  # 1e-15 of the examples have larger fields
+GAP = 1e-6  # relative first-order gain below which a set of ranks is locally optimal
+ROUNDS = 12  # of ascent and exchange
+STARTS = 5  # sets that are improved, the best of all starts and those unlike them
+SHARES = (0.15, 0.3, 0.5, 0.7, 0.85)  # of the mass, in the first of two intervals
+OFFSETS = 7
+UNLIKE = 0.7  # share of the mass in common from which two starts are alike
+PANELS = 48
+ORDER = 6
+CONFIRMED = 1e-8  # relative: the error by `solve`, with its certificate
+SPECK = 1e-7  # intervals and gaps shorter than this share of the mass are dropped
 
 
 @pytree_dataclass
@@ -158,18 +168,6 @@ def _influences(problem: RankProblem, trained: Students, fields: Array) -> Array
         return ensemble.alpha_total * sum(jax.tree.leaves(terms))
 
     return jax.lax.map(at, fields)
-
-
-GAP = 1e-6  # relative first-order gain below which a set of ranks is locally optimal
-ROUNDS = 12  # of ascent and exchange
-STARTS = 5  # sets that are improved, the best of all starts and those unlike them
-SHARES = (0.15, 0.3, 0.5, 0.7, 0.85)  # of the mass, in the first of two intervals
-OFFSETS = 7
-UNLIKE = 0.7  # share of the mass in common from which two starts are alike
-PANELS = 48
-ORDER = 6
-CONFIRMED = 1e-8  # relative: the error by `solve`, with its certificate
-SPECK = 1e-7  # intervals and gaps shorter than this share of the mass are dropped
 
 
 @pytree_dataclass
