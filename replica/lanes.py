@@ -21,7 +21,7 @@ CHUNK = 256
 def map_lanes(
     lane: Callable[[Any], T], points: Any, prepare: Callable[[Any], Any] = lambda chunk: chunk
 ) -> T:
-    """`lane` of every point, in order; NumPy arrays.
+    """Return `lane` of every point, in order; NumPy arrays.
 
     A lane at a time beats vmap on CPU: no lane waits for the slowest one.
 
@@ -51,7 +51,7 @@ def map_lanes(
 
 @partial(jax.jit, static_argnums=0)
 def _map_chunk(lane: Callable[[Any], Any], points: Any, count: Array) -> Any:
-    """The first `count` lanes."""
+    """Return the first `count` lanes."""
     lane = jax.jit(lane, inline=True)  # traced once, for the shapes and for the loop
 
     def step(i: Array, out: Any) -> Any:
@@ -65,7 +65,7 @@ def _map_chunk(lane: Callable[[Any], Any], points: Any, count: Array) -> Any:
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def trace_lanes(lane: Callable[[list[Array]], Any], columns: list[Array]) -> Any:
-    """`lane` of every entry of the columns, for tracers; differentiable once, either way.
+    """Return `lane` of every entry of the columns, for tracers; differentiable once, either way.
 
     Args:
         lane: a pure function of scalars, one a column, to a pytree of scalars.

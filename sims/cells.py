@@ -74,7 +74,7 @@ def _flat(value: Any, shape: tuple[int, ...]) -> list[float]:
 
 
 def problem_cells(problem: PerceptronProblem, dim: int) -> list[Cell]:
-    """The cells of `problem` at dimension `dim`, in C order of `problem.shape`.
+    """Return the cells of `problem` at dimension `dim`, in C order of `problem.shape`.
 
     Raises:
         ValueError: f alpha_total N < 1, or a redundancy that is not an integer.
@@ -131,7 +131,7 @@ def _cell(
 
 
 def problem_shifts(problem: PerceptronProblem, dim: int) -> list[DownstreamShift]:
-    """The downstream shift of every cell, in C order of `problem.shape`.
+    """Return the downstream shift of every cell, in C order of `problem.shape`.
 
     Raises:
         ValueError: a shift with a part orthogonal to T and J_p at dim = 2, where there is none.
@@ -152,7 +152,7 @@ def problem_shifts(problem: PerceptronProblem, dim: int) -> list[DownstreamShift
 
 
 def rank_rows(margins: Floats, policy: Policy, dual: Floats | None = None) -> Integers:
-    """Rows in the order hardest first.
+    """Return the rows in the order hardest first.
 
     Args:
         margins: signed probe margins y J_p.x, shape (P,).
@@ -199,7 +199,7 @@ def kept_rows(cell: Cell) -> int | None:
 
 
 def largest_problem(cell: Cell) -> int:
-    """Most rows that a solve for this cell can have."""
+    """Return the most rows that a solve for this cell can have."""
     probe = {"fixed": 0, "independent": cell.probe_rows, "in-sample": cell.distinct}[cell.probe[0]]
     kept = kept_rows(cell)
     if kept is None:
@@ -266,14 +266,14 @@ def _window_start(policy: Policy, cell: Cell) -> int | None:
 
 
 def _certain_copies(cell: Cell) -> int:
-    """How many of the ranked copies are kept before chance decides."""
+    """Count how many of the ranked copies are kept before chance decides."""
     if isinstance(cell.policy, Mixture):
         return int(np.floor(float(np.asarray(cell.policy.w)) * cell.kept + 0.5))
     return 0
 
 
 def _kept_by_chance(draw: Draw, cell: Cell, order: Integers, hardest: int) -> Integers:
-    """The `hardest` first copies of the ranking, and a uniform choice among the others."""
+    """Return the `hardest` first copies of the ranking, and a uniform choice among the others."""
     scores = draw.scores(cell.distinct, cell.copies)
     whole, part = divmod(hardest, cell.copies)
     scores[order[:whole]] = -1.0

@@ -67,7 +67,7 @@ class Draw:
         return scores
 
     def axes_vector(self) -> Floats:
-        """A normal vector that orients dense coordinate axes, shape (N,)."""
+        """Return a normal vector that orients dense coordinate axes, shape (N,)."""
         path = (self.dim, self.number, STREAMS["axes"])
         return _generator(self.seed, *path).standard_normal(self.dim)
 

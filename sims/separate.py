@@ -66,7 +66,7 @@ def solve_user_data(features: ArrayLike, labels: ArrayLike) -> UserSolution:
 
 
 def _solve_rows(rows: NDArray[np.float64], exponent: int) -> UserSolution:
-    """The separator of label-signed rows times 2**exponent."""
+    """Return the separator of label-signed rows times 2**exponent."""
     # Imported when the data are known to be right: JAX takes a second to load.
     from sims.maxmargin.solver import MaxMarginStatus, max_margin
     from sims.memory import one_blas_thread
@@ -266,7 +266,7 @@ def _real(name: str, values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _scaled(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """The matrix over 2**exponent: compiled code takes numbers below 2.2e-308 for zero."""
+    """Return the matrix over 2**exponent: compiled code takes numbers below 2.2e-308 for zero."""
     largest = np.max(np.abs(matrix), axis=1)
     exponent = int(np.frexp(np.max(largest))[1])
     scaled = np.ldexp(matrix, -exponent)

@@ -69,11 +69,11 @@ class DrawState:
         self._probes[key] = trained
 
     def probe(self, cell: Cell) -> Trained:
-        """The cell's probe."""
+        """Return the cell's probe."""
         return self._probes[self._key(cell)]
 
     def kept(self, cell: Cell) -> Integers:
-        """Rows that the cell keeps."""
+        """Return the rows that the cell keeps."""
         key = self._key(cell)
         margins = self._margins[key][: cell.distinct]
 
@@ -97,7 +97,7 @@ def row_products(rows: Floats, vector: Floats) -> Floats:
 def train_students(
     cells: Sequence[Cell], states: Sequence[DrawState], solve: Solver
 ) -> NDArray[np.void]:
-    """Records of cells that keep the same rows, shape (len(cells), len(states))."""
+    """Return the records of cells that keep the same rows, shape (len(cells), len(states))."""
     kept = [state.kept(cells[0]) for state in states]
     found = solve([(state.draw.rows, rows) for state, rows in zip(states, kept, strict=True)])
     records = []
@@ -125,7 +125,7 @@ class Part:
 
 
 def draw_families(cells: dict[str, Cell], dim: int, draws: int) -> list[Part]:
-    """All (cell, draw) pairs as parts whose cells share draws.
+    """Return all (cell, draw) pairs as parts whose cells share draws.
 
     A draw of few rows is the beginning of one of many: cells share it where equally many draws
     are held together, so that the parts of a cell do not depend on the other cells.
@@ -160,14 +160,14 @@ def cost(cell: Cell, draws: range, dim: int) -> float:
 
 
 def total_cost(parts: Iterable[Part], dim: int) -> float:
-    """What the students of all parts cost; see `cost`."""
+    """Return what the students of all parts cost; see `cost`."""
     return sum(
         cost(part.cells[names[0]], part.draws, dim) for part in parts for names in _jobs(part.cells)
     )
 
 
 def _jobs(cells: dict[str, Cell]) -> list[list[str]]:
-    """Names of cells that keep the same rows, those with most rows first."""
+    """Return the names of cells that keep the same rows, those with most rows first."""
     jobs: dict[str, list[str]] = {}
     for name, cell in cells.items():
         jobs.setdefault(rows_key(cell), []).append(name)
@@ -217,7 +217,7 @@ def solve_part(
 
 
 def most_rows(part: Part) -> int:
-    """Rows that a draw must have to serve all cells."""
+    """Return the rows that a draw must have to serve all cells."""
     return max(cell.distinct for cell in part.cells.values())
 
 

@@ -172,7 +172,7 @@ def _solve_here(
 
 
 def _fits(parts: Sequence[Part], dim: int, memory_gb: float) -> bool:
-    """Whether one draw of every part fits the limit."""
+    """Tell whether one draw of every part fits the limit."""
     try:
         for part in parts:
             draws_in_flight(list(part.cells.values()), dim, len(part.draws), 1, memory_gb, 0)

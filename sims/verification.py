@@ -66,18 +66,18 @@ class Case:
     along_plane: float = 0.0
 
     def selection(self) -> Policy:
-        """The policy with its parameter."""
+        """Return the policy with its parameter."""
         name = policy_parameter(self.policy)
         if name is None or self.parameter is None:
             return policy_from_name(self.policy)
         return policy_from_name(self.policy, **{name: self.parameter})
 
     def probe(self) -> Probe:
-        """The probe that ranks the examples."""
+        """Return the probe that ranks the examples."""
         return InSample() if self.theta_deg is None else FixedAngle(np.deg2rad(self.theta_deg))
 
     def problem(self) -> PerceptronProblem:
-        """The case as a problem of shape ()."""
+        """Return the case as a problem of shape ()."""
         return PerceptronProblem(
             alpha_total=self.alpha_total,
             keep_fraction=self.keep_fraction,
@@ -249,7 +249,7 @@ class Verification:
         return content
 
     def table(self) -> str:
-        """The verification as text: one line a case, then the verdict."""
+        """Return the verification as text: one line a case, then the verdict."""
         lines = [
             f"{'policy':<14}{'alpha_t':>8}{'f':>6}{'theta':>6}{'r':>4}{'delta':>6}"
             f"{'theory':>10}{'simulation':>12}{'stderr':>10}{'z':>7}"
@@ -345,7 +345,7 @@ def verify(
 def _simulate(
     case: Case, dim: int, draws: int, seed: int, *, devices: int | None
 ) -> NDArray[np.void]:
-    """Records of a case, shape (draws,)."""
+    """Return the records of a case, shape (draws,)."""
     cells = problem_cells(case.problem(), dim)
     return simulate_students(cells, dim, draws, seed, processes=1, devices=devices)[0]
 
@@ -411,7 +411,7 @@ def _compare(
 
 
 def _curvature(mean: float, stderr: float, dim: int, draws: int) -> float:
-    """Size of the 1/N^2 term of the mean error, from the largest dimension.
+    """Return the size of the 1/N^2 term of the mean error, from the largest dimension.
 
     Where a draw's error varies by as much as its size, the mean is that of a skewed law: for
     log e normal with variance s/N it is exp(s/2N) times the median, with the second order s^2/8.

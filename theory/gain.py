@@ -43,7 +43,7 @@ class Student(NamedTuple):
 
 
 def student(state: Array) -> Student:
-    """Order parameters from (psi, log(c^2/(1-Q)), log((Q-c^2)/(1-Q))).
+    """Return the order parameters from (psi, log(c^2/(1-Q)), log((Q-c^2)/(1-Q))).
 
     c^2 + (Q - c^2) + (1 - Q) = 1 holds by construction, and all three keep their digits however
     small they are.
@@ -177,7 +177,7 @@ class _Search(NamedTuple):
 def solve(
     model: Model, alpha_kept: Array, tolerance: float, max_steps: int
 ) -> tuple[Array, Array, Array]:
-    """Newton's method on `equations`, with a damped step of state evolution where it fails.
+    """Run Newton's method on `equations`, with a damped step of state evolution where it fails.
 
     State evolution converges from the random student's overlaps, at times slowly; Newton's method
     adds the digits, down to the rounding of the equations themselves.

@@ -32,7 +32,7 @@ class FixedAngle:
 
     @classmethod
     def degrees(cls, theta_deg: ArrayLike) -> "FixedAngle":
-        """The probe at `theta_deg` degrees, in [0, 90]."""
+        """Return the probe at `theta_deg` degrees, in [0, 90]."""
         check_range("theta_deg", theta_deg, 0.0, 90.0, unit="degrees")
         return cls(theta=np.deg2rad(theta_deg))
 
@@ -176,7 +176,7 @@ class PerceptronProblem:
         redundancy: ArrayLike = 1.0,
         downstream: DownstreamShift | None = None,
     ) -> "PerceptronProblem":
-        """Outer product of one-dimensional axes, in the order of the arguments.
+        """Return the outer product of one-dimensional axes, in the order of the arguments.
 
         Args:
             alpha_total: values of alpha_total; a scalar is no axis.
@@ -232,7 +232,7 @@ def _check_part(name: str, value: object, kind: Any, hint: str) -> None:
 
 
 def problem_dims(problem: PerceptronProblem) -> tuple[str, ...]:
-    """Names of the problem's axes, dim_0, dim_1, ... where it has none."""
+    """Return the names of the problem's axes, dim_0, dim_1, ... where it has none."""
     shape = problem.shape
     dims = problem.dims
     if dims is None or len(dims) != len(shape):
@@ -243,7 +243,7 @@ def problem_dims(problem: PerceptronProblem) -> tuple[str, ...]:
 def problem_coordinates(
     problem: PerceptronProblem,
 ) -> dict[str, tuple[tuple[str, ...], NDArray[np.float64]]]:
-    """Every number of the problem, over those of its axes along which it varies."""
+    """Return every number of the problem, over those of its axes along which it varies."""
     dims = problem_dims(problem)
     numbers: dict[str, Any] = {
         "alpha_total": problem.alpha_total,
@@ -270,7 +270,7 @@ def problem_coordinates(
 
 
 def problem_attributes(problem: PerceptronProblem) -> dict[str, str]:
-    """The policy and the probe as JSON objects; their numbers are coordinates."""
+    """Return the policy and the probe as JSON objects; their numbers are coordinates."""
     return {
         "policy": json.dumps(problem.policy.record()),
         "probe": json.dumps({"name": problem.probe.name}),

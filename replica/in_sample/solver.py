@@ -56,12 +56,12 @@ class KeptRanks:
     levels: Array
 
     def mass(self) -> Array:
-        """Kept share of all distinct examples."""
+        """Return the kept share of all distinct examples."""
         low, high = self.lower
         return self.levels[0] * low + self.levels[1] * (high - low) + self.levels[2] * self.upper[1]
 
     def of(self, probe: TrainedProbe) -> RankedData:
-        """The data of `probe`, with these ranks kept.
+        """Return the data of `probe`, with these ranks kept.
 
         A change of the share at rank 0 or 1 concerns nobody: its edge moves to the other one's.
         """
@@ -84,7 +84,7 @@ class KeptRanks:
 
 
 def kept_ranks(policy: Policy, keep_fraction: Array, redundancy: Array) -> KeptRanks:
-    """The ranks that a policy keeps.
+    """Return the ranks that a policy keeps.
 
     Args:
         policy: any named policy.
@@ -310,7 +310,7 @@ def _differentiate(
     primals: tuple[RankedData, Array, Array, Array],
     tangents: tuple[RankedData, Array, Array, Array],
 ) -> tuple[Array, Array]:
-    """The implicit function theorem at the solution's own Jacobian: nothing is unrolled."""
+    """Apply the implicit function theorem at the solution's own Jacobian: nothing is unrolled."""
     data, student, _, jacobian = primals
     _, moved = jax.jvp(lambda data: conditions(data, student)[0], (data,), (tangents[0],))
     change = -solve_conditions(jacobian, moved[:4], student)

@@ -74,14 +74,14 @@ class Students:
 
 
 def fields_of(ranks: np.ndarray) -> np.ndarray:
-    """The abs(z) at the ranks, any shape; +inf at rank 1."""
+    """Return abs(z) at the ranks, any shape; +inf at rank 1."""
     ranks = np.asarray(ranks, float)
     return np.abs(ndtri(np.clip((1 - ranks) / 2, 0.0, 0.5)))
 
 
 @float64
 def train(problem: RankProblem, sets: np.ndarray) -> Students:
-    """The students of `sets`, shape (count, INTERVALS, 2)."""
+    """Return the students of `sets`, shape (count, INTERVALS, 2)."""
     edges = fields_of(sets)
     problem = _double(problem)
     parts = []
@@ -201,7 +201,7 @@ class OptimalPolicy:
     status: ArrayLike
 
     def policy(self) -> Steps:
-        """The weights as a policy, to solve or to simulate at the search's f."""
+        """Return the weights as a policy, to solve or to simulate at the search's f."""
         return rank_policy(np.asarray(self.ranks))
 
 
@@ -220,7 +220,7 @@ def optimal_policy(
     *,
     downstream: DownstreamShift | None = None,
 ) -> OptimalPolicy:
-    """Weight w(z) in [0, 1] of mass f that minimises the error, locally.
+    """Return the weight w(z) in [0, 1] of mass f that minimises the error, locally.
 
     Starts are hard, easy and moderate selection, the best window, the examples of least influence
     under random selection, and pairs of windows; the best of them and those unlike it are
@@ -311,7 +311,7 @@ def _ascend(problem: RankProblem, fraction: float, lo: float) -> tuple[Found, in
 
 
 def _starts(fraction: float, lo: float) -> Floats:
-    """Windows and pairs of windows of mass `fraction`, shape (count, INTERVALS, 2)."""
+    """Return the windows and pairs of windows of mass `fraction`, shape (count, INTERVALS, 2)."""
     spare = 1 - fraction
     windows = [[[start, start + fraction]] for start in (lo, 0.0, spare, spare / 2)]
     pairs = [
@@ -389,7 +389,7 @@ class Profile(NamedTuple):
 
 
 def _profile(problem: RankProblem, ranks: Floats, fraction: float) -> tuple[float, Profile]:
-    """The error and the influence of all ranks."""
+    """Return the error and the influence of all ranks."""
     near = fraction * 2.0 ** -np.arange(7)
     breaks = np.sort(np.concatenate([np.linspace(0, 1, PANELS + 1), near, 1 - near, ranks.ravel()]))
     nodes, weights = np.polynomial.legendre.leggauss(ORDER)
@@ -472,7 +472,7 @@ def _tidy(ranks: Floats, fraction: float) -> Floats:
 
 
 def _common(one: Floats, other: Floats) -> float:
-    """Mass that two sets of ranks share."""
+    """Return the mass that two sets of ranks share."""
     low = np.maximum(one[:, None, 0], other[None, :, 0])
     high = np.minimum(one[:, None, 1], other[None, :, 1])
     return float(np.sum(np.maximum(high - low, 0)))
@@ -486,7 +486,7 @@ def weight_influence(
     *,
     downstream: DownstreamShift | None = None,
 ) -> Floats:
-    """d e/d w at the probe fields, per unit of kept mass, alpha_total fixed.
+    """Return d e/d w at the probe fields, per unit of kept mass, alpha_total fixed.
 
     Args:
         alpha_total: total examples / N, > 0.

@@ -70,7 +70,7 @@ def required_data(
     downstream: DownstreamShift | None = None,
     alpha_range: tuple[float, float] = RANGE,
 ) -> RequiredData:
-    """Smallest alpha_total with e(alpha_total) <= target_error, at a given fraction.
+    """Return the smallest alpha_total with e(alpha_total) <= target_error, at a given fraction.
 
     The range of alpha_total is scanned, four points a decade, and the first crossing of the
     target is bracketed. The error of some policies rises with alpha_total in places: `crossings`
@@ -156,7 +156,7 @@ def frontier(
     volumes: Sequence[float] | None = None,
     lowest: float = LOWEST,
 ) -> Frontier:
-    """e*(alpha_kept) = min over f of e(alpha_kept/f, f), and its local exponent.
+    """Return e*(alpha_kept) = min over f of e(alpha_kept/f, f), and its local exponent.
 
     By the envelope theorem the exponent is that of alpha_total at fixed f, d log e/d log
     alpha_total; among fixed volumes it is that of f at fixed alpha_total, d log e/d log f.
@@ -233,7 +233,7 @@ def _volume_fractions(kept: Floats, volumes: Sequence[float]) -> Floats:
 
 
 def _scan_known(objective: Objective, grid: Floats) -> Floats:
-    """The objective where the grid has a point, NaN elsewhere."""
+    """Return the objective where the grid has a point, NaN elsewhere."""
     values = np.full(grid.shape, np.nan)
     lane, column = np.nonzero(~np.isnan(grid))
     values[lane, column] = objective(lane, grid[lane, column])

@@ -158,7 +158,7 @@ def phase_diagram(
     alpha_kept: ArrayLike | None = None,
     downstream: DownstreamShift | None = None,
 ) -> PhaseDiagram:
-    """The winner at each fraction, at equal alpha_total or at equal alpha_kept.
+    """Return the winner at each fraction, at equal alpha_total or at equal alpha_kept.
 
     Args:
         keep_fraction: kept fraction f, in (0, 1]; the arguments broadcast against each other.
@@ -203,7 +203,7 @@ def phase_diagram(
 
 
 def _winner(errors: dict[Phase, np.ndarray]) -> np.ndarray:
-    """The rival of least error, TIE where the next one is as good."""
+    """Return the rival of least error, TIE where the next one is as good."""
     ranked = np.array(list(errors))
     table = np.stack(list(errors.values()))
     first, second = np.sort(table, axis=0)[:2]

@@ -125,7 +125,7 @@ def _by_rounds(rows: Floats, members: Integers, marks: NDArray[np.int32]) -> tup
 
 
 def _bounds(count: int) -> tuple[Floats, Floats]:
-    """Upper and lower bounds of the margins."""
+    """Return upper and lower bounds of the margins."""
     return np.full(count, NO_BOUND), np.ones(count)
 
 
@@ -138,7 +138,7 @@ def _solve(rows: Floats, bounds: tuple[Floats, Floats], marks: NDArray[np.int32]
 
 
 def _times(rows: NDArray, vector: NDArray) -> NDArray:
-    """A v of every lane."""
+    """Return A v of every lane."""
     return np.matmul(rows, vector[:, :, None])[:, :, 0]
 
 

@@ -57,7 +57,7 @@ def exponent_of(x: Array) -> Array:
 
 
 def scale(x: Array, exponent: Array) -> Array:
-    """x 2^exponent for a scalar exponent in [-1074, 1074], rounded only below 2.2e-308."""
+    """Return x 2^exponent for a scalar exponent in [-1074, 1074], rounded only below 2.2e-308."""
     # Two factors, because 2^1024 and 2^-1023 are no normal numbers.
     half = exponent >> 1
     return x * _power(half) * _power(exponent - half)
@@ -180,7 +180,7 @@ def advance(rows: Rows, point: Iterate) -> Iterate:
     mu = jnp.sum(point.dual * point.slack * mask) / count
 
     def towards(_: Array, state: Trial) -> Trial:
-        """Newton step with the pull of the last one: none for the predictor."""
+        """Return the Newton step with the pull of the last one: none for the predictor."""
         pull = state[0]
         change = solve(r1, r2, jnp.where(mask, r3 - point.slack + pull, 0.0))
         slack = jnp.where(mask, change.margins - change.margin - r3, 0.0)
@@ -389,7 +389,7 @@ def solve_rows(rows: Rows, active: Array, enough: ArrayLike) -> Solution:
         return mask & (point.dual * relative**2 * count * size > point.slack)
 
     def gap(point: Iterate) -> Array:
-        """Complementarity over norm(w)^2: the bracket, but for rounding in A w."""
+        """Return the complementarity over norm(w)^2: the bracket, but for rounding in A w."""
         return jnp.sum(point.slack * point.dual * mask) / jnp.sum(point.image**2)
 
     def interior_step(state: Progress) -> Progress:

@@ -64,7 +64,7 @@ NEAR = 0.1
 
 
 def methods_for(count: int, dim: int) -> tuple[Method, ...]:
-    """Methods for `count` rows in `dim` dimensions, the quickest first."""
+    """Return the methods for `count` rows in `dim` dimensions, the quickest first."""
     if dim <= ACTIVE_SET_DIM:
         return by_active_set, by_interior_points
     if count <= PIVOTING_PER_DIM * dim:
@@ -121,7 +121,7 @@ def _norms(rows: Floats) -> Floats:
 
 
 def _batches(lanes: int, entries: int, room: int) -> list[slice]:
-    """Slices of so many lanes as have room together, one at least."""
+    """Return the slices of so many lanes as have room together, one at least."""
     size = max(1, room // entries)
     return [slice(first, first + size) for first in range(0, lanes, size)]
 
@@ -234,7 +234,7 @@ def _by_sets(rows: Floats, norms: Floats) -> Separator | None:
 
 
 def _smallest(values: Floats, count: int) -> Integers:
-    """Places of the `count` smallest values."""
+    """Return the places of the `count` smallest values."""
     if count >= len(values):
         return np.arange(len(values))
     return np.argpartition(values, count)[:count]

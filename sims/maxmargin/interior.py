@@ -54,7 +54,7 @@ class Interior(NamedTuple):
     image: Floats
 
     def lanes(self, chosen: NDArray | slice) -> "Interior":
-        """The chosen lanes."""
+        """Return the chosen lanes."""
         return Interior(
             self.members[chosen],
             self.direction[chosen],
@@ -67,12 +67,12 @@ class Interior(NamedTuple):
 
 
 def times(rows: Floats, vector: Floats) -> Floats:
-    """A v of every lane."""
+    """Return A v of every lane."""
     return np.matmul(rows, vector[..., None])[..., 0]
 
 
 def across(dual: Floats, rows: Floats) -> Floats:
-    """A^T u of every lane."""
+    """Return A^T u of every lane."""
     return np.matmul(dual[:, None, :], rows)[:, 0]
 
 
@@ -196,7 +196,7 @@ class _Factors:
             self._factors.append(None if failed else factor)
 
     def solve(self, right: Floats) -> Floats:
-        """Solutions for right-hand sides (B, ..., N)."""
+        """Return the solutions for right-hand sides (B, ..., N)."""
         solution = np.full_like(right, np.nan)
         for lane, factor in enumerate(self._factors):
             if factor is not None:
@@ -276,6 +276,6 @@ def _advance(rows: Floats, point: Interior) -> Interior:
 
 
 def _products(point: Interior, step: _Step, length: Floats) -> Floats:
-    """u s of every row after a step of this length."""
+    """Return u s of every row after a step of this length."""
     products: Floats = (point.dual + length * step.dual) * (point.slack + length * step.slack)
     return products

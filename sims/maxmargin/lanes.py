@@ -49,7 +49,7 @@ def shape_of(count: int, dim: int) -> int:
 
 
 def default_device() -> Any:
-    """This thread's default device, None if JAX is to choose."""
+    """Return this thread's default device, None if JAX is to choose."""
     return jax.config.jax_default_device  # type: ignore[attr-defined]
 
 
@@ -124,7 +124,7 @@ def padded_rows(count: int, dim: int) -> int:
 
 
 def lane_count(padded: int, dim: int) -> int:
-    """Lanes of one call: a function of the lane's shape only."""
+    """Return the lanes of one call: a function of the lane's shape only."""
     return int(np.clip(LANE_ENTRIES // (padded * dim), 1, MAX_LANES))
 
 
@@ -135,7 +135,7 @@ def compile_shape(shape: tuple[int, int]) -> None:
 
 
 def solve_lanes(problems: Sequence[Problem]) -> list[Separator]:
-    """Max-margin separators of several row subsets.
+    """Solve for the max-margin separators of several row subsets.
 
     Args:
         problems: pairs (rows, index): the matrix rows[index] of label-signed rows, same N for
@@ -174,7 +174,7 @@ def _compiled(matrices: list[Floats], lanes: int) -> list[Separator]:
 
 
 def empty_separator(dim: int) -> Separator:
-    """The result for no row at all."""
+    """Return the result for no row at all."""
     return Separator(np.zeros(dim), np.nan, np.nan, np.empty(0), int(MaxMarginStatus.EMPTY))
 
 
@@ -237,7 +237,7 @@ def _clarabel(matrix: Floats) -> tuple[Floats, Floats]:
 
 
 def solve_native(problems: list[Problem]) -> list[Separator]:
-    """The package's own solver, in batches of equal shape."""
+    """Solve by the package's own methods, in batches of equal shape."""
     dim = problems[0][0].shape[1]
     solved: list[Separator | None] = [None] * len(problems)
     shapes: dict[int, list[int]] = {}
@@ -257,7 +257,7 @@ def solve_native(problems: list[Problem]) -> list[Separator]:
 
 
 def solve_cvxpy(problems: list[Problem]) -> list[Separator]:
-    """The reference solver, one problem at a time."""
+    """Solve by the reference solver, one problem at a time."""
     return [_solve_one_cvxpy(rows[index]) for rows, index in problems]
 
 
