@@ -1,5 +1,8 @@
-"""Grids as lanes of one compiled loop: of numbers in chunks, one thread a processor; of tracers
-with derivatives that need no more than products."""
+"""Grids are solved as lanes of one compiled loop.
+
+Grids of numbers go in chunks, one thread a processor; grids of tracers carry derivatives that need
+no more than products.
+"""
 
 import os
 from collections.abc import Callable, Sequence

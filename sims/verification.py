@@ -238,10 +238,15 @@ class Verification:
     passed: bool
 
     def report(self) -> dict[str, Any]:
-        """The verification as JSON-serialisable content, None for numbers that are missing."""
+        """Return JSON-serialisable content, None for numbers that are missing.
+
+        A policy's parameter has the policy's own name for it, `lo` or `w`.
+        """
         content = dataclasses.asdict(self)
         for row in content["rows"]:
             row |= row.pop("case")
+            own, value = policy_parameter(row["policy"]), row.pop("parameter")
+            row |= {own: value} if own else {}
             for name in ("theory", "simulation", "stderr", "z"):
                 row[name] = _finite(row[name])
             for name in ("means", "stderrs"):
@@ -251,8 +256,8 @@ class Verification:
     def table(self) -> str:
         """Return the verification as text: one line a case, then the verdict."""
         lines = [
-            f"{'policy':<14}{'alpha_t':>8}{'f':>6}{'theta':>6}{'r':>4}{'delta':>6}"
-            f"{'theory':>10}{'simulation':>12}{'stderr':>10}{'z':>7}"
+            f"{'policy':<13}{'alpha_total':>12}{'keep_fraction':>14}{'theta_deg':>10}"
+            f"{'redundancy':>11}{'delta':>6}{'theory':>10}{'simulation':>12}{'stderr':>10}{'z':>7}"
         ]
         for row in self.rows:
             case = row.case
@@ -260,8 +265,8 @@ class Verification:
             note = f"  {row.unsolved} draws without a student" if row.unsolved else ""
             note += "" if np.isfinite(row.theory) else "  theory did not converge"
             lines.append(
-                f"{name:<14}{case.alpha_total:>8g}{case.keep_fraction:>6g}{_angle(case):>6}"
-                f"{case.redundancy:>4}{case.delta:>6g}{row.theory:>10.5f}{row.simulation:>12.5f}"
+                f"{name:<13}{case.alpha_total:>12g}{case.keep_fraction:>14g}{_angle(case):>10}"
+                f"{case.redundancy:>11}{case.delta:>6g}{row.theory:>10.5f}{row.simulation:>12.5f}"
                 f"{row.stderr:>10.5f}{row.z:>7.2f}{note}"
             )
         lines.append(
