@@ -16,7 +16,16 @@ from sims import verification
 from sims.cells import identity
 from sims.results import chi_square_p_value, extrapolate, mean_and_stderr
 from sims.sweep import simulate_students
-from sims.verification import CURVATURE, LARGEST_Z, PLANS, Case, Plan, verify
+from sims.verification import (
+    CURVATURE,
+    LARGEST_Z,
+    PLANS,
+    Case,
+    Comparison,
+    Plan,
+    Verification,
+    verify,
+)
 from theory.policies import Hard, HardSigned
 from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
 
@@ -130,6 +139,16 @@ def test_a_wrong_theory_fails(wrong: Theory) -> None:
 
 # Above and below f_sv = .1912 of a probe trained on the same data.
 OWN = Plan(cases=(Case(5, 0.4, None), Case(5, 0.1, None)), dims=(24, 48), draws=(400, 400))
+
+
+def test_reports_name_the_parameter_of_a_policy() -> None:
+    cases = (Case(4, 0.5), Case(4, 0.5, 20.0, "window", 0.1), Case(4, 0.5, 20.0, "mixture", 0.5))
+    rows = tuple(Comparison(case, 0.1, 0.1, 0.01, 0.0, (0.1,), (0.01,), 0) for case in cases)
+    report = Verification(rows, (24,), (10,), 0, 0.0, 1.0, 0.0, 0, True).report()
+    plain, window, mixture = report["rows"]
+    assert (window["lo"], mixture["w"]) == (0.1, 0.5)
+    assert "parameter" not in plain.keys() | window.keys() | mixture.keys()
+    assert (plain["alpha_total"], plain["keep_fraction"], plain["theta_deg"]) == (4, 0.5, 0.0)
 
 
 def test_in_sample_probes_are_verified() -> None:
