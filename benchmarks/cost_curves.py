@@ -20,9 +20,8 @@ from pathlib import Path
 import numpy as np
 
 import replica
-from sims.cells import problem_cells
+from sims.cells import identity, problem_cells
 from sims.draws import draw_rows
-from sims.kept import identity
 from sims.memory import call_bytes, chunk_ranges, draw_bytes, one_blas_thread, result_bytes
 from sims.sweep import simulate_students
 from theory import FixedAngle, PerceptronProblem

@@ -17,7 +17,7 @@ from figures.settings import GeometrySettings, policy_words, symbol
 from figures.style import COLUMN, PROBE, STUDENT, TEACHER
 from sims.cells import problem_cells
 from sims.draws import Draw
-from sims.kept import keep_rows, rank_rows
+from sims.cells import keep_rows, rank_rows
 from theory.problem import PerceptronProblem
 
 REACH = 2.6  # half width of the picture in units of the fields' standard deviation

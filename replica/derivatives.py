@@ -97,7 +97,7 @@ def sensitivities(problem: PerceptronProblem) -> Sensitivities:
 
 @cache
 def _lane(tree: jax.tree_util.PyTreeDef) -> Callable[[Any], Array]:
-    """One object a tree: a compiled loop knows its lane by identity."""
+    """Return one object a tree: a compiled loop knows its lane by identity."""
     return partial(_rates, tree)
 
 

@@ -77,7 +77,7 @@ class Frame:
 
     @classmethod
     def of(cls, ensemble: Ensemble, y: Array) -> "Frame":
-        """The frame of y, shape (2,); that of T itself at y = 0."""
+        """Return the frame of y, shape (2,); that of T itself at y = 0."""
         norm = jnp.hypot(y[0], y[1])
         safe = jnp.where(norm > 0, norm, 1.0)
         cos_psi = jnp.where(norm > 0, y[0] / safe, 1.0)
@@ -157,7 +157,7 @@ def support_density(ensemble: Ensemble, y: Array, mu: Array) -> tuple[Array, Arr
 def _along(
     ensemble: Ensemble, mu: Array, frame: Frame, integrands: Callable[[Array], tuple[Array, ...]]
 ) -> tuple[Array, ...]:
-    """Integrals over x by a quadrature that follows every scale of the integrand."""
+    """Return the integrals over x by a quadrature that follows every scale of the integrand."""
     edges = ensemble.weight.breaks()
     edges = jnp.where(jnp.abs(edges) < BEYOND, edges, 0.0)
     # phi(x)/phi(edge) is below the rounding error at the limit.
@@ -193,7 +193,7 @@ def _across_moments(weight: SelectionWeight, x: Array, frame: Frame) -> tuple[Ar
 
 
 def _interval_moments(weight: IntervalWeight, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
-    """Closed forms for a step function: v lies in one interval for each step."""
+    """Use closed forms for a step function: v lies in one interval for each step."""
     floor, ceiling = _teacher_bounds(x, frame)
     slope = away_from_zero(frame.sin_probe)
     total = [jnp.zeros_like(x) for _ in range(3)]
@@ -212,7 +212,7 @@ def _interval_moments(weight: IntervalWeight, x: Array, frame: Frame) -> tuple[A
 
 
 def _function_moments(weight: FunctionWeight, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
-    """The same integrals for a smooth weight: Gauss-Legendre panels in v."""
+    """Return the same integrals for a smooth weight: Gauss-Legendre panels in v."""
     low, high = _teacher_bounds(x, frame)
     limit = 9.0
     low, high = jnp.clip(low, -limit, limit), jnp.clip(high, -limit, limit)
@@ -230,7 +230,7 @@ def _function_moments(weight: FunctionWeight, x: Array, frame: Frame) -> tuple[A
 
 
 def _teacher_bounds(x: Array, frame: Frame) -> tuple[Array, Array]:
-    """Bounds on v from the gauge: x cos(psi) - v sin(psi) > 0."""
+    """Return the bounds on v from the gauge: x cos(psi) - v sin(psi) > 0."""
     slope = away_from_zero(frame.sin_psi)
     line, positive = x * frame.cos_psi / slope, slope > 0
     return jnp.where(positive, -jnp.inf, line), jnp.where(positive, line, jnp.inf)

@@ -163,7 +163,7 @@ class Outcome:
 
 @jax.custom_jvp
 def differentiable(ensemble: Ensemble, student: Student, alpha_kept: Array) -> Outcome:
-    """The outcome of a solved problem, with derivatives with respect to `ensemble`.
+    """Return the outcome of a solved problem, with derivatives with respect to `ensemble`.
 
     Args:
         ensemble: the kept examples.
@@ -202,7 +202,7 @@ def student_response(ensemble: Ensemble, student: Student, change: LineAverages)
 
 
 def measure_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> LineAverages:
-    """Change of the averages at a fixed student along `tangent`; linear in it."""
+    """Return the change of the averages at a fixed student along `tangent`; linear in it."""
     parts = [_volume_change(ensemble, tangent, student), _turn_change(ensemble, tangent, student)]
     if isinstance(ensemble.weight, IntervalWeight) and isinstance(tangent.weight, IntervalWeight):
         parts.append(_edge_change(ensemble, ensemble.weight, tangent.weight, student))
@@ -248,7 +248,7 @@ def _volume_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> L
 
 
 def _weight_rate(weight: SelectionWeight, tangent: SelectionWeight) -> SelectionWeight:
-    """Rate of change of a weight between its edges."""
+    """Return the rate of change of a weight between its edges."""
     if isinstance(weight, IntervalWeight) and isinstance(tangent, IntervalWeight):
         return IntervalWeight(weight.low, weight.high, tangent.level)
     assert isinstance(weight, FunctionWeight) and isinstance(tangent, FunctionWeight)
@@ -260,7 +260,7 @@ def _weight_rate(weight: SelectionWeight, tangent: SelectionWeight) -> Selection
 def _edge_change(
     ensemble: Ensemble, weight: IntervalWeight, tangent: IntervalWeight, student: Student
 ) -> LineAverages:
-    """Change with the edges of the selection."""
+    """Return the change with the edges of the selection."""
     edges = _reached(jnp.concatenate([weight.low, weight.high]), ensemble.theta)
     level = jnp.concatenate([-weight.level, weight.level])
     moved = jnp.concatenate([tangent.low, tangent.high])

@@ -1,5 +1,8 @@
-"""Grids as lanes of one compiled loop: of numbers in chunks, one thread a processor; of tracers
-with derivatives that need no more than products."""
+"""Grids are solved as lanes of one compiled loop.
+
+Grids of numbers go in chunks, one thread a processor; grids of tracers carry derivatives that need
+no more than products.
+"""
 
 import os
 from collections.abc import Callable, Sequence
@@ -21,7 +24,7 @@ CHUNK = 256
 def map_lanes(
     lane: Callable[[Any], T], points: Any, prepare: Callable[[Any], Any] = lambda chunk: chunk
 ) -> T:
-    """`lane` of every point, in order; NumPy arrays.
+    """Return `lane` of every point, in order; NumPy arrays.
 
     A lane at a time beats vmap on CPU: no lane waits for the slowest one.
 
@@ -51,7 +54,7 @@ def map_lanes(
 
 @partial(jax.jit, static_argnums=0)
 def _map_chunk(lane: Callable[[Any], Any], points: Any, count: Array) -> Any:
-    """The first `count` lanes."""
+    """Return the first `count` lanes."""
     lane = jax.jit(lane, inline=True)  # traced once, for the shapes and for the loop
 
     def step(i: Array, out: Any) -> Any:
@@ -65,7 +68,7 @@ def _map_chunk(lane: Callable[[Any], Any], points: Any, count: Array) -> Any:
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def trace_lanes(lane: Callable[[list[Array]], Any], columns: list[Array]) -> Any:
-    """`lane` of every entry of the columns, for tracers; differentiable once, either way.
+    """Return `lane` of every entry of the columns, for tracers; differentiable once, either way.
 
     Args:
         lane: a pure function of scalars, one a column, to a pytree of scalars.

@@ -57,12 +57,12 @@ class Student:
         return jnp.stack([jnp.maximum(jnp.hypot(*self.y), 1e-2), jnp.sqrt(1 + self.y[1] ** 2)])
 
     def slope(self) -> Array:
-        """norm * d kappa/d y = grad mu - kappa y/norm, shape (2,)."""
+        """Return norm * d kappa/d y = grad mu - kappa y/norm, shape (2,)."""
         return self.moments.first_field / self.moments.first - self.margin * self.y / self.norm
 
 
 def largest_margin(ensemble: Ensemble, y: Array, start: Array, tolerance: Array) -> Student:
-    """mu(y) by Newton on sqrt(E[s_+^2]) = 1, convex and increasing in mu.
+    """Return mu(y) by Newton on sqrt(E[s_+^2]) = 1, convex and increasing in mu.
 
     Args:
         ensemble: the kept examples.
@@ -96,18 +96,18 @@ def largest_margin(ensemble: Ensemble, y: Array, start: Array, tolerance: Array)
 
 
 def _margin_step(at: Moments) -> Array:
-    """Newton's step for sqrt(E[s_+^2]) = 1."""
+    """Return Newton's step for sqrt(E[s_+^2]) = 1."""
     root = jnp.sqrt(at.second)
     return -(root - 1) * root / at.first
 
 
 def newton_direction(student: Student) -> Array:
-    """Newton step for kappa, shape (2,)."""
+    """Return the Newton step for kappa, shape (2,)."""
     return newton_step(student, student.slope())
 
 
 def newton_step(student: Student, slope: Array) -> Array:
-    """`slope` over the positive definite Hessian kappa H(norm) - H(mu), shape (2,)."""
+    """Return `slope` over the positive definite Hessian kappa H(norm) - H(mu), shape (2,)."""
     at, y, norm = student.moments, student.y, student.norm
     gradient = at.first_field / at.first
     outer = jnp.outer(gradient, at.count_field)
@@ -129,7 +129,7 @@ def newton_step(student: Student, slope: Array) -> Array:
 
 
 def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Array, Array]:
-    """The student of largest margin.
+    """Return the student of largest margin.
 
     Args:
         ensemble: the kept examples of one problem (scalars).
@@ -207,6 +207,6 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
 
 
 def _negligible(student: Student, step: Array) -> Array:
-    """Whether a Newton step is below the rounding error of either component."""
+    """Tell whether a Newton step is below the rounding error of either component."""
     small = jnp.all(jnp.abs(step) <= TOLERANCE * student.scale())
     return small & (student.last_step <= 1e-7 * student.mu)

@@ -20,6 +20,11 @@ from theory.weights import kept_mass
 
 Array = jnp.ndarray
 
+# Both residuals are relative; the solver reaches 1e-13, the certifying quadrature 4e-10 at worst.
+CERTIFIED = 1e-8
+# A right angle in single precision exceeds the exact one by less.
+ROUNDING = 1e-7
+
 
 def judge(along: Array, across: Array, q: Array, shift: DownstreamShift) -> tuple[Array, Array]:
     """Overlap and angle between the student (along, across, q) and T' = (T + delta v)/norm.
@@ -41,12 +46,6 @@ def judge(along: Array, across: Array, q: Array, shift: DownstreamShift) -> tupl
         [along - overlap * target[0], across - overlap * target[1], q, -overlap * target[2]]
     )
     return overlap, jnp.arctan2(jnp.linalg.norm(rest), overlap)
-
-
-# Both residuals are relative; the solver reaches 1e-13, the certifying quadrature 4e-10 at worst.
-CERTIFIED = 1e-8
-# A right angle in single precision exceeds the exact one by less.
-ROUNDING = 1e-7
 
 
 @pytree_dataclass
@@ -77,7 +76,7 @@ def in_range(
     policy: Policy,
     shift: DownstreamShift,
 ) -> Array:
-    """Whether the parameters that every probe has are in their ranges: the checks of
+    """Tell whether the parameters that every probe has are in their ranges: the checks of
     `PerceptronProblem`, for traced values."""
     return (
         (alpha_total > 0)
@@ -93,7 +92,7 @@ def in_range(
 
 
 def prepare(point: Point) -> Prepared:
-    """Selection weight and validity of one point."""
+    """Return the selection weight and validity of one point."""
     right = np.pi / 2 + ROUNDING
     given = (point.alpha_total, point.keep_fraction, point.redundancy)
     valid = (
@@ -115,7 +114,7 @@ def prepare(point: Point) -> Prepared:
 def solve_prepared(
     prepared: Prepared, certificate: Callable[[Ensemble, Student], Array]
 ) -> ReplicaSolution:
-    """The student of a prepared point, with the saddle residual that `certificate` finds."""
+    """Return the student of a prepared point, with the saddle residual that `certificate` finds."""
     ensemble = prepared.ensemble
     frozen = jax.lax.stop_gradient(ensemble)
     alpha_kept = frozen.alpha_total * kept_mass(frozen.weight, frozen.theta)
@@ -143,7 +142,7 @@ def solve_prepared(
 
 
 def read_out(prepared: Prepared, found: Outcome, **outcome: Array) -> ReplicaSolution:
-    """The order parameters of an outcome; differentiable, as the outcome is."""
+    """Return the order parameters of an outcome; differentiable, as the outcome is."""
     theta = prepared.ensemble.theta
     norm = jnp.sqrt(1 + found.y @ found.y)
     along, across, q = found.y[0] / norm, found.y[1] / norm, 1 / norm
@@ -165,7 +164,7 @@ def read_out(prepared: Prepared, found: Outcome, **outcome: Array) -> ReplicaSol
 
 
 def largest_residual(ensemble: Ensemble, student: Student, fine: bool) -> Array:
-    """Largest saddle residual by the coarse or the fine quadrature."""
+    """Return the largest saddle residual by the coarse or the fine quadrature."""
     return jnp.max(jnp.abs(saddle_residual(ensemble, student.y, student.mu, fine=fine)))
 
 

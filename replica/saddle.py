@@ -179,12 +179,12 @@ def _bulk_averages(
 
 
 def _spread(centre: Array, scale: Array, offsets: tuple[float, ...]) -> Array:
-    """Breaks around each centre, along a last axis."""
+    """Return the breaks around each centre, along a last axis."""
     return centre[..., None] + scale * jnp.asarray(offsets)
 
 
 def _around(edges: Array, scales: tuple[Array, ...], offsets: tuple[float, ...]) -> Array:
-    """The window's edges; with fine offsets, also breaks around them at every scale."""
+    """Return the window's edges; with fine offsets, also breaks around them at every scale."""
     if offsets is COARSE:
         return edges
     return jnp.concatenate([edges, *(feature_breaks(edges, scale, offsets) for scale in scales)])

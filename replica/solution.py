@@ -7,11 +7,27 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from hardset.pytree import pytree_dataclass
-from theory.labels import problem_attributes, problem_coordinates, problem_dims
-from theory.problem import PerceptronProblem
+from theory.problem import PerceptronProblem, problem_attributes, problem_coordinates, problem_dims
 
 if TYPE_CHECKING:
     import xarray as xr
+
+_UNITS = {
+    "overlap": "1",
+    "probe_overlap": "1",
+    "margin": "1",
+    "orthogonal": "1",
+    "student_angle": "rad",
+    "downstream_overlap": "1",
+    "error": "1",
+    "alpha_kept": "1",
+    "support_fraction": "1",
+    "v_information": "nat",
+    "residual_saddle": "1",
+    "residual_gordon": "1",
+    "status": "1",
+    "steps": "1",
+}
 
 
 class Status(IntEnum):
@@ -103,21 +119,3 @@ class ReplicaSolution:
         return xr.Dataset(
             variables, coords=problem_coordinates(problem), attrs=problem_attributes(problem)
         )
-
-
-_UNITS = {
-    "overlap": "1",
-    "probe_overlap": "1",
-    "margin": "1",
-    "orthogonal": "1",
-    "student_angle": "rad",
-    "downstream_overlap": "1",
-    "error": "1",
-    "alpha_kept": "1",
-    "support_fraction": "1",
-    "v_information": "nat",
-    "residual_saddle": "1",
-    "residual_gordon": "1",
-    "status": "1",
-    "steps": "1",
-}

@@ -106,7 +106,7 @@ def _probe_angle(probe: Probe) -> ArrayLike:
 
 
 def _solve_flat(tree: jax.tree_util.PyTreeDef, flat: list[np.ndarray]) -> ReplicaSolution:
-    """All lanes; those that the first certificate does not confirm get a finer one.
+    """Solve all lanes; those that the first certificate does not confirm get a finer one.
 
     They are rare, and the finer certificate takes as long to compile as all the rest.
     """

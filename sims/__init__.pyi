@@ -7,8 +7,8 @@ from .maxmargin.solver import MaxMarginStatus as MaxMarginStatus
 from .maxmargin.solver import max_margin as max_margin
 from .separate import UserSolution as UserSolution
 from .separate import solve_user_data as solve_user_data
-from .verify import Verification as Verification
-from .verify import verify as verify
+from .verification import Verification as Verification
+from .verification import verify as verify
 
 __all__ = [
     "MaxMarginResult",

@@ -1,15 +1,38 @@
-"""A problem's grid points at a finite dimension: integers instead of fractions of N."""
+"""A problem's grid points at a finite dimension: numbers of rows, and which rows are kept."""
 
 import dataclasses
+import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from hardset.checks import check_range
-from sims.draws import check_kept
-from theory.policies import Policy
+from hardset.float64 import float64
+from sims.draws import Draw, check_kept
+from theory.policies import (
+    Custom,
+    Easy,
+    EasySigned,
+    Hard,
+    HardSigned,
+    Mixture,
+    Moderate,
+    Policy,
+    Random,
+    Steps,
+    Window,
+)
 from theory.problem import DownstreamShift, FixedAngle, Independent, PerceptronProblem
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+SIGNED = (HardSigned, EasySigned)
+BY_WEIGHT = Custom | Steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,7 +74,7 @@ def _flat(value: Any, shape: tuple[int, ...]) -> list[float]:
 
 
 def problem_cells(problem: PerceptronProblem, dim: int) -> list[Cell]:
-    """The cells of `problem` at dimension `dim`, in C order of `problem.shape`.
+    """Return the cells of `problem` at dimension `dim`, in C order of `problem.shape`.
 
     Raises:
         ValueError: f alpha_total N < 1, or a redundancy that is not an integer.
@@ -108,7 +131,7 @@ def _cell(
 
 
 def problem_shifts(problem: PerceptronProblem, dim: int) -> list[DownstreamShift]:
-    """The downstream shift of every cell, in C order of `problem.shape`.
+    """Return the downstream shift of every cell, in C order of `problem.shape`.
 
     Raises:
         ValueError: a shift with a part orthogonal to T and J_p at dim = 2, where there is none.
@@ -126,3 +149,144 @@ def problem_shifts(problem: PerceptronProblem, dim: int) -> list[DownstreamShift
                 outside = 1 - np.hypot(one.along_teacher, one.along_plane)
                 check_range("part of the shift outside span(T, J_p) at dim = 2", outside, 0, 1e-9)
     return [known[values] for values in zip(*columns, strict=True)]
+
+
+def rank_rows(margins: Floats, policy: Policy, dual: Floats | None = None) -> Integers:
+    """Return the rows in the order hardest first.
+
+    Args:
+        margins: signed probe margins y J_p.x, shape (P,).
+        policy: signed policies rank y z, all others abs(z).
+        dual: dual variables of an in-sample probe, shape (P,). Its support vectors all sit at the
+            margin; they come first, largest dual variable first.
+    """
+    ranked = margins if isinstance(policy, SIGNED) else np.abs(margins)
+    if dual is None:
+        return np.argsort(ranked, kind="stable")
+    return np.lexsort((-dual, np.where(dual > 0, -np.inf, ranked)))
+
+
+def keep_rows(draw: Draw, cell: Cell, margins: Floats, order: Callable[[], Integers]) -> Integers:
+    """Indices of the distinct rows of which at least one copy is kept, ascending.
+
+    Args:
+        draw: the draw; its first `cell.distinct` rows stand, each in `cell.copies` copies.
+        cell: policy and number of copies to keep.
+        margins: signed probe margins of those rows, shape (distinct,).
+        order: gives the rows hardest first, as `rank_rows` does; called only if needed.
+
+    Returns:
+        Row indices. Copies have equal margins and add no constraint, so one row stands for all.
+    """
+    if isinstance(cell.policy, BY_WEIGHT):
+        return _kept_by_weight(draw, cell, cell.policy, margins)
+    ranked = _ranked_rows(cell)
+    if ranked is not None:
+        first, last = ranked
+        whole = (first, last) == (0, cell.distinct)
+        return np.arange(last) if whole else np.sort(order()[first:last])
+    hardest = _certain_copies(cell)
+    return _kept_by_chance(draw, cell, order() if hardest else np.empty(0, np.int64), hardest)
+
+
+def kept_rows(cell: Cell) -> int | None:
+    """How many distinct rows the cell keeps, or None where that differs from draw to draw."""
+    ranked = _ranked_rows(cell)
+    if ranked is not None:
+        return ranked[1] - ranked[0]
+    by_count = isinstance(cell.policy, Random | Mixture) and cell.copies == 1
+    return cell.kept if by_count else None
+
+
+def largest_problem(cell: Cell) -> int:
+    """Return the most rows that a solve for this cell can have."""
+    probe = {"fixed": 0, "independent": cell.probe_rows, "in-sample": cell.distinct}[cell.probe[0]]
+    kept = kept_rows(cell)
+    if kept is None:
+        by_weight = isinstance(cell.policy, BY_WEIGHT)
+        kept = cell.distinct if by_weight else min(cell.kept, cell.distinct)
+    return max(kept, probe)
+
+
+def rows_key(cell: Cell) -> str:
+    """Text that is equal for cells that keep the same rows of every draw."""
+    if isinstance(cell.policy, BY_WEIGHT):
+        rule = cell.policy.parameters() | cell.policy.record()
+        if isinstance(cell.policy, Custom):
+            rule["weight"] = id(cell.policy.function)  # a function has no content to compare
+        key = [cell.policy.name, cell.distinct, rule, cell.copies, *_probe_key(cell)]
+        return json.dumps(key, default=float)
+    ranked = _ranked_rows(cell)
+    if ranked == (0, cell.distinct):
+        return json.dumps(["all", cell.distinct])
+    if ranked is not None:
+        kind = "signed rank" if isinstance(cell.policy, SIGNED) else "rank"
+        return json.dumps([kind, cell.distinct, *ranked, *_probe_key(cell)])
+    hardest = _certain_copies(cell)
+    chance = ["chance", cell.distinct, cell.copies, cell.kept, hardest]
+    return json.dumps(chance + (_probe_key(cell) if hardest else []))
+
+
+def identity(cell: Cell) -> str:
+    """Text that is equal for cells with the same records: same rows, same probe."""
+    return json.dumps([*_probe_key(cell), rows_key(cell)])
+
+
+def _probe_key(cell: Cell) -> list[str | float]:
+    return [cell.probe[0], cell.probe_rows or cell.probe[1]]
+
+
+def _ranked_rows(cell: Cell) -> tuple[int, int] | None:
+    """First and last + 1 of the ranked rows that have a kept copy; None where chance decides."""
+    if isinstance(cell.policy, BY_WEIGHT):
+        return None
+    start = _window_start(cell.policy, cell)
+    if start is None and cell.kept == cell.volume:
+        start = 0
+    if start is None:
+        return None
+    # Positions start .. start + kept of the ranked copies, `copies` positions a row.
+    return start // cell.copies, -(-(start + cell.kept) // cell.copies)
+
+
+def _window_start(policy: Policy, cell: Cell) -> int | None:
+    """First kept position of the ranked copies; None where chance has a part in the choice."""
+    spare = cell.volume - cell.kept
+    if isinstance(policy, Random | Mixture):
+        return 0 if _certain_copies(cell) == cell.kept else None
+    if isinstance(policy, Hard | HardSigned):
+        return 0
+    if isinstance(policy, Easy | EasySigned):
+        return spare
+    if isinstance(policy, Moderate):
+        return spare // 2
+    if isinstance(policy, Window):
+        return min(int(np.floor(float(np.asarray(policy.lo)) * cell.volume + 0.5)), spare)
+    raise ValueError(f"policy {policy.name!r} cannot be simulated")
+
+
+def _certain_copies(cell: Cell) -> int:
+    """Count how many of the ranked copies are kept before chance decides."""
+    if isinstance(cell.policy, Mixture):
+        return int(np.floor(float(np.asarray(cell.policy.w)) * cell.kept + 0.5))
+    return 0
+
+
+def _kept_by_chance(draw: Draw, cell: Cell, order: Integers, hardest: int) -> Integers:
+    """Return the `hardest` first copies of the ranking, and a uniform choice among the others."""
+    scores = draw.scores(cell.distinct, cell.copies)
+    whole, part = divmod(hardest, cell.copies)
+    scores[order[:whole]] = -1.0
+    if part:
+        scores[order[whole], :part] = -1.0
+    flat = np.argsort(scores.ravel(), kind="stable")[: cell.kept]
+    return np.unique(flat // cell.copies)
+
+
+@float64
+def _kept_by_weight(draw: Draw, cell: Cell, policy: Custom | Steps, margins: Floats) -> Integers:
+    signed = isinstance(policy, Custom) and policy.variable == "yz"
+    field = margins if signed else margins * draw.labels[: cell.distinct]
+    weight = np.asarray(policy.weight(jnp.asarray(field)), dtype=np.float64)
+    scores = draw.scores(cell.distinct, cell.copies)
+    return np.flatnonzero(np.any(scores < weight[:, None], axis=1))

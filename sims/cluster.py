@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hardset.float64 import float64
 from sims.memory import GIB, default_memory_gb, one_blas_thread
-from sims.parts import Part, solve_part, split, total_cost
+from sims.students import Part, solve_part, split, total_cost
 
 CONNECT_SECONDS = 10
 TASKS_AHEAD = 3  # a thread; a worker asks for the next one while it solves
@@ -55,7 +55,7 @@ class Cluster:
         self._client.close()
 
     def threads(self) -> int:
-        """Threads of all workers that are there now.
+        """Return the threads of all workers that are there now.
 
         Raises:
             OSError: there is none within ten seconds.
@@ -136,7 +136,7 @@ def split_for(threads: int, parts: Sequence[Part], dim: int) -> Iterator[Part]:
 def solve_on_worker(
     part: Part, dim: int, seed: int, solver: str, memory_gb: float | None
 ) -> NDArray[np.void]:
-    """Records of a part, shape (cells, draws), by one thread of a worker."""
+    """Return the records of a part, shape (cells, draws), by one thread of a worker."""
     worker = importlib.import_module("distributed").get_worker()
     allowed = worker.memory_manager.memory_limit  # bytes; None if dask was told not to mind
     free = allowed / 2 / GIB if allowed else default_memory_gb()

@@ -356,8 +356,8 @@ def verify(
     _check_devices(devices)
     from tqdm import tqdm
 
-    from sims.verify import PLANS
-    from sims.verify import verify as compare
+    from sims.verification import PLANS
+    from sims.verification import verify as compare
 
     plan = PLANS[preset]
     hidden = not (progress or sys.stderr.isatty())

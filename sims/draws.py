@@ -1,9 +1,18 @@
-"""Random data of the teacher-student perceptron, one key per (seed, dim, draw)."""
+"""Random data of the teacher-student perceptron, one key per (seed, dim, draw).
+
+Commands check their arguments with it before JAX is loaded: it imports NumPy alone.
+"""
 
 import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+OVERLAPS = ("cosine", "pearson")  # how a sweep compares student and teacher
+BLOCK = 256  # rows that share a random key; a longer draw adds blocks and changes none
+STREAMS = {"rows": 0, "probe": 1, "scores": 2, "axes": 3}
 
 
 def check_kept(keep_fraction: float, alpha_total: float, dim: int) -> None:
@@ -19,13 +28,6 @@ def check_kept(keep_fraction: float, alpha_total: float, dim: int) -> None:
             f"= {kept:.6g} is below 1: a simulation must keep at least one example (the theory "
             "needs none)"
         )
-
-
-Floats = NDArray[np.float64]
-
-BLOCK = 256  # rows that share a random key; a longer draw adds blocks and changes none
-
-STREAMS = {"rows": 0, "probe": 1, "scores": 2, "axes": 3}
 
 
 def _generator(seed: int, *path: int) -> np.random.Generator:
@@ -65,7 +67,7 @@ class Draw:
         return scores
 
     def axes_vector(self) -> Floats:
-        """A normal vector that orients dense coordinate axes, shape (N,)."""
+        """Return a normal vector that orients dense coordinate axes, shape (N,)."""
         path = (self.dim, self.number, STREAMS["axes"])
         return _generator(self.seed, *path).standard_normal(self.dim)
 

@@ -14,13 +14,12 @@ from tqdm import tqdm
 from hardset.cache import RecordCache
 from hardset.checks import check_choice, check_integer, check_range
 from hardset.float64 import float64
-from sims.cells import problem_cells, problem_shifts
-from sims.draws import draw_rows
-from sims.kept import identity
-from sims.maxmargin.lanes import SOLVERS, solve_native
+from sims.cells import identity, problem_cells, problem_shifts
+from sims.draws import OVERLAPS, draw_rows
+from sims.maxmargin.lanes import SOLVERS, solve_native, solver_edition
 from sims.maxmargin.solver import MaxMarginStatus
 from sims.memory import one_blas_thread, processors
-from sims.results import OVERLAPS, RECORD, to_dataset
+from sims.results import RECORD, to_dataset
 from sims.students import DrawState
 from sims.sweep import simulate_students
 from theory.policies import Custom
@@ -196,7 +195,11 @@ def run_many(
     cells = [problem_cells(problem, dim) for problem in problems]
     shifts = [problem_shifts(problem, dim) for problem in problems]
     every = [cell for own in cells for cell in own]
-    store = RecordCache(cache, RECORD, (dim, seed, solver)) if cache is not None else None
+    store = (
+        RecordCache(cache, RECORD, (dim, seed, solver_edition(solver)))
+        if cache is not None
+        else None
+    )
     students = len({identity(cell) for cell in every}) * draws
     with tqdm(
         total=students, unit="student", file=sys.stderr, disable=not progress, leave=False

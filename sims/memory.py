@@ -6,8 +6,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from sims.cells import Cell
-from sims.kept import largest_problem
+from sims.cells import Cell, largest_problem
 from sims.maxmargin.lanes import lane_count, padded_rows
 from sims.results import RECORD
 
@@ -24,12 +23,12 @@ CGROUP_LIMITS = (
 
 
 def processors() -> int:
-    """Processors that this process may use."""
+    """Return the processors that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def one_blas_thread() -> threadpool_limits:
-    """Context in which a matrix factorisation is one thread's work.
+    """Return a context in which a matrix factorisation is one thread's work.
 
     The solves themselves run side by side; BLAS threads beside them spin on a busy machine and
     cost 40 times the arithmetic.
@@ -70,7 +69,7 @@ def draw_bytes(cells: Sequence[Cell], dim: int) -> int:
 
 
 def call_bytes(cells: Sequence[Cell], dim: int, draws: int, threads: int) -> int:
-    """Memory of the largest solver calls of `threads` threads."""
+    """Return the memory of the largest solver calls of `threads` threads."""
     largest = padded_rows(max(largest_problem(cell) for cell in cells), dim)
     lanes = min(lane_count(largest, dim), draws)
     return threads * lanes * largest * dim * 8 * CALL_COPIES

@@ -12,8 +12,13 @@ from scipy.special import chdtrc
 from sims.draws import Draw
 from sims.maxmargin.solver import MaxMarginStatus
 from theory.angles import angle_from_overlap
-from theory.labels import problem_attributes, problem_coordinates, problem_dims
-from theory.problem import DownstreamShift, PerceptronProblem
+from theory.problem import (
+    DownstreamShift,
+    PerceptronProblem,
+    problem_attributes,
+    problem_coordinates,
+    problem_dims,
+)
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +40,13 @@ RECORD = np.dtype(
         ("sum_student", np.float64),
         ("sum_teacher", np.float64),
     ]
+)
+
+AVERAGED = ("error", "overlap", "probe_overlap", "downstream_overlap", "margin", "support_fraction")
+FAILED = tuple(
+    int(status)
+    for status in MaxMarginStatus
+    if status not in (MaxMarginStatus.SOLVED, MaxMarginStatus.NOT_SEPARABLE, MaxMarginStatus.EMPTY)
 )
 
 
@@ -67,7 +79,7 @@ class ProbeFrame:
 
     @classmethod
     def fixed(cls, draw: Draw, theta: float) -> "ProbeFrame":
-        """The probe cos(theta) e_1 + sin(theta) e_2."""
+        """Return the probe cos(theta) e_1 + sin(theta) e_2."""
         probe = np.zeros(draw.dim)
         probe[:2] = np.cos(theta), np.sin(theta)
         return cls(draw, probe, theta)
@@ -131,7 +143,7 @@ def cosine_angle(records: NDArray[np.void], shift: DownstreamShift) -> Floats:
 
 
 def pearson_overlaps(records: NDArray[np.void], delta: float, dim: int) -> tuple[Floats, ...]:
-    """Mean-centred overlaps of the published notebook: with T, with J_p and with T'.
+    """Return the mean-centred overlaps of the published notebook: with T, with J_p and with T'.
 
     Components are taken on axes of which J_p is one and the others are random; T' is T with
     `delta` added to every component but the probe's own, without normalisation.
@@ -173,7 +185,7 @@ class Extrapolation(NamedTuple):
 
 
 def mean_and_stderr(samples: ArrayLike, valid: ArrayLike) -> tuple[Floats, Floats]:
-    """Mean over the last axis and its standard error s/sqrt(n).
+    """Return the mean over the last axis and its standard error s/sqrt(n).
 
     Args:
         samples: shape (..., n).
@@ -226,7 +238,7 @@ def extrapolate(
 
 
 def chi_square_p_value(z_scores: ArrayLike) -> tuple[float, float]:
-    """Chi-square of independent z-scores and the probability of a larger one.
+    """Return chi-square of independent z-scores and the probability of a larger one.
 
     Args:
         z_scores: shape (n,), finite.
@@ -239,21 +251,10 @@ def chi_square_p_value(z_scores: ArrayLike) -> tuple[float, float]:
     return square, float(chdtrc(z.size, square)) if z.size else 1.0
 
 
-OVERLAPS = ("cosine", "pearson")
-
-AVERAGED = ("error", "overlap", "probe_overlap", "downstream_overlap", "margin", "support_fraction")
-
-FAILED = tuple(
-    int(status)
-    for status in MaxMarginStatus
-    if status not in (MaxMarginStatus.SOLVED, MaxMarginStatus.NOT_SEPARABLE, MaxMarginStatus.EMPTY)
-)
-
-
 def observables(
     records: NDArray[np.void], shift: DownstreamShift, dim: int, overlap: str
 ) -> dict[str, Floats]:
-    """Observables of each student in an array of records, same shape.
+    """Return the observables of each student in an array of records, same shape.
 
     Args:
         records: array of RECORD.
@@ -285,7 +286,7 @@ def to_dataset(
     dim: int,
     overlap: str,
 ) -> xr.Dataset:
-    """Labelled observables, means, standard errors and counts.
+    """Return the labelled observables, means, standard errors and counts.
 
     Args:
         problem: the simulated problem.

@@ -1,4 +1,4 @@
-"""The max-margin separator of a user's own features and labels."""
+"""The max-margin separator of a user's own examples: read, checked, solved and written."""
 
 import dataclasses
 import itertools
@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from hardset.arrays import ArrayFileError, load_array, npy_bytes
 from hardset.cli import check_output_folder
 from hardset.datafile import check_output_file, write_bytes_atomic
-from sims.examples import load_arrays, signed_rows
 
 if TYPE_CHECKING:
     from sims.maxmargin.solver import MaxMarginStatus
@@ -21,6 +20,7 @@ DEFAULT_OUTPUT = "direction.npy"
 SOLVED_CODE = 0
 UNSOLVED_CODE = 1
 NOT_SEPARABLE_CODE = 3
+SMALLEST_ROW = 1e-290  # size of a row over the largest one that floating point still tells from 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ def solve_user_data(features: ArrayLike, labels: ArrayLike) -> UserSolution:
 
 
 def _solve_rows(rows: NDArray[np.float64], exponent: int) -> UserSolution:
-    """The separator of label-signed rows times 2**exponent."""
+    """Return the separator of label-signed rows times 2**exponent."""
     # Imported when the data are known to be right: JAX takes a second to load.
     from sims.maxmargin.solver import MaxMarginStatus, max_margin
     from sims.memory import one_blas_thread
@@ -209,3 +209,87 @@ def _as_text(report: dict[str, Any]) -> str:
             f"residual         {certificate['residual']:.1e}",
         ]
     return "\n".join(lines)
+
+
+def load_arrays(features_path: str | Path, labels_path: str | Path) -> tuple[NDArray, NDArray]:
+    """Read features (P, N) and labels (P,) from .npy files; pickled objects are refused.
+
+    Raises:
+        ValueError: a file is missing, not a .npy file, cut short, or of the wrong dimension.
+    """
+    return _load("features", features_path, 2), _load("labels", labels_path, 1)
+
+
+def _load(name: str, path: str | Path, ndim: int) -> NDArray:
+    try:
+        array = load_array(path)
+    except ArrayFileError as error:
+        raise ValueError(f"{name} file {error}") from None
+    if array.ndim != ndim:
+        wanted = "(P, N)" if ndim == 2 else "(P,)"
+        raise ValueError(f"{name} file {path} has shape {array.shape}; it must be {wanted}")
+    return array
+
+
+def signed_rows(features: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], int]:
+    """Return the rows y_i x_i over 2**exponent, and that exponent.
+
+    Args:
+        features: examples x_i, shape (P, N), finite numbers.
+        labels: y_i, shape (P,), either -1/+1 or 0/1.
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite numbers, other labels.
+    """
+    matrix = _real("features", features)
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(
+            f"features has shape {matrix.shape}; it must be (P, N): "
+            "at least one example (row) of at least one feature (column)"
+        )
+    signs = _signs(labels, matrix.shape[0])
+    matrix, exponent = _scaled(matrix)
+    return matrix * signs[:, None], exponent
+
+
+def _real(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"{name} has dtype {array.dtype}; it must hold real numbers")
+    array = array.astype(np.float64)
+    if not np.all(np.isfinite(array)):
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(
+            f"{name} holds {array[index]} at index {index}; every value must be a finite number"
+        )
+    return array
+
+
+def _scaled(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """Return the matrix over 2**exponent: compiled code takes numbers below 2.2e-308 for zero."""
+    largest = np.max(np.abs(matrix), axis=1)
+    exponent = int(np.frexp(np.max(largest))[1])
+    scaled = np.ldexp(matrix, -exponent)
+    lost = (largest > 0) & (largest < np.max(largest) * SMALLEST_ROW)
+    if np.any(lost):
+        row = int(np.flatnonzero(lost)[0])
+        raise ValueError(
+            f"features holds row {row} of size {largest[row]:.3g} beside one of size "
+            f"{np.max(largest):.3g}; their ratio must be at least {SMALLEST_ROW:g}"
+        )
+    return scaled, exponent
+
+
+def _signs(labels: ArrayLike, count: int) -> NDArray[np.float64]:
+    values = _real("labels", labels)
+    if values.shape != (count,):
+        raise ValueError(
+            f"labels has shape {values.shape}; it must be ({count},), one label per row of features"
+        )
+    if np.all(np.isin(values, (-1.0, 1.0))):
+        return values
+    if np.all(np.isin(values, (0.0, 1.0))):
+        return 2.0 * values - 1.0
+    strange = values[~np.isin(values, (-1.0, 0.0, 1.0))]
+    found = f"{strange[0]:g}" if strange.size else "-1 and 0 together"
+    raise ValueError(f"labels holds {found}; labels are either -1 and +1, or 0 and 1")

@@ -1,21 +1,27 @@
-"""One draw and the students of all cells that share it: probe, selection, training, records."""
+"""Students of cells that share draws: probes, selection, training and records, side by side."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sims.cells import Cell
+from sims.cells import SIGNED, Cell, keep_rows, largest_problem, rank_rows, rows_key
 from sims.draws import Draw, draw_rows
-from sims.kept import SIGNED, keep_rows, rank_rows
-from sims.maxmargin.lanes import Solver
+from sims.maxmargin.lanes import SOLVERS, Solver, lane_count, padded_rows
 from sims.maxmargin.solver import MaxMarginStatus
+from sims.memory import chunk_ranges, draws_in_flight
 from sims.results import ProbeFrame, student_records
+from sims.workers import in_order
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 ProbeKey = tuple[str, float, int]
+
+STUDENT_ENTRIES = 2000  # what a student costs besides its matrix, in matrix entries
 
 
 class Trained(NamedTuple):
@@ -63,11 +69,11 @@ class DrawState:
         self._probes[key] = trained
 
     def probe(self, cell: Cell) -> Trained:
-        """The cell's probe."""
+        """Return the cell's probe."""
         return self._probes[self._key(cell)]
 
     def kept(self, cell: Cell) -> Integers:
-        """Rows that the cell keeps."""
+        """Return the rows that the cell keeps."""
         key = self._key(cell)
         margins = self._margins[key][: cell.distinct]
 
@@ -91,7 +97,7 @@ def row_products(rows: Floats, vector: Floats) -> Floats:
 def train_students(
     cells: Sequence[Cell], states: Sequence[DrawState], solve: Solver
 ) -> NDArray[np.void]:
-    """Records of cells that keep the same rows, shape (len(cells), len(states))."""
+    """Return the records of cells that keep the same rows, shape (len(cells), len(states))."""
     kept = [state.kept(cells[0]) for state in states]
     found = solve([(state.draw.rows, rows) for state, rows in zip(states, kept, strict=True)])
     records = []
@@ -108,3 +114,153 @@ def train_students(
         row["bracket"] = [one.bracket for one in found]
         records.append(row)
     return np.stack(records)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Cells by identity, and the draws for which they are simulated together."""
+
+    cells: dict[str, Cell]
+    draws: range
+
+
+def draw_families(cells: dict[str, Cell], dim: int, draws: int) -> list[Part]:
+    """Return all (cell, draw) pairs as parts whose cells share draws.
+
+    A draw of few rows is the beginning of one of many: cells share it where equally many draws
+    are held together, so that the parts of a cell do not depend on the other cells.
+    """
+    families: dict[tuple[range, ...], dict[str, Cell]] = {}
+    for name, cell in sorted(cells.items(), key=lambda item: item[1].distinct):
+        chunks = tuple(chunk_ranges(cell.distinct, dim, draws))
+        families.setdefault(chunks, {})[name] = cell
+    return [Part(family, chunk) for chunks, family in families.items() for chunk in chunks]
+
+
+def split(part: Part, dim: int, limit: float) -> Iterator[Part]:
+    """The part as smaller ones, the longest first, that cost at most `limit` or train one student.
+
+    Cells that keep the same rows share their students and stay together.
+    """
+    cells: dict[str, Cell] = {}
+    spent = 0.0
+    for names in _jobs(part.cells):
+        spent += cost(part.cells[names[0]], part.draws, dim)
+        if cells and spent > limit:
+            yield Part(cells, part.draws)
+            cells, spent = {}, cost(part.cells[names[0]], part.draws, dim)
+        cells |= {name: part.cells[name] for name in names}
+    if cells:
+        yield Part(cells, part.draws)
+
+
+def cost(cell: Cell, draws: range, dim: int) -> float:
+    """What a cell's students cost, in matrix entries; about ten million are solved in a second."""
+    return float(len(draws) * (largest_problem(cell) * dim + STUDENT_ENTRIES))
+
+
+def total_cost(parts: Iterable[Part], dim: int) -> float:
+    """Return what the students of all parts cost; see `cost`."""
+    return sum(
+        cost(part.cells[names[0]], part.draws, dim) for part in parts for names in _jobs(part.cells)
+    )
+
+
+def _jobs(cells: dict[str, Cell]) -> list[list[str]]:
+    """Return the names of cells that keep the same rows, those with most rows first."""
+    jobs: dict[str, list[str]] = {}
+    for name, cell in cells.items():
+        jobs.setdefault(rows_key(cell), []).append(name)
+    return sorted(jobs.values(), key=lambda names: -largest_problem(cells[names[0]]))
+
+
+def solve_part(
+    part: Part,
+    dim: int,
+    seed: int,
+    solver: str,
+    pool: Executor | None,
+    threads: int,
+    memory_gb: float,
+    results: int = 0,
+) -> Iterator[tuple[str, NDArray[np.void]]]:
+    """Yield the records of each cell, shape (len(draws),), as soon as they are complete.
+
+    Args:
+        part: what to solve.
+        dim: N.
+        seed: of all random numbers.
+        solver: a key of SOLVERS.
+        pool: solver threads, or None for the calling one.
+        threads: how many they are.
+        memory_gb: limit in GiB.
+        results: bytes of it that the sweep's answer takes.
+
+    Raises:
+        ValueError: the memory limit does not hold one draw.
+    """
+    cells = list(part.cells.values())
+    size = draws_in_flight(cells, dim, len(part.draws), threads, memory_gb, results)
+    blocks = [part.draws[start : start + size] for start in range(0, len(part.draws), size)]
+    rows = most_rows(part)
+    if len(blocks) == 1:
+        states = hold_draws(seed, dim, part.draws, rows, pool)
+        yield from train_cells(part.cells, states, solver, pool, threads)
+        return
+    found: dict[str, list[NDArray[np.void]]] = {name: [] for name in part.cells}
+    for block in blocks:
+        states = hold_draws(seed, dim, block, rows, pool)
+        for name, records in train_cells(part.cells, states, solver, pool, threads):
+            found[name].append(records)
+    for name, pieces in found.items():
+        yield name, np.concatenate(pieces)
+
+
+def most_rows(part: Part) -> int:
+    """Return the rows that a draw must have to serve all cells."""
+    return max(cell.distinct for cell in part.cells.values())
+
+
+def hold_draws(
+    seed: int, dim: int, draws: range, rows: int, pool: Executor | None = None
+) -> list[DrawState]:
+    """The draws with so many rows each, and room for the probes of the cells to come."""
+
+    def hold(number: int) -> DrawState:
+        return DrawState(draw_rows(seed, dim, number, rows))
+
+    return list(in_order(pool, [partial(hold, number) for number in draws]))
+
+
+def train_cells(
+    cells: dict[str, Cell],
+    states: list[DrawState],
+    solver: str,
+    pool: Executor | None,
+    threads: int,
+) -> Iterator[tuple[str, NDArray[np.void]]]:
+    """Yield the records of each cell, shape (len(states),), as soon as they are complete."""
+    solve = SOLVERS[solver]
+    probes = {(cell.probe, cell.probe_rows, cell.distinct): cell for cell in cells.values()}
+
+    def train_probes(state: DrawState) -> None:
+        for cell in probes.values():
+            state.train_probe(cell, solve)
+
+    for _ in in_order(pool, [partial(train_probes, state) for state in states]):
+        pass
+    dim = states[0].draw.dim
+    jobs = _jobs(cells)
+    share = -(-len(states) * len(jobs) // (2 * threads))  # no thread waits for a long call
+    calls = []
+    for names in jobs:
+        shared = [cells[name] for name in names]
+        lanes = min(lane_count(padded_rows(largest_problem(shared[0]), dim), dim), share)
+        for start in range(0, len(states), lanes):
+            calls.append(partial(train_students, shared, states[start : start + lanes], solve))
+    found = in_order(pool, calls)
+    for names in jobs:
+        pieces: list[NDArray[np.void]] = []
+        while sum(piece.shape[1] for piece in pieces) < len(states):
+            pieces.append(next(found))
+        yield from zip(names, np.concatenate(pieces, axis=1), strict=True)

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from hardset.cache import RecordCache
 from hardset.float64 import float64
-from sims.cells import Cell
+from sims.cells import Cell, identity, kept_rows, largest_problem
 from sims.cluster import Cluster, split_for
-from sims.kept import identity, kept_rows, largest_problem
 from sims.maxmargin.lanes import compile_shapes, on_processor
 from sims.memory import (
     GIB,
@@ -22,7 +21,8 @@ from sims.memory import (
     processors,
     result_bytes,
 )
-from sims.parts import (
+from sims.results import RECORD
+from sims.students import (
     Part,
     draw_families,
     hold_draws,
@@ -32,7 +32,6 @@ from sims.parts import (
     total_cost,
     train_cells,
 )
-from sims.results import RECORD
 from sims.workers import local_devices, solver_pool, spread
 
 WORTH_SHARING = 2**23  # matrix entries, a second's work; a worker takes two seconds to start
@@ -173,7 +172,7 @@ def _solve_here(
 
 
 def _fits(parts: Sequence[Part], dim: int, memory_gb: float) -> bool:
-    """Whether one draw of every part fits the limit."""
+    """Tell whether one draw of every part fits the limit."""
     try:
         for part in parts:
             draws_in_flight(list(part.cells.values()), dim, len(part.draws), 1, memory_gb, 0)

@@ -24,10 +24,20 @@ from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 from hardset.checks import check_range
 
 T = TypeVar("T")
+IDLE_SECONDS = 60  # after which a worker ends
+AHEAD = 2  # tasks of a worker: one runs, one waits
+# Workers share the processors with this process: one thread each, whatever BLAS was built with.
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    # Draws that are held are no leak.
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15",
+}
 
 
 def local_devices(count: int | None) -> list[jax.Device | None]:
-    """The first `count` devices of this process; None stands for JAX's default device alone.
+    """Return the first `count` devices of this process; None stands for JAX's default device alone.
 
     Raises:
         ValueError: `count` is below 1 or above the number of devices.
@@ -45,7 +55,7 @@ def local_devices(count: int | None) -> list[jax.Device | None]:
 
 
 def solver_pool(threads: int, devices: Sequence[jax.Device | None]) -> ThreadPoolExecutor:
-    """Threads that call the devices in turn; at least one thread a device."""
+    """Return a pool of threads that call the devices in turn; at least one thread a device."""
     turns = itertools.cycle(devices)
 
     def take_device() -> None:
@@ -74,16 +84,6 @@ def in_order(pool: Executor | None, calls: Sequence[Callable[[], T]]) -> Iterato
 
 Place = tuple[int, int]
 
-IDLE_SECONDS = 60  # after which a worker ends
-AHEAD = 2  # tasks of a worker: one runs, one waits
-# Workers share the processors with this process: one thread each, whatever BLAS was built with.
-ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    # Draws that are held are no leak.
-    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15",
-}
 
 _started: list[ProcessPoolExecutor] = []  # starting one takes seconds: they serve later calls, too
 
@@ -122,7 +122,7 @@ class Tasks(Generic[T]):
 def spread(
     groups: Sequence[Sequence[Callable[[], T]]], processes: int
 ) -> Iterator[tuple[Place, T]]:
-    """Results of all tasks as they are finished, with (group, position) of each.
+    """Return the results of all tasks as they are finished, with (group, position) of each.
 
     This process works from the start and the workers join it when they are ready. What a worker
     had taken when it was lost, and what cannot be sent to one, is done here.
@@ -176,7 +176,7 @@ def spread(
 
 
 def _ready() -> None:
-    """What a worker answers once it has started."""
+    """Answer that the worker has started."""
 
 
 def _end_with(parent: int) -> None:
@@ -233,7 +233,7 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _submit(worker: ProcessPoolExecutor, task: Callable[[], T]) -> Future[T]:
-    """The task's future; a worker that is gone breaks it."""
+    """Return the task's future; a worker that is gone breaks it."""
     try:
         with _interrupts_held_back():
             return worker.submit(task)

@@ -11,7 +11,7 @@ Array = jnp.ndarray
 
 @float64
 def angle_from_components(parallel: ArrayLike, orthogonal: ArrayLike) -> Float64Array:
-    """Angle atan2(orthogonal, parallel) between two vectors.
+    """Return the angle atan2(orthogonal, parallel) between two vectors.
 
     Args:
         parallel: component of the first vector along the second, any common scale.
@@ -25,7 +25,7 @@ def angle_from_components(parallel: ArrayLike, orthogonal: ArrayLike) -> Float64
 
 @float64
 def angle_from_overlap(overlap: ArrayLike) -> Float64Array:
-    """Angle arccos(R) for an overlap R in [-1, 1], in radians.
+    """Return the angle arccos(R) for an overlap R in [-1, 1], in radians.
 
     R alone carries sqrt(eps) of the angle near R = 1; where the orthogonal part is known, use
     `angle_from_components`.
@@ -42,7 +42,7 @@ def error_from_angle(angle: ArrayLike) -> Float64Array:
 
 @float64
 def angle_from_error(error: ArrayLike) -> Float64Array:
-    """Teacher-student angle pi e in radians, for an error e in [0, 1]."""
+    """Return the teacher-student angle pi e in radians, for an error e in [0, 1]."""
     return _f(error) * np.pi
 
 

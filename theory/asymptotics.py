@@ -44,7 +44,7 @@ def max_margin_constant() -> float:
 
 @cache
 def bayes_constant() -> float:
-    """lim alpha e of the Bayes-optimal student, 1 / int Dt exp(-t^2/2)/H(t) = 0.44170...
+    """Return lim alpha e of the Bayes-optimal student, 1 / int Dt exp(-t^2/2)/H(t) = 0.44170...
 
     The limit R_G -> 1 of the equation solved by `gibbs_overlap`, with e_B -> sqrt(1 - R_G)/pi.
     """
@@ -54,7 +54,7 @@ def bayes_constant() -> float:
 
 @cache
 def gibbs_constant() -> float:
-    """lim alpha e of the Gibbs student, sqrt(2) times `bayes_constant`: 0.62466..."""
+    """Return lim alpha e of the Gibbs student, sqrt(2) times `bayes_constant`: 0.62466..."""
     return float(np.sqrt(2) * bayes_constant())
 
 
@@ -97,7 +97,7 @@ def gibbs_error(alpha: ArrayLike) -> Float64Array:
 
 @float64
 def bayes_error(alpha: ArrayLike) -> Float64Array:
-    """Error arccos(sqrt(R_G))/pi of the Bayes-optimal vote, with full relative accuracy.
+    """Return the error arccos(sqrt(R_G))/pi of the Bayes-optimal vote, with full relative accuracy.
 
     Args:
         alpha: unpruned examples / N, >= 0, any shape.
@@ -133,7 +133,7 @@ def gardner_capacity(margin: ArrayLike) -> Float64Array:
 
 
 def _gibbs(alpha: ArrayLike) -> tuple[Array, Array]:
-    """R_G and sqrt(1 - R_G), both with full relative accuracy."""
+    """Return R_G and sqrt(1 - R_G), both with full relative accuracy."""
     check_range("alpha", alpha, 0.0, np.inf)
     return _solve_gibbs(jnp.asarray(alpha, jnp.float64))
 
@@ -157,13 +157,13 @@ def _solve_gibbs(alpha: Array) -> tuple[Array, Array]:
 
 
 def _split(ratio: Array) -> tuple[Array, Array]:
-    """R and sqrt(1 - R) from R/sqrt(1 - R)."""
+    """Return R and sqrt(1 - R) from R/sqrt(1 - R)."""
     root = 2 / (ratio + jnp.sqrt(ratio**2 + 4))
     return ratio * root, root
 
 
 def _gibbs_integral(overlap: Array) -> Array:
-    """int Dt exp(-R t^2/2)/H(sqrt(R) t)."""
+    """Return int Dt exp(-R t^2/2)/H(sqrt(R) t)."""
     overlap = overlap[..., None]
     t = jnp.asarray(_NODES)
     # sqrt(R) has no derivative at R = 0; the integral is even in it, and 1e-300 changes no digit.

@@ -17,6 +17,7 @@ from theory.weights import IntervalWeight, SelectionWeight, kept_mass, label_pro
 Array = jnp.ndarray
 
 REACH = 10.0  # phi(10) = 8e-23: below rounding even after division by f = 1e-3
+_BATCH = 64  # fields evaluated at once: bounds the memory of two-dimensional quadrature
 
 
 def orthogonal_moments(
@@ -53,7 +54,7 @@ def orthogonal_moments(
 
 
 def axis_breaks(theta: Array, student_angle: Array, weight: SelectionWeight) -> Array:
-    """Values of x where `orthogonal_moments` is steep or kinked, whatever the width."""
+    """Return the values of x where `orthogonal_moments` is steep or kinked, whatever the width."""
     apart = theta - student_angle
     # Finite edges only: the infinite ones bound nothing.
     edges = jnp.nan_to_num(weight.breaks(), nan=0.0, posinf=1e6, neginf=-1e6)
@@ -70,7 +71,7 @@ def axis_breaks(theta: Array, student_angle: Array, weight: SelectionWeight) -> 
 def field_rule(
     features: tuple[tuple[Array, Array], ...], extra: Array, order: int = 12
 ) -> tuple[Array, Array]:
-    """Nodes and weights (phi included) for a standard normal variable.
+    """Return the nodes and weights (phi included) for a standard normal variable.
 
     Args:
         features: pairs (centre, width) of the integrand's transitions.
@@ -92,12 +93,9 @@ def _teacher_half_line(x: Array, student_angle: Array) -> tuple[Array, Array]:
 
 
 def _interval_probability(low: Array, high: Array) -> Array:
-    """Phi(high) - Phi(low) from the tails that hold the digits."""
+    """Return Phi(high) - Phi(low) from the tails that hold the digits."""
     swap = low > 0
     return ndtr(jnp.where(swap, -low, high)) - ndtr(jnp.where(swap, -high, low))
-
-
-_BATCH = 64  # fields evaluated at once: bounds the memory of two-dimensional quadrature
 
 
 @float64
@@ -192,7 +190,7 @@ def support_mass(
     theta: ArrayLike,
     weight: SelectionWeight,
 ) -> Float64Array:
-    """P(h < margin) over kept examples, h the cavity margin of `student_margin_density`.
+    """Return P(h < margin) over kept examples, h the cavity margin of `student_margin_density`.
 
     At margin = kappa it is the fraction of the kept examples that are support vectors, all of them
     exactly at kappa; above kappa it is the distribution function of the actual margins.

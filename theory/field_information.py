@@ -73,7 +73,7 @@ def _information(error: Array) -> Array:
 
 
 def _average(function: Callable[[Array], Array], error: Array) -> Array:
-    """E_h function(h cot(pi e)) for an even function.
+    """Return E_h function(h cot(pi e)) for an even function.
 
     The variable of integration is h near e = 1/2 and u = h cot(pi e), whose Gaussian scale does
     not shrink with e, near e = 0 and 1.
@@ -88,7 +88,7 @@ def _average(function: Callable[[Array], Array], error: Array) -> Array:
 
 
 def _binary_entropy(u: Array) -> Array:
-    """h_b(Phi(u)) in nats."""
+    """Return h_b(Phi(u)) in nats."""
     return -ndtr(u) * log_ndtr(u) - ndtr(-u) * log_ndtr(-u)
 
 

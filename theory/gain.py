@@ -1,5 +1,6 @@
 """Information that a kept example brings to a student drawn from the version space."""
 
+import dataclasses
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from theory.weights import SelectionWeight, kept_mass
 Array = jnp.ndarray
 
 _MAX_COTANGENT = 1e100  # beyond it the label is the probe's sign, and products stay finite
+_TOLERANCE = 1e-9
+_MAX_STEPS = 200
 
 
 class Model(NamedTuple):
@@ -40,7 +43,7 @@ class Student(NamedTuple):
 
 
 def student(state: Array) -> Student:
-    """Order parameters from (psi, log(c^2/(1-Q)), log((Q-c^2)/(1-Q))).
+    """Return the order parameters from (psi, log(c^2/(1-Q)), log((Q-c^2)/(1-Q))).
 
     c^2 + (Q - c^2) + (1 - Q) = 1 holds by construction, and all three keep their digits however
     small they are.
@@ -174,7 +177,7 @@ class _Search(NamedTuple):
 def solve(
     model: Model, alpha_kept: Array, tolerance: float, max_steps: int
 ) -> tuple[Array, Array, Array]:
-    """Newton's method on `equations`, with a damped step of state evolution where it fails.
+    """Run Newton's method on `equations`, with a damped step of state evolution where it fails.
 
     State evolution converges from the random student's overlaps, at times slowly; Newton's method
     adds the digits, down to the rounding of the equations themselves.
@@ -238,10 +241,6 @@ def _plane_vector(model: Model, point: Student) -> Array:
 
 def _nonzero(value: Array) -> Array:
     return jnp.where(jnp.abs(value) < 1e-300, 1e-300, value)
-
-
-_TOLERANCE = 1e-9
-_MAX_STEPS = 200
 
 
 class GainStatus(IntEnum):
@@ -327,7 +326,16 @@ def information_gain(problem: PerceptronProblem) -> InformationGain:
         ValueError: the probe has no fixed angle.
     """
     _check_probe(problem.probe)
-    return _solve_all(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), problem))
+    shape = problem.shape
+    count = int(np.prod(shape))
+    # A power of two of points, of which the first ones count: grids of many shapes share a program.
+    padded = 1 << max(count - 1, 0).bit_length()
+    points = jax.tree.map(
+        lambda leaf: jnp.resize(jnp.broadcast_to(jnp.asarray(leaf, jnp.float64), shape), (padded,)),
+        dataclasses.replace(problem, dims=None),
+    )
+    found = _solve_first(points, count)
+    return jax.tree.map(lambda leaf: leaf[:count].reshape(shape), found)
 
 
 @float64
@@ -391,11 +399,20 @@ def _profile(z: Array, theta: Array, solution: InformationGain) -> Array:
 
 
 @jax.jit
-def _solve_all(problem: PerceptronProblem) -> InformationGain:
-    shape = problem.shape
-    points = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, shape).ravel(), problem)
-    flat = jax.lax.map(_solve_point, points)
-    return jax.tree.map(lambda leaf: leaf.reshape(shape), flat)
+def _solve_first(points: PerceptronProblem, count: Array) -> InformationGain:
+    """Solve the first `count` of a column of points."""
+
+    def at(index: Array) -> InformationGain:
+        return _solve_point(jax.tree.map(lambda leaf: leaf[index], points))
+
+    def step(index: Array, found: InformationGain) -> InformationGain:
+        return jax.tree.map(lambda column, leaf: column.at[index].set(leaf), found, at(index))
+
+    padded = points.shape
+    empty = jax.tree.map(
+        lambda leaf: jnp.zeros((*padded, *leaf.shape), leaf.dtype), jax.eval_shape(at, count)
+    )
+    return jax.lax.fori_loop(0, count, step, empty)
 
 
 def _solve_point(problem: PerceptronProblem) -> InformationGain:

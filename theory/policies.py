@@ -27,6 +27,8 @@ from theory.weights import (
 
 Array = jnp.ndarray
 
+_FIELDS = np.linspace(-8.0, 8.0, 801)  # where a user's weight is checked
+
 
 class Policy(ABC):
     """A selection rule; z = J_p.x is the probe field, y the label, abs(z) the unsigned margin.
@@ -39,7 +41,7 @@ class Policy(ABC):
 
     @abstractmethod
     def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
-        """Weight wt(z) of a DISTINCT example in the gauge y = +1.
+        """Return the weight wt(z) of a DISTINCT example in the gauge y = +1.
 
         Args:
             keep_fraction: f in (0, 1], scalar.
@@ -56,15 +58,12 @@ class Policy(ABC):
         return jnp.isfinite(keep_fraction)
 
     def parameters(self) -> dict[str, Any]:
-        """The policy's own numbers, by the names that data files use."""
+        """Return the policy's own numbers, by the names that data files use."""
         return {}
 
     def record(self) -> dict[str, str]:
-        """What names the policy beside its numbers, in data files."""
+        """Return what names the policy beside its numbers, in data files."""
         return {"name": self.name}
-
-
-_FIELDS = np.linspace(-8.0, 8.0, 801)  # where a user's weight is checked
 
 
 @jax.tree_util.register_pytree_node_class
@@ -140,12 +139,12 @@ class Custom(Policy):
         )
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """The parameters are the leaves."""
+        """Return the parameters as leaves."""
         return (self._values,), self._static
 
     @classmethod
     def tree_unflatten(cls, static: tuple[Any, Any, Any], leaves: tuple[Any, ...]) -> "Custom":
-        """Without validation: JAX also unflattens with tracers and sentinels."""
+        """Rebuild the policy without validation: JAX also unflattens with tracers and sentinels."""
         policy = object.__new__(cls)
         policy._static, (policy._values,) = static, leaves
         return policy
@@ -181,7 +180,7 @@ class Custom(Policy):
         return self._each(mass, theta)
 
     def _each(self, function: Callable[["Custom", Array], Array], theta: ArrayLike) -> Array:
-        """`function` of every policy of the grid and every theta."""
+        """Return `function` of every policy of the grid and every theta."""
         leaves, tree = jax.tree.flatten((self, jnp.asarray(theta, jnp.float64)))
         arrays = jnp.broadcast_arrays(*(jnp.asarray(leaf, jnp.float64) for leaf in leaves))
         found = jax.vmap(lambda *lane: function(*jax.tree.unflatten(tree, lane)))(
@@ -271,12 +270,12 @@ class Steps(Policy):
         return f"Steps({self.edges!r}, {self.levels!r})"
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], int]:
-        """Every edge and level is a leaf of the grid's shape."""
+        """Return every edge and level as a leaf of the grid's shape."""
         return (*self._edges, *self._levels), len(self._levels)
 
     @classmethod
     def tree_unflatten(cls, steps: int, leaves: tuple[Any, ...]) -> "Steps":
-        """Without validation: JAX also unflattens with tracers and sentinels."""
+        """Rebuild the policy without validation: JAX also unflattens with tracers and sentinels."""
         policy = object.__new__(cls)
         policy._edges, policy._levels = tuple(leaves[: steps + 1]), tuple(leaves[steps + 1 :])
         return policy
@@ -299,7 +298,7 @@ class Steps(Policy):
 
     @float64
     def mass(self) -> Array:
-        """Kept fraction, shape (...)."""
+        """Return the kept fraction, shape (...)."""
         tail = erfc(self.edges / np.sqrt(2))
         return jnp.sum(self.levels * (tail[..., :-1] - tail[..., 1:]), axis=-1)
 
@@ -468,7 +467,7 @@ _NAMED: dict[str, Callable[..., Policy]] = {
 
 
 def policy_from_name(name: str, **parameters: ArrayLike) -> Policy:
-    """The policy called `name`, one of `theory.POLICY_NAMES`.
+    """Return the policy called `name`, one of `theory.POLICY_NAMES`.
 
     Args:
         name: e.g. "hard".
@@ -497,5 +496,5 @@ def _ranked_window(lo: Array, keep_fraction: Array) -> IntervalWeight:
 
 
 def _at_most_one(value: Array) -> Array:
-    """min(value, 1) with the derivative of `value` at 1, where rounding decides."""
+    """Return min(value, 1) with the derivative of `value` at 1, where rounding decides."""
     return jnp.where(value > 1, 1.0, value)

@@ -20,7 +20,7 @@ POLICY_NAMES: tuple[str, ...] = tuple(_PARAMETERS)
 
 
 def policy_parameter(name: str) -> str | None:
-    """The parameter that the policy `name` needs, or None."""
+    """Return the parameter that the policy `name` needs, or None."""
     return _PARAMETERS[name]
 
 

@@ -1,11 +1,13 @@
-"""The problem that replica solves at infinite dimension and sims draws at a finite one."""
+"""The problem that replica solves and sims draws, and what data files say of it."""
 
 import dataclasses
+import json
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
 from hardset.checks import check_range, is_concrete, within_right_angle
 from hardset.pytree import BRANCH, STATIC, pytree_dataclass
@@ -30,7 +32,7 @@ class FixedAngle:
 
     @classmethod
     def degrees(cls, theta_deg: ArrayLike) -> "FixedAngle":
-        """The probe at `theta_deg` degrees, in [0, 90]."""
+        """Return the probe at `theta_deg` degrees, in [0, 90]."""
         check_range("theta_deg", theta_deg, 0.0, 90.0, unit="degrees")
         return cls(theta=np.deg2rad(theta_deg))
 
@@ -131,6 +133,10 @@ class PerceptronProblem:
     dims: tuple[str, ...] | None = dataclasses.field(default=None, metadata=STATIC)
 
     def __post_init__(self) -> None:
+        for name in ("alpha_total", "keep_fraction", "redundancy"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_:
+                raise ValueError(f"{name} = {value} is a truth value; a number is needed")
         check_range("alpha_total", self.alpha_total, 0.0, np.inf, open_low=True)
         check_range("keep_fraction", self.keep_fraction, 0.0, 1.0, open_low=True)
         check_range("redundancy", self.redundancy, 1.0, np.inf)
@@ -170,7 +176,7 @@ class PerceptronProblem:
         redundancy: ArrayLike = 1.0,
         downstream: DownstreamShift | None = None,
     ) -> "PerceptronProblem":
-        """Outer product of one-dimensional axes, in the order of the arguments.
+        """Return the outer product of one-dimensional axes, in the order of the arguments.
 
         Args:
             alpha_total: values of alpha_total; a scalar is no axis.
@@ -223,3 +229,49 @@ def _check_part(name: str, value: object, kind: Any, hint: str) -> None:
     elif isinstance(value, type):
         remedy = f": it is a class, call it, {value.__name__}(...)"
     raise ValueError(f"{name} = {value!r} is not a {hint}{remedy}")
+
+
+def problem_dims(problem: PerceptronProblem) -> tuple[str, ...]:
+    """Return the names of the problem's axes, dim_0, dim_1, ... where it has none."""
+    shape = problem.shape
+    dims = problem.dims
+    if dims is None or len(dims) != len(shape):
+        return tuple(f"dim_{axis}" for axis in range(len(shape)))
+    return dims
+
+
+def problem_coordinates(
+    problem: PerceptronProblem,
+) -> dict[str, tuple[tuple[str, ...], NDArray[np.float64]]]:
+    """Return every number of the problem, over those of its axes along which it varies."""
+    dims = problem_dims(problem)
+    numbers: dict[str, Any] = {
+        "alpha_total": problem.alpha_total,
+        "keep_fraction": problem.keep_fraction,
+        "redundancy": problem.redundancy,
+        "delta": problem.downstream.delta,
+        "along_teacher": problem.downstream.along_teacher,
+        "along_plane": problem.downstream.along_plane,
+    }
+    if isinstance(problem.probe, FixedAngle):
+        numbers["theta"] = problem.probe.theta
+    elif isinstance(problem.probe, Independent):
+        numbers["alpha_probe"] = problem.probe.alpha_probe
+    numbers |= problem.policy.parameters()
+    coordinates = {}
+    for name, value in numbers.items():
+        array = np.asarray(value, dtype=np.float64)
+        array = array.reshape((1,) * (len(dims) - array.ndim) + array.shape)
+        varies = [size > 1 or name == dim for dim, size in zip(dims, array.shape, strict=True)]
+        index = tuple(slice(None) if keep else 0 for keep in varies)
+        kept = tuple(dim for dim, keep in zip(dims, varies, strict=True) if keep)
+        coordinates[name] = (kept, array[index])
+    return coordinates
+
+
+def problem_attributes(problem: PerceptronProblem) -> dict[str, str]:
+    """Return the policy and the probe as JSON objects; their numbers are coordinates."""
+    return {
+        "policy": json.dumps(problem.policy.record()),
+        "probe": json.dumps({"name": problem.probe.name}),
+    }

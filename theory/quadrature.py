@@ -10,9 +10,13 @@ from jax.scipy.special import erfc
 
 Array = jnp.ndarray
 
+# A Gaussian feature Phi((x - c)/s) is saturated to 1e-16 at |x - c| = 8.3 s; between these offsets
+# a 12-point rule resolves it to 1e-14.
+FINE = (-8.3, -5.5, -3.0, -1.0, 1.0, 3.0, 5.5, 8.3)
+
 
 def normal_cdf(x: Array) -> Array:
-    """Phi(x) with full relative accuracy in the lower tail.
+    """Return Phi(x) with full relative accuracy in the lower tail.
 
     One erfc: `jax.scipy.special.ndtr` evaluates three branches, five times the cost.
     """
@@ -20,13 +24,8 @@ def normal_cdf(x: Array) -> Array:
 
 
 def normal_pdf(x: Array) -> Array:
-    """phi(x) = exp(-x^2/2)/sqrt(2 pi)."""
+    """Return phi(x) = exp(-x^2/2)/sqrt(2 pi)."""
     return np.sqrt(0.5 / np.pi) * jnp.exp(-0.5 * x * x)
-
-
-# A Gaussian feature Phi((x - c)/s) is saturated to 1e-16 at |x - c| = 8.3 s; between these offsets
-# a 12-point rule resolves it to 1e-14.
-FINE = (-8.3, -5.5, -3.0, -1.0, 1.0, 3.0, 5.5, 8.3)
 
 
 @cache
@@ -41,7 +40,7 @@ def feature_breaks(centre: Array, scale: Array, offsets: tuple[float, ...] = FIN
 
 
 def panel_grid(breaks: Array, low: Array, high: Array, order: int) -> tuple[Array, Array]:
-    """Nodes and weights of a composite Gauss-Legendre rule on [low, high].
+    """Return the nodes and weights of a composite Gauss-Legendre rule on [low, high].
 
     Args:
         breaks: breakpoints in any order, shape (n,); those outside [low, high] collapse onto its
@@ -121,7 +120,7 @@ def _add_each(one: tuple[Array, ...], two: tuple[Array, ...]) -> tuple[Array, ..
 
 
 def panel_nodes(breaks: Array, low: Array, high: Array, order: int) -> tuple[Array, Array]:
-    """`panel_grid` flattened: nodes and weights of shape ((n + 1) * order,)."""
+    """Return `panel_grid` flattened: nodes and weights of shape ((n + 1) * order,)."""
     nodes, weights = panel_grid(breaks, low, high, order)
     return nodes.ravel(), weights.ravel()
 

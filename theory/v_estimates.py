@@ -182,7 +182,7 @@ def reconstruction_v_information(
     variance: ArrayLike | Literal["fitted"] = 1.0,
     clusters: Any = None,
 ) -> VInformationEstimate:
-    """`gaussian_v_information` of reconstructions, such as those of a masked autoencoder.
+    """Return `gaussian_v_information` of reconstructions, such as those of a masked autoencoder.
 
     Args:
         targets: what is predicted, shape (n, ...), n >= 2; only the components that are predicted
@@ -253,7 +253,7 @@ def _estimate(given: Float64Array, empty: Float64Array, clusters: Any) -> VInfor
 
 
 def _sums(values: Float64Array, codes: NDArray[np.intp], groups: int) -> Float64Array:
-    """Sums of the values in each group."""
+    """Return the sums of the values in each group."""
     if isinstance(values, np.ndarray):
         sums: NDArray[Any] = np.bincount(codes, weights=values, minlength=groups)
         return sums
@@ -261,7 +261,7 @@ def _sums(values: Float64Array, codes: NDArray[np.intp], groups: int) -> Float64
 
 
 def _gaussian(name: str, squared_error: Any, size: int, variance: Any) -> Float64Array:
-    """Log-likelihoods of a spherical Gaussian with the given squared errors."""
+    """Return the log-likelihoods of a spherical Gaussian with the given squared errors."""
     check_range(name, squared_error, 0.0, np.inf)
     squares = _vector(name, _numbers(name, squared_error))
     if isinstance(variance, str):

@@ -37,16 +37,16 @@ class IntervalWeight:
     level: Array
 
     def __call__(self, z: Array) -> Array:
-        """wt at the fields z, any shape."""
+        """Return wt at the fields z, any shape."""
         inside = (z[..., None] > self.low) & (z[..., None] < self.high)
         return jnp.sum(jnp.where(inside, self.level, 0.0), axis=-1)
 
     def breaks(self) -> Array:
-        """Fields where wt jumps, shape (2 K,)."""
+        """Return the fields where wt jumps, shape (2 K,)."""
         return jnp.concatenate([self.low, self.high])
 
     def reach(self) -> tuple[Array, Array]:
-        """The smallest interval outside which wt vanishes."""
+        """Return the smallest interval outside which wt vanishes."""
         return jnp.min(self.low), jnp.max(self.high)
 
 
@@ -71,7 +71,7 @@ class FunctionWeight:
     breakpoints: Array
 
     def __call__(self, z: Array) -> Array:
-        """wt at the fields z, any shape."""
+        """Return wt at the fields z, any shape."""
         weight = survival(self._probability(z), self.redundancy)
         if self.even:
             weight = (weight + survival(self._probability(-z), self.redundancy)) / 2
@@ -81,11 +81,11 @@ class FunctionWeight:
         return call_weight(self.function, z, self.parameters)
 
     def breaks(self) -> Array:
-        """Fields where wt or its slope jumps, shape (K,)."""
+        """Return the fields where wt or its slope jumps, shape (K,)."""
         return self.breakpoints
 
     def reach(self) -> tuple[Array, Array]:
-        """The whole line: nothing is known of a user's function."""
+        """Return the whole line: nothing is known of a user's function."""
         return jnp.asarray(-jnp.inf), jnp.asarray(jnp.inf)
 
 
@@ -93,7 +93,7 @@ SelectionWeight = IntervalWeight | FunctionWeight
 
 
 def call_weight(function: Callable[..., Array], z: Array, parameters: tuple[Any, ...]) -> Array:
-    """A user's weight at the fields z.
+    """Return a user's weight at the fields z.
 
     Raises:
         ValueError: the function cannot be traced by JAX, or returns another shape.
@@ -128,7 +128,7 @@ def call_weight(function: Callable[..., Array], z: Array, parameters: tuple[Any,
 
 @jax.custom_jvp
 def survival(weight: Array, redundancy: Array) -> Array:
-    """1 - (1 - w)^r: the chance that one of r copies is kept."""
+    """Return 1 - (1 - w)^r: the chance that one of r copies is kept."""
     rest = jnp.log1p(-jnp.minimum(weight, 1 - 1e-16))
     return jnp.where(weight >= 1, 1.0, -jnp.expm1(redundancy * rest))
 
@@ -167,7 +167,7 @@ def _quantile_rate(
 
 
 def label_probability(z: Array, theta: Array) -> Array:
-    """P(teacher field > 0 | probe field z) = Phi(z cot theta)."""
+    """Return P(teacher field > 0 | probe field z) = Phi(z cot theta)."""
     return normal_cdf(z * jnp.cos(theta) / jnp.maximum(jnp.sin(theta), 1e-300))
 
 

@@ -71,7 +71,7 @@ class OrderParameters:
 
 
 def probe_residual(data: RankedData) -> Array:
-    """Left minus right sides of the probe's own equations, shape (3,).
+    """Return left minus right sides of the probe's own equations, shape (3,).
 
     R1 = alpha E[lam1 u], 1 = alpha E[lam1 m1], V1 = 1 - alpha P(h1 < kappa1).
     """
@@ -95,7 +95,7 @@ def probe_residual(data: RankedData) -> Array:
 
 
 def student_residual(data: RankedData, order: OrderParameters) -> Array:
-    """Left minus right sides of the student's five equations, relative, shape (5,).
+    """Return left minus right sides of the student's five equations, relative, shape (5,).
 
     R = alpha E[lam2 u], 1 = alpha E[lam2 m2], rho = alpha E[lam2 m1] = alpha E[lam1 m2] and
     V2 = 1 - alpha P(lam2 > 0), with lam2 = (kappa - h2 - V21 lam1)_+/V2 on the kept examples.
@@ -155,7 +155,7 @@ def student_residual(data: RankedData, order: OrderParameters) -> Array:
 
 
 def _probe_nodes(data: RankedData, order: OrderParameters) -> tuple[Array, Array]:
-    """Nodes in h1/q1 and weights with the density 2 alpha phi(h1)."""
+    """Return the nodes in h1/q1 and weights with the density 2 alpha phi(h1)."""
     probe = data.probe
     q1 = probe.orthogonal
     low, high = data.edges

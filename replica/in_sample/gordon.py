@@ -49,20 +49,20 @@ class RankedData:
     levels: Array
 
     def level(self, a: Array) -> Array:
-        """Kept share at the cavity margins a, any shape."""
+        """Return the kept share at the cavity margins a, any shape."""
         low, high = self.edges
         return jnp.where(
             a < low, self.levels[0], jnp.where(a < high, self.levels[1], self.levels[2])
         )
 
     def kept(self) -> Array:
-        """alpha E[kept], kept distinct examples over N."""
+        """Return alpha E[kept], kept distinct examples over N."""
         a, density = along_nodes(self, jnp.zeros(4))
         probe = self.probe
         return jnp.sum(density * normal_cdf(probe.overlap * a) * self.level(a))
 
     def lost(self) -> Array:
-        """Share of the probe's squared dual variables on examples that are not kept."""
+        """Return the share of the probe's squared dual variables on examples that are not kept."""
         a, density = along_nodes(self, jnp.zeros(4))
         dual = jnp.maximum(self.probe.mu - a, 0.0)
         share = normal_cdf(self.probe.overlap * a) * (1 - self.level(a))
@@ -95,7 +95,7 @@ class Averages:
 
 
 def averages(data: RankedData, student: Array) -> Averages:
-    """All averages that the solver needs.
+    """Return all averages that the solver needs.
 
     Near the lossless branch the slack is t l but for a small rest, and what the student lacks of
     the probe is small too: both are summed on their own, before they cancel.
@@ -163,7 +163,7 @@ def averages(data: RankedData, student: Array) -> Averages:
 
 
 def multiplier(student: Array) -> Array:
-    """t of a student (d, A, B, t - B)."""
+    """Return t of a student (d, A, B, t - B)."""
     return student[2] + student[3]
 
 

@@ -121,13 +121,13 @@ def solve_conditions(jacobian: Array, value: Array, student: Array) -> Array:
 
 
 def margin(probe: TrainedProbe, student: Array) -> Array:
-    """kappa of the student."""
+    """Return kappa of the student."""
     plane = components(probe, student[1], student[2])
     return (student[0] + probe.mu * student[2]) / jnp.sqrt(1 + plane @ plane)
 
 
 def _polish(data: RankedData, start: Array, interpolate: Array) -> tuple[Found, Array]:
-    """Newton's method on the conditions.
+    """Run Newton's method on the conditions.
 
     Args:
         data: the ranked data.
@@ -266,13 +266,13 @@ def _climb(data: RankedData, guess: Array) -> tuple[Array, Array]:
 
 
 def _unknown() -> Averages:
-    """Averages that have not been measured yet."""
+    """Return the averages that have not been measured yet."""
     one = jnp.ones(())
     return Averages(one, one, one, one, one, jnp.ones(2), jnp.ones(4), jnp.eye(4))
 
 
 def _ascent(probe: TrainedProbe, fit: Fit) -> tuple[Array, Array]:
-    """Newton's step in (A, B) for kappa, and norm times its gradient."""
+    """Return Newton's step in (A, B) for kappa, and norm times its gradient."""
     at, student = fit.at, fit.student
     q1 = probe.orthogonal
     # Components along T and orthogonal to it are linear in (A, B).

@@ -57,12 +57,12 @@ class TrainedProbe:
         return jnp.arctan2(1.0, self.y)
 
     def quantile(self, lower: Array, upper: Array) -> Array:
-        """h1/q1 below which a share `lower` = 1 - `upper` of the examples lies."""
+        """Return h1/q1 below which a share `lower` = 1 - `upper` of the examples lies."""
         return signed_margin_quantile(lower, upper, self.angle) / self.orthogonal
 
 
 def train(alpha: Array) -> TrainedProbe:
-    """The probe of alpha N examples, differentiable in alpha.
+    """Return the probe of alpha N examples, differentiable in alpha.
 
     Args:
         alpha: distinct examples over N, > 0, scalar.
@@ -97,7 +97,7 @@ def _along_teacher(mu: Array, alpha: Array) -> Array:
 
 
 def _excess(mu: Array, alpha: Array) -> Array:
-    """alpha E[(mu - y u - xi)_+^2] - 1 at the stationary y."""
+    """Return alpha E[(mu - y u - xi)_+^2] - 1 at the stationary y."""
     y = _along_teacher(mu, alpha)
     u, density = _half_line(mu, y)
     slack = mu - y * u
@@ -106,7 +106,7 @@ def _excess(mu: Array, alpha: Array) -> Array:
 
 
 def _half_line(mu: Array, y: Array) -> tuple[Array, Array]:
-    """Nodes in the teacher's field u > 0 and weights with its density."""
+    """Return the nodes in the teacher's field u > 0 and weights with its density."""
     top = jnp.minimum(9.0, (mu + 9) / y)
     breaks = jnp.concatenate([feature_breaks(mu / y, 1 / y), top * np.linspace(0.125, 0.875, 7)])
     u, du = panel_nodes(breaks, jnp.zeros(()), top, ORDER)

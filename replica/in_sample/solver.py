@@ -13,14 +13,24 @@ from hardset.pytree import pytree_dataclass
 from replica.in_sample.cavity import OrderParameters, probe_residual, student_residual
 from replica.in_sample.gordon import RankedData, components
 from replica.in_sample.newton import conditions, largest_margin, relative_residual, solve_conditions
-from replica.in_sample.probe import train
-from replica.in_sample.ranks import KeptRanks, kept_ranks
+from replica.in_sample.probe import TrainedProbe, train
 from replica.lanes import map_lanes, trace_lanes
 from replica.point import in_range, judge
 from replica.solution import ReplicaSolution, Status
 from theory.field_information import v_information
-from theory.policies import Policy
+from theory.policies import (
+    Easy,
+    EasySigned,
+    Hard,
+    HardSigned,
+    Mixture,
+    Moderate,
+    Policy,
+    Random,
+    Window,
+)
 from theory.problem import DownstreamShift, PerceptronProblem
+from theory.weights import survival
 
 Array = jnp.ndarray
 
@@ -28,6 +38,94 @@ CERTIFIED = 1e-8
 # Share of the probe's squared dual variables that is pruned. e differs from the lossless one by
 # about its power 2/3, relatively: 1e-11.
 LOSSLESS = 3e-17
+END = 1e-13  # ranks closer to 0 or 1 are rounding errors of 1 - f
+
+
+@pytree_dataclass
+class KeptRanks:
+    """Kept share of the distinct examples, by rank.
+
+    Attributes:
+        lower: ranks where the share changes, ascending, shape (2,).
+        upper: 1 - `lower`, with its own digits.
+        levels: share below, between and above them, shape (3,).
+    """
+
+    lower: Array
+    upper: Array
+    levels: Array
+
+    def mass(self) -> Array:
+        """Return the kept share of all distinct examples."""
+        low, high = self.lower
+        return self.levels[0] * low + self.levels[1] * (high - low) + self.levels[2] * self.upper[1]
+
+    def of(self, probe: TrainedProbe) -> RankedData:
+        """Return the data of `probe`, with these ranks kept.
+
+        A change of the share at rank 0 or 1 concerns nobody: its edge moves to the other one's.
+        """
+        inside = (self.lower > END) & (self.upper > END)
+        rank = jnp.where(inside, self.lower, 0.5)
+        edges = (
+            probe.quantile(rank[0], jnp.where(inside[0], self.upper[0], 0.5)),
+            probe.quantile(rank[1], jnp.where(inside[1], self.upper[1], 0.5)),
+        )
+        first = jnp.where(self.lower[0] > END, self.levels[0], self.levels[1])
+        last = jnp.where(self.upper[1] > END, self.levels[2], self.levels[1])
+        # Where neither is inside, the share does not change at all.
+        low = jnp.where(inside[0], edges[0], jnp.where(inside[1], edges[1], 0.0))
+        high = jnp.where(inside[1], edges[1], low)
+        return RankedData(
+            probe=probe,
+            edges=jnp.stack([low, high]),
+            levels=jnp.stack([first, self.levels[1], last]),
+        )
+
+
+def kept_ranks(policy: Policy, keep_fraction: Array, redundancy: Array) -> KeptRanks:
+    """Return the ranks that a policy keeps.
+
+    Args:
+        policy: any named policy.
+        keep_fraction: f in (0, 1], scalar.
+        redundancy: copies r >= 1 of every distinct example.
+
+    Raises:
+        ValueError: a policy whose weight is a function of the probe's field.
+    """
+    f, none, whole = keep_fraction, jnp.zeros(()), jnp.ones(())
+    if isinstance(policy, Random):
+        share = survival(f, redundancy)
+        return _steps(none, whole, none, whole, (share, share, share))
+    if isinstance(policy, Mixture):
+        w = jnp.asarray(policy.w)
+        outside = (1 - w) * f / jnp.maximum(1 - w * f, 1e-150)
+        share = survival(jnp.minimum(outside, 1.0), redundancy)
+        share = jnp.where(w * f < 1 - END, share, 1.0)
+        return _steps(w * f, 1 - w * f, w * f, 1 - w * f, (whole, share, share))
+    if isinstance(policy, Hard | HardSigned):
+        return _steps(f, 1 - f, f, 1 - f, (whole, whole, none))
+    if isinstance(policy, Easy | EasySigned):
+        return _steps(1 - f, f, 1 - f, f, (none, whole, whole))
+    if isinstance(policy, Moderate | Window):
+        lo = (1 - f) / 2 if isinstance(policy, Moderate) else jnp.asarray(policy.lo)
+        return _steps(lo, 1 - lo, lo + f, 1 - lo - f, (none, whole, none))
+    raise ValueError(
+        f"policy = {policy.name!r} is a function of the probe's field, whose values an in-sample "
+        "probe moves; with probe = InSample() use a policy by rank: hard, easy, moderate, random, "
+        "hard-signed, easy-signed, window or mixture"
+    )
+
+
+def _steps(
+    low: Array, above_low: Array, high: Array, above_high: Array, levels: tuple[Array, ...]
+) -> KeptRanks:
+    return KeptRanks(
+        lower=jnp.stack([low, high]),
+        upper=jnp.stack([above_low, above_high]),
+        levels=jnp.stack(levels),
+    )
 
 
 @float64
@@ -212,7 +310,7 @@ def _differentiate(
     primals: tuple[RankedData, Array, Array, Array],
     tangents: tuple[RankedData, Array, Array, Array],
 ) -> tuple[Array, Array]:
-    """The implicit function theorem at the solution's own Jacobian: nothing is unrolled."""
+    """Apply the implicit function theorem at the solution's own Jacobian: nothing is unrolled."""
     data, student, _, jacobian = primals
     _, moved = jax.jvp(lambda data: conditions(data, student)[0], (data,), (tangents[0],))
     change = -solve_conditions(jacobian, moved[:4], student)

@@ -224,7 +224,7 @@ def _stretch_end(objective: Objective, grid: Floats, values: Floats, level: Floa
 
 
 def _full_errors(family: Family) -> Floats:
-    """The error without selection, where policies do not differ."""
+    """Return the error without selection, where policies do not differ."""
     problem = family.problem(np.arange(family.size))
     return certified(
         solve(

@@ -37,6 +37,16 @@ INTERVALS = 3
 BATCH = 64
 FEW, MANY = 2 * INTERVALS, 512
 FARTHEST = 8.0  # 1e-15 of the examples have larger fields
+GAP = 1e-6  # relative first-order gain below which a set of ranks is locally optimal
+ROUNDS = 12  # of ascent and exchange
+STARTS = 5  # sets that are improved, the best of all starts and those unlike them
+SHARES = (0.15, 0.3, 0.5, 0.7, 0.85)  # of the mass, in the first of two intervals
+OFFSETS = 7
+UNLIKE = 0.7  # share of the mass in common from which two starts are alike
+PANELS = 48
+ORDER = 6
+CONFIRMED = 1e-8  # relative: the error by `solve`, with its certificate
+SPECK = 1e-7  # intervals and gaps shorter than this share of the mass are dropped
 
 
 @pytree_dataclass
@@ -64,14 +74,14 @@ class Students:
 
 
 def fields_of(ranks: np.ndarray) -> np.ndarray:
-    """The abs(z) at the ranks, any shape; +inf at rank 1."""
+    """Return abs(z) at the ranks, any shape; +inf at rank 1."""
     ranks = np.asarray(ranks, float)
     return np.abs(ndtri(np.clip((1 - ranks) / 2, 0.0, 0.5)))
 
 
 @float64
 def train(problem: RankProblem, sets: np.ndarray) -> Students:
-    """The students of `sets`, shape (count, INTERVALS, 2)."""
+    """Return the students of `sets`, shape (count, INTERVALS, 2)."""
     edges = fields_of(sets)
     problem = _double(problem)
     parts = []
@@ -160,18 +170,6 @@ def _influences(problem: RankProblem, trained: Students, fields: Array) -> Array
     return jax.lax.map(at, fields)
 
 
-GAP = 1e-6  # relative first-order gain below which a set of ranks is locally optimal
-ROUNDS = 12  # of ascent and exchange
-STARTS = 5  # sets that are improved, the best of all starts and those unlike them
-SHARES = (0.15, 0.3, 0.5, 0.7, 0.85)  # of the mass, in the first of two intervals
-OFFSETS = 7
-UNLIKE = 0.7  # share of the mass in common from which two starts are alike
-PANELS = 48
-ORDER = 6
-CONFIRMED = 1e-8  # relative: the error by `solve`, with its certificate
-SPECK = 1e-7  # intervals and gaps shorter than this share of the mass are dropped
-
-
 @pytree_dataclass
 class OptimalPolicy:
     """The best weights found, arrays of the arguments' shape; locally optimal, not proven more.
@@ -203,7 +201,7 @@ class OptimalPolicy:
     status: ArrayLike
 
     def policy(self) -> Steps:
-        """The weights as a policy, to solve or to simulate at the search's f."""
+        """Return the weights as a policy, to solve or to simulate at the search's f."""
         return rank_policy(np.asarray(self.ranks))
 
 
@@ -222,7 +220,7 @@ def optimal_policy(
     *,
     downstream: DownstreamShift | None = None,
 ) -> OptimalPolicy:
-    """Weight w(z) in [0, 1] of mass f that minimises the error, locally.
+    """Return the weight w(z) in [0, 1] of mass f that minimises the error, locally.
 
     Starts are hard, easy and moderate selection, the best window, the examples of least influence
     under random selection, and pairs of windows; the best of them and those unlike it are
@@ -313,7 +311,7 @@ def _ascend(problem: RankProblem, fraction: float, lo: float) -> tuple[Found, in
 
 
 def _starts(fraction: float, lo: float) -> Floats:
-    """Windows and pairs of windows of mass `fraction`, shape (count, INTERVALS, 2)."""
+    """Return the windows and pairs of windows of mass `fraction`, shape (count, INTERVALS, 2)."""
     spare = 1 - fraction
     windows = [[[start, start + fraction]] for start in (lo, 0.0, spare, spare / 2)]
     pairs = [
@@ -391,7 +389,7 @@ class Profile(NamedTuple):
 
 
 def _profile(problem: RankProblem, ranks: Floats, fraction: float) -> tuple[float, Profile]:
-    """The error and the influence of all ranks."""
+    """Return the error and the influence of all ranks."""
     near = fraction * 2.0 ** -np.arange(7)
     breaks = np.sort(np.concatenate([np.linspace(0, 1, PANELS + 1), near, 1 - near, ranks.ravel()]))
     nodes, weights = np.polynomial.legendre.leggauss(ORDER)
@@ -474,7 +472,7 @@ def _tidy(ranks: Floats, fraction: float) -> Floats:
 
 
 def _common(one: Floats, other: Floats) -> float:
-    """Mass that two sets of ranks share."""
+    """Return the mass that two sets of ranks share."""
     low = np.maximum(one[:, None, 0], other[None, :, 0])
     high = np.minimum(one[:, None, 1], other[None, :, 1])
     return float(np.sum(np.maximum(high - low, 0)))
@@ -488,7 +486,7 @@ def weight_influence(
     *,
     downstream: DownstreamShift | None = None,
 ) -> Floats:
-    """d e/d w at the probe fields, per unit of kept mass, alpha_total fixed.
+    """Return d e/d w at the probe fields, per unit of kept mass, alpha_total fixed.
 
     Args:
         alpha_total: total examples / N, > 0.

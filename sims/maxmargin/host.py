@@ -1,4 +1,8 @@
-"""Max-margin separators of a batch of problems on the processor, certified or none at all."""
+"""Max-margin separators of a batch of problems on the processor, certified or none at all.
+
+Several methods know how to guess the rows that hold a separator; which is quickest depends on the
+shape. All end with the same proof, and what one leaves open is the next one's.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,68 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import spotrf, spotrs
 
-from sims.maxmargin.host_interior import Interior, holding, interior
-from sims.maxmargin.host_support import Settled, settle
-from sims.maxmargin.support import ROUNDING
+from sims.maxmargin.active_set import by_active_set
+from sims.maxmargin.compiled import ROUNDING
+from sims.maxmargin.exact import Separator, settle
+from sims.maxmargin.interior import Interior, holding, interior
 
 Floats = NDArray[np.float64]
-
-# Matrix entries from which on working sets are quicker than one interior point, and rows over N
-# beside which a set is small.
-WORTH_IT = 4_000_000
-MANY = 40
-# Rows over N: of the first set, and of every other that stay and that come in.
-FIRST, STAY, ENTER = 5, 3, 2
-ROUNDS = 40
-
-
-def worth_it(count: int, dim: int) -> bool:
-    """Whether to go through working sets for `count` rows; never for a working set's own."""
-    return count >= MANY * dim and count * dim >= WORTH_IT
-
-
-def by_working_sets(
-    rows: Floats, norms: Floats, solve: Callable[[Floats], Settled | None]
-) -> Settled | None:
-    """The separator of the working set that no row outside violates.
-
-    Args:
-        rows: A, shape (P, N), entries about 1.
-        norms: norm of every row.
-        solve: solves for a working set; nothing if it cannot.
-
-    Returns:
-        Support and dual in the numbering of `rows`, certified for the working set only; nothing
-        where `solve` fails or sets keep replacing each other.
-    """
-    dim = rows.shape[1]
-    working = _smallest(rows @ np.mean(rows, axis=0), FIRST * dim)
-    tolerance = ROUNDING * np.sqrt(dim) * norms
-    for _ in range(ROUNDS):
-        found = solve(rows[working])
-        if found is None:
-            return None
-        margins = rows @ found.direction
-        violated = np.flatnonzero(margins < found.margin - tolerance)
-        if not len(violated):
-            return found._replace(support=working[found.support])
-        stay = working[_smallest(margins[working], STAY * dim)]
-        enter = violated[_smallest(margins[violated], ENTER * dim)]
-        working = np.union1d(stay, enter)
-    return None
-
-
-def _smallest(values: Floats, count: int) -> NDArray[np.int64]:
-    """Places of the `count` smallest values."""
-    if count >= len(values):
-        return np.arange(len(values))
-    return np.argpartition(values, count)[:count]
-
-
 Singles = NDArray[np.float32]
+Integers = NDArray[np.int64]
 
-# Up to this many rows a dimension this is quicker than an interior point.
+# Rows of every lane (B, P, N) with entries about 1, and their norms (B, P), to certified separators
+# whose digits do not depend on the other lanes, or nothing.
+Method = Callable[[Floats, Floats], list[Separator | None]]
+
+# The C library keeps freed blocks up to the largest size that it has seen come back; blocks fresh
+# from the system cost more than the arithmetic on them.
+np.empty(31 * 2**20, np.uint8)
+
+# Dimensions up to which DAQP is quicker than all else.
+ACTIVE_SET_DIM = 64
+# Rows a dimension up to which pivoting is quicker than an interior point.
 PIVOTING_PER_DIM = 1.5
+# Matrix entries from which on working sets are, and rows over N beside which a set is small.
+SETS_ENTRIES, SETS_PER_DIM = 4_000_000, 40
+# Norms between this and its inverse have room in single precision, squares of squares included.
+TINY = 1e-6
+
+# Entries of the Gram matrices that are worked on together: they should stay in the cache.
+PIVOTING_ENTRIES = 2**19
 # Gradient steps before the pivots, and a dimension's worth of rows more.
 STEPS, STEPS_PER_DIM = 10, 20
 POWER_STEPS = 6
@@ -79,22 +49,108 @@ RIDGES = (0.0,)
 RIDGES_OF_MANY = (0.03, 0.01, 0.003, 1e-4)
 DUAL_ROUNDING = 1e-5
 
+# Rows over N: of the first set, and of every other that stay and that come in.
+FIRST, STAY, ENTER = 5, 3, 2
+ROUNDS = 40
+
+# Matrix entries that are worked on together.
+INTERIOR_ENTRIES = 2**21
+# Gaps at which single and double precision have told the support.
+FIRST_TARGET, SECOND_TARGET = 1e-4, 1e-7
+# Rows that go on, over N: in single precision early and late, and in double.
+EARLY_PER_DIM, LATE_PER_DIM, SECOND_PER_DIM = 5, 2, 20
+# Bracket of a point that is worth settling.
+NEAR = 0.1
+
+
+def methods_for(count: int, dim: int) -> tuple[Method, ...]:
+    """Return the methods for `count` rows in `dim` dimensions, the quickest first."""
+    if dim <= ACTIVE_SET_DIM:
+        return by_active_set, by_interior_points
+    if count <= PIVOTING_PER_DIM * dim:
+        return by_pivoting, by_interior_points
+    if count >= SETS_PER_DIM * dim and count * dim >= SETS_ENTRIES:
+        return by_working_sets, by_interior_points
+    return (by_interior_points,)
+
+
+# What overflows or divides by zero ends as no answer.
+@np.errstate(all="ignore")
+def solve_on_host(rows: Floats, methods: Sequence[Method] | None = None) -> list[Separator | None]:
+    """Solve for the rows of every lane.
+
+    Args:
+        rows: A of every lane, shape (B, P, N).
+        methods: in the order in which they are tried; default those of `methods_for`.
+
+    Returns:
+        Separators in the units of the rows, whose digits do not depend on the other lanes; nothing
+        for rows that are not separable, not finite, dependent or at the limits of double precision:
+        those need the compiled solver.
+    """
+    _, count, dim = rows.shape
+    found: list[Separator | None] = [None] * len(rows)
+    norms = _norms(rows)
+    exponents = np.zeros(len(rows), np.int64)
+    largest = np.max(norms, axis=1)
+    for lane in np.flatnonzero(~((largest > TINY) & (largest < 1 / TINY))):
+        exponents[lane] = np.frexp(np.max(np.abs(rows[lane])))[1]
+    if np.any(exponents):
+        rows = np.ldexp(rows, -exponents[:, None, None])
+        norms = _norms(rows)
+    # Not a number compares false: what vanishes or is not finite is left out.
+    left = np.flatnonzero((np.min(norms, axis=1) > 0) & (np.max(norms, axis=1) < np.inf))
+    for method in methods_for(count, dim) if methods is None else methods:
+        if not len(left):
+            break
+        whole = len(left) == len(rows)
+        solved = method(rows if whole else rows[left], norms if whole else norms[left])
+        for lane, one in zip(left, solved, strict=True):
+            found[lane] = one
+        left = np.array([lane for lane in left if found[lane] is None], np.int64)
+    for lane in np.flatnonzero(exponents):
+        one = found[lane]
+        if one is not None:
+            found[lane] = one._replace(margin=float(np.ldexp(one.margin, exponents[lane])))
+    return found
+
+
+def _norms(rows: Floats) -> Floats:
+    norms: Floats = np.sqrt(np.einsum("bij,bij->bi", rows, rows))
+    return norms
+
+
+def _batches(lanes: int, entries: int, room: int) -> list[slice]:
+    """Return the slices of so many lanes as have room together, one at least."""
+    size = max(1, room // entries)
+    return [slice(first, first + size) for first in range(0, lanes, size)]
+
 
 class Guess(NamedTuple):
     """Rows that may hold w, in increasing order, their multipliers, and if at hand a Cholesky
     factor of their Gram matrix."""
 
-    support: NDArray[np.int64]
-    dual: NDArray[np.float64]
+    support: Integers
+    dual: Floats
     factor: Singles | None
 
 
-def pivot(lanes: Sequence[Singles]) -> list[Guess | None]:
-    """Guess the support of each lane from rows (P, N); nothing where the pivots do not end."""
-    count, dim = lanes[0].shape
-    grams = np.empty((len(lanes), count, count), np.float32)
-    for rows, gram in zip(lanes, grams, strict=True):
-        np.matmul(rows, rows.T, out=gram)
+def by_pivoting(rows: Floats, norms: Floats) -> list[Separator | None]:
+    """Solve for few rows: the dual by gradient steps, its support by pivots."""
+    lanes, count, dim = rows.shape
+    found: list[Separator | None] = []
+    for part in _batches(lanes, count * max(count, dim), PIVOTING_ENTRIES):
+        for guess, own, sizes in zip(pivot(rows[part]), rows[part], norms[part], strict=True):
+            found.append(None if guess is None else settle(own, sizes, *guess))
+    return found
+
+
+def pivot(rows: Floats) -> list[Guess | None]:
+    """Guess the support of each lane from rows (B, P, N); nothing where the pivots do not end."""
+    lanes, count, dim = rows.shape
+    grams = np.empty((lanes, count, count), np.float32)
+    for one, gram in zip(rows.astype(np.float32), grams, strict=True):
+        np.matmul(one, one.T, out=gram)
     duals = _descend(grams, STEPS + STEPS_PER_DIM * count // dim)
     ridges = RIDGES if count <= dim else RIDGES_OF_MANY
     return [_pivot(gram, dual, ridges) for gram, dual in zip(grams, duals, strict=True)]
@@ -129,130 +185,89 @@ def _descend(grams: Singles, steps: int) -> Singles:
 def _pivot(gram: Singles, dual: Singles, ridges: tuple[float, ...]) -> Guess | None:
     """Solve on the rows of positive multiplier and the violated ones until both stay the same."""
     size = np.mean(gram.diagonal())
-    support = np.flatnonzero(dual > 0)
+    ones = np.ones(len(gram), np.float32)
+    held = dual > 0
     for attempt in range(PIVOTS):
+        support = np.flatnonzero(held)
         if len(support) == 0:
             return None
         chosen = gram.take(support, axis=0).take(support, axis=1)
-        chosen.reshape(-1)[:: len(support) + 1] += ridges[min(attempt, len(ridges) - 1)] * size
+        ridge = ridges[min(attempt, len(ridges) - 1)]
+        if ridge:
+            chosen.reshape(-1)[:: len(support) + 1] += ridge * size
         factor, failed = spotrf(chosen.T, lower=1, clean=0, overwrite_a=1)
         if failed:
             return None
-        equal = spotrs(factor, np.ones(len(support), np.float32), lower=1)[0]
+        equal = spotrs(factor, ones[: len(support)], lower=1)[0]
         dual = np.zeros(len(gram), np.float32)
         dual[support] = equal
         wanted = gram @ dual < 1 - DUAL_ROUNDING
         wanted[support] = equal > 0
-        new = np.flatnonzero(wanted)
-        if attempt >= len(ridges) - 1 and np.array_equal(new, support):
-            return Guess(support, equal.astype(np.float64), None if ridges[-1] else factor)
-        support = new
+        if attempt >= len(ridges) - 1 and wanted.tobytes() == held.tobytes():
+            return Guess(support, equal.astype(np.float64), None if ridge else factor)
+        held = wanted
     return None
 
 
-# Entries of the matrices that one batch holds: those of the pivots should stay in the cache,
-# interior points do more with each entry.
-PIVOTING_ENTRIES, INTERIOR_ENTRIES = 2**19, 2**21
-# Gaps at which single and double precision have told the support.
-FIRST_TARGET, SECOND_TARGET = 1e-4, 1e-7
-# Rows that go on, over N: in single precision early and late, and in double.
-EARLY_PER_DIM, LATE_PER_DIM, SECOND_PER_DIM = 5, 2, 20
-# Bracket of a point that is worth settling.
-NEAR = 0.1
-# Norms between this and its inverse have room in single precision, squares of squares included.
-TINY = 1e-6
+def by_working_sets(rows: Floats, norms: Floats) -> list[Separator | None]:
+    """Solve for very many rows: on a few that hold the separator, exchanged for violated ones."""
+    return [_by_sets(*lane) for lane in zip(rows, norms, strict=True)]
 
 
-class _Lane(NamedTuple):
-    """Rows with entries about 1, their norms, and the power of two that was taken out of them."""
-
-    rows: Floats
-    norms: Floats
-    exponent: int
-
-
-# What overflows or divides by zero ends as no answer.
-@np.errstate(all="ignore")
-def solve_on_host(matrices: Sequence[Floats]) -> list[Settled | None]:
-    """Solve for the rows of each matrix, all of one shape (P, N).
-
-    Returns:
-        Separators in the units of the rows, whose digits do not depend on the other matrices;
-        nothing for rows that are not separable, not finite, dependent or at the limits of double
-        precision: those need the compiled solver.
-    """
-    found: list[Settled | None] = [None] * len(matrices)
-    lanes = {
-        place: lane for place, matrix in enumerate(matrices) if (lane := _lane(matrix)) is not None
-    }
-    count, dim = matrices[0].shape
-    if count <= PIVOTING_PER_DIM * dim:
-        for part in _batches(list(lanes), PIVOTING_ENTRIES // (count * max(count, dim))):
-            guesses = pivot([lanes[place].rows.astype(np.float32) for place in part])
-            for place, guess in zip(part, guesses, strict=True):
-                if guess is not None:
-                    found[place] = settle(lanes[place].rows, lanes[place].norms, *guess)
-    elif worth_it(count, dim):
-        for place, lane in lanes.items():
-            told = by_working_sets(lane.rows, lane.norms, lambda few: solve_on_host([few])[0])
-            if told is not None:
-                found[place] = settle(lane.rows, lane.norms, told.support, told.dual)
-    left = [place for place in lanes if found[place] is None]
-    for part in _batches(left, INTERIOR_ENTRIES // (count * dim)):
-        _solve_interior(lanes, part, found)
-    return [
-        one and one._replace(margin=float(np.ldexp(one.margin, lanes[place].exponent)))
-        for place, one in enumerate(found)
-    ]
-
-
-def _lane(matrix: Floats) -> _Lane | None:
-    """Return the lane of these rows; nothing if one of them vanishes or is not finite."""
-    exponent = 0
-    norms = _norms(matrix)
-    largest = np.max(norms)
-    if not TINY < largest < 1 / TINY:
-        largest = np.max(np.abs(matrix))
-        if not 0 < largest < np.inf:
+def _by_sets(rows: Floats, norms: Floats) -> Separator | None:
+    dim = rows.shape[1]
+    working = _smallest(rows @ np.mean(rows, axis=0), FIRST * dim)
+    tolerance = ROUNDING * np.sqrt(dim) * norms
+    for _ in range(ROUNDS):
+        (found,) = solve_on_host(rows[None, working])
+        if found is None:
             return None
-        exponent = int(np.frexp(largest)[1])
-        matrix = np.ldexp(matrix, -exponent)
-        norms = _norms(matrix)
-    return _Lane(matrix, norms, exponent) if np.min(norms) > 0 else None
+        margins = rows @ found.direction
+        violated = np.flatnonzero(margins < found.margin - tolerance)
+        if not len(violated):
+            support = np.flatnonzero(found.dual)
+            return settle(rows, norms, working[support], found.dual[support])
+        stay = working[_smallest(margins[working], STAY * dim)]
+        enter = violated[_smallest(margins[violated], ENTER * dim)]
+        working = np.union1d(stay, enter)
+    return None
 
 
-def _norms(rows: Floats) -> Floats:
-    norms: Floats = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    return norms
+def _smallest(values: Floats, count: int) -> Integers:
+    """Return the places of the `count` smallest values."""
+    if count >= len(values):
+        return np.arange(len(values))
+    return np.argpartition(values, count)[:count]
 
 
-def _batches(places: list[int], size: int) -> list[list[int]]:
-    size = max(1, size)
-    return [places[first : first + size] for first in range(0, len(places), size)]
+def by_interior_points(
+    rows: Floats, norms: Floats, first_target: float = FIRST_TARGET, near: float = NEAR
+) -> list[Separator | None]:
+    """Solve for any number of rows: in single precision, and in double where that fails.
 
-
-def _solve_interior(
-    lanes: dict[int, _Lane], places: list[int], found: list[Settled | None]
-) -> None:
-    """Write to `found` what interior points tell, in single precision and then in double."""
-    count, dim = lanes[places[0]].rows.shape
+    Args:
+        rows, norms: see `Method`.
+        first_target: gap at which single precision stops.
+        near: bracket at which its point is good enough.
+    """
+    lanes, count, dim = rows.shape
     few = EARLY_PER_DIM * dim, LATE_PER_DIM * dim
-    single = np.stack([lanes[place].rows.astype(np.float32) for place in places])
-    for place, point in zip(places, interior(single, FIRST_TARGET, few), strict=True):
-        lane = lanes[place]
-        if _near(lane.rows, point):
-            found[place] = settle(lane.rows, lane.norms, *holding(point))
+    found: list[Separator | None] = []
+    for part in _batches(lanes, count * dim, INTERIOR_ENTRIES):
+        points = interior(rows[part].astype(np.float32), first_target, few)
+        for point, own, sizes in zip(points, rows[part], norms[part], strict=True):
+            good = _bracket_below(near, own, point)
+            found.append(settle(own, sizes, *holding(point)) if good else None)
     for least in sorted({min(SECOND_PER_DIM * dim, count), count}):
-        left = [place for place in places if found[place] is None]
-        if not left:
-            return
-        rows = np.stack([lanes[place].rows for place in left])
-        points = interior(rows, SECOND_TARGET, (least, least))
-        for place, point in zip(left, points, strict=True):
-            found[place] = settle(lanes[place].rows, lanes[place].norms, *holding(point))
+        left = np.array([lane for lane, one in enumerate(found) if one is None], np.int64)
+        for part in _batches(len(left), count * dim, INTERIOR_ENTRIES):
+            points = interior(rows[left[part]], SECOND_TARGET, (least, least))
+            for lane, point in zip(left[part], points, strict=True):
+                found[lane] = settle(rows[lane], norms[lane], *holding(point))
+    return found
 
 
-def _near(rows: Floats, point: Interior) -> bool:
+def _bracket_below(near: float, rows: Floats, point: Interior) -> bool:
     """Whether a point of single precision is near the separator in all digits and rows, too.
 
     At small margins its rounding hides which rows are violated.
@@ -260,4 +275,4 @@ def _near(rows: Floats, point: Interior) -> bool:
     direction = point.direction[0].astype(np.float64)
     image = point.dual[0].astype(np.float64) @ rows.take(point.members[0], axis=0)
     best = np.sum(point.dual) * np.min(rows @ direction)
-    return bool(best > (1 - NEAR) * np.sqrt((direction @ direction) * (image @ image)))
+    return bool(best > (1 - near) * np.sqrt((direction @ direction) * (image @ image)))

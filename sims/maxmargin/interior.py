@@ -1,157 +1,281 @@
-"""Mehrotra interior point on the simplex form of the max-margin problem.
+"""Mehrotra's interior point, with Gondzio's corrector, for batches on the processor.
 
-min norm(w)^2 / 2 - kappa  s.t.  A w >= kappa;  its dual keeps u in the simplex with w = A^T u. Both
-are feasible for every A, separable or not, and nothing depends on the scale of the rows.
+The compiled solver's method on NumPy arrays with a leading axis of lanes, in any precision. On a
+processor LAPACK is as quick called from here, nothing is compiled for a new shape, and the rows
+that hold nothing, which are most of them and cost as much as the others, can be left out.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax import Array
-from jax.lax import linalg
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dpotrf, dpotrs, spotrf, spotrs
 
-# The dual space costs a Cholesky factor of size P, the primal one a product of P N^2 as well.
-DUAL_SPACE_UP_TO = 1.5
-
-
-class Rows(NamedTuple):
-    """The rows of one problem, laid out for fast products.
-
-    Attributes:
-        columns: A^T, shape (N, P): contiguous along the examples; masked ones are zero.
-        mask: real rows, shape (P,).
-        norms: norm of every row, shape (P,).
-        gram: A A^T, shape (P, P), where the dual space is the smaller one, otherwise None.
-    """
-
-    columns: Array
-    mask: Array
-    norms: Array
-    gram: Array | None
-
-
-class Step(NamedTuple):
-    """Solution of a Newton system: changes of w, u, kappa and of the margins A w."""
-
-    direction: Array
-    dual: Array
-    margin: Array
-    margins: Array
-
-
-def make_rows(columns: Array, mask: Array) -> Rows:
-    """Return `Rows` for A^T of shape (N, P), with the Gram matrix where it will be used."""
-    dim, count = columns.shape
-    gram = columns.T @ columns if count <= DUAL_SPACE_UP_TO * dim else None
-    return Rows(columns, mask, jnp.sqrt(jnp.sum(columns**2, axis=0)), gram)
-
-
-def newton_solver(rows: Rows, weights: Array) -> Callable[[Array, Array, Array], Step]:
-    """Factorise once for `weights` (P,) and return `solve(r1, r2, t) -> Step`."""
-    columns, gram = rows.columns, rows.gram
-    roots = jnp.sqrt(weights)
-    if gram is None:
-        scaled = columns * roots
-        matrix = scaled @ scaled.T
-    else:
-        matrix = gram * roots[:, None] * roots
-    size = matrix.shape[0]
-    factor = linalg.cholesky(matrix + jnp.eye(size), symmetrize_input=False)
-
-    def invert(right: Array) -> Array:
-        half = linalg.triangular_solve(factor, right[:, None], left_side=True, lower=True)
-        whole = linalg.triangular_solve(factor, half, left_side=True, lower=True, transpose_a=True)
-        return whole[:, 0]
-
-    def for_fixed_margin(r1: Array, t: Array) -> tuple[Array, Array, Array]:
-        if gram is None:
-            direction = invert(r1 + columns @ (weights * t))
-            margins = direction @ columns
-            return direction, weights * (t - margins), margins
-        shift = r1 @ columns
-        dual = roots * invert(roots * (t - shift))
-        return r1 + columns @ dual, dual, shift + gram @ dual
-
-    unit = for_fixed_margin(jnp.zeros_like(columns[:, 0]), rows.mask.astype(columns.dtype))
-    unit_total = jnp.sum(unit[1])
-
-    def solve(r1: Array, r2: Array, t: Array) -> Step:
-        base = for_fixed_margin(r1, t)
-        margin = (r2 - jnp.sum(base[1])) / unit_total
-        direction, dual, margins = (b + margin * q for b, q in zip(base, unit, strict=True))
-        return Step(direction, dual, margin, margins)
-
-    return solve
-
+Floats = NDArray[np.floating]
+Integers = NDArray[np.int64]
 
 TO_THE_BOUNDARY = 0.99
+LONGER = 1.3
+ITERATIONS = 60
+# Complementarity that has not fallen for so many iterations is as small as rounding lets it be.
+PATIENCE = 3
+# From the second iteration on this share of the rows goes on.
+STAYING, STAYING_OF_MANY, MANY_PER_DIM = 0.7, 0.5, 25
+EARLY, CHOICE_EVERY, LAST_CHOICE = 4, 3, 12
+# Slack of a new row over the mean one, at least.
+NEW_SLACK = 0.1
+
+_CHOLESKY: dict[np.dtype, tuple[Callable, Callable]] = {
+    np.dtype(np.float32): (spotrf, spotrs),
+    np.dtype(np.float64): (dpotrf, dpotrs),
+}
 
 
-class Iterate(NamedTuple):
-    """Interior point: w (N,), u (P,), kappa, slacks s (P,), and the products A w, A^T u."""
+class Interior(NamedTuple):
+    """Interior points of B lanes on K rows each.
 
-    direction: Array
-    dual: Array
-    margin: Array
-    slack: Array
-    margins: Array
-    image: Array
+    Attributes:
+        members: which of the lane's rows they are, shape (B, K).
+        direction: w, shape (B, N).
+        dual: u, shape (B, K).
+        margin: kappa, shape (B,).
+        slack: s, shape (B, K).
+        margins: A w, shape (B, K).
+        image: A^T u, shape (B, N).
+    """
+
+    members: Integers
+    direction: Floats
+    dual: Floats
+    margin: Floats
+    slack: Floats
+    margins: Floats
+    image: Floats
+
+    def lanes(self, chosen: NDArray | slice) -> "Interior":
+        """Return the chosen lanes."""
+        return Interior(
+            self.members[chosen],
+            self.direction[chosen],
+            self.dual[chosen],
+            self.margin[chosen],
+            self.slack[chosen],
+            self.margins[chosen],
+            self.image[chosen],
+        )
 
 
-# Pull towards the centre, Newton step, change of the slacks, step length.
-Trial = tuple[Array, Step, Array, Array]
+def times(rows: Floats, vector: Floats) -> Floats:
+    """Return A v of every lane."""
+    return np.matmul(rows, vector[..., None])[..., 0]
 
 
-def start(rows: Rows) -> Iterate:
+def across(dual: Floats, rows: Floats) -> Floats:
+    """Return A^T u of every lane."""
+    return np.matmul(dual[:, None, :], rows)[:, 0]
+
+
+def start(rows: Floats) -> Interior:
     """Return the start u = 1/P, w = A^T u with slacks of the size of the margins' spread."""
-    mask = rows.mask
-    count = jnp.maximum(jnp.sum(mask), 1)
-    dual = mask / count
-    direction = rows.columns @ dual
-    margins = direction @ rows.columns
-    mean = jnp.sum(margins * mask) / count
-    spread = jnp.sqrt(jnp.sum(mask * (margins - mean) ** 2) / count) + jnp.abs(mean)
-    spread = jnp.where(spread > 0, spread, 1.0)
+    lanes, count, _ = rows.shape
+    dual = np.full((lanes, count), 1 / count, rows.dtype)
+    direction = across(dual, rows)
+    margins = times(rows, direction)
+    mean = np.mean(margins, axis=1)
+    spread = np.sqrt(np.mean((margins - mean[:, None]) ** 2, axis=1)) + np.abs(mean)
+    spread[spread == 0] = 1
     margin = mean - spread
-    slack = jnp.where(mask, jnp.maximum(margins - margin, 0.1 * spread), 1.0)
-    return Iterate(direction, dual, margin, slack, margins, direction)
+    slack = np.maximum(margins - margin[:, None], rows.dtype.type(0.1) * spread[:, None])
+    members = np.tile(np.arange(count), (lanes, 1))
+    return Interior(members, direction, dual, margin, slack, margins, direction)
 
 
-def advance(rows: Rows, point: Iterate) -> Iterate:
-    """Return the next interior point: predictor, corrector, one common step length."""
-    mask = rows.mask
-    count = jnp.sum(mask)
-    safe_dual = jnp.where(mask, point.dual, 1.0)
-    solve = newton_solver(rows, point.dual / point.slack)
-    r1 = point.image - point.direction
-    r2 = 1.0 - jnp.sum(point.dual)
-    r3 = jnp.where(mask, point.slack + point.margin - point.margins, 0.0)
+def complementarity(point: Interior) -> Floats:
+    """u^T s of every lane: over norm(A^T u)^2 it is the bracket, but for rounding in A w."""
+    product: Floats = np.sum(point.slack * point.dual, axis=1)
+    return product
 
-    mu = jnp.sum(point.dual * point.slack * mask) / count
 
-    def towards(_: Array, state: Trial) -> Trial:
-        """Newton step with the pull of the last one: none for the predictor."""
-        pull = state[0]
-        change = solve(r1, r2, jnp.where(mask, r3 - point.slack + pull, 0.0))
-        slack = jnp.where(mask, change.margins - change.margin - r3, 0.0)
-        shrink = jnp.maximum(jnp.max(-change.dual / safe_dual), jnp.max(-slack / point.slack))
-        length = jnp.minimum(1.0, TO_THE_BOUNDARY / jnp.maximum(shrink, 1e-300))
-        ahead = (point.dual + length * change.dual) * (point.slack + length * slack)
-        sigma = (jnp.sum(ahead * mask) / count / mu) ** 3
-        return (sigma * mu - slack * change.dual) / safe_dual, change, slack, length
+def holding(point: Interior) -> tuple[Integers, NDArray[np.float64]]:
+    """Rows of the only lane that seem to hold w, at most N in increasing order, and their dual.
 
-    zeros = jnp.zeros_like(point.dual)
-    still = Step(jnp.zeros_like(r1), zeros, jnp.zeros_like(r2), zeros)
-    state = (zeros, still, zeros, jnp.zeros_like(r2))
-    _, change, slack, length = jax.lax.fori_loop(0, 2, towards, state)
-    dual = point.dual + length * change.dual
-    return Iterate(
-        point.direction + length * change.direction,
-        dual,
-        point.margin + length * change.margin,
-        point.slack + length * slack,
-        point.margins + length * change.margins,
-        rows.columns @ dual,
+    Those of larger share in the dual than in the slacks: both are about 1 in the centre.
+    """
+    (members,), (dual,), (slack,) = point.members, point.dual, point.slack
+    size = np.sum(point.image**2) + slack @ dual
+    share = dual * (len(dual) * size) / slack
+    chosen = np.flatnonzero(share > 1)
+    dim = point.direction.shape[1]
+    if len(chosen) > dim:
+        chosen = np.sort(chosen[np.argpartition(-share[chosen], dim)[:dim]])
+    return members[chosen], dual[chosen].astype(np.float64)
+
+
+def interior(rows: Floats, target: float, least: tuple[int, int]) -> list[Interior]:
+    """Iterate until a lane's complementarity is small, or no longer falls.
+
+    Args:
+        rows: A of every lane, shape (B, P, N), entries about 1; its type is that of the arithmetic.
+        target: complementarity over norm(A^T u)^2 to reach.
+        least: rows to go on with at least, those of smallest margin: in the first iterations, as
+            long as they say little about the support, and in the later ones.
+
+    Returns:
+        The last finite point of each lane, of one lane each, on the rows that stayed.
+    """
+    whole, point = rows, start(rows)
+    _, count, dim = rows.shape
+    chosen = count
+    found: dict[int, Interior] = {}
+    running = np.arange(len(rows))
+    left, stale = complementarity(point), np.zeros(len(rows), np.int64)
+    for iteration in range(1, ITERATIONS + 1):
+        ahead = _advance(rows, point)
+        now = complementarity(ahead)
+        # Not a number compares false.
+        sound = (now > 0) & (now < np.inf)
+        stale = np.where(now < 0.9 * left, 0, stale + 1)
+        near = now <= target * np.sum(ahead.image**2, axis=1)
+        done = ~sound | near | (stale == PATIENCE) | (iteration == ITERATIONS)
+        for lane in np.flatnonzero(done):
+            last = ahead if sound[lane] else point
+            found[running[lane]] = last.lanes(slice(lane, lane + 1))
+        if np.all(done):
+            break
+        if np.any(done):
+            running, rows, now = running[~done], rows[~done], now[~done]
+            left, stale, ahead = left[~done], stale[~done], ahead.lanes(~done)
+        point, left = ahead, np.minimum(left, now)
+        if 1 < iteration <= LAST_CHOICE:
+            share = STAYING if chosen <= MANY_PER_DIM * dim else STAYING_OF_MANY
+            staying = min(chosen, max(int(share * chosen), least[iteration >= EARLY]))
+            if staying < chosen or (staying < count and iteration % CHOICE_EVERY == 0):
+                chosen = staying
+                rows, point = _choose([whole[lane] for lane in running], point, chosen)
+    return [found[lane] for lane in range(len(found))]
+
+
+def _choose(whole: list[Floats], point: Interior, count: int) -> tuple[Floats, Interior]:
+    """Go on with the `count` rows of smallest margin of each lane; new ones start in the centre."""
+    margins = np.stack([rows @ w for rows, w in zip(whole, point.direction, strict=True)])
+    members = np.sort(np.argpartition(margins, count - 1, axis=1)[:, :count], axis=1)
+    least = NEW_SLACK * np.mean(point.slack, axis=1, keepdims=True)
+    centre = np.mean(point.slack * point.dual, axis=1, keepdims=True)
+    slack = np.maximum(margins - point.margin[:, None], least)
+    dual = centre / slack
+    np.put_along_axis(slack, point.members, point.slack, axis=1)
+    np.put_along_axis(dual, point.members, point.dual, axis=1)
+    margins, slack, dual = (
+        np.take_along_axis(leaf, members, axis=1) for leaf in (margins, slack, dual)
     )
+    dual /= np.sum(dual, axis=1, keepdims=True)
+    rows = np.empty((len(whole), count, whole[0].shape[1]), whole[0].dtype)
+    for one, kept, out in zip(whole, members, rows, strict=True):
+        np.take(one, kept, axis=0, out=out, mode="clip")
+    return rows, point._replace(
+        members=members, dual=dual, slack=slack, margins=margins, image=across(dual, rows)
+    )
+
+
+class _Factors:
+    """Cholesky factors of I + A^T diag(d) A, a lane each."""
+
+    def __init__(self, rows: Floats, weight: Floats) -> None:
+        factorise, self._solve = _CHOLESKY[rows.dtype]
+        _, count, dim = rows.shape
+        # One buffer: memory that the system hands out afresh costs more than the products.
+        scaled = np.empty((count, dim), rows.dtype)
+        self._factors: list[Floats | None] = []
+        for matrix, root in zip(rows, np.sqrt(weight)[:, :, None], strict=True):
+            np.multiply(matrix, root, out=scaled)
+            normal = scaled.T @ scaled
+            normal.reshape(-1)[:: dim + 1] += 1
+            # The transpose of a symmetric matrix, in the order that LAPACK overwrites.
+            factor, failed = factorise(normal.T, lower=1, clean=0, overwrite_a=1)
+            self._factors.append(None if failed else factor)
+
+    def solve(self, right: Floats) -> Floats:
+        """Return the solutions for right-hand sides (B, ..., N)."""
+        solution = np.full_like(right, np.nan)
+        for lane, factor in enumerate(self._factors):
+            if factor is not None:
+                solution[lane] = self._solve(factor, right[lane].T, lower=1)[0].T
+        return solution
+
+
+class _Step(NamedTuple):
+    """Changes of w, u, kappa, A w and s, and how much of them keeps u and s positive."""
+
+    direction: Floats
+    dual: Floats
+    margin: Floats
+    margins: Floats
+    slack: Floats
+    length: Floats
+
+
+def _advance(rows: Floats, point: Interior) -> Interior:
+    """Return the next points: predictor, corrector, one of Gondzio's, one step length a lane."""
+    dual, slack = point.dual, point.slack
+    count = rows.shape[1]
+    weight = dual / slack
+    factors = _Factors(rows, weight)
+    r1 = point.image - point.direction
+    r2 = 1 - np.sum(dual, axis=1)
+    r3 = slack - point.margins + point.margin[:, None]
+    mu = np.sum(dual * slack, axis=1) / count
+
+    # The steps for a unit of kappa and for kappa held fixed, solved together.
+    sought = r3 - slack
+    right = np.matmul(np.stack([weight, weight * sought], axis=1), rows)
+    right[:, 1] += r1
+    both = factors.solve(right)
+    unit, fixed = both[:, 0], both[:, 1]
+    unit_margins, fixed_margins = times(rows, unit), times(rows, fixed)
+    unit_dual = weight * (1 - unit_margins)
+    unit_total = np.sum(unit_dual, axis=1)
+
+    def step(sought: Floats, fixed: Floats, fixed_margins: Floats) -> _Step:
+        change = weight * (sought - fixed_margins)
+        margin = ((r2 - np.sum(change, axis=1)) / unit_total)[:, None]
+        change += margin * unit_dual
+        margins = fixed_margins + margin * unit_margins
+        slacks = margins - margin - r3
+        shrink = -np.minimum(np.min(change / dual, axis=1), np.min(slacks / slack, axis=1))
+        length = np.where(shrink > TO_THE_BOUNDARY, TO_THE_BOUNDARY / shrink, 1)[:, None]
+        return _Step(
+            fixed + margin * unit, change, margin, margins, slacks, length.astype(rows.dtype)
+        )
+
+    def corrected(sought: Floats) -> _Step:
+        fixed = factors.solve(r1 + across(weight * sought, rows))
+        return step(sought, fixed, times(rows, fixed))
+
+    predicted = step(sought, fixed, fixed_margins)
+    reached = np.sum(_products(point, predicted, predicted.length), axis=1) / count
+    pull = ((reached / mu) ** 3 * mu)[:, None]
+    sought = sought + (pull - predicted.slack * predicted.dual) / dual
+    found = corrected(sought)
+    # A longer step than the one that is possible, with the products it would spoil mended.
+    products = _products(point, found, np.minimum(1, LONGER * found.length + 0.1))
+    mended = np.maximum(np.clip(products, 0.1 * pull, 10 * pull) - products, -10 * pull)
+    centred = corrected(sought + mended / dual)
+    longer = centred.length > 1.01 * found.length
+    found = _Step(*(np.where(longer, *leaves) for leaves in zip(centred, found, strict=True)))
+    dual = dual + found.length * found.dual
+    return Interior(
+        point.members,
+        point.direction + found.length * found.direction,
+        dual,
+        point.margin + (found.length * found.margin)[:, 0],
+        slack + found.length * found.slack,
+        point.margins + found.length * found.margins,
+        across(dual, rows),
+    )
+
+
+def _products(point: Interior, step: _Step, length: Floats) -> Floats:
+    """Return u s of every row after a step of this length."""
+    products: Floats = (point.dual + length * step.dual) * (point.slack + length * step.slack)
+    return products

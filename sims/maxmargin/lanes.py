@@ -2,30 +2,43 @@
 
 On a processor the batch goes through LAPACK, which compiles nothing; the compiled solver takes the
 rare problems which that leaves open. On an accelerator all of them are the compiled solver's, in
-fixed shapes, so that a sweep compiles few of them.
+fixed shapes, so that a sweep compiles few of them. The reference solver is cvxpy with Clarabel.
 """
 
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from importlib.metadata import version
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hardset.float64 import float64
+from sims.maxmargin.exact import Separator
 from sims.maxmargin.host import solve_on_host
 from sims.maxmargin.solver import MaxMarginResult, MaxMarginStatus, max_margin
 
 Floats = NDArray[np.float64]
+# Rows, labels multiplied in, and which of them a problem has.
+Problem = tuple[Floats, NDArray[np.int64]]
+Solver = Callable[[list[Problem]], list[Separator]]
+Key = tuple[str, int, int, int]
 
 SMALLEST = 16
-
-Key = tuple[str, int, int, int]
+MAX_LANES = 50
+LANE_ENTRIES = 2**22  # matrix entries that one call carries at most, unless one lane needs more
+# Of the reference solver.
+TOLERANCE = 1e-12
+ACCEPTED = 1e-10
+# Clarabel's tolerances are partly absolute, so the rows' unit counts: their typical norm keeps all
+# digits; with small margins (norm(w) >> 1) it may fail there and succeed in a smaller unit.
+UNITS = (1.0, 1e-2, 1e-4)
 
 
 def shape_of(count: int, dim: int) -> int:
@@ -36,7 +49,7 @@ def shape_of(count: int, dim: int) -> int:
 
 
 def default_device() -> Any:
-    """This thread's default device, None if JAX is to choose."""
+    """Return this thread's default device, None if JAX is to choose."""
     return jax.config.jax_default_device  # type: ignore[attr-defined]
 
 
@@ -98,20 +111,6 @@ def solve_on_device(matrices: list[Floats], lanes: int) -> MaxMarginResult:
     return found
 
 
-MAX_LANES = 50
-LANE_ENTRIES = 2**22  # matrix entries that one call carries at most, unless one lane needs more
-
-
-class Separator(NamedTuple):
-    """One solved lane on the host; `dual` has one entry a row."""
-
-    direction: Floats
-    margin: float
-    bracket: float
-    dual: Floats
-    status: int
-
-
 def on_processor() -> bool:
     """Whether this thread's solves run on the processor: where JAX's default is no accelerator."""
     device = default_device()
@@ -125,7 +124,7 @@ def padded_rows(count: int, dim: int) -> int:
 
 
 def lane_count(padded: int, dim: int) -> int:
-    """Lanes of one call: a function of the lane's shape only."""
+    """Return the lanes of one call: a function of the lane's shape only."""
     return int(np.clip(LANE_ENTRIES // (padded * dim), 1, MAX_LANES))
 
 
@@ -135,10 +134,8 @@ def compile_shape(shape: tuple[int, int]) -> None:
         compile_on_device(lane_count(*shape), *shape)
 
 
-def solve_lanes(
-    problems: Sequence[tuple[Floats, NDArray[np.int64]]],
-) -> list[Separator]:
-    """Max-margin separators of several row subsets.
+def solve_lanes(problems: Sequence[Problem]) -> list[Separator]:
+    """Solve for the max-margin separators of several row subsets.
 
     Args:
         problems: pairs (rows, index): the matrix rows[index] of label-signed rows, same N for
@@ -147,20 +144,19 @@ def solve_lanes(
     Returns:
         One separator a problem, in order; a problem's digits do not depend on the others.
     """
-    matrices = [rows.take(index, axis=0) for rows, index in problems]
+    rows, index = problems[0]
+    count, dim = len(index), rows.shape[1]
     if not on_processor():
-        count, dim = matrices[0].shape
+        matrices = [rows.take(index, axis=0) for rows, index in problems]
         return _compiled(matrices, lane_count(shape_of(count, dim), dim))
-    solved = []
-    for matrix, found in zip(matrices, solve_on_host(matrices), strict=True):
-        if found is None:
-            solved += _compiled([matrix], 1)
-            continue
-        dual = np.zeros(len(matrix))
-        dual[found.support] = found.dual
-        status = int(MaxMarginStatus.SOLVED)
-        solved.append(Separator(found.direction, found.margin, found.bracket, dual, status))
-    return solved
+    batch = np.empty((len(problems), count, dim))
+    for (rows, index), out in zip(problems, batch, strict=True):
+        # Any mode but the default one spares a copy.
+        rows.take(index, axis=0, out=out, mode="clip")
+    return [
+        found or _compiled([matrix], 1)[0]
+        for matrix, found in zip(batch, solve_on_host(batch), strict=True)
+    ]
 
 
 def _compiled(matrices: list[Floats], lanes: int) -> list[Separator]:
@@ -178,22 +174,77 @@ def _compiled(matrices: list[Floats], lanes: int) -> list[Separator]:
 
 
 def empty_separator(dim: int) -> Separator:
-    """The result for no row at all."""
+    """Return the result for no row at all."""
     return Separator(np.zeros(dim), np.nan, np.nan, np.empty(0), int(MaxMarginStatus.EMPTY))
 
 
-Problem = tuple[Floats, NDArray[np.int64]]
-Solver = Callable[[list[Problem]], list[Separator]]
+class OracleError(RuntimeError):
+    """The reference solver did not reach its tolerance."""
+
+
+def max_margin_cvxpy(features: ArrayLike) -> tuple[Floats, float, Floats]:
+    """Return (w / norm(w), 1 / norm(w), u) for min norm(w)^2 / 2 subject to A w >= 1, by Clarabel.
+
+    Args:
+        features: A, shape (P, N): rows y x, labels already multiplied in.
+
+    Returns:
+        Unit direction (N,), margin min(A w) of it, and the dual u >= 0 (P,), normalised to sum 1.
+
+    Raises:
+        ValueError: if `features` is not a finite matrix with at least one row.
+        OracleError: if Clarabel fails, or the rows are not separable.
+    """
+    matrix = np.asarray(features, np.float64)
+    if matrix.ndim != 2 or 0 in matrix.shape or not np.all(np.isfinite(matrix)):
+        raise ValueError(
+            f"features has shape {matrix.shape}; it must be (P, N), P >= 1, N >= 1, all finite"
+        )
+    # A third of the package's start-up time; nothing else needs it.
+    import cvxpy as cp
+
+    norms = np.sqrt(np.mean(np.sum(matrix**2, axis=1)))
+    if norms == 0.0:
+        raise OracleError("every row is zero: nothing separates them")
+    failure = ""
+    for units in UNITS:
+        try:
+            weights, dual = _clarabel(matrix / (units * norms))
+        except cp.error.SolverError as error:
+            failure = str(error).split(".")[0]
+            continue
+        direction = weights / np.linalg.norm(weights)
+        return direction, float(np.min(matrix @ direction)), dual / np.sum(dual)
+    raise OracleError(f"Clarabel failed in every unit of the rows tried: {failure}")
+
+
+def _clarabel(matrix: Floats) -> tuple[Floats, Floats]:
+    import cvxpy as cp
+    from cvxpy.atoms.sum_squares import sum_squares
+
+    weights: Any = cp.Variable(matrix.shape[1])
+    constraint: Any = matrix @ weights >= 1.0
+    problem: Any = cp.Problem(cp.Minimize(0.5 * sum_squares(weights)), [constraint])
+    tolerances = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), TOLERANCE)
+    # Rounding may end Clarabel's progress just above 1e-12; 1e-10 is still accepted.
+    reduced = {f"reduced_{name}": ACCEPTED for name in tolerances}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        problem.solve(solver=cp.CLARABEL, **tolerances, **reduced)
+    if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
+        raise OracleError(f"Clarabel ended with status {problem.status!r}, not with an optimum")
+    return np.asarray(weights.value), np.maximum(constraint.dual_value, 0.0)
 
 
 def solve_native(problems: list[Problem]) -> list[Separator]:
-    """The package's own solver, in batches of equal shape."""
+    """Solve by the package's own methods, in batches of equal shape."""
     dim = problems[0][0].shape[1]
     solved: list[Separator | None] = [None] * len(problems)
     shapes: dict[int, list[int]] = {}
+    padded_to = {count: padded_rows(count, dim) for count in {len(index) for _, index in problems}}
     for position, (_, index) in enumerate(problems):
         if len(index):
-            shapes.setdefault(padded_rows(len(index), dim), []).append(position)
+            shapes.setdefault(padded_to[len(index)], []).append(position)
         else:
             solved[position] = empty_separator(dim)
     for padded, positions in shapes.items():
@@ -206,14 +257,11 @@ def solve_native(problems: list[Problem]) -> list[Separator]:
 
 
 def solve_cvxpy(problems: list[Problem]) -> list[Separator]:
-    """The reference solver, one problem at a time."""
+    """Solve by the reference solver, one problem at a time."""
     return [_solve_one_cvxpy(rows[index]) for rows, index in problems]
 
 
 def _solve_one_cvxpy(matrix: Floats) -> Separator:
-    # A third of the package's start-up time; nothing else needs it.
-    from sims.maxmargin.oracle import OracleError, max_margin_cvxpy
-
     if not len(matrix):
         return empty_separator(matrix.shape[1])
     try:
@@ -223,10 +271,15 @@ def _solve_one_cvxpy(matrix: Floats) -> Separator:
     # An interior point leaves a little weight on every row; support vectors stand far above it.
     dual = np.where(dual > 1e-7 * np.max(dual), dual, 0.0)
     bracket = 1 - margin * float(np.sum(dual) / np.linalg.norm(dual @ matrix))
-    return Separator(direction, margin, bracket, dual, int(MaxMarginStatus.SOLVED))
+    return Separator(direction, margin, bracket, dual)
 
 
 SOLVERS: dict[str, Solver] = {"native": solve_native, "cvxpy": solve_cvxpy}
+
+
+def solver_edition(name: str) -> str:
+    """Return what the digits of a solver depend on: a cache keeps records of one edition apart."""
+    return f"native 2, DAQP {version('daqp')}" if name == "native" else name
 
 
 def compile_shapes(

@@ -9,9 +9,17 @@ from jax.typing import ArrayLike
 
 from hardset.float64 import float64
 from hardset.pytree import pytree_dataclass
-from sims.maxmargin.certificate import FARKAS, SEPARABLE_BRACKET, Candidate, exponent_of, scale
-from sims.maxmargin.core import EXACTLY, Solution, solve_rows
-from sims.maxmargin.interior import make_rows
+from sims.maxmargin.compiled import (
+    EXACTLY,
+    FARKAS,
+    SEPARABLE_BRACKET,
+    Candidate,
+    Solution,
+    exponent_of,
+    make_rows,
+    scale,
+    solve_rows,
+)
 from sims.maxmargin.working import solve_by_working_set, working_rows
 
 

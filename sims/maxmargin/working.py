@@ -7,10 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sims.maxmargin.certificate import FARKAS, SEPARABLE_BRACKET, Candidate, relative_gap, scale
-from sims.maxmargin.core import EXACTLY, Solution, solve_rows
-from sims.maxmargin.interior import make_rows
-from sims.maxmargin.support import ROUNDING
+from sims.maxmargin.compiled import (
+    EXACTLY,
+    FARKAS,
+    ROUNDING,
+    SEPARABLE_BRACKET,
+    Candidate,
+    Solution,
+    make_rows,
+    relative_gap,
+    scale,
+    solve_rows,
+)
 
 WORKING_PER_DIM = 5
 # Below this many entries the whole matrix is quicker.

@@ -22,7 +22,7 @@ from hardset.cli import run
 from sims.__main__ import main
 from sims.commands import VERIFICATIONS
 from sims.maxmargin.lanes import SOLVERS
-from sims.verify import PLANS
+from sims.verification import PLANS
 from theory.policies import policy_from_name
 from theory.problem import DownstreamShift, FixedAngle, Independent, InSample, PerceptronProblem
 

@@ -7,10 +7,9 @@ import pytest
 
 from hardset.cache import RecordCache
 from sims import margins, run
-from sims.cells import problem_cells
+from sims.cells import identity, problem_cells, rows_key
 from sims.draws import draw_rows
-from sims.kept import identity, rows_key
-from sims.maxmargin.lanes import SOLVERS
+from sims.maxmargin.lanes import SOLVERS, solver_edition
 from sims.memory import call_bytes, default_memory_gb, draw_bytes, result_bytes
 from sims.results import RECORD
 from sims.students import DrawState
@@ -69,6 +68,16 @@ def test_an_interrupted_run_resumes_and_repeats_nothing(
 
     monkeypatch.setitem(SOLVERS, "native", never)
     assert np.array_equal(students(cache=store), expected)
+
+
+def test_records_of_an_earlier_solver_are_not_taken_for_this_ones(tmp_path: Path) -> None:
+    (cell,) = problem_cells(PROBLEM, DIM)[:1]
+    earlier = RecordCache(tmp_path, RECORD, (DIM, 0, "native"))
+    earlier.store(identity(cell), range(DRAWS), np.zeros(DRAWS, RECORD))
+    earlier.flush()
+    found = run(PROBLEM, DIM, DRAWS, cache=tmp_path)
+    assert found.identical(run(PROBLEM, DIM, DRAWS))
+    assert solver_edition("native") != "native"
 
 
 def test_less_than_one_example_is_an_error() -> None:

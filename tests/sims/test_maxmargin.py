@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sims.maxmargin.oracle import OracleError, max_margin_cvxpy
+from sims.maxmargin.lanes import OracleError, max_margin_cvxpy
 from sims.maxmargin.solver import MaxMarginResult, MaxMarginStatus, max_margin
 
 DIM = 10

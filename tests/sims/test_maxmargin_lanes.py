@@ -1,20 +1,42 @@
 """Batches of max-margin problems against proofs by hand, Clarabel and the compiled solver."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 import pytest
 
-from sims.maxmargin import host as _maxmargin_host_working
-from sims.maxmargin import host_interior as _maxmargin_host_interior
 from sims.maxmargin import lanes
-from sims.maxmargin.lanes import Separator, solve_lanes
-from sims.maxmargin.oracle import max_margin_cvxpy
+from sims.maxmargin.active_set import by_active_set
+from sims.maxmargin.exact import Separator
+from sims.maxmargin.host import (
+    Method,
+    by_interior_points,
+    by_pivoting,
+    by_working_sets,
+    methods_for,
+    solve_on_host,
+)
+from sims.maxmargin.interior import interior
+from sims.maxmargin.lanes import max_margin_cvxpy, solve_lanes
 from sims.maxmargin.solver import MaxMarginStatus
 
 # At least x86's 64-bit mantissa: 2000 times finer than what is checked.
 FINE = np.longdouble
 DIM = 12
-# Pivoting with fewer rows than dimensions and with more, interior points, and rows that leave.
+# Fewer rows than dimensions and more, and so many that some are never looked at.
 COUNTS = (1, 7, 12, 17, 40, 700)
+# Every method with the counts that it is for, and two that stop at a bad guess.
+METHODS: dict[str, tuple[Sequence[Method], Sequence[int]]] = {
+    "active set": ((by_active_set,), COUNTS),
+    "pivoting": ((by_pivoting, by_interior_points), (1, 7, 12, 17)),
+    "interior points": ((by_interior_points,), COUNTS),
+    "working sets": ((by_working_sets,), (3000,)),
+    # Rows must leave and come in one by one.
+    "wrong support": ((partial(by_interior_points, first_target=0.2, near=np.inf),), (40,)),
+}
+EVERY = [(name, count) for name, (_, counts) in METHODS.items() for count in counts]
+KINDS = [(1.0, 0.0), (0.2, 0.0), (0.2, 0.35), (0.01, 0.0)]
 
 
 def hardest(seed: int, count: int, keep: float, tilt: float = 0.0) -> np.ndarray:
@@ -27,6 +49,12 @@ def hardest(seed: int, count: int, keep: float, tilt: float = 0.0) -> np.ndarray
 
 def together(matrices: list[np.ndarray]) -> list[Separator]:
     return solve_lanes([(rows, np.arange(len(rows))) for rows in matrices])
+
+
+def by_method(name: str, matrices: list[np.ndarray]) -> list[Separator]:
+    found = solve_on_host(np.stack(matrices), METHODS[name][0])
+    assert None not in found
+    return [one for one in found if one is not None]
 
 
 def check_proof(rows: np.ndarray, found: Separator) -> None:
@@ -43,32 +71,33 @@ def check_proof(rows: np.ndarray, found: Separator) -> None:
     assert np.isclose(found.margin, float(margin), rtol=rounding, atol=0)
 
 
-@pytest.fixture
-def on_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is left to the compiled solver."""
-    monkeypatch.delattr(lanes, "solve_on_device")
-
-
-@pytest.mark.usefixtures("on_host")
-@pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize(("keep", "tilt"), [(1.0, 0.0), (0.2, 0.0), (0.2, 0.35), (0.01, 0.0)])
-def test_every_answer_is_proved(count: int, keep: float, tilt: float) -> None:
+@pytest.mark.parametrize(("name", "count"), EVERY)
+@pytest.mark.parametrize(("keep", "tilt"), KINDS)
+def test_every_answer_is_proved(name: str, count: int, keep: float, tilt: float) -> None:
     matrices = [hardest(seed, count, keep, tilt) for seed in range(12)]
-    for rows, found in zip(matrices, together(matrices), strict=True):
+    for rows, found in zip(matrices, by_method(name, matrices), strict=True):
         check_proof(rows, found)
 
 
-@pytest.mark.usefixtures("on_host")
-@pytest.mark.parametrize(("keep", "tilt"), [(1.0, 0.0), (0.2, 0.35)])
-def test_working_sets(monkeypatch: pytest.MonkeyPatch, keep: float, tilt: float) -> None:
-    """What they tell is settled on all rows: the proof covers those outside."""
-    monkeypatch.setattr(_maxmargin_host_working, "WORTH_IT", 0)
-    matrices = [hardest(seed, 3000, keep, tilt) for seed in range(6)]
-    for rows, found in zip(matrices, together(matrices), strict=True):
-        check_proof(rows, found)
+@pytest.mark.parametrize(("name", "count"), EVERY)
+def test_methods_agree(name: str, count: int) -> None:
+    """DAQP's answers are the others', to the certificate, on the same rows."""
+    matrices = [hardest(seed, count, 0.2, 0.35) for seed in range(12)]
+    for found, other in zip(
+        by_method("active set", matrices), by_method(name, matrices), strict=True
+    ):
+        assert found.margin == pytest.approx(other.margin, rel=1e-10)
+        assert np.allclose(found.direction, other.direction, rtol=0, atol=1e-7)
+        assert np.array_equal(found.dual > 0, other.dual > 0)
 
 
-@pytest.mark.usefixtures("on_host")
+def test_the_quickest_method_comes_first() -> None:
+    assert methods_for(150, 30)[0] is by_active_set
+    assert methods_for(200, 200)[0] is by_pivoting
+    assert methods_for(400, 200) == (by_interior_points,)
+    assert methods_for(100_000, 200)[0] is by_working_sets
+
+
 @pytest.mark.parametrize("count", [7, 17, 700])
 def test_agrees_with_clarabel(count: int) -> None:
     rows = hardest(3, count, 0.2)
@@ -79,28 +108,31 @@ def test_agrees_with_clarabel(count: int) -> None:
     assert np.isclose(found.margin, margin, rtol=1e-9)
 
 
-@pytest.mark.usefixtures("on_host")
-@pytest.mark.parametrize("count", COUNTS)
-def test_other_lanes_change_no_digit(count: int) -> None:
+@pytest.mark.parametrize(("name", "count"), EVERY)
+def test_other_lanes_change_no_digit(name: str, count: int) -> None:
     matrices = [hardest(seed, count, keep) for seed, keep in enumerate((1.0, 0.1, 0.5, 0.03))]
-    batch = together(matrices)
-    for rows, found in zip(matrices, batch, strict=True):
-        (alone,) = together([rows])
-        assert np.array_equal(alone.direction, found.direction)
-        assert np.array_equal(alone.dual, found.dual)
-        assert (alone.margin, alone.bracket) == (found.margin, found.bracket)
+    batch = by_method(name, matrices)
+    backwards = by_method(name, matrices[::-1])[::-1]
+    for rows, found, turned in zip(matrices, batch, backwards, strict=True):
+        (alone,) = by_method(name, [rows])
+        for other in (alone, turned):
+            assert np.array_equal(other.direction, found.direction)
+            assert np.array_equal(other.dual, found.dual)
+            assert (other.margin, other.bracket) == (found.margin, found.bracket)
 
 
-@pytest.mark.usefixtures("on_host")
-@pytest.mark.parametrize("count", [7, 40])
-def test_scale_free(count: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "count"), [("active set", 7), ("active set", 40), ("pivoting", 7)]
+)
+def test_scale_free(name: str, count: int) -> None:
     rows = hardest(5, count, 0.5)
-    (plain,) = together([rows])
+    (plain,) = by_method(name, [rows])
     for power in (-800, -30, 30, 800):
-        (scaled,) = together([np.ldexp(rows, power)])
+        scaled, again = by_method(name, [np.ldexp(rows, power), rows])
         assert np.ldexp(scaled.margin, -power) == pytest.approx(plain.margin, rel=1e-14)
         assert np.allclose(scaled.direction, plain.direction, rtol=0, atol=1e-14)
         assert scaled.bracket <= 1e-10
+        assert again.margin == plain.margin
 
 
 def test_more_dependent_rows_on_the_margin_than_dimensions() -> None:
@@ -115,31 +147,18 @@ def test_more_dependent_rows_on_the_margin_than_dimensions() -> None:
     assert np.isclose(found.margin, 1.0, rtol=1e-12)
 
 
-@pytest.mark.usefixtures("on_host")
-def test_settles_from_a_wrong_support(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The first guess is too early: rows must leave and come in one by one.
-    monkeypatch.setattr("sims.maxmargin.host.FIRST_TARGET", 0.2)
-    monkeypatch.setattr("sims.maxmargin.host.NEAR", np.inf)
-    for seed in range(10):
-        rows = hardest(seed, 40, 0.5)
-        check_proof(rows, together([rows])[0])
-
-
-@pytest.mark.usefixtures("on_host")
-def test_double_precision_finishes_where_single_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    types = []
-    interior = _maxmargin_host_interior.interior
-
-    def noted(rows: np.ndarray, *arguments: object) -> list:
-        types.append(rows.dtype)
-        return interior(rows, *arguments)
-
-    monkeypatch.setattr("sims.maxmargin.host.interior", noted)
+def test_double_precision_finishes_where_single_cannot() -> None:
     # Margins of 1e-4 of the rows' norms.
-    matrices = [hardest(seed, 200, 0.002) for seed in range(6)]
-    for rows, found in zip(matrices, together(matrices), strict=True):
+    matrices = np.stack([hardest(seed, 200, 0.002) for seed in range(6)])
+    single_alone = []
+    for rows in matrices.astype(np.float32):
+        (point,) = interior(rows[None], 1e-12, (200, 200))
+        exact = rows.astype(np.float64) @ point.direction[0]
+        image = point.dual[0].astype(np.float64) @ rows.take(point.members[0], axis=0)
+        single_alone.append(np.min(exact) / np.linalg.norm(point.direction) / np.linalg.norm(image))
+    assert min(single_alone) < 0.9  # the bracket of its point is above 0.1
+    for rows, found in zip(matrices, by_method("interior points", list(matrices)), strict=True):
         check_proof(rows, found)
-    assert np.dtype(np.float64) in types
 
 
 def test_the_rest_is_left_to_the_compiled_solver() -> None:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sims.maxmargin.certificate import exponent_of, scale
+from sims.maxmargin.compiled import exponent_of, scale
 
 VALUES = np.concatenate(
     [

@@ -18,10 +18,9 @@ import xarray as xr
 import sims
 from hardset.cli import run
 from sims.__main__ import main
-from sims.cells import problem_cells
+from sims.cells import identity, problem_cells
 from sims.cluster import Cluster, split_for
-from sims.kept import identity
-from sims.parts import Part, draw_families
+from sims.students import Part, draw_families
 from theory.problem import FixedAngle, PerceptronProblem
 
 # 12 to 16 rows of 10 dimensions: one shape to compile, in every process.

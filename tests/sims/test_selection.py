@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from sims.cells import problem_cells
+from sims.cells import keep_rows, kept_rows, problem_cells, rank_rows
 from sims.draws import draw_rows
-from sims.kept import keep_rows, kept_rows, rank_rows
 from theory.policies import policy_from_name
 from theory.problem import FixedAngle, PerceptronProblem
 

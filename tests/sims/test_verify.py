@@ -11,12 +11,21 @@ import pytest
 
 import replica
 import sims.__main__
-import sims.verify
 from hardset.cli import run
-from sims.kept import identity
+from sims import verification
+from sims.cells import identity
 from sims.results import chi_square_p_value, extrapolate, mean_and_stderr
 from sims.sweep import simulate_students
-from sims.verify import CURVATURE, LARGEST_Z, PLANS, Case, Plan, verify
+from sims.verification import (
+    CURVATURE,
+    LARGEST_Z,
+    PLANS,
+    Case,
+    Comparison,
+    Plan,
+    Verification,
+    verify,
+)
 from theory.policies import Hard, HardSigned
 from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
 
@@ -55,8 +64,8 @@ def one_simulation() -> object:
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sims.verify, "simulate_students", remembered)
-        patch.setattr(sims.verify, "processors", lambda: 1)  # what others do is not seen
+        patch.setattr(verification, "simulate_students", remembered)
+        patch.setattr(verification, "processors", lambda: 1)  # what others do is not seen
         yield
 
 
@@ -132,6 +141,16 @@ def test_a_wrong_theory_fails(wrong: Theory) -> None:
 OWN = Plan(cases=(Case(5, 0.4, None), Case(5, 0.1, None)), dims=(24, 48), draws=(400, 400))
 
 
+def test_reports_name_the_parameter_of_a_policy() -> None:
+    cases = (Case(4, 0.5), Case(4, 0.5, 20.0, "window", 0.1), Case(4, 0.5, 20.0, "mixture", 0.5))
+    rows = tuple(Comparison(case, 0.1, 0.1, 0.01, 0.0, (0.1,), (0.01,), 0) for case in cases)
+    report = Verification(rows, (24,), (10,), 0, 0.0, 1.0, 0.0, 0, True).report()
+    plain, window, mixture = report["rows"]
+    assert (window["lo"], mixture["w"]) == (0.1, 0.5)
+    assert "parameter" not in plain.keys() | window.keys() | mixture.keys()
+    assert (plain["alpha_total"], plain["keep_fraction"], plain["theta_deg"]) == (4, 0.5, 0.0)
+
+
 def test_in_sample_probes_are_verified() -> None:
     found = verify(right, OWN)
     assert found.passed
@@ -188,14 +207,14 @@ def test_no_answer_at_all_fails() -> None:
 
 
 def test_draws_without_a_student_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    simulated = sims.verify.simulate_students
+    simulated = verification.simulate_students
 
     def unsolved(*arguments: object, **options: object) -> np.ndarray:
         records = simulated(*arguments, **options).copy()
         records["status"][:, 1:] = 2
         return records
 
-    monkeypatch.setattr(sims.verify, "simulate_students", unsolved)
+    monkeypatch.setattr(verification, "simulate_students", unsolved)
     found = verify(right, SMALL)
     assert not found.passed
     assert [row.unsolved for row in found.rows] == [2 * 799] * 4
@@ -211,7 +230,7 @@ def test_the_command_line_says_no(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(PLANS, "quick", SMALL)
-    monkeypatch.setattr(sims.verify, "verify", partial(verify, scaled(factor)))
+    monkeypatch.setattr(verification, "verify", partial(verify, scaled(factor)))
     assert run(sims.__main__.main, ["verify"]) == code
     assert capsys.readouterr().out.endswith(f"{verdict}\n")
     assert run(sims.__main__.main, ["verify", "--json"]) == code

@@ -75,3 +75,19 @@ def test_probe_without_an_angle():
 
 def test_status_sentences():
     assert all(status.sentence.endswith(".") for status in GainStatus)
+
+
+def test_a_grid_of_another_shape_has_the_same_numbers(solution):
+    shape = (2, 3)
+    problem = PerceptronProblem(
+        ALPHA.reshape(shape), KEEP.reshape(shape), FixedAngle(THETA), Window(LO.reshape(shape))
+    )
+    found = information_gain(problem)
+    assert found.gain.shape == shape
+    np.testing.assert_array_equal(found.gain.ravel(), solution.gain)
+    few = information_gain(
+        PerceptronProblem(ALPHA[:5], KEEP[:5], FixedAngle(THETA), Window(LO[:5]))
+    )
+    np.testing.assert_array_equal(few.gain, solution.gain[:5])
+    none = information_gain(PerceptronProblem(ALPHA[:0], KEEP[:0], FixedAngle(THETA)))
+    assert none.gain.shape == (0,)

@@ -23,6 +23,14 @@ from theory import (
 BAD = [
     (lambda: PerceptronProblem(0.0), r"alpha_total = 0 .*\(0, inf\)"),
     (lambda: PerceptronProblem(np.nan), r"alpha_total = nan is not a number in .*\(0, inf\)"),
+    (
+        lambda: PerceptronProblem(True, 0.3),
+        r"alpha_total = True is a truth value; a number is needed",
+    ),
+    (
+        lambda: PerceptronProblem(2.0, np.array([True])),
+        r"keep_fraction = \[ True\] is a truth value",
+    ),
     (lambda: PerceptronProblem(2j), r"alpha_total = 2j is complex; a real number is needed"),
     (lambda: PerceptronProblem(1.0, probe=Independent([1j])), r"alpha_probe = .*1j.* not a number"),
     (lambda: FixedAngle(np.array([0.1j])), r"theta = array\(\[0.\+0.1j\]\) is complex"),

@@ -24,6 +24,22 @@ from theory.policies import Policy, policy_from_name
 from theory.policy_names import policy_parameter
 from theory.problem import DownstreamShift, FixedAngle, InSample, PerceptronProblem, Probe
 
+_POLICIES: tuple[tuple[str, float | None], ...] = (
+    ("hard", None),
+    ("easy", None),
+    ("moderate", None),
+    ("random", None),
+    ("hard-signed", None),
+    ("easy-signed", None),
+    ("window", 0.1),
+    ("mixture", 0.5),
+)
+LOWEST_P_VALUE = 1e-3
+LARGEST_Z = 4.5
+# Size of the 1/N^2 term of the mean error, relative to the error: the spread of the second-order
+# coefficient over the table, measured with 20 times the draws.
+CURVATURE = 5.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -50,18 +66,18 @@ class Case:
     along_plane: float = 0.0
 
     def selection(self) -> Policy:
-        """The policy with its parameter."""
+        """Return the policy with its parameter."""
         name = policy_parameter(self.policy)
         if name is None or self.parameter is None:
             return policy_from_name(self.policy)
         return policy_from_name(self.policy, **{name: self.parameter})
 
     def probe(self) -> Probe:
-        """The probe that ranks the examples."""
+        """Return the probe that ranks the examples."""
         return InSample() if self.theta_deg is None else FixedAngle(np.deg2rad(self.theta_deg))
 
     def problem(self) -> PerceptronProblem:
-        """The case as a problem of shape ()."""
+        """Return the case as a problem of shape ()."""
         return PerceptronProblem(
             alpha_total=self.alpha_total,
             keep_fraction=self.keep_fraction,
@@ -86,17 +102,6 @@ class Plan:
     dims: tuple[int, ...]
     draws: tuple[int, ...]
 
-
-_POLICIES: tuple[tuple[str, float | None], ...] = (
-    ("hard", None),
-    ("easy", None),
-    ("moderate", None),
-    ("random", None),
-    ("hard-signed", None),
-    ("easy-signed", None),
-    ("window", 0.1),
-    ("mixture", 0.5),
-)
 
 _POINTS = (
     Case(2, 1.0),
@@ -169,14 +174,6 @@ PLANS = {
 }
 
 
-LOWEST_P_VALUE = 1e-3
-LARGEST_Z = 4.5
-
-# Size of the 1/N^2 term of the mean error, relative to the error: the spread of the second-order
-# coefficient over the table, measured with 20 times the draws.
-CURVATURE = 5.0
-
-
 class Solution(Protocol):
     """What is asked of a theory's answer."""
 
@@ -241,10 +238,15 @@ class Verification:
     passed: bool
 
     def report(self) -> dict[str, Any]:
-        """The verification as JSON-serialisable content, None for numbers that are missing."""
+        """Return JSON-serialisable content, None for numbers that are missing.
+
+        A policy's parameter has the policy's own name for it, `lo` or `w`.
+        """
         content = dataclasses.asdict(self)
         for row in content["rows"]:
             row |= row.pop("case")
+            own, value = policy_parameter(row["policy"]), row.pop("parameter")
+            row |= {own: value} if own else {}
             for name in ("theory", "simulation", "stderr", "z"):
                 row[name] = _finite(row[name])
             for name in ("means", "stderrs"):
@@ -252,10 +254,10 @@ class Verification:
         return content
 
     def table(self) -> str:
-        """The verification as text: one line a case, then the verdict."""
+        """Return the verification as text: one line a case, then the verdict."""
         lines = [
-            f"{'policy':<14}{'alpha_t':>8}{'f':>6}{'theta':>6}{'r':>4}{'delta':>6}"
-            f"{'theory':>10}{'simulation':>12}{'stderr':>10}{'z':>7}"
+            f"{'policy':<13}{'alpha_total':>12}{'keep_fraction':>14}{'theta_deg':>10}"
+            f"{'redundancy':>11}{'delta':>6}{'theory':>10}{'simulation':>12}{'stderr':>10}{'z':>7}"
         ]
         for row in self.rows:
             case = row.case
@@ -263,8 +265,8 @@ class Verification:
             note = f"  {row.unsolved} draws without a student" if row.unsolved else ""
             note += "" if np.isfinite(row.theory) else "  theory did not converge"
             lines.append(
-                f"{name:<14}{case.alpha_total:>8g}{case.keep_fraction:>6g}{_angle(case):>6}"
-                f"{case.redundancy:>4}{case.delta:>6g}{row.theory:>10.5f}{row.simulation:>12.5f}"
+                f"{name:<13}{case.alpha_total:>12g}{case.keep_fraction:>14g}{_angle(case):>10}"
+                f"{case.redundancy:>11}{case.delta:>6g}{row.theory:>10.5f}{row.simulation:>12.5f}"
                 f"{row.stderr:>10.5f}{row.z:>7.2f}{note}"
             )
         lines.append(
@@ -348,7 +350,7 @@ def verify(
 def _simulate(
     case: Case, dim: int, draws: int, seed: int, *, devices: int | None
 ) -> NDArray[np.void]:
-    """Records of a case, shape (draws,)."""
+    """Return the records of a case, shape (draws,)."""
     cells = problem_cells(case.problem(), dim)
     return simulate_students(cells, dim, draws, seed, processes=1, devices=devices)[0]
 
@@ -414,7 +416,7 @@ def _compare(
 
 
 def _curvature(mean: float, stderr: float, dim: int, draws: int) -> float:
-    """Size of the 1/N^2 term of the mean error, from the largest dimension.
+    """Return the size of the 1/N^2 term of the mean error, from the largest dimension.
 
     Where a draw's error varies by as much as its size, the mean is that of a skewed law: for
     log e normal with variance s/N it is exp(s/2N) times the median, with the second order s^2/8.

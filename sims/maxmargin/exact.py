@@ -7,8 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf, dpotrs, spotrf, spotrs
 
-from sims.maxmargin.certificate import BOUND_ROUNDING, MARGIN_ROUNDING, SEPARABLE_BRACKET
-from sims.maxmargin.support import ROUNDING
+from sims.maxmargin.compiled import (
+    BOUND_ROUNDING,
+    MARGIN_ROUNDING,
+    ROUNDING,
+    SEPARABLE_BRACKET,
+)
+from sims.maxmargin.solver import MaxMarginStatus
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -21,22 +26,22 @@ REFINED, ACCEPTED = 1e-13, 1e-12
 REFINEMENTS = 8
 
 
-class Settled(NamedTuple):
-    """A certified separator.
+class Separator(NamedTuple):
+    """One problem's separator, on the host.
 
     Attributes:
         direction: unit vector w, shape (N,).
         margin: min A w.
         bracket: relative gap to the upper bound of the dual, rounding included.
-        support: rows that hold w, in increasing order.
-        dual: their multipliers, with sum 1.
+        dual: multipliers of the rows with sum 1, shape (P,): those that hold w have positive ones.
+        status: a `MaxMarginStatus`.
     """
 
     direction: Floats
     margin: float
     bracket: float
-    support: Integers
     dual: Floats
+    status: int = int(MaxMarginStatus.SOLVED)
 
 
 def settle(
@@ -45,7 +50,7 @@ def settle(
     support: Integers,
     dual: Floats,
     factor: NDArray[np.float32] | None = None,
-) -> Settled | None:
+) -> Separator | None:
     """Solve on `support`, exchanging rows until no multiplier is negative and no row violated.
 
     Rows leave as in Lawson and Hanson's method, on the way from the last positive multipliers to
@@ -171,11 +176,13 @@ def _certified(
     dual: Floats,
     direction: Floats,
     margins: Floats,
-) -> Settled | None:
+) -> Separator | None:
     dual = dual / np.sum(dual)
     image = dual @ part
     bound = np.sqrt(image @ image) + BOUND_ROUNDING * (dual @ norms[support])
     bracket = float(1 - np.min(margins - MARGIN_ROUNDING * norms) / bound)
     if not bracket <= SEPARABLE_BRACKET:
         return None
-    return Settled(direction, float(np.min(margins)), max(bracket, 0.0), support, dual)
+    whole = np.zeros(len(norms))
+    whole[support] = dual
+    return Separator(direction, float(np.min(margins)), max(bracket, 0.0), whole)
