@@ -15,9 +15,8 @@ import sims
 from figures.curves import policy_of
 from figures.settings import GeometrySettings, policy_words, symbol
 from figures.style import COLUMN, PROBE, STUDENT, TEACHER
-from sims.cells import problem_cells
+from sims.cells import keep_rows, problem_cells, rank_rows
 from sims.draws import Draw
-from sims.cells import keep_rows, rank_rows
 from theory.problem import PerceptronProblem
 
 REACH = 2.6  # half width of the picture in units of the fields' standard deviation

@@ -264,7 +264,7 @@ def frontier(
     if alpha_total is not None:
         check_parameter("alpha_total", alpha_total)
     # Imported where the arguments are known to be right: JAX takes a second to load.
-    from replica.optimal.pareto import frontier as search
+    from replica.optimal.volumes import frontier as search
     from theory.policies import policy_from_name
 
     kept, theta = policy_from_name(policy, **own), np.asarray(np.deg2rad(theta_deg))

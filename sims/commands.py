@@ -140,7 +140,7 @@ def save_run(dataset: "xr.Dataset", path: Path, parameters: dict[str, Any]) -> s
     return ""
 
 
-VERIFICATIONS = ("quick", "full")  # see `sims.verify`
+VERIFICATIONS = ("quick", "full")  # see `sims.verification.PLANS`
 
 
 def _fractions(count: int) -> tuple[float, ...]:
