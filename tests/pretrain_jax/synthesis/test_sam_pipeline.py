@@ -100,6 +100,8 @@ def test_proposals_are_boxes_of_masks(run: Path, checkpoint: Path) -> None:
     assert np.all(falls[np.diff(found.column("image")[order]) == 0])
 
 
+# pycocotools implements __array__ without the keyword copy of NumPy 2.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_masks_of_proposals_as_coco(
     run: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
