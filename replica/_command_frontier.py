@@ -61,8 +61,8 @@ def run(options: argparse.Namespace) -> int:
     if options.alpha_total is not None:
         check_range("alpha_total", options.alpha_total, 0.0, np.inf, open_low=True)
     # Imported where the arguments are known to be right: JAX takes a second to load.
-    from replica.optimal.pareto import frontier
     from replica.optimal.search import SearchStatus
+    from replica.optimal.volumes import frontier
     from theory.problem import FixedAngle
 
     theta = FixedAngle.degrees(options.theta_deg).theta
