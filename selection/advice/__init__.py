@@ -1,4 +1,4 @@
-"""The bridge to the theory: where data lie in the toy model, and what it advises there."""
+"""Locates data in the toy model, and says what the theory advises there."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Linear probes trained on disjoint parts of labelled data, and how far they agree."""
+"""Trains linear probes on disjoint parts of labelled data, and compares them."""
 
 import warnings
 from collections.abc import Callable
@@ -50,7 +50,9 @@ def max_margin_probe(features: Floats, signs: Floats) -> Floats:
 
 
 def weight_overlap(one: ArrayLike, other: ArrayLike, covariance: ArrayLike | None = None) -> float:
-    """Compute the cosine of two probes in a metric C.
+    """Compute the cosine of two probes in a metric.
+
+    In the metric C it is w1 C w2 / sqrt(w1 C w1 w2 C w2).
 
     It is w1 C w2 / sqrt(w1 C w1 w2 C w2).
 
@@ -147,7 +149,9 @@ def cross_validation(
     fit: Fit = max_margin_probe,
     seed: int = 0,
 ) -> ProbeErrors:
-    """Measure the errors of probes on the fold that each was not trained on.
+    """Measure the errors of probes on examples that they were not trained on.
+
+    Each probe is tested on the one fold that its training leaves out.
 
     Args:
         features: centred, shape (n, d), n at least twice `folds`.
@@ -211,7 +215,9 @@ def simulated_overlaps(
     fit: Fit = max_margin_probe,
     seed: int = 0,
 ) -> Floats:
-    """Draw data sets of the toy model and give each one's mean overlap over the splits.
+    """Simulate overlaps of two probes on data sets of the toy model.
+
+    Of each data set the mean over its splits is returned.
 
     Rows are normal, labels the signs of a teacher, and probes are trained and compared as in
     `probe_overlaps`.

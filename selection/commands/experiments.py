@@ -1,4 +1,7 @@
-"""The commands `experiment`, `knee` and `coverage`, which try methods out on data of their own."""
+"""Defines the commands `experiment`, `knee` and `coverage`.
+
+They try methods out on data that the commands bring along.
+"""
 
 import sys
 from dataclasses import replace
@@ -29,7 +32,9 @@ def experiment(
     keep_fraction: tuple[float, ...] | None = None,
     seeds: int | None = None,
 ) -> int:
-    """Measure accuracy against the kept fraction on real data, all methods in one run.
+    """Measure accuracy against the kept fraction on real data.
+
+    All methods are measured in one run.
 
     A rerun with the same arguments computes only what is missing.
 
@@ -177,7 +182,7 @@ def coverage(
     keep_fraction: float = 0.1,
     seed: int = 0,
 ) -> int:
-    """Draw what methods keep in the plane.
+    """Draw which examples of the plane the methods keep.
 
     Examples lie in clumps on a uniform ground; the score has a hill on a clump and one where
     examples are few. The table has the mean score of what is kept, how far examples are from it,

@@ -1,4 +1,7 @@
-"""What an experiment compares: methods, kept fractions, conditions, seeds."""
+"""Describes what an experiment compares.
+
+A plan has methods, kept fractions, conditions and seeds.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +36,7 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """A name that tells entries of a plan apart."""
+        """Return a name that tells the entries of a plan apart."""
         if self.name:
             return self.name
         words = [self.method]
@@ -50,7 +53,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """Describes an experiment: every entry at every fraction, condition and seed.
+    """Describes an experiment.
+
+    It runs every entry at every fraction, condition and seed.
 
     Attributes:
         dataset: a key of DATASETS.
@@ -212,7 +217,9 @@ PLANS: Mapping[str, Plan] = {
 
 
 def check_plan(plan: Plan) -> None:
-    """Check what can be checked before the methods are imported and the data are read.
+    """Check a plan before the methods are imported and the data are read.
+
+    What needs methods or data is checked later.
 
     Raises:
         ValueError: an unknown method or data set, or a number outside its range.

@@ -1,4 +1,7 @@
-"""Tables 1, 3 and 4 of the InfoMax paper (arXiv:2506.01701), printed beside our own runs."""
+"""Puts printed tables of the InfoMax paper beside our own runs.
+
+They are Tables 1, 3 and 4 of arXiv:2506.01701.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +55,10 @@ class PublishedTable:
 
 
 def _rows(text: str, ours: Mapping[str, tuple[str | None, ...]]) -> dict[str, PublishedRow]:
-    """Rows of lines "name: numbers"; a line of `ours` for each."""
+    """Read the rows of a printed table.
+
+    The text has lines "name: numbers", and `ours` has an entry for each line.
+    """
     parts = [line.split(":") for line in text.strip().splitlines()]
     return {
         name.strip(): PublishedRow(tuple(map(float, values.split())), ours[name.strip()])
@@ -179,7 +185,9 @@ PUBLISHED: Mapping[str, PublishedTable] = {
 
 
 def beside(results: Results, table: PublishedTable) -> str:
-    """Set the paper's numbers beside ours on clean data, at common fractions, in Markdown.
+    """Set the paper's numbers beside ours on clean data, in Markdown.
+
+    Only common fractions are compared.
 
     In brackets the difference to random selection at the same fraction, in points: what can be
     compared across data sets and networks. The last line is Spearman's rank correlation of a
@@ -221,7 +229,7 @@ def beside(results: Results, table: PublishedTable) -> str:
 
 
 def _cell(value: float, gain: float | None) -> str:
-    """An accuracy in percent, and its difference to random selection."""
+    """Print an accuracy in percent, and its difference to random selection."""
     if np.isnan(value):
         return "-"
     return f"{value:.1f}" + ("" if gain is None else f" ({gain:+.1f})")
