@@ -1,4 +1,7 @@
-"""Turns files into pixels of 8 or 16 bits and one or three channels; nothing else leaves it."""
+"""Decodes image files into pixels.
+
+Pixels have 8 or 16 bits and one or three channels; nothing else leaves this module.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -46,15 +49,21 @@ MOST_CHANNELS = 4
 
 
 class UnreadableImageError(ValueError):
-    """A file is missing, truncated or no image; it can be skipped."""
+    """Says that a file is missing, truncated or no image.
+
+    Such a file can be skipped.
+    """
 
 
 class TooLargeImageError(UnreadableImageError):
-    """An image has more megapixels than are decoded."""
+    """Says that an image has more megapixels than are decoded."""
 
 
 class BadPixelsError(UnreadableImageError):
-    """A file decodes, but its pixels are no numbers one can train on."""
+    """Says that the pixels of a file cannot be trained on.
+
+    The file decodes, but its pixels are not usable numbers.
+    """
 
 
 def read_pixels(
@@ -65,7 +74,9 @@ def read_pixels(
     bits: int = 8,
     remarks: list[Remark] | None = None,
 ) -> Pixels:
-    """Return pixels of an image as displayed; orientation is applied, all metadata is dropped.
+    """Read the pixels of an image as it is displayed.
+
+    The orientation is applied, and all metadata is dropped.
 
     Of a file with several pictures the first one is read. Nothing is held of an image with more
     megapixels than `pretrain_jax.data.opening.largest_megapixels`.
@@ -134,7 +145,10 @@ def _notice_pictures(opened: Any, remarks: list[Remark]) -> None:
 
 
 def _array(image: Any) -> NDArray[Any]:
-    """Return pixels (H, W) or (H, W, 3) of a Pillow image; alpha is dropped."""
+    """Return the pixels of a Pillow image, shape (H, W) or (H, W, 3).
+
+    Alpha is dropped.
+    """
     if image.mode == "LAB":
         raise ValueError("its samples mean CIE L*a*b*; save it as RGB")
     image.info.pop("transparency", None)  # of a palette
@@ -161,7 +175,10 @@ def _array(image: Any) -> NDArray[Any]:
 
 
 def oriented(opened: Any) -> Any:
-    """Return an image that Pillow opened from a file object, as it is to be displayed."""
+    """Turn an image as it is to be displayed.
+
+    Pillow has opened it from a file object.
+    """
     from PIL import ImageOps
 
     opened.load()
@@ -170,7 +187,10 @@ def oriented(opened: Any) -> Any:
 
 
 def _read_deep_png(path: Path, colours: int) -> NDArray[np.uint16]:
-    """Pillow reads PNG of several channels in 8 bits only; PyAV keeps all 16."""
+    """Read a PNG file of several channels with all 16 bits.
+
+    Pillow reads these in 8 bits only; PyAV keeps all 16.
+    """
     import av
 
     with av.open(str(path), format="png_pipe") as container:
@@ -247,7 +267,9 @@ def _check_numbers(pixels: NDArray[Any], path: str) -> None:
 
 
 def read_npy(path: str | Path) -> NDArray[Any]:
-    """Read an image from a .npy file, (H, W) or (H, W, 1 to 4), in native byte order.
+    """Read an image from a .npy file.
+
+    Its shape is (H, W) or (H, W, 1 to 4). The bytes are in native order.
 
     Raises:
         ValueError: the file is none, is too large, or holds something else; says what.

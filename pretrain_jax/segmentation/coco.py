@@ -1,4 +1,7 @@
-"""Writes masks and proposed patches as COCO annotations, with run-length encoded regions."""
+"""Writes masks and proposed patches as COCO annotations.
+
+Regions are run-length encoded.
+"""
 
 import itertools
 import json
@@ -25,7 +28,7 @@ COLUMNS = ("image", "rank", "top", "left", "height", "width", "confidence")
 
 @dataclass(frozen=True)
 class Annotation:
-    """A region of an image.
+    """Represents a region of an image.
 
     Attributes:
         image: number of the image, from 1.
@@ -41,7 +44,9 @@ class Annotation:
 
 
 def encode_rle(mask: Mask) -> dict[str, Any]:
-    """Encode a mask as COCO's compressed runs: {"size": [H, W], "counts": text}.
+    """Encode a mask as COCO's compressed runs.
+
+    They are {"size": [H, W], "counts": text}.
 
     Args:
         mask: (H, W), bool.
@@ -111,7 +116,9 @@ def coco_record(
 
 
 def write_coco(path: str | Path, record: dict[str, Any]) -> None:
-    """Write a record as JSON, atomically; an existing file is refused.
+    """Write a record as JSON, atomically.
+
+    An existing file is refused.
 
     Raises:
         ValueError: the file exists.
@@ -122,7 +129,10 @@ def write_coco(path: str | Path, record: dict[str, Any]) -> None:
 
 
 def mask_box(mask: Mask) -> list[int]:
-    """Return the left, top, width and height; zeros without foreground."""
+    """Return the left, top, width and height of a mask.
+
+    They are zeros without foreground.
+    """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return [0, 0, 0, 0]
@@ -133,7 +143,9 @@ def mask_box(mask: Mask) -> list[int]:
 def write_proposals(
     proposals: str | Path, path: str | Path, *, masks_of: MasksOf | None = None
 ) -> int:
-    """Write all patches as COCO annotations; never all of them in memory.
+    """Write all patches as COCO annotations.
+
+    They are never all in memory.
 
     Numbers of images are those of the index; the one category is the proposer. With `masks_of` the
     segmentation of an annotation is the run-length encoding of the patch's mask, bbox and area are

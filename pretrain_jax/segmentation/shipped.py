@@ -1,4 +1,6 @@
-"""Real images with masks that other packages ship: a segmentation set and images for pre-training.
+"""Makes a segmentation set of real images that other packages ship.
+
+It also makes images for pre-training.
 
 The segmentation set are axial slices of the MNI152 T1 template of nilearn with three classes
 from its tissue probabilities. A contiguous block of slices is the test part. The template is
@@ -38,7 +40,7 @@ PICTURES = {"retina.jpg": 2, "ihc.png": 1, "cell.png": 1, "microaneurysms.png": 
 
 
 class Shipped(NamedTuple):
-    """Where the data lie.
+    """Says where the data lie.
 
     Attributes:
         pretraining: folder of images for pre-training, a subfolder for each source.
@@ -50,7 +52,10 @@ class Shipped(NamedTuple):
 
 
 class _Volume(NamedTuple):
-    """Intensity (z, y, x) and tissue probabilities (z, y, x, 3), both uint8."""
+    """Holds intensity and tissue probabilities of a volume.
+
+    They are (z, y, x) and (z, y, x, 3), both uint8.
+    """
 
     intensity: Pixels
     tissue: Pixels
@@ -92,7 +97,10 @@ def write_shipped_segmentation(folder: str | Path, *, side: int = 64) -> Shipped
 
 
 def _blocks(slices: int) -> Iterator[tuple[str, range]]:
-    """Return slices of the training part below and above the block, and of the test part."""
+    """Return the slices of each part.
+
+    They are those of the training part below and above the block, and of the test part.
+    """
     low, high = TEST_BLOCK
     yield "training", range(0, low - GAP, STEP)
     yield "training", range(high + GAP, slices, STEP)
@@ -100,14 +108,17 @@ def _blocks(slices: int) -> Iterator[tuple[str, range]]:
 
 
 def _slice(volume: _Volume, z: int, side: int) -> tuple[Pixels, Pixels]:
-    """Return a square slice (side, side) and its labels, the most probable class of each pixel."""
+    """Return a square slice and its labels.
+
+    The shape is (side, side). The label of a pixel is its most probable class.
+    """
     planes = [volume.intensity[z], *np.moveaxis(volume.tissue[z], -1, 0)]
     intensity, *tissue = [_resized(_square(plane), side) for plane in planes]
     return intensity, np.argmax(np.stack(tissue), axis=0).astype(np.uint8)
 
 
 def _pretraining(volume: _Volume, side: int) -> Iterator[tuple[str, Pixels]]:
-    """Name and pixels of every image for pre-training."""
+    """Return name and pixels of every image for pre-training."""
     for part, chosen in _blocks(len(volume.intensity)):
         for z in chosen if part == "training" else ():
             plane = _resized(_square(volume.intensity[z]), side)
@@ -140,7 +151,10 @@ def _pictures() -> Iterator[tuple[str, Pixels]]:
 
 
 def _histology() -> Iterator[tuple[str, Pixels]]:
-    """Return the stained tissue and the nuclei that stardist ships, where it is installed."""
+    """Return the stained tissue and the nuclei that stardist ships.
+
+    There are none where it is not installed.
+    """
     import importlib.util
 
     spec = importlib.util.find_spec("stardist")
@@ -176,7 +190,10 @@ def _read_volume() -> _Volume:
 
 
 def _square(plane: Pixels) -> Pixels:
-    """The plane in the middle of a black square, its first row at the top (front of the head)."""
+    """Put a plane in the middle of a black square.
+
+    Its first row is at the top (front of the head).
+    """
     height, width = plane.shape
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
