@@ -17,7 +17,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line, and return the exit code."""
-    # Imported here and not above, so that Ctrl-C is a sentence from the start.
+    # This is imported here and not above, so that Ctrl-C ends in a sentence from the start.
     from hardset.cli import dispatch
 
     return dispatch("selection", COMMANDS, argv, __doc__)

@@ -56,8 +56,8 @@ def torch_sampler(subset: Subset, *, by_weight: bool = False, seed: int = 0) -> 
         return data.SubsetRandomSampler(subset.indices.tolist(), generator=random)
     if subset.achieved and not subset.weights.any():
         raise ValueError("all weights of the subset are 0: there is nothing to draw by weight")
-    # Over the kept rows alone, and by the inverse of the distribution function: PyTorch's own
-    # sampler draws over all rows of the dataset, of which it takes 2^24 at most.
+    # Rows are drawn among the kept ones alone, by the inverse of the distribution function.
+    # PyTorch's own sampler draws over all rows of the dataset, and takes 2^24 of them at most.
     rows = torch.as_tensor(subset.indices)
     ends = torch.as_tensor(subset.weights).cumsum(0)
 

@@ -606,7 +606,7 @@ def _write_table(path: Path, columns: Mapping[str, Array], facts: Mapping[str, A
     stored = json.dumps(dict(facts), allow_nan=False, default=_plain).encode()
     table = arrow.table(dict(columns))
     buffer = io.BytesIO()
-    # Metadata of the file's end, without Arrow's copy of them: the seal is there once.
+    # The metadata stand at the file's end, without Arrow's copy of them: the seal is there once.
     with parquet.ParquetWriter(buffer, table.schema, store_schema=False) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({METADATA: stored, b"hardset-seal": BLANK_SEAL.encode()})

@@ -227,7 +227,8 @@ def knn_graph(
     if method == "exact" or (method == "auto" and n <= EXACT_UP_TO):
         found, values = exact_neighbours(rows, k, euclidean, threads)
         return Graph(found, np.ldexp(values, -2 * exponent), metric)
-    # Cells of unit vectors are balanced by distance, not by inner product; the order is the same.
+    # Distance balances the cells of unit vectors, which the inner product does not. Both give the
+    # same order of neighbours.
     by_distance = metric != "inner"
     sample = np.random.default_rng(seed).choice(n, min(recall_sample, n), replace=False)
     sample.sort()
@@ -235,7 +236,7 @@ def knn_graph(
     slack = MATCH_TOLERANCE * max(float(np.max(np.abs(truth))), 1e-30)
 
     def recall(values: NDArray[np.float32]) -> float:
-        # By value, so that equally near neighbours count whichever of them was found.
+        # Values are compared, so that of equally near neighbours any may have been found.
         return float(np.mean(values >= truth[:, -1:] - slack))
 
     found, values, exhaustive = approximate_neighbours(

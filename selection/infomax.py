@@ -240,7 +240,8 @@ def mean_field(problem: InfoMaxProblem, iterations: int = 20) -> Integers:
     scale = float(np.ptp(problem.information)) or 1.0
     warmest = max(WARMEST * scale, problem.weight / 1.5)
     coldest = max(COLDEST * scale, problem.weight / 10)
-    # Single precision halves the traffic of memory, which is the cost; the rounding ends it anyway.
+    # Single precision halves the traffic of memory, which takes most of the time. Its rounding does
+    # no harm: the field is rounded to a subset at the end.
     matrix = problem.redundancy
     entries = problem.coupling.astype(np.float32)
     coupling = csr_array((entries, matrix.indices, matrix.indptr), shape=matrix.shape)
@@ -333,7 +334,7 @@ def with_swaps(problem: InfoMaxProblem, indices: Integers) -> tuple[Integers, in
     return rows[np.argsort(-marginals[rows], kind="stable")], int(swaps)
 
 
-# Of a problem, iterations, and the factor of the published update.
+# Each solver takes a problem, a number of iterations, and the factor of the published update.
 SOLVERS: Mapping[str, Callable[[InfoMaxProblem, int, float], Integers]] = {
     "mean-field": lambda problem, iterations, _: mean_field(problem, iterations),
     "greedy": lambda problem, *_: greedy(problem)[0],
@@ -562,7 +563,7 @@ def _lagrangian(
         dual = float(vertex @ values + np.sum(multipliers))
         best = min(best, dual)
         slope = 1 - vertex[rows] - vertex[columns]
-        # A step leaves the box where the multiplier is at its end already.
+        # A multiplier at an end of its range cannot move beyond it.
         slope[((multipliers <= 0) & (slope > 0)) | ((multipliers >= most) & (slope < 0))] = 0
         length = float(slope @ slope)
         if length == 0 or dual <= objective:

@@ -201,7 +201,7 @@ def improve_by_swaps(
                 low = min(low, gains[i])
             else:
                 high = max(high, gains[i])
-        # Only what may take part: out goes who loses least, in comes who gains most.
+        # Only items that may take part: who loses least leaves, and who gains most enters.
         leaving, entering = _no_heap(), _no_heap()
         for i in range(n):
             if chosen[i] and gains[i] < high - slack:

@@ -44,8 +44,8 @@ class Named:
         return [option.partition("=")[0] for option in self.options.split()]
 
 
-# Help and refusals must not load JAX, SciPy or Numba, so that what classes and functions say of
-# themselves is here once more; a test compares the two.
+# Help and refusals must not load JAX, SciPy or Numba. So what classes and functions say of
+# themselves is here once more, and a test compares the two.
 METHOD_NAMES = {
     "hard": Named("selection.methods.ranking:HardestFirst", needs="scores"),
     "easy": Named("selection.methods.ranking:EasiestFirst", needs="scores"),

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-# What the advice is asked with, and what it says of itself; commands need no more to start.
+# Commands need only these to start: what the advice is asked with, and what it says of itself.
 AngleSource = Literal["auto", "overlap", "error"]
 Metric = Literal["covariance", "isotropic"]
 POLICIES = ("hard", "easy", "moderate", "random")

@@ -404,7 +404,7 @@ def coordinates_of_overlap(
         )
         spread = (drawn - drawn.mean()) * np.sqrt(dim / dimension.value)
         angles = np.nan_to_num(angle_of_overlap(np.minimum(overlap + spread, 1.0)), nan=np.pi / 2)
-        # Quantiles of which a further draw is within with the probability `level`.
+        # A further draw lies between these quantiles with the probability `level`.
         low, high = np.quantile(
             curve.trained_on(angles, count / trained_on), ends, method="weibull"
         )

@@ -241,7 +241,8 @@ def simulated_overlaps(
     signs = np.where(np.arange(2 * size + rest) % 2, -1.0, 1.0)
     for draw in range(draws):
         x = generator(seed, draw).standard_normal((len(signs), dim))
-        # (x, y) and (-x, -y) are the same to a probe through the origin: half of each class.
+        # (x, y) and (-x, -y) are the same to a probe through the origin. So rows can be turned
+        # until half of them are of each class.
         x *= (np.where(x[:, 0] < 0, -1.0, 1.0) * signs)[:, None]
         overlaps[draw] = np.mean(
             probe_overlaps(

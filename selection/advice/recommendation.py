@@ -286,7 +286,7 @@ def recommend(
                 sufficient_fraction=float(np.asarray(enough.keep_fraction)),
             )
         )
-    # Of policies that are equally good the one that keeps least.
+    # Among equally good policies the one that keeps least wins.
     as_good = np.stack(errors) <= (1 + TIE) * np.min(errors, axis=0)
     winners = np.argmin(np.where(as_good, fractions, np.inf), axis=0)
     chosen = np.take_along_axis(np.stack(fractions), winners[None], axis=0)[0]
@@ -366,7 +366,7 @@ def _coordinates(
         raise ValueError(f"{name} has shape {pair.shape}; it must be {(2, width)}, one row a probe")
     margins = pair if probes is None else pair @ (features - features.mean(axis=0)).T
     count = len(features) // 2 if trained_on is None else trained_on
-    # Margins on all features are those of known weights: no examples were held out.
+    # With known weights the margins are those on all features: no examples were held out.
     held_out = margins.shape[1] if probes is None else None
     overlap = margin_overlap(margins[0], margins[1])
     return coordinates_of_overlap(features, overlap, count, held_out=held_out)

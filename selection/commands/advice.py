@@ -170,7 +170,7 @@ def _facts(found: "Coordinates") -> dict[str, Any]:
 
 
 def _advice(found: "Recommendation") -> dict[str, Any]:
-    # What belongs to a fraction that is not advised does not bear the advised one's name.
+    # Where the theory's fraction is not advised, what belongs to it has another name.
     name = "keep_fraction" if found.toy_model else "toy_model_fraction"
     return {
         "policy": found.policy,

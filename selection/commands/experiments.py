@@ -64,7 +64,7 @@ def experiment(
     changed = {name: value for name, value in changes.items() if value is not None}
     chosen = replace(PLANS[plan], **changed)
     check_plan(chosen)
-    # Here, for they bring SciPy, JAX and optax.
+    # These are imported here, for they load SciPy, JAX and optax.
     from tqdm import tqdm
 
     from selection.experiments.datasets import load_dataset, make_task
@@ -140,7 +140,7 @@ def knee(
     check_range("tolerance", tolerance, 0.0, 10.0)
     check_integer("seed", seed, 0, 2**62)
     to_write = check_new_file(out / f"knee-{dataset}.md", (".md",))
-    # Here, for they bring the theory and JAX.
+    # These are imported here, for they load the theory and JAX.
     from tqdm import tqdm
 
     from selection.experiments.datasets import load_dataset
@@ -206,7 +206,7 @@ def coverage(
     for method in methods or ():
         check_method(method)
     to_write = check_new_file(out / "coverage.md", (".md",))
-    # Here, for it brings SciPy and JAX.
+    # This is imported here, for it loads SciPy and JAX.
     from selection.experiments.coverage import (
         METHODS,
         cover,

@@ -119,7 +119,7 @@ class PoolFiles:
             raise ValueError("no data: name a file with --scores, --features, --labels or --ids")
         everything = arrays | unread
         known = [name for name in (*FIELDS, "ids") if name in everything]
-        # What has no rows at all, `Pool.of` refuses by its shape.
+        # `Pool.of` refuses by its shape what has no rows at all.
         check_lengths(
             {one: everything[one] for one in known if getattr(everything[one], "ndim", 1)}
         )

@@ -45,7 +45,7 @@ from selection.selector import Selector, check_seed
 from selection.subset import Subset
 
 SHOWN = 20  # classes in a text
-# Of the share that a random choice would keep: below it a class is worth a warning.
+# A class is worth a warning if it keeps less than this part of what a random choice would keep.
 FEW = 0.2
 Bits = NDArray[np.uint8]
 
@@ -599,7 +599,7 @@ def _row(text: str, subsets: list[Subset], pool: Pool, seconds: float) -> dict[s
         "stable": None,
         "seconds": seconds,
     }
-    # Of an empty subset there is no mean and no nearest example.
+    # An empty subset has no mean and no nearest example.
     filled = all(one.achieved for one in subsets)
     if pool.scores is not None and filled:
         values = pool.scores.values

@@ -16,7 +16,7 @@ from hardset.checks import check_choice, check_integer, require
 from selection.selector import generator
 
 CIFAR_BYTES = 3 * 32 * 32
-# Pillow decides by content: others, PostScript among them, would be handed to other programs.
+# Pillow tells formats by content, and would hand others, such as PostScript, to other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 CONDITIONS = ("clean", "noise", "duplicates")
 WRONG = 0.2  # of the labels

@@ -66,7 +66,7 @@ def _rows(text: str, ours: Mapping[str, tuple[str | None, ...]]) -> dict[str, Pu
     }
 
 
-# CIFAR-10, CIFAR-100, ImageNet-1K, each at 70, 50, 30, 20 and 10 %.
+# Columns: CIFAR-10, CIFAR-100, ImageNet-1K, each at 70, 50, 30, 20 and 10 %.
 _TABLE_1 = _rows(
     """
     Random:         94.3 93.4 90.9 88.0 79.0  74.6 71.1 65.3 57.4 44.8  72.2 70.3 66.7 62.5 52.3
@@ -100,7 +100,7 @@ _TABLE_1 = _rows(
     },
 )
 
-# Selected by a ResNet; trained: the same, an SENet, an EfficientNet-B0, each at 50, 30 and 20 %.
+# A ResNet selects. Trained are the same, an SENet and an EfficientNet-B0, each at 50, 30, 20 %.
 _TABLE_3 = _rows(
     """
     Random:             93.4 90.9 88.0  93.8 92.9 88.8  90.0 87.2 84.6

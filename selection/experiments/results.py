@@ -331,7 +331,7 @@ def _dots(results: Results) -> Any:
                 elinewidth=1,
                 label=condition,
             )
-            # The baseline, the plan's first entry.
+            # The line marks the baseline, which is the plan's first entry.
             axis.axvline(100 * own[0].accuracy, color=dots[0].get_color(), linewidth=0.6)
         axis.set_title(f"$f$ = {fraction:g}")
         axis.set_xlabel("test accuracy (%)")

@@ -342,7 +342,7 @@ class Pools:
             scores=self._score(score, dynamics, logits, taken),
             features=taken,
             labels=self._task.labels,
-            # Of the loss with respect to the last layer's weights and biases.
+            # They are those of the loss by the last layer's weights and biases.
             gradients=gradients.reshape(len(logits), -1).astype(np.float32),
             trajectories=dynamics.trajectories,
         )

@@ -160,7 +160,7 @@ class SemDeDup(Conditional):
         unit, outside = unit_vectors(pool, given)
         count = cluster_count(self.clusters, len(pool))
         found = kmeans(unit, count, spherical=True, seed=seed)
-        # To the centroid in double precision: equal examples must be equally far.
+        # Distances to the centroid have double precision: equal examples must be equally far.
         centres = found.centroids[found.assignments].astype(np.float64)
         nearness = np.einsum("ij,ij->i", unit, centres)
         cosines = nearest_before(unit, found, found.members(), nearness, given, outside)

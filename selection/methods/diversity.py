@@ -139,7 +139,7 @@ def _nearest(features: Array, point: Floats, taken: Array | None = None) -> int:
     if taken is not None:
         distances[taken] = np.inf
     least = float(np.min(distances))
-    # What rounding of the point, a mean or a sum, does to the square of the distance.
+    # The point is a mean or a sum. Its rounding changes the squared distance by this much.
     size = least + float(np.sqrt(least)) * float(np.linalg.norm(point))
     return first_least(distances, size)
 
@@ -184,7 +184,7 @@ def greedy_log_det(
     out[[] if taken is None else taken] = True
     for step in steps(budget, "coding rate", budget * rows.size):
         left = np.where(out, -np.inf, leverage)
-        # Rows of one norm start as equals: the first one, not the one that rounding favours.
+        # Rows of one norm start as equals. The first is picked, not the one that rounding favours.
         pick = int(np.argmax(left >= np.max(left) * (1 - TIE)))
         own = float(rows[pick] @ inverse @ rows[pick])
         picks[step], gains[step] = pick, np.log1p(strength * own)

@@ -40,12 +40,12 @@ class Points:
         if before is None:
             before = rows[:0]
         _, rows, before = lifted(rows, before)
-        # Centred, so that the squares lose no digits to a common offset; in one layout, so that
-        # sums are the same for all.
+        # Rows are centred, so that the squares lose no digits to a common offset. They have one
+        # layout in memory, so that sums are the same whatever layout was handed over.
         centred = np.asarray(rows, dtype=np.float64) - np.mean(rows, axis=0, dtype=np.float64)
         self.rows = np.ascontiguousarray(centred)
         self.squares = np.einsum("ij,ij->i", self.rows, self.rows)
-        # What cancellation leaves of the squared distance between copies.
+        # Cancellation leaves this much of the squared distance between copies.
         self.rounding = 4 * np.finfo(float).eps * float(np.max(self.squares)) * rows.shape[1] ** 0.5
         self.largest = 0.0
         sums = np.zeros(len(self.rows))

@@ -393,7 +393,7 @@ class Glister(Conditional):
                 )
         layer = self.layer
         if layer is None:
-            # Classes by their first example, so that their names have no part in the answer.
+            # Classes go by their first example, so that their names have no part in the answer.
             everything = np.concatenate([targets, wanted, known])
             names, first, number = np.unique(everything, return_index=True, return_inverse=True)
             place = np.empty(len(names), np.int64)

@@ -49,7 +49,7 @@ def greedy_cut(
     marginals = left @ np.sum(right, axis=0) - np.einsum("ij,ij->i", left, right)
     if values is not None:
         marginals += values
-    # Sums over all pairs: what cancels in a marginal leaves this much rounding.
+    # Marginals are differences of sums over all pairs. Their rounding is this large.
     size = len(left) * float(np.max(np.einsum("ij,ij->i", left, left)))
     if inside is not None and len(inside):
         marginals -= 2 * (left @ np.sum(right[inside], axis=0))

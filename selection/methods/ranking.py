@@ -14,7 +14,7 @@ from selection.pool import Pool, levels
 from selection.selector import Selector, generator
 from selection.subset import Subset
 
-# Share of the hardest that CCS drops at these pruned shares, as its authors report for CIFAR-10.
+# At these pruned shares CCS drops these shares of the hardest examples (its authors, CIFAR-10).
 PRUNED = (0.0, 0.5, 0.7, 0.8, 0.9)
 DROPPED = (0.0, 0.0, 0.1, 0.1, 0.3)
 

@@ -141,7 +141,7 @@ class Partitioned(Wrapper):
         stores: list[Cache[Subset]] = []
 
         def store() -> Cache[Subset]:
-            # Made with the first part that is kept: what is refused leaves no folder behind.
+            # The folder is made for the first part that is stored. A refused call leaves none.
             if not stores:
                 stores.append(Cache(folder, ".parquet", read_subset, _write_subset))
             return stores[0]
@@ -363,7 +363,7 @@ class Quotas(Wrapper):
                 f"{len(found)} of them with equal shares need a larger one"
             )
         parts = []
-        # Classes by their first example: their names have no part in the answer.
+        # Classes go by their first example, so that their names have no part in the answer.
         for number, place in enumerate(np.argsort(starts)):
             if counts[place]:
                 rows = np.flatnonzero((whole == found[place]) & left)
