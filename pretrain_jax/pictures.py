@@ -26,7 +26,7 @@ Pixels = NDArray[np.uint8]
 GREY = 0.5  # in the place of what an encoder does not see
 COLUMN_GAP = 2  # pixels between the columns of a reconstruction
 
-# Of contact sheets, in pixels.
+# Sizes in contact sheets, in pixels.
 SIDE = 160
 GAP = 6
 LINE = 13

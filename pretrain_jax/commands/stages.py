@@ -28,7 +28,7 @@ from pretrain_jax.synthesis.tables import check_shards
 from pretrain_jax.train.config import PRESETS, TrainConfig
 
 RECOMMENDED = "recommended"
-# Option -> field of the proposer, by proposer.
+# By proposer: the options of the command, and the fields that they set.
 FIELDS = {
     "saliency": {"most": "patches", "min_area": "min_area", "max_area": "max_area"},
     "random-crop": {"most": "crops"},
@@ -393,7 +393,7 @@ def _source(places: Places, method: Method, proposer: str | None) -> Path:
         return places.index
     if method.source == "images":
         return places.scores(IMAGES)
-    # Of the method's proposers the one that was scored.
+    # The method's proposer that was scored is taken.
     named = [proposer] if proposer else list(method.proposers)
     found = [one for one in named if (places.scores(one) / MANIFEST).is_file()]
     return places.scores((found or named)[0])

@@ -19,7 +19,7 @@ from pretrain_jax.train.config import PRESETS, TrainConfig
 if TYPE_CHECKING:
     from pretrain_jax.train import TrainResult
 
-# Of the notes of fine-tuning that are printed at once.
+# Notes of fine-tuning that contain one of these texts are printed at once.
 WARNED = ("seem to show", "none of the ", "image(s) hold", "image(s) hardly")
 
 

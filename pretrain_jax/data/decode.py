@@ -41,10 +41,10 @@ DEEP_SAMPLES = {
     "ya16be": 2,
 }  # of FFmpeg's formats, the high byte first
 DEEP_PNG_TYPES = (2, PNG_GREY_ALPHA, 6)  # colour types RGB, grey with alpha, RGBA
-# Rec. 601, as Pillow weighs 8-bit channels.
+# Weights of Rec. 601, by which Pillow weighs 8-bit channels.
 LUMINANCE = np.array([299.0, 587.0, 114.0]) / 1000.0
 MOST_REASON = 500  # characters
-# Of an image that is an array in a .npy file.
+# An image in a .npy file has this many channels at most.
 MOST_CHANNELS = 4
 
 
@@ -116,7 +116,7 @@ def read_pixels(
     if channels == 1:
         return _to_bits(_to_channels(pixels, channels, path), bits, path)
     own = _to_channels(pixels, 0, path)
-    # Repeated last, when values are short.
+    # Channels are repeated last, when values are short and take less memory.
     return _to_channels(_to_bits(own, bits, path), channels, path)
 
 

@@ -25,7 +25,7 @@ SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 LIST_SUFFIXES = frozenset({".txt", ".tsv", ".lst"})
 COLUMNS = 3
 SHOWN = 10
-# Of files that are no images here, but are of images elsewhere.
+# What to do with files that hold images elsewhere, but are not read here, by their endings.
 REMEDIES = {
     (".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): "export slices as PNG",
     (".svs", ".ndpi", ".scn", ".mrxs", ".czi", ".lif", ".nd2", ".vsi"): "export regions as TIFF",
@@ -356,7 +356,7 @@ def list_line(name: str, group: str = "") -> str:
     for text in (name, group):
         if "\t" in text or "\n" in text:
             raise ValueError(f"{text!r} holds a tab or a line break, which image lists cannot")
-    # Such a line would be taken for a comment, or stripped.
+    # A line that starts so would be taken for a comment, or be stripped.
     shown = f"./{name}" if name.startswith((" ", "#")) else name
     return f"{shown}\t\t{group}\n" if group else f"{shown}\n"
 

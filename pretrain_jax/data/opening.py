@@ -14,12 +14,12 @@ from typing import Any, BinaryIO, NamedTuple
 from hardset.checks import check_range
 from hardset.cli import printable
 
-# By content Pillow would also take what other programs are started for, such as PostScript.
+# Pillow tells formats by content. Of others, such as PostScript, it would start other programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000")
 VARIABLE = "HARDSET_MAX_MEGAPIXELS"
 MEGAPIXELS = 100.0
 MOST_MEGAPIXELS = 1e5
-# What a kind of remark says of how many images.
+# The sentence on several images with one kind of remark, by the kind.
 MEANINGS = {
     "pictures": "hold several pictures (pages, slices, frames), of which the first is read; save "
     "each as a file of its own to have all",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# File and factor by which it is reduced, so that tiles show structures and sources balance.
+# Each file is reduced by its factor, so that tiles show structures and sources balance.
 PICTURES = {"retina.jpg": 2, "ihc.png": 1, "cell.png": 1}
 TEMPLATE = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 HELD_OUT = (0.5, 0.7)

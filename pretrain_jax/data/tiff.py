@@ -60,7 +60,7 @@ def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
     """
     import tifffile
 
-    # It reports what is wrong with a file to stderr, and raises what matters.
+    # tifffile reports to stderr what is wrong with a file, and raises what matters.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     with tifffile.TiffFile(file) as opened:
         if not opened.pages:
@@ -361,7 +361,7 @@ def _coloured(indices: Samples, page: Any, bits: int) -> Samples:
     if colours is None or bits > 8:
         raise ValueError("it is of a palette that it lacks" if bits <= 8 else "its palette is odd")
     table = np.asarray(colours).reshape(3, -1).T
-    # As libtiff has it: files of old programs have colours of 8 bits in the 16.
+    # Files of old programs have colours of 8 bits in the 16; libtiff tells them in the same way.
     eight = table if int(table.max(initial=0)) < 256 else np.rint(table / 257.0)
     if len(table) <= int(indices.max(initial=0)):
         raise ValueError(f"its palette has {len(table)} colours, and it uses more")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pretrain_jax.data.opening import check_pixels, regular_file
 
-# Those of the endings below: by content FFmpeg would also open lists of other files and addresses.
+# Containers of the endings below. By content FFmpeg would also open lists of files and addresses.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,h264,hevc,m4v"
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".webm"})
 

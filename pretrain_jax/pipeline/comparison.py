@@ -99,8 +99,8 @@ def _compared(
 
     The leaks of the first set that has some are told.
     """
-    # Hidden, so that the folder is free for another set when this one is refused; named by what
-    # was compared, so that no other set takes these shards for its own.
+    # The folder is hidden, so that the stage's folder is free for another set when this one is
+    # refused. Its name tells what was compared, so that no other set takes these shards.
     text = json.dumps([work.claim["parameters"], work.claim["inputs"]], sort_keys=True)
     folder = work.folder / f".{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     folder.mkdir(exist_ok=True)

@@ -29,9 +29,9 @@ from pretrain_jax.train.config import (
     config_to_json,
 )
 
-# Masks of an image that pass SAM's filters: an assumption, data sets differ.
+# So many masks of an image are assumed to pass SAM's filters; data sets differ.
 SAM_PATCHES = 30
-# Equal optimiser steps for every run, or equal epochs.
+# Every run has equal optimiser steps (matched), or equal epochs (paper).
 Protocol = Literal["matched", "paper"]
 
 
@@ -136,7 +136,7 @@ class Trials:
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
-# `PipelineConfig.data` of the images and masks that other packages ship.
+# This value of `PipelineConfig.data` stands for the images and masks that other packages ship.
 SHIPPED_SEGMENTATION = "shipped-segmentation"
 OBJECTIVES = ("mae", "simclr")
 EVALUATIONS: Mapping[str, tuple[HeadKind, Mode]] = MappingProxyType(

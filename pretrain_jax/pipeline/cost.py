@@ -48,7 +48,7 @@ from pretrain_jax.train.flops import (
 ANCHOR = MAEConfig()
 SLOW = ("A6000, 313 images/s", 313.0)
 FAST = ("A100, 1,980 images/s", 1980.0)
-# SAM ViT-H automatic masks, seconds of an image in the reference code.
+# Seconds of an image in the reference code, for the automatic masks of SAM ViT-H.
 SAM_SECONDS = (5.6, 8.4)
 SAM_SOURCE = "SAM ViT-H reference code, RTX 3090/A100"
 COUNTED = f"FLOPs at the rate of MAE ViT-B ({FAST[0]} .. {SLOW[0]})"
@@ -169,9 +169,9 @@ def _finished(out: Path, part: str) -> list[Manifest]:
     return [read_manifest(one) for one in stages_in(out, part) if (one / MANIFEST).is_file()]
 
 
-# Images of MedDEL's benchmark (arXiv:2401.17542) and of OptiDEL's pre-training set.
+# Numbers of images of MedDEL's benchmark (arXiv:2401.17542) and of OptiDEL's pre-training set.
 REFERENCE_IMAGES = (88_282, 2_857_772)
-# While it is unknown, a recommended ratio counts as nearly 1, which is no other ratio of the runs.
+# While it is unknown, a recommended ratio counts as nearly 1. No other ratio has this value.
 MOST = math.nextafter(1.0, 0.0)
 HOUR = 3600.0
 

@@ -68,9 +68,10 @@ from pretrain_jax.synthesis.source import check_outside, survey
 from pretrain_jax.train.config import FREE_FIELDS, FREE_OPTIONS, json_differences
 from pretrain_jax.train.loop import NonFiniteLossError
 
-# Places of what the user gave: it may lie elsewhere by now, if it is the same.
+# Fields that say where the user's files lie. The files may lie elsewhere by now, if they are the
+# same.
 PLACES = ("data", "downstream", "probe.weights", "propose.sam.weights", "mae.train.init")
-# What may change when a pipeline goes on: those, and lists that only add runs.
+# Fields that may change when a pipeline goes on: those places, and lists that only add runs.
 FREE = frozenset(
     {*PLACES, "out", "cells", "heads", "levels", "scratch_seeds", "evaluations"}
     | {f"{name}.{one}" for name in ("mae", "simclr") for one in ("methods", "ratios", "seeds")}
@@ -78,7 +79,7 @@ FREE = frozenset(
     | {f"finetune.{one}" for one in FREE_OPTIONS}
 )
 
-# Words of version 0.1, in configurations and among the inputs of stages.
+# Words of version 0.1 and their present names. They stand in configurations and among inputs.
 RENAMED = {"checkpoint": "weights"}
 
 POLICY = "hard"

@@ -48,7 +48,7 @@ PROBE = Stage(
     "probe",
     inputs=("index", "weights", "init"),
     parameters=("config", "halves"),
-    # Lists hold places; runs have files of their own for every host.
+    # Lists hold places, and runs have files of their own for every host: both may differ.
     local=(RUN, *HALVES, FULL_LIST, *HALF_LISTS),
     renamed={"checkpoint": "weights"},
 )
@@ -58,12 +58,12 @@ PRETRAIN = Stage(
     parameters=("method", "ratio", "objective", "protocol", "seed", "config"),
     local=(RUN,),
 )
-# Of a synthesised set.
+# Counts that are taken over from a synthesised set.
 COUNTED = (
     *("images", "storage_ratio", "pixels", "pixels_full", "bytes", "bytes_full", "bytes_ratio"),
     "images_full",
 )
-# Where a run's data lie is told by its inputs.
+# The inputs of a stage tell where a run's data lie, so that these fields do not count.
 PLACES = frozenset({"out", "init", "seed", "data.path", "data.validation"})
 
 
@@ -134,7 +134,7 @@ def _filled(
     notes, seconds = [], 0.0
     counts: dict[str, int | float] = {"images": images.manifest.counts["images"]}
     if weights is not None:
-        # Before anything is written: weights of no use leave the folder free.
+        # This comes before anything is written, so that weights of no use leave the folder free.
         _take(weights, base, folder / RUN)
         notes.append("The probe is the user's checkpoint; what its training cost is not counted.")
     _keep_lists(folder, images, halves, seed)

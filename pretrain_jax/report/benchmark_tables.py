@@ -64,7 +64,8 @@ STYLE: Any = {
     "svg.hashsalt": "hardset",
 }
 
-# Where each format says what the picture shows, and what would make equal pictures differ.
+# By format: the entry that says what the picture shows, and entries left out because they would
+# make equal pictures differ.
 _METADATA: dict[str, tuple[str, dict[str, None]]] = {
     "png": ("Description", {"Software": None}),
     "pdf": ("Subject", {"CreationDate": None, "Creator": None, "Producer": None}),

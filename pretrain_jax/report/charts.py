@@ -47,7 +47,7 @@ CHARTS_STYLE: Any = {
     "figure.constrained_layout.use": True,
     "svg.fonttype": "path",
     "svg.hashsalt": "hardset",
-    # A name with a dollar sign is no formula; what is one says so itself.
+    # A name with a dollar sign is no formula. Texts that are formulas switch this on themselves.
     "text.parse_math": False,
 }
 

@@ -57,7 +57,7 @@ NO_PROBE = "No estimate: the stage probe is not there, or not finished."
 LARGEST_SIDE = 960  # pixels; larger pictures are shown smaller
 LARGEST_BYTES = 100_000
 QUALITY = 80
-# Stages whose pictures are shown, and what these show.
+# Stages whose pictures are shown, and what the pictures show.
 PICTURED = {
     "index": "images, evenly spaced",
     "probe": "the probe",

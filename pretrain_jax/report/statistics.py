@@ -17,9 +17,9 @@ from pretrain_jax.segmentation.metrics import normdel
 ALL_DATA, BASELINE = "all", "random"
 NONE = "\N{EN DASH}"
 SCORES = (*METRICS, "normdel")
-# As tables and legends list methods; all data come last.
+# Tables and legends list methods in this order; all data come last.
 ORDER = (BASELINE, "meddel", "infomax", "optidel-s", "optidel", "hard-images", "random-patches")
-# (select, synthesise) of the methods that differ in these alone.
+# Methods that differ only in how they select and synthesise, by (select, synthesise).
 ABLATION = {
     ("random", "whole images"): "random",
     ("hard", "whole images"): "hard-images",

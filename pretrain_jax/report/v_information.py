@@ -128,7 +128,7 @@ def set_information(
     encoder = model.config.encoder
     known = (model.config, models[0].mean, models[0].std)
     parts = [nnx.split(one.model) for one in models]
-    # Which model predicts each patch: the one that does not know it.
+    # Each patch is predicted by the model that does not know it.
     chosen = np.zeros((count, encoder.patches), np.int8)
     if isinstance(trained, Halves):
         chosen = 1 - _of_patches(trained.of_cells(rows), encoder.grid)
@@ -172,7 +172,7 @@ def _targets(
     return standardise_patches(patches) if config.norm_pixel_loss else patches
 
 
-# One program for all sets.
+# One compiled program serves all sets.
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _errors(
     config: MAEConfig,

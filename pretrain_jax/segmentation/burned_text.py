@@ -18,7 +18,7 @@ from pretrain_jax.segmentation.leakage import Frame
 
 Bytes = NDArray[np.uint8]
 
-# Of the image's height: glyphs are that high, and strokes thinner than the filter's window.
+# Shares of the image's height. Glyphs are so high, and strokes are thinner than the window.
 GLYPH_HEIGHTS, WINDOW = (0.015, 0.08), 0.02
 LEAST_PIXELS = 5  # height of a readable glyph
 CONTRAST = 60  # grey levels above the surroundings

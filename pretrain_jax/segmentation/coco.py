@@ -20,9 +20,9 @@ from pretrain_jax.synthesis.tables import Table
 
 Mask = NDArray[np.bool_]
 Masks = NDArray[np.bool_]
-# Pixels of an image -> the mask (n, H, W) of each of its patches, by rank.
+# Such a function maps pixels of an image to its patches' masks (n, H, W), by rank.
 MasksOf = Callable[[NDArray[np.uint8]], Masks]
-# Of a table of patches.
+# Columns that are read of a table of patches.
 COLUMNS = ("image", "rank", "top", "left", "height", "width", "confidence")
 
 

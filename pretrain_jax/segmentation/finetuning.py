@@ -135,7 +135,7 @@ def finetune(
         if pretraining is not None:
             sample = Sample()
             known = check_leakage(sample(pretraining), test)
-            # Without their folders, which are no part of the result.
+            # Frames are named without their folders, which are no part of the result.
             texts = [Path(name).name for name in frames_with_text(sample.frames)]
             notes.append(text_note(texts, len(sample.frames), sample.stride))
             notes += group_notes(sample.ungrouped, known, [test])

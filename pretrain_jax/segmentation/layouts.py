@@ -29,10 +29,11 @@ from pretrain_jax.segmentation.dataset import Case, Part, SegmentationSet, liste
 from pretrain_jax.segmentation.masks import MaskKind
 
 CASES_NAME, CLASSES_NAME = "cases.csv", "classes.txt"
-# What names of masks have behind that of the image.
+# The name of a mask is that of its image with one of these endings.
 ENDINGS = re.compile(r"[_\- ]*(masks?|segmentation|seg|label|labels|gt)$", re.IGNORECASE)
 PARTS: Mapping[str, Part] = {"": "", "training": "training", "train": "training", "test": "test"}
-# Nothing is chosen by them here: they are trained on, unless nothing else could be the test.
+# Validation parts are trained on, as nothing is chosen by them here. Where there is no test part,
+# they are the test.
 VALIDATION = frozenset({"val", "valid", "validation"})
 POLYP = ("background", "polyp")
 PAIR = "folder"

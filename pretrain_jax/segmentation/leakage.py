@@ -22,8 +22,8 @@ Pixels = NDArray[np.uint8]
 
 GRID, LOW = 32, 8
 QUARTERS, POSITIONS = 4, 8  # turns of a square, and with mirror images
-# What compression, another size and another brightness leave between two copies of an image, and
-# what slices of one head a centimetre apart exceed.
+# Two copies of an image stay within these limits after compression and in another size or
+# brightness. Slices of one head a centimetre apart exceed them.
 PERCEPTUAL_DISTANCE = 6
 LEAST_CORRELATION = 0.985
 BLOCK = 64

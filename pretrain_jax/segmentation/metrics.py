@@ -18,7 +18,7 @@ from pretrain_jax.segmentation.masks import IGNORE
 
 Labels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
-# Of the diagonal: Csurka et al. 2013, "What is a good evaluation measure for semantic
+# Share of the diagonal. Source: Csurka et al. 2013, "What is a good evaluation measure for semantic
 # segmentation?", section 3.
 BOUNDARY_SHARE = 0.0075
 

@@ -270,7 +270,7 @@ def result_record(
         "boundary_f": _interval(whole.boundary_f),
         "per_class": by_class,
         "cases": cases,
-        # Of what was kept, not of what was asked for; from scratch there is no such share.
+        # The share is what was kept, not what was asked for. From scratch there is no such share.
         "normdel": normdel(whole.miou.value, kept) if kept and kept <= 1 else None,
         "baselines": {
             name: {

@@ -29,7 +29,7 @@ from pretrain_jax.train.step import PROGRAMS, abstract_model
 from pretrain_jax.train.weights import load_model
 from pretrain_jax.weights import read_state, write_safetensors
 
-# The file of a fine-tuned model, and images of a device program.
+# The file of a fine-tuned model, and the number of images that a program on the device takes.
 WEIGHTS_NAME = "model.safetensors"
 BATCH = 16
 

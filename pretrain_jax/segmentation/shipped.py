@@ -27,7 +27,7 @@ from pretrain_jax.segmentation.layouts import CASES_NAME, CLASSES_NAME
 Pixels = NDArray[np.uint8]
 
 TISSUES = ("background", "grey matter", "white matter")
-# Voxels are cubes of 1 mm; z counts them from below, and so do all of these.
+# Voxels are cubes of 1 mm. z counts them from below, and all of these count voxels.
 TEST_BLOCK = (30, 70)
 GAP = 8
 STEP = 2
@@ -35,7 +35,7 @@ GROUP = 8
 ORIENTATION_STEP = 4
 LEAST_TISSUE = 0.02  # of a slice's pixels that must be of a tissue
 LEAST_SPREAD = 6.0
-# File and factor by which it is reduced, so that tiles show structures and sources balance.
+# Each file is reduced by its factor, so that tiles show structures and sources balance.
 PICTURES = {"retina.jpg": 2, "ihc.png": 1, "cell.png": 1, "microaneurysms.png": 1}
 
 
@@ -124,7 +124,7 @@ def _pretraining(volume: _Volume, side: int) -> Iterator[tuple[str, Pixels]]:
             plane = _resized(_square(volume.intensity[z]), side)
             if plane.std() >= LEAST_SPREAD:
                 yield f"mni152-axial/{z:03d}", plane
-    # Above the gap; what lies below it is too flat for the other orientations.
+    # These slices lie above the gap; what lies below it is too flat for the other orientations.
     above = volume.intensity[TEST_BLOCK[1] + GAP :][::-1]
     for name, axis in (("coronal", 1), ("sagittal", 2)):
         for place in range(0, above.shape[axis], ORIENTATION_STEP):
@@ -170,7 +170,7 @@ def _stardist_images(folder: Path) -> Iterator[tuple[str, Pixels]]:
     with Image.open(folder / "histo.jpg", formats=["PNG", "JPEG"]) as image:
         yield "histology", np.asarray(image.convert("RGB"))
     nuclei = np.asarray(tifffile.imread(folder / "img2d.tif"), np.float64)
-    # 16 bits, of which the brightest pixels would leave the others dark.
+    # In the 16 bits the brightest pixels would leave the others dark.
     low, high = np.percentile(nuclei, (1, 99.8))
     yield "nuclei", np.rint(np.clip((nuclei - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 

@@ -34,7 +34,7 @@ from pretrain_jax.train.objectives import make_objective, normalise
 from pretrain_jax.train.weights import TrainedModel, load_model
 
 FEATURES = "features.npy"
-# What follows the rows in a shard: their width, and the seal.
+# Bytes that follow the rows in a shard: their width (8) and the seal.
 END = 8 + len(BLANK_SEAL)
 
 
@@ -154,7 +154,7 @@ def _shape(path: Path) -> tuple[int, int]:
 
 
 def _part(folder: Path, shard: int, shards: int) -> Path:
-    # Hidden: it is no output.
+    # The name is hidden, for the file is no output.
     return folder / f".features-{shard:05d}-of-{shards:05d}"
 
 
@@ -250,8 +250,8 @@ def _cut_all(
 
 
 Space = Literal["target", "pixel"]
-# Pixels (batch, H, W, C) uint8 and example ids (batch,) -> margins (batch, masks), and features
-# (batch, width) or None.
+# Such a function maps pixels (batch, H, W, C) uint8 and example ids (batch,) to margins (batch,
+# masks), and features (batch, width) or None.
 Scorer = Callable[[NDArray[np.uint8], NDArray[np.int64]], tuple[NDArray, NDArray | None]]
 
 

@@ -15,12 +15,12 @@ from hardset.checks import check_choice, check_integer, check_range
 LARGEST_SEED = 2**63 - 1
 LARGEST_GROUP = 1024
 SPACES = ("target", "pixel")
-# What a share of the full set is a share of: its pixels, or its pixels and its files' bytes.
+# A share of the full set is one of its pixels, or of its pixels and its files' bytes.
 Storage = Literal["pixels", "bytes"]
 Kind = Literal["index", "images", "patches"]
 
 STITCHED = ("saliency", "sam")
-# Proposers that draw.
+# Proposers that draw patches at random.
 CROPPED = ("random-crop",)
 
 

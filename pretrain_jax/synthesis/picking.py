@@ -18,7 +18,7 @@ from selection import SELECTORS, Pool, Selector, parse_method
 from theory import POLICY_NAMES, Policy, policy_from_name
 
 Rows = NDArray[np.int64]
-# Policies of signed margins, which reconstruction errors are not.
+# Policies that need signed margins. Reconstruction errors have no sign.
 SIGNED = ("hard-signed", "easy-signed")
 LARGEST = np.iinfo(np.int64).max
 CHUNK = 1 << 16  # items that are looked at one by one at once
@@ -245,7 +245,7 @@ def fitting(
     costs = [(pixels, budget.pixels)]
     if sizes is not None and budget.bytes is not None:
         costs.append((sizes, budget.bytes))
-    # As long as everything fits no item needs a look of its own.
+    # As long as everything fits, no item has to be looked at by itself.
     whole = len(pixels) // group
     first = whole
     for one, most in costs:
@@ -365,11 +365,11 @@ def _chosen(
         if count == len(candidates) or left < budget.pixels / ENOUGH:
             break
         if len(found.rows) + group > len(rows) and not full:
-            # All fit: ask for as many more as there is room for.
+            # All picks fit. Ask for as many more as there is room for.
             count = min(len(candidates), count + max(1, int(left / mean)) * group)
             rows, weights = picked(count)
             continue
-        # Some do not: the picks stay, and those of a larger number are offered after them.
+        # Some do not fit. The picks stay, and those of a larger number are offered after them.
         if left < sizes.min():
             break
         full, step = True, 2 * step
@@ -415,7 +415,7 @@ def _rearranged(pixels: Rows, margins: NDArray[np.float32], most: int, group: in
     for _ in range(TRIES):
         low, high = 0, len(rest) // group
         while low < high:
-            # Later there is room for few: one is tried first.
+            # In later rounds there is room for few, so that one is tried first.
             middle = 1 if len(kept) and not low else (low + high + 1) // 2
             if used(np.concatenate([kept, rest[: middle * group]])) <= most:
                 low = middle
@@ -426,7 +426,8 @@ def _rearranged(pixels: Rows, margins: NDArray[np.float32], most: int, group: in
         if left < most / ENOUGH:
             break
         fits = pixels[rest] <= left
-        # What fits alone may still move a larger one to the head of an image: pass one over.
+        # A pick that fits alone may still move a larger one to the head of an image. Then the
+        # largest of the next picks is passed over.
         if not low and len(kept):
             fits[np.argmax(pixels[rest[:group]])] = False
         rest = rest[fits]

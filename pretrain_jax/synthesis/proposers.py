@@ -50,7 +50,7 @@ class Found(NamedTuple):
     confidence: NDArray[np.float32]
 
 
-# Pixels (H, W, 3) and a generator of the image's own -> its patches.
+# Such a function maps pixels (H, W, 3) and a generator of the image's own to its patches.
 Find = Callable[[Pixels, np.random.Generator], Found]
 
 

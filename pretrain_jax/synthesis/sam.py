@@ -98,7 +98,7 @@ class Sam:
             found = masks(pixels)
             left, top, right, bottom = found.boxes.T.astype(np.int64)
             boxes = np.stack([top, left, bottom - top, right - left], axis=1)
-            # Numbers in the place of areas tell which masks are left.
+            # Numbers stand in the place of areas, so that they tell which masks are left.
             numbered = Found(boxes, np.arange(len(boxes)), found.iou)
             size = pixels.shape[:2]
             kept = admitted(numbered, self.least_side, self.generator.max_area, size)

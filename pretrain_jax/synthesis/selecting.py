@@ -276,7 +276,7 @@ def _refuse(candidates: Candidates, budget: Budget, group: int, ratio: float, fu
         )
     needed = _enough(least, full.pixels)
     if candidates.bytes is not None and budget.bytes is not None:
-        # Any image of the smallest share of both will do.
+        # An image whose larger share, of pixels or of bytes, is the smallest has to fit.
         shares = np.maximum(candidates.pixels / full.pixels, candidates.bytes / max(1, full.bytes))
         needed = _enough(float(shares.min()), 1)
         asked += f", of {full.bytes} bytes {budget.bytes} bytes"

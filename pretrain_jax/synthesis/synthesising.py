@@ -405,7 +405,7 @@ def _recorded(folder: Path) -> Iterator[Listed]:
         for line, row in zip_longest(lines, _rows(Table(folder, FILES))):
             listed = (line or "").removesuffix("\n")
             name, written, size, sha256 = row or ("", True, 0, "")
-            # Images that lie elsewhere are listed by their way there, which ends alike.
+            # Images that lie elsewhere are listed by the path to them, whose last part is the same.
             same = line == list_line(name) if written else Path(listed).name == Path(name).name
             if not row or not same:
                 found = f"names {listed!r}" if line else "ends"

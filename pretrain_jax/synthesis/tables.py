@@ -333,7 +333,8 @@ def _pyarrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-# Shard, its first row, its end, what it counts, the progress bar -> the shard's rows.
+# Such a function makes the rows of a shard. Its arguments are the shard, its first row, its end,
+# what it counts, and the progress bar.
 Make = Callable[[int, int, int, Logged, Any], Iterator[Mapping[str, Any]]]
 
 

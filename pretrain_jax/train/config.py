@@ -161,7 +161,7 @@ class RunOptions:
                 )
 
 
-# What may change when any run goes on: nothing that its numbers depend on.
+# Fields that may change when any run goes on. Its numbers do not depend on them.
 FREE_OPTIONS = frozenset(one.name for one in fields(RunOptions)) - {"precision"}
 
 
@@ -281,7 +281,7 @@ def _check_optimizer(options: OptimizerOptions) -> None:
         check_range("optimizer.ema_decay", options.ema_decay, 0.0, 1.0, open_high=True)
 
 
-# What may change when a run of pre-training goes on.
+# Fields that may change when a run of pre-training goes on.
 FREE_FIELDS = FREE_OPTIONS | frozenset(
     {
         "out",

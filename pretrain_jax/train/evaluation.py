@@ -34,11 +34,12 @@ from pretrain_jax.train.step import (
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
 
-# Of the k-NN probe, of its similarities at a time, and of the linear probe.
+# Neighbours and temperature of the k-NN probe, the rows whose similarities it holds at a time, and
+# the iterations of the linear probe.
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 CHUNK = 1024
 ITERATIONS = 100
-# Training images that probes are fitted on, validation images of a picture.
+# Training images that probes are fitted on, and validation images of a picture.
 PROBE_IMAGES = 2048
 PICTURE_ROWS = 6
 

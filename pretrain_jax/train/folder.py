@@ -28,7 +28,7 @@ CONFIG_NAME = "config.json"
 STATISTICS_NAME = "statistics.json"
 CHECKPOINTS = "checkpoints"
 SKIPPED_NAME = "skipped.txt"
-# What a run writes into its folder; without one of the second kind it may be anybody's.
+# Names that a run writes into its folder. A folder without any of TELLING may be anybody's.
 OWN = frozenset(
     {CONFIG_NAME, STATISTICS_NAME, LOG_NAME, CHECKPOINTS, SKIPPED_NAME}
     | {"images", "pictures", "tensorboard"}

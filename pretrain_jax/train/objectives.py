@@ -223,7 +223,7 @@ class SimCLRObjective:
 
 
 ImageObjective = MAEObjective | SimCLRObjective
-# By the model's configuration.
+# The objective of each type of model, by the type of its configuration.
 OBJECTIVES: Mapping[type[MAEConfig | SimCLRConfig], type[ImageObjective]] = MappingProxyType(
     {MAEConfig: MAEObjective, SimCLRConfig: SimCLRObjective}
 )

@@ -228,7 +228,7 @@ def make_step(config: TrainConfig, plan: Plan, objective: ImageObjective) -> Ste
     )
 
 
-# The same functions for the same options, so that equal steps compare equal and share programs.
+# Equal options get the same functions, so that equal steps compare equal and share programs.
 @lru_cache(PROGRAMS)
 def _optimizer(
     options: OptimizerOptions, steps: int, batch_size: int

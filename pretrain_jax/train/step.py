@@ -113,7 +113,7 @@ def make_mesh(devices: int | None = None, fsdp: int = 1) -> Mesh:
     if count % fsdp:
         raise ValueError(f"fsdp = {fsdp} does not divide the {count} device(s)")
     grid = np.array(available[:count]).reshape(count // fsdp, fsdp)
-    # Auto, or reshapes of sharded axes would have to name their sharding.
+    # Axes are of the type Auto. Otherwise reshapes of sharded axes would have to name a sharding.
     return Mesh(grid, (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
@@ -295,7 +295,7 @@ class Step:
         _, params, constants = self.split(model)
 
         def placed(new: Any, old: Any) -> Any:
-            # What stays is left alone: of a sharded array a host may hold a part.
+            # An unchanged array is left alone: a host may hold only a part of a sharded one.
             return new if new is old else jax.device_put(np.array(new, old.dtype), old.sharding)
 
         params = jax.tree.map(placed, params, state.params)

@@ -117,7 +117,7 @@ def write_safetensors(
         ValueError: an array of a type that the format does not have.
     """
     kinds = {dtype: kind for kind, dtype in DTYPES.items()}
-    # First in the file, where a seal is looked for.
+    # The metadata stand first in the file, where a seal is looked for.
     header: dict[str, Any] = {"__metadata__": {SEAL: BLANK_SEAL, **(metadata or {})}}
     end = 0
     for name, array in arrays.items():

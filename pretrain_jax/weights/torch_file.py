@@ -45,9 +45,10 @@ LITERALS = frozenset(
     }
 )
 LONGEST_INTEGER = 128  # bits; the first number of a legacy file has 80
-# Smaller integers have different hashes: of larger ones thousands can share one.
+# Integers below this have different hashes. Thousands of larger ones can share one hash.
 LARGEST_KEY = 1 << 60
-# A tensor takes some forty; a file of more would take minutes and holds no weights.
+# A tensor takes some forty steps. A file of more steps than this would take minutes, and holds
+# no weights.
 MOST_STEPS = 2_000_000
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001

@@ -249,7 +249,7 @@ class Head(nnx.Module):
             param_dtype=dtype_of(encoder.param_dtype),
             rngs=rngs,
         )
-        # Flax's own are always single precision.
+        # The statistics that Flax makes itself are always single precision.
         wide = jnp.promote_types(dtype_of(encoder.param_dtype), jnp.float32)
         self.norm.mean = nnx.BatchStat(jnp.zeros(width, wide))
         self.norm.var = nnx.BatchStat(jnp.ones(width, wide))

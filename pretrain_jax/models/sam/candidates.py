@@ -79,7 +79,7 @@ def interpolate(logits: jax.Array, rows: Array, columns: Array) -> jax.Array:
 
     From (..., m, m) they come to (..., H', W').
     """
-    # Full precision: accelerators otherwise round the factors to eight or eleven bits.
+    # Without full precision accelerators round the factors to eight or eleven bits.
     exact = lax.Precision.HIGHEST
     half = jnp.einsum("...ij,wj->...iw", logits, columns, precision=exact)
     return jnp.einsum("hi,...iw->...hw", rows, half, precision=exact)

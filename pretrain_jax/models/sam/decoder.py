@@ -20,9 +20,9 @@ from pretrain_jax.models.vit.modeling import Linear, gelu, layer_norm
 NO_POINT, BACKGROUND, FOREGROUND, BOX_START, BOX_END = -1, 0, 1, 2, 3
 
 
-# The same in every published variant.
+# This epsilon is the same in every published variant.
 MASK_EPS = 1e-6
-# Published and transformers' value alike: PyTorch's default.
+# The published code and transformers both use PyTorch's default here.
 FINAL_EPS = 1e-5
 UPSCALE_EPS = 1e-6
 

@@ -43,9 +43,9 @@ from pretrain_jax.models.sam.modeling import SAM
 
 # Pixels that touch at a corner belong together.
 EIGHT = np.ones((3, 3), bool)
-# Part of every key: files of another layout are not found.
+# This number is a part of every key, so that files of another layout are not found.
 MASKS_SCHEMA = 2
-# What a file's arrays may take in memory: masks are compressed a hundredfold and more.
+# Bytes that a file's arrays may take in memory; masks are compressed a hundredfold and more.
 LARGEST = 1 << 33
 # Type of each array beside the masks, and its shape behind the number of masks.
 NUMBERS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
@@ -57,7 +57,8 @@ NUMBERS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
 }
 # Settings that change memory and speed, not masks.
 SPEED = ("points_per_batch", "chunk")
-# Rows and columns at full resolution are padded to multiples of this: few programs to compile.
+# Rows and columns at full resolution are padded to multiples of this, so that few programs are
+# compiled.
 BUCKET = 256
 # Pixels that masks at full resolution may take at once.
 PIXELS_AT_ONCE = 1 << 25

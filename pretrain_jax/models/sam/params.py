@@ -14,7 +14,7 @@ from pretrain_jax.weights.mapping import convolution, transposed_convolution
 
 SAM_LAYOUTS = ("official", "transformers")
 
-# Ours -> theirs, for what the two layouts merely call by other names.
+# Our names and the published ones, for what the two layouts merely call by other names.
 OFFICIAL: Mapping[str, str] = MappingProxyType(
     {
         "encoder": "image_encoder",
