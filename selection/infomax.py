@@ -220,7 +220,7 @@ def mean_field(problem: InfoMaxProblem, iterations: int = 20) -> Integers:
 
     The sum of x is held at p.
 
-    It is x_i = sigmoid((I_i - 2 lam (K x)_i - mu)/T).
+    The mean field is x_i = sigmoid((I_i - 2 lam (K x)_i - mu)/T).
 
     mu is found by safeguarded Newton steps; 0.7 of each update is taken. T falls geometrically from
     max(.3 R, lam/1.5) to max(.05 R, lam/10), R the range of I: one temperature does not serve all
@@ -419,10 +419,10 @@ def certify_infomax(
 
     The optimum is max z.I - lam z^T K z.
 
-    With K >= 0: the sum of the p largest I. For binary z, z^T K z = z^T (K + D) z - diag(D).z for
-    every diagonal D; with K + D positive semidefinite the right side is convex, and f(x) +
-    max_s grad f(x).(s - x) bounds the relaxed optimum at every iterate x of Frank-Wolfe: D =
-    -lambda_min(K), and D = row sums of K (a signless Laplacian). Last, z_i z_j >= z_i + z_j - 1
+    The first bound, with K >= 0, is the sum of the p largest I. For binary z, z^T K z = z^T (K + D)
+    z - diag(D).z for every diagonal D; with K + D positive semidefinite the right side is convex,
+    and f(x) + max_s grad f(x).(s - x) bounds the relaxed optimum at every iterate x of Frank-Wolfe:
+    D = -lambda_min(K), and D = row sums of K (a signless Laplacian). Last, z_i z_j >= z_i + z_j - 1
     with a multiplier u_ij in [0, 2 lam K_ij] for each edge (Lagrangian; projected subgradient).
 
     Up to 2,000 examples lambda_min is that of the dense matrix, less its rounding. Above, it comes

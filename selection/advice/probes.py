@@ -54,8 +54,6 @@ def weight_overlap(one: ArrayLike, other: ArrayLike, covariance: ArrayLike | Non
 
     In the metric C it is w1 C w2 / sqrt(w1 C w1 w2 C w2).
 
-    It is w1 C w2 / sqrt(w1 C w1 w2 C w2).
-
     Args:
         one: weights, shape (d,).
         other: weights, shape (d,).

@@ -67,8 +67,6 @@ def make_plane(n: int = 2000, seed: int = 0) -> Plane:
     """Draw examples in clumps on a uniform ground, and a score.
 
     The score has a hill on one clump, and another hill where examples are few.
-
-    The score has a hill on one clump, and another hill far from all clumps.
     """
     random = generator(seed)
     counts = [round(share * n) for _, _, share in CLUMPS]

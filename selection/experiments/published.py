@@ -189,10 +189,10 @@ def beside(results: Results, table: PublishedTable) -> str:
 
     Only common fractions are compared.
 
-    In brackets the difference to random selection at the same fraction, in points: what can be
+    In brackets stands the difference to random selection at the same fraction, in points. It can be
     compared across data sets and networks. The last line is Spearman's rank correlation of a
-    printed column with our first one, over the methods that were run. Empty where no fraction is
-    common.
+    printed column with our first one, over the methods that were run. The text is empty where no
+    fraction is common.
     """
     ours = {
         (row.keep_fraction, row.entry): 100 * row.accuracy

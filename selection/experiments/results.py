@@ -248,8 +248,6 @@ def _stability(units: list[Unit], place: int, column: int) -> float:
     """Average the Jaccard index of what two seeds keep, over pairs of seeds.
 
     Splits differ between seeds, so only common examples can be compared.
-
-    Splits differ between seeds, so only common examples can be compared.
     """
     found = []
     for one, other in combinations(units, 2):

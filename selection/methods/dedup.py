@@ -120,8 +120,8 @@ class SemDeDup(Conditional):
     It drops j if the largest cosine with an example before it in its cluster exceeds 1 - epsilon.
 
     Clusters are those of spherical k-means; inside one given examples stand first, then the others
-    hard first, far from the centroid. As many stay as stay: the budget counts only with `exact`,
-    which moves epsilon.
+    hard first, far from the centroid. How many stay follows from epsilon: the budget counts only
+    with `exact`, which moves epsilon.
 
     Args:
         epsilon: in [0, 2].
@@ -183,8 +183,8 @@ class MedDEL(Conditional):
     Far is what is farther than epsilon from its k-means centroid.
 
     A pair of a cluster is close if its cosine exceeds eta; `keep` says which one stays, and of a
-    pair with a given example the other one is dropped. As many stay as stay: the budget counts
-    only with `exact`, which moves eta.
+    pair with a given example the other one is dropped. How many stay follows from epsilon and eta:
+    the budget counts only with `exact`, which moves eta.
 
     Args:
         epsilon: largest distance 1 - cosine to the centroid.

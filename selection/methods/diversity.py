@@ -91,8 +91,7 @@ class Herding(Conditional):
 
     With mu the mean of the pool, it picks argmin_x norm((t + 1) mu - sum_S h - x).
 
-    The objective is norm(mean of the picks - mu). mu is the mean of the pool, given examples are
-    the first t of S.
+    The objective is norm(mean of the picks - mu). Given examples are the first t of S.
 
     Memory: 16 n + 32 budget + 32 d bytes + two blocks of at most 32 MiB; time O(n d budget).
 
@@ -200,7 +199,7 @@ def greedy_log_det(
 class CodingRate(Conditional):
     """Maximises the coding rate greedily.
 
-    It is log det(I + d/(p eps^2) Z_S^T Z_S) / 2, rows of unit norm.
+    The coding rate is log det(I + d/(p eps^2) Z_S^T Z_S) / 2, rows of unit norm.
 
     p is the budget, so that the picks for one budget are no prefix of those for another. Given
     examples are in S from the start and count in p; gains are what the picks add.

@@ -124,8 +124,8 @@ def greedy_exact(
 
     It is F(S) = sum_i max_{j in S} s_ij. The gain of each pick is returned too.
 
-    Gains only fall (F is submodular): a candidate is evaluated again when its old gain comes to
-    the top, together with the next ones. At least 1 - 1/e of the optimum. No matrix is kept:
+    Gains only fall (F is submodular): a candidate is evaluated again when its old gain comes to the
+    top, together with the next ones. F reaches at least 1 - 1/e of the optimum. No matrix is kept:
     O(block) memory beyond the points.
 
     Args:

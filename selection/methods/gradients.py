@@ -34,9 +34,10 @@ def matching_pursuit(
 
     It is min_w norm(sum_i w_i g_i - b)^2 + lam norm(w)^2, w >= 0.
 
-    Orthogonal matching pursuit with non-negative weights: the example of largest inner product
-    with the residual enters, all weights are fitted again, those that would turn negative leave
-    (the active set of Lawson and Hanson, stopped at the budget; run to the end it solves NNLS).
+    It is orthogonal matching pursuit with non-negative weights. The example of largest inner
+    product with the residual enters, all weights are fitted again, and those that would turn
+    negative leave (the active set of Lawson and Hanson, stopped at the budget; run to the end it
+    solves NNLS).
 
     Args:
         gradients: g, shape (n, g).

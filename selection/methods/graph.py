@@ -224,7 +224,8 @@ def redundancy(graph: Graph, symmetry: Symmetry = "union") -> csr_array:
 class D2(Conditional):
     """Passes scores along the edges of a graph, then picks against redundancy.
 
-    Forward G_i = s_i + sum_{j in N(i)} exp(-gamma_f d_ij^2) s_j, then picks of largest G.
+    First it passes scores forward: G_i = s_i + sum_{j in N(i)} exp(-gamma_f d_ij^2) s_j. Then it
+    picks the largest G.
 
     After the pick i its neighbours lose exp(-gamma_r d_ij^2) max(G_i, 0). N(i) holds every j that
     lists i or is listed by it. Distances are those of unit vectors under the cosine. Each gain is

@@ -108,7 +108,7 @@ def _joined(
 class SAS(Conditional):
     """Picks views that stand for their latent class, greedily.
 
-    In every class, greedy maximum of sum_{i in V without S} sum_{j in S} s_ij.
+    In every class it maximises sum_{i in V without S} sum_{j in S} s_ij greedily.
 
     s_ij is the mean cosine over all pairs of views of i and j (one view: the cosine). The gain of i
     is sum_{j != i} s_ij - 2 sum_{j in S} s_ij. The budget is shared in proportion to the classes.
@@ -179,7 +179,7 @@ def _top_clipped(views: Floats, budget: int, given: Integers) -> tuple[Integers,
 class ClipCov(Conditional):
     """Picks image-text pairs that stand for their latent class, greedily.
 
-    In every class, greedy maximum of sum_{i not in S, j in S} c_ij + sum_{i in S} c_ii.
+    In every class it maximises sum_{i not in S, j in S} c_ij + sum_{i in S} c_ii greedily.
 
     c_ij = v_i . t_j + v_j . t_i, image and text vectors of unit norm. The gain of i is
     sum_{j in V} c_ij - 2 sum_{j in S} c_ij. Given examples, from outside with texts, are in S from

@@ -213,7 +213,7 @@ def least_confidence(logits: ArrayLike) -> Scores:
 
 
 def middle_perplexity(losses: ArrayLike, *, centre: float = 0.5) -> Scores:
-    """Score by the nearness of the perplexity to a rank.
+    """Score by how near the rank of the perplexity is to a centre.
 
     It is -abs(q - centre), q in [0, 1] the rank quantile of the perplexity exp(loss).
 
