@@ -86,7 +86,7 @@ def video_group(name: str) -> str:
 
     It is the name of the video's file without the ending.
 
-    "" for a file that is no video: what it is a frame of is not known.
+    It is "" for a file that is no video: what it is a frame of is not known.
     """
     return PurePosixPath(name).stem if suffix_of(name) in VIDEO_SUFFIXES else ""
 
@@ -112,7 +112,7 @@ def _hyper_kvasir(names: Iterable[str]) -> Grouped:
 
     They lie in labeled-images, unlabeled-images and labeled-videos.
 
-    labeled-images/TRACT/CATEGORY/FINDING/*.jpg, unlabeled-images/images/*.jpg and
+    The files are labeled-images/TRACT/CATEGORY/FINDING/*.jpg, unlabeled-images/images/*.jpg and
     labeled-videos/TRACT/.../*.avi. Its segmented-images are those of Kvasir-SEG and are left out;
     most of them are among the labelled images, too, which the leakage check tells. A group is a
     video; patients are not named.

@@ -200,8 +200,6 @@ class Loader:
         """Return what `restore` needs to go on from here.
 
         It goes on after the batches handed out so far. The state is JSON-able.
-
-        It is JSON-able, and counts the batches handed out so far.
         """
         return {
             "next_batch": self._next_batch,

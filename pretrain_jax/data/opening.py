@@ -171,7 +171,7 @@ def opened_image(file: BinaryIO) -> Iterator[Any]:
 
     It is not decoded yet, and not too large.
 
-    From an open file, as Pillow maps grey TIFF by its name and turns that wrongly.
+    Pillow gets an open file, as it maps grey TIFF by its name and turns that wrongly.
 
     Raises:
         ValueError: none of these formats, or too large.

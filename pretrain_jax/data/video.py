@@ -66,7 +66,8 @@ def frame_sizes(path: str) -> tuple[tuple[int, int] | None, ...]:
 
     All frames are decoded in one go.
 
-    None where that gives no frame; `read_frame` may, as it begins anew at the key frame before.
+    A size is None where that gives no frame. `read_frame` may give one, as it begins anew at the
+    key frame before.
     """
     av = _av()
     times = frame_times(path)

@@ -91,8 +91,8 @@ def claim_of(config: PipelineConfig) -> Claim:
 
     It is that of the same pipeline, to which runs may be added.
 
-    A pipeline whose config.json is lost or damaged is this one where its stages say so, each of
-    which knows what it was made of.
+    Where config.json is lost or damaged, the stages tell whether the pipeline is this one, as each
+    of them knows what it was made of.
     """
     folder = Path(config.out)
     record = _echo(config, folder)

@@ -356,8 +356,8 @@ def time_to_equal(rows: Sequence[Row]) -> dict[str, float]:
 
     It is the least of the total seconds at which it reaches the mIoU of all data.
 
-    Mean mIoU over seeds is compared. NaN where no ratio reaches it; methods without any result are
-    left out; empty without all data.
+    Mean mIoU over seeds is compared. The time is NaN where no ratio reaches it. Methods without any
+    result are left out. The answer is empty without a run on all data.
     """
     target = next((row.scores["miou"].value for row in rows if row.method == ALL_DATA), math.nan)
     if not math.isfinite(target):

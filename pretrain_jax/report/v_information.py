@@ -242,7 +242,7 @@ def information_of_sets(
 
     Without them it takes the probe of all images.
 
-    A set that has none, such as one of a single image, has the sentence why.
+    A set that has no estimate, such as one of a single image, has a sentence that says why.
 
     Args:
         sets: folders of stages `synthesise` by name.

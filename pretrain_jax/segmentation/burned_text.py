@@ -2,9 +2,9 @@
 
 Such writing can be names, dates or device displays.
 
-A heuristic that warns and decides nothing: it looks for rows of small, sharp, bright shapes of
-equal height. It misses faint, dark, tilted and very large writing, and rows of highlights can look
-like writing to it.
+The search is a heuristic that warns and decides nothing. It looks for rows of small, sharp, bright
+shapes of equal height. It misses faint, dark, tilted and very large writing, and rows of highlights
+can look like writing to it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -150,7 +150,7 @@ def write_proposals(
     Numbers of images are those of the index; the one category is the proposer. With `masks_of` the
     segmentation of an annotation is the run-length encoding of the patch's mask, bbox and area are
     the mask's, and patch_box is the patch's box (left, top, width, height), which may be larger.
-    Without, all of them are those of the patch's box.
+    Without `masks_of`, all of them are those of the patch's box.
 
     Args:
         proposals: folder of a finished stage `propose`.

@@ -93,8 +93,8 @@ def split(
 
     No group lies on both sides.
 
-    The published split where every case has its part; otherwise groups in random order go to the
-    test side until it holds `test_share` of the cases.
+    It is the published split where every case has its part. Otherwise groups in random order go to
+    the test side until it holds `test_share` of the cases.
 
     Args:
         dataset: the set.

@@ -571,8 +571,8 @@ def _cvc_clinicdb(root: Path) -> SegmentationSet:
 
     It has Original/1.tif and "Ground Truth"/1.tif.
 
-    Also under PNG/ or TIF/, or repackaged as images/ and masks/. A copy on Kaggle has a table
-    metadata.csv with frame_id and sequence_id (unverified), which gives the groups.
+    They may also lie under PNG/ or TIF/, or be repackaged as images/ and masks/. A copy on Kaggle
+    has a table metadata.csv with frame_id and sequence_id (unverified), which gives the groups.
     """
     variants = (
         Variant("Original", "Ground Truth"),

@@ -2,9 +2,9 @@
 
 It also makes images for pre-training.
 
-The segmentation set are axial slices of the MNI152 T1 template of nilearn with three classes
-from its tissue probabilities. A contiguous block of slices is the test part. The template is
-nearly mirror-symmetric: halves of one slice, or slices in turn, would be no independent parts.
+The segmentation set consists of axial slices of the MNI152 T1 template of nilearn with three
+classes from its tissue probabilities. A contiguous block of slices is the test part. The template
+is nearly mirror-symmetric: halves of one slice, or slices in turn, would be no independent parts.
 Between the block and everything else lies a gap, and no image for pre-training, of whatever
 orientation, shows a voxel of block or gap. Files are read by path.
 """

@@ -72,8 +72,8 @@ def index_images(
 
     Of each it gives name, frame, size in pixels and bytes, sha256 and group.
 
-    Every image is decoded once: an image of height and width 0 cannot be. skipped.txt names every
-    file that is of no use.
+    Every image is decoded once. An image of height and width 0 is one that cannot be decoded.
+    skipped.txt names every file that is of no use.
 
     Args:
         source: a folder, LAYOUT:FOLDER, an image list, an image or a video, see

@@ -107,7 +107,7 @@ def keep_list(path: Path, names: Callable[[], Iterable[str]]) -> bool:
 
     The list is never held as a whole.
 
-    So a list that is lost, changed, or of the place where a folder lay before is mended.
+    A list that is lost or changed is mended so, and one of the place where a folder lay before.
 
     Args:
         path: the list.

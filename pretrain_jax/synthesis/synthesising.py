@@ -89,10 +89,10 @@ def synthesise(
 
     Image j is made of the patches m j to m j + m - 1 of the selection, hardest first, row by row,
     on a square grid that tiles the size of the image that its first patch is of; every patch is
-    brought to its cell, bicubic with antialiasing. PNG, eight bits a channel. Whole images stay
-    where they are, but for frames of videos, which are written as PNG. Of a selection with
-    storage = "bytes" the set ends before the first image with which the files would take more than
-    `ratio` of the full set's bytes (for the method "all" there is no limit).
+    brought to its cell, bicubic with antialiasing. The image is written as PNG, with eight bits a
+    channel. Whole images stay where they are, but for frames of videos, which are written as PNG.
+    Of a selection with storage = "bytes" the set ends before the first image with which the files
+    would take more than `ratio` of the full set's bytes (for the method "all" there is no limit).
 
     Written are `data.txt`, a list that `pretrain_jax.train` reads; the table `files` (image, name
     within this folder or the source's, whether it was written here, height, width, bytes,

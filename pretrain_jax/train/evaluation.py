@@ -56,7 +56,7 @@ def linear_probe(
 
     The regression is multinomial.
 
-    Minimises mean cross entropy + penalty / 2 |W|^2 (no penalty on the offset) by L-BFGS.
+    It minimises mean cross entropy + penalty / 2 |W|^2 (no penalty on the offset) by L-BFGS.
 
     Args:
         features: (n, d), of the training images.
@@ -146,7 +146,7 @@ class Evaluator:
 
     Every number is the same at every call.
 
-    The moving average of the parameters is what is evaluated where there is one.
+    Where there is a moving average of the parameters, it is evaluated.
 
     Args:
         config: of the run.
@@ -228,7 +228,7 @@ class Evaluator:
 
         It is that on the validation images' classes.
 
-        Empty where the images have no classes.
+        The answer is empty where the images have no classes.
         """
         held = self._data.held
         test_labels = self._data.validation.labels[held.indices]

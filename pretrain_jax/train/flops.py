@@ -2,8 +2,9 @@
 
 It also says what a device could do at most.
 
-Matrix products only, two operations for a multiplication and an addition; softmax, norms and
-elementwise work are left out, as is usual for the model FLOPs utilisation (arXiv:2204.02311).
+It counts matrix products only, with two operations for a multiplication and an addition. Softmax,
+norms and elementwise work are left out, as is usual for the model FLOPs utilisation
+(arXiv:2204.02311).
 """
 
 from collections.abc import Mapping

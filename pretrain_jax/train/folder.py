@@ -41,7 +41,7 @@ def check_folder(config: TrainConfig) -> Path:
 
     The folder is new, empty, or holds this very run. Nothing is written.
 
-    A configuration that is lost or damaged is the newest checkpoint's.
+    Where the configuration is lost or damaged, that of the newest checkpoint is taken.
 
     Raises:
         ValueError: the folder holds other files, or a run of another configuration.
@@ -95,8 +95,8 @@ def known_statistics(folder: Path, found: Mapping[str, Fingerprint]) -> dict[str
 
     It is empty for a new run, and for other images before a step.
 
-    What is lost or damaged is the newest checkpoint's. A file that is newer than the measurement,
-    but of the size it had, gives a line on stderr.
+    What is lost or damaged is taken from the newest checkpoint. A file that is newer than the
+    measurement, but of the size it had, gives a line on stderr.
 
     Args:
         folder: of the run.

@@ -91,7 +91,7 @@ def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     Boxes are (left, top, right, bottom), of shape (n, 4) and (m, 4). The answer has the shape (n,
     m).
 
-    Sides are right - left and bottom - top; 0 where both boxes are empty.
+    Sides are right - left and bottom - top. The IoU is 0 where both boxes are empty.
     """
     low = jnp.maximum(a[:, None, :2], b[None, :, :2])
     high = jnp.minimum(a[:, None, 2:], b[None, :, 2:])

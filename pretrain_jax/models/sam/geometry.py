@@ -99,8 +99,8 @@ def mask_operator(mask: int, side: int, inner: int, length: int) -> NDArray[np.f
 
     It does so along one axis.
 
-    Interpolation from the mask's to the model's size, cutting the padding off, interpolation to
-    the image's size: all linear, and the two axes do not mix.
+    It interpolates from the mask's to the model's size, cuts the padding off, and interpolates to
+    the image's size. All of this is linear, and the two axes do not mix.
 
     Args:
         mask: pixels of the predicted mask.
