@@ -44,7 +44,8 @@ def peak_learning_rate(options: OptimizerOptions, batch_size: int) -> float:
 def schedule(options: OptimizerOptions, steps: int, batch_size: int) -> optax.Schedule:
     """Return the learning rate by step.
 
-    It is linear from 0 over the warmup, then half a cosine.
+    Step k of the warmup has the rate peak (k + 1) / warmup, so that the first step already moves.
+    Half a cosine follows.
 
     Args:
         options: peak, warmup share, final share.
