@@ -1,4 +1,10 @@
-"""Pre-training of vision transformers on images: MAE and SimCLR, on one device or many."""
+"""Pre-trains vision transformers on images, by MAE and by SimCLR.
+
+Training runs on one device or on many. The package also makes smaller sets of images, fine-tunes
+models for segmentation, and reports what came out.
+
+Training runs on one device or on many.
+"""
 
 import lazy_loader
 

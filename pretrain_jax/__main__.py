@@ -1,4 +1,4 @@
-"""Go from images to smaller pre-training sets, pre-trained models and a report."""
+"""Turns images into smaller pre-training sets, pre-trained models and a report."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line, and return the exit code."""
     from hardset.cli import dispatch  # here, so that Ctrl-C is a sentence from the start
 
     return dispatch("pretrain_jax", COMMANDS, argv, __doc__)

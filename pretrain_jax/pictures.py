@@ -1,4 +1,7 @@
-"""Pictures to be looked at: PNG files, contact sheets of stages, reconstructions of a model."""
+"""Draws pictures to be looked at.
+
+They are PNG files, contact sheets of stages and reconstructions of a model.
+"""
 
 import io
 import math
@@ -23,7 +26,7 @@ Pixels = NDArray[np.uint8]
 GREY = 0.5  # in the place of what an encoder does not see
 COLUMN_GAP = 2  # pixels between the columns of a reconstruction
 
-# Of contact sheets, in pixels.
+# Sizes in contact sheets, in pixels.
 SIDE = 160
 GAP = 6
 LINE = 13
@@ -35,7 +38,10 @@ COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 9
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8], *, replace: bool = True) -> None:
-    """Write a PNG file atomically; its folder is created; `replace` as in `atomic_file`."""
+    """Write a PNG file atomically.
+
+    Its folder is created. `replace` is as in `atomic_file`.
+    """
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -46,7 +52,7 @@ def write_png(path: Path, pixels: NDArray[np.uint8], *, replace: bool = True) ->
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture of a sheet.
+    """Represents a picture of a sheet.
 
     Attributes:
         pixels: (H, W) or (H, W, 1 | 3) uint8.
@@ -143,7 +149,10 @@ def _font() -> tuple[Any, frozenset[int]]:
 
 
 def _drawable(text: str, known: frozenset[int]) -> str:
-    """Make a line of letters that the font has; others become their code points."""
+    """Return a line of letters that the font has.
+
+    Other letters become their code points.
+    """
     composed = normalize("NFC", text)
     return "".join(
         letter if letter.isprintable() and ord(letter) in known else ascii(letter)[1:-1]
@@ -173,7 +182,9 @@ def _shortened(text: str, width: int, font: Any) -> str:
 
 
 class Reconstruction(NamedTuple):
-    """Images on the scale where the largest pixel value is 1, shape (n, H, W, C).
+    """Holds images and their reconstructions.
+
+    The shape is (n, H, W, C), and 1 is the largest pixel value.
 
     Attributes:
         original: the images.
@@ -189,7 +200,9 @@ class Reconstruction(NamedTuple):
 def reconstruct(
     model: MAE, images: jax.Array, noise: jax.Array, mean: Sequence[float], std: Sequence[float]
 ) -> Reconstruction:
-    """Mask and reconstruct images; see `MAE.reconstruct` on standardised patches.
+    """Mask and reconstruct images.
+
+    On standardised patches see `MAE.reconstruct`.
 
     Args:
         model: the masked autoencoder.
@@ -211,7 +224,10 @@ def reconstruct(
 
 
 def picture(found: Reconstruction) -> NDArray[np.uint8]:
-    """Lay images out in rows: original, what the encoder sees, reconstruction; (H, W, 3)."""
+    """Lay images out in rows, and return the picture (H, W, 3).
+
+    A row has the original, what the encoder sees, and the reconstruction.
+    """
     columns = [_framed(_to_bytes(np.asarray(part, np.float64))) for part in found]
     return np.concatenate([np.concatenate(list(column)) for column in columns], axis=1)
 

@@ -1,4 +1,6 @@
-"""The layout of a pipeline's folder: its paths are formed here, and read back here.
+"""Defines the layout of a pipeline's folder.
+
+Its paths are formed here, and read back here.
 
     config.json                                what the pipeline is
     data/                                      images and masks that were shipped
@@ -48,7 +50,7 @@ _RESULT = re.compile(rf"{FINETUNED}/([^/]+)/([^/]+)-([^-/]+)/seed-(\d+)/(.+)")
 
 @dataclass(frozen=True)
 class Cell:
-    """A pre-training run of a pipeline.
+    """Names a pre-training run of a pipeline.
 
     Attributes:
         objective: "mae" or "simclr"; "none" for training from scratch.
@@ -66,22 +68,31 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Method and percent, as folders of runs have it."""
+        """Return method and percent, as folders of runs have them."""
         return set_name(self.method, self.ratio)
 
     @property
     def selection(self) -> str:
-        """Name of its data set: that of the run, or one for each draw in it."""
+        """Return the name of the run's data set.
+
+        It is that of the run, or that of one draw in it where each draw has its own.
+        """
         return _drawn(self.name, self.draw)
 
     @property
     def run(self) -> str:
-        """Name of the run's folder, below that of all runs of a kind."""
+        """Return the name of the run's folder.
+
+        The folder lies below that of all runs of a kind.
+        """
         return f"{self.objective}/{self.name}/{_seed(self.seed)}"
 
 
 class ResultPlace(NamedTuple):
-    """What the place of a fine-tuned model says; `end` is the rest: data set, head and mode."""
+    """Holds what the place of a fine-tuned model says.
+
+    `end` is the rest: data set, head and mode.
+    """
 
     objective: str
     method: str
@@ -91,7 +102,7 @@ class ResultPlace(NamedTuple):
 
     @property
     def pretrained(self) -> str:
-        """Place of the pre-training that it needs."""
+        """Return the place of the pre-training that it needs."""
         return (
             f"{PRETRAINED}/{Cell(self.objective, self.method, self.percent / 100, self.seed).run}"
         )
@@ -99,7 +110,7 @@ class ResultPlace(NamedTuple):
 
 @dataclass(frozen=True)
 class Places:
-    """The folders of one pipeline.
+    """Names the folders of one pipeline.
 
     Attributes:
         out: the pipeline's folder.
@@ -109,50 +120,65 @@ class Places:
 
     @property
     def index(self) -> Path:
-        """The stage `index`."""
+        """Return the folder of the stage `index`."""
         return self.out / INDEX
 
     @property
     def leakage(self) -> Path:
-        """The stage `leakage`."""
+        """Return the folder of the stage `leakage`."""
         return self.out / LEAKAGE
 
     @property
     def probe(self) -> Path:
-        """The stage `probe`."""
+        """Return the folder of the stage `probe`."""
         return self.out / PROBE
 
     @property
     def recommended(self) -> Path:
-        """The stage `recommend`."""
+        """Return the folder of the stage `recommend`."""
         return self.out / RECOMMENDED
 
     def proposals(self, proposer: str, draw: int | None = None) -> Path:
-        """Patches of a proposer, drawn with a seed where it draws."""
+        """Return the folder of a proposer's patches.
+
+        The seed stands in it where the proposer draws.
+        """
         return self.out / PROPOSALS / _drawn(proposer, draw)
 
     def scores(self, of: str, draw: int | None = None) -> Path:
-        """Scores of a proposer's patches, or of whole images."""
+        """Return the folder of scores of patches, or of whole images.
+
+        The patches are those of one proposer.
+        """
         return self.out / SCORES / _drawn(of, draw)
 
     def selection(self, name: str) -> Path:
-        """A selection by its name, see `set_name`."""
+        """Return the folder of a selection by its name.
+
+        See `set_name`.
+        """
         return self.out / SELECTIONS / name
 
     def synthesised(self, name: str) -> Path:
-        """The set of a selection."""
+        """Return the folder of the set of a selection."""
         return self.out / SYNTHESISED / name
 
     def pretrained(self, cell: Cell) -> Path:
-        """A pre-training run."""
+        """Return the folder of a pre-training run."""
         return self.out / PRETRAINED / cell.run
 
     def finetuned(self, cell: Cell, level: str, head: str, mode: str) -> Path:
-        """A fine-tuning; `level` names its data set where there are several."""
+        """Return the folder of a fine-tuning.
+
+        `level` names its data set where there are several.
+        """
         return self.out / finetuned_place(cell, level, f"{head}-{mode}")
 
     def report(self, number: int = 1) -> Path:
-        """The report, or the one of that number, of what there was later."""
+        """Return the folder of the report.
+
+        With a number it is that of a later report.
+        """
         return self.out / ("report" if number == 1 else f"report-{number}")
 
 
@@ -162,7 +188,7 @@ def set_name(method: str, ratio: float) -> str:
 
 
 def scratch_cell(seed: int) -> Cell:
-    """Stand in for the pre-training of what is trained without."""
+    """Stand in for the pre-training of what is trained without any."""
     return Cell("none", "scratch", 0.0, seed)
 
 
@@ -172,7 +198,10 @@ def images_of_half(half: str) -> str:
 
 
 def finetuned_place(cell: Cell, level: str, end: str) -> str:
-    """Place of a fine-tuning in a pipeline's folder; `end` is HEAD-MODE."""
+    """Return the place of a fine-tuning in a pipeline's folder.
+
+    `end` is HEAD-MODE.
+    """
     return "/".join(part for part in (FINETUNED, cell.run, level, end) if part)
 
 
@@ -193,7 +222,9 @@ def parse_result(place: str) -> ResultPlace:
 
 
 def stages_in(out: Path, part: str) -> Iterator[Path]:
-    """Find the folders of begun and finished stages below one of PARTS, in order of place.
+    """Find the folders of begun and finished stages.
+
+    They lie below one of PARTS, and come in the order of their places.
 
     Nothing inside a stage is looked at.
     """

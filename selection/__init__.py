@@ -1,4 +1,7 @@
-"""Which examples of a data set to keep: scores, selection methods and the bridge to the theory."""
+"""Selects the examples of a data set that are worth keeping.
+
+It holds scores of examples, selection methods and the bridge to the theory.
+"""
 
 import lazy_loader
 

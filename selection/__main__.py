@@ -1,4 +1,4 @@
-"""Which examples of a data set to keep: scores, methods, advice of the theory."""
+"""Selects the examples of a data set to keep, and says how many."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,8 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command line; returns the exit code."""
-    # Imported here and not above, so that Ctrl-C is a sentence from the start.
+    """Run the command line, and return the exit code."""
+    # This is imported here and not above, so that Ctrl-C ends in a sentence from the start.
     from hardset.cli import dispatch
 
     return dispatch("selection", COMMANDS, argv, __doc__)

@@ -1,4 +1,4 @@
-"""Subsets for PyTorch's loaders, and methods as under-samplers of imbalanced-learn."""
+"""Hands subsets to PyTorch's loaders, and methods to imbalanced-learn."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -56,8 +56,8 @@ def torch_sampler(subset: Subset, *, by_weight: bool = False, seed: int = 0) -> 
         return data.SubsetRandomSampler(subset.indices.tolist(), generator=random)
     if subset.achieved and not subset.weights.any():
         raise ValueError("all weights of the subset are 0: there is nothing to draw by weight")
-    # Over the kept rows alone, and by the inverse of the distribution function: PyTorch's own
-    # sampler draws over all rows of the dataset, of which it takes 2^24 at most.
+    # Rows are drawn among the kept ones alone, by the inverse of the distribution function.
+    # PyTorch's own sampler draws over all rows of the dataset, and takes 2^24 of them at most.
     rows = torch.as_tensor(subset.indices)
     ends = torch.as_tensor(subset.weights).cumsum(0)
 
@@ -77,7 +77,9 @@ def torch_sampler(subset: Subset, *, by_weight: bool = False, seed: int = 0) -> 
 
 
 def torch_weights(subset: Subset, size: int) -> Any:
-    """Give the weights of a dataset's rows as a float64 tensor, 0 where not kept.
+    """Return the weights of a dataset's rows as a float64 tensor.
+
+    A row that is not kept has weight 0.
 
     Args:
         subset: what to keep.
@@ -93,7 +95,9 @@ def torch_weights(subset: Subset, size: int) -> Any:
 
 
 class SelectionSampler:
-    """Keeps the rows of (X, y) that a method selects; `fit_resample` as in imbalanced-learn.
+    """Keeps the rows of (X, y) that a method selects.
+
+    Its method `fit_resample` is called as in imbalanced-learn.
 
     It takes part in scikit-learn's `clone` and in imbalanced-learn's pipelines, and needs neither.
 
@@ -127,7 +131,7 @@ class SelectionSampler:
         self.given = given
 
     def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """Select, and return the kept rows of both.
+        """Select rows, and return the kept rows of X and of y.
 
         Args:
             X: features, shape (n, d); an array or a data frame of numbers, of anything if the
@@ -157,11 +161,11 @@ class SelectionSampler:
         return _rows(X, self.sample_indices_), _rows(y, self.sample_indices_)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Give the constructor's arguments, as scikit-learn asks for them."""
+        """Return the constructor's arguments, as scikit-learn asks for them."""
         return {name: getattr(self, name) for name in _parameters()}
 
     def set_params(self, **parameters: Any) -> "SelectionSampler":
-        """Change arguments of the constructor; returns itself."""
+        """Change arguments of the constructor, and return the sampler."""
         for name, value in parameters.items():
             check_choice("parameter", name, _parameters())
             setattr(self, name, value)
@@ -173,7 +177,7 @@ def _parameters() -> list[str]:
 
 
 def _rows(values: Any, rows: Integers) -> Any:
-    """Rows of an array, a tensor, a list or a data frame."""
+    """Take rows of an array, a tensor, a list or a data frame."""
     if hasattr(values, "iloc"):
         return values.iloc[rows]
     if hasattr(values, "detach"):  # a tensor stays one

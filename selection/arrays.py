@@ -1,4 +1,7 @@
-"""Checks arrays as users hand them over, block by block; files stay on disk."""
+"""Checks arrays as users hand them over.
+
+Arrays are read block by block, so that files stay on disk.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -24,7 +27,9 @@ SHAPES = {1: "(n,)", 2: "(n, d)", 3: "(n, A, d)"}
 
 
 def host_array(values: Any) -> Any:
-    """Turn a tensor into a NumPy array: detached, on the host, half precision as single.
+    """Turn a tensor into a NumPy array.
+
+    The array is detached, lies on the host, and has single precision where the tensor has half.
 
     NumPy alone refuses tensors that need a gradient, are on a device or hold bfloat16. Whatever is
     no tensor is returned as it is.
@@ -50,7 +55,9 @@ def blocks(count: int, width: int) -> Iterator[slice]:
 
 
 def real_numbers(name: str, values: ArrayLike) -> Array:
-    """Give the numbers in single or double precision: half becomes single, whole ones double.
+    """Convert numbers to single or double precision.
+
+    Half precision becomes single, and whole numbers become double.
 
     Raises:
         ValueError: they are no real numbers.
@@ -67,7 +74,10 @@ def real_numbers(name: str, values: ArrayLike) -> Array:
 
 
 def _array(name: str, values: ArrayLike) -> Array:
-    """An array-like as an array; ValueError where it has no shape of its own."""
+    """Make an array of an array-like.
+
+    It is a ValueError if the array-like has no shape of its own.
+    """
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         raise ValueError(f"{name} is a {type(values).__name__} of SciPy; {DENSE}")
     try:
@@ -79,7 +89,10 @@ def _array(name: str, values: ArrayLike) -> Array:
 
 
 def check_unmasked(name: str, array: Any) -> None:
-    """Raise ValueError if a masked array hides a value, for below a mask is no number."""
+    """Raise ValueError if a masked array hides a value.
+
+    The value below a mask is no number.
+    """
     if np.ma.is_masked(array):
         place = tuple(int(at) for at in np.argwhere(np.ma.getmaskarray(array))[0])
         index = place[0] if len(place) == 1 else place
@@ -87,7 +100,10 @@ def check_unmasked(name: str, array: Any) -> None:
 
 
 def _is_floating(kind: np.dtype) -> bool:
-    """Whether numbers are floating-point ones, bfloat16 and its like included."""
+    """Say whether numbers are floating-point ones.
+
+    Types like bfloat16 are among them.
+    """
     extra = sys.modules.get("ml_dtypes")  # no array has one of its types before it is imported
     if kind.kind != "V" or extra is None:
         return kind.kind == "f"
@@ -99,7 +115,7 @@ def _is_floating(kind: np.dtype) -> bool:
 
 
 def real_rows(name: str, values: ArrayLike, ndim: tuple[int, ...]) -> Array:
-    """Check that an array holds finite real numbers in one of some dimensions.
+    """Check that an array holds finite real numbers in an allowed number of dimensions.
 
     Args:
         name: the argument's name, as the user wrote it.
@@ -126,7 +142,10 @@ def real_rows(name: str, values: ArrayLike, ndim: tuple[int, ...]) -> Array:
 
 
 def whole_numbers(name: str, values: ArrayLike) -> Integers:
-    """Check that an array holds whole numbers, (n,); ValueError names the first that is none."""
+    """Check that an array of shape (n,) holds whole numbers.
+
+    The ValueError names the first entry that is none.
+    """
     array = _array(name, values)
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"{name} has shape {array.shape}; it must be (n,), n at least 1")
@@ -148,7 +167,9 @@ def whole_numbers(name: str, values: ArrayLike) -> Integers:
 
 
 def unit_rows(name: str, rows: Array, first_row: int = 0) -> Array:
-    """Divide the rows of an array (n, ..., d) by their norms, in the array's precision.
+    """Divide the rows of an array by their norms.
+
+    The array has the shape (n, ..., d) and keeps its precision.
 
     Args:
         name: the argument's name, as the user wrote it.
@@ -191,7 +212,10 @@ def check_squares(name: str, array: Array) -> None:
 
 
 def square_distances(rows: Array, point: Array) -> Floats:
-    """Compute norm(x - point)^2 for every row x, by differences: copies are at 0 exactly."""
+    """Compute the squared distance of every row to a point.
+
+    It is norm(x - point)^2 of a row x, computed by differences: copies are at 0 exactly.
+    """
     found = np.empty(len(rows))
     point = np.asarray(point, np.float64)
     for part in blocks(len(rows), rows.shape[1]):
@@ -230,7 +254,10 @@ def class_codes(name: str, labels: ArrayLike) -> tuple[Integers, Array | None]:
 
 
 def _of_objects(name: str, array: Array) -> Array:
-    """Strings or numbers out of an array of Python objects, which must be all of one kind."""
+    """Read strings or numbers out of an array of Python objects.
+
+    All objects must be of one kind.
+    """
     texts = [isinstance(one, str) for one in array]
     numbers = [isinstance(one, int | float | np.number | np.bool_) for one in array]
     kinds = texts if any(texts) else numbers
@@ -244,7 +271,10 @@ def _of_objects(name: str, array: Array) -> Array:
 
 
 def class_rows(labels: Integers | None, n: int) -> list[Integers]:
-    """List the rows of every class, ascending; the classes stand by their first row."""
+    """List the rows of every class, ascending.
+
+    The classes stand in the order of their first rows.
+    """
     if labels is None:
         return [np.arange(n)]
     order = np.argsort(labels, kind="stable")
@@ -270,7 +300,9 @@ def lifted(rows: Array, before: Array) -> tuple[float, Array, Array]:
 
 
 def lift_exponent(*arrays: Array, single: bool = False) -> int:
-    """Find e such that 2^e times tiny arrays reach [1/2, 1); 0 for ordinary ones.
+    """Find the power of two that scales tiny arrays to ordinary size.
+
+    The exponent e is such that 2^e times the arrays reach [1/2, 1). It is 0 for ordinary arrays.
 
     Args:
         *arrays: shape (n, ...).

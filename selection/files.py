@@ -1,4 +1,7 @@
-"""Reads arrays of files (.npy, .npz, Parquet); writes and reads scores and subsets."""
+"""Reads arrays of files, and writes and reads scores and subsets.
+
+The formats of arrays are .npy, .npz and Parquet.
+"""
 
 import io
 import json
@@ -34,7 +37,10 @@ WIDEST, CHARACTER = 8, 4  # bytes of a number, and of a letter in NumPy's texts 
 
 
 def column_names(name: str, path: Path) -> list[str]:
-    """List the columns of a file; ValueError where it is damaged. `name` says what for."""
+    """List the columns of a file.
+
+    It is a ValueError if the file is damaged. `name` says what the file is for.
+    """
     try:
         return list(require("pyarrow.parquet").read_schema(path).names)
     except Exception as error:  # pyarrow raises many types on damaged input
@@ -42,13 +48,18 @@ def column_names(name: str, path: Path) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Join names for a message, not endlessly many."""
+    """Join names for a message.
+
+    A long list is cut short.
+    """
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(one_line(name, LONGEST) for name in names[:SHOWN]) + more
 
 
 def matching(path: Path, key: str, known: Sequence[str]) -> list[str]:
-    """Find the columns that a key such as "a,b" or "x*" names; none where it is neither.
+    """Find the columns that a key such as "a,b" or "x*" names.
+
+    A key that is neither a list nor a pattern names none.
 
     Raises:
         ValueError: a part that names no column, or one that names a column again.
@@ -69,7 +80,9 @@ def matching(path: Path, key: str, known: Sequence[str]) -> list[str]:
 
 
 def read_columns(name: str, path: Path, keys: Sequence[str]) -> Array:
-    """Read columns of numbers side by side, shape (n, number of columns); see `read_column`.
+    """Read columns of numbers side by side.
+
+    The shape is (n, number of columns). Each is read as by `read_column`.
 
     Raises:
         ValueError: a column that holds anything else than one number a row.
@@ -87,7 +100,9 @@ def read_columns(name: str, path: Path, keys: Sequence[str]) -> Array:
 
 
 def read_column(name: str, path: Path, key: str) -> Array:
-    """Read a column of numbers or strings, or of lists of equal length, (n, d), (n, A, d), ...
+    """Read a column of numbers, of strings, or of lists of equal length.
+
+    Lists have the shape (n, d), (n, A, d) and so on.
 
     Args:
         name: what it is for, in messages.
@@ -102,7 +117,10 @@ def read_column(name: str, path: Path, key: str) -> Array:
 
 
 def _read(name: str, path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """Columns as Arrow has them, where they do not unpack to more than is allowed."""
+    """Read columns as Arrow has them.
+
+    They are refused where they unpack to more than is allowed.
+    """
     limit = max(LIMIT_BYTES, LIMIT_RATIO * path.stat().st_size)
     try:
         numbers = _numbers(require("pyarrow.parquet").read_metadata(path), keys)
@@ -136,7 +154,7 @@ def _array(column: Any, where: str, key: str) -> Array:
 
 
 def _numbers(metadata: Any, keys: Sequence[str]) -> int:
-    """How many values columns hold, at the bottom of their lists."""
+    """Count the values that columns hold at the bottom of their lists."""
     tops, found = set(keys), 0
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
@@ -147,13 +165,19 @@ def _numbers(metadata: Any, keys: Sequence[str]) -> int:
 
 
 def _heads(leaf: str) -> set[str]:
-    """What may be the column of a leaf "column.list.element": all that ends before a point."""
+    """List what may be the column of a leaf such as "column.list.element".
+
+    It is all that ends before a point.
+    """
     parts = leaf.split(".")
     return {".".join(parts[:count]) for count in range(1, len(parts))}
 
 
 def _longest(column: Any) -> int:
-    """Bytes of the longest string of a column, 0 where it holds none."""
+    """Measure the bytes of the longest string of a column.
+
+    It is 0 where the column holds none.
+    """
     types, compute = require("pyarrow.types"), require("pyarrow.compute")
     longest = 0
     for chunk in column.chunks:
@@ -173,7 +197,7 @@ def _check_size(keys: Sequence[str], needed: int, limit: int) -> None:
 
 
 class _Place:
-    """Where in a file a chunk of rows is, for messages."""
+    """Says for messages where in a file a chunk of rows lies."""
 
     def __init__(self, file: str, column: str, first: int) -> None:
         self.file, self.column, self.first = file, column, first
@@ -193,7 +217,10 @@ class _Place:
 
 
 def _is_array(kind: Any) -> bool:
-    """Whether a type of Arrow's is that of numbers or strings, or of lists of them."""
+    """Say whether a type of Arrow is an array's.
+
+    Such types are numbers, strings, and lists of them.
+    """
     types = require("pyarrow.types")
     while True:
         if hasattr(kind, "storage_type"):  # an extension type, such as a tensor of fixed shape
@@ -214,7 +241,10 @@ def _is_list(kind: Any) -> bool:
 
 
 def _values(chunk: Any, place: _Place, known: tuple[int, ...] | None) -> Array:
-    """The rows of a chunk; `known` is the shape of the rows before it."""
+    """Convert a chunk to an array of its rows.
+
+    `known` is the shape of the rows before it.
+    """
     compute, shape = require("pyarrow.compute"), [len(chunk)]
     while True:
         if chunk.null_count:
@@ -300,7 +330,7 @@ def check_source(name: str, source: str | Path) -> tuple[Path, str | None]:
 
 @contextmanager
 def _said(name: str) -> Iterator[None]:
-    """An error of a file says what the file is for."""
+    """Say what the file is for in an error about it."""
     try:
         yield
     except ValueError as error:
@@ -308,7 +338,10 @@ def _said(name: str) -> Iterator[None]:
 
 
 def _check_regular(path: Path) -> None:
-    """ValueError where there is no file; a pipe would block its reader for ever."""
+    """Raise ValueError where there is no regular file.
+
+    A pipe would block its reader for ever.
+    """
     if not path.is_file():
         what = (
             "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
@@ -317,18 +350,24 @@ def _check_regular(path: Path) -> None:
 
 
 def read_npz(path: str | Path) -> dict[str, Array]:
-    """Read all arrays of an .npz file; ValueError where it is missing or damaged."""
+    """Read all arrays of an .npz file.
+
+    It is a ValueError if the file is missing or damaged.
+    """
     with _said(".npz"):
         return load_arrays(path)
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, Array]) -> None:
-    """Write an .npz file with a seal that is not there yet, atomically."""
+    """Write a new .npz file with a seal, atomically.
+
+    A file that is there already is refused.
+    """
     _write(check_new_file(path, (".npz",)), npz_bytes(arrays))
 
 
 def check_new_file(path: str | Path, suffixes: tuple[str, ...]) -> Path:
-    """Check the path of a file to be written, before any work is done for it.
+    """Check the path of a file before any work is done for it.
 
     Nothing is created: what refuses the work later leaves no folder behind.
 
@@ -356,7 +395,9 @@ def _taken(path: str | Path) -> ValueError:
 
 
 def check_writable(folder: str | Path) -> Path:
-    """Prove that files can be written to a folder, or to the nearest existing one above it.
+    """Prove that files can be written to a folder.
+
+    Where the folder does not exist, the nearest existing one above it is tried.
 
     Raises:
         OSError: they cannot, with the reason.
@@ -371,7 +412,9 @@ def check_writable(folder: str | Path) -> Path:
 
 
 def write_scores(path: str | Path, scores: Scores, ids: Array | None = None, **facts: Any) -> None:
-    """Write scores: with ids to .parquet or .json, without them to .npy.
+    """Write scores to a file.
+
+    With ids it is .parquet or .json, without them .npy.
 
     Args:
         path: the new file. Whatever its format, it holds a seal and what the scores were made
@@ -395,7 +438,9 @@ def write_scores(path: str | Path, scores: Scores, ids: Array | None = None, **f
 
 
 def write_subset(path: str | Path, subset: Subset, ids: Array | None = None, **facts: Any) -> None:
-    """Write a subset in pick order: index, id, weight and gain of each, and diagnostics.
+    """Write a subset in pick order, with its diagnostics.
+
+    Of each example it holds index, id, weight and gain.
 
     The file holds a seal, and the versions of the packages that it was made with.
 
@@ -460,7 +505,9 @@ def read_subset(path: str | Path) -> Subset:
 
 
 def read_subset_ids(path: str | Path) -> Array | None:
-    """Read the ids that `write_subset` wrote, in pick order; None where it had none.
+    """Read the ids that `write_subset` wrote, in pick order.
+
+    It is None where the subset had none.
 
     Raises:
         ValueError: the file is missing, damaged or holds no subset.
@@ -480,7 +527,7 @@ def read_subset_ids(path: str | Path) -> Array | None:
 
 
 def _read_table(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Columns and facts of what `_write_table` wrote for a subset."""
+    """Read the columns and facts that `_write_table` wrote for a subset."""
     with _said("subset"):
         _check_regular(path)
         intact = check_seal(path, required=False)
@@ -506,12 +553,19 @@ def _read_table(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def json_text(value: Any) -> str:
-    """Write readable JSON of plain values and NumPy's; NaN and infinity are refused."""
+    """Write readable JSON of plain values and of NumPy's.
+
+    NaN and infinity are refused.
+    """
     return json.dumps(value, **READABLE)
 
 
 def _split(source: str) -> tuple[Path, str | None]:
-    """FILE or FILE:KEY; the key begins at the first colon after the suffix, and may hold others."""
+    """Split a source into FILE and KEY.
+
+    The key begins at the first colon after the suffix, and may hold other colons. A source without
+    one has no key.
+    """
     for match in KEYED.finditer(source):
         path, key = Path(source[: match.end() - 1]), source[match.end() :]
         if not path.is_dir():
@@ -529,7 +583,10 @@ def _only_key(name: str, path: Path, key: str | None, known: list[str]) -> str:
 
 
 def _read_entry(name: str, path: Path, key: str | None) -> Array:
-    """One array of an archive; the others are not looked at."""
+    """Read one array of an archive.
+
+    The others are not looked at.
+    """
     with _said(name):
         known = array_names(path)
         if known and set(known) >= SPARSE and key is None:
@@ -549,7 +606,7 @@ def _write_table(path: Path, columns: Mapping[str, Array], facts: Mapping[str, A
     stored = json.dumps(dict(facts), allow_nan=False, default=_plain).encode()
     table = arrow.table(dict(columns))
     buffer = io.BytesIO()
-    # Metadata of the file's end, without Arrow's copy of them: the seal is there once.
+    # The metadata stand at the file's end, without Arrow's copy of them: the seal is there once.
     with parquet.ParquetWriter(buffer, table.schema, store_schema=False) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({METADATA: stored, b"hardset-seal": BLANK_SEAL.encode()})
@@ -557,7 +614,10 @@ def _write_table(path: Path, columns: Mapping[str, Array], facts: Mapping[str, A
 
 
 def _write(path: str | Path, data: bytes) -> None:
-    """Write a new file and the folders it is in; of two processes the first one has the name."""
+    """Write a new file and the folders it is in.
+
+    Of two processes the first one has the name.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
         write_bytes_atomic(path, data, replace=False)
@@ -566,7 +626,7 @@ def _write(path: str | Path, data: bytes) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON of NumPy's numbers and arrays."""
+    """Convert NumPy's numbers and arrays to values of JSON."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"{value!r} is not JSON")

@@ -1,4 +1,7 @@
-"""Examples that are kept already, from the pool or from outside of it."""
+"""Holds the examples that are kept already.
+
+They are from the pool or from outside of it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -14,7 +17,9 @@ from selection.pool import Pool
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Holds the existing set of a selection; `Given.of` makes, checks and sorts one.
+    """Holds the existing set of a selection.
+
+    `Given.of` makes, checks and sorts one.
 
     Attributes:
         rows: which examples of the pool are kept already, distinct, ascending, shape (k,).
@@ -34,7 +39,9 @@ class Given:
         features: ArrayLike | None = None,
         outside: Pool | None = None,
     ) -> "Given":
-        """Make the existing set of a pool; its order does not matter.
+        """Make the existing set of a pool.
+
+        Its order does not matter.
 
         Args:
             pool: the candidates, among which some may be given.
@@ -62,7 +69,9 @@ class Given:
 
     @classmethod
     def meant(cls, pool: Pool, given: "Given | ArrayLike | None") -> "Given":
-        """Read an argument as an existing set: itself, or ids (k,), or features (k, d).
+        """Read an argument as an existing set.
+
+        The argument is one already, or holds ids of shape (k,), or features of shape (k, d).
 
         Raises:
             ValueError: it fits the pool in none of these ways.
@@ -85,7 +94,7 @@ class Given:
 
     @property
     def outsiders(self) -> int:
-        """How many are no part of the pool."""
+        """Count the given examples that are no part of the pool."""
         return 0 if self.outside is None else len(self.outside)
 
     def check(self, pool: Pool) -> None:
@@ -112,7 +121,9 @@ class Given:
         return np.flatnonzero(left)
 
     def values(self, pool: Pool, name: str) -> Array:
-        """Join the field `name` of all given examples, those of the pool first, (k, ...).
+        """Join the field `name` of all k given examples.
+
+        Those of the pool come first. The shape is (k, ...).
 
         Raises:
             ValueError: those from outside lack it.
@@ -129,17 +140,20 @@ class Given:
         return np.concatenate([own, other])
 
     def moved(self, order: Integers) -> "Given":
-        """Find the same examples in `pool.take(order)`, of which `order` is a permutation."""
+        """Find the same examples in `pool.take(order)`.
+
+        `order` is a permutation of the pool.
+        """
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
         return Given(np.sort(place[self.rows]), self.outside)
 
     def without_rows(self) -> "Given":
-        """Keep those from outside alone."""
+        """Keep only the given examples from outside the pool."""
         return Given(self.rows[:0], self.outside)
 
     def among(self, rows: Integers, n: int) -> "Given":
-        """Keep the given ones that are in `pool.take(rows)`, and all from outside."""
+        """Keep the given examples that are in `pool.take(rows)` or from outside."""
         inside = np.zeros(n, dtype=bool)
         inside[self.rows] = True
         return Given(np.flatnonzero(inside[rows]), self.outside)
@@ -164,7 +178,9 @@ class Given:
         return parts
 
     def class_parts(self, pool: Pool, per_class: bool = True) -> list["Part"]:
-        """Divide the existing set among the labels of a pool that has labels, if `per_class`.
+        """Divide the existing set among the labels of a pool.
+
+        It stays whole if the pool has no labels or `per_class` is not set.
 
         Examples from outside without a label stand in every class.
         """
@@ -178,7 +194,10 @@ class Given:
         return self.parts(groups, len(pool), homes)
 
     def of_class(self, by: str, one: int) -> "Given":
-        """Leave out examples from outside that are known to be of another label or group."""
+        """Leave out examples from outside that are known to be of another class.
+
+        A class is a label or a group.
+        """
         known = None if self.outside is None else getattr(self.outside, by)
         if self.outside is None or known is None:
             return self
@@ -188,7 +207,7 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Holds a group of a pool, and which of its examples are given.
+    """Holds a group of a pool, and says which of its examples are given.
 
     Attributes:
         rows: of the pool, ascending, shape (m,).
@@ -204,7 +223,10 @@ class Part:
 
 
 def shares(parts: Sequence[Part], budget: int) -> list[int]:
-    """Share a budget so that new and given examples are in proportion to the parts' sizes."""
+    """Share a budget among the parts, counting given examples.
+
+    New and given examples together are in proportion to the parts' sizes.
+    """
     return proportional(
         [part.rows for part in parts],
         budget,
@@ -216,7 +238,9 @@ def shares(parts: Sequence[Part], budget: int) -> list[int]:
 def proportional(
     groups: Sequence[Integers], budget: int, given: Sequence[int] = (), inside: Sequence[int] = ()
 ) -> list[int]:
-    """Share a budget in proportion to the groups' sizes, by the largest remainder.
+    """Share a budget in proportion to the groups' sizes.
+
+    Rounding is by the largest remainder.
 
     Args:
         groups: rows of each group.
@@ -243,7 +267,7 @@ def proportional(
 def largest_remainder(
     shares: ArrayLike, budget: int, available: ArrayLike | None = None
 ) -> Integers:
-    """Share a budget in whole numbers, as near to proportional to `shares` as can be.
+    """Share a budget in whole numbers, nearly in proportion to `shares`.
 
     Each gets the floor of its share, and those with the largest remainders one more, the first of
     equals first. A group that is smaller than its share gives all it has, and the rest is shared
@@ -328,7 +352,10 @@ def _check_distinct(word: str, values: Array) -> None:
 
 
 def _byte_order(pool: Pool) -> Integers:
-    """An order that the examples' values decide alone, so that sums do not depend on theirs."""
+    """Order the examples by their values alone.
+
+    Sums over them then do not depend on the order in which they came.
+    """
     columns: list[Any] = []
     for entry in fields(pool):
         value = getattr(pool, entry.name)

@@ -1,4 +1,4 @@
-"""Neighbours of examples: the graph of the nearest ones, and clusters by k-means."""
+"""Finds the nearest neighbours of examples, and clusters examples by k-means."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +44,9 @@ POINTS_PER_CENTROID = 256  # a sample of that size places the centroids
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Holds the k nearest neighbours of n examples, nearest first, without themselves.
+    """Holds the k nearest neighbours of n examples.
+
+    Neighbours stand nearest first. No example is a neighbour of itself.
 
     Attributes:
         neighbours: rows, shape (n, k), -1 where an example has fewer than k.
@@ -114,7 +116,10 @@ class Graph:
         return len(self.neighbours)
 
     def take(self, rows: Integers) -> "Graph":
-        """Take the graph among some rows, in their order; edges that leave them are dropped."""
+        """Take the graph among some rows, in their order.
+
+        Edges that leave these rows are dropped.
+        """
         place = np.full(len(self) + 1, -1, dtype=np.int32)  # the last one stands for -1
         place[rows] = np.arange(len(rows), dtype=np.int32)
         neighbours = place[self.neighbours[rows]]
@@ -123,7 +128,9 @@ class Graph:
 
     @property
     def squared_distances(self) -> Floats:
-        """norm(x_i - x_j)^2 of all pairs, of unit vectors where the metric is the cosine.
+        """Compute the squared distances along all edges.
+
+        They are norm(x_i - x_j)^2, of unit vectors where the metric is the cosine.
 
         Raises:
             ValueError: inner products alone give no distances.
@@ -134,7 +141,9 @@ class Graph:
         return np.maximum(2 - 2 * values if self.metric == "cosine" else -values, 0.0)
 
     def symmetric(self, values: Array | None = None, symmetry: Symmetry = "union") -> csr_array:
-        """Make the symmetric sparse matrix of values on the edges, with a zero diagonal.
+        """Make a symmetric sparse matrix of values on the edges.
+
+        Its diagonal is zero.
 
         "union": an edge counts if either end lists the other (the larger value if they differ);
         "mean": (W + W^T)/2, which halves the edges that only one end lists.
@@ -183,7 +192,9 @@ def knn_graph(
     seed: int = 0,
     threads: int | None = None,
 ) -> Graph:
-    """Find the k examples j != i of largest similarity for every i.
+    """Find the k nearest neighbours of every example.
+
+    They are the k examples j != i of largest similarity to i.
 
     Exhaustive search multiplies blocks of rows: on processors in faiss, on an accelerator in JAX.
     "ivf" assigns the examples to about 2 sqrt(n) cells and searches the nearest ones: their number
@@ -216,7 +227,8 @@ def knn_graph(
     if method == "exact" or (method == "auto" and n <= EXACT_UP_TO):
         found, values = exact_neighbours(rows, k, euclidean, threads)
         return Graph(found, np.ldexp(values, -2 * exponent), metric)
-    # Cells of unit vectors are balanced by distance, not by inner product; the order is the same.
+    # Distance balances the cells of unit vectors, which the inner product does not. Both give the
+    # same order of neighbours.
     by_distance = metric != "inner"
     sample = np.random.default_rng(seed).choice(n, min(recall_sample, n), replace=False)
     sample.sort()
@@ -224,7 +236,7 @@ def knn_graph(
     slack = MATCH_TOLERANCE * max(float(np.max(np.abs(truth))), 1e-30)
 
     def recall(values: NDArray[np.float32]) -> float:
-        # By value, so that equally near neighbours count whichever of them was found.
+        # Values are compared, so that of equally near neighbours any may have been found.
         return float(np.mean(values >= truth[:, -1:] - slack))
 
     found, values, exhaustive = approximate_neighbours(
@@ -237,7 +249,7 @@ def knn_graph(
 
 
 def exact_neighbours(rows: Rows, k: int, euclidean: bool, threads: int | None) -> Found:
-    """Find the k nearest other rows of every row, by comparing it with all."""
+    """Find the k nearest other rows of every row by exhaustive search."""
     if jax.default_backend() != "cpu":
         return accelerator_neighbours(rows, k, euclidean)
     index = _flat(rows, euclidean)
@@ -248,7 +260,7 @@ def exact_neighbours(rows: Rows, k: int, euclidean: bool, threads: int | None) -
 def true_neighbours(
     rows: Rows, sample: NDArray[np.int64], k: int, euclidean: bool, threads: int | None
 ) -> Found:
-    """Find the k nearest other rows of some rows, by comparing each with all."""
+    """Find the k nearest other rows of some rows by exhaustive search."""
     with _threads(threads):
         # faiss.knn reads the rows where they are; an index would copy them.
         faiss = require("faiss")
@@ -267,7 +279,9 @@ def approximate_neighbours(
     seed: int,
     threads: int | None,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], bool]:
-    """Find neighbours by an inverted file, and say whether it looked at every cell.
+    """Find neighbours by an inverted file.
+
+    The answer says also whether the search looked at every cell.
 
     Args:
         rows: shape (n, d).
@@ -347,7 +361,10 @@ def _search_all(index: Any, rows: Rows, k: int, euclidean: bool) -> Found:
 
 
 def _without_self(found: Any, values: Any, own: Any, euclidean: bool) -> Found:
-    """Drop each row's own entry; the last one where duplicates have displaced it."""
+    """Drop each row's own entry.
+
+    Where duplicates have displaced it, the last entry is dropped.
+    """
     keep = found != own[:, None]
     keep[np.all(keep, axis=1), -1] = False
     shape = (len(own), found.shape[1] - 1)
@@ -380,7 +397,9 @@ def _check_finite(similarities: Array) -> None:
 
 
 def search_rows(features: ArrayLike, metric: Metric) -> tuple[NDArray[np.float32], int]:
-    """Make single-precision rows that products or distances order as the metric does.
+    """Make single-precision rows for a search.
+
+    Their products or distances order as the metric does.
 
     Returns:
         The rows, and the exponent of the power of two that they were multiplied with, 0 unless
@@ -405,7 +424,10 @@ def search_rows(features: ArrayLike, metric: Metric) -> tuple[NDArray[np.float32
 
 
 def mean_view(features: Array) -> Array:
-    """Average the unit vectors of the views: products are means over pairs of views."""
+    """Average the unit vectors of the views.
+
+    Products of the averages are means over pairs of views.
+    """
     unit = unit_rows("features", features)
     return unit if features.ndim == 2 else np.asarray(np.mean(unit, axis=1))
 
@@ -425,7 +447,9 @@ class Clusters:
     distances: Floats
 
     def nearest(self, rows: Array) -> Integers:
-        """Find the nearest centroid of other rows, (m, d) or (m, A, d), as clustered.
+        """Find the nearest centroid of other rows.
+
+        Rows have the shape (m, d) or (m, A, d), as those that were clustered.
 
         Rows are unit vectors if the clusters are spherical.
         """
@@ -437,12 +461,15 @@ class Clusters:
         return np.argmax(rows @ centres.T - half, axis=1)
 
     def counts(self, inside: Integers, outside: Array) -> Integers:
-        """Count some examples, and other rows, in each cluster, shape (k,)."""
+        """Count some examples, and other rows, in each of the k clusters."""
         chosen = np.concatenate([self.assignments[inside], self.nearest(outside)])
         return np.bincount(chosen, minlength=len(self.centroids))
 
     def members(self) -> list[Integers]:
-        """List the rows of every cluster, ascending, the clusters by their first row."""
+        """List the rows of every cluster, ascending.
+
+        The clusters stand in the order of their first rows.
+        """
         return class_rows(self.assignments, len(self.assignments))
 
 

@@ -1,4 +1,7 @@
-"""InfoMax as an optimisation problem: its objective, solvers, and upper bounds on its optimum."""
+"""Solves InfoMax as an optimisation problem.
+
+It holds the objective, solvers, and upper bounds on the optimum.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -84,7 +87,9 @@ class InfoMaxProblem:
         return len(self.information)
 
     def after(self, given: Integers) -> tuple["InfoMaxProblem", Integers]:
-        """Make the problem of the other examples when some are chosen already; with their rows.
+        """Make the problem of the other examples when some are chosen already.
+
+        The rows of these examples come with it.
 
         Each loses 2 lam times its redundancy to the given ones. The objective is what the others
         add, so that every solver and every bound stays what it is.
@@ -101,17 +106,23 @@ class InfoMaxProblem:
 
     @cached_property
     def coupling(self) -> Floats:
-        """2 lam K_ij, the loss if both ends of an edge are chosen, in the order of K's entries."""
+        """Return the loss of each edge whose ends are both chosen.
+
+        It is 2 lam K_ij, in the order of K's entries.
+        """
         return 2 * self.weight * self.redundancy.data
 
     @cached_property
     def coupling_matrix(self) -> csr_array:
-        """2 lam K."""
+        """Return the sparse matrix 2 lam K."""
         matrix = self.redundancy
         return csr_array((self.coupling, matrix.indices, matrix.indptr), shape=matrix.shape)
 
     def marginals(self, filling: Floats) -> Floats:
-        """Compute I - 2 lam K x, which an example adds to the chosen ones if x is binary."""
+        """Compute what each example adds to the chosen ones.
+
+        It is I - 2 lam K x, which is this gain if x is binary.
+        """
         return self.information - self.coupling_matrix @ filling
 
     def indicator(self, indices: Integers) -> Floats:
@@ -121,12 +132,18 @@ class InfoMaxProblem:
         return chosen
 
     def objective(self, indices: Integers) -> float:
-        """Compute z.I - lam z^T K z of a subset."""
+        """Compute the objective of a subset.
+
+        It is z.I - lam z^T K z.
+        """
         chosen = self.indicator(indices)
         return float(chosen @ self.information - chosen @ (self.coupling_matrix @ chosen) / 2)
 
     def top_sum(self, values: Floats) -> float:
-        """Sum the p largest values: the largest linear objective."""
+        """Sum the p largest values.
+
+        This is the largest linear objective.
+        """
         n = len(values)
         if self.budget == n:
             return float(np.sum(values))
@@ -134,7 +151,10 @@ class InfoMaxProblem:
 
 
 def largest(values: Array, count: int) -> Integers:
-    """Find the `count` largest values, of equals the first; positions ascend."""
+    """Find the `count` largest values.
+
+    Of equal values the first ones are taken. Positions ascend.
+    """
     n = len(values)
     if count >= n:
         return np.arange(n)
@@ -146,7 +166,7 @@ def largest(values: Array, count: int) -> Integers:
 
 @dataclass(frozen=True, eq=False)
 class InfoMaxSolution:
-    """Holds a feasible point.
+    """Holds a subset that satisfies the budget, and how it was found.
 
     Attributes:
         indices: the chosen examples; greedy alone gives pick order, the others descending marginal.
@@ -166,7 +186,7 @@ class InfoMaxSolution:
 def published_update(
     problem: InfoMaxProblem, iterations: int = 20, *, scaled: bool = False, factor: float = 2.0
 ) -> Integers:
-    """Iterate the published update and take the p largest.
+    """Iterate the published update, and take the p largest values.
 
     x <- s softmax(I - factor lam K x), from x = s/n (arXiv:2506.01701, eq. 3).
 
@@ -196,9 +216,11 @@ def published_update(
 
 
 def mean_field(problem: InfoMaxProblem, iterations: int = 20) -> Integers:
-    """Anneal the mean field at sum x = p and take the p largest.
+    """Anneal the mean field, and take the p largest values.
 
-    It is x_i = sigmoid((I_i - 2 lam (K x)_i - mu)/T).
+    The sum of x is held at p.
+
+    The mean field is x_i = sigmoid((I_i - 2 lam (K x)_i - mu)/T).
 
     mu is found by safeguarded Newton steps; 0.7 of each update is taken. T falls geometrically from
     max(.3 R, lam/1.5) to max(.05 R, lam/10), R the range of I: one temperature does not serve all
@@ -218,7 +240,8 @@ def mean_field(problem: InfoMaxProblem, iterations: int = 20) -> Integers:
     scale = float(np.ptp(problem.information)) or 1.0
     warmest = max(WARMEST * scale, problem.weight / 1.5)
     coldest = max(COLDEST * scale, problem.weight / 10)
-    # Single precision halves the traffic of memory, which is the cost; the rounding ends it anyway.
+    # Single precision halves the traffic of memory, which takes most of the time. Its rounding does
+    # no harm: the field is rounded to a subset at the end.
     matrix = problem.redundancy
     entries = problem.coupling.astype(np.float32)
     coupling = csr_array((entries, matrix.indices, matrix.indptr), shape=matrix.shape)
@@ -237,7 +260,10 @@ def mean_field(problem: InfoMaxProblem, iterations: int = 20) -> Integers:
 
 
 def _filled(field: Array, count: int, temperature: float, level: float) -> tuple[Array, float]:
-    """sigmoid((field - mu)/T) that sums to `count`, and mu, from a first guess of mu."""
+    """Fill x so that it sums to `count`, and return it with mu.
+
+    It is sigmoid((field - mu)/T), and the search of mu starts from a first guess.
+    """
     low, high = -np.inf, np.inf
     while True:
         filling = np.subtract(np.float32(level), field)
@@ -260,14 +286,19 @@ def _filled(field: Array, count: int, temperature: float, level: float) -> tuple
 
 
 def _inside(low: float, high: float, beyond: float) -> float:
-    """The middle of an interval, or a point beyond its finite end."""
+    """Return the middle of an interval.
+
+    Where one end is infinite, it is a point beyond the finite end.
+    """
     if np.isinf(low):
         return high - beyond
     return low + beyond if np.isinf(high) else (low + high) / 2
 
 
 def greedy(problem: InfoMaxProblem) -> tuple[Integers, Floats]:
-    """Pick the largest marginal I_i - 2 lam (K z)_i again and again; gives those, too.
+    """Pick the largest marginal gain again and again.
+
+    The gain of example i is I_i - 2 lam (K z)_i. The gains of the picks are returned too.
 
     A heap holds the examples whose marginal a pick has lowered; prefixes answer smaller budgets.
     """
@@ -281,7 +312,9 @@ def greedy(problem: InfoMaxProblem) -> tuple[Integers, Floats]:
 
 
 def with_swaps(problem: InfoMaxProblem, indices: Integers) -> tuple[Integers, int]:
-    """Exchange pairs until no exchange gains; gives the number of exchanges, too.
+    """Exchange pairs until no exchange gains.
+
+    The number of exchanges is returned too.
 
     Args:
         problem: the objective.
@@ -301,7 +334,7 @@ def with_swaps(problem: InfoMaxProblem, indices: Integers) -> tuple[Integers, in
     return rows[np.argsort(-marginals[rows], kind="stable")], int(swaps)
 
 
-# Of a problem, iterations, and the factor of the published update.
+# Each solver takes a problem, a number of iterations, and the factor of the published update.
 SOLVERS: Mapping[str, Callable[[InfoMaxProblem, int, float], Integers]] = {
     "mean-field": lambda problem, iterations, _: mean_field(problem, iterations),
     "greedy": lambda problem, *_: greedy(problem)[0],
@@ -324,7 +357,9 @@ def solve_infomax(
     factor: float = 2.0,
     mean_field_above: int = MEAN_FIELD_ABOVE,
 ) -> InfoMaxSolution:
-    """Find the best point of one solver, or of three, each followed by swaps.
+    """Solve the problem by one solver, or take the best of three.
+
+    Each solver is followed by swaps.
 
     Args:
         problem: the objective.
@@ -380,12 +415,14 @@ def certify_infomax(
     *,
     eigenvalue_up_to: int = LANCZOS_UP_TO,
 ) -> InfoMaxCertificate:
-    """Find the smallest of four upper bounds on max z.I - lam z^T K z.
+    """Find the smallest of four upper bounds on the optimum.
 
-    With K >= 0: the sum of the p largest I. For binary z, z^T K z = z^T (K + D) z - diag(D).z for
-    every diagonal D; with K + D positive semidefinite the right side is convex, and f(x) +
-    max_s grad f(x).(s - x) bounds the relaxed optimum at every iterate x of Frank-Wolfe: D =
-    -lambda_min(K), and D = row sums of K (a signless Laplacian). Last, z_i z_j >= z_i + z_j - 1
+    The optimum is max z.I - lam z^T K z.
+
+    The first bound, with K >= 0, is the sum of the p largest I. For binary z, z^T K z = z^T (K + D)
+    z - diag(D).z for every diagonal D; with K + D positive semidefinite the right side is convex,
+    and f(x) + max_s grad f(x).(s - x) bounds the relaxed optimum at every iterate x of Frank-Wolfe:
+    D = -lambda_min(K), and D = row sums of K (a signless Laplacian). Last, z_i z_j >= z_i + z_j - 1
     with a multiplier u_ij in [0, 2 lam K_ij] for each edge (Lagrangian; projected subgradient).
 
     Up to 2,000 examples lambda_min is that of the dense matrix, less its rounding. Above, it comes
@@ -431,7 +468,9 @@ def certify_infomax(
 
 
 def below_smallest_eigenvalue(matrix: csr_array) -> float:
-    """Bound lambda_min of a symmetric matrix >= 0 of zero trace from below.
+    """Bound the smallest eigenvalue of a matrix from below.
+
+    The matrix is symmetric, has no negative entry and zero trace.
 
     With k steps from a uniform direction the largest Ritz value of -K misses the largest eigenvalue
     by more than eps of the spectrum's width with a probability of at most
@@ -454,7 +493,7 @@ def below_smallest_eigenvalue(matrix: csr_array) -> float:
 
 
 def _largest_ritz_value(matrix: csr_array, steps: int) -> float:
-    """The largest Ritz value of Lanczos iterations from a random start."""
+    """Compute the largest Ritz value of Lanczos iterations from a random start."""
     n = matrix.shape[0]
     vector = generator(0).standard_normal(n)
     vector /= np.linalg.norm(vector)
@@ -478,7 +517,10 @@ def _largest_ritz_value(matrix: csr_array, steps: int) -> float:
 def _frank_wolfe(
     problem: InfoMaxProblem, diagonal: Floats, start: Floats, iterations: int
 ) -> float:
-    """Smallest dual bound on max (I + lam D).x - lam x^T (K + D) x, 0 <= x <= 1, sum x = p."""
+    """Find the smallest dual bound of the relaxed problem by Frank-Wolfe.
+
+    The problem is max (I + lam D).x - lam x^T (K + D) x, 0 <= x <= 1, sum x = p.
+    """
     doubled = 2 * problem.weight * diagonal
     linear = problem.information + doubled / 2
     filling = start.copy()
@@ -504,7 +546,10 @@ def _frank_wolfe(
 def _lagrangian(
     problem: InfoMaxProblem, chosen: Floats, objective: float, iterations: int
 ) -> float:
-    """Smallest dual value max_z sum_i (I_i - sum_j u_ij) z_i + sum u, u in [0, 2 lam K]."""
+    """Find the smallest dual value of the Lagrangian bound.
+
+    The dual value is max_z sum_i (I_i - sum_j u_ij) z_i + sum u, u in [0, 2 lam K].
+    """
     upper = problem.coupling_matrix.tocoo()
     half = upper.row < upper.col
     rows, columns, most = upper.row[half], upper.col[half], upper.data[half]
@@ -518,7 +563,7 @@ def _lagrangian(
         dual = float(vertex @ values + np.sum(multipliers))
         best = min(best, dual)
         slope = 1 - vertex[rows] - vertex[columns]
-        # A step leaves the box where the multiplier is at its end already.
+        # A multiplier at an end of its range cannot move beyond it.
         slope[((multipliers <= 0) & (slope > 0)) | ((multipliers >= most) & (slope < 0))] = 0
         length = float(slope @ slope)
         if length == 0 or dual <= objective:

@@ -1,4 +1,6 @@
-"""Compiles greedy picks and swaps on sparse graphs; imported where Numba is needed.
+"""Compiles greedy picks and swaps on sparse graphs.
+
+It is imported only where Numba is needed.
 
 Heaps are lists of (-value, item): the largest value is on top, and the first of equal items.
 """
@@ -12,7 +14,10 @@ import numpy as np
 
 @numba.njit(cache=True)
 def _no_heap() -> Any:
-    """An empty heap; Numba takes the type of its entries from an expression."""
+    """Make an empty heap.
+
+    Numba takes the type of its entries from an expression.
+    """
     return [(0.0, np.int64(0)) for _ in range(0)]
 
 
@@ -26,7 +31,9 @@ def _place(neighbours: Any, row: int, wanted: int) -> int:
 
 @numba.njit(cache=True)
 def symmetrise(neighbours: Any, values: Any, mean: bool) -> Any:
-    """Compress the rows of an edge list's symmetric matrix: starts, columns, entries.
+    """Compress the rows of an edge list's symmetric matrix.
+
+    The answer consists of starts, columns and entries.
 
     `maximum` of SciPy's sparse matrices takes a missing edge for 0, and loses negative ones.
     """
@@ -70,7 +77,9 @@ def symmetrise(neighbours: Any, values: Any, mean: bool) -> Any:
 def facility_greedy(
     start: Any, rows: Any, values: Any, first: Any, order: Any, cover: Any, budget: int
 ) -> Any:
-    """Pick what covers most; column j says what j covers, `first` its first gain.
+    """Pick the columns that cover most, one after another.
+
+    Column j says what j covers, and `first` holds its first gain.
 
     `order` holds the columns that may be picked, largest gain first; those that were evaluated
     again wait in a heap. `cover`, what is covered already, is overwritten.
@@ -116,7 +125,9 @@ def pick_and_discount(
     by_value: bool,
     clamped: bool,
 ) -> Any:
-    """Pick the largest value, lower its neighbours' values, repeat: the picks and their values.
+    """Pick the largest value, lower its neighbours' values, and repeat.
+
+    The picks and their values are returned.
 
     `order` holds all items, largest initial value first. Only items whose value has changed pass
     through the heap. `by_value`: neighbours lose entry * value of the pick (not below zero if
@@ -172,7 +183,9 @@ def pick_and_discount(
 def improve_by_swaps(
     start: Any, columns: Any, entries: Any, gains: Any, chosen: Any, slack: float, most: int
 ) -> int:
-    """Exchange a chosen and another item while that gains more than `slack`: number of swaps.
+    """Exchange a chosen and another item while that gains.
+
+    An exchange must gain more than `slack`. The number of swaps is returned.
 
     Swapping c for u gains gains[u] - gains[c] + entry(u, c). `gains` = information minus the sum of
     the entries to chosen neighbours; both arrays are updated in place. Without more swaps than
@@ -188,7 +201,7 @@ def improve_by_swaps(
                 low = min(low, gains[i])
             else:
                 high = max(high, gains[i])
-        # Only what may take part: out goes who loses least, in comes who gains most.
+        # Only items that may take part: who loses least leaves, and who gains most enters.
         leaving, entering = _no_heap(), _no_heap()
         for i in range(n):
             if chosen[i] and gains[i] < high - slack:

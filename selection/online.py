@@ -1,4 +1,4 @@
-"""Methods that select again and again while a model trains."""
+"""Selects again and again while a model trains."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -21,7 +21,9 @@ from selection.subset import Subset
 
 @dataclass(frozen=True, eq=False)
 class ModelFunctions:
-    """Shows a model at its present parameters to an online method; examples are row numbers.
+    """Shows a model at its present parameters to an online method.
+
+    Examples are row numbers.
 
     Attributes:
         parameters: any JAX pytree.
@@ -47,7 +49,7 @@ class ModelFunctions:
     shift_size: int = 0
 
     def at(self, parameters: Any) -> "ModelFunctions":
-        """Give the same functions at other parameters."""
+        """Return the same functions at other parameters."""
         return replace(self, parameters=parameters)
 
     def value(self, name: str, *arguments: Any) -> Floats:
@@ -91,7 +93,9 @@ State = TypeVar("State", bound=OnlineState)
 
 
 class OnlineSelector(ABC, Generic[State]):
-    """init, then for every training step: select if the state is due, train, update.
+    """Selects anew while a model trains.
+
+    After `init`, for every training step: select if the state is due, train, update.
 
     Attributes:
         name: the method's name.
@@ -127,7 +131,7 @@ class OnlineSelector(ABC, Generic[State]):
 
 @dataclass(frozen=True)
 class _Periodic(OnlineSelector[OnlineState]):
-    """A selection every so many steps.
+    """Selects every so many steps.
 
     Args:
         budget: size of the subset.
@@ -146,7 +150,10 @@ class _Periodic(OnlineSelector[OnlineState]):
         return OnlineState(np.ones(n, dtype=bool), labels)
 
     def update(self, state: OnlineState, model: ModelFunctions) -> OnlineState:
-        """Count one step; a selection is due after `every` of them."""
+        """Count one step.
+
+        A selection is due after `every` of them.
+        """
         step = state.step + 1
         return replace(state, step=step, due=state.due or step % self.every == 0)
 
@@ -234,7 +241,9 @@ class GlisterOnline(_Periodic):
 
 @dataclass(frozen=True, eq=False)
 class QuadraticLoss:
-    """Models a weighted mean loss by L + g.delta + delta.H.delta/2, H diagonal.
+    """Models a weighted mean loss by a quadratic function.
+
+    It is L + g.delta + delta.H.delta/2 with a diagonal H.
 
     Attributes:
         rows: the examples.
@@ -253,7 +262,7 @@ class QuadraticLoss:
     curvature: Floats
 
     def __call__(self, parameters: Any) -> float:
-        """The modelled loss."""
+        """Compute the modelled loss."""
         delta = _flat(parameters) - self.origin
         return float(self.loss + self.slope @ delta + delta @ (self.curvature * delta) / 2)
 
@@ -286,7 +295,9 @@ class CRESTState(OnlineState):
 
 @dataclass(frozen=True)
 class CREST(OnlineSelector[CRESTState]):
-    """Picks mini-batches of random subsets by facility location, as long as a loss model holds.
+    """Picks mini-batches by facility location, as long as a loss model holds.
+
+    Each mini-batch is picked from a random subset.
 
     The union's loss is modelled by F(delta) = L + g.delta + delta.H.delta/2, H the diagonal of the
     Hessian by Hutchinson's estimate; a new selection is due when abs(F - L(w + delta)) >
@@ -400,7 +411,10 @@ class CREST(OnlineSelector[CRESTState]):
         return changed, tuple(found)
 
     def update(self, state: CRESTState, model: ModelFunctions) -> CRESTState:
-        """Count one step; a selection is due when the quadratic model is off by more than tau."""
+        """Count one step, and check whether a selection is due.
+
+        It is due when the quadratic model is off by more than tau.
+        """
         step = state.step + 1
         if state.due or state.quadratic is None or step % state.interval:
             return replace(state, step=step)
@@ -409,7 +423,10 @@ class CREST(OnlineSelector[CRESTState]):
         return replace(state, step=step, due=error > self.tau * abs(true))
 
     def _without_learned(self, state: CRESTState, epoch: int) -> tuple[Array, int]:
-        """The active examples, without the learned ones where it is time to drop them."""
+        """Return the active examples.
+
+        Where it is time to drop the learned ones, these are left out.
+        """
         times = epoch // self.drop_every
         if self.drop_below is None or times <= state.dropped:
             return state.active, state.dropped
@@ -426,7 +443,10 @@ def _flat(parameters: Any) -> Floats:
 def quadratic_loss(
     model: ModelFunctions, rows: Integers, weights: Floats, probes: int, rng: np.random.Generator
 ) -> QuadraticLoss:
-    """Expand the loss at the present parameters; diag H = E[z * (H z)], z random signs."""
+    """Expand the loss at the present parameters.
+
+    The diagonal of H is E[z * (H z)], where z are random signs.
+    """
     if model.losses is None:
         raise ValueError("CREST needs the model function losses, which was not given")
     losses = model.losses
@@ -453,7 +473,9 @@ def quadratic_loss(
 def zeroth_order_gradients(
     model: ModelFunctions, rows: Integers, directions: Floats, distance: float
 ) -> Floats:
-    """Estimate gradients of every example without derivatives, shape (m, D).
+    """Estimate gradients of every example without derivatives.
+
+    The shape is (m, D).
 
     They are mean_z z (L_i(theta + eps z) - L_i(theta - eps z))/(2 eps).
 
@@ -473,7 +495,9 @@ def zeroth_order_gradients(
 
 @dataclass(frozen=True)
 class SSM(OnlineSelector[OnlineState]):
-    """Picks medoids of a larger batch in the largest coordinates of zeroth-order gradients.
+    """Picks medoids of zeroth-order gradients in a larger batch.
+
+    The distances are those in the gradients' largest coordinates.
 
     A first estimate over the random batch finds the coordinates of the last value projection with
     the largest mean gradient; a second one, along directions masked to them, gives each example's
@@ -514,7 +538,10 @@ class SSM(OnlineSelector[OnlineState]):
     def select(
         self, state: OnlineState, model: ModelFunctions, seed: int
     ) -> tuple[OnlineState, tuple[Subset, ...]]:
-        """Choose one mini-batch, weighted by cluster sizes of mean 1."""
+        """Choose one mini-batch with weights.
+
+        The weights are cluster sizes, scaled to mean 1.
+        """
         check_seed(seed)
         check_integer("shift_size", model.shift_size, 1, 2**62)
         rng = generator(seed, state.selections)
@@ -538,5 +565,5 @@ class SSM(OnlineSelector[OnlineState]):
         return replace(state, due=False, selections=state.selections + 1), (subset,)
 
     def update(self, state: OnlineState, model: ModelFunctions) -> OnlineState:
-        """Count one step; a selection is due again."""
+        """Count one step, after which a selection is due again."""
         return replace(state, step=state.step + 1, due=True)

@@ -1,4 +1,7 @@
-"""The candidates of a selection and their scores, with what tells equal scores from unequal."""
+"""Holds the candidates of a selection and their scores.
+
+It also tells equal scores from unequal ones.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -30,7 +33,9 @@ Scaling = Literal["min-max", "standard", "rank", "none"]
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Holds scores of n examples; higher is harder or more informative.
+    """Holds scores of n examples.
+
+    A higher score means harder or more informative.
 
     Attributes:
         values: shape (n,), finite.
@@ -79,7 +84,9 @@ class Scores:
 
 
 def rescaled(values: Floats, scaling: Scaling) -> Floats:
-    """Scale scores to [0, 1], to mean 0 and variance 1, to ranks, or not at all.
+    """Bring scores to a common scale.
+
+    They are scaled to [0, 1], to mean 0 and variance 1, to ranks, or not at all.
 
     Equal scores stay equal; scores without spread become 0.
 
@@ -120,7 +127,9 @@ DIMENSIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Holds n candidates and what is known of them; `Pool.of` makes and checks one.
+    """Holds n candidates and what is known of them.
+
+    `Pool.of` makes and checks one.
 
     Attributes:
         ids: distinct names, integers or strings, shape (n,); ties are broken by them, smaller
@@ -209,7 +218,7 @@ class Pool:
         return len(self.ids)
 
     def matrix(self, name: str) -> Array:
-        """Give the field `name` as an array of shape (n, d).
+        """Return the field `name` as an array of shape (n, d).
 
         Raises:
             ValueError: it is missing, or holds several views of each example.
@@ -224,7 +233,10 @@ class Pool:
         return array
 
     def take(self, rows: Integers) -> "Pool":
-        """Take the pool of some rows, in their order; edges that leave them are dropped."""
+        """Take the pool of some rows, in their order.
+
+        Edges that leave these rows are dropped.
+        """
         taken = {}
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -234,7 +246,10 @@ class Pool:
         return Pool(**taken)
 
     def id_order(self) -> Integers | None:
-        """Order rows by ascending id; None where they stand in this order already."""
+        """Order rows by ascending id.
+
+        It is None where they stand in this order already.
+        """
         if np.all(self.ids[1:] > self.ids[:-1]):
             return None
         return np.argsort(self.ids)
@@ -287,7 +302,10 @@ def first_least(values: Floats, size: float | None = None) -> int:
 
 
 def levels(values: Floats) -> Integers:
-    """Rank values 0, 1, ... ascending; neighbours equal but for rounding share a rank."""
+    """Rank values 0, 1, ... in ascending order.
+
+    Neighbours that are equal but for rounding share a rank.
+    """
     order = np.argsort(values, kind="stable")
     ascending = values[order]
     size = float(np.max(np.abs(values), initial=0.0))

@@ -1,4 +1,7 @@
-"""Names methods and scores, says what each needs, and reads text such as "ccs:cutoff=0.1"."""
+"""Names the methods and scores, and reads texts that name them.
+
+It says what each needs. Such a text is "ccs:cutoff=0.1".
+"""
 
 import inspect
 import types
@@ -37,12 +40,12 @@ class Named:
 
     @property
     def option_names(self) -> list[str]:
-        """Names of the options that text can set."""
+        """Return the names of the options that text can set."""
         return [option.partition("=")[0] for option in self.options.split()]
 
 
-# Help and refusals must not load JAX, SciPy or Numba, so that what classes and functions say of
-# themselves is here once more; a test compares the two.
+# Help and refusals must not load JAX, SciPy or Numba. So what classes and functions say of
+# themselves is here once more, and a test compares the two.
 METHOD_NAMES = {
     "hard": Named("selection.methods.ranking:HardestFirst", needs="scores"),
     "easy": Named("selection.methods.ranking:EasiestFirst", needs="scores"),
@@ -198,7 +201,10 @@ T = TypeVar("T")
 
 
 class _Loaded(Mapping[str, T]):
-    """What the names of a table stand for; each is imported when it is asked for."""
+    """Holds what the names of a table stand for.
+
+    Each is imported when it is asked for.
+    """
 
     def __init__(self, table: Mapping[str, Named]) -> None:
         self._table = table
@@ -247,7 +253,9 @@ def check_score(text: str) -> None:
 
 
 def parse_score(text: str) -> tuple[Callable[..., Scores], dict[str, Any]]:
-    """Find the function that a text like "el2n:first=10,last=20" names, and its options.
+    """Find the function and the options that a text names.
+
+    Such a text is "el2n:first=10,last=20".
 
     Raises:
         ValueError: an unknown score or option, or a value that the option cannot have.
@@ -259,7 +267,10 @@ def parse_score(text: str) -> tuple[Callable[..., Scores], dict[str, Any]]:
 
 
 def arrays_of_score(function: Callable[..., Scores], *, optional: bool = False) -> list[str]:
-    """Name the arrays that a score cannot do without, or those that it may be given."""
+    """Name the arrays that a score cannot do without.
+
+    With `optional`, they are those that it may be given.
+    """
     return [
         name
         for name, parameter in inspect.signature(function).parameters.items()
@@ -269,7 +280,10 @@ def arrays_of_score(function: Callable[..., Scores], *, optional: bool = False) 
 
 
 def describe_methods() -> str:
-    """List the methods: what each needs, the options that text can set, their defaults."""
+    """List the methods, their needs, and their options with defaults.
+
+    The options are those that text can set.
+    """
     return "\n".join(
         f"  {name:<22} {_flags(one.needs) or '-':<22} {one.options}".rstrip()
         for name, one in METHOD_NAMES.items()
@@ -277,7 +291,7 @@ def describe_methods() -> str:
 
 
 def describe_scores() -> str:
-    """List the scores: the arrays each takes, its options and their defaults."""
+    """List the scores, their arrays, and their options with defaults."""
     lines = []
     for name, one in SCORE_NAMES.items():
         may = " ".join(f"[{flag}]" for flag in _flags(one.may).split())
@@ -304,7 +318,10 @@ def _split(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _known(word: str, name: str, given: Mapping[str, str], table: Mapping[str, Named]) -> Named:
-    """What the name stands for; unknown names and options are told before it is imported."""
+    """Return what the name stands for.
+
+    Unknown names and options are told before it is imported.
+    """
     check_choice(word, name, table)
     found = table[name]
     for option in given:
@@ -320,7 +337,7 @@ def _known(word: str, name: str, given: Mapping[str, str], table: Mapping[str, N
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
-    """The types of a union, or the type itself."""
+    """Return the types of a union, or the type itself."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
@@ -329,7 +346,7 @@ def _options(what: str, given: dict[str, str], hints: dict[str, Any]) -> dict[st
 
 
 def _value(name: str, text: str, hint: Any) -> Any:
-    """The value of a text where one of type `hint` is expected."""
+    """Convert a text to a value of the expected type `hint`."""
     members = _members(hint)
     for member in members:
         if member is type(None) and text.lower() == "none":

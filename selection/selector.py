@@ -1,4 +1,4 @@
-"""Says what every selection method answers, and checks what it is asked."""
+"""Defines what every selection method answers, and checks what it is asked."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -13,7 +13,9 @@ from selection.subset import Subset
 
 
 class Selector(ABC):
-    """Selects examples of a pool; its options are the fields of a frozen dataclass.
+    """Selects examples of a pool.
+
+    The options of a method are the fields of a frozen dataclass.
 
     Methods see the pool by ascending id: a permutation of the examples permutes the answer, and
     whatever a method breaks by position is broken by id.
@@ -30,12 +32,18 @@ class Selector(ABC):
 
     @property
     def compares(self) -> bool:
-        """Whether given examples count as picked; otherwise they are only left out."""
+        """Say whether given examples count as picked.
+
+        Otherwise they are only left out.
+        """
         return False
 
     @property
     def reads(self) -> frozenset[str]:
-        """Fields of the pool that have a part in the answer; ids always have."""
+        """Return the fields of the pool that have a part in the answer.
+
+        The ids always have.
+        """
         return self.needs | self.optional
 
     def select(
@@ -79,10 +87,16 @@ class Selector(ABC):
 
     @abstractmethod
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
-        """`select` with checked arguments; the pool is sorted by id."""
+        """Select with checked arguments.
+
+        The pool is sorted by id.
+        """
 
     def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
-        """The same besides given examples: by default they are left out of the pool."""
+        """Select besides given examples, with checked arguments.
+
+        By default the given examples are left out of the pool.
+        """
         if given.outside is not None:
             raise ValueError(
                 f"method {self.name!r} does not compare examples with each other: given ones from "
@@ -129,7 +143,10 @@ class Conditional(Selector):
 
     @property
     def compares(self) -> bool:
-        """Whether given examples count as picked; otherwise they are only left out."""
+        """Say whether given examples count as picked.
+
+        Otherwise they are only left out.
+        """
         return True
 
     def _select(self, pool: Pool, budget: int, seed: int) -> Subset:
@@ -137,11 +154,17 @@ class Conditional(Selector):
 
     @abstractmethod
     def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
-        """`select` with checked arguments; the pool is sorted by id, nothing may be given."""
+        """Select with checked arguments, where given examples count as picked.
+
+        The pool is sorted by id. The existing set may be empty.
+        """
 
 
 def check_budget(budget: Any, n: int, given: int = 0) -> None:
-    """Raise ValueError unless `budget` is a whole number from 1 to n, less those given."""
+    """Raise ValueError unless `budget` is within its range.
+
+    It is a whole number from 1 to n, less those given.
+    """
     whole = isinstance(budget, int | np.integer) and not isinstance(budget, bool)
     if given == n:
         raise ValueError(f"all {n} examples are given already: there is nothing left to select")
@@ -153,7 +176,9 @@ def check_budget(budget: Any, n: int, given: int = 0) -> None:
 
 
 def budget_count(budget: int | float, n: int) -> int:
-    """Read a budget as a count: an integer is one, a float a fraction of n, rounded.
+    """Convert a budget to a number of examples.
+
+    An integer is such a number. A float is a fraction of n, rounded.
 
     Raises:
         ValueError: a fraction outside (0, 1], or none or more than all of the n examples.
@@ -179,5 +204,8 @@ def check_seed(seed: Any) -> None:
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:
-    """Make the generator of one random choice; different keys give independent streams."""
+    """Make the generator of one random choice.
+
+    Different keys give independent streams.
+    """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))

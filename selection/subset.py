@@ -44,7 +44,10 @@ class Subset:
         nested: bool = False,
         **diagnostics: Any,
     ) -> "Subset":
-        """Make a subset of array-likes; weights default to ones."""
+        """Make a subset of array-likes.
+
+        Weights default to ones.
+        """
         rows = np.asarray(indices, dtype=np.int64)
         return cls(
             indices=rows,
@@ -58,23 +61,28 @@ class Subset:
 
     @property
     def achieved(self) -> int:
-        """How many examples were kept."""
+        """Count the examples that were kept."""
         return len(self.indices)
 
     @property
     def weighted(self) -> bool:
-        """Whether some examples weigh more than others."""
+        """Say whether some examples weigh more than others."""
         return bool(np.any(self.weights != self.weights[:1]))
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def at(self, rows: Integers) -> "Subset":
-        """Move the picks to a larger pool, of which row `rows[j]` is position j here."""
+        """Move the picks to a larger pool.
+
+        Its row `rows[j]` is position j here.
+        """
         return replace(self, indices=np.asarray(rows, dtype=np.int64)[self.indices])
 
     def prefix(self, budget: int) -> "Subset":
-        """Give the answer to a smaller budget, for nested subsets.
+        """Return the answer to a smaller budget.
+
+        The subset must be nested.
 
         Raises:
             ValueError: the subset is not nested, has weights, or is smaller than `budget`.

@@ -1,1 +1,4 @@
-"""What the command line of pretrain_jax does: train, select and report."""
+"""Holds the commands of python -m pretrain_jax.
+
+They train, select and report.
+"""

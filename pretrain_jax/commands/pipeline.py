@@ -1,4 +1,7 @@
-"""Commands on whole runs: `pipeline`, `report`, and the paper's tables."""
+"""Defines the commands on whole runs.
+
+They are `pipeline`, `report`, and that of the paper's tables.
+"""
 
 import dataclasses
 import json
@@ -24,7 +27,9 @@ def pipeline(
     sam_patches: int = SAM_PATCHES,
     progress: Progress = False,
 ) -> int:
-    """Do all stages of one configuration; the same command again goes on.
+    """Run all stages of one configuration.
+
+    The same command again goes on where it stopped.
 
     The cost is printed first. The exit code is 1 where a run failed and the others went on.
 
@@ -83,7 +88,7 @@ def _summary(result: "PipelineResult") -> str:
 
 
 def report(run: Path, *, out: Path | None = None, sample: int = 256, seed: int = 0) -> int:
-    """Write one page and a table of everything that a pipeline found.
+    """Write one page and one table of everything that a pipeline found.
 
     The page, index.html, needs no other file; results.csv has a line for each fine-tuned model. A
     report of the same run is kept as it is; of a run that went on since, name another --out.
@@ -118,7 +123,7 @@ def benchmark_tables(
     formats: Annotated[tuple[Literal["png", "pdf", "svg"], ...], Option("format")] = ("png", "pdf"),
     as_json: Json = False,
 ) -> int:
-    """Draw the OptiDEL paper's Tables 1-2 and Figure 6, own runs beside them.
+    """Draw the OptiDEL paper's Tables 1-2 and Figure 6 beside own runs.
 
     The numbers go to benchmark-tables.nc, which is kept as it is if it holds the same runs and is
     never overwritten by others.

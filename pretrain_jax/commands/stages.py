@@ -1,4 +1,7 @@
-"""Commands of single stages: `probe`, `propose`, `score`, `select` and `synthesise`."""
+"""Defines the commands of single stages.
+
+They are `probe`, `propose`, `score`, `select` and `synthesise`.
+"""
 
 import dataclasses
 import json
@@ -25,7 +28,7 @@ from pretrain_jax.synthesis.tables import check_shards
 from pretrain_jax.train.config import PRESETS, TrainConfig
 
 RECOMMENDED = "recommended"
-# Option -> field of the proposer, by proposer.
+# By proposer: the options of the command, and the fields that they set.
 FIELDS = {
     "saliency": {"most": "patches", "min_area": "min_area", "max_area": "max_area"},
     "random-crop": {"most": "crops"},
@@ -41,7 +44,9 @@ def probe(
     halves: bool = False,
     progress: Progress = False,
 ) -> int:
-    """Make the masked autoencoder that hardness is measured with: yours, or one trained here.
+    """Prepare the masked autoencoder that hardness is measured with.
+
+    It is yours, or one that is trained here.
 
     Presets are those of the command run; --out is the stage's folder.
 
@@ -97,7 +102,9 @@ def propose(
     progress: Progress = False,
     as_json: Json = False,
 ) -> int:
-    """Find boxes of patches in every image: salient objects, random crops or SAM's masks.
+    """Find boxes of patches in every image.
+
+    They are salient objects, random crops or SAM's masks.
 
     The images are indexed in RUN/index, the patches lie in RUN/proposals/PROPOSER.
 
@@ -177,7 +184,10 @@ def propose(
 
 
 def _fields(proposer: str, least_side: int | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Name the given options as the proposer's fields; ValueError where it has none."""
+    """Name the given options as the proposer's fields.
+
+    It is a ValueError if the proposer has no such field.
+    """
     given = {name: value for name, value in options.items() if value is not None}
     fields: dict[str, Any] = {} if least_side is None else {"least_side": least_side}
     if proposer == "sam":
@@ -192,7 +202,10 @@ def _fields(proposer: str, least_side: int | None, options: dict[str, Any]) -> d
 
 
 def _export(folder: Path, target: Path, proposer: Proposer, *, as_json: bool) -> None:
-    """Write the patches as a COCO file: SAM's masks, other proposers' boxes."""
+    """Write the patches as a COCO file.
+
+    Of SAM it has the masks, of other proposers the boxes.
+    """
     import numpy as np
     from numpy.typing import NDArray
 
@@ -227,7 +240,9 @@ def score(
     progress: Progress = False,
     as_json: Json = False,
 ) -> int:
-    """Measure how hard patches or images are: how badly the probe reconstructs what is hidden.
+    """Measure how hard patches or images are.
+
+    What counts is how badly the probe reconstructs what is hidden.
 
     Scores lie in RUN/scores/NAME; those of images come with the probe's features, those of patches
     with --features.
@@ -379,14 +394,16 @@ def _source(places: Places, method: Method, proposer: str | None) -> Path:
         return places.index
     if method.source == "images":
         return places.scores(IMAGES)
-    # Of the method's proposers the one that was scored.
+    # The method's proposer that was scored is taken.
     named = [proposer] if proposer else list(method.proposers)
     found = [one for one in named if (places.scores(one) / MANIFEST).is_file()]
     return places.scores((found or named)[0])
 
 
 def synthesise(run: Path, name: str, *, progress: Progress = False, as_json: Json = False) -> int:
-    """Make images of the selected patches, hardest first, or the list of the selected images.
+    """Make the smaller set of the selected patches or images.
+
+    Patches become images, hardest first. Of selected images a list is made.
 
     RUN/selections/NAME is read and RUN/synthesised/NAME written, whose data.txt is an image list to
     train on: python -m pretrain_jax run PRESET --data.path RUN/synthesised/NAME/data.txt
@@ -410,7 +427,10 @@ def synthesise(run: Path, name: str, *, progress: Progress = False, as_json: Jso
 
 
 def _report(folder: Path, manifest: Manifest | None, *, as_json: bool) -> None:
-    """Print what a stage did; without a manifest, that other shards are missing."""
+    """Print what a stage did.
+
+    Where there is no manifest, it prints that other shards are missing.
+    """
     if manifest is None:
         print(f"{folder}: this shard is done; the stage ends with the one that finishes last")
         return

@@ -1,4 +1,4 @@
-"""Commands that train a model or look at one."""
+"""Defines the commands that train a model or look at one."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from pretrain_jax.train.config import PRESETS, TrainConfig
 if TYPE_CHECKING:
     from pretrain_jax.train import TrainResult
 
-# Of the notes of fine-tuning that are printed at once.
+# Notes of fine-tuning that contain one of these texts are printed at once.
 WARNED = ("seem to show", "none of the ", "image(s) hold", "image(s) hardly")
 
 
@@ -29,7 +29,9 @@ def run(
     progress: Progress = False,
     as_json: Json = False,
 ) -> int:
-    """Train a preset; the same command again goes on after an interruption.
+    """Train a preset.
+
+    The same command again goes on after an interruption.
 
     Args:
         config: the run.
@@ -84,7 +86,7 @@ def reconstruct(
     out: Annotated[Path, Option(metavar="FILE.png")],
     seed: int = 0,
 ) -> int:
-    """Mask images and show what a trained masked autoencoder makes of them.
+    """Show what a trained masked autoencoder makes of masked images.
 
     The picture has a row for each image: original, what the encoder sees, reconstruction.
 
@@ -148,7 +150,9 @@ def pretrain(
     probe: Path | None = None,
     progress: Progress = False,
 ) -> int:
-    """Train a model from scratch on one data set, for equal steps or epochs.
+    """Train a model from scratch on one data set.
+
+    All data sets get equal steps, or equal epochs.
 
     Presets are those of the command run; --out is the stage's folder.
 
@@ -207,7 +211,9 @@ def finetune(
     progress: Progress = False,
     as_json: Json = False,
 ) -> int:
-    """Train a segmentation model from a pre-trained one and score it on the test images.
+    """Train a segmentation model from a pre-trained one, and score it.
+
+    The scores are those on the test images.
 
     The same command again goes on where it was interrupted.
 

@@ -1,4 +1,4 @@
-"""Images from folders, lists and videos to batches."""
+"""Reads images of folders, lists and videos into batches."""
 
 import lazy_loader
 

@@ -1,4 +1,7 @@
-"""Turns files into pixels of 8 or 16 bits and one or three channels; nothing else leaves it."""
+"""Decodes image files into pixels.
+
+Pixels have 8 or 16 bits and one or three channels; nothing else leaves this module.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -38,23 +41,29 @@ DEEP_SAMPLES = {
     "ya16be": 2,
 }  # of FFmpeg's formats, the high byte first
 DEEP_PNG_TYPES = (2, PNG_GREY_ALPHA, 6)  # colour types RGB, grey with alpha, RGBA
-# Rec. 601, as Pillow weighs 8-bit channels.
+# Weights of Rec. 601, by which Pillow weighs 8-bit channels.
 LUMINANCE = np.array([299.0, 587.0, 114.0]) / 1000.0
 MOST_REASON = 500  # characters
-# Of an image that is an array in a .npy file.
+# An image in a .npy file has this many channels at most.
 MOST_CHANNELS = 4
 
 
 class UnreadableImageError(ValueError):
-    """A file is missing, truncated or no image; it can be skipped."""
+    """Says that a file is missing, truncated or no image.
+
+    Such a file can be skipped.
+    """
 
 
 class TooLargeImageError(UnreadableImageError):
-    """An image has more megapixels than are decoded."""
+    """Says that an image has more megapixels than are decoded."""
 
 
 class BadPixelsError(UnreadableImageError):
-    """A file decodes, but its pixels are no numbers one can train on."""
+    """Says that the pixels of a file cannot be trained on.
+
+    The file decodes, but its pixels are not usable numbers.
+    """
 
 
 def read_pixels(
@@ -65,7 +74,9 @@ def read_pixels(
     bits: int = 8,
     remarks: list[Remark] | None = None,
 ) -> Pixels:
-    """Return pixels of an image as displayed; orientation is applied, all metadata is dropped.
+    """Read the pixels of an image as it is displayed.
+
+    The orientation is applied, and all metadata is dropped.
 
     Of a file with several pictures the first one is read. Nothing is held of an image with more
     megapixels than `pretrain_jax.data.opening.largest_megapixels`.
@@ -105,7 +116,7 @@ def read_pixels(
     if channels == 1:
         return _to_bits(_to_channels(pixels, channels, path), bits, path)
     own = _to_channels(pixels, 0, path)
-    # Repeated last, when values are short.
+    # Channels are repeated last, when values are short and take less memory.
     return _to_channels(_to_bits(own, bits, path), channels, path)
 
 
@@ -134,7 +145,10 @@ def _notice_pictures(opened: Any, remarks: list[Remark]) -> None:
 
 
 def _array(image: Any) -> NDArray[Any]:
-    """Return pixels (H, W) or (H, W, 3) of a Pillow image; alpha is dropped."""
+    """Return the pixels of a Pillow image, shape (H, W) or (H, W, 3).
+
+    Alpha is dropped.
+    """
     if image.mode == "LAB":
         raise ValueError("its samples mean CIE L*a*b*; save it as RGB")
     image.info.pop("transparency", None)  # of a palette
@@ -161,7 +175,10 @@ def _array(image: Any) -> NDArray[Any]:
 
 
 def oriented(opened: Any) -> Any:
-    """Return an image that Pillow opened from a file object, as it is to be displayed."""
+    """Turn an image as it is to be displayed.
+
+    Pillow has opened it from a file object.
+    """
     from PIL import ImageOps
 
     opened.load()
@@ -170,7 +187,10 @@ def oriented(opened: Any) -> Any:
 
 
 def _read_deep_png(path: Path, colours: int) -> NDArray[np.uint16]:
-    """Pillow reads PNG of several channels in 8 bits only; PyAV keeps all 16."""
+    """Read a PNG file of several channels with all 16 bits.
+
+    Pillow reads these in 8 bits only; PyAV keeps all 16.
+    """
     import av
 
     with av.open(str(path), format="png_pipe") as container:
@@ -247,7 +267,9 @@ def _check_numbers(pixels: NDArray[Any], path: str) -> None:
 
 
 def read_npy(path: str | Path) -> NDArray[Any]:
-    """Read an image from a .npy file, (H, W) or (H, W, 1 to 4), in native byte order.
+    """Read an image from a .npy file.
+
+    Its shape is (H, W) or (H, W, 1 to 4). The bytes are in native order.
 
     Raises:
         ValueError: the file is none, is too large, or holds something else; says what.

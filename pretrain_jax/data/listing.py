@@ -1,4 +1,7 @@
-"""Lists the images of a source one after another, with their groups, never all of them at once."""
+"""Lists the images of a source one after another, with their groups.
+
+The list is never held as a whole.
+"""
 
 import os
 from array import array
@@ -22,7 +25,7 @@ SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 LIST_SUFFIXES = frozenset({".txt", ".tsv", ".lst"})
 COLUMNS = 3
 SHOWN = 10
-# Of files that are no images here, but are of images elsewhere.
+# What to do with files that hold images elsewhere, but are not read here, by their endings.
 REMEDIES = {
     (".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): "export slices as PNG",
     (".svs", ".ndpi", ".scn", ".mrxs", ".czi", ".lif", ".nd2", ".vsi"): "export regions as TIFF",
@@ -32,13 +35,18 @@ LISTS, KINDS = ", ".join(sorted(LIST_SUFFIXES)), ", ".join(sorted(SUFFIXES))
 
 
 def suffix_of(name: str) -> str:
-    """The ending of a path in lower case, as `Path.suffix`, which is slow for millions of paths."""
+    """Return the ending of a path in lower case.
+
+    It is that of `Path.suffix`, which is slow for millions of paths.
+    """
     stem, dot, ending = name.rpartition("/")[2].rpartition(".")
     return f".{ending.lower()}" if stem and dot and ending else ""
 
 
 class Names(Sequence[str]):
-    """Paths below a folder as one text and the places of their ends; a list of them takes thrice.
+    """Holds paths below a folder in little memory.
+
+    They are one text and the places of their ends; a list of paths takes three times as much.
 
     Args:
         root: to which the names are relative.
@@ -62,7 +70,7 @@ class Names(Sequence[str]):
     def __getitem__(self, index: slice) -> Sequence[str]: ...
 
     def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        """Return a path with its root, or several."""
+        """Return a path with its root, or several of them."""
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
         return str(self._root / self.name(index))
@@ -74,15 +82,19 @@ class Names(Sequence[str]):
 
 
 def video_group(name: str) -> str:
-    """Return the group of a video's frames where none is named: its file's name without the ending.
+    """Return the group of a video's frames where none is named.
 
-    "" for a file that is no video: what it is a frame of is not known.
+    It is the name of the video's file without the ending.
+
+    It is "" for a file that is no video: what it is a frame of is not known.
     """
     return PurePosixPath(name).stem if suffix_of(name) in VIDEO_SUFFIXES else ""
 
 
 def _ldpolypvideo(names: Iterable[str]) -> Grouped:
-    """LDPolypVideo (Ma et al. 2021): frames TrainValid/Images/VIDEO/*.jpg and Test/Images/VIDEO.
+    """Choose the images of LDPolypVideo (Ma et al. 2021).
+
+    Frames are TrainValid/Images/VIDEO/*.jpg and those of Test/Images/VIDEO.
 
     Beside Images lie Annotations (boxes, not read). The videos without labels are files whose
     folder is unverified: every video file below the root counts. A group is a video.
@@ -96,9 +108,11 @@ def _ldpolypvideo(names: Iterable[str]) -> Grouped:
 
 
 def _hyper_kvasir(names: Iterable[str]) -> Grouped:
-    """Hyper-Kvasir (Borgli et al. 2020): labeled-images, unlabeled-images, labeled-videos.
+    """Choose the images and videos of Hyper-Kvasir (Borgli et al. 2020).
 
-    labeled-images/TRACT/CATEGORY/FINDING/*.jpg, unlabeled-images/images/*.jpg and
+    They lie in labeled-images, unlabeled-images and labeled-videos.
+
+    The files are labeled-images/TRACT/CATEGORY/FINDING/*.jpg, unlabeled-images/images/*.jpg and
     labeled-videos/TRACT/.../*.avi. Its segmented-images are those of Kvasir-SEG and are left out;
     most of them are among the labelled images, too, which the leakage check tells. A group is a
     video; patients are not named.
@@ -110,7 +124,7 @@ def _hyper_kvasir(names: Iterable[str]) -> Grouped:
 
 
 class Collection:
-    """A layout: turns the images and videos below a folder into those that count.
+    """Chooses the images and videos of a layout that count.
 
     Args:
         choose: names, sorted -> the names that count, with the group of each ("" unknown).
@@ -147,7 +161,7 @@ COLLECTIONS: Mapping[str, Collection] = MappingProxyType(
 
 
 class Entry(NamedTuple):
-    """A file of a source.
+    """Names a file of a source, with its class and its group.
 
     Attributes:
         name: relative to the source's root, with / between folders.
@@ -161,7 +175,7 @@ class Entry(NamedTuple):
 
 
 class Located(NamedTuple):
-    """An image of a source.
+    """Names an image of a source, which may be a frame of a video.
 
     Attributes:
         name: of its file relative to the source's root, with / between folders.
@@ -178,7 +192,7 @@ class Located(NamedTuple):
 
 @dataclass
 class Tally:
-    """What lies in a source and is no image of it.
+    """Counts what lies in a source and is no image of it.
 
     Attributes:
         refused: a sentence on every file whose name cannot be used.
@@ -191,7 +205,10 @@ class Tally:
     linked: list[Path] = field(default_factory=list)
 
     def others(self) -> str:
-        """The files that were passed over, by ending, the most frequent first; "" where none."""
+        """Describe the files that were passed over, by their endings.
+
+        The most frequent ending comes first. The text is "" where none was passed over.
+        """
         named = [
             f"{count} {ending or 'without an ending'}"
             for ending, count in sorted(self.passed_over.items(), key=lambda one: (-one[1], one[0]))
@@ -205,7 +222,7 @@ class Tally:
         return ", ".join(named[:SHOWN]) + more + "".join(f"; {one}" for one in remedy)
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences on the files that are left out."""
+        """Describe in sentences the files that are left out."""
         names = [f"{len(self.refused)} name(s) cannot be used: {self._first()}"]
         others = [f"passed over, as neither images nor videos: {self.others()}"]
         return (*(names if self.refused else ()), *(others if self.passed_over else ()))
@@ -227,7 +244,10 @@ class Tally:
 
 
 def split_layout(source: str | Path) -> tuple[str, Path]:
-    """Return the layout and the folder of LAYOUT:FOLDER; "" and the path of any other source."""
+    """Split LAYOUT:FOLDER into the layout and the folder.
+
+    Of any other source the layout is "", and the folder is the path of the source.
+    """
     layout, colon, folder = str(source).partition(":")
     if colon and folder and layout in COLLECTIONS and not Path(source).exists():
         return layout, Path(folder)
@@ -265,7 +285,9 @@ def iterate_images(
 
 
 def entries(source: str | Path, tally: Tally | None = None) -> Iterator[Entry]:
-    """Return the files of a source, in an order that depends on names only.
+    """Return the files of a source.
+
+    The order depends on names only.
 
     Folders that are links are followed as files are; every folder is read once.
 
@@ -334,13 +356,16 @@ def list_line(name: str, group: str = "") -> str:
     for text in (name, group):
         if "\t" in text or "\n" in text:
             raise ValueError(f"{text!r} holds a tab or a line break, which image lists cannot")
-    # Such a line would be taken for a comment, or stripped.
+    # A line that starts so would be taken for a comment, or be stripped.
     shown = f"./{name}" if name.startswith((" ", "#")) else name
     return f"{shown}\t\t{group}\n" if group else f"{shown}\n"
 
 
 def write_list(path: Path, lines: Iterable[str]) -> None:
-    """Write lines, atomically and never holding them all."""
+    """Write lines, atomically.
+
+    They are never held all at once.
+    """
     with (
         atomic_file(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="\n") as file,
@@ -351,7 +376,9 @@ def write_list(path: Path, lines: Iterable[str]) -> None:
 def _walk(
     folder: Path, prefix: str, tally: Tally, root: Path, seen: set[tuple[int, int]]
 ) -> Iterator[str]:
-    """Files below a folder, sorted by their whole relative path; hidden ones are left out.
+    """Walk the files below a folder, sorted by their whole relative path.
+
+    Hidden files are left out.
 
     A link is not followed to a folder that is among those below `root`, or among those in `seen`,
     which were read already: so every folder is read once, and loops end.
@@ -402,7 +429,10 @@ def _is_below(link: os.DirEntry[str], root: Path) -> bool:
 
 
 def _wrong(name: str) -> str:
-    """Say why a name cannot be used; "" where it can."""
+    """Say why a name cannot be used.
+
+    The text is "" where it can.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,6 @@
-"""Makes batches in a deterministic order by Grain's workers; unreadable images are skipped.
+"""Makes batches of images in a deterministic order.
+
+Grain's workers decode the images, and unreadable ones are skipped.
 
 Position p of the stream is image `order(p)` of epoch p // n, cropped with a generator seeded by
 (seed, p). Batch b is the positions b B to (b + 1) B - 1. Neither depends on the number of workers
@@ -27,7 +29,7 @@ BUFFERED_BATCHES = 2
 
 
 class TooManySkippedError(ValueError):
-    """More images are unreadable than the user allows.
+    """Says that more images are unreadable than the user allows.
 
     Attributes:
         skipped: reason by image name.
@@ -43,7 +45,7 @@ class TooManySkippedError(ValueError):
 
 
 class Batch(NamedTuple):
-    """One host's rows of a batch.
+    """Holds one host's rows of a batch.
 
     Attributes:
         images: (rows, size, size, C), uint8 or uint16.
@@ -56,7 +58,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class _Decode:
-    """Grain map: global positions and image indices of a batch -> this host's decoded rows."""
+    """Decodes this host's rows of a batch.
+
+    It is a map of Grain from global positions and image indices to decoded rows.
+    """
 
     images: ImageSet
     crop: Crop
@@ -94,7 +99,10 @@ class _Decode:
     def _fill(
         self, out: Pixels, index: int, rng: np.random.Generator, skipped: dict[int, str]
     ) -> int:
-        """Decode image `index` into `out`, or another in its place; returns the one it was."""
+        """Decode the image `index`, or another in its place, into `out`.
+
+        It returns the number of the image that was decoded.
+        """
         for attempt in range(REPLACEMENTS):
             path, frame = self.images.locate(index)
             try:
@@ -115,7 +123,9 @@ def _positions(position: int, index: int) -> dict[str, int]:
 
 
 class Loader:
-    """An endless iterator of batches with a state that is saved and set.
+    """Gives batches without end.
+
+    Its state can be saved and set.
 
     Args:
         images: what is drawn from; every epoch in another order.
@@ -187,7 +197,10 @@ class Loader:
         return Batch(found["images"], found["indices"])
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` needs to go on after the batches handed out so far; JSON-able."""
+        """Return what `restore` needs to go on from here.
+
+        It goes on after the batches handed out so far. The state is JSON-able.
+        """
         return {
             "next_batch": self._next_batch,
             "workers": self._workers,
@@ -197,7 +210,10 @@ class Loader:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken; the number of workers may differ."""
+        """Go on where `state` was taken.
+
+        The number of workers may differ.
+        """
         # Grain's state is per worker; the stream itself is not.
         same = state["workers"] == self._workers
         self._next_batch = int(state["next_batch"])
@@ -239,7 +255,10 @@ class Loader:
 
 
 def _outlive_interrupts(worker: int, workers: int) -> None:
-    """Leave Ctrl-C, which a terminal sends to all processes, to the one that saves first."""
+    """Make a worker ignore Ctrl-C.
+
+    A terminal sends it to all processes; the main one saves first.
+    """
     del worker, workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -253,7 +272,9 @@ def decode_all(
     advance: Callable[[int], Any] = lambda count: None,
     remarks: list[tuple[str, Remark]] | None = None,
 ) -> tuple[Batch, dict[str, str]]:
-    """Return every readable image once, in order: for validation sets, which stay in memory.
+    """Decode every readable image once, in order.
+
+    It is for validation sets, which stay in memory.
 
     Args:
         images: the set.
@@ -292,7 +313,9 @@ def decode_all(
 
 
 def measure_statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel, with the integer type's maximum as 1.
+    """Measure mean and standard deviation of each channel.
+
+    The scale has the integer type's maximum as 1.
 
     Args:
         pixels: shape (n, H, W, C).

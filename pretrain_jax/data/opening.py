@@ -1,4 +1,7 @@
-"""Opens image files: which kinds are opened, how large they may be, what is odd about them."""
+"""Opens image files that are safe to decode.
+
+It says which kinds are opened, how large they may be, and what is odd about them.
+"""
 
 import os
 import stat
@@ -11,12 +14,12 @@ from typing import Any, BinaryIO, NamedTuple
 from hardset.checks import check_range
 from hardset.cli import printable
 
-# By content Pillow would also take what other programs are started for, such as PostScript.
+# Pillow tells formats by content. Of others, such as PostScript, it would start other programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000")
 VARIABLE = "HARDSET_MAX_MEGAPIXELS"
 MEGAPIXELS = 100.0
 MOST_MEGAPIXELS = 1e5
-# What a kind of remark says of how many images.
+# The sentence on several images with one kind of remark, by the kind.
 MEANINGS = {
     "pictures": "hold several pictures (pages, slices, frames), of which the first is read; save "
     "each as a file of its own to have all",
@@ -27,7 +30,7 @@ WEBP_CANVAS = 30  # bytes that tell the size of a WebP file
 
 
 class Remark(NamedTuple):
-    """What a reader noticed in an image that it could read.
+    """Holds what a reader noticed in an image that it could read.
 
     Attributes:
         kind: "pictures" (further ones are not read) or "dark" (the range is hardly used).
@@ -39,11 +42,14 @@ class Remark(NamedTuple):
 
 
 class TooLargeError(ValueError):
-    """An image has more pixels than are decoded."""
+    """Says that an image has more pixels than are decoded."""
 
 
 def remark_notes(remarks: Sequence[tuple[str, Remark]]) -> list[str]:
-    """Return a sentence on each kind of remarks, which come with the names of their images."""
+    """Return a sentence on each kind of remarks.
+
+    Remarks come with the names of their images.
+    """
     notes = []
     for kind, meaning in MEANINGS.items():
         own = [f"{name} {remark.text}" for name, remark in remarks if remark.kind == kind]
@@ -55,7 +61,9 @@ def remark_notes(remarks: Sequence[tuple[str, Remark]]) -> list[str]:
 
 
 def largest_megapixels() -> float:
-    """Megapixels of the largest image that is decoded: 100, or the environment variable's.
+    """Return the megapixels of the largest image that is decoded.
+
+    It is 100, or the value of the environment variable.
 
     Raises:
         ValueError: the variable is no number, or out of range.
@@ -72,7 +80,9 @@ def largest_megapixels() -> float:
 
 
 def allow_megapixels(limit: float | None) -> None:
-    """Set the limit of this process and of those that it starts; None leaves it.
+    """Set the size limit of this process and of its child processes.
+
+    None leaves it as it is.
 
     Raises:
         ValueError: out of range.
@@ -104,7 +114,9 @@ def check_pixels(height: int, width: int) -> None:
 
 
 def regular_file(path: str | Path) -> BinaryIO:
-    """Open a file for reading, but no pipe, socket or device, which might never answer.
+    """Open a regular file for reading.
+
+    A pipe, a socket or a device, which might never answer, is refused.
 
     Raises:
         ValueError: it is missing, a broken link, or no regular file.
@@ -123,7 +135,10 @@ def regular_file(path: str | Path) -> BinaryIO:
 
 
 class _Unlimited:
-    """Takes Pillow's own limit away while an image is open: `check_pixels` has taken its place."""
+    """Takes Pillow's own limit away while an image is open.
+
+    `check_pixels` has taken its place.
+    """
 
     def __init__(self) -> None:
         self._lock, self._open = Lock(), 0
@@ -152,9 +167,11 @@ _unlimited = _Unlimited()
 
 @contextmanager
 def opened_image(file: BinaryIO) -> Iterator[Any]:
-    """Return a Pillow image of one of `FORMATS`, not decoded yet, and not too large.
+    """Open an image of one of `FORMATS` by Pillow.
 
-    From an open file, as Pillow maps grey TIFF by its name and turns that wrongly.
+    It is not decoded yet, and not too large.
+
+    Pillow gets an open file, as it maps grey TIFF by its name and turns that wrongly.
 
     Raises:
         ValueError: none of these formats, or too large.

@@ -1,4 +1,6 @@
-"""Real images that other packages ship, cut into tiles: data for trying things without a download.
+"""Cuts real images that other packages ship into tiles.
+
+They are data for trying things out without a download.
 
 From scikit-image: a fundus photograph, an immunohistochemistry stain and cells. From nilearn:
 axial slices of the MNI152 T1 template. Files are read by path. A band of rows (or a contiguous
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# File and factor by which it is reduced, so that tiles show structures and sources balance.
+# Each file is reduced by its factor, so that tiles show structures and sources balance.
 PICTURES = {"retina.jpg": 2, "ihc.png": 1, "cell.png": 1}
 TEMPLATE = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 HELD_OUT = (0.5, 0.7)
@@ -63,13 +65,18 @@ def _sources(side: int) -> dict[str, tuple[list[NDArray[np.uint8]], list[NDArray
 
 
 def _split(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-    """Return what lies before, in and after the held-out band along the first axis."""
+    """Split an array into the parts before, in and after the held-out band.
+
+    The band lies along the first axis.
+    """
     first, last = (round(share * len(pixels)) for share in HELD_OUT)
     return pixels[:first], pixels[first:last], pixels[last:]
 
 
 def tiles(pixels: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
-    """Square tiles that overlap by half, without background.
+    """Cut square tiles that overlap by half.
+
+    Tiles of background are left out.
 
     Args:
         pixels: shape (H, W) or (H, W, C).
@@ -86,7 +93,10 @@ def tiles(pixels: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
 
 
 def _volume(path: Path) -> NDArray[np.uint8]:
-    """Axial slices (z, y, x) of a template, its range mapped to 0-255."""
+    """Read axial slices (z, y, x) of a template.
+
+    Their range is mapped to 0-255.
+    """
     import nibabel
 
     image: Any = nibabel.nifti1.load(path)  # type: ignore[no-untyped-call]
@@ -107,7 +117,7 @@ def _slices(volume: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
 
 
 def package_folder(module: str, distribution: str) -> Path:
-    """Say where a package lies, without importing it.
+    """Find the folder of a package, without importing it.
 
     Args:
         module: what one imports.

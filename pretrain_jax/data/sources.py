@@ -1,4 +1,7 @@
-"""Makes a set of images, in an order that never changes, of a folder, a list or a video."""
+"""Makes a set of images from a folder, a list or a video.
+
+The order of the set never changes.
+"""
 
 import hashlib
 import os
@@ -28,7 +31,9 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class ImageSet:
-    """An ordered set of images, each a file or a frame of a video file.
+    """Holds an ordered set of images.
+
+    Each is a file or a frame of a video file.
 
     Attributes:
         files: paths, in sorted or listed order.
@@ -51,11 +56,17 @@ class ImageSet:
         return len(self.file_index)
 
     def locate(self, index: int) -> tuple[str, int]:
-        """Path and frame of an image; the frame is `STILL` for a still image."""
+        """Return the path and the frame of an image.
+
+        The frame is `STILL` for a still image.
+        """
         return self.files[self.file_index[index]], int(self.frames[index])
 
     def name(self, index: int) -> str:
-        """Say how messages call an image: its path, with the frame's number behind #."""
+        """Return the name by which messages call an image.
+
+        It is the path, with the frame's number behind #.
+        """
         path, frame = self.locate(index)
         return path if frame == STILL else f"{path}#{frame}"
 
@@ -72,7 +83,9 @@ class ImageSet:
 def find_images(
     source: str | Path, *, frame_stride: int = 1, max_skipped_share: float = 0.0
 ) -> ImageSet:
-    """Return all images of a source, in an order that depends on names only.
+    """Find all images of a source.
+
+    The order depends on names only.
 
     Args:
         source: a folder (searched recursively, sorted; its subfolders are the classes where every
@@ -107,7 +120,9 @@ def find_images(
 
 
 def hold_out(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Split a set by files into training and validation images; a video is never divided.
+    """Split a set by files into training and validation images.
+
+    A video is never divided.
 
     Args:
         images: the set.
@@ -134,7 +149,10 @@ def hold_out(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, Image
 
 
 def _label_by_folder(files: Names, labels: array) -> dict[str, int]:
-    """Fill in the first folder of each file as its class, unless one has none or all the same."""
+    """Label each file by its first folder.
+
+    No file gets a label where one has no folder, or where all have the same.
+    """
     codes: dict[str, int] = {}
     for number in range(len(files)):
         folder, slash, _ = files.name(number).partition("/")
@@ -151,7 +169,10 @@ def _label_by_folder(files: Names, labels: array) -> dict[str, int]:
 def _image_set(
     files: Names, codes: dict[str, int], labels: NDArray[np.int64], stride: int
 ) -> ImageSet:
-    """Classes are numbered in the order of their names, whatever that of `codes` is."""
+    """Make the set of all images and frames of some files.
+
+    Classes are numbered in the order of their names, whatever that of `codes` is.
+    """
     classes = tuple(sorted(set(codes) - {""}))
     ranks = np.full(len(classes) + 1, UNLABELLED, np.int64)  # the last entry is that of -1
     for rank, name in enumerate(classes):
@@ -176,7 +197,7 @@ def _image_set(
 
 
 class Fingerprint(NamedTuple):
-    """Of a set of images.
+    """Identifies a set of images.
 
     Attributes:
         images: how many.
@@ -193,7 +214,10 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(images: ImageSet) -> Fingerprint:
-    """Look at names, sizes and times of a set's files; one that is missing has the size -1."""
+    """Make the fingerprint of a set from its files' names, sizes and times.
+
+    A file that is missing has the size -1.
+    """
     used, codes = np.unique(images.file_index, return_inverse=True)
 
     def paths() -> Iterator[str]:
@@ -217,7 +241,10 @@ def fingerprint(images: ImageSet) -> Fingerprint:
 
 
 def _common(first: str, last: str) -> int:
-    """Characters of the folder that the first and the last of sorted paths share, and so all do."""
+    """Count the characters of the folder that all paths share.
+
+    The paths are sorted, so that what the first and the last share, all do.
+    """
     same = 0
     while same < min(len(first), len(last)) and first[same] == last[same]:
         same += 1

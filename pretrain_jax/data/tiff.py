@@ -1,4 +1,6 @@
-"""Turns TIFF files into pixels by their tags, where Pillow reads them wrongly or not at all.
+"""Decodes TIFF files into pixels by their tags.
+
+Pillow reads some of them wrongly, and others not at all.
 
 tifffile finds the samples, this module says what they mean (TIFF 6.0, sections 4 to 6, 16 to 18, 20
 and 21). Compressions that tifffile leaves to a package of its own are Pillow's, which reads them in
@@ -41,7 +43,9 @@ WHOLE = 2**16 - 1
 
 
 def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
-    """Read a TIFF file's first image as displayed: (H, W, 1 or 3), without alpha.
+    """Read a TIFF file's first image as it is displayed.
+
+    The shape is (H, W, 1 or 3). Alpha is dropped.
 
     Args:
         file: opened for reading.
@@ -56,7 +60,7 @@ def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
     """
     import tifffile
 
-    # It reports what is wrong with a file to stderr, and raises what matters.
+    # tifffile reports to stderr what is wrong with a file, and raises what matters.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     with tifffile.TiffFile(file) as opened:
         if not opened.pages:
@@ -115,7 +119,10 @@ def read_tiff(file: BinaryIO, remarks: list[Remark]) -> Samples:
 
 
 def dark_remark(top: int) -> Remark:
-    """Of an image of 16 bits whose values end at `top`."""
+    """Remark that an image of 16 bits is nearly black.
+
+    Its values end at `top`.
+    """
     bits = int(top).bit_length()
     return Remark(
         "dark",
@@ -125,12 +132,18 @@ def dark_remark(top: int) -> Remark:
 
 
 def is_dark(pixels: Samples) -> bool:
-    """Say whether 16 bits hold values of 12 at most."""
+    """Say whether 16-bit pixels use the lowest 12 bits only.
+
+    Pixels that are all 0 do not count as dark.
+    """
     return 0 < int(pixels.max(initial=0)) < TWELVE_BITS
 
 
 def turned(pixels: Samples, orientation: int) -> Samples:
-    """Return pixels (H, W, ...) as displayed, by the orientation 1 to 8 of EXIF and TIFF."""
+    """Turn pixels (H, W, ...) as they are displayed.
+
+    The orientation is a number from 1 to 8 of EXIF and TIFF.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -141,7 +154,10 @@ def turned(pixels: Samples, orientation: int) -> Samples:
 
 
 def by_rows(pixels: Samples, convert: Any, channels: int, kind: Any) -> Samples:
-    """Convert (H, W, C) a few rows at a time, to bound the memory between."""
+    """Convert an image (H, W, C) a few rows at a time.
+
+    So the memory between is bounded.
+    """
     height, width = pixels.shape[:2]
     found = np.empty((height, width, channels), kind)
     step = max(1, VALUES // max(1, width * pixels.shape[2]))
@@ -151,7 +167,10 @@ def by_rows(pixels: Samples, convert: Any, channels: int, kind: Any) -> Samples:
 
 
 def _number(page: Any, tag: int) -> int | None:
-    """Return the first value of a tag, None where it is missing or no number."""
+    """Return the first value of a tag.
+
+    It is None where the tag is missing or no number.
+    """
     found = page.tags.get(tag)
     value = found.value if found is not None else None
     value = value[0] if isinstance(value, tuple) and value else value
@@ -163,7 +182,10 @@ def _name(what: Any) -> str:
 
 
 def _meaning(page: Any) -> tuple[int, int]:
-    """PhotometricInterpretation and the number of samples, where these are known."""
+    """Return PhotometricInterpretation and the number of samples.
+
+    It is a ValueError where these are not known.
+    """
     if 262 not in page.tags:
         raise ValueError("it does not say what its samples mean (no PhotometricInterpretation)")
     meaning, samples = int(page.photometric), int(page.samplesperpixel)
@@ -187,7 +209,10 @@ def _meaning(page: Any) -> tuple[int, int]:
 
 
 def _bits(page: Any) -> int:
-    """Bits a sample, where all samples are unsigned or floating and of one width."""
+    """Return the bits of a sample.
+
+    All samples must be unsigned or floating and of one width.
+    """
     tag = page.tags.get(258)
     widths = tag.value if tag is not None else 1
     widths = widths if isinstance(widths, tuple) else (widths,)
@@ -210,7 +235,10 @@ def _bits(page: Any) -> int:
 
 
 def _check_tiles(page: Any) -> None:
-    """Refuse tiles that are far larger than the image, one of which is held at a time."""
+    """Refuse tiles that are far larger than the image.
+
+    One tile is held at a time.
+    """
     if page.is_tiled:
         rows, columns = int(page.tilelength), int(page.tilewidth)
         check_pixels(rows, columns)
@@ -220,7 +248,10 @@ def _check_tiles(page: Any) -> None:
 
 
 def _check_segments(page: Any, bits: int, compression: int) -> None:
-    """Refuse strips and tiles that unpack to more than they cover, before they are unpacked."""
+    """Refuse strips and tiles that unpack to more than they cover.
+
+    They are refused before they are unpacked.
+    """
     rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
     columns = page.tilewidth if page.is_tiled else page.imagewidth
     inside = page.samplesperpixel if int(page.planarconfig) == 1 else 1
@@ -242,7 +273,10 @@ def _check_segments(page: Any, bits: int, compression: int) -> None:
 
 
 def _samples(page: Any, bits: int) -> Samples:
-    """Return the samples of a page as they are stored, shaped as tifffile does."""
+    """Read the samples of a page as they are stored.
+
+    Their shape is tifffile's.
+    """
     if bits in (1, 8, 16, 32, 64):
         return np.asarray(page.asarray())
     # tifffile unpacks other widths with a package that is not among this one's requirements.
@@ -281,7 +315,10 @@ def _unpacked_bits(packed: bytes) -> bytes:
 
 
 def _interpreted(stored: Samples, page: Any, meaning: int, samples: int, bits: int) -> Samples:
-    """Grey or RGB of the samples (H, W, samples); alpha is dropped."""
+    """Convert samples (H, W, samples) to grey or RGB.
+
+    Alpha is dropped.
+    """
     if stored.dtype.kind == "f":
         if meaning not in (*GREY, COLOUR):
             raise ValueError("it has floating-point samples that are neither grey nor RGB")
@@ -324,7 +361,7 @@ def _coloured(indices: Samples, page: Any, bits: int) -> Samples:
     if colours is None or bits > 8:
         raise ValueError("it is of a palette that it lacks" if bits <= 8 else "its palette is odd")
     table = np.asarray(colours).reshape(3, -1).T
-    # As libtiff has it: files of old programs have colours of 8 bits in the 16.
+    # Files of old programs have colours of 8 bits in the 16; libtiff tells them in the same way.
     eight = table if int(table.max(initial=0)) < 256 else np.rint(table / 257.0)
     if len(table) <= int(indices.max(initial=0)):
         raise ValueError(f"its palette has {len(table)} colours, and it uses more")
@@ -332,7 +369,11 @@ def _coloured(indices: Samples, page: Any, bits: int) -> Samples:
 
 
 def _luma(page: Any, bits: int) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Coefficients of red, green and blue, the references of black and white, and the bits."""
+    """Return the constants that convert YCbCr.
+
+    They are the coefficients of red, green and blue, the references of black and white, and the
+    bits.
+    """
     given = page.tags.get(529)
     weights = _fractions(given.value) if given is not None else [0.299, 0.587, 0.114]
     given = page.tags.get(532)
@@ -354,7 +395,10 @@ def _fractions(values: Any) -> list[float]:
 def _from_luma(
     coded: NDArray[np.float64], weights: NDArray[np.float64], ends: NDArray[np.float64], bits: int
 ) -> NDArray[np.float64]:
-    """RGB of YCbCr by the formulas of TIFF 6.0, section 21, in the range of the samples."""
+    """Convert YCbCr to RGB.
+
+    The formulas are those of TIFF 6.0, section 21, in the range of the samples.
+    """
     red, green, blue = weights
     ranges = np.array([2.0**bits, 2.0 ** (bits - 1), 2.0 ** (bits - 1)]) - 1
     luma, first, second = np.moveaxis(
@@ -367,7 +411,7 @@ def _from_luma(
 
 @contextmanager
 def _of_pillow(page: Any) -> Iterator[None]:
-    """Say which compression it is that Pillow fails on, and the remedy."""
+    """Name the compression that Pillow fails on, and the remedy."""
     try:
         yield
     except TooLargeError:
@@ -381,7 +425,7 @@ def _of_pillow(page: Any) -> Iterator[None]:
 
 
 def _by_pillow(file: BinaryIO) -> Samples:
-    """8 bits or fewer, as Pillow displays them."""
+    """Read pixels of 8 bits or fewer, as Pillow displays them."""
     from PIL import ImageOps
 
     file.seek(0)
@@ -398,7 +442,11 @@ def _by_pillow(file: BinaryIO) -> Samples:
 
 
 def _grey_by_pillow(file: BinaryIO, page: Any, meaning: int) -> Samples:
-    """16 bits as they are to be displayed: Pillow turns them, and knows white is zero at times."""
+    """Read 16-bit pixels by Pillow, as they are to be displayed.
+
+    Pillow applies the orientation. It inverts images in which white is zero only at times, so
+    that they are inverted here.
+    """
     file.seek(0)
     content = bytearray(file.read())
     if meaning == 0:  # told to Pillow as black is zero, and inverted here
@@ -412,7 +460,10 @@ def _grey_by_pillow(file: BinaryIO, page: Any, meaning: int) -> Samples:
 
 
 def _described(page: Any) -> int:
-    """Pictures that one page is said to hold: of ImageJ and of tifffile itself."""
+    """Count the pictures that one page is said to hold.
+
+    ImageJ and tifffile itself say so in the page's description.
+    """
     text = str(page.description)[:10_000]
     if text.startswith("ImageJ="):
         found = re.search(r"^images=(\d{1,9})\s*$", text, re.MULTILINE)
@@ -428,7 +479,10 @@ def _described(page: Any) -> int:
 
 
 def _pages(file: BinaryIO) -> int:
-    """Return images in the chain of directories, without reduced ones and masks; loops end."""
+    """Count the images in the chain of directories.
+
+    Reduced images and masks do not count. A chain that loops ends.
+    """
     file.seek(0)
     head = file.read(16)
     order = "<" if head[:2] == b"II" else ">"

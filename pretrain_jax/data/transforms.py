@@ -14,12 +14,15 @@ ATTEMPTS = 10
 
 
 class MixedSizesError(ValueError):
-    """An image has another size than the model, and resizing was switched off."""
+    """Says that an image has another size than the model.
+
+    It is raised where resizing was switched off.
+    """
 
 
 @dataclass(frozen=True)
 class Crop:
-    """How an image comes to the model's size.
+    """Says how an image comes to the model's size.
 
     Attributes:
         size: side of the result in pixels.
@@ -37,7 +40,9 @@ class Crop:
     flip: bool = True
 
     def __call__(self, pixels: Pixels, rng: np.random.Generator, name: str = "image") -> Pixels:
-        """Return pixels of shape (size, size, C), of the same type as the input (H, W, C).
+        """Bring pixels to the model's size.
+
+        From (H, W, C) they come to (size, size, C), and keep their type.
 
         Raises:
             MixedSizesError: kind "none" and another size.
@@ -62,7 +67,10 @@ class Crop:
     def random_box(
         self, height: int, width: int, rng: np.random.Generator
     ) -> tuple[float, float, float, float]:
-        """Return the left, top, right and bottom of a random crop of an image of that size."""
+        """Draw the box of a random crop of an image of that size.
+
+        It returns left, top, right and bottom.
+        """
         for _ in range(ATTEMPTS):
             area = height * width * rng.uniform(*self.scale)
             ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
@@ -81,7 +89,9 @@ class Crop:
 def resized(
     pixels: Pixels, size: int | tuple[int, int], box: tuple[float, float, float, float]
 ) -> Pixels:
-    """A box of an image at another size: bicubic, antialiased, 16 bits as floating-point numbers.
+    """Resize a box of an image, bicubic and antialiased.
+
+    16 bits are resized as floating-point numbers.
 
     Args:
         pixels: shape (H, W, C).

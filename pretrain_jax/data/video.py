@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pretrain_jax.data.opening import check_pixels, regular_file
 
-# Those of the endings below: by content FFmpeg would also open lists of other files and addresses.
+# Containers of the endings below. By content FFmpeg would also open lists of files and addresses.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,h264,hevc,m4v"
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".webm"})
 
@@ -24,7 +24,9 @@ def _av() -> Any:
 
 
 def _opened(path: str) -> Any:
-    """Return a container of one of the known kinds, with frames of a size that may be held.
+    """Open a video of one of the known kinds.
+
+    Its frames have a size that may be held.
 
     Raises:
         ValueError: a size beyond `check_pixels`, or no regular file.
@@ -43,7 +45,9 @@ def _opened(path: str) -> Any:
 
 @lru_cache(maxsize=256)
 def frame_times(path: str) -> tuple[int, ...]:
-    """Presentation times of a video's frames in the stream's time base, ascending.
+    """Return the presentation times of a video's frames, ascending.
+
+    They are in the stream's time base.
 
     Nothing is decoded. An unreadable video has no frames.
     """
@@ -58,9 +62,12 @@ def frame_times(path: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1)
 def frame_sizes(path: str) -> tuple[tuple[int, int] | None, ...]:
-    """Return height and width of every frame of a video, all of which are decoded in one go.
+    """Return height and width of every frame of a video.
 
-    None where that gives no frame; `read_frame` may, as it begins anew at the key frame before.
+    All frames are decoded in one go.
+
+    A size is None where that gives no frame. `read_frame` may give one, as it begins anew at the
+    key frame before.
     """
     av = _av()
     times = frame_times(path)
@@ -76,7 +83,7 @@ def frame_sizes(path: str) -> tuple[tuple[int, int] | None, ...]:
 
 
 def read_frame(path: str, frame: int) -> NDArray[np.uint8]:
-    """Frame number `frame` of a video, shape (H, W, 3).
+    """Read frame number `frame` of a video, shape (H, W, 3).
 
     Raises:
         ValueError: the video holds no such frame or cannot be decoded.

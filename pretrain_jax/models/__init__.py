@@ -1,1 +1,4 @@
-"""Models on Flax NNX, one folder each: modeling, params (weights of other libraries)."""
+"""Holds the models, in Flax NNX.
+
+Each model has a folder with modeling (the model) and params (weights of other libraries).
+"""

@@ -1,4 +1,7 @@
-"""The pipeline from images to the report: probe, pre-training, and the runner of all stages."""
+"""Runs the pipeline from images to the report.
+
+It holds the probe, pre-training, and the runner of all stages.
+"""
 
 import lazy_loader
 

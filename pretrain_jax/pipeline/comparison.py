@@ -1,4 +1,7 @@
-"""Stage `leakage`: every case can be read, and no test frame is among the pre-training images."""
+"""Runs the stage `leakage`, which looks for test frames among the images.
+
+Every case must be readable, and no test frame may be among the pre-training images.
+"""
 
 import hashlib
 import json
@@ -45,7 +48,9 @@ def compare(
     *,
     config: FinetuneConfig,
 ) -> Manifest:
-    """Read every case and compare all images with the test cases, before anything is trained.
+    """Compare all images with the test cases, before anything is trained.
+
+    Every case is read.
 
     The images are read once for all sets. A killed process loses the work on 5000 of them at most.
     A sample of them is looked at for burned-in writing; what it shows is a note of the manifest.
@@ -90,9 +95,12 @@ def compare(
 def _compared(
     work: Work, images: Images, tests: Sequence[SegmentationSet], empty: Sequence[str]
 ) -> Made:
-    """Compare shard by shard; tell the leaks of the first set that has some."""
-    # Hidden, so that the folder is free for another set when this one is refused; named by what
-    # was compared, so that no other set takes these shards for its own.
+    """Compare shard by shard.
+
+    The leaks of the first set that has some are told.
+    """
+    # The folder is hidden, so that the stage's folder is free for another set when this one is
+    # refused. Its name tells what was compared, so that no other set takes these shards.
     text = json.dumps([work.claim["parameters"], work.claim["inputs"]], sort_keys=True)
     folder = work.folder / f".{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     folder.mkdir(exist_ok=True)
@@ -160,7 +168,7 @@ def _found(table: Table) -> Iterator[tuple[Any, ...]]:
 
 
 def _stride(images: Images) -> int:
-    """Give every how many images one is looked at for writing."""
+    """Return the distance between images that are looked at for writing."""
     return -(-images.table.rows // MOST)
 
 

@@ -1,4 +1,7 @@
-"""The configuration of a pipeline: typed, frozen, and the same as the command line."""
+"""Configures a pipeline.
+
+The configuration is typed and frozen, and the same as on the command line.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -26,15 +29,15 @@ from pretrain_jax.train.config import (
     config_to_json,
 )
 
-# Masks of an image that pass SAM's filters: an assumption, data sets differ.
+# So many masks of an image are assumed to pass SAM's filters; data sets differ.
 SAM_PATCHES = 30
-# Equal optimiser steps for every run, or equal epochs.
+# Every run has equal optimiser steps (matched), or equal epochs (paper).
 Protocol = Literal["matched", "paper"]
 
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    """The masked autoencoder whose reconstruction errors are the margins.
+    """Configures the masked autoencoder whose reconstruction errors are the margins.
 
     Attributes:
         weights: a run's folder, or a file (.pth, .safetensors) in the layout of the MAE code
@@ -49,7 +52,9 @@ class ProbeOptions:
 
 @dataclass(frozen=True)
 class ProposeOptions:
-    """Where the patches come from: those of OptiDEL from `proposer`, of OptiDEL-S from crops.
+    """Configures where the patches come from.
+
+    Those of OptiDEL come from `proposer`, those of OptiDEL-S from crops.
 
     Attributes:
         proposer: "sam" or "saliency"; "auto" is sam where `sam.weights` are given.
@@ -65,7 +70,7 @@ class ProposeOptions:
 
     @property
     def chosen(self) -> str:
-        """The proposer's name, with "auto" resolved."""
+        """Return the proposer's name, with "auto" resolved."""
         if self.proposer != "auto":
             return self.proposer
         return "saliency" if self.sam.weights is None else "sam"
@@ -87,7 +92,7 @@ class ProposeOptions:
             )
 
     def named(self, name: str) -> Proposer:
-        """Give the proposer "sam", "saliency" or "random-crop"."""
+        """Make the proposer called "sam", "saliency" or "random-crop"."""
         known: dict[str, Proposer] = {
             one.name: one for one in (self.sam, self.saliency, self.random_crop)
         }
@@ -96,7 +101,7 @@ class ProposeOptions:
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """How margins are measured.
+    """Configures how margins are measured.
 
     Attributes:
         masks: fixed masks that the error is averaged over.
@@ -111,7 +116,9 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class Trials:
-    """Pre-training runs of one objective: each method at each ratio with each seed.
+    """Configures the pre-training runs of one objective.
+
+    Each method runs at each ratio with each seed.
 
     Attributes:
         train: the run; its data, out, seed, mean and std are set by the pipeline.
@@ -129,7 +136,7 @@ class Trials:
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
-# `PipelineConfig.data` of the images and masks that other packages ship.
+# This value of `PipelineConfig.data` stands for the images and masks that other packages ship.
 SHIPPED_SEGMENTATION = "shipped-segmentation"
 OBJECTIVES = ("mae", "simclr")
 EVALUATIONS: Mapping[str, tuple[HeadKind, Mode]] = MappingProxyType(
@@ -143,7 +150,7 @@ LARGEST = 1 << 40
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """From images to a report.
+    """Configures a pipeline from images to a report.
 
     Attributes:
         mae: runs of the masked autoencoder; their `train` is the probe's, too.
@@ -243,11 +250,13 @@ class PipelineConfig:
                     model_of(options, self.trials(objective).train.model.encoder, 2)
 
     def trials(self, objective: str) -> Trials:
-        """Give the runs of an objective."""
+        """Return the runs of an objective."""
         return self.mae if objective == "mae" else self.simclr
 
     def cells(self, recommended: float | None = None) -> list[Cell]:
-        """List all pre-training runs: the full set first, then by ratio, method and seed.
+        """List all pre-training runs.
+
+        The full set comes first. Then they go by ratio, method and seed.
 
         Args:
             recommended: the ratio of that name; while it is unknown its runs are left out.
@@ -260,32 +269,41 @@ class PipelineConfig:
         ]
 
     def draw(self, method: str, seed: int) -> int | None:
-        """Give the seed of a run's data set; None where all have the same."""
+        """Return the seed of a run's data set.
+
+        It is None where all runs have the same set.
+        """
         return seed if METHODS[method].draws and self.draws == "seed" else None
 
     @property
     def recommends(self) -> bool:
-        """Whether a ratio is to be recommended."""
+        """Say whether a ratio is to be recommended."""
         used = (self.trials(name) for name in OBJECTIVES)
         return any(RECOMMENDED in one.ratios for one in used if one.seeds)
 
     @property
     def data_is_shipped(self) -> bool:
-        """Whether data and downstream set are those that other packages ship."""
+        """Say whether data and downstream set are shipped by other packages."""
         return self.data == SHIPPED_SEGMENTATION
 
     def proposer_of(self, method: str) -> str:
-        """Choose a method's proposer: the configured one, unless it has its own."""
+        """Choose a method's proposer.
+
+        It is the configured one, unless the method has its own.
+        """
         own = METHODS[method].proposers
         return self.propose.chosen if self.propose.chosen in own else own[0]
 
     def proposals_of(self, cell: Cell) -> tuple[str, int | None]:
-        """Give proposer and seed of the patches that a run chooses from."""
+        """Return proposer and seed of the patches that a run chooses from."""
         name = self.proposer_of(cell.method)
         return name, cell.draw if name in CROPPED else None
 
     def proposals(self) -> list[tuple[str, int | None]]:
-        """List every proposer that runs choose patches of, with every seed that it draws with."""
+        """List every proposer and seed that patches are drawn with.
+
+        They are those of the runs that choose from patches.
+        """
         cells = [one for one in self.cells(1.0) if METHODS[one.method].source == "patches"]
         return list(dict.fromkeys(self.proposals_of(one) for one in cells))
 
@@ -304,7 +322,10 @@ class PipelineConfig:
         return [head for head, mode in found if mode == "scratch"]
 
     def levels(self) -> list[str]:
-        """Name each segmentation data set in the folders of results; a single one has none."""
+        """Name each segmentation data set in the folders of results.
+
+        A single one has no name.
+        """
         names = [Path(folder).name for _, folder in self.layouts()]
         return names if len(names) > 1 else ["" for _ in names]
 
@@ -319,7 +340,10 @@ class PipelineConfig:
 
 
 def pipeline_to_json(config: PipelineConfig, recommended: float | None = None) -> dict[str, Any]:
-    """Write the configuration as JSON-able values, with the runs that follow from it."""
+    """Convert the configuration to JSON-able values.
+
+    The runs that follow from it are among them.
+    """
     values = dataclasses.asdict(config)
     for name in OBJECTIVES:
         values[name]["train"] = config_to_json(config.trials(name).train)
@@ -334,7 +358,7 @@ def pipeline_to_json(config: PipelineConfig, recommended: float | None = None) -
 
 @contextmanager
 def _within(prefix: str) -> Iterator[None]:
-    """Begin messages about a nested configuration with its place."""
+    """Put the place of a nested configuration before its messages."""
     try:
         yield
     except ValueError as error:
@@ -342,7 +366,10 @@ def _within(prefix: str) -> Iterator[None]:
 
 
 def _sets(trials: Trials, recommended: float | None) -> list[tuple[str, float]]:
-    """List methods and ratios: the full set first, then ratio by ratio."""
+    """List methods and ratios.
+
+    The full set comes first, then ratio by ratio.
+    """
     known = (recommended if one == RECOMMENDED else one for one in trials.ratios)
     common = [float(one) for one in known if one is not None]
     methods = [_parted(one) for one in trials.methods]
@@ -358,7 +385,7 @@ def _sets(trials: Trials, recommended: float | None) -> list[tuple[str, float]]:
 
 
 def _parted(method: str) -> tuple[str, float | None]:
-    """Read the name of a method and the ratio that it has alone."""
+    """Read a method's name and the ratio that it alone has."""
     name, at, ratio = method.partition("@")
     try:
         return name, float(ratio) if at else None

@@ -1,4 +1,7 @@
-"""What a pipeline will cost: hours of each stage from counted operations and measured rates."""
+"""Estimates what a pipeline will cost.
+
+The hours of each stage come from counted operations and measured rates.
+"""
 
 import dataclasses
 import math
@@ -45,7 +48,7 @@ from pretrain_jax.train.flops import (
 ANCHOR = MAEConfig()
 SLOW = ("A6000, 313 images/s", 313.0)
 FAST = ("A100, 1,980 images/s", 1980.0)
-# SAM ViT-H automatic masks, seconds of an image in the reference code.
+# Seconds of an image in the reference code, for the automatic masks of SAM ViT-H.
 SAM_SECONDS = (5.6, 8.4)
 SAM_SOURCE = "SAM ViT-H reference code, RTX 3090/A100"
 COUNTED = f"FLOPs at the rate of MAE ViT-B ({FAST[0]} .. {SLOW[0]})"
@@ -70,7 +73,7 @@ CORE_SOURCE_OF_IMAGES = "{seconds:g} s an image of 720 x 576"
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast a stage is.
+    """Says how fast a stage is.
 
     Attributes:
         low: seconds of an item at best.
@@ -84,25 +87,31 @@ class Rate:
 
 
 def counted_rate(flops: float) -> Rate:
-    """Rate an item of so many operations, at the rates of ViT-B masked autoencoders."""
+    """Estimate the rate of an item from its number of operations.
+
+    The rates are those of ViT-B masked autoencoders.
+    """
     anchor = mae_training_flops(ANCHOR)
     return Rate(flops / anchor / FAST[1], flops / anchor / SLOW[1], COUNTED)
 
 
 def sam_rate() -> Rate:
-    """Rate the masks of an image by SAM ViT-H."""
+    """Return the rate at which SAM ViT-H finds the masks of an image."""
     return Rate(*SAM_SECONDS, SAM_SOURCE)
 
 
 def core_rate(stage: str) -> Rate:
-    """Rate an item of a stage of `CORE_STAGES`, which needs no accelerator."""
+    """Return the rate of a stage of `CORE_STAGES`.
+
+    Such a stage needs no accelerator.
+    """
     seconds = CORE_SECONDS[stage]
     source = CORE_SOURCE.get(stage, CORE_SOURCE_OF_IMAGES)
     return Rate(seconds, seconds, source.format(seconds=seconds))
 
 
 def measured_rates(folder: str | Path) -> dict[str, Rate]:
-    """Measure seconds of an item of each stage, from what lies in a pipeline's folder.
+    """Measure seconds of an item of each stage in a pipeline's folder.
 
     Of a stage with several runs it is the sum of their seconds over that of their items, of
     training the median over runs. Fine-tuning counts with its evaluation, as its manifest does.
@@ -139,7 +148,10 @@ def measured_rates(folder: str | Path) -> dict[str, Rate]:
 
 
 def _rate(stage: str, manifests: Iterable[Manifest], count: str) -> dict[str, Rate]:
-    """Rate a stage from its manifests; nothing where it was not measured."""
+    """Compute the rate of a stage from its manifests.
+
+    There is none where it was not measured.
+    """
     items, seconds = 0.0, 0.0
     for one in manifests:
         factor = one.parameters.get("masks", 1)
@@ -157,16 +169,16 @@ def _finished(out: Path, part: str) -> list[Manifest]:
     return [read_manifest(one) for one in stages_in(out, part) if (one / MANIFEST).is_file()]
 
 
-# Images of MedDEL's benchmark (arXiv:2401.17542) and of OptiDEL's pre-training set.
+# Numbers of images of MedDEL's benchmark (arXiv:2401.17542) and of OptiDEL's pre-training set.
 REFERENCE_IMAGES = (88_282, 2_857_772)
-# While it is unknown, a recommended ratio counts as nearly 1, which is no other ratio of the runs.
+# While it is unknown, a recommended ratio counts as nearly 1. No other ratio has this value.
 MOST = math.nextafter(1.0, 0.0)
 HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Cost of a stage.
+    """Holds the cost of a stage.
 
     Attributes:
         stage: its name.
@@ -230,7 +242,10 @@ def cost_table(
     *,
     sam_patches: int = SAM_PATCHES,
 ) -> str:
-    """Print the estimates for several numbers of images as a table; see `estimate_cost`."""
+    """Print the estimates for several numbers of images as a table.
+
+    See `estimate_cost`.
+    """
     columns = [estimate_cost(config, count, rates, sam_patches=sam_patches) for count in images]
     lines = []
     for core, name in ((False, "GPU-hours"), (True, "core-hours, no GPU")):
@@ -256,7 +271,10 @@ def cost_table(
 def _work(
     config: PipelineConfig, images: int, sam_patches: int
 ) -> list[tuple[str, float, str, Rate]]:
-    """List stages with their number of items, what these are, and the default rate."""
+    """List the stages with their work.
+
+    Of each it gives the number of items, what these are, and the default rate.
+    """
     train = config.mae.train
     assert isinstance(train.model, MAEConfig)
     trained = matched_steps(train, images) * train.batch_size
@@ -301,7 +319,10 @@ def _work(
 def _sets(
     config: PipelineConfig, images: int, boxes: Mapping[str, int]
 ) -> list[tuple[str, float, str, Rate]]:
-    """Count every set once: what it is chosen from, and images made of patches."""
+    """Count every set once.
+
+    A set counts with what it is chosen from, and with the images made of patches.
+    """
     candidates, made = 0.0, 0.0
     for cell in {cell.selection: cell for cell in config.cells(MOST)}.values():
         if METHODS[cell.method].source == "patches":
@@ -316,7 +337,10 @@ def _sets(
 
 
 def _finetuning(config: PipelineConfig) -> list[tuple[str, float, str, Rate]]:
-    """Make a row for each head and mode, by the mean cost of a crop."""
+    """Make a row for each head and mode.
+
+    Its cost is the mean cost of a crop.
+    """
     cells = Counter(cell.objective for cell in config.cells(MOST))
     runs: list[tuple[str, int, HeadKind, Mode]]
     runs = [(name, count, *pair) for pair in config.pairs() for name, count in cells.items()]
@@ -340,7 +364,10 @@ def _finetuning(config: PipelineConfig) -> list[tuple[str, float, str, Rate]]:
 
 
 def _classes(config: PipelineConfig) -> list[int]:
-    """Count the classes of each set whose folder is there; published layouts have two."""
+    """Count the classes of each set whose folder is there.
+
+    Published layouts have two.
+    """
     if config.data_is_shipped:
         return [len(TISSUES)]
     return [
@@ -350,7 +377,7 @@ def _classes(config: PipelineConfig) -> list[int]:
 
 
 def _half(train: TrainConfig) -> float:
-    """Give the steps of a run on half of the images over those on all."""
+    """Return the steps of a run on half of the images over those on all."""
     return 1.0 if train.epochs is None else 0.5
 
 

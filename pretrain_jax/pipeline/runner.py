@@ -1,4 +1,7 @@
-"""All stages from one configuration; the same call again goes on at the first unfinished one."""
+"""Runs all stages of one configuration.
+
+The same call again goes on at the first unfinished stage.
+"""
 
 import dataclasses
 import math
@@ -65,9 +68,10 @@ from pretrain_jax.synthesis.source import check_outside, survey
 from pretrain_jax.train.config import FREE_FIELDS, FREE_OPTIONS, json_differences
 from pretrain_jax.train.loop import NonFiniteLossError
 
-# Places of what the user gave: it may lie elsewhere by now, if it is the same.
+# Fields that say where the user's files lie. The files may lie elsewhere by now, if they are the
+# same.
 PLACES = ("data", "downstream", "probe.weights", "propose.sam.weights", "mae.train.init")
-# What may change when a pipeline goes on: those, and lists that only add runs.
+# Fields that may change when a pipeline goes on: those places, and lists that only add runs.
 FREE = frozenset(
     {*PLACES, "out", "cells", "heads", "levels", "scratch_seeds", "evaluations"}
     | {f"{name}.{one}" for name in ("mae", "simclr") for one in ("methods", "ratios", "seeds")}
@@ -75,7 +79,7 @@ FREE = frozenset(
     | {f"finetune.{one}" for one in FREE_OPTIONS}
 )
 
-# Words of version 0.1, in configurations and among the inputs of stages.
+# Words of version 0.1 and their present names. They stand in configurations and among inputs.
 RENAMED = {"checkpoint": "weights"}
 
 POLICY = "hard"
@@ -83,10 +87,12 @@ RECOMMEND = Stage("recommend", inputs=("scores/*",), parameters=("policy",))
 
 
 def claim_of(config: PipelineConfig) -> Claim:
-    """Say whose folder a pipeline's is: that of the same one, to which runs may be added.
+    """Describe whose folder a pipeline's is.
 
-    A pipeline whose config.json is lost or damaged is this one where its stages say so, each of
-    which knows what it was made of.
+    It is that of the same pipeline, to which runs may be added.
+
+    Where config.json is lost or damaged, the stages tell whether the pipeline is this one, as each
+    of them knows what it was made of.
     """
     folder = Path(config.out)
     record = _echo(config, folder)
@@ -108,7 +114,7 @@ def claim_of(config: PipelineConfig) -> Claim:
 
 
 def _in_todays_words(config: dict[str, Any]) -> dict[str, Any]:
-    """Read a configuration of version 0.1 as one of today."""
+    """Convert a configuration of version 0.1 to the present names."""
 
     def weights(part: dict[str, Any]) -> dict[str, Any]:
         return {RENAMED.get(name, name): value for name, value in part.items()}
@@ -121,7 +127,10 @@ def _in_todays_words(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def report_folder(out: Path) -> Path:
-    """Find the report's folder: a new one beside those from before runs were added."""
+    """Find the folder of the report.
+
+    It is a new one beside those from before runs were added.
+    """
     inputs = collect(out).inputs
     for number in count(1):
         page = Places(out).report(number)
@@ -131,7 +140,7 @@ def report_folder(out: Path) -> Path:
 
 
 def _echo(config: PipelineConfig, out: Path) -> dict[str, Any]:
-    """Write the configuration as JSON has it, places in full."""
+    """Convert the configuration to JSON, with places in full."""
     values = pipeline_to_json(config, recommended_in(out))
     if not config.data_is_shipped:
         layout, path = split_layout(config.data)
@@ -149,7 +158,10 @@ def _echo(config: PipelineConfig, out: Path) -> dict[str, Any]:
 def _other_inputs(
     config: PipelineConfig, folder: Path, wanted: dict[str, Any], there: dict[str, Any]
 ) -> Iterator[str]:
-    """Name the places that differ and hold something else than stages were made of."""
+    """Name the places whose content has changed since stages were made.
+
+    These places differ from those recorded, and hold something else than the stages were made of.
+    """
     known = _recorded(config)
     ours, theirs = _places(wanted), _places(there)
     for name in sorted(ours.keys() | theirs.keys()):
@@ -168,7 +180,10 @@ def _other_inputs(
 
 
 def _recorded(config: PipelineConfig) -> dict[str, tuple[str, str, Callable[[], str]]]:
-    """Give, for each place, the stage and input that recorded it, and the digest now."""
+    """Find the stage and the input that recorded each place.
+
+    The digest that the place has now comes with them.
+    """
     stride = config.mae.train.data.frame_stride
     init, weights = str(config.mae.train.init), str(config.probe.weights)
     known: dict[str, tuple[str, str, Callable[[], str]]] = {
@@ -191,7 +206,10 @@ def _recorded(config: PipelineConfig) -> dict[str, tuple[str, str, Callable[[], 
 
 
 def _places(values: dict[str, Any]) -> dict[str, str | None]:
-    """List a configuration's places by their names with dots, those of lists with numbers."""
+    """List a configuration's places by their names.
+
+    Names have dots, and those in lists have numbers.
+    """
     found: dict[str, str | None] = {}
     for name in PLACES:
         value: Any = values
@@ -206,7 +224,7 @@ def _places(values: dict[str, Any]) -> dict[str, str | None]:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """A pipeline that came to its end.
+    """Describes a pipeline that came to its end.
 
     Attributes:
         folder: of the pipeline.
@@ -225,7 +243,10 @@ class PipelineResult:
 
 @dataclass(frozen=True)
 class Task:
-    """One stage's folder, what fills it, and the run that it needs, which may have failed."""
+    """Represents one stage of a pipeline.
+
+    It has the stage's folder, what fills it, and the run that it needs, which may have failed.
+    """
 
     stage: str
     folder: Path
@@ -325,7 +346,10 @@ def tasks(
     datasets: Sequence[SegmentationSet],
     progress: bool,
 ) -> Iterator[Task]:
-    """List every stage after those that it reads; finished ones return at once."""
+    """List every stage after those that it reads.
+
+    Finished stages return at once.
+    """
     at = Places(out)
     yield Task(
         "index",
@@ -512,7 +536,9 @@ def _finetuning(
 
 
 def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manifest:
-    """Recommend the theory's best fraction of the hardest examples, to three digits.
+    """Recommend the fraction of the hardest examples that the theory finds best.
+
+    It has three digits.
 
     Args:
         run: folder of a pipeline; the stage lies in `run`/recommended.
@@ -549,7 +575,10 @@ def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manif
 
 
 def recommended_in(run: Path) -> float | None:
-    """Read the ratio that was recommended in a pipeline's folder; None before."""
+    """Read the ratio that was recommended in a pipeline's folder.
+
+    It is None before there is one.
+    """
     folder = Places(run).recommended
     if not (folder / MANIFEST).is_file():
         return None

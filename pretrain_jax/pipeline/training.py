@@ -1,4 +1,7 @@
-"""Stages that train: `probe`, the model that margins are measured with, and `pretrain`."""
+"""Runs the stages that train.
+
+They are `probe`, the model that margins are measured with, and `pretrain`.
+"""
 
 import dataclasses
 import hashlib
@@ -45,7 +48,7 @@ PROBE = Stage(
     "probe",
     inputs=("index", "weights", "init"),
     parameters=("config", "halves"),
-    # Lists hold places; runs have files of their own for every host.
+    # Lists hold places, and runs have files of their own for every host: both may differ.
     local=(RUN, *HALVES, FULL_LIST, *HALF_LISTS),
     renamed={"checkpoint": "weights"},
 )
@@ -55,12 +58,12 @@ PRETRAIN = Stage(
     parameters=("method", "ratio", "objective", "protocol", "seed", "config"),
     local=(RUN,),
 )
-# Of a synthesised set.
+# Counts that are taken over from a synthesised set.
 COUNTED = (
     *("images", "storage_ratio", "pixels", "pixels_full", "bytes", "bytes_full", "bytes_ratio"),
     "images_full",
 )
-# Where a run's data lie is told by its inputs.
+# The inputs of a stage tell where a run's data lie, so that these fields do not count.
 PLACES = frozenset({"out", "init", "seed", "data.path", "data.validation"})
 
 
@@ -74,7 +77,9 @@ def probe(
     seed: int = 0,
     progress: bool = False,
 ) -> Manifest:
-    """Make the probe in `out`/run: the user's model, or one trained on an index.
+    """Make the probe in `out`/run.
+
+    It is the user's model, or one trained on an index.
 
     Args:
         index: folder of stage `index`.
@@ -129,7 +134,7 @@ def _filled(
     notes, seconds = [], 0.0
     counts: dict[str, int | float] = {"images": images.manifest.counts["images"]}
     if weights is not None:
-        # Before anything is written: weights of no use leave the folder free.
+        # This comes before anything is written, so that weights of no use leave the folder free.
         _take(weights, base, folder / RUN)
         notes.append("The probe is the user's checkpoint; what its training cost is not counted.")
     _keep_lists(folder, images, halves, seed)
@@ -156,7 +161,10 @@ def _filled(
 
 
 def _keep_lists(folder: Path, images: Images, halves: bool, seed: int) -> list[str]:
-    """Write the lists of all images and of the halves where they differ; which were written."""
+    """Write the lists of all images and of the halves where they differ.
+
+    It returns which lists were written.
+    """
     here = folder.resolve()
     chosen: list[NDArray[np.bool_] | None] = [None]
     if halves:
@@ -176,7 +184,10 @@ def _keep_lists(folder: Path, images: Images, halves: bool, seed: int) -> list[s
 
 
 def _files(images: Images) -> Iterator[tuple[str, str]]:
-    """List files of which something is readable, each once, with the group of each."""
+    """List the files of which something is readable.
+
+    Each stands once, with its group.
+    """
     before = ""
     for batch in images.table.batches(["name", "height", "group"]):
         for name, height, group in zip(batch["name"], batch["height"], batch["group"], strict=True):
@@ -186,7 +197,9 @@ def _files(images: Images) -> Iterator[tuple[str, str]]:
 
 
 def _half(images: Images, seed: int) -> tuple[NDArray[np.bool_], int]:
-    """Choose the files of the first half; count those whose group is not known.
+    """Choose the files of the first half.
+
+    It also counts the files whose group is not known.
 
     Whole groups in a random order make the half until it is full; a file without one is its own.
     """
@@ -208,7 +221,10 @@ def _half(images: Images, seed: int) -> tuple[NDArray[np.bool_], int]:
 
 
 def _take(weights: str, config: TrainConfig, run: Path) -> None:
-    """Copy a run's newest checkpoint, or import a file, so that `run` can be loaded."""
+    """Copy a run's newest checkpoint, or import a file.
+
+    Then `run` can be loaded.
+    """
     if run.exists():
         shutil.rmtree(run)
     source = Path(weights)
@@ -236,7 +252,9 @@ def pretrain(
     probe: str | Path | None = None,
     progress: bool = False,
 ) -> Manifest:
-    """Train a model from scratch on a data set; the run lies in `out`/run.
+    """Train a model from scratch on a data set.
+
+    The run lies in `out`/run.
 
     Of a finished stage whose `data` is no stage's, files with other names or sizes are refused; one
     that was written since and has its size gives a line on stderr.
@@ -313,7 +331,10 @@ def pretrain(
 
 
 def _data(path: Path) -> tuple[Path, str, dict[str, Any]]:
-    """Describe the data: image list or source, its digest, and how it was chosen."""
+    """Describe the data of a run.
+
+    It gives the image list or source, its digest, and how it was chosen.
+    """
     if not (path / MANIFEST).is_file():
         return path, survey(path).digest, {}
     manifest = read_manifest(path, "synthesise")
@@ -357,12 +378,18 @@ def _statistics(probe: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def matched_steps(config: TrainConfig, images: int) -> int:
-    """Count the optimiser steps of a run on `images` images, by `steps` or `epochs`."""
+    """Count the optimiser steps of a run on `images` images.
+
+    The protocol is `steps` or `epochs`.
+    """
     return plan_run(config, images).steps
 
 
 def parameters_of(config: TrainConfig) -> dict[str, Any]:
-    """Give the fields of a run that its numbers depend on, without places and seed."""
+    """Return the fields of a run that its numbers depend on.
+
+    Places and seed are left out.
+    """
     return _without(config_to_json(config), FREE_FIELDS | PLACES)
 
 
@@ -387,20 +414,29 @@ def training_counts(run: Path, steps: int) -> dict[str, int | float]:
 
 
 def images_per_second(run: Path) -> float | None:
-    """Measure the median rate of a run's steps, compilation left out; None where unknown."""
+    """Measure the median rate of a run's steps.
+
+    Compilation is left out. It is None where the rate is not known.
+    """
     lines = read_log(run / LOG_NAME) if (run / LOG_NAME).is_file() else []
     rates = sorted(r for r in (line.get("images_per_second") for line in lines) if r)
     return rates[len(rates) // 2] if rates else None
 
 
 def training_seconds(run: Path, steps: int, config: TrainConfig) -> float:
-    """Estimate seconds of a finished run's steps, those before an interruption included."""
+    """Estimate the seconds of a finished run's steps.
+
+    Those before an interruption are included.
+    """
     rate = images_per_second(run)
     return steps * config.batch_size / rate if rate else 0.0
 
 
 def content_digest(path: str | Path) -> str:
-    """Hash a file, a stage's manifest, or all files in a folder with their names."""
+    """Hash a file, a stage's manifest, or all files of a folder.
+
+    The names of a folder's files are hashed with them.
+    """
     path = Path(path)
     if path.is_file():
         return str(file_record(path)["sha256"])

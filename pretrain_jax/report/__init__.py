@@ -1,4 +1,4 @@
-"""The report of a pipeline's run, with published numbers beside its own."""
+"""Reports a pipeline's run, with published numbers beside its own."""
 
 import lazy_loader
 

@@ -1,4 +1,7 @@
-"""One picture shows the OptiDEL paper's Tables 1-2 and Figure 6 beside own runs."""
+"""Draws the OptiDEL paper's tables beside own runs, in one picture.
+
+They are Tables 1-2 and Figure 6.
+"""
 
 import dataclasses
 import hashlib
@@ -61,7 +64,8 @@ STYLE: Any = {
     "svg.hashsalt": "hardset",
 }
 
-# Where each format says what the picture shows, and what would make equal pictures differ.
+# By format: the entry that says what the picture shows, and entries left out because they would
+# make equal pictures differ.
 _METADATA: dict[str, tuple[str, dict[str, None]]] = {
     "png": ("Description", {"Software": None}),
     "pdf": ("Subject", {"CreationDate": None, "Creator": None, "Producer": None}),
@@ -115,7 +119,7 @@ def write_tables(
 
 
 def parameters(runs: Sequence[Run]) -> dict[str, Any]:
-    """Give the runs as JSON types, and a digest of the published numbers."""
+    """Return the runs as JSON types, and a digest of the published numbers."""
     tables = {
         str(table): {method: miou.tolist() for method, miou in columns.items()}
         for table, columns in PRINTED.items()
@@ -129,7 +133,10 @@ def parameters(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _rendered(dataset: xr.Dataset, file_format: str, words: str) -> bytes:
-    """Draw the picture as the bytes of a file that carries its caption."""
+    """Draw the picture as bytes of a file.
+
+    The file carries its caption.
+    """
     key, metadata = _METADATA[file_format]
     buffer = io.BytesIO()
     with rc_context(STYLE):
@@ -201,12 +208,15 @@ def compute(runs: Sequence[Run]) -> xr.Dataset:
 
 
 def _new(names: Iterable[str]) -> list[str]:
-    """List the names that the paper does not have, each once, in order."""
+    """List the names that the paper does not have.
+
+    Each stands once, in order.
+    """
     return [name for name in dict.fromkeys(names) if name not in DATASETS]
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    """Draw Figure 6 above, the two tables below."""
+    """Draw Figure 6 above, and the two tables below."""
     names = [str(name) for name in dataset["data"].values]
     rows = -(-len(names) // 4)
     has_runs = bool((dataset["run_count"] > 0).any())
@@ -281,7 +291,7 @@ def _draw_panel(axes: Axes, panel: xr.Dataset) -> None:
 
 
 def _legend(shown: Sequence[str]) -> tuple[list[Line2D], list[str]]:
-    """Name published curves, then the methods that have runs of one's own."""
+    """Name the published curves, then the methods of one's own runs."""
     handles = [
         Line2D([], [], color=COLORS[m], marker=MARKERS[m], markerfacecolor="white")
         for m in ("MedDEL", "OptiDEL")
@@ -297,7 +307,10 @@ def _legend(shown: Sequence[str]) -> tuple[list[Line2D], list[str]]:
 
 
 def _draw_table(axes: Axes, dataset: xr.Dataset, table: int) -> Any:
-    """Draw one table, a column for every method and storage volume."""
+    """Draw one table with a column for each method and storage.
+
+    Storage is a share of the full set's.
+    """
     methods = list(PRINTED[table])
     columns = [(percent, method) for percent in STORAGE_PERCENT for method in methods]
     if table == 1:
@@ -368,7 +381,10 @@ def _draw_table(axes: Axes, dataset: xr.Dataset, table: int) -> Any:
 
 
 def _cell(published: float, own: float, spread: float) -> str:
-    """Write the printed number, under it the runs' mean and standard deviation."""
+    """Write the printed number, and under it the runs' mean.
+
+    The standard deviation follows the mean.
+    """
     lines = [f"{published:.2f}"] if np.isfinite(published) else []
     if np.isfinite(own):
         lines.append(f"{own:.1f}±{spread:.1f}" if np.isfinite(spread) else f"{own:.1f}")

@@ -1,4 +1,7 @@
-"""Charts of the page as SVG, which follow the reader's light or dark scheme."""
+"""Draws the charts of the page as SVG.
+
+They follow the reader's light or dark scheme.
+"""
 
 import base64
 import io
@@ -44,7 +47,7 @@ CHARTS_STYLE: Any = {
     "figure.constrained_layout.use": True,
     "svg.fonttype": "path",
     "svg.hashsalt": "hardset",
-    # A name with a dollar sign is no formula; what is one says so itself.
+    # A name with a dollar sign is no formula. Texts that are formulas switch this on themselves.
     "text.parse_math": False,
 }
 
@@ -71,7 +74,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawn chart.
+    """Represents a drawn chart.
 
     Attributes:
         figure: the drawing.
@@ -83,7 +86,7 @@ class Chart:
 
     @property
     def source(self) -> str:
-        """The chart as an address that an image of the page can have."""
+        """Return the chart as an address that an image of the page can have."""
         return data_address(self.svg(), "image/svg+xml")
 
     def svg(self) -> bytes:
@@ -102,7 +105,10 @@ class Chart:
 
 
 def data_address(data: bytes, media: str) -> str:
-    """Encode a file of a media type, such as "image/png", as an address."""
+    """Encode a file of a media type as an address.
+
+    Such a type is "image/png".
+    """
     return f"data:{media};base64,{base64.b64encode(data).decode()}"
 
 
@@ -153,7 +159,10 @@ def figure_6(own: Mapping[str, Sequence[Row]], others: Mapping[str, Sequence[Row
 
 
 def runs_chart(rows: Sequence[Row]) -> Chart:
-    """Draw mIoU against storage of one's own runs, mean and standard deviation."""
+    """Draw mIoU against storage of one's own runs.
+
+    It shows mean and standard deviation.
+    """
     with rc_context(CHARTS_STYLE):
         figure = Figure(figsize=(WIDTH, 3.4))
         axes = figure.subplots()
@@ -165,7 +174,9 @@ def runs_chart(rows: Sequence[Row]) -> Chart:
 
 
 def bridge_chart(bridge: Bridge | None, rows: Sequence[Row]) -> Chart:
-    """Draw the theory's error against the fraction kept, and the measured one beside it.
+    """Draw the theory's error against the kept fraction.
+
+    The measured error stands beside it.
 
     Args:
         bridge: what the theory says; without a recommendation there is no curve of it.
@@ -257,7 +268,10 @@ def _draw_theory(axes: Axes, bridge: Bridge, advice: Recommendation) -> None:
 
 
 def _draw_runs(axes: Axes, rows: Sequence[Row], offset: float, scale: float) -> None:
-    """Draw offset + scale * mIoU with standard deviations, a line for each method."""
+    """Draw mIoU with standard deviations, a line for each method.
+
+    What is drawn is offset + scale * mIoU.
+    """
     shown = [row for row in rows if row.is_point]
     methods = list(dict.fromkeys(row.method for row in shown))
     for place, method in enumerate(methods):

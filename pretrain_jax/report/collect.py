@@ -1,4 +1,7 @@
-"""The content of a run's folder: finished and unfinished stages, results of fine-tuning."""
+"""Reads the content of a run's folder.
+
+It finds finished and unfinished stages, and results of fine-tuning.
+"""
 
 import hashlib
 import json
@@ -28,7 +31,7 @@ RESULT = "result.json"
 
 @dataclass(frozen=True)
 class Finding:
-    """A finished stage.
+    """Describes a finished stage.
 
     Attributes:
         place: its folder, relative to the run's.
@@ -43,7 +46,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Result:
-    """One fine-tuned model.
+    """Describes one fine-tuned model.
 
     Attributes:
         place: its folder, relative to the run's.
@@ -84,7 +87,7 @@ class Result:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run as it lies on disk.
+    """Describes a run as it lies on disk.
 
     Attributes:
         folder: the run's folder.
@@ -104,7 +107,7 @@ class RunFolder:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """sha256 of everything the report is made from, by name."""
+        """Return the sha256 of everything the report is made from, by name."""
         text = json.dumps([_without_places(self.config), self.unfinished], sort_keys=True)
         found = {"config": hashlib.sha256(text.encode()).hexdigest()}
         return found | {place: one.digest for place, one in self.findings.items()}
@@ -118,7 +121,9 @@ class RunFolder:
         }
 
     def ancestry(self, place: str) -> list[Finding]:
-        """List a finished stage and all stages whose work it needs, each once.
+        """List a finished stage and all stages whose work it needs.
+
+        Each stands once.
 
         Pre-training takes mean and deviation of the pixels from the probe, for which none would
         have to be trained: that alone makes it no ancestor.
@@ -144,7 +149,7 @@ class RunFolder:
         return math.fsum(one.manifest.seconds - one.manifest.aside for one in self.ancestry(place))
 
     def compile_seconds(self, place: str) -> float:
-        """Sum up the compilation in a finished stage and in everything before it."""
+        """Sum up the compilation in a finished stage and in all before it."""
         return math.fsum(one.manifest.compile_seconds for one in self.ancestry(place))
 
 
@@ -180,7 +185,10 @@ def collect(run_folder: str | Path) -> RunFolder:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    """Read what a pipeline was started with; empty where there is none."""
+    """Read what a pipeline was started with.
+
+    It is empty where there is none.
+    """
     if not path.is_file():
         return {}
     try:
@@ -192,7 +200,10 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _without_places(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out of a configuration where data and weights lie, which may move."""
+    """Leave the places of data and weights out of a configuration.
+
+    These may move.
+    """
     return {
         name: _without_places(value) if isinstance(value, Mapping) else value
         for name, value in values.items()
@@ -256,5 +267,8 @@ def _result(folder: Path, place: str, manifest: Manifest) -> Result:
 
 
 def _number(value: Any) -> float:
-    """Read a number; JSON has null where there is none."""
+    """Read a number.
+
+    JSON has null where there is none.
+    """
     return math.nan if value is None else float(value)

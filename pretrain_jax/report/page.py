@@ -1,4 +1,4 @@
-"""The report of a run: one page for readers, and one table."""
+"""Writes the report of a run as one page for readers and one table."""
 
 import csv
 import io
@@ -57,7 +57,7 @@ NO_PROBE = "No estimate: the stage probe is not there, or not finished."
 LARGEST_SIDE = 960  # pixels; larger pictures are shown smaller
 LARGEST_BYTES = 100_000
 QUALITY = 80
-# Stages whose pictures are shown, and what these show.
+# Stages whose pictures are shown, and what the pictures show.
 PICTURED = {
     "index": "images, evenly spaced",
     "probe": "the probe",
@@ -71,7 +71,7 @@ OVERLAYS = "overlays.png"
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that a stage left.
+    """Holds a picture that a stage left.
 
     Attributes:
         source: address that holds it in itself.
@@ -83,7 +83,7 @@ class Picture:
 
     @property
     def alt(self) -> str:
-        """What it shows, for those who do not see it."""
+        """Return what the picture shows, for those who do not see it."""
         return f"Contact sheet, {self.caption}"
 
 
@@ -95,7 +95,9 @@ def write_report(
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> Manifest:
-    """Write what a run found as one page, index.html, and one table, results.csv.
+    """Write what a run found as one page and one table.
+
+    They are index.html and results.csv.
 
     Args:
         run_folder: what the pipeline wrote; it is only read.
@@ -127,7 +129,7 @@ def _written(
     seed: int,
     report: Callable[[str], None] | None,
 ) -> Made:
-    """Estimate, write page and table."""
+    """Estimate what the report needs, and write page and table."""
     say = report if report is not None else lambda line: None
     say("V-information of the sets")
     information = _information(run, sample, seed)
@@ -173,7 +175,10 @@ def page(
 
 
 def _environment() -> Environment:
-    """Make what the templates know; they escape every text, for names come from anywhere."""
+    """Make what the templates know.
+
+    They escape every text, for names come from anywhere.
+    """
     found = Environment(
         loader=PackageLoader("pretrain_jax.report"),
         autoescape=True,
@@ -201,7 +206,10 @@ def _interval(ends: Iterable[float], digits: int = 2) -> str:
 
 
 def _stages(run: RunFolder) -> dict[str, Any]:
-    """Collect what the stages counted and cost, and what they were made with."""
+    """Collect what the stages counted and cost.
+
+    What they were made with is there too.
+    """
     there = {part: run.of_stage(part).values() for part in PARTS}
     costs = [
         (
@@ -234,7 +242,10 @@ def _stages(run: RunFolder) -> dict[str, Any]:
 
 
 def _pictures(run: RunFolder) -> Iterator[Picture]:
-    """Find the stages' contact sheets, and predictions of the first model of each method."""
+    """Find the stages' contact sheets and predictions.
+
+    Predictions are those of the first model of each method.
+    """
     for part, what in PICTURED.items():
         for place in run.of_stage(part):
             for path in sorted((run.folder / place).glob("*.png")):
@@ -248,7 +259,10 @@ def _pictures(run: RunFolder) -> Iterator[Picture]:
 
 
 def _address(path: Path) -> str:
-    """Encode a picture, at most LARGEST_SIDE wide and high; large ones become JPEG."""
+    """Encode a picture as an address.
+
+    It is at most LARGEST_SIDE wide and high. Large pictures become JPEG.
+    """
     from PIL import Image
 
     data, media = path.read_bytes(), "image/png"
@@ -263,7 +277,10 @@ def _address(path: Path) -> str:
 
 
 def results_csv(run: RunFolder) -> str:
-    """Write a line for each result, and for each missing one the reason."""
+    """Write a line for each result.
+
+    A missing result has a line with the reason.
+    """
     text = io.StringIO()
     lines = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     lines.writeheader()
@@ -330,7 +347,10 @@ def _information(run: RunFolder, sample: int, seed: int) -> dict[str, SetInforma
 
 
 def _order(name: str) -> tuple[tuple[bool, float, int, str], str]:
-    """Sort METHOD-PERCENT, or METHOD-PERCENT/seed-NUMBER where each seed has its own set."""
+    """Sort the names of sets.
+
+    They are METHOD-PERCENT, or METHOD-PERCENT/seed-NUMBER where each seed has its own set.
+    """
     chosen, _, draw = name.partition("/")
     method, _, percent = chosen.rpartition("-")
     return order(method, float(percent)), draw

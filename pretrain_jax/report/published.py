@@ -1,4 +1,7 @@
-"""The OptiDEL paper's Tables 1 and 2, and one's own runs in their shape."""
+"""Holds the OptiDEL paper's Tables 1 and 2.
+
+It brings one's own runs into their shape.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -77,7 +80,7 @@ PRINTED_ALL_DATA = _numbers(_TABLE_1)[:, 0]
 
 @dataclass(frozen=True, eq=False)
 class PublishedTable:
-    """A table of mIoU in percent, a row for each data set.
+    """Holds a table of mIoU in percent, with a row for each data set.
 
     Attributes:
         title: number and subject of the table.
@@ -91,14 +94,19 @@ class PublishedTable:
 
     @property
     def normdel(self) -> NDArray[np.float64]:
-        """NormDEL of every entry, at the nominal storage of its column."""
+        """Compute NormDEL of every entry.
+
+        The storage is the nominal one of its column.
+        """
         storage = [percent / 100 for _, percent in self.columns]
         return np.array(
             [[normdel(x, r) for x, r in zip(row, storage, strict=True)] for row in self.miou / 100]
         )
 
     def curve(self, dataset: str, method: str) -> tuple[list[float], list[float]]:
-        """List storage and mIoU of a method in percent, all data at the end.
+        """List storage and mIoU of a method in percent.
+
+        All data come at the end.
 
         Raises:
             ValueError: a data set that the table does not have.
@@ -136,7 +144,7 @@ FIGURE_6 = ("meddel", "optidel")
 
 @dataclass(frozen=True)
 class ShapedTable:
-    """A table in the shape of a printed one, as texts.
+    """Holds a table in the shape of a printed one, as texts.
 
     Attributes:
         caption: what it shows.
@@ -150,14 +158,17 @@ class ShapedTable:
 
     @property
     def groups(self) -> list[tuple[str, int]]:
-        """Headings over neighbouring columns of equal storage, each with how many it spans."""
+        """Return the headings over neighbouring columns of equal storage.
+
+        Each comes with the number of columns that it spans.
+        """
         storage = [percent for _, percent in self.columns]
         return [(f"{one:g} % storage", storage.count(one)) for one in dict.fromkeys(storage)]
 
 
 @dataclass(frozen=True)
 class Beside:
-    """One's own runs beside the published ones.
+    """Holds one's own runs beside the published ones.
 
     Attributes:
         known: rows of each setting on a data set of the paper.
@@ -196,7 +207,10 @@ def beside(comparisons: Own, note: str) -> Beside:
 
 
 def printed_miou(dataset: str, method: str, percent: float) -> float:
-    """Look up a printed mIoU in percent; NaN where the paper has none."""
+    """Look up a printed mIoU in percent.
+
+    It is NaN where the paper has none.
+    """
     for table in reversed(TABLES):
         if (method, percent) in table.columns:
             column = table.columns.index((method, percent))
@@ -205,13 +219,16 @@ def printed_miou(dataset: str, method: str, percent: float) -> float:
 
 
 def _is_curve(rows: Sequence[Row]) -> bool:
-    """Say whether a method of Figure 6 has a point, and any other is there."""
+    """Say whether the rows make a curve beside those of Figure 6.
+
+    They do where they have more than one point, and one of these is of a method of Figure 6.
+    """
     points = [row for row in rows if row.is_point]
     return len(points) > 1 and any(row.method in FIGURE_6 for row in points)
 
 
 def _likest(own: Own) -> dict[str, Sequence[Row]]:
-    """Pick for each data set the setting that is most like the paper's.
+    """Pick the setting that is most like the paper's, for each data set.
 
     The paper pre-trains masked autoencoders and fine-tunes all of them with DPT.
     """
@@ -242,7 +259,10 @@ def _with_own(table: PublishedTable, own: Own, note: str, score: str) -> ShapedT
 
 
 def _other_ratios(table: PublishedTable, own: Own) -> list[Column]:
-    """List columns for the ratios of own runs; none where all are printed."""
+    """List the columns for ratios of own runs that are not printed.
+
+    There are none where all are printed.
+    """
     methods = list(dict.fromkeys(name for name, _ in table.columns if name != ALL_DATA))
     rows = [row for found in own.values() for row in found if row.results]
     ratios = sorted({row.percent for row in rows if row.method in methods})

@@ -1,4 +1,4 @@
-"""Runs of one's own are read from CSV or JSON."""
+"""Reads runs of one's own from CSV or JSON."""
 
 import csv
 import dataclasses
@@ -15,7 +15,7 @@ METHODS = (ALL, "Random", "MedDEL", "OptiDEL-S", "OptiDEL", "InfoMax")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run is one fine-tuned model, a line of the file.
+    """Represents one fine-tuned model, a line of the file.
 
     Attributes:
         dataset: name of the segmentation data set; those of the paper are put beside its rows.

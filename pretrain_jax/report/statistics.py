@@ -1,4 +1,7 @@
-"""Summaries over seeds: means, spreads, paired differences, costs, the two-by-two ablation."""
+"""Summarises results over seeds.
+
+It computes means, spreads, paired differences, costs and the two-by-two ablation.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,9 +17,9 @@ from pretrain_jax.segmentation.metrics import normdel
 ALL_DATA, BASELINE = "all", "random"
 NONE = "\N{EN DASH}"
 SCORES = (*METRICS, "normdel")
-# As tables and legends list methods; all data come last.
+# Tables and legends list methods in this order; all data come last.
 ORDER = (BASELINE, "meddel", "infomax", "optidel-s", "optidel", "hard-images", "random-patches")
-# (select, synthesise) of the methods that differ in these alone.
+# Methods that differ only in how they select and synthesise, by (select, synthesise).
 ABLATION = {
     ("random", "whole images"): "random",
     ("hard", "whole images"): "hard-images",
@@ -26,12 +29,18 @@ ABLATION = {
 
 
 def number(value: float, digits: int = 2, otherwise: str = NONE) -> str:
-    """Print a number with a fixed number of decimals; `otherwise` where there is none."""
+    """Print a number with a fixed number of decimals.
+
+    `otherwise` is printed where there is none.
+    """
     return f"{value:.{digits}f}" if math.isfinite(value) else otherwise
 
 
 def spread(value: float, deviation: float, digits: int = 2, *, sign: bool = False) -> str:
-    """Print a number with what follows a plus-minus sign, where that is known."""
+    """Print a number with its spread.
+
+    The spread follows a plus-minus sign, where it is known.
+    """
     if not math.isfinite(value):
         return NONE
     text = f"{value:{'+' if sign else ''}.{digits}f}"
@@ -40,7 +49,7 @@ def spread(value: float, deviation: float, digits: int = 2, *, sign: bool = Fals
 
 @dataclass(frozen=True)
 class Mean:
-    """Mean over seeds.
+    """Holds a mean over seeds.
 
     Attributes:
         value: NaN without any.
@@ -53,13 +62,16 @@ class Mean:
     count: int
 
     def text(self, scale: float = 100.0, digits: int = 2) -> str:
-        """Print the mean, in percent by default, and the standard deviation."""
+        """Print the mean and the standard deviation.
+
+        They are in percent by default.
+        """
         return spread(scale * self.value, scale * self.sd, digits)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of the differences between two methods at equal seeds.
+    """Holds the mean difference between two methods at equal seeds.
 
     Attributes:
         value: NaN without a common seed.
@@ -74,22 +86,28 @@ class Difference:
 
     @property
     def reach(self) -> float:
-        """Standard errors on a side of Student's 95 % interval; NaN for one pair."""
+        """Return the reach of Student's 95 % interval in standard errors.
+
+        It is that to one side. It is NaN for one pair.
+        """
         return float(stdtrit(self.pairs - 1, 0.975)) if self.pairs > 1 else math.nan
 
     @property
     def is_resolved(self) -> bool:
-        """Whether zero is outside the 95 % interval of Student's t."""
+        """Say whether zero is outside the 95 % interval of Student's t."""
         return abs(self.value) > self.reach * self.stderr
 
     def text(self, scale: float = 100.0, digits: int = 2) -> str:
-        """Print the difference, in points of percent by default, and its standard error."""
+        """Print the difference and its standard error.
+
+        They are in points of percent by default.
+        """
         return spread(scale * self.value, scale * self.stderr, digits, sign=True)
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A result that is not there, and why."""
+    """Describes a result that is not there, and why."""
 
     cell: ResultPlace
     reason: str
@@ -97,7 +115,7 @@ class Missing:
 
 @dataclass(frozen=True, order=True)
 class Setting:
-    """What is held fixed when methods are compared."""
+    """Says what is held fixed when methods are compared."""
 
     objective: str
     dataset: str
@@ -106,19 +124,21 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """The setting in words."""
+        """Return the setting in words."""
         before = "no pre-training" if self.objective == "none" else self.objective
         return f"{self.dataset}, {before}, {self.head} head, {self.mode}"
 
     @property
     def anchor(self) -> str:
-        """The setting as a part of an address within the page."""
+        """Return the setting as a part of an address within the page."""
         return "-".join(astuple(self)).replace(" ", "-")
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """A data set that models were tested on, and what needs no model there.
+    """Describes a data set that models were tested on.
+
+    It holds the scores that need no model.
 
     Attributes:
         dataset: its name.
@@ -136,18 +156,21 @@ class TestSet:
 
     @property
     def baseline(self) -> str:
-        """Name of the best trivial baseline; empty without any."""
+        """Return the name of the best trivial baseline.
+
+        It is empty without any.
+        """
         return max(self.baselines, key=self.baselines.__getitem__, default="")
 
     @property
     def is_beaten(self) -> bool:
-        """Whether the best baseline is better than every model."""
+        """Say whether the best baseline is better than every model."""
         return self.miou < self.baselines.get(self.baseline, 0.0)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method at a ratio.
+    """Describes a method at a ratio.
 
     Attributes:
         method: its name.
@@ -182,13 +205,13 @@ class Row:
 
     @property
     def is_point(self) -> bool:
-        """Whether the row is a point of a chart over storage."""
+        """Say whether the row is a point of a chart over storage."""
         return math.isfinite(self.scores["miou"].value) and self.pixels > 0
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """Selection crossed with synthesis at one ratio.
+    """Crosses selection with synthesis at one ratio.
 
     Attributes:
         percent: nominal storage in percent.
@@ -206,13 +229,19 @@ class Ablation:
 
 
 def order(method: str, percent: float) -> tuple[bool, float, int, str]:
-    """Sort by ratio, then as ORDER has the methods; all data come last."""
+    """Sort by ratio, then as ORDER has the methods.
+
+    All data come last.
+    """
     rank = ORDER.index(method) if method in ORDER else len(ORDER)
     return method == ALL_DATA, percent, rank, method
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """Take mean and standard deviation (divisor n - 1) of the finite values."""
+    """Compute mean and standard deviation of the finite values.
+
+    The divisor of the variance is n - 1.
+    """
     known = [value for value in values if math.isfinite(value)]
     return Mean(
         float(np.mean(known)) if known else math.nan,
@@ -222,7 +251,7 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def difference(values: Sequence[float]) -> Difference:
-    """Take mean and standard error of differences at equal seeds."""
+    """Compute mean and standard error of differences at equal seeds."""
     found = mean(values)
     stderr = found.sd / math.sqrt(found.count) if found.count > 1 else math.nan
     return Difference(found.value, stderr, found.count)
@@ -272,7 +301,10 @@ def rows_of(run: RunFolder, setting: Setting) -> list[Row]:
 
 
 def missing_results(run: RunFolder) -> list[Missing]:
-    """List every result that was planned or begun and is not there, sorted by place."""
+    """List every result that is missing, sorted by place.
+
+    It was planned or begun, and is not there.
+    """
     there = {one.place for one in run.results}
     begun = [place for place in run.unfinished if place.startswith("finetuned/")]
     found = []
@@ -285,7 +317,10 @@ def missing_results(run: RunFolder) -> list[Missing]:
 
 
 def ablation(rows: Sequence[Row]) -> list[Ablation]:
-    """Make the two-by-two table of every ratio at which all four methods have results."""
+    """Make the two-by-two table of each ratio.
+
+    All four methods must have results there.
+    """
     found = []
     for percent in sorted({row.percent for row in rows}):
         cells = {row.method: row for row in rows if row.percent == percent and row.results}
@@ -317,10 +352,12 @@ def ablation(rows: Sequence[Row]) -> list[Ablation]:
 
 
 def time_to_equal(rows: Sequence[Row]) -> dict[str, float]:
-    """Find the least total seconds at which each method reaches the mIoU of all data.
+    """Find the least time in which each method equals all data.
 
-    Mean mIoU over seeds is compared. NaN where no ratio reaches it; methods without any result are
-    left out; empty without all data.
+    It is the least of the total seconds at which it reaches the mIoU of all data.
+
+    Mean mIoU over seeds is compared. The time is NaN where no ratio reaches it. Methods without any
+    result are left out. The answer is empty without a run on all data.
     """
     target = next((row.scores["miou"].value for row in rows if row.method == ALL_DATA), math.nan)
     if not math.isfinite(target):
@@ -338,7 +375,10 @@ def _setting(one: Result) -> Setting:
 
 
 def result_scores(one: Result) -> dict[str, float]:
-    """Add NormDEL to the metrics, at the storage that was kept; NaN without pre-training."""
+    """Add NormDEL to the metrics.
+
+    It is that at the storage that was kept. It is NaN without pre-training.
+    """
     miou, ratio = one.metrics["miou"], one.storage_ratio
     known = math.isfinite(miou) and ratio > 0
     return {**one.metrics, "normdel": normdel(miou, ratio) if known else math.nan}

@@ -1,4 +1,4 @@
-"""The toy model on a run: where the data lie in it, its advice."""
+"""Places the data of a run in the toy model, and gives its advice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ FEWEST = 40  # rows that an effective dimension needs
 
 @dataclass(frozen=True, eq=False)
 class Bridge:
-    """What the theory says at the coordinates that were estimated.
+    """Holds what the theory says at the estimated coordinates.
 
     Attributes:
         coordinates: where the data lie in the toy model.
@@ -49,7 +49,7 @@ class Bridge:
 
     @property
     def lost(self) -> int:
-        """Number of points of the curve that have no certified answer."""
+        """Return the number of points of the curve without a certified answer."""
         return int(np.isnan(self.error).sum())
 
 
@@ -62,7 +62,9 @@ def bridge(
     policies: Sequence[str] = POLICIES,
     seed: int = 0,
 ) -> Bridge:
-    """Estimate coordinates, advice and the error's curve from features and two probes' margins.
+    """Estimate coordinates, advice and error curve of a data set.
+
+    They come from features and two probes' margins.
 
     The correlation c of the two probes' margins stands for the cosine between them, theta =
     arccos(sqrt(c)) for a probe of one half, corrected to all examples by the theory's learning
@@ -119,7 +121,10 @@ def bridge(
 
 
 def bridge_of_run(run: RunFolder, *, seed: int = 0) -> Bridge | str:
-    """Make the `bridge` of a run's whole images, or say why there is none."""
+    """Make the `bridge` of a run's whole images.
+
+    Where there is none it says why.
+    """
     folders = [run.folder / place for place in (WHOLE, *BY_HALVES)]
     for place in (WHOLE, *BY_HALVES):
         if place not in run.findings:

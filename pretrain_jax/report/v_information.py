@@ -1,4 +1,7 @@
-"""V-information of a set: what a masked autoencoder explains of hidden patches."""
+"""Estimates the V-information of a set.
+
+It is what a masked autoencoder explains of hidden patches.
+"""
 
 import dataclasses
 import math
@@ -36,7 +39,9 @@ NO_HALVES = "no probes of disjoint halves"
 
 @dataclass(frozen=True, eq=False)
 class SetInformation:
-    """V-information of hidden patches given visible ones, V = unit-variance Gaussians.
+    """Holds the V-information of hidden patches given visible ones.
+
+    V are Gaussians of unit variance.
 
     Attributes:
         images: how many were evaluated.
@@ -51,14 +56,19 @@ class SetInformation:
     seen: str = ""
 
     def per_value(self, part: str) -> tuple[float, float]:
-        """Divide a part of the estimate, and its standard error, by the predicted values."""
+        """Divide a part of the estimate by the number of predicted values.
+
+        Its standard error is divided too.
+        """
         value, stderr = getattr(self.estimate, part), getattr(self.estimate, f"{part}_stderr")
         return float(value) / self.size, float(stderr) / self.size
 
 
 @dataclass(frozen=True)
 class Halves:
-    """Two models, trained on disjoint halves of the images that a set was made from.
+    """Holds two models that were trained on disjoint halves of the images.
+
+    The images are those that a set was made from.
 
     Attributes:
         models: of equal shape; the first was trained on half 0.
@@ -78,7 +88,9 @@ def set_information(
     masks: int = 4,
     seed: int = 0,
 ) -> SetInformation:
-    """Estimate how much the visible patches of a set's images tell about the hidden ones.
+    """Estimate how much visible patches tell about the hidden ones.
+
+    The patches are those of a set's images.
 
     I_V = H_V(Y|empty) - H_V(Y|X), X the visible patches, Y the hidden ones' targets.
 
@@ -116,7 +128,7 @@ def set_information(
     encoder = model.config.encoder
     known = (model.config, models[0].mean, models[0].std)
     parts = [nnx.split(one.model) for one in models]
-    # Which model predicts each patch: the one that does not know it.
+    # Each patch is predicted by the model that does not know it.
     chosen = np.zeros((count, encoder.patches), np.int8)
     if isinstance(trained, Halves):
         chosen = 1 - _of_patches(trained.of_cells(rows), encoder.grid)
@@ -152,12 +164,15 @@ def set_information(
 def _targets(
     config: MAEConfig, mean: tuple[float, ...], std: tuple[float, ...], pixels: jax.Array
 ) -> jax.Array:
-    """Compute the targets of all patches of a batch, shape (batch, patches, values)."""
+    """Compute the targets of all patches of a batch.
+
+    Their shape is (batch, patches, values).
+    """
     patches = patchify(normalise(pixels, mean, std, jnp.float32), config.encoder.patch_size)
     return standardise_patches(patches) if config.norm_pixel_loss else patches
 
 
-# One program for all sets.
+# One compiled program serves all sets.
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _errors(
     config: MAEConfig,
@@ -171,7 +186,9 @@ def _errors(
     centre: jax.Array,
     counted: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Sum squared errors of the model and of `centre` over hidden patches, image by image.
+    """Sum squared errors over hidden patches, image by image.
+
+    They are those of the model and of `centre`.
 
     `counted` (batch, patches) is 0 where a patch is left out, else 1.
     """
@@ -183,7 +200,10 @@ def _errors(
 
 
 def _of_patches(cells: NDArray[np.int8], grid: tuple[int, int]) -> NDArray[np.int8]:
-    """Give each patch of the grid what its cell has: (n, cells) -> (n, patches)."""
+    """Give each patch of the grid what its cell has.
+
+    From (n, cells) it comes to (n, patches).
+    """
     side = math.isqrt(cells.shape[1])
     if grid[0] % side or grid[1] % side:
         raise ValueError(
@@ -206,7 +226,10 @@ def _pixels(images: ImageSet, model: MAE) -> Pixels:
 
 
 def _batches(pixels: Pixels) -> Iterator[tuple[int, Pixels]]:
-    """Cut images into batches, with their first rows; black fills up the last one."""
+    """Cut images into batches, with their first rows.
+
+    Black images fill up the last batch.
+    """
     for first in range(0, len(pixels), BATCH):
         part = pixels[first : first + BATCH]
         yield first, np.pad(part, ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0)))
@@ -215,9 +238,11 @@ def _batches(pixels: Pixels) -> Iterator[tuple[int, Pixels]]:
 def information_of_sets(
     sets: Mapping[str, Path], probe: Path, *, sample: int, seed: int
 ) -> dict[str, SetInformation | str]:
-    """Estimate each set by the probes of the halves, or by that of all images.
+    """Estimate each set by the probes of the halves.
 
-    A set that has none, such as one of a single image, has the sentence why.
+    Without them it takes the probe of all images.
+
+    A set that has no estimate, such as one of a single image, has a sentence that says why.
 
     Args:
         sets: folders of stages `synthesise` by name.
@@ -255,7 +280,7 @@ def information_of_sets(
 def half_of_cells(
     made: Path, lists: Sequence[Path]
 ) -> Callable[[NDArray[np.int64]], NDArray[np.int8]]:
-    """Make the function of `Halves` that tells from which half each cell is.
+    """Make the function of `Halves` that tells from which half cells are.
 
     Args:
         made: folder of a stage `synthesise`.

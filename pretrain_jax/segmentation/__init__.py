@@ -1,4 +1,7 @@
-"""Segmentation after pre-training: data sets, heads, fine-tuning, scores, leakage, annotations."""
+"""Measures pre-trained models by segmentation.
+
+It has data sets, heads, fine-tuning, scores, the leakage check and annotations.
+"""
 
 import lazy_loader
 

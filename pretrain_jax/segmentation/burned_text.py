@@ -1,8 +1,10 @@
-"""Looks for writing that was burned into an image: names, dates, device displays.
+"""Looks for writing that was burned into an image.
 
-A heuristic that warns and decides nothing: it looks for rows of small, sharp, bright shapes of
-equal height. It misses faint, dark, tilted and very large writing, and rows of highlights can look
-like writing to it.
+Such writing can be names, dates or device displays.
+
+The search is a heuristic that warns and decides nothing. It looks for rows of small, sharp, bright
+shapes of equal height. It misses faint, dark, tilted and very large writing, and rows of highlights
+can look like writing to it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +18,7 @@ from pretrain_jax.segmentation.leakage import Frame
 
 Bytes = NDArray[np.uint8]
 
-# Of the image's height: glyphs are that high, and strokes thinner than the filter's window.
+# Shares of the image's height. Glyphs are so high, and strokes are thinner than the window.
 GLYPH_HEIGHTS, WINDOW = (0.015, 0.08), 0.02
 LEAST_PIXELS = 5  # height of a readable glyph
 CONTRAST = 60  # grey levels above the surroundings
@@ -26,7 +28,7 @@ MOST = 1000  # images that are looked at: a second each at full size
 
 
 class _Glyph(NamedTuple):
-    """Centre row, height, left and right edge of a shape, pixels."""
+    """Holds centre row, height, left and right edge of a shape in pixels."""
 
     centre: float
     height: int
@@ -35,7 +37,7 @@ class _Glyph(NamedTuple):
 
 
 def longest_row(pixels: Bytes) -> int:
-    """Return the number of shapes in the longest row that looks like writing.
+    """Count the shapes in the longest row that looks like writing.
 
     Shapes are connected parts of the image's white top-hat (brighter than the opening with a
     square of 2 % of the height by 60 grey levels) with the height of glyphs and a box filled by 15
@@ -69,12 +71,18 @@ def longest_row(pixels: Bytes) -> int:
 
 
 def frames_with_text(frames: Iterable[Frame]) -> list[str]:
-    """Names of the frames with a row of at least 5 shapes; unreadable ones are passed over."""
+    """Name the frames with a row of at least 5 shapes.
+
+    Unreadable frames are passed over.
+    """
     return [frame.name for frame in frames if shows_text(frame)]
 
 
 def shows_text(frame: Frame) -> bool:
-    """Say whether a frame has a row of at least 5 shapes; not, where it cannot be read."""
+    """Say whether a frame has a row of at least 5 shapes.
+
+    A frame that cannot be read has none.
+    """
     try:
         pixels = read_pixels(frame.path, frame.frame, channels=3)
     except UnreadableImageError:
@@ -102,7 +110,9 @@ def text_note(found: Sequence[str], looked_at: int, stride: int) -> str:
 
 
 class Sample:
-    """At most `MOST` frames of those that pass, evenly spread, however many there will be.
+    """Keeps a few of the frames that pass.
+
+    It keeps at most `MOST`, evenly spread, however many there will be.
 
     Attributes:
         frames: the sample.
@@ -128,7 +138,7 @@ class Sample:
 
 
 def _follows(first: _Glyph, second: _Glyph) -> bool:
-    """Say whether the second is the next shape of the first one's row."""
+    """Say whether the second shape is the next one of the first one's row."""
     height = min(first.height, second.height)
     apart = second.left - first.right
     return (

@@ -1,4 +1,7 @@
-"""Writes masks and proposed patches as COCO annotations, with run-length encoded regions."""
+"""Writes masks and proposed patches as COCO annotations.
+
+Regions are run-length encoded.
+"""
 
 import itertools
 import json
@@ -17,15 +20,15 @@ from pretrain_jax.synthesis.tables import Table
 
 Mask = NDArray[np.bool_]
 Masks = NDArray[np.bool_]
-# Pixels of an image -> the mask (n, H, W) of each of its patches, by rank.
+# Such a function maps pixels of an image to its patches' masks (n, H, W), by rank.
 MasksOf = Callable[[NDArray[np.uint8]], Masks]
-# Of a table of patches.
+# Columns that are read of a table of patches.
 COLUMNS = ("image", "rank", "top", "left", "height", "width", "confidence")
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """A region of an image.
+    """Represents a region of an image.
 
     Attributes:
         image: number of the image, from 1.
@@ -41,7 +44,9 @@ class Annotation:
 
 
 def encode_rle(mask: Mask) -> dict[str, Any]:
-    """Encode a mask as COCO's compressed runs: {"size": [H, W], "counts": text}.
+    """Encode a mask as COCO's compressed runs.
+
+    They are {"size": [H, W], "counts": text}.
 
     Args:
         mask: (H, W), bool.
@@ -111,7 +116,9 @@ def coco_record(
 
 
 def write_coco(path: str | Path, record: dict[str, Any]) -> None:
-    """Write a record as JSON, atomically; an existing file is refused.
+    """Write a record as JSON, atomically.
+
+    An existing file is refused.
 
     Raises:
         ValueError: the file exists.
@@ -122,7 +129,10 @@ def write_coco(path: str | Path, record: dict[str, Any]) -> None:
 
 
 def mask_box(mask: Mask) -> list[int]:
-    """Return the left, top, width and height; zeros without foreground."""
+    """Return the left, top, width and height of a mask.
+
+    They are zeros without foreground.
+    """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return [0, 0, 0, 0]
@@ -133,12 +143,14 @@ def mask_box(mask: Mask) -> list[int]:
 def write_proposals(
     proposals: str | Path, path: str | Path, *, masks_of: MasksOf | None = None
 ) -> int:
-    """Write all patches as COCO annotations; never all of them in memory.
+    """Write all patches as COCO annotations.
+
+    They are never all in memory.
 
     Numbers of images are those of the index; the one category is the proposer. With `masks_of` the
     segmentation of an annotation is the run-length encoding of the patch's mask, bbox and area are
     the mask's, and patch_box is the patch's box (left, top, width, height), which may be larger.
-    Without, all of them are those of the patch's box.
+    Without `masks_of`, all of them are those of the patch's box.
 
     Args:
         proposals: folder of a finished stage `propose`.

@@ -1,4 +1,4 @@
-"""Configures fine-tuning, with the named presets."""
+"""Configures fine-tuning by named presets."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -16,7 +16,9 @@ LARGEST = 1 << 30
 
 @dataclass(frozen=True)
 class FinetuneConfig(RunOptions):
-    """Fine-tuning on a segmentation set; the defaults are the reference preset.
+    """Configures fine-tuning on a segmentation set.
+
+    The defaults are the reference preset.
 
     The reference is AdamW with a linear warmup and a polynomial schedule as MMSegmentation sets
     them for transformers; that the benchmark used these very numbers is unverified.

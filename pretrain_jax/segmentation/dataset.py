@@ -1,4 +1,7 @@
-"""Holds images with masks: cases, their groups, splits that keep groups whole, random crops."""
+"""Holds images with masks.
+
+It has cases with their groups, splits that keep groups whole, and random crops.
+"""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,7 +25,7 @@ CACHE_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Case:
-    """An image with its mask.
+    """Represents an image with its mask.
 
     Attributes:
         name: unique within its set.
@@ -41,7 +44,7 @@ class Case:
 
 @dataclass(frozen=True)
 class SegmentationSet:
-    """A set of cases.
+    """Represents a set of cases.
 
     Attributes:
         name: of the set.
@@ -72,7 +75,10 @@ class SegmentationSet:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Group of each case; a case without one is a group of its own."""
+        """Return the group of each case.
+
+        A case without one is a group of its own.
+        """
         return tuple(case.group or f"case {case.name}" for case in self.cases)
 
     def take(self, indices: NDArray[np.int64]) -> "SegmentationSet":
@@ -83,10 +89,12 @@ class SegmentationSet:
 def split(
     dataset: SegmentationSet, *, test_share: float = 0.2, seed: int = 0
 ) -> tuple[SegmentationSet, SegmentationSet]:
-    """Training and test cases; no group lies on both sides.
+    """Split a set into training and test cases.
 
-    The published split where every case has its part; otherwise groups in random order go to the
-    test side until it holds `test_share` of the cases.
+    No group lies on both sides.
+
+    It is the published split where every case has its part. Otherwise groups in random order go to
+    the test side until it holds `test_share` of the cases.
 
     Args:
         dataset: the set.
@@ -123,7 +131,9 @@ def read_case(
     channels: int = 3,
     remarks: list[tuple[str, Remark]] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return pixels (H, W, channels) and labels (H, W) of a case; see `read_mask` for labels.
+    """Read pixels (H, W, channels) and labels (H, W) of a case.
+
+    See `read_mask` for labels.
 
     Metadata of the files is dropped.
 
@@ -159,7 +169,7 @@ def read_case(
 
 
 class ClassesSeen:
-    """Which classes the masks of cases have.
+    """Notes which classes the masks of cases have.
 
     Args:
         classes: names; the first is the background.
@@ -176,7 +186,10 @@ class ClassesSeen:
         self._seen |= np.bincount(labels.ravel(), minlength=IGNORE + 1) > 0
 
     def notes(self) -> list[str]:
-        """Return a sentence where all masks are background, or lack some other class."""
+        """Describe in a sentence the classes that masks lack.
+
+        There is one where all are background, or lack some other class.
+        """
         missing = [
             name for number, name in enumerate(self._classes) if number and not self._seen[number]
         ]
@@ -191,7 +204,7 @@ class ClassesSeen:
 
 
 def listed(names: list[str]) -> str:
-    """Return the first few names and how many more there are."""
+    """Return the first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
@@ -218,21 +231,23 @@ def _repeats(names: list[str]) -> bool:
 
 
 class Pair(NamedTuple):
-    """Pixels (H, W, C) and labels (H, W) of a case."""
+    """Holds pixels (H, W, C) and labels (H, W) of a case."""
 
     pixels: Bytes
     labels: Bytes
 
 
 class Crops(NamedTuple):
-    """Images (B, S, S, C) and labels (B, S, S) of a batch."""
+    """Holds images (B, S, S, C) and labels (B, S, S) of a batch."""
 
     images: Bytes
     labels: Bytes
 
 
 def paired_crop(pair: Pair, crop: Crop, rng: np.random.Generator) -> Pair:
-    """Return a random crop at the crop's size: the image bicubic, the labels by the nearest pixel.
+    """Cut a random crop of image and labels, at the crop's size.
+
+    The image is bicubic, the labels are taken by the nearest pixel.
 
     Args:
         pair: the case.
@@ -254,12 +269,17 @@ def paired_crop(pair: Pair, crop: Crop, rng: np.random.Generator) -> Pair:
 
 
 def whole_image(pixels: Bytes, size: int) -> Bytes:
-    """Return the whole image (size, size, C), its shape not kept."""
+    """Return the whole image (size, size, C).
+
+    Its shape is not kept.
+    """
     return resized(pixels, size, (0, 0, pixels.shape[1], pixels.shape[0])).astype(np.uint8)
 
 
 class TrainingExamples:
-    """Batches of random crops, each made while the one before is used.
+    """Makes batches of random crops.
+
+    Each is made while the one before is used.
 
     Row r of step k is position p = k B + r of the stream: case `order(p)` of epoch p // n, cropped
     with a generator seeded by (seed, p). A run can therefore go on at any step.
@@ -315,7 +335,7 @@ class TrainingExamples:
         self._pool.shutdown(cancel_futures=True)
 
     def batch(self, step: int) -> Crops:
-        """This host's rows of the batch of a step."""
+        """Return this host's rows of the batch of a step."""
         count = len(self._cases)
         made = []
         first = step * self._batch_size + self._host * self._rows
@@ -328,7 +348,10 @@ class TrainingExamples:
         )
 
     def _pair(self, index: int) -> Pair:
-        """Return a decoded case; the decoded ones are kept as long as there is room."""
+        """Return a decoded case.
+
+        Decoded cases are kept as long as there is room.
+        """
         if index not in self._kept:
             pair = Pair(*read_case(self._cases, self._cases.cases[index], channels=self._channels))
             size = pair.pixels.nbytes + pair.labels.nbytes

@@ -1,4 +1,7 @@
-"""Runs the stage `finetune`: trains on a segmentation set and scores its test cases."""
+"""Runs the stage `finetune`.
+
+It trains on a segmentation set and scores its test cases.
+"""
 
 import dataclasses
 import hashlib
@@ -74,7 +77,9 @@ def finetune(
     compared: int | None = None,
     progress: bool = False,
 ) -> Manifest:
-    """Fine-tune on the training cases and score the test cases; the same call goes on or returns.
+    """Fine-tune on the training cases and score the test cases.
+
+    The same call goes on, or returns where all is done.
 
     Every random choice is a function of `seed` and the step: after an interruption the run goes on
     from its newest checkpoint and ends, on CPU, with the result of an undisturbed one.
@@ -130,7 +135,7 @@ def finetune(
         if pretraining is not None:
             sample = Sample()
             known = check_leakage(sample(pretraining), test)
-            # Without their folders, which are no part of the result.
+            # Frames are named without their folders, which are no part of the result.
             texts = [Path(name).name for name in frames_with_text(sample.frames)]
             notes.append(text_note(texts, len(sample.frames), sample.stride))
             notes += group_notes(sample.ungrouped, known, [test])
@@ -195,7 +200,7 @@ def _parameters(
 
 
 def dataset_digest(dataset: SegmentationSet) -> str:
-    """Return sha256 of names, groups, parts and files."""
+    """Return the sha256 of names, groups, parts and files."""
     found = hashlib.sha256(json.dumps([dataset.classes, dataset.kind]).encode())
     for case in dataset.cases:
         files = [file_record(path) for path in (case.image, case.mask) if path is not None]
@@ -204,7 +209,7 @@ def dataset_digest(dataset: SegmentationSet) -> str:
 
 
 class _Run:
-    """A fine-tuning in its folder."""
+    """Represents a fine-tuning in its folder."""
 
     def __init__(
         self,
@@ -224,7 +229,10 @@ class _Run:
         self._step = make_step(config, objective, plan, seed)
 
     def run(self) -> tuple[list[CaseScore], dict[int, float]]:
-        """Return the scores of the test cases and the losses of the steps that the log tells."""
+        """Train and score.
+
+        It returns the scores of the test cases and the losses of the steps that the log tells.
+        """
         loop = Loop(
             self._run,
             self.config,
@@ -265,7 +273,10 @@ class _Run:
         )
 
     def _begin(self, state: TrainState) -> TrainState:
-        """Return the drawn state with the statistics of the images and the encoder's weights."""
+        """Return the drawn state before the first step.
+
+        It has the statistics of the images and the encoder's weights.
+        """
         weights = self._weights
         if weights is None:
             mean, std = _measured(self.training, self._objective.model.encoder.channels)
@@ -304,7 +315,10 @@ class _Run:
 def _measured(
     training: SegmentationSet, channels: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and standard deviation of the channels over the training cases' pixels."""
+    """Measure mean and standard deviation of the channels.
+
+    They are those of the training cases' pixels.
+    """
     total = np.zeros((2, channels))
     count = 0
     for case in training.cases:

@@ -1,4 +1,7 @@
-"""Gives each pixel of an image a class: an encoder with a DPT or with a probe of its tokens."""
+"""Gives each pixel of an image a class.
+
+The model is an encoder with a DPT, or with a probe of its tokens.
+"""
 
 import dataclasses
 import itertools
@@ -19,7 +22,9 @@ Array = jax.Array
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """A probe of the patch tokens after the encoder's last norm.
+    """Configures a probe of the patch tokens.
+
+    The tokens are those after the encoder's last norm.
 
     Attributes:
         encoder: the ViT, without pooling.
@@ -36,7 +41,7 @@ ModelConfig = DPTConfig | ProbeConfig
 
 
 class TokenProbe(nnx.Module):
-    """Logits of each patch.
+    """Computes the logits of each patch.
 
     Args:
         config: sizes and types.
@@ -54,7 +59,10 @@ class TokenProbe(nnx.Module):
         )
 
     def __call__(self, images: Array, *, key: Array | None = None, training: bool = False) -> Array:
-        """Return logits (batch, rows, columns, classes); nothing differs in training."""
+        """Return logits (batch, rows, columns, classes).
+
+        Nothing differs in training.
+        """
         del key, training
         tokens = self.encoder(images)[:, int(self.config.encoder.class_token) :]
         for number, layer in enumerate(self.layers):
@@ -63,11 +71,16 @@ class TokenProbe(nnx.Module):
 
 
 class Statistic(nnx.Variable[Array]):
-    """Mean or standard deviation of the channels in training, where the largest value is 1."""
+    """Holds mean or standard deviation of the channels in training.
+
+    The scale has the largest pixel value as 1.
+    """
 
 
 class Segmenter(nnx.Module):
-    """A model of integer pixels, which brings them to the statistics that it was trained with.
+    """Predicts the classes of integer pixels.
+
+    It brings them to the statistics that it was trained with.
 
     Args:
         config: sizes and types.
@@ -81,14 +94,19 @@ class Segmenter(nnx.Module):
         self.std = Statistic(jnp.ones(channels, jnp.float32))
 
     def __call__(self, pixels: Array, *, key: Array | None = None, training: bool = False) -> Array:
-        """Return logits (batch, h, w, classes) of pixels (batch, height, width, channels)."""
+        """Return logits (batch, h, w, classes) of pixels.
+
+        The pixels have the shape (batch, height, width, channels).
+        """
         images = unit_range(pixels, self.model.config.encoder.param_dtype)
         images = (images - self.mean[...]) / self.std[...]
         return self.model(images, key=key, training=training)
 
 
 def model_of(config: FinetuneConfig, encoder: ViTConfig, classes: int) -> ModelConfig:
-    """Return the model of a head on an encoder; DPT's hooks are the last blocks of each quarter.
+    """Return the model of a head on an encoder.
+
+    DPT's hooks are the last blocks of each quarter.
 
     Args:
         config: kind and sizes of the head.
@@ -124,6 +142,9 @@ def build(config: ModelConfig, rngs: nnx.Rngs) -> DPT | TokenProbe:
 
 
 def logits_at(logits: Array, size: tuple[int, int]) -> Array:
-    """Return logits (batch, h, w, classes) at another resolution, bilinear."""
+    """Interpolate logits to another resolution.
+
+    Their shape is (batch, h, w, classes), and the interpolation is bilinear.
+    """
     shape = (logits.shape[0], *size, logits.shape[-1])
     return logits if shape == logits.shape else jax.image.resize(logits, shape, "bilinear")

@@ -29,10 +29,11 @@ from pretrain_jax.segmentation.dataset import Case, Part, SegmentationSet, liste
 from pretrain_jax.segmentation.masks import MaskKind
 
 CASES_NAME, CLASSES_NAME = "cases.csv", "classes.txt"
-# What names of masks have behind that of the image.
+# The name of a mask is that of its image with one of these endings.
 ENDINGS = re.compile(r"[_\- ]*(masks?|segmentation|seg|label|labels|gt)$", re.IGNORECASE)
 PARTS: Mapping[str, Part] = {"": "", "training": "training", "train": "training", "test": "test"}
-# Nothing is chosen by them here: they are trained on, unless nothing else could be the test.
+# Validation parts are trained on, as nothing is chosen by them here. Where there is no test part,
+# they are the test.
 VALIDATION = frozenset({"val", "valid", "validation"})
 POLYP = ("background", "polyp")
 PAIR = "folder"
@@ -49,7 +50,9 @@ def pretraining_cases(root: Path, layout: str) -> tuple[Case, ...]:
 
 
 def write_image_list(cases: Iterable[Case], path: str | Path) -> None:
-    """Write an image list that `find_images` reads: a path a line, relative to the list.
+    """Write an image list that `find_images` reads.
+
+    It has a path a line, relative to the list.
 
     Where the group is known, it stands in the third column, behind an empty class.
 
@@ -65,7 +68,9 @@ def write_image_list(cases: Iterable[Case], path: str | Path) -> None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text that are not blank, without the spaces around them.
+    """Return the lines of a text that are not blank.
+
+    The spaces around them are left out.
 
     Raises:
         ValueError: the file is not text in UTF-8.
@@ -74,7 +79,9 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
-    """Return the names of the columns and the rows of a CSV file; what a row lacks is "".
+    """Read the names of the columns and the rows of a CSV file.
+
+    What a row lacks is "".
 
     Raises:
         ValueError: the file is not text in UTF-8, or no table.
@@ -96,7 +103,7 @@ def _text(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Variant:
-    """Where images and masks lie, and how a mask is called.
+    """Says where images and masks lie, and how a mask is called.
 
     Attributes:
         images: folder of the images.
@@ -111,7 +118,10 @@ class Variant:
     image: str = ".+"
 
     def at(self, root: Path) -> tuple[Path, Path] | None:
-        """The two folders, None where one is missing; capitals in their names do not matter."""
+        """Find the two folders.
+
+        It is None where one is missing. Capitals in their names do not matter.
+        """
         images, masks = _folder(root, self.images), _folder(root, self.masks)
         if images is None or masks is None:
             return None
@@ -125,7 +135,9 @@ class Variant:
 def read_pair(
     folder: str | Path, *, images: str = "images", masks: str = "masks"
 ) -> SegmentationSet:
-    """Return the set of a folder of images and a folder of masks of the same names.
+    """Read the set of a folder of images and a folder of masks.
+
+    Image and mask have the same name.
 
     An optional file classes.txt beside the two names the classes of masks of indices, one a line,
     the background first; masks are binary without it. An optional table cases.csv with the
@@ -153,19 +165,27 @@ def read_pair(
 def kind_of(
     root: Path, classes: tuple[str, ...] = ("background", "foreground")
 ) -> tuple[MaskKind, tuple[str, ...]]:
-    """Return what masks hold, and the classes: those of a classes.txt where there is one."""
+    """Return what masks hold, and the classes.
+
+    The classes are those of a classes.txt where there is one.
+    """
     if (root / CLASSES_NAME).is_file():
         return "labels", class_names(root)
     return "binary", classes
 
 
 def unpacked(root: Path, *variants: Variant) -> Path:
-    """The folder with the folders of a variant: `root`, or the only one below it that has them."""
+    """Find the folder with the folders of a variant.
+
+    It is `root`, or the only folder below it that has them.
+    """
     return below(root, lambda place: any(variant.at(place) is not None for variant in variants))
 
 
 def below(root: Path, fits: Callable[[Path], bool]) -> Path:
-    """Return the folder that fits: `root`, or the only one in it that does; `root` where none does.
+    """Find the folder that fits.
+
+    It is `root`, or the only one in it that does. It is `root` where none does.
 
     Raises:
         ValueError: several of them fit.
@@ -180,7 +200,10 @@ def below(root: Path, fits: Callable[[Path], bool]) -> Path:
 
 
 def what_is_there(root: Path) -> str:
-    """The end of a sentence: which folders a folder holds in the place of those of a layout."""
+    """Write the end of a sentence on what a folder holds.
+
+    It names the folders that stand in the place of those of a layout.
+    """
     names = [place.name for place in _subfolders(root)]
     return f"; it holds {'the folders ' + listed(names) if names else 'no folders'}"
 
@@ -194,7 +217,10 @@ def _subfolders(root: Path) -> list[Path]:
 
 
 def _folder(root: Path, name: str) -> Path | None:
-    """The folder of a name relative to `root`, with other capitals where it has those alone."""
+    """Find the folder of a name relative to `root`.
+
+    It has other capitals where the folder is there with those alone.
+    """
     place = root / name
     if place.is_dir():
         return place
@@ -210,7 +236,9 @@ def _folder(root: Path, name: str) -> Path | None:
 
 
 def class_names(root: Path) -> tuple[str, ...]:
-    """Return the classes of a folder, from its classes.txt where there is one.
+    """Return the classes of a folder.
+
+    They are those of its classes.txt where there is one.
 
     Raises:
         ValueError: the list is not text in UTF-8, or does not name two or more different classes.
@@ -313,7 +341,9 @@ def _paired(
 
 
 def _alike(stems: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
-    """Return masks by image where their names are the same but for an ending and what separates it.
+    """Match masks to images of nearly the same name.
+
+    The names differ in an ending and in what separates it only.
 
     Raises:
         ValueError: several masks of one image, or several images of one mask.
@@ -336,7 +366,9 @@ def _alike(stems: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
 
 
 def with_table(root: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
-    """Return the cases with groups and parts from the table cases.csv in `root`, if there is one.
+    """Return the cases with groups and parts from a table.
+
+    It is cases.csv in `root`, if there is one.
 
     Raises:
         ValueError: the table is not text in UTF-8, a column is missing, a name is unknown or
@@ -416,7 +448,9 @@ def _common(root: Path) -> tuple[Path, tuple[Case, ...]]:
 
 
 def _kvasir_instrument(root: Path) -> SegmentationSet:
-    """590 frames with tools (arXiv:2011.08065): images/*.jpg, masks/*.png, train.txt, test.txt.
+    """Read Kvasir-Instrument, 590 frames with tools (arXiv:2011.08065).
+
+    It has images/*.jpg, masks/*.png, train.txt and test.txt.
 
     The two lists are the published split, a name a line; their form is unverified, names with and
     without suffix are read.
@@ -443,7 +477,9 @@ def _kvasir_instrument(root: Path) -> SegmentationSet:
 
 
 def _kvasir_seg(root: Path) -> SegmentationSet:
-    """1,000 polyp images (arXiv:1911.07069): images/*.jpg and masks/*.jpg of the same names.
+    """Read Kvasir-SEG, 1,000 polyp images (arXiv:1911.07069).
+
+    It has images/*.jpg and masks/*.jpg of the same names.
 
     Masks are JPEG files with compression noise. Patients are not named.
     """
@@ -451,7 +487,9 @@ def _kvasir_seg(root: Path) -> SegmentationSet:
 
 
 def _imageclefmed(root: Path) -> SegmentationSet:
-    """Development set of ImageCLEFmed MEDVQA-GI 2023: images/*.jpg, masks/*, gt.json (not read).
+    """Read the development set of ImageCLEFmed MEDVQA-GI 2023.
+
+    It has images/*.jpg, masks/*, and gt.json, which is not read.
 
     That this edition is the one meant by the benchmarks, and that an image has one mask of its own
     name, is unverified.
@@ -460,7 +498,9 @@ def _imageclefmed(root: Path) -> SegmentationSet:
 
 
 def _etis(root: Path) -> SegmentationSet:
-    """196 frames of 34 sequences: ETIS-LaribPolypDB/1.tif and "Ground Truth"/p1.tif.
+    """Read ETIS-Larib, 196 frames of 34 sequences.
+
+    It has ETIS-LaribPolypDB/1.tif and "Ground Truth"/p1.tif.
 
     The repackaged form has images/ and masks/. No file says which sequence a frame is of.
     """
@@ -470,7 +510,9 @@ def _etis(root: Path) -> SegmentationSet:
 
 
 def _polypgen(root: Path) -> SegmentationSet:
-    """PolypGen2021_MultiCenterData (arXiv:2106.04463), single frames and positive sequences.
+    """Read PolypGen2021_MultiCenterData (arXiv:2106.04463).
+
+    It has single frames and positive sequences.
 
     data_C1 to data_C6 hold images_C1/NAME.jpg and masks_C1/NAME_mask.jpg; sequenceData/positive
     holds seq1/images_seq1 and seq1/masks_seq1. Sequences are groups; patients of single frames are
@@ -496,7 +538,10 @@ def _positive(root: Path) -> list[Path]:
 
 
 def _folders(root: Path, pattern: str) -> list[Path]:
-    """Archives and notes may lie beside the folders."""
+    """Return the folders of a folder.
+
+    Archives and notes may lie beside them.
+    """
     return sorted(path for path in root.glob(pattern) if path.is_dir())
 
 
@@ -514,15 +559,20 @@ def _polypgen_pair(root: Path, folder: Path, tail: str, group: str) -> tuple[Cas
 
 
 def _cvc_300(root: Path) -> SegmentationSet:
-    """CVC-300 as distributed with arXiv:2006.11392 (60 frames): images/*.png and masks/*.png."""
+    """Read CVC-300 as distributed with arXiv:2006.11392 (60 frames).
+
+    It has images/*.png and masks/*.png.
+    """
     return _binary("CVC-300", *_common(root))
 
 
 def _cvc_clinicdb(root: Path) -> SegmentationSet:
-    """612 frames of 29 sequences: Original/1.tif and "Ground Truth"/1.tif.
+    """Read CVC-ClinicDB, 612 frames of 29 sequences.
 
-    Also under PNG/ or TIF/, or repackaged as images/ and masks/. A copy on Kaggle has a table
-    metadata.csv with frame_id and sequence_id (unverified), which gives the groups.
+    It has Original/1.tif and "Ground Truth"/1.tif.
+
+    They may also lie under PNG/ or TIF/, or be repackaged as images/ and masks/. A copy on Kaggle
+    has a table metadata.csv with frame_id and sequence_id (unverified), which gives the groups.
     """
     variants = (
         Variant("Original", "Ground Truth"),
@@ -549,7 +599,9 @@ def _cvc_clinicdb(root: Path) -> SegmentationSet:
 
 
 def _cvc_colondb(root: Path) -> SegmentationSet:
-    """CVC-ColonDB: images/ and masks/ (380 frames), or the original's 1.bmp and p1.bmp (300).
+    """Read CVC-ColonDB.
+
+    It has images/ and masks/ (380 frames), or the original's 1.bmp and p1.bmp (300).
 
     The original's masks s1.bmp (uninformative regions) and c1.bmp (contours) are not read. No file
     says which of the 15 sequences a frame is of.
@@ -597,7 +649,9 @@ def read_segmentation(folder: str | Path, layout: str = PAIR) -> SegmentationSet
 
 
 def read_pretraining(folder: str | Path, layout: str) -> tuple[Case, ...]:
-    """Return images and videos for pre-training in a folder of a published layout; without masks.
+    """Read images and videos for pre-training, without masks.
+
+    They lie in a folder of a published layout.
 
     Args:
         folder: the unpacked archive.

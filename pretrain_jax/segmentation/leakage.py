@@ -1,4 +1,7 @@
-"""Finds test frames among the images for pre-training: equal pixels, similar ones, one group."""
+"""Finds test frames among the images for pre-training.
+
+It compares equal pixels, similar images and groups.
+"""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +22,8 @@ Pixels = NDArray[np.uint8]
 
 GRID, LOW = 32, 8
 QUARTERS, POSITIONS = 4, 8  # turns of a square, and with mirror images
-# What compression, another size and another brightness leave between two copies of an image, and
-# what slices of one head a centimetre apart exceed.
+# Two copies of an image stay within these limits after compression and in another size or
+# brightness. Slices of one head a centimetre apart exceed them.
 PERCEPTUAL_DISTANCE = 6
 LEAST_CORRELATION = 0.985
 BLOCK = 64
@@ -28,7 +31,7 @@ BLOCK = 64
 
 @dataclass(frozen=True)
 class Frame:
-    """An image for pre-training.
+    """Represents an image for pre-training.
 
     Attributes:
         name: how messages call it.
@@ -45,7 +48,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Leak:
-    """A pair that must not be.
+    """Represents a pair of images that must not be.
 
     Attributes:
         kind: "pixels" (equal), "similar" (perceptual hash), "turned" (similar once it is mirrored
@@ -62,7 +65,7 @@ class Leak:
 
 
 class LeakageError(ValueError):
-    """Test frames are among the images for pre-training.
+    """Says that test frames are among the images for pre-training.
 
     Attributes:
         leaks: all of them.
@@ -84,7 +87,9 @@ def check_leakage(
     *,
     distance: int = PERCEPTUAL_DISTANCE,
 ) -> int:
-    """Refuse test frames among the images for pre-training; see `find_leaks`.
+    """Refuse test frames among the images for pre-training.
+
+    See `find_leaks`.
 
     Returns:
         Number of images for pre-training that were compared.
@@ -112,7 +117,9 @@ def find_leaks(
     *,
     distance: int = PERCEPTUAL_DISTANCE,
 ) -> list[Leak]:
-    """Return images for pre-training that show a test frame, or are of a test frame's group.
+    """Find the images for pre-training that leak a test frame.
+
+    They show it, or are of its group.
 
     Equal pixels are found whatever the file's format and metadata. Similar are images whose
     perceptual hashes differ in few bits and whose grey thumbnails correlate above
@@ -136,7 +143,10 @@ def find_leaks(
 def leaks_among(
     pretraining: Iterable[Frame], tests: Sequence["KnownCases"]
 ) -> Iterator[tuple[int, Leak]]:
-    """As `find_leaks` with several sets, each image being read once: number of the set and leak."""
+    """Find the leaks of several sets, each image being read once.
+
+    They are those of `find_leaks`. Each comes with the number of its set.
+    """
     for block in _blocks(pretraining):
         frames, prints = _readable(block)
         for number, known in enumerate(tests):
@@ -145,7 +155,7 @@ def leaks_among(
 
 
 class KnownCases:
-    """What test cases look like, which images are compared with.
+    """Knows what test cases look like, so that images can be compared.
 
     Args:
         test: the cases, whose images are read one at a time; about 64 KB are kept of each.
@@ -184,7 +194,9 @@ class KnownCases:
 
 
 def frames_of(source: str | Path) -> Iterator[Frame]:
-    """Return the frames of a folder, of LAYOUT:FOLDER, of a list or of a video, with their groups.
+    """Return the frames of a source, with their groups.
+
+    The source is a folder, LAYOUT:FOLDER, a list or a video.
 
     Groups are those of `pretrain_jax.data.listing.entries`, as in the index of a pipeline.
     """
@@ -214,14 +226,16 @@ def group_notes(unknown: int, images: int, tests: Sequence[SegmentationSet]) -> 
 
 
 def pixel_digest(pixels: Pixels) -> str:
-    """Return sha256 of shape and pixels."""
+    """Return the sha256 of shape and pixels."""
     found = hashlib.sha256(repr(pixels.shape).encode())
     found.update(pixels.tobytes())
     return found.hexdigest()
 
 
 def perceptual_hash(pixels: Pixels) -> np.uint64:
-    """64 bits: which of the lowest 8 x 8 cosine coefficients exceed their median.
+    """Hash the look of an image to 64 bits.
+
+    They say which of the lowest 8 x 8 cosine coefficients exceed their median.
 
     The luminance (Rec. 601) is reduced to 32 x 32 pixels (Lanczos), of which the orthonormal
     type-II cosine transform is taken; the median leaves out the coefficient (0, 0).
@@ -235,7 +249,9 @@ def perceptual_hash(pixels: Pixels) -> np.uint64:
 
 
 class _Prints(NamedTuple):
-    """Digests of n images; hashes (p n,) and thumbnails (p n, 1024) of mean 0 and norm 1.
+    """Holds the prints of n images in p positions.
+
+    They are digests of n images, hashes (p n,) and thumbnails (p n, 1024) of mean 0 and norm 1.
 
     All images come first in one position, then in the next.
     """
@@ -246,7 +262,10 @@ class _Prints(NamedTuple):
 
 
 def _prints(images: Iterable[Pixels], count: int, positions: int = 1) -> _Prints:
-    """Prints in the first ones of the eight positions of a square; one image is held at a time."""
+    """Make the prints of images in some of the eight positions.
+
+    The first `positions` of the eight positions of a square are taken. One image is held at a time.
+    """
     thumbnails = np.zeros((positions, count, GRID * GRID))
     hashes = np.zeros((positions, count), np.uint64)
     digests = []

@@ -1,4 +1,7 @@
-"""Turns mask files into labels: 0/1, 0/255, JPEG, palettes, class indices."""
+"""Reads mask files as labels.
+
+Masks hold 0/1, 0/255, JPEG noise, palettes or class indices.
+"""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -109,7 +112,10 @@ def _check_two(values: NDArray[Any], path: str | Path) -> None:
 
 
 def _middle_area(values: NDArray[Any]) -> tuple[int, int]:
-    """Centre of a square of 3 x 3 pixels of one middle value, -1 and -1 where there is none."""
+    """Find an area of one middle value.
+
+    It returns the centre of a square of 3 x 3 such pixels, or -1 and -1 where there is none.
+    """
     centre = values[1:-1, 1:-1]
     same = (centre >= MIDDLE[0]) & (centre <= MIDDLE[1])
     height, width = values.shape
@@ -138,7 +144,10 @@ def _eight_bits(values: NDArray[Any], path: str | Path) -> NDArray[Any]:
 
 
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None, bool]:
-    """Values (H, W) or (H, W, 1 to 3), the colours (n, 3) of a palette, whether it is lossy."""
+    """Read the values of a mask file, its palette, and whether it is lossy.
+
+    Values have the shape (H, W) or (H, W, 1 to 3), the colours of a palette (n, 3).
+    """
     if path.suffix.lower() == ".npy":
         return _read_array(path), None, False
     try:
@@ -167,7 +176,10 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None, bool]:
 
 
 def _check_shown(pixels: NDArray[np.uint8], path: Path) -> None:
-    """Refuse a shape that only the transparency shows: what it means cannot be told."""
+    """Refuse a shape that only the transparency shows.
+
+    What it means cannot be told.
+    """
     colours, alpha = pixels[..., :3].reshape(-1, 3), pixels[..., 3]
     if (colours == colours[0]).all() and (alpha != alpha.flat[0]).any():
         raise ValueError(
@@ -177,7 +189,10 @@ def _check_shown(pixels: NDArray[np.uint8], path: Path) -> None:
 
 
 def _read_array(path: Path) -> NDArray[Any]:
-    """Return values (H, W), or (H, W, 2 or 3), of an .npy file."""
+    """Read the values of an .npy file.
+
+    Their shape is (H, W), or (H, W, 2 or 3).
+    """
     try:
         regular_file(path).close()
         values = load_array(path, mmap=True)

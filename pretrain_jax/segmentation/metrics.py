@@ -1,4 +1,6 @@
-"""Scores predicted masks: IoU, Dice, boundary F, with bootstrap intervals over groups.
+"""Scores predicted masks by IoU, Dice and boundary F.
+
+Bootstrap intervals are over groups.
 
 All overlap scores follow from confusion matrices, which add over cases: the score of a set is that
 of the summed matrix, so that a large region counts as much as its pixels.
@@ -16,14 +18,14 @@ from pretrain_jax.segmentation.masks import IGNORE
 
 Labels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
-# Of the diagonal: Csurka et al. 2013, "What is a good evaluation measure for semantic
+# Share of the diagonal. Source: Csurka et al. 2013, "What is a good evaluation measure for semantic
 # segmentation?", section 3.
 BOUNDARY_SHARE = 0.0075
 
 
 @dataclass(frozen=True)
 class CaseScore:
-    """What the scores of a set follow from.
+    """Holds what the scores of a set follow from.
 
     Attributes:
         confusion: (C, C), see `confusion`.
@@ -35,7 +37,9 @@ class CaseScore:
 
 
 def score_case(predicted: Labels, truth: Labels, classes: int) -> CaseScore:
-    """Return the score of one case; both masks have the shape (H, W).
+    """Score one case.
+
+    Both masks have the shape (H, W).
 
     Raises:
         ValueError: different shapes, or a label that is none of the classes.
@@ -51,7 +55,9 @@ def score_case(predicted: Labels, truth: Labels, classes: int) -> CaseScore:
 
 
 def confusion(predicted: Labels, truth: Labels, classes: int) -> NDArray[np.int64]:
-    """Number of pixels by true (row) and predicted (column) class; `IGNORE` in `truth` is left out.
+    """Count pixels by true (row) and predicted (column) class.
+
+    `IGNORE` in `truth` is left out.
 
     Args:
         predicted: labels in [0, classes).
@@ -76,7 +82,9 @@ def confusion(predicted: Labels, truth: Labels, classes: int) -> NDArray[np.int6
 
 
 def iou(counts: NDArray[np.integer | np.floating]) -> Floats:
-    """TP / (TP + FP + FN) of each class; NaN for one that is neither there nor predicted.
+    """Compute the IoU of each class.
+
+    It is TP / (TP + FP + FN). It is NaN for a class that is neither there nor predicted.
 
     Args:
         counts: (..., C, C), see `confusion`.
@@ -89,7 +97,9 @@ def iou(counts: NDArray[np.integer | np.floating]) -> Floats:
 
 
 def dice(counts: NDArray[np.integer | np.floating]) -> Floats:
-    """2 TP / (2 TP + FP + FN) of each class; NaN for one that is neither there nor predicted.
+    """Compute the Dice score of each class.
+
+    It is 2 TP / (2 TP + FP + FN). It is NaN for a class that is neither there nor predicted.
 
     Args:
         counts: (..., C, C), see `confusion`.
@@ -102,14 +112,19 @@ def dice(counts: NDArray[np.integer | np.floating]) -> Floats:
 
 
 def boundary_tolerance(shape: tuple[int, ...]) -> float:
-    """Distance in pixels up to which boundaries agree: 0.75 % of the diagonal, at least 1."""
+    """Return the distance up to which boundaries agree.
+
+    It is 0.75 % of the diagonal, at least 1 pixel.
+    """
     return max(1.0, BOUNDARY_SHARE * math.hypot(shape[0], shape[1]))
 
 
 def boundary_f(
     predicted: NDArray[np.bool_], truth: NDArray[np.bool_], *, tolerance: float
 ) -> float:
-    """Harmonic mean of the shares of boundary pixels that lie near the other boundary.
+    """Score how well two boundaries agree.
+
+    It is the harmonic mean of the shares of boundary pixels that lie near the other boundary.
 
     Precision is the share of the predicted boundary within `tolerance` (Euclidean) of the true
     one, recall the share of the true one within it of the predicted one. A boundary pixel belongs
@@ -138,7 +153,9 @@ def boundary_f(
 
 
 def normdel(miou: float, ratio: float, *, a: float = 1.0) -> float:
-    """sigmoid(mIoU exp(-a R)): accuracy discounted by the share R of the data that was kept.
+    """Compute the accuracy discounted by the share of data that was kept.
+
+    It is sigmoid(mIoU exp(-a R)), R the share.
 
     Args:
         miou: mean IoU as a fraction, in [0, 1].
@@ -157,7 +174,7 @@ def normdel(miou: float, ratio: float, *, a: float = 1.0) -> float:
 
 
 def _hits(counts: NDArray[np.integer | np.floating]) -> tuple[Floats, Floats]:
-    """True positives, and false positives plus false negatives."""
+    """Return true positives, and false positives plus false negatives."""
     hit = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
     return hit, counts.sum(axis=-1) + counts.sum(axis=-2) - 2 * hit
 
@@ -174,7 +191,7 @@ def _boundary(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and its bootstrap interval.
+    """Holds a score and its bootstrap interval.
 
     Attributes:
         value: of the set.
@@ -189,7 +206,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class SetScore:
-    """The scores of a set of cases.
+    """Holds the scores of a set of cases.
 
     Attributes:
         miou: mean over the classes of the IoU of all pixels together.
@@ -216,7 +233,9 @@ def score_set(
     level: float = 0.95,
     seed: int = 0,
 ) -> SetScore:
-    """Return the scores with percentile intervals over groups that are drawn with replacement.
+    """Score a set, with bootstrap intervals over groups.
+
+    The intervals are percentiles, and groups are drawn with replacement.
 
     Frames of one video are no independent cases: whole groups are drawn. With a single group the
     interval is the value itself.
@@ -271,7 +290,10 @@ def _sum_by(values: Floats, member: NDArray[np.int64], count: int) -> Floats:
 
 
 def _mean(values: Floats) -> Floats:
-    """Return the mean over the last axis without NaN; NaN where nothing else is there."""
+    """Return the mean over the last axis without NaN.
+
+    It is NaN where nothing else is there.
+    """
     known = ~np.isnan(values)
     total = np.where(known, values, 0).sum(axis=-1)
     return np.divide(

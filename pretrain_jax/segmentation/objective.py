@@ -1,4 +1,7 @@
-"""Makes fine-tuning an objective of the trainer: a segmenter's loss, schedule and cost."""
+"""Makes fine-tuning an objective of the trainer.
+
+It has a segmenter's loss, schedule and cost.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +27,7 @@ Array = jax.Array
 
 @dataclass(frozen=True)
 class SegmentationObjective:
-    """Mean cross entropy over the pixels that have a class.
+    """Minimises the mean cross entropy over pixels that have a class.
 
     Attributes:
         model: sizes of encoder and head.
@@ -38,18 +41,21 @@ class SegmentationObjective:
 
     @property
     def trained(self) -> Any:
-        """Filter of the variables that the optimiser changes."""
+        """Return the filter of the variables that the optimiser changes."""
         outside = nnx.Not(nnx.PathContains("encoder"))
         return nnx.All(nnx.Param, outside) if self.frozen else nnx.Param
 
     def build(self, seed: int | Array) -> Segmenter:
-        """Encoder and head with initial parameters."""
+        """Return encoder and head with initial parameters."""
         return Segmenter(self.model, rngs=nnx.Rngs(jax.random.key(seed)))
 
     def value_and_grad(
         self, merge: Merge, params: Any, batch: Crops, key: Array, parts: int
     ) -> tuple[Array, Any, Any]:
-        """The loss of a batch of crops, its gradient, and what batch norm has learned of it."""
+        """Compute the loss of a batch of crops and its gradient.
+
+        What batch norm has learned of the batch comes with them.
+        """
         if parts != 1:
             raise ValueError(f"accumulation = {parts}: batch norm sees whole batches")
 
@@ -65,14 +71,20 @@ class SegmentationObjective:
         return value, gradient, constants
 
     def training_flops(self) -> int:
-        """Return the matrix products and convolutions of a trained crop."""
+        """Count the FLOPs of a trained crop.
+
+        They are those of matrix products and convolutions.
+        """
         return finetuning_flops(self.model, frozen=self.frozen)
 
 
 def make_step(
     config: FinetuneConfig, objective: SegmentationObjective, plan: Plan, seed: int
 ) -> Step:
-    """The step of a fine-tuning; those that differ in nothing but the seed share programs."""
+    """Make the step of a fine-tuning.
+
+    Steps that differ in nothing but the seed share programs.
+    """
     rule, rates = _optimizer(
         config.learning_rate,
         plan.steps,
@@ -98,7 +110,9 @@ def _optimizer(
 
 
 def schedule(learning_rate: float, steps: int, power: float, warmup_steps: int) -> optax.Schedule:
-    """Rate of step k = 0, 1, ...: learning_rate (1 - k / steps)^power min(1, (k + 1) / warmup).
+    """Return the learning rate of step k = 0, 1, ...
+
+    It is learning_rate (1 - k / steps)^power min(1, (k + 1) / warmup).
 
     Source: the polynomial policy with linear warmup of MMSegmentation 0.x (its warmup starts at
     1e-6 of the rate instead of 1 / warmup).
@@ -113,7 +127,9 @@ def schedule(learning_rate: float, steps: int, power: float, warmup_steps: int) 
 
 
 def cross_entropy(logits: Array, labels: Array) -> Array:
-    """Return the mean of -log softmax at the label over the pixels that have one; 0 where none has.
+    """Return the mean cross entropy over the pixels that have a label.
+
+    It is -log softmax at the label, and 0 where no pixel has one.
 
     Args:
         logits: shape (..., classes).
@@ -128,7 +144,9 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 
 def finetuning_flops(model: ModelConfig, *, frozen: bool) -> int:
-    """Return FLOPs of one trained crop: of a frozen encoder the forward pass alone.
+    """Return the FLOPs of one trained crop.
+
+    Of a frozen encoder it is the forward pass alone.
 
     Args:
         model: encoder and head.
@@ -139,7 +157,10 @@ def finetuning_flops(model: ModelConfig, *, frozen: bool) -> int:
 
 
 def head_flops(model: ModelConfig) -> int:
-    """Return FLOPs of the head for one image, forward only: matrix products and convolutions."""
+    """Return the FLOPs of the head for one image, forward only.
+
+    They are those of matrix products and convolutions.
+    """
     if isinstance(model, ProbeConfig):
         hidden, ends = model.hidden, (model.encoder.width, model.classes)
         weights = hidden * sum(ends) if hidden else ends[0] * ends[1]
@@ -175,5 +196,8 @@ def _dpt(config: DPTConfig) -> int:
 
 
 def _doubling(height: int, across: int, features: int) -> int:
-    """A product with a (2 height, height) matrix, then one with a (2 across, across) matrix."""
+    """Count the FLOPs of doubling a map along both axes.
+
+    It is a product with a (2 height, height) matrix, then one with a (2 across, across) matrix.
+    """
     return 2 * features * (2 * height * height * across + 2 * height * 2 * across * across)

@@ -1,4 +1,7 @@
-"""Judges a fine-tuned model: trivial predictions, pictures, the record result.json."""
+"""Judges a fine-tuned model.
+
+It has trivial predictions, pictures and the record result.json.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,7 +39,7 @@ LEVELS = 256
 
 @dataclass(frozen=True)
 class Prediction:
-    """A case with what was predicted.
+    """Holds a case with what was predicted.
 
     Attributes:
         name: of the case.
@@ -54,7 +57,10 @@ class Prediction:
 
 
 def overlay(pixels: Bytes, labels: Bytes) -> Bytes:
-    """Return the image (H, W, 3) with every class but the first in a colour; `IGNORE` is grey."""
+    """Colour every class of an image (H, W, 3) but the first.
+
+    `IGNORE` is grey.
+    """
     shown = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     mixed = shown.astype(np.float64)
     for label in np.unique(labels):
@@ -67,12 +73,17 @@ def overlay(pixels: Bytes, labels: Bytes) -> Bytes:
 
 
 def spread(cases: int, shown: int = SHOWN) -> list[int]:
-    """Return the numbers of at most `shown` of the cases, spread over them."""
+    """Choose the numbers of at most `shown` cases.
+
+    They are spread over all cases.
+    """
     return sorted({round(place) for place in np.linspace(0, cases - 1, min(cases, shown))})
 
 
 def overlay_sheet(predictions: Sequence[Prediction], *, of: int) -> Bytes:
-    """Return a contact sheet: image, true mask and predicted mask of each case.
+    """Draw a contact sheet of cases.
+
+    It has image, true mask and predicted mask of each case.
 
     Args:
         predictions: those that are shown.
@@ -90,7 +101,7 @@ def overlay_sheet(predictions: Sequence[Prediction], *, of: int) -> Bytes:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Intervals of grey levels, a class each.
+    """Holds intervals of grey levels, a class each.
 
     Attributes:
         cuts: ascending; level g belongs to interval k if cuts[k - 1] <= g < cuts[k].
@@ -106,14 +117,17 @@ class Thresholds:
 
 
 def grey_levels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Rounded mean over the channels, (H, W) of (H, W, C)."""
+    """Return the rounded mean over the channels.
+
+    From (H, W, C) it comes to (H, W).
+    """
     return np.rint(pixels.mean(axis=2)).astype(np.uint8)
 
 
 def fit_thresholds(
     cases: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]], classes: int
 ) -> Thresholds:
-    """Return the thresholds with the greatest mean IoU on training cases.
+    """Fit the thresholds with the greatest mean IoU on training cases.
 
     Classes are ordered by their mean grey level; each cut in turn takes the level that is best
     for the others as they are, until none changes.
@@ -164,7 +178,9 @@ def baselines(
     seed: int,
     notes: list[str] | None = None,
 ) -> dict[str, SetScore]:
-    """Scores on the test cases of thresholds fitted on the training cases, and of background.
+    """Score two trivial predictions on the test cases.
+
+    They are thresholds fitted on the training cases, and background.
 
     Args:
         training: fits the thresholds.
@@ -209,7 +225,9 @@ def result_record(
     seed: int,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Return the JSON-able record; numbers that are not defined become null.
+    """Return the JSON-able record.
+
+    Numbers that are not defined become null.
 
     Args:
         dataset: the test cases.
@@ -252,7 +270,7 @@ def result_record(
         "boundary_f": _interval(whole.boundary_f),
         "per_class": by_class,
         "cases": cases,
-        # Of what was kept, not of what was asked for; from scratch there is no such share.
+        # The share is what was kept, not what was asked for. From scratch there is no such share.
         "normdel": normdel(whole.miou.value, kept) if kept and kept <= 1 else None,
         "baselines": {
             name: {

@@ -1,4 +1,7 @@
-"""Loads encoders to start from, and keeps fine-tuned models that give masks of any images."""
+"""Loads encoders to start from, and keeps fine-tuned models.
+
+These models give masks of any images.
+"""
 
 import dataclasses
 import hashlib
@@ -26,7 +29,7 @@ from pretrain_jax.train.step import PROGRAMS, abstract_model
 from pretrain_jax.train.weights import load_model
 from pretrain_jax.weights import read_state, write_safetensors
 
-# The file of a fine-tuned model, and images of a device program.
+# The file of a fine-tuned model, and the number of images that a program on the device takes.
 WEIGHTS_NAME = "model.safetensors"
 BATCH = 16
 
@@ -35,7 +38,7 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Origin:
-    """What a model was pre-trained on.
+    """Says what a model was pre-trained on.
 
     Attributes:
         objective: "mae", "simclr", or "none".
@@ -57,7 +60,7 @@ SCRATCH = Origin("none", "scratch", 0.0, 0.0, None)
 
 @dataclass(frozen=True)
 class TrainedEncoder:
-    """An encoder without pooling.
+    """Holds a trained encoder without pooling.
 
     Attributes:
         encoder: with its weights.
@@ -75,7 +78,9 @@ class TrainedEncoder:
 
 
 def origin_of(folder: Path, trained: TrainedEncoder) -> tuple[Origin, str]:
-    """Return what the manifest of a stage's folder says, and its digest; without one, little.
+    """Read what the manifest of a stage's folder says.
+
+    Its digest comes with it. Without a manifest little is known.
 
     Args:
         folder: of the stage, or of a run.
@@ -123,7 +128,7 @@ def load_encoder(folder: Path, image_size: int | None) -> TrainedEncoder:
 
 @dataclass(frozen=True, eq=False)
 class TrainedSegmenter:
-    """A model that gives each pixel of an image a class.
+    """Gives each pixel of an image a class by a trained model.
 
     Attributes:
         classes: names; the number of a class in a mask is its place here.
@@ -139,11 +144,16 @@ class TrainedSegmenter:
 
     @property
     def encoder(self) -> ViTConfig:
-        """Size and channels of the images that the model takes; others are brought to the size."""
+        """Return size and channels of the images that the model takes.
+
+        Other images are brought to the size.
+        """
         return self.objective.model.encoder
 
     def predict(self, images: Sequence[Bytes], *, batch_size: int = BATCH) -> list[Bytes]:
-        """The class of each pixel: the whole image at the model's size, logits interpolated back.
+        """Predict the class of each pixel.
+
+        The model sees the whole image at its size, and logits are interpolated back.
 
         Args:
             images: each of shape (height, width, channels), any height and width.
@@ -161,7 +171,10 @@ class TrainedSegmenter:
         ]
 
     def logits(self, images: Sequence[Bytes], *, batch_size: int = BATCH) -> NDArray[np.float32]:
-        """Return logits at the head's resolution, shape (images, h, w, classes); see `predict`."""
+        """Return logits at the head's resolution.
+
+        Their shape is (images, h, w, classes). See `predict`.
+        """
         check_integer("batch_size", batch_size, 1, 1 << 20)
         size, channels = self.encoder.size[0], self.encoder.channels
         for number, pixels in enumerate(images):
@@ -191,7 +204,10 @@ class TrainedSegmenter:
 
 @lru_cache(PROGRAMS)
 def _predictor(objective: SegmentationObjective) -> Any:
-    """Return the compiled (params, constants, pixels) -> logits (batch, h, w, classes)."""
+    """Return the compiled function of logits.
+
+    It maps (params, constants, pixels) to logits (batch, h, w, classes).
+    """
     graph = abstract_model(objective)[0]
 
     def predict(params: Any, constants: Any, pixels: jax.Array) -> jax.Array:
@@ -203,7 +219,9 @@ def _predictor(objective: SegmentationObjective) -> Any:
 
 
 def labels_at(logits: NDArray[np.floating], shape: tuple[int, ...]) -> Bytes:
-    """Return the most probable class of each pixel at another resolution; logits are interpolated.
+    """Return the most probable class of each pixel at another resolution.
+
+    Logits are interpolated.
 
     Args:
         logits: (h, w, classes).
@@ -259,7 +277,7 @@ def load_segmenter(folder: str | Path) -> TrainedSegmenter:
 
 
 def _trained_with(manifest: Manifest) -> tuple[tuple[str, ...], SegmentationObjective]:
-    """Return names of the classes and objective of a finished fine-tuning."""
+    """Return class names and objective of a finished fine-tuning."""
     known = dict(manifest.parameters)
     classes = tuple(known.pop("classes"))
     encoder = ViTConfig(**_tuples(known.pop("encoder")))
@@ -273,7 +291,10 @@ def _trained_with(manifest: Manifest) -> tuple[tuple[str, ...], SegmentationObje
 
 
 def _named(params: Any, constants: Any) -> dict[str, Any]:
-    """Return leaves in their order by a name that says where they stand in the model."""
+    """Name the leaves by where they stand in the model.
+
+    They keep their order.
+    """
     named = {}
     for part, tree in (("params", params), ("constants", constants)):
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
@@ -283,7 +304,7 @@ def _named(params: Any, constants: Any) -> dict[str, Any]:
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON has lists where the configurations have tuples."""
+    """Turn the lists of JSON into the tuples of the configurations."""
     return {
         key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
     }

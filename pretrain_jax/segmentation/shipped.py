@@ -1,8 +1,10 @@
-"""Real images with masks that other packages ship: a segmentation set and images for pre-training.
+"""Makes a segmentation set of real images that other packages ship.
 
-The segmentation set are axial slices of the MNI152 T1 template of nilearn with three classes
-from its tissue probabilities. A contiguous block of slices is the test part. The template is
-nearly mirror-symmetric: halves of one slice, or slices in turn, would be no independent parts.
+It also makes images for pre-training.
+
+The segmentation set consists of axial slices of the MNI152 T1 template of nilearn with three
+classes from its tissue probabilities. A contiguous block of slices is the test part. The template
+is nearly mirror-symmetric: halves of one slice, or slices in turn, would be no independent parts.
 Between the block and everything else lies a gap, and no image for pre-training, of whatever
 orientation, shows a voxel of block or gap. Files are read by path.
 """
@@ -25,7 +27,7 @@ from pretrain_jax.segmentation.layouts import CASES_NAME, CLASSES_NAME
 Pixels = NDArray[np.uint8]
 
 TISSUES = ("background", "grey matter", "white matter")
-# Voxels are cubes of 1 mm; z counts them from below, and so do all of these.
+# Voxels are cubes of 1 mm. z counts them from below, and all of these count voxels.
 TEST_BLOCK = (30, 70)
 GAP = 8
 STEP = 2
@@ -33,12 +35,12 @@ GROUP = 8
 ORIENTATION_STEP = 4
 LEAST_TISSUE = 0.02  # of a slice's pixels that must be of a tissue
 LEAST_SPREAD = 6.0
-# File and factor by which it is reduced, so that tiles show structures and sources balance.
+# Each file is reduced by its factor, so that tiles show structures and sources balance.
 PICTURES = {"retina.jpg": 2, "ihc.png": 1, "cell.png": 1, "microaneurysms.png": 1}
 
 
 class Shipped(NamedTuple):
-    """Where the data lie.
+    """Says where the data lie.
 
     Attributes:
         pretraining: folder of images for pre-training, a subfolder for each source.
@@ -50,7 +52,10 @@ class Shipped(NamedTuple):
 
 
 class _Volume(NamedTuple):
-    """Intensity (z, y, x) and tissue probabilities (z, y, x, 3), both uint8."""
+    """Holds intensity and tissue probabilities of a volume.
+
+    They are (z, y, x) and (z, y, x, 3), both uint8.
+    """
 
     intensity: Pixels
     tissue: Pixels
@@ -92,7 +97,10 @@ def write_shipped_segmentation(folder: str | Path, *, side: int = 64) -> Shipped
 
 
 def _blocks(slices: int) -> Iterator[tuple[str, range]]:
-    """Return slices of the training part below and above the block, and of the test part."""
+    """Return the slices of each part.
+
+    They are those of the training part below and above the block, and of the test part.
+    """
     low, high = TEST_BLOCK
     yield "training", range(0, low - GAP, STEP)
     yield "training", range(high + GAP, slices, STEP)
@@ -100,20 +108,23 @@ def _blocks(slices: int) -> Iterator[tuple[str, range]]:
 
 
 def _slice(volume: _Volume, z: int, side: int) -> tuple[Pixels, Pixels]:
-    """Return a square slice (side, side) and its labels, the most probable class of each pixel."""
+    """Return a square slice and its labels.
+
+    The shape is (side, side). The label of a pixel is its most probable class.
+    """
     planes = [volume.intensity[z], *np.moveaxis(volume.tissue[z], -1, 0)]
     intensity, *tissue = [_resized(_square(plane), side) for plane in planes]
     return intensity, np.argmax(np.stack(tissue), axis=0).astype(np.uint8)
 
 
 def _pretraining(volume: _Volume, side: int) -> Iterator[tuple[str, Pixels]]:
-    """Name and pixels of every image for pre-training."""
+    """Return name and pixels of every image for pre-training."""
     for part, chosen in _blocks(len(volume.intensity)):
         for z in chosen if part == "training" else ():
             plane = _resized(_square(volume.intensity[z]), side)
             if plane.std() >= LEAST_SPREAD:
                 yield f"mni152-axial/{z:03d}", plane
-    # Above the gap; what lies below it is too flat for the other orientations.
+    # These slices lie above the gap; what lies below it is too flat for the other orientations.
     above = volume.intensity[TEST_BLOCK[1] + GAP :][::-1]
     for name, axis in (("coronal", 1), ("sagittal", 2)):
         for place in range(0, above.shape[axis], ORIENTATION_STEP):
@@ -140,7 +151,10 @@ def _pictures() -> Iterator[tuple[str, Pixels]]:
 
 
 def _histology() -> Iterator[tuple[str, Pixels]]:
-    """Return the stained tissue and the nuclei that stardist ships, where it is installed."""
+    """Return the stained tissue and the nuclei that stardist ships.
+
+    There are none where it is not installed.
+    """
     import importlib.util
 
     spec = importlib.util.find_spec("stardist")
@@ -156,7 +170,7 @@ def _stardist_images(folder: Path) -> Iterator[tuple[str, Pixels]]:
     with Image.open(folder / "histo.jpg", formats=["PNG", "JPEG"]) as image:
         yield "histology", np.asarray(image.convert("RGB"))
     nuclei = np.asarray(tifffile.imread(folder / "img2d.tif"), np.float64)
-    # 16 bits, of which the brightest pixels would leave the others dark.
+    # In the 16 bits the brightest pixels would leave the others dark.
     low, high = np.percentile(nuclei, (1, 99.8))
     yield "nuclei", np.rint(np.clip((nuclei - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
@@ -176,7 +190,10 @@ def _read_volume() -> _Volume:
 
 
 def _square(plane: Pixels) -> Pixels:
-    """The plane in the middle of a black square, its first row at the top (front of the head)."""
+    """Put a plane in the middle of a black square.
+
+    Its first row is at the top (front of the head).
+    """
     height, width = plane.shape
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2

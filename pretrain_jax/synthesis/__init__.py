@@ -1,4 +1,7 @@
-"""Patches of images, how hard they are, and smaller sets made of the hardest: OptiDEL's stages."""
+"""Makes smaller sets of the hardest patches of images.
+
+They are the stages of OptiDEL: patches, their hardness, selection and synthesis.
+"""
 
 import lazy_loader
 

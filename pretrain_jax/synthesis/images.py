@@ -1,4 +1,7 @@
-"""Stage `index`: the table of a source's images, with their sizes, bytes and hashes."""
+"""Runs the stage `index`, the table of a source's images.
+
+The table has their sizes, bytes and hashes.
+"""
 
 import itertools
 import os
@@ -65,10 +68,12 @@ def index_images(
     max_skipped_share: float | None = None,
     max_megapixels: float | None = None,
 ) -> Manifest | None:
-    """List the images of a source: name, frame, size in pixels and bytes, sha256, group.
+    """List the images of a source.
 
-    Every image is decoded once: an image of height and width 0 cannot be. skipped.txt names every
-    file that is of no use.
+    Of each it gives name, frame, size in pixels and bytes, sha256 and group.
+
+    Every image is decoded once. An image of height and width 0 is one that cannot be decoded.
+    skipped.txt names every file that is of no use.
 
     Args:
         source: a folder, LAYOUT:FOLDER, an image list, an image or a video, see
@@ -136,7 +141,10 @@ def _fill(
     tally: Tally,
     share: float | None,
 ) -> Made | None:
-    """Make the missing shards of this process; count where all are there."""
+    """Make the missing shards of this process.
+
+    Where all shards are there, it sums up what they counted.
+    """
     root = image_root(source)
 
     def begin() -> Make:
@@ -206,7 +214,10 @@ def _check_useful(
 
 
 def _remarks(notes: list[str]) -> list[tuple[str, Remark]]:
-    """Read what shards have noted: name, kind and text, with tabs between."""
+    """Read what shards have noted.
+
+    A note has name, kind and text, with tabs between.
+    """
     return [(name, Remark(kind, text)) for name, kind, text in (one.split("\t") for one in notes)]
 
 
@@ -246,7 +257,10 @@ def _rows(
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """Record bytes and sha256 of a file; 0 and "" of what is none."""
+    """Record bytes and sha256 of a file.
+
+    Of what is no file they are 0 and "".
+    """
     try:
         regular_file(path).close()
         return file_record(path)
@@ -266,7 +280,10 @@ def _missing(path: Path) -> str:
 
 
 def _size(path: Path, image: Located, logged: Logged) -> tuple[tuple[int, int], str]:
-    """Measure height and width as displayed; (0, 0) and why there are none."""
+    """Measure height and width as displayed.
+
+    Where there are none, they are (0, 0), and the reason is given.
+    """
     if image.frame != STILL:
         sizes = frame_sizes(str(path))
         size = sizes[image.frame] if image.frame < len(sizes) else None

@@ -1,4 +1,7 @@
-"""Margins: how badly a masked autoencoder reconstructs what is hidden from it."""
+"""Measures margins.
+
+A margin says how badly a masked autoencoder reconstructs what is hidden from it.
+"""
 
 import hashlib
 import itertools
@@ -31,12 +34,14 @@ from pretrain_jax.train.objectives import make_objective, normalise
 from pretrain_jax.train.weights import TrainedModel, load_model
 
 FEATURES = "features.npy"
-# What follows the rows in a shard: their width, and the seal.
+# Bytes that follow the rows in a shard: their width (8) and the seal.
 END = 8 + len(BLANK_SEAL)
 
 
 class FeatureWriter:
-    """Appends rows of float32 to a shard's file, which is there only after a `with` block's end.
+    """Appends rows of float32 to a shard's file.
+
+    The file is there only after a `with` block's end.
 
     Args:
         folder: of the stage.
@@ -72,7 +77,9 @@ class FeatureWriter:
 
 
 def join_features(folder: Path, shards: int) -> None:
-    """Make `features.npy`, shape (n, width), of the shards and delete them.
+    """Join the features of all shards in one file.
+
+    It is `features.npy`, shape (n, width). The shards are deleted.
 
     Two processes that finish a stage at the same time may both do it.
     """
@@ -101,7 +108,9 @@ def join_features(folder: Path, shards: int) -> None:
 
 
 def read_features(folder: str | Path) -> NDArray[np.float32]:
-    """Read the features of a score stage, memory-mapped, shape (n, width).
+    """Read the features of a score stage.
+
+    They are memory-mapped, of shape (n, width).
 
     Raises:
         ValueError: the stage has none, or they are damaged.
@@ -129,7 +138,10 @@ def missing_features(folder: Path, shards: int) -> list[int]:
 
 
 def _shape(path: Path) -> tuple[int, int]:
-    """Read rows and width of a shard, whose seal is checked."""
+    """Read rows and width of a shard.
+
+    Its seal is checked.
+    """
     try:
         check_sealed(path)
     except SealError as error:
@@ -142,7 +154,7 @@ def _shape(path: Path) -> tuple[int, int]:
 
 
 def _part(folder: Path, shard: int, shards: int) -> Path:
-    # Hidden: it is no output.
+    # The name is hidden, for the file is no output.
     return folder / f".features-{shard:05d}-of-{shards:05d}"
 
 
@@ -150,7 +162,9 @@ AHEAD = 32  # images
 
 
 class DecodedBatch(NamedTuple):
-    """Patches at the model's size; rows beyond those of `rows` are zero.
+    """Holds patches at the model's size.
+
+    Rows beyond those of `rows` are zero.
 
     Attributes:
         pixels: (batch size, H, W, C).
@@ -172,7 +186,9 @@ def decoded_batches(
     pool: Executor,
     logged: Logged,
 ) -> Iterator[DecodedBatch]:
-    """Decode parts into batches of one size; unreadable images are left out and noted.
+    """Decode parts into batches of one size.
+
+    Unreadable images are left out and noted.
 
     Args:
         parts: those of one image follow each other.
@@ -208,7 +224,10 @@ def _batch(pixels: Pixels, parts: list[Part]) -> DecodedBatch:
 def _ahead(
     parts: Iterator[Part], root: Path, size: tuple[int, int], channels: int, pool: Executor
 ) -> Iterator[tuple[list[Part], list[Pixels] | str]]:
-    """Decode one image's patches after another; a text says why an image cannot be read."""
+    """Decode one image's patches after another.
+
+    A text says why an image cannot be read.
+    """
     waiting: deque[tuple[list[Part], Future[list[Pixels] | str]]] = deque()
     for _, members in itertools.groupby(parts, key=lambda part: part.image):
         group = list(members)
@@ -231,14 +250,14 @@ def _cut_all(
 
 
 Space = Literal["target", "pixel"]
-# Pixels (batch, H, W, C) uint8 and example ids (batch,) -> margins (batch, masks), and features
-# (batch, width) or None.
+# Such a function maps pixels (batch, H, W, C) uint8 and example ids (batch,) to margins (batch,
+# masks), and features (batch, width) or None.
 Scorer = Callable[[NDArray[np.uint8], NDArray[np.int64]], tuple[NDArray, NDArray | None]]
 
 
 @dataclass(frozen=True)
 class ProbeModel:
-    """A trained masked autoencoder and what it is known by.
+    """Holds a trained masked autoencoder and what it is known by.
 
     Attributes:
         trained: the model.
@@ -254,12 +273,12 @@ class ProbeModel:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width that the model takes."""
+        """Return the height and width that the model takes."""
         return self.trained.config.model.encoder.size
 
     @property
     def channels(self) -> int:
-        """Channels that the model takes."""
+        """Return the number of channels that the model takes."""
         return self.trained.config.model.encoder.channels
 
 
@@ -294,7 +313,9 @@ def load_probe(folder: str | Path) -> ProbeModel:
 def make_scorer(
     probe: ProbeModel, masks: int, seed: int, space: Space, *, features: bool = False
 ) -> Scorer:
-    """Compile the function that scores a batch; every call must have the same batch size.
+    """Compile the function that scores a batch.
+
+    Every call must have the same batch size.
 
     Mask k of an example depends on the seed, k and the example's id alone.
 
@@ -355,7 +376,10 @@ def _program(
 
 
 def example_ids(ids: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Take the 31 lowest bits of 63-bit ids, as many as JAX's random keys take."""
+    """Take the 31 lowest bits of 63-bit ids.
+
+    JAX's random keys take no more.
+    """
     return (ids & 0x7FFFFFFF).astype(np.int32)
 
 

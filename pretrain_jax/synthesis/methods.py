@@ -1,4 +1,6 @@
-"""The compared methods, and the valid ranges of what the stages take.
+"""Defines the compared methods.
+
+It also holds the valid ranges of what the stages take.
 
 Commands check these before they load anything.
 """
@@ -13,18 +15,18 @@ from hardset.checks import check_choice, check_integer, check_range
 LARGEST_SEED = 2**63 - 1
 LARGEST_GROUP = 1024
 SPACES = ("target", "pixel")
-# What a share of the full set is a share of: its pixels, or its pixels and its files' bytes.
+# A share of the full set is one of its pixels, or of its pixels and its files' bytes.
 Storage = Literal["pixels", "bytes"]
 Kind = Literal["index", "images", "patches"]
 
 STITCHED = ("saliency", "sam")
-# Proposers that draw.
+# Proposers that draw patches at random.
 CROPPED = ("random-crop",)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to make a smaller pre-training set.
+    """Describes a way to make a smaller pre-training set.
 
     Attributes:
         name: on the command line and in folders' names.
@@ -44,7 +46,10 @@ class Method:
 
     @property
     def draws(self) -> bool:
-        """Whether another seed gives another set: it picks at random, or among random crops."""
+        """Say whether another seed gives another set.
+
+        It does where the method picks at random, or among random crops.
+        """
         return self.name != "all" and (self.rule == "random" or self.proposers == CROPPED)
 
 
@@ -102,7 +107,10 @@ def check_group(patches: int) -> None:
 
 
 def check_scoring(masks: int, seed: int, space: str, batch_size: int, workers: int) -> None:
-    """Check the arguments of `score`; ValueError names the one outside its range."""
+    """Check the arguments of `score`.
+
+    The ValueError names the one outside its range.
+    """
     check_integer("masks", masks, 1, 1000)
     check_integer("seed", seed, 0, 2**31 - 1)
     check_integer("batch_size", batch_size, 1, 1 << 20)
@@ -113,7 +121,10 @@ def check_scoring(masks: int, seed: int, space: str, batch_size: int, workers: i
 def check_selecting(
     method: str, ratio: float, seed: int, rule: str | None, patches: int, storage: str
 ) -> None:
-    """Check the arguments of `select`; ValueError names the one outside its range."""
+    """Check the arguments of `select`.
+
+    The ValueError names the one outside its range.
+    """
     check_choice("method", method, METHODS)
     check_range("ratio", ratio, 0.0, 1.0, open_low=True)
     check_integer("seed", seed, 0, LARGEST_SEED)

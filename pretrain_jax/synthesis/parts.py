@@ -1,4 +1,7 @@
-"""Patches of a finished proposal, and whole images as patches of their own."""
+"""Reads the patches of a finished proposal.
+
+Whole images are patches of their own.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -33,7 +36,9 @@ def read_image(root: Path, name: str, frame: int = STILL, channels: int = 3) -> 
 
 
 def cut(pixels: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
-    """Cut a part of an image and resize it, bicubic with antialiasing; nothing around counts.
+    """Cut a part of an image and resize it.
+
+    It is bicubic with antialiasing, and nothing around the part counts.
 
     Args:
         pixels: (H, W, C).
@@ -51,7 +56,7 @@ def cut(pixels: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
 
 
 class Images:
-    """The images of a finished index.
+    """Holds the images of a finished index.
 
     Args:
         folder: of stage `index`.
@@ -79,7 +84,9 @@ class Images:
             )
 
     def check_unchanged(self) -> None:
-        """Check, once in a process, that the images are those that the index read.
+        """Check that the images are those that the index read.
+
+        This happens once in a process.
 
         Sizes and times are compared; what is newer than the index is hashed, see `changed_file`.
 
@@ -93,7 +100,7 @@ class Images:
         return Input.of(self.folder, self.manifest)
 
     def pixel_counts(self) -> NDArray[np.int64]:
-        """Give height x width of every image, by its number."""
+        """Return height x width of every image, by its number."""
         parts = [
             batch["height"].astype(np.int64) * batch["width"]
             for batch in self.table.batches(["height", "width"])
@@ -103,7 +110,10 @@ class Images:
 
 @lru_cache(maxsize=16)
 def _check_once(folder: Path, root: Path, _: str) -> None:
-    """Call `check_unchanged` once in a process for an index of the digest that comes last."""
+    """Call `check_unchanged` once in a process for each index.
+
+    The digest that comes last tells the index.
+    """
     check_unchanged(folder, root)
 
 
@@ -118,7 +128,10 @@ def check_unchanged(folder: Path, root: Path) -> None:
 
 
 def _recorded(table: Table, root: Path) -> Iterator[Listed]:
-    """List every file of an index once; a video's bytes are divided among its frames."""
+    """List every file of an index once.
+
+    A video's bytes are divided among its frames.
+    """
     before = ""
     for batch in table.batches(["name", "frame", "bytes", "sha256"]):
         columns = (batch[name] for name in ("name", "frame", "bytes", "sha256"))
@@ -129,7 +142,10 @@ def _recorded(table: Table, root: Path) -> Iterator[Listed]:
 
 
 def patch_id(name: str, frame: int, box: Box, proposer: str) -> int:
-    """Number a patch by the first 63 bits of sha256 of its place and proposer."""
+    """Number a patch by its place and proposer.
+
+    The number is the first 63 bits of their sha256.
+    """
     top, left, height, width = box
     text = f"{name}\0{frame}\0{top},{left},{height},{width}\0{proposer}"
     found = hashlib.sha256(text.encode()).digest()[:8]
@@ -141,7 +157,7 @@ ROWS = 4096
 
 
 class Part(NamedTuple):
-    """A part of an image.
+    """Represents a part of an image.
 
     Attributes:
         row: id in the table that is made: the patch's, or the image's number.
@@ -161,7 +177,7 @@ class Part(NamedTuple):
 
 
 class Patches:
-    """The patches of a finished stage `propose`.
+    """Holds the patches of a finished stage `propose`.
 
     Args:
         folder: of the stage.

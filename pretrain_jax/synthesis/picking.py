@@ -1,4 +1,7 @@
-"""What is kept: the picks of a rule, policy or method, that fit into a budget of storage."""
+"""Picks what is kept within a budget of storage.
+
+The picks are those of a rule, which is a policy or a method.
+"""
 
 import math
 from collections.abc import Callable
@@ -15,7 +18,7 @@ from selection import SELECTORS, Pool, Selector, parse_method
 from theory import POLICY_NAMES, Policy, policy_from_name
 
 Rows = NDArray[np.int64]
-# Policies of signed margins, which reconstruction errors are not.
+# Policies that need signed margins. Reconstruction errors have no sign.
 SIGNED = ("hard-signed", "easy-signed")
 LARGEST = np.iinfo(np.int64).max
 CHUNK = 1 << 16  # items that are looked at one by one at once
@@ -26,7 +29,7 @@ ENOUGH = 1000  # a part of the budget that is not worth another try
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What is picked from.
+    """Holds what is picked from.
 
     Attributes:
         ids: distinct, shape (n,).
@@ -43,12 +46,14 @@ class Candidates:
     bytes: Rows | None = None
 
     def __len__(self) -> int:
-        """Count them."""
+        """Count the candidates."""
         return len(self.ids)
 
 
 def parse_rule(text: str) -> Policy | Selector:
-    """Read a policy of `theory` or a method of `selection`: NAME or NAME:option=value,...
+    """Read a policy of `theory` or a method of `selection`.
+
+    The text is NAME or NAME:option=value,...
 
     Where both have the name ("hard", "easy", "random", "moderate") it is the policy, a function of
     the margins' ranks: the hardest example has the smallest distance to the decision boundary.
@@ -81,7 +86,9 @@ def parse_rule(text: str) -> Policy | Selector:
 
 
 def nested_order(policy: Policy, candidates: Candidates, seed: int) -> Rows | None:
-    """Order all rows as a policy picks them; None where larger picks change the order.
+    """Order all rows as a policy picks them.
+
+    It is None where larger picks change the order.
 
     Args:
         policy: of `theory`; the margin's rank stands for the distance to the boundary.
@@ -104,7 +111,9 @@ def nested_order(policy: Policy, candidates: Candidates, seed: int) -> Rows | No
 
 
 def pick(rule: Policy | Selector, candidates: Candidates, seed: int) -> Callable[[int], tuple]:
-    """Make the function count -> (rows, weights) of a rule whose picks are not nested.
+    """Make the function that picks by a rule.
+
+    It maps a count to (rows, weights), for a rule whose picks are not nested.
 
     Args:
         rule: the policy `Mixture`, or a method of `selection`.
@@ -131,14 +140,17 @@ def pick(rule: Policy | Selector, candidates: Candidates, seed: int) -> Callable
 
 
 def hardest_first(candidates: Candidates) -> Rows:
-    """Order rows by descending margin, equal ones by row; ValueError without margins."""
+    """Order rows by descending margin, equal ones by row.
+
+    It is a ValueError without margins.
+    """
     if candidates.margins is None:
         raise ValueError("this rule ranks by margin; give the folder of a stage score")
     return np.argsort(-candidates.margins, kind="stable")
 
 
 def recommended_ratio(alpha_total: float, theta_deg: float, rule: str = "hard") -> float:
-    """Give the smallest of the theory's best fractions at a data set's coordinates.
+    """Return the theory's smallest best fraction at a data set's coordinates.
 
     Args:
         alpha_total: examples over the effective dimension of their features, > 0.
@@ -164,7 +176,7 @@ def recommended_ratio(alpha_total: float, theta_deg: float, rule: str = "hard") 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a set may take at most.
+    """Holds what a set may take at most.
 
     Attributes:
         pixels: of its images.
@@ -175,12 +187,14 @@ class Budget:
     bytes: int | None = None
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Say the budget in words."""
         return f"{self.pixels} pixels" + ("" if self.bytes is None else f" and {self.bytes} bytes")
 
 
 def pixel_budget(ratio: float, pixels: int) -> int:
-    """Give floor(ratio * pixels), the ratio taken as the decimal number that was written.
+    """Return the number of pixels of a ratio.
+
+    It is floor(ratio * pixels). The ratio is taken as the decimal number that was written.
 
     Args:
         ratio: share of the full set, in (0, 1].
@@ -194,7 +208,9 @@ def pixel_budget(ratio: float, pixels: int) -> int:
 
 
 def group_pixels(pixels: Rows, group: int) -> Rows:
-    """Count pixels of the images made of `group` consecutive patches each; rests make none.
+    """Count the pixels of images made of patches.
+
+    An image is made of `group` consecutive patches. Left-over patches make none.
 
     An image made of patches has as many pixels as the image that its first patch is of.
 
@@ -212,7 +228,9 @@ def fitting(
     budget: Budget,
     group: int = 1,
 ) -> Rows:
-    """Find the items that are kept when all are offered once, in order.
+    """Find the items that are kept within a budget.
+
+    All are offered once, in order.
 
     An item that would begin a new image is kept where that image still fits, and skipped where it
     does not; the next `group` - 1 items after one that is kept go into the same image. What is
@@ -227,7 +245,7 @@ def fitting(
     costs = [(pixels, budget.pixels)]
     if sizes is not None and budget.bytes is not None:
         costs.append((sizes, budget.bytes))
-    # As long as everything fits no item needs a look of its own.
+    # As long as everything fits, no item has to be looked at by itself.
     whole = len(pixels) // group
     first = whole
     for one, most in costs:
@@ -250,7 +268,9 @@ def fitting(
 def _offer(
     costs: list[list[int]], left: list[int], needed: int, group: int, kept: NDArray[np.bool_]
 ) -> int:
-    """Offer some items: mark those kept, lower what is left, count what an image needs.
+    """Offer some items.
+
+    It marks those kept, lowers what is left, and counts what an image needs.
 
     Args:
         costs: of the items, for each kind of storage.
@@ -273,7 +293,7 @@ def _offer(
 
 
 class Kept(NamedTuple):
-    """What is kept of a rule's picks.
+    """Holds what is kept of a rule's picks.
 
     Attributes:
         rows: of the candidates, hardest first.
@@ -293,7 +313,9 @@ def kept_picks(
     group: int,
     seed: int,
 ) -> Kept:
-    """Take a rule's picks, skip what does not fit, arrange what is kept hardest first.
+    """Keep the picks of a rule that fit, hardest first.
+
+    What does not fit is skipped.
 
     Of images, and of patches that are picked hardest first or have no margins, nothing is left
     that would fit. Of patches that are picked in another order an image's size is known only once
@@ -324,7 +346,10 @@ def kept_picks(
 def _chosen(
     picked: Callable[[int], tuple], candidates: Candidates, budget: Budget, group: int
 ) -> Kept:
-    """Search for how many picks fit, of a rule whose picks depend on their number."""
+    """Search for how many picks fit.
+
+    The picks of the rule depend on their number.
+    """
     sizes = candidates.pixels
     mean = float(sizes.mean())
     count = min(len(candidates), max(1, round(budget.pixels / mean)) * group)
@@ -340,11 +365,11 @@ def _chosen(
         if count == len(candidates) or left < budget.pixels / ENOUGH:
             break
         if len(found.rows) + group > len(rows) and not full:
-            # All fit: ask for as many more as there is room for.
+            # All picks fit. Ask for as many more as there is room for.
             count = min(len(candidates), count + max(1, int(left / mean)) * group)
             rows, weights = picked(count)
             continue
-        # Some do not: the picks stay, and those of a larger number are offered after them.
+        # Some do not fit. The picks stay, and those of a larger number are offered after them.
         if left < sizes.min():
             break
         full, step = True, 2 * step
@@ -377,7 +402,7 @@ def _fitted(candidates: Candidates, rows: Rows, budget: Budget, group: int) -> R
 
 
 def _rearranged(pixels: Rows, margins: NDArray[np.float32], most: int, group: int) -> Rows:
-    """Do the same by bisection, for patches not picked in the order of hardness."""
+    """Find them by bisection, for patches not picked in order of hardness."""
 
     def arranged(places: Rows) -> Rows:
         return places[np.argsort(-margins[places], kind="stable")]
@@ -390,7 +415,7 @@ def _rearranged(pixels: Rows, margins: NDArray[np.float32], most: int, group: in
     for _ in range(TRIES):
         low, high = 0, len(rest) // group
         while low < high:
-            # Later there is room for few: one is tried first.
+            # In later rounds there is room for few, so that one is tried first.
             middle = 1 if len(kept) and not low else (low + high + 1) // 2
             if used(np.concatenate([kept, rest[: middle * group]])) <= most:
                 low = middle
@@ -401,7 +426,8 @@ def _rearranged(pixels: Rows, margins: NDArray[np.float32], most: int, group: in
         if left < most / ENOUGH:
             break
         fits = pixels[rest] <= left
-        # What fits alone may still move a larger one to the head of an image: pass one over.
+        # A pick that fits alone may still move a larger one to the head of an image. Then the
+        # largest of the next picks is passed over.
         if not low and len(kept):
             fits[np.argmax(pixels[rest[:group]])] = False
         rest = rest[fits]

@@ -1,4 +1,7 @@
-"""Where patches may lie in an image: what a proposer answers, and those that need no weights."""
+"""Proposes where patches may lie in an image.
+
+It has what a proposer answers, and the proposers that need no weights.
+"""
 
 import dataclasses
 import math
@@ -34,7 +37,7 @@ OVERLAP = 0.7
 
 
 class Found(NamedTuple):
-    """Patches of one image, the best first.
+    """Holds patches of one image, the best first.
 
     Attributes:
         boxes: (n, 4) top, left, height, width in pixels, inside the image.
@@ -47,12 +50,12 @@ class Found(NamedTuple):
     confidence: NDArray[np.float32]
 
 
-# Pixels (H, W, 3) and a generator of the image's own -> its patches.
+# Such a function maps pixels (H, W, 3) and a generator of the image's own to its patches.
 Find = Callable[[Pixels, np.random.Generator], Found]
 
 
 class Proposer(Protocol):
-    """Where patches may lie in an image.
+    """Says where patches may lie in an image.
 
     Attributes:
         name: on the command line and in manifests.
@@ -65,11 +68,16 @@ class Proposer(Protocol):
     def least_side(self) -> int: ...
 
     def parameters(self) -> dict[str, Any]:
-        """Give what determines the boxes, JSON-able; the name is not among it."""
+        """Return what determines the boxes, JSON-able.
+
+        The name is not among it.
+        """
         ...
 
     def inputs(self) -> dict[str, str]:
-        """Hash the files that determine the boxes: sha256 by name.
+        """Hash the files that determine the boxes.
+
+        It returns the sha256 by name.
 
         Raises:
             ValueError: one is missing; says what to put where.
@@ -77,7 +85,7 @@ class Proposer(Protocol):
         ...
 
     def start(self, cache: Path) -> Find:
-        """Load what is needed and give the function that finds patches.
+        """Load what is needed, and return the function that finds patches.
 
         Args:
             cache: folder for what is worth keeping.
@@ -86,19 +94,24 @@ class Proposer(Protocol):
 
 
 class OfFields:
-    """What proposers share whose boxes their own fields alone determine; of dataclasses."""
+    """Serves as the base of proposers whose own fields determine the boxes.
+
+    Such proposers are dataclasses.
+    """
 
     def parameters(self) -> dict[str, Any]:
-        """Give all fields."""
+        """Return all fields."""
         return dataclasses.asdict(self)  # type: ignore[call-overload]
 
     def inputs(self) -> dict[str, str]:
-        """Give none."""
+        """Return no files."""
         return {}
 
 
 def grown(boxes: NDArray[np.integer], least: int, size: tuple[int, int]) -> NDArray[np.int64]:
-    """Grow boxes around their centres, inside the image, to a least shorter side.
+    """Grow boxes around their centres to a least shorter side.
+
+    They stay inside the image.
 
     Args:
         boxes: (n, 4) top, left, height, width, inside the image.
@@ -113,7 +126,9 @@ def grown(boxes: NDArray[np.integer], least: int, size: tuple[int, int]) -> NDAr
 
 
 def admitted(found: Found, least: int, most_area: float, size: tuple[int, int]) -> Found:
-    """Grow patches to the least side and drop large and repeated boxes, in their order.
+    """Grow patches to the least side, and drop large and repeated boxes.
+
+    They keep their order.
 
     Args:
         found: the patches.
@@ -143,7 +158,7 @@ def proposer_from_name(name: str, **options: Any) -> Proposer:
 
 @dataclass(frozen=True)
 class RandomCrop(OfFields):
-    """Boxes of random area, shape and place.
+    """Draws boxes of random area, shape and place.
 
     The area is uniform in `scale`, width over height log-uniform in `ratio`, the place uniform;
     sides are at least `least_side` and at most the image's.
@@ -177,7 +192,7 @@ class RandomCrop(OfFields):
                 raise ValueError(f"{name} = ({low:g}, {high:g}) is not an ascending pair")
 
     def start(self, cache: Path) -> Find:
-        """Give the function that draws boxes."""
+        """Return the function that draws boxes."""
         return self._find
 
     def _find(self, pixels: Pixels, rng: np.random.Generator) -> Found:
@@ -196,7 +211,7 @@ class RandomCrop(OfFields):
 
 @dataclass(frozen=True)
 class Saliency(OfFields):
-    """Boxes around connected regions that differ from their surroundings.
+    """Finds boxes around connected regions that differ from their surroundings.
 
     The saliency of a pixel is the mean over three scales s of norm(G_s * I - G_4s * I), with I the
     image in CIE L*a*b*, G Gaussians, each scale's map divided by its maximum. Candidates are the
@@ -230,7 +245,10 @@ class Saliency(OfFields):
             raise ValueError(f"min_area = {self.min_area:g} exceeds max_area = {self.max_area:g}")
 
     def start(self, cache: Path) -> Find:
-        """Give the function that finds regions; it draws nothing."""
+        """Return the function that finds regions.
+
+        It draws nothing.
+        """
         return self._find
 
     def _find(self, pixels: Pixels, rng: np.random.Generator) -> Found:
@@ -248,7 +266,10 @@ class Saliency(OfFields):
         return Found(kept.boxes[chosen], kept.areas[chosen], kept.confidence[chosen])
 
     def _regions(self, saliency: NDArray[np.float64]) -> Found:
-        """Find the components of all levels at working size, best first."""
+        """Find the components of all levels, best first.
+
+        They are those at the working size.
+        """
         from scipy import ndimage
 
         boxes, areas, confidence = [], [], []
@@ -281,7 +302,9 @@ class Saliency(OfFields):
 
 
 def saliency_map(pixels: Pixels) -> NDArray[np.float64]:
-    """Measure how much each pixel differs from its surroundings, in [0, 1], at working size.
+    """Measure how much each pixel differs from its surroundings.
+
+    The values lie in [0, 1], at the working size.
 
     Args:
         pixels: (H, W, 3).
@@ -312,7 +335,10 @@ def saliency_map(pixels: Pixels) -> NDArray[np.float64]:
 
 
 def _without_overlaps(boxes: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Keep the positions of boxes that overlap no earlier one by more than `OVERLAP`."""
+    """Keep the boxes that overlap no earlier one too much.
+
+    Positions are returned. Too much is more than `OVERLAP`.
+    """
     kept: list[int] = []
     start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     area = boxes[:, 2] * boxes[:, 3]

@@ -1,4 +1,4 @@
-"""Stage `propose`: the table of patches of every image of an index."""
+"""Runs the stage `propose`, the table of patches of an index's images."""
 
 import hashlib
 import os
@@ -97,7 +97,10 @@ def _fill(
     divided: Shards,
     progress: bool,
 ) -> Made | None:
-    """Make the missing shards of this process; count where all are there."""
+    """Make the missing shards of this process.
+
+    Where all shards are there, it sums up what they counted.
+    """
 
     def begin() -> Make:
         find = proposer.start(folder / MASKS)
@@ -175,7 +178,10 @@ def _found(
 
 
 def _refuse_small(images: Images, proposer: Proposer, share: float) -> None:
-    """Refuse images too small for a patch of the least side, except a share."""
+    """Refuse images that are too small for a patch.
+
+    A patch has a least side. A share of the images may be too small.
+    """
     check_range("max_skipped_share", share, 0.0, 1.0)
     count = 0
     shown: list[str] = []

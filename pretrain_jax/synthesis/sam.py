@@ -1,4 +1,4 @@
-"""Masks of Segment Anything as patches."""
+"""Proposes the masks of Segment Anything as patches."""
 
 import dataclasses
 import sys
@@ -35,7 +35,9 @@ SPEED = ("points_per_batch", "chunk")
 
 @dataclass(frozen=True)
 class Sam:
-    """Boxes of the masks that SAM's automatic generator finds, by predicted IoU.
+    """Proposes boxes of the masks that SAM's automatic generator finds.
+
+    They are ordered by predicted IoU.
 
     Attributes:
         weights: file of the published models (.pth) or of transformers (.safetensors).
@@ -57,7 +59,7 @@ class Sam:
         check_integer("least_side", self.least_side, 1, 1 << 16)
 
     def parameters(self) -> dict[str, Any]:
-        """Give the generator's settings and the least side."""
+        """Return the generator's settings and the least side."""
         settings = dataclasses.asdict(self.generator)
         for name in SPEED:
             del settings[name]
@@ -72,7 +74,10 @@ class Sam:
         return {"weights": str(file_record(self._file())["sha256"])}
 
     def start(self, cache: Path) -> Find:
-        """Load the model; masks are kept in `cache`."""
+        """Load the model, and return the function that finds patches.
+
+        Masks are kept in `cache`.
+        """
         regions = self.regions(cache)
 
         def find(pixels: Pixels, rng: np.random.Generator) -> Found:
@@ -81,7 +86,10 @@ class Sam:
         return find
 
     def regions(self, cache: Path) -> Callable[[Pixels], tuple[Found, NDArray[np.bool_]]]:
-        """Do as `start`, with each patch's mask (n, H, W), taken from `cache` where known."""
+        """Find patches as `start` does, with each patch's mask.
+
+        Masks have the shape (n, H, W), and are taken from `cache` where known.
+        """
         from pretrain_jax.models.sam import MaskGenerator, MasksCache
 
         masks = MasksCache(MaskGenerator(load_sam(self._file()), self.generator), cache)
@@ -90,7 +98,7 @@ class Sam:
             found = masks(pixels)
             left, top, right, bottom = found.boxes.T.astype(np.int64)
             boxes = np.stack([top, left, bottom - top, right - left], axis=1)
-            # Numbers in the place of areas tell which masks are left.
+            # Numbers stand in the place of areas, so that they tell which masks are left.
             numbered = Found(boxes, np.arange(len(boxes)), found.iou)
             size = pixels.shape[:2]
             kept = admitted(numbered, self.least_side, self.generator.max_area, size)
@@ -108,7 +116,9 @@ class Sam:
 
 
 def load_sam(path: Path) -> "SAM":
-    """Load the model of a checkpoint; its size and layout are read off the file.
+    """Load the model of a checkpoint.
+
+    Its size and layout are read off the file.
 
     Raises:
         WeightsError: a damaged file, or keys that fit no model.

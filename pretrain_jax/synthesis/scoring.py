@@ -1,4 +1,4 @@
-"""Stage `score`: the margin of every patch, or of every image as a whole."""
+"""Runs the stage `score`, the margins of patches or of whole images."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +37,10 @@ SAMPLED = 1 << 20  # rows of which rank correlations are taken
 
 
 def score_columns(kind: str, masks: int) -> dict[str, str]:
-    """Name the table's columns: the id (`patch` or `image`), `margin`, and each mask's."""
+    """Name the table's columns.
+
+    They are the id (`patch` or `image`), `margin`, and each mask's.
+    """
     each = {f"margin_{k}": "float32" for k in range(masks)}
     return {kind: "int64", "margin": "float32"} | each
 
@@ -57,7 +60,9 @@ def score(
     shard: int | None = None,
     progress: bool = False,
 ) -> Manifest | None:
-    """Measure margins: reconstruction errors, the mean over fixed masks keyed by the patch's id.
+    """Measure margins as reconstruction errors.
+
+    A margin is the mean over fixed masks, which are keyed by the patch's id.
 
     A patch is brought to the model's size, bicubic with antialiasing; so is a whole image. For
     whole images, and on request for patches, the probe's features (mean token of what is visible
@@ -125,7 +130,10 @@ def _fill(
     workers: int,
     progress: bool,
 ) -> Made | None:
-    """Make the missing shards of this process; count where all are there."""
+    """Make the missing shards of this process.
+
+    Where all shards are there, it sums up what they counted.
+    """
     folder, masks = work.folder, int(work.parameters["masks"])
     featured = material.whole or bool(work.parameters.get("features"))
     columns = score_columns(material.kind, masks)
@@ -189,7 +197,9 @@ def _fill(
 
 
 def rank_correlations(table: Table, masks: int) -> NDArray[np.float64]:
-    """Compute Spearman's rank correlation of every pair of masks, (masks (masks - 1) / 2,).
+    """Compute Spearman's rank correlation of every pair of masks.
+
+    The shape is (masks (masks - 1) / 2,).
 
     Of more than 2**20 rows that many are taken, evenly spaced.
 
@@ -214,7 +224,10 @@ def rank_correlations(table: Table, masks: int) -> NDArray[np.float64]:
 
 
 class _Material:
-    """What is scored: patches, or images as a whole."""
+    """Holds what is scored.
+
+    It consists of patches, or of images as a whole.
+    """
 
     def __init__(self, read: Images | Patches) -> None:
         patches = read if isinstance(read, Patches) else None
@@ -265,7 +278,7 @@ def _rows(
 
 
 def _sheet(path: Path, material: _Material, table: Table, margins: NDArray[np.float32]) -> None:
-    """Draw the hardest and the easiest."""
+    """Draw the hardest and the easiest patches or images."""
     order = np.argsort(-margins, kind="stable")
     count = min(PATCHES, (len(order) + 1) // 2)
     sections = []

@@ -1,4 +1,4 @@
-"""Stage `select`: which images, or which patches, a smaller set is made of."""
+"""Runs the stage `select`, the images or patches of a smaller set."""
 
 import dataclasses
 import math
@@ -38,7 +38,10 @@ ROWS = 1 << 18
 
 
 def selection_columns(kind: str) -> dict[str, str]:
-    """Name the columns of the table `selection`; `kind` is "image" or "patch"."""
+    """Name the columns of the table `selection`.
+
+    `kind` is "image" or "patch".
+    """
     boxes = {"image": "int64"} | dict.fromkeys(BOX[1:], "int32") if kind == "patch" else {}
     return {"order": "int64", kind: "int64"} | boxes | {"margin": "float32", "weight": "float32"}
 
@@ -54,7 +57,9 @@ def select(
     patches: int = 4,
     storage: Storage = "pixels",
 ) -> Manifest:
-    """Pick images or patches until a share of the full set's storage is used up.
+    """Pick images or patches until a share of the storage is used.
+
+    The share is that of the full set's storage.
 
     The storage of a set is the sum of its images' pixels, with storage = "bytes" also that of its
     files' bytes. An image made of patches has as many pixels as the image that its hardest patch is
@@ -159,7 +164,10 @@ def _fill(work: Work, material: "_Material", rule: Policy | Selector, seed: int)
 
 
 class _Full(NamedTuple):
-    """The full set: pixels and bytes of each image by its number, 0 where it is unreadable."""
+    """Holds pixels and bytes of each image of the full set.
+
+    They are listed by its number, and are 0 where it is unreadable.
+    """
 
     areas: NDArray[np.int64]
     sizes: NDArray[np.int64]
@@ -183,7 +191,7 @@ def _full_set(images: Images) -> _Full:
 
 
 class _Material:
-    """What a method picks from."""
+    """Holds what a method picks from."""
 
     def __init__(self, folder: Path, method: Method) -> None:
         stages = {
@@ -222,7 +230,7 @@ class _Material:
         self.inputs["index"] = self.images.as_input()
 
     def candidates(self, full: _Full) -> Candidates:
-        """Give the numbers of everything that can be picked."""
+        """Return the numbers of everything that can be picked."""
         areas, sizes = full
         scores = None if self._scores is None else Table(self._scores)
         margins = None if scores is None else scores.column("margin")
@@ -268,7 +276,7 @@ def _refuse(candidates: Candidates, budget: Budget, group: int, ratio: float, fu
         )
     needed = _enough(least, full.pixels)
     if candidates.bytes is not None and budget.bytes is not None:
-        # Any image of the smallest share of both will do.
+        # An image whose larger share, of pixels or of bytes, is the smallest has to fit.
         shares = np.maximum(candidates.pixels / full.pixels, candidates.bytes / max(1, full.bytes))
         needed = _enough(float(shares.min()), 1)
         asked += f", of {full.bytes} bytes {budget.bytes} bytes"

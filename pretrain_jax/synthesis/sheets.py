@@ -1,4 +1,4 @@
-"""The contact sheet of each stage."""
+"""Draws the contact sheet of each stage."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ COLUMNS = ("image", "top", "left", "height", "width")
 
 
 def index_sheet(path: Path, table: Table, root: Path) -> None:
-    """Draw images, evenly spaced."""
+    """Draw images of an index, evenly spaced."""
     rows = table.take(_spread(table.rows, IMAGES), ["name", "frame", "height", "width"])
     tiles = []
     for name, frame, height, width in zip(*rows.values(), strict=True):
@@ -36,7 +36,10 @@ def index_sheet(path: Path, table: Table, root: Path) -> None:
 
 
 def proposals_sheet(path: Path, images: "Images", table: Table, proposer: str) -> None:
-    """Draw images, evenly spaced, with their boxes; the number is the rank."""
+    """Draw images with their boxes, evenly spaced.
+
+    The number at a box is its rank.
+    """
     tiles = []
     for row in _spread(images.table.rows, PROPOSED).tolist():
         here = images.table.take(np.array([row]), ["name", "frame", "height"])
@@ -53,7 +56,10 @@ def proposals_sheet(path: Path, images: "Images", table: Table, proposer: str) -
 
 
 def boxes_of_image(table: Table, image: int) -> NDArray[np.int64]:
-    """Find an image's boxes by bisection in a table of proposals, whose images ascend."""
+    """Find an image's boxes by bisection.
+
+    The images of the table of proposals ascend.
+    """
     ends = []
     for wanted in (image, image + 1):
         low, high = 0, table.rows
@@ -107,7 +113,10 @@ def selection_sheet(path: Path, images: "Images", table: Table, method: str) -> 
 
 
 def set_sheet(path: Path, names: Iterable[str], count: int) -> None:
-    """Draw images of a set, evenly spaced; names are relative to the sheet's folder."""
+    """Draw images of a set, evenly spaced.
+
+    Names are relative to the sheet's folder.
+    """
     chosen = set(_spread(count, PATCHES).tolist())
     tiles = []
     for number, name in enumerate(names):

@@ -1,4 +1,7 @@
-"""Sources of images: what one holds, where outputs may not go, and lists of images."""
+"""Describes sources of images.
+
+It says what one holds, where outputs may not go, and it keeps lists of images.
+"""
 
 import hashlib
 import os
@@ -23,7 +26,7 @@ from pretrain_jax.data.listing import (
 
 
 class Survey(NamedTuple):
-    """What a source holds.
+    """Says what a source holds.
 
     Attributes:
         images: how many.
@@ -53,7 +56,9 @@ def check_outside(source: str | Path, out: str | Path) -> None:
 
 
 def survey(source: str | Path, frame_stride: int = 1, tally: Tally | None = None) -> Survey:
-    """Count the images of a source and hash their names and sizes, without reading them.
+    """Count the images of a source, without reading them.
+
+    Their names and sizes are hashed.
 
     Args:
         source: see `iterate_images`.
@@ -98,9 +103,11 @@ def survey(source: str | Path, frame_stride: int = 1, tally: Tally | None = None
 
 
 def keep_list(path: Path, names: Callable[[], Iterable[str]]) -> bool:
-    """Write an image list unless it is there and says the same; never holds all of it.
+    """Write an image list unless it is there and says the same.
 
-    So a list that is lost, changed, or of the place where a folder lay before is mended.
+    The list is never held as a whole.
+
+    A list that is lost or changed is mended so, and one of the place where a folder lay before.
 
     Args:
         path: the list.

@@ -1,4 +1,7 @@
-"""Stage `synthesise`: the smaller set as files, and the list that training reads."""
+"""Runs the stage `synthesise`, which writes the smaller set as files.
+
+It also writes the list that training reads.
+"""
 
 import itertools
 import os
@@ -80,14 +83,16 @@ def synthesise(
     patches: int = 4,
     progress: bool = False,
 ) -> Manifest:
-    """Make the set of a selection: images of m patches each, or a list of whole images.
+    """Make the set of a selection.
+
+    It consists of images of m patches each, or is a list of whole images.
 
     Image j is made of the patches m j to m j + m - 1 of the selection, hardest first, row by row,
     on a square grid that tiles the size of the image that its first patch is of; every patch is
-    brought to its cell, bicubic with antialiasing. PNG, eight bits a channel. Whole images stay
-    where they are, but for frames of videos, which are written as PNG. Of a selection with
-    storage = "bytes" the set ends before the first image with which the files would take more than
-    `ratio` of the full set's bytes (for the method "all" there is no limit).
+    brought to its cell, bicubic with antialiasing. The image is written as PNG, with eight bits a
+    channel. Whole images stay where they are, but for frames of videos, which are written as PNG.
+    Of a selection with storage = "bytes" the set ends before the first image with which the files
+    would take more than `ratio` of the full set's bytes (for the method "all" there is no limit).
 
     Written are `data.txt`, a list that `pretrain_jax.train` reads; the table `files` (image, name
     within this folder or the source's, whether it was written here, height, width, bytes,
@@ -207,7 +212,9 @@ def _fill(work: Work, manifest: Manifest, table: Table, images: Images, progress
 def _within(
     batches: Iterable[dict[str, Any]], most: int | None, folder: Path, logged: Logged
 ) -> Iterator[dict[str, Any]]:
-    """Keep the first images whose files take at most so many bytes; delete those beyond.
+    """Keep the first images whose files take at most so many bytes.
+
+    Those beyond are deleted.
 
     Raises:
         ValueError: not even the first one fits.
@@ -239,7 +246,9 @@ def _within(
 
 
 def cells(size: tuple[int, int], patches: int) -> list[Box]:
-    """Tile an image by a square grid: top, left, height, width, row by row.
+    """Tile an image by a square grid.
+
+    Cells are (top, left, height, width), row by row.
 
     Args:
         size: height and width of the image.
@@ -368,7 +377,9 @@ def _file_rows(
 
 
 def check_set(folder: str | Path) -> None:
-    """Check that the images that a set's list names are those that its stage recorded.
+    """Check that a set's images are those that its stage recorded.
+
+    The images are those that the list of the set names.
 
     Sizes and times are compared; what is newer than the last look is hashed, see `changed_file`.
 
@@ -386,12 +397,15 @@ def check_set(folder: str | Path) -> None:
 
 
 def _recorded(folder: Path) -> Iterator[Listed]:
-    """List every image where the list says; a set may be copied without its index."""
+    """List every image where the list says.
+
+    A set may be copied without its index.
+    """
     with (folder / DATA_LIST).open(encoding="utf-8", newline="\n") as lines:
         for line, row in zip_longest(lines, _rows(Table(folder, FILES))):
             listed = (line or "").removesuffix("\n")
             name, written, size, sha256 = row or ("", True, 0, "")
-            # Images that lie elsewhere are listed by their way there, which ends alike.
+            # Images that lie elsewhere are listed by the path to them, whose last part is the same.
             same = line == list_line(name) if written else Path(listed).name == Path(name).name
             if not row or not same:
                 found = f"names {listed!r}" if line else "ends"

@@ -1,4 +1,7 @@
-"""Sharded Parquet tables: a shard is written whole or not at all, rows are read in batches."""
+"""Writes and reads tables as Parquet shards.
+
+A shard is written whole or not at all, and rows are read in batches.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +33,9 @@ SHOWN = 3  # of them in the notes
 
 @dataclass
 class Logged:
-    """What a shard counted, written beside it; filled while the shard's rows are made.
+    """Counts what went into a shard.
+
+    It is written beside the shard, and filled while the shard's rows are made.
 
     Attributes:
         counts: numbers, summed over shards.
@@ -51,12 +56,15 @@ class Logged:
         self.counts[name] = self.counts.get(name, 0) + count
 
     def skip(self, reason: str, name: str = "unreadable") -> None:
-        """Count an image that is left out, and keep why."""
+        """Count an image that is left out, and record why."""
         self.add(name)
         self.skipped.append(reason)
 
     def write_skipped(self, folder: Path) -> list[str]:
-        """Write skipped.txt, a line for each image that was left out; returns notes on them."""
+        """Write skipped.txt, a line for each image that was left out.
+
+        It returns notes on them.
+        """
         if not self.skipped:
             return []
         lines = [" ".join(printable(one).split()) for one in self.skipped]
@@ -67,7 +75,10 @@ class Logged:
 
 
 def shard_range(rows: int, shard: int, shards: int) -> tuple[int, int]:
-    """Give first row and end of a shard: contiguous, sizes differ by one at most."""
+    """Return first row and end of a shard.
+
+    Shards are contiguous, and their sizes differ by one at most.
+    """
     return rows * shard // shards, rows * (shard + 1) // shards
 
 
@@ -103,7 +114,9 @@ def write_shard(
     name: str = "part",
     logged: Logged | None = None,
 ) -> None:
-    """Write one shard of a table atomically, holding at most a row group of it.
+    """Write one shard of a table atomically.
+
+    At most a row group of it is held.
 
     Args:
         folder: of the table; exists.
@@ -140,12 +153,18 @@ def write_shard(
 def write_table(
     folder: Path, name: str, batches: Iterable[Columns], schema: Mapping[str, str]
 ) -> None:
-    """Write a table of one shard, NAME-00000-of-00001.parquet; see `write_shard`."""
+    """Write a table of one shard.
+
+    Its name is NAME-00000-of-00001.parquet. See `write_shard`.
+    """
     write_shard(folder, 0, 1, batches, schema, name=name)
 
 
 def read_logs(folder: Path, shards: int, name: str = "part") -> Logged:
-    """Read what all shards counted: counts and seconds summed, notes in the shards' order."""
+    """Read what all shards counted.
+
+    Counts and seconds are summed. Notes stand in the shards' order.
+    """
     total = Logged()
     for shard in range(shards):
         path = _log(_part(folder, name, shard, shards))
@@ -163,7 +182,7 @@ def read_logs(folder: Path, shards: int, name: str = "part") -> Logged:
 
 
 class Table:
-    """A whole table on disk, read a batch at a time.
+    """Represents a whole table on disk, read a batch at a time.
 
     Args:
         folder: that holds its shards.
@@ -252,7 +271,9 @@ class Table:
     def take(
         self, rows: NDArray[np.integer], columns: Sequence[str] | None = None
     ) -> dict[str, NDArray]:
-        """Read the rows with these numbers, in the order asked, in one pass.
+        """Read the rows with these numbers in one pass.
+
+        They come in the order asked.
 
         Args:
             rows: row numbers, any order, may repeat.
@@ -312,13 +333,16 @@ def _pyarrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-# Shard, its first row, its end, what it counts, the progress bar -> the shard's rows.
+# Such a function makes the rows of a shard. Its arguments are the shard, its first row, its end,
+# what it counts, and the progress bar.
 Make = Callable[[int, int, int, Logged, Any], Iterator[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Shards:
-    """How the rows of a table are divided, and which shards this process makes.
+    """Says how the rows of a table are divided into shards.
+
+    It also says which of them this process makes.
 
     Attributes:
         rows: in all.
@@ -357,7 +381,9 @@ class Shards:
         progress: bool = False,
         lost: Iterable[int] = (),
     ) -> tuple[Table, Logged] | None:
-        """Write those of this process's shards that are missing, each whole or not at all.
+        """Write those of this process's shards that are missing.
+
+        Each is written whole or not at all.
 
         Args:
             folder: of the stage.

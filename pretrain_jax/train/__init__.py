@@ -1,4 +1,7 @@
-"""The trainer: configuration, optimiser step, loop, checkpoints, log, probes, pictures."""
+"""Trains models.
+
+It has configuration, optimiser step, loop, checkpoints, log, probes and pictures.
+"""
 
 import lazy_loader
 

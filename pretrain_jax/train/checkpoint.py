@@ -1,4 +1,6 @@
-"""Writes and reads checkpoints by Orbax: atomically, the newest kept, damaged ones recognised.
+"""Writes and reads checkpoints by Orbax.
+
+They are written atomically, the newest are kept, and damaged ones are recognised.
 
 A checkpoint holds three groups of arrays (weights, average, optimizer) and a JSON part with
 configuration, statistics of the data, the loader's state and a fingerprint of each group. The
@@ -39,11 +41,14 @@ GROUPS = {
 
 
 class CheckpointError(ValueError):
-    """No checkpoint is there, none can be read, or one cannot be written."""
+    """Says that no checkpoint is there, or that it cannot be used.
+
+    None can be read, or one cannot be written.
+    """
 
 
 class Checkpoints:
-    """The checkpoints of a run's folder.
+    """Holds the checkpoints of a run's folder.
 
     Args:
         folder: created when the first one is written.
@@ -55,13 +60,15 @@ class Checkpoints:
         self._keep = keep
 
     def steps(self) -> list[int]:
-        """Steps with a finished checkpoint, ascending."""
+        """List the steps with a finished checkpoint, ascending."""
         if not self._folder.is_dir():
             return []
         return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdigit())
 
     def save(self, state: TrainState, meta: dict[str, Any]) -> None:
-        """Write the state after its last step; afterwards the oldest beyond `keep` are deleted.
+        """Write the state after its last step.
+
+        Afterwards the oldest beyond `keep` are deleted.
 
         Args:
             state: on any number of devices.
@@ -94,7 +101,9 @@ class Checkpoints:
             ) from None
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """Return the newest checkpoint that is whole; a message on stderr names each that is not.
+        """Return the newest checkpoint that is whole.
+
+        A message on stderr names each that is not.
 
         Args:
             like: shapes, types and shardings of the state.
@@ -120,7 +129,10 @@ class Checkpoints:
         return None
 
     def remove_after(self, step: int) -> None:
-        """Delete checkpoints beyond `step`: damaged ones, which would be in the way."""
+        """Delete checkpoints beyond `step`.
+
+        Damaged ones would be in the way.
+        """
         for found in self.steps():
             if found > step and jax.process_index() == 0:
                 shutil.rmtree(self._folder / str(found))
@@ -151,7 +163,7 @@ class Checkpoints:
 def read_weights(
     folder: Path, like: Any, *, average: bool
 ) -> tuple[dict[str, jax.Array], dict[str, Any]]:
-    """Return parameters and constants of one checkpoint by name, verified.
+    """Read parameters and constants of one checkpoint by name, verified.
 
     Args:
         folder: of one step.
@@ -170,7 +182,7 @@ def read_weights(
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """Return the JSON part of one checkpoint.
+    """Read the JSON part of one checkpoint.
 
     Raises:
         CheckpointError: it is missing, damaged or of a newer version.
@@ -213,14 +225,20 @@ def fingerprint(group: dict[str, jax.Array]) -> jax.Array:
 
 
 def _scramble(words: jax.Array) -> jax.Array:
-    """The finaliser of MurmurHash3: every input bit changes about half of the output bits."""
+    """Scramble words by the finaliser of MurmurHash3.
+
+    Every input bit changes about half of the output bits.
+    """
     words = (words ^ (words >> 16)) * jnp.uint32(0x85EBCA6B)
     words = (words ^ (words >> 13)) * jnp.uint32(0xC2B2AE35)
     return words ^ (words >> 16)
 
 
 def _words(array: jax.Array) -> jax.Array:
-    """Return the array's bits as uint32, one word or two an entry."""
+    """Return the array's bits as uint32.
+
+    An entry has one word or two.
+    """
     size = array.dtype.itemsize
     if size >= 4:
         return jax.lax.bitcast_convert_type(array, jnp.uint32)
@@ -260,7 +278,10 @@ def _read_group(
 
 
 def _groups(state: TrainState) -> dict[str, dict[str, Any]]:
-    """Return the arrays of each group by name; groups without any are left out."""
+    """Return the arrays of each group by name.
+
+    Groups without any are left out.
+    """
     named = {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]}
     groups = {
         group: {name: leaf for name, leaf in named.items() if name.split("/")[0] in of}
@@ -270,13 +291,18 @@ def _groups(state: TrainState) -> dict[str, dict[str, Any]]:
 
 
 def _name(path: Any) -> str:
-    """Return a leaf's place as text that is the same in NNX graph and tree mode."""
+    """Return a leaf's place as text.
+
+    It is the same in NNX's graph and tree mode.
+    """
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Orbax's and TensorStore's tracebacks of failures that become one sentence here.
+    """Hide the tracebacks of failures that become one sentence here.
+
+    They are those of Orbax and TensorStore.
 
     TensorStore's threads print theirs whatever loggers and hooks are set, and some of them after
     the failure itself. What is printed while nothing fails is printed at the end.

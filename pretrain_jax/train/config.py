@@ -1,4 +1,7 @@
-"""Configures a training run, with the named presets; its fields are the command's options."""
+"""Configures a training run by named presets.
+
+Its fields are the command's options.
+"""
 
 import dataclasses
 import os
@@ -28,7 +31,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where images come from and how they are cut.
+    """Says where images come from and how they are cut.
 
     Attributes:
         path: a folder, an image list, a video or LAYOUT:FOLDER; "shipped-images" for real images
@@ -64,7 +67,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """AdamW with a cosine schedule after a linear warmup.
+    """Configures AdamW with a cosine schedule after a linear warmup.
 
     Attributes:
         learning_rate: peak learning rate; None where `base_learning_rate` is given.
@@ -92,7 +95,7 @@ class OptimizerOptions:
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """Several processes, one a host, that train one model.
+    """Configures several processes that train one model, one on each host.
 
     Attributes:
         join: join the others through jax.distributed before anything else.
@@ -109,7 +112,9 @@ class ClusterOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How exactly any model is trained, on what devices, and when it is logged and saved.
+    """Configures how any model is trained, logged and saved.
+
+    It also says on what devices.
 
     Attributes:
         precision: of the computation; "auto" is bfloat16 on accelerators and float32 on CPU.
@@ -133,7 +138,7 @@ class RunOptions:
     peak_flops: float | None = None
 
     def check_run(self, *more: str) -> None:
-        """Check these fields.
+        """Check the fields of the run.
 
         Args:
             more: further fields that count the steps between two things.
@@ -156,13 +161,13 @@ class RunOptions:
                 )
 
 
-# What may change when any run goes on: nothing that its numbers depend on.
+# Fields that may change when any run goes on. Its numbers do not depend on them.
 FREE_OPTIONS = frozenset(one.name for one in fields(RunOptions)) - {"precision"}
 
 
 @dataclass(frozen=True)
 class TrainConfig(RunOptions):
-    """A training run.
+    """Configures a training run.
 
     Attributes:
         model: what is trained; its dtype fields follow `precision`.
@@ -276,7 +281,7 @@ def _check_optimizer(options: OptimizerOptions) -> None:
         check_range("optimizer.ema_decay", options.ema_decay, 0.0, 1.0, open_high=True)
 
 
-# What may change when a run of pre-training goes on.
+# Fields that may change when a run of pre-training goes on.
 FREE_FIELDS = FREE_OPTIONS | frozenset(
     {
         "out",
@@ -296,7 +301,9 @@ FREE_FIELDS = FREE_OPTIONS | frozenset(
 
 
 def config_to_json(config: TrainConfig) -> dict[str, Any]:
-    """Return the configuration as JSON-able values; `config_from_json` is the inverse.
+    """Convert the configuration to JSON-able values.
+
+    `config_from_json` is the inverse.
 
     The path `init` is told in full: it is the same from wherever the run goes on.
     """
@@ -323,14 +330,20 @@ def config_from_json(values: dict[str, Any]) -> TrainConfig:
 
 
 def config_differences(ours: TrainConfig, theirs: TrainConfig) -> list[str]:
-    """Return fields in which two runs differ such that one cannot go on from the other."""
+    """Return the fields that keep a run from going on from another.
+
+    In these fields the two runs differ.
+    """
     return json_differences(config_to_json(ours), config_to_json(theirs), FREE_FIELDS)
 
 
 def json_differences(
     ours: dict[str, Any], theirs: dict[str, Any], free: Collection[str]
 ) -> list[str]:
-    """Entries, by their path with dots, in which two nested records differ, but for `free`."""
+    """List the entries in which two nested records differ.
+
+    They are listed by their path with dots. Those of `free` do not count.
+    """
     first, second = _flat(ours), _flat(theirs)
     return [
         f"{name} = {first.get(name)!r} here and {second.get(name)!r} there"

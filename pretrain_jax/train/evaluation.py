@@ -1,4 +1,7 @@
-"""Evaluates a run between its steps: loss on fixed masks, probes of features, pictures."""
+"""Evaluates a run between its steps.
+
+It measures the loss on fixed masks, probes features, and draws pictures.
+"""
 
 import math
 from collections.abc import Iterator
@@ -31,11 +34,12 @@ from pretrain_jax.train.step import (
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
 
-# Of the k-NN probe, of its similarities at a time, and of the linear probe.
+# Neighbours and temperature of the k-NN probe, the rows whose similarities it holds at a time, and
+# the iterations of the linear probe.
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 CHUNK = 1024
 ITERATIONS = 100
-# Training images that probes are fitted on, validation images of a picture.
+# Training images that probes are fitted on, and validation images of a picture.
 PROBE_IMAGES = 2048
 PICTURE_ROWS = 6
 
@@ -48,9 +52,11 @@ def linear_probe(
     *,
     penalty: float = 1e-3,
 ) -> float:
-    """Test accuracy of the multinomial logistic regression on standardised features.
+    """Measure the test accuracy of a logistic regression on standardised features.
 
-    Minimises mean cross entropy + penalty / 2 |W|^2 (no penalty on the offset) by L-BFGS.
+    The regression is multinomial.
+
+    It minimises mean cross entropy + penalty / 2 |W|^2 (no penalty on the offset) by L-BFGS.
 
     Args:
         features: (n, d), of the training images.
@@ -99,7 +105,9 @@ def knn_probe(
     neighbours: int = NEIGHBOURS,
     temperature: float = TEMPERATURE,
 ) -> float:
-    """Test accuracy of the weighted vote of the nearest neighbours by cosine similarity.
+    """Measure the test accuracy of a vote of the nearest neighbours.
+
+    Neighbours are those by cosine similarity, and their votes are weighted.
 
     A neighbour with similarity s votes with weight exp(s / temperature) (arXiv:1805.01978).
 
@@ -134,9 +142,11 @@ def _unit(features: Floats) -> Floats:
 
 
 class Evaluator:
-    """Evaluates a state on a run's validation images; every number is the same at every call.
+    """Evaluates a state on a run's validation images.
 
-    The moving average of the parameters is what is evaluated where there is one.
+    Every number is the same at every call.
+
+    Where there is a moving average of the parameters, it is evaluated.
 
     Args:
         config: of the run.
@@ -197,7 +207,10 @@ class Evaluator:
         return every > 0 and step > 0 and (last or step % every == 0)
 
     def validation_loss(self, state: TrainState) -> float:
-        """Mean loss of the validation images; an image's mask is keyed by its place in the set."""
+        """Compute the mean loss of the validation images.
+
+        An image's mask is keyed by its place in the set.
+        """
         held = self._data.held
         total, count = 0.0, 0
         for rows, valid in self._batches(len(held.images)):
@@ -211,9 +224,11 @@ class Evaluator:
         return total / count
 
     def probes(self, state: TrainState) -> dict[str, float]:
-        """Return accuracy of the linear and the k-NN probe on the validation images' classes.
+        """Measure the accuracy of the linear and the k-NN probe.
 
-        Empty where the images have no classes.
+        It is that on the validation images' classes.
+
+        The answer is empty where the images have no classes.
         """
         held = self._data.held
         test_labels = self._data.validation.labels[held.indices]
@@ -228,7 +243,10 @@ class Evaluator:
         }
 
     def picture(self, state: TrainState) -> NDArray[np.uint8] | None:
-        """Return reconstructions of some validation images, None where the model makes none."""
+        """Draw reconstructions of some validation images.
+
+        It is None where the model makes none.
+        """
         if not isinstance(self._objective, MAEObjective):
             return None
         held = self._data.held.images
@@ -257,14 +275,20 @@ class Evaluator:
         return np.concatenate(found)
 
     def _batches(self, count: int) -> Iterator[tuple[NDArray[np.int64], int]]:
-        """Places of full batches, the last image repeated at the end, and how many are valid."""
+        """Return the places of full batches, and how many are valid.
+
+        At the end the last image is repeated.
+        """
         devices = self._plan.mesh.size
         size = min(self._plan.batch_size, -(-count // devices) * devices)
         for start in range(0, count, size):
             yield np.minimum(np.arange(start, start + size), count - 1), min(size, count - start)
 
     def _place(self, rows: NDArray[Any]) -> jax.Array:
-        """This host's share of the rows, which every host has, on the devices."""
+        """Put this host's share of the rows on the devices.
+
+        Every host has all of the rows.
+        """
         share = len(rows) // jax.process_count()
         first = jax.process_index() * share
         return global_batch(rows[first : first + share], self._plan.mesh)
@@ -276,7 +300,9 @@ def _weights(state: TrainState) -> Any:
 
 @lru_cache(PROGRAMS)
 def _losses(objective: ImageObjective, step: Step) -> Any:
-    """Return the compiled (seed, params, constants, pixels, numbers) -> loss of each example.
+    """Return the compiled loss of each example.
+
+    Its arguments are (seed, params, constants, pixels, numbers).
 
     Masks depend on seed and number alone: the same ones at every call.
     """
@@ -297,7 +323,10 @@ def _losses(objective: ImageObjective, step: Step) -> Any:
 
 @lru_cache(PROGRAMS)
 def _features(objective: ImageObjective, step: Step) -> Any:
-    """Return the compiled (params, constants, pixels) -> features of each image."""
+    """Return the compiled features of each image.
+
+    Its arguments are (params, constants, pixels).
+    """
     graph = step.graph()
 
     def features(params: Any, constants: Any, pixels: jax.Array) -> jax.Array:

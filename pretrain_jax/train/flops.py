@@ -1,7 +1,10 @@
-"""Counts floating-point operations of a training step, and what a device could do at most.
+"""Counts floating-point operations of a training step.
 
-Matrix products only, two operations for a multiplication and an addition; softmax, norms and
-elementwise work are left out, as is usual for the model FLOPs utilisation (arXiv:2204.02311).
+It also says what a device could do at most.
+
+It counts matrix products only, with two operations for a multiplication and an addition. Softmax,
+norms and elementwise work are left out, as is usual for the model FLOPs utilisation
+(arXiv:2204.02311).
 """
 
 from collections.abc import Mapping
@@ -34,7 +37,10 @@ TRAINING_FACTOR = 3
 
 
 def block_flops(tokens: int, width: int, hidden: int) -> int:
-    """One transformer block on one sequence: query, key, value, output; attention; MLP."""
+    """Count the FLOPs of one transformer block on one sequence.
+
+    They are those of query, key, value, output; attention; MLP.
+    """
     projections = 2 * tokens * width * (4 * width + 2 * hidden)
     attention = 2 * 2 * tokens * tokens * width
     return projections + attention
@@ -68,19 +74,28 @@ def mae_forward_flops(config: MAEConfig) -> int:
 
 
 def mae_training_flops(config: MAEConfig) -> int:
-    """Return FLOPs of one trained image: forward, and twice that backward."""
+    """Return FLOPs of one trained image.
+
+    They are the forward pass, and twice that backward.
+    """
     return TRAINING_FACTOR * mae_forward_flops(config)
 
 
 def simclr_training_flops(config: SimCLRConfig) -> int:
-    """Return FLOPs of one trained image: two views through encoder and projector."""
+    """Return FLOPs of one trained image.
+
+    Two views go through encoder and projector.
+    """
     hidden = config.projector_hidden
     projector = 2 * hidden * (config.encoder.width + config.projector_width)
     return 2 * TRAINING_FACTOR * (vit_forward_flops(config.encoder) + projector)
 
 
 def peak_flops(device: jax.Device) -> float | None:
-    """Return the device's bfloat16 peak in FLOP/s, None where it is not in the table (CPUs)."""
+    """Return the device's bfloat16 peak in FLOP/s.
+
+    It is None where the device is not in the table (CPUs).
+    """
     for part, peak in PEAKS.items():
         if part.lower() in device.device_kind.lower():
             return peak

@@ -1,4 +1,7 @@
-"""Owns a run's folder: whose it is, and what was measured on its images."""
+"""Owns a run's folder.
+
+It says whose the folder is, and what was measured on its images.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -25,7 +28,7 @@ CONFIG_NAME = "config.json"
 STATISTICS_NAME = "statistics.json"
 CHECKPOINTS = "checkpoints"
 SKIPPED_NAME = "skipped.txt"
-# What a run writes into its folder; without one of the second kind it may be anybody's.
+# Names that a run writes into its folder. A folder without any of TELLING may be anybody's.
 OWN = frozenset(
     {CONFIG_NAME, STATISTICS_NAME, LOG_NAME, CHECKPOINTS, SKIPPED_NAME}
     | {"images", "pictures", "tensorboard"}
@@ -34,9 +37,11 @@ TELLING = frozenset({CONFIG_NAME, STATISTICS_NAME, LOG_NAME, CHECKPOINTS})
 
 
 def check_folder(config: TrainConfig) -> Path:
-    """Check that the run's folder is new, empty, or holds this very run; nothing is written.
+    """Check that a run may use its folder.
 
-    A configuration that is lost or damaged is the newest checkpoint's.
+    The folder is new, empty, or holds this very run. Nothing is written.
+
+    Where the configuration is lost or damaged, that of the newest checkpoint is taken.
 
     Raises:
         ValueError: the folder holds other files, or a run of another configuration.
@@ -48,7 +53,9 @@ def check_folder(config: TrainConfig) -> Path:
 
 @contextmanager
 def claimed(config: TrainConfig) -> Iterator[None]:
-    """Create the run's folder, hold it as long as the block runs, and write the configuration.
+    """Hold the run's folder as long as the block runs.
+
+    It creates the folder, and writes the configuration.
 
     Raises:
         ValueError: another process works in it, or it is not this run's; see `check_folder`.
@@ -84,10 +91,12 @@ def _claim(config: TrainConfig) -> Claim:
 
 
 def known_statistics(folder: Path, found: Mapping[str, Fingerprint]) -> dict[str, Any]:
-    """What a run measured on its images; empty for a new run, and for other images before a step.
+    """Read what a run measured on its images.
 
-    What is lost or damaged is the newest checkpoint's. A file that is newer than the measurement,
-    but of the size it had, gives a line on stderr.
+    It is empty for a new run, and for other images before a step.
+
+    What is lost or damaged is taken from the newest checkpoint. A file that is newer than the
+    measurement, but of the size it had, gives a line on stderr.
 
     Args:
         folder: of the run.
@@ -120,7 +129,10 @@ def known_statistics(folder: Path, found: Mapping[str, Fingerprint]) -> dict[str
 
 
 def write_statistics(folder: Path, values: Mapping[str, Any]) -> None:
-    """Keep what was measured beside the configuration; what is there already keeps its time."""
+    """Keep what was measured beside the configuration.
+
+    What is there already keeps its time.
+    """
     path = folder / STATISTICS_NAME
     new = json.loads(json.dumps(dict(values)))
     try:
@@ -136,7 +148,10 @@ def _has_begun(folder: Path) -> bool:
 
 
 def _record_of(path: Path, part: str) -> dict[str, Any] | None:
-    """Return a record of a run, from its file or else from the newest checkpoint that tells it."""
+    """Return a record of a run.
+
+    It comes from its file, or else from the newest checkpoint that tells it.
+    """
     told = f"{path} is gone"
     try:
         if path.is_file():

@@ -1,4 +1,7 @@
-"""Reports what a run does: a JSON line a step, TensorBoard, a progress bar."""
+"""Reports what a run does.
+
+It writes a JSON line a step, TensorBoard files and a progress bar.
+"""
 
 import json
 import math
@@ -20,7 +23,9 @@ CHECKSUM = "crc32"
 
 
 class RunLog:
-    """Appends to `log.jsonl`, each line with a checksum, and to TensorBoard files.
+    """Writes the log of a run.
+
+    It appends to `log.jsonl`, each line with a checksum, and to TensorBoard files.
 
     Only one host writes.
 
@@ -43,7 +48,10 @@ class RunLog:
         self._board = _board_writer(folder / "tensorboard", step)
 
     def scalars(self, step: int, values: dict[str, float | None]) -> None:
-        """Log numbers of a step; None stands for what is not known, NaN is written as null."""
+        """Log numbers of a step.
+
+        None stands for what is not known, and NaN is written as null.
+        """
         if self._file is None:
             return
         clean = {k: v if v is not None and math.isfinite(v) else None for k, v in values.items()}
@@ -94,7 +102,10 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def _line(record: dict[str, Any]) -> str:
-    """Return a line of the log: the record, and the CRC-32 of its text."""
+    """Return a line of the log.
+
+    It is the record, and the CRC-32 of its text.
+    """
     text = json.dumps(record)
     return f'{text[:-1]}, "{CHECKSUM}": "{zlib.crc32(text.encode()):08x}"}}\n'
 
@@ -111,7 +122,9 @@ def _intact(text: bytes) -> dict[str, Any] | None:
 
 
 class Progress:
-    """Images per second, model FLOPs utilisation and a progress bar with the time left.
+    """Shows the progress of a run.
+
+    It has images per second, model FLOPs utilisation, and a bar with the time left.
 
     Args:
         steps: of the whole run.
@@ -144,11 +157,17 @@ class Progress:
         self._started = time.perf_counter()
 
     def restart(self) -> None:
-        """Leave the time since the last call out (compilation, validation)."""
+        """Leave out the time since the last call.
+
+        It went into compilation or validation.
+        """
         self._started = time.perf_counter()
 
     def advance(self, steps: int, loss: float) -> dict[str, float | None]:
-        """Count steps; the rates since the last call as {images_per_second, mfu}."""
+        """Count steps, and return the rates since the last call.
+
+        They are {images_per_second, mfu}.
+        """
         elapsed = time.perf_counter() - self._started
         self.restart()
         rate = steps * self._batch_size / elapsed

@@ -1,4 +1,7 @@
-"""Trains any objective: steps, log, evaluation, checkpoints, signals, going on where it stopped."""
+"""Trains any objective.
+
+It has steps, log, evaluation, checkpoints and signals, and goes on where a run stopped.
+"""
 
 import math
 import os
@@ -49,7 +52,9 @@ TOLD = {
 
 
 class Termination:
-    """Holds SIGTERM and Ctrl-C back while the block runs, so that a step can be finished and saved.
+    """Holds back SIGTERM and Ctrl-C while the block runs.
+
+    So a step can be finished and saved.
 
     With SIGTERM clusters take machines back. A second Ctrl-C ends the process at once. One process
     catches the signals itself. Several, joined by jax.distributed, agree on a step that all of them
@@ -74,7 +79,10 @@ class Termination:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Give the signals back to who handled them before; one that was held back arrives now."""
+        """Give the signals back to who handled them before.
+
+        A signal that was held back arrives now.
+        """
         before, self._before = self._before, {}
         for one, handler in before.items():
             signal.signal(one, handler)
@@ -82,7 +90,10 @@ class Termination:
             signal.raise_signal(self._received)
 
     def after(self, step: int) -> bool:
-        """Whether the run has to be saved and ended after this step; call it after every one."""
+        """Say whether the run has to be saved and ended after this step.
+
+        Call it after every step.
+        """
         if self._joined:
             from jax.experimental import multihost_utils
 
@@ -91,7 +102,7 @@ class Termination:
 
     @property
     def name(self) -> str:
-        """What was received, for a message."""
+        """Return the name of what was received, for a message."""
         return "SIGTERM" if self._received is not signal.SIGINT else "interrupted"
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -105,14 +116,23 @@ class Termination:
 
 
 class NonFiniteLossError(ValueError):
-    """The loss or the parameters are not finite; the checkpoints before are kept."""
+    """Says that the loss or the parameters are not finite.
+
+    The checkpoints before are kept.
+    """
 
 
 class Source(Protocol):
-    """Batches in the order of the steps, that go on where their state was taken."""
+    """Gives batches in the order of the steps.
+
+    It goes on where its state was taken.
+    """
 
     def __next__(self) -> Any:
-        """Return the batch of the next step: this host's share of its rows."""
+        """Return the batch of the next step.
+
+        It is this host's share of its rows.
+        """
         ...
 
     def state(self) -> dict[str, Any]:
@@ -130,7 +150,9 @@ class Source(Protocol):
 
 @dataclass
 class Loop:
-    """Training of any objective in a folder that is held, from its newest whole checkpoint on.
+    """Trains any objective in a folder that is held.
+
+    It starts from the newest whole checkpoint.
 
     Attributes:
         folder: of the run.
@@ -164,7 +186,7 @@ class Loop:
         self._checkpoints = Checkpoints(self.folder / CHECKPOINTS, self.options.keep_checkpoints)
 
     def run(self) -> TrainState:
-        """Take all steps that are left; gives the state after the last one.
+        """Take all steps that are left, and return the state after them.
 
         Raises:
             NonFiniteLossError: a loss or a parameter is not finite.
@@ -232,7 +254,7 @@ class Loop:
         return state
 
     def _batch(self, chunk: int) -> Any:
-        """One batch on the devices, or several for a scan."""
+        """Put one batch on the devices, or several for a scan."""
         rows = [self.take(next(self.source)) for _ in range(chunk)]
         if chunk == 1:
             return global_batch(rows[0], self.plan.mesh)
@@ -240,7 +262,10 @@ class Loop:
         return global_batch(stacked, self.plan.mesh, axis=1)
 
     def _report(self, pending: list[Metrics], at: int, log: RunLog, bar: Progress) -> None:
-        """Fetch what the device computed, stop if it is not finite, log a line a step."""
+        """Fetch what the device computed, and log a line for each step.
+
+        It stops if a number is not finite.
+        """
         fetched = [jax.tree.map(np.atleast_1d, jax.device_get(metrics)) for metrics in pending]
         columns = Metrics(*(np.concatenate(parts) for parts in zip(*fetched, strict=True)))
         first = at - len(columns.loss)
@@ -282,7 +307,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished run.
+    """Describes a finished run.
 
     Attributes:
         folder: of the run.
@@ -306,7 +331,9 @@ class TrainResult:
 
 
 def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
-    """Train a model; a run that lies in `config.out` goes on from its newest whole checkpoint.
+    """Train a model.
+
+    A run that lies in `config.out` goes on from its newest whole checkpoint.
 
     The losses of an interrupted run that went on are those of one that was not, bit for bit on
     CPU: masks, crops and order are functions of the seed and the step.

@@ -1,4 +1,6 @@
-"""Says what is minimised: the objectives of pre-training, and what any objective offers a run.
+"""Defines the objectives of pre-training.
+
+It says what is minimised, and what any objective offers a run.
 
 Everything random comes from the step's key and the examples' numbers within the step, so that a
 loss depends neither on devices nor on how a batch is divided.
@@ -25,7 +27,7 @@ Merge = Callable[[Any], Any]
 
 
 class Objective(Protocol):
-    """A model and its loss.
+    """Defines a model and its loss.
 
     Attributes:
         trained: filter of the variables that the optimiser changes.
@@ -36,16 +38,22 @@ class Objective(Protocol):
 
     @property
     def trained(self) -> Any:
-        """See above."""
+        """Return the filter of the variables that the optimiser changes."""
         ...
 
     @property
     def drawing_level(self) -> int:
-        """See above."""
+        """Return the optimisation level at which XLA draws initial parameters.
+
+        It is that of XLA on CPU.
+        """
         ...
 
     def __hash__(self) -> int:
-        """Equal objectives share compiled programs."""
+        """Hash the objective.
+
+        Equal objectives share compiled programs.
+        """
         ...
 
     def build(self, seed: int | Array) -> nnx.Module:
@@ -55,7 +63,9 @@ class Objective(Protocol):
     def value_and_grad(
         self, merge: Merge, params: Any, batch: Any, key: Array, parts: int
     ) -> tuple[Array, Any, Any]:
-        """The batch's mean loss, its gradient, and the model's other variables after the step.
+        """Compute the batch's mean loss and its gradient.
+
+        The model's other variables after the step come with them.
 
         Args:
             merge: parameters -> model.
@@ -70,13 +80,16 @@ class Objective(Protocol):
         ...
 
     def training_flops(self) -> int:
-        """Counted floating-point operations of a trained image."""
+        """Count the floating-point operations of a trained image."""
         ...
 
 
 @dataclass(frozen=True)
 class MAEObjective:
-    """Mean squared error of hidden patches, masks keyed by example (arXiv:2111.06377)."""
+    """Minimises the mean squared error of hidden patches.
+
+    Masks are keyed by example (arXiv:2111.06377).
+    """
 
     trained: ClassVar[Any] = nnx.Param
     drawing_level: ClassVar[int] = 1
@@ -130,7 +143,10 @@ class MAEObjective:
         return value, gradient, None
 
     def features(self, model: MAE, pixels: Array) -> Array:
-        """Return what probes see of each image: its mean patch token, shape (batch, width)."""
+        """Return what probes see of each image, shape (batch, width).
+
+        It is the mean patch token.
+        """
         return model.encode(self._images(pixels))[:, 1:].mean(axis=1)
 
     def training_flops(self) -> int:
@@ -143,7 +159,10 @@ class MAEObjective:
 
 @dataclass(frozen=True)
 class SimCLRObjective:
-    """NT-Xent between two views of each image, negatives from all devices (arXiv:2002.05709)."""
+    """Minimises NT-Xent between two views of each image.
+
+    Negatives come from all devices (arXiv:2002.05709).
+    """
 
     trained: ClassVar[Any] = nnx.Param
     drawing_level: ClassVar[int] = 1
@@ -154,17 +173,20 @@ class SimCLRObjective:
     std: tuple[float, ...]
 
     def build(self, seed: int | Array) -> SimCLR:
-        """Encoder and projector with initial parameters."""
+        """Return encoder and projector with initial parameters."""
         return SimCLR(self.config, rngs=nnx.Rngs(jax.random.key(seed)))
 
     def per_example(self, model: SimCLR, pixels: Array, key: Array, numbers: Array) -> Array:
-        """Return the mean over the two views of each image."""
+        """Return the loss of each image, the mean over its two views."""
         return self._losses(self._projections(model, pixels, key, numbers))
 
     def value_and_grad(
         self, merge: Merge, params: Any, pixels: Array, key: Array, parts: int
     ) -> tuple[Array, Any, None]:
-        """Through the gradient of the embeddings where there are parts: they share negatives."""
+        """Compute loss and gradient of a batch.
+
+        Where there are parts, it goes through the gradient of the embeddings: they share negatives.
+        """
         numbers = jnp.arange(pixels.shape[0])
 
         def embed(params: Any, rows: tuple[Array, Array]) -> Array:
@@ -179,7 +201,10 @@ class SimCLRObjective:
         return *cached_value_and_grad(embed, loss, parts)(params, (pixels, numbers)), None
 
     def features(self, model: SimCLR, pixels: Array) -> Array:
-        """Return what probes see of each image: the pooled token before the projector."""
+        """Return what probes see of each image.
+
+        It is the pooled token before the projector.
+        """
         dtype = self.config.encoder.param_dtype
         return model.encode(normalise(pixels, self.mean, self.std, dtype))
 
@@ -198,14 +223,17 @@ class SimCLRObjective:
 
 
 ImageObjective = MAEObjective | SimCLRObjective
-# By the model's configuration.
+# The objective of each type of model, by the type of its configuration.
 OBJECTIVES: Mapping[type[MAEConfig | SimCLRConfig], type[ImageObjective]] = MappingProxyType(
     {MAEConfig: MAEObjective, SimCLRConfig: SimCLRObjective}
 )
 
 
 def computed_in(encoder: ViTConfig, dtype: DType) -> ViTConfig:
-    """Return the encoder with that type of the computation and float32, or float64, parameters."""
+    """Return the encoder with that type of the computation.
+
+    Its parameters are float32, or float64.
+    """
     wide: DType = "float64" if dtype == "float64" else "float32"
     return dataclasses.replace(encoder, dtype=dtype, param_dtype=wide)
 
@@ -231,10 +259,16 @@ def unit_range(pixels: Array, dtype: Any) -> Array:
 
 
 def standardise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
-    """(image - mean) / std, channel by channel."""
+    """Standardise an image channel by channel.
+
+    It is (image - mean) / std.
+    """
     return (images - jnp.asarray(mean, images.dtype)) / jnp.asarray(std, images.dtype)
 
 
 def normalise(pixels: Array, mean: Sequence[float], std: Sequence[float], dtype: Any) -> Array:
-    """Return integer pixels -> (value / largest - mean) / std in `dtype`."""
+    """Normalise integer pixels to floating-point numbers.
+
+    They are (value / largest - mean) / std in `dtype`.
+    """
     return standardise(unit_range(pixels, dtype), mean, std)

@@ -1,4 +1,7 @@
-"""Makes of a configuration what a run needs: images, mesh, sizes, compiled step."""
+"""Prepares what a run needs from its configuration.
+
+It makes images, mesh, sizes and the compiled step.
+"""
 
 import dataclasses
 import math
@@ -43,7 +46,7 @@ STATISTICS_IMAGES = 256
 
 @dataclass(frozen=True)
 class RunData:
-    """The images of a run.
+    """Holds the images of a run.
 
     Attributes:
         training: what is trained on.
@@ -76,7 +79,7 @@ class RunData:
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes that follow from configuration, data and devices.
+    """Holds the sizes that follow from configuration, data and devices.
 
     Attributes:
         mesh: of devices.
@@ -92,7 +95,7 @@ class Plan:
 
 
 def plan_run(config: TrainConfig, images: int | None = None) -> Plan:
-    """Mesh, batch and steps.
+    """Plan mesh, batch and steps.
 
     Args:
         config: checked.
@@ -170,7 +173,10 @@ def read_data(config: TrainConfig, folder: Path) -> RunData:
 
 
 def decode_images(config: TrainConfig, images: ImageSet) -> tuple[Batch, dict[str, str]]:
-    """Return all of `images` at the model's size without randomness, and the unreadable ones."""
+    """Decode all of `images` at the model's size, without randomness.
+
+    The unreadable ones are named.
+    """
     crop = crop_of(config)
     if crop.kind == "random":
         crop = dataclasses.replace(crop, kind="centre")
@@ -183,7 +189,7 @@ def decode_images(config: TrainConfig, images: ImageSet) -> tuple[Batch, dict[st
 
 
 def _sources(config: TrainConfig, folder: Path) -> tuple[ImageSet, ImageSet]:
-    """Training and validation images."""
+    """Find the training and validation images."""
     data = config.data
     source, held_source = data.path, data.validation
     if source == SHIPPED_IMAGES:
@@ -222,7 +228,7 @@ def make_step(config: TrainConfig, plan: Plan, objective: ImageObjective) -> Ste
     )
 
 
-# The same functions for the same options, so that equal steps compare equal and share programs.
+# Equal options get the same functions, so that equal steps compare equal and share programs.
 @lru_cache(PROGRAMS)
 def _optimizer(
     options: OptimizerOptions, steps: int, batch_size: int
@@ -252,7 +258,7 @@ def joined(config: TrainConfig) -> Iterator[None]:
 
 
 def spread(images: ImageSet, count: int) -> ImageSet:
-    """At most `count` images, spread evenly over the set."""
+    """Choose at most `count` images, spread evenly over the set."""
     if len(images) <= count:
         return images
     return images.take(np.linspace(0, len(images) - 1, count).round().astype(np.int64))

@@ -1,4 +1,7 @@
-"""Takes an optimiser step on a mesh of devices: AdamW and its schedule in one compiled program."""
+"""Takes an optimiser step on a mesh of devices.
+
+AdamW and its schedule are in one compiled program.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,7 +29,9 @@ PROGRAMS = 16
 
 
 def peak_learning_rate(options: OptimizerOptions, batch_size: int) -> float:
-    """Return the peak learning rate; `base_learning_rate` x batch / 256 where that is given.
+    """Return the peak learning rate.
+
+    It is `base_learning_rate` x batch / 256 where that is given.
 
     Source: arXiv:1706.02677 (linear scaling), arXiv:2111.06377 (its form).
     """
@@ -37,7 +42,10 @@ def peak_learning_rate(options: OptimizerOptions, batch_size: int) -> float:
 
 
 def schedule(options: OptimizerOptions, steps: int, batch_size: int) -> optax.Schedule:
-    """Return the learning rate by step: linear from 0 over the warmup, then half a cosine.
+    """Return the learning rate by step.
+
+    Step k of the warmup has the rate peak (k + 1) / warmup, so that the first step already moves.
+    Half a cosine follows.
 
     Args:
         options: peak, warmup share, final share.
@@ -55,14 +63,19 @@ def schedule(options: OptimizerOptions, steps: int, batch_size: int) -> optax.Sc
 
 
 def decay_mask(params: Any) -> Any:
-    """True where weight decay applies: on matrices, not on biases, norms and single tokens."""
+    """Return True for the parameters that weight decay applies to.
+
+    It applies to matrices, not to biases, norms and single tokens.
+    """
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
 def make_optimizer(
     options: OptimizerOptions, steps: int, batch_size: int
 ) -> optax.GradientTransformation:
-    """Clip, Adam, decoupled decay, schedule: p <- p - lr (m / (sqrt(v) + eps) + decay p).
+    """Make the optimiser, with clipping, Adam, decoupled decay and a schedule.
+
+    A step is p <- p - lr (m / (sqrt(v) + eps) + decay p).
 
     Source: arXiv:1711.05101.
     """
@@ -76,7 +89,7 @@ def make_optimizer(
 def adamw(
     rates: optax.Schedule, betas: tuple[float, float], weight_decay: float, *, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """Adam with decoupled decay of matrices alone."""
+    """Make Adam with decoupled decay of matrices alone."""
     return optax.adamw(
         rates, b1=betas[0], b2=betas[1], eps=eps, weight_decay=weight_decay, mask=decay_mask
     )
@@ -101,12 +114,14 @@ def make_mesh(devices: int | None = None, fsdp: int = 1) -> Mesh:
     if count % fsdp:
         raise ValueError(f"fsdp = {fsdp} does not divide the {count} device(s)")
     grid = np.array(available[:count]).reshape(count // fsdp, fsdp)
-    # Auto, or reshapes of sharded axes would have to name their sharding.
+    # Axes are of the type Auto. Otherwise reshapes of sharded axes would have to name a sharding.
     return Mesh(grid, (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def check_batch(batch_size: int, accumulation: int, mesh: Mesh) -> None:
-    """Check that every device gets the same number of rows of every part of a batch.
+    """Check that a batch divides equally among the devices.
+
+    Every device gets the same number of rows of every part of it.
 
     Raises:
         ValueError: names batch, parts and devices.
@@ -120,17 +135,23 @@ def check_batch(batch_size: int, accumulation: int, mesh: Mesh) -> None:
 
 
 def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Return rows, which are the dimension `axis`, over all devices."""
+    """Return the sharding of rows over all devices.
+
+    Rows are the dimension `axis`.
+    """
     return _sharding(mesh, *[None] * axis, (DATA, FSDP))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Return a copy on each device."""
+    """Return the sharding that puts a copy on each device."""
     return _sharding(mesh)
 
 
 def state_sharding(state: Any, mesh: Mesh) -> Any:
-    """A sharding for each array: its longest dimension that fsdp divides, else a copy on each."""
+    """Return a sharding for each array.
+
+    It divides the longest dimension that fsdp divides, else a copy is on each device.
+    """
     shards = mesh.shape[FSDP]
 
     def one(leaf: Any) -> NamedSharding:
@@ -144,7 +165,10 @@ def state_sharding(state: Any, mesh: Mesh) -> Any:
 
 
 def global_batch(rows: Any, mesh: Mesh, axis: int = 0) -> Any:
-    """Return arrays of all hosts' rows, each host giving its own; dimension `axis` is the rows."""
+    """Join all hosts' rows in arrays.
+
+    Each host gives its own. The dimension `axis` is the rows.
+    """
     place = partial(jax.make_array_from_process_local_data, batch_sharding(mesh, axis))
     return jax.tree.map(place, rows)
 
@@ -154,7 +178,7 @@ def _sharding(mesh: Mesh, *axes: Any) -> NamedSharding:
 
 
 class TrainState(NamedTuple):
-    """All that changes from step to step.
+    """Holds all that changes from step to step.
 
     Attributes:
         step: number of steps taken, int32.
@@ -172,7 +196,9 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Numbers of a step, each () or (steps,) after a scan.
+    """Holds numbers of a step.
+
+    Each is (), or (steps,) after a scan.
 
     Attributes:
         loss: mean over the batch, before the update.
@@ -220,7 +246,10 @@ class Step:
         return abstract_model(self.objective)[0]
 
     def abstract_state(self) -> TrainState:
-        """Return the shapes, types and shardings of the state; nothing is computed."""
+        """Return the shapes, types and shardings of the state.
+
+        Nothing is computed.
+        """
         shapes = self.shapes()
         return jax.tree.map(
             lambda leaf, where: leaf.update(sharding=where),
@@ -234,7 +263,9 @@ class Step:
         return state
 
     def compile(self, *, scan: bool = False) -> Callable[[TrainState, Any], Any]:
-        """Return the compiled step (state, batch) -> (state, `Metrics`); `state` is consumed.
+        """Return the compiled step.
+
+        It maps (state, batch) to (state, `Metrics`), and `state` is consumed.
 
         Args:
             scan: batches have a leading dimension of steps, which one device program takes.
@@ -249,11 +280,13 @@ class Step:
         return np.uint32(self.seed)
 
     def split(self, model: nnx.Module) -> tuple[Any, Any, Any]:
-        """Graph, trained parameters and constants of a model."""
+        """Return graph, trained parameters and constants of a model."""
         return nnx.split(model, self.objective.trained, ...)  # type: ignore[return-value]
 
     def changed(self, state: TrainState, change: Callable[[Any], None]) -> TrainState:
-        """Return the initial state after `change` has put other values into its model.
+        """Return the initial state with changed values.
+
+        `change` has put them into its model.
 
         Values go by way of the host: a donated buffer may appear only once, and one that lies on
         the mesh of another training would compile every program again.
@@ -263,7 +296,7 @@ class Step:
         _, params, constants = self.split(model)
 
         def placed(new: Any, old: Any) -> Any:
-            # What stays is left alone: of a sharded array a host may hold a part.
+            # An unchanged array is left alone: a host may hold only a part of a sharded one.
             return new if new is old else jax.device_put(np.array(new, old.dtype), old.sharding)
 
         params = jax.tree.map(placed, params, state.params)
@@ -321,7 +354,10 @@ class Step:
 
 @lru_cache(PROGRAMS)
 def abstract_model(objective: Objective) -> tuple[Any, Any, Any]:
-    """The graph of an objective's model, and shapes and types of its parameters and constants."""
+    """Return the graph of an objective's model, and its abstract arrays.
+
+    These are shapes and types of its parameters and constants.
+    """
     model = nnx.eval_shape(lambda: objective.build(0))
     return nnx.split(model, objective.trained, ...)  # type: ignore[return-value]
 

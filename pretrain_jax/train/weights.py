@@ -31,7 +31,7 @@ NO_OPTIMIZER, NO_SCHEDULE = optax.identity(), optax.constant_schedule(0.0)
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model from a checkpoint with what its input must look like.
+    """Holds a model of a checkpoint, and what its input must look like.
 
     Attributes:
         model: the NNX module, with float32 (or float64) computation.

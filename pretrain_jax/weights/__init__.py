@@ -1,4 +1,7 @@
-"""Weights of other libraries: files in, key tables, files out; no code of a file ever runs."""
+"""Reads and writes weights of other libraries by key tables.
+
+No code of a file ever runs.
+"""
 
 from pretrain_jax.weights.mapping import (
     Entry,

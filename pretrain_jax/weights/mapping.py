@@ -22,7 +22,7 @@ DEEP = 3  # parts of a name, from the left, that may be prefixes or say that it 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a library names the arrays of a model.
+    """Says how a library names the arrays of a model.
 
     Attributes:
         keys: the names that the model needs.
@@ -35,7 +35,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Named:
-    """A checkpoint's arrays under the names of a layout.
+    """Holds a checkpoint's arrays under the names of a layout.
 
     Attributes:
         layout: which one fits best.
@@ -52,7 +52,9 @@ class Named:
 
 
 def named_as(state: State, layouts: Mapping[str, Layout]) -> Named:
-    """The arrays under the names of the layout that fits best, without a prefix that all share.
+    """Name the arrays by the layout that fits best.
+
+    A prefix that all names share is left out.
 
     Torch writes `module.` or `encoder.` before every name where a model was wrapped or was part
     of another. A classifier's head (`head.*`) may lack the prefix; it is left out where the layout
@@ -89,12 +91,15 @@ def _is_head(key: str) -> bool:
 
 
 def _prefixes(key: str) -> list[str]:
-    """Return the first few prefixes of a name that end at a dot, the shortest first."""
+    """Return the first few prefixes of a name, the shortest first.
+
+    They end at a dot.
+    """
     return list(accumulate(f"{part}." for part in key.split(".", DEEP)[:-1]))
 
 
 def _common_prefixes(state: State) -> list[str]:
-    """Prefixes that all names but those of a head share."""
+    """Return the prefixes that all names but those of a head share."""
     keys = [key for key in state if not _is_head(key)]
     if not keys:
         return []
@@ -108,7 +113,10 @@ def _stripped(state: State, prefix: str) -> dict[str, NDArray]:
 
 
 def _hint(state: State, layout: Layout, fitting: int) -> str:
-    """Say which prefix to strip by hand, where more names fit without it than do now."""
+    """Say which prefix to strip by hand.
+
+    It is one without which more names fit than do now.
+    """
     counts = Counter(prefix for key in state for prefix in _prefixes(key))
     for prefix, count in counts.most_common(DEEP**2):
         part = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
@@ -123,7 +131,9 @@ def _hint(state: State, layout: Layout, fitting: int) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """One variable of a model and the arrays of a checkpoint that hold it.
+    """Holds one variable of a model, and says which arrays it is.
+
+    The arrays are those of a checkpoint.
 
     Attributes:
         path: the variable, for example "blocks.0.qkv.kernel".
@@ -140,7 +150,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class KeyReport:
-    """Keys of a checkpoint that do not fit a model; as text the first few of each kind.
+    """Lists the keys of a checkpoint that do not fit a model.
+
+    As text it has the first few of each kind.
 
     Attributes:
         missing: keys that the model needs and the checkpoint lacks.
@@ -165,7 +177,10 @@ class KeyReport:
 
 
 def same(path: str, key: str, *, leading: int = 0) -> Entry:
-    """Return the variable as it is, behind `leading` axes of length 1 in the checkpoint."""
+    """Return the entry of a variable that is stored as it is.
+
+    In the checkpoint it has `leading` axes of length 1 before its own.
+    """
     return Entry(
         path,
         (key,),
@@ -181,12 +196,15 @@ def _unlead(array: NDArray, leading: int) -> NDArray:
 
 
 def transposed(path: str, key: str) -> Entry:
-    """Return a matrix stored as (outputs, inputs)."""
+    """Return the entry of a matrix that is stored as (outputs, inputs)."""
     return Entry(path, (key,), lambda arrays: arrays[0].T, lambda value: [value.T])
 
 
 def fused(path: str, keys: Sequence[str]) -> Entry:
-    """A kernel or bias whose outputs are stored in parts, each a matrix (outputs, inputs)."""
+    """Return the entry of a kernel or bias that is stored in parts.
+
+    Each part is a matrix (outputs, inputs).
+    """
     return Entry(
         path,
         tuple(keys),
@@ -196,7 +214,10 @@ def fused(path: str, keys: Sequence[str]) -> Entry:
 
 
 def patch_embedding(path: str, key: str, patch_size: int, channels: int) -> Entry:
-    """Return a patch projection stored as a convolution (outputs, channels, rows, columns)."""
+    """Return the entry of a patch projection that is stored as a convolution.
+
+    It is stored as (outputs, channels, rows, columns).
+    """
     shape = (patch_size, patch_size, channels, -1)
     return Entry(
         path,
@@ -226,7 +247,9 @@ def load_into(
     *,
     strict: bool = True,
 ) -> KeyReport:
-    """Set a model's variables from a checkpoint, in the variables' types and shardings.
+    """Set a model's variables from a checkpoint.
+
+    They keep their types and shardings.
 
     Args:
         model: changed in place; untouched where an error is raised.
@@ -254,7 +277,9 @@ def load_into(
 
 
 def export_state(model: nnx.Module, table: Iterable[Entry]) -> dict[str, NDArray]:
-    """Return a model's variables in the layout of a table; loading them gives the same bits.
+    """Return a model's variables in the layout of a table.
+
+    Loading them gives the same bits.
 
     Args:
         model: the model.
@@ -305,7 +330,7 @@ def _match(
 
 
 def _paths(model: nnx.Module) -> list[tuple[tuple, str]]:
-    """Path of each variable, and its name."""
+    """Return the path of each variable, and its name."""
     paths = [path for path, _ in nnx.to_flat_state(nnx.state(model))]
     return [(path, ".".join(map(str, path))) for path in paths]
 
@@ -324,12 +349,22 @@ def _placed(value: NDArray, variable: nnx.Variable) -> jax.Array:
 
 
 def convolution(path: str, key: str) -> Entry:
-    """A kernel (rows, columns, inputs, outputs) stored as (outputs, inputs, rows, columns)."""
+    """Return the entry of a convolution's kernel.
+
+    The kernel is (rows, columns, inputs, outputs).
+
+    It is stored as (outputs, inputs, rows, columns).
+    """
     return _permuted(path, key, (2, 3, 1, 0), (3, 2, 0, 1))
 
 
 def transposed_convolution(path: str, key: str) -> Entry:
-    """A kernel (inputs, rows, columns, outputs) stored as (inputs, outputs, rows, columns)."""
+    """Return the entry of a transposed convolution's kernel.
+
+    The kernel is (inputs, rows, columns, outputs).
+
+    It is stored as (inputs, outputs, rows, columns).
+    """
     return _permuted(path, key, (0, 2, 3, 1), (0, 3, 1, 2))
 
 

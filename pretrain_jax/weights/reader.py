@@ -37,7 +37,9 @@ ENTRIES = ("model", "state_dict", "model_state_dict")
 
 
 def read_safetensors(path: Path) -> dict[str, NDArray]:
-    """Read the arrays of a safetensors file; a seal in its metadata is checked.
+    """Read the arrays of a safetensors file.
+
+    A seal in its metadata is checked.
 
     Args:
         path: the file.
@@ -70,7 +72,9 @@ def read_safetensors(path: Path) -> dict[str, NDArray]:
 
 
 def _header(path: Path) -> dict[str, Any]:
-    """The header, of a length that can be parsed, with every name once: of two the library takes
+    """Read the header of a safetensors file.
+
+    Its length must be one that can be parsed. Every name must stand once: of two the library takes
     the last one without a word.
     """
     with path.open("rb") as file:
@@ -97,7 +101,9 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def write_safetensors(
     path: Path, arrays: Mapping[str, NDArray], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write arrays as a safetensors file, atomically, with a seal in its metadata.
+    """Write arrays as a safetensors file, atomically.
+
+    A seal stands in its metadata.
 
     The library writes metadata in an order that differs from call to call, so that neither a seal
     at the beginning nor the same bytes twice could be had from it.
@@ -111,7 +117,7 @@ def write_safetensors(
         ValueError: an array of a type that the format does not have.
     """
     kinds = {dtype: kind for kind, dtype in DTYPES.items()}
-    # First in the file, where a seal is looked for.
+    # The metadata stand first in the file, where a seal is looked for.
     header: dict[str, Any] = {"__metadata__": {SEAL: BLANK_SEAL, **(metadata or {})}}
     end = 0
     for name, array in arrays.items():
@@ -134,7 +140,9 @@ def write_safetensors(
 
 
 def read_state(path: str | Path) -> dict[str, NDArray]:
-    """Return the named arrays of a checkpoint; nothing in the file is executed.
+    """Read the named arrays of a checkpoint.
+
+    Nothing in the file is executed.
 
     Args:
         path: a file of torch.save (.pth, .pt, .bin; zip or legacy), .safetensors or .npz. Of a
@@ -168,7 +176,7 @@ def read_state(path: str | Path) -> dict[str, NDArray]:
 
 
 def _tensors(content: Any) -> Mapping[str, Tensor]:
-    """Return the table of tensors in what torch.save was given."""
+    """Find the table of tensors in what torch.save was given."""
     if not isinstance(content, dict):
         raise WeightsError(f"holds a {type(content).__name__}, not a table of tensors")
     entry = next(

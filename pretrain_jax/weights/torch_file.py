@@ -1,4 +1,7 @@
-"""Reads files of torch.save, zip and legacy, without torch and without running code."""
+"""Reads files of torch.save without torch and without running code.
+
+Both formats, zip and legacy, are read.
+"""
 
 import io
 import math
@@ -42,9 +45,10 @@ LITERALS = frozenset(
     }
 )
 LONGEST_INTEGER = 128  # bits; the first number of a legacy file has 80
-# Smaller integers have different hashes: of larger ones thousands can share one.
+# Integers below this have different hashes. Thousands of larger ones can share one hash.
 LARGEST_KEY = 1 << 60
-# A tensor takes some forty; a file of more would take minutes and holds no weights.
+# A tensor takes some forty steps. A file of more steps than this would take minutes, and holds
+# no weights.
 MOST_STEPS = 2_000_000
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -88,18 +92,24 @@ INERT = (
 
 
 class WeightsError(ValueError):
-    """A file of weights cannot be read, or does not fit the model."""
+    """Says that a file of weights cannot be read, or does not fit."""
 
 
 def names(all_of_them: Iterable[str], most: int = 5) -> str:
-    """Return the first few names of a list, fit for a terminal, and how many more there are."""
+    """Return the first few names of a list, fit for a terminal.
+
+    It says how many more there are.
+    """
     rest = list(all_of_them)
     shown = ", ".join(one_line(name, LONGEST_NAME) for name in islice(rest, most))
     return shown if len(rest) <= most else f"{shown} and {len(rest) - most} more"
 
 
 class Inert:
-    """Something of a file that was not built, because no weights depend on it."""
+    """Stands for something of a file that was not built.
+
+    No weights depend on it.
+    """
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -109,7 +119,10 @@ KEYS = (str, bytes, int, float, type(None), Inert)
 
 
 def _kind(value: Any) -> str:
-    """Return what a value is, for a message; never its content."""
+    """Return what a value is, for a message.
+
+    Its content is never shown.
+    """
     return "a very large integer" if isinstance(value, int) else f"a {type(value).__name__}"
 
 
@@ -122,7 +135,9 @@ def run_pickle(
     builders: Mapping[str, Builder | Any],
     persistent: Callable[[Any], Any],
 ) -> Any:
-    """Return the object that a pickle describes, made of containers, numbers, strings and builders.
+    """Return the object that a pickle describes.
+
+    It is made of containers, numbers, strings and builders.
 
     Args:
         stream: where the pickle begins; read to its end (the STOP opcode) and no further.
@@ -149,7 +164,7 @@ def run_pickle(
 
 
 class _Machine:
-    """Stack and memo of one run."""
+    """Holds stack and memo of one run."""
 
     def __init__(
         self, builders: Mapping[str, Builder | Any], persistent: Callable[[Any], Any]
@@ -285,7 +300,7 @@ class _Machine:
 
 @dataclass(frozen=True)
 class Storage:
-    """A one-dimensional array of the file, not read yet."""
+    """Represents a one-dimensional array of the file, not read yet."""
 
     key: str
     dtype: np.dtype
@@ -293,13 +308,13 @@ class Storage:
 
     @property
     def nbytes(self) -> int:
-        """Size in the file."""
+        """Return the size of the storage in the file, in bytes."""
         return self.count * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A strided view of a storage.
+    """Represents a strided view of a storage.
 
     Attributes:
         storage: what is viewed.
@@ -342,7 +357,10 @@ def read_torch_file(path: Path) -> tuple[Any, Reader]:
 
 
 def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """Return what torch._utils._rebuild_tensor_v2 describes, checked to lie inside the storage."""
+    """Return the tensor that torch._utils._rebuild_tensor_v2 describes.
+
+    It is checked to lie inside the storage.
+    """
     if not isinstance(storage, Storage):
         raise WeightsError("damaged pickle: a tensor without storage")
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) > MOST_AXES:
@@ -363,12 +381,15 @@ def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Te
 
 
 def _parameter(data: Any, *_: Any) -> Any:
-    """Return a torch Parameter is its data."""
+    """Return the data of a torch Parameter, which stand for it."""
     return data
 
 
 def _dictionary(*arguments: Any) -> dict[Any, Any]:
-    """Return an empty dictionary; its entries follow in the pickle."""
+    """Return an empty dictionary.
+
+    Its entries follow in the pickle.
+    """
     if any(not isinstance(argument, type) for argument in arguments):
         raise WeightsError("an OrderedDict of Python 2 is not read; save it again")
     return {}
@@ -391,7 +412,10 @@ BUILDERS: Mapping[str, Any] = {
 
 
 class _Storages:
-    """The storages that a pickle names, each described once."""
+    """Holds the storages that a pickle names.
+
+    Each is described once.
+    """
 
     def __init__(self) -> None:
         self.found: dict[str, Storage] = {}
@@ -415,7 +439,10 @@ class _Storages:
 
 
 def _read_zip(path: Path) -> tuple[Any, Reader]:
-    """Zip files, the format since torch 1.6: data.pkl and one member a storage."""
+    """Read a zip file, the format since torch 1.6.
+
+    It has data.pkl and one member for each storage.
+    """
     with _archive(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
         if len(members) != len(archive.infolist()):
@@ -448,7 +475,10 @@ def _read_zip(path: Path) -> tuple[Any, Reader]:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Return the zip file; whatever is wrong with it is a WeightsError."""
+    """Open the zip file.
+
+    Whatever is wrong with it is a WeightsError.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -459,7 +489,10 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _read_legacy(path: Path) -> tuple[Any, Reader]:
-    """The format before torch 1.6: five pickles, then every storage with its length before it."""
+    """Read the format before torch 1.6.
+
+    It has five pickles, then every storage with its length before it.
+    """
     storages = _Storages()
     with path.open("rb") as file:
         if file.read(1) != PICKLE:  # nor can an empty file be mapped

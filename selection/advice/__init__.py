@@ -1,8 +1,8 @@
-"""The bridge to the theory: where data lie in the toy model, and what it advises there."""
+"""Locates data in the toy model, and says what the theory advises there."""
 
 from typing import Literal
 
-# What the advice is asked with, and what it says of itself; commands need no more to start.
+# Commands need only these to start: what the advice is asked with, and what it says of itself.
 AngleSource = Literal["auto", "overlap", "error"]
 Metric = Literal["covariance", "isotropic"]
 POLICIES = ("hard", "easy", "moderate", "random")

@@ -1,4 +1,7 @@
-"""Where a data set of two classes lies in the toy model: its volume and its probes' angle."""
+"""Estimates where a data set of two classes lies in the toy model.
+
+The place consists of `alpha_total`, the volume of the data, and `theta`, the angle of the probes.
+"""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -31,7 +34,9 @@ ALPHAS = np.geomspace(1e-2, 1e4, 121)
 
 @dataclass(frozen=True)
 class EffectiveDimension:
-    """Counts the directions in which features vary: (tr C)^2 / tr C^2, C their covariance.
+    """Counts the directions in which features vary.
+
+    The count is (tr C)^2 / tr C^2, where C is the covariance of the features.
 
     Attributes:
         value: unbiased in both traces.
@@ -47,7 +52,10 @@ class EffectiveDimension:
 
     @property
     def isotropy(self) -> float:
-        """Effective dimension over columns: 1 where C is a multiple of the identity."""
+        """Return the effective dimension over the number of columns.
+
+        It is 1 where the covariance is a multiple of the identity.
+        """
         return self.value / self.columns
 
 
@@ -60,7 +68,9 @@ def check_variance(features: Array) -> None:
 def effective_dimension(
     features: ArrayLike, *, rows: int = MOST_ROWS, groups: int = 20, seed: int = 0
 ) -> EffectiveDimension:
-    """Estimate (tr C)^2 / tr C^2 of the features' covariance C without bias.
+    """Estimate the effective dimension of features without bias.
+
+    It is (tr C)^2 / tr C^2, where C is the covariance of the features.
 
     The sums are over pairs of different examples i != j of the centred rows x:
 
@@ -112,7 +122,9 @@ def effective_dimension(
 
 
 def angle_of_overlap(overlap: ArrayLike) -> Floats:
-    """Give the angle arccos(sqrt(c)) to the target of independent probes that meet at cosine c.
+    """Return the angle of independent probes to their target, from their cosine.
+
+    Two probes that meet at cosine c lie at the angle arccos(sqrt(c)).
 
     Args:
         overlap: c = cos(theta_12) <= 1.
@@ -127,7 +139,9 @@ def angle_of_overlap(overlap: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """Gives a max-margin probe's angle to the teacher by its data: alpha N examples, N -> infinity.
+    """Relates a max-margin probe's angle to the teacher to its volume of data.
+
+    The probe is trained on alpha N examples, in the limit N -> infinity.
 
     Attributes:
         alphas: examples over N, ascending.
@@ -146,19 +160,28 @@ class LearningCurve:
         return cls(ALPHAS[certified], np.pi * np.asarray(solution.error)[certified])
 
     def angle(self, alpha: ArrayLike) -> Floats:
-        """Interpolate the angle at a volume of data, the ends of the curve beyond."""
+        """Interpolate the angle of a probe at a volume of data.
+
+        Beyond the ends of the curve the angle is that of the end.
+        """
         logs = np.log(np.clip(alpha, self.alphas[0], self.alphas[-1]))
         curve = PchipInterpolator(np.log(self.alphas), np.log(self.angles))
         return np.asarray(np.exp(curve(logs)))
 
     def alpha(self, angle: ArrayLike) -> Floats:
-        """Interpolate the volume of data that gives a probe its angle, the ends beyond."""
+        """Interpolate the volume of data that gives a probe its angle.
+
+        Beyond the ends of the curve the volume is that of the end.
+        """
         logs = np.log(np.clip(angle, self.angles[-1], self.angles[0]))
         curve = PchipInterpolator(np.log(self.angles[::-1]), np.log(self.alphas[::-1]))
         return np.asarray(np.exp(curve(logs)))
 
     def trained_on(self, angle: ArrayLike, factor: float) -> Floats:
-        """Give the angle of a probe with `factor` times the data of another; NaN stays NaN."""
+        """Return the angle of a probe with `factor` times the data of another.
+
+        NaN stays NaN.
+        """
         known = np.asarray(angle, dtype=np.float64)
         better = self.angle(self.alpha(np.nan_to_num(known, nan=1.0)) * factor)
         return np.where(np.isnan(known), np.nan, better)
@@ -174,7 +197,9 @@ RARE = 0.05  # share of a class
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
-    """Where a data set lies in the toy model. Angles are in radians.
+    """Says where a data set lies in the toy model.
+
+    Angles are in radians.
 
     Attributes:
         examples: n.
@@ -214,7 +239,10 @@ class Coordinates:
 
     @property
     def defined(self) -> bool:
-        """Whether the two probes agree at all, so that there is an angle."""
+        """Say whether the angle is defined.
+
+        It is not where the two probes do not agree at all.
+        """
         return bool(np.isfinite(self.theta))
 
 
@@ -231,7 +259,9 @@ def estimate_coordinates(
     level: float = 0.9,
     seed: int = 0,
 ) -> Coordinates:
-    """Estimate coordinates from features and two classes, by probes of disjoint parts.
+    """Estimate coordinates in the toy model from features and two classes.
+
+    Probes are trained on disjoint parts of the examples.
 
     Two probes at angle theta to the target meet at cos^2 theta if they miss it in independent
     directions. On anisotropic features they lean the same way, towards the directions of large
@@ -374,7 +404,7 @@ def coordinates_of_overlap(
         )
         spread = (drawn - drawn.mean()) * np.sqrt(dim / dimension.value)
         angles = np.nan_to_num(angle_of_overlap(np.minimum(overlap + spread, 1.0)), nan=np.pi / 2)
-        # Quantiles of which a further draw is within with the probability `level`.
+        # A further draw lies between these quantiles with the probability `level`.
         low, high = np.quantile(
             curve.trained_on(angles, count / trained_on), ends, method="weibull"
         )
@@ -401,7 +431,9 @@ def coordinates_of_overlap(
 
 
 def error_interval(errors: ProbeErrors, count: int, level: float) -> tuple[float, float]:
-    """Bound the error of cross-validated probes; the interval begins at 0 without errors.
+    """Bound the error of cross-validated probes.
+
+    The interval begins at 0 where no probe erred.
 
     Folds share training examples, so that the error spreads more than independent tests would: its
     variance is (1/K + test/training) K times theirs (Nadeau and Bengio, Machine Learning 52, 2003).
@@ -422,7 +454,10 @@ def error_interval(errors: ProbeErrors, count: int, level: float) -> tuple[float
 def _by_error(
     errors: ProbeErrors, count: int, level: float, curve: LearningCurve
 ) -> tuple[float, tuple[float, float]]:
-    """The angle pi E of a probe that errs on a share E, and its interval."""
+    """Compute the angle of a probe, and its interval, from its error.
+
+    A probe that errs on a share E has the angle pi E.
+    """
     limits = error_interval(errors, count, level)
     angles = np.pi * np.array([errors.held_out, *limits])
     factor = errors.folds / (errors.folds - 1)
@@ -433,7 +468,7 @@ def _by_error(
 def _of_classes(
     signs: Floats, names: Integers, words: Array | None, errors: ProbeErrors | None
 ) -> list[str]:
-    """Sentences on classes of very different sizes."""
+    """Warn of classes of very different sizes."""
     rare = float(min(np.mean(signs > 0), np.mean(signs < 0)))
     if rare >= RARE:
         return []

@@ -1,4 +1,4 @@
-"""Linear probes trained on disjoint parts of labelled data, and how far they agree."""
+"""Trains linear probes on disjoint parts of labelled data, and compares them."""
 
 import warnings
 from collections.abc import Callable
@@ -50,9 +50,9 @@ def max_margin_probe(features: Floats, signs: Floats) -> Floats:
 
 
 def weight_overlap(one: ArrayLike, other: ArrayLike, covariance: ArrayLike | None = None) -> float:
-    """Compute the cosine of two probes in a metric C.
+    """Compute the cosine of two probes in a metric.
 
-    It is w1 C w2 / sqrt(w1 C w1 w2 C w2).
+    In the metric C it is w1 C w2 / sqrt(w1 C w1 w2 C w2).
 
     Args:
         one: weights, shape (d,).
@@ -147,7 +147,9 @@ def cross_validation(
     fit: Fit = max_margin_probe,
     seed: int = 0,
 ) -> ProbeErrors:
-    """Measure the errors of probes on the fold that each was not trained on.
+    """Measure the errors of probes on examples that they were not trained on.
+
+    Each probe is tested on the one fold that its training leaves out.
 
     Args:
         features: centred, shape (n, d), n at least twice `folds`.
@@ -211,7 +213,9 @@ def simulated_overlaps(
     fit: Fit = max_margin_probe,
     seed: int = 0,
 ) -> Floats:
-    """Draw data sets of the toy model and give each one's mean overlap over the splits.
+    """Simulate overlaps of two probes on data sets of the toy model.
+
+    Of each data set the mean over its splits is returned.
 
     Rows are normal, labels the signs of a teacher, and probes are trained and compared as in
     `probe_overlaps`.
@@ -235,7 +239,8 @@ def simulated_overlaps(
     signs = np.where(np.arange(2 * size + rest) % 2, -1.0, 1.0)
     for draw in range(draws):
         x = generator(seed, draw).standard_normal((len(signs), dim))
-        # (x, y) and (-x, -y) are the same to a probe through the origin: half of each class.
+        # (x, y) and (-x, -y) are the same to a probe through the origin. So rows can be turned
+        # until half of them are of each class.
         x *= (np.where(x[:, 0] < 0, -1.0, 1.0) * signs)[:, None]
         overlaps[draw] = np.mean(
             probe_overlaps(

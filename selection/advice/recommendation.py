@@ -1,4 +1,7 @@
-"""Says how much to keep by the theory, and whether the data may be its model."""
+"""Advises how much to keep, and judges whether the theory applies.
+
+The theory applies where the data may be its toy model.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +32,9 @@ TIE = 1e-5  # relative; each policy's fraction is within 1e-6 of its least error
 
 @dataclass(frozen=True)
 class Verdict:
-    """Compares the error of cross-validated probes with the theory's at the same volume of data.
+    """Compares the error of cross-validated probes with that of the theory.
+
+    Both errors are those at the same volume of data.
 
     Attributes:
         measured: share of examples on the wrong side of a probe that was not trained on them; NaN
@@ -48,18 +53,24 @@ class Verdict:
 
     @property
     def known(self) -> bool:
-        """Whether an error was measured."""
+        """Say whether an error was measured."""
         return bool(np.isfinite(self.measured))
 
     @property
     def factor(self) -> float:
-        """The larger error over the smaller; where none was measured of the interval's end."""
+        """Return the ratio of the larger error to the smaller.
+
+        The two are the measured and the predicted error. Where the measured error is 0, the upper
+        end of its interval stands for it.
+        """
         measured = self.measured or self.interval[1]
         return float(max(measured / self.predicted, self.predicted / measured))
 
     @property
     def toy_model(self) -> bool:
-        """Whether the data may be the toy model: the errors agree, or one is not known.
+        """Say whether the data may be the toy model.
+
+        They may be where the errors agree, or where no error was measured.
 
         They agree within a factor of 1.5, or where the prediction is in the interval and the
         measured error at most twice as large: an interval of few examples excuses no more, for a
@@ -74,11 +85,14 @@ class Verdict:
 
     @property
     def separable(self) -> bool:
-        """Whether a probe separates the classes, but for what a nearly hard margin leaves."""
+        """Say whether a probe separates the classes.
+
+        A few examples may be on the wrong side, for the margin of the probes is only nearly hard.
+        """
         return self.training <= SEPARABLE
 
     def sentence(self) -> str:
-        """Say what was found."""
+        """Say in a sentence whether the data may be the toy model."""
         if not self.known:
             return (
                 "whether the data are the toy model is not known: no error of cross-validated "
@@ -134,7 +148,9 @@ class PolicyAdvice:
 
 @dataclass(frozen=True, eq=False)
 class Recommendation:
-    """Says what to keep: the theory's best fraction, or all of data that are not its model.
+    """Says what to keep.
+
+    It is the theory's best fraction, or all of the data where these are not the toy model.
 
     Attributes:
         coordinates: what was estimated of the data.
@@ -176,22 +192,25 @@ class Recommendation:
 
     @property
     def toy_model(self) -> bool:
-        """Whether the data may be the toy model."""
+        """Say whether the data may be the toy model."""
         return self.verdict.toy_model
 
     @property
     def measured_error(self) -> float:
-        """Cross-validated error of a probe; NaN where it was not measured."""
+        """Return the cross-validated error of a probe.
+
+        It is NaN where it was not measured.
+        """
         return self.verdict.measured
 
     @property
     def predicted_error(self) -> float:
-        """The theory's error of a probe that is trained on as much data."""
+        """Return the theory's error of a probe that is trained on as much data."""
         return self.verdict.predicted
 
     @property
     def advice(self) -> str:
-        """The advice in a few words."""
+        """Return the advice in a few words."""
         if not self.toy_model:
             return "keep all"
         return f"keep {100 * self.keep_fraction:.3g} % by {self.policy} selection"
@@ -209,7 +228,7 @@ def recommend(
     lowest: float = 0.01,
     report: Callable[[str], None] | None = None,
 ) -> Recommendation:
-    """Search the policy and the fraction of least replica error for a data set.
+    """Search the policy and the fraction of least error in the theory.
 
     Where the measured error and the theory's differ by more than a factor of 1.5, and chance does
     not explain it, or no probe separates the classes, the data are not the toy model: the advice is
@@ -267,7 +286,7 @@ def recommend(
                 sufficient_fraction=float(np.asarray(enough.keep_fraction)),
             )
         )
-    # Of policies that are equally good the one that keeps least.
+    # Among equally good policies the one that keeps least wins.
     as_good = np.stack(errors) <= (1 + TIE) * np.min(errors, axis=0)
     winners = np.argmin(np.where(as_good, fractions, np.inf), axis=0)
     chosen = np.take_along_axis(np.stack(fractions), winners[None], axis=0)[0]
@@ -296,7 +315,10 @@ def recommend(
 
 
 def _keep_all(coordinates: Coordinates, found: Verdict, tolerance: float) -> Recommendation:
-    """The advice where the data are not the toy model and have no angle in it."""
+    """Advise to keep all data.
+
+    This is the advice where the data are not the toy model and have no angle in it.
+    """
     full = float(np.asarray(solve(PerceptronProblem(alpha_total=coordinates.alpha_total)).error))
     nothing = (np.nan, np.nan)
     return Recommendation(
@@ -323,7 +345,7 @@ def _coordinates(
     probes: ArrayLike | None,
     trained_on: int | None,
 ) -> Coordinates:
-    """Where the data lie, from whichever is given."""
+    """Return the coordinates of the data, from whichever argument is given."""
     given = {"labels": labels, "scores": scores, "probes": probes, "trained_on": trained_on}
     named = [name for name, value in given.items() if value is not None]
     if isinstance(data, Coordinates):
@@ -344,7 +366,7 @@ def _coordinates(
         raise ValueError(f"{name} has shape {pair.shape}; it must be {(2, width)}, one row a probe")
     margins = pair if probes is None else pair @ (features - features.mean(axis=0)).T
     count = len(features) // 2 if trained_on is None else trained_on
-    # Margins on all features are those of known weights: no examples were held out.
+    # With known weights the margins are those on all features: no examples were held out.
     held_out = margins.shape[1] if probes is None else None
     overlap = margin_overlap(margins[0], margins[1])
     return coordinates_of_overlap(features, overlap, count, held_out=held_out)
@@ -353,7 +375,7 @@ def _coordinates(
 def _band(
     winner: PolicyAdvice, alpha: float, theta: float, tolerance: float, lowest: float
 ) -> tuple[float, float]:
-    """Fractions around the best one whose error stays within the tolerance."""
+    """Find fractions around the best one whose error stays within the tolerance."""
     grid: Floats = np.unique(np.append(np.geomspace(lowest, 1.0, FRACTIONS), winner.keep_fraction))
     problem = PerceptronProblem(
         alpha_total=alpha,

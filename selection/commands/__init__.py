@@ -1,1 +1,1 @@
-"""The commands of python -m selection."""
+"""Holds the commands of python -m selection."""

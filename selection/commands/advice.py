@@ -1,4 +1,4 @@
-"""The command `recommend`: the fraction and the policy that the replica theory advises."""
+"""Defines the command `recommend`, which asks the theory how much to keep."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,7 +35,9 @@ def recommend(
     seed: int = 0,
     as_json: Json = False,
 ) -> int:
-    """Say how much to keep, and by which policy, if the data were the toy model.
+    """Recommend how much to keep, and by which policy.
+
+    The recommendation is that of the replica theory, if the data were the toy model.
 
     It estimates
 
@@ -168,7 +170,7 @@ def _facts(found: "Coordinates") -> dict[str, Any]:
 
 
 def _advice(found: "Recommendation") -> dict[str, Any]:
-    # What belongs to a fraction that is not advised does not bear the advised one's name.
+    # Where the theory's fraction is not advised, what belongs to it has another name.
     name = "keep_fraction" if found.toy_model else "toy_model_fraction"
     return {
         "policy": found.policy,

@@ -1,4 +1,7 @@
-"""The commands `experiment`, `knee` and `coverage`, which try methods out on data of their own."""
+"""Defines the commands `experiment`, `knee` and `coverage`.
+
+They try methods out on data that the commands bring along.
+"""
 
 import sys
 from dataclasses import replace
@@ -29,7 +32,9 @@ def experiment(
     keep_fraction: tuple[float, ...] | None = None,
     seeds: int | None = None,
 ) -> int:
-    """Measure accuracy against the kept fraction on real data, all methods in one run.
+    """Measure accuracy against the kept fraction on real data.
+
+    All methods are measured in one run.
 
     A rerun with the same arguments computes only what is missing.
 
@@ -59,7 +64,7 @@ def experiment(
     changed = {name: value for name, value in changes.items() if value is not None}
     chosen = replace(PLANS[plan], **changed)
     check_plan(chosen)
-    # Here, for they bring SciPy, JAX and optax.
+    # These are imported here, for they load SciPy, JAX and optax.
     from tqdm import tqdm
 
     from selection.experiments.datasets import load_dataset, make_task
@@ -135,7 +140,7 @@ def knee(
     check_range("tolerance", tolerance, 0.0, 10.0)
     check_integer("seed", seed, 0, 2**62)
     to_write = check_new_file(out / f"knee-{dataset}.md", (".md",))
-    # Here, for they bring the theory and JAX.
+    # These are imported here, for they load the theory and JAX.
     from tqdm import tqdm
 
     from selection.experiments.datasets import load_dataset
@@ -177,7 +182,7 @@ def coverage(
     keep_fraction: float = 0.1,
     seed: int = 0,
 ) -> int:
-    """Draw what methods keep in the plane.
+    """Draw which examples of the plane the methods keep.
 
     Examples lie in clumps on a uniform ground; the score has a hill on a clump and one where
     examples are few. The table has the mean score of what is kept, how far examples are from it,
@@ -201,7 +206,7 @@ def coverage(
     for method in methods or ():
         check_method(method)
     to_write = check_new_file(out / "coverage.md", (".md",))
-    # Here, for it brings SciPy and JAX.
+    # This is imported here, for it loads SciPy and JAX.
     from selection.experiments.coverage import (
         METHODS,
         cover,

@@ -1,4 +1,7 @@
-"""Reads what the commands share: pools, existing sets, classes, budgets, lists."""
+"""Reads the inputs that the commands share.
+
+They are pools, existing sets, classes, budgets and lists.
+"""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
@@ -53,14 +56,16 @@ class PoolFiles:
 
     @property
     def named(self) -> dict[str, str]:
-        """What was named, in the order of the fields."""
+        """Return the files that were named, in the order of the fields."""
         every = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {
             name: one for name, one in every.items() if one is not None and name != "orientation"
         }
 
     def check(self) -> None:
-        """Check that the files are there, before a method is imported or a file read.
+        """Check that the files are there.
+
+        The check comes before a method is imported or a file read.
 
         Raises:
             ValueError: the first that is not there, or is of another kind.
@@ -114,7 +119,7 @@ class PoolFiles:
             raise ValueError("no data: name a file with --scores, --features, --labels or --ids")
         everything = arrays | unread
         known = [name for name in (*FIELDS, "ids") if name in everything]
-        # What has no rows at all, `Pool.of` refuses by its shape.
+        # `Pool.of` refuses by its shape what has no rows at all.
         check_lengths(
             {one: everything[one] for one in known if getattr(everything[one], "ndim", 1)}
         )
@@ -124,7 +129,9 @@ class PoolFiles:
 
 
 def read_labels(name: str, source: str) -> tuple[Integers, Array | None]:
-    """Read classes as whole numbers, with their names in sorted order where they are strings.
+    """Read classes as whole numbers.
+
+    Where the file holds strings, their names come too, in sorted order.
 
     Raises:
         ValueError: the file cannot be read, or holds neither.
@@ -133,7 +140,9 @@ def read_labels(name: str, source: str) -> tuple[Integers, Array | None]:
 
 
 def class_number(option: str, text: str, names: Array | None) -> int:
-    """Find the class that a text names: a number, or its position among the names.
+    """Find the class that a text names.
+
+    The text is a number, or a name, which stands for its position among the names.
 
     Raises:
         ValueError: no number, or none of the names.
@@ -149,7 +158,9 @@ def class_number(option: str, text: str, names: Array | None) -> int:
 
 
 def parse_budget(text: str, n: int | None = None) -> int:
-    """Read a count such as "500", or a fraction such as "0.1" of n examples, rounded.
+    """Read a budget as a number of examples.
+
+    The text is a count such as "500", or a fraction such as "0.1" of the n examples, rounded.
 
     Args:
         text: what the user wrote.
@@ -169,7 +180,9 @@ def parse_budget(text: str, n: int | None = None) -> int:
 
 
 def keep_or_print(write: Callable[[], None], text: Callable[[], str]) -> None:
-    """Write a result; where that fails, print it, so that the work is not lost.
+    """Write a result, or print it where writing fails.
+
+    So the work is not lost.
 
     Raises:
         OSError: it could not be written, with the reason.
@@ -185,7 +198,9 @@ def keep_or_print(write: Callable[[], None], text: Callable[[], str]) -> None:
 
 
 def read_list(name: str, path: Path, words: bool, wanted: str) -> Array:
-    """Read ids or rows of a text file, one a line; empty lines are none.
+    """Read the ids or rows of a text file, one a line.
+
+    Empty lines are passed over.
 
     Args:
         name: what the file is for, in messages.
@@ -218,7 +233,9 @@ def read_list(name: str, path: Path, words: bool, wanted: str) -> Array:
 
 
 def read_given(source: str | None, features: str | None, pool: Pool, named: bool) -> Given | None:
-    """Read the existing set of two files; None without either.
+    """Read the existing set from two files.
+
+    Without either file there is none.
 
     Args:
         source: ids of the pool's examples if they are `named`, rows otherwise; a subset that
@@ -247,7 +264,7 @@ def read_given(source: str | None, features: str | None, pool: Pool, named: bool
 
 
 def given_facts(given: Given | None, source: str | None, features: str | None) -> dict[str, Any]:
-    """Say of the existing set what a subset's file holds."""
+    """Collect the facts about the existing set that a subset's file holds."""
     if given is None:
         return {}
     facts: dict[str, Any] = {"examples": len(given.rows), "from_outside": given.outsiders}
@@ -256,7 +273,10 @@ def given_facts(given: Given | None, source: str | None, features: str | None) -
 
 
 def _kept(source: str, pool: Pool, named: bool) -> Array:
-    """Ids of the file's examples if the pool's are `named`, rows otherwise."""
+    """List the examples that a file keeps.
+
+    They are ids if the pool's are `named`, rows otherwise.
+    """
     path = Path(source)
     if path.is_file() and _holds_subset(path):
         ids = read_subset_ids(path)

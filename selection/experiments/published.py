@@ -1,4 +1,7 @@
-"""Tables 1, 3 and 4 of the InfoMax paper (arXiv:2506.01701), printed beside our own runs."""
+"""Puts printed tables of the InfoMax paper beside our own runs.
+
+They are Tables 1, 3 and 4 of arXiv:2506.01701.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +55,10 @@ class PublishedTable:
 
 
 def _rows(text: str, ours: Mapping[str, tuple[str | None, ...]]) -> dict[str, PublishedRow]:
-    """Rows of lines "name: numbers"; a line of `ours` for each."""
+    """Read the rows of a printed table.
+
+    The text has lines "name: numbers", and `ours` has an entry for each line.
+    """
     parts = [line.split(":") for line in text.strip().splitlines()]
     return {
         name.strip(): PublishedRow(tuple(map(float, values.split())), ours[name.strip()])
@@ -60,7 +66,7 @@ def _rows(text: str, ours: Mapping[str, tuple[str | None, ...]]) -> dict[str, Pu
     }
 
 
-# CIFAR-10, CIFAR-100, ImageNet-1K, each at 70, 50, 30, 20 and 10 %.
+# Columns: CIFAR-10, CIFAR-100, ImageNet-1K, each at 70, 50, 30, 20 and 10 %.
 _TABLE_1 = _rows(
     """
     Random:         94.3 93.4 90.9 88.0 79.0  74.6 71.1 65.3 57.4 44.8  72.2 70.3 66.7 62.5 52.3
@@ -94,7 +100,7 @@ _TABLE_1 = _rows(
     },
 )
 
-# Selected by a ResNet; trained: the same, an SENet, an EfficientNet-B0, each at 50, 30 and 20 %.
+# A ResNet selects. Trained are the same, an SENet and an EfficientNet-B0, each at 50, 30, 20 %.
 _TABLE_3 = _rows(
     """
     Random:             93.4 90.9 88.0  93.8 92.9 88.8  90.0 87.2 84.6
@@ -179,12 +185,14 @@ PUBLISHED: Mapping[str, PublishedTable] = {
 
 
 def beside(results: Results, table: PublishedTable) -> str:
-    """Set the paper's numbers beside ours on clean data, at common fractions, in Markdown.
+    """Set the paper's numbers beside ours on clean data, in Markdown.
 
-    In brackets the difference to random selection at the same fraction, in points: what can be
+    Only common fractions are compared.
+
+    In brackets stands the difference to random selection at the same fraction, in points. It can be
     compared across data sets and networks. The last line is Spearman's rank correlation of a
-    printed column with our first one, over the methods that were run. Empty where no fraction is
-    common.
+    printed column with our first one, over the methods that were run. The text is empty where no
+    fraction is common.
     """
     ours = {
         (row.keep_fraction, row.entry): 100 * row.accuracy
@@ -221,7 +229,7 @@ def beside(results: Results, table: PublishedTable) -> str:
 
 
 def _cell(value: float, gain: float | None) -> str:
-    """An accuracy in percent, and its difference to random selection."""
+    """Print an accuracy in percent, and its difference to random selection."""
     if np.isnan(value):
         return "-"
     return f"{value:.1f}" + ("" if gain is None else f" ({gain:+.1f})")

@@ -1,4 +1,7 @@
-"""What an experiment found: accuracies, paired differences, ranks, recalls, overlaps."""
+"""Evaluates what an experiment found.
+
+It computes accuracies, paired differences, ranks, recalls and overlaps.
+"""
 
 import csv
 import io
@@ -56,7 +59,10 @@ class Unit:
         return np.mean(self.predicted == self.labels, axis=-1)
 
     def recalls(self) -> Floats:
-        """Compute every class's share of right predictions, shape (entries, fractions, classes)."""
+        """Compute every class's share of right predictions.
+
+        The shape is (entries, fractions, classes).
+        """
         right = self.predicted == self.labels
         return np.stack(
             [right[..., self.labels == c].mean(axis=-1) for c in np.unique(self.labels)], axis=-1
@@ -101,15 +107,18 @@ class Results:
     units: tuple[Unit, ...]
 
     def of(self, condition: str) -> list[Unit]:
-        """Select the units of a condition."""
+        """Return the units of a condition."""
         return [unit for unit in self.units if unit.condition == condition]
 
     def all_data(self, condition: str) -> tuple[float, float]:
-        """Average the accuracy of training on all examples; with its standard error."""
+        """Average the accuracy of training on all examples.
+
+        The mean comes with its standard error.
+        """
         return _mean([np.mean(unit.predicted_all == unit.labels) for unit in self.of(condition)])
 
     def rows(self) -> Iterator[Row]:
-        """Give one row a condition, fraction and entry."""
+        """Return a row for each condition, fraction and entry."""
         for condition in self.plan.conditions:
             units = self.of(condition)
             accuracy = np.stack([unit.accuracy() for unit in units])
@@ -154,7 +163,9 @@ class Results:
         return _csv([vars(row) for row in self.rows()])
 
     def recalls_csv(self) -> str:
-        """Write the recall of every class, mean and standard error, a line for each row.
+        """Write mean and standard error of every class's recall, line by line.
+
+        There is a line for each row.
 
         Classes are numbered in the order of their labels.
         """
@@ -173,7 +184,7 @@ class Results:
         return _csv(table)
 
     def markdown(self) -> str:
-        """Write ranks, and a table of accuracies a condition, in percent."""
+        """Write the ranks, and a table of accuracies for each condition, in percent."""
         plan = self.plan
         lines = [
             f"{plan.dataset}: {plan.train} training examples, {plan.seeds} seeds, "
@@ -219,19 +230,25 @@ def _csv(rows: list[dict[str, Any]]) -> str:
 
 
 def _bar(value: float, error: float, sign: str = "") -> str:
-    """A number and its error bar, if one is known."""
+    """Print a number, with its error bar if one is known."""
     return f"{value:{sign}.1f}" + ("" if np.isnan(error) else f" ± {error:.1f}")
 
 
 def _mean(values: Any) -> tuple[float, float]:
-    """Mean and its standard error; of one value the error is not known."""
+    """Compute the mean and its standard error.
+
+    The error of one single value is not known.
+    """
     array = np.asarray(values, dtype=np.float64)
     error = array.std(ddof=1) / np.sqrt(len(array)) if len(array) > 1 else np.nan
     return float(array.mean()), float(error)
 
 
 def _stability(units: list[Unit], place: int, column: int) -> float:
-    """Mean over pairs of seeds; splits differ, so only common examples can be compared."""
+    """Average the Jaccard index of what two seeds keep, over pairs of seeds.
+
+    Splits differ between seeds, so only common examples can be compared.
+    """
     found = []
     for one, other in combinations(units, 2):
         common = np.intersect1d(one.origin, other.origin)
@@ -248,7 +265,7 @@ def draw(results: Results, path: Path) -> None:
 
 
 def _curves(results: Results) -> Any:
-    """A panel a condition, a curve a method."""
+    """Draw a panel for each condition, with a curve for each method."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -285,7 +302,10 @@ def _curves(results: Results) -> Any:
 
 
 def _dots(results: Results) -> Any:
-    """A panel a fraction, a row a method in the plan's order, a marker a condition."""
+    """Draw a panel for each fraction, with a row for each method.
+
+    Rows stand in the plan's order, and each has a marker for each condition.
+    """
     from matplotlib.figure import Figure
 
     plan = results.plan
@@ -309,7 +329,7 @@ def _dots(results: Results) -> Any:
                 elinewidth=1,
                 label=condition,
             )
-            # The baseline, the plan's first entry.
+            # The line marks the baseline, which is the plan's first entry.
             axis.axvline(100 * own[0].accuracy, color=dots[0].get_color(), linewidth=0.6)
         axis.set_title(f"$f$ = {fraction:g}")
         axis.set_xlabel("test accuracy (%)")

@@ -1,4 +1,7 @@
-"""Runs plans, one condition and seed after the other; what is finished is not repeated."""
+"""Runs plans, one condition and seed after the other.
+
+A part that is finished is not repeated.
+"""
 
 import json
 import time
@@ -35,7 +38,10 @@ State = tuple[Parameters, Any]
 
 
 def start(key: jax.Array, inputs: int, hidden: int, classes: int) -> Parameters:
-    """Draw parameters of He's variance; biases are zero."""
+    """Draw initial parameters with He's variance.
+
+    Biases are zero.
+    """
     first, second = jax.random.split(key)
     return {
         "hidden": jax.random.normal(first, (inputs, hidden)) * np.sqrt(2 / inputs),
@@ -76,7 +82,10 @@ def _train(
     hidden: int,
     classes: int,
 ) -> Parameters:
-    """One network a lane; batches are drawn from the lane's first `counts` rows."""
+    """Train one network in each lane.
+
+    Batches are drawn from the lane's first `counts` rows.
+    """
 
     def lane(rows: jax.Array, weights: jax.Array, count: jax.Array) -> Parameters:
         first, order = jax.random.split(key)
@@ -102,7 +111,9 @@ def train_subsets(
     steps: int,
     hidden: int,
 ) -> Parameters:
-    """Train one network a subset, all from the same start with the same batch positions.
+    """Train one network on each subset.
+
+    All have the same start and the same batch positions.
 
     Args:
         task: what the subsets are of.
@@ -137,7 +148,7 @@ def predict_test(parameters: Parameters, task: Task) -> NDArray[np.uint8]:
 
 
 def record(task: Task, seeds: list[int], *, epochs: int, hidden: int) -> DynamicsRecorder:
-    """Train networks on all examples and record what they say of each after every epoch."""
+    """Train networks on all examples, and record their outputs after every epoch."""
     count = len(task.labels)
     inputs, labels = jnp.asarray(task.inputs), jnp.asarray(task.labels)
 
@@ -178,7 +189,7 @@ def run_plan(
     data: Dataset | str | Path | None = None,
     advance: Callable[[str], object] = lambda text: None,
 ) -> Results:
-    """Select, train and test by a plan.
+    """Select, train and test as a plan says.
 
     Args:
         plan: what to compare.
@@ -224,7 +235,7 @@ def _finished(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _claim(folder: Path, plan: Plan) -> Claim:
-    """Whose parts a folder holds: those of one plan."""
+    """Describe the claim of one plan to the folder of its parts."""
     wanted = json.loads(json.dumps(plan.parameters()))  # tuples become lists
 
     def refuse(found: dict[str, Any]) -> str | None:
@@ -278,7 +289,7 @@ def _run_unit(plan: Plan, dataset: Dataset, condition: str, seed: int) -> dict[s
 def _select_all(
     selector: Selector, pool: Pool, budgets: Sequence[int], seed: int
 ) -> tuple[list[Subset], list[float]]:
-    """A subset for each budget and its processor time.
+    """Select a subset for each budget, and measure its processor time.
 
     Of a nested method the largest one is made, with all its time, and the others are its prefixes.
     """
@@ -297,7 +308,10 @@ def _select_all(
 
 
 class Pools:
-    """Makes the pools that the entries of a plan select from; networks are recorded once each."""
+    """Makes the pools that the entries of a plan select from.
+
+    Networks are recorded once each.
+    """
 
     def __init__(self, plan: Plan, task: Task, seed: int) -> None:
         self._plan, self._task, self._seed = plan, task, seed
@@ -305,7 +319,10 @@ class Pools:
         self._pools: dict[tuple[int, str, str], Pool] = {}
 
     def of(self, entry: Entry) -> Pool:
-        """Make the entry's pool, or give the one that was made."""
+        """Return the entry's pool.
+
+        It is made when it is first asked for.
+        """
         hidden = entry.proxy or self._plan.hidden
         key = (hidden, entry.score, entry.features)
         if key not in self._pools:
@@ -325,7 +342,7 @@ class Pools:
             scores=self._score(score, dynamics, logits, taken),
             features=taken,
             labels=self._task.labels,
-            # Of the loss with respect to the last layer's weights and biases.
+            # They are those of the loss by the last layer's weights and biases.
             gradients=gradients.reshape(len(logits), -1).astype(np.float32),
             trajectories=dynamics.trajectories,
         )

@@ -1,1 +1,1 @@
-"""Selection methods, and the conditions that any of them can be put under."""
+"""Holds the selection methods, and the conditions that they can be put under."""

@@ -1,4 +1,7 @@
-"""Methods that draw from clusters or by distance: cluster-top, S2L, BADGE; the score SSP."""
+"""Selects by drawing from clusters or by distance.
+
+The methods are cluster-top, S2L and BADGE, and the score is SSP.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -34,7 +37,9 @@ def ssp(
     cosine: bool = True,
     seed: int = 0,
 ) -> Scores:
-    """Score by the distance to the own k-means centroid, 1 - cosine or Euclidean: far is hard.
+    """Score by the distance to the own k-means centroid.
+
+    The distance is 1 - cosine or Euclidean. An example far from its centroid is hard.
 
     Args:
         features: shape (n, d), as a rule of a self-supervised model.
@@ -58,7 +63,9 @@ def ssp(
 
 @dataclass(frozen=True)
 class ClusterTop(Conditional):
-    """Keeps the highest scores of each k-means cluster, as equal a number as there are.
+    """Keeps the highest scores of each k-means cluster.
+
+    Each cluster gives as equal a number as there are examples for.
 
     Clusters take turns, the one with the highest score first; each gives the highest score it has
     left. Given examples are turns that their clusters, or the nearest ones, have had.
@@ -100,7 +107,10 @@ class ClusterTop(Conditional):
         )
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """A copy and a sample of the features in single precision, orders and turns."""
+        """Bound the bytes of the features' single-precision copies, orders and turns.
+
+        The features are copied once as a whole and once as a sample.
+        """
         return 8 * n * d + 80 * n + 32 * budget
 
 
@@ -109,7 +119,9 @@ NEAR = 0.01  # of two rows' squared norms; nearer than this, their difference is
 
 @dataclass(frozen=True)
 class S2L(Conditional):
-    """Draws from k-means clusters of loss trajectories, as equal a number of each as can be.
+    """Draws evenly from k-means clusters of loss trajectories.
+
+    Each cluster gives as equal a number of examples as can be.
 
     Clusters by ascending size give floor(left/clusters left) each.
 
@@ -157,12 +169,17 @@ class S2L(Conditional):
         )
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Trajectories in single precision, a sample of them, assignments."""
+        """Bound the bytes of trajectories, a sample of them and assignments.
+
+        Trajectories have single precision.
+        """
         return 16 * n * d + 80 * n
 
 
 def _equal_shares(free: list[int], held: list[int], budget: int) -> list[int]:
-    """Numbers of new picks of clusters, so that what is kept of each is as equal as can be.
+    """Share new picks among clusters so that they keep equal numbers.
+
+    What is kept of each, picks held already included, is as equal as can be.
 
     Args:
         free: how many each cluster has to give.
@@ -191,7 +208,9 @@ def plus_plus(
     before: Array | None = None,
     given: Integers | None = None,
 ) -> tuple[Integers, Floats]:
-    """Seed as k-means++ does: the longest row, then draws ~ min_{j in S} d_ij^2.
+    """Seed as k-means++ does, from the longest row on.
+
+    Each further row is drawn with a chance in proportion to min_{j in S} d_ij^2.
 
     Where all rows left are copies of picks, the draw among them is uniform.
 
@@ -236,7 +255,9 @@ def plus_plus(
 
 
 def _squared_distances(rows: Array, squares: Floats, point: Array, own: float) -> Floats:
-    """norm(x_i - point)^2 by the products of rows, and by differences where those would cancel.
+    """Compute squared distances to a point by products of rows.
+
+    They are norm(x_i - point)^2. Where the products would cancel, they come from differences.
 
     In single precision the products are right to 1e-6 of norm(x_i)^2 + norm(point)^2; beyond
     NEAR of it distances keep four digits, and copies are at 0 exactly.
@@ -256,7 +277,9 @@ def _squared_distances(rows: Array, squares: Floats, point: Array, own: float) -
 
 @dataclass(frozen=True)
 class BADGE(Conditional):
-    """Seeds k-means++ on last-layer gradients: the longest, then draws by distance^2.
+    """Seeds k-means++ on the gradients of the last layer.
+
+    The first pick is the longest gradient, and the others are drawn by distance^2.
 
     Features stand for gradients in a pool without them. Where examples are given, the first pick is
     drawn by its distance to them.
@@ -275,5 +298,5 @@ class BADGE(Conditional):
         return Subset.of(picks, requested=budget, gains=scale**2 * gains, nested=True)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Distances, chances and their sums, blocks of differences."""
+        """Bound the bytes of distances, chances, their sums and blocks of differences."""
         return 50 * n + 16 * budget + 16 * min(n * d, BLOCK_VALUES)

@@ -1,4 +1,7 @@
-"""Methods that drop near-duplicates: SemDeDup, MedDEL, and D4 on top of SemDeDup."""
+"""Selects by dropping near-duplicates.
+
+The methods are SemDeDup, MedDEL, and D4, which builds on SemDeDup.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +21,9 @@ EXAMPLES_PER_CLUSTER = 1000  # where the number of clusters is not given
 
 
 def nearest_earlier(unit: Floats, groups: Sequence[Integers], rank: Floats) -> Floats:
-    """Find the largest cosine with an earlier example of the group, -1 for the first.
+    """Find the largest cosine with an earlier example of the group.
+
+    It is -1 for the first example.
 
     Args:
         unit: rows of norm 1, shape (n, d).
@@ -47,7 +52,9 @@ def nearest_before(
     given: Given,
     outside: Floats,
 ) -> Floats:
-    """Do as `nearest_earlier`, with the cluster's given examples before all others.
+    """Find the largest cosine with given and earlier examples.
+
+    It is `nearest_earlier`, with the cluster's given examples before all others.
 
     Args:
         unit: rows of norm 1 of the pool, shape (n, d).
@@ -83,12 +90,17 @@ def unit_vectors(pool: Pool, given: Given) -> tuple[Floats, Floats]:
 
 
 def cluster_count(given: int | None, n: int) -> int:
-    """Give the number of clusters, by default one for a thousand examples."""
+    """Return the number of clusters.
+
+    By default there is one for a thousand examples.
+    """
     return min(n, max(1, n // EXAMPLES_PER_CLUSTER) if given is None else given)
 
 
 def kept_below(values: Floats, threshold: float, budget: int, exact: bool) -> tuple[Integers, Any]:
-    """Keep rows of values <= threshold, ascending; exactly `budget` of them if `exact`.
+    """Find the rows whose values are at most a threshold, ascending.
+
+    With `exact` the threshold moves, so that exactly `budget` rows are kept.
 
     The threshold that keeps exactly `budget` lies between two of the sorted values.
     """
@@ -103,11 +115,13 @@ def kept_below(values: Floats, threshold: float, budget: int, exact: bool) -> tu
 
 @dataclass(frozen=True)
 class SemDeDup(Conditional):
-    """Drops j if the largest cosine with an example before it in its cluster exceeds 1 - epsilon.
+    """Drops examples that are too similar to one before them.
+
+    It drops j if the largest cosine with an example before it in its cluster exceeds 1 - epsilon.
 
     Clusters are those of spherical k-means; inside one given examples stand first, then the others
-    hard first, far from the centroid. As many stay as stay: the budget counts only with `exact`,
-    which moves epsilon.
+    hard first, far from the centroid. How many stay follows from epsilon: the budget counts only
+    with `exact`, which moves epsilon.
 
     Args:
         epsilon: in [0, 2].
@@ -139,11 +153,14 @@ class SemDeDup(Conditional):
     def survivors(
         self, pool: Pool, budget: int, seed: int, given: Given
     ) -> tuple[Integers, dict[str, Any]]:
-        """Find the rows that stay, least similar first, and say what happened."""
+        """Find the rows that stay, least similar first.
+
+        A report of what happened comes with them.
+        """
         unit, outside = unit_vectors(pool, given)
         count = cluster_count(self.clusters, len(pool))
         found = kmeans(unit, count, spherical=True, seed=seed)
-        # To the centroid in double precision: equal examples must be equally far.
+        # Distances to the centroid have double precision: equal examples must be equally far.
         centres = found.centroids[found.assignments].astype(np.float64)
         nearness = np.einsum("ij,ij->i", unit, centres)
         cosines = nearest_before(unit, found, found.members(), nearness, given, outside)
@@ -152,17 +169,22 @@ class SemDeDup(Conditional):
         return rest[rows], {"clusters": count, **details}
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Unit vectors, their own centroids, copies in single precision, one block."""
+        """Bound the bytes of unit vectors, centroids, copies and one block.
+
+        Each unit vector has a centroid of its own beside it. The copies have single precision.
+        """
         return 40 * n * d + 80 * n + 16 * max(BLOCK_VALUES, n)
 
 
 @dataclass(frozen=True)
 class MedDEL(Conditional):
-    """Drops what is farther than epsilon from its k-means centroid, then one of each close pair.
+    """Drops examples far from their centroid, then one of each close pair.
+
+    Far is what is farther than epsilon from its k-means centroid.
 
     A pair of a cluster is close if its cosine exceeds eta; `keep` says which one stays, and of a
-    pair with a given example the other one is dropped. As many stay as stay: the budget counts
-    only with `exact`, which moves eta.
+    pair with a given example the other one is dropped. How many stay follows from epsilon and eta:
+    the budget counts only with `exact`, which moves eta.
 
     Args:
         epsilon: largest distance 1 - cosine to the centroid.
@@ -224,13 +246,15 @@ class MedDEL(Conditional):
         )
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """As SemDeDup."""
+        """Bound the bytes, which are those of SemDeDup."""
         return 40 * n * d + 80 * n + 16 * max(BLOCK_VALUES, n)
 
 
 @dataclass(frozen=True)
 class D4(Conditional):
-    """Keeps, after SemDeDup, what is farthest from the centroids of new clusters.
+    """Keeps what is farthest from new centroids, after SemDeDup.
+
+    The new centroids are those of clusters that are made of what SemDeDup leaves.
 
     The second step (SSP, by cosine) keeps the budget exactly, unless SemDeDup leaves fewer: then
     they are the answer, or with `exact` SemDeDup's threshold moves until it leaves the budget.
@@ -280,5 +304,5 @@ class D4(Conditional):
         )
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """As SemDeDup, and the features that are left."""
+        """Bound the bytes of SemDeDup and of the features that are left."""
         return 56 * n * d + 80 * n + 16 * max(BLOCK_VALUES, n)

@@ -1,4 +1,7 @@
-"""Methods that spread out: k-center, herding, coding rate, volume and dispersion."""
+"""Selects examples that spread out.
+
+The methods are k-center, herding, coding rate, volume and dispersion.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -75,16 +78,20 @@ class KCenter(Conditional):
         return Subset.of(picks, requested=budget, objective=radius, nested=True)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Distances to the last pick and to the nearest one, blocks of differences."""
+        """Bound the bytes of distances and blocks of differences.
+
+        The distances are those to the last pick and to the nearest one.
+        """
         return 16 * n + 32 * budget + 32 * d + 16 * min(n * d, BLOCK_VALUES)
 
 
 @dataclass(frozen=True)
 class Herding(Conditional):
-    """Picks argmin_x norm((t + 1) mu - sum_S h - x): the mean of the picks follows the mean mu.
+    """Picks examples whose mean follows the mean of the pool.
 
-    The objective is norm(mean of the picks - mu). mu is the mean of the pool, given examples are
-    the first t of S.
+    With mu the mean of the pool, it picks argmin_x norm((t + 1) mu - sum_S h - x).
+
+    The objective is norm(mean of the picks - mu). Given examples are the first t of S.
 
     Memory: 16 n + 32 budget + 32 d bytes + two blocks of at most 32 MiB; time O(n d budget).
 
@@ -110,22 +117,28 @@ class Herding(Conditional):
         return Subset.of(picks, requested=budget, objective=gap, nested=True)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Distances and marks, blocks of differences."""
+        """Bound the bytes of distances, marks and blocks of differences."""
         return 16 * n + 32 * budget + 32 * d + 16 * min(n * d, BLOCK_VALUES)
 
 
 def _bar(name: str, budget: int) -> "tqdm[int]":
-    """The picks, with a bar on a terminal if they take longer than two seconds."""
+    """Show a bar over the picks on a terminal.
+
+    It appears if they take longer than two seconds.
+    """
     return tqdm(range(budget), desc=name, unit="pick", delay=2, leave=False, disable=None)
 
 
 def _nearest(features: Array, point: Floats, taken: Array | None = None) -> int:
-    """The first example, none of those taken, that is nearest to a point but for rounding."""
+    """Find the first example that is nearest to a point but for rounding.
+
+    Examples that are taken are left out.
+    """
     distances = square_distances(features, point)
     if taken is not None:
         distances[taken] = np.inf
     least = float(np.min(distances))
-    # What rounding of the point, a mean or a sum, does to the square of the distance.
+    # The point is a mean or a sum. Its rounding changes the squared distance by this much.
     size = least + float(np.sqrt(least)) * float(np.linalg.norm(point))
     return first_least(distances, size)
 
@@ -145,7 +158,9 @@ def greedy_log_det(
     before: Floats | None = None,
     taken: Integers | None = None,
 ) -> tuple[Integers, Floats]:
-    """Maximise log det(I + a Z_S^T Z_S) greedily; gives each pick's gain, too.
+    """Maximise log det(I + a Z_S^T Z_S) greedily.
+
+    The gain of each pick is returned too.
 
     The gain of i is log(1 + a z_i^T M^-1 z_i), M = I + a Z_S^T Z_S, by rank-one updates: O(n d)
     a pick, no n x n matrix.
@@ -168,7 +183,7 @@ def greedy_log_det(
     out[[] if taken is None else taken] = True
     for step in steps(budget, "coding rate", budget * rows.size):
         left = np.where(out, -np.inf, leverage)
-        # Rows of one norm start as equals: the first one, not the one that rounding favours.
+        # Rows of one norm start as equals. The first is picked, not the one that rounding favours.
         pick = int(np.argmax(left >= np.max(left) * (1 - TIE)))
         own = float(rows[pick] @ inverse @ rows[pick])
         picks[step], gains[step] = pick, np.log1p(strength * own)
@@ -184,7 +199,7 @@ def greedy_log_det(
 class CodingRate(Conditional):
     """Maximises the coding rate greedily.
 
-    It is log det(I + d/(p eps^2) Z_S^T Z_S) / 2, rows of unit norm.
+    The coding rate is log det(I + d/(p eps^2) Z_S^T Z_S) / 2, rows of unit norm.
 
     p is the budget, so that the picks for one budget are no prefix of those for another. Given
     examples are in S from the start and count in p; gains are what the picks add.
@@ -219,13 +234,15 @@ class CodingRate(Conditional):
         )
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Unit vectors, leverages, the inverse."""
+        """Bound the bytes of unit vectors, leverages and the inverse."""
         return 24 * n * d + 48 * n + 32 * d * d
 
 
 @dataclass(frozen=True)
 class HullVolume(Conditional):
-    """Picks what spans most: the volume of a simplex, or the sum of distances.
+    """Picks the examples that span most.
+
+    That is the volume of a simplex, or the sum of distances.
 
     "volume": the pick farthest from the affine span of the picks so far, which multiplies the
     simplex volume by distance/size; when the span is full (after d + 1 picks), a new simplex is
@@ -267,12 +284,14 @@ class HullVolume(Conditional):
         )
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Residuals of all examples, or blocks of differences."""
+        """Bound the bytes of all residuals, or of blocks of differences."""
         return 32 * n * d + 64 * n + 16 * min(n * d, BLOCK_VALUES)
 
 
 def _simplices(rows: Floats, budget: int, before: Floats, taken: Array) -> tuple[Integers, Floats]:
-    """Picks by Gram-Schmidt, and their distances to the span of their own simplex.
+    """Pick by Gram-Schmidt, simplex after simplex.
+
+    The distances of the picks to the span of their own simplex are returned too.
 
     Args:
         rows: shape (n, d).
@@ -313,7 +332,10 @@ def _simplices(rows: Floats, budget: int, before: Floats, taken: Array) -> tuple
 
 
 def _beside(rows: Floats, before: Floats, taken: Array, flat: float) -> Floats:
-    """Rows relative to the affine span of others, or to their mean where nothing is beside it."""
+    """Return rows relative to the affine span of other rows.
+
+    They are relative to the others' mean where nothing lies beside the span.
+    """
     centre = np.mean(before, axis=0)
     shifted = rows - centre
     _, sizes, axes = np.linalg.svd(before - centre, full_matrices=False)
@@ -324,14 +346,20 @@ def _beside(rows: Floats, before: Floats, taken: Array, flat: float) -> Floats:
 
 
 def _farthest(squares: Floats, taken: Array, size: float) -> int:
-    """The first row that is not taken and farthest but for rounding of points of some size."""
+    """Find the first farthest row that is not taken.
+
+    Rows are farthest but for rounding of points of some size.
+    """
     left = np.where(taken, -1.0, squares)
     top = max(float(np.max(left)), 0.0)
     return first_largest(left, top + float(np.sqrt(top)) * size)
 
 
 def _dispersed(rows: Array, budget: int, before: Array, taken: Array) -> tuple[Integers, Floats]:
-    """Picks by the sum of distances to those before, of which the first ones are given."""
+    """Pick by the sum of distances to the picks before.
+
+    The first of these are the given ones.
+    """
     sums = np.zeros(len(rows))
     for at in steps(len(before), "given", before.shape[0] * rows.size):
         sums += np.sqrt(square_distances(rows, before[at]))

@@ -1,4 +1,7 @@
-"""Facility location, CRAIG and AdaCore: greedy, exact on points or sparse on neighbours."""
+"""Selects by facility location, CRAIG and AdaCore.
+
+All are greedy, either exact on points or sparse on nearest neighbours.
+"""
 
 import heapq
 from dataclasses import dataclass
@@ -22,7 +25,9 @@ AT_ONCE = 16  # candidates whose gains are evaluated together
 
 
 class Points:
-    """Computes similarities s_ij = max d - d_ij of m points where they are used; d is Euclidean.
+    """Computes similarities of points where they are used.
+
+    The similarity is s_ij = max d - d_ij of m points, where d is the Euclidean distance.
 
     Distances are those of the rows times a power of two, 1 unless their squares would vanish.
 
@@ -35,12 +40,12 @@ class Points:
         if before is None:
             before = rows[:0]
         _, rows, before = lifted(rows, before)
-        # Centred, so that the squares lose no digits to a common offset; in one layout, so that
-        # sums are the same for all.
+        # Rows are centred, so that the squares lose no digits to a common offset. They have one
+        # layout in memory, so that sums are the same whatever layout was handed over.
         centred = np.asarray(rows, dtype=np.float64) - np.mean(rows, axis=0, dtype=np.float64)
         self.rows = np.ascontiguousarray(centred)
         self.squares = np.einsum("ij,ij->i", self.rows, self.rows)
-        # What cancellation leaves of the squared distance between copies.
+        # Cancellation leaves this much of the squared distance between copies.
         self.rounding = 4 * np.finfo(float).eps * float(np.max(self.squares)) * rows.shape[1] ** 0.5
         self.largest = 0.0
         sums = np.zeros(len(self.rows))
@@ -62,7 +67,10 @@ class Points:
         return len(self.rows)
 
     def distances(self, candidates: Any) -> Floats:
-        """Compute d from some rows to all, shape (c, m)."""
+        """Compute the distances from some rows to all.
+
+        The shape is (c, m).
+        """
         return self._distances(self.rows[candidates], self.squares[candidates], self.rounding)
 
     def _distances(self, points: Floats, own: Floats, rounding: float) -> Floats:
@@ -74,7 +82,10 @@ class Points:
         return np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
 
     def _nearest(self, points: Floats) -> Floats:
-        """The distance of every row to the nearest of some centred points, shape (m,)."""
+        """Compute the distance of every row to the nearest of some centred points.
+
+        The shape is (m,).
+        """
         own = np.einsum("ij,ij->i", points, points)
         largest = max(float(np.max(own)), float(np.max(self.squares)))
         rounding = 4 * np.finfo(float).eps * largest * points.shape[1] ** 0.5
@@ -85,7 +96,10 @@ class Points:
         return found
 
     def gains(self, candidates: Integers, cover: Floats) -> Floats:
-        """Compute sum_i max(s_ij - cover_i, 0) of some candidates j."""
+        """Compute the gains of some candidates.
+
+        The gain of j is sum_i max(s_ij - cover_i, 0).
+        """
         found = np.empty(len(candidates))
         for part in blocks(len(candidates), len(self)):
             better = self.largest - self.distances(candidates[part]) - cover
@@ -93,7 +107,10 @@ class Points:
         return found
 
     def objective(self, chosen: Integers) -> float:
-        """Compute F(S) = sum_i max_{j in S} s_ij, less what the points before cover alone."""
+        """Compute what a set adds to the objective.
+
+        It is F(S) = sum_i max_{j in S} s_ij, less what the points before cover alone.
+        """
         nearest = self.largest - self.cover
         for part in blocks(len(chosen), len(self)):
             np.minimum(nearest, np.min(self.distances(chosen[part]), axis=0), out=nearest)
@@ -103,10 +120,12 @@ class Points:
 def greedy_exact(
     points: Points, budget: int, allowed: Integers | None = None
 ) -> tuple[Integers, Floats]:
-    """Maximise F(S) = sum_i max_{j in S} s_ij greedily; gives each pick's gain, too.
+    """Maximise the facility location of points greedily.
 
-    Gains only fall (F is submodular): a candidate is evaluated again when its old gain comes to
-    the top, together with the next ones. At least 1 - 1/e of the optimum. No matrix is kept:
+    It is F(S) = sum_i max_{j in S} s_ij. The gain of each pick is returned too.
+
+    Gains only fall (F is submodular): a candidate is evaluated again when its old gain comes to the
+    top, together with the next ones. F reaches at least 1 - 1/e of the optimum. No matrix is kept:
     O(block) memory beyond the points.
 
     Args:
@@ -148,7 +167,9 @@ def greedy_sparse(
     cover: Floats | None = None,
     allowed: Integers | None = None,
 ) -> tuple[Integers, Floats]:
-    """Maximise the same F(S) for a sparse matrix s >= 0, 0 where not stored.
+    """Maximise the facility location of a sparse matrix greedily.
+
+    F is that of `greedy_exact` with a matrix s >= 0, which is 0 where nothing is stored.
 
     Args:
         similarity: s, shape (n, n); the diagonal says how well each example covers itself.
@@ -183,7 +204,9 @@ def greedy_sparse(
 
 
 def assign(rows: Array, chosen: Integers, before: Array | None = None) -> tuple[Integers, Floats]:
-    """Find the nearest chosen row of every row, the first of equals, and its distance.
+    """Find the nearest chosen row of every row, and its distance.
+
+    Of equally near rows it is the first.
 
     Args:
         rows: shape (m, d).
@@ -217,7 +240,10 @@ def assign(rows: Array, chosen: Integers, before: Array | None = None) -> tuple[
 
 
 def block_bytes(m: int) -> int:
-    """Count the bytes of similarities in memory at once, three arrays of one block."""
+    """Count the bytes of similarities that are in memory at once.
+
+    They are three arrays of one block.
+    """
     return 24 * min(max(BLOCK_VALUES, m), m * m)
 
 
@@ -262,7 +288,10 @@ class FacilityLocation(Conditional):
         check_integer("neighbours", self.neighbours, 1, 2**31)
 
     def _rows(self, pool: Pool, given: Given) -> tuple[float, Array, Array]:
-        """What to multiply distances with; rows of the pool and of the given examples."""
+        """Scale the rows of the pool and of the given examples.
+
+        The factor that distances are multiplied by comes first.
+        """
         return lifted(pool.matrix("features"), given.values(pool, "features"))
 
     def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
@@ -305,7 +334,10 @@ class FacilityLocation(Conditional):
     def _one_class(
         self, rows: Array, budget: int, seed: int, inside: Integers, outside: Array
     ) -> Subset:
-        """The picks of one class, some of whose rows are given, and others from outside."""
+        """Pick from one class.
+
+        Some of its rows are given, and others may be given from outside.
+        """
         m = len(rows)
         exact = self.mode == "exact" or (self.mode == "auto" and m <= EXACT_UP_TO) or m == 1
         details: dict[str, Any] = {"mode": "exact" if exact else "sparse"}
@@ -340,7 +372,10 @@ class FacilityLocation(Conditional):
         )
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Points and blocks of exact classes, the graph of sparse ones."""
+        """Bound the bytes of exact classes, or of sparse ones.
+
+        Exact classes hold points and blocks, sparse ones a graph.
+        """
         m = -(-n // classes) if self.per_class else n
         picks = 64 * budget + block_bytes(m)
         if self.mode == "exact" or (self.mode == "auto" and m <= EXACT_UP_TO):
@@ -349,7 +384,10 @@ class FacilityLocation(Conditional):
 
 
 def neighbour_similarity(rows: Array, k: int, seed: int) -> csr_array:
-    """Compute max d - d_ij for the k nearest neighbours of either end, else 0.
+    """Compute the similarities of nearest neighbours.
+
+    They are max d - d_ij where j is among the k nearest neighbours of i or i among those of j, else
+    0.
 
     The diagonal is max d.
     """
@@ -362,7 +400,9 @@ def neighbour_similarity(rows: Array, k: int, seed: int) -> csr_array:
 
 
 def gradients_or_features(pool: Pool, given: Given) -> tuple[Array, Array]:
-    """Take last-layer gradients of the pool and the given examples, or features without.
+    """Take last-layer gradients of the pool and the given examples.
+
+    Without gradients their features are taken.
 
     Features stand for gradients in convex models.
 
@@ -378,7 +418,9 @@ def gradients_or_features(pool: Pool, given: Given) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class CRAIG(FacilityLocation):
-    """Facility location on last-layer gradients, class by class; weights are cluster sizes.
+    """Applies facility location to last-layer gradients, class by class.
+
+    Weights are cluster sizes.
 
     sum_i min_{j in S} norm(g_i - g_j) bounds the error of the weighted gradient; features stand
     for gradients in a pool without them (convex models).
@@ -404,7 +446,9 @@ class CRAIG(FacilityLocation):
 
 @dataclass(frozen=True)
 class AdaCore(CRAIG):
-    """CRAIG on gradients that the diagonal of the Hessian preconditions: g / (abs(h) + damping).
+    """Applies CRAIG to preconditioned gradients.
+
+    The diagonal of the Hessian preconditions them: g / (abs(h) + damping).
 
     Args:
         mode: "exact", "sparse" or "auto", as for facility location.
@@ -446,5 +490,5 @@ class AdaCore(CRAIG):
         return scale, np.asarray(gradients / curvature), np.asarray(before / curvature)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """As CRAIG, and the preconditioned gradients."""
+        """Bound the bytes of CRAIG and of the preconditioned gradients."""
         return super().memory_bytes(n, d, budget, classes) + 8 * n * d

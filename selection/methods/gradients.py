@@ -1,4 +1,7 @@
-"""Methods on gradients: GradMatch matches their sum, GLISTER lowers a validation loss."""
+"""Selects by gradients.
+
+GradMatch matches their sum, and GLISTER lowers a validation loss.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -31,9 +34,10 @@ def matching_pursuit(
 
     It is min_w norm(sum_i w_i g_i - b)^2 + lam norm(w)^2, w >= 0.
 
-    Orthogonal matching pursuit with non-negative weights: the example of largest inner product
-    with the residual enters, all weights are fitted again, those that would turn negative leave
-    (the active set of Lawson and Hanson, stopped at the budget; run to the end it solves NNLS).
+    It is orthogonal matching pursuit with non-negative weights. The example of largest inner
+    product with the residual enters, all weights are fitted again, and those that would turn
+    negative leave (the active set of Lawson and Hanson, stopped at the budget; run to the end it
+    solves NNLS).
 
     Args:
         gradients: g, shape (n, g).
@@ -75,7 +79,7 @@ def matching_pursuit(
 
 @dataclass(frozen=True, eq=False)
 class _Active:
-    """Examples with a positive weight.
+    """Holds the examples with a positive weight.
 
     Attributes:
         rows: their numbers.
@@ -88,7 +92,7 @@ class _Active:
     products: Floats
 
     def entered(self, row: int, gradient: Floats) -> "_Active":
-        """Add one more."""
+        """Return the active examples with one more."""
         k, g = self.own.shape
         own = np.concatenate([self.own, gradient[None]])
         if k < g:
@@ -101,7 +105,7 @@ class _Active:
         return _Active([*self.rows, row], own, products)
 
     def without(self, leaving: Array) -> "_Active":
-        """Leave out some."""
+        """Return the active examples without some."""
         stay = ~leaving
         k, g = self.own.shape
         own = self.own[stay]
@@ -116,7 +120,10 @@ class _Active:
         )
 
     def ridge(self, target: Floats, penalty: float) -> Floats:
-        """Solve argmin_w norm(w G - target)^2 + penalty norm(w)^2."""
+        """Fit weights by ridge regression.
+
+        It solves argmin_w norm(w G - target)^2 + penalty norm(w)^2.
+        """
         k, g = self.own.shape
         if penalty == 0:
             return np.asarray(np.linalg.lstsq(self.own.T, target, rcond=None)[0])
@@ -127,7 +134,10 @@ class _Active:
 
 
 def _fit(active: _Active, target: Floats, start: Floats, penalty: float) -> tuple[_Active, Floats]:
-    """Non-negative ridge weights, from feasible ones; examples of weight 0 leave."""
+    """Fit non-negative ridge weights, from feasible ones.
+
+    Examples of weight 0 leave.
+    """
     while active.rows:
         wanted = active.ridge(target, penalty)
         falling = wanted <= 0
@@ -222,14 +232,19 @@ class GradMatch(Conditional):
         )
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Gradients in double precision, those of the picks, their products."""
+        """Bound the bytes of gradients, those of the picks, and their products.
+
+        Gradients have double precision.
+        """
         least = min(budget, d)
         return 16 * n * d + 24 * n + 24 * budget * d + 32 * least * least
 
 
 @dataclass(frozen=True, eq=False)
 class LastLayer:
-    """Computes the logits h W^T + b of a model's last layer.
+    """Computes the logits of a model's last layer.
+
+    They are h W^T + b.
 
     Attributes:
         weights: W, shape (classes, d).
@@ -240,11 +255,14 @@ class LastLayer:
     bias: Floats
 
     def logits(self, features: Floats) -> Floats:
-        """Shape (n, classes)."""
+        """Compute the logits, shape (n, classes)."""
         return features @ self.weights.T + self.bias
 
     def errors(self, features: Floats, targets: Integers) -> Floats:
-        """Compute softmax - onehot, (n, classes): dLoss/dlogits of the cross entropy."""
+        """Compute the derivatives of the cross entropy by the logits.
+
+        They are softmax - onehot, shape (n, classes).
+        """
         found = np.asarray(softmax(self.logits(features), axis=1))
         found[np.arange(len(targets)), targets] -= 1
         return found
@@ -261,7 +279,7 @@ def greedy_validation(
     rng: np.random.Generator | None,
     allowed: Integers | None = None,
 ) -> tuple[Integers, Floats]:
-    """Pick, greedily, the gradient step that lowers a validation loss most.
+    """Pick the gradient step that lowers a validation loss most, greedily.
 
     Picks have the largest g_i . grad L_val(theta - eta sum_{j in S} g_j).
 
@@ -313,7 +331,9 @@ def greedy_validation(
 
 @dataclass(frozen=True)
 class Glister(Conditional):
-    """Picks, greedily, what lowers a validation loss most by a step of the last layer.
+    """Picks greedily what lowers a validation loss most.
+
+    A pick lowers it by a gradient step of the last layer.
 
     Picks have the largest g_i . grad L_val(theta - eta sum_{j in S} g_j).
 
@@ -374,7 +394,7 @@ class Glister(Conditional):
                 )
         layer = self.layer
         if layer is None:
-            # Classes by their first example, so that their names have no part in the answer.
+            # Classes go by their first example, so that their names have no part in the answer.
             everything = np.concatenate([targets, wanted, known])
             names, first, number = np.unique(everything, return_index=True, return_inverse=True)
             place = np.empty(len(names), np.int64)
@@ -417,5 +437,8 @@ class Glister(Conditional):
         return np.sort(generator(seed, 1).choice(n, self.validation_size, replace=False))
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Features with a constant, errors, logits; the same for the validation set."""
+        """Bound the bytes of features with a constant, errors and logits.
+
+        The validation set has the same.
+        """
         return 40 * n * (d + 1) + 64 * n * classes + 100 * n

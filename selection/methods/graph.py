@@ -1,4 +1,7 @@
-"""Methods on the graph of nearest neighbours: InfoMax, k-median and D2."""
+"""Selects on the graph of nearest neighbours.
+
+The methods are InfoMax, k-median and D2.
+"""
 
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal, get_args
@@ -17,7 +20,9 @@ from selection.subset import Subset
 
 
 def pool_graph(pool: Pool, k: int, metric: Metric, seed: int, given: Given | None = None) -> Graph:
-    """Give the pool's graph, or that of its features' k (at most n - 1) nearest neighbours.
+    """Return the pool's graph.
+
+    Without one it is that of the features' k (at most n - 1) nearest neighbours.
 
     Given examples from outside the pool stand behind it.
 
@@ -47,7 +52,9 @@ def pool_graph(pool: Pool, k: int, metric: Metric, seed: int, given: Given | Non
 
 @dataclass(frozen=True)
 class InfoMax(Conditional):
-    """Maximises z.I - lam z^T K z over subsets z of the budget's size.
+    """Selects much information with little redundancy.
+
+    It maximises z.I - lam z^T K z over subsets z of the budget's size.
 
     Given examples are in z beyond the budget: each pick loses 2 lam K to them; the objective and
     its bounds are what the picks add.
@@ -135,13 +142,18 @@ class InfoMax(Conditional):
         return not self.solver.startswith("published") if self.swaps is None else self.swaps
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Unit vectors, faiss's copy, the sparse matrix and its scaled copies, some vectors."""
+        """Bound the bytes of unit vectors, faiss's copy and sparse matrices.
+
+        The matrix has scaled copies, and some vectors come beside it.
+        """
         return 12 * n * d + 96 * n * self.neighbours + 200 * n
 
 
 @dataclass(frozen=True)
 class KMedian(Conditional):
-    """Minimises the pairwise similarity z^T K z: InfoMax without scores.
+    """Minimises the pairwise similarity of what is kept.
+
+    It is z^T K z: InfoMax without scores.
 
     Given examples are in z beyond the budget; the objective is what the picks add.
 
@@ -178,14 +190,17 @@ class KMedian(Conditional):
         )
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """As InfoMax."""
+        """Bound the bytes, which are those of InfoMax."""
         return InfoMax(neighbours=self.neighbours).memory_bytes(n, d, budget, classes)
 
 
 def _conditional(
     information: Floats, matrix: csr_array, weight: float, budget: int, given: Given
 ) -> tuple[InfoMaxProblem, Integers]:
-    """The problem besides the given examples, and its rows; those from outside stand last in K."""
+    """Make the problem besides the given examples.
+
+    Its rows come with it. Given examples from outside stand last in K.
+    """
     n = len(information)
     information = np.concatenate([information, np.zeros(given.outsiders)])
     whole = InfoMaxProblem(information, matrix, weight, budget)
@@ -193,7 +208,9 @@ def _conditional(
 
 
 def redundancy(graph: Graph, symmetry: Symmetry = "union") -> csr_array:
-    """Make K of a graph: its similarities, negative ones set to 0, symmetric, zero diagonal.
+    """Make the matrix K of redundancy from a graph.
+
+    It holds the similarities, negative ones set to 0. It is symmetric with a zero diagonal.
 
     Raises:
         ValueError: the graph holds distances.
@@ -207,7 +224,8 @@ def redundancy(graph: Graph, symmetry: Symmetry = "union") -> csr_array:
 class D2(Conditional):
     """Passes scores along the edges of a graph, then picks against redundancy.
 
-    Forward G_i = s_i + sum_{j in N(i)} exp(-gamma_f d_ij^2) s_j, then picks of largest G.
+    First it passes scores forward: G_i = s_i + sum_{j in N(i)} exp(-gamma_f d_ij^2) s_j. Then it
+    picks the largest G.
 
     After the pick i its neighbours lose exp(-gamma_r d_ij^2) max(G_i, 0). N(i) holds every j that
     lists i or is listed by it. Distances are those of unit vectors under the cosine. Each gain is
@@ -276,7 +294,10 @@ class D2(Conditional):
         )
 
     def _scores(self, pool: Pool, given: Given) -> Floats:
-        """Scores on one scale, those of given examples from outside last."""
+        """Return scores on one scale.
+
+        Those of given examples from outside come last.
+        """
         assert pool.scores is not None
         scaling = "none" if self.published else self.scaling
         if given.outside is None or given.outside.scores is None:
@@ -285,27 +306,35 @@ class D2(Conditional):
         return rescaled(np.concatenate([pool.scores.values, given.outside.scores.values]), scaling)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Unit vectors and faiss's copy, edge weights, heap."""
+        """Bound the bytes of unit vectors, faiss's copy, edge weights and heap."""
         k = 10 if self.published else self.neighbours
         return 12 * n * d + 72 * n * k + 120 * n
 
 
 def edge_weights(graph: Graph, gamma: float, power: Literal[1, 2] = 2) -> csr_array:
-    """Compute exp(-gamma d_ij^power) on the symmetric edges of a graph."""
+    """Compute weights on the symmetric edges of a graph.
+
+    The weight is exp(-gamma d_ij^power).
+    """
     squares = graph.squared_distances
     weights = np.exp(-gamma * (squares if power == 2 else np.sqrt(squares)))
     return graph.symmetric(weights)
 
 
 def message_passing(scores: Floats, weights: csr_array) -> Floats:
-    """Pass scores forward: s + W s."""
+    """Pass scores forward along the edges.
+
+    The answer is s + W s.
+    """
     return scores + weights @ scores
 
 
 def reverse_picks(
     values: Floats, weights: csr_array, budget: int, *, clamped: bool = True
 ) -> tuple[Integers, Floats]:
-    """Pick the largest value, lower its neighbours by W_ij times it, and repeat.
+    """Pick the largest value, lower its neighbours, and repeat.
+
+    A neighbour j of the pick i loses W_ij times the value of the pick.
 
     Args:
         values: G, shape (n,).

@@ -1,4 +1,7 @@
-"""Greedy graph cuts whose similarities are inner products: SAS and ClipCov."""
+"""Selects by greedy graph cuts.
+
+The similarities are inner products. The methods are SAS and ClipCov.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +27,9 @@ def greedy_cut(
     inside: Integers | None = None,
     outside: Floats | None = None,
 ) -> tuple[Integers, Floats]:
-    """Maximise a cut greedily: sum_{i not in S, j in S} s_ij + sum_{i in S} values_i.
+    """Maximise a cut greedily.
+
+    The cut is sum_{i not in S, j in S} s_ij + sum_{i in S} values_i.
 
     s_ij = left_i . right_j is symmetric. The marginal of i is sum_{j != i} s_ij - 2 sum_{j in S}
     s_ij + values_i: one matrix-vector product a pick, no matrix of similarities. Equal marginals
@@ -44,7 +49,7 @@ def greedy_cut(
     marginals = left @ np.sum(right, axis=0) - np.einsum("ij,ij->i", left, right)
     if values is not None:
         marginals += values
-    # Sums over all pairs: what cancels in a marginal leaves this much rounding.
+    # Marginals are differences of sums over all pairs. Their rounding is this large.
     size = len(left) * float(np.max(np.einsum("ij,ij->i", left, left)))
     if inside is not None and len(inside):
         marginals -= 2 * (left @ np.sum(right[inside], axis=0))
@@ -63,7 +68,9 @@ def greedy_cut(
 def latent_classes(
     pool: Pool, features: Array, clusters: int | None, seed: int, given: Given, before: Floats
 ) -> list[Part]:
-    """Take labels where the pool has them and `clusters` is None, else spherical k-means.
+    """Return the latent classes of the pool.
+
+    They are its labels where it has them and `clusters` is None, else spherical k-means clusters.
 
     Args:
         pool: the candidates.
@@ -101,7 +108,7 @@ def _joined(
 class SAS(Conditional):
     """Picks views that stand for their latent class, greedily.
 
-    In every class, greedy maximum of sum_{i in V without S} sum_{j in S} s_ij.
+    In every class it maximises sum_{i in V without S} sum_{j in S} s_ij greedily.
 
     s_ij is the mean cosine over all pairs of views of i and j (one view: the cosine). The gain of i
     is sum_{j != i} s_ij - 2 sum_{j in S} s_ij. The budget is shared in proportion to the classes.
@@ -147,12 +154,18 @@ class SAS(Conditional):
         return _joined(classes, found, budget)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Mean views in double precision, norms, a copy of one class, marginals."""
+        """Bound the bytes of mean views, norms, one class and marginals.
+
+        Mean views have double precision, and one class of them is copied.
+        """
         return 24 * n * d + 48 * n + (16 * max(BLOCK_VALUES, n) if self.published else 0)
 
 
 def _top_clipped(views: Floats, budget: int, given: Integers) -> tuple[Integers, Floats]:
-    """Rows of largest sum_j max(s_ij, 0), in blocks, without those that are given."""
+    """Find the rows of the largest clipped sums.
+
+    The sum is sum_j max(s_ij, 0), computed in blocks. Given rows are left out.
+    """
     m = len(views)
     sums = np.empty(m)
     for part in blocks(m, m):
@@ -166,7 +179,7 @@ def _top_clipped(views: Floats, budget: int, given: Integers) -> tuple[Integers,
 class ClipCov(Conditional):
     """Picks image-text pairs that stand for their latent class, greedily.
 
-    In every class, greedy maximum of sum_{i not in S, j in S} c_ij + sum_{i in S} c_ii.
+    In every class it maximises sum_{i not in S, j in S} c_ij + sum_{i in S} c_ii greedily.
 
     c_ij = v_i . t_j + v_j . t_i, image and text vectors of unit norm. The gain of i is
     sum_{j in V} c_ij - 2 sum_{j in S} c_ij. Given examples, from outside with texts, are in S from
@@ -234,5 +247,8 @@ class ClipCov(Conditional):
         return _joined(classes, found, budget)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Unit vectors of both modalities, joined on both sides, and one class of them."""
+        """Bound the bytes of unit vectors of both modalities.
+
+        They are joined on both sides, and one class of them is copied.
+        """
         return 96 * n * d + 48 * n

@@ -1,4 +1,7 @@
-"""Methods that rank the examples: hard, easy, random, moderate, CCS, the theory's window."""
+"""Selects by ranking the examples.
+
+The methods are hard, easy, random, moderate, CCS and the theory's window.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,13 +14,16 @@ from selection.pool import Pool, levels
 from selection.selector import Selector, generator
 from selection.subset import Subset
 
-# Share of the hardest that CCS drops at these pruned shares, as its authors report for CIFAR-10.
+# At these pruned shares CCS drops these shares of the hardest examples (its authors, CIFAR-10).
 PRUNED = (0.0, 0.5, 0.7, 0.8, 0.9)
 DROPPED = (0.0, 0.0, 0.1, 0.1, 0.3)
 
 
 def hardest_first(pool: Pool) -> Integers:
-    """Order rows by descending score, equal scores by row."""
+    """Order rows by descending score.
+
+    Rows of equal score keep their order.
+    """
     assert pool.scores is not None
     return np.argsort(-pool.scores.values, kind="stable")
 
@@ -30,7 +36,9 @@ def _ranked(order: Integers, budget: int, values: Floats, sign: float) -> Subset
 
 @dataclass(frozen=True)
 class HardestFirst(Selector):
-    """Keeps the `budget` examples of highest score: maximises the sum of the scores.
+    """Keeps the `budget` examples of highest score.
+
+    So it maximises the sum of the scores.
 
     Memory: 24 n + 32 budget bytes.
     """
@@ -44,13 +52,15 @@ class HardestFirst(Selector):
         return _ranked(hardest_first(pool), budget, pool.scores.values, 1.0)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """The negated scores, their order, room to sort."""
+        """Bound the bytes of negated scores, their order and room to sort."""
         return 24 * n + 32 * budget
 
 
 @dataclass(frozen=True)
 class EasiestFirst(Selector):
-    """Keeps the `budget` examples of lowest score: maximises the sum of the negated scores.
+    """Keeps the `budget` examples of lowest score.
+
+    So it maximises the sum of the negated scores.
 
     Memory: 16 n + 32 budget bytes.
     """
@@ -65,7 +75,7 @@ class EasiestFirst(Selector):
         return _ranked(order, budget, pool.scores.values, -1.0)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """The order, room to sort."""
+        """Bound the bytes of the order and of room to sort."""
         return 16 * n + 32 * budget
 
 
@@ -84,7 +94,7 @@ class RandomSample(Selector):
         return Subset.of(rows, requested=budget, nested=True)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """A permutation."""
+        """Bound the bytes of a permutation."""
         return 8 * n + 32 * budget
 
 
@@ -113,12 +123,18 @@ class ModerateCoreset(Selector):
         return Subset.of(order[first : first + budget][middle], requested=budget)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Distances, their order, one class of features and its median, blocks of differences."""
+        """Bound the bytes of distances, their order, one class and blocks.
+
+        A class has its features and their median. The blocks hold differences.
+        """
         return 40 * n + 24 * d * -(-n // classes) + 32 * budget + 16 * BLOCK_VALUES
 
 
 def median_distances(pool: Pool) -> Floats:
-    """Measure each example's distance to the coordinatewise median of its class, (n,)."""
+    """Measure each example's distance to the median of its class.
+
+    The median is coordinatewise. The shape is (n,).
+    """
     features = pool.matrix("features")
     scale, features, _ = lifted(features, features[:0])
     labels = np.zeros(len(pool), np.int64) if pool.labels is None else pool.labels
@@ -133,7 +149,9 @@ def median_distances(pool: Pool) -> Floats:
 
 @dataclass(frozen=True)
 class CCS(Selector):
-    """Keeps as equal a share as possible of every stratum of the scores: coverage-centric.
+    """Keeps as equal a share as possible of every stratum of the scores.
+
+    This is coverage-centric selection.
 
     The floor(cutoff * n) hardest examples are dropped. The others fall into `bins` bins of equal
     width; bins are visited by ascending size, each gives min(size, floor(left / bins left))
@@ -185,12 +203,15 @@ class CCS(Selector):
         return Subset.of(np.concatenate(chosen), requested=budget, cutoff=cutoff, dropped=dropped)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """Scores, their order, the rows that stay, their strata."""
+        """Bound the bytes of scores, their order, remaining rows and strata."""
         return 64 * n + 32 * budget
 
 
 def _strata(values: Floats, bins: int) -> list[Integers]:
-    """Positions by bin of equal width between the least and the largest value."""
+    """Group positions by bins of equal width.
+
+    The bins lie between the least and the largest value.
+    """
     low, high = float(values.min()), float(values.max())
     if high > low:
         position = np.minimum((values - low) / (high - low) * bins, bins - 1).astype(np.int64)
@@ -202,7 +223,9 @@ def _strata(values: Floats, bins: int) -> list[Integers]:
 
 @dataclass(frozen=True)
 class TheoryWindow(Selector):
-    """Keeps the window of ranks, hardest = 0, whose error in the theory is least.
+    """Keeps the window of ranks whose error in the theory is least.
+
+    The hardest example has rank 0.
 
     The kept fraction is budget / n.
 
@@ -252,5 +275,5 @@ class TheoryWindow(Selector):
         )
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """The negated scores, their order, room to sort."""
+        """Bound the bytes of negated scores, their order and room to sort."""
         return 24 * n + 32 * budget

@@ -1,4 +1,7 @@
-"""Conditions that any method can be put under: partitions, a proxy, quotas, a cut-off, lists."""
+"""Puts any method under conditions.
+
+The conditions are partitions, a proxy, quotas, a cut-off and lists.
+"""
 
 import hashlib
 import pickle
@@ -32,7 +35,9 @@ Task = tuple[int, tuple[Any, ...]]  # number, and what `_solve` takes
 
 @dataclass(frozen=True, eq=False)
 class Wrapper(Conditional):
-    """Puts a method under a condition; compares and reads what that does.
+    """Puts a method under a condition.
+
+    What it compares and reads is what the wrapped method does, unless a condition says otherwise.
 
     Args:
         inner: the method.
@@ -42,18 +47,23 @@ class Wrapper(Conditional):
 
     @property
     def compares(self) -> bool:
-        """As `inner`."""
+        """Say whether `inner` counts given examples as picked."""
         return self.inner.compares
 
     @property
     def reads(self) -> frozenset[str]:
-        """As `inner`, unless a condition says otherwise."""
+        """Return the fields that `inner` reads.
+
+        A condition may say otherwise.
+        """
         return self.inner.reads
 
 
 @dataclass(frozen=True)
 class Partitioned(Wrapper):
-    """Applies `inner` to random parts of equal size, each with its part of the budget.
+    """Applies `inner` to random parts of equal size.
+
+    Each part has its part of the budget.
 
     The parts and their seeds depend on the seed alone: one process, a local cluster and a remote
     one give the same subset. An objective of parts is none of the whole. Given examples are divided
@@ -119,7 +129,10 @@ class Partitioned(Wrapper):
             yield number, (self.inner, pool.take(rows), count, own, *besides)
 
     def _solved(self, tasks: Iterator[Task]) -> Iterator[tuple[int, Subset]]:
-        """The parts' subsets as they come, those first that were finished before."""
+        """Return the parts' subsets as they come.
+
+        Those that were finished before come first.
+        """
         solve = self._here if self.scheduler is None else self._on_cluster
         if self.finished is None:
             yield from solve(tasks)
@@ -128,7 +141,7 @@ class Partitioned(Wrapper):
         stores: list[Cache[Subset]] = []
 
         def store() -> Cache[Subset]:
-            # Made with the first part that is kept: what is refused leaves no folder behind.
+            # The folder is made for the first part that is stored. A refused call leaves none.
             if not stores:
                 stores.append(Cache(folder, ".parquet", read_subset, _write_subset))
             return stores[0]
@@ -178,7 +191,10 @@ class Partitioned(Wrapper):
                 submit()
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """One part: its rows in double precision, and what `inner` takes."""
+        """Bound the bytes of one part and of `inner` on it.
+
+        The rows of the part have double precision.
+        """
         part, share = -(-n // self.parts), -(-budget // self.parts)
         own = self.inner.memory_bytes(part, d, share, classes)
         return 24 * n + 8 * part * (d + 8) + own + 48 * budget
@@ -219,7 +235,10 @@ def _write_subset(path: Path, subset: Subset) -> None:
 
 
 def _client(scheduler: str | None, stack: ExitStack) -> Any:
-    """A client of the scheduler, or of workers of its own that end with the stack."""
+    """Open a client of the scheduler, or of workers of its own.
+
+    Its own workers end with the stack.
+    """
     distributed = require("distributed", "cluster")
     if scheduler == "local":
         cluster = distributed.LocalCluster(threads_per_worker=1, dashboard_address=None)
@@ -236,7 +255,9 @@ def _client(scheduler: str | None, stack: ExitStack) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class ViaProxy(Wrapper):
-    """Applies `inner` with the scores of a smaller model in place of the pool's.
+    """Applies `inner` with the scores of a smaller model.
+
+    They stand in the place of the pool's scores.
 
     Scores belong to ids, so that wrappers that show a part of the pool change nothing. Given
     examples from outside the pool have none.
@@ -258,7 +279,7 @@ class ViaProxy(Wrapper):
 
     @property
     def reads(self) -> frozenset[str]:
-        """As `inner`, but for the scores."""
+        """Return the fields that `inner` reads, without the scores."""
         return self.inner.reads - {"scores"}
 
     def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
@@ -283,13 +304,15 @@ class ViaProxy(Wrapper):
         return self.inner.select(scored, budget, seed, given)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """As `inner`, and the order of the scores."""
+        """Bound the bytes of `inner` and of the order of the scores."""
         return self.inner.memory_bytes(n, d, budget, classes) + 24 * len(self.scores)
 
 
 @dataclass(frozen=True)
 class Quotas(Wrapper):
-    """Applies `inner` within every class or group, each with its own part of the budget.
+    """Applies `inner` within every class or group.
+
+    Each has its own part of the budget.
 
     Parts are rounded by the largest remainder; a class smaller than its part gives all it has.
     Proportional parts of small classes may be 0; the diagnostics hold the parts. Given examples
@@ -319,7 +342,7 @@ class Quotas(Wrapper):
 
     @property
     def reads(self) -> frozenset[str]:
-        """As `inner`, and the partition."""
+        """Return the fields that `inner` reads, and the partition."""
         return self.inner.reads | {self.by}
 
     def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
@@ -340,7 +363,7 @@ class Quotas(Wrapper):
                 f"{len(found)} of them with equal shares need a larger one"
             )
         parts = []
-        # Classes by their first example: their names have no part in the answer.
+        # Classes go by their first example, so that their names have no part in the answer.
         for number, place in enumerate(np.argsort(starts)):
             if counts[place]:
                 rows = np.flatnonzero((whole == found[place]) & left)
@@ -364,14 +387,19 @@ class Quotas(Wrapper):
         return np.array([float(self.shares.get(int(one), 0.0)) for one in found])
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """One class: its rows in double precision, and what `inner` takes."""
+        """Bound the bytes of one class and of `inner` on it.
+
+        The rows of the class have double precision.
+        """
         part = -(-n // classes)
         return 16 * n + 8 * part * (d + 4) + self.inner.memory_bytes(part, d, budget) + 48 * budget
 
 
 @dataclass(frozen=True)
 class Cutoff(Wrapper):
-    """Applies `inner` without the floor(fraction * n) most likely mislabelled examples.
+    """Applies `inner` without the examples that are most likely mislabelled.
+
+    The floor(fraction * n) most likely ones are left out.
 
     They are those of highest `mislabel` score, or of highest score in a pool without one. Given
     examples are neither counted nor dropped.
@@ -392,7 +420,7 @@ class Cutoff(Wrapper):
 
     @property
     def reads(self) -> frozenset[str]:
-        """As `inner`, and how likely a label is wrong."""
+        """Return the fields that `inner` reads, and the likelihood of wrong labels."""
         return self.inner.reads | {"mislabel", "scores"}
 
     def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
@@ -411,7 +439,10 @@ class Cutoff(Wrapper):
         return select_among(self.inner, pool, rows, budget, seed, given)
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """The order, the rows that stay in double precision, and what `inner` takes."""
+        """Bound the bytes of the order, the remaining rows and `inner`.
+
+        The rows that stay have double precision.
+        """
         return 32 * n + 8 * n * (d + 4) + self.inner.memory_bytes(n, d, budget, classes)
 
 
@@ -469,12 +500,18 @@ class Listed(Wrapper):
         return _joined(parts, budget, included=len(first))
 
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
-        """The rows that stay in double precision, and what `inner` takes."""
+        """Bound the bytes of the remaining rows and of `inner`.
+
+        The rows that stay have double precision.
+        """
         return 16 * n + 8 * n * (d + 4) + self.inner.memory_bytes(n, d, budget, classes)
 
 
 def _rows(pool: Pool, name: str, wanted: tuple[int | str, ...]) -> Integers:
-    """Rows of ids in a pool that is sorted by them, in the order of the list."""
+    """Find the rows of ids in a pool that is sorted by them.
+
+    They stand in the order of the list.
+    """
     rows = np.empty(len(wanted), np.int64)
     words = pool.ids.dtype.kind == "U"
     for place, one in enumerate(wanted):
@@ -486,7 +523,10 @@ def _rows(pool: Pool, name: str, wanted: tuple[int | str, ...]) -> Integers:
 
 
 def _joined(parts: list[Subset], budget: int, **diagnostics: Any) -> Subset:
-    """One subset after the other; an objective of parts is no objective of the whole."""
+    """Join one subset after the other.
+
+    An objective of parts is no objective of the whole, and is left out.
+    """
     return Subset.of(
         np.concatenate([part.indices for part in parts]),
         weights=np.concatenate([part.weights for part in parts]),

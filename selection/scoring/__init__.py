@@ -1,1 +1,1 @@
-"""Scores of examples, and the training dynamics that some of them need."""
+"""Scores examples, and records the training dynamics that some scores need."""

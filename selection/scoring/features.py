@@ -1,4 +1,7 @@
-"""Scores of pairs of features, of reconstructions and of gradients: no classifier is needed."""
+"""Scores pairs of features, reconstructions and gradients.
+
+These scores need no classifier.
+"""
 
 from typing import Literal, get_args
 
@@ -17,7 +20,9 @@ PROJECTED = 4096  # gradient entries that share a random key
 
 
 def clip(features: ArrayLike, texts: ArrayLike, *, normalise: bool = True) -> Scores:
-    """Score by 2 <v_i, t_i> of an image's and its text's embeddings: high where they agree.
+    """Score by how well an image's and its text's embeddings agree.
+
+    The score is 2 <v_i, t_i>.
 
     Args:
         features: v, shape (n, d).
@@ -53,7 +58,9 @@ def c_rho(
     *,
     normalise: bool = True,
 ) -> Scores:
-    """Score by `clip` of a model of validation data minus `clip` of one of the pool.
+    """Score by the difference of two models' `clip`.
+
+    It is that of a model of validation data minus that of a model of the pool.
 
     Args:
         features: images by the validation model, shape (n, d).
@@ -83,7 +90,9 @@ def reconstruction(
     space: Space = "target",
     normalised: bool = True,
 ) -> Scores:
-    """Score by the mean squared error on masked tokens, mean over K fixed masks.
+    """Score by the mean squared error on masked tokens.
+
+    The error is the mean over K fixed masks.
 
     What the model puts out for visible tokens is untrained and does not count.
 
@@ -135,7 +144,7 @@ def reconstruction(
 
 
 def _targets(patches: Array, space: Space, normalised: bool) -> tuple[Floats, Floats]:
-    """What the model was to predict, and the unit in which its error counts."""
+    """Return what the model was to predict, and the unit of its error."""
     patches = patches.astype(np.float64)
     if not normalised:
         return patches, np.ones(1)
@@ -152,7 +161,9 @@ def influence(
     dimension: int | None = None,
     seed: int = 0,
 ) -> Scores:
-    """Score by g_i . mean_v g_v: how much a gradient step lowers the validation loss.
+    """Score by how much a gradient step lowers the validation loss.
+
+    The score is g_i . mean_v g_v.
 
     Args:
         gradients: of the candidates' losses, shape (n, g).
@@ -187,7 +198,9 @@ def influence(
 
 
 def random_projection(values: ArrayLike, dimension: int, seed: int = 0) -> Floats:
-    """Project rows to random directions that keep inner products in expectation.
+    """Project rows to random directions.
+
+    Inner products are kept in expectation.
 
     They are values @ R, entries of R normal with variance 1 / dimension.
 

@@ -1,4 +1,4 @@
-"""Scores of a classifier's output: how unsure it is, or how wrong."""
+"""Scores a classifier's output by how unsure or how wrong it is."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,9 @@ TWO_COLUMNS = (
 
 
 def stacked(name: str, values: ArrayLike) -> Array:
-    """View numbers of shape (n, C), (T, n, C) or (S, T, n, C) as (S, T, n, C).
+    """View numbers as an array of seeds, epochs, examples and classes.
+
+    Numbers of shape (n, C), (T, n, C) or (S, T, n, C) become (S, T, n, C).
 
     Raises:
         ValueError: another number of axes, an axis of length 0, no real numbers.
@@ -41,13 +43,15 @@ def stacked(name: str, values: ArrayLike) -> Array:
 
 
 def check_classes(classes: int) -> None:
-    """Raise ValueError unless logits have two classes at least."""
+    """Raise ValueError unless logits have at least two classes."""
     if classes < 2:
         raise ValueError(f"logits has one class; at least two are needed: {TWO_COLUMNS}")
 
 
 def checked_labels(labels: ArrayLike, count: int, classes: int) -> Integers:
-    """Check labels 0 ... classes-1 of `count` examples; names stand for classes in sorted order.
+    """Check the labels of `count` examples.
+
+    They are 0 ... classes-1, or names, which stand for classes in sorted order.
 
     Raises:
         ValueError: another length, more or fewer names than classes, or the first label that is
@@ -70,7 +74,10 @@ def checked_labels(labels: ArrayLike, count: int, classes: int) -> Integers:
 
 
 def _remedy(labels: Integers, classes: int) -> str:
-    """What to do about labels that do not begin at 0, where one thing suggests itself."""
+    """Suggest a remedy for labels that do not begin at 0.
+
+    Where no special remedy suggests itself, the text asks to number the labels from 0.
+    """
     low, high = int(labels.min()), int(labels.max())
     count = len(np.unique(labels))
     if high - low < classes and (low < 0 or high - low + 1 == classes):
@@ -85,7 +92,7 @@ def _remedy(labels: Integers, classes: int) -> str:
 
 
 def check_names(names: int, classes: int) -> None:
-    """Raise ValueError unless there are as many names of labels as classes of the logits."""
+    """Raise ValueError unless there are as many label names as classes."""
     if names != classes:
         raise ValueError(
             f"labels has {names} names, logits {classes} classes; names stand for the classes in "
@@ -159,7 +166,9 @@ def label_statistics(
 
 
 def entropy(logits: ArrayLike) -> Scores:
-    """Score by -sum_c p_c log p_c, p = softmax(logits), mean over seeds and epochs.
+    """Score by the entropy of the prediction.
+
+    It is -sum_c p_c log p_c with p = softmax(logits), the mean over seeds and epochs.
 
     Args:
         logits: shape (n, C), (T, n, C) or (S, T, n, C).
@@ -171,7 +180,9 @@ def entropy(logits: ArrayLike) -> Scores:
 
 
 def margin(logits: ArrayLike) -> Scores:
-    """Score by -(p_1 - p_2) of the two most likely classes, mean over seeds and epochs.
+    """Score by the gap between the two most likely classes, negated.
+
+    It is -(p_1 - p_2), the mean over seeds and epochs.
 
     Args:
         logits: shape (n, C), (T, n, C) or (S, T, n, C), C at least 2.
@@ -188,7 +199,9 @@ def margin(logits: ArrayLike) -> Scores:
 
 
 def least_confidence(logits: ArrayLike) -> Scores:
-    """Score by 1 - p_1 of the most likely class, mean over seeds and epochs.
+    """Score by the doubt in the most likely class.
+
+    It is 1 - p_1, the mean over seeds and epochs.
 
     Args:
         logits: shape (n, C), (T, n, C) or (S, T, n, C).
@@ -200,7 +213,9 @@ def least_confidence(logits: ArrayLike) -> Scores:
 
 
 def middle_perplexity(losses: ArrayLike, *, centre: float = 0.5) -> Scores:
-    """Score by -abs(q - centre), q in [0, 1] the rank quantile of the perplexity exp(loss).
+    """Score by how near the rank of the perplexity is to a centre.
+
+    It is -abs(q - centre), q in [0, 1] the rank quantile of the perplexity exp(loss).
 
     Examples whose perplexity is in the middle of the data have the highest score. Equal losses
     share their mean rank.
@@ -223,7 +238,9 @@ def middle_perplexity(losses: ArrayLike, *, centre: float = 0.5) -> Scores:
 
 
 def reducible_loss(losses: ArrayLike, holdout_losses: ArrayLike) -> Scores:
-    """Score by loss - holdout loss: what can be learned and is not learned yet.
+    """Score by what can be learned and is not learned yet.
+
+    The score is loss - holdout loss.
 
     With the losses of one training early and late it is the learnability loss(early) - loss(late).
 
@@ -246,7 +263,10 @@ def reducible_loss(losses: ArrayLike, holdout_losses: ArrayLike) -> Scores:
 
 
 def _averaged(name: str, logits: ArrayLike, function: Callable[[Floats], Floats]) -> Scores:
-    """Mean over seeds and epochs of a function of the log probabilities (n, C)."""
+    """Average a function of the log probabilities over seeds and epochs.
+
+    The log probabilities have the shape (n, C).
+    """
     values = stacked("logits", logits)
     seeds, epochs, count, classes = values.shape
     check_classes(classes)  # of one class entropy and the like are 0 everywhere

@@ -1,4 +1,4 @@
-"""Records training dynamics while a model trains, in any training loop."""
+"""Records training dynamics in any training loop."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -17,7 +17,10 @@ from selection.scoring.output import check_names, checked_labels, label_statisti
 
 @dataclass(frozen=True, eq=False)
 class TrainingDynamics:
-    """Holds statistics of S seeds, T epochs and n examples, (S, T, n), maybe on disk.
+    """Holds statistics of every example in every recorded epoch.
+
+    There are S seeds, T epochs and n examples, so that the shape is (S, T, n). The arrays may lie
+    on disk.
 
     Attributes:
         losses: cross entropy -log p_y of the label's class y.
@@ -114,7 +117,10 @@ class TrainingDynamics:
 
     @property
     def trajectories(self) -> Array:
-        """Loss trajectories, shape (n, S T), the epochs of the first seed first."""
+        """Return loss trajectories, shape (n, S T).
+
+        The epochs of the first seed come first.
+        """
         return np.asarray(self.losses).reshape(-1, len(self)).T
 
 
@@ -169,7 +175,9 @@ class DynamicsRecorder:
         logits: ArrayLike,
         features: ArrayLike | None = None,
     ) -> None:
-        """Record one batch; every example must come once in every epoch, epoch after epoch.
+        """Record one batch.
+
+        Every example must come once in every epoch, epoch after epoch.
 
         Args:
             seed: number of the training, 0 ... S-1.
@@ -220,7 +228,9 @@ class DynamicsRecorder:
                 self._keep("last_features", batch, hidden)
 
     def dynamics(self) -> TrainingDynamics:
-        """Give what was recorded, once it is complete; arrays of single precision.
+        """Return what was recorded, once it is complete.
+
+        The arrays have single precision.
 
         Raises:
             ValueError: an epoch of a seed lacks examples, with their number.
@@ -234,12 +244,18 @@ class DynamicsRecorder:
 
     @property
     def last_logits(self) -> Array:
-        """Logits of the first seed's last epoch, shape (n, C); ValueError before it."""
+        """Return logits of the first seed's last epoch, shape (n, C).
+
+        Before that epoch it is a ValueError.
+        """
         return self._last("last_logits")
 
     @property
     def last_features(self) -> Array:
-        """Penultimate features of the first seed's last epoch, (n, d); ValueError without."""
+        """Return penultimate features of the first seed's last epoch, shape (n, d).
+
+        Without them it is a ValueError.
+        """
         return self._last("last_features")
 
     def _last(self, name: str) -> Array:
@@ -248,7 +264,10 @@ class DynamicsRecorder:
         return self._arrays[name]
 
     def _features(self, features: Any, count: int) -> Array | None:
-        """The batch's features as (b, d); refused unless all batches have them, or none."""
+        """Return the batch's features in the shape (b, d).
+
+        They are refused unless all batches have them, or none.
+        """
         if features is None:
             if "gradient_norms" in self._arrays:
                 raise ValueError("features are missing; earlier batches had them")
@@ -268,7 +287,10 @@ class DynamicsRecorder:
             raise ValueError(f"{name} has {values.shape[1]} columns; earlier batches had {known}")
 
     def _check_turn(self, seed: int, epoch: int, batch: Integers) -> None:
-        """Refuse examples that come twice in an epoch; epochs are not interleaved."""
+        """Refuse examples that come twice in an epoch.
+
+        Epochs must not be interleaved.
+        """
         repeated = len(np.unique(batch)) < len(batch)
         if self._open == (seed, epoch):
             repeated |= bool(np.any(self._marks[batch]))
@@ -303,7 +325,7 @@ def record_training(
     folder: str | Path | None = None,
     progress: bool = False,
 ) -> DynamicsRecorder:
-    """Train one model a seed and record every example after every epoch.
+    """Train one model for each seed, and record all examples after every epoch.
 
     Args:
         start: seed -> state: parameters, optimiser, whatever the training needs.
@@ -342,7 +364,9 @@ def record_training(
 
 
 def linen_features(module: Any, layer: type | None = None) -> Callable[..., tuple[Any, Any]]:
-    """Make `(variables, inputs) -> (logits, features)` of a Flax Linen module.
+    """Make a function that gives logits and features of a Flax Linen module.
+
+    It maps (variables, inputs) to (logits, features).
 
     The features are the inputs of the last layer of a type that was called, its penultimate
     activations.

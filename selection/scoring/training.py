@@ -1,4 +1,6 @@
-"""Scores of trained models: EL2N, GraNd, forgetting, AUM, cartography, memorization.
+"""Scores examples by the training of models.
+
+The scores are EL2N, GraNd, forgetting, AUM, cartography and memorization.
 
 `dynamics` are those of S seeds, T epochs and n examples; every score averages over the seeds.
 `first` and `last` choose the epochs, counted from 0 among those recorded, both included; they
@@ -36,7 +38,9 @@ def loss(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None)
 def el2n(
     dynamics: TrainingDynamics, *, first: int | None = None, last: int | None = None
 ) -> Scores:
-    """Score by the mean of norm(p - onehot(y)) early in training.
+    """Score by the size of the error early in training.
+
+    It is the mean of norm(p - onehot(y)).
 
     Its authors take 10 seeds and an epoch between 10 and 20.
 
@@ -76,7 +80,9 @@ def grand(
 
 
 def forgetting(dynamics: TrainingDynamics, *, never_learned: NeverLearned = "max+1") -> Scores:
-    """Score by the number of epochs t with correct_t = 1 and correct_{t+1} = 0.
+    """Score by how often an example is forgotten.
+
+    It is the number of epochs t with correct_t = 1 and correct_{t+1} = 0.
 
     Args:
         never_learned: number of a seed in which no epoch classifies the example correctly:
@@ -105,7 +111,9 @@ def forgetting(dynamics: TrainingDynamics, *, never_learned: NeverLearned = "max
 
 
 def aum(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
-    """Score by -mean_t (z_y - max_{j != y} z_j): the negated area under the margin.
+    """Score by the area under the margin, negated.
+
+    It is -mean_t (z_y - max_{j != y} z_j).
 
     Source: Pleiss et al., arXiv:2001.10528.
     """
@@ -113,7 +121,9 @@ def aum(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) 
 
 
 def confidence(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
-    """Score by -mean_t p_y: low confidence is hard.
+    """Score by the mean probability of the label, negated.
+
+    It is -mean_t p_y: low confidence is hard.
 
     Source: Swayamdipta et al., Dataset cartography, EMNLP 2020.
     """
@@ -121,7 +131,9 @@ def confidence(dynamics: TrainingDynamics, *, first: int = 0, last: int | None =
 
 
 def variability(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
-    """Score by std_t p_y with 1/T in the variance: ambiguous examples are high.
+    """Score by the spread of the label's probability over the epochs.
+
+    It is std_t p_y with 1/T in the variance: ambiguous examples are high.
 
     Source: Swayamdipta et al., Dataset cartography, EMNLP 2020.
     """
@@ -131,7 +143,7 @@ def variability(dynamics: TrainingDynamics, *, first: int = 0, last: int | None 
 
 
 def correctness(dynamics: TrainingDynamics, *, first: int = 0, last: int | None = None) -> Scores:
-    """Score by -(number of epochs that classify the example correctly).
+    """Score by how many epochs classify the example correctly, negated.
 
     Source: Swayamdipta et al., Dataset cartography, EMNLP 2020.
     """
@@ -142,7 +154,9 @@ def correctness(dynamics: TrainingDynamics, *, first: int = 0, last: int | None 
 
 
 def dyn_unc(dynamics: TrainingDynamics, *, window: int = 10) -> Scores:
-    """Score by std_t p_y, mean over the windows of `window` consecutive epochs.
+    """Score by the spread of the label's probability in short windows.
+
+    It is std_t p_y, the mean over the windows of `window` consecutive epochs.
 
     Args:
         window: epochs in a window, 2 to T.
@@ -164,7 +178,9 @@ def dyn_unc(dynamics: TrainingDynamics, *, window: int = 10) -> Scores:
 
 
 def ensemble_errors(dynamics: TrainingDynamics) -> Scores:
-    """Score by the number of ensemble members, seeds and epochs alike, that are wrong.
+    """Score by the number of ensemble members that are wrong.
+
+    Seeds and epochs alike are members.
 
     Source: Meding et al., Trivial or impossible, ICLR 2022.
     """
@@ -173,7 +189,9 @@ def ensemble_errors(dynamics: TrainingDynamics) -> Scores:
 
 
 def learnability(dynamics: TrainingDynamics, *, early: int = 0, late: int | None = None) -> Scores:
-    """Score by loss(early) - loss(late): high for what the training learns.
+    """Score by what the training learns of an example.
+
+    It is loss(early) - loss(late).
 
     Args:
         early: the early epoch.
@@ -197,7 +215,9 @@ def gradient_norms(
     *,
     batch: int = 64,
 ) -> Scores:
-    """Score by norm(grad_theta loss(theta, x_i, y_i)) over all parameters, mean over seeds.
+    """Score by the norm of the loss gradient over all parameters.
+
+    It is norm(grad_theta loss(theta, x_i, y_i)), the mean over seeds.
 
     Args:
         loss: of one example: loss(parameters, input, label) -> scalar.
@@ -303,7 +323,7 @@ def train_on_random_subsets(
     seed: int = 0,
     progress: bool = False,
 ) -> Scores:
-    """Score by `memorization`, and train its models, each on a random part of the data.
+    """Train models on random parts of the data, and score by `memorization`.
 
     Args:
         train: takes the rows to train on and a model's number; returns whether the model it
@@ -331,7 +351,10 @@ def train_on_random_subsets(
 
 
 def _flags(name: str, values: ArrayLike) -> Array:
-    """The values as bool, if each is 0 or 1: NaN and probabilities would silently count as True."""
+    """Convert values that are 0 or 1 to bool.
+
+    Others are refused: NaN and probabilities would silently count as True.
+    """
     array = np.asarray(values)
     if array.dtype.kind == "b":
         return array
@@ -351,14 +374,17 @@ def _flags(name: str, values: ArrayLike) -> Array:
 def _early(
     dynamics: TrainingDynamics, first: int | None, last: int | None
 ) -> tuple[int, int | None]:
-    """The epochs of a score of early training, see the head of this file."""
+    """Choose the epochs of a score of early training.
+
+    The head of this file says which they are.
+    """
     if first is None and last is None and dynamics.losses.shape[1] > EARLY[1]:
         return EARLY
     return first or 0, last
 
 
 def _epochs(values: Array, first: int, last: int | None) -> Array:
-    """The chosen epochs, shape (S, T', n)."""
+    """Take the chosen epochs, shape (S, T', n)."""
     count = values.shape[1]
     end = count - 1 if last is None else last
     check_integer("last", end, 0, count - 1)
@@ -383,6 +409,6 @@ def _counts(dynamics: TrainingDynamics, first: int = 0, last: int | None = None)
 
 
 def _chosen(chosen: Array, first: int) -> dict[str, Any]:
-    """The provenance of chosen epochs, shape (S, T', n)."""
+    """Describe which epochs were chosen of an array of shape (S, T', n)."""
     seeds, epochs = chosen.shape[:2]
     return {"seeds": seeds, "epochs": epochs, "first": first, "last": first + epochs - 1}

@@ -1,4 +1,7 @@
-"""Dense prediction transformer (arXiv:2103.13413): a segmentation head on a ViT."""
+"""Holds the dense prediction transformer, a segmentation head on a ViT.
+
+Source: arXiv:2103.13413.
+"""
 
 import lazy_loader
 

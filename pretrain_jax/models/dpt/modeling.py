@@ -1,4 +1,7 @@
-"""Predicts classes of pixels from tokens of four blocks: maps, fused from deep to shallow."""
+"""Predicts classes of pixels from the tokens of four blocks.
+
+The tokens become maps, which are fused from deep to shallow.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -25,7 +28,9 @@ SCALES = (4, 2, 1, 0.5)
 
 @dataclass(frozen=True)
 class DPTConfig:
-    """A dense prediction transformer (Ranftl et al. 2021, arXiv:2103.13413) for segmentation.
+    """Configures a dense prediction transformer for segmentation.
+
+    Source: Ranftl et al. 2021, arXiv:2103.13413.
 
     Attributes:
         encoder: the ViT; with class token, without pooling.
@@ -74,7 +79,9 @@ class DPTConfig:
 
     @classmethod
     def on(cls, encoder: ViTConfig, **fields: Any) -> "DPTConfig":
-        """Return the configuration on an encoder, its hooks at every quarter of the depth.
+        """Return the configuration on an encoder.
+
+        Its hooks are at every quarter of the depth.
 
         Args:
             encoder: the ViT.
@@ -86,14 +93,20 @@ class DPTConfig:
 
 
 def double(x: Array) -> Array:
-    """Return maps (B, H, W, C) at twice the resolution: bilinear, corners on corners."""
+    """Interpolate maps (B, H, W, C) to twice the resolution.
+
+    The interpolation is bilinear, and corners stay on corners.
+    """
     down, across = (jnp.asarray(_doubling(length), x.dtype) for length in x.shape[1:3])
     # Matrix products rather than gathers: their derivatives are matrix products, too.
     return jnp.einsum("ih,jw,bhwc->bijc", down, across, x, precision=lax.Precision.HIGHEST)
 
 
 def _doubling(length: int) -> NDArray[np.float64]:
-    """Return the matrix (2 length, length) of linear interpolation, corners on corners."""
+    """Return the matrix of linear interpolation to twice the length.
+
+    Its shape is (2 length, length), and corners stay on corners.
+    """
     place = np.arange(2 * length) * (length - 1) / (2 * length - 1)
     return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(length)))
 
@@ -101,7 +114,10 @@ def _doubling(length: int) -> NDArray[np.float64]:
 def convolution(
     config: ViTConfig, inputs: int, outputs: int, size: int, rngs: nnx.Rngs, **options: Any
 ) -> nnx.Conv:
-    """Convolution with a square kernel and size // 2 zeros around the map."""
+    """Make a convolution with a square kernel.
+
+    The map has size // 2 zeros around it.
+    """
     return nnx.Conv(
         inputs,
         outputs,
@@ -115,7 +131,10 @@ def convolution(
 
 
 class Enlarge(nnx.Module):
-    """Transposed convolution whose stride is its kernel's size: a pixel becomes factor^2."""
+    """Enlarges a map by a transposed convolution.
+
+    Its stride is its kernel's size: a pixel becomes factor^2 pixels.
+    """
 
     def __init__(self, config: ViTConfig, width: int, factor: int, rngs: nnx.Rngs) -> None:
         self.factor = factor
@@ -125,7 +144,7 @@ class Enlarge(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(width, dtype))
 
     def __call__(self, x: Array) -> Array:
-        """(B, H, W, width) -> (B, factor H, factor W, width)."""
+        """Map (B, H, W, width) to (B, factor H, factor W, width)."""
         batch, height, width, features = x.shape
         kernel = self.kernel[...].astype(x.dtype).reshape(features, -1)
         pixels = x.reshape(batch, height * width, features) @ kernel
@@ -133,7 +152,10 @@ class Enlarge(nnx.Module):
 
 
 class Reassemble(nnx.Module):
-    """Tokens of one block -> map of `fusion_width` features at its scale."""
+    """Turns the tokens of one block into a map at its scale.
+
+    The map has `fusion_width` features.
+    """
 
     def __init__(self, config: DPTConfig, stage: int, rngs: nnx.Rngs) -> None:
         encoder, width, scale = config.encoder, config.widths[stage], SCALES[stage]
@@ -152,7 +174,7 @@ class Reassemble(nnx.Module):
         self.to_fusion = convolution(encoder, width, config.fusion_width, 3, rngs, use_bias=False)
 
     def __call__(self, tokens: Array) -> Array:
-        """(B, 1 + patches, width) -> (B, h, w, fusion_width)."""
+        """Map (B, 1 + patches, width) to (B, h, w, fusion_width)."""
         first, patches = tokens[:, :1], tokens[:, 1:]
         if self.readout == "project":
             both = jnp.concatenate([patches, jnp.broadcast_to(first, patches.shape)], axis=-1)
@@ -167,7 +189,10 @@ class Reassemble(nnx.Module):
 
 
 class ResidualUnit(nnx.Module):
-    """x + conv(relu(conv(relu(x)))): the activations come first."""
+    """Adds two convolutions of a map to it.
+
+    It is x + conv(relu(conv(relu(x)))): the activations come first.
+    """
 
     def __init__(self, config: DPTConfig, rngs: nnx.Rngs) -> None:
         width = config.fusion_width
@@ -175,12 +200,15 @@ class ResidualUnit(nnx.Module):
         self.conv2 = convolution(config.encoder, width, width, 3, rngs)
 
     def __call__(self, x: Array) -> Array:
-        """(B, h, w, fusion_width) -> the same."""
+        """Map (B, h, w, fusion_width) to the same shape."""
         return x + self.conv2(jax.nn.relu(self.conv1(jax.nn.relu(x))))
 
 
 class Fusion(nnx.Module):
-    """What came from the deeper stages plus this stage's map, at twice the resolution."""
+    """Adds a stage's map to what came from the deeper stages.
+
+    The sum is brought to twice the resolution.
+    """
 
     def __init__(self, config: DPTConfig, deepest: bool, rngs: nnx.Rngs) -> None:
         width = config.fusion_width
@@ -191,7 +219,7 @@ class Fusion(nnx.Module):
         self.project = convolution(config.encoder, width, width, 1, rngs)
 
     def __call__(self, deeper: Array, stage: Array | None) -> Array:
-        """(B, h, w, fusion_width) both -> (B, 2 h, 2 w, fusion_width)."""
+        """Map both, (B, h, w, fusion_width), to (B, 2 h, 2 w, fusion_width)."""
         if stage is not None:
             if stage.shape != deeper.shape:
                 # Halving an odd number of patches and doubling again does not give it back.
@@ -203,7 +231,10 @@ class Fusion(nnx.Module):
 
 
 class Head(nnx.Module):
-    """Convolution, batch norm, ReLU, dropout, classes, resolution doubled."""
+    """Turns the fused map into logits of classes.
+
+    It is convolution, batch norm, ReLU, dropout and classes. Then the resolution is doubled.
+    """
 
     def __init__(self, config: DPTConfig, rngs: nnx.Rngs) -> None:
         width, encoder = config.fusion_width, config.encoder
@@ -218,14 +249,17 @@ class Head(nnx.Module):
             param_dtype=dtype_of(encoder.param_dtype),
             rngs=rngs,
         )
-        # Flax's own are always single precision.
+        # The statistics that Flax makes itself are always single precision.
         wide = jnp.promote_types(dtype_of(encoder.param_dtype), jnp.float32)
         self.norm.mean = nnx.BatchStat(jnp.zeros(width, wide))
         self.norm.var = nnx.BatchStat(jnp.ones(width, wide))
         self.classes = convolution(encoder, width, config.classes, 1, rngs)
 
     def __call__(self, x: Array, key: Array | None, training: bool) -> Array:
-        """(B, h, w, fusion_width) -> (B, 2^doublings h, 2^doublings w, classes)."""
+        """Map (B, h, w, fusion_width) to the logits.
+
+        Their shape is (B, 2^doublings h, 2^doublings w, classes).
+        """
         x = jax.nn.relu(self.norm(self.conv(x), use_running_average=not training))
         if key is not None and self.dropout > 0:
             kept = jax.random.bernoulli(key, 1 - self.dropout, x.shape)
@@ -237,7 +271,9 @@ class Head(nnx.Module):
 
 
 class DPT(nnx.Module):
-    """Dense prediction transformer for segmentation (Ranftl et al. 2021, arXiv:2103.13413).
+    """Implements the dense prediction transformer for segmentation.
+
+    Source: Ranftl et al. 2021, arXiv:2103.13413.
 
     Args:
         config: sizes and types.
@@ -264,7 +300,9 @@ class DPT(nnx.Module):
         self.head = Head(config, rngs)
 
     def __call__(self, images: Array, *, key: Array | None = None, training: bool = False) -> Array:
-        """Return logits at s = 8 * 2^head_doublings times the resolution of the patches.
+        """Return logits at a multiple of the resolution of the patches.
+
+        The multiple is s = 8 * 2^head_doublings.
 
         Args:
             images: normalised, shape (batch, height, width, channels).
@@ -282,7 +320,10 @@ class DPT(nnx.Module):
     def decode(
         self, tokens: list[Array], *, key: Array | None = None, training: bool = False
     ) -> Array:
-        """The logits from the tokens of the hooked blocks, shallow to deep; see `__call__`."""
+        """Return the logits from the tokens of the hooked blocks.
+
+        The blocks stand from shallow to deep. See `__call__`.
+        """
         maps = [stage(part) for stage, part in zip(self.reassemble, tokens, strict=True)]
         fused = self.fusion[-1](maps[-1], None)
         for fusion, stage in zip(list(self.fusion)[-2::-1], maps[-2::-1], strict=True):

@@ -1,4 +1,7 @@
-"""Masked autoencoders (arXiv:2111.06377)."""
+"""Holds masked autoencoders.
+
+Source: arXiv:2111.06377.
+"""
 
 import lazy_loader
 

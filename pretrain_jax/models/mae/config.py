@@ -1,4 +1,7 @@
-"""Configures masked autoencoders, with the named sizes; needs no JAX."""
+"""Configures masked autoencoders of named sizes.
+
+It needs no JAX.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +13,9 @@ from pretrain_jax.models.vit import VIT_PRESETS, ViTConfig
 
 @dataclass(frozen=True)
 class MAEConfig:
-    """A masked autoencoder (arXiv:2111.06377): ViT encoder, light decoder.
+    """Configures a masked autoencoder with a ViT encoder and a light decoder.
+
+    Source: arXiv:2111.06377.
 
     Attributes:
         encoder: the encoder; with class token, without pooling.
@@ -47,7 +52,7 @@ class MAEConfig:
 
     @property
     def visible(self) -> int:
-        """Number of patches of an image that the encoder sees."""
+        """Return the number of patches of an image that the encoder sees."""
         return int(self.encoder.patches * (1 - self.mask_ratio))
 
 

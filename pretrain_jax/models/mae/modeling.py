@@ -1,4 +1,7 @@
-"""Trains an encoder to predict hidden patches from visible ones: the masked autoencoder."""
+"""Defines the masked autoencoder.
+
+It trains an encoder to predict hidden patches from visible ones.
+"""
 
 import dataclasses
 from typing import NamedTuple
@@ -27,7 +30,7 @@ PATCH_EPS = 1e-6
 
 
 class MAEOutput(NamedTuple):
-    """What a masked autoencoder says about a batch.
+    """Holds what a masked autoencoder says about a batch.
 
     Attributes:
         loss: mean of `per_example_loss`.
@@ -46,7 +49,9 @@ class MAEOutput(NamedTuple):
 
 
 def masking_noise(key: Array, example_ids: Array, patches: int) -> Array:
-    """Uniform noise whose ranks decide which patches are hidden, keyed for each example.
+    """Draw the uniform noise whose ranks decide which patches are hidden.
+
+    It is keyed for each example.
 
     An example's noise depends on the key and its number alone, so that it is the same whatever
     the batch, its order and the number of devices.
@@ -67,20 +72,26 @@ def masking_noise(key: Array, example_ids: Array, patches: int) -> Array:
 
 
 def patch_moments(patches: Array) -> tuple[Array, Array]:
-    """Return mean and standard deviation of each patch, root of the unbiased variance plus 1e-6."""
+    """Return mean and standard deviation of each patch.
+
+    The deviation is the root of the unbiased variance plus 1e-6.
+    """
     mean = patches.mean(axis=-1, keepdims=True)
     variance = patches.var(axis=-1, keepdims=True, ddof=1)
     return mean, jnp.sqrt(variance + PATCH_EPS)
 
 
 def standardise_patches(patches: Array) -> Array:
-    """(patch - mean) / sqrt(unbiased variance + 1e-6), the target of the normalised pixel loss."""
+    """Standardise each patch.
+
+    It is (patch - mean) / sqrt(unbiased variance + 1e-6), the target of the normalised pixel loss.
+    """
     mean, deviation = patch_moments(patches)
     return (patches - mean) / deviation
 
 
 class MAE(nnx.Module):
-    """The masked autoencoder of a configuration.
+    """Implements the masked autoencoder of a configuration.
 
     Args:
         config: sizes, mask ratio, target.
@@ -112,7 +123,9 @@ class MAE(nnx.Module):
         self.predict = Linear(width, encoder.patch_values, dtypes, rngs=rngs)
 
     def __call__(self, images: Array, noise: Array) -> MAEOutput:
-        """Loss and prediction with the patches of largest noise hidden.
+        """Return loss and prediction with some patches hidden.
+
+        Those of the largest noise are hidden.
 
         Args:
             images: normalised, shape (batch, height, width, channels).
@@ -145,7 +158,10 @@ class MAE(nnx.Module):
         )
 
     def encode(self, images: Array) -> Array:
-        """Tokens of whole images after the encoder's norm, shape (batch, 1 + patches, width)."""
+        """Return the tokens of whole images after the encoder's norm.
+
+        Their shape is (batch, 1 + patches, width).
+        """
         return self.encoder(images)
 
     def encode_patches(self, patches: Array, places: Array) -> Array:
@@ -186,7 +202,9 @@ class MAE(nnx.Module):
         return self.predict(self.decoder_norm(states)[:, 1:])
 
     def reconstruct(self, images: Array, noise: Array) -> Array:
-        """Return images whose hidden patches are the model's, the visible ones as given.
+        """Return images whose hidden patches are the model's.
+
+        The visible patches stay as given.
 
         A prediction of standardised patches is scaled back by the true patch's mean and
         deviation.
@@ -209,7 +227,9 @@ class MAE(nnx.Module):
         return unpatchify(shown, config.encoder.patch_size, config.encoder.grid)
 
     def with_image_size(self, image_size: int | tuple[int, int]) -> "MAE":
-        """Return the same model for images of another size, its positions interpolated (bicubic).
+        """Return the same model for images of another size.
+
+        Its positions are interpolated (bicubic).
 
         Args:
             image_size: side, or height and width, in pixels.

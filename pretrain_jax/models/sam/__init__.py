@@ -1,4 +1,7 @@
-"""Segment Anything (arXiv:2304.02643) and its automatic mask generator."""
+"""Holds Segment Anything and its automatic mask generator.
+
+Source: arXiv:2304.02643.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,7 @@
-"""Finds the masks of one crop that pass the filters, on the device and in fixed shapes."""
+"""Finds the masks of one crop that pass the filters.
+
+All of it runs on the device and in fixed shapes.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -17,7 +20,7 @@ Tree = TypeVar("Tree")
 
 
 class Measures(NamedTuple):
-    """Numbers of masks at the image's resolution.
+    """Holds numbers of masks at the image's resolution.
 
     Attributes:
         stability: pixels above threshold + offset over those above threshold - offset; 0 where
@@ -40,7 +43,9 @@ def measure(
     threshold: Array,
     offset: Array,
 ) -> Measures:
-    """Stability, area and box of masks, interpolated to the image's resolution.
+    """Measure stability, area and box of masks.
+
+    The masks are interpolated to the image's resolution.
 
     Args:
         logits: (..., m, m) predicted masks.
@@ -70,17 +75,23 @@ def measure(
 
 
 def interpolate(logits: jax.Array, rows: Array, columns: Array) -> jax.Array:
-    """Return masks (..., m, m) at the image's resolution, (..., H', W')."""
-    # Full precision: accelerators otherwise round the factors to eight or eleven bits.
+    """Interpolate masks to the image's resolution.
+
+    From (..., m, m) they come to (..., H', W').
+    """
+    # Without full precision accelerators round the factors to eight or eleven bits.
     exact = lax.Precision.HIGHEST
     half = jnp.einsum("...ij,wj->...iw", logits, columns, precision=exact)
     return jnp.einsum("hi,...iw->...hw", rows, half, precision=exact)
 
 
 def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return the IoU of boxes (left, top, right, bottom): (n, 4), (m, 4) -> (n, m).
+    """Return the IoU of every pair of boxes.
 
-    Sides are right - left and bottom - top; 0 where both boxes are empty.
+    Boxes are (left, top, right, bottom), of shape (n, 4) and (m, 4). The answer has the shape (n,
+    m).
+
+    Sides are right - left and bottom - top. The IoU is 0 where both boxes are empty.
     """
     low = jnp.maximum(a[:, None, :2], b[None, :, :2])
     high = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
@@ -91,7 +102,9 @@ def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def nms(boxes: jax.Array, scores: jax.Array, valid: jax.Array, threshold: Array) -> jax.Array:
-    """Greedy non-maximum suppression: which boxes no better kept box overlaps too much.
+    """Say which boxes no better kept box overlaps too much.
+
+    This is greedy non-maximum suppression.
 
     Box i stays if no kept box j of higher score (of lower index at the same score) has
     IoU(i, j) > threshold. The rule defines the kept set from the best box on; iterating it from
@@ -123,7 +136,9 @@ def nms(boxes: jax.Array, scores: jax.Array, valid: jax.Array, threshold: Array)
 
 
 def near_inner_edge(boxes: jax.Array, crop: Array, image: Array) -> jax.Array:
-    """Say whether a side of the box lies at its crop's edge where that is not the image's edge.
+    """Say whether a box touches an inner edge of its crop.
+
+    An inner edge is one that is not an edge of the image.
 
     Args:
         boxes: (n, 4) in the crop's pixels.
@@ -138,12 +153,15 @@ def near_inner_edge(boxes: jax.Array, crop: Array, image: Array) -> jax.Array:
 
 
 def _extent(hit: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """First and last true index of the last axis."""
+    """Return the first and the last true index of the last axis."""
     return jnp.argmax(hit, axis=-1), hit.shape[-1] - 1 - jnp.argmax(hit[..., ::-1], axis=-1)
 
 
 class Limits(NamedTuple):
-    """Thresholds of the filters; see `GeneratorConfig`."""
+    """Holds the thresholds of the filters.
+
+    See `GeneratorConfig`.
+    """
 
     iou: Array
     stability: Array
@@ -155,7 +173,7 @@ class Limits(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Where a crop lies and how its masks get there.
+    """Says where a crop lies and how its masks get there.
 
     Attributes:
         rows: (H', 4G) `mask_operator` of the rows, zero rows behind the crop's.
@@ -171,7 +189,9 @@ class Frame(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """The best masks of a crop, K slots of which some are empty.
+    """Holds the best masks of a crop.
+
+    It has K slots, of which some are empty.
 
     Attributes:
         kept: (K,) whether the slot holds a mask that passed all filters and the suppression.
@@ -284,7 +304,9 @@ def find_candidates(
 
 
 def work_off(function: Callable[[Any], Tree], chosen: jax.Array, rows: Any, chunk: int) -> Tree:
-    """`function` of the chosen rows; the others hold zeros or, filling a chunk, their own value.
+    """Apply a function to the chosen rows alone.
+
+    The others hold zeros, or their own value where they fill up a chunk.
 
     Args:
         function: of `chunk` rows at once.
@@ -306,7 +328,10 @@ def work_off(function: Callable[[Any], Tree], chosen: jax.Array, rows: Any, chun
 
 
 def _best(old: Candidates, new: Candidates) -> Candidates:
-    """Return the K best of the K old and the new ones; those that stay do not move."""
+    """Return the K best of the K old candidates and the new ones.
+
+    Those that stay do not move.
+    """
     capacity, count = len(old.iou), len(new.iou)
     # At equal scores the earlier index wins: what is stored stays.
     _, top = lax.top_k(jnp.concatenate([old.iou, new.iou]), capacity)

@@ -1,4 +1,7 @@
-"""Configures Segment Anything and its mask generator, with the published presets."""
+"""Configures Segment Anything and its mask generator.
+
+It holds the published presets.
+"""
 
 import dataclasses
 import math
@@ -12,7 +15,9 @@ from pretrain_jax.models.vit.config import DType
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorConfig:
-    """Settings of the automatic mask generator; the defaults are the published ones.
+    """Configures the automatic mask generator.
+
+    The defaults are the published ones.
 
     Attributes:
         points_per_side: side of the grid of points on the whole image.
@@ -90,7 +95,9 @@ class GeneratorConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SAMConfig:
-    """A Segment Anything model: ViT image encoder, prompt encoder, two-way mask decoder.
+    """Configures a Segment Anything model.
+
+    It has a ViT image encoder, a prompt encoder and a two-way mask decoder.
 
     Attributes:
         image_size: side of the square input in pixels, a multiple of `patch_size`.
@@ -181,22 +188,22 @@ class SAMConfig:
 
     @property
     def dtypes(self) -> tuple[DType, DType]:
-        """Types of the computation and of the parameters."""
+        """Return the types of the computation and of the parameters."""
         return self.dtype, self.param_dtype
 
     @property
     def grid_size(self) -> int:
-        """Side of the image embedding in tokens."""
+        """Return the side of the image embedding in tokens."""
         return self.image_size // self.patch_size
 
     @property
     def mask_size(self) -> int:
-        """Side of the predicted masks in pixels."""
+        """Return the side of the predicted masks in pixels."""
         return 4 * self.grid_size
 
     @property
     def two_way_eps(self) -> float:
-        """Epsilon of the layer norms inside the two-way blocks."""
+        """Return epsilon of the layer norms inside the two-way blocks."""
         return 1e-5 if self.layer_norm == "official" else 1e-6
 
 

@@ -1,4 +1,6 @@
-"""Decodes masks for Segment Anything: prompts become tokens, tokens and image attend to each other.
+"""Decodes masks of prompts for Segment Anything.
+
+Prompts become tokens, and tokens and image attend to each other.
 
 Everything here is written for one prompt on one image; `jax.vmap` adds the axes. What the prompts
 of an image share (all that the first block computes from the image alone) is then computed once.
@@ -18,19 +20,21 @@ from pretrain_jax.models.vit.modeling import Linear, gelu, layer_norm
 NO_POINT, BACKGROUND, FOREGROUND, BOX_START, BOX_END = -1, 0, 1, 2, 3
 
 
-# The same in every published variant.
+# This epsilon is the same in every published variant.
 MASK_EPS = 1e-6
-# Published and transformers' value alike: PyTorch's default.
+# The published code and transformers both use PyTorch's default here.
 FINAL_EPS = 1e-5
 UPSCALE_EPS = 1e-6
 
 
 class Constant(nnx.Variable):
-    """A number of the checkpoint that is not trained."""
+    """Holds a number of the checkpoint that is not trained."""
 
 
 class MaskPrompt(nnx.Module):
-    """Three convolutions that turn a mask's logits into features on the grid of patches.
+    """Turns a mask's logits into features on the grid of patches.
+
+    It has three convolutions.
 
     Args:
         config: the model's shapes.
@@ -48,7 +52,7 @@ class MaskPrompt(nnx.Module):
         self.out = Linear(wide, config.prompt_width, config.dtypes, rngs=rngs)
 
     def __call__(self, masks: jax.Array) -> jax.Array:
-        """(B, 4G, 4G) logits -> (B, G, G, prompt_width)."""
+        """Map logits (B, 4G, 4G) to features (B, G, G, prompt_width)."""
         grid = self.grid_size
         halved = patchify(masks[..., None].astype(self.dtype), 2)
         x = gelu(self.norm1(self.down1(halved)))
@@ -58,7 +62,9 @@ class MaskPrompt(nnx.Module):
 
 
 class PromptEncoder(nnx.Module):
-    """Random Fourier features of positions plus a learned vector for what a point means.
+    """Turns prompts into features.
+
+    They are random Fourier features of positions plus a learned vector for what a point means.
 
     Positions follow Tancik et al. 2020, arXiv:2006.10739, as Kirillov et al. 2023 use them.
 
@@ -83,7 +89,10 @@ class PromptEncoder(nnx.Module):
         self.mask = MaskPrompt(config, rngs=rngs)
 
     def positions(self, unit: jax.Array) -> jax.Array:
-        """Fourier features of positions (x, y) in [0, 1]: (..., 2) -> (..., prompt_width)."""
+        """Return Fourier features of positions (x, y) in [0, 1].
+
+        From (..., 2) they come to (..., prompt_width).
+        """
         phase = 2 * jnp.pi * ((2 * unit - 1) @ self.frequencies[...].astype(self.dtype))
         return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=-1)
 
@@ -112,12 +121,17 @@ class PromptEncoder(nnx.Module):
         return jnp.where((labels == NO_POINT)[..., None], nothing, self.positions(unit) + meaning)
 
     def dense(self, masks: jax.Array | None) -> jax.Array:
-        """Return features of a mask prompt (B, 4G, 4G), or the vector that stands for none."""
+        """Return the features of a mask prompt, (B, 4G, 4G).
+
+        Without one they are the vector that stands for none.
+        """
         return self.no_mask[...].astype(self.dtype) if masks is None else self.mask(masks)
 
 
 class Attention(nnx.Module):
-    """Multi-head attention whose inner features may be fewer than those of its input.
+    """Applies multi-head attention.
+
+    Its inner features may be fewer than those of its input.
 
     Args:
         config: widths and types.
@@ -133,7 +147,7 @@ class Attention(nnx.Module):
         self.out = Linear(inner, config.prompt_width, config.dtypes, rngs=rngs)
 
     def __call__(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-        """(T, D), (N, D), (N, D) -> (T, D)."""
+        """Map (T, D), (N, D) and (N, D) to (T, D)."""
         q, k, v = (
             self._by_head(layer(x))
             for layer, x in ((self.query, query), (self.key, key), (self.value, value))
@@ -143,7 +157,9 @@ class Attention(nnx.Module):
         return self.out(mixed.reshape(len(query), -1))
 
     def from_few(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-        """Return the same for few queries and many keys, cheaper.
+        """Attend from few queries to many keys, at less cost.
+
+        The answer is that of `__call__`.
 
         (q W_q)(k W_k)^T = (q W_q W_k^T) k^T and w (v W_v) = (w v) W_v: with fewer queries times
         heads than inner features the right-hand sides cost less and store less.
@@ -160,7 +176,10 @@ class Attention(nnx.Module):
         return self.out(mixed.reshape(len(query), -1) + self._bias(self.value))
 
     def to_few(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-        """Return the same for many queries and few keys, cheaper by the same identities."""
+        """Attend from many queries to few keys, at less cost.
+
+        The identities are those of `from_few`.
+        """
         if len(key) * self.heads >= self.query.kernel.shape[1]:
             return self(query, key, value)
         k, v = self._by_head(self.key(key)), self._by_head(self.value(value))
@@ -188,7 +207,9 @@ class Attention(nnx.Module):
 
 
 class TwoWayBlock(nnx.Module):
-    """Tokens attend to themselves and to the image, then the image attends to the tokens.
+    """Lets tokens and image attend to each other.
+
+    Tokens attend to themselves and to the image, then the image attends to the tokens.
 
     Args:
         config: widths, epsilon and types.
@@ -212,7 +233,10 @@ class TwoWayBlock(nnx.Module):
     def __call__(
         self, tokens: jax.Array, image: jax.Array, prompts: jax.Array, positions: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Tokens (T, D) and image (N, D) of the next block; prompts and positions as at first."""
+        """Return the tokens (T, D) and the image (N, D) of the next block.
+
+        Prompts and positions stay as at first.
+        """
         if self.first:
             tokens = self.norm1(self.self_attention(tokens, tokens, tokens))
         else:
@@ -229,7 +253,7 @@ class TwoWayBlock(nnx.Module):
 
 
 class MaskDecoder(nnx.Module):
-    """Image embedding and prompt -> masks and their predicted IoU.
+    """Predicts masks and their IoU from image embedding and prompt.
 
     Args:
         config: the model's shapes.
@@ -261,7 +285,7 @@ class MaskDecoder(nnx.Module):
     def attend(
         self, image: jax.Array, positions: jax.Array, prompts: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Two-way attention.
+        """Apply the two-way attention.
 
         Args:
             image: (G, G, D) embedding of the image plus that of the mask prompt.
@@ -282,11 +306,17 @@ class MaskDecoder(nnx.Module):
         return self.final_norm(tokens + mixed)[: len(self.hypernetworks) + 1], image
 
     def iou(self, tokens: jax.Array, multimask: bool) -> jax.Array:
-        """Return the predicted IoU of each mask, (M,), from the output tokens."""
+        """Return the predicted IoU of each mask, (M,).
+
+        It is computed from the output tokens.
+        """
         return self.iou_head(tokens[0])[_chosen(multimask)]
 
     def masks(self, tokens: jax.Array, image: jax.Array, multimask: bool) -> jax.Array:
-        """Return logits (M, 4G, 4G) from the output tokens and the image of `attend`."""
+        """Return the logits of the masks, (M, 4G, 4G).
+
+        They are computed from the output tokens and the image of `attend`.
+        """
         pixels = gelu(self.upscale_norm(self.upscale1(image)))
         pixels = gelu(self.upscale2(pixels))
         chosen = _chosen(multimask)
@@ -301,5 +331,8 @@ class MaskDecoder(nnx.Module):
 
 
 def _chosen(multimask: bool) -> slice:
-    """Choose the mask that answers a clear prompt, the first, or those of an ambiguous one."""
+    """Choose the masks that answer a prompt.
+
+    A clear prompt is answered by the first mask, an ambiguous one by the others.
+    """
     return slice(1, None) if multimask else slice(0, 1)

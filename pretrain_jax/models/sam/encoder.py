@@ -1,4 +1,7 @@
-"""Encodes images for Segment Anything: windowed attention, decomposed relative positions."""
+"""Encodes images for Segment Anything.
+
+Attention is windowed, with decomposed relative positions.
+"""
 
 import itertools
 from collections.abc import Callable
@@ -15,7 +18,7 @@ from pretrain_jax.models.vit.modeling import Linear, gelu, layer_norm
 
 
 class MLP(nnx.Module):
-    """Two affine maps with an activation between them.
+    """Applies two affine maps with an activation between them.
 
     Args:
         features: features of input and output.
@@ -38,12 +41,14 @@ class MLP(nnx.Module):
         self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., features) -> (..., features)."""
+        """Map (..., features) to (..., features)."""
         return self.second(self.activation(self.first(x)))
 
 
 class ReLUHead(nnx.Module):
-    """Affine maps with ReLU between them: the IoU head and the masks' hypernetworks.
+    """Applies affine maps with ReLU between them.
+
+    The IoU head and the masks' hypernetworks are such maps.
 
     Args:
         widths: features of the input, after each hidden layer and of the output.
@@ -58,7 +63,7 @@ class ReLUHead(nnx.Module):
         self.layers = nnx.List(Linear(*pair, dtypes, rngs=rngs) for pair in pairs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., widths[0]) -> (..., widths[-1])."""
+        """Map (..., widths[0]) to (..., widths[-1])."""
         *hidden, last = self.layers
         for layer in hidden:
             x = jax.nn.relu(layer(x))
@@ -66,7 +71,9 @@ class ReLUHead(nnx.Module):
 
 
 class UpscaleTwice(nnx.Module):
-    """Transposed convolution of kernel 2 and stride 2, without the final interleaving of pixels.
+    """Upscales by a transposed convolution of kernel 2 and stride 2.
+
+    The final interleaving of pixels is left out.
 
     The four pixels that a pixel becomes stay side by side in an axis of their own: what follows
     in the decoder acts on pixels one by one, so one interleaving at its end is enough.
@@ -87,7 +94,10 @@ class UpscaleTwice(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs, param_dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., inputs) -> (..., 4, outputs), the four in the order of rows."""
+        """Map (..., inputs) to (..., 4, outputs).
+
+        The four stand in the order of rows.
+        """
         kernel = self.kernel[...].astype(self.dtype)
         inputs, outputs = kernel.shape[0], kernel.shape[-1]
         flat = x.astype(self.dtype) @ kernel.reshape(inputs, 4 * outputs)
@@ -95,7 +105,9 @@ class UpscaleTwice(nnx.Module):
 
 
 class RelativeAttention(nnx.Module):
-    """Self-attention on a square of tokens with decomposed relative positions.
+    """Applies self-attention to a square of tokens.
+
+    Its relative positions are decomposed.
 
     Scores are q.k / sqrt(d) + q.R_h[row(q) - row(k)] + q.R_w[column(q) - column(k)] (Li et al.
     2022, arXiv:2112.01526, as in Kirillov et al. 2023).
@@ -116,7 +128,7 @@ class RelativeAttention(nnx.Module):
         self.columns = nnx.Param(jnp.zeros(offsets, param_dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., size, size, width) -> the same."""
+        """Map (..., size, size, width) to the same shape."""
         *batch, size, _, width = x.shape
         features = width // self.heads
         qkv = self.qkv(x).reshape(*batch, size, size, 3, self.heads, features)
@@ -136,7 +148,9 @@ class RelativeAttention(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Pre-norm transformer block; attention in windows or over the whole image.
+    """Applies a pre-norm transformer block to tokens.
+
+    Its attention runs in windows or over the whole image.
 
     Args:
         config: widths, epsilon and types.
@@ -153,7 +167,7 @@ class Block(nnx.Module):
         self.mlp = MLP(config.width, hidden, gelu, config.dtypes, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, G, G, width) -> the same."""
+        """Map (B, G, G, width) to the same shape."""
         normed = self.norm1(x)
         if self.window is None:
             x = x + self.attention(normed)
@@ -164,7 +178,9 @@ class Block(nnx.Module):
 
 
 class ImageEncoder(nnx.Module):
-    """Images -> embedding of `prompt_width` features on a grid of patches.
+    """Encodes images as embeddings on a grid of patches.
+
+    An embedding has `prompt_width` features.
 
     Args:
         config: the model's shapes.
@@ -190,7 +206,10 @@ class ImageEncoder(nnx.Module):
         self.neck_norm2 = layer_norm(out, config.layer_norm_eps, config.dtypes, rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """(B, S, S, C) normalised images -> (B, G, G, prompt_width)."""
+        """Map normalised images to embeddings.
+
+        From (B, S, S, C) they come to (B, G, G, prompt_width).
+        """
         tokens = self.patch(patchify(images.astype(self.dtype), self.patch_size))
         positions = self.positions[...].astype(self.dtype)
         tokens = tokens.reshape(-1, *positions.shape) + positions
@@ -201,7 +220,11 @@ class ImageEncoder(nnx.Module):
 
 
 def _split(x: jax.Array, window: int) -> jax.Array:
-    """(B, G, G, D) -> (B, n, n, window, window, D), padded with zeros at the lower right."""
+    """Split a map into windows.
+
+    From (B, G, G, D) it comes to (B, n, n, window, window, D), padded with zeros at the lower
+    right.
+    """
     batch, grid, _, width = x.shape
     count = -(-grid // window)
     pad = (0, count * window - grid)

@@ -1,4 +1,7 @@
-"""Finds every object's mask in an image, without prompts, and keeps what was found in a cache."""
+"""Finds every object's mask in an image, without prompts.
+
+What was found is kept in a cache.
+"""
 
 import dataclasses
 import hashlib
@@ -40,9 +43,9 @@ from pretrain_jax.models.sam.modeling import SAM
 
 # Pixels that touch at a corner belong together.
 EIGHT = np.ones((3, 3), bool)
-# Part of every key: files of another layout are not found.
+# This number is a part of every key, so that files of another layout are not found.
 MASKS_SCHEMA = 2
-# What a file's arrays may take in memory: masks are compressed a hundredfold and more.
+# Bytes that a file's arrays may take in memory; masks are compressed a hundredfold and more.
 LARGEST = 1 << 33
 # Type of each array beside the masks, and its shape behind the number of masks.
 NUMBERS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
@@ -54,14 +57,17 @@ NUMBERS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
 }
 # Settings that change memory and speed, not masks.
 SPEED = ("points_per_batch", "chunk")
-# Rows and columns at full resolution are padded to multiples of this: few programs to compile.
+# Rows and columns at full resolution are padded to multiples of this, so that few programs are
+# compiled.
 BUCKET = 256
 # Pixels that masks at full resolution may take at once.
 PIXELS_AT_ONCE = 1 << 25
 
 
 def without_small_regions(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
-    """The mask with every hole of fewer than `pixels` filled, then every such island removed.
+    """Fill the small holes of a mask, then remove its small islands.
+
+    Small are those of fewer than `pixels` pixels.
 
     Regions are 8-connected, those of the background as well. Where all islands are small the
     largest stays (Kirillov et al. 2023, arXiv:2304.02643, appendix B, use 100 pixels).
@@ -89,7 +95,9 @@ def _small(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
 
 
 class ImageMasks(NamedTuple):
-    """Masks of one image, the highest predicted IoU first.
+    """Holds the masks of one image.
+
+    The highest predicted IoU comes first.
 
     Attributes:
         masks: (n, H, W) booleans.
@@ -110,7 +118,7 @@ class ImageMasks(NamedTuple):
 
 
 class _Numbers(NamedTuple):
-    """All of `ImageMasks` but the masks."""
+    """Holds all of `ImageMasks` but the masks."""
 
     boxes: NDArray[np.int32]
     iou: NDArray[np.float32]
@@ -120,7 +128,7 @@ class _Numbers(NamedTuple):
 
 
 class MaskGenerator:
-    """Masks of everything in an image, from a grid of points.
+    """Finds the masks of everything in an image, from a grid of points.
 
     Programs are compiled once for each layer of crops and each multiple of 256 pixels of height
     and width.
@@ -246,7 +254,10 @@ class MaskGenerator:
         )
 
     def _across_crops(self, found: list["_Found"]) -> list["_Found"]:
-        """Suppress duplicates between crops; the smaller crop, then the predicted IoU, decides."""
+        """Suppress duplicates between crops.
+
+        Of two the one of the smaller crop stays, then the one of higher predicted IoU.
+        """
         boxes, iou, _, _, crops = _joined(found)
         areas = np.prod(crops[:, 2:] - crops[:, :2], axis=1)
         kept = self._distinct(boxes, np.lexsort((-iou, areas)), self.config.crop_nms_threshold)
@@ -257,7 +268,10 @@ class MaskGenerator:
     def _cleaned(
         self, masks: NDArray[np.bool_], numbers: _Numbers
     ) -> tuple[NDArray[np.bool_], _Numbers]:
-        """Masks without small regions; those that needed no change win over those that did."""
+        """Return masks without small regions.
+
+        Masks that needed no change win over those that did.
+        """
         config = self.config
         clean = np.stack([without_small_regions(mask, config.min_region) for mask in masks])
         changed = (clean != masks).any(axis=(1, 2))
@@ -270,7 +284,10 @@ class MaskGenerator:
     def _distinct(
         self, boxes: NDArray[np.int32], order: NDArray[np.intp], threshold: float
     ) -> NDArray[np.bool_]:
-        """Return boxes that overlap none before them in `order` with an IoU above the threshold."""
+        """Return the boxes that no earlier box overlaps too much.
+
+        Earlier ones come before them in `order`, and too much is an IoU above the threshold.
+        """
         count = len(boxes)
         rank = np.empty(count, np.float32)
         rank[order] = -np.arange(count)
@@ -286,7 +303,7 @@ class MaskGenerator:
         return np.asarray(kept)[:count]
 
     def _render(self, found: "_Found", image: tuple[int, int]) -> NDArray[np.bool_]:
-        """Return masks (n, H, W) of one crop's logits."""
+        """Return the masks (n, H, W) of one crop's logits."""
         masks = np.zeros((len(found.logits), *image), bool)
         left, top, right, bottom = np.asarray(found.frame.crop).astype(int)
         rows, columns = found.frame.rows, found.frame.columns
@@ -301,7 +318,10 @@ class MaskGenerator:
 
 
 class _Found(NamedTuple):
-    """What one crop holds: logits (n, 4G, 4G), where they lie, and their numbers."""
+    """Holds what was found in one crop.
+
+    It has logits (n, 4G, 4G), where they lie, and their numbers.
+    """
 
     logits: jax.Array
     frame: Frame
@@ -312,7 +332,7 @@ class _Found(NamedTuple):
 
 
 def _only(numbers: _Numbers, index: NDArray[np.intp]) -> _Numbers:
-    """Those with these indices."""
+    """Return those with these indices."""
     return jax.tree.map(lambda part: part[index], numbers)
 
 
@@ -328,7 +348,7 @@ def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def _padded(operator: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Zero rows up to the next multiple of `BUCKET`."""
+    """Pad rows with zeros up to the next multiple of `BUCKET`."""
     missing = -len(operator) % BUCKET
     return np.pad(operator, ((0, missing), (0, 0))).astype(np.float32)
 
@@ -339,7 +359,9 @@ def _divisor(number: int, most: int) -> int:
 
 
 class MasksCache:
-    """A mask generator that stores what it finds: one file an image, see `hardset.cache`.
+    """Stores what a mask generator finds.
+
+    It keeps one file for each image, see `hardset.cache`.
 
     Masks are known by the image's content, the weights and the settings.
 
@@ -367,7 +389,9 @@ class MasksCache:
         self.computed = 0
 
     def __call__(self, image: NDArray) -> ImageMasks:
-        """Return every mask of an image, see `MaskGenerator`.
+        """Return every mask of an image.
+
+        See `MaskGenerator`.
 
         Raises:
             ValueError: an image of another shape, type or range.
@@ -400,14 +424,17 @@ def _add(digest: "hashlib._Hash", array: NDArray) -> None:
 
 
 def _write(path: Path, masks: ImageMasks) -> None:
-    """Write a sealed .npz with eight pixels a byte."""
+    """Write a sealed .npz file with eight pixels a byte."""
     shape = np.asarray(masks.masks.shape)
     parts = masks._asdict() | {"masks": np.packbits(masks.masks), "shape": shape}
     write_bytes_atomic(path, npz_bytes(parts, compressed=True))
 
 
 def _unpacked(path: Path) -> ImageMasks | None:
-    """Read the masks of a file; None where it holds something else."""
+    """Read the masks of a file.
+
+    It is None where the file holds something else.
+    """
     check_seal(path)
     parts = load_arrays(path, limit_bytes=LARGEST)
     bits, shape = parts.pop("masks", None), parts.pop("shape", None)

@@ -1,4 +1,7 @@
-"""Says where the mask generator looks, and takes images and masks from one size to another."""
+"""Says where the mask generator looks in an image.
+
+It also takes images and masks from one size to another.
+"""
 
 import itertools
 import math
@@ -11,7 +14,7 @@ from PIL import Image
 
 
 class Crop(NamedTuple):
-    """A part of an image, image[top:bottom, left:right].
+    """Holds a part of an image, image[top:bottom, left:right].
 
     Attributes:
         left, top, right, bottom: pixels, the last two exclusive.
@@ -26,19 +29,24 @@ class Crop(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
+        """Return height and width in pixels."""
         return self.bottom - self.top, self.right - self.left
 
 
 def point_grid(per_side: int) -> NDArray[np.float64]:
-    """Centres (x, y) of a square's per_side^2 equal cells, in rows: (per_side^2, 2) in [0, 1]."""
+    """Return the centres (x, y) of a square's equal cells.
+
+    There are per_side^2 cells, in rows. The shape is (per_side^2, 2), and the values lie in [0, 1].
+    """
     centres = (np.arange(per_side) + 0.5) / per_side
     x, y = np.meshgrid(centres, centres)
     return np.stack([x.ravel(), y.ravel()], axis=-1)
 
 
 def crops_of(height: int, width: int, layers: int, overlap: float) -> list[Crop]:
-    """Return the whole image, then 2^l x 2^l overlapping crops for l = 1 ... layers.
+    """Return the whole image, then its overlapping crops.
+
+    Layer l = 1 ... layers has 2^l x 2^l crops.
 
     Args:
         height: of the image in pixels.
@@ -73,7 +81,10 @@ def inner_size(height: int, width: int, side: int) -> tuple[int, int]:
 
 
 def bilinear(old: int, new: int) -> NDArray[np.float64]:
-    """Return the matrix (new, old) of linear interpolation: half-pixel centres, edges repeated."""
+    """Return the matrix (new, old) of linear interpolation.
+
+    It has half-pixel centres, and edges are repeated.
+    """
     place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
     left = np.minimum(place.astype(int), max(old - 2, 0))
     share = place - left
@@ -84,10 +95,12 @@ def bilinear(old: int, new: int) -> NDArray[np.float64]:
 
 
 def mask_operator(mask: int, side: int, inner: int, length: int) -> NDArray[np.float64]:
-    """One axis of a predicted mask's way back to its image, as one matrix.
+    """Return the matrix that takes a mask back to its image.
 
-    Interpolation from the mask's to the model's size, cutting the padding off, interpolation to
-    the image's size: all linear, and the two axes do not mix.
+    It does so along one axis.
+
+    It interpolates from the mask's to the model's size, cuts the padding off, and interpolates to
+    the image's size. All of this is linear, and the two axes do not mix.
 
     Args:
         mask: pixels of the predicted mask.
@@ -135,7 +148,9 @@ def unit_range(image: NDArray, channels: int) -> NDArray[np.float32]:
 def model_input(
     pixels: NDArray[np.float32], side: int, mean: Sequence[float], std: Sequence[float]
 ) -> NDArray[np.float32]:
-    """Return the image at the model's size: longer side scaled, standardised, padded with zeros.
+    """Return the image at the model's size.
+
+    Its longer side is scaled. It is standardised, and padded with zeros.
 
     Args:
         pixels: (H, W, C) in [0, 1].

@@ -1,4 +1,4 @@
-"""Makes masks of images and prompts: the Segment Anything model."""
+"""Defines the Segment Anything model, which makes masks of images and prompts."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from pretrain_jax.models.vit import resize_positions
 
 
 class SAMOutput(NamedTuple):
-    """Masks of prompts.
+    """Holds the masks of prompts.
 
     Attributes:
         masks: logits, (B, P, M, 4G, 4G) for B images with P prompts each and M masks a prompt.
@@ -28,7 +28,9 @@ class SAMOutput(NamedTuple):
 
 
 class SAM(nnx.Module):
-    """Segment Anything model (Kirillov et al. 2023, arXiv:2304.02643).
+    """Implements the Segment Anything model.
+
+    Source: Kirillov et al. 2023, arXiv:2304.02643.
 
     Args:
         config: the model's shapes, e.g. `SAM_PRESETS["sam_vit_b"]`.
@@ -42,7 +44,9 @@ class SAM(nnx.Module):
         self.decoder = MaskDecoder(config, rngs=rngs)
 
     def encode(self, images: jax.Array) -> jax.Array:
-        """Return the embedding (B, G, G, prompt_width) of normalised images (B, S, S, C).
+        """Return the embedding of normalised images.
+
+        From (B, S, S, C) it comes to (B, G, G, prompt_width).
 
         Raises:
             ValueError: images of another shape than the config's.
@@ -61,7 +65,9 @@ class SAM(nnx.Module):
         labels: jax.Array | None = None,
         boxes: jax.Array | None = None,
     ) -> jax.Array:
-        """Return the embeddings of points and boxes, (..., N, prompt_width).
+        """Return the embeddings of points and boxes.
+
+        Their shape is (..., N, prompt_width).
 
         Args:
             points: (..., n, 2) pixels (x, y) of the model's input.

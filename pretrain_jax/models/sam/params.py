@@ -14,7 +14,7 @@ from pretrain_jax.weights.mapping import convolution, transposed_convolution
 
 SAM_LAYOUTS = ("official", "transformers")
 
-# Ours -> theirs, for what the two layouts merely call by other names.
+# Our names and the published ones, for what the two layouts merely call by other names.
 OFFICIAL: Mapping[str, str] = MappingProxyType(
     {
         "encoder": "image_encoder",
@@ -82,7 +82,9 @@ def sam_table(config: SAMConfig, layout: str) -> list[Entry]:
 
 
 def sam_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """Return the state without the copy of the frequencies that transformers may have saved.
+    """Return the state without a copy of the frequencies.
+
+    transformers may have saved this copy.
 
     Raises:
         WeightsError: the copy differs from the original.
@@ -188,7 +190,10 @@ def _attention(path: str, key: str) -> list[Entry]:
 
 
 def _head(path: str, key: str, depth: int, names: Mapping[str, str]) -> list[Entry]:
-    """Return a `ReLUHead`; transformers names its first and last layer apart."""
+    """Return the entries of a `ReLUHead`.
+
+    transformers names its first and last layer apart.
+    """
     layers = [f"layers.{layer}" for layer in range(depth)]
     if names is TRANSFORMERS:
         layers = ["proj_in", *layers[: depth - 2], "proj_out"]

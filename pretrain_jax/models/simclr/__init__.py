@@ -1,4 +1,7 @@
-"""Contrastive learning of image encoders (SimCLR, arXiv:2002.05709)."""
+"""Holds contrastive learning of image encoders.
+
+Source: SimCLR, arXiv:2002.05709.
+"""
 
 import lazy_loader
 

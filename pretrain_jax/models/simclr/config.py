@@ -8,7 +8,9 @@ from pretrain_jax.models.vit.config import ViTConfig
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop, flip, colours and blur; the defaults are the paper's.
+    """Configures random crop, flip, colours and blur.
+
+    The defaults are the paper's.
 
     Attributes:
         area: smallest and largest area of the crop over the image's.
@@ -54,7 +56,9 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class SimCLRConfig:
-    """Contrastive learning of an encoder (arXiv:2002.05709).
+    """Configures contrastive learning of an encoder.
+
+    Source: arXiv:2002.05709.
 
     Attributes:
         encoder: with pool = "mean" or "cls" and no classifier.

@@ -1,4 +1,7 @@
-"""Trains an encoder to tell views of one image from those of others: views, projector, loss."""
+"""Defines contrastive learning, with its views, projector and loss.
+
+An encoder learns to tell views of one image from those of others.
+"""
 
 import math
 import warnings
@@ -25,7 +28,9 @@ LUMA = (0.299, 0.587, 0.114)
 def random_views(
     key: Array, numbers: Array, images: Array, augmentation: Augmentation
 ) -> tuple[Array, Array]:
-    """Two independent views of each image; those of an example depend on key and number alone.
+    """Make two independent views of each image.
+
+    Those of an example depend on the key and its number alone.
 
     Args:
         key: a JAX random key, one for each step.
@@ -61,7 +66,10 @@ def _with(key: Array, probability: float) -> Array:
 
 
 def _crop(key: Array, image: Array, augmentation: Augmentation) -> Array:
-    """A box of random area, shape and place, clipped to the image, scaled to the image's size."""
+    """Cut a random box of an image and scale it to the image's size.
+
+    The box has random area, shape and place. It is clipped to the image.
+    """
     keys = jax.random.split(key, 3)
     size = jnp.asarray(image.shape[:2], image.dtype)
     area = jax.random.uniform(keys[0], (), image.dtype, *augmentation.area)
@@ -77,7 +85,7 @@ def _crop(key: Array, image: Array, augmentation: Augmentation) -> Array:
 
 
 def _jitter(key: Array, image: Array, augmentation: Augmentation) -> Array:
-    """Brightness, contrast, saturation and hue, in this order."""
+    """Change brightness, contrast, saturation and hue, in this order."""
     keys = jax.random.split(key, 4)
 
     def factor(key: Array, strength: float) -> Array:
@@ -95,7 +103,10 @@ def _jitter(key: Array, image: Array, augmentation: Augmentation) -> Array:
 
 
 def _luma(image: Array) -> Array:
-    """Luma of 3 channels, the mean of any other number, in every channel."""
+    """Return the luma of an image in every channel.
+
+    It is that of 3 channels, and the mean of any other number of channels.
+    """
     channels = image.shape[-1]
     weights = LUMA if channels == 3 else (1 / channels,) * channels
     luma = image @ jnp.asarray(weights, image.dtype)
@@ -103,7 +114,10 @@ def _luma(image: Array) -> Array:
 
 
 def turn_hue(image: Array, turn: Array) -> Array:
-    """Return the image with its hue, in the hexagonal model HSV, turned by `turn` turns."""
+    """Return the image with its hue turned.
+
+    Hue is that of the hexagonal model HSV. `turn` counts whole turns.
+    """
     value, low = image.max(axis=-1, keepdims=True), image.min(axis=-1, keepdims=True)
     chroma = value - low
     safe = jnp.where(chroma > 0, chroma, 1)
@@ -118,7 +132,10 @@ def turn_hue(image: Array, turn: Array) -> Array:
 
 
 def _blur(key: Array, image: Array, augmentation: Augmentation) -> Array:
-    """Gaussian blur of random width along both axes, the kernel renormalised at the edges."""
+    """Blur an image by a Gaussian of random width along both axes.
+
+    The kernel is renormalised at the edges.
+    """
     low, high = augmentation.blur_sigma
     sigma = jax.random.uniform(key, (), image.dtype, low, high)
 
@@ -134,7 +151,9 @@ def _blur(key: Array, image: Array, augmentation: Augmentation) -> Array:
 
 
 def nt_xent(first: Array, second: Array, temperature: float, axis_name: str | None = None) -> Array:
-    """Cross-entropy of telling an example's other view among all views of all other examples.
+    """Compute the loss of telling an example's other view from all others.
+
+    It is the cross-entropy among all views of all other examples.
 
     With unit vectors z and similarities s_ij = z_i . z_j / temperature, a view's loss is
     -log(exp(s_ij) / sum_{k != i} exp(s_ik)), j its partner (arXiv:2002.05709, equation 1).
@@ -195,7 +214,9 @@ def warn_of_few_negatives(batch_size: int) -> None:
 def cached_value_and_grad(
     embed: Callable[[Any, Any], Array], loss: Callable[[Array], Array], parts: int
 ) -> Callable[[Any, Any], tuple[Array, Any]]:
-    """Value and gradient of loss(embed(params, batch)) with the memory of one part of the batch.
+    """Compute a batch's loss and gradient with the memory of one part.
+
+    The loss is loss(embed(params, batch)).
 
     Sums of the parts' own losses would see the negatives of their part alone. Here all parts are
     embedded first without keeping intermediate values, the loss is differentiated by the
@@ -234,7 +255,7 @@ def cached_value_and_grad(
 
 
 class SimCLR(nnx.Module):
-    """The encoder and projector of a configuration.
+    """Implements encoder and projector of a configuration.
 
     Args:
         config: sizes, temperature, augmentations.
@@ -250,7 +271,7 @@ class SimCLR(nnx.Module):
         self.projector = Linear(config.projector_hidden, config.projector_width, dtypes, rngs=rngs)
 
     def __call__(self, views: Array) -> Array:
-        """Projections of views, shape (batch, projector_width).
+        """Return the projections of views, shape (batch, projector_width).
 
         Args:
             views: normalised, shape (batch, height, width, channels).
@@ -258,11 +279,16 @@ class SimCLR(nnx.Module):
         return self.projector(jax.nn.relu(self.hidden(self.encode(views))))
 
     def encode(self, images: Array) -> Array:
-        """What is used after training: the pooled token before the projector, (batch, width)."""
+        """Return what is used after training, shape (batch, width).
+
+        It is the pooled token before the projector.
+        """
         return self.encoder(images)
 
     def per_example_loss(self, first: Array, second: Array) -> Array:
-        """NT-Xent of each example of a batch, shape (batch,); warns where the batch is small.
+        """Return NT-Xent of each example of a batch, shape (batch,).
+
+        It warns where the batch is small.
 
         Args:
             first: first views, normalised, shape (batch, height, width, channels).
@@ -272,5 +298,8 @@ class SimCLR(nnx.Module):
         return nt_xent(self(first), self(second), self.config.temperature)
 
     def views(self, key: Array, numbers: Array, images: Array) -> tuple[Array, Array]:
-        """Return two random views of each image, see `random_views`; neither is normalised."""
+        """Return two random views of each image.
+
+        See `random_views`. Neither view is normalised.
+        """
         return random_views(key, numbers, images, self.config.augmentation)

@@ -1,4 +1,7 @@
-"""Vision transformers (arXiv:2010.11929) and the blocks that other models share."""
+"""Holds vision transformers, and the blocks that other models share.
+
+Source: arXiv:2010.11929.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Configures vision transformers, with the named sizes."""
+"""Configures vision transformers of named sizes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ def dtype_of(name: DType) -> "jnp.dtype":
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """A vision transformer (arXiv:2010.11929) with pre-norm blocks and exact GELU.
+    """Configures a vision transformer with pre-norm blocks and exact GELU.
+
+    Source: arXiv:2010.11929.
 
     Attributes:
         image_size: side of the square images, or (height, width), pixels.
@@ -91,30 +93,30 @@ class ViTConfig:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images, pixels."""
+        """Return height and width of the images in pixels."""
         size = self.image_size
         return size if isinstance(size, tuple) else (size, size)
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
+        """Return the numbers of rows and columns of patches."""
         height, width = self.size
         return height // self.patch_size, width // self.patch_size
 
     @property
     def patches(self) -> int:
-        """Number of patches of an image."""
+        """Return the number of patches of an image."""
         rows, columns = self.grid
         return rows * columns
 
     @property
     def patch_values(self) -> int:
-        """Number of values in a patch."""
+        """Return the number of values in a patch."""
         return self.patch_size**2 * self.channels
 
     @property
     def hidden_width(self) -> int:
-        """Width of the hidden layer of a block's MLP."""
+        """Return the width of the hidden layer of a block's MLP."""
         return round(self.width * self.mlp_ratio)
 
 

@@ -1,4 +1,7 @@
-"""Encodes images by a vision transformer: patches, positions, blocks, pooled token, classes."""
+"""Defines the vision transformer, which encodes images.
+
+It has patches, positions, blocks, a pooled token and classes.
+"""
 
 import dataclasses
 import math
@@ -22,7 +25,9 @@ Model = TypeVar("Model", bound=nnx.Module)
 def sincos_positions(
     grid: tuple[int, int], width: int, *, class_token: bool
 ) -> NDArray[np.float64]:
-    """Fixed embeddings of MAE (arXiv:2111.06377): sin and cos of column and row times omega_k.
+    """Return the fixed position embeddings of MAE.
+
+    They are sin and cos of column and row times omega_k (arXiv:2111.06377).
 
     omega_k = 10000^(-4 k / width); the four quarters of a vector are sin(column omega),
     cos(column omega), sin(row omega), cos(row omega). MoCo v3 interleaves differently: its
@@ -44,7 +49,9 @@ def sincos_positions(
 
 
 def resize_positions(table: NDArray, grid: tuple[int, int], new_grid: tuple[int, int]) -> NDArray:
-    """Return bicubic interpolation (a = -3/4, half-pixel centres, edges repeated) of a table.
+    """Interpolate a table of positions to another grid.
+
+    The interpolation is bicubic (a = -3/4, half-pixel centres, edges repeated).
 
     Args:
         table: embeddings, shape (extra + rows * columns, width); the extra rows (class token)
@@ -66,7 +73,10 @@ def resize_positions(table: NDArray, grid: tuple[int, int], new_grid: tuple[int,
 
 
 def _cubic(old: int, new: int) -> NDArray[np.float64]:
-    """Return the matrix of one-dimensional cubic convolution from `old` to `new` samples."""
+    """Return the matrix of one-dimensional cubic convolution.
+
+    It maps `old` samples to `new` samples.
+    """
     place = (np.arange(new) + 0.5) * old / new - 0.5
     base = np.floor(place).astype(int)
     matrix = np.zeros((new, old))
@@ -81,7 +91,7 @@ def _cubic(old: int, new: int) -> NDArray[np.float64]:
 
 @jax.custom_vjp
 def affine(inputs: Array, kernel: Array, bias: Array) -> Array:
-    """inputs @ kernel + bias.
+    """Compute inputs @ kernel + bias.
 
     Args:
         inputs: shape (..., n).
@@ -110,7 +120,10 @@ affine.defvjp(_affine_forward, _affine_backward)
 
 @jax.custom_vjp
 def gelu(x: Array) -> Array:
-    """x Phi(x), Phi the normal distribution function (arXiv:1606.08415), not its tanh surrogate."""
+    """Compute the exact GELU.
+
+    It is x Phi(x), Phi the normal distribution function (arXiv:1606.08415), not its tanh surrogate.
+    """
     return x * _normal_cdf(x)
 
 
@@ -155,7 +168,7 @@ unstacked.defvjp(_unstacked_forward, _unstacked_backward)
 
 
 class Linear(nnx.Module):
-    """Affine map of a token.
+    """Applies an affine map to tokens.
 
     Args:
         inputs: length of a token.
@@ -174,7 +187,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs, param_dtype))
 
     def __call__(self, tokens: Array) -> Array:
-        """Shape (..., inputs) -> (..., outputs)."""
+        """Map (..., inputs) to (..., outputs)."""
         arrays = tokens, self.kernel[...], self.bias[...]
         return affine(*(array.astype(self.dtype) for array in arrays))
 
@@ -182,7 +195,10 @@ class Linear(nnx.Module):
 def layer_norm(
     width: int, eps: float, dtypes: tuple[DType, DType], rngs: nnx.Rngs
 ) -> nnx.LayerNorm:
-    """Layer normalisation with the variance of centred values (no cancellation)."""
+    """Normalise a layer without cancellation.
+
+    The variance is that of centred values.
+    """
     dtype, param_dtype = map(dtype_of, dtypes)
     return nnx.LayerNorm(
         width,
@@ -195,7 +211,10 @@ def layer_norm(
 
 
 def attention(query: Array, key: Array, value: Array) -> Array:
-    """softmax(Q K^T / sqrt(d)) V for each head (arXiv:1706.03762); softmax in float32 or wider.
+    """Compute multi-head attention.
+
+    It is softmax(Q K^T / sqrt(d)) V for each head (arXiv:1706.03762). The softmax runs in float32
+    or wider.
 
     Args:
         query: shape (batch, queries, heads, d).
@@ -212,7 +231,10 @@ def attention(query: Array, key: Array, value: Array) -> Array:
 
 
 class Block(nnx.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x)), the MLP with one hidden layer of GELUs."""
+    """Applies a transformer block to tokens.
+
+    It is x + attention(norm(x)), then x + MLP(norm(x)). The MLP has one hidden layer of GELUs.
+    """
 
     def __init__(
         self,
@@ -232,7 +254,10 @@ class Block(nnx.Module):
         self.fc2 = Linear(hidden, width, dtypes, rngs=rngs)
 
     def __call__(self, tokens: Array) -> Array:
-        """Return tokens after the block, shape (batch, tokens, width) as before."""
+        """Return the tokens after the block.
+
+        They keep the shape (batch, tokens, width).
+        """
         batch, count, width = tokens.shape
         qkv = self.qkv(self.norm1(tokens)).reshape(batch, count, 3, self.heads, -1)
         mixed = attention(*unstacked(qkv))
@@ -242,7 +267,10 @@ class Block(nnx.Module):
 
 
 def run_blocks(blocks: nnx.List[Block], tokens: Array, *, remat: bool) -> list[Array]:
-    """Return tokens after each block; `remat` recomputes them in the backward pass."""
+    """Return the tokens after each block.
+
+    With `remat` they are recomputed in the backward pass.
+    """
     states = []
     for block in blocks:
         apply = nnx.remat(Block.__call__) if remat else Block.__call__
@@ -252,11 +280,13 @@ def run_blocks(blocks: nnx.List[Block], tokens: Array, *, remat: bool) -> list[A
 
 
 class FixedPositions(nnx.Variable):
-    """Position embeddings that no optimiser changes."""
+    """Holds position embeddings that no optimiser changes."""
 
 
 def patchify(images: Array, patch_size: int) -> Array:
-    """Cut images into patches, row by row; a patch's values go row, column, channel.
+    """Cut images into patches, row by row.
+
+    The values of a patch go by row, then column, then channel.
 
     Args:
         images: shape (batch, height, width, channels).
@@ -292,7 +322,7 @@ def unpatchify(patches: Array, patch_size: int, grid: tuple[int, int]) -> Array:
 
 
 def check_images(images: Array, config: ViTConfig) -> None:
-    """ValueError unless the images' shape is the configuration's."""
+    """Raise ValueError unless the images have the configured shape."""
     expected = (*config.size, config.channels)
     if images.ndim != 4 or images.shape[1:] != expected:
         raise ValueError(
@@ -302,7 +332,10 @@ def check_images(images: Array, config: ViTConfig) -> None:
 
 
 def position_table(config: ViTConfig, width: int, rngs: nnx.Rngs) -> nnx.Variable:
-    """Return the positions of a model with that token width: fixed, or parameters."""
+    """Return the positions of a model with that token width.
+
+    They are fixed, or parameters.
+    """
     dtype = dtype_of(config.param_dtype)
     if config.positions == "sincos":
         table = sincos_positions(config.grid, width, class_token=config.class_token)
@@ -312,7 +345,7 @@ def position_table(config: ViTConfig, width: int, rngs: nnx.Rngs) -> nnx.Variabl
 
 
 class ViT(nnx.Module):
-    """The vision transformer of a configuration.
+    """Implements the vision transformer of a configuration.
 
     Args:
         config: sizes and types.
@@ -400,7 +433,9 @@ class ViT(nnx.Module):
         return jnp.concatenate([first, embedded], axis=1)
 
     def with_image_size(self, image_size: int | tuple[int, int]) -> "ViT":
-        """Return the same model for images of another size, its positions interpolated (bicubic).
+        """Return the same model for images of another size.
+
+        Its positions are interpolated (bicubic).
 
         Args:
             image_size: side, or height and width, in pixels.
@@ -414,7 +449,10 @@ class ViT(nnx.Module):
 
 
 def resized(model: Model, new: Model, grid: tuple[int, int], new_grid: tuple[int, int]) -> Model:
-    """`new` with the values of `model`, tables called positions interpolated to the new grid."""
+    """Return the model `new` with the values of `model`.
+
+    Tables called positions are interpolated to the new grid.
+    """
     graph, _ = nnx.split(new)
     values = nnx.to_flat_state(nnx.state(model))
     moved = [

@@ -79,7 +79,9 @@ def transformers_blocks(path: str, key: str, depth: int) -> list[Entry]:
 
 
 def transformers_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """The state under the names that the tables use, whichever version of transformers wrote it.
+    """Rename a state to the names that the tables use.
+
+    Whichever version of transformers wrote it, the names are the same.
 
     Version 5 keeps other names in memory than in files, and models without a head drop the
     prefix "vit.".
