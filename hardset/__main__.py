@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def console() -> None:
-    """Entry point of the console command."""
+    """Run the console command `hardset`."""
     if sys.argv[1:2] == [TRAINS]:
         # Before anything allocates, as the package's own entry does.
         keep_freed_memory()

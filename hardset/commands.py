@@ -1,4 +1,4 @@
-"""hardset's own commands re-check files and let a shell complete command lines."""
+"""The commands of hardset itself: they verify files and print completion scripts."""
 
 import contextlib
 import importlib
@@ -96,7 +96,7 @@ def _commands(targets: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
 
 
 def _completed(command: Callable[..., int]) -> Any:
-    """Give a command's options as a class, or its leading words with a class each."""
+    """Give a command's options as a class, or one class for each first word."""
     known = parameters(command)
     options = [one for one in known if not one.positional] + [CACHE]
     words = next((one for one in known if one.preset or (one.positional and one.choices)), None)
