@@ -1,4 +1,7 @@
-"""A problem's grid points at a finite dimension: numbers of rows, and which rows are kept."""
+"""Turns a problem's grid points into cells of a simulation.
+
+A cell says how many rows a draw has, and which of them are kept.
+"""
 
 import dataclasses
 import json
@@ -37,7 +40,7 @@ BY_WEIGHT = Custom | Steps
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cell:
-    """What is drawn, selected and trained at one grid point.
+    """A grid point of a simulation: what is drawn, selected and trained there.
 
     Attributes:
         alpha_total: total examples / N.
@@ -167,7 +170,7 @@ def rank_rows(margins: Floats, policy: Policy, dual: Floats | None = None) -> In
 
 
 def keep_rows(draw: Draw, cell: Cell, margins: Floats, order: Callable[[], Integers]) -> Integers:
-    """Indices of the distinct rows of which at least one copy is kept, ascending.
+    """Return the distinct rows of which at least one copy is kept, in ascending order.
 
     Args:
         draw: the draw; its first `cell.distinct` rows stand, each in `cell.copies` copies.
@@ -190,7 +193,7 @@ def keep_rows(draw: Draw, cell: Cell, margins: Floats, order: Callable[[], Integ
 
 
 def kept_rows(cell: Cell) -> int | None:
-    """How many distinct rows the cell keeps, or None where that differs from draw to draw."""
+    """Return how many distinct rows the cell keeps, or None if draws differ in it."""
     ranked = _ranked_rows(cell)
     if ranked is not None:
         return ranked[1] - ranked[0]
@@ -209,7 +212,10 @@ def largest_problem(cell: Cell) -> int:
 
 
 def rows_key(cell: Cell) -> str:
-    """Text that is equal for cells that keep the same rows of every draw."""
+    """Return a text that is equal for cells which keep the same rows.
+
+    They keep the same rows of every draw.
+    """
     if isinstance(cell.policy, BY_WEIGHT):
         rule = cell.policy.parameters() | cell.policy.record()
         if isinstance(cell.policy, Custom):
@@ -228,7 +234,10 @@ def rows_key(cell: Cell) -> str:
 
 
 def identity(cell: Cell) -> str:
-    """Text that is equal for cells with the same records: same rows, same probe."""
+    """Return a text that is equal for cells with the same records.
+
+    Such cells have the same probe and keep the same rows.
+    """
     return json.dumps([*_probe_key(cell), rows_key(cell)])
 
 
@@ -237,7 +246,10 @@ def _probe_key(cell: Cell) -> list[str | float]:
 
 
 def _ranked_rows(cell: Cell) -> tuple[int, int] | None:
-    """First and last + 1 of the ranked rows that have a kept copy; None where chance decides."""
+    """Return the range of ranked rows that have a kept copy.
+
+    It is (first, last + 1), or None where chance decides.
+    """
     if isinstance(cell.policy, BY_WEIGHT):
         return None
     start = _window_start(cell.policy, cell)
@@ -250,7 +262,10 @@ def _ranked_rows(cell: Cell) -> tuple[int, int] | None:
 
 
 def _window_start(policy: Policy, cell: Cell) -> int | None:
-    """First kept position of the ranked copies; None where chance has a part in the choice."""
+    """Return the first kept position in the ranking of copies.
+
+    The answer is None where chance has a part in the choice.
+    """
     spare = cell.volume - cell.kept
     if isinstance(policy, Random | Mixture):
         return 0 if _certain_copies(cell) == cell.kept else None
@@ -273,7 +288,10 @@ def _certain_copies(cell: Cell) -> int:
 
 
 def _kept_by_chance(draw: Draw, cell: Cell, order: Integers, hardest: int) -> Integers:
-    """Return the `hardest` first copies of the ranking, and a uniform choice among the others."""
+    """Keep the `hardest` first copies of the ranking, and a uniform choice of others.
+
+    The answer names the rows of the kept copies.
+    """
     scores = draw.scores(cell.distinct, cell.copies)
     whole, part = divmod(hardest, cell.copies)
     scores[order[:whole]] = -1.0

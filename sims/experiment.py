@@ -1,4 +1,4 @@
-"""`run`, `run_many`: problems, simulated at finite dimension."""
+"""Simulates problems at a finite dimension: `run`, `run_many` and `margins`."""
 
 import dataclasses
 import sys
@@ -28,7 +28,7 @@ from theory.problem import PerceptronProblem
 
 @dataclasses.dataclass(frozen=True)
 class StudentMargins:
-    """One draw's student and the distinct examples that it was trained on.
+    """The student of one draw, with the margins of its distinct training examples.
 
     Attributes:
         margin: kappa, the smallest margin.
@@ -47,7 +47,9 @@ class StudentMargins:
 def margins(
     problem: PerceptronProblem, dim: int, draws: int, seed: int = 0
 ) -> list[StudentMargins]:
-    """Margins y J.x/norm(J) of the kept examples x ~ N(0, I_N), J the student trained on them.
+    """Train the student of each draw, and return the margins of its kept examples.
+
+    They are y J.x/norm(J) for the student J and the distinct kept examples x ~ N(0, I_N).
 
     Args:
         problem: one point; its redundancy must be an integer.
@@ -101,7 +103,7 @@ def run(
     devices: int | None = None,
     scheduler: str | None = None,
 ) -> xr.Dataset:
-    """Train max-margin students on selected data, draw by draw, for every point of `problem`.
+    """Train max-margin students on selected data for every point of a problem.
 
     Draw d of a dimension and seed is one data set: all points of all problems share its rows (a
     larger alpha_total extends them), so differences between points carry less noise than the
@@ -167,7 +169,9 @@ def run_many(
     devices: int | None = None,
     scheduler: str | None = None,
 ) -> list[xr.Dataset]:
-    """`run` for several problems in one sweep: what they have in common is drawn and solved once.
+    """Simulate several problems in one sweep, each as `run` does.
+
+    What they have in common is drawn and solved once.
 
     Args:
         problems: points or grids, each with a policy and a probe of its own.

@@ -1,4 +1,7 @@
-"""Student records of many cells: planned, looked up in a cache, solved here or on a cluster."""
+"""Computes the student records of many cells, here or on a cluster.
+
+Cells are split into parts, and parts that a cache holds are not solved again.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -47,7 +50,7 @@ def compile_ahead(
     pool: Executor,
     devices: Sequence[jax.Device | None] = (None,),
 ) -> None:
-    """Compile the shapes that are known to come, side by side instead of one by one."""
+    """Compile the shapes that the cells are known to need, side by side."""
     counts = {largest_problem(cell) for cell in cells}
     counts |= {kept for cell in cells if (kept := kept_rows(cell)) is not None}
     compile_shapes(counts, dim, pool, devices)
@@ -149,7 +152,7 @@ def _solve_here(
     results: int,
     processes: int | None,
 ) -> Found:
-    """Solve the parts in this process and, if there is enough to do, in others."""
+    """Solve the parts in this process, and in others if there is enough to do."""
     lacking = list(parts)
     total = total_cost(lacking, dim)
     count = processes or (processors() if total > WORTH_SHARING else 1)
@@ -185,7 +188,10 @@ def _fits(parts: Sequence[Part], dim: int, memory_gb: float) -> bool:
 def solve_piece(
     piece: Part, rows: int, dim: int, seed: int, solver: str, memory_gb: float
 ) -> NDArray[np.void]:
-    """Records of a piece of a part whose draws have `rows` rows, shape (cells, draws)."""
+    """Solve a piece of a part, and return records of shape (cells, draws).
+
+    The draws of the part have `rows` rows.
+    """
     cells = list(piece.cells.values())
     if draws_in_flight(cells, dim, len(piece.draws), 1, memory_gb, 0) < len(piece.draws):
         found = dict(solve_part(piece, dim, seed, solver, None, 1, memory_gb))

@@ -1,4 +1,4 @@
-"""Maximum-margin separators through the origin, solved exactly and certified."""
+"""Finds max-margin separators through the origin, exact and certified."""
 
 import enum
 
@@ -81,7 +81,10 @@ class MaxMarginResult:
 
 @float64
 def max_margin(features: ArrayLike, mask: ArrayLike | None = None) -> MaxMarginResult:
-    """Return w maximising min(A w) / norm(w), that is min norm(w)^2 / 2 subject to A w >= 1.
+    """Find the separator of largest margin, or prove that there is none.
+
+    It is the w that maximises min(A w) / norm(w), the solution of min norm(w)^2 / 2 subject to
+    A w >= 1.
 
     Args:
         features: A, shape (P, N): rows y x, labels already multiplied in; any scale, but entries
