@@ -301,8 +301,8 @@ def on_support(rows: Rows, support: Array, dual: Array) -> tuple[Array, Array]:
     Among the duals of linearly dependent rows it finds the one nearest to `dual`.
     """
     dim, count = rows.columns.shape
-    # Rounded to powers of two, the start loses its rounding errors. So the answer depends neither on
-    # them nor on how many rows pad the problem.
+    # Rounded to powers of two, the start loses its rounding errors. So the answer does not depend
+    # on them, nor on how many rows pad the problem.
     dual = jnp.where(support & (dual > 0), jnp.exp2(jnp.round(jnp.log2(dual))), 0.0)
     total = jnp.sum(dual)
     dual = jnp.where(total > 0, dual / total, support / jnp.sum(support))
@@ -328,8 +328,8 @@ def _equal_margins(rows: Rows, support: Array, dual: Array) -> tuple[Array, Arra
 
     def refine(count: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         direction, dual, margin = state
-        # These steps leave rounding errors times PROXIMAL in u, though not in w. The last ones refit
-        # u to w.
+        # These steps leave rounding errors times PROXIMAL in u, though not in w. The last steps
+        # refit u to w.
         moving = count < REFINEMENTS
         gap = jnp.where(support & moving, margin - direction @ rows.columns, 0.0)
         missing = jnp.where(moving, 1.0 - jnp.sum(dual), 0.0)
@@ -377,7 +377,8 @@ def exchange(rows: Rows, support: Array, dual: Array, active: Array) -> Exchange
 class Solution(NamedTuple):
     """What a solve found.
 
-    It holds the candidate, the rows that hold it, the iterations, and whether progress has ended.
+    These are the candidate, the rows that hold the separator, the number of iterations, and whether
+    progress has ended.
     """
 
     best: Candidate
