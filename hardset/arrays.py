@@ -109,7 +109,7 @@ def load_array(
 
 
 def load_arrays(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, NDArray[Any]]:
-    """Read all arrays of an .npz file by name; see `load_array`.
+    """Read all arrays of an .npz file by name, as `load_array` reads one.
 
     Args:
         path: the file.
@@ -238,7 +238,7 @@ class _Header:
 
 
 def _python3(header: str) -> str:
-    """Drop the L of long integers that Python 2 wrote from a header."""
+    """Remove from a header the letter L that Python 2 wrote behind long integers."""
     return re.sub(r"(\d)L\b", r"\1", header)
 
 

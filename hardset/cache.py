@@ -57,14 +57,14 @@ class Cache(Generic[T]):
         return self.folder / f"{key}{self._suffix}"
 
     def load(self, key: str) -> T | None:
-        """Read a result; None where it is missing or damaged."""
+        """Read a result, or return None where it is missing or damaged."""
         try:
             return self._read(self.path(key))
         except (OSError, ValueError):
             return None
 
     def store(self, key: str, result: T) -> None:
-        """Keep a result.
+        """Write a result to its file.
 
         Raises:
             OSError: the folder cannot be written, with the reason.
@@ -111,7 +111,7 @@ class RecordCache:
         return self._parts.get(self._key(name, rows))
 
     def store(self, name: str, rows: range, records: NDArray[np.void]) -> None:
-        """Keep the records, shape (len(rows),).
+        """Store the records, shape (len(rows),).
 
         Raises:
             OSError: the folder cannot be written, with the reason.

@@ -442,7 +442,7 @@ def _parse(
 
 
 def options_class(known: Sequence[Parameter], base: Any) -> Any:
-    """Make a dataclass of parameters whose annotations tell tyro what they are."""
+    """Make a dataclass of a command's parameters, annotated for tyro."""
     import tyro
 
     fields: list[Any] = []
@@ -471,7 +471,10 @@ def options_class(known: Sequence[Parameter], base: Any) -> Any:
 
 
 def _flow(text: str) -> str:
-    """Fit paragraphs to the terminal; indented lines stand as they are."""
+    """Fit the paragraphs of a text to the terminal.
+
+    Indented lines stay as they are.
+    """
     width = min(shutil.get_terminal_size().columns, 100)
     parts = [
         part if part.startswith(" ") else textwrap.fill(part, width, break_on_hyphens=False)

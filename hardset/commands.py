@@ -90,7 +90,7 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> int:
 
 
 def _commands(targets: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
-    """Find what is completed behind each command, and the command's first sentence."""
+    """Find the completions and the first sentence of each command."""
     commands = {name: load(target) for name, target in targets.items()}
     return {name: (_completed(one), summary(one)) for name, one in commands.items()}
 

@@ -143,7 +143,9 @@ class Claim:
         return self.recover(trouble)
 
     def check(self) -> dict[str, Any] | None:
-        """Check that the folder is new, empty or this claim's; nothing is written.
+        """Check that the folder is new, empty or claimed by the same work.
+
+        Nothing is written.
 
         Returns:
             What is known of who claimed it, see `known`.
@@ -265,7 +267,7 @@ class Input(NamedTuple):
 
 @dataclass(frozen=True)
 class Made:
-    """What the work of a stage reports beside its files.
+    """The results of a stage's work beside its files.
 
     Attributes:
         counts: finite numbers.
@@ -499,7 +501,7 @@ def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None
 
 
 def _makes(names: Iterable[str]) -> str:
-    """End a sentence with the commands that make stages."""
+    """Return the end of a sentence that names the commands which make stages."""
     commands = dict.fromkeys(COMMANDS.get(one, one) for one in names)
     return "; run " + " or ".join(f"python -m pretrain_jax {one}" for one in commands)
 

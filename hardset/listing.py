@@ -28,7 +28,7 @@ CHUNK = 1 << 20
 
 
 class Listed(NamedTuple):
-    """A file as it was recorded.
+    """The record of a file: its place, size and checksum.
 
     Attributes:
         path: where it lies.
@@ -42,7 +42,7 @@ class Listed(NamedTuple):
 
 
 def file_record(path: Path) -> dict[str, Any]:
-    """Give bytes and sha256 of a file, as listings hold them."""
+    """Measure the bytes and the SHA-256 of a file, as listings hold them."""
     found = hashlib.sha256()
     size = 0
     with path.open("rb") as file:
@@ -87,7 +87,7 @@ def changed_file(files: Iterable[Listed], since: Path | None = None) -> Path | N
 
 
 def write_record(path: Path, record: Mapping[str, Any], *, replace: bool = True) -> None:
-    """Write a JSON object with a checksum, atomically; keys are sorted.
+    """Write a JSON object with a checksum and sorted keys, atomically.
 
     Args:
         path: the file.

@@ -55,7 +55,7 @@ class Finding:
 
 @dataclass
 class Verification:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
         findings: the files that are not intact.
@@ -139,7 +139,7 @@ def _alone(path: Path) -> tuple[str, str]:
 
 
 def _listed_above(path: Path) -> Listed | None:
-    """Find what the nearest listing that names a file says of it."""
+    """Find the record of a file in the nearest listing that names it."""
     for folder in path.parents:
         for name in LISTINGS:
             try:
@@ -179,7 +179,7 @@ class _Tree:
                 self.advance()
 
     def _inside(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """List files and folders in a folder, links to folders left out."""
+        """List the files and folders in a folder, without links to folders."""
         files, folders = [], []
         try:
             with os.scandir(folder) as entries:
