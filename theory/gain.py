@@ -267,7 +267,7 @@ def _nonzero(value: Array) -> Array:
 
 
 class GainStatus(IntEnum):
-    """How the solution of one point ended."""
+    """The outcome of the solution of one point."""
 
     CONVERGED = 0
     NOT_CONVERGED = 1
@@ -424,7 +424,10 @@ def _profile(z: Array, theta: Array, solution: InformationGain) -> Array:
 
 @jax.jit
 def _solve_first(points: PerceptronProblem, count: Array) -> InformationGain:
-    """Solve the first `count` points of a column; the others are left zero."""
+    """Solve the first `count` points of a column.
+
+    The results of the others are left zero.
+    """
 
     def at(index: Array) -> InformationGain:
         return _solve_point(jax.tree.map(lambda leaf: leaf[index], points))

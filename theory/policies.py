@@ -155,7 +155,10 @@ class Custom(Policy):
 
     @classmethod
     def tree_unflatten(cls, static: tuple[Any, Any, Any], leaves: tuple[Any, ...]) -> "Custom":
-        """Rebuild the policy without validation: JAX also unflattens with tracers and sentinels."""
+        """Rebuild the policy without validation.
+
+        JAX also unflattens with tracers and sentinels.
+        """
         policy = object.__new__(cls)
         policy._static, (policy._values,) = static, leaves
         return policy
@@ -290,7 +293,10 @@ class Steps(Policy):
 
     @classmethod
     def tree_unflatten(cls, steps: int, leaves: tuple[Any, ...]) -> "Steps":
-        """Rebuild the policy without validation: JAX also unflattens with tracers and sentinels."""
+        """Rebuild the policy without validation.
+
+        JAX also unflattens with tracers and sentinels.
+        """
         policy = object.__new__(cls)
         policy._edges, policy._levels = tuple(leaves[: steps + 1]), tuple(leaves[steps + 1 :])
         return policy

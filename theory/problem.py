@@ -39,7 +39,7 @@ class FixedAngle:
 
 @pytree_dataclass
 class Independent:
-    """A max-margin perceptron trained on alpha_probe * N OTHER examples of the same teacher.
+    """A max-margin probe trained on alpha_probe * N OTHER examples of the same teacher.
 
     Attributes:
         alpha_probe: examples the probe saw, over N, > 0, scalar or array.
@@ -55,7 +55,7 @@ class Independent:
 
 @pytree_dataclass
 class InSample:
-    """The max-margin perceptron trained on the very data that is then pruned.
+    """A max-margin probe trained on the very data that it ranks.
 
     Its margins are all positive, so that signed and unsigned policies are the same. Its support
     vectors tie at the margin; ties are broken by the dual variable, largest first. Its angle to the

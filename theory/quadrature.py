@@ -126,7 +126,7 @@ def _add_each(one: tuple[Array, ...], two: tuple[Array, ...]) -> tuple[Array, ..
 
 
 def panel_nodes(breaks: Array, low: Array, high: Array, order: int) -> tuple[Array, Array]:
-    """Return `panel_grid` flattened: nodes and weights of shape ((n + 1) * order,)."""
+    """Return the nodes and weights of `panel_grid`, flattened to ((n + 1) * order,)."""
     nodes, weights = panel_grid(breaks, low, high, order)
     return nodes.ravel(), weights.ravel()
 
