@@ -280,7 +280,7 @@ def frontier(
 
 
 def lossless(*, alpha_total: Numbers, redundancy: float = 1.0, as_json: Json = False) -> int:
-    """Find the fraction that an in-sample probe keeps without any loss.
+    """Find the fraction that can be kept without loss, given an in-sample probe.
 
     A max-margin probe trained on all the data ranks them, ties at its margin by the dual variable.
     Keeping the lossless fraction of them keeps all its support vectors: the student is the probe.

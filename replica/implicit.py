@@ -246,7 +246,7 @@ class _FunctionRate(FunctionWeight):
 
 
 def _volume_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> LineAverages:
-    """Return the change with alpha_total and with the weight's levels.
+    """Return the change of the averages with alpha_total and the weight's levels.
 
     The averages are linear in both.
     """
@@ -273,7 +273,7 @@ def _weight_rate(weight: SelectionWeight, tangent: SelectionWeight) -> Selection
 def _edge_change(
     ensemble: Ensemble, weight: IntervalWeight, tangent: IntervalWeight, student: Student
 ) -> LineAverages:
-    """Return the change with the edges of the selection."""
+    """Return the change of the averages with the edges of the selection."""
     edges = _reached(jnp.concatenate([weight.low, weight.high]), ensemble.theta)
     level = jnp.concatenate([-weight.level, weight.level])
     moved = jnp.concatenate([tangent.low, tangent.high])
@@ -286,7 +286,7 @@ def _edge_change(
 
 
 def _turn_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> LineAverages:
-    """Return the change with the probe's angle.
+    """Return the change of the averages with the probe's angle.
 
     In the probe's frame the label's boundary and y turn.
     """

@@ -113,7 +113,9 @@ def _object(pairs: list[tuple[str, Any]]) -> Point:
 
 
 def grid(axes: Mapping[str, Sequence[float]], fixed: Mapping[str, str]) -> list[Point]:
-    """Make points of the outer product of axes; the last axis varies fastest.
+    """Make the points of the outer product of axes.
+
+    The last axis varies fastest.
 
     Args:
         axes: values by name.

@@ -40,7 +40,7 @@ class Status(IntEnum):
 
     @property
     def sentence(self) -> str:
-        """The outcome in a full sentence."""
+        """Sentence that explains the outcome."""
         return _SENTENCES[self]
 
 

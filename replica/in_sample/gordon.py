@@ -58,7 +58,7 @@ class RankedData:
         )
 
     def kept(self) -> Array:
-        """Return alpha E[kept], kept distinct examples over N."""
+        """Return the number of kept distinct examples over N, alpha E[kept]."""
         a, density = along_nodes(self, jnp.zeros(4))
         probe = self.probe
         return jnp.sum(density * normal_cdf(probe.overlap * a) * self.level(a))
@@ -167,7 +167,7 @@ def averages(data: RankedData, student: Array) -> Averages:
 
 
 def multiplier(student: Array) -> Array:
-    """Return t of a student (d, A, B, t - B)."""
+    """Return the multiplier t of a student (d, A, B, t - B)."""
     return student[2] + student[3]
 
 

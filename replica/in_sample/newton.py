@@ -135,13 +135,13 @@ def solve_conditions(jacobian: Array, value: Array, student: Array) -> Array:
 
 
 def margin(probe: TrainedProbe, student: Array) -> Array:
-    """Return kappa of the student."""
+    """Return the margin kappa of the student."""
     plane = components(probe, student[1], student[2])
     return (student[0] + probe.mu * student[2]) / jnp.sqrt(1 + plane @ plane)
 
 
 def _polish(data: RankedData, start: Array, interpolate: Array) -> tuple[Found, Array]:
-    """Run Newton's method on the conditions.
+    """Run Newton's method on the four optimality conditions.
 
     Args:
         data: the ranked data.

@@ -76,14 +76,17 @@ class Students:
 
 
 def fields_of(ranks: np.ndarray) -> np.ndarray:
-    """Return abs(z) at the ranks, any shape; +inf at rank 1."""
+    """Return abs(z) at the ranks, any shape.
+
+    It is +inf at rank 1.
+    """
     ranks = np.asarray(ranks, float)
     return np.abs(ndtri(np.clip((1 - ranks) / 2, 0.0, 0.5)))
 
 
 @float64
 def train(problem: RankProblem, sets: np.ndarray) -> Students:
-    """Return the students of `sets`, shape (count, INTERVALS, 2)."""
+    """Train the students of several sets of ranks, shape (count, INTERVALS, 2)."""
     edges = fields_of(sets)
     problem = _double(problem)
     parts = []
@@ -210,7 +213,10 @@ class OptimalPolicy:
     status: ArrayLike
 
     def policy(self) -> Steps:
-        """Return the weights as a policy, to solve or to simulate at the search's f."""
+        """Return the weights as a policy that keeps the fraction of the search.
+
+        It can be solved or simulated.
+        """
         return rank_policy(np.asarray(self.ranks))
 
 

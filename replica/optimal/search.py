@@ -43,7 +43,7 @@ class SearchStatus(IntEnum):
 
     @property
     def sentence(self) -> str:
-        """The outcome in a full sentence."""
+        """Sentence that explains the outcome."""
         return _SENTENCES[self]
 
 
@@ -145,12 +145,12 @@ class Family:
         return np.ones(self.size)
 
     def fold(self, values: ArrayLike) -> Floats:
-        """Return one value a lane, in the shape of the arguments."""
+        """Bring one value for each lane into the shape of the arguments."""
         return np.asarray(values).reshape(self.shape)
 
 
 def certified(solution: ReplicaSolution) -> Floats:
-    """Return the errors; NaN where the status is not CONVERGED."""
+    """Return the errors of a solution, NaN where its status is not CONVERGED."""
     return np.where(solution.status == Status.CONVERGED, solution.error, np.nan)
 
 
@@ -178,7 +178,7 @@ def fractions_to_scan(lowest: Floats, highest: Floats) -> Floats:
 
 
 def scan(objective: Objective, grid: Floats) -> Floats:
-    """Return the objective on every lane's grid, shape (lanes, points)."""
+    """Evaluate the objective on every lane's grid, shape (lanes, points)."""
     lanes = np.broadcast_to(np.arange(len(grid))[:, None], grid.shape)
     return objective(lanes.ravel(), grid.ravel()).reshape(grid.shape)
 

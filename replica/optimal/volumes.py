@@ -1,4 +1,4 @@
-"""Finds the data that an error takes, and the least error of a budget.
+"""Finds the data that a target error needs, and the least error of a budget.
 
 The budget is a number of kept examples. Its least error is the Pareto frontier over all fractions:
 data to choose from are free, and training on them is not.
@@ -240,7 +240,7 @@ def _volume_fractions(kept: Floats, volumes: Sequence[float]) -> Floats:
 
 
 def _scan_known(objective: Objective, grid: Floats) -> Floats:
-    """Return the objective where the grid has a point, NaN elsewhere."""
+    """Evaluate the objective where the grid has a point, with NaN elsewhere."""
     values = np.full(grid.shape, np.nan)
     lane, column = np.nonzero(~np.isnan(grid))
     values[lane, column] = objective(lane, grid[lane, column])

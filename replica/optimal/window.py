@@ -115,7 +115,7 @@ def _offsets(keep_fraction: Floats) -> Floats:
 
 
 class Phase(IntEnum):
-    """The selection of least error."""
+    """The kind of selection that has the least error."""
 
     UNKNOWN = -1
     TIE = 0
