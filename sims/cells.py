@@ -64,7 +64,7 @@ class Cell:
 
     @property
     def volume(self) -> int:
-        """Examples in all, copies counted."""
+        """Number of all examples, copies included."""
         return self.distinct * self.copies
 
 
@@ -155,7 +155,7 @@ def problem_shifts(problem: PerceptronProblem, dim: int) -> list[DownstreamShift
 
 
 def rank_rows(margins: Floats, policy: Policy, dual: Floats | None = None) -> Integers:
-    """Return the rows in the order hardest first.
+    """Rank the rows, the hardest first.
 
     Args:
         margins: signed probe margins y J_p.x, shape (P,).

@@ -18,7 +18,9 @@ TASK_ENTRIES = 2**24  # of the matrices that a task solves, a few seconds' work
 
 
 class Cluster:
-    """A connection to a scheduler; use as a context.
+    """A connection to a scheduler.
+
+    It is used as a context.
 
     Args:
         address: of the scheduler, such as tcp://host:8786.

@@ -219,7 +219,9 @@ def _as_text(report: dict[str, Any]) -> str:
 
 
 def load_arrays(features_path: str | Path, labels_path: str | Path) -> tuple[NDArray, NDArray]:
-    """Read features (P, N) and labels (P,) from .npy files; pickled objects are refused.
+    """Read features (P, N) and labels (P,) from .npy files.
+
+    Pickled objects are refused.
 
     Raises:
         ValueError: a file is missing, not a .npy file, cut short, or of the wrong dimension.

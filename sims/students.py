@@ -1,4 +1,7 @@
-"""Students of cells that share draws: probes, selection, training and records, side by side."""
+"""Trains the students of cells that share draws, side by side.
+
+It trains probes, selects examples, trains students, and makes their records.
+"""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
@@ -177,14 +180,14 @@ def cost(cell: Cell, draws: range, dim: int) -> float:
 
 
 def total_cost(parts: Iterable[Part], dim: int) -> float:
-    """Return what the students of all parts cost; see `cost`."""
+    """Return the cost of the students of all parts, in the unit of `cost`."""
     return sum(
         cost(part.cells[names[0]], part.draws, dim) for part in parts for names in _jobs(part.cells)
     )
 
 
 def _jobs(cells: dict[str, Cell]) -> list[list[str]]:
-    """Return the names of cells that keep the same rows, those with most rows first."""
+    """Group the names of cells that keep the same rows, the most rows first."""
     jobs: dict[str, list[str]] = {}
     for name, cell in cells.items():
         jobs.setdefault(rows_key(cell), []).append(name)

@@ -175,7 +175,7 @@ def _solve_here(
 
 
 def _fits(parts: Sequence[Part], dim: int, memory_gb: float) -> bool:
-    """Tell whether one draw of every part fits the limit."""
+    """Tell whether one draw of every part fits the memory limit."""
     try:
         for part in parts:
             draws_in_flight(list(part.cells.values()), dim, len(part.draws), 1, memory_gb, 0)
@@ -214,7 +214,7 @@ def _solve_on(
     memory_gb: float,
     results: int,
 ) -> Found:
-    """Solve the parts with one thread a device."""
+    """Solve the parts with one thread for each device."""
     with one_blas_thread(), solver_pool(len(devices), devices) as pool:
         compiled: set[str] = set()
         for part in parts:

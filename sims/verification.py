@@ -184,11 +184,11 @@ class Solution(Protocol):
 
     @property
     def error(self) -> Any:
-        """Error at N -> infinity, the problem's shape."""
+        """Error at N -> infinity, in the problem's shape."""
 
     @property
     def status(self) -> Any:
-        """0 where the answer is certified."""
+        """Status as an integer, 0 where the answer is certified."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +218,7 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """The verdict over a plan.
+    """The verdict of a verification.
 
     Attributes:
         rows: comparisons, one a case.
@@ -243,7 +243,7 @@ class Verification:
     passed: bool
 
     def report(self) -> dict[str, Any]:
-        """Return JSON-serialisable content, None for numbers that are missing.
+        """Return the verification as JSON types, with None for missing numbers.
 
         A policy's parameter has the policy's own name for it, `lo` or `w`.
         """
@@ -259,7 +259,7 @@ class Verification:
         return content
 
     def table(self) -> str:
-        """Return the verification as text: one line a case, then the verdict."""
+        """Return the verification as text: one line for each case, then the verdict."""
         lines = [
             f"{'policy':<13}{'alpha_total':>12}{'keep_fraction':>14}{'theta_deg':>10}"
             f"{'redundancy':>11}{'delta':>6}{'theory':>10}{'simulation':>12}{'stderr':>10}{'z':>7}"

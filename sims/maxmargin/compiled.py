@@ -110,7 +110,10 @@ def make_rows(columns: Array, mask: Array) -> Rows:
 
 
 def newton_solver(rows: Rows, weights: Array) -> Callable[[Array, Array, Array], Step]:
-    """Factorise once for `weights` (P,) and return `solve(r1, r2, t) -> Step`."""
+    """Factorise the Newton system for `weights` (P,), and return its solver.
+
+    The solver is `solve(r1, r2, t) -> Step`.
+    """
     columns, gram = rows.columns, rows.gram
     roots = jnp.sqrt(weights)
     if gram is None:
@@ -375,7 +378,7 @@ def exchange(rows: Rows, support: Array, dual: Array, active: Array) -> Exchange
 
 
 class Solution(NamedTuple):
-    """What a solve found.
+    """The result of a solve.
 
     These are the candidate, the rows that hold the separator, the number of iterations, and whether
     progress has ended.

@@ -121,7 +121,9 @@ def holding(point: Interior) -> tuple[Integers, NDArray[np.float64]]:
 
 
 def interior(rows: Floats, target: float, least: tuple[int, int]) -> list[Interior]:
-    """Iterate until a lane's complementarity is small, or no longer falls.
+    """Run every lane's interior point until its complementarity is small.
+
+    A lane also ends when its complementarity no longer falls.
 
     Args:
         rows: A of every lane, shape (B, P, N), entries about 1; its type is that of the arithmetic.

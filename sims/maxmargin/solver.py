@@ -24,7 +24,7 @@ from sims.maxmargin.working import solve_by_working_set, working_rows
 
 
 class MaxMarginStatus(enum.IntEnum):
-    """How a max-margin solve ended."""
+    """The outcome of a max-margin solve."""
 
     SOLVED = 0
     NOT_SEPARABLE = 1
@@ -35,7 +35,7 @@ class MaxMarginStatus(enum.IntEnum):
 
     @property
     def sentence(self) -> str:
-        """The status as a full sentence."""
+        """Sentence that explains the status."""
         return _SENTENCES[self]
 
 

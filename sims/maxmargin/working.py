@@ -147,7 +147,7 @@ def solve_by_working_set(
 
 
 def _towards(centre: Array, margins: Array) -> Array:
-    """Return the margins, on the segment between two directions, whose smallest is largest."""
+    """Return the margins of largest minimum on the segment between two directions."""
     steps = jnp.asarray(STEPS)
     smallest = jnp.min(centre + steps[:, None] * (margins - centre), axis=1)
     # Not argmax: its lowering asks for 64-bit integers after the package's border is left.
