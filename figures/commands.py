@@ -123,10 +123,10 @@ def draw_all(
     as_json: Json = False,
     **settings: Any,
 ) -> int:
-    """Draw all figures, each with those of the settings that it has.
+    """Draw all figures, each with the settings that apply to it.
 
-    A setting that a figure has otherwise, because it varies or does not know it, is not taken by
-    that figure. Without a setting each figure has its own default, the publication's.
+    A figure does not take a setting that it varies itself, or does not have. Without a setting each
+    figure has its own default, the publication's.
 
     Args:
         out: folder for the data files and the pictures.

@@ -222,7 +222,7 @@ class Downstream(ErrorCurves):
 
 
 class Policies(ErrorCurves):
-    """A figure of one policy beside each of others.
+    """A figure that compares one policy with others.
 
     The first policy is solid and the others are dashed.
     """

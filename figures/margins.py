@@ -100,7 +100,10 @@ def _theory_density(
     keep_fraction: float,
     theta: float,
 ) -> tuple[Floats, Floats]:
-    """Compute the density of margins from the smallest to where almost none are left."""
+    """Compute the density of margins above the smallest one.
+
+    It ends where almost no margins are left.
+    """
     weight = policy_of(settings).kept_weight(
         jnp.asarray(keep_fraction), jnp.asarray(theta), jnp.asarray(settings.redundancy[0])
     )
@@ -114,7 +117,7 @@ def _theory_density(
     farthest = kappa + settings.reach
     coarse = np.linspace(kappa, farthest, settings.density_points)
     below = np.asarray(support_mass(coarse, **student))
-    # kappa itself is left out: where all kept examples are support vectors, the grid would be empty.
+    # kappa itself is left out: where all kept examples are support vectors the grid would be empty.
     end = np.min(coarse[1:], where=below[1:] >= 1 - settings.beyond, initial=farthest)
     grid = np.linspace(kappa, end, settings.density_points)
     return grid, np.asarray(student_margin_density(grid, **student))

@@ -68,7 +68,7 @@ def compute(
 
 
 def draw(dataset: xr.Dataset, settings: PhaseSettings) -> Figure:
-    """Draw maps in a row for each kind of volume and a column for each angle."""
+    """Draw maps, in rows by kind of volume and in columns by angle."""
     rows, columns = dataset.sizes["equal"], dataset.sizes["theta_deg"]
     figure = Figure(figsize=(WIDTH * max(columns, 4) / 4, 0.5 + 1.6 * rows))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)

@@ -1,4 +1,4 @@
-"""Lists all figures: the settings that each takes, its defaults, and its module."""
+"""Lists all figures, with the settings that each takes, its defaults and its module."""
 
 from typing import Any
 

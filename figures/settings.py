@@ -155,7 +155,7 @@ class CurveSettings(SimulatedSettings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicySettings(CurveSettings):
-    """The settings of curves of one policy beside each of others."""
+    """The settings of a figure that compares one policy with others."""
 
     policy: tuple[str, ...] = ("hard", "random", "easy", "moderate")
 
