@@ -104,7 +104,7 @@ class SimulatedSettings(Settings):
     Attributes:
         keep_fraction: kept fractions at which draws are simulated, in (0, 1].
         dim: input dimension N of the simulation, >= 2.
-        draws: independent draws a point, >= 2 (a standard error needs two).
+        draws: independent draws of each point, >= 2 (a standard error needs two).
         seed: seed of the draws, >= 0.
         overlap: cosine, or pearson for the mean-centred overlap of the published notebook.
     """

@@ -188,7 +188,7 @@ def _mend_quietly(folder: Path) -> None:
     warnings.filterwarnings("always", message=_TROUBLE)
 
 
-# What JAX reports of tracing, lowering and compiling, cached programs included.
+# JAX's events of tracing, lowering and compiling, cached programs included, begin so.
 PREFIX = "/jax/core/compile/"
 # Spans of each thread that are not part of a longer one, by their ends and lengths in seconds.
 _spans: dict[int, list[tuple[float, float]]] = {}

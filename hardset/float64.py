@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-# What a `float64` function returns: a NumPy array, or a tracer under a JAX transformation.
+# A `float64` function returns a NumPy array, or a tracer under a JAX transformation.
 Float64Array = NDArray[np.float64] | jax.Array
 IntegerArray = NDArray[np.integer] | jax.Array
 

@@ -55,7 +55,7 @@ SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 CLAIM = "stage.json"
 LOCK = ".lock"
-# What a rerun on another computer may have otherwise.
+# Fields of a manifest that may differ where the same work is done on another computer.
 OUTSIDE_DIGEST = ("seconds", "compile_seconds", "aside", "versions", "locations", "local")
 # The fields of a manifest that the claim holds, too. All but the last decide whose a folder is.
 CLAIMED = ("stage", "parameters", "seed", "inputs", "locations")

@@ -53,5 +53,5 @@ def steps(count: int, name: str, numbers: float, stride: int = 1) -> Iterable[in
 def _shown() -> dict[str, Any]:
     if not _asked.get():
         return {"disable": None}  # silent unless stderr is a terminal
-    # A file is no place for ten lines a second.
+    # Ten lines in a second would fill a file.
     return {"disable": False, "mininterval": 0.1 if sys.stderr.isatty() else SECONDS}

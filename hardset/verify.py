@@ -29,7 +29,7 @@ INTACT, CHANGED, MISSING = "intact", "changed", "missing"
 UNREADABLE, UNLISTED, UNCHECKED = "unreadable", "not listed", "without a checksum"
 # A set's images lie where its list says, and its table says what they were.
 LIST, TABLE = "data.txt", "files-*.parquet"
-# What a stage's manifest leaves out: the stage's own files.
+# A stage's manifest leaves out the stage's own files.
 OWN = ("stage.json", LIST, *LISTINGS)
 OWN_ENDING = ".log.json"
 LARGEST_JSON = 1 << 26

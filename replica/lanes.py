@@ -73,7 +73,7 @@ def trace_lanes(lane: Callable[[list[Array]], Any], columns: list[Array]) -> Any
     The answer can be differentiated once, forwards or backwards.
 
     Args:
-        lane: a pure function of scalars, one a column, to a pytree of scalars.
+        lane: a pure function of scalars, one for each column, to a pytree of scalars.
         columns: arrays of one length.
     """
     return jax.lax.map(lane, columns)

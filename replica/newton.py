@@ -171,7 +171,7 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
         tolerance = jnp.clip(tolerance, 1e-9, 1e-2)
         trial = largest_margin(ensemble, state.trial_y, state.trial_mu, tolerance)
         gain = (trial.margin - best.margin) / jnp.abs(best.margin)
-        # Below this the gain drowns in rounding errors, and Newton's step can be trusted.
+        # A smaller gain is lost in rounding errors, and Newton's step can be trusted.
         small = state.predicted <= 1e-11
         accept = ~started | ((trial.mu > 0) & ((gain > 1e-3 * state.predicted) | small))
         longer = jnp.where(gain > 0.5 * state.predicted, 2 * state.length, 1.0)

@@ -26,7 +26,7 @@ Array = jnp.ndarray
 
 TINY = 1e-300
 ORDER = 12
-BLOCK = 4  # panels a step
+BLOCK = 4  # panels in each step of the quadrature
 # Panels are 4.4 widths long: there the 12-point rule errs by 3e-11, which suffices to certify.
 COARSE = (-6.5, -2.2, 2.2, 6.5)
 

@@ -46,7 +46,7 @@ class Cell:
         alpha_total: total examples / N.
         keep_fraction: f.
         probe: ("fixed", theta in radians), ("independent", alpha_probe) or ("in-sample", 0.0).
-        policy: the policy with scalar parameters.
+        policy: the policy, with scalar parameters.
         copies: redundancy r.
         distinct: number of distinct rows, alpha_total N / r rounded.
         kept: copies to keep, f r * distinct rounded, >= 1; a `Custom` policy keeps by chance.

@@ -76,8 +76,8 @@ class Cluster:
     ) -> Iterator[tuple[Part, NDArray[np.void]]]:
         """Yield each part with its records as soon as it is finished.
 
-        The records have the shape (cells, draws).
-        A part whose worker is lost is computed by another one.
+        The records have the shape (cells, draws). A part whose worker is lost goes to another
+        one.
 
         Args:
             parts: what to solve; see `split_for`.

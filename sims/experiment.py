@@ -58,7 +58,7 @@ def margins(
         seed: >= 0.
 
     Returns:
-        One entry a draw; the draws, the kept rows and the students are those of `run`.
+        One entry for each draw. The draws, the kept rows and the students are those of `run`.
 
     Raises:
         ValueError: more than one point, or an argument outside its range; f alpha_total N < 1.
@@ -105,9 +105,9 @@ def run(
 ) -> xr.Dataset:
     """Train max-margin students on selected data for every point of a problem.
 
-    Draw d of a dimension and seed is one data set: all points of all problems share its rows (a
-    larger alpha_total extends them), so differences between points carry less noise than the
-    points. Averages are over draws: the mean of arccos, not arccos of the mean.
+    Draw d of a dimension and seed is one data set. All points of all problems share its rows, and a
+    larger alpha_total extends them. So differences between points carry less noise than the points.
+    Averages are over draws: the mean of arccos, not arccos of the mean.
 
     Args:
         problem: a point or a grid; its redundancy must be an integer.
@@ -119,10 +119,11 @@ def run(
             the axes other than the probe's are random.
         solver: "native", or "cvxpy" for the reference solver on the same draws.
         memory_gb: limit in GiB, default half of the memory; no digit depends on it. With a
-            scheduler it is the limit of every worker.
+            scheduler it is the limit of the results here and of every worker.
         cache: folder where finished parts are kept; a rerun computes only what is missing.
         progress: whether to show a progress bar on stderr.
-        devices: how many local JAX devices solve, default JAX's default device alone.
+        devices: how many local JAX devices solve. By default JAX's default device solves if it is
+            an accelerator, and otherwise processes of this machine do.
         scheduler: address of a dask.distributed scheduler whose workers solve; this process
             collects, and keeps the cache.
 
@@ -179,7 +180,7 @@ def run_many(
             `run`.
 
     Returns:
-        One dataset a problem, equal to that of `run`.
+        One dataset for each problem, equal to that of `run`.
 
     Raises:
         ValueError: see `run`.

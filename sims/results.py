@@ -298,7 +298,7 @@ def to_dataset(
     Args:
         problem: the simulated problem.
         records: shape (cells, draws).
-        shifts: one downstream shift a cell.
+        shifts: one downstream shift for each cell.
         dim: N.
         overlap: "cosine" or "pearson".
     """

@@ -82,10 +82,10 @@ def simulate_students(
             memory. With a scheduler: of the results here, and of each worker.
         cache: finished parts are read from and written to it.
         advance: called with the number of students that were finished.
-        processes: how many processes solve, this one included, unless JAX devices do; default one
-            a processor. Short sweeps stay in this one. No digit depends on it.
-        devices: how many local JAX devices solve, a thread each; by default JAX's default one if
-            it is an accelerator.
+        processes: how many processes solve, this one included, unless JAX devices do; by default
+            one for each processor. Short sweeps stay in this one. No digit depends on it.
+        devices: how many local JAX devices solve, with a thread each; by default JAX's default one
+            if it is an accelerator.
         scheduler: address of a dask.distributed scheduler whose workers solve.
 
     Returns:
@@ -201,7 +201,7 @@ def solve_piece(
     return np.stack([found[name] for name in piece.cells])
 
 
-# The pieces of a part come one after the other.
+# One part is held at a time, since the pieces of a part come one after the other.
 _held_draws = lru_cache(maxsize=1)(hold_draws)
 
 

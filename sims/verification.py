@@ -221,7 +221,7 @@ class Verification:
     """The verdict of a verification.
 
     Attributes:
-        rows: comparisons, one a case.
+        rows: the comparisons, one for each case.
         dims: values of N.
         draws: draws at each N.
         seed: the seed.

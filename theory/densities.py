@@ -69,7 +69,7 @@ def axis_breaks(theta: Array, student_angle: Array, weight: SelectionWeight) -> 
         edges / cosine, jnp.abs(jnp.sin(apart) / cosine)
     )
     at_zero = feature_breaks(jnp.zeros(()), jnp.abs(jnp.tan(student_angle)))
-    # Where an edge of the window meets the decision line of the teacher.
+    # Corners, where an edge of the window meets the decision line of the teacher.
     corners = edges * jnp.sin(student_angle) / away_from_zero(jnp.sin(theta))
     return jnp.concatenate([at_edges.ravel(), edges / cosine, at_zero, jnp.zeros(1), corners])
 
@@ -84,7 +84,7 @@ def field_rule(
     Args:
         features: pairs (centre, width) of the integrand's transitions.
         extra: further breakpoints.
-        order: nodes a panel.
+        order: number of nodes in each panel.
     """
     breaks = [extra, jnp.arange(-8.0, 9.0, 2.0)]
     breaks += [feature_breaks(*feature) for feature in features]

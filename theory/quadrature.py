@@ -54,7 +54,7 @@ def panel_grid(breaks: Array, low: Array, high: Array, order: int) -> tuple[Arra
             breakpoint of a feature that is absent.
         low: lower end, finite scalar.
         high: upper end, finite scalar, at least `low`.
-        order: nodes a panel.
+        order: number of nodes in each panel.
 
     Returns:
         Nodes and weights, each of shape (order, n + 1). Flattened they would cost the compiled
@@ -88,8 +88,8 @@ def integrate_panels(
         breaks: breakpoints in any order, shape (..., n); NaN and those outside count for nothing.
         low: lower ends, finite, shape (...).
         high: upper ends, finite; an empty interval where below `low`.
-        order: nodes a panel.
-        block: panels a step; the arrays' last axis.
+        order: number of nodes in each panel.
+        block: number of panels in each step, the arrays' last axis.
 
     Returns:
         The integrals, each of shape (...).

@@ -70,7 +70,7 @@ class OrderParameters:
             probe_overlap=(plane[0] * probe.overlap + plane[1] * q1) / norm,
             margin=(d + along_probe * probe.mu) / norm,
             response=1 - count,
-            # This is B V1 less the multiplier of lam1 = l q1/V1.
+            # V21 comes from B - t, converted to the unit of lam1 = l q1/V1.
             cross_response=-ahead * probe.response / q1 / norm,
             width=jnp.sqrt(1 + along_teacher**2) / norm,
             pull=q1 * along_teacher / jnp.sqrt(1 + along_teacher**2),

@@ -77,7 +77,7 @@ class KeptRanks:
         )
         first = jnp.where(self.lower[0] > END, self.levels[0], self.levels[1])
         last = jnp.where(self.upper[1] > END, self.levels[2], self.levels[1])
-        # Where neither is inside, the share does not change at all.
+        # Where neither edge is inside, the share does not change at all.
         low = jnp.where(inside[0], edges[0], jnp.where(inside[1], edges[1], 0.0))
         high = jnp.where(inside[1], edges[1], low)
         return RankedData(

@@ -217,7 +217,7 @@ def _stretch_end(objective: Objective, grid: Floats, values: Floats, level: Floa
     above = values > level[:, None]
     begun = np.cumsum(met, axis=1) > 0
     over = np.cumsum(begun & above, axis=1)
-    # Seen from the right, the stretch begins at its end: hide all that lies beyond.
+    # The end is the first point within the level from the right, with all points beyond it hidden.
     hidden = (over > 1) | ((over == 1) & ~above)
     backwards = first_below(
         lambda lane, x: objective(lane, -x),

@@ -210,7 +210,8 @@ def least(objective: Objective, grid: Floats, values: Floats) -> tuple[Floats, F
     lane, at = np.nonzero(inner)
     triples = np.stack([grid[lane, at + k] for k in (-1, 0, 1)])
     heights = np.stack([known[lane, at + k] for k in (-1, 0, 1)])
-    # A minimum is left out if even twice the depth that its parabola promises beats no best point.
+    # A minimum is left out if even twice the depth that its parabola promises would not reach the
+    # best point of the lane.
     depth = heights[1] - _vertex(triples, heights)[1]
     rival = heights[1] - 2 * depth <= best[lane]
     lane, triples, heights = lane[rival], triples[:, rival], heights[:, rival]

@@ -74,9 +74,9 @@ def required_data(
 
     It is the smallest alpha_total with e(alpha_total) <= target_error.
 
-    The range of alpha_total is scanned, four points a decade, and the first crossing of the
-    target is bracketed. The error of some policies rises with alpha_total in places: `crossings`
-    tells.
+    The range of alpha_total is scanned at four points in each decade, and the first crossing of the
+    target is bracketed. The error of some policies rises with alpha_total in places, which
+    `crossings` tells.
 
     Args:
         target_error: in (0, 1/2); the arguments broadcast against each other.

@@ -36,7 +36,7 @@ NEXT_TARGET = 1e-3
 EXACTLY = -1.0
 # Complementarity over norm(w)^2 where rounding has long ended all progress.
 ROUNDED = 1e-17
-# Where the bracket cannot fall, because nothing separates, norm(A^T u) falls instead.
+# Where nothing separates the rows, the bracket cannot fall, and norm(A^T u) falls instead.
 VANISHING = 1e-4
 # Proximal weight over squared row norm: the equality-constrained problem is solved by REFINEMENTS
 # proximal steps, each of which shrinks the error along an eigenvalue l of the support's

@@ -77,7 +77,7 @@ class _Executables:
 
     def get(self, lanes: int, padded: int, dim: int) -> jax.stages.Compiled:
         shape = (lanes, padded, dim)
-        # What is compiled stays on the device that was the thread's default then.
+        # A compiled call stays on the device that was the thread's default when it was compiled.
         key = (str(default_device()), *shape)
         with self._lock:
             shape_lock = self._shape_locks.setdefault(key, threading.Lock())
@@ -160,7 +160,7 @@ def solve_lanes(problems: Sequence[Problem]) -> list[Separator]:
             all. At most `lane_count` problems, all of the same `padded_rows(len(index), N)`.
 
     Returns:
-        One separator a problem, in order; a problem's digits do not depend on the others.
+        One separator for each problem, in order. Its digits do not depend on the others.
     """
     rows, index = problems[0]
     count, dim = len(index), rows.shape[1]

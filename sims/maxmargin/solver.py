@@ -97,7 +97,7 @@ def max_margin(features: ArrayLike, mask: ArrayLike | None = None) -> MaxMarginR
 
     Raises:
         ValueError: if `features` is not a matrix with at least one row and one column, or `mask`
-            does not have one entry a row.
+            does not have one entry for each row.
 
     Source: the Wolfe dual, min norm(A^T u) over the simplex, solved by Mehrotra's
     predictor-corrector method and then exactly on the support.

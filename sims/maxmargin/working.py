@@ -24,7 +24,7 @@ from sims.maxmargin.compiled import (
 )
 
 WORKING_PER_DIM = 5
-# Below this many entries the whole matrix is quicker.
+# A matrix of fewer entries is solved more quickly as a whole.
 WORTH_IT = 100_000
 ROUNDS = 60
 # Early sets need not be exact: their bracket may be this share of the gap that is still open.
