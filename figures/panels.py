@@ -209,7 +209,7 @@ def row_legend(figure: Figure, dataset: xr.Dataset, colors: np.ndarray) -> None:
 
 
 def missing_note(figure: Figure, dataset: xr.Dataset) -> None:
-    """Explain the crosses of missing draws, if there are any."""
+    """Explain the crosses of missing draws and failed theory, if there are any."""
     sentences = []
     if bool((_missing(dataset) > 0).any()):
         sentences.append(r"$\times$ n: n draws without a student")

@@ -60,8 +60,8 @@ def load_array(
 ) -> NDArray[Any]:
     """Read one array of an .npy or .npz file.
 
-    The array has the byte order of this computer.
-    A file that holds a seal (see `hardset.seal`) is checked against it.
+    The array has the byte order of this computer. A file that holds a seal (see `hardset.seal`) is
+    checked against it.
 
     Args:
         path: the file; one called .npz is an archive, any other an .npy file.

@@ -85,7 +85,7 @@ def _finite(value: float) -> float | None:
 
 
 def points_table(points: list[dict[str, Any]]) -> str:
-    """Write the points as text, one line each, with "-" for a missing value."""
+    """Write the points as a table, one line each, with "-" for a missing value."""
     lines = ["".join(f"{head or key:>{_width(form)}}" for key, form, head in COLUMNS)]
     for point in points:
         cells = [(point[key], form) for key, form, _ in COLUMNS]
@@ -126,8 +126,8 @@ def stored_run(path: Path, parameters: dict[str, Any]) -> "xr.Dataset | None":
 def save_run(dataset: "xr.Dataset", path: Path, parameters: dict[str, Any]) -> str:
     """Write a run to a new file.
 
-    The answer says why that failed, and is empty otherwise.
-    A file that another process wrote meanwhile is as good if it holds the same run.
+    The answer says why that failed, and is empty otherwise. A file that another process wrote
+    meanwhile is as good if it holds the same run.
     """
     try:
         write_dataset(dataset, path, kind=KIND, parameters=parameters, replace=False)
@@ -316,7 +316,8 @@ def run(
 def solve(*, features: Path, labels: Path, out: Path | None = None, as_json: Json = False) -> int:
     """Find the max-margin separator of your own data, or prove that there is none.
 
-    The exit code is 0 for a separator, 3 for data that none separates, 1 for anything else.
+    The exit code is 0 for a separator, 3 for data that none separates, and 1 for a solve that ended
+    without an answer.
 
     Args:
         features: examples, a .npy file of shape (P, N).

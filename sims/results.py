@@ -151,9 +151,9 @@ def cosine_angle(records: NDArray[np.void], shift: DownstreamShift) -> Floats:
 def pearson_overlaps(records: NDArray[np.void], delta: float, dim: int) -> tuple[Floats, ...]:
     """Return the mean-centred overlaps of the published notebook.
 
-    They are those with T, with J_p and with T'.
-    Components are taken on axes of which J_p is one and the others are random; T' is T with
-    `delta` added to every component but the probe's own, without normalisation.
+    They are those with T, with J_p and with T'. Components are taken on axes of which J_p is one
+    and the others are random. T' is T with `delta` added to every component but the probe's own,
+    without normalisation.
 
     Args:
         records: array of RECORD.

@@ -171,7 +171,7 @@ def fractions_to_scan(lowest: Floats, highest: Floats) -> Floats:
     low, high = np.log(np.min(lowest, initial=0.5)), np.log(1 / NEAREST - 1)
     count = int(np.ceil((high - low) / STEP)) + 1
     share = np.append(1 / (1 + np.exp(-np.linspace(low, high, count))), 1.0)
-    # From its own lowest fraction on, each lane has as many points.
+    # Every lane has the same number of points, from its own lowest fraction on.
     first = np.log(lowest / highest)[:, None]
     logs = np.log(share) * first / np.log(share[0])
     return np.clip(highest[:, None] * np.exp(logs), lowest[:, None], highest[:, None])

@@ -300,8 +300,8 @@ class Exchange(NamedTuple):
 def on_support(rows: Rows, support: Array, dual: Array) -> tuple[Array, Array]:
     """Find the w (N,) that has equal margins on `support`.
 
-    Its signed dual u (P,), which is zero off the support, comes with it.
-    Among the duals of linearly dependent rows it finds the one nearest to `dual`.
+    Its signed dual u (P,), which is zero off the support, comes with it. Among the duals of
+    linearly dependent rows it finds the one nearest to `dual`.
     """
     dim, count = rows.columns.shape
     # Rounded to powers of two, the start loses its rounding errors. So the answer does not depend

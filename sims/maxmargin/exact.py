@@ -58,10 +58,10 @@ def settle(
 ) -> Separator | None:
     """Find the separator from a guess of its support, by exchanging rows.
 
-    The exchange ends when no multiplier is negative and no row is violated.
-    Rows leave as in Lawson and Hanson's method, on the way from the last positive multipliers to
-    those of equal margins, and come in by steps of Goldfarb and Idnani's: both raise the dual
-    objective, so that no support comes twice.
+    The exchange ends when no multiplier is negative and no row is violated. Rows leave as in Lawson
+    and Hanson's method, on the way from the last positive multipliers to those of equal margins,
+    and come in by steps of Goldfarb and Idnani's: both raise the dual objective, so that no support
+    comes twice.
 
     Args:
         rows: A, shape (P, N), entries about 1.
