@@ -35,7 +35,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 SIGNED = (HardSigned, EasySigned)
-BY_WEIGHT = Custom | Steps
+# Policies that keep ranks, an exact number of them; every other one keeps by its weight.
+BY_RANK = Hard | Easy | Moderate | Random | Window | Mixture | HardSigned | EasySigned
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -181,8 +182,8 @@ def keep_rows(draw: Draw, cell: Cell, margins: Floats, order: Callable[[], Integ
     Returns:
         Row indices. Copies have equal margins and add no constraint, so one row stands for all.
     """
-    if isinstance(cell.policy, BY_WEIGHT):
-        return _kept_by_weight(draw, cell, cell.policy, margins)
+    if not isinstance(cell.policy, BY_RANK):
+        return _kept_by_weight(draw, cell, margins)
     ranked = _ranked_rows(cell)
     if ranked is not None:
         first, last = ranked
@@ -206,8 +207,8 @@ def largest_problem(cell: Cell) -> int:
     probe = {"fixed": 0, "independent": cell.probe_rows, "in-sample": cell.distinct}[cell.probe[0]]
     kept = kept_rows(cell)
     if kept is None:
-        by_weight = isinstance(cell.policy, BY_WEIGHT)
-        kept = cell.distinct if by_weight else min(cell.kept, cell.distinct)
+        by_rank = isinstance(cell.policy, BY_RANK)
+        kept = min(cell.kept, cell.distinct) if by_rank else cell.distinct
     return max(kept, probe)
 
 
@@ -216,8 +217,10 @@ def rows_key(cell: Cell) -> str:
 
     They keep the same rows of every draw.
     """
-    if isinstance(cell.policy, BY_WEIGHT):
+    if not isinstance(cell.policy, BY_RANK):
         rule = cell.policy.parameters() | cell.policy.record()
+        if not isinstance(cell.policy, Custom | Steps):
+            rule["keep_fraction"] = cell.keep_fraction
         if isinstance(cell.policy, Custom):
             rule["weight"] = id(cell.policy.function)  # a function has no content to compare
         key = [cell.policy.name, cell.distinct, rule, cell.copies, *_probe_key(cell)]
@@ -250,7 +253,7 @@ def _ranked_rows(cell: Cell) -> tuple[int, int] | None:
 
     It is (first, last + 1), or None where chance decides.
     """
-    if isinstance(cell.policy, BY_WEIGHT):
+    if not isinstance(cell.policy, BY_RANK):
         return None
     start = _window_start(cell.policy, cell)
     if start is None and cell.kept == cell.volume:
@@ -275,9 +278,8 @@ def _window_start(policy: Policy, cell: Cell) -> int | None:
         return spare
     if isinstance(policy, Moderate):
         return spare // 2
-    if isinstance(policy, Window):
-        return min(int(np.floor(float(np.asarray(policy.lo)) * cell.volume + 0.5)), spare)
-    raise ValueError(f"policy {policy.name!r} cannot be simulated")
+    assert isinstance(policy, Window)
+    return min(int(np.floor(float(np.asarray(policy.lo)) * cell.volume + 0.5)), spare)
 
 
 def _certain_copies(cell: Cell) -> int:
@@ -302,9 +304,22 @@ def _kept_by_chance(draw: Draw, cell: Cell, order: Integers, hardest: int) -> In
 
 
 @float64
-def _kept_by_weight(draw: Draw, cell: Cell, policy: Custom | Steps, margins: Floats) -> Integers:
-    signed = isinstance(policy, Custom) and policy.variable == "yz"
-    field = margins if signed else margins * draw.labels[: cell.distinct]
-    weight = np.asarray(policy.weight(jnp.asarray(field)), dtype=np.float64)
+def _kept_by_weight(draw: Draw, cell: Cell, margins: Floats) -> Integers:
+    """Return the rows of which chance keeps a copy, each with the policy's weight."""
+    policy = cell.policy
+    if isinstance(policy, Custom | Steps):
+        signed = isinstance(policy, Custom) and policy.variable == "yz"
+        field = margins if signed else margins * draw.labels[: cell.distinct]
+        weight = np.asarray(policy.weight(jnp.asarray(field)), dtype=np.float64)
+    else:
+        # The weight of one copy, in the gauge in which the margin is the field.
+        kind, angle = cell.probe
+        theta = jnp.asarray(angle if kind == "fixed" else np.nan)
+        of_copy = policy.kept_weight(jnp.asarray(cell.keep_fraction), theta, jnp.ones(()))
+        weight = np.asarray(of_copy(jnp.asarray(margins)), dtype=np.float64)
+        if np.any(np.isnan(weight)):
+            raise ValueError(
+                f"policy {policy.name!r} needs the probe's angle: give the problem a FixedAngle"
+            )
     scores = draw.scores(cell.distinct, cell.copies)
     return np.flatnonzero(np.any(scores < weight[:, None], axis=1))

@@ -5,6 +5,7 @@ Each policy is a class that gives a weight of the probe field.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 import jax
@@ -16,7 +17,7 @@ from jax.typing import ArrayLike
 from hardset.checks import check_range, is_concrete, real_array
 from hardset.float64 import float64
 from hardset.pytree import content_hash, pytree_dataclass, same_content
-from theory.policy_names import check_policy
+from theory.policy_names import POLICIES, check_policy
 from theory.weights import (
     FunctionWeight,
     IntervalWeight,
@@ -493,11 +494,6 @@ class EasySigned(Policy):
         return _intervals([(edge, jnp.inf, 1.0)])
 
 
-_NAMED: dict[str, Callable[..., Policy]] = {
-    cls.name: cls for cls in (Hard, Easy, Moderate, Random, HardSigned, EasySigned, Window, Mixture)
-}
-
-
 def policy_from_name(name: str, **parameters: ArrayLike) -> Policy:
     """Return the policy called `name`, one of `theory.POLICY_NAMES`.
 
@@ -509,7 +505,8 @@ def policy_from_name(name: str, **parameters: ArrayLike) -> Policy:
         ValueError: unknown name, or a parameter that the policy lacks or does not take.
     """
     check_policy(name, parameters)
-    return _NAMED[name](**parameters)
+    policy: Policy = resolve_name(POLICIES[name][0])(**parameters)
+    return policy
 
 
 def _intervals(rows: list[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> IntervalWeight:

@@ -4,24 +4,24 @@ from collections.abc import Collection
 
 from hardset.checks import check_choice
 
-# Each with the parameter that it needs beside the kept fraction.
-_PARAMETERS: dict[str, str | None] = {
-    "hard": None,
-    "easy": None,
-    "moderate": None,
-    "random": None,
-    "hard-signed": None,
-    "easy-signed": None,
-    "window": "lo",
-    "mixture": "w",
+# The class of each, and the parameter that it needs beside the kept fraction.
+POLICIES: dict[str, tuple[str, str | None]] = {
+    "hard": ("theory.policies:Hard", None),
+    "easy": ("theory.policies:Easy", None),
+    "moderate": ("theory.policies:Moderate", None),
+    "random": ("theory.policies:Random", None),
+    "hard-signed": ("theory.policies:HardSigned", None),
+    "easy-signed": ("theory.policies:EasySigned", None),
+    "window": ("theory.policies:Window", "lo"),
+    "mixture": ("theory.policies:Mixture", "w"),
 }
 
-POLICY_NAMES: tuple[str, ...] = tuple(_PARAMETERS)
+POLICY_NAMES: tuple[str, ...] = tuple(POLICIES)
 
 
 def policy_parameter(name: str) -> str | None:
     """Return the parameter that the policy `name` needs, or None."""
-    return _PARAMETERS[name]
+    return POLICIES[name][1]
 
 
 def check_policy(name: object, parameters: Collection[str]) -> None:
@@ -35,7 +35,7 @@ def check_policy(name: object, parameters: Collection[str]) -> None:
         ValueError: an unknown name, a parameter that is missing or one too many.
     """
     check_choice("policy", name, POLICY_NAMES)
-    needed = _PARAMETERS[str(name)]
+    needed = POLICIES[str(name)][1]
     if set(parameters) != ({needed} if needed else set()):
         wanted = f"the parameter {needed!r}" if needed else "no parameter"
         raise ValueError(f"policy {name!r} takes {wanted}, got {sorted(parameters) or 'none'}")

@@ -183,10 +183,11 @@ def _fields(proposer: str, least_side: int | None, options: dict[str, Any]) -> d
     if proposer == "sam":
         areas = {name: given.pop(name) for name in ("min_area", "max_area") if name in given}
         fields["generator"] = dataclasses.replace(Sam().generator, **areas)
+    known = FIELDS.get(proposer, {})
     for name, value in given.items():
-        if name not in FIELDS[proposer]:
+        if name not in known:
             raise ValueError(f"--{name.replace('_', '-')} is no option of the proposer {proposer}")
-        fields[FIELDS[proposer][name]] = value
+        fields[known[name]] = value
     return fields
 
 
