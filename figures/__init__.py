@@ -1,4 +1,4 @@
-"""Figures draw the theory and its simulation, each from a data file."""
+"""Draws figures of the theory and its simulation, each from a data file."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Compute the data files of figures and draw them."""
+"""Computes the data files of figures and draws them."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ MOVED = "benchmark-tables"
 
 
 def __getattr__(name: str) -> dict[str, str]:
-    """Give COMMANDS, which are known once NumPy is imported."""
+    """Return COMMANDS, which are known once NumPy is imported."""
     if name != "COMMANDS":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from figures.commands import COMMANDS
@@ -17,7 +17,7 @@ def __getattr__(name: str) -> dict[str, str]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line and return its exit code."""
     # Imported here and not above, so that Ctrl-C is a sentence from the start.
     from figures.commands import COMMANDS, check_options
     from hardset.cli import dispatch

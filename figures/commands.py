@@ -1,4 +1,4 @@
-"""The commands draw one figure by its name, draw all of them, and list them."""
+"""Defines the commands of figures, which draw one figure or all, and list them."""
 
 import dataclasses
 import inspect
@@ -123,10 +123,10 @@ def draw_all(
     as_json: Json = False,
     **settings: Any,
 ) -> int:
-    """Draw all figures, each with those of the settings that it has.
+    """Draw all figures, each with the settings that apply to it.
 
-    A setting that a figure has otherwise, because it varies or does not know it, is not taken by
-    that figure. Without a setting each figure has its own default, the publication's.
+    A figure does not take a setting that it varies itself, or does not have. Without a setting each
+    figure has its own default, the publication's.
 
     Args:
         out: folder for the data files and the pictures.
@@ -178,7 +178,10 @@ def list_figures(*, as_json: Json = False) -> int:
 
 
 class _Attempts:
-    """Figures are tried one by one; those that fail are named, or left out."""
+    """A series of attempts to draw figures one by one.
+
+    A figure that fails stops the series with its name, or is left out on request.
+    """
 
     def __init__(self, keep_going: bool) -> None:
         self._keep_going = keep_going
@@ -190,7 +193,10 @@ class _Attempts:
 
     @contextmanager
     def __call__(self, spec: FigureSpec) -> Iterator[None]:
-        """Name the figure in a user's error; on request print that and go on."""
+        """Add the figure's name to a user's error.
+
+        With `keep_going` the error is printed, and the block ends without it.
+        """
         try:
             yield
         except ValueError as error:
@@ -222,7 +228,7 @@ def _with_settings(
     kind: Settings,
     defaults: dict[str, Any],
 ) -> Callable[..., int]:
-    """Give a command the options and help of `model`, and a figure's settings as options.
+    """Add the options and help of `model` and a figure's settings to a command.
 
     Args:
         command: takes what the options say.
@@ -252,7 +258,7 @@ def _with_settings(
 
 
 def _attributes(kind: type) -> dict[str, str]:
-    """Read what the docstrings of a settings class say of each attribute."""
+    """Read the description of each attribute from the docstrings of a settings class."""
     found: dict[str, str] = {}
     for one in kind.__mro__[::-1]:
         section = (inspect.getdoc(one) or "").partition("Attributes:\n")[2]

@@ -1,4 +1,4 @@
-"""Settings become problems, solved as lines and simulated as points against keep_fraction."""
+"""Solves theory lines and simulates points against keep_fraction, as settings say."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,23 +18,27 @@ from theory.problem import DownstreamShift, Independent, InSample, PerceptronPro
 
 
 def policy_of(settings: Settings) -> Policy:
-    """Form the settings' one policy."""
+    """Make the one policy of the settings."""
     (name,) = settings.policy
     own = policy_parameter(name)
     return policy_from_name(name, **({own: getattr(settings, own)} if own else {}))
 
 
 def shift_of(settings: Settings) -> DownstreamShift:
-    """Form the settings' one downstream shift, independent of teacher and probe."""
+    """Make the one downstream shift of the settings.
+
+    It is independent of teacher and probe.
+    """
     (downstream_deg,) = settings.downstream_deg
     return DownstreamShift.degrees(downstream_deg)
 
 
 def theory_shift(settings: CurveSettings) -> DownstreamShift:
-    """Form the shift whose cosine overlap the simulated one tends to.
+    """Make the shift for which theory predicts the simulated overlap.
 
-    The notebook's teacher is T + delta (1 - J_p), with 1 the vector of ones in coordinates of
-    which J_p is one. Mean-centring removes 1 and leaves T - delta J_p.
+    The simulated overlap tends to the cosine overlap of theory with this shift. In the mode
+    `pearson` the teacher is that of the published notebook, T + delta (1 - J_p), with 1 the vector
+    of ones in coordinates of which J_p is one. Mean-centring removes 1 and leaves T - delta J_p.
     """
     shift = shift_of(settings)
     if settings.overlap == "cosine" or settings.probe != "fixed":
@@ -46,7 +50,7 @@ def theory_shift(settings: CurveSettings) -> DownstreamShift:
 def problem_of(
     settings: CurveSettings, keep_fraction: Sequence[float] | np.ndarray, shift: DownstreamShift
 ) -> PerceptronProblem:
-    """Form the settings' problems on the grid alpha_total x keep_fraction."""
+    """Make the problems of the settings on the grid alpha_total x keep_fraction."""
     theta_deg = settings.theta_deg[0] if settings.theta_deg else 0.0
     grid = PerceptronProblem.grid(
         alpha_total=np.asarray(settings.alpha_total),
@@ -72,7 +76,7 @@ def theory_fractions(settings: CurveSettings) -> np.ndarray:
 
 
 def panels_of(settings: CurveSettings, axis: str) -> list[CurveSettings]:
-    """Split settings into those of one panel for each value of `axis`."""
+    """Split settings into those of single panels, one for each value of `axis`."""
     panels = []
     for value in getattr(settings, axis):
         changes: dict[str, Any] = {axis: (value,)}
@@ -83,7 +87,10 @@ def panels_of(settings: CurveSettings, axis: str) -> list[CurveSettings]:
 
 
 def _one_panel(settings: CurveSettings, changes: dict[str, Any]) -> CurveSettings:
-    """Make plain curve settings: a panel need not be a figure by itself."""
+    """Make the plain curve settings of one panel.
+
+    A panel need not be a figure by itself.
+    """
     names = [field.name for field in dataclasses.fields(CurveSettings)]
     return CurveSettings(**{name: getattr(settings, name) for name in names} | changes)
 
@@ -123,7 +130,7 @@ def solve_and_simulate(
 def curves_dataset(
     settings: CurveSettings, lines: dict[str, Any], points: dict[str, Any]
 ) -> xr.Dataset:
-    """Label the curves of one panel.
+    """Label the curves of one panel as a dataset.
 
     Args:
         settings: the figure's.

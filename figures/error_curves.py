@@ -1,4 +1,7 @@
-"""Six figures show the error against keep_fraction, a panel for each value of a parameter."""
+"""Draws the six figures of the error against keep_fraction.
+
+Each has a panel for each value of a parameter.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -36,7 +39,7 @@ MOST_IN_CORNER = 6  # curves whose names fit the empty corner
 
 @dataclasses.dataclass(frozen=True)
 class ErrorCurves:
-    """A figure shows the error against keep_fraction, a panel for each value of a parameter.
+    """A figure of the error against keep_fraction, with a panel for each parameter value.
 
     Attributes:
         axis: the parameter.
@@ -51,14 +54,16 @@ class ErrorCurves:
     def compute(
         self, settings: CurveSettings, *, cache: Path | None = None, progress: bool = False
     ) -> xr.Dataset:
-        """Compute the theory on a fine grid of fractions and the simulation, for every panel.
+        """Compute the theory and the simulation of every panel.
+
+        The theory is on a fine grid of fractions.
 
         Returns:
             `theory_error` and `theory_status` on (axis, alpha_total, theory_fraction);
             `error_mean`, `error_stderr` and the counts of draws by outcome on (axis, alpha_total,
             keep_fraction); `floor`, the error of a perfect student, where the teacher is shifted.
         """
-        # A probe that is trained has no angle to be the axis.
+        # A trained probe has no given angle, so the angle cannot be the axis.
         axis = self.axis if getattr(settings, self.axis) else "policy"
         panels = panels_of(settings, axis)
         found = solve_and_simulate(settings, panels, cache=cache, progress=progress)
@@ -80,7 +85,7 @@ class ErrorCurves:
         )
 
     def draw(self, dataset: xr.Dataset, settings: CurveSettings) -> Figure:
-        """Draw small multiples in two columns, colours for alpha_total."""
+        """Draw the panels in two columns, with a colour for each alpha_total."""
         figure, panels = new_figure(dataset.sizes[self.axis])
         colors = curve_colors(dataset.sizes["alpha_total"])
         parts = [dataset.sel({self.axis: value}) for value in dataset[self.axis].values]
@@ -118,10 +123,10 @@ def _floor_words(dataset: xr.Dataset) -> str:
 
 
 class OnePanel(ErrorCurves):
-    """A figure has one panel, its curves labelled at their right ends."""
+    """A figure of one panel, whose curves are labelled at their right ends."""
 
     def draw(self, dataset: xr.Dataset, settings: CurveSettings) -> Figure:
-        """Draw the curves, a diamond where the loss of an in-sample probe begins."""
+        """Draw the curves, with diamonds where the loss of an in-sample probe begins."""
         figure, (axes,) = new_figure(1)
         colors = curve_colors(dataset.sizes["alpha_total"])
         part = dataset.squeeze(set(dataset.dims) & {self.axis, "policy"})
@@ -145,7 +150,10 @@ class OnePanel(ErrorCurves):
 
 
 class InSample(OnePanel):
-    """A figure shows the in-sample probe's error, and where it begins to lose."""
+    """A figure of the error with an in-sample probe.
+
+    It also shows where selection begins to lose.
+    """
 
     def compute(
         self, settings: CurveSettings, *, cache: Path | None = None, progress: bool = False
@@ -157,7 +165,7 @@ class InSample(OnePanel):
     def part(
         self, settings: CurveSettings, solution: replica.ReplicaSolution, simulation: xr.Dataset
     ) -> xr.Dataset:
-        """Label the curves, and where hard selection begins to lose."""
+        """Label the curves and the points where hard selection begins to lose."""
         dataset = super().part(settings, solution, simulation)
         if settings.policy[0] not in ("hard", "hard-signed"):
             return dataset
@@ -185,7 +193,7 @@ class InSample(OnePanel):
 
 
 class Downstream(ErrorCurves):
-    """A figure shows the error against shifted teachers, and the size of each shift."""
+    """A figure of the error against shifted teachers, with the size of each shift."""
 
     def compute(
         self, settings: CurveSettings, *, cache: Path | None = None, progress: bool = False
@@ -214,10 +222,13 @@ class Downstream(ErrorCurves):
 
 
 class Policies(ErrorCurves):
-    """A figure shows its first policy, solid, beside each of the others, dashed."""
+    """A figure that compares one policy with others.
+
+    The first policy is solid and the others are dashed.
+    """
 
     def draw(self, dataset: xr.Dataset, settings: CurveSettings) -> Figure:
-        """Draw the panels, the legend in the empty corner where it fits."""
+        """Draw the panels, with the legend in the empty corner where it fits."""
         first, *rivals = [str(name) for name in dataset["policy"].values]
         figure, (left, corner, *below) = new_figure(len(rivals) + 1)
         panels = [left, *below]

@@ -1,4 +1,4 @@
-"""A figure turns settings into a data file, and that file alone into a picture."""
+"""Makes figures: settings become a data file, and that file alone becomes a picture."""
 
 import dataclasses
 import importlib
@@ -32,7 +32,7 @@ Drawn = TypeVar("Drawn", bound=Settings, contravariant=True)
 
 
 class Drawing(Protocol[Drawn]):
-    """A module, or an object in one, computes and draws a figure."""
+    """A module, or an object in one, that computes and draws a figure."""
 
     def compute(self, settings: Drawn, *, cache: Path | None, progress: bool) -> "xr.Dataset":
         """Compute the data of `settings`."""
@@ -46,7 +46,7 @@ class Drawing(Protocol[Drawn]):
 
 @dataclasses.dataclass(frozen=True)
 class FigureSpec(Generic[S]):
-    """A figure has a name, settings, and a place where it is computed and drawn.
+    """A figure with a name, settings, and a module where it is computed and drawn.
 
     Attributes:
         name: name on the command line and of the files.
@@ -79,12 +79,12 @@ class FigureSpec(Generic[S]):
         return tuple(name for name in names if not self.reason(name))
 
     def reason(self, name: str) -> str:
-        """Say why the figure does not take a setting; empty if it does."""
+        """Say why the figure does not take a setting, or return "" if it does."""
         return self.fixed.get(name) or self.fixed.get(COMPANIONS.get(name, ""), "")
 
     @property
     def drawing(self) -> Drawing[S]:
-        """What computes and draws the figure; it takes seconds to import."""
+        """Import what computes and draws the figure, which takes seconds."""
         module, _, name = self.place.partition(":")
         found: Any = importlib.import_module(module)
         return getattr(found, name) if name else found
@@ -114,7 +114,7 @@ class FigureSpec(Generic[S]):
                 )
 
     def parameters(self, settings: S) -> dict[str, Any]:
-        """Give all that the data depend on, as JSON types."""
+        """Return all that the data depend on, as JSON types."""
         return {"version": self.version, **settings.parameters()}
 
     def settings_of(self, dataset: "xr.Dataset") -> S:
@@ -152,7 +152,10 @@ class FigureSpec(Generic[S]):
         return dataset.assign_attrs(parameters=json.dumps(self.parameters(settings)))
 
     def draw(self, dataset: "xr.Dataset") -> "Figure":
-        """Draw data in the house style, what is not the default above the picture."""
+        """Draw data in the common style of all figures.
+
+        Settings that are not the defaults stand above the picture.
+        """
         from matplotlib import rc_context
         from matplotlib.font_manager import FontProperties
 
@@ -170,7 +173,7 @@ class FigureSpec(Generic[S]):
         return picture
 
     def varied(self, settings: S) -> list[str]:
-        """List what differs from the defaults and is not varied in the picture."""
+        """List the settings that differ from the defaults and do not vary in the picture."""
         words = []
         for name in SYMBOLS:
             value = getattr(settings, name, None)
@@ -180,7 +183,7 @@ class FigureSpec(Generic[S]):
         return words
 
     def caption(self, dataset: "xr.Dataset") -> str:
-        """Say in words what the picture shows, of which problem and simulation."""
+        """Say in words what the picture shows, with its problem and simulation."""
         settings = self.settings_of(dataset)
         sentences = [self.drawing.caption(dataset, settings)]
         (redundancy, *_), (downstream_deg, *_) = settings.redundancy, settings.downstream_deg
@@ -207,7 +210,8 @@ def _assignment(name: str, value: Any) -> str:
     return f"{name} = {', '.join(shown)}"
 
 
-# Where each format keeps the caption, and what would make equal pictures differ.
+# The entry of each format that keeps the caption, and entries that are left out, since they would
+# make equal pictures differ.
 _METADATA: dict[str, tuple[str, dict[str, None]]] = {
     "png": ("Description", {"Software": None}),
     "pdf": ("Subject", {"CreationDate": None, "Creator": None, "Producer": None}),
@@ -226,7 +230,7 @@ def picture_path(spec: FigureSpec, folder: Path, name: str) -> Path:
 
 
 def check_data(spec: FigureSpec, settings: Settings, folder: Path) -> bool:
-    """Check that a figure's data file is there as wanted, or can be written.
+    """Check that a figure's data file is there or can be written.
 
     Args:
         spec: the figure.
@@ -293,7 +297,7 @@ def make_data(spec: FigureSpec, settings: Settings, folder: Path, *, progress: b
             dataset, path, kind=spec.kind, parameters=spec.parameters(settings), replace=False
         )
     except FileExistsError:
-        # Another process was faster: equal data are as good, others stay.
+        # Another process was faster. Equal data are as good, and other data are left alone.
         try:
             check_data(spec, settings, folder)
         except ValueError as error:
@@ -307,7 +311,7 @@ def make_data(spec: FigureSpec, settings: Settings, folder: Path, *, progress: b
 def make_pictures(
     spec: FigureSpec, data: Path, folder: Path, formats: Iterable[str]
 ) -> tuple[list[Path], str]:
-    """Draw a data file.
+    """Draw the pictures of a data file.
 
     Args:
         spec: the figure.
@@ -336,7 +340,10 @@ def make_pictures(
 
 @contextmanager
 def _complete(path: Path) -> Iterator[None]:
-    """Say in a sentence which variable or parameter a data file lacks."""
+    """Turn the error of an incomplete data file into a sentence.
+
+    The sentence says which variable or parameter the file lacks.
+    """
     try:
         yield
     except KeyError as error:
@@ -348,12 +355,12 @@ def _complete(path: Path) -> Iterator[None]:
 
 
 def _rendered(spec: FigureSpec, dataset: "xr.Dataset", name: str, words: str) -> bytes:
-    """Draw a dataset as the bytes of a picture file, the caption inside."""
+    """Draw a dataset as the bytes of a picture file that holds the caption."""
     from matplotlib import rc_context
 
     from figures.style import STYLE
 
-    # It wonders at the dates inside DejaVu's own files.
+    # The font library logs a warning about the dates inside DejaVu's own files.
     logging.getLogger("fontTools").setLevel(logging.ERROR)
     key, metadata = _METADATA[name]
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The figure `geometry` shows teacher, probe, student and the kept examples in their plane."""
+"""Draws the figure `geometry`: teacher, probe, student and kept examples in a plane."""
 
 import dataclasses
 from functools import partial
@@ -26,7 +26,7 @@ RANKED = ("hard", "moderate", "window", "easy")  # they keep slabs of the probe'
 def compute(
     settings: GeometrySettings, *, cache: Path | None = None, progress: bool = False
 ) -> xr.Dataset:
-    """Draw examples in the plane, and put the student there by theory and by simulation."""
+    """Draw random examples in the plane, and find the student by theory and simulation."""
     alpha_total = settings.alpha_total[0]
     keep_fraction = settings.keep_fraction[0]
     theta = np.deg2rad(np.asarray(settings.theta_deg, dtype=float))
@@ -83,7 +83,10 @@ def _kept(
     fields: np.ndarray,
     probe_field: np.ndarray,
 ) -> np.ndarray:
-    """Select as the simulation does, for each angle; shape (theta_deg, example)."""
+    """Select examples for each angle as the simulation does.
+
+    The answer has the shape (theta_deg, example).
+    """
     count, copies = settings.examples, settings.redundancy[0]
     labels = np.where(fields[:, 0] < 0, -1.0, 1.0)
     draw = Draw(settings.seed, 2, 0, fields * labels[:, None], labels)
@@ -96,7 +99,10 @@ def _kept(
 
 
 def _in_plane(overlap: np.ndarray, probe_overlap: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Give the student's components along the teacher and orthogonal to it, towards the probe."""
+    """Return the student's components along the teacher and orthogonal to it.
+
+    The latter points towards the probe.
+    """
     sine = np.sin(theta)
     across = np.where(
         sine > 0, (probe_overlap - overlap * np.cos(theta)) / np.where(sine > 0, sine, 1.0), 0.0
@@ -105,7 +111,10 @@ def _in_plane(overlap: np.ndarray, probe_overlap: np.ndarray, theta: np.ndarray)
 
 
 def draw(dataset: xr.Dataset, settings: GeometrySettings) -> Figure:
-    """Draw the data of `compute`, one panel for each probe angle; the teacher points up."""
+    """Draw the data of `compute`, one panel for each probe angle.
+
+    The teacher points up.
+    """
     count = dataset.sizes["theta_deg"]
     columns = min(count, 2)
     rows = -(-count // columns)
@@ -143,7 +152,7 @@ def _draw_panel(axes: Axes, panel: xr.Dataset, settings: GeometrySettings) -> No
                 field[choice, 1], field[choice, 0], marker, color=color, markersize=1.7, mew=0
             )
     scale = 0.8 * REACH  # a unit vector's length on the picture
-    # Wider where the probe would hide it.
+    # An arrow is wider where the probe would hide it.
     _arrow(axes, scale * _turned(1.0, 0.0), TEACHER, 1.6 if theta > 0.03 else 3.2)
     _arrow(axes, scale * along, PROBE)
     if panel["status"].item() == 0:
@@ -163,7 +172,7 @@ def _draw_panel(axes: Axes, panel: xr.Dataset, settings: GeometrySettings) -> No
 
 
 def _slabs(panel: xr.Dataset, settings: GeometrySettings) -> list[tuple[float, float]]:
-    """Give the probe fields between which the policy keeps everything."""
+    """Return the intervals of the probe field in which the policy keeps everything."""
     edge, (policy,) = panel["edge"].item(), settings.policy
     if policy == "hard":
         return [(-edge, edge)]

@@ -1,4 +1,4 @@
-"""The figure `margins` shows the theory's density and atom on simulated histograms."""
+"""Draws the figure `margins`: the theory's density and atom on simulated histograms."""
 
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,10 @@ def _theory_density(
     keep_fraction: float,
     theta: float,
 ) -> tuple[Floats, Floats]:
-    """Compute the density of margins from the smallest to where almost none are left."""
+    """Compute the density of margins above the smallest one.
+
+    It ends where almost no margins are left.
+    """
     weight = policy_of(settings).kept_weight(
         jnp.asarray(keep_fraction), jnp.asarray(theta), jnp.asarray(settings.redundancy[0])
     )
@@ -114,14 +117,17 @@ def _theory_density(
     farthest = kappa + settings.reach
     coarse = np.linspace(kappa, farthest, settings.density_points)
     below = np.asarray(support_mass(coarse, **student))
-    # Where all are support vectors, kappa itself is too near.
+    # kappa itself is left out: where all kept examples are support vectors the grid would be empty.
     end = np.min(coarse[1:], where=below[1:] >= 1 - settings.beyond, initial=farthest)
     grid = np.linspace(kappa, end, settings.density_points)
     return grid, np.asarray(student_margin_density(grid, **student))
 
 
 def _mean_and_stderr(values: Floats) -> tuple[Floats, Floats]:
-    """Average over the first axis; NaN where too few draws were solved."""
+    """Return mean and standard error over the first axis.
+
+    They are NaN where too few draws were solved.
+    """
     count = len(values)
     mean = values.mean(axis=0) if count else np.full(values.shape[1:], np.nan)
     spread = values.std(axis=0, ddof=1) if count > 1 else np.full(values.shape[1:], np.nan)
@@ -189,7 +195,7 @@ def _draw_panel(axes: Axes, right: Axes, panel: xr.Dataset) -> None:
     note += f"\nsim. {_with_stderr(panel['atom'].item(), panel['atom_stderr'].item())}"
     if panel["unsolved"].item():
         note += f"\n{panel['unsolved'].item():d} draws unsolved"
-    # Above the panel: inside, some panel would have its data there.
+    # The text stands above the panel: inside, it would cover the data of some panel.
     axes.annotate(
         note,
         (1.0, 1.0),
@@ -216,7 +222,7 @@ def _differing(dataset: xr.Dataset) -> list[str]:
 
 
 def _with_stderr(value: float, stderr: float) -> str:
-    """Write a value to three decimals, its standard error in units of the last."""
+    """Write a value to three decimals, with its standard error in units of the last."""
     return f"{value:.3f}({round(stderr * 1e3):d})" if np.isfinite(stderr) else f"{value:.3f}"
 
 

@@ -1,4 +1,7 @@
-"""The figure `optimal-fraction` maps how small a fraction suffices, by volume and angle."""
+"""Draws the figure `optimal-fraction`: maps of the smallest fraction that suffices.
+
+The axes of a map are the volume of data and the probe's angle.
+"""
 
 from pathlib import Path
 from typing import Any

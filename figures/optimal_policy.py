@@ -1,4 +1,4 @@
-"""The figure `optimal-policy` shows the best weight and its error beside the named policies."""
+"""Draws the figure `optimal-policy`: the best weight, and its error beside other policies."""
 
 import dataclasses
 from pathlib import Path
@@ -22,7 +22,10 @@ from theory.problem import FixedAngle, PerceptronProblem
 def compute(
     settings: RuleSettings, *, cache: Path | None = None, progress: bool = False
 ) -> xr.Dataset:
-    """Compute the best weight, its influence, and the errors of all rules, with simulation."""
+    """Compute the best weight, its influence, and the errors of all policies.
+
+    The errors come from theory and from simulation.
+    """
     alpha, fraction = settings.alpha_total[0], settings.keep_fraction[0]
     theta = np.deg2rad(settings.theta_deg)
     shift = shift_of(settings)
@@ -33,8 +36,9 @@ def compute(
         PerceptronProblem(alpha, fraction, FixedAngle(theta), policy, downstream=shift)
         for policy in policies
     ]
-    # The best weight of one interval is a window: by the ranks of the draw, as the best window is,
-    # not by the fields of a weight. Else equal theory would have different points.
+    # A best weight of one interval is a window. It is simulated by the ranks of the draw, as the
+    # best window is, and not by the fields of a weight: else equal theory would have different
+    # points.
     single = np.asarray(found.intervals) == 1
     start = np.where(single, np.asarray(found.ranks)[..., 0, 0], 0.0)
     ranked = Window(np.minimum(start, 1 - fraction))
@@ -83,7 +87,7 @@ def compute(
 
 
 def draw(dataset: xr.Dataset, settings: RuleSettings) -> Figure:
-    """Draw weights and influence above, errors below, by angle."""
+    """Draw weights and influence above and errors below, a column for each angle."""
     count = dataset.sizes["theta_deg"]
     figure = Figure(figsize=(max(WIDTH * count / 4, WIDTH / 2), 3.9))
     panels = figure.subplots(2, count, sharey="row", squeeze=False, height_ratios=(1, 1.3))
@@ -121,7 +125,7 @@ def _draw_weight(axes: Axes, part: xr.Dataset, last: float) -> None:
     for start, end in part["interval"].values:
         inside |= (field > start) & (field < end)
     if inside.any():
-        # The level at which the kept examples end at height one half, the least at 0.1.
+        # Heights of the influence: one half at the ends of the kept examples, 0.1 at the least.
         level = influence[inside].max()
         depth = max(level - influence[inside].min(), 1e-300)
         axes.plot(field, 0.5 + 0.4 * (influence - level) / depth, color=PROBE)

@@ -1,4 +1,4 @@
-"""Pictures share panels, curves with points, axes, labels, and marks of what is missing."""
+"""Draws what pictures share: panels, curves, axes, labels, and marks of missing data."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,12 +23,15 @@ COUNTS = ("not_separable", "failed", "empty")  # of draws without a student, by 
 
 
 def error_label(settings: Settings) -> str:
-    """Name the error on an axis: against the labels' teacher, or against a shifted one."""
+    """Return the axis label of the error against the labels' teacher or a shifted one."""
     return "downstream error $e'$" if any(settings.downstream_deg) else "fitting error $e$"
 
 
 def new_figure(count: int, *, row_height: float = 1.5) -> tuple[Figure, list[Axes]]:
-    """Make a figure of one panel, or of `count` panels in two columns, `row_height` inches each."""
+    """Make a figure of one panel, or of `count` panels in two columns.
+
+    A row is `row_height` inches high.
+    """
     rows, columns = (1, 1) if count == 1 else (-(-count // 2), 2)
     height = 2.5 if count == 1 else 0.35 + row_height * rows
     figure = Figure(figsize=(COLUMN, height))
@@ -47,8 +50,8 @@ def draw_curves(
     """Draw theory lines, simulated points, and marks of what is missing.
 
     The lines are `theory_QUANTITY`, the points `QUANTITY_mean` with `QUANTITY_stderr`.
-    A cross with a count at the top edge: draws without a student at that f. A cross at the bottom
-    edge: a theory point that did not converge, where the line has a gap.
+    A cross at the top edge, with a count, stands for draws without a student at that f. A cross at
+    the bottom edge stands for a theory point that did not converge, where the line has a gap.
     """
     filled = line == "-"
     for k, color in enumerate(colors):
@@ -62,7 +65,7 @@ def draw_curves(
             yerr=curve[f"{quantity}_stderr"],
             fmt=marker,
             color=color,
-            # A white rim parts a point from the line under it and from its neighbours.
+            # A white rim separates a point from the line under it and from its neighbours.
             markerfacecolor=color if filled else "white",
             markeredgecolor="white" if filled else color,
             markeredgewidth=0.3 if filled else 0.6,
@@ -125,9 +128,9 @@ def finish_axes(
 
 
 def error_limits(dataset: xr.Dataset) -> tuple[float, float]:
-    """Give an error axis the limits of the data, and at least 0.8.
+    """Return the limits of an error axis, which reaches 0.8 at least.
 
-    Where draws are missing, a third more at the top for their crosses.
+    It covers the data. Where draws are missing, there is a third more at the top for their crosses.
     """
     theory = dataset["theory_error"].where(dataset["theory_status"] == 0).values.ravel()
     floor = dataset["floor"].values.ravel() if "floor" in dataset else np.empty(0)
@@ -142,7 +145,7 @@ def error_limits(dataset: xr.Dataset) -> tuple[float, float]:
 
 
 def error_range(dataset: xr.Dataset) -> tuple[float, float]:
-    """Give an error axis the limits of the data and no more."""
+    """Return the limits of an error axis that covers the data and little more."""
     values = np.concatenate(
         [dataset[name].values.ravel() for name in ("theory_error", "error_mean")]
     )
@@ -153,7 +156,7 @@ def error_range(dataset: xr.Dataset) -> tuple[float, float]:
 def label_curves(
     axes: Axes, part: xr.Dataset, colors: np.ndarray, *, quantity: str = "error"
 ) -> None:
-    """Write each curve's alpha_total at its right end, labels apart from each other."""
+    """Write each curve's alpha_total at its right end, without overlaps."""
     to_axes = axes.transData + axes.transAxes.inverted()
     ends: list[tuple[float, str, Any]] = []
     for k, color in enumerate(colors):
@@ -206,7 +209,7 @@ def row_legend(figure: Figure, dataset: xr.Dataset, colors: np.ndarray) -> None:
 
 
 def missing_note(figure: Figure, dataset: xr.Dataset) -> None:
-    """Explain the crosses, where there are any."""
+    """Explain the crosses of missing draws and failed theory, if there are any."""
     sentences = []
     if bool((_missing(dataset) > 0).any()):
         sentences.append(r"$\times$ n: n draws without a student")
@@ -221,14 +224,17 @@ def _missing(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def alpha_axis(axes: Axes, values: tuple[float, float], label: str) -> None:
-    """Make the horizontal axis logarithmic over `values`, a decade where they are one."""
+    """Make the horizontal axis logarithmic over two values.
+
+    It covers a decade where they are equal.
+    """
     low, high = values
     log_axis(axes, "x", (low, high) if high > low else (low / 3, high * 3))
     axes.set_xlabel(label)
 
 
 def cell_edges(centres: np.ndarray, *, logarithmic: bool = True) -> np.ndarray:
-    """Put the edges of cells halfway between ascending centres on their axis."""
+    """Return the edges of cells, halfway between ascending centres on their axis."""
     places = np.log(centres) if logarithmic else np.asarray(centres, dtype=np.float64)
     if len(places) == 1:
         edges = places[0] + np.array([-1.0, 1.0])

@@ -1,4 +1,7 @@
-"""The figure `phase-diagram` maps which selection wins, at equal alpha_total and alpha_kept."""
+"""Draws the figure `phase-diagram`: maps of the selection of least error.
+
+The selections are compared at equal alpha_total and at equal alpha_kept.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -25,13 +28,16 @@ COLORS = {
     Phase.HARD: "#D55E00",
     Phase.EASY: "#56B4E9",
 }
-GAIN = 0.05  # of a window over the best of the three, from which it is hatched
+GAIN = 0.05  # relative gain of a window over the best of the three, from which it is hatched
 
 
 def compute(
     settings: PhaseSettings, *, cache: Path | None = None, progress: bool = False
 ) -> xr.Dataset:
-    """Find the winners at the same numbers taken for alpha_total and for alpha_kept."""
+    """Find the selections of least error at equal alpha_total and at equal alpha_kept.
+
+    Both volumes take the same numbers.
+    """
     volume = np.asarray(settings.alpha_total)[:, None, None]
     theta = np.deg2rad(settings.theta_deg)[:, None]
     fraction = np.asarray(settings.keep_fraction)
@@ -62,7 +68,7 @@ def compute(
 
 
 def draw(dataset: xr.Dataset, settings: PhaseSettings) -> Figure:
-    """Draw a row of maps for each kind of volume, a column for each angle."""
+    """Draw maps, in rows by kind of volume and in columns by angle."""
     rows, columns = dataset.sizes["equal"], dataset.sizes["theta_deg"]
     figure = Figure(figsize=(WIDTH * max(columns, 4) / 4, 0.5 + 1.6 * rows))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -104,7 +110,7 @@ def _draw_map(axes: Axes, part: xr.Dataset) -> None:
     row, column = np.nonzero(phase < 0)
     mark_failed(axes, fraction[column].tolist(), volume[row].tolist())
     for name, values in (("x", fraction), ("y", volume)):
-        # The computed range, without the outer halves of its cells.
+        # The axes show the computed range, without the outer halves of its cells.
         ends = values if len(values) > 1 else cell_edges(values)
         log_axis(axes, name, (ends[0], ends[-1]))
 

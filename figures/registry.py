@@ -1,4 +1,4 @@
-"""The registry says what each figure takes, its defaults, and where it is drawn."""
+"""Lists all figures, with the settings that each takes, its defaults and its module."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from figures.settings import (
     WindowSettings,
 )
 
-# Why a figure does not take a parameter: the end of the sentence "the figure NAME ...".
+# Reasons why a figure does not take a parameter. Each ends the sentence "the figure NAME ...".
 ANGLES = {"probe": "shows several theta_deg, which only the fixed probe has"}
 COSINE = {"overlap": "has cosine overlaps alone"}
 NO_COPIES = {"redundancy": "knows distinct examples alone"}

@@ -1,4 +1,4 @@
-"""The figure `scaling` shows the error against alpha_kept, its slope and the Pareto frontier."""
+"""Draws the figure `scaling`: the error against alpha_kept, its slope, and the frontier."""
 
 import dataclasses
 from pathlib import Path
@@ -71,7 +71,7 @@ def compute(
 
 
 def draw(dataset: xr.Dataset, settings: ScalingSettings) -> Figure:
-    """Draw errors above, their logarithmic slopes below, by angle."""
+    """Draw errors above and their logarithmic slopes below, a column for each angle."""
     count = dataset.sizes["theta_deg"]
     figure = Figure(figsize=(max(WIDTH * count / 4, WIDTH / 2), 3.6))
     panels = figure.subplots(

@@ -1,4 +1,4 @@
-"""Settings hold, check and name all that a figure's data depend on."""
+"""Defines the settings of figures, which hold and check all that the data depend on."""
 
 import dataclasses
 import math
@@ -12,13 +12,16 @@ from theory.policy_names import POLICY_NAMES, policy_parameter
 
 OVERLAPS = ("cosine", "pearson")
 PROBES = ("fixed", "independent", "in-sample")
-COMPANIONS = {"lo": "policy", "w": "policy", "alpha_probe": "probe"}  # settings of a setting
+# Settings that belong to another setting.
+COMPANIONS = {"lo": "policy", "w": "policy", "alpha_probe": "probe"}
 PUBLISHED_FRACTIONS = tuple(float(f"{f:.6g}") for f in np.logspace(-2, 0, 20))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The problem's parameters; a figure varies some and has one value of the others.
+    """The parameters of a figure's problem.
+
+    A figure varies some of them and has one value of the others.
 
     Attributes:
         alpha_total: total examples / N, > 0.
@@ -57,7 +60,7 @@ class Settings:
         self._check_companions()
 
     def _check_companions(self) -> None:
-        """Check that a policy's or probe's own parameter is given with it alone."""
+        """Check that own parameters are given with their policy or probe, and only then."""
         owners = {policy_parameter(policy): policy for policy in self.policy}
         for name in ("lo", "w"):
             value = getattr(self, name)
@@ -79,7 +82,10 @@ class Settings:
             raise ValueError(f"probe = {self.probe!r} {trouble} theta_deg")
 
     def parameters(self) -> dict[str, Any]:
-        """Give the settings as JSON types; equal parameters give equal data."""
+        """Return the settings as JSON types.
+
+        Equal parameters give equal data.
+        """
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
@@ -87,18 +93,18 @@ class Settings:
 
 
 def lists_of(settings: Settings) -> dict[str, tuple[Any, ...]]:
-    """Give the settings that hold a list, by name."""
+    """Return the settings that hold a list, by name."""
     return {name: value for name, value in vars(settings).items() if isinstance(value, tuple)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SimulatedSettings(Settings):
-    """The problem, and the size of its simulation.
+    """The parameters of a problem and the size of its simulation.
 
     Attributes:
         keep_fraction: kept fractions at which draws are simulated, in (0, 1].
         dim: input dimension N of the simulation, >= 2.
-        draws: independent draws a point, >= 2 (a standard error needs two).
+        draws: independent draws of each point, >= 2 (a standard error needs two).
         seed: seed of the draws, >= 0.
         overlap: cosine, or pearson for the mean-centred overlap of the published notebook.
     """
@@ -118,7 +124,7 @@ class SimulatedSettings(Settings):
         check_choice("overlap", self.overlap, OVERLAPS)
         for copies in self.redundancy:
             check_integer("redundancy", copies, 1, math.inf)
-        # Said before anything is computed: other figures of the same call may take an hour.
+        # Checked before anything is computed: other figures of the same call may take an hour.
         check_kept(min(self.keep_fraction), min(self.alpha_total), self.dim)
         most = max(self.keep_fraction)
         if self.lo is not None and self.lo + most > 1 + 1e-12:
@@ -135,7 +141,7 @@ class SimulatedSettings(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CurveSettings(SimulatedSettings):
-    """Settings of theory lines over keep_fraction with simulated points on them.
+    """The settings of theory lines over keep_fraction with simulated points on them.
 
     Attributes:
         theory_points: fractions of a line; fewer leave corners where the error falls off.
@@ -149,7 +155,7 @@ class CurveSettings(SimulatedSettings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicySettings(CurveSettings):
-    """Settings of the first policy beside each of the others."""
+    """The settings of a figure that compares one policy with others."""
 
     policy: tuple[str, ...] = ("hard", "random", "easy", "moderate")
 
@@ -164,7 +170,7 @@ class PolicySettings(CurveSettings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GeometrySettings(SimulatedSettings):
-    """Settings of the picture of the plane.
+    """The settings of the picture of the plane of teacher and probe.
 
     Attributes:
         examples: how many are drawn.
@@ -175,7 +181,7 @@ class GeometrySettings(SimulatedSettings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MarginSettings(SimulatedSettings):
-    """Settings of histograms of margins.
+    """The settings of histograms of margins.
 
     Attributes:
         bins: above the smallest margin; a quarter as many lie below it, where finite samples put
@@ -193,7 +199,7 @@ class MarginSettings(SimulatedSettings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuleSettings(SimulatedSettings):
-    """Settings of the best weight beside other policies.
+    """The settings of the best weight beside other policies.
 
     Attributes:
         field_range: probe fields between which the influence is shown.
@@ -206,7 +212,7 @@ class RuleSettings(SimulatedSettings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScalingSettings(SimulatedSettings):
-    """Settings of the error against the number of kept examples.
+    """The settings of the error against the number of kept examples.
 
     Attributes:
         theory_range: kept examples / N between which the lines run.
@@ -219,7 +225,7 @@ class ScalingSettings(SimulatedSettings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WindowSettings(SimulatedSettings):
-    """Settings of windows of ranks.
+    """The settings of curves and a map of windows of ranks.
 
     Attributes:
         lo_share: where simulated windows begin, in units of 1 - keep_fraction.
@@ -248,7 +254,9 @@ class WindowSettings(SimulatedSettings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FractionMapSettings(Settings):
-    """Settings of the maps of the fraction that suffices, axes alpha_total and theta_deg.
+    """The settings of the maps of the fraction that suffices.
+
+    Their axes are alpha_total and theta_deg.
 
     Attributes:
         tolerance: losses of error against all data's that suffice, one map each.
@@ -263,7 +271,9 @@ class FractionMapSettings(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PhaseSettings(Settings):
-    """Settings of the maps of winners, axes keep_fraction and alpha_total.
+    """The settings of the maps of the selection of least error.
+
+    Their axes are keep_fraction and alpha_total.
 
     Attributes:
         keep_fraction: kept fractions, in (0, 1].

@@ -1,4 +1,4 @@
-"""All figures have one style: sizes, fonts, colours and logarithmic axes."""
+"""Defines the style of all figures: sizes, fonts, colours and logarithmic axes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -43,10 +43,10 @@ STYLE: Any = {
     "mathtext.fontset": "dejavusans",
 }
 
-# Okabe and Ito's colours, told apart with any colour vision.
+# Okabe and Ito's colours, which can be told apart with any colour vision.
 TEACHER, PROBE, STUDENT = "#000000", "#0072B2", "#D55E00"
 
-# Simulated points, as arguments of `errorbar`: a white rim parts a point from the line under it
+# Arguments of `errorbar` for simulated points. A white rim separates a point from the line under it
 # and from its neighbours.
 POINTS: dict[str, Any] = {
     "fmt": "o",
@@ -58,18 +58,18 @@ POINTS: dict[str, Any] = {
 
 
 def curve_colors(count: int) -> np.ndarray:
-    """Choose the colours of `count` ordered curves, RGBA from dark to light."""
+    """Return the colours of `count` ordered curves as RGBA, from dark to light."""
     return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.78, count))
 
 
 def log_axes(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
-    """Make both axes logarithmic over the given limits; see `log_axis`."""
+    """Make both axes logarithmic over the given limits, as `log_axis` does."""
     log_axis(axes, "x", x)
     log_axis(axes, "y", y)
 
 
 def log_axis(axes: Axes, name: str, limits: Sequence[float]) -> None:
-    """Make the axis "x" or "y" logarithmic, its tick labels all of one kind."""
+    """Make the axis "x" or "y" logarithmic, with tick labels of one kind."""
     axes.set(**{f"{name}scale": "log", f"{name}lim": tuple(limits)})
     axis = axes.xaxis if name == "x" else axes.yaxis
     ticks = _ticks(*limits).tolist()
@@ -92,7 +92,7 @@ def _tick_labels(ticks: Sequence[float]) -> list[str]:
 
 
 def _ticks(low: float, high: float) -> np.ndarray:
-    """Choose decades, or as many steps of them as give three labels."""
+    """Choose ticks at decades, or at steps of them that give three labels."""
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     for steps in ([1], [1, 3], [1, 2, 5]):
         ticks = np.outer(decades, steps).ravel()

@@ -1,4 +1,4 @@
-"""The figure `v-information` shows V-information against keep_fraction by alpha_total."""
+"""Draws the figure `v-information`: V-information against keep_fraction by alpha_total."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from figures.style import curve_colors, log_axis
 from sims.results import mean_and_stderr
 from theory.field_information import v_information
 
-TOP = 0.77  # of the vertical axis: room for the name of log 2
+TOP = 0.77  # end of the vertical axis, with room for the name of log 2
 
 
 def compute(
@@ -31,7 +31,7 @@ def compute(
     ((solution, simulation),) = solve_and_simulate(
         settings, [settings], cache=cache, progress=progress
     )
-    # The information of each draw's student, then the mean: it is not linear in the error.
+    # The mean is over the information of each draw's student, which is not linear in the error.
     error = simulation["error"].values
     solved = np.isfinite(error)
     mean, stderr = mean_and_stderr(v_information(np.where(solved, error, 0.5)), solved)
@@ -45,7 +45,7 @@ def compute(
 
 
 def draw(dataset: xr.Dataset, settings: CurveSettings) -> Figure:
-    """Draw the curves, labelled at their right ends, and log 2 dotted."""
+    """Draw the curves, labelled at their right ends, and a dotted line at log 2."""
     figure, (axes,) = new_figure(1)
     colors = curve_colors(dataset.sizes["alpha_total"])
     axes.axhline(np.log(2), color="0.5", linestyle=":", linewidth=0.8, zorder=1)

@@ -1,4 +1,4 @@
-"""The figure `window` shows at which rank lo a window of kept examples should begin."""
+"""Draws the figure `window`: the error against the rank where a window begins."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def compute(
 ) -> xr.Dataset:
     """Compute curves with simulated points, and a map of the best window."""
     fraction = settings.keep_fraction[0]
-    # Denser near both ends, where the error turns.
+    # The points are denser near both ends, where the error bends most.
     share = (1 - np.cos(np.linspace(0, np.pi, settings.theory_points))) / 2
     theory_lo = (1 - fraction) * share
     simulated = np.round((1 - fraction) * np.asarray(settings.lo_share), 9)
@@ -86,7 +86,7 @@ def compute(
 
 
 def _problem(settings: WindowSettings, fraction: float, lo: np.ndarray) -> PerceptronProblem:
-    """Form the windows on (theta_deg, alpha_total, lo)."""
+    """Make the problems of windows on the grid (theta_deg, alpha_total, lo)."""
     return PerceptronProblem(
         alpha_total=np.asarray(settings.alpha_total)[:, None],
         keep_fraction=np.full(len(lo), fraction),
@@ -169,7 +169,7 @@ def _draw_map(figure: SubFigure, dataset: xr.Dataset) -> None:
     shown = np.ma.masked_where(~found, lo)
     x, y = cell_edges(alpha), cell_edges(theta, logarithmic=False)
     image = axes.pcolormesh(x, y, shown, vmin=0, vmax=last, cmap=colormaps["viridis"])
-    # Marks where an end of the range is best.
+    # The marks show where an end of the range is best.
     for end, marker in ((0.0, "s"), (last, "^")):
         row, column = np.nonzero(found & (np.abs(lo - end) < 1e-9))
         axes.plot(

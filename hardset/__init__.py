@@ -1,1 +1,1 @@
-"""What every package of hardset needs once: files, checksums, locks, checks, command lines."""
+"""Shared parts of all packages: files, checksums, locks, checks and command lines."""

@@ -1,4 +1,4 @@
-"""Which examples to keep: theory, simulation, selection, and pre-training on what is kept."""
+"""Finds which examples to keep: theory, simulation, selection, and pre-training on them."""
 
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ PACKAGES = ("replica", "sims", "figures", "selection", TRAINS)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line and return its exit code."""
     # Imported here and not above, so that Ctrl-C is a sentence from the start.
     from hardset.cli import dispatch
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def console() -> None:
-    """Entry point of the console command."""
+    """Run the console command `hardset`."""
     if sys.argv[1:2] == [TRAINS]:
         # Before anything allocates, as the package's own entry does.
         keep_freed_memory()

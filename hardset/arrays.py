@@ -1,8 +1,9 @@
-"""Array files (.npy, .npz): read within bounds, refused in one sentence, written with a seal.
+"""Reads and writes array files (.npy, .npz), within bounds and with a seal.
 
-NumPy's own reader believes what a header says: it allocates what a compressed archive promises,
-takes True for a size, and has a different exception for each way to be wrong. This one compares
-every size with the bytes that are there before it allocates anything. Nothing is unpickled.
+NumPy's own reader believes what a header says. It allocates what a compressed archive promises,
+takes True for a size, and raises a different exception for each kind of damage. The reader here
+compares every size with the bytes that are there before it allocates anything, and refuses a file
+in one sentence. Nothing is unpickled.
 """
 
 import ast
@@ -57,9 +58,10 @@ def load_array(
     mmap: bool = False,
     limit_bytes: int = LIMIT_BYTES,
 ) -> NDArray[Any]:
-    """Read one array of an .npy or .npz file, in the byte order of this computer.
+    """Read one array of an .npy or .npz file.
 
-    A file that holds a seal (see `hardset.seal`) is checked against it.
+    The array has the byte order of this computer. A file that holds a seal (see `hardset.seal`) is
+    checked against it.
 
     Args:
         path: the file; one called .npz is an archive, any other an .npy file.
@@ -107,7 +109,7 @@ def load_array(
 
 
 def load_arrays(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, NDArray[Any]]:
-    """Read all arrays of an .npz file by name; see `load_array`.
+    """Read all arrays of an .npz file by name, as `load_array` reads one.
 
     Args:
         path: the file.
@@ -126,14 +128,20 @@ def load_arrays(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str
 
 
 def array_names(path: str | Path) -> list[str]:
-    """List the arrays of an .npz file; ArrayFileError where it is missing or damaged."""
+    """List the names of the arrays in an .npz file.
+
+    Raises:
+        ArrayFileError: the file is missing or damaged.
+    """
     path = Path(path)
     with _archive(path) as archive:
         return list(_members(path, archive))
 
 
 def npy_bytes(array: NDArray[Any], note: Mapping[str, Any] | None = None) -> bytes:
-    """Make an .npy file with a seal behind the array, where other readers never look.
+    """Make the bytes of an .npy file with a seal behind the array.
+
+    Other readers of the format never look behind the array.
 
     Args:
         array: its content.
@@ -147,7 +155,7 @@ def npy_bytes(array: NDArray[Any], note: Mapping[str, Any] | None = None) -> byt
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> bytes:
-    """Make an .npz file with a seal, which is the archive's comment."""
+    """Make the bytes of an .npz file whose seal is the archive's comment."""
     buffer = io.BytesIO()
     (np.savez_compressed if compressed else np.savez)(buffer, **dict(arrays))  # type: ignore[arg-type]
     with zipfile.ZipFile(buffer, "a") as archive:
@@ -156,7 +164,10 @@ def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -
 
 
 class _Header:
-    """What an .npy file says about itself, checked; `begin` is where the array begins."""
+    """The checked header of an .npy file.
+
+    `begin` is the place in the file where the array begins.
+    """
 
     def __init__(self, file: IO[bytes], name: str, size: int) -> None:
         self.name = name
@@ -206,7 +217,10 @@ class _Header:
         return f"an array of shape {one_line(self.shape)} and dtype {one_line(self.dtype)}"
 
     def array(self, read: Callable[[int], bytes]) -> NDArray[Any]:
-        """Make the array of the bytes that `read` gives, at most those asked for."""
+        """Make the array from the bytes that `read` gives.
+
+        `read` takes a number of bytes, and gives at most as many.
+        """
         if not self.nbytes:
             return np.zeros(self.shape, self.dtype.newbyteorder("="))
         content = np.empty(self.nbytes, np.uint8)
@@ -224,7 +238,7 @@ class _Header:
 
 
 def _python3(header: str) -> str:
-    """Drop the L of long integers that Python 2 wrote from a header."""
+    """Remove from a header the letter L that Python 2 wrote behind long integers."""
     return re.sub(r"(\d)L\b", r"\1", header)
 
 
@@ -233,7 +247,10 @@ def _is_archive(path: Path) -> bool:
 
 
 def _check_regular(path: Path) -> None:
-    """Raise ArrayFileError where there is no file; a pipe would block for ever."""
+    """Raise ArrayFileError where no regular file has this name.
+
+    To read a pipe would block for ever.
+    """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -264,7 +281,7 @@ def _sentences(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open an .npz file, its seal checked where it has one."""
+    """Open an .npz file and check its seal if it has one."""
     with _sentences(path):
         if not zipfile.is_zipfile(path):
             raise ArrayFileError(f"{path} is no .npz archive, or is cut short")
@@ -274,7 +291,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """List the arrays' entries by name; refuse kinds that cannot be read."""
+    """Find an archive's entries by array name; refuse entries that cannot be read."""
     found: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         name, shown = member.filename.removesuffix(".npy"), one_line(member.filename)
@@ -320,7 +337,7 @@ def _check_size(path: Path, name: str, needed: int, limit_bytes: int) -> None:
 
 
 def _only(path: Path, key: str | None, known: Mapping[str, Any]) -> str:
-    """Find the key that is meant, where it is there."""
+    """Return the key of the wanted array; without `key`, that of the only array."""
     if key is None and len(known) == 1:
         return next(iter(known))
     if key is None or key not in known:

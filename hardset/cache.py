@@ -1,4 +1,4 @@
-"""Results on disk, found again by what they were made from.
+"""Keeps results on disk and finds them again by what they were made from.
 
 A file is sealed, see `hardset.seal`, and appears whole or not at all. One that is damaged, or holds
 something else, counts as missing: its result is computed anew. Several processes may share a
@@ -31,10 +31,10 @@ class Cache(Generic[T]):
     Args:
         folder: created if missing; must be writable.
         suffix: of the files.
-        read: gives what a file holds; None, ValueError or OSError where it is damaged or holds
-            something else.
+        read: gives what a file holds. Where the file is damaged or holds something else, it gives
+            None or raises ValueError or OSError.
         write: writes a sealed file, atomically, in the place of one that is there.
-        kept: ends the sentence that the folder cannot be written.
+        kept: the last words of the message that the folder cannot be written.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class Cache(Generic[T]):
         return self.folder / f"{key}{self._suffix}"
 
     def load(self, key: str) -> T | None:
-        """Read a result; None where it is missing or damaged."""
+        """Read a result, or return None where it is missing or damaged."""
         try:
             return self._read(self.path(key))
         except (OSError, ValueError):
             return None
 
     def store(self, key: str, result: T) -> None:
-        """Keep a result.
+        """Write a result to its file.
 
         Raises:
             OSError: the folder cannot be written, with the reason.
@@ -79,10 +79,11 @@ class Cache(Generic[T]):
 
 
 class RecordCache:
-    """A cache of arrays of records by (name, range of rows), many of them a file.
+    """A cache of arrays of records, found by name and range of rows.
 
-    All files of the same origin are read at once. What is stored reaches the disk after at most
-    FLUSH_SECONDS, or with `flush`.
+    A file holds many arrays. All files of the same origin are read when the cache is made. What is
+    stored is written by `flush`, or by the first `store` that comes more than FLUSH_SECONDS after
+    the last writing.
 
     Args:
         folder: created if missing; must be writable.
@@ -106,11 +107,11 @@ class RecordCache:
                 self._parts |= {one["key"].tobytes(): one["records"] for one in table}
 
     def load(self, name: str, rows: range) -> NDArray[np.void] | None:
-        """Give the records, or None if they are missing or were damaged."""
+        """Give the records, or None where they are missing, damaged or not yet written."""
         return self._parts.get(self._key(name, rows))
 
     def store(self, name: str, rows: range, records: NDArray[np.void]) -> None:
-        """Keep the records, shape (len(rows),).
+        """Store the records, shape (len(rows),).
 
         Raises:
             OSError: the folder cannot be written, with the reason.
@@ -120,7 +121,9 @@ class RecordCache:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits; a file holds all of its parts or does not exist.
+        """Write the stored records that are not on disk yet.
+
+        A file holds all of its parts or does not exist.
 
         Raises:
             OSError: the folder cannot be written, with the reason.

@@ -1,4 +1,4 @@
-"""Range checks: one sentence that names the argument, the value and the valid range."""
+"""Checks arguments, and names the argument, the value and the valid range in one sentence."""
 
 import difflib
 import sys
@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 
 
 def is_concrete(value: Any) -> bool:
-    """Tell whether `value` holds numbers (a tracer or one of JAX's sentinels does not)."""
+    """Tell whether `value` holds numbers.
+
+    A tracer or one of JAX's sentinels does not.
+    """
     return not _is_traced(value) and (
         isinstance(value, (int, float, complex, list, tuple)) or hasattr(value, "__array__")
     )
 
 
 def _is_traced(value: Any) -> bool:
-    # Not imported: there are no tracers before it is, and a command line starts without it.
+    # JAX is not imported here: without it there are no tracers, and commands start faster.
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(value, jax.core.Tracer)
 
@@ -36,7 +39,7 @@ def check_range(
     open_high: bool = False,
     unit: str = "",
 ) -> None:
-    """Check that every entry of `value` is a finite number in the interval from `low` to `high`.
+    """Check that every entry of `value` is finite and between `low` and `high`.
 
     Args:
         name: the argument's name, as the user wrote it.
@@ -48,7 +51,8 @@ def check_range(
         unit: unit named in the message.
 
     Raises:
-        ValueError: the first offending value and the valid range; NaN, complex numbers.
+        ValueError: a value is outside the range, NaN or complex; names the first such value and
+            the valid range.
     """
     if isinstance(value, str) or value is None:
         raise ValueError(f"{name} = {value!r} is not a number")
@@ -117,7 +121,10 @@ RENAMED = {
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """Say what an unknown word is called now, or which known one is nearest; "" if none is.
+    """Suggest a known word in place of an unknown one.
+
+    That is the word's present name if it was renamed, or else the nearest known word. The text is
+    the end of a sentence, "" where nothing is near.
 
     Args:
         word: a key, an option with its hyphens, a command.
@@ -150,7 +157,9 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
 
 
 def within_right_angle(name: str, angle: "ArrayLike") -> "ArrayLike":
-    """Check that angles lie in [0, pi/2] rad; single precision puts pi/2 itself 4e-8 above it.
+    """Check that angles lie in [0, pi/2] rad.
+
+    Single precision rounds pi/2 itself to 4e-8 above it, which is accepted.
 
     Args:
         name: the argument's name, as the user wrote it.
@@ -172,7 +181,11 @@ def within_right_angle(name: str, angle: "ArrayLike") -> "ArrayLike":
 
 
 def real_array(name: str, value: Any) -> NDArray[np.float64]:
-    """Convert `value` to double precision; ValueError where it is complex or no number."""
+    """Convert `value` to an array in double precision.
+
+    Raises:
+        ValueError: the value is complex, a time or no number.
+    """
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "cmM":

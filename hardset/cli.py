@@ -1,7 +1,7 @@
-"""Typed functions become the commands of a package, and errors become one sentence.
+"""Makes commands of typed functions, and one sentence of each error.
 
-A package's `__main__.py` names its commands and hands them over; the first sentence of its own
-docstring stands for the package in the list of `hardset --help`:
+The `__main__.py` of a package names the commands and calls `dispatch`. The first line of its
+docstring describes the package in the list of `hardset --help`:
 
     COMMANDS = {"solve": "replica.commands:solve", "optimal": "replica.commands:optimal"}
 
@@ -13,9 +13,9 @@ docstring stands for the package in the list of `hardset --help`:
     if __name__ == "__main__":
         start(main)
 
-Only the module of the command that is called is imported, for `--help` all of them: they import
-nothing heavy at their top. A package with one command gives its "module:function" alone. A command
-is a function that takes what the command line says and returns the exit code:
+Only the module of the command that is called is imported. `--help` imports all of them, so they
+import nothing heavy at their top. A package with one command gives its "module:function" alone. A
+command is a function that takes what the command line says and returns the exit code:
 
     def select(
         run: Path,
@@ -104,7 +104,10 @@ EVERYWHERE = f"""every command:
 
 
 def front() -> str:
-    """Say how hardset's own command was called; "" where the process runs something else."""
+    """Say how hardset's own command was called.
+
+    That is "" where the process runs something else.
+    """
     called = Path(sys.argv[0] or ".")
     if called.parts[-2:] == ("hardset", "__main__.py"):
         return f"{MODULE}hardset"
@@ -112,7 +115,7 @@ def front() -> str:
 
 
 def _as_called(text: str) -> str:
-    """Write a package's commands in a text as hardset's own command calls them."""
+    """Replace `python -m` before packages by the way in which hardset was called."""
     return re.sub(rf"{MODULE}(?!hardset\b)(?=\w)", f"{front()} " if front() else MODULE, text)
 
 
@@ -121,7 +124,10 @@ Marked = TypeVar("Marked", bound=Callable[..., int])
 
 @dataclass(frozen=True)
 class Option:
-    """Calls or explains a parameter in other words than its name, its type and the docstring."""
+    """Gives a parameter another option name, help text or placeholder.
+
+    Without it they come from the parameter's name, the docstring and the type.
+    """
 
     name: str = ""
     help: str = ""
@@ -137,7 +143,7 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)  # hashed by identity, as unions need it
 class Preset:
-    """Makes an argument name a configuration whose fields are options."""
+    """Marks an argument that names a configuration, whose fields become options."""
 
     configs: Mapping[str, Any]
     word: str = "preset"
@@ -149,7 +155,7 @@ Progress = Annotated[bool, Option("progress", "draw progress bars even without a
 
 
 def more_help(text: Callable[[], str]) -> Callable[[Marked], Marked]:
-    """Let `--help` of a command end with a text that is computed."""
+    """Add a computed text at the end of the `--help` of a command."""
 
     def mark(command: Marked) -> Marked:
         command.more_help = text  # type: ignore[attr-defined]
@@ -165,7 +171,7 @@ def dispatch(
     about: str | None,
     packages: Sequence[str] = (),
 ) -> int:
-    """Call the command that the first argument names; returns its exit code.
+    """Call the command that the first argument names and return its exit code.
 
     Args:
         program: the package, called by `python -m`.
@@ -220,12 +226,12 @@ def load(target: str) -> Callable[..., int]:
 
 
 def summary(command: Callable[..., int]) -> str:
-    """Take the first sentence of a command's help."""
+    """Return the first line of a command's docstring."""
     return (inspect.getdoc(command) or "").partition("\n")[0]
 
 
 def call(command: Callable[..., int], argv: Sequence[str], program: str) -> int:
-    """Call a command with the arguments that `argv` says; returns its exit code.
+    """Call a command with the arguments in `argv` and return its exit code.
 
     Args:
         command: a function as the module's docstring describes.
@@ -246,7 +252,10 @@ def call(command: Callable[..., int], argv: Sequence[str], program: str) -> int:
 def understood(
     command: Callable[..., int], argv: Sequence[str], program: str
 ) -> dict[str, Any] | None:
-    """Read a command line: parameters by name, as `call` gives them; None after printed help."""
+    """Read a command line into the values of the command's parameters, by name.
+
+    The answer is None after help was printed.
+    """
     known = parameters(command)
     words: list[Parameter] = []
     given: dict[str, Any] = {}
@@ -268,7 +277,7 @@ def understood(
 
 @dataclass(frozen=True)
 class Parameter:
-    """A command's parameter as the command line has it.
+    """A parameter of a command, as the command line knows it.
 
     Attributes:
         name: in Python.
@@ -330,7 +339,7 @@ def parameters(command: Callable[..., int]) -> list[Parameter]:
 
 
 def _unwrapped(hint: Any) -> tuple[Any, list[Any]]:
-    """Split a type into itself without `Annotated` and `| None`, and what was annotated."""
+    """Strip `Annotated` and `| None` off a type; return it with its annotations."""
     if get_origin(hint) is Annotated:
         kind, marks = _unwrapped(hint.__origin__)
         return kind, [*hint.__metadata__, *marks]
@@ -343,7 +352,10 @@ def _unwrapped(hint: Any) -> tuple[Any, list[Any]]:
 def _leading(
     words: Sequence[Parameter], preset: Parameter, argv: Sequence[str], program: str
 ) -> tuple[dict[str, Any], Any] | None:
-    """Read the arguments of a configured command and its configuration; None for help."""
+    """Read the arguments of a configured command, and find its configuration.
+
+    The answer is None where help is to be shown.
+    """
     given = list(argv[: len(words)])
     if not given or HELP & set(given):
         return None
@@ -374,7 +386,7 @@ def _parse(
     preset: Parameter | None,
     base: Any,
 ) -> dict[str, Any] | None:
-    """Let tyro read the parameters; None where help was asked for and printed.
+    """Let tyro read the parameters; return None after help was printed.
 
     Args:
         command: whose help is printed.
@@ -430,7 +442,7 @@ def _parse(
 
 
 def options_class(known: Sequence[Parameter], base: Any) -> Any:
-    """Make a dataclass of parameters whose annotations tell tyro what they are."""
+    """Make a dataclass of a command's parameters, annotated for tyro."""
     import tyro
 
     fields: list[Any] = []
@@ -459,7 +471,10 @@ def options_class(known: Sequence[Parameter], base: Any) -> Any:
 
 
 def _flow(text: str) -> str:
-    """Fit paragraphs to the terminal; indented lines stand as they are."""
+    """Fit the paragraphs of a text to the terminal.
+
+    Indented lines stay as they are.
+    """
     width = min(shutil.get_terminal_size().columns, 100)
     parts = [
         part if part.startswith(" ") else textwrap.fill(part, width, break_on_hyphens=False)
@@ -469,7 +484,10 @@ def _flow(text: str) -> str:
 
 
 def _sections(command: Callable[..., int]) -> dict[str, str]:
-    """Split a docstring by the titles of its sections; what comes first has none."""
+    """Split a command's docstring into sections by title.
+
+    The text before the first title has the title "".
+    """
     parts = re.split(
         r"^(Args|Returns|Raises|Examples):\n", inspect.getdoc(command) or "", flags=re.M
     )
@@ -481,7 +499,7 @@ def _description(command: Callable[..., int]) -> str:
 
 
 def _ending(command: Callable[..., int]) -> Iterator[str]:
-    """Give what a command's help ends with: a computed text, and the examples."""
+    """Yield the end of a command's help: a computed text and the examples."""
     if hasattr(command, "more_help"):
         yield _as_called(command.more_help().rstrip())
     examples = _sections(command).get("Examples", "").rstrip()
@@ -490,7 +508,7 @@ def _ending(command: Callable[..., int]) -> Iterator[str]:
 
 
 def print_json(content: Any) -> None:
-    """Print `content` as JSON; what is no finite number becomes null."""
+    """Print `content` as JSON, with null in place of NaN and infinities."""
     print(json.dumps(_finite(content), indent=1))
 
 
@@ -505,7 +523,9 @@ def _finite(content: Any) -> Any:
 
 
 def check_output_folder(path: str | Path) -> Path:
-    """Create the folder `path` and prove that it can be written, before hours of work.
+    """Create the folder `path` and prove that it can be written.
+
+    Commands call it before hours of work.
 
     Raises:
         OSError: it cannot be created or written, with the reason.
@@ -531,7 +551,10 @@ INTERRUPTION = "interrupted; what was finished and saved is kept"
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived: the command saves what it can, then the signal takes effect."""
+    """The signal SIGTERM has arrived.
+
+    The command saves what it can, and then the signal takes effect.
+    """
 
 
 _terminated: list[bool] = []
@@ -549,9 +572,10 @@ def _end_by_signal() -> None:
 
 
 def _raise_again(ignored: "sys.UnraisableHookArgs") -> None:
-    """Raise an interruption anew that arrived where Python cannot pass an exception on.
+    """Raise an interruption again that Python has dropped.
 
-    JAX is called after every garbage collection, for example, and what is raised there is dropped.
+    Python drops what is raised where no caller can catch it, for example in JAX's function that
+    runs after every garbage collection.
     """
     if isinstance(ignored.exc_value, KeyboardInterrupt | Terminated):
         number = signal.SIGTERM if isinstance(ignored.exc_value, Terminated) else signal.SIGINT
@@ -562,7 +586,7 @@ def _raise_again(ignored: "sys.UnraisableHookArgs") -> None:
 
 
 def _send_later(number: int) -> None:
-    """Send a signal to the main thread as soon as it has left the hook that drops exceptions."""
+    """Send a signal to the main thread once it has left `_raise_again`."""
     main = threading.main_thread().ident
     assert main is not None
     inside = True
@@ -579,7 +603,9 @@ def _send_later(number: int) -> None:
 
 
 def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
-    """Run a command line; a user's error becomes one sentence and exit code 2, no traceback.
+    """Run a command line and return its exit code.
+
+    A user's error becomes one sentence and exit code 2, without a traceback.
 
     Compiled programs are kept for the next command, see `hardset.compilation`, unless `argv` is
     given: a caller's process keeps its own setting.
@@ -597,7 +623,7 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
             signal.signal(signal.SIGURG, lambda *_: None)
         if argv is None and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _terminate)
-            atexit.register(_end_by_signal)  # first of all, so that it comes last
+            atexit.register(_end_by_signal)  # what is registered first is called last
         code = main(arguments)
         sys.stdout.flush()
         return code
@@ -630,7 +656,10 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
 
 
 def _without_device(error: BaseException) -> bool:
-    """Tell whether JAX found no device: it says so, or stops at an assertion of its own."""
+    """Tell whether an error means that JAX found no device.
+
+    JAX says so, or stops at an assertion of its own.
+    """
     if "Unable to initialize backend" in str(error):
         return True
     if "jax" not in sys.modules or not isinstance(error, AssertionError):
@@ -648,7 +677,7 @@ def _say(sentence: str) -> int:
 
 
 def printable(text: str, limit: int = 2000) -> str:
-    """Make foreign text fit for a terminal: no control characters, no endless line."""
+    """Replace control characters in a text, and shorten it to `limit` characters."""
     whole = len(text) <= limit
     part = text if whole else text[: limit - 40]
     shown = "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in part)
@@ -658,7 +687,7 @@ def printable(text: str, limit: int = 2000) -> str:
 
 
 def one_line(thing: object, limit: int = 120) -> str:
-    """Put what a file says in one short line that is fit for a message."""
+    """Write a value as one short line for a message."""
     try:
         text = thing if isinstance(thing, str) else str(thing)
     except ValueError:  # an integer of thousands of digits

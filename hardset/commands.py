@@ -1,4 +1,4 @@
-"""hardset's own commands re-check files and let a shell complete command lines."""
+"""The commands of hardset itself: they verify files and print completion scripts."""
 
 import contextlib
 import importlib
@@ -90,13 +90,13 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> int:
 
 
 def _commands(targets: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
-    """Find what is completed behind each command, and the command's first sentence."""
+    """Find the completions and the first sentence of each command."""
     commands = {name: load(target) for name, target in targets.items()}
     return {name: (_completed(one), summary(one)) for name, one in commands.items()}
 
 
 def _completed(command: Callable[..., int]) -> Any:
-    """Give a command's options as a class, or its leading words with a class each."""
+    """Give a command's options as a class, or one class for each first word."""
     known = parameters(command)
     options = [one for one in known if not one.positional] + [CACHE]
     words = next((one for one in known if one.preset or (one.positional and one.choices)), None)

@@ -1,6 +1,7 @@
-"""JAX's persistent compilation cache: on for commands, in a private folder, before JAX loads.
+"""Turns on JAX's persistent compilation cache, and counts the seconds of compiling.
 
-A compiled program is machine code that will be run: the folder must belong to the user alone.
+Commands turn it on before JAX is imported. A compiled program is machine code that will be run, so
+the folder must belong to the user alone.
 """
 
 import contextlib
@@ -23,7 +24,8 @@ VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
 LIMIT = 2**30  # bytes of programs; beyond it the least recently used go
 _SETTINGS = {
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.0,  # of JAX's one second, commands have many
+    # JAX's default is one second; commands compile many programs that take less.
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.0,
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
 }
 _TROUBLE = r"Error (reading|writing) persistent compilation cache entry for '(?P<program>[^']*)'"
@@ -109,7 +111,10 @@ def default_folder() -> Path:
 
 
 def _processor() -> str:
-    """Make a name that differs where programs of here might not run: homes are shared."""
+    """Make a name for this kind of processor.
+
+    Computers may share a home folder, and programs for one processor may not run on another.
+    """
     known = [platform.machine(), platform.system()]
     with contextlib.suppress(OSError):
         # The first processor's lines suffice; the file is made while it is read.
@@ -121,7 +126,7 @@ def _processor() -> str:
 
 
 def _trouble(folder: Path) -> str:
-    """Make the folder, for the user alone; say what is wrong with it, or nothing."""
+    """Make the folder for the user alone; return what is wrong with it, or ""."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
@@ -162,9 +167,10 @@ def _tidy(folder: Path) -> None:
 
 
 def _mend_quietly(folder: Path) -> None:
-    """Delete a program that JAX cannot read, so that it is written anew; say nothing of it.
+    """Delete programs that JAX cannot read, and hide its warnings about them.
 
-    JAX warns, compiles, and leaves the damaged file where it is.
+    JAX itself warns, compiles, and leaves the damaged file where it is. Once deleted, it is written
+    anew.
     """
     shown = warnings.showwarning
 
@@ -182,7 +188,7 @@ def _mend_quietly(folder: Path) -> None:
     warnings.filterwarnings("always", message=_TROUBLE)
 
 
-# What JAX reports of tracing, lowering and compiling, cached programs included.
+# JAX's events of tracing, lowering and compiling, cached programs included, begin so.
 PREFIX = "/jax/core/compile/"
 # Spans of each thread that are not part of a longer one, by their ends and lengths in seconds.
 _spans: dict[int, list[tuple[float, float]]] = {}
@@ -191,9 +197,10 @@ _lock = threading.Lock()
 
 
 def compiled_seconds() -> float:
-    """Count the seconds of tracing and compiling since the first call, which gives 0.
+    """Return the seconds of tracing and compiling since the first call.
 
-    Before JAX is imported it is 0, too: stages that need no model do not import it for this.
+    The first call gives 0, and so does every call before JAX is imported. Stages that need no model
+    do not import JAX for this.
     """
     global _listening
     with _lock:
@@ -206,7 +213,7 @@ def compiled_seconds() -> float:
 
 
 def _note(event: str, duration_secs: float, **_: object) -> None:
-    """Keep a span that has just ended; those within it are part of it."""
+    """Note a span of compiling that has just ended, in place of those within it."""
     if not event.startswith(PREFIX):
         return
     end = time.monotonic()

@@ -1,4 +1,7 @@
-"""Data files: labelled arrays with parameters and versions, written atomically."""
+"""Reads and writes data files: labelled arrays with parameters and versions.
+
+They are written atomically.
+"""
 
 import errno
 import json
@@ -45,11 +48,11 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def atomic_file(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
-    """Give an empty hidden file beside `path`; without an error it takes its place.
+    """Give an empty hidden file that replaces `path` when the block ends.
 
-    `path` holds either its old content or all of the new one, whatever happens. Where it is a
-    link, what the link points to is written. A new file has the mode that the user's umask gives;
-    a replaced one keeps its mode.
+    It lies in the same folder, and is deleted after an error. `path` holds either its old content
+    or all of the new one, whatever happens. Where it is a link, what the link points to is written.
+    A new file has the mode that the user's umask gives. A replaced one keeps its mode.
 
     Args:
         path: the file to be written.
@@ -94,7 +97,7 @@ def _check_regular(target: Path) -> None:
 
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """Make an empty file in the folder of `target`; it is removed at the end."""
+    """Make an empty file in the folder of `target`, and remove it at the end."""
     # Short: the target's own name may be as long as the file system allows.
     temporary = target.with_name(f".{secrets.token_hex(8)}{PART}")
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -119,7 +122,10 @@ def _publish_new(temporary: Path, target: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power failure, where the system lets a folder be synced."""
+    """Sync a folder, so that a rename in it survives a power failure.
+
+    Nothing happens where the system does not let a folder be synced.
+    """
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -129,7 +135,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def check_output_file(path: str | Path) -> Path:
-    """Prove that a file of this name can be written; nothing is left behind.
+    """Prove that a file of this name can be written, and leave nothing behind.
 
     Raises:
         OSError: its folder is missing or cannot be written, its name is too long, or it is a
@@ -146,7 +152,9 @@ def check_output_file(path: str | Path) -> Path:
 
 
 def write_bytes_atomic(path: str | Path, data: bytes, *, replace: bool = True) -> None:
-    """Write `data` so that `path` holds either its old content or all of the new one.
+    """Write bytes to a file atomically.
+
+    `path` holds either its old content or all of the new one.
 
     Raises:
         OSError: see `atomic_file`, also for `replace`.
@@ -156,7 +164,7 @@ def write_bytes_atomic(path: str | Path, data: bytes, *, replace: bool = True) -
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:
-    """Write text in UTF-8 as `write_bytes_atomic` does."""
+    """Write a text in UTF-8 to a file atomically, as `write_bytes_atomic` does."""
     write_bytes_atomic(path, text.encode())
 
 
@@ -168,10 +176,10 @@ def write_dataset(
     parameters: dict[str, Any],
     replace: bool = True,
 ) -> None:
-    """Write labelled arrays as NetCDF-4 with what is needed to reproduce them, and a checksum.
+    """Write labelled arrays as a NetCDF-4 file with a checksum.
 
-    The checksum follows the end of the NetCDF-4 data (see `hardset.seal`), which other readers do
-    not look at.
+    The file also holds what is needed to reproduce the arrays. The checksum follows the end of the
+    NetCDF-4 data (see `hardset.seal`), where other readers do not look.
 
     Args:
         dataset: the arrays.
@@ -197,10 +205,10 @@ def write_dataset(
 
 
 def _with_room_for_seal(data: bytes) -> bytes:
-    """Make an HDF5 file take the seal behind it for its own last bytes.
+    """Move the end that an HDF5 file names behind the place of its seal.
 
     A program that opens a file for writing, and changes nothing, cuts it at the end that the file
-    itself names; the seal would be gone.
+    itself names. Without this the seal would be gone.
     """
     version, place = data[8], 40
     if version != 0 or int.from_bytes(data[place : place + 8], "little") != len(data):
@@ -210,7 +218,7 @@ def _with_room_for_seal(data: bytes) -> bytes:
 
 
 def read_dataset(path: str | Path, *, kind: str) -> "xr.Dataset":
-    """Read a data file written by `write_dataset`, whole, into memory.
+    """Read a whole data file, written by `write_dataset`, into memory.
 
     Args:
         path: the file.
@@ -267,7 +275,7 @@ def _check_declared(path: Path) -> None:
     """Raise DataFileError where reading would need far more memory, or other files.
 
     HDF5 stores nothing for values that were never written, so that a file of 6 KB can declare
-    terabytes; many texts of an array can be one text of the file; and other files can be named,
+    terabytes. Many texts of an array can be one text of the file. A file can also name other files,
     which would be read in its place.
     """
     import h5py
@@ -296,7 +304,7 @@ def _check_declared(path: Path) -> None:
 
 
 def _check_attributes(path: Path, found: Any, limit: int) -> None:
-    """Raise DataFileError where a list of texts in an attribute could take more than `limit`."""
+    """Raise DataFileError where an attribute's texts could take more than `limit` bytes."""
     import h5py
 
     size = path.stat().st_size
@@ -329,7 +337,10 @@ def _too_large(path: Path, needed: int) -> DataFileError:
 
 
 def in_use(path: Path) -> bool:
-    """Say whether another process has an HDF5 file open for writing, which locks it."""
+    """Tell whether another process has an HDF5 file open for writing.
+
+    HDF5 locks such a file.
+    """
     try:
         import fcntl
     except ImportError:  # Windows refuses to open such a file

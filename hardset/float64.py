@@ -1,4 +1,4 @@
-"""Double precision at the package's border, whatever the caller's global JAX setting."""
+"""Lets public functions compute in double precision, whatever the caller's JAX setting."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-# What a `float64` function returns: a NumPy array, or a tracer under a JAX transformation.
+# A `float64` function returns a NumPy array, or a tracer under a JAX transformation.
 Float64Array = NDArray[np.float64] | jax.Array
 IntegerArray = NDArray[np.integer] | jax.Array
 
@@ -19,13 +19,14 @@ T = TypeVar("T")
 
 
 def float64(function: Callable[P, T]) -> Callable[P, T]:
-    """Run `function` with 64-bit JAX types enabled; the caller's setting is restored afterwards.
+    """Make `function` run with 64-bit JAX types.
 
-    So is his `jax_numpy_rank_promotion`: arrays of different rank broadcast as in NumPy.
+    Meanwhile arrays of different rank broadcast as in NumPy (`jax_numpy_rank_promotion`). The
+    caller's settings are restored afterwards.
 
-    Called with numbers it returns NumPy arrays, which keep their digits where a 64-bit JAX array
-    would lose them in the caller's next operation; under a transformation it returns tracers. In
-    a child that was forked after a call it raises RuntimeError: there it would wait for ever.
+    Called with numbers it returns NumPy arrays. They keep their digits where a 64-bit JAX array
+    would lose them in the caller's next operation. Under a transformation it returns tracers. In
+    a child that was forked after a call it raises RuntimeError, as it would wait for ever there.
     """
 
     @wraps(function)
@@ -38,7 +39,10 @@ def float64(function: Callable[P, T]) -> Callable[P, T]:
 
 
 class _Threads:
-    """Whether JAX's threads were started here; a fork copies none of them."""
+    """A note of whether this process has started JAX's threads or lost them.
+
+    A child that was forked has lost them, since a fork copies no threads.
+    """
 
     def __init__(self) -> None:
         self.started = False
@@ -51,7 +55,7 @@ class _Threads:
         self.lost = self.started or _jax_runs()
 
     def check(self) -> None:
-        """Raise RuntimeError in a child that has lost them."""
+        """Raise RuntimeError in a child that has lost JAX's threads."""
         if self.lost:
             raise RuntimeError(
                 "this process was forked from one that had used JAX, whose threads a fork does "
@@ -62,8 +66,8 @@ class _Threads:
 
 
 def _jax_runs() -> bool:
-    """Say whether somebody else's use of JAX has started its threads."""
-    # JAX has no public word for it; where the private one is gone, our own use alone counts.
+    """Tell whether JAX's threads run, whoever started them."""
+    # JAX has no public function for it. Where the private one is gone, only our own use counts.
     bridge = sys.modules.get("jax._src.xla_bridge")
     return bool(getattr(bridge, "backends_are_initialized", bool)())
 

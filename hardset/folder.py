@@ -1,4 +1,4 @@
-"""Folders that belong to one run: claimed, locked, filled, closed by a manifest, checked when read.
+"""Manages folders that belong to one run, from the claim to the manifest.
 
 Whatever writes a folder that a later process goes on with uses this module:
 
@@ -55,9 +55,9 @@ SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 CLAIM = "stage.json"
 LOCK = ".lock"
-# What a rerun on another computer may have otherwise.
+# Fields of a manifest that may differ where the same work is done on another computer.
 OUTSIDE_DIGEST = ("seconds", "compile_seconds", "aside", "versions", "locations", "local")
-# The fields of a manifest that the claim holds, too; but for the last one they make it this work's.
+# The fields of a manifest that the claim holds, too. All but the last decide whose a folder is.
 CLAIMED = ("stage", "parameters", "seed", "inputs", "locations")
 # The command that makes a stage, where it has another name.
 COMMANDS = {"index": "propose"}
@@ -71,7 +71,9 @@ _together: ContextVar[bool] = ContextVar("together", default=False)
 
 @contextmanager
 def alone(folder: str | Path, *, joined: bool = False) -> Iterator[None]:
-    """Hold a folder for as long as the block runs; a killed process lets go of it.
+    """Lock a folder against other processes while the block runs.
+
+    The lock of a killed process is released.
 
     Args:
         folder: exists and can be written.
@@ -96,7 +98,7 @@ def alone(folder: str | Path, *, joined: bool = False) -> Iterator[None]:
 
 @contextmanager
 def together(joined: bool = True) -> Iterator[None]:
-    """Let processes of several hosts do the same stages at once as long as the block runs."""
+    """Let processes of several hosts work on the same stages within the block."""
     token = _together.set(joined)
     try:
         yield
@@ -106,7 +108,9 @@ def together(joined: bool = True) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Claim:
-    """Whose a folder is: the sealed record in it, with which whoever comes later is compared.
+    """A sealed record in a folder that says what the folder belongs to.
+
+    Work that comes later is compared with the record.
 
     Attributes:
         folder: new, empty, or claimed before.
@@ -129,7 +133,7 @@ class Claim:
     renewed: bool = False
 
     def known(self) -> dict[str, Any] | None:
-        """Read the record that lies in the folder, or recover it; None without either."""
+        """Read the record in the folder, or recover it; return None without either."""
         trouble: ValueError | None = None
         if (self.folder / self.file).is_file():
             try:
@@ -139,7 +143,9 @@ class Claim:
         return self.recover(trouble)
 
     def check(self) -> dict[str, Any] | None:
-        """Check that the folder is new, empty or this claim's; nothing is written.
+        """Check that the folder is new, empty or claimed by the same work.
+
+        Nothing is written.
 
         Returns:
             What is known of who claimed it, see `known`.
@@ -162,7 +168,9 @@ class Claim:
         return known
 
     def write(self) -> None:
-        """Write the record; of processes that write one at once the first one has the folder.
+        """Write the record into the folder.
+
+        Of processes that do so at once the first one gets the folder.
 
         Raises:
             ValueError: another one has claimed it meanwhile.
@@ -175,7 +183,9 @@ class Claim:
 
     @contextmanager
     def held(self, *, joined: bool = False, writes: bool = True) -> Iterator[dict[str, Any] | None]:
-        """Claim the folder and hold it for as long as the block runs; it is made where missing.
+        """Claim the folder and lock it while the block runs.
+
+        A missing folder is created.
 
         Args:
             joined: whether processes of several hosts work in it together, see `alone`.
@@ -199,7 +209,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished stage did.
+    """The record of what a finished stage did.
 
     Attributes:
         stage: its name.
@@ -207,7 +217,7 @@ class Manifest:
         seed: of all random choices; None where there are none.
         inputs: sha256 of each input's manifest (see `digest`), or of a user's source.
         outputs: bytes and sha256 by path relative to the folder.
-        counts: what there is how much of.
+        counts: numbers that say how much there is of what, by name.
         seconds: of work, summed over shards, without compilation.
         versions: of packages.
         locations: where each input lay, relative to the folder.
@@ -248,13 +258,16 @@ class Input(NamedTuple):
 
     @classmethod
     def of(cls, folder: str | Path, manifest: Manifest | None = None) -> "Input":
-        """Take the folder of a finished stage; without its manifest that is read."""
+        """Make the input from the folder of a finished stage.
+
+        Its manifest is read if it is not given.
+        """
         return cls(digest(read_manifest(folder) if manifest is None else manifest), folder)
 
 
 @dataclass(frozen=True)
 class Made:
-    """What the work of a stage came to, beside its files.
+    """The results of a stage's work beside its files.
 
     Attributes:
         counts: finite numbers.
@@ -308,7 +321,7 @@ class Stage:
         *,
         shared: bool = False,
     ) -> "Work":
-        """Claim a folder for this work, or find the very same work begun or finished in it.
+        """Claim a folder for this work, or resume the same work in it.
 
         Args:
             folder: new, empty, or one that the very same work began or finished.
@@ -318,7 +331,7 @@ class Stage:
             shared: whether several processes work in the folder at once, on shards or joined.
 
         Returns:
-            The work; with its manifest where it is finished, which takes note of new places.
+            The work. Where it is finished it has its manifest, in which new places are noted.
 
         Raises:
             ValueError: the folder holds something else; says which field differs. A file of an
@@ -408,7 +421,9 @@ class Work:
     def run(
         self, fill: Callable[["Work"], Made | None], again: Again = lambda manifest: ()
     ) -> Manifest | None:
-        """Fill the folder while it is held, and publish; of finished work give the manifest.
+        """Fill the locked folder and write the manifest, unless the work is finished.
+
+        The manifest of finished work is returned.
 
         Args:
             fill: writes the outputs; None says that other processes' parts are missing.
@@ -426,7 +441,7 @@ class Work:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """See `Manifest`."""
+        """Parameters of the work, see `Manifest`."""
         return dict(self.claim["parameters"])
 
     @property
@@ -486,14 +501,14 @@ def read_manifest(folder: str | Path, stage: str | Collection[str] | None = None
 
 
 def _makes(names: Iterable[str]) -> str:
-    """End a sentence with the commands that make stages."""
+    """Return the end of a sentence that names the commands which make stages."""
     commands = dict.fromkeys(COMMANDS.get(one, one) for one in names)
     return "; run " + " or ".join(f"python -m pretrain_jax {one}" for one in commands)
 
 
 @lru_cache(maxsize=1024)
 def _read(path: Path, content: bytes) -> Manifest:
-    """Read a manifest of this content; it is checked once in a process."""
+    """Read a manifest of this content, and check it once in a process."""
     try:
         record = read_record(path)
     except ValueError as error:
@@ -511,9 +526,9 @@ def _read(path: Path, content: bytes) -> Manifest:
 
 
 def digest(manifest: Manifest) -> str:
-    """Hash a manifest: sha256 of its canonical JSON without what depends on the computer.
+    """Compute the SHA-256 by which stages name a finished stage as their input.
 
-    Stages name their inputs by it.
+    It is that of the manifest's canonical JSON without what depends on the computer.
     """
     record = dataclasses.asdict(manifest)
     for name in OUTSIDE_DIGEST:
@@ -522,7 +537,7 @@ def digest(manifest: Manifest) -> str:
 
 
 def input_folder(folder: str | Path, manifest: Manifest, name: str) -> Path:
-    """Find where an input of a finished stage lies, checked to be what the stage read.
+    """Find the place of a finished stage's input, and check that it is unchanged.
 
     Raises:
         ValueError: it is gone, or another one lies there by now.
@@ -542,7 +557,10 @@ def input_folder(folder: str | Path, manifest: Manifest, name: str) -> Path:
 
 
 def _outputs(folder: Path, apart: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Record all files but the stage's own ones, the shards' logs and what is hidden."""
+    """Record all files that are outputs of a stage.
+
+    Those are all but the stage's own files, the logs of shards, hidden files and those `apart`.
+    """
     found = {}
     for root, folders, files in os.walk(folder):
         here = Path(root)
@@ -572,7 +590,7 @@ def _local(folder: Path, names: Collection[str]) -> dict[str, dict[str, Any]]:
 
 
 def claimed_inputs(folder: Path) -> dict[str, str] | None:
-    """Read the inputs of the stage that claimed a folder; None where none did.
+    """Read the inputs of the stage that claimed a folder, or return None.
 
     Raises:
         ValueError: neither claim nor manifest can be read; says which folder to delete.
@@ -582,7 +600,7 @@ def claimed_inputs(folder: Path) -> dict[str, str] | None:
 
 
 def output(folder: str | Path, manifest: Manifest, name: str) -> Path:
-    """Give a file of a finished stage, checked to be what the stage wrote.
+    """Find a file of a finished stage, and check that it is unchanged.
 
     Raises:
         ValueError: the stage wrote no such file, it is gone, or it is another one by now.
@@ -602,9 +620,9 @@ def restate(
     locations: Mapping[str, str] | None = None,
     local: Collection[str] = (),
 ) -> Manifest:
-    """Note in a manifest what may change after the end: places of inputs, local files made anew.
+    """Write new places of inputs and new local files into a manifest.
 
-    It is written again where it differs.
+    These alone may change after the end of a stage. The file is written only where it differs.
     """
     new = replace(
         manifest,
@@ -633,7 +651,7 @@ def _check_declared(complaint: str, names: Iterable[str], declared: Collection[s
 
 
 def _claim_of(path: Path, record: dict[str, Any], stage: Stage) -> Claim:
-    """Make the claim of a stage; where it is lost the manifest tells it."""
+    """Make the claim of a stage; a lost one is recovered from the manifest."""
 
     def recover(trouble: ValueError | None) -> dict[str, Any] | None:
         if (path / MANIFEST).is_file():
@@ -691,7 +709,7 @@ def _files_of(folder: Path, manifest: Manifest) -> list[Listed]:
 def _check_files(files: Iterable[Listed], since: Path | None = None) -> None:
     """Check that files are what their stages wrote.
 
-    All of them are hashed, but with `since` as few as `changed_file` does.
+    All of them are hashed. With `since`, only those are that `changed_file` cannot judge by time.
     """
     path = changed_file(files, since)
     if path is not None:

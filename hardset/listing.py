@@ -1,4 +1,4 @@
-"""Records of files: sealed JSON objects, and listings that say what the files of a folder were.
+"""Reads and writes sealed JSON records, and listings of the files in a folder.
 
 A listing names files with their bytes and checksums. The manifest of a finished stage is one, and
 so is `checksums.json`, which is written into folders of formats that have no room for a checksum.
@@ -28,7 +28,7 @@ CHUNK = 1 << 20
 
 
 class Listed(NamedTuple):
-    """A file as it was recorded.
+    """The record of a file: its place, size and checksum.
 
     Attributes:
         path: where it lies.
@@ -42,7 +42,7 @@ class Listed(NamedTuple):
 
 
 def file_record(path: Path) -> dict[str, Any]:
-    """Give bytes and sha256 of a file, as listings hold them."""
+    """Measure the bytes and the SHA-256 of a file, as listings hold them."""
     found = hashlib.sha256()
     size = 0
     with path.open("rb") as file:
@@ -53,11 +53,12 @@ def file_record(path: Path) -> dict[str, Any]:
 
 
 def changed_file(files: Iterable[Listed], since: Path | None = None) -> Path | None:
-    """Find the first file that is gone or another one than was recorded.
+    """Find the first file that is gone or differs from its record.
 
-    With `since`, size and time come first: only a file that is not older is hashed. When all are
-    the same `since` takes the time of this look, so that a copy, all of whose files are new, is
-    hashed once. A change that keeps both size and time is not seen then.
+    With `since`, only a file that is not older than it is hashed; of an older one the size alone is
+    compared. A change that keeps the size and an old time is not seen then. When nothing differs,
+    `since` gets the time at which this check began. So a copied folder, all of whose files are new,
+    is hashed once.
 
     Args:
         files: as they were recorded.
@@ -86,7 +87,7 @@ def changed_file(files: Iterable[Listed], since: Path | None = None) -> Path | N
 
 
 def write_record(path: Path, record: Mapping[str, Any], *, replace: bool = True) -> None:
-    """Write a JSON object with a checksum, atomically; keys are sorted.
+    """Write a JSON object with a checksum and sorted keys, atomically.
 
     Args:
         path: the file.
@@ -126,7 +127,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def first_difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | None:
-    """Find the first entry of nested records that differs: its path, and both values."""
+    """Find the first difference of nested records: its path, and both values."""
     if old == new:
         return None
     if isinstance(old, dict) and isinstance(new, dict):
@@ -139,7 +140,9 @@ def first_difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | No
 
 
 def check_sealed(path: Path) -> None:
-    """Check a file's seal, once in a process as long as its size and time stay.
+    """Check a file's seal, but not again while the file stays the same.
+
+    Within a process a file counts as the same while its size, time and inode do not change.
 
     Raises:
         SealError: it is not what was written.
@@ -155,7 +158,7 @@ def _check_once(path: Path, *_: int) -> None:
 
 
 def write_listing(folder: Path) -> None:
-    """Write `checksums.json`: bytes and sha256 of every file in a folder and those below it.
+    """Write `checksums.json` with bytes and SHA-256 of every file below a folder.
 
     Raises:
         OSError: a file cannot be read, or the listing cannot be written.
@@ -169,7 +172,9 @@ def write_listing(folder: Path) -> None:
 
 
 def read_listing(path: Path) -> list[Listed]:
-    """Read the files that a listing names; none where it is other JSON.
+    """Read the records of the files that a listing names.
+
+    Other JSON names none.
 
     Raises:
         ValueError: it has changed, or is no JSON.
@@ -198,7 +203,7 @@ def _listed(path: Path, name: str, about: Any) -> Listed:
 
 
 def _is_name(name: str) -> bool:
-    """Say whether a file system can have a file of this name."""
+    """Tell whether a file system can have a file of this name."""
     try:
         return b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:
@@ -226,7 +231,7 @@ def check_listing(folder: Path) -> bool:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """Read the JSON object of a listing, its seal checked where it has one."""
+    """Read the JSON object of a listing, and check its seal if it has one."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
         raise ValueError(f"{path} is no file")

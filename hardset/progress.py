@@ -1,4 +1,4 @@
-"""Progress of long loops, on a terminal or where it is asked for."""
+"""Shows the progress of long loops, on a terminal or where it is asked for."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ _asked: ContextVar[bool] = ContextVar("asked", default=False)
 
 @contextmanager
 def asked_for_progress(asked: bool) -> Iterator[None]:
-    """Show all bars as long as the block runs, if `asked`, wherever stderr goes."""
+    """Show all progress bars within the block if `asked`, wherever stderr goes."""
     token = _asked.set(asked)
     try:
         yield
@@ -25,7 +25,9 @@ def asked_for_progress(asked: bool) -> Iterator[None]:
 
 
 def bar(total: int, name: str, unit: str) -> "tqdm[Any]":
-    """Draw a bar on stderr, for a terminal or if asked for; `update` moves it.
+    """Draw a progress bar on stderr, which its `update` moves.
+
+    It is hidden unless stderr is a terminal or the bar is asked for.
 
     Args:
         total: how many units there are.
@@ -36,7 +38,7 @@ def bar(total: int, name: str, unit: str) -> "tqdm[Any]":
 
 
 def steps(count: int, name: str, numbers: float, stride: int = 1) -> Iterable[int]:
-    """Count by `range(0, count, stride)`, with a bar on stderr where the whole takes long.
+    """Count by `range(0, count, stride)`, with a progress bar if it takes long.
 
     Args:
         count: end of the range.
@@ -51,5 +53,5 @@ def steps(count: int, name: str, numbers: float, stride: int = 1) -> Iterable[in
 def _shown() -> dict[str, Any]:
     if not _asked.get():
         return {"disable": None}  # silent unless stderr is a terminal
-    # A file is no place for ten lines a second.
+    # Ten lines in a second would fill a file.
     return {"disable": False, "mininterval": 0.1 if sys.stderr.isatty() else SECONDS}

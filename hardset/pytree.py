@@ -1,4 +1,4 @@
-"""Frozen dataclasses that are JAX pytrees, compared by their content."""
+"""Makes frozen dataclasses that are JAX pytrees and are compared by their content."""
 
 import dataclasses
 from typing import Any, TypeVar, dataclass_transform
@@ -16,11 +16,11 @@ BRANCH = {"branch": True}  # a pytree of its own: lists in it are no arrays
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def pytree_dataclass(cls: T) -> T:
-    """Make `cls` a frozen dataclass and a pytree; fields with metadata STATIC are not leaves.
+    """Make `cls` a frozen dataclass and a JAX pytree.
 
-    Lists and tuples of numbers given for a leaf become arrays: JAX would take them for branches,
-    which fields with metadata BRANCH are. Two objects are equal if their numbers are, shapes and
-    static fields included.
+    Fields with metadata STATIC are not leaves, and those with metadata BRANCH are pytrees of their
+    own. Lists and tuples of numbers that are given for a leaf become arrays, since JAX would take
+    them for branches. Two objects are equal if their numbers, shapes and static fields are.
     Unflattening bypasses `__init__`: validation belongs to the user's call, and JAX also
     unflattens with tracers, `None` and sentinels.
     """
@@ -64,7 +64,10 @@ def pytree_dataclass(cls: T) -> T:
 
 
 def same_content(one: Any, other: object) -> bool:
-    """Compare pytrees by structure, shapes and numbers; tracers equal themselves alone."""
+    """Compare pytrees by structure, shapes and numbers.
+
+    A tracer equals itself alone.
+    """
     if type(one) is not type(other):
         return NotImplemented
     (own, structure), (its, its_structure) = jax.tree.flatten(one), jax.tree.flatten(other)

@@ -1,4 +1,4 @@
-"""Checksums inside files: a sealed file holds the SHA-256 of itself.
+"""Seals files: a sealed file holds the SHA-256 of itself.
 
 A seal is the text `hardset-sha256:` and 64 hexadecimal digits. The digits are the SHA-256 of the
 whole file with these digits written as zeros. A format that has room for a text (JSON, Parquet,
@@ -32,7 +32,7 @@ class SealError(ValueError):
 
 
 def sealed(data: bytes) -> bytes:
-    """Put the seal into a file's bytes: in place of `BLANK_SEAL`, or at the end."""
+    """Put the seal into a file's bytes, in place of `BLANK_SEAL` or at the end."""
     if BLANK_SEAL.encode() not in data[-TAIL:]:
         data += BLANK_SEAL.encode()
     place = data.rindex(BLANK_SEAL.encode()) + len(MARK)
@@ -41,13 +41,15 @@ def sealed(data: bytes) -> bytes:
 
 
 def sealed_json(record: dict[str, Any], **options: Any) -> bytes:
-    """Write a JSON object in UTF-8 whose last entry, `seal`, is its seal."""
+    """Encode a JSON object in UTF-8 whose last entry, `seal`, is its seal."""
     text = json.dumps(record | {"seal": BLANK_SEAL}, **options)
     return sealed(f"{text}\n".encode())
 
 
 def seal_file(path: str | Path) -> None:
-    """Seal a file on disk, in place, reading it in pieces; nobody else may be using it.
+    """Seal a file on disk in place.
+
+    It is read in pieces. Nobody else may be using it.
 
     Raises:
         OSError: it cannot be read or written.
@@ -65,7 +67,7 @@ def seal_file(path: str | Path) -> None:
 
 
 def is_sealed(path: str | Path) -> bool:
-    """Say whether a file holds a seal, be it right or wrong."""
+    """Tell whether a file holds a seal, be it right or wrong."""
     return _seal_in(Path(path)) is not None
 
 
@@ -97,7 +99,10 @@ def check_seal(path: str | Path, *, required: bool = True) -> bool:
 
 
 def _seal_in(path: Path) -> tuple[int, bytes] | None:
-    """Find place and digits of a file's seal; no digits if it is broken."""
+    """Find the place and the digits of a file's seal.
+
+    The digits are empty if the seal is broken, and the answer is None without a seal.
+    """
     with path.open("rb") as file:
         size = file.seek(0, 2)
         start = max(0, size - TAIL)
@@ -113,7 +118,7 @@ def _seal_in(path: Path) -> tuple[int, bytes] | None:
 
 
 def _holds_broken_seal(tail: bytes) -> bool:
-    """Say whether bytes hold what was a seal before a few characters changed."""
+    """Tell whether bytes hold what was a seal before a few characters changed."""
     # One changed character leaves either the mark or the digits as they were.
     places = [found.start() for found in re.finditer(re.escape(MARK), tail)]
     for run in _RUN.finditer(tail):  # the mark's own last characters may look like digits

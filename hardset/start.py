@@ -1,4 +1,7 @@
-"""Starts a command, whose first imports may already be interrupted, and readies its memory."""
+"""Starts a command line, and prepares memory allocation for training.
+
+It imports little, so that Ctrl-C is caught even while the first modules are loaded.
+"""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -10,7 +13,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
 
 def start(main: Callable[[Sequence[str]], int]) -> NoReturn:
-    """Run a command line by `hardset.cli.run`, and end the process with its exit code.
+    """Run a command line and end the process with its exit code.
 
     Args:
         main: takes the arguments, returns the exit code; what it needs it imports itself.
@@ -26,11 +29,12 @@ def start(main: Callable[[Sequence[str]], int]) -> NoReturn:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc reuse freed memory instead of returning it to the system; elsewhere a no-op.
+    """Let glibc keep freed memory instead of returning it to the system.
 
-    XLA allocates a step's temporary arrays as one block and frees it after the step; returned to
-    the system, each of its pages is zeroed and mapped anew in every step. To be called before
-    other threads allocate, so first of all in a program. The process keeps its largest size.
+    Nothing happens where there is no glibc. XLA allocates a step's temporary arrays as one block
+    and frees it after the step. If the block is returned to the system, each of its pages is zeroed
+    and mapped anew in every step. Call this first of all in a program, before other threads
+    allocate. The process keeps its largest size.
     """
     import ctypes  # not for those who do not train
 

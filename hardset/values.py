@@ -1,4 +1,4 @@
-"""Words of a command line become values of the types that commands know."""
+"""Converts words of a command line to values of the types that commands know."""
 
 import dataclasses
 import re
@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 
 def number(text: str) -> float:
-    """Read a real number; ValueError says what is none."""
+    """Read a real number, or raise ValueError."""
     try:
         return float(text)
     except ValueError:
@@ -17,7 +17,7 @@ def number(text: str) -> float:
 
 
 def integer(text: str) -> int:
-    """Read a whole number; ValueError says what is none."""
+    """Read a whole number, or raise ValueError."""
     try:
         return int(text)
     except ValueError:
@@ -25,7 +25,10 @@ def integer(text: str) -> int:
 
 
 def path(text: str) -> Path:
-    """Read a path; pathlib would take an empty shell variable for this folder."""
+    """Read a path, or raise ValueError if it is empty.
+
+    pathlib would take an empty shell variable for the current folder.
+    """
     if not text:
         raise ValueError("an empty path; name a file or a folder")
     return Path(text)
@@ -42,7 +45,10 @@ WORDS: dict[Any, tuple[Callable[[str], Any], str]] = {
 
 
 def constructor(kind: Any, choices: tuple[str, ...] = ()) -> Any:
-    """Tell tyro how words become a value of a type; None for a type that it knows better."""
+    """Make the rule by which tyro converts words to a value of a type.
+
+    The answer is None for a type that is left to tyro.
+    """
     import tyro
 
     many = get_origin(kind) is tuple and get_args(kind)[1:] == (Ellipsis,)
@@ -81,7 +87,10 @@ def _texts(value: Any) -> list[str]:
 
 
 def registry() -> Any:
-    """Tell tyro the same of configurations: what is wrong is said in the same words."""
+    """Make tyro's registry that applies `constructor` to the fields of configurations.
+
+    So errors in them are told in the same words.
+    """
     import tyro
 
     def rule(info: Any) -> Any:
@@ -159,7 +168,7 @@ def sentence(
     if name:
         none = message == EMPTY and argument.is_positional()
         return f"{name} is missing" if none else f"{name}: {message}"
-    # What a configuration refused names its own field: "depth = 0 ..." of model.encoder.
+    # A configuration's message names its own field, such as "depth = 0 ..." in model.encoder.
     above = str(getattr(error, "arg", "")).partition(".")[2]
     if not above:
         return message

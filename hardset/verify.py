@@ -1,8 +1,9 @@
-"""Re-checks files and whole trees: what is intact, what has changed, what is gone.
+"""Verifies files and whole folders: which are intact, have changed, or are gone.
 
 Three things say what a file was: a seal inside it (see `hardset.seal`), a listing beside or above
 it (the manifest of a stage, `checksums.json`), and the table of a synthesised set's images. A file
-of which none of them speaks is counted; of known formats it is seen whether it was cut.
+that none of them covers is counted as without a checksum. If its format is known, it is still
+checked whether it was cut short.
 """
 
 import json
@@ -28,7 +29,7 @@ INTACT, CHANGED, MISSING = "intact", "changed", "missing"
 UNREADABLE, UNLISTED, UNCHECKED = "unreadable", "not listed", "without a checksum"
 # A set's images lie where its list says, and its table says what they were.
 LIST, TABLE = "data.txt", "files-*.parquet"
-# What a stage's manifest leaves out: the stage's own files.
+# A stage's manifest leaves out the stage's own files.
 OWN = ("stage.json", LIST, *LISTINGS)
 OWN_ENDING = ".log.json"
 LARGEST_JSON = 1 << 26
@@ -54,7 +55,7 @@ class Finding:
 
 @dataclass
 class Verification:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
         findings: the files that are not intact.
@@ -74,7 +75,7 @@ class Verification:
         return not any(self.counts[state] for state in (CHANGED, MISSING, UNREADABLE))
 
     def report(self) -> dict[str, Any]:
-        """Give the same as JSON types."""
+        """Give the findings and counts as JSON types."""
         files = [
             {"path": str(one.path), "state": one.state, "reason": one.reason}
             for one in self.findings
@@ -82,7 +83,7 @@ class Verification:
         return {"passed": self.passed, "counts": self.counts, "files": files}
 
     def text(self) -> str:
-        """Print a line a finding, and one of counts."""
+        """Make a text with a line for each finding and a last line of counts."""
         lines = [
             f"{one.state}: {one_line(one.path, 4096)}: {one_line(one.reason, 500)}"
             for one in self.findings
@@ -91,7 +92,7 @@ class Verification:
         return "\n".join([*lines, counts])
 
     def add(self, path: Path, state: str, reason: str = "") -> None:
-        """Count a file, and keep it where it is not intact."""
+        """Count a file, and note it among the findings if it is not intact."""
         self.counts[state] += 1
         if state == UNLISTED:
             self.counts[UNCHECKED] += 1
@@ -100,9 +101,10 @@ class Verification:
 
 
 def verify(paths: list[Path], advance: Callable[[], object] = lambda: None) -> Verification:
-    """Re-check files and everything in folders.
+    """Verify files and everything in folders.
 
-    Links to files are followed, links to folders only where they are named: so loops end.
+    Links to files are followed. Links to folders are followed only where `paths` names them, so
+    that loops end.
 
     Args:
         paths: files and folders; a file is also looked up in the listings above it.
@@ -137,7 +139,7 @@ def _alone(path: Path) -> tuple[str, str]:
 
 
 def _listed_above(path: Path) -> Listed | None:
-    """Find what the nearest listing that names a file says of it."""
+    """Find the record of a file in the nearest listing that names it."""
     for folder in path.parents:
         for name in LISTINGS:
             try:
@@ -151,7 +153,7 @@ def _listed_above(path: Path) -> Listed | None:
 
 
 class _Tree:
-    """One walk through a folder: listings come before the files that they name."""
+    """A walk through a folder that reads listings before the files that they name."""
 
     def __init__(self, top: Path, found: Verification, advance: Callable[[], object]) -> None:
         self.top = top
@@ -161,7 +163,7 @@ class _Tree:
         self.seen: set[Path] = set()
 
     def check(self) -> None:
-        """Check every file, and then what is listed and was not met."""
+        """Check every file, and then the listed files that were not met."""
         waiting = [(self.top, False)]
         while waiting:
             folder, within = waiting.pop()
@@ -177,7 +179,7 @@ class _Tree:
                 self.advance()
 
     def _inside(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """List files and folders in a folder, links to folders left out."""
+        """List the files and folders in a folder, without links to folders."""
         files, folders = [], []
         try:
             with os.scandir(folder) as entries:
@@ -191,7 +193,7 @@ class _Tree:
         return files, folders
 
     def _read_listings(self, folder: Path, files: list[Path]) -> bool:
-        """Note what a folder's listings name; whether there is one."""
+        """Note the files that a folder's listings name; return whether there are any."""
         before = len(self.listed)
         for name in LISTINGS:
             if folder / name in files:
@@ -220,7 +222,7 @@ class _Tree:
 
 
 def _set_images(folder: Path) -> Iterator[Listed]:
-    """List a synthesised set's images: where its list says, what its table says."""
+    """List a synthesised set's images by its list of places and its table of checksums."""
     tables = sorted(folder.glob(TABLE))
     # To open a pipe would wait for ever.
     if not tables or not all(path.is_file() for path in (folder / LIST, *tables)):
@@ -249,7 +251,7 @@ def _set_images(folder: Path) -> Iterator[Listed]:
 
 
 def _compared(listed: Listed) -> tuple[str, str]:
-    """Compare a listed file: its state, and why."""
+    """Compare a listed file with its record; return its state, and why."""
     try:
         found = listed.path.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -266,7 +268,7 @@ def _compared(listed: Listed) -> tuple[str, str]:
 
 
 def _sealed(path: Path) -> tuple[str, str]:
-    """Check the seal of a file that no listing names: its state, and why."""
+    """Check the seal of a file that no listing names; return its state, and why."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return UNREADABLE, "it is a device or a pipe"
@@ -290,14 +292,14 @@ def _sealed(path: Path) -> tuple[str, str]:
 
 
 def _is_container(path: Path) -> bool:
-    """Say whether a file holds others, whose seals are not its own."""
+    """Tell whether a file is an archive of others, whose seals are not its own."""
     with path.open("rb") as file:
         head = file.read(TAR_PLACE + len(TAR))
     return head[TAR_PLACE:] == TAR or (head.startswith(ZIP) and path.suffix.lower() != ".npz")
 
 
 def _check_whole(path: Path) -> None:
-    """Raise ValueError where a file without a seal is evidently cut, or lost its seal."""
+    """Raise ValueError where a file was evidently cut or has lost its seal."""
     suffix = path.suffix.lower()
     size = path.stat().st_size
     if suffix == ".npy":

@@ -1,4 +1,7 @@
-"""Exact solutions at infinite dimension, each certified by a second form of the equations."""
+"""Solves problems exactly at infinite dimension.
+
+A second form of the equations certifies each solution.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Solves for the fitting error of a max-margin student trained on selected data, exactly.
+"""Computes the exact fitting error of a max-margin student trained on selected data.
 
 Many examples of a high-dimensional teacher are ranked by a probe and selected by a policy; replica
 computes the student's error in the limit of infinite dimension, and the best way to select.
@@ -17,7 +17,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command line; returns the exit code (1 if an answer is missing or uncertified)."""
+    """Run the command line and return its exit code.
+
+    The code is 1 if an answer is missing or uncertified.
+    """
     # Imported here and not above, so that Ctrl-C is a sentence from the start.
     from hardset.cli import dispatch
 

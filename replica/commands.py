@@ -1,4 +1,4 @@
-"""The commands of replica solve points and search for the best selection."""
+"""Defines the commands of replica, which solve points and search for the best selection."""
 
 import dataclasses
 from pathlib import Path
@@ -20,7 +20,7 @@ from replica.points import (
 )
 from theory.policy_names import POLICY_NAMES
 
-# Of points in a table: what was asked, shown where it differs, and the results.
+# Columns of a table of points: what was asked, shown where it differs, and the results.
 NAMED = ("id", "policy", "probe", *RANGES)
 COLUMNS = ("error", "overlap", "probe_overlap", "margin", "support_fraction", "residual", "status")
 PolicyName = Annotated[str, Choice(POLICY_NAMES)]
@@ -122,7 +122,10 @@ def _paragraph(point: Point) -> str:
 
 
 def _rows(points: list[Point]) -> str:
-    """Write points as a table: above it what all have in common, below it what failed."""
+    """Write points as a table.
+
+    What all points have in common stands above it, and the reasons of failed points below it.
+    """
     from replica.solution import Status
 
     asked = [key for key in dict.fromkeys(key for one in points for key in one) if key in NAMED]
@@ -240,7 +243,9 @@ def frontier(
     w: float | None = None,
     as_json: Json = False,
 ) -> int:
-    """Find the least error of a number of kept examples, over the volumes to choose them from.
+    """Find the least error that a number of kept examples can reach.
+
+    The least error is taken over the volumes of data to choose them from.
 
     For every alpha_kept: the fraction of alpha_total = alpha_kept/keep_fraction whose student has
     the least error, that error, and the exponent d log e/d log alpha_kept. The exit code is 1 if an
@@ -275,7 +280,7 @@ def frontier(
 
 
 def lossless(*, alpha_total: Numbers, redundancy: float = 1.0, as_json: Json = False) -> int:
-    """Find the fraction that an in-sample probe keeps without any loss.
+    """Find the fraction that can be kept without loss, given an in-sample probe.
 
     A max-margin probe trained on all the data ranks them, ties at its margin by the dual variable.
     Keeping the lossless fraction of them keeps all its support vectors: the student is the probe.
@@ -309,7 +314,10 @@ def lossless(*, alpha_total: Numbers, redundancy: float = 1.0, as_json: Json = F
 
 
 def _checked(policy: str, theta_deg: float, lo: float | None, w: float | None) -> dict[str, float]:
-    """Take the policy's own parameters; ValueError for what is none, before JAX is loaded."""
+    """Check a policy, its own parameters and the angle, and return those parameters.
+
+    A ValueError comes before JAX is loaded.
+    """
     own = {name: value for name, value in (("lo", lo), ("w", w)) if value is not None}
     for name, value in ({"theta_deg": theta_deg} | own).items():
         check_parameter(name, value)
@@ -318,13 +326,16 @@ def _checked(policy: str, theta_deg: float, lo: float | None, w: float | None) -
 
 
 def _answers(asked: dict[str, Any], found: Any) -> list[dict[str, Any]]:
-    """Make a record of each entry of the arrays; `status` by name and as a sentence."""
+    """Make a record of each entry of the arrays.
+
+    The status is given by name and as a sentence.
+    """
     from replica.optimal.search import SearchStatus
 
     columns = asked | {
         field.name: getattr(found, field.name) for field in dataclasses.fields(found)
     }
-    # Of the best weight every answer has as many intervals as it needs.
+    # The best weight of each answer lists only as many intervals as it has.
     ranks, fields = columns.pop("ranks", None), columns.pop("fields", None)
     shape = np.shape(found.status)
     lists = [np.broadcast_to(column, shape).ravel().tolist() for column in columns.values()]

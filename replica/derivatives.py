@@ -1,4 +1,7 @@
-"""Derivatives of a whole grid, without tracing anything of the caller's."""
+"""Computes derivatives of the solution on a whole grid, from numbers alone.
+
+The caller needs no JAX transformation.
+"""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -27,7 +30,9 @@ _LEADING = ("alpha_total", "keep_fraction", "theta", "redundancy")  # a point's 
 
 @pytree_dataclass
 class Sensitivities:
-    """First derivatives of the solution, arrays of the problem's shape; theta in radians.
+    """The first derivatives of the solution, as arrays of the problem's shape.
+
+    Angles are in radians.
 
     Attributes:
         solution: the solution itself, with its status.
@@ -62,7 +67,9 @@ class Sensitivities:
 
 @float64
 def sensitivities(problem: PerceptronProblem) -> Sensitivities:
-    """Solution and first derivatives of e, R and kappa at every point, by implicit differentiation.
+    """Compute the solution and the first derivatives of e, R and kappa.
+
+    The derivatives are found at every point by implicit differentiation.
 
     A Custom weight keeps its shape: f does not enter, and the derivatives with respect to it
     vanish. For derivatives with respect to a policy's own parameters differentiate
@@ -97,12 +104,18 @@ def sensitivities(problem: PerceptronProblem) -> Sensitivities:
 
 @cache
 def _lane(tree: jax.tree_util.PyTreeDef) -> Callable[[Any], Array]:
-    """Return one object a tree: a compiled loop knows its lane by identity."""
+    """Return the function that differentiates a lane, one object for each tree.
+
+    A compiled loop knows its function by identity.
+    """
     return partial(_rates, tree)
 
 
 def _rates(tree: jax.tree_util.PyTreeDef, lane: tuple[list[Array], list[Array]]) -> Array:
-    """Derivatives of e, R and kappa, last axis, with respect to the leading leaves, first axis."""
+    """Return the derivatives of e, R and kappa at one point.
+
+    The first axis is that of the leading leaves, the last one that of e, R and kappa.
+    """
     leaves, (along, across, mu) = lane
     y = jnp.stack([along, across])
     ensemble = prepare(jax.tree.unflatten(tree, leaves)).ensemble

@@ -1,4 +1,6 @@
-"""The Gordon form at infinite dimension: moments of the kept examples' margins in one dimension.
+"""Computes the averages of the Gordon form at infinite dimension.
+
+They are moments of the kept examples' margins, and integrals in one dimension.
 
 The student is J = q (y + xi) in units of its out-of-plane norm q: `y` is its part in
 span(T, J_p), with components (along T, along the unit vector orthogonal to T on the probe's
@@ -35,7 +37,9 @@ BLOCK = 16
 
 @pytree_dataclass
 class Moments:
-    """Averages of alpha_total * 2 wt(z) 1[teacher field > 0] times powers of the slack.
+    """The averages over the kept examples of powers of the slack.
+
+    Each is an average of alpha_total * 2 wt(z) 1[teacher field > 0] times the quantity.
 
     The slack is s = mu - y.u - xi, u the in-plane field vector in the frame (T, orthogonal).
 
@@ -58,7 +62,10 @@ class Moments:
 
 @pytree_dataclass
 class Ensemble:
-    """Kept examples of one problem: alpha_total of the distinct ones, wt(z) and theta."""
+    """The kept examples of one problem: alpha_total, weight and probe angle.
+
+    alpha_total counts distinct examples.
+    """
 
     alpha_total: Array
     weight: SelectionWeight
@@ -67,7 +74,10 @@ class Ensemble:
 
 @pytree_dataclass
 class Frame:
-    """The student's in-plane direction: norm, angle psi from T and angle theta - psi to J_p."""
+    """The norm and direction of the student's in-plane part.
+
+    The direction is given by the angle psi from T and the angle theta - psi to J_p.
+    """
 
     norm: Array
     cos_psi: Array
@@ -77,7 +87,10 @@ class Frame:
 
     @classmethod
     def of(cls, ensemble: Ensemble, y: Array) -> "Frame":
-        """Return the frame of y, shape (2,); that of T itself at y = 0."""
+        """Return the frame of the in-plane part y, shape (2,).
+
+        At y = 0 it is that of T.
+        """
         norm = jnp.hypot(y[0], y[1])
         safe = jnp.where(norm > 0, norm, 1.0)
         cos_psi = jnp.where(norm > 0, y[0] / safe, 1.0)
@@ -92,7 +105,7 @@ class Frame:
         )
 
     def axes(self) -> tuple[Array, Array]:
-        """Unit vectors along the student's in-plane part and orthogonal to it, shape (2,)."""
+        """Return unit vectors along and across the student's in-plane part, shape (2,)."""
         return (
             jnp.stack([self.cos_psi, self.sin_psi]),
             jnp.stack([-self.sin_psi, self.cos_psi]),
@@ -100,7 +113,10 @@ class Frame:
 
 
 def moments(ensemble: Ensemble, y: Array, mu: Array) -> Moments:
-    """All averages that the solver needs at the student y, shape (2,), and the margin mu."""
+    """Return all averages that the solver needs at a student and a margin.
+
+    The student is its in-plane part y, shape (2,), and mu is the margin in the same units.
+    """
     frame = Frame.of(ensemble, y)
 
     def integrands(x: Array) -> tuple[Array, ...]:
@@ -140,8 +156,10 @@ def moments(ensemble: Ensemble, y: Array, mu: Array) -> Moments:
 
 
 def support_density(ensemble: Ensemble, y: Array, mu: Array) -> tuple[Array, Array]:
-    """E[delta(s)], scalar, and E[delta(s) u], shape (2,): the rates at which support vectors turn
-    up as mu and y move."""
+    """Return the rates at which support vectors turn up as mu and y move.
+
+    They are E[delta(s)], scalar, and E[delta(s) u], shape (2,).
+    """
     frame = Frame.of(ensemble, y)
 
     def integrands(x: Array) -> tuple[Array, ...]:
@@ -177,7 +195,7 @@ def _along(
     )
     low = jnp.where(frame.cos_psi > 0, -limit * jnp.minimum(label, 1.0), -limit)
     high = jnp.minimum((mu + 9) / norm, limit)
-    # Beyond, no v within the limit has both a positive label and a probe field that is kept.
+    # Outside of this range no v within the limit has a positive label and a kept probe field.
     least, most = ensemble.weight.reach()
     forward = frame.cos_probe > 1e-3
     low = jnp.where(forward, jnp.maximum(low, least / slope - limit * turn), low)
@@ -186,14 +204,20 @@ def _along(
 
 
 def _across_moments(weight: SelectionWeight, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
-    """int dv phi(v) v^k wt(z) 1[teacher field > 0] for k = 0, 1, 2 at the fields x."""
+    """Integrate the selection weight over the in-plane field v across the student.
+
+    The integrals are int dv phi(v) v^k wt(z) 1[teacher field > 0] for k = 0, 1, 2 at the fields x.
+    """
     if isinstance(weight, IntervalWeight):
         return _interval_moments(weight, x, frame)
     return _function_moments(weight, x, frame)
 
 
 def _interval_moments(weight: IntervalWeight, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
-    """Use closed forms for a step function: v lies in one interval for each step."""
+    """Return the integrals over v of a step function in closed form.
+
+    For each step v lies in one interval.
+    """
     floor, ceiling = _teacher_bounds(x, frame)
     slope = away_from_zero(frame.sin_probe)
     total = [jnp.zeros_like(x) for _ in range(3)]
@@ -212,7 +236,7 @@ def _interval_moments(weight: IntervalWeight, x: Array, frame: Frame) -> tuple[A
 
 
 def _function_moments(weight: FunctionWeight, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
-    """Return the same integrals for a smooth weight: Gauss-Legendre panels in v."""
+    """Return the integrals over v of a smooth weight by Gauss-Legendre panels."""
     low, high = _teacher_bounds(x, frame)
     limit = 9.0
     low, high = jnp.clip(low, -limit, limit), jnp.clip(high, -limit, limit)

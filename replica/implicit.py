@@ -1,4 +1,4 @@
-"""Derivatives of the student by the implicit function theorem: nothing is unrolled.
+"""Differentiates the student by the implicit function theorem, without unrolling the solver.
 
 The problem's parameters act on the student only through the measure of the kept examples, so each
 derivative is a change of that measure's averages at a fixed student, followed by one Newton step.
@@ -38,13 +38,13 @@ BLOCK = 8
 AT_ZERO = np.sqrt(0.5 / np.pi)  # phi(0)
 # Panels for the bulk of a standard normal and for its tails.
 BULK = np.concatenate([np.linspace(-9.0, 9.0, 11), [-25.0, -17.0, -12.0, 12.0, 17.0, 25.0]])
-# A Gaussian tail beyond t > 1 falls like exp(-t x): panels of its own near the end of the line.
+# A Gaussian tail beyond t > 1 falls like exp(-t x), and has panels of its own near its start.
 TAIL = (-24.0, -12.0, -5.0, -2.0)
 
 
 @pytree_dataclass
 class LineAverages:
-    """Integrals of powers of the slack s over a line, as in `replica.gordon.Moments`.
+    """The integrals of powers of the slack s over a line, as in `replica.gordon.Moments`.
 
     Attributes:
         mass: of 1, scalar.
@@ -62,7 +62,9 @@ class LineAverages:
 
 
 def probe_line(theta: Array, y: Array, mu: Array, z: Array) -> LineAverages:
-    """Averages of the examples with positive teacher field at the probe field z, per phi(z) dz.
+    """Return the averages of the examples at a given probe field z.
+
+    They are those with positive teacher field, per phi(z) dz.
 
     Args:
         theta: probe-teacher angle in radians.
@@ -93,7 +95,9 @@ def probe_line(theta: Array, y: Array, mu: Array, z: Array) -> LineAverages:
 
 
 def label_line(ensemble: Ensemble, y: Array, mu: Array) -> LineAverages:
-    """Averages with the weight -u at vanishing teacher field, u the field orthogonal to T.
+    """Return the averages on the line where the teacher's field vanishes.
+
+    The weight is -u, where u is the field orthogonal to T.
 
     They are the rate at which a turn of the probe, the student turning with it, carries kept
     examples over the label's boundary.
@@ -146,7 +150,7 @@ def _averages(
 
 @pytree_dataclass
 class Outcome:
-    """What the order parameters are made of.
+    """The numbers from which the order parameters are computed.
 
     Attributes:
         y: in-plane part of the student over its out-of-plane norm, shape (2,).
@@ -183,7 +187,10 @@ def _differentiate(
 
 
 def student_response(ensemble: Ensemble, student: Student, change: LineAverages) -> Outcome:
-    """The student's answer to a small change of the measure's averages; linear in `change`."""
+    """Return the student's response to a small change of the measure's averages.
+
+    It is linear in `change`.
+    """
     at, y, norm = student.moments, student.y, student.norm
     gradient = at.first_field / at.first
     mu = -change.second / (2 * at.first)  # at fixed y
@@ -202,7 +209,10 @@ def student_response(ensemble: Ensemble, student: Student, change: LineAverages)
 
 
 def measure_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> LineAverages:
-    """Return the change of the averages at a fixed student along `tangent`; linear in it."""
+    """Return the change of the averages along `tangent` at a fixed student.
+
+    It is linear in `tangent`.
+    """
     parts = [_volume_change(ensemble, tangent, student), _turn_change(ensemble, tangent, student)]
     if isinstance(ensemble.weight, IntervalWeight) and isinstance(tangent.weight, IntervalWeight):
         parts.append(_edge_change(ensemble, ensemble.weight, tangent.weight, student))
@@ -211,7 +221,7 @@ def measure_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> L
 
 @pytree_dataclass
 class _FunctionRate(FunctionWeight):
-    """Rate of change of a user's weight with its redundancy and its parameters.
+    """The rate of change of a user's weight with its redundancy and its parameters.
 
     Attributes:
         redundancy_rate: rate of change of the redundancy.
@@ -236,7 +246,10 @@ class _FunctionRate(FunctionWeight):
 
 
 def _volume_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> LineAverages:
-    """Change with alpha_total and with the weight's levels: the averages are linear in both."""
+    """Return the change of the averages with alpha_total and the weight's levels.
+
+    The averages are linear in both.
+    """
     alpha, theta = ensemble.alpha_total, ensemble.theta
     rate = _weight_rate(ensemble.weight, tangent.weight)
     growth = tangent.alpha_total / alpha
@@ -260,11 +273,11 @@ def _weight_rate(weight: SelectionWeight, tangent: SelectionWeight) -> Selection
 def _edge_change(
     ensemble: Ensemble, weight: IntervalWeight, tangent: IntervalWeight, student: Student
 ) -> LineAverages:
-    """Return the change with the edges of the selection."""
+    """Return the change of the averages with the edges of the selection."""
     edges = _reached(jnp.concatenate([weight.low, weight.high]), ensemble.theta)
     level = jnp.concatenate([-weight.level, weight.level])
     moved = jnp.concatenate([tangent.low, tangent.high])
-    # The density first: a quantile's derivative is its inverse, and alone it overflows.
+    # The density multiplies first: a quantile's derivative is its inverse and would overflow alone.
     rate = 2 * ensemble.alpha_total * level * (normal_pdf(edges) * moved)
     lines = jax.vmap(probe_line, in_axes=(None, None, None, 0))(
         ensemble.theta, student.y, student.mu, edges
@@ -273,7 +286,10 @@ def _edge_change(
 
 
 def _turn_change(ensemble: Ensemble, tangent: Ensemble, student: Student) -> LineAverages:
-    """Change with the probe's angle: in the probe's frame the label's boundary and y turn."""
+    """Return the change of the averages with the probe's angle.
+
+    In the probe's frame the label's boundary and y turn.
+    """
     at, y = student.moments, student.y
     density_field = support_density(ensemble, y, student.mu)[1]
     turned = jnp.stack([-y[1], y[0]])
@@ -301,7 +317,10 @@ def _of_moments(at: Moments, mass: Array) -> LineAverages:
 
 
 def _reached(edges: Array, theta: Array) -> Array:
-    """The edges, those that cut off nothing moved to the farthest field that f < 1 can reach."""
+    """Move edges that cut off nothing to the farthest field that counts.
+
+    No f < 1 can reach a field farther out.
+    """
     edges = jnp.clip(edges, -NUMBER_LIMIT, NUMBER_LIMIT)
     edges = jnp.where(jnp.abs(edges) == NUMBER_LIMIT, jnp.sign(edges) * LAST_EDGE, edges)
     signed = -NUMBER_LIMIT * jnp.sin(theta)

@@ -1,7 +1,7 @@
-"""Grids are solved as lanes of one compiled loop.
+"""Solves grids as lanes of one compiled loop.
 
-Grids of numbers go in chunks, one thread a processor; grids of tracers carry derivatives that need
-no more than products.
+Grids of numbers are solved in chunks, with one thread for each processor. Grids of tracers carry
+derivatives, for which only products are left to transpose.
 """
 
 import os
@@ -24,7 +24,7 @@ CHUNK = 256
 def map_lanes(
     lane: Callable[[Any], T], points: Any, prepare: Callable[[Any], Any] = lambda chunk: chunk
 ) -> T:
-    """Return `lane` of every point, in order; NumPy arrays.
+    """Apply `lane` to every point in order, and return NumPy arrays.
 
     A lane at a time beats vmap on CPU: no lane waits for the slowest one.
 
@@ -54,7 +54,7 @@ def map_lanes(
 
 @partial(jax.jit, static_argnums=0)
 def _map_chunk(lane: Callable[[Any], Any], points: Any, count: Array) -> Any:
-    """Return the first `count` lanes."""
+    """Apply `lane` to the first `count` points of a chunk."""
     lane = jax.jit(lane, inline=True)  # traced once, for the shapes and for the loop
 
     def step(i: Array, out: Any) -> Any:
@@ -68,10 +68,12 @@ def _map_chunk(lane: Callable[[Any], Any], points: Any, count: Array) -> Any:
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def trace_lanes(lane: Callable[[list[Array]], Any], columns: list[Array]) -> Any:
-    """Return `lane` of every entry of the columns, for tracers; differentiable once, either way.
+    """Apply `lane` to every entry of columns that are tracers.
+
+    The answer can be differentiated once, forwards or backwards.
 
     Args:
-        lane: a pure function of scalars, one a column, to a pytree of scalars.
+        lane: a pure function of scalars, one for each column, to a pytree of scalars.
         columns: arrays of one length.
     """
     return jax.lax.map(lane, columns)
@@ -80,8 +82,10 @@ def trace_lanes(lane: Callable[[list[Array]], Any], columns: list[Array]) -> Any
 def _differentiate(
     lane: Callable[[list[Array]], Any], primals: tuple[list[Array]], tangents: tuple[list[Any]]
 ) -> tuple[Any, Any]:
-    """The Jacobian is made here, in double precision: what is left to transpose, perhaps in the
-    caller's single precision, is a product of numbers."""
+    """Differentiate all lanes, with the Jacobian computed here in double precision.
+
+    Only a product of numbers is left to transpose, perhaps in the caller's single precision.
+    """
     (columns,), (moves,) = primals, tangents
     moved = [i for i, move in enumerate(moves) if not isinstance(move, SymbolicZero)]
     with jax.enable_x64(True):
@@ -102,7 +106,10 @@ trace_lanes.defjvp(_differentiate, symbolic_zeros=True)
 def _lane_rates(
     lane: Callable[[list[Array]], Any], moved: Sequence[int], point: list[Array]
 ) -> tuple[Any, Any]:
-    """One lane's values, and their derivatives with respect to the scalars `moved`, first axis."""
+    """Return one lane's values and their derivatives by the scalars `moved`.
+
+    The scalars are the first axis of the derivatives.
+    """
 
     def of(*values: Array) -> Any:
         full = list(point)

@@ -1,4 +1,4 @@
-"""Maximise the margin over the student's in-plane part: a safeguarded Newton method.
+"""Maximises the margin over the student's in-plane part, by a safeguarded Newton method.
 
 In units of the out-of-plane norm, mu(y) solves E[(mu - y.u - xi)_+^2] = 1 (the moments carry
 alpha) and is concave in y, because its hypograph is a section of the convex feasible cone of the
@@ -41,16 +41,18 @@ class Student:
 
     @property
     def norm(self) -> Array:
-        """Norm of the whole student, sqrt(1 + |y|^2)."""
+        """Norm sqrt(1 + |y|^2) of the whole student."""
         return jnp.sqrt(1 + self.y @ self.y)
 
     @property
     def margin(self) -> Array:
-        """kappa = mu/norm."""
+        """Margin kappa = mu/norm of the unit student."""
         return self.mu / self.norm
 
     def scale(self) -> Array:
-        """Changes of y that turn the student by as much as its angle to T, shape (2,).
+        """Return the changes of y that count as large, shape (2,).
+
+        They turn the student by as much as its angle to T.
 
         tan(angle) = sqrt(1 + y_2^2)/y_1: near R = 1 the orthogonal part is a small one of y.
         """
@@ -62,7 +64,9 @@ class Student:
 
 
 def largest_margin(ensemble: Ensemble, y: Array, start: Array, tolerance: Array) -> Student:
-    """Return mu(y) by Newton on sqrt(E[s_+^2]) = 1, convex and increasing in mu.
+    """Find the student of largest margin mu(y) at a given in-plane part.
+
+    Newton's method solves sqrt(E[s_+^2]) = 1, which is convex and increasing in mu.
 
     Args:
         ensemble: the kept examples.
@@ -83,7 +87,7 @@ def largest_margin(ensemble: Ensemble, y: Array, start: Array, tolerance: Array)
     state = (start, moments(ensemble, y, start), jnp.array(0))
     mu, at, _ = jax.lax.while_loop(unfinished, improve, state)
     step = _margin_step(at)
-    # To the order that the step is exact to, the moments follow without another quadrature.
+    # The moments after the step are extrapolated, to the order to which the step itself is exact.
     after = Moments(
         second=at.second + step * (2 * at.first + step * at.count),
         first=at.first + step * at.count,
@@ -107,7 +111,10 @@ def newton_direction(student: Student) -> Array:
 
 
 def newton_step(student: Student, slope: Array) -> Array:
-    """Return `slope` over the positive definite Hessian kappa H(norm) - H(mu), shape (2,)."""
+    """Solve for the Newton step of a given slope, shape (2,).
+
+    It is the slope over the positive definite Hessian kappa H(norm) - H(mu).
+    """
     at, y, norm = student.moments, student.y, student.norm
     gradient = at.first_field / at.first
     outer = jnp.outer(gradient, at.count_field)
@@ -138,7 +145,7 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
     Returns:
         The student, the number of Newton steps, and whether they converged.
     """
-    # About the unpruned solution; doubled along T until the margin is positive.
+    # It starts near the solution without selection, doubled along T until the margin is positive.
     first = jnp.stack([0.65 * alpha_kept + 0.8 * jnp.sqrt(alpha_kept), jnp.zeros(())])
     edges = ensemble.weight.breaks()
     reach = 1 + jnp.max(jnp.where(jnp.isfinite(edges), jnp.abs(edges), 0.0), initial=0.0)
@@ -164,7 +171,7 @@ def maximise_margin(ensemble: Ensemble, alpha_kept: Array) -> tuple[Student, Arr
         tolerance = jnp.clip(tolerance, 1e-9, 1e-2)
         trial = largest_margin(ensemble, state.trial_y, state.trial_mu, tolerance)
         gain = (trial.margin - best.margin) / jnp.abs(best.margin)
-        # Below this the gain drowns in rounding errors, and Newton's step can be trusted.
+        # A smaller gain is lost in rounding errors, and Newton's step can be trusted.
         small = state.predicted <= 1e-11
         accept = ~started | ((trial.mu > 0) & ((gain > 1e-3 * state.predicted) | small))
         longer = jnp.where(gain > 0.5 * state.predicted, 2 * state.length, 1.0)

@@ -1,4 +1,4 @@
-"""One point: its selection weight, the student of largest margin, both certificates."""
+"""Solves one point: its selection weight, the student of largest margin, both residuals."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,12 +22,14 @@ Array = jnp.ndarray
 
 # Both residuals are relative; the solver reaches 1e-13, the certifying quadrature 4e-10 at worst.
 CERTIFIED = 1e-8
-# A right angle in single precision exceeds the exact one by less.
+# A right angle in single precision exceeds the exact one by less than this.
 ROUNDING = 1e-7
 
 
 def judge(along: Array, across: Array, q: Array, shift: DownstreamShift) -> tuple[Array, Array]:
-    """Overlap and angle between the student (along, across, q) and T' = (T + delta v)/norm.
+    """Return the overlap and angle of a student with the downstream teacher.
+
+    The student is (along, across, q), and the teacher T' = (T + delta v)/norm.
 
     The part of v outside span(T, J_p) has no overlap with the student.
     """
@@ -41,7 +43,7 @@ def judge(along: Array, across: Array, q: Array, shift: DownstreamShift) -> tupl
     )
     target = target / jnp.linalg.norm(target)
     overlap = along * target[0] + across * target[1]
-    # The rest is formed as a vector: 1 - R'^2 would lose the digits of a small angle.
+    # The part orthogonal to T' is a vector: 1 - R'^2 would lose the digits of a small angle.
     rest = jnp.stack(
         [along - overlap * target[0], across - overlap * target[1], q, -overlap * target[2]]
     )
@@ -50,7 +52,7 @@ def judge(along: Array, across: Array, q: Array, shift: DownstreamShift) -> tupl
 
 @pytree_dataclass
 class Point:
-    """A problem whose probe has an angle; arrays of any kind until they are broadcast."""
+    """The numbers of a problem whose probe has an angle, before they are broadcast."""
 
     alpha_total: Any
     keep_fraction: Any
@@ -62,7 +64,10 @@ class Point:
 
 @pytree_dataclass
 class Prepared:
-    """A point as the solver takes it: the same type for every policy with as many intervals."""
+    """A point in the form that the solver takes.
+
+    It has the same type for every policy with as many intervals.
+    """
 
     ensemble: Ensemble
     valid: Array
@@ -76,8 +81,10 @@ def in_range(
     policy: Policy,
     shift: DownstreamShift,
 ) -> Array:
-    """Tell whether the parameters that every probe has are in their ranges: the checks of
-    `PerceptronProblem`, for traced values."""
+    """Tell whether the parameters of a problem, apart from its probe, are in their ranges.
+
+    These are the checks of `PerceptronProblem`, for traced values.
+    """
     return (
         (alpha_total > 0)
         & (keep_fraction > 0)
@@ -114,7 +121,7 @@ def prepare(point: Point) -> Prepared:
 def solve_prepared(
     prepared: Prepared, certificate: Callable[[Ensemble, Student], Array]
 ) -> ReplicaSolution:
-    """Return the student of a prepared point, with the saddle residual that `certificate` finds."""
+    """Solve a prepared point, with the saddle residual that `certificate` finds."""
     ensemble = prepared.ensemble
     frozen = jax.lax.stop_gradient(ensemble)
     alpha_kept = frozen.alpha_total * kept_mass(frozen.weight, frozen.theta)
@@ -142,7 +149,7 @@ def solve_prepared(
 
 
 def read_out(prepared: Prepared, found: Outcome, **outcome: Array) -> ReplicaSolution:
-    """Return the order parameters of an outcome; differentiable, as the outcome is."""
+    """Return the order parameters of an outcome, with its derivatives."""
     theta = prepared.ensemble.theta
     norm = jnp.sqrt(1 + found.y @ found.y)
     along, across, q = found.y[0] / norm, found.y[1] / norm, 1 / norm
@@ -169,7 +176,10 @@ def largest_residual(ensemble: Ensemble, student: Student, fine: bool) -> Array:
 
 
 def certificate(ensemble: Ensemble, student: Student) -> Array:
-    """Largest saddle residual; by the finer quadrature where the first does not confirm."""
+    """Return the largest saddle residual.
+
+    The finer quadrature is used where the coarse one does not certify.
+    """
     coarse = largest_residual(ensemble, student, False)
     return jax.lax.cond(
         coarse <= CERTIFIED, lambda: coarse, lambda: largest_residual(ensemble, student, True)
@@ -177,7 +187,9 @@ def certificate(ensemble: Ensemble, student: Student) -> Array:
 
 
 def gordon_residual(student: Student) -> Array:
-    """Feasibility E[s_+^2] - 1 and the gradient of log kappa in y, relative; shape (3,).
+    """Return the relative residuals of the Gordon form, shape (3,).
+
+    They are the feasibility E[s_+^2] - 1 and the gradient of log kappa in y.
 
     The gradient is measured for changes of y that change the error by as much, relatively.
     """

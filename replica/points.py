@@ -1,4 +1,7 @@
-"""Points of a file or a grid are checked before JAX loads, and solved together."""
+"""Checks points of a file or a grid, and solves them together.
+
+The checks come before JAX is imported.
+"""
 
 import dataclasses
 import itertools
@@ -60,7 +63,7 @@ NULLABLE = ("theta_deg", "alpha_probe", "lo", "w")
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Points of one policy and one kind of probe, as columns.
+    """A batch of points of one policy and one kind of probe, as columns.
 
     Attributes:
         rows: their places in the list of points.
@@ -96,7 +99,7 @@ def read_points(path: Path) -> list[Point]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Point:
-    """Check that keys of an object differ and its numbers are finite, as JSON's are."""
+    """Check that the keys of a JSON object differ and its numbers are finite."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -110,7 +113,9 @@ def _object(pairs: list[tuple[str, Any]]) -> Point:
 
 
 def grid(axes: Mapping[str, Sequence[float]], fixed: Mapping[str, str]) -> list[Point]:
-    """Make points of the outer product of axes; the last axis varies fastest.
+    """Make the points of the outer product of axes.
+
+    The last axis varies fastest.
 
     Args:
         axes: values by name.
@@ -121,7 +126,7 @@ def grid(axes: Mapping[str, Sequence[float]], fixed: Mapping[str, str]) -> list[
 
 
 def solve_points(points: Sequence[Point], *, numbered: bool = True) -> list[Point]:
-    """Solve points; the same points with the results added, in order.
+    """Solve points, and return them in order with the results added.
 
     Points of one policy and one kind of probe are solved together.
 
@@ -170,7 +175,7 @@ def _solve(batch: Batch) -> list[Point]:
 
 
 def probe_from_name(name: str, given: Mapping[str, Any]) -> "Probe":
-    """Make the probe of a kind, with its parameter out of those that are given."""
+    """Make the probe of a kind from the parameters that are given."""
     from theory.problem import FixedAngle, Independent, InSample
 
     if name == "in-sample":
@@ -181,7 +186,7 @@ def probe_from_name(name: str, given: Mapping[str, Any]) -> "Probe":
 
 
 def json_numbers(values: Any) -> list[float | None]:
-    """List the entries of an array; what is no finite number becomes None."""
+    """List the entries of an array, with None in place of NaN and infinities."""
     array = np.asarray(values, np.float64).ravel()
     known = np.isfinite(array)
     if known.all():
@@ -234,7 +239,9 @@ def _check_keys(point: Point) -> None:
 
 
 def check_kind(policy: object, probe: object, given: Collection[str]) -> None:
-    """Check that policy and probe are known and that their parameters are given, and no others.
+    """Check that policy and probe are known, and that their parameters fit.
+
+    All of their parameters must be given, and no others.
 
     Args:
         policy: name of the policy.
@@ -279,12 +286,18 @@ def _real(value: Any) -> float:
 
 
 def check_parameter(name: str, value: Any, where: str = "") -> None:
-    """Check that a problem's number lies in its range; `where` is put before its name."""
+    """Check that a problem's number lies in its range.
+
+    `where` is put before its name in the message.
+    """
     check_range(where + name, value, **RANGES.get(name, RANGES["lo"]))
 
 
 def _check_ranges(batch: Batch, numbered: bool) -> None:
-    """Check whole columns; only where one is wrong, entry by entry for the message."""
+    """Check the ranges of whole columns.
+
+    Only a wrong one is checked entry by entry, for the message.
+    """
     columns = dict(batch.columns)
     if "lo" in columns:
         columns[WINDOW_END] = window_end(columns["lo"], columns["keep_fraction"])
@@ -298,5 +311,8 @@ def _check_ranges(batch: Batch, numbered: bool) -> None:
 
 
 def window_end(lo: Any, keep_fraction: Any) -> Any:
-    """Say where a window ends; fractions such as .7 + .3 exceed 1 by rounding only."""
+    """Return the rank at which a window ends, less 1e-12.
+
+    Sums of fractions such as .7 + .3 may exceed 1 by rounding.
+    """
     return np.add(lo, keep_fraction) - 1e-12

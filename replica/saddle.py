@@ -1,4 +1,6 @@
-"""The replica saddle-point equations, in the fields (t, z): the second form, which certifies.
+"""Certifies students by the replica saddle-point equations.
+
+These are the second form of the theory, in the fields (t, z).
 
 Equations of the appendix of Sorscher et al. 2022 (arXiv:2206.14486), with averages over the kept
 examples in the gauge y = +1. Their left sides lose all digits at small angles when computed from
@@ -24,13 +26,15 @@ Array = jnp.ndarray
 
 TINY = 1e-300
 ORDER = 12
-BLOCK = 4  # panels a step
-# Panels of 4.4 widths: the 12-point rule's error is 3e-11, enough to certify.
+BLOCK = 4  # panels in each step of the quadrature
+# Panels are 4.4 widths long: there the 12-point rule errs by 3e-11, which suffices to certify.
 COARSE = (-6.5, -2.2, 2.2, 6.5)
 
 
 def saddle_residual(ensemble: Ensemble, y: Array, mu: Array, *, fine: bool = False) -> Array:
-    """Left minus right sides of the three saddle-point equations, relative to their left sides.
+    """Return the relative residuals of the three saddle-point equations.
+
+    They are left minus right sides, relative to their left sides.
 
     The first and third equation are the components of half the gradient of
     F(v, kappa) = alpha E[(kappa - y u - q xi)_+^2] - q^2 along T and J_p, the second is -F. The
@@ -65,8 +69,10 @@ def saddle_residual(ensemble: Ensemble, y: Array, mu: Array, *, fine: bool = Fal
 def saddle_sides(
     ensemble: Ensemble, y: Array, mu: Array, *, fine: bool = False
 ) -> tuple[Array, Array, Array]:
-    """Right sides of the three equations, whose left sides are c sin(theta - psi)/sin(theta), q^2
-    and c sin(psi)/sin(theta)."""
+    """Return the right sides of the three saddle-point equations.
+
+    Their left sides are c sin(theta - psi)/sin(theta), q^2 and c sin(psi)/sin(theta).
+    """
     frame = Frame.of(ensemble, y)
     norm = jnp.sqrt(1 + frame.norm**2)
     q, c, kappa = 1 / norm, frame.norm / norm, mu / norm
@@ -86,8 +92,11 @@ def _boundary_average(
     kappa: Array,
     offsets: tuple[float, ...],
 ) -> Array:
-    """alpha/(pi Lambda) <int dt exp(-Delta/(2 Lambda^2)) (kappa - t)>, on the line z = s sin(theta)
-    where the teacher's field vanishes: there t is Gaussian with mean s c sin(psi), width q."""
+    """Integrate the slack over the line where the teacher's field vanishes.
+
+    The average is alpha/(pi Lambda) <int dt exp(-Delta/(2 Lambda^2)) (kappa - t)>. On the line
+    z = s sin(theta), and t is Gaussian with mean s c sin(psi) and width q.
+    """
     sin_theta = jnp.maximum(jnp.sin(ensemble.theta), TINY)
     limit = jnp.asarray(9.0)
     slope = away_from_zero(c * frame.sin_psi)
@@ -118,8 +127,11 @@ def _bulk_averages(
     rest: Array,
     offsets: tuple[float, ...],
 ) -> tuple[Array, Array]:
-    """Right sides' integrals over (t, z): 2 alpha <int dt g H (kappa - t)^2>, and the same with
-    (z - rho t)/(1 - rho^2) (kappa - t) instead of the square."""
+    """Integrate powers of the slack over the fields (t, z).
+
+    The averages are 2 alpha <int dt g H (kappa - t)^2>, and the same with
+    (z - rho t)/(1 - rho^2) (kappa - t) instead of the square.
+    """
     theta = ensemble.theta
     rho, width = c * frame.cos_probe, jnp.sqrt(rest)
     sin_theta = jnp.maximum(jnp.sin(theta), TINY)
@@ -137,7 +149,7 @@ def _bulk_averages(
             limit * np.linspace(-0.75, 0.75, 7),
         ]
     )
-    # Beyond, nothing is kept, or no label is positive, or no slack.
+    # Outside of this range nothing is kept, or no label or no slack is positive.
     least, most = ensemble.weight.reach()
     low = jnp.maximum(jnp.maximum(least, -limit), -limit * jnp.tan(jnp.minimum(theta, 0.8)))
     reached = jnp.where(rho > 1e-3, (kappa + 9 * width) / rho, limit)
@@ -184,7 +196,7 @@ def _spread(centre: Array, scale: Array, offsets: tuple[float, ...]) -> Array:
 
 
 def _around(edges: Array, scales: tuple[Array, ...], offsets: tuple[float, ...]) -> Array:
-    """Return the window's edges; with fine offsets, also breaks around them at every scale."""
+    """Return the window's edges, with fine offsets also breaks at every scale around them."""
     if offsets is COARSE:
         return edges
     return jnp.concatenate([edges, *(feature_breaks(edges, scale, offsets) for scale in scales)])

@@ -1,4 +1,4 @@
-"""What `solve` returns: order parameters, both residuals, status, and labelled arrays."""
+"""Defines what `solve` returns: order parameters, residuals, status, labelled arrays."""
 
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ _UNITS = {
 
 
 class Status(IntEnum):
-    """Outcome of one point."""
+    """The outcome of one point."""
 
     CONVERGED = 0
     NOT_CONVERGED = 1
@@ -40,7 +40,7 @@ class Status(IntEnum):
 
     @property
     def sentence(self) -> str:
-        """The outcome in a full sentence."""
+        """Sentence that explains the outcome."""
         return _SENTENCES[self]
 
 
@@ -54,7 +54,9 @@ _SENTENCES = {
 
 @pytree_dataclass
 class ReplicaSolution:
-    """Order parameters of the max-margin student at N -> infinity, arrays of the problem's shape.
+    """The order parameters of the max-margin student at infinite dimension.
+
+    All are arrays of the problem's shape.
 
     Attributes:
         overlap: student-teacher overlap R = J.T/abs(J), against the teacher T of the labels.
@@ -103,7 +105,9 @@ class ReplicaSolution:
         return int(np.count_nonzero(np.asarray(self.status) != Status.CONVERGED))
 
     def to_dataset(self, problem: PerceptronProblem) -> "xr.Dataset":
-        """Labelled arrays over the problem's axes, with all that was solved for beside them.
+        """Make labelled arrays over the problem's axes.
+
+        They hold all that was solved for.
 
         Args:
             problem: the problem that was solved; its numbers are coordinates, its policy and

@@ -1,4 +1,4 @@
-"""Solve problems at infinite dimension: a point, a grid, under jit, vmap or a derivative."""
+"""Solves problems at infinite dimension: points, grids, under jit, vmap or a derivative."""
 
 from functools import partial
 from typing import Any
@@ -28,7 +28,9 @@ Array = jnp.ndarray
 
 @float64
 def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution:
-    """Order parameters of the max-margin student trained on the selected examples, N -> infinity.
+    """Solve for the max-margin student trained on the selected examples.
+
+    Its order parameters are those at infinite dimension, N -> infinity.
 
     The margin is maximised in the Gordon form, a convex program, and the replica saddle-point
     equations certify the result (Sorscher et al. 2022, arXiv:2206.14486; Gardner 1988).
@@ -76,7 +78,10 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
 def point_lanes(
     problem: PerceptronProblem,
 ) -> tuple[jax.tree_util.PyTreeDef, tuple[int, ...], list[Any]]:
-    """A problem with an angle as the leaves of a `Point`, their tree and their common shape."""
+    """Return the leaves of a problem's `Point`, their tree and their common shape.
+
+    An independent probe counts as the angle that it has.
+    """
     point = Point(
         alpha_total=problem.alpha_total,
         keep_fraction=problem.keep_fraction,
@@ -106,7 +111,7 @@ def _probe_angle(probe: Probe) -> ArrayLike:
 
 
 def _solve_flat(tree: jax.tree_util.PyTreeDef, flat: list[np.ndarray]) -> ReplicaSolution:
-    """Solve all lanes; those that the first certificate does not confirm get a finer one.
+    """Solve all lanes, with a finer certificate where the first does not confirm.
 
     They are rare, and the finer certificate takes as long to compile as all the rest.
     """
@@ -127,7 +132,10 @@ def _solve_flat(tree: jax.tree_util.PyTreeDef, flat: list[np.ndarray]) -> Replic
 
 @partial(jax.jit, static_argnums=0)
 def _prepare_chunk(tree: jax.tree_util.PyTreeDef, columns: list[Array]) -> Prepared:
-    """Every policy with as many intervals gives the same type: they share the compiled solver."""
+    """Prepare a chunk of points for the solver.
+
+    Policies with as many intervals give the same type, so that they share the compiled solver.
+    """
     return jax.vmap(lambda *lane: prepare(jax.tree.unflatten(tree, lane)))(*columns)
 
 

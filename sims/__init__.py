@@ -1,4 +1,4 @@
-"""Finite-dimensional simulations of the perceptron problems that replica solves."""
+"""Simulates the perceptron problems that replica solves, at a finite dimension."""
 
 import lazy_loader
 

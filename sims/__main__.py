@@ -15,7 +15,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line and return its exit code."""
     # Imported here and not above, so that Ctrl-C is a sentence from the start.
     from hardset.cli import dispatch
 

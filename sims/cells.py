@@ -1,4 +1,7 @@
-"""A problem's grid points at a finite dimension: numbers of rows, and which rows are kept."""
+"""Turns a problem's grid points into cells of a simulation.
+
+A cell says how many rows a draw has, and which of them are kept.
+"""
 
 import dataclasses
 import json
@@ -38,13 +41,13 @@ BY_RANK = Hard | Easy | Moderate | Random | Window | Mixture | HardSigned | Easy
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cell:
-    """What is drawn, selected and trained at one grid point.
+    """A grid point of a simulation: what is drawn, selected and trained there.
 
     Attributes:
         alpha_total: total examples / N.
         keep_fraction: f.
         probe: ("fixed", theta in radians), ("independent", alpha_probe) or ("in-sample", 0.0).
-        policy: the policy with scalar parameters.
+        policy: the policy, with scalar parameters.
         copies: redundancy r.
         distinct: number of distinct rows, alpha_total N / r rounded.
         kept: copies to keep, f r * distinct rounded, >= 1; a `Custom` policy keeps by chance.
@@ -62,7 +65,7 @@ class Cell:
 
     @property
     def volume(self) -> int:
-        """Examples in all, copies counted."""
+        """Number of all examples, copies included."""
         return self.distinct * self.copies
 
 
@@ -153,7 +156,7 @@ def problem_shifts(problem: PerceptronProblem, dim: int) -> list[DownstreamShift
 
 
 def rank_rows(margins: Floats, policy: Policy, dual: Floats | None = None) -> Integers:
-    """Return the rows in the order hardest first.
+    """Rank the rows, the hardest first.
 
     Args:
         margins: signed probe margins y J_p.x, shape (P,).
@@ -168,7 +171,7 @@ def rank_rows(margins: Floats, policy: Policy, dual: Floats | None = None) -> In
 
 
 def keep_rows(draw: Draw, cell: Cell, margins: Floats, order: Callable[[], Integers]) -> Integers:
-    """Indices of the distinct rows of which at least one copy is kept, ascending.
+    """Return the distinct rows of which at least one copy is kept, in ascending order.
 
     Args:
         draw: the draw; its first `cell.distinct` rows stand, each in `cell.copies` copies.
@@ -191,7 +194,7 @@ def keep_rows(draw: Draw, cell: Cell, margins: Floats, order: Callable[[], Integ
 
 
 def kept_rows(cell: Cell) -> int | None:
-    """How many distinct rows the cell keeps, or None where that differs from draw to draw."""
+    """Return how many distinct rows the cell keeps, or None if draws differ in it."""
     ranked = _ranked_rows(cell)
     if ranked is not None:
         return ranked[1] - ranked[0]
@@ -210,7 +213,10 @@ def largest_problem(cell: Cell) -> int:
 
 
 def rows_key(cell: Cell) -> str:
-    """Text that is equal for cells that keep the same rows of every draw."""
+    """Return a text that is equal for cells which keep the same rows.
+
+    They keep the same rows of every draw.
+    """
     if not isinstance(cell.policy, BY_RANK):
         rule = cell.policy.parameters() | cell.policy.record()
         if not isinstance(cell.policy, Custom | Steps):
@@ -231,7 +237,10 @@ def rows_key(cell: Cell) -> str:
 
 
 def identity(cell: Cell) -> str:
-    """Text that is equal for cells with the same records: same rows, same probe."""
+    """Return a text that is equal for cells with the same records.
+
+    Such cells have the same probe and keep the same rows.
+    """
     return json.dumps([*_probe_key(cell), rows_key(cell)])
 
 
@@ -240,7 +249,10 @@ def _probe_key(cell: Cell) -> list[str | float]:
 
 
 def _ranked_rows(cell: Cell) -> tuple[int, int] | None:
-    """First and last + 1 of the ranked rows that have a kept copy; None where chance decides."""
+    """Return the range of ranked rows that have a kept copy.
+
+    It is (first, last + 1), or None where chance decides.
+    """
     if not isinstance(cell.policy, BY_RANK):
         return None
     start = _window_start(cell.policy, cell)
@@ -253,7 +265,10 @@ def _ranked_rows(cell: Cell) -> tuple[int, int] | None:
 
 
 def _window_start(policy: Policy, cell: Cell) -> int | None:
-    """First kept position of the ranked copies; None where chance has a part in the choice."""
+    """Return the first kept position in the ranking of copies.
+
+    The answer is None where chance has a part in the choice.
+    """
     spare = cell.volume - cell.kept
     if isinstance(policy, Random | Mixture):
         return 0 if _certain_copies(cell) == cell.kept else None
@@ -275,7 +290,10 @@ def _certain_copies(cell: Cell) -> int:
 
 
 def _kept_by_chance(draw: Draw, cell: Cell, order: Integers, hardest: int) -> Integers:
-    """Return the `hardest` first copies of the ranking, and a uniform choice among the others."""
+    """Keep the `hardest` first copies of the ranking, and a uniform choice of others.
+
+    The answer names the rows of the kept copies.
+    """
     scores = draw.scores(cell.distinct, cell.copies)
     whole, part = divmod(hardest, cell.copies)
     scores[order[:whole]] = -1.0

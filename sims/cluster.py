@@ -1,4 +1,4 @@
-"""Parts of a sweep on the workers of a dask.distributed scheduler."""
+"""Solves parts of a sweep on the workers of a dask.distributed scheduler."""
 
 import asyncio
 import importlib
@@ -13,12 +13,14 @@ from sims.memory import GIB, default_memory_gb, one_blas_thread
 from sims.students import Part, solve_part, split, total_cost
 
 CONNECT_SECONDS = 10
-TASKS_AHEAD = 3  # a thread; a worker asks for the next one while it solves
+TASKS_AHEAD = 3  # for each thread, so that a worker has the next task while it solves
 TASK_ENTRIES = 2**24  # of the matrices that a task solves, a few seconds' work
 
 
 class Cluster:
-    """A connection to a scheduler; use as a context.
+    """A connection to a scheduler.
+
+    It is used as a context.
 
     Args:
         address: of the scheduler, such as tcp://host:8786.
@@ -38,7 +40,7 @@ class Cluster:
             ) from None
         self._address = address
         try:
-            # A client that finds nobody does not close in peace: ask before there is one.
+            # A client that finds no scheduler fails to close, so the address is tried first.
             asyncio.run(asyncio.wait_for(self._greet(), CONNECT_SECONDS))
         except (OSError, ValueError) as error:  # of which a timeout is one
             raise OSError(f"no dask scheduler answers at {address}: {_reason(error)}") from None
@@ -55,7 +57,7 @@ class Cluster:
         self._client.close()
 
     def threads(self) -> int:
-        """Return the threads of all workers that are there now.
+        """Return the number of threads of all workers that are there now.
 
         Raises:
             OSError: there is none within ten seconds.
@@ -72,9 +74,10 @@ class Cluster:
     def solve(
         self, parts: Iterator[Part], dim: int, seed: int, solver: str, memory_gb: float | None
     ) -> Iterator[tuple[Part, NDArray[np.void]]]:
-        """Records of the parts, shape (cells, draws), in the order in which they are finished.
+        """Yield each part with its records as soon as it is finished.
 
-        A part whose worker is lost is computed by another one.
+        The records have the shape (cells, draws). A part whose worker is lost goes to another
+        one.
 
         Args:
             parts: what to solve; see `split_for`.
@@ -126,7 +129,10 @@ def _reason(error: BaseException) -> str:
 
 
 def split_for(threads: int, parts: Sequence[Part], dim: int) -> Iterator[Part]:
-    """The parts as tasks of a few seconds, and of at most a quarter of a thread's share."""
+    """Split parts into tasks of a few seconds.
+
+    A task is at most a quarter of a thread's share of the work.
+    """
     limit = min(TASK_ENTRIES, total_cost(parts, dim) / (4 * threads))
     for part in parts:
         yield from split(part, dim, limit)

@@ -1,4 +1,4 @@
-"""The commands of sims simulate, separate your own data and check the theory."""
+"""Defines the commands of sims, which simulate, separate your own data and check theory."""
 
 import dataclasses
 import math
@@ -49,7 +49,7 @@ COLUMNS = (
 
 
 def grid_points(dataset: "xr.Dataset") -> list[dict[str, Any]]:
-    """List a flat dictionary a grid point, its parameters first, angles in degrees."""
+    """List the grid points as flat dictionaries, parameters first, angles in degrees."""
     coordinates = {
         str(name): dataset[name].broadcast_like(dataset["error_mean"]).values
         for name in dataset.coords
@@ -76,7 +76,7 @@ def _full(dataset: "xr.Dataset", name: str) -> Any:
 
 
 def _degrees(radians: Any) -> Any:
-    # The way to radians and back leaves its rounding behind 20.
+    # Converted to radians and back, 20 degrees carry a rounding error.
     return np.round(np.rad2deg(np.asarray(radians)), 12)
 
 
@@ -85,7 +85,7 @@ def _finite(value: float) -> float | None:
 
 
 def points_table(points: list[dict[str, Any]]) -> str:
-    """Write the points as text, one line each; "-" for what has no value."""
+    """Write the points as a table, one line each, with "-" for a missing value."""
     lines = ["".join(f"{head or key:>{_width(form)}}" for key, form, head in COLUMNS)]
     for point in points:
         cells = [(point[key], form) for key, form, _ in COLUMNS]
@@ -100,7 +100,7 @@ def _width(form: str) -> int:
 
 
 def stored_run(path: Path, parameters: dict[str, Any]) -> "xr.Dataset | None":
-    """Read the run of `parameters` that `path` holds; None if there is no such file.
+    """Read the run of `parameters` from a file, or return None without the file.
 
     Raises:
         ValueError: `path` is a folder, or a file that a new one must not replace: of another run,
@@ -124,9 +124,10 @@ def stored_run(path: Path, parameters: dict[str, Any]) -> "xr.Dataset | None":
 
 
 def save_run(dataset: "xr.Dataset", path: Path, parameters: dict[str, Any]) -> str:
-    """Write a run to a file that was not there; return why that failed, or nothing.
+    """Write a run to a new file.
 
-    A file that another process wrote meanwhile is as good if it holds the same run.
+    The answer says why that failed, and is empty otherwise. A file that another process wrote
+    meanwhile is as good if it holds the same run.
     """
     try:
         write_dataset(dataset, path, kind=KIND, parameters=parameters, replace=False)
@@ -149,7 +150,7 @@ def _fractions(count: int) -> tuple[float, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """Settings of a published experiment, hard selection.
+    """The settings of a published experiment with hard selection.
 
     Attributes:
         dim: N.
@@ -176,7 +177,7 @@ PRESETS = {
 }
 
 
-# What computes takes seconds to import, and is imported when the arguments are known to be right.
+# The computing modules take seconds to import, so they are imported once the arguments are checked.
 
 
 def run(
@@ -263,7 +264,7 @@ def run(
     for name in ("alpha_total", "keep_fraction"):
         if parameters[name] is None:
             raise ValueError(f"--{name.replace('_', '-')} must be given, or a --preset")
-    # As a file of an earlier run says it.
+    # The parameters in the form in which a file of an earlier run holds them.
     parameters = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in parameters.items()
@@ -315,7 +316,8 @@ def run(
 def solve(*, features: Path, labels: Path, out: Path | None = None, as_json: Json = False) -> int:
     """Find the max-margin separator of your own data, or prove that there is none.
 
-    The exit code is 0 for a separator, 3 for data that none separates, 1 for anything else.
+    The exit code is 0 for a separator, 3 for data that none separates, and 1 for a solve that ended
+    without an answer.
 
     Args:
         features: examples, a .npy file of shape (P, N).
@@ -342,7 +344,9 @@ def verify(
     progress: Progress = False,
     as_json: Json = False,
 ) -> int:
-    """Compare theory and simulation; the exit code is 1 if they disagree.
+    """Compare theory and simulation.
+
+    The exit code is 1 if they disagree.
 
     Args:
         preset: how much is compared.
@@ -372,7 +376,10 @@ def verify(
 
 
 def _check(parameters: dict[str, Any]) -> None:
-    """Raise ValueError for what the library would refuse, before it is imported."""
+    """Raise ValueError for parameters that the library would refuse.
+
+    The library is not imported for this.
+    """
     numbers = [name for name in RANGES if name in parameters]
     check_kind(parameters["policy"], parameters["probe"], numbers)
     for name in numbers:

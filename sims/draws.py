@@ -1,6 +1,7 @@
-"""Random data of the teacher-student perceptron, one key per (seed, dim, draw).
+"""Draws the random data of the teacher-student perceptron.
 
-Commands check their arguments with it before JAX is loaded: it imports NumPy alone.
+Each (seed, dim, draw) has a random key of its own. Commands check their arguments with this module
+before JAX is loaded, so it imports NumPy alone.
 """
 
 import dataclasses
@@ -36,9 +37,10 @@ def _generator(seed: int, *path: int) -> np.random.Generator:
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """One realisation of the data: rows x ~ N(0, I_N), labels y = sign(x_1), teacher T = e_1.
+    """One realisation of the random data.
 
-    By rotation invariance any teacher may stand for all.
+    It has rows x ~ N(0, I_N), labels y = sign(x_1) and the teacher T = e_1. By rotation invariance
+    this teacher stands for all.
 
     Attributes:
         seed: the experiment's seed, >= 0.
@@ -55,7 +57,10 @@ class Draw:
     labels: Floats
 
     def scores(self, count: int, copies: int) -> Floats:
-        """Uniform numbers in [0, 1) that decide random selections, shape (count, copies)."""
+        """Return the uniform numbers in [0, 1) that decide random selections.
+
+        Their shape is (count, copies).
+        """
         scores = np.empty((count, copies))
         for copy in range(copies):
             for block, start in enumerate(range(0, count, BLOCK)):
@@ -73,7 +78,9 @@ class Draw:
 
 
 def draw_rows(seed: int, dim: int, number: int, count: int, *, stream: str = "rows") -> Draw:
-    """Draw number `number`: its first `count` rows do not depend on `count`.
+    """Draw the first `count` rows of a realisation of the data.
+
+    A larger `count` adds rows and changes none.
 
     Args:
         seed: the experiment's seed, >= 0.

@@ -1,4 +1,4 @@
-"""`run`, `run_many`: problems, simulated at finite dimension."""
+"""Simulates problems at a finite dimension: `run`, `run_many` and `margins`."""
 
 import dataclasses
 import sys
@@ -28,7 +28,7 @@ from theory.problem import PerceptronProblem
 
 @dataclasses.dataclass(frozen=True)
 class StudentMargins:
-    """One draw's student and the distinct examples that it was trained on.
+    """The student of one draw, with the margins of its distinct training examples.
 
     Attributes:
         margin: kappa, the smallest margin.
@@ -47,7 +47,9 @@ class StudentMargins:
 def margins(
     problem: PerceptronProblem, dim: int, draws: int, seed: int = 0
 ) -> list[StudentMargins]:
-    """Margins y J.x/norm(J) of the kept examples x ~ N(0, I_N), J the student trained on them.
+    """Train the student of each draw, and return the margins of its kept examples.
+
+    They are y J.x/norm(J) for the student J and the distinct kept examples x ~ N(0, I_N).
 
     Args:
         problem: one point; its redundancy must be an integer.
@@ -56,7 +58,7 @@ def margins(
         seed: >= 0.
 
     Returns:
-        One entry a draw; the draws, the kept rows and the students are those of `run`.
+        One entry for each draw. The draws, the kept rows and the students are those of `run`.
 
     Raises:
         ValueError: more than one point, or an argument outside its range; f alpha_total N < 1.
@@ -101,11 +103,11 @@ def run(
     devices: int | None = None,
     scheduler: str | None = None,
 ) -> xr.Dataset:
-    """Train max-margin students on selected data, draw by draw, for every point of `problem`.
+    """Train max-margin students on selected data for every point of a problem.
 
-    Draw d of a dimension and seed is one data set: all points of all problems share its rows (a
-    larger alpha_total extends them), so differences between points carry less noise than the
-    points. Averages are over draws: the mean of arccos, not arccos of the mean.
+    Draw d of a dimension and seed is one data set. All points of all problems share its rows, and a
+    larger alpha_total extends them. So differences between points carry less noise than the points.
+    Averages are over draws: the mean of arccos, not arccos of the mean.
 
     Args:
         problem: a point or a grid; its redundancy must be an integer.
@@ -117,10 +119,11 @@ def run(
             the axes other than the probe's are random.
         solver: "native", or "cvxpy" for the reference solver on the same draws.
         memory_gb: limit in GiB, default half of the memory; no digit depends on it. With a
-            scheduler it is the limit of every worker.
+            scheduler it is the limit of the results here and of every worker.
         cache: folder where finished parts are kept; a rerun computes only what is missing.
         progress: whether to show a progress bar on stderr.
-        devices: how many local JAX devices solve, default JAX's default device alone.
+        devices: how many local JAX devices solve. By default JAX's default device solves if it is
+            an accelerator, and otherwise processes of this machine do.
         scheduler: address of a dask.distributed scheduler whose workers solve; this process
             collects, and keeps the cache.
 
@@ -167,7 +170,9 @@ def run_many(
     devices: int | None = None,
     scheduler: str | None = None,
 ) -> list[xr.Dataset]:
-    """`run` for several problems in one sweep: what they have in common is drawn and solved once.
+    """Simulate several problems in one sweep, each as `run` does.
+
+    What they have in common is drawn and solved once.
 
     Args:
         problems: points or grids, each with a policy and a probe of its own.
@@ -175,7 +180,7 @@ def run_many(
             `run`.
 
     Returns:
-        One dataset a problem, equal to that of `run`.
+        One dataset for each problem, equal to that of `run`.
 
     Raises:
         ValueError: see `run`.

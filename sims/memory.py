@@ -1,4 +1,4 @@
-"""What a sweep may use: processors and memory, and how much of it the draws and results take."""
+"""Says which processors and memory a sweep may use, and how much memory it needs."""
 
 import os
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from sims.results import RECORD
 GIB = 2**30
 CHUNK_BYTES = 2**29
 CHUNK_SIZES = (50, 25, 10, 5, 2, 1)
-CALL_COPIES = 4  # of a call's matrices: ours, the device's and the solver's work
-OBSERVABLE_BYTES = 160  # a student's observables while they are averaged, and in the dataset
+CALL_COPIES = 4  # copies of a call's matrices: ours, the device's and the solver's work
+OBSERVABLE_BYTES = 160  # for a student's observables while they are averaged, and in the dataset
 
 CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -28,16 +28,19 @@ def processors() -> int:
 
 
 def one_blas_thread() -> threadpool_limits:
-    """Return a context in which a matrix factorisation is one thread's work.
+    """Return a context in which BLAS uses one thread.
 
-    The solves themselves run side by side; BLAS threads beside them spin on a busy machine and
-    cost 40 times the arithmetic.
+    The solves themselves run side by side. BLAS threads beside them spin on a busy machine and cost
+    40 times the arithmetic.
     """
     return threadpool_limits(1, user_api="blas")
 
 
 def default_memory_gb(cgroup_limits: Sequence[Path] = CGROUP_LIMITS) -> float:
-    """Half of the memory that this process may use, in GiB: the machine's or its container's."""
+    """Return half of the memory that this process may use, in GiB.
+
+    That is the memory of the machine or of its container, whichever is less.
+    """
     size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in cgroup_limits:
         try:
@@ -48,28 +51,38 @@ def default_memory_gb(cgroup_limits: Sequence[Path] = CGROUP_LIMITS) -> float:
 
 
 def chunk_ranges(distinct: int, dim: int, draws: int) -> list[range]:
-    """Draws that are held and cached together: a function of the draw's size alone."""
+    """Split draws into ranges that are held and cached together.
+
+    The ranges depend on the size of a draw alone.
+    """
     size = next((n for n in CHUNK_SIZES if 8 * n * distinct * dim <= CHUNK_BYTES), 1)
     return [range(start, min(start + size, draws)) for start in range(0, draws, size)]
 
 
 def result_bytes(cells: int, unique: int, draws: int) -> int:
-    """Memory of the answer: records of the `unique` cells, and of all of them as a dataset."""
+    """Return the bytes of a sweep's answer.
+
+    It consists of the records of the `unique` cells and of a dataset of all cells.
+    """
     answer = cells * (RECORD.itemsize + OBSERVABLE_BYTES)
     return draws * (unique * RECORD.itemsize + answer)
 
 
 def draw_bytes(cells: Sequence[Cell], dim: int) -> int:
-    """Memory of one draw that serves all `cells`: its rows, and margins and ranks a probe."""
+    """Return the bytes of one draw that serves all `cells`.
+
+    It has rows, and for each probe margins and ranks.
+    """
     rows = max(cell.distinct for cell in cells)
     probe_rows = max(cell.probe_rows for cell in cells)
     ranked = {(cell.probe, cell.distinct) for cell in cells}
-    # Labels with the rows; a margin, a rank and a sorted copy a probe; a trained probe's own data.
+    # The rows with their labels; for each probe a margin, a rank and a sorted copy of each row; and
+    # the own data of a trained probe.
     return 8 * (rows * (dim + 1) + 3 * sum(count for _, count in ranked) + probe_rows * dim)
 
 
 def call_bytes(cells: Sequence[Cell], dim: int, draws: int, threads: int) -> int:
-    """Return the memory of the largest solver calls of `threads` threads."""
+    """Return the bytes of the largest solver calls of `threads` threads."""
     largest = padded_rows(max(largest_problem(cell) for cell in cells), dim)
     lanes = min(lane_count(largest, dim), draws)
     return threads * lanes * largest * dim * 8 * CALL_COPIES
@@ -78,7 +91,9 @@ def call_bytes(cells: Sequence[Cell], dim: int, draws: int, threads: int) -> int
 def draws_in_flight(
     cells: Sequence[Cell], dim: int, draws: int, threads: int, memory_gb: float, results: int
 ) -> int:
-    """How many draws of these cells fit the limit beside the calls that solve them.
+    """Return how many draws of these cells fit the memory limit.
+
+    The calls that solve them and the answer need room beside them.
 
     Args:
         cells: cells that share draws.
@@ -89,7 +104,7 @@ def draws_in_flight(
         results: bytes of the answer.
 
     Raises:
-        ValueError: not even one.
+        ValueError: not even one draw fits.
     """
     draw = draw_bytes(cells, dim)
     needed = results + call_bytes(cells, dim, draws, threads) + draw

@@ -1,4 +1,4 @@
-"""Student records as labelled arrays: observables of every draw, means and standard errors."""
+"""Turns student records into labelled arrays of observables, means and standard errors."""
 
 import warnings
 from collections.abc import Sequence
@@ -22,8 +22,10 @@ from theory.problem import (
 
 Floats = NDArray[np.float64]
 
-# One student. T, n, m: teacher; unit vector of span(T, J_p) orthogonal to T; a unit vector
-# orthogonal to both (the shift's part outside the plane). sum_*: component sums on dense axes.
+# The record of one student. `along_teacher`, `along_plane` and `along_shift` are its components
+# along T, along the unit vector of span(T, J_p) orthogonal to T, and along a unit vector orthogonal
+# to both, the direction of the shift's part outside the plane. `sum_*` are component sums on dense
+# axes.
 RECORD = np.dtype(
     [
         ("status", np.int32),
@@ -92,7 +94,9 @@ def _axis(dim: int, index: int) -> Floats:
 
 
 def student_records(frames: Sequence[ProbeFrame], directions: Floats) -> NDArray[np.void]:
-    """Records of students with unit vectors `directions`, one a frame; only the geometry is set.
+    """Make the records of students, with only their geometry filled in.
+
+    The students are unit vectors, one for each frame.
 
     Args:
         frames: probes and directions of reference, k of them.
@@ -123,7 +127,9 @@ def _products(left: Floats, right: Floats) -> Floats:
 
 
 def cosine_angle(records: NDArray[np.void], shift: DownstreamShift) -> Floats:
-    """Angle in radians between the students and T' = (T + delta v)/norm, digits kept near 0.
+    """Return the angle in radians between students and the downstream teacher.
+
+    The teacher is T' = (T + delta v)/norm. No digits are lost near 0.
 
     Args:
         records: array of RECORD.
@@ -143,10 +149,11 @@ def cosine_angle(records: NDArray[np.void], shift: DownstreamShift) -> Floats:
 
 
 def pearson_overlaps(records: NDArray[np.void], delta: float, dim: int) -> tuple[Floats, ...]:
-    """Return the mean-centred overlaps of the published notebook: with T, with J_p and with T'.
+    """Return the mean-centred overlaps of the published notebook.
 
-    Components are taken on axes of which J_p is one and the others are random; T' is T with
-    `delta` added to every component but the probe's own, without normalisation.
+    They are those with T, with J_p and with T'. Components are taken on axes of which J_p is one
+    and the others are random. T' is T with `delta` added to every component but the probe's own,
+    without normalisation.
 
     Args:
         records: array of RECORD.
@@ -177,7 +184,7 @@ def pearson_overlaps(records: NDArray[np.void], delta: float, dim: int) -> tuple
 
 
 class Extrapolation(NamedTuple):
-    """Value at N -> infinity with its standard error, and the fitted coefficients."""
+    """The value at N -> infinity, its standard error and the fitted coefficients."""
 
     value: float
     stderr: float
@@ -207,11 +214,11 @@ def mean_and_stderr(samples: ArrayLike, valid: ArrayLike) -> tuple[Floats, Float
 def extrapolate(
     dims: ArrayLike, means: ArrayLike, stderrs: ArrayLike, *, curvature: float = 0.0
 ) -> Extrapolation:
-    """Value at N -> infinity of m(N) = m + a/N + b/N^2 by generalised least squares.
+    """Extrapolate means at several dimensions to N -> infinity.
 
-    a is free; b is not fitted but carried as an unknown of known size, b ~ N(0, curvature^2),
-    which adds curvature^2/(N M)^2 to the covariance of the means at N and M. Its uncertainty is
-    therefore part of the standard error.
+    Generalised least squares fit m(N) = m + a/N + b/N^2. a is free; b is not fitted but carried as
+    an unknown of known size, b ~ N(0, curvature^2), which adds curvature^2/(N M)^2 to the
+    covariance of the means at N and M. Its uncertainty is therefore part of the standard error.
 
     Args:
         dims: values of N, shape (k,), at least two different ones.
@@ -238,7 +245,7 @@ def extrapolate(
 
 
 def chi_square_p_value(z_scores: ArrayLike) -> tuple[float, float]:
-    """Return chi-square of independent z-scores and the probability of a larger one.
+    """Return the chi-square of independent z-scores, and the probability of a larger one.
 
     Args:
         z_scores: shape (n,), finite.
@@ -291,7 +298,7 @@ def to_dataset(
     Args:
         problem: the simulated problem.
         records: shape (cells, draws).
-        shifts: one downstream shift a cell.
+        shifts: one downstream shift for each cell.
         dim: N.
         overlap: "cosine" or "pearson".
     """

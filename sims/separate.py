@@ -1,4 +1,7 @@
-"""The max-margin separator of a user's own examples: read, checked, solved and written."""
+"""Finds the max-margin separator of a user's own examples.
+
+It reads and checks them, solves, and writes the direction.
+"""
 
 import dataclasses
 import itertools
@@ -20,7 +23,7 @@ DEFAULT_OUTPUT = "direction.npy"
 SOLVED_CODE = 0
 UNSOLVED_CODE = 1
 NOT_SEPARABLE_CODE = 3
-SMALLEST_ROW = 1e-290  # size of a row over the largest one that floating point still tells from 0
+SMALLEST_ROW = 1e-290  # a row that is smaller than this times the largest one is refused
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +53,9 @@ class UserSolution:
 
 
 def solve_user_data(features: ArrayLike, labels: ArrayLike) -> UserSolution:
-    """Return the w maximising min_i y_i w x_i over unit vectors: through the origin, no offset.
+    """Find the separator through the origin of largest margin for labelled examples.
+
+    It is the unit vector w that maximises min_i y_i w x_i, without an offset.
 
     Args:
         features: examples x_i, shape (P, N), finite numbers.
@@ -93,7 +98,7 @@ def run_solve(
     out_direction_path: str | Path | None = None,
     as_json: bool = False,
 ) -> tuple[int, str, str]:
-    """Solve the files' examples, save the direction and report.
+    """Separate the examples of two files, save the direction and report.
 
     Args:
         features_path: .npy file of shape (P, N).
@@ -144,7 +149,9 @@ def run_solve(
 
 
 def _save(path: str | Path | None, direction: NDArray[np.float64]) -> Path:
-    """Write the direction to `path`, or to the first default name that is free or holds it.
+    """Write the direction to a file and return its name.
+
+    Without `path` that is the first default name that is free or holds this very direction.
 
     Raises:
         OSError: it cannot be written, or `path` holds something else.
@@ -212,7 +219,9 @@ def _as_text(report: dict[str, Any]) -> str:
 
 
 def load_arrays(features_path: str | Path, labels_path: str | Path) -> tuple[NDArray, NDArray]:
-    """Read features (P, N) and labels (P,) from .npy files; pickled objects are refused.
+    """Read features (P, N) and labels (P,) from .npy files.
+
+    Pickled objects are refused.
 
     Raises:
         ValueError: a file is missing, not a .npy file, cut short, or of the wrong dimension.
@@ -266,7 +275,10 @@ def _real(name: str, values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _scaled(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """Return the matrix over 2**exponent: compiled code takes numbers below 2.2e-308 for zero."""
+    """Scale a matrix by a power of two, and return the exponent with it.
+
+    Compiled code takes numbers below 2.2e-308 for zero.
+    """
     largest = np.max(np.abs(matrix), axis=1)
     exponent = int(np.frexp(np.max(largest))[1])
     scaled = np.ldexp(matrix, -exponent)

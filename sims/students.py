@@ -1,4 +1,7 @@
-"""Students of cells that share draws: probes, selection, training and records, side by side."""
+"""Trains the students of cells that share draws, side by side.
+
+It trains probes, selects examples, trains students, and makes their records.
+"""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +28,10 @@ STUDENT_ENTRIES = 2000  # what a student costs besides its matrix, in matrix ent
 
 
 class Trained(NamedTuple):
-    """A probe of one draw: its frame, its dual variables if in-sample, how its solve ended."""
+    """A probe of one draw.
+
+    It holds its frame, its dual variables if it is in-sample, and the status of its solve.
+    """
 
     frame: ProbeFrame
     dual: Floats | None
@@ -33,7 +39,10 @@ class Trained(NamedTuple):
 
 
 class DrawState:
-    """One draw with its probes and rankings; all cells whose rows it holds share it."""
+    """One draw with its probes and rankings.
+
+    All cells whose rows it holds share it.
+    """
 
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
@@ -43,13 +52,16 @@ class DrawState:
 
     @staticmethod
     def _key(cell: Cell) -> ProbeKey:
-        # An in-sample probe is one of the cell's own rows.
+        # An in-sample probe is trained on the cell's own rows.
         kind, parameter = cell.probe
         rows = cell.distinct if kind == "in-sample" else cell.probe_rows
         return kind, 0.0 if cell.probe_rows else parameter, rows
 
     def train_probe(self, cell: Cell, solve: Solver) -> None:
-        """Make the cell's probe; called once per probe before the cells are solved."""
+        """Make the cell's probe, unless it is there already.
+
+        This comes before the cells are solved.
+        """
         key = self._key(cell)
         if key in self._probes:
             return
@@ -87,7 +99,7 @@ class DrawState:
 
 
 def row_products(rows: Floats, vector: Floats) -> Floats:
-    """rows @ vector, with digits of a row that do not depend on how many rows there are."""
+    """Return rows @ vector with digits that do not depend on the number of rows."""
     used = np.flatnonzero(vector)
     if len(used) <= 2:  # a fixed probe
         return np.asarray(sum(vector[column] * rows[:, column] for column in used))
@@ -97,7 +109,10 @@ def row_products(rows: Floats, vector: Floats) -> Floats:
 def train_students(
     cells: Sequence[Cell], states: Sequence[DrawState], solve: Solver
 ) -> NDArray[np.void]:
-    """Return the records of cells that keep the same rows, shape (len(cells), len(states))."""
+    """Train the students of cells that keep the same rows, and return their records.
+
+    The records have the shape (len(cells), len(states)).
+    """
     kept = [state.kept(cells[0]) for state in states]
     found = solve([(state.draw.rows, rows) for state, rows in zip(states, kept, strict=True)])
     records = []
@@ -118,17 +133,18 @@ def train_students(
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Cells by identity, and the draws for which they are simulated together."""
+    """A part of a sweep: cells by identity, and the draws that they share."""
 
     cells: dict[str, Cell]
     draws: range
 
 
 def draw_families(cells: dict[str, Cell], dim: int, draws: int) -> list[Part]:
-    """Return all (cell, draw) pairs as parts whose cells share draws.
+    """Split a sweep into parts whose cells share draws.
 
-    A draw of few rows is the beginning of one of many: cells share it where equally many draws
-    are held together, so that the parts of a cell do not depend on the other cells.
+    All pairs of a cell and a draw are covered. A draw of few rows is the beginning of one of many
+    rows. Cells share it where equally many draws are held together, so that the draws of a cell's
+    parts do not depend on the other cells.
     """
     families: dict[tuple[range, ...], dict[str, Cell]] = {}
     for name, cell in sorted(cells.items(), key=lambda item: item[1].distinct):
@@ -138,8 +154,9 @@ def draw_families(cells: dict[str, Cell], dim: int, draws: int) -> list[Part]:
 
 
 def split(part: Part, dim: int, limit: float) -> Iterator[Part]:
-    """The part as smaller ones, the longest first, that cost at most `limit` or train one student.
+    """Split a part into smaller ones that cost at most `limit`, the longest first.
 
+    A part that trains one student per draw is not split, whatever it costs.
     Cells that keep the same rows share their students and stay together.
     """
     cells: dict[str, Cell] = {}
@@ -155,19 +172,22 @@ def split(part: Part, dim: int, limit: float) -> Iterator[Part]:
 
 
 def cost(cell: Cell, draws: range, dim: int) -> float:
-    """What a cell's students cost, in matrix entries; about ten million are solved in a second."""
+    """Return the cost of a cell's students, in matrix entries.
+
+    About ten million entries are solved in a second.
+    """
     return float(len(draws) * (largest_problem(cell) * dim + STUDENT_ENTRIES))
 
 
 def total_cost(parts: Iterable[Part], dim: int) -> float:
-    """Return what the students of all parts cost; see `cost`."""
+    """Return the cost of the students of all parts, in the unit of `cost`."""
     return sum(
         cost(part.cells[names[0]], part.draws, dim) for part in parts for names in _jobs(part.cells)
     )
 
 
 def _jobs(cells: dict[str, Cell]) -> list[list[str]]:
-    """Return the names of cells that keep the same rows, those with most rows first."""
+    """Group the names of cells that keep the same rows, the most rows first."""
     jobs: dict[str, list[str]] = {}
     for name, cell in cells.items():
         jobs.setdefault(rows_key(cell), []).append(name)
@@ -184,7 +204,9 @@ def solve_part(
     memory_gb: float,
     results: int = 0,
 ) -> Iterator[tuple[str, NDArray[np.void]]]:
-    """Yield the records of each cell, shape (len(draws),), as soon as they are complete.
+    """Yield the records of each cell of a part as soon as they are complete.
+
+    They have the shape (len(draws),).
 
     Args:
         part: what to solve.
@@ -224,7 +246,10 @@ def most_rows(part: Part) -> int:
 def hold_draws(
     seed: int, dim: int, draws: range, rows: int, pool: Executor | None = None
 ) -> list[DrawState]:
-    """The draws with so many rows each, and room for the probes of the cells to come."""
+    """Draw the data of several draws, with `rows` rows each.
+
+    The answer has room for the probes of the cells.
+    """
 
     def hold(number: int) -> DrawState:
         return DrawState(draw_rows(seed, dim, number, rows))
@@ -239,7 +264,10 @@ def train_cells(
     pool: Executor | None,
     threads: int,
 ) -> Iterator[tuple[str, NDArray[np.void]]]:
-    """Yield the records of each cell, shape (len(states),), as soon as they are complete."""
+    """Yield the records of each cell on held draws as soon as they are complete.
+
+    They have the shape (len(states),).
+    """
     solve = SOLVERS[solver]
     probes = {(cell.probe, cell.probe_rows, cell.distinct): cell for cell in cells.values()}
 

@@ -1,4 +1,7 @@
-"""Student records of many cells: planned, looked up in a cache, solved here or on a cluster."""
+"""Computes the student records of many cells, here or on a cluster.
+
+Cells are split into parts, and parts that a cache holds are not solved again.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -47,7 +50,7 @@ def compile_ahead(
     pool: Executor,
     devices: Sequence[jax.Device | None] = (None,),
 ) -> None:
-    """Compile the shapes that are known to come, side by side instead of one by one."""
+    """Compile the shapes that the cells are known to need, side by side."""
     counts = {largest_problem(cell) for cell in cells}
     counts |= {kept for cell in cells if (kept := kept_rows(cell)) is not None}
     compile_shapes(counts, dim, pool, devices)
@@ -79,10 +82,10 @@ def simulate_students(
             memory. With a scheduler: of the results here, and of each worker.
         cache: finished parts are read from and written to it.
         advance: called with the number of students that were finished.
-        processes: how many processes solve, this one included, unless JAX devices do; default one
-            a processor. Short sweeps stay in this one. No digit depends on it.
-        devices: how many local JAX devices solve, a thread each; by default JAX's default one if
-            it is an accelerator.
+        processes: how many processes solve, this one included, unless JAX devices do; by default
+            one for each processor. Short sweeps stay in this one. No digit depends on it.
+        devices: how many local JAX devices solve, with a thread each; by default JAX's default one
+            if it is an accelerator.
         scheduler: address of a dask.distributed scheduler whose workers solve.
 
     Returns:
@@ -149,7 +152,7 @@ def _solve_here(
     results: int,
     processes: int | None,
 ) -> Found:
-    """Solve the parts in this process and, if there is enough to do, in others."""
+    """Solve the parts in this process, and in others if there is enough to do."""
     lacking = list(parts)
     total = total_cost(lacking, dim)
     count = processes or (processors() if total > WORTH_SHARING else 1)
@@ -172,7 +175,7 @@ def _solve_here(
 
 
 def _fits(parts: Sequence[Part], dim: int, memory_gb: float) -> bool:
-    """Tell whether one draw of every part fits the limit."""
+    """Tell whether one draw of every part fits the memory limit."""
     try:
         for part in parts:
             draws_in_flight(list(part.cells.values()), dim, len(part.draws), 1, memory_gb, 0)
@@ -185,7 +188,10 @@ def _fits(parts: Sequence[Part], dim: int, memory_gb: float) -> bool:
 def solve_piece(
     piece: Part, rows: int, dim: int, seed: int, solver: str, memory_gb: float
 ) -> NDArray[np.void]:
-    """Records of a piece of a part whose draws have `rows` rows, shape (cells, draws)."""
+    """Solve a piece of a part, and return records of shape (cells, draws).
+
+    The draws of the part have `rows` rows.
+    """
     cells = list(piece.cells.values())
     if draws_in_flight(cells, dim, len(piece.draws), 1, memory_gb, 0) < len(piece.draws):
         found = dict(solve_part(piece, dim, seed, solver, None, 1, memory_gb))
@@ -195,7 +201,7 @@ def solve_piece(
     return np.stack([found[name] for name in piece.cells])
 
 
-# The pieces of a part come one after the other.
+# One part is held at a time, since the pieces of a part come one after the other.
 _held_draws = lru_cache(maxsize=1)(hold_draws)
 
 
@@ -208,7 +214,7 @@ def _solve_on(
     memory_gb: float,
     results: int,
 ) -> Found:
-    """Solve the parts with one thread a device."""
+    """Solve the parts with one thread for each device."""
     with one_blas_thread(), solver_pool(len(devices), devices) as pool:
         compiled: set[str] = set()
         for part in parts:

@@ -1,4 +1,7 @@
-"""Theory against simulation, extrapolated to N -> infinity, with a verdict that can be "no"."""
+"""Compares theory with simulations that are extrapolated to N -> infinity.
+
+Its verdict is passed or not.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -43,7 +46,9 @@ CURVATURE = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One point; alpha_total, f and r are chosen so that every dimension keeps whole examples.
+    """One point at which theory and simulation are compared.
+
+    alpha_total, f and r are chosen so that every dimension keeps whole examples.
 
     Attributes:
         alpha_total: total examples / N.
@@ -90,7 +95,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Cases, and the dimensions that are extrapolated to 1/N = 0.
+    """The cases of a verification, and the dimensions that are extrapolated to 1/N = 0.
 
     Attributes:
         cases: the points.
@@ -117,7 +122,7 @@ _POINTS = (
     Case(10, 0.4, 20.0, "mixture", 0.5, redundancy=5),
     Case(5, 0.3, 20.0, delta=0.5),
     Case(5, 0.3, 20.0, delta=1.0, along_plane=1.0),
-    # A probe trained on the same data: above and below the fraction that keeps its support vectors.
+    # In-sample probes, above and below the fraction that keeps all their support vectors.
     Case(5, 0.4, None),
     Case(5, 0.1, None),
     Case(5, 0.3, None, "easy"),
@@ -175,20 +180,20 @@ PLANS = {
 
 
 class Solution(Protocol):
-    """What is asked of a theory's answer."""
+    """The attributes that a theory's answer must have."""
 
     @property
     def error(self) -> Any:
-        """Error at N -> infinity, the problem's shape."""
+        """Error at N -> infinity, in the problem's shape."""
 
     @property
     def status(self) -> Any:
-        """0 where the answer is certified."""
+        """Status as an integer, 0 where the answer is certified."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One case: theory beside the simulation.
+    """The theory and the simulation of one case.
 
     Attributes:
         case: the point.
@@ -213,10 +218,10 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """The verdict over a plan.
+    """The verdict of a verification.
 
     Attributes:
-        rows: comparisons, one a case.
+        rows: the comparisons, one for each case.
         dims: values of N.
         draws: draws at each N.
         seed: the seed.
@@ -238,7 +243,7 @@ class Verification:
     passed: bool
 
     def report(self) -> dict[str, Any]:
-        """Return JSON-serialisable content, None for numbers that are missing.
+        """Return the verification as JSON types, with None for missing numbers.
 
         A policy's parameter has the policy's own name for it, `lo` or `w`.
         """
@@ -254,7 +259,7 @@ class Verification:
         return content
 
     def table(self) -> str:
-        """Return the verification as text: one line a case, then the verdict."""
+        """Return the verification as text: one line for each case, then the verdict."""
         lines = [
             f"{'policy':<13}{'alpha_total':>12}{'keep_fraction':>14}{'theta_deg':>10}"
             f"{'redundancy':>11}{'delta':>6}{'theory':>10}{'simulation':>12}{'stderr':>10}{'z':>7}"
@@ -358,7 +363,10 @@ def _simulate(
 def _theory_errors(
     theory: Callable[[PerceptronProblem], Solution], cases: Sequence[Case]
 ) -> list[float]:
-    """Theory's e of every case, one call a policy and kind of probe; NaN where it failed."""
+    """Return the theory's error of every case, NaN where it failed.
+
+    The theory is called once for each policy and kind of probe.
+    """
     groups: dict[tuple[str, float | None, bool], list[int]] = {}
     for index, case in enumerate(cases):
         own = case.theta_deg is None

@@ -1,6 +1,7 @@
-"""Tasks spread over this process and worker processes, which start beside it and stay for more.
+"""Spreads tasks over this process and worker processes.
 
-Many small solves hold Python's lock, so that threads would only take turns.
+Many small solves hold Python's lock, so that threads would only take turns. Workers start while
+this process works, and stay for later calls.
 """
 
 import atexit
@@ -37,7 +38,9 @@ ENVIRONMENT = {
 
 
 def local_devices(count: int | None) -> list[jax.Device | None]:
-    """Return the first `count` devices of this process; None stands for JAX's default device alone.
+    """Return the first `count` JAX devices of this process.
+
+    Without `count` the list holds None, which stands for JAX's default device.
 
     Raises:
         ValueError: `count` is below 1 or above the number of devices.
@@ -55,7 +58,10 @@ def local_devices(count: int | None) -> list[jax.Device | None]:
 
 
 def solver_pool(threads: int, devices: Sequence[jax.Device | None]) -> ThreadPoolExecutor:
-    """Return a pool of threads that call the devices in turn; at least one thread a device."""
+    """Return a pool of threads that take the devices in turn.
+
+    It has at least one thread for each device.
+    """
     turns = itertools.cycle(devices)
 
     def take_device() -> None:
@@ -68,7 +74,10 @@ def solver_pool(threads: int, devices: Sequence[jax.Device | None]) -> ThreadPoo
 
 
 def in_order(pool: Executor | None, calls: Sequence[Callable[[], T]]) -> Iterator[T]:
-    """Results of `calls` in order, computed ahead by `pool`, or one by one without a pool."""
+    """Yield the results of calls in order.
+
+    A pool computes them ahead; without a pool they are computed one by one.
+    """
     if pool is None:
         for call in calls:
             yield call()
@@ -89,10 +98,10 @@ _started: list[ProcessPoolExecutor] = []  # starting one takes seconds: they ser
 
 
 class Tasks(Generic[T]):
-    """Tasks in groups of which each shares something that a process makes once.
+    """The tasks that are left, in groups that share what a process makes once.
 
-    A process stays with its group while that lasts; then it begins another one, and helps out
-    where most is left when all are begun.
+    A process stays with its group until that is done. Then it begins another group. When all are
+    begun, it helps with the one of which most is left.
     """
 
     def __init__(self, groups: Sequence[Sequence[Callable[[], T]]]) -> None:
@@ -101,7 +110,7 @@ class Tasks(Generic[T]):
         self._group: dict[int, int] = {}
 
     def take(self, process: int) -> tuple[Place, Callable[[], T]] | None:
-        """The next task of process number `process` with its place, or None if none is left."""
+        """Return a process's next task with its place, or None if none is left."""
         if not self._left:
             return None
         group = self._group.get(process)
@@ -122,7 +131,9 @@ class Tasks(Generic[T]):
 def spread(
     groups: Sequence[Sequence[Callable[[], T]]], processes: int
 ) -> Iterator[tuple[Place, T]]:
-    """Return the results of all tasks as they are finished, with (group, position) of each.
+    """Yield the results of all tasks as they are finished, with their places.
+
+    A place is (group, position).
 
     This process works from the start and the workers join it when they are ready. What a worker
     had taken when it was lost, and what cannot be sent to one, is done here.
@@ -180,7 +191,10 @@ def _ready() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Let this worker end when its parent has been killed, instead of when it has been idle."""
+    """End this worker when its parent has been killed.
+
+    Otherwise it would end only when it has been idle.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -191,7 +205,10 @@ def _end_with(parent: int) -> None:
 
 
 def _workers(count: int) -> list[ProcessPoolExecutor]:
-    """So many workers; each is a pool of one process, with which a group of tasks can stay."""
+    """Return `count` workers, and start those that are missing.
+
+    Each is a pool of one process, with which a group of tasks can stay.
+    """
     if multiprocessing.current_process().daemon:  # which may not have children
         return []
     while len(_started) < count:
@@ -220,7 +237,10 @@ def _forget(worker: ProcessPoolExecutor | None) -> None:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Hold Ctrl-C back while a worker may start: it inherits that, and Ctrl-C is not for it."""
+    """Block Ctrl-C while a worker may start.
+
+    The worker inherits the block, since Ctrl-C is meant for this process alone.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -233,7 +253,10 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _submit(worker: ProcessPoolExecutor, task: Callable[[], T]) -> Future[T]:
-    """Return the task's future; a worker that is gone breaks it."""
+    """Submit a task to a worker and return its future.
+
+    If the worker is gone, the future holds that error.
+    """
     try:
         with _interrupts_held_back():
             return worker.submit(task)

@@ -1,4 +1,4 @@
-"""What is studied: problems, policies, probes and the closed forms around them."""
+"""Defines what is studied: problems, policies and probes, with closed forms."""
 
 import lazy_loader
 

@@ -1,4 +1,7 @@
-"""Overlap, angle and error of a student, without losing digits near R = 1."""
+"""Converts between overlap, angle and error of a student.
+
+No digits are lost near R = 1.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,8 +30,8 @@ def angle_from_components(parallel: ArrayLike, orthogonal: ArrayLike) -> Float64
 def angle_from_overlap(overlap: ArrayLike) -> Float64Array:
     """Return the angle arccos(R) for an overlap R in [-1, 1], in radians.
 
-    R alone carries sqrt(eps) of the angle near R = 1; where the orthogonal part is known, use
-    `angle_from_components`.
+    Near R = 1 the angle is known only to sqrt(eps) from R alone. Where the orthogonal part is
+    known, use `angle_from_components`.
     """
     overlap = _f(overlap)
     return jnp.arctan2(jnp.sqrt(jnp.maximum((1 - overlap) * (1 + overlap), 0.0)), overlap)
@@ -36,7 +39,10 @@ def angle_from_overlap(overlap: ArrayLike) -> Float64Array:
 
 @float64
 def error_from_angle(angle: ArrayLike) -> Float64Array:
-    """Fitting error e = angle/pi: the chance that teacher and student disagree on x ~ N(0, I)."""
+    """Return the fitting error e = angle/pi.
+
+    It is the probability that teacher and student disagree on x ~ N(0, I). The angle is in radians.
+    """
     return _f(angle) / np.pi
 
 
@@ -48,19 +54,22 @@ def angle_from_error(error: ArrayLike) -> Float64Array:
 
 @float64
 def error_from_overlap(overlap: ArrayLike) -> Float64Array:
-    """Fitting error e = arccos(R)/pi of a student with overlap R in [-1, 1]."""
+    """Return the fitting error e = arccos(R)/pi for an overlap R in [-1, 1]."""
     return angle_from_overlap(overlap) / np.pi
 
 
 @float64
 def overlap_from_error(error: ArrayLike) -> Float64Array:
-    """Overlap R = cos(pi e) of a student with fitting error e in [0, 1]."""
+    """Return the overlap R = cos(pi e) for a fitting error e in [0, 1]."""
     return jnp.cos(_f(error) * np.pi)
 
 
 @float64
 def overlap_complement(error: ArrayLike) -> Float64Array:
-    """1 - R = 2 sin^2(pi e / 2) with full relative accuracy for small errors e in [0, 1]."""
+    """Return 1 - R for a fitting error e in [0, 1].
+
+    It is 2 sin^2(pi e / 2), which has full relative accuracy also for small errors.
+    """
     return 2 * jnp.sin(_f(error) * (np.pi / 2)) ** 2
 
 

@@ -1,4 +1,8 @@
-"""Closed forms without pruning: Gibbs and Bayes students, large-alpha constants, capacity."""
+"""Computes closed forms for students of random examples, without selection.
+
+They are the overlap and error of Gibbs and Bayes students, the constants of the errors at large
+alpha, and the capacity at a margin.
+"""
 
 from functools import cache
 
@@ -15,8 +19,8 @@ from hardset.float64 import Float64Array, float64
 
 Array = jnp.ndarray
 
-# The zeros of H nearest to the real axis are 2.8 away from it: on an entire-plus-poles integrand
-# with Gaussian tails the trapezoidal rule of this step is exact to rounding.
+# The zeros of H nearest to the real axis are 2.8 away from it. The integrands are entire but for
+# the poles there, with Gaussian tails, so the trapezoidal rule of this step is exact to rounding.
 _STEP = 0.2
 _NODES = _STEP * np.arange(-55, 56)
 
@@ -25,11 +29,12 @@ _FIXED_POINT_STEPS = 30
 
 @cache
 def max_margin_constant() -> float:
-    """lim alpha e of the max-margin student, 1/(sqrt(2 pi) G(k)) with G(k) = E (k - xi)_+^3 / 3.
+    """Return lim alpha e of the max-margin student without selection.
 
-    With q = sqrt(1 - R^2) small, only examples with a teacher field of order q press on the
-    student; q and kappa = k q then obey alpha q sqrt(2/pi) G(k) = 1, and the largest kappa is at
-    G = k G', which is k^3 Phi(k) = (1 - k^2) phi(k).
+    It is 1/(sqrt(2 pi) G(k)) with G(k) = E (k - xi)_+^3 / 3. When q = sqrt(1 - R^2) is small, only
+    examples with a teacher field of order q press on the student. Then q and kappa = k q obey
+    alpha q sqrt(2/pi) G(k) = 1, and the largest kappa is at G = k G', which is
+    k^3 Phi(k) = (1 - k^2) phi(k).
 
     Returns:
         0.500489..., the limit of the saddle equations of Opper, Kinzel, Kleinz and Nehl (1990).
@@ -44,9 +49,10 @@ def max_margin_constant() -> float:
 
 @cache
 def bayes_constant() -> float:
-    """Return lim alpha e of the Bayes-optimal student, 1 / int Dt exp(-t^2/2)/H(t) = 0.44170...
+    """Return lim alpha e of the Bayes-optimal student, 0.44170...
 
-    The limit R_G -> 1 of the equation solved by `gibbs_overlap`, with e_B -> sqrt(1 - R_G)/pi.
+    It is 1 / int Dt exp(-t^2/2)/H(t), from the limit R_G -> 1 of the equation that `gibbs_overlap`
+    solves, with e_B -> sqrt(1 - R_G)/pi.
     """
     integrand = np.exp(-(_NODES**2) - special.log_ndtr(-_NODES))
     return float(np.sqrt(2 * np.pi) / (_STEP * integrand.sum()))
@@ -54,16 +60,20 @@ def bayes_constant() -> float:
 
 @cache
 def gibbs_constant() -> float:
-    """Return lim alpha e of the Gibbs student, sqrt(2) times `bayes_constant`: 0.62466..."""
+    """Return lim alpha e of the Gibbs student, 0.62466...
+
+    It is sqrt(2) times `bayes_constant`.
+    """
     return float(np.sqrt(2) * bayes_constant())
 
 
 @float64
 def gibbs_overlap(alpha: ArrayLike) -> Float64Array:
-    """Overlap R_G of a student drawn at random from the version space of alpha N examples.
+    """Return the overlap R_G of a Gibbs student with the teacher.
 
+    A Gibbs student is drawn at random from the version space of alpha N examples. R_G solves
     R/sqrt(1 - R) = (alpha/pi) int Dt exp(-R t^2/2)/H(sqrt(R) t) (Opper and Haussler 1991). 1 - R
-    loses digits near 1: use `gibbs_error` and `bayes_error` there.
+    loses digits near R = 1: use `gibbs_error` and `bayes_error` there.
 
     Args:
         alpha: unpruned examples / N, >= 0, any shape.
@@ -80,7 +90,9 @@ def gibbs_overlap(alpha: ArrayLike) -> Float64Array:
 
 @float64
 def gibbs_error(alpha: ArrayLike) -> Float64Array:
-    """Error arccos(R_G)/pi of the Gibbs student, with full relative accuracy at any alpha.
+    """Return the error arccos(R_G)/pi of the Gibbs student.
+
+    It has full relative accuracy at any alpha.
 
     Args:
         alpha: unpruned examples / N, >= 0, any shape.
@@ -97,7 +109,9 @@ def gibbs_error(alpha: ArrayLike) -> Float64Array:
 
 @float64
 def bayes_error(alpha: ArrayLike) -> Float64Array:
-    """Return the error arccos(sqrt(R_G))/pi of the Bayes-optimal vote, with full relative accuracy.
+    """Return the error arccos(sqrt(R_G))/pi of the Bayes-optimal vote.
+
+    It has full relative accuracy at any alpha.
 
     Args:
         alpha: unpruned examples / N, >= 0, any shape.
@@ -114,12 +128,12 @@ def bayes_error(alpha: ArrayLike) -> Float64Array:
 
 @float64
 def gardner_capacity(margin: ArrayLike) -> Float64Array:
-    """Largest alpha at which random labels are separable with a margin kappa (Gardner 1988).
+    """Return the largest alpha at which random labels are separable with a margin.
 
-    1/alpha_c = (1 + kappa^2) H(-kappa) + kappa phi(kappa).
+    For a margin kappa it is 1/alpha_c = (1 + kappa^2) H(-kappa) + kappa phi(kappa) (Gardner 1988).
 
     Args:
-        margin: kappa >= 0 (below 0 the formula, replica symmetric, does not hold), any shape.
+        margin: kappa >= 0, any shape. Below 0 the formula does not hold: it is replica symmetric.
 
     Returns:
         alpha_c in (0, 2], the shape of `margin`.
@@ -166,7 +180,8 @@ def _gibbs_integral(overlap: Array) -> Array:
     """Return int Dt exp(-R t^2/2)/H(sqrt(R) t)."""
     overlap = overlap[..., None]
     t = jnp.asarray(_NODES)
-    # sqrt(R) has no derivative at R = 0; the integral is even in it, and 1e-300 changes no digit.
+    # sqrt(R) has no derivative at R = 0. The integral is even in sqrt(R), so that 1e-300 in place
+    # of 0 changes no digit.
     root = jnp.sqrt(jnp.maximum(overlap, 1e-300))
     exponent = -(1 + overlap) * t**2 / 2 - log_ndtr(-root * t)
     return _STEP / np.sqrt(2 * np.pi) * jnp.sum(jnp.exp(exponent), axis=-1)

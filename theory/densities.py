@@ -1,4 +1,4 @@
-"""Distributions of the kept examples' fields: probe, teacher and student margins."""
+"""Computes the densities of the kept examples' probe, teacher and student margins."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,10 @@ _BATCH = 64  # fields evaluated at once: bounds the memory of two-dimensional qu
 def orthogonal_moments(
     x: Array, theta: Array, student_angle: Array, weight: SelectionWeight
 ) -> tuple[Array, Array]:
-    """int phi(w) 1[teacher field > 0] wt(probe field) w^k dw for k = 0 and 1.
+    """Integrate the selection weight over the in-plane component across the student.
+
+    That component is w. The moments are int phi(w) 1[teacher field > 0] wt(probe field) w^k dw for
+    k = 0 and 1.
 
     Args:
         x: in-plane component along the student, scalar.
@@ -54,16 +57,19 @@ def orthogonal_moments(
 
 
 def axis_breaks(theta: Array, student_angle: Array, weight: SelectionWeight) -> Array:
-    """Return the values of x where `orthogonal_moments` is steep or kinked, whatever the width."""
+    """Return the values of x at which `orthogonal_moments` is steep or kinked.
+
+    Steep places of any width are included.
+    """
     apart = theta - student_angle
-    # Finite edges only: the infinite ones bound nothing.
+    # Infinite edges bound nothing; they are moved far outside of the integration range.
     edges = jnp.nan_to_num(weight.breaks(), nan=0.0, posinf=1e6, neginf=-1e6)
     cosine = away_from_zero(jnp.cos(apart))
     at_edges = jax.vmap(feature_breaks, in_axes=(0, None))(
         edges / cosine, jnp.abs(jnp.sin(apart) / cosine)
     )
     at_zero = feature_breaks(jnp.zeros(()), jnp.abs(jnp.tan(student_angle)))
-    # Where an edge of the window meets the decision line of the teacher.
+    # Corners, where an edge of the window meets the decision line of the teacher.
     corners = edges * jnp.sin(student_angle) / away_from_zero(jnp.sin(theta))
     return jnp.concatenate([at_edges.ravel(), edges / cosine, at_zero, jnp.zeros(1), corners])
 
@@ -71,12 +77,14 @@ def axis_breaks(theta: Array, student_angle: Array, weight: SelectionWeight) -> 
 def field_rule(
     features: tuple[tuple[Array, Array], ...], extra: Array, order: int = 12
 ) -> tuple[Array, Array]:
-    """Return the nodes and weights (phi included) for a standard normal variable.
+    """Return a quadrature rule for averages over a standard normal variable.
+
+    The density phi is included in the weights.
 
     Args:
         features: pairs (centre, width) of the integrand's transitions.
         extra: further breakpoints.
-        order: nodes a panel.
+        order: number of nodes in each panel.
     """
     breaks = [extra, jnp.arange(-8.0, 9.0, 2.0)]
     breaks += [feature_breaks(*feature) for feature in features]
@@ -86,14 +94,17 @@ def field_rule(
 
 
 def _teacher_half_line(x: Array, student_angle: Array) -> tuple[Array, Array]:
-    """The w with x cos(psi) - w sin(psi) > 0: an open interval, empty as low = high."""
+    """Return the ends of the interval of w whose teacher field is positive.
+
+    It is the open interval x cos(psi) - w sin(psi) > 0.
+    """
     sine = jnp.sin(student_angle)
     edge = x * jnp.cos(student_angle) / away_from_zero(sine)
     return jnp.where(sine >= 0, -jnp.inf, edge), jnp.where(sine >= 0, edge, jnp.inf)
 
 
 def _interval_probability(low: Array, high: Array) -> Array:
-    """Return Phi(high) - Phi(low) from the tails that hold the digits."""
+    """Return Phi(high) - Phi(low), computed from the tails that hold the digits."""
     swap = low > 0
     return ndtr(jnp.where(swap, -low, high)) - ndtr(jnp.where(swap, -high, low))
 
@@ -102,10 +113,11 @@ def _interval_probability(low: Array, high: Array) -> Array:
 def probe_field_density(
     z: ArrayLike, *, theta: ArrayLike, weight: SelectionWeight, signed: bool = True
 ) -> Float64Array:
-    """Density of the kept examples' signed probe margin y z, or of their probe field z.
+    """Return the density of the kept examples' signed probe margin or probe field.
 
-    p(z) = (2/f) phi(z) Phi(z cot theta) wt(z) for y z, and (p(z) + p(-z))/2 for z, which is exact
-    for every policy that treats x and -x alike (all named ones do).
+    For the signed margin y z it is p(z) = (2/f) phi(z) Phi(z cot theta) wt(z). For the field z it
+    is (p(z) + p(-z))/2, which is exact for every policy that treats x and -x alike (all named ones
+    do).
 
     Args:
         z: fields, any shape.
@@ -129,9 +141,10 @@ def probe_field_density(
 def teacher_margin_density(
     tau: ArrayLike, *, theta: ArrayLike, weight: SelectionWeight
 ) -> Float64Array:
-    """Density (2/f) phi(tau) E[wt(z) | tau] of the kept examples' teacher margin tau = y T.x.
+    """Return the density of the kept examples' teacher margin tau = y T.x.
 
-    Given tau, the probe field z is N(tau cos theta, sin^2 theta).
+    It is (2/f) phi(tau) E[wt(z) | tau]. Given tau, the probe field z is
+    N(tau cos theta, sin^2 theta).
 
     Args:
         tau: margins, any shape; the density vanishes at tau <= 0.
@@ -156,12 +169,13 @@ def student_margin_density(
     theta: ArrayLike,
     weight: SelectionWeight,
 ) -> Float64Array:
-    """Density over kept examples of the cavity margin h, the margin before training on the example.
+    """Return the density of the cavity margin h over the kept examples.
 
-    The actual margin of a max-margin student is max(h, kappa): this is the density of the margins
-    above kappa, and `support_mass` at kappa is the mass of the atom AT kappa. With c^2 = 1 - q^2,
-    p(m) = (2/f) phi(m) P(teacher field > 0, kept | h = m), where h = c x + q xi, x the in-plane
-    component along the student (Gardner 1988; Sorscher et al. 2022, arXiv:2206.14486).
+    The cavity margin is the margin before training on the example. The actual margin of a
+    max-margin student is max(h, kappa). So this is the density of the margins above kappa, and
+    `support_mass` at kappa is the mass of the atom AT kappa. With c^2 = 1 - q^2,
+    p(m) = (2/f) phi(m) P(teacher field > 0, kept | h = m), where h = c x + q xi and x is the
+    in-plane component along the student (Gardner 1988; Sorscher et al. 2022, arXiv:2206.14486).
 
     Args:
         m: margins y J.x/abs(J), any shape.
@@ -190,10 +204,11 @@ def support_mass(
     theta: ArrayLike,
     weight: SelectionWeight,
 ) -> Float64Array:
-    """Return P(h < margin) over kept examples, h the cavity margin of `student_margin_density`.
+    """Return the share of the kept examples whose cavity margin is below `margin`.
 
-    At margin = kappa it is the fraction of the kept examples that are support vectors, all of them
-    exactly at kappa; above kappa it is the distribution function of the actual margins.
+    The cavity margin is that of `student_margin_density`. At margin = kappa the share is the
+    support fraction: all support vectors lie exactly at kappa. Above kappa it is the distribution
+    function of the actual margins.
 
     Args:
         margin: upper end, any shape.
@@ -216,10 +231,12 @@ def support_mass(
 def plane_coordinates(
     overlap: ArrayLike, probe_overlap: ArrayLike, theta: ArrayLike
 ) -> tuple[Float64Array, Float64Array]:
-    """Coordinates (q, psi) of a unit student from R = c cos psi, rho = c cos(theta - psi).
+    """Return the coordinates (q, psi) of a unit student from its overlaps.
 
-    They lose digits as theta -> 0, where R and rho no longer tell the student's side: a solved
-    point carries (q, psi) itself. At theta = 0 the student has no other in-plane part: psi = 0.
+    They solve R = c cos psi and rho = c cos(theta - psi) with c^2 = 1 - q^2. They lose digits as
+    theta -> 0, where R and rho no longer tell on which side of the teacher the student lies. A
+    solved point carries (q, psi) itself. At theta = 0 the in-plane part lies along the teacher, and
+    psi = 0 (or pi for R < 0).
 
     Args:
         overlap: R in [-1, 1], any shape.
@@ -250,7 +267,7 @@ def _probe_field(z: Array, theta: Array, weight: SelectionWeight) -> Array:
 @jax.jit
 def _teacher_margin(tau: Array, theta: Array, weight: SelectionWeight) -> Array:
     def kept(tau: Array) -> Array:
-        # Seen from the teacher's own axis (psi = 0) the orthogonal component decides on z alone.
+        # With the teacher in the student's place (psi = 0) the component across it only moves z.
         return orthogonal_moments(tau, theta, jnp.zeros(()), weight)[0]
 
     density = 2 * pdf(tau) * _mapped(kept, tau) / kept_mass(weight, theta)
@@ -291,7 +308,10 @@ def _kept_moment(x: Array, theta: Array, psi: Array, weight: SelectionWeight) ->
 
 
 def _mapped(function: Callable[[Array], Array], values: Array) -> Array:
-    """`function` of a scalar over an array of any shape, in batches of bounded memory."""
+    """Apply a function of a scalar to an array of any shape, in small batches.
+
+    The batches bound the memory.
+    """
     flat = jax.lax.map(function, values.ravel(), batch_size=_BATCH)
     return flat.reshape(values.shape)
 

@@ -1,4 +1,4 @@
-"""V-information of the toy student's field about the label."""
+"""Computes the V-information of the student's field about the label, in the toy model."""
 
 from collections.abc import Callable
 
@@ -22,11 +22,12 @@ _NODES = _STEP * np.arange(0, 56)
 
 @float64
 def conditional_entropy(error: ArrayLike) -> Float64Array:
-    """H_V(Y|X) = E_h h_b(Phi(R h/sqrt(1 - R^2))) in nats, h ~ N(0, 1), R = cos(pi e).
+    """Return the entropy of the label given the student's field, in nats.
 
-    The family V holds all probabilistic readouts of the student's field h = J.x/abs(J); the best
-    one is P(y = 1 | h) = Phi(R h/sqrt(1 - R^2)) (Xu et al. 2020, arXiv:2002.10689). h_b is the
-    binary entropy; x is unpruned.
+    It is H_V(Y|X) = E_h h_b(Phi(R h/sqrt(1 - R^2))) with h ~ N(0, 1) and R = cos(pi e). The family
+    V holds all probabilistic readouts of the student's field h = J.x/abs(J). The best one is
+    P(y = 1 | h) = Phi(R h/sqrt(1 - R^2)) (Xu et al. 2020, arXiv:2002.10689). h_b is the binary
+    entropy. The inputs x are not selected.
 
     Args:
         error: fitting error e in [0, 1], any shape.
@@ -44,7 +45,9 @@ def conditional_entropy(error: ArrayLike) -> Float64Array:
 
 @float64
 def v_information(error: ArrayLike) -> Float64Array:
-    """I_V(X -> Y) = log 2 - H_V(Y|X) in nats: what a readout of the field learns of the label.
+    """Return the V-information of the student's field about the label, in nats.
+
+    It is I_V(X -> Y) = log 2 - H_V(Y|X), see `conditional_entropy`.
 
     Args:
         error: fitting error e in [0, 1], any shape.
@@ -93,7 +96,10 @@ def _binary_entropy(u: Array) -> Array:
 
 
 def _entropy_deficit(u: Array) -> Array:
-    """log 2 - h_b(Phi(u)) = x artanh(x) + log(1 - x^2)/2 with x = 2 Phi(u) - 1."""
+    """Return log 2 - h_b(Phi(u)) in nats.
+
+    It is x artanh(x) + log(1 - x^2)/2 with x = 2 Phi(u) - 1.
+    """
     x = erf(jnp.minimum(u, 2.0) / np.sqrt(2))
     small = x * jnp.arctanh(x) + jnp.log1p(-x * x) / 2
     return jnp.where(u < 2.0, small, np.log(2) - _binary_entropy(u))

@@ -1,4 +1,7 @@
-"""Information that a kept example brings to a student drawn from the version space."""
+"""Computes the information that a kept example brings to a Gibbs student.
+
+A Gibbs student is drawn at random from the version space.
+"""
 
 import dataclasses
 from enum import IntEnum
@@ -26,7 +29,7 @@ _MAX_STEPS = 200
 
 
 class Model(NamedTuple):
-    """Distinct examples / N before selection, probe angle and selection weight."""
+    """The data of a point: distinct examples / N before selection, probe angle, weight."""
 
     alpha: Array
     theta: Array
@@ -34,7 +37,11 @@ class Model(NamedTuple):
 
 
 class Student(NamedTuple):
-    """In-plane norm c, angle psi from the teacher, spread Q - c^2, variance 1 - Q."""
+    """The order parameters of a typical student of the version space.
+
+    They are the in-plane norm c, the angle psi from the teacher, the spread Q - c^2 and the
+    variance 1 - Q.
+    """
 
     in_plane: Array
     angle: Array
@@ -43,8 +50,9 @@ class Student(NamedTuple):
 
 
 def student(state: Array) -> Student:
-    """Return the order parameters from (psi, log(c^2/(1-Q)), log((Q-c^2)/(1-Q))).
+    """Return the order parameters from the unknowns of the solver.
 
+    The unknowns are psi, log(c^2/(1-Q)) and log((Q-c^2)/(1-Q)). Then
     c^2 + (Q - c^2) + (1 - Q) = 1 holds by construction, and all three keep their digits however
     small they are.
     """
@@ -58,12 +66,13 @@ def student(state: Array) -> Student:
 
 
 def conditional_moments(z: Array, theta: Array, student: Student) -> Array:
-    """E[1(y = +1) F | z] for F = g, g z', g^2, 1 and log Phi(s), at a scalar probe field z.
+    """Return averages over the student's field at a given scalar probe field z.
 
+    They are E[1(y = +1) F | z] for F = g, g z', g^2, 1 and log Phi(s). Here
     h = c(z cos d + z' sin d) + sqrt(spread) xi is the student's cavity field, d = theta - psi,
     z' the in-plane component orthogonal to the probe, s = h/sqrt(variance) and
-    g = phi(s)/(Phi(s) sqrt(variance)). Given (z, h), z' is Gaussian and the label's condition
-    z' > -z cot(theta) is a tail of it: one dimension is left, h.
+    g = phi(s)/(Phi(s) sqrt(variance)). Given (z, h), z' is Gaussian, and the label's condition
+    z' > -z cot(theta) is a tail of it. So the integral over h alone is left.
 
     Returns:
         Shape (5,): the moments of g, g z', g^2, 1, log Phi.
@@ -77,7 +86,7 @@ def conditional_moments(z: Array, theta: Array, student: Student) -> Array:
         (-towards * z / scale, jnp.sqrt(variance) / scale),
         (-z * cotangent * scale / _nonzero(aside), jnp.sqrt(spread) / jnp.abs(_nonzero(aside))),
     )
-    # Where the nodes lie does not change the integral: derivatives pass by them.
+    # The places of the nodes do not change the integral, so they are not differentiated.
     eta, rule = jax.lax.stop_gradient(field_rule(features, jnp.zeros(1)))
     s = (towards * z + scale * eta) / jnp.sqrt(variance)
     log_cdf = log_ndtr(s)
@@ -91,7 +100,10 @@ def conditional_moments(z: Array, theta: Array, student: Student) -> Array:
 
 
 def kept_moments(model: Model, student: Student) -> Array:
-    """alpha_kept E_kept[F] for F = g z, g z', g^2, 1 and log Phi, shape (5,)."""
+    """Return alpha_kept times averages over the kept examples, shape (5,).
+
+    They are alpha_kept E_kept[F] for F = g z, g z', g^2, 1 and log Phi, see `conditional_moments`.
+    """
     c, psi, spread, variance = jax.lax.stop_gradient(student)
     apart = model.theta - psi
     width = jnp.sqrt(variance + spread + (c * jnp.sin(apart)) ** 2)
@@ -106,12 +118,13 @@ def kept_moments(model: Model, student: Student) -> Array:
 
 
 def equations(model: Model, state: Array) -> tuple[Array, Array]:
-    """Residuals of the three saddle equations, and one step of state evolution from `state`.
+    """Return the residuals of the saddle equations and a step of state evolution.
 
-    With g of `conditional_moments`: alpha E[g x] = v in the plane, across v and along it, and
-    alpha E[g^2] = (Q - c^2)/(1 - Q)^2. State evolution is the fixed-point form: mean and spread of
-    the posterior whose precision is the curvature -alpha E[dg/dh] of the data plus that of the
-    prior; the posterior variance multiplies all parts and drops out of their ratios.
+    With g of `conditional_moments` the three equations are alpha E[g x] = v in the plane, across v
+    and along it, and alpha E[g^2] = (Q - c^2)/(1 - Q)^2. State evolution is their fixed-point form:
+    it gives mean and spread of the posterior whose precision is the curvature -alpha E[dg/dh] of
+    the data plus that of the prior. The posterior variance multiplies all parts and drops out of
+    their ratios.
 
     Returns:
         Left over right side, less 1 or in logarithm, shape (3,), and the next state, shape (3,).
@@ -137,7 +150,7 @@ def equations(model: Model, state: Array) -> tuple[Array, Array]:
 
 
 def gradient(model: Model, state: Array) -> Array:
-    """Gradient of the entropy s with respect to (v.J_p, v across J_p, Q), shape (3,)."""
+    """Return the gradient of the entropy s by (v.J_p, v across J_p, Q), shape (3,)."""
     point = student(state)
     gz, gside, square, _, _ = kept_moments(model, point)
     v = _plane_vector(model, point)
@@ -151,7 +164,10 @@ def gradient(model: Model, state: Array) -> Array:
 
 
 def is_physical(model: Model, state: Array) -> Array:
-    """Whether the stationary point is a minimum over Q and then a maximum over v."""
+    """Tell whether a stationary point is the physical one.
+
+    That one is a minimum over Q and then a maximum over v.
+    """
 
     def coordinates(state: Array) -> Array:
         point = student(state)
@@ -177,10 +193,11 @@ class _Search(NamedTuple):
 def solve(
     model: Model, alpha_kept: Array, tolerance: float, max_steps: int
 ) -> tuple[Array, Array, Array]:
-    """Run Newton's method on `equations`, with a damped step of state evolution where it fails.
+    """Solve `equations` by Newton's method and damped state evolution.
 
-    State evolution converges from the random student's overlaps, at times slowly; Newton's method
-    adds the digits, down to the rounding of the equations themselves.
+    State evolution takes over where a Newton step fails. It starts from the overlaps for random
+    examples and converges, at times slowly. Newton's method adds the digits, down to the rounding
+    of the equations themselves.
 
     Returns:
         The state, its residual and the number of evaluations.
@@ -207,7 +224,7 @@ def solve(
             residual=jnp.where(accepted, residual, search.residual),
             fallback=jnp.where(accepted, fallback, search.fallback),
             steps=search.steps + 1,
-            # No better state near a solved one: rounding is reached.
+            # A solved state that no step improves has reached the rounding of the equations.
             stalled=~accepted & (search.residual < tolerance),
         )
 
@@ -228,13 +245,19 @@ def solve(
 
 
 def _limited(change: Array) -> Array:
-    """`change`, shortened so that no order parameter leaves its neighbourhood in one step."""
+    """Shorten a step to at most 0.5 rad of psi and 2 of either logarithm.
+
+    A step that is not finite becomes zero.
+    """
     largest = jnp.max(jnp.abs(change) / jnp.array([0.5, 2.0, 2.0]))
     return jnp.where(jnp.isfinite(largest), change, 0.0) / jnp.maximum(1.0, largest)
 
 
 def _plane_vector(model: Model, point: Student) -> Array:
-    """v in the basis (J_p, the in-plane unit vector across J_p on the teacher's side)."""
+    """Return v in the basis of J_p and the in-plane unit vector across it.
+
+    The second vector points to the teacher's side.
+    """
     apart = model.theta - point.angle
     return point.in_plane * jnp.stack([jnp.cos(apart), jnp.sin(apart)])
 
@@ -244,7 +267,7 @@ def _nonzero(value: Array) -> Array:
 
 
 class GainStatus(IntEnum):
-    """How the solution of one point ended."""
+    """The outcome of the solution of one point."""
 
     CONVERGED = 0
     NOT_CONVERGED = 1
@@ -252,7 +275,7 @@ class GainStatus(IntEnum):
 
     @property
     def sentence(self) -> str:
-        """The status in one sentence."""
+        """Sentence that explains the status."""
         return {
             GainStatus.CONVERGED: "The saddle point is solved and is a maximum over the student's "
             "in-plane part and a minimum over the replica overlap.",
@@ -265,7 +288,7 @@ class GainStatus(IntEnum):
 
 @pytree_dataclass
 class InformationGain:
-    """Typical student of the version space and what the kept examples tell it.
+    """A typical student of the version space, and its gain from the kept examples.
 
     All are NumPy arrays of the problem's shape.
 
@@ -303,18 +326,19 @@ class InformationGain:
 
 @float64
 def information_gain(problem: PerceptronProblem) -> InformationGain:
-    """Information gain per kept example, -E_kept[log Phi(h/sqrt(1 - Q))], of a Gibbs student.
+    """Compute the information that a Gibbs student gains per kept example.
 
-    The student is uniform on the unit vectors that classify all kept examples correctly. v is its
-    in-plane part, c = norm(v), u the field of v, Q the overlap of two students, and the entropy is
+    The gain is -E_kept[log Phi(h/sqrt(1 - Q))]. The student is uniform on the unit vectors that
+    classify all kept examples correctly. v is its in-plane part, c = norm(v), u the field of v, Q
+    the overlap of two students, and the entropy is
 
         s = extr { log(1-Q)/2 + (1-c^2)/(2(1-Q)) - 1/2
                    + alpha E_kept[log Phi((y u + sqrt(Q-c^2) xi)/sqrt(1-Q))] },
 
     the maximum over v of the minimum over Q: the version space is a convex cone, so its Gaussian
     volume is a log-concave function of v and has one maximum, and replica symmetry is exact.
-    Gyorgyi and Tishby (1990) for random examples, where Q = R = `gibbs_overlap`; the weighted
-    average is that of Sorscher et al. 2022, arXiv:2206.14486.
+    For random examples this is Gyorgyi and Tishby (1990), with Q = R = `gibbs_overlap`. The
+    weighted average is that of Sorscher et al. 2022, arXiv:2206.14486.
 
     Args:
         problem: a point or a grid with a `FixedAngle` probe; `downstream` plays no part.
@@ -328,7 +352,7 @@ def information_gain(problem: PerceptronProblem) -> InformationGain:
     _check_probe(problem.probe)
     shape = problem.shape
     count = int(np.prod(shape))
-    # A power of two of points, of which the first ones count: grids of many shapes share a program.
+    # Padded to a power of two of points, so that grids of many shapes share a compiled program.
     padded = 1 << max(count - 1, 0).bit_length()
     points = jax.tree.map(
         lambda leaf: jnp.resize(jnp.broadcast_to(jnp.asarray(leaf, jnp.float64), shape), (padded,)),
@@ -342,10 +366,10 @@ def information_gain(problem: PerceptronProblem) -> InformationGain:
 def expected_gain(
     z: ArrayLike, problem: PerceptronProblem, solution: InformationGain
 ) -> Float64Array:
-    """Gain -E[log Phi(h/sqrt(1 - Q)) | abs(z)] of an example, as a function of its probe field.
+    """Return the expected gain of one more example as a function of its probe field.
 
-    It is averaged over the label, which the probe field leaves open: what one more example of
-    this unsigned margin is expected to tell the student that `solution` describes.
+    It is -E[log Phi(h/sqrt(1 - Q)) | abs(z)], for the student that `solution` describes. The
+    average includes the label, which the probe field leaves open.
 
     Args:
         z: probe fields, any shape; the profile is even.
@@ -400,7 +424,10 @@ def _profile(z: Array, theta: Array, solution: InformationGain) -> Array:
 
 @jax.jit
 def _solve_first(points: PerceptronProblem, count: Array) -> InformationGain:
-    """Solve the first `count` of a column of points."""
+    """Solve the first `count` points of a column.
+
+    The results of the others are left zero.
+    """
 
     def at(index: Array) -> InformationGain:
         return _solve_point(jax.tree.map(lambda leaf: leaf[index], points))

@@ -1,4 +1,7 @@
-"""Which examples are kept: a weight of the probe field, one class a policy."""
+"""Defines the policies, which say by the probe field which examples are kept.
+
+Each policy is a class that gives a weight of the probe field.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -32,7 +35,9 @@ _FIELDS = np.linspace(-8.0, 8.0, 801)  # where a user's weight is checked
 
 
 class Policy(ABC):
-    """A selection rule; z = J_p.x is the probe field, y the label, abs(z) the unsigned margin.
+    """A rule that says which examples are kept, given the probe's field.
+
+    z = J_p.x is the probe field, y the label and abs(z) the unsigned margin.
 
     Attributes:
         name: the policy's name on the command line and in data files.
@@ -52,10 +57,16 @@ class Policy(ABC):
         """
 
     def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:  # noqa: B027
-        """Raise ValueError if the policy cannot keep `keep_fraction`; theta is None if unknown."""
+        """Raise ValueError if the policy cannot keep this fraction.
+
+        `theta` is None where the angle is not known.
+        """
 
     def fits(self, keep_fraction: Array) -> Array:
-        """Whether the policy's own parameters are in their range; `check` for traced values."""
+        """Tell whether the policy's own parameters are in their range.
+
+        It does for traced values what `check` does for numbers.
+        """
         return jnp.isfinite(keep_fraction)
 
     def parameters(self) -> dict[str, Any]:
@@ -63,24 +74,24 @@ class Policy(ABC):
         return {}
 
     def record(self) -> dict[str, str]:
-        """Return what names the policy beside its numbers, in data files."""
+        """Return the texts that describe the policy in data files, beside its numbers."""
         return {"name": self.name}
 
 
 @jax.tree_util.register_pytree_node_class
 class Custom(Policy):
-    """Keep an example with a probability given by any function of z, or of y z.
+    """Keeps an example with a probability given by any function of z or y z.
 
     The problem's `keep_fraction` must be the weight's `mass`. Numbers that vary belong among the
-    `parameters`: solutions can be differentiated with respect to them, and the program compiled
-    for a function serves all their values, where each new lambda is compiled anew.
+    `parameters`. Solutions can be differentiated with respect to them, and one compiled program
+    serves all their values, while each new lambda is compiled anew.
 
     Attributes:
         function: maps an array of fields, and the parameters, to weights in [0, 1], same shape,
             in `jax.numpy`.
         variable: "z" if it takes the probe field, "yz" if it takes the signed probe margin.
-        breakpoints: fields where it or its slope jumps; between them it must be smooth at the
-            scale of 1. They stand still: the ends of steps that move are those of `Steps`.
+        breakpoints: fields where it or its slope jumps. Between them it must be smooth at the
+            scale of 1. They are constants; steps whose ends may vary are those of `Steps`.
         values: the parameters; a tuple or list is passed one by one, any other pytree (a number,
             a dict) as one argument. Each number is a scalar, or an array of the grid's shape.
 
@@ -113,22 +124,22 @@ class Custom(Policy):
 
     @property
     def function(self) -> Callable[..., Array]:
-        """The weight as it was given."""
+        """The weight function as it was given."""
         return self._static[0]
 
     @property
     def variable(self) -> str:
-        """What it takes, "z" or "yz"."""
+        """The variable that the function takes, "z" or "yz"."""
         return self._static[1]
 
     @property
     def breakpoints(self) -> tuple[float, ...]:
-        """Fields where it or its slope jumps."""
+        """Fields where the function or its slope jumps."""
         return self._static[2]
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """The parameters, as further arguments of the function."""
+        """The parameters, which are further arguments of the function."""
         return self._values
 
     __eq__ = same_content
@@ -145,7 +156,10 @@ class Custom(Policy):
 
     @classmethod
     def tree_unflatten(cls, static: tuple[Any, Any, Any], leaves: tuple[Any, ...]) -> "Custom":
-        """Rebuild the policy without validation: JAX also unflattens with tracers and sentinels."""
+        """Rebuild the policy without validation.
+
+        JAX also unflattens with tracers and sentinels.
+        """
         policy = object.__new__(cls)
         policy._static, (policy._values,) = static, leaves
         return policy
@@ -164,14 +178,18 @@ class Custom(Policy):
 
     @float64
     def weight(self, z: ArrayLike) -> Array:
-        """The weight at the fields z, any shape; of one policy, whose parameters are scalars."""
+        """Return the weight at the fields z, any shape.
+
+        The policy must be a single one, whose parameters are scalars.
+        """
         return call_weight(self.function, jnp.asarray(z, jnp.float64), self.values)
 
     @float64
     def mass(self, theta: ArrayLike = 0.0) -> Array:
-        """Kept fraction of this weight; theta in radians, any shape, matters to "yz" only.
+        """Return the kept fraction of this weight.
 
-        The shape is that of theta and the parameters, broadcast against each other.
+        theta is in radians, of any shape, and matters to "yz" only. The answer has the shape of
+        theta and the parameters, broadcast against each other.
         """
 
         def mass(policy: Custom, theta: Array) -> Array:
@@ -181,7 +199,7 @@ class Custom(Policy):
         return self._each(mass, theta)
 
     def _each(self, function: Callable[["Custom", Array], Array], theta: ArrayLike) -> Array:
-        """Return `function` of every policy of the grid and every theta."""
+        """Apply a function to every policy of the grid and its theta."""
         leaves, tree = jax.tree.flatten((self, jnp.asarray(theta, jnp.float64)))
         arrays = jnp.broadcast_arrays(*(jnp.asarray(leaf, jnp.float64) for leaf in leaves))
         found = jax.vmap(lambda *lane: function(*jax.tree.unflatten(tree, lane)))(
@@ -222,7 +240,7 @@ class Custom(Policy):
 
 @jax.tree_util.register_pytree_node_class
 class Steps(Policy):
-    """Keep an example with a probability that is a step function of abs(z).
+    """Keeps an example with a probability that is a step function of abs(z).
 
     The problem's `keep_fraction` must be the mass, sum_k levels_k P(edges_k < abs(z) < edges_k+1).
 
@@ -276,7 +294,10 @@ class Steps(Policy):
 
     @classmethod
     def tree_unflatten(cls, steps: int, leaves: tuple[Any, ...]) -> "Steps":
-        """Rebuild the policy without validation: JAX also unflattens with tracers and sentinels."""
+        """Rebuild the policy without validation.
+
+        JAX also unflattens with tracers and sentinels.
+        """
         policy = object.__new__(cls)
         policy._edges, policy._levels = tuple(leaves[: steps + 1]), tuple(leaves[steps + 1 :])
         return policy
@@ -292,7 +313,10 @@ class Steps(Policy):
 
     @float64
     def weight(self, z: ArrayLike) -> Array:
-        """The weight of one policy, edges of shape (K + 1,), at the fields z, any shape."""
+        """Return the weight at the fields z, any shape.
+
+        The policy must be a single one, with edges of shape (K + 1,).
+        """
         size = jnp.abs(jnp.asarray(z, jnp.float64))[..., None]
         inside = (size >= self.edges[:-1]) & (size < self.edges[1:])
         return jnp.sum(jnp.where(inside, self.levels, 0.0), axis=-1)
@@ -338,7 +362,7 @@ def _stacked(columns: tuple[Any, ...]) -> Array:
 
 @pytree_dataclass
 class Hard(Policy):
-    """Keep the smallest unsigned margins: abs(z) < g, g = Hinv((1 - f)/2)."""
+    """Keeps the smallest unsigned margins: abs(z) < g, g = Hinv((1 - f)/2)."""
 
     name: ClassVar[str] = "hard"
 
@@ -349,7 +373,7 @@ class Hard(Policy):
 
 @pytree_dataclass
 class Easy(Policy):
-    """Keep the largest unsigned margins: abs(z) > g, g = Hinv(f/2)."""
+    """Keeps the largest unsigned margins: abs(z) > g, g = Hinv(f/2)."""
 
     name: ClassVar[str] = "easy"
 
@@ -360,7 +384,7 @@ class Easy(Policy):
 
 @pytree_dataclass
 class Moderate(Policy):
-    """Keep the middle f of the abs(z) ranking: quantiles (1-f)/2 to (1+f)/2."""
+    """Keeps the middle f of the abs(z) ranking: quantiles (1-f)/2 to (1+f)/2."""
 
     name: ClassVar[str] = "moderate"
 
@@ -370,7 +394,9 @@ class Moderate(Policy):
 
 @pytree_dataclass
 class Window(Policy):
-    """Keep the abs(z) ranking from quantile lo to lo + f, skipping the very hardest examples.
+    """Keeps the quantiles lo to lo + f of the abs(z) ranking.
+
+    The very hardest examples, below lo, are skipped.
 
     Attributes:
         lo: quantile of abs(z) where the window starts, 0 <= lo <= 1 - f; lo = 0 is `Hard`,
@@ -400,7 +426,7 @@ class Window(Policy):
 
 @pytree_dataclass
 class Mixture(Policy):
-    """Keep the w f hardest, and the rest of the budget uniformly from the others.
+    """Keeps the w f hardest, and the rest of the budget uniformly from the others.
 
     The weight is 1 below the abs(z) quantile w f and (1 - w) f/(1 - w f) above.
 
@@ -432,7 +458,7 @@ class Mixture(Policy):
 
 @pytree_dataclass
 class Random(Policy):
-    """Keep a fraction f of everything, whatever z."""
+    """Keeps a random fraction f of the examples, whatever z."""
 
     name: ClassVar[str] = "random"
 
@@ -442,7 +468,10 @@ class Random(Policy):
 
 @pytree_dataclass
 class HardSigned(Policy):
-    """Keep the smallest SIGNED probe margins y z: what the probe gets wrong comes first."""
+    """Keeps the smallest SIGNED probe margins y z.
+
+    What the probe gets wrong comes first.
+    """
 
     name: ClassVar[str] = "hard-signed"
 
@@ -453,7 +482,10 @@ class HardSigned(Policy):
 
 @pytree_dataclass
 class EasySigned(Policy):
-    """Keep the largest SIGNED probe margins y z: what the probe gets right with most confidence."""
+    """Keeps the largest SIGNED probe margins y z.
+
+    What the probe gets right with most confidence comes first.
+    """
 
     name: ClassVar[str] = "easy-signed"
 
@@ -493,5 +525,8 @@ def _ranked_window(lo: Array, keep_fraction: Array) -> IntervalWeight:
 
 
 def _at_most_one(value: Array) -> Array:
-    """Return min(value, 1) with the derivative of `value` at 1, where rounding decides."""
+    """Return min(value, 1) with the derivative of `value` at 1.
+
+    At 1 `jnp.minimum` would halve the derivative, and rounding decides on which side a value is.
+    """
     return jnp.where(value > 1, 1.0, value)

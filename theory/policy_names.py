@@ -1,4 +1,4 @@
-"""Names and own parameters of the policies, known before JAX is imported."""
+"""Lists the names and own parameters of the policies, without importing JAX."""
 
 from collections.abc import Collection
 

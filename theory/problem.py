@@ -1,4 +1,4 @@
-"""The problem that replica solves and sims draws, and what data files say of it."""
+"""Defines the problem that replica solves and sims draws, and its place in data files."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ class FixedAngle:
 
 @pytree_dataclass
 class Independent:
-    """A max-margin perceptron trained on alpha_probe * N OTHER examples of the same teacher.
+    """A max-margin probe trained on alpha_probe * N OTHER examples of the same teacher.
 
     Attributes:
         alpha_probe: examples the probe saw, over N, > 0, scalar or array.
@@ -55,7 +55,7 @@ class Independent:
 
 @pytree_dataclass
 class InSample:
-    """The max-margin perceptron trained on the very data that is then pruned.
+    """A max-margin probe trained on the very data that it ranks.
 
     Its margins are all positive, so that signed and unsigned policies are the same. Its support
     vectors tie at the margin; ties are broken by the dual variable, largest first. Its angle to the
@@ -71,7 +71,9 @@ Probe = FixedAngle | Independent | InSample
 
 @pytree_dataclass
 class DownstreamShift:
-    """Teacher of the downstream task, T' = (T + delta v)/norm, v a unit vector.
+    """The shift to the teacher of the downstream task, T' = (T + delta v)/norm.
+
+    v is a unit vector.
 
     Attributes:
         delta: size of the shift, >= 0.
@@ -94,19 +96,22 @@ class DownstreamShift:
 
     @classmethod
     def degrees(cls, downstream_deg: ArrayLike) -> "DownstreamShift":
-        """An independent shift that turns the teacher by `downstream_deg` degrees, in [0, 90)."""
+        """Return the independent shift that turns the teacher by an angle in degrees.
+
+        `downstream_deg` lies in [0, 90).
+        """
         check_range("downstream_deg", downstream_deg, 0.0, 90.0, open_high=True, unit="degrees")
         return cls(delta=np.tan(np.deg2rad(downstream_deg)))
 
 
 @pytree_dataclass
 class PerceptronProblem:
-    """Teacher-student perceptron trained on a selected part of its data; a pytree of arrays.
+    """A perceptron student that is trained on a selected part of its data.
 
-    alpha_total * N examples x ~ N(0, I_N) with labels y = sign(T.x) are ranked by a probe, a
-    fraction f is kept and a max-margin student is trained on it (Sorscher et al. 2022,
-    arXiv:2206.14486; OptiDEL, arXiv:2408.07107). All array arguments broadcast against each
-    other: one object holds a point or a grid.
+    It is a pytree of arrays. alpha_total * N examples x ~ N(0, I_N) with labels y = sign(T.x) are
+    ranked by a probe, a fraction f is kept, and a max-margin student is trained on it (Sorscher et
+    al. 2022, arXiv:2206.14486; OptiDEL, arXiv:2408.07107). All array arguments broadcast against
+    each other, so that one object holds a point or a grid.
 
     Attributes:
         alpha_total: total examples / N, > 0, copies counted.
@@ -217,7 +222,10 @@ class PerceptronProblem:
 
 
 def _check_part(name: str, value: object, kind: Any, hint: str) -> None:
-    """Check that a problem's probe, policy or shift is one; say how to give several."""
+    """Check that a problem's probe, policy or shift is of its kind.
+
+    The error says how to give several of them.
+    """
     if isinstance(value, kind):
         return
     remedy = ""
@@ -232,7 +240,10 @@ def _check_part(name: str, value: object, kind: Any, hint: str) -> None:
 
 
 def problem_dims(problem: PerceptronProblem) -> tuple[str, ...]:
-    """Return the names of the problem's axes, dim_0, dim_1, ... where it has none."""
+    """Return the names of the problem's axes.
+
+    They are dim_0, dim_1, ... where it has none.
+    """
     shape = problem.shape
     dims = problem.dims
     if dims is None or len(dims) != len(shape):
@@ -243,7 +254,7 @@ def problem_dims(problem: PerceptronProblem) -> tuple[str, ...]:
 def problem_coordinates(
     problem: PerceptronProblem,
 ) -> dict[str, tuple[tuple[str, ...], NDArray[np.float64]]]:
-    """Return every number of the problem, over those of its axes along which it varies."""
+    """Return the problem's numbers by name, each over the axes along which it varies."""
     dims = problem_dims(problem)
     numbers: dict[str, Any] = {
         "alpha_total": problem.alpha_total,
@@ -270,7 +281,10 @@ def problem_coordinates(
 
 
 def problem_attributes(problem: PerceptronProblem) -> dict[str, str]:
-    """Return the policy and the probe as JSON objects; their numbers are coordinates."""
+    """Return the policy and the probe as JSON objects.
+
+    Their numbers are not in there; `problem_coordinates` gives them.
+    """
     return {
         "policy": json.dumps(problem.policy.record()),
         "probe": json.dumps({"name": problem.probe.name}),

@@ -1,4 +1,7 @@
-"""Gauss-Legendre panels between breakpoints that follow the integrand's own scales."""
+"""Integrates by Gauss-Legendre panels between breakpoints.
+
+The breakpoints follow the integrand's own scales.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -18,7 +21,7 @@ FINE = (-8.3, -5.5, -3.0, -1.0, 1.0, 3.0, 5.5, 8.3)
 def normal_cdf(x: Array) -> Array:
     """Return Phi(x) with full relative accuracy in the lower tail.
 
-    One erfc: `jax.scipy.special.ndtr` evaluates three branches, five times the cost.
+    It takes one erfc. `jax.scipy.special.ndtr` evaluates three branches, at five times the cost.
     """
     return 0.5 * erfc(-np.sqrt(0.5) * x)
 
@@ -34,13 +37,16 @@ def _legendre(order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def feature_breaks(centre: Array, scale: Array, offsets: tuple[float, ...] = FINE) -> Array:
-    """Breakpoints, flattened, around Gaussian transitions at `centre` of width `scale` >= 0."""
+    """Return breakpoints around Gaussian transitions, flattened.
+
+    The transitions lie at `centre` and have the width `scale` >= 0.
+    """
     centre, scale = jnp.broadcast_arrays(centre, scale)
     return (centre[..., None] + scale[..., None] * jnp.asarray(offsets)).ravel()
 
 
 def panel_grid(breaks: Array, low: Array, high: Array, order: int) -> tuple[Array, Array]:
-    """Return the nodes and weights of a composite Gauss-Legendre rule on [low, high].
+    """Return nodes and weights of a composite Gauss-Legendre rule on [low, high].
 
     Args:
         breaks: breakpoints in any order, shape (n,); those outside [low, high] collapse onto its
@@ -48,7 +54,7 @@ def panel_grid(breaks: Array, low: Array, high: Array, order: int) -> tuple[Arra
             breakpoint of a feature that is absent.
         low: lower end, finite scalar.
         high: upper end, finite scalar, at least `low`.
-        order: nodes a panel.
+        order: number of nodes in each panel.
 
     Returns:
         Nodes and weights, each of shape (order, n + 1). Flattened they would cost the compiled
@@ -72,18 +78,18 @@ def integrate_panels(
     order: int,
     block: int,
 ) -> tuple[Array, ...]:
-    """Integrals of several functions over [low, high] by one composite Gauss-Legendre rule.
+    """Integrate several functions over [low, high] by one Gauss-Legendre rule.
 
-    Only panels of positive width are visited, `block` of them at a time: the cost follows the
-    features that lie inside the interval.
+    The rule is composite. Only panels of positive width are visited, `block` of them at a time, so
+    that the cost follows the features inside the interval.
 
     Args:
         integrands: maps nodes of shape (..., order, block) to arrays of that shape.
         breaks: breakpoints in any order, shape (..., n); NaN and those outside count for nothing.
         low: lower ends, finite, shape (...).
         high: upper ends, finite; an empty interval where below `low`.
-        order: nodes a panel.
-        block: panels a step; the arrays' last axis.
+        order: number of nodes in each panel.
+        block: number of panels in each step, the arrays' last axis.
 
     Returns:
         The integrals, each of shape (...).
@@ -105,7 +111,7 @@ def integrate_panels(
         half, middle = ((right - left) / 2)[..., None, :], ((right + left) / 2)[..., None, :]
         dx = half * scale
         values = tuple(dx * value for value in integrands(middle + half * rows))
-        # One reduction of all of them: separate ones each evaluate the integrands anew.
+        # All integrals share one reduction: separate ones would each evaluate the integrands.
         axes = (values[0].ndim - 2, values[0].ndim - 1)
         parts = jax.lax.reduce(values, (0.0,) * len(values), _add_each, axes)
         return first + block, tuple(a + b for a, b in zip(sums, parts, strict=True))
@@ -120,11 +126,14 @@ def _add_each(one: tuple[Array, ...], two: tuple[Array, ...]) -> tuple[Array, ..
 
 
 def panel_nodes(breaks: Array, low: Array, high: Array, order: int) -> tuple[Array, Array]:
-    """Return `panel_grid` flattened: nodes and weights of shape ((n + 1) * order,)."""
+    """Return the nodes and weights of `panel_grid`, flattened to ((n + 1) * order,)."""
     nodes, weights = panel_grid(breaks, low, high, order)
     return nodes.ravel(), weights.ravel()
 
 
 def away_from_zero(value: Array) -> Array:
-    """`value`, or 1e-300 in place of a zero, so that a ratio goes to its one-sided limit."""
+    """Replace values below 1e-300 in size by 1e-300.
+
+    So a ratio with such a denominator goes to its one-sided limit.
+    """
     return jnp.where(jnp.abs(value) < 1e-300, 1e-300, value)

@@ -1,4 +1,7 @@
-"""V-information on finite data: held-out log-likelihoods with and without the input."""
+"""Estimates V-information on finite data.
+
+It compares held-out log-likelihoods with and without the input.
+"""
 
 import dataclasses
 from typing import Any, Literal
@@ -13,18 +16,20 @@ from hardset.checks import check_integer, check_range, is_concrete, real_array
 from hardset.float64 import Float64Array, float64
 from hardset.pytree import STATIC, pytree_dataclass
 
-# Of a row's sum: single precision leaves 1e-6, half precision does not pass.
+# How far a row's probabilities may sum from 1. Single precision errs by 1e-6 and passes; half
+# precision does not.
 _NORMALISATION = 1e-4
 
 
 @pytree_dataclass
 class VInformationEstimate:
-    """I_V = H_V(Y|empty) - H_V(Y|X) of a fitted family, means over held-out examples, in nats.
+    """An estimate of V-information on held-out examples, in nats.
 
-    Standard errors are those of the means over examples, or over clusters where they are given;
-    that of `information` is paired: what both sides find hard or easy cancels. They tell how far
-    the numbers are from those of infinitely many held-out examples, for the family as it was
-    fitted: not how far a fitted family is from the best one.
+    It is I_V = H_V(Y|empty) - H_V(Y|X) of a fitted family. Standard errors are those of the means
+    over examples, or over clusters where they are given. That of `information` is paired: what both
+    sides find hard or easy cancels. They tell how far the numbers are from those of infinitely many
+    held-out examples, for the family as it was fitted. They do not tell how far a fitted family is
+    from the best one.
 
     Attributes:
         information: I_V; negative where the fitted family predicts worse than the labels alone.
@@ -51,11 +56,13 @@ class VInformationEstimate:
 def estimate_v_information(
     log_likelihood: ArrayLike, empty_log_likelihood: ArrayLike, *, clusters: Any = None
 ) -> VInformationEstimate:
-    """Mean over held-out examples of log f[x](y) - log g(y), f fitted with the input, g without.
+    """Estimate V-information from log-likelihoods with and without the input.
 
-    The examples must not have been used to fit f or g: on the training data the family's capacity
-    to memorise counts as information. Xu et al. 2020, arXiv:2002.10689; the pointwise form of
-    Ethayarajh, Choi, Swayamdipta 2022, arXiv:2110.08420.
+    It is the mean of log f[x](y) - log g(y) over held-out examples, with f fitted with the input
+    and g without it. The examples must not have been used to fit f or g: on the training data the
+    family's capacity to memorise counts as information. The definition is that of Xu et al. 2020,
+    arXiv:2002.10689, the pointwise form that of Ethayarajh, Choi, Swayamdipta 2022,
+    arXiv:2110.08420.
 
     Args:
         log_likelihood: log f[x_i](y_i) in nats, a probability's or a density's, shape (n,), n >= 2.
@@ -84,9 +91,10 @@ def classifier_v_information(
     training_labels: ArrayLike | None = None,
     clusters: Any = None,
 ) -> VInformationEstimate:
-    """`estimate_v_information` of a classifier from its log-probabilities on held-out examples.
+    """Estimate a classifier's V-information from its log-probabilities.
 
-    The side without the input is given by one of `empty_log_probs` and `training_labels`.
+    See `estimate_v_information`. The examples are held out. One of `empty_log_probs` and
+    `training_labels` gives the side without the input.
 
     Args:
         log_probs: log-probabilities given the input, shape (n, classes), n >= 2; every row's
@@ -144,11 +152,12 @@ def gaussian_v_information(
     variance: ArrayLike | Literal["fitted"] = 1.0,
     clusters: Any = None,
 ) -> VInformationEstimate:
-    """V-information of the family N(m(x), v I) from squared errors with and without the input.
+    """Estimate V-information from squared errors with and without the input.
 
-    H_V = (size/2) log(2 pi v) + E norm(y - m)^2/(2 v). At a fixed v, I_V is half the part of the
-    squared deviation that the input explains, over v (Xu et al. 2020, arXiv:2002.10689); at the
-    fitted v of each side, v = E norm(y - m)^2/size, it is (size/2) log(v_empty/v_x).
+    The family is N(m(x), v I), with H_V = (size/2) log(2 pi v) + E norm(y - m)^2/(2 v). At a fixed
+    v, I_V is half the part of the squared deviation that the input explains, over v (Xu et al.
+    2020, arXiv:2002.10689). At the fitted v of each side, v = E norm(y - m)^2/size, it is
+    (size/2) log(v_empty/v_x).
 
     Args:
         squared_error: norm(y_i - m(x_i))^2 of held-out examples, sums over the components, shape
@@ -182,7 +191,9 @@ def reconstruction_v_information(
     variance: ArrayLike | Literal["fitted"] = 1.0,
     clusters: Any = None,
 ) -> VInformationEstimate:
-    """Return `gaussian_v_information` of reconstructions, such as those of a masked autoencoder.
+    """Estimate V-information from reconstructions, as those of a masked autoencoder.
+
+    It is `gaussian_v_information` of their squared errors.
 
     Args:
         targets: what is predicted, shape (n, ...), n >= 2; only the components that are predicted
@@ -285,7 +296,10 @@ def _real(name: str, value: Any) -> Float64Array:
 
 
 def _numbers(name: str, value: Any) -> Float64Array:
-    """An array on the host, where nothing needs to be compiled; under a transformation a tracer."""
+    """Convert numbers to a NumPy array, and a tracer to double precision.
+
+    NumPy needs no compilation.
+    """
     return real_array(name, value) if is_concrete(value) else jnp.asarray(value, jnp.float64)
 
 

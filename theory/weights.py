@@ -1,4 +1,7 @@
-"""Selection weights wt(z) of the probe field in the gauge y = +1, and their mass."""
+"""Computes selection weights of the probe field, their quantiles and kept fractions.
+
+A weight wt(z) is a function of the probe field z in the gauge y = +1.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,13 +21,15 @@ Array = jnp.ndarray
 
 FIELD_LIMIT = 38.0  # phi vanishes in float64 beyond it
 NUMBER_LIMIT = 37.0  # phi is a normal number up to here
-# Where an edge that cuts off nothing stands for its derivatives: no float64 f < 1 reaches farther.
+# An edge that cuts off nothing is put here for its derivatives: no float64 f < 1 reaches farther.
 LAST_EDGE = 8.3
 
 
 @pytree_dataclass
 class IntervalWeight:
-    """wt(z) = sum_k level_k 1[low_k < z < high_k], a step function of the gauged probe field.
+    """A selection weight that is a step function of the probe field.
+
+    It is wt(z) = sum_k level_k 1[low_k < z < high_k] in the gauge y = +1.
 
     Attributes:
         low: lower ends, shape (K,), may be -inf.
@@ -52,9 +57,10 @@ class IntervalWeight:
 
 @pytree_dataclass
 class FunctionWeight:
-    """wt(z) from a user's function w, smooth between its breakpoints.
+    """A selection weight from a user's function w.
 
-    wt(z) is the survival 1 - (1 - w)^r at z, or its average over z and -z.
+    wt(z) is the survival 1 - (1 - w)^r at z, or its average over z and -z. It is smooth between its
+    breakpoints.
 
     Attributes:
         function: maps an array of fields, and the parameters, to weights in [0, 1], same shape.
@@ -85,7 +91,7 @@ class FunctionWeight:
         return self.breakpoints
 
     def reach(self) -> tuple[Array, Array]:
-        """Return the whole line: nothing is known of a user's function."""
+        """Return the whole line, since nothing is known of a user's function."""
         return jnp.asarray(-jnp.inf), jnp.asarray(jnp.inf)
 
 
@@ -128,7 +134,7 @@ def call_weight(function: Callable[..., Array], z: Array, parameters: tuple[Any,
 
 @jax.custom_jvp
 def survival(weight: Array, redundancy: Array) -> Array:
-    """Return 1 - (1 - w)^r: the chance that one of r copies is kept."""
+    """Return 1 - (1 - w)^r, the probability that one of r copies is kept."""
     rest = jnp.log1p(-jnp.minimum(weight, 1 - 1e-16))
     return jnp.where(weight >= 1, 1.0, -jnp.expm1(redundancy * rest))
 
@@ -146,9 +152,10 @@ def _survival_rate(
 
 @jax.custom_jvp
 def abs_normal_quantile(lower: Array, upper: Array) -> Array:
-    """Quantile of abs(z), z ~ N(0, 1), at the level `lower` = 1 - `upper`, both in [0, 1].
+    """Return the quantile of abs(z) at the level `lower`, for z ~ N(0, 1).
 
-    Both tails are passed because the smaller one carries the digits.
+    `upper` is 1 - `lower`; both are in [0, 1]. Both are passed because the smaller one carries the
+    digits.
     """
     small = jnp.minimum(lower, 0.5)
     centre = np.sqrt(2) * jax.lax.erf_inv(small)
@@ -172,9 +179,11 @@ def label_probability(z: Array, theta: Array) -> Array:
 
 
 def field_nodes(weight: SelectionWeight, theta: Array, order: int = 16) -> tuple[Array, Array]:
-    """Quadrature nodes and weights in z for integrals of phi(z) wt(z) h(z), h smooth at scale 1 and
-    tan theta."""
-    # Where the nodes lie changes no integral, and must not be differentiated.
+    """Return quadrature nodes and weights for integrals over the probe field z.
+
+    They suit integrals of phi(z) wt(z) h(z) with h smooth at the scales 1 and tan theta.
+    """
+    # The places of the nodes change no integral, and must not be differentiated.
     scale = jnp.minimum(jnp.tan(jnp.minimum(jax.lax.stop_gradient(theta), 1.5)), 2.0)
     breaks = jnp.concatenate(
         [
@@ -189,7 +198,10 @@ def field_nodes(weight: SelectionWeight, theta: Array, order: int = 16) -> tuple
 
 @float64
 def kept_mass(weight: SelectionWeight, theta: ArrayLike) -> Array:
-    """Kept fraction 2 int phi(z) Phi(z cot theta) wt(z) dz of a weight in the gauge y = +1."""
+    """Return the kept fraction of a weight in the gauge y = +1.
+
+    It is 2 int phi(z) Phi(z cot theta) wt(z) dz.
+    """
     theta = jnp.asarray(theta, jnp.float64)
     z, dz = field_nodes(weight, theta)
     return 2 * jnp.sum(dz * normal_pdf(z) * label_probability(z, theta) * weight(z))
@@ -197,9 +209,9 @@ def kept_mass(weight: SelectionWeight, theta: ArrayLike) -> Array:
 
 @jax.custom_jvp
 def signed_margin_quantile(lower: Array, upper: Array, theta: Array) -> Array:
-    """Quantile g of the signed probe margin m = y z, at the probability `lower` below it.
+    """Return the quantile of the signed probe margin at the probability `lower`.
 
-    2 int_{-inf}^g phi(m) Phi(m cot theta) dm = lower.
+    The quantile g of the margin m = y z solves 2 int_{-inf}^g phi(m) Phi(m cot theta) dm = lower.
 
     Args:
         lower: probability below, in (0, 1].
@@ -235,14 +247,14 @@ def signed_margin_quantile(lower: Array, upper: Array, theta: Array) -> Array:
         above = tail * (mass - target) > 0
         low, high = jnp.where(above, low, g), jnp.where(above, g, high)
         newton = g - tail * (mass - target) / jnp.maximum(density(g), 1e-300)
-        # Bisection first: far out in the tail neither mass nor density has a correct digit.
+        # Bisection comes first: far out in the tail mass and density have no correct digit.
         inside = (i >= 30) & (newton >= low) & (newton <= high)
         return low, high, jnp.where(inside, newton, (low + high) / 2)
 
     g = jax.lax.fori_loop(0, 35, step, (low, high, (low + high) / 2))[2]
     g = jnp.where(theta > 0, g, jnp.maximum(g, 0.0))  # a perfect probe has no negative margin
     g = jnp.where(lower >= 1, jnp.inf, g)
-    # Below, a teacher field is positive with a probability that no float64 holds.
+    # Below it a teacher field is positive with a probability too small for float64.
     return jnp.where(upper >= 1, -NUMBER_LIMIT * jnp.sin(theta), g)
 
 

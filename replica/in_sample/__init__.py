@@ -1,1 +1,1 @@
-"""Overlaps of a student whose probe was trained on the examples it selects."""
+"""Solves for a student whose probe was trained on the examples that it ranks."""

@@ -1,4 +1,6 @@
-"""The two-stage cavity equations in the fields (h1, h2): the second form, which certifies.
+"""Certifies students of an in-sample probe by the two-stage cavity equations.
+
+These are the second form of the theory, in the fields (h1, h2).
 
 An example that neither perceptron has seen has the cavity margins h1 with the probe, h2 with the
 student and the teacher's field u > 0: Gaussians of unit variance with correlations R1, R and rho.
@@ -30,7 +32,9 @@ OFFSETS = (-8.0, -3.5, 0.0, 3.5, 8.0)
 
 @pytree_dataclass
 class OrderParameters:
-    """The unknowns of the second stage, and what would lose its digits if formed from them.
+    """The unknowns of the second stage.
+
+    `width` and `pull` come with them, since they would lose digits if formed from them.
 
     Attributes:
         overlap: R.
@@ -52,7 +56,10 @@ class OrderParameters:
 
     @classmethod
     def of(cls, data: RankedData, student: Array, count: Array) -> "OrderParameters":
-        """Those of a student (d, A, B, t - B) with `count` support vectors over N."""
+        """Return the order parameters of a student (d, A, B, t - B).
+
+        `count` is its number of support vectors over N.
+        """
         d, along_teacher, along_probe, ahead = student
         probe = data.probe
         q1 = probe.orthogonal
@@ -63,7 +70,7 @@ class OrderParameters:
             probe_overlap=(plane[0] * probe.overlap + plane[1] * q1) / norm,
             margin=(d + along_probe * probe.mu) / norm,
             response=1 - count,
-            # B V1 less the multiplier of lam1 = l q1/V1.
+            # V21 comes from B - t, converted to the unit of lam1 = l q1/V1.
             cross_response=-ahead * probe.response / q1 / norm,
             width=jnp.sqrt(1 + along_teacher**2) / norm,
             pull=q1 * along_teacher / jnp.sqrt(1 + along_teacher**2),
@@ -95,10 +102,11 @@ def probe_residual(data: RankedData) -> Array:
 
 
 def student_residual(data: RankedData, order: OrderParameters) -> Array:
-    """Return left minus right sides of the student's five equations, relative, shape (5,).
+    """Return the relative residuals of the student's five equations, shape (5,).
 
-    R = alpha E[lam2 u], 1 = alpha E[lam2 m2], rho = alpha E[lam2 m1] = alpha E[lam1 m2] and
-    V2 = 1 - alpha P(lam2 > 0), with lam2 = (kappa - h2 - V21 lam1)_+/V2 on the kept examples.
+    They are left minus right sides of R = alpha E[lam2 u], 1 = alpha E[lam2 m2],
+    rho = alpha E[lam2 m1] = alpha E[lam1 m2] and V2 = 1 - alpha P(lam2 > 0), with
+    lam2 = (kappa - h2 - V21 lam1)_+/V2 on the kept examples.
 
     Args:
         data: the ranked data.
@@ -155,7 +163,7 @@ def student_residual(data: RankedData, order: OrderParameters) -> Array:
 
 
 def _probe_nodes(data: RankedData, order: OrderParameters) -> tuple[Array, Array]:
-    """Return the nodes in h1/q1 and weights with the density 2 alpha phi(h1)."""
+    """Return quadrature nodes in h1/q1, and weights with the density 2 alpha phi(h1)."""
     probe = data.probe
     q1 = probe.orthogonal
     low, high = data.edges
@@ -163,7 +171,7 @@ def _probe_nodes(data: RankedData, order: OrderParameters) -> tuple[Array, Array
     far = jnp.sqrt(81 / q1**2 + jnp.maximum(high, 0.0) ** 2)
     last = jnp.where(data.levels[1] > 0, high, low)
     top = jnp.where(data.levels[2] > 0, far, jnp.maximum(last, probe.mu))
-    # The student's margin is reached at h2 = kappa: with and without the probe's push.
+    # The integrand is steep where the student's margin is reached, with and without the push.
     push = order.cross_response / probe.response
     slope = away_from_zero(q1 * (order.probe_overlap - push))
     plain = away_from_zero(q1 * order.probe_overlap)

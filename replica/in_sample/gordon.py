@@ -1,4 +1,6 @@
-"""The second stage in the Gordon form: averages over the data as the probe has left them.
+"""Computes the averages of the Gordon form for a student of an in-sample probe.
+
+The student is the second stage. The averages are over the data as the probe's training left them.
 
 Everything is in units of the student's part q outside span(T, J1), and the fields of the data in
 units of q1, the probe's part orthogonal to the teacher. An example has the probe's cavity margin
@@ -36,7 +38,7 @@ FAR = 9.0  # the normal law's reach, in standard deviations
 
 @pytree_dataclass
 class RankedData:
-    """The data, ranked by the in-sample probe, and what is kept of them.
+    """The data that the in-sample probe has ranked, and the shares that are kept.
 
     Attributes:
         probe: the first stage.
@@ -56,7 +58,7 @@ class RankedData:
         )
 
     def kept(self) -> Array:
-        """Return alpha E[kept], kept distinct examples over N."""
+        """Return the number of kept distinct examples over N, alpha E[kept]."""
         a, density = along_nodes(self, jnp.zeros(4))
         probe = self.probe
         return jnp.sum(density * normal_cdf(probe.overlap * a) * self.level(a))
@@ -71,7 +73,9 @@ class RankedData:
 
 @pytree_dataclass
 class Averages:
-    """alpha E of the kept examples at one student, with the basis (1, -b, -(a - mu1)_+, l).
+    """The averages over the kept examples at one student.
+
+    E stands for alpha times the mean, and the basis is (1, -b, -(a - mu1)_+, l).
 
     Attributes:
         second: E[s_+^2] - t^2, which feasibility sets to 1, scalar.
@@ -163,15 +167,18 @@ def averages(data: RankedData, student: Array) -> Averages:
 
 
 def multiplier(student: Array) -> Array:
-    """Return t of a student (d, A, B, t - B)."""
+    """Return the multiplier t of a student (d, A, B, t - B)."""
     return student[2] + student[3]
 
 
 def across_nodes(probe: TrainedProbe, a: Array) -> tuple[Array, Array]:
-    """Nodes b > 0 at each a, shape (n,), and weights with the density phi(b - R1 a)."""
+    """Return quadrature nodes b > 0 at each a, shape (n,), and their weights.
+
+    The weights include the density phi(b - R1 a).
+    """
     mean = probe.overlap * a[:, None]
     low = jnp.maximum(mean - FAR, 0.0)
-    # A tail from -mean on falls to exp(-FAR^2/2) of its start.
+    # A tail that begins at -mean ends where it has fallen to exp(-FAR^2/2) of its start.
     high = jnp.where(mean > 0, mean + FAR, FAR**2 / (jnp.sqrt(mean**2 + FAR**2) - mean))
     unit, weight = panel_nodes(
         jnp.asarray([0.1, 0.3, 0.5, 0.75]), jnp.zeros(()), jnp.ones(()), ORDER
@@ -181,15 +188,18 @@ def across_nodes(probe: TrainedProbe, a: Array) -> tuple[Array, Array]:
 
 
 def along_nodes(data: RankedData, student: Array) -> tuple[Array, Array]:
-    """Nodes in a and weights with the density 2 alpha q1 phi(q1 a), panels at every scale."""
+    """Return quadrature nodes in a and their weights, with panels at every scale.
+
+    The weights include the density 2 alpha q1 phi(q1 a).
+    """
     probe = data.probe
-    # Where the nodes lie changes no average, and so no derivative.
+    # The places of the nodes change no average, and so no derivative.
     student = jax.lax.stop_gradient(student)
     d, along_teacher, along_probe, _ = student
     t = multiplier(student)
     low, high = data.edges
     bottom = -jnp.sqrt(FAR**2 + jnp.minimum(low, 0.0) ** 2)
-    # Beyond the last edge with a kept example nothing counts but the probe's support vectors.
+    # Beyond the last edge with a kept example only the probe's support vectors count.
     far = jnp.sqrt(FAR**2 / probe.orthogonal**2 + jnp.maximum(high, 0.0) ** 2)
     top = jnp.where(data.levels[1] > 0, high, low)
     top = jnp.where(data.levels[2] > 0, far, jnp.maximum(top, probe.mu))
@@ -215,13 +225,18 @@ def along_nodes(data: RankedData, student: Array) -> tuple[Array, Array]:
 
 
 def components(probe: TrainedProbe, along_teacher: Array, along_probe: Array) -> Array:
-    """The student's in-plane part along T and orthogonal to it, in units of q, shape (2,)."""
+    """Return the student's in-plane part along T and orthogonal to it, shape (2,).
+
+    It is in units of q.
+    """
     q1 = probe.orthogonal
     return jnp.stack([(along_teacher + along_probe * probe.overlap) / q1, along_probe])
 
 
 def optimality(data: RankedData, student: Array, at: Averages) -> Array:
-    """Left minus right sides of the four conditions that the student of largest margin meets.
+    """Return the residuals of the conditions that the student of largest margin meets.
+
+    They are left minus right sides of the four conditions.
 
     Feasibility E[s_+^2] - t^2 = 1, stationarity in t, and in the student's components along T and
     J1: alpha E[s_+ u] = V2 R and alpha E[s_+ m1] = V2 rho with V2 = 1 - alpha P(s > 0). From the

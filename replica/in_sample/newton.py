@@ -1,4 +1,6 @@
-"""The student of largest margin on what the in-sample probe kept: safeguarded, then plain Newton.
+"""Finds the student of largest margin on the examples that the in-sample probe kept.
+
+Newton's method is safeguarded first, and plain at the end.
 
 At a fixed direction (A, B) the margin mu = d + B mu1 solves max_t E[s_+^2] - t^2 = 1: the left
 side's root is convex in mu and the maximum in t is one of a concave function. The margin is concave
@@ -28,7 +30,7 @@ Array = jnp.ndarray
 FIT_STEPS = 60
 CLIMB_STEPS = 60
 POLISH_STEPS = 12
-NEAR = 1e-6  # relative gain of the margin below which Newton's method is left alone
+NEAR = 1e-6  # relative gain of the margin below which Newton's method needs no safeguard
 SETTLED = 1e-14
 SMALL = 1e-9
 ROUNDING = 1e-12  # below it a step that does not shrink is one of rounding errors
@@ -38,14 +40,14 @@ PROMISING = 1e-2  # relative residual from which Newton's method converges at on
 
 
 class Fit(NamedTuple):
-    """A student (d, A, B, t - B) of the largest margin at its direction, with its averages."""
+    """A student (d, A, B, t - B) of largest margin at its direction."""
 
     student: Array
     at: Averages
 
 
 class Found(NamedTuple):
-    """The student (d, A, B, t - B) of largest margin, and how it was found.
+    """The student (d, A, B, t - B) of largest margin, with the solver's steps.
 
     Attributes:
         student: shape (4,).
@@ -63,7 +65,9 @@ class Found(NamedTuple):
 
 
 def largest_margin(data: RankedData) -> Found:
-    """The student of largest margin: a root with a positive margin, however it was found.
+    """Find the student of largest margin.
+
+    Any root with a positive margin is that student, however it was found.
 
     Args:
         data: the ranked data, of which not everything that the probe needed is kept.
@@ -93,7 +97,10 @@ def largest_margin(data: RankedData) -> Found:
 
 
 def relative_residual(data: RankedData, student: Array, at: Averages) -> Array:
-    """What is left of the four optimality conditions, each over the size of its terms, (4,)."""
+    """Return the residuals of the four optimality conditions, shape (4,).
+
+    Each is divided by the size of its terms.
+    """
     plane = components(data.probe, student[1], student[2])
     return optimality(data, student, at) / jnp.stack(
         [
@@ -106,14 +113,21 @@ def relative_residual(data: RankedData, student: Array, at: Averages) -> Array:
 
 
 def conditions(data: RankedData, student: Array) -> tuple[Array, tuple[Array, Averages]]:
-    """The four conditions and the number of support vectors over N, shape (5,); the averages."""
+    """Return the four conditions and the number of support vectors, and the averages.
+
+    The former have the shape (5,); the number is over N. The conditions and averages come once
+    more, apart from what is differentiated.
+    """
     at = averages(data, student)
     entries = jnp.append(optimality(data, student, at), at.count)
     return entries, (entries[:4], at)
 
 
 def solve_conditions(jacobian: Array, value: Array, student: Array) -> Array:
-    """The change of the student that changes the conditions by `value`, in balanced units."""
+    """Return the change of the student that changes the conditions by `value`.
+
+    The equations are solved in balanced units.
+    """
     sizes = jnp.maximum(jnp.abs(student), 1.0)
     scaled = jacobian[:4] * sizes
     rows = jnp.max(jnp.abs(scaled), axis=1)
@@ -121,13 +135,13 @@ def solve_conditions(jacobian: Array, value: Array, student: Array) -> Array:
 
 
 def margin(probe: TrainedProbe, student: Array) -> Array:
-    """Return kappa of the student."""
+    """Return the margin kappa of the student."""
     plane = components(probe, student[1], student[2])
     return (student[0] + probe.mu * student[2]) / jnp.sqrt(1 + plane @ plane)
 
 
 def _polish(data: RankedData, start: Array, interpolate: Array) -> tuple[Found, Array]:
-    """Run Newton's method on the conditions.
+    """Run Newton's method on the four optimality conditions.
 
     Args:
         data: the ranked data.
@@ -182,7 +196,7 @@ def _polish(data: RankedData, start: Array, interpolate: Array) -> tuple[Found, 
 
 
 def _fit(data: RankedData, direction: Array, d: Array, t: Array) -> Fit:
-    """The largest margin at a direction (A, B), from a d that is not below it.
+    """Find the largest margin at a direction (A, B), from a d not below it.
 
     In t the derivative is convex and decreasing: Newton's steps never pass its root twice.
     """
@@ -219,7 +233,10 @@ def _fit(data: RankedData, direction: Array, d: Array, t: Array) -> Fit:
 
 
 def _climb(data: RankedData, guess: Array) -> tuple[Array, Array]:
-    """Newton's method on kappa(A, B) with a line search, until its steps can be trusted."""
+    """Run Newton's method on kappa(A, B) until its steps can be trusted.
+
+    It has a line search.
+    """
     probe = data.probe
 
     class State(NamedTuple):
@@ -266,7 +283,7 @@ def _climb(data: RankedData, guess: Array) -> tuple[Array, Array]:
 
 
 def _unknown() -> Averages:
-    """Return the averages that have not been measured yet."""
+    """Return placeholders for averages that have not been measured yet."""
     one = jnp.ones(())
     return Averages(one, one, one, one, one, jnp.ones(2), jnp.ones(4), jnp.eye(4))
 
@@ -299,7 +316,9 @@ def _ascent(probe: TrainedProbe, fit: Fit) -> tuple[Array, Array]:
 
 
 def _interpolation(probe: TrainedProbe, jacobian: Array, at: Averages) -> Array:
-    """The student that has every kept example at its margin: almost exact for few of them.
+    """Find the student that has every kept example at its margin.
+
+    It is almost exact for few kept examples.
 
     Then three conditions are linear and homogeneous and fix the direction; the first, quadratic,
     fixes the length.

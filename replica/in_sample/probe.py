@@ -1,4 +1,4 @@
-"""The first stage: a max-margin probe trained on the whole data set, without selection.
+"""Solves the first stage: a max-margin probe trained on the whole data, without selection.
 
 Gaussian integration by parts over the teacher's field turns the stationarity of the Gordon form
 into y = alpha sqrt(2/pi) (mu Phi(mu) + phi(mu)), so that one equation in mu is left.
@@ -20,7 +20,9 @@ BISECTIONS = 48
 
 @pytree_dataclass
 class TrainedProbe:
-    """The probe J1 of alpha N examples, in units of its part orthogonal to the teacher.
+    """The probe J1 that is trained on alpha N examples.
+
+    Lengths are in units of its part orthogonal to the teacher.
 
     Attributes:
         alpha: distinct examples over N.
@@ -38,17 +40,17 @@ class TrainedProbe:
 
     @property
     def orthogonal(self) -> Array:
-        """q1 = sqrt(1 - R1^2)."""
+        """Norm q1 = sqrt(1 - R1^2) of the part orthogonal to the teacher."""
         return 1 / jnp.sqrt(1 + self.y**2)
 
     @property
     def overlap(self) -> Array:
-        """R1."""
+        """Overlap R1 with the teacher."""
         return self.y * self.orthogonal
 
     @property
     def margin(self) -> Array:
-        """kappa1."""
+        """Margin kappa1."""
         return self.mu * self.orthogonal
 
     @property
@@ -57,7 +59,10 @@ class TrainedProbe:
         return jnp.arctan2(1.0, self.y)
 
     def quantile(self, lower: Array, upper: Array) -> Array:
-        """Return h1/q1 below which a share `lower` = 1 - `upper` of the examples lies."""
+        """Return the quantile of h1/q1 at a share of the examples.
+
+        The share `lower` = 1 - `upper` lies below it.
+        """
         return signed_margin_quantile(lower, upper, self.angle) / self.orthogonal
 
 

@@ -1,4 +1,8 @@
-"""The probe trained on the very data that is then pruned: lossless above f_sv, two-stage below."""
+"""Solves problems whose probe was trained on the very data that it ranks.
+
+Where all support vectors of the probe are kept, the student is the probe. For hard selection that
+is at keep_fraction >= f_sv, see `lossless_fraction`. Elsewhere the two-stage theory is solved.
+"""
 
 from typing import Any
 
@@ -43,7 +47,7 @@ END = 1e-13  # ranks closer to 0 or 1 are rounding errors of 1 - f
 
 @pytree_dataclass
 class KeptRanks:
-    """Kept share of the distinct examples, by rank.
+    """The kept share of the distinct examples, as a step function of the rank.
 
     Attributes:
         lower: ranks where the share changes, ascending, shape (2,).
@@ -63,7 +67,7 @@ class KeptRanks:
     def of(self, probe: TrainedProbe) -> RankedData:
         """Return the data of `probe`, with these ranks kept.
 
-        A change of the share at rank 0 or 1 concerns nobody: its edge moves to the other one's.
+        A change of the share at rank 0 or 1 concerns no example. Its edge moves to the other edge.
         """
         inside = (self.lower > END) & (self.upper > END)
         rank = jnp.where(inside, self.lower, 0.5)
@@ -73,7 +77,7 @@ class KeptRanks:
         )
         first = jnp.where(self.lower[0] > END, self.levels[0], self.levels[1])
         last = jnp.where(self.upper[1] > END, self.levels[2], self.levels[1])
-        # Where neither is inside, the share does not change at all.
+        # Where neither edge is inside, the share does not change at all.
         low = jnp.where(inside[0], edges[0], jnp.where(inside[1], edges[1], 0.0))
         high = jnp.where(inside[1], edges[1], low)
         return RankedData(
@@ -130,7 +134,9 @@ def _steps(
 
 @float64
 def lossless_fraction(alpha_total: ArrayLike) -> ArrayLike:
-    """f_sv = P(h1 < kappa1): share of all examples that are the in-sample probe's support vectors.
+    """Return the share of all examples that are the in-sample probe's support vectors.
+
+    It is f_sv = P(h1 < kappa1).
 
     Keeping the f >= f_sv hardest examples, ties at the margin broken by the dual variable, largest
     first, keeps every support vector: the student is the probe, and pruning costs nothing.
@@ -160,7 +166,7 @@ def _support_fraction(lane: list[Array]) -> Array:
 
 @float64
 def solve_in_sample(problem: PerceptronProblem) -> ReplicaSolution:
-    """Order parameters of the student trained on what an in-sample probe ranks and keeps.
+    """Solve for the student trained on what an in-sample probe keeps.
 
     The probe J1 is the max-margin perceptron of all the data, so its angle is no parameter. Both
     stages are convex: the Gordon form of the second, given the first, is solved, and the two-stage
@@ -202,7 +208,7 @@ def solve_in_sample(problem: PerceptronProblem) -> ReplicaSolution:
 
 @pytree_dataclass
 class Point:
-    """A problem with an in-sample probe; arrays of any kind until they are broadcast."""
+    """The numbers of a problem with an in-sample probe, before they are broadcast."""
 
     alpha_total: Any
     keep_fraction: Any
@@ -213,7 +219,10 @@ class Point:
 
 @pytree_dataclass
 class Prepared:
-    """A point as the solver takes it: the same type for every policy."""
+    """A point in the form that the solver takes.
+
+    It has the same type for every policy.
+    """
 
     alpha: Array
     ranks: KeptRanks
@@ -244,7 +253,7 @@ def _solve_prepared(prepared: Prepared) -> ReplicaSolution:
     alpha_kept = prepared.alpha * ranks.mass()
     valid = prepared.valid & (alpha_kept > 0)
     lossless = ~valid | (jax.lax.stop_gradient(data).lost() < LOSSLESS)
-    # So does a stand-in where there is nothing to solve.
+    # A stand-in does the same for a lane with nothing to solve.
     half = RankedData(probe=probe, edges=jnp.zeros(2), levels=jnp.asarray([1.0, 0.0, 0.0]))
     data = jax.tree.map(lambda own, other: jnp.where(lossless, other, own), data, half)
     fixed = jax.lax.stop_gradient(data)
@@ -301,7 +310,10 @@ def _solve_prepared(prepared: Prepared) -> ReplicaSolution:
 
 @jax.custom_jvp
 def _differentiable(data: RankedData, student: Array, support: Array, _: Array) -> Array:
-    """A student and its number of support vectors over N, (5,), with derivatives by `data`."""
+    """Return a student and its support vectors, with derivatives by `data`.
+
+    The shape is (5,). The last entry is the number of support vectors over N.
+    """
     return jnp.append(student, support)
 
 
@@ -310,7 +322,10 @@ def _differentiate(
     primals: tuple[RankedData, Array, Array, Array],
     tangents: tuple[RankedData, Array, Array, Array],
 ) -> tuple[Array, Array]:
-    """Apply the implicit function theorem at the solution's own Jacobian: nothing is unrolled."""
+    """Apply the implicit function theorem with the solution's own Jacobian.
+
+    The solver's steps are not differentiated.
+    """
     data, student, _, jacobian = primals
     _, moved = jax.jvp(lambda data: conditions(data, student)[0], (data,), (tangents[0],))
     change = -solve_conditions(jacobian, moved[:4], student)

@@ -1,1 +1,1 @@
-"""What is best: the fraction, the window, the weights and the volume of data."""
+"""Finds the best fraction, window, weights and volume of data."""

@@ -1,4 +1,4 @@
-"""Which fraction to keep: the best one, and the smallest one that is nearly as good."""
+"""Finds the best fraction to keep, and the smallest one that is nearly as good."""
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -28,7 +28,7 @@ PLATEAU = 1.05  # a stretch of best fractions longer than this factor is a plate
 
 @pytree_dataclass
 class OptimalFraction:
-    """The smallest of the best fractions, arrays of the arguments' shape.
+    """The smallest of the best fractions, as arrays of the arguments' shape.
 
     Attributes:
         keep_fraction: smallest f whose error is at most (1 + 1e-6) times the least one.
@@ -57,7 +57,9 @@ class OptimalFraction:
 
 @pytree_dataclass
 class SufficientFraction:
-    """The smallest fraction that is nearly as good as all data, arrays of the arguments' shape.
+    """The smallest fraction that is nearly as good as all data.
+
+    All are arrays of the arguments' shape.
 
     Attributes:
         keep_fraction: smallest f whose error is at most (1 + tolerance) times that of f = 1; NaN
@@ -86,7 +88,9 @@ def optimal_fraction(
     downstream: DownstreamShift | None = None,
     lowest: float = LOWEST,
 ) -> OptimalFraction:
-    """Smallest f with e(f) <= (1 + 1e-6) min_f e(f), at a given volume of data.
+    """Find the smallest fraction of least error at a given volume of data.
+
+    It is the smallest f with e(f) <= (1 + 1e-6) min_f e(f).
 
     The range of f is scanned, every local minimum that can compete is polished and the first
     crossing of the level is bracketed. A dip narrower than the scan's steps, a factor of 1.4, is
@@ -148,7 +152,9 @@ def sufficient_fraction(
     downstream: DownstreamShift | None = None,
     lowest: float = LOWEST,
 ) -> SufficientFraction:
-    """Smallest f with e(f) <= (1 + tolerance) e(1), at a given volume of data.
+    """Find the smallest fraction that is nearly as good as all data.
+
+    It is the smallest f with e(f) <= (1 + tolerance) e(1) at a given volume of data.
 
     Args:
         alpha_total: total examples / N, > 0; the arguments broadcast against each other.
@@ -194,11 +200,11 @@ def _prepare(
     downstream: DownstreamShift | None,
     lowest: float,
 ) -> tuple[Family, Floats, Objective]:
-    """The family, each lane's fractions to scan, and its error as a function of f."""
+    """Return the family, each lane's fractions to scan, and its error by fraction."""
     check_range("lowest", lowest, 1e-6, 0.5)
     refuse_fixed_mass(policy)
     if isinstance(policy, Window):
-        # It can keep 1 - lo at most.
+        # A window can keep 1 - lo at most.
         check_range("lo", policy.lo, 0.0, 1.0 - lowest)
     family = Family.of(alpha_total, lowest, theta, policy, redundancy, downstream)
     grid = fractions_to_scan(np.full(family.size, lowest), family.largest_fractions())
@@ -206,12 +212,12 @@ def _prepare(
 
 
 def _stretch_end(objective: Objective, grid: Floats, values: Floats, level: Floats) -> Floats:
-    """Where the stretch that begins at the first fraction within the level ends, for each lane."""
+    """Find where each lane's first stretch of fractions within the level ends."""
     met = values <= level[:, None]
     above = values > level[:, None]
     begun = np.cumsum(met, axis=1) > 0
     over = np.cumsum(begun & above, axis=1)
-    # Seen from the right, the stretch begins at its end: hide all that lies beyond.
+    # The end is the first point within the level from the right, with all points beyond it hidden.
     hidden = (over > 1) | ((over == 1) & ~above)
     backwards = first_below(
         lambda lane, x: objective(lane, -x),

@@ -1,4 +1,6 @@
-"""The best weight w(z) of a given mass: ascent on the exact gradient from several starts.
+"""Finds the best weight w(z) of a given mass, by ascent from several starts.
+
+The ascent uses the exact gradient.
 
 The influence of a rank is an analytic function of it, so that it takes any value only at isolated
 ranks (unless it is constant). To first order the best weight of a given mass keeps the examples of
@@ -42,7 +44,7 @@ ROUNDS = 12  # of ascent and exchange
 STARTS = 5  # sets that are improved, the best of all starts and those unlike them
 SHARES = (0.15, 0.3, 0.5, 0.7, 0.85)  # of the mass, in the first of two intervals
 OFFSETS = 7
-UNLIKE = 0.7  # share of the mass in common from which two starts are alike
+UNLIKE = 0.7  # two starts are alike if they share this part of the mass or more
 PANELS = 48
 ORDER = 6
 CONFIRMED = 1e-8  # relative: the error by `solve`, with its certificate
@@ -51,7 +53,7 @@ SPECK = 1e-7  # intervals and gaps shorter than this share of the mass are dropp
 
 @pytree_dataclass
 class RankProblem:
-    """One problem, scalars: what is kept is said apart."""
+    """A problem of scalars, without the ranks that are kept."""
 
     alpha_total: ArrayLike
     theta: ArrayLike
@@ -60,7 +62,7 @@ class RankProblem:
 
 @pytree_dataclass
 class Students:
-    """Trained students of several sets of ranks, arrays with a leading axis of sets.
+    """The trained students of several sets of ranks, with a leading axis of sets.
 
     Attributes:
         ensemble: what they were trained on.
@@ -74,14 +76,17 @@ class Students:
 
 
 def fields_of(ranks: np.ndarray) -> np.ndarray:
-    """Return abs(z) at the ranks, any shape; +inf at rank 1."""
+    """Return abs(z) at the ranks, any shape.
+
+    It is +inf at rank 1.
+    """
     ranks = np.asarray(ranks, float)
     return np.abs(ndtri(np.clip((1 - ranks) / 2, 0.0, 0.5)))
 
 
 @float64
 def train(problem: RankProblem, sets: np.ndarray) -> Students:
-    """Return the students of `sets`, shape (count, INTERVALS, 2)."""
+    """Train the students of several sets of ranks, shape (count, INTERVALS, 2)."""
     edges = fields_of(sets)
     problem = _double(problem)
     parts = []
@@ -93,7 +98,10 @@ def train(problem: RankProblem, sets: np.ndarray) -> Students:
 
 
 def _double(problem: RankProblem) -> RankProblem:
-    """Python's numbers would be compiled for apart."""
+    """Convert the numbers of a problem to double precision.
+
+    Python's numbers would need a compilation of their own.
+    """
     doubled: RankProblem = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), problem)
     return doubled
 
@@ -104,13 +112,15 @@ def _first(column: Array, count: int) -> np.ndarray:
 
 @float64
 def influence(problem: RankProblem, students: Students, index: int, ranks: np.ndarray) -> Array:
-    """d error/d w at the ranks, shape (n,), per unit of kept mass, of one of the students.
+    """Return the influence of the ranks on the error of one of the students.
+
+    It is d error/d w per unit of kept mass, shape (n,).
 
     alpha_total is fixed: keeping a small mass m more at a rank changes the error by m times this.
     """
     one = jax.tree.map(lambda column: column[index], students)
     fields = np.minimum(fields_of(ranks), FARTHEST)
-    # Two shapes are compiled, for the ends of a set and for a whole profile.
+    # Only two shapes are compiled: one for the ends of a set, one for a whole profile.
     size = FEW if len(fields) <= FEW else -(-len(fields) // MANY) * MANY
     return _influences(_double(problem), one, np.resize(fields, size))[: len(fields)]
 
@@ -172,7 +182,9 @@ def _influences(problem: RankProblem, trained: Students, fields: Array) -> Array
 
 @pytree_dataclass
 class OptimalPolicy:
-    """The best weights found, arrays of the arguments' shape; locally optimal, not proven more.
+    """The best weights found, as arrays of the arguments' shape.
+
+    They are locally optimal; no more is proven.
 
     Attributes:
         ranks: abs(z) rank intervals that are kept, shape (..., 3, 2): (start, end) in ascending
@@ -201,7 +213,10 @@ class OptimalPolicy:
     status: ArrayLike
 
     def policy(self) -> Steps:
-        """Return the weights as a policy, to solve or to simulate at the search's f."""
+        """Return the weights as a policy that keeps the fraction of the search.
+
+        It can be solved or simulated.
+        """
         return rank_policy(np.asarray(self.ranks))
 
 
@@ -220,7 +235,7 @@ def optimal_policy(
     *,
     downstream: DownstreamShift | None = None,
 ) -> OptimalPolicy:
-    """Return the weight w(z) in [0, 1] of mass f that minimises the error, locally.
+    """Find a weight w(z) in [0, 1] of mass f with a locally minimal error.
 
     Starts are hard, easy and moderate selection, the best window, the examples of least influence
     under random selection, and pairs of windows; the best of them and those unlike it are
@@ -277,7 +292,10 @@ def optimal_policy(
 
 
 def rank_policy(ranks: Floats) -> Steps:
-    """The policy that keeps the abs(z) ranks in the intervals `ranks`, shape (..., n, 2)."""
+    """Return the policy that keeps given intervals of abs(z) ranks.
+
+    The intervals have the shape (..., n, 2).
+    """
     lengths = ranks[..., 1] - ranks[..., 0]
     used = max(int(np.max(np.sum(lengths > 0, axis=-1), initial=1)), 1)
     fields = fields_of(ranks[..., :used, :])
@@ -292,7 +310,7 @@ def rank_policy(ranks: Floats) -> Steps:
 
 
 def _ascend(problem: RankProblem, fraction: float, lo: float) -> tuple[Found, int, int]:
-    """The best set of ranks found, the number of starts and how many ended there."""
+    """Find the best set of ranks, the number of starts and how many ended there."""
     if fraction == 1.0:
         everything = _tidy(np.array([[0.0, 1.0]]), 1.0)
         return Found(everything, float(train(problem, everything[None]).error[0]), 0.0), 1, 1
@@ -324,7 +342,10 @@ def _starts(fraction: float, lo: float) -> Floats:
 
 
 def _improve(problem: RankProblem, ranks: Floats, fraction: float) -> Found:
-    """Ascent and exchange in turn, until the first-order gap is closed."""
+    """Improve a set of ranks by ascent and exchange, until the gap is closed.
+
+    The gap is the first-order gain that is left.
+    """
     found = _measured(problem, ranks, fraction)
     for _ in range(ROUNDS):
         if not found.gap > GAP:
@@ -342,7 +363,10 @@ def _improve(problem: RankProblem, ranks: Floats, fraction: float) -> Found:
 
 
 def _slide(problem: RankProblem, ranks: Floats, fraction: float) -> Floats:
-    """Move the ends of the intervals to a local minimum of the error, the mass kept."""
+    """Move the ends of the intervals to a local minimum of the error.
+
+    The mass stays the same.
+    """
     count = int(np.sum(ranks[:, 1] > ranks[:, 0]))
     ends = 2 * count
 
@@ -375,7 +399,7 @@ def _slide(problem: RankProblem, ranks: Floats, fraction: float) -> Floats:
 
 
 class Profile(NamedTuple):
-    """Influence on quadrature cells of the ranks, in ascending order.
+    """The influence on quadrature cells of the ranks, in ascending order.
 
     Attributes:
         edges: edges of the cells, shape (n + 1,).
@@ -413,7 +437,10 @@ def _measured(problem: RankProblem, ranks: Floats, fraction: float) -> Found:
 
 
 def _exchange(problem: RankProblem, found: Found, fraction: float) -> Found:
-    """Give the most harmful kept examples for the most useful others, as many as pay off."""
+    """Exchange the most harmful kept examples for the most useful others.
+
+    As many are exchanged as pay off.
+    """
     _, (edges, values, kept) = _profile(problem, found.ranks, fraction)
     cells = np.diff(edges)
     out = np.argsort(np.where(kept, -values, np.inf))[: np.sum(kept)]
@@ -442,7 +469,10 @@ def _exchange(problem: RankProblem, found: Found, fraction: float) -> Found:
 
 
 def _tidy(ranks: Floats, fraction: float) -> Floats:
-    """Disjoint ascending intervals of mass `fraction`, the longest ones, padded with (1, 1)."""
+    """Turn a set of ranks into disjoint ascending intervals of mass `fraction`.
+
+    The longest intervals stay, and the rest is padded with (1, 1).
+    """
     merged: list[list[float]] = []
     for start, end in sorted(np.clip(ranks, 0.0, 1.0).tolist()):
         if merged and start <= merged[-1][1] + SPECK * fraction:
@@ -450,7 +480,8 @@ def _tidy(ranks: Floats, fraction: float) -> Floats:
         elif end - start > SPECK * fraction:
             merged.append([start, end])
     merged = sorted(sorted(merged, key=lambda one: one[0] - one[1])[:INTERVALS])
-    # What rounding or a lost interval left over goes to the gaps, or comes off the ends.
+    # Mass that rounding or a lost interval left out is taken from the gaps. Excess comes off the
+    # ends of the intervals.
     surplus = sum(end - start for start, end in merged) - fraction
     for k in np.argsort([start - end for start, end in merged]):
         start, end = merged[k]
@@ -486,7 +517,9 @@ def weight_influence(
     *,
     downstream: DownstreamShift | None = None,
 ) -> Floats:
-    """Return d e/d w at the probe fields, per unit of kept mass, alpha_total fixed.
+    """Return the influence d e/d w at the probe fields, per unit of kept mass.
+
+    alpha_total is fixed.
 
     Args:
         alpha_total: total examples / N, > 0.

@@ -1,4 +1,4 @@
-"""Families of problems with one free variable, searched lane by lane in compiled batches.
+"""Searches families of problems with one free variable, in compiled batches.
 
 A lane is one entry of the broadcast arguments. All lanes advance together: a call of the solver
 takes one value of the free variable for every lane that still needs one.
@@ -25,7 +25,7 @@ Integers = NDArray[np.int64]
 Objective = Callable[[Integers, Floats], Floats]  # (lanes, values of the variable) -> errors
 
 POLISH_STEPS = 40
-POLISH = 1e-11  # a parabola that foretells the error this well has found the minimum
+POLISH = 1e-11  # a parabola that predicts the error to this relative accuracy has converged
 NARROW = 1e-9
 TINY = 1e-300
 STEP = 0.35  # of a scan in log(f/(1 - f)): a factor 1.4 at both ends
@@ -34,7 +34,7 @@ FLAT = 1e-9  # relative rise on both sides below which a minimum of the scan is 
 
 
 class SearchStatus(IntEnum):
-    """Outcome of a search."""
+    """The outcome of a search."""
 
     FOUND = 0
     AT_RANGE_END = 1
@@ -43,7 +43,7 @@ class SearchStatus(IntEnum):
 
     @property
     def sentence(self) -> str:
-        """The outcome in a full sentence."""
+        """Sentence that explains the outcome."""
         return _SENTENCES[self]
 
 
@@ -58,7 +58,7 @@ _SENTENCES = {
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """Problems that broadcast against each other, flattened to lanes.
+    """A family of problems that broadcast against each other, flattened to lanes.
 
     Attributes:
         shape: common shape of all arguments.
@@ -80,7 +80,9 @@ class Family:
         redundancy: ArrayLike,
         downstream: DownstreamShift | None,
     ) -> "Family":
-        """The family of the given arguments; the free one of them holds any valid value.
+        """Make the family of the given arguments.
+
+        The free one of them may hold any valid value.
 
         Raises:
             ValueError: an argument outside its range.
@@ -109,7 +111,10 @@ class Family:
         return len(self.columns[0])
 
     def problem(self, lanes: Integers, **changes: Any) -> PerceptronProblem:
-        """The problems of `lanes`, shape (len(lanes),), with `changes` of their arguments."""
+        """Return the problems of `lanes` with `changes` of their arguments.
+
+        The shape is (len(lanes),).
+        """
         lane: PerceptronProblem = jax.tree.unflatten(
             self.tree, [column[lanes] for column in self.columns]
         )
@@ -120,7 +125,10 @@ class Family:
         return solve(self.problem(lanes, **changes))
 
     def errors(self, lanes: Integers, **changes: Any) -> Floats:
-        """Return the errors of the problems of `lanes`; NaN where the solution is not certified."""
+        """Return the errors of the problems of `lanes`.
+
+        They are NaN where the solution is not certified.
+        """
         solution = self.solve(lanes, **changes)
         return certified(solution)
 
@@ -137,12 +145,12 @@ class Family:
         return np.ones(self.size)
 
     def fold(self, values: ArrayLike) -> Floats:
-        """Return one value a lane, in the shape of the arguments."""
+        """Bring one value for each lane into the shape of the arguments."""
         return np.asarray(values).reshape(self.shape)
 
 
 def certified(solution: ReplicaSolution) -> Floats:
-    """Return the errors; NaN where the status is not CONVERGED."""
+    """Return the errors of a solution, NaN where its status is not CONVERGED."""
     return np.where(solution.status == Status.CONVERGED, solution.error, np.nan)
 
 
@@ -156,24 +164,29 @@ def refuse_fixed_mass(policy: Policy | None) -> None:
 
 
 def fractions_to_scan(lowest: Floats, highest: Floats) -> Floats:
-    """Ascending fractions from `lowest` to `highest` of each lane, both included, finer near 1."""
+    """Return ascending fractions from `lowest` to `highest` of each lane.
+
+    Both ends are included, and the steps are finer near 1.
+    """
     low, high = np.log(np.min(lowest, initial=0.5)), np.log(1 / NEAREST - 1)
     count = int(np.ceil((high - low) / STEP)) + 1
     share = np.append(1 / (1 + np.exp(-np.linspace(low, high, count))), 1.0)
-    # From its own lowest fraction on, each lane has as many points.
+    # Every lane has the same number of points, from its own lowest fraction on.
     first = np.log(lowest / highest)[:, None]
     logs = np.log(share) * first / np.log(share[0])
     return np.clip(highest[:, None] * np.exp(logs), lowest[:, None], highest[:, None])
 
 
 def scan(objective: Objective, grid: Floats) -> Floats:
-    """Return the objective on every lane's grid, shape (lanes, points)."""
+    """Evaluate the objective on every lane's grid, shape (lanes, points)."""
     lanes = np.broadcast_to(np.arange(len(grid))[:, None], grid.shape)
     return objective(lanes.ravel(), grid.ravel()).reshape(grid.shape)
 
 
 def least(objective: Objective, grid: Floats, values: Floats) -> tuple[Floats, Floats, Integers]:
-    """The least value over each lane's range: local minima of a scan, the lowest ones polished.
+    """Find the least value over each lane's range.
+
+    The local minima of a scan are compared, and the lowest ones are polished.
 
     A dip between two neighbours of the grid that neither of them feels is missed.
 
@@ -197,7 +210,8 @@ def least(objective: Objective, grid: Floats, values: Floats) -> tuple[Floats, F
     lane, at = np.nonzero(inner)
     triples = np.stack([grid[lane, at + k] for k in (-1, 0, 1)])
     heights = np.stack([known[lane, at + k] for k in (-1, 0, 1)])
-    # Twice the depth that a parabola promises is still no lower than the best point: no rival.
+    # A minimum is left out if even twice the depth that its parabola promises would not reach the
+    # best point of the lane.
     depth = heights[1] - _vertex(triples, heights)[1]
     rival = heights[1] - 2 * depth <= best[lane]
     lane, triples, heights = lane[rival], triples[:, rival], heights[:, rival]
@@ -209,7 +223,7 @@ def least(objective: Objective, grid: Floats, values: Floats) -> tuple[Floats, F
 
 
 def _vertex(x: Floats, height: Floats) -> tuple[Floats, Floats]:
-    """Where the parabola through three points, shape (3, n), is lowest, and its height there."""
+    """Find the lowest point of a parabola through three points, shape (3, n)."""
     left, right = x[1] - x[0], x[2] - x[1]
     fall, rise = (height[0] - height[1]) / left, (height[2] - height[1]) / right
     curvature = np.maximum((fall + rise) / (left + right), TINY)
@@ -219,7 +233,9 @@ def _vertex(x: Floats, height: Floats) -> tuple[Floats, Floats]:
 
 
 def _polish(objective: Objective, x: Floats, height: Floats) -> tuple[Floats, Floats]:
-    """Return minima inside brackets, shape (3, n): parabolas, every third step a golden section.
+    """Find the minima inside brackets, shape (3, n).
+
+    Steps follow parabolas, and every third one is a golden section.
 
     It beats `scipy.optimize.elementwise.find_minimum`: on the windows of five volumes it asks for
     40 solutions where that asks for 71 to 81, and takes 1.2 s instead of 2.9 s, to the same error
@@ -257,7 +273,7 @@ def _polish(objective: Objective, x: Floats, height: Floats) -> tuple[Floats, Fl
 
 @dataclasses.dataclass(frozen=True)
 class Crossing:
-    """Where the objective first falls to a threshold, one entry a lane.
+    """The points where the objective first falls to a threshold, one for each lane.
 
     Attributes:
         x: the point; NaN where there is none.
@@ -280,7 +296,9 @@ class Crossing:
 def first_below(
     objective: Objective, grid: Floats, values: Floats, threshold: Floats, source: Integers
 ) -> Crossing:
-    """The first point of each lane's range at which the objective is at most `threshold`.
+    """Find the first point of each lane's range that meets the threshold.
+
+    There the objective is at most `threshold`.
 
     Args:
         objective: the function of (source lane, x).
@@ -334,7 +352,9 @@ def first_below(
 def _drawn_in(
     excess: Objective, x: Floats, low: Floats, high: Floats, step: Floats
 ) -> tuple[Floats, Floats]:
-    """Bracket ends nearer to the crossings x: a root finder leaves one end where it began.
+    """Draw the ends of brackets nearer to the crossings x.
+
+    A root finder leaves one end where it began.
 
     Args:
         excess: the function of (entry, x) that falls through zero.

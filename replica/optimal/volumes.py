@@ -1,7 +1,7 @@
-"""How much data a target error takes, and the least error of a number of kept examples.
+"""Finds the data that a target error needs, and the least error of a budget.
 
-The latter is the Pareto frontier over all fractions: data to choose from are free, training on
-them is not.
+The budget is a number of kept examples. Its least error is the Pareto frontier over all fractions:
+data to choose from are free, and training on them is not.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ LOWEST = 1e-3  # fraction that a frontier may keep
 
 @pytree_dataclass
 class RequiredData:
-    """The least volume of data that meets a target, arrays of the arguments' shape.
+    """The least volume of data that meets a target, as arrays of the arguments' shape.
 
     Attributes:
         alpha_total: smallest total examples / N whose error is the target; NaN where there is
@@ -70,11 +70,13 @@ def required_data(
     downstream: DownstreamShift | None = None,
     alpha_range: tuple[float, float] = RANGE,
 ) -> RequiredData:
-    """Return the smallest alpha_total with e(alpha_total) <= target_error, at a given fraction.
+    """Find the least volume of data that meets a target error at a given fraction.
 
-    The range of alpha_total is scanned, four points a decade, and the first crossing of the
-    target is bracketed. The error of some policies rises with alpha_total in places: `crossings`
-    tells.
+    It is the smallest alpha_total with e(alpha_total) <= target_error.
+
+    The range of alpha_total is scanned at four points in each decade, and the first crossing of the
+    target is bracketed. The error of some policies rises with alpha_total in places, which
+    `crossings` tells.
 
     Args:
         target_error: in (0, 1/2); the arguments broadcast against each other.
@@ -126,7 +128,7 @@ def required_data(
 
 @pytree_dataclass
 class Frontier:
-    """The best selection of a given number of examples, arrays of the arguments' shape.
+    """The best selection of a number of examples, as arrays of the arguments' shape.
 
     Attributes:
         keep_fraction: the best f.
@@ -156,7 +158,9 @@ def frontier(
     volumes: Sequence[float] | None = None,
     lowest: float = LOWEST,
 ) -> Frontier:
-    """Return e*(alpha_kept) = min over f of e(alpha_kept/f, f), and its local exponent.
+    """Find the least error of a number of kept examples, and its local exponent.
+
+    The least error is e*(alpha_kept) = min over f of e(alpha_kept/f, f).
 
     By the envelope theorem the exponent is that of alpha_total at fixed f, d log e/d log
     alpha_total; among fixed volumes it is that of f at fixed alpha_total, d log e/d log f.
@@ -220,7 +224,10 @@ def frontier(
 
 
 def _volume_fractions(kept: Floats, volumes: Sequence[float]) -> Floats:
-    """The fraction of each volume that each lane keeps; NaN where the volume is too small."""
+    """Return the fraction of each volume that each lane keeps.
+
+    It is NaN where the volume is too small.
+    """
     check_range("volumes", volumes, 0.0, np.inf, open_low=True)
     available = np.sort(np.asarray(volumes, float).ravel())[::-1]
     if not available.size or np.max(kept, initial=0.0) > available[0]:
@@ -233,7 +240,7 @@ def _volume_fractions(kept: Floats, volumes: Sequence[float]) -> Floats:
 
 
 def _scan_known(objective: Objective, grid: Floats) -> Floats:
-    """Return the objective where the grid has a point, NaN elsewhere."""
+    """Evaluate the objective where the grid has a point, with NaN elsewhere."""
     values = np.full(grid.shape, np.nan)
     lane, column = np.nonzero(~np.isnan(grid))
     values[lane, column] = objective(lane, grid[lane, column])

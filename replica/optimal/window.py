@@ -1,4 +1,4 @@
-"""Where the window of kept examples should start, and which selection wins: it or a rival."""
+"""Finds the best start of the window, and the selection of least error."""
 
 from enum import IntEnum
 
@@ -19,7 +19,7 @@ TIE = 1e-6  # relative lead below which nobody wins
 
 @pytree_dataclass
 class OptimalWindow:
-    """The best window of a given mass, arrays of the arguments' shape.
+    """The best window of a given mass, as arrays of the arguments' shape.
 
     Attributes:
         lo: abs(z) quantile where it starts; 0 is `Hard`, 1 - f `Easy`.
@@ -50,7 +50,9 @@ def optimal_window(
     redundancy: ArrayLike = 1.0,
     downstream: DownstreamShift | None = None,
 ) -> OptimalWindow:
-    """Offset lo in [0, 1 - f] of least error e(`Window(lo)`), at given volume and fraction.
+    """Find the best window at a given volume of data and fraction.
+
+    Its start lo in [0, 1 - f] is where e(`Window(lo)`) is least.
 
     The range of lo is scanned at 27 points that crowd towards both ends, and every local minimum
     that can compete is polished. An end is the answer unless the interior gains more than 1e-6
@@ -102,7 +104,10 @@ def optimal_window(
 
 
 def _offsets(keep_fraction: Floats) -> Floats:
-    """Offsets to scan for each lane, both ends included: finer towards them, also at scale f."""
+    """Return the window starts to scan for each lane, both ends included.
+
+    They are finer towards the ends, also at the scale f.
+    """
     spare = (1 - keep_fraction)[:, None]
     even = spare * (1 - np.cos(np.linspace(0, np.pi, SCAN))) / 2
     near = np.minimum(keep_fraction[:, None], spare) * np.array([1e-4, 1e-3, 1e-2, 5e-2])
@@ -110,7 +115,7 @@ def _offsets(keep_fraction: Floats) -> Floats:
 
 
 class Phase(IntEnum):
-    """The selection of least error."""
+    """The kind of selection that has the least error."""
 
     UNKNOWN = -1
     TIE = 0
@@ -122,7 +127,7 @@ class Phase(IntEnum):
 
 @pytree_dataclass
 class PhaseDiagram:
-    """Errors of the rival selections and the winner, arrays of the arguments' shape.
+    """The errors of selections and the best one, as arrays of the arguments' shape.
 
     Attributes:
         phase: the best of all windows and random selection, a `Phase`: WINDOW where one that is
@@ -158,7 +163,9 @@ def phase_diagram(
     alpha_kept: ArrayLike | None = None,
     downstream: DownstreamShift | None = None,
 ) -> PhaseDiagram:
-    """Return the winner at each fraction, at equal alpha_total or at equal alpha_kept.
+    """Find the selection of least error at each fraction.
+
+    The selections are compared at equal alpha_total or at equal alpha_kept.
 
     Args:
         keep_fraction: kept fraction f, in (0, 1]; the arguments broadcast against each other.
@@ -203,7 +210,7 @@ def phase_diagram(
 
 
 def _winner(errors: dict[Phase, np.ndarray]) -> np.ndarray:
-    """Return the rival of least error, TIE where the next one is as good."""
+    """Return the selection of least error, or TIE where the next one is as good."""
     ranked = np.array(list(errors))
     table = np.stack(list(errors.values()))
     first, second = np.sort(table, axis=0)[:2]

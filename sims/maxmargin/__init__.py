@@ -1,1 +1,1 @@
-"""Largest margins of many problems at once, each with a certificate."""
+"""Finds max-margin separators of many problems at once, each with a certificate."""

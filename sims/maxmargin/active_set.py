@@ -1,8 +1,8 @@
-"""Max-margin separators in few dimensions: DAQP from a good start, on the rows that it may need.
+"""Finds max-margin separators in few dimensions by DAQP from a good start.
 
-DAQP, a dual active-set method in C, lets rows in and out one by one and looks at all of them each
-time. Two least-squares fits of many problems at once tell most of the rows that hold the separator,
-and which of many need not be looked at.
+DAQP is a dual active-set method in C. It lets rows in and out one by one and looks at all of them
+each time. Two least-squares fits of many problems at once tell most of the rows that hold the
+separator, and which of many rows DAQP need not see.
 """
 
 import daqp
@@ -16,25 +16,25 @@ Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-# Rows over N from which on the fits are quicker than what they spare.
+# Rows over N from which on the fits cost less time than they save.
 FITS_PER_DIM = 3.5
-# The second fit weighs a row by what its margin lacks of this multiple of the mean one.
+# The second fit weighs a row by how far its margin is below this multiple of the mean margin.
 LACKING = 1.2
-# Over the mean squared row: fits of rows that do not span the space have no solution without it.
+# Ridge over the mean squared row. Without it a fit of rows that do not span the space is singular.
 RIDGE = 1e-5
-# Rows over N that are looked at, those of smallest margin, and how many violated ones come in.
+# Rows over N that DAQP sees, those of smallest margin, and violated rows over N that are added.
 SEEN_PER_DIM, ENTER_PER_DIM = 5, 1
 ROUNDS = 8
-# What DAQP may leave of a violation, over the margin, and the bracket that needs no refinement.
+# The violation that DAQP may leave, over the margin, and the bracket that needs no refinement.
 VIOLATION, TIGHT = 1e-11, 1e-11
 ITERATIONS = 1000
-# DAQP's answer, and its mark of a lower bound that holds with equality at the start.
+# DAQP's code of an optimal answer, and its mark of a lower bound that is active at the start.
 OPTIMAL, HOLDING = 1, 1 + 2
 NO_BOUND = 1e30
 
 
 def by_active_set(rows: Floats, norms: Floats) -> list[Separator | None]:
-    """Solve for the rows of every lane.
+    """Find the separator of every lane by DAQP.
 
     Args:
         rows: A of every lane, shape (B, P, N), entries about 1.
@@ -83,9 +83,9 @@ def by_active_set(rows: Floats, norms: Floats) -> list[Separator | None]:
 
 
 def fitted_margins(rows: Singles) -> Singles:
-    """Margins, shape (B, P), to the second of two least-squares fits of A w = 1.
+    """Return the margins of the second of two least-squares fits of A w = 1.
 
-    The second is one to the rows of small margin in the first.
+    Their shape is (B, P). The second fit is to the rows of small margin in the first.
     """
     everywhere = np.ones((len(rows), 1, rows.shape[1]), np.float32)
     margins = _fit(rows, rows, everywhere)
@@ -104,7 +104,7 @@ def _fit(rows: Singles, weighted: Singles, weight: Singles) -> Singles:
 
 
 def _by_rounds(rows: Floats, members: Integers, marks: NDArray[np.int32]) -> tuple:
-    """Solve on the rows `members` and on those that this violates, until none is left."""
+    """Solve on the rows `members`, and add violated rows until none is left."""
     count, dim = rows.shape
     dual = np.zeros(count)
     for _ in range(ROUNDS):
@@ -125,12 +125,15 @@ def _by_rounds(rows: Floats, members: Integers, marks: NDArray[np.int32]) -> tup
 
 
 def _bounds(count: int) -> tuple[Floats, Floats]:
-    """Return upper and lower bounds of the margins."""
+    """Return DAQP's upper and lower bounds of the margins."""
     return np.full(count, NO_BOUND), np.ones(count)
 
 
 def _solve(rows: Floats, bounds: tuple[Floats, Floats], marks: NDArray[np.int32]) -> tuple:
-    """Return w of smallest norm with A w >= 1, its multipliers times -1, and how DAQP ended."""
+    """Find the w of smallest norm with A w >= 1 by DAQP.
+
+    Its multipliers times -1 and DAQP's exit code are returned with it.
+    """
     weights, _, ended, more = daqp.solve(
         None, None, rows, *bounds, marks, primal_tol=VIOLATION, iter_limit=ITERATIONS
     )

@@ -1,5 +1,6 @@
-"""The compiled solver for a moderate number of rows: interior point, then exactly on the support.
+"""Solves max-margin problems of a moderate number of rows in compiled code.
 
+An interior point comes first, then an exact solution on the support. The problem is
 min norm(w)^2 / 2 - kappa  s.t.  A w >= kappa;  its dual keeps u in the simplex with w = A^T u. Both
 are feasible for every A, separable or not, and nothing depends on the scale of the rows.
 """
@@ -13,12 +14,12 @@ from jax import Array, lax
 from jax.lax import linalg
 from jax.typing import ArrayLike
 
-# Relative gap of margin and bound that proves a separator, and norm of A^T u over its terms' that
-# proves that there is none.
+# Relative gap of margin and bound that proves a separator, and norm of A^T u over the sum of its
+# terms' norms that proves that there is none.
 SEPARABLE_BRACKET = 1e-10
 FARKAS = 1e-12
-# Rounding of a_i w and of A^T u, in units of norm(a_i) and of sum u_i norm(a_i), held against the
-# bracket: several times what a thousand problems of 2 to 200 dimensions showed.
+# Rounding of a_i w and of A^T u, in units of norm(a_i) and of sum u_i norm(a_i), by which the
+# bracket is widened. It is several times what a thousand problems of 2 to 200 dimensions showed.
 MARGIN_ROUNDING = 2.2e-16
 BOUND_ROUNDING = 1.1e-16
 # Rounding of a margin, in units of norm(a_i) * sqrt(N) * eps.
@@ -35,7 +36,7 @@ NEXT_TARGET = 1e-3
 EXACTLY = -1.0
 # Complementarity over norm(w)^2 where rounding has long ended all progress.
 ROUNDED = 1e-17
-# Where the bracket cannot fall, because nothing separates, norm(A^T u) falls instead.
+# Where nothing separates the rows, the bracket cannot fall, and norm(A^T u) falls instead.
 VANISHING = 1e-4
 # Proximal weight over squared row norm: the equality-constrained problem is solved by REFINEMENTS
 # proximal steps, each of which shrinks the error along an eigenvalue l of the support's
@@ -51,13 +52,19 @@ BIAS = 1023
 
 
 def exponent_of(x: Array) -> Array:
-    """The integer n with 2^(n-1) <= x < 2^n, for a normal float64 x > 0."""
+    """Return the integer n with 2^(n-1) <= x < 2^n.
+
+    x > 0 is a normal float64.
+    """
     bits = lax.bitcast_convert_type(x, jnp.int64)
     return (bits >> MANTISSA_BITS) - (BIAS - 1)
 
 
 def scale(x: Array, exponent: Array) -> Array:
-    """Return x 2^exponent for a scalar exponent in [-1074, 1074], rounded only below 2.2e-308."""
+    """Return x 2^exponent, rounded only below 2.2e-308.
+
+    The exponent is a scalar in [-1074, 1074].
+    """
     # Two factors, because 2^1024 and 2^-1023 are no normal numbers.
     half = exponent >> 1
     return x * _power(half) * _power(exponent - half)
@@ -84,7 +91,7 @@ class Rows(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Solution of a Newton system: changes of w, u, kappa and of the margins A w."""
+    """The solution of a Newton system: changes of w, u, kappa and A w."""
 
     direction: Array
     dual: Array
@@ -93,14 +100,20 @@ class Step(NamedTuple):
 
 
 def make_rows(columns: Array, mask: Array) -> Rows:
-    """Return `Rows` for A^T of shape (N, P), with the Gram matrix where it will be used."""
+    """Make the rows of A^T, shape (N, P).
+
+    The Gram matrix is computed where it will be used.
+    """
     dim, count = columns.shape
     gram = columns.T @ columns if count <= DUAL_SPACE_UP_TO * dim else None
     return Rows(columns, mask, jnp.sqrt(jnp.sum(columns**2, axis=0)), gram)
 
 
 def newton_solver(rows: Rows, weights: Array) -> Callable[[Array, Array, Array], Step]:
-    """Factorise once for `weights` (P,) and return `solve(r1, r2, t) -> Step`."""
+    """Factorise the Newton system for `weights` (P,), and return its solver.
+
+    The solver is `solve(r1, r2, t) -> Step`.
+    """
     columns, gram = rows.columns, rows.gram
     roots = jnp.sqrt(weights)
     if gram is None:
@@ -138,7 +151,10 @@ def newton_solver(rows: Rows, weights: Array) -> Callable[[Array, Array, Array],
 
 
 class Iterate(NamedTuple):
-    """Interior point: w (N,), u (P,), kappa, slacks s (P,), and the products A w, A^T u."""
+    """An interior point with its products.
+
+    It holds w (N,), u (P,), kappa, slacks s (P,), and the products A w and A^T u.
+    """
 
     direction: Array
     dual: Array
@@ -153,7 +169,10 @@ Trial = tuple[Array, Step, Array, Array]
 
 
 def start(rows: Rows) -> Iterate:
-    """Return the start u = 1/P, w = A^T u with slacks of the size of the margins' spread."""
+    """Return the first interior point: u = 1/P and w = A^T u.
+
+    Its slacks have the size of the margins' spread.
+    """
     mask = rows.mask
     count = jnp.maximum(jnp.sum(mask), 1)
     dual = mask / count
@@ -168,7 +187,10 @@ def start(rows: Rows) -> Iterate:
 
 
 def advance(rows: Rows, point: Iterate) -> Iterate:
-    """Return the next interior point: predictor, corrector, one common step length."""
+    """Return the next interior point, by a predictor and a corrector.
+
+    All of its parts have one step length.
+    """
     mask = rows.mask
     count = jnp.sum(mask)
     safe_dual = jnp.where(mask, point.dual, 1.0)
@@ -180,7 +202,10 @@ def advance(rows: Rows, point: Iterate) -> Iterate:
     mu = jnp.sum(point.dual * point.slack * mask) / count
 
     def towards(_: Array, state: Trial) -> Trial:
-        """Return the Newton step with the pull of the last one: none for the predictor."""
+        """Return the Newton step with the pull of the last one.
+
+        The predictor has no pull.
+        """
         pull = state[0]
         change = solve(r1, r2, jnp.where(mask, r3 - point.slack + pull, 0.0))
         slack = jnp.where(mask, change.margins - change.margin - r3, 0.0)
@@ -206,7 +231,7 @@ def advance(rows: Rows, point: Iterate) -> Iterate:
 
 
 class Candidate(NamedTuple):
-    """A direction and a dual with what they prove.
+    """A direction and a dual, with the margin and the bounds that they prove.
 
     Attributes:
         direction: unit vector w, shape (N,).
@@ -234,16 +259,20 @@ def safe_norm(vector: Array) -> Array:
 
 
 def relative_gap(margins: Array, norms: Array, bound: Array) -> Array:
-    """Return how far the smallest margin may be below the best one, rounding included."""
+    """Return how far the smallest margin may be below the best one, relatively.
+
+    Rounding is included.
+    """
     lower = jnp.min(margins - MARGIN_ROUNDING * norms)
     return jnp.where(bound > 0, 1.0 - lower / jnp.where(bound > 0, bound, 1.0), jnp.inf)
 
 
 def certify(rows: Rows, direction: Array, dual: Array) -> Candidate:
-    """Return what `direction` and the non-negative part of `dual` prove, each on its own side.
+    """Certify a direction by its margins and by the non-negative part of a dual.
 
-    The two are kept apart although w = A^T u at the optimum: that sum cancels to kappa, and its
-    rounding would cost norm(a_i) / kappa in the margins once more.
+    The direction gives the margin, and the dual gives the bound. The two are kept apart although
+    w = A^T u at the optimum: that sum cancels to kappa, and its rounding would cost
+    norm(a_i) / kappa in the margins once more.
     """
     dual = jnp.where(rows.mask, jnp.maximum(dual, 0.0), 0.0)
     total = jnp.sum(dual)
@@ -259,7 +288,7 @@ def certify(rows: Rows, direction: Array, dual: Array) -> Candidate:
 
 
 class Exchange(NamedTuple):
-    """State of the block exchanges: support (P,), its dual, the best candidate so far."""
+    """The state of the exchanges: support (P,), its dual, the best candidate so far."""
 
     support: Array
     dual: Array
@@ -269,13 +298,14 @@ class Exchange(NamedTuple):
 
 
 def on_support(rows: Rows, support: Array, dual: Array) -> tuple[Array, Array]:
-    """Return w (N,) with equal margins on `support` and its signed dual u (P,), zero off it.
+    """Find the w (N,) that has equal margins on `support`.
 
-    Among the duals of linearly dependent rows it finds the one nearest to `dual`.
+    Its signed dual u (P,), which is zero off the support, comes with it. Among the duals of
+    linearly dependent rows it finds the one nearest to `dual`.
     """
     dim, count = rows.columns.shape
-    # Powers of two: what rounding did to the start, and with it how many rows pad the problem,
-    # leaves no trace in the answer.
+    # Rounded to powers of two, the start loses its rounding errors. So the answer does not depend
+    # on them, nor on how many rows pad the problem.
     dual = jnp.where(support & (dual > 0), jnp.exp2(jnp.round(jnp.log2(dual))), 0.0)
     total = jnp.sum(dual)
     dual = jnp.where(total > 0, dual / total, support / jnp.sum(support))
@@ -301,7 +331,8 @@ def _equal_margins(rows: Rows, support: Array, dual: Array) -> tuple[Array, Arra
 
     def refine(count: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         direction, dual, margin = state
-        # These steps leave rounding times PROXIMAL in u, though not in w; the last refit u to w.
+        # These steps leave rounding errors times PROXIMAL in u, though not in w. The last steps
+        # refit u to w.
         moving = count < REFINEMENTS
         gap = jnp.where(support & moving, margin - direction @ rows.columns, 0.0)
         missing = jnp.where(moving, 1.0 - jnp.sum(dual), 0.0)
@@ -315,9 +346,10 @@ def _equal_margins(rows: Rows, support: Array, dual: Array) -> tuple[Array, Arra
 
 
 def exchange(rows: Rows, support: Array, dual: Array, active: Array) -> Exchange:
-    """Solve on `support`, drop negative duals, add violated rows, repeat until neither is left.
+    """Solve on a support, and exchange rows until it is the right one.
 
-    The best candidate met is kept: an exchange that cycles costs rounds, never the answer.
+    Rows of negative dual leave and violated rows come in, until neither is left. The best candidate
+    met is kept: an exchange that cycles costs rounds, never the answer.
     """
     dim = rows.columns.shape[0]
     first = certify(rows, rows.columns @ dual, dual)
@@ -346,7 +378,11 @@ def exchange(rows: Rows, support: Array, dual: Array, active: Array) -> Exchange
 
 
 class Solution(NamedTuple):
-    """What a solve found: candidate, rows that hold it, iterations, and whether progress ended."""
+    """The result of a solve.
+
+    These are the candidate, the rows that hold the separator, the number of iterations, and whether
+    progress has ended.
+    """
 
     best: Candidate
     holding: Array
@@ -355,7 +391,7 @@ class Solution(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """State between attempts: interior point, solution so far, bracket to reach next."""
+    """The state between attempts: interior point, solution so far, bracket to reach next."""
 
     point: Iterate
     solution: Solution
@@ -364,7 +400,10 @@ class Progress(NamedTuple):
 
 
 def better_of(new: Candidate, old: Candidate) -> Candidate:
-    """Return the candidate that proves more: a Farkas certificate, else the smaller bracket."""
+    """Return the candidate that proves more.
+
+    That is one with a Farkas certificate, or else the one of smaller bracket.
+    """
     wins = jnp.where(
         (new.farkas <= FARKAS) | (old.farkas <= FARKAS),
         new.farkas < old.farkas,
@@ -374,7 +413,7 @@ def better_of(new: Candidate, old: Candidate) -> Candidate:
 
 
 def solve_rows(rows: Rows, active: Array, enough: ArrayLike) -> Solution:
-    """Solve one problem, exactly or only until the bracket is at most `enough`.
+    """Solve one problem until the bracket is at most `enough`, or exactly.
 
     Lanes with `active` false cost no iteration.
     """
@@ -389,7 +428,10 @@ def solve_rows(rows: Rows, active: Array, enough: ArrayLike) -> Solution:
         return mask & (point.dual * relative**2 * count * size > point.slack)
 
     def gap(point: Iterate) -> Array:
-        """Return the complementarity over norm(w)^2: the bracket, but for rounding in A w."""
+        """Return the complementarity over norm(w)^2.
+
+        It is the bracket, but for rounding in A w.
+        """
         return jnp.sum(point.slack * point.dual * mask) / jnp.sum(point.image**2)
 
     def interior_step(state: Progress) -> Progress:
@@ -408,8 +450,8 @@ def solve_rows(rows: Rows, active: Array, enough: ArrayLike) -> Solution:
         best = state.solution.best
         return (
             (best.bracket > jnp.maximum(state.target, enough))
-            # Many dependent rows at a small margin: rounding holds the bracket up, yet the point
-            # tells the support well enough to solve on it.
+            # With many dependent rows at a small margin rounding keeps the bracket large. Yet the
+            # point tells the support well enough to solve on it.
             & (gap(state.point) > state.target)
             & (best.farkas > jnp.maximum(FARKAS, VANISHING * state.target))
             & (state.solution.iterations < ITERATIONS)

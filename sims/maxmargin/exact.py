@@ -1,4 +1,7 @@
-"""Exact max-margin solution on a guessed support, on the processor, in double precision."""
+"""Solves max-margin problems exactly on a guessed support, in double precision.
+
+It runs on the processor.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,15 +22,17 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 EXCHANGES = 10
-# A row whose part across the support's is smaller, squared and relative, depends on them.
+# A row depends on those of the support if its part outside of their span, squared and relative to
+# the row, is smaller than this.
 DEPENDENT = 1e-10
-# Residuals of margins of size 1: small enough; acceptable where rounding allows no less.
+# Residuals of margins of size 1: one that is small enough, and one that is accepted where rounding
+# allows no smaller one.
 REFINED, ACCEPTED = 1e-13, 1e-12
 REFINEMENTS = 8
 
 
 class Separator(NamedTuple):
-    """One problem's separator, on the host.
+    """The separator of one problem, on the host.
 
     Attributes:
         direction: unit vector w, shape (N,).
@@ -51,11 +56,12 @@ def settle(
     dual: Floats,
     factor: NDArray[np.float32] | None = None,
 ) -> Separator | None:
-    """Solve on `support`, exchanging rows until no multiplier is negative and no row violated.
+    """Find the separator from a guess of its support, by exchanging rows.
 
-    Rows leave as in Lawson and Hanson's method, on the way from the last positive multipliers to
-    those of equal margins, and come in by steps of Goldfarb and Idnani's: both raise the dual
-    objective, so that no support comes twice.
+    The exchange ends when no multiplier is negative and no row is violated. Rows leave as in Lawson
+    and Hanson's method, on the way from the last positive multipliers to those of equal margins,
+    and come in by steps of Goldfarb and Idnani's: both raise the dual objective, so that no support
+    comes twice.
 
     Args:
         rows: A, shape (P, N), entries about 1.
@@ -102,7 +108,10 @@ def settle(
 def _enter(
     rows: Floats, support: Integers, dual: Floats, weights: Floats, entering: int
 ) -> tuple[Integers, Floats] | None:
-    """Return support and multipliers once `entering` is in and those that block its way are out."""
+    """Add the row `entering` to the support, and return support and multipliers.
+
+    Rows that block its way leave the support.
+    """
     row = rows[entering]
     share = 0.0
     while len(support):
@@ -133,7 +142,10 @@ def _enter(
 def _equal_margins(
     part: Floats, factor: NDArray[np.float32] | None
 ) -> tuple[Floats, Floats] | None:
-    """Return z with A A^T z = 1, and w = A^T z: from a factor in single precision if that does."""
+    """Find z with A A^T z = 1, and w = A^T z.
+
+    A factor in single precision is used if it suffices.
+    """
     failed = 0
     if factor is None:
         single = part.astype(np.float32)
@@ -151,9 +163,10 @@ def _equal_margins(
 def _refined(
     part: Floats, solve: Callable[[Floats], NDArray], acceptable: float = ACCEPTED
 ) -> tuple[Floats, Floats] | None:
-    """Refine `solve` until the residual no longer falls; nothing if it is not `acceptable` then.
+    """Refine the solutions of `solve` until the residual no longer falls.
 
-    w is summed up on its own: A^T z cancels to it, and would carry the rounding of its terms.
+    The answer is None if the residual is above `acceptable` then. w is summed up from the
+    corrections, since A^T z cancels to it and would carry the rounding of its terms.
     """
     dual, weights = np.zeros(part.shape[0]), np.zeros(part.shape[1])
     residual = np.ones(part.shape[0])

@@ -1,7 +1,8 @@
-"""Max-margin separators of a batch of problems on the processor, certified or none at all.
+"""Finds certified max-margin separators of a batch of problems on the processor.
 
-Several methods know how to guess the rows that hold a separator; which is quickest depends on the
-shape. All end with the same proof, and what one leaves open is the next one's.
+Several methods guess the rows that hold a separator, and which one is quickest depends on the
+shape. All end with the same proof. A problem that one method leaves open goes to the next one. A
+problem without a certified separator has no answer here.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,44 +21,44 @@ Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-# Rows of every lane (B, P, N) with entries about 1, and their norms (B, P), to certified separators
-# whose digits do not depend on the other lanes, or nothing.
+# A method takes the rows of every lane (B, P, N), with entries about 1, and their norms (B, P). It
+# returns certified separators, whose digits do not depend on the other lanes, or None.
 Method = Callable[[Floats, Floats], list[Separator | None]]
 
-# The C library keeps freed blocks up to the largest size that it has seen come back; blocks fresh
-# from the system cost more than the arithmetic on them.
+# The C library keeps freed blocks up to the largest size that was freed before. This block of 31
+# MiB raises that size, since blocks fresh from the system cost more than the arithmetic on them.
 np.empty(31 * 2**20, np.uint8)
 
-# Dimensions up to which DAQP is quicker than all else.
+# Dimensions up to which DAQP is the quickest method.
 ACTIVE_SET_DIM = 64
-# Rows a dimension up to which pivoting is quicker than an interior point.
+# Rows over N up to which pivoting is quicker than an interior point.
 PIVOTING_PER_DIM = 1.5
-# Matrix entries from which on working sets are, and rows over N beside which a set is small.
+# Matrix entries, and rows over N, from which on working sets are quicker than an interior point.
 SETS_ENTRIES, SETS_PER_DIM = 4_000_000, 40
-# Norms between this and its inverse have room in single precision, squares of squares included.
+# For norms between this and its inverse, even their fourth powers fit single precision.
 TINY = 1e-6
 
 # Entries of the Gram matrices that are worked on together: they should stay in the cache.
 PIVOTING_ENTRIES = 2**19
-# Gradient steps before the pivots, and a dimension's worth of rows more.
+# Gradient steps before the pivots: a constant number, and further ones for each row over N.
 STEPS, STEPS_PER_DIM = 10, 20
 POWER_STEPS = 6
 PIVOTS = 20
-# Ridges, over the mean squared norm, of the first pivots and the later ones: where more rows than
-# dimensions may hold w G is singular, and without a ridge the pivots would run in circles.
+# Ridges over the mean squared norm, from the first pivots to the later ones. Where more rows than
+# dimensions may hold w, the Gram matrix is singular, and without a ridge the pivots would cycle.
 RIDGES = (0.0,)
 RIDGES_OF_MANY = (0.03, 0.01, 0.003, 1e-4)
 DUAL_ROUNDING = 1e-5
 
-# Rows over N: of the first set, and of every other that stay and that come in.
+# Rows over N of the first working set; in later sets, rows over N that stay and that come in.
 FIRST, STAY, ENTER = 5, 3, 2
 ROUNDS = 40
 
 # Matrix entries that are worked on together.
 INTERIOR_ENTRIES = 2**21
-# Gaps at which single and double precision have told the support.
+# Gaps at which the support is known, in single and in double precision.
 FIRST_TARGET, SECOND_TARGET = 1e-4, 1e-7
-# Rows that go on, over N: in single precision early and late, and in double.
+# Rows over N that are not left out: in single precision early and late, and in double precision.
 EARLY_PER_DIM, LATE_PER_DIM, SECOND_PER_DIM = 5, 2, 20
 # Bracket of a point that is worth settling.
 NEAR = 0.1
@@ -74,10 +75,10 @@ def methods_for(count: int, dim: int) -> tuple[Method, ...]:
     return (by_interior_points,)
 
 
-# What overflows or divides by zero ends as no answer.
+# An overflow or a division by zero ends without an answer.
 @np.errstate(all="ignore")
 def solve_on_host(rows: Floats, methods: Sequence[Method] | None = None) -> list[Separator | None]:
-    """Solve for the rows of every lane.
+    """Find the certified separator of every lane on the processor.
 
     Args:
         rows: A of every lane, shape (B, P, N).
@@ -98,7 +99,7 @@ def solve_on_host(rows: Floats, methods: Sequence[Method] | None = None) -> list
     if np.any(exponents):
         rows = np.ldexp(rows, -exponents[:, None, None])
         norms = _norms(rows)
-    # Not a number compares false: what vanishes or is not finite is left out.
+    # Rows that vanish or are not finite are left out, as NaN compares false.
     left = np.flatnonzero((np.min(norms, axis=1) > 0) & (np.max(norms, axis=1) < np.inf))
     for method in methods_for(count, dim) if methods is None else methods:
         if not len(left):
@@ -121,14 +122,16 @@ def _norms(rows: Floats) -> Floats:
 
 
 def _batches(lanes: int, entries: int, room: int) -> list[slice]:
-    """Return the slices of so many lanes as have room together, one at least."""
+    """Return slices of as many lanes as have room together, at least one."""
     size = max(1, room // entries)
     return [slice(first, first + size) for first in range(0, lanes, size)]
 
 
 class Guess(NamedTuple):
-    """Rows that may hold w, in increasing order, their multipliers, and if at hand a Cholesky
-    factor of their Gram matrix."""
+    """A guess of the rows that hold w, in increasing order, and of their multipliers.
+
+    A Cholesky factor of their Gram matrix comes with it if it is at hand.
+    """
 
     support: Integers
     dual: Floats
@@ -136,7 +139,7 @@ class Guess(NamedTuple):
 
 
 def by_pivoting(rows: Floats, norms: Floats) -> list[Separator | None]:
-    """Solve for few rows: the dual by gradient steps, its support by pivots."""
+    """Find separators of few rows by gradient steps on the dual and pivots."""
     lanes, count, dim = rows.shape
     found: list[Separator | None] = []
     for part in _batches(lanes, count * max(count, dim), PIVOTING_ENTRIES):
@@ -146,7 +149,10 @@ def by_pivoting(rows: Floats, norms: Floats) -> list[Separator | None]:
 
 
 def pivot(rows: Floats) -> list[Guess | None]:
-    """Guess the support of each lane from rows (B, P, N); nothing where the pivots do not end."""
+    """Guess the support of each lane from rows (B, P, N).
+
+    The guess is None where the pivots do not end.
+    """
     lanes, count, dim = rows.shape
     grams = np.empty((lanes, count, count), np.float32)
     for one, gram in zip(rows.astype(np.float32), grams, strict=True):
@@ -157,7 +163,7 @@ def pivot(rows: Floats) -> list[Guess | None]:
 
 
 def _descend(grams: Singles, steps: int) -> Singles:
-    """Take accelerated projected gradient steps, with restarts where they turn uphill."""
+    """Take accelerated projected gradient steps, and restart where they go uphill."""
 
     def times(vector: Singles) -> Singles:
         return np.matmul(grams, vector[:, :, None])[:, :, 0]
@@ -183,7 +189,11 @@ def _descend(grams: Singles, steps: int) -> Singles:
 
 
 def _pivot(gram: Singles, dual: Singles, ridges: tuple[float, ...]) -> Guess | None:
-    """Solve on the rows of positive multiplier and the violated ones until both stay the same."""
+    """Guess one lane's support by pivots, starting from a dual.
+
+    Each pivot solves on the rows of positive multiplier and the violated ones, until both stay the
+    same.
+    """
     size = np.mean(gram.diagonal())
     ones = np.ones(len(gram), np.float32)
     held = dual > 0
@@ -210,7 +220,10 @@ def _pivot(gram: Singles, dual: Singles, ridges: tuple[float, ...]) -> Guess | N
 
 
 def by_working_sets(rows: Floats, norms: Floats) -> list[Separator | None]:
-    """Solve for very many rows: on a few that hold the separator, exchanged for violated ones."""
+    """Find separators of very many rows through small working sets.
+
+    A set keeps the rows that hold the separator and exchanges others for violated ones.
+    """
     return [_by_sets(*lane) for lane in zip(rows, norms, strict=True)]
 
 
@@ -243,7 +256,9 @@ def _smallest(values: Floats, count: int) -> Integers:
 def by_interior_points(
     rows: Floats, norms: Floats, first_target: float = FIRST_TARGET, near: float = NEAR
 ) -> list[Separator | None]:
-    """Solve for any number of rows: in single precision, and in double where that fails.
+    """Find separators of any number of rows by interior points.
+
+    They are in single precision, and in double precision where that fails.
 
     Args:
         rows, norms: see `Method`.
@@ -268,9 +283,10 @@ def by_interior_points(
 
 
 def _bracket_below(near: float, rows: Floats, point: Interior) -> bool:
-    """Whether a point of single precision is near the separator in all digits and rows, too.
+    """Tell whether a point of single precision is near the separator.
 
-    At small margins its rounding hides which rows are violated.
+    It is checked on all rows in double precision: at small margins the rounding of the point hides
+    which rows are violated.
     """
     direction = point.direction[0].astype(np.float64)
     image = point.dual[0].astype(np.float64) @ rows.take(point.members[0], axis=0)

@@ -1,8 +1,8 @@
-"""Mehrotra's interior point, with Gondzio's corrector, for batches on the processor.
+"""Runs Mehrotra's interior point, with Gondzio's corrector, in batches on the processor.
 
-The compiled solver's method on NumPy arrays with a leading axis of lanes, in any precision. On a
-processor LAPACK is as quick called from here, nothing is compiled for a new shape, and the rows
-that hold nothing, which are most of them and cost as much as the others, can be left out.
+It is the compiled solver's method on NumPy arrays with a leading axis of lanes, in any precision.
+On a processor LAPACK is as quick when called from here, and nothing is compiled for a new shape.
+Most rows do not hold the separator and cost as much as the others; here they can be left out.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,13 @@ Integers = NDArray[np.int64]
 TO_THE_BOUNDARY = 0.99
 LONGER = 1.3
 ITERATIONS = 60
-# Complementarity that has not fallen for so many iterations is as small as rounding lets it be.
+# Complementarity that has not fallen for so many iterations has reached the rounding errors.
 PATIENCE = 3
-# From the second iteration on this share of the rows goes on.
+# From the second iteration on this share of the rows stays at each choice: the second one where
+# there are more than the given number of rows over N.
 STAYING, STAYING_OF_MANY, MANY_PER_DIM = 0.7, 0.5, 25
 EARLY, CHOICE_EVERY, LAST_CHOICE = 4, 3, 12
-# Slack of a new row over the mean one, at least.
+# The least slack of a new row, over the mean slack.
 NEW_SLACK = 0.1
 
 _CHOLESKY: dict[np.dtype, tuple[Callable, Callable]] = {
@@ -33,7 +34,7 @@ _CHOLESKY: dict[np.dtype, tuple[Callable, Callable]] = {
 
 
 class Interior(NamedTuple):
-    """Interior points of B lanes on K rows each.
+    """The interior points of B lanes on K rows each.
 
     Attributes:
         members: which of the lane's rows they are, shape (B, K).
@@ -77,7 +78,10 @@ def across(dual: Floats, rows: Floats) -> Floats:
 
 
 def start(rows: Floats) -> Interior:
-    """Return the start u = 1/P, w = A^T u with slacks of the size of the margins' spread."""
+    """Return the first interior points: u = 1/P and w = A^T u.
+
+    Their slacks have the size of the margins' spread.
+    """
     lanes, count, _ = rows.shape
     dual = np.full((lanes, count), 1 / count, rows.dtype)
     direction = across(dual, rows)
@@ -92,15 +96,19 @@ def start(rows: Floats) -> Interior:
 
 
 def complementarity(point: Interior) -> Floats:
-    """u^T s of every lane: over norm(A^T u)^2 it is the bracket, but for rounding in A w."""
+    """Return the complementarity u^T s of every lane.
+
+    Over norm(A^T u)^2 it is the bracket, but for rounding in A w.
+    """
     product: Floats = np.sum(point.slack * point.dual, axis=1)
     return product
 
 
 def holding(point: Interior) -> tuple[Integers, NDArray[np.float64]]:
-    """Rows of the only lane that seem to hold w, at most N in increasing order, and their dual.
+    """Return the rows of the only lane that seem to hold w, and their dual.
 
-    Those of larger share in the dual than in the slacks: both are about 1 in the centre.
+    They are at most N, in increasing order. Their share in the dual is larger than that in the
+    slacks; both are about 1 in the centre.
     """
     (members,), (dual,), (slack,) = point.members, point.dual, point.slack
     size = np.sum(point.image**2) + slack @ dual
@@ -113,7 +121,9 @@ def holding(point: Interior) -> tuple[Integers, NDArray[np.float64]]:
 
 
 def interior(rows: Floats, target: float, least: tuple[int, int]) -> list[Interior]:
-    """Iterate until a lane's complementarity is small, or no longer falls.
+    """Run every lane's interior point until its complementarity is small.
+
+    A lane also ends when its complementarity no longer falls.
 
     Args:
         rows: A of every lane, shape (B, P, N), entries about 1; its type is that of the arithmetic.
@@ -157,7 +167,10 @@ def interior(rows: Floats, target: float, least: tuple[int, int]) -> list[Interi
 
 
 def _choose(whole: list[Floats], point: Interior, count: int) -> tuple[Floats, Interior]:
-    """Go on with the `count` rows of smallest margin of each lane; new ones start in the centre."""
+    """Choose the `count` rows of smallest margin of each lane.
+
+    Rows that come in start in the centre.
+    """
     margins = np.stack([rows @ w for rows, w in zip(whole, point.direction, strict=True)])
     members = np.sort(np.argpartition(margins, count - 1, axis=1)[:, :count], axis=1)
     least = NEW_SLACK * np.mean(point.slack, axis=1, keepdims=True)
@@ -179,19 +192,19 @@ def _choose(whole: list[Floats], point: Interior, count: int) -> tuple[Floats, I
 
 
 class _Factors:
-    """Cholesky factors of I + A^T diag(d) A, a lane each."""
+    """The Cholesky factors of I + A^T diag(d) A, one for each lane."""
 
     def __init__(self, rows: Floats, weight: Floats) -> None:
         factorise, self._solve = _CHOLESKY[rows.dtype]
         _, count, dim = rows.shape
-        # One buffer: memory that the system hands out afresh costs more than the products.
+        # All lanes share one buffer: fresh memory from the system costs more than the products.
         scaled = np.empty((count, dim), rows.dtype)
         self._factors: list[Floats | None] = []
         for matrix, root in zip(rows, np.sqrt(weight)[:, :, None], strict=True):
             np.multiply(matrix, root, out=scaled)
             normal = scaled.T @ scaled
             normal.reshape(-1)[:: dim + 1] += 1
-            # The transpose of a symmetric matrix, in the order that LAPACK overwrites.
+            # The matrix is symmetric. Transposed, it has the order that LAPACK can overwrite.
             factor, failed = factorise(normal.T, lower=1, clean=0, overwrite_a=1)
             self._factors.append(None if failed else factor)
 
@@ -205,7 +218,10 @@ class _Factors:
 
 
 class _Step(NamedTuple):
-    """Changes of w, u, kappa, A w and s, and how much of them keeps u and s positive."""
+    """A step of the interior points: changes of w, u, kappa, A w and s.
+
+    `length` is the share of it that keeps u and s positive.
+    """
 
     direction: Floats
     dual: Floats
@@ -216,7 +232,10 @@ class _Step(NamedTuple):
 
 
 def _advance(rows: Floats, point: Interior) -> Interior:
-    """Return the next points: predictor, corrector, one of Gondzio's, one step length a lane."""
+    """Return the next interior points, with one step length for each lane.
+
+    A step consists of a predictor, a corrector and one corrector of Gondzio's.
+    """
     dual, slack = point.dual, point.slack
     count = rows.shape[1]
     weight = dual / slack
@@ -257,7 +276,8 @@ def _advance(rows: Floats, point: Interior) -> Interior:
     pull = ((reached / mu) ** 3 * mu)[:, None]
     sought = sought + (pull - predicted.slack * predicted.dual) / dual
     found = corrected(sought)
-    # A longer step than the one that is possible, with the products it would spoil mended.
+    # Gondzio's corrector aims at a longer step than is possible, and mends the products u s that
+    # such a step would spoil.
     products = _products(point, found, np.minimum(1, LONGER * found.length + 0.1))
     mended = np.maximum(np.clip(products, 0.1 * pull, 10 * pull) - products, -10 * pull)
     centred = corrected(sought + mended / dual)

@@ -1,7 +1,7 @@
-"""Max-margin solves of many row subsets at once.
+"""Finds max-margin separators of many row subsets at once.
 
-On a processor the batch goes through LAPACK, which compiles nothing; the compiled solver takes the
-rare problems which that leaves open. On an accelerator all of them are the compiled solver's, in
+On a processor the batch goes through LAPACK, which compiles nothing. The compiled solver takes the
+rare problems that are left open there. On an accelerator the compiled solver takes all problems, in
 fixed shapes, so that a sweep compiles few of them. The reference solver is cvxpy with Clarabel.
 """
 
@@ -25,7 +25,7 @@ from sims.maxmargin.host import solve_on_host
 from sims.maxmargin.solver import MaxMarginResult, MaxMarginStatus, max_margin
 
 Floats = NDArray[np.float64]
-# Rows, labels multiplied in, and which of them a problem has.
+# A problem consists of label-signed rows, and the places of those that belong to it.
 Problem = tuple[Floats, NDArray[np.int64]]
 Solver = Callable[[list[Problem]], list[Separator]]
 Key = tuple[str, int, int, int]
@@ -33,23 +33,27 @@ Key = tuple[str, int, int, int]
 SMALLEST = 16
 MAX_LANES = 50
 LANE_ENTRIES = 2**22  # matrix entries that one call carries at most, unless one lane needs more
-# Of the reference solver.
+# Tolerances that the reference solver is asked for, and that are accepted from it.
 TOLERANCE = 1e-12
 ACCEPTED = 1e-10
-# Clarabel's tolerances are partly absolute, so the rows' unit counts: their typical norm keeps all
-# digits; with small margins (norm(w) >> 1) it may fail there and succeed in a smaller unit.
+# Clarabel's tolerances are partly absolute, so the unit of the rows matters. Their typical norm
+# keeps all digits. With small margins (norm(w) >> 1) Clarabel may fail there and succeed in a
+# smaller unit.
 UNITS = (1.0, 1e-2, 1e-4)
 
 
 def shape_of(count: int, dim: int) -> int:
-    """Smallest power of two that holds `count` rows, and at least 16 and dim / 4."""
+    """Return the smallest power of two that holds `count` rows.
+
+    It is at least 16 and dim / 4.
+    """
     # Few rows are cheap beside compiling another shape for them.
     least = max(count, SMALLEST, dim // 4)
     return 1 << (least - 1).bit_length()
 
 
 def default_device() -> Any:
-    """Return this thread's default device, None if JAX is to choose."""
+    """Return this thread's default device, or None if JAX is to choose."""
     return jax.config.jax_default_device  # type: ignore[attr-defined]
 
 
@@ -61,7 +65,10 @@ def _one_lane(matrices: Array, masks: Array) -> MaxMarginResult:
 
 
 class _Executables:
-    """Compiled calls by shape; threads that need the same one wait for one compilation."""
+    """The compiled calls by shape.
+
+    Threads that need the same call wait for one compilation.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -70,7 +77,7 @@ class _Executables:
 
     def get(self, lanes: int, padded: int, dim: int) -> jax.stages.Compiled:
         shape = (lanes, padded, dim)
-        # What is compiled stays on the device that was the thread's default then.
+        # A compiled call stays on the device that was the thread's default when it was compiled.
         key = (str(default_device()), *shape)
         with self._lock:
             shape_lock = self._shape_locks.setdefault(key, threading.Lock())
@@ -89,13 +96,15 @@ _EXECUTABLES = _Executables()
 
 @float64
 def compile_on_device(lanes: int, padded: int, dim: int) -> None:
-    """Compile the call for `lanes` problems of `padded` rows, once a process."""
+    """Compile the call for `lanes` problems of `padded` rows, once in a process."""
     _EXECUTABLES.get(lanes, padded, dim)
 
 
 @float64
 def solve_on_device(matrices: list[Floats], lanes: int) -> MaxMarginResult:
-    """Solve for the rows of at most `lanes` matrices (P, N) whose `shape_of` is one.
+    """Solve at most `lanes` problems of one shape by the compiled solver.
+
+    They are matrices (P, N) of rows whose `shape_of` is the same.
 
     Returns:
         The results, with a leading axis of lanes; `dual` and `support` are padded.
@@ -112,37 +121,46 @@ def solve_on_device(matrices: list[Floats], lanes: int) -> MaxMarginResult:
 
 
 def on_processor() -> bool:
-    """Whether this thread's solves run on the processor: where JAX's default is no accelerator."""
+    """Tell whether this thread's solves run on the processor.
+
+    They do where JAX's default device is no accelerator.
+    """
     device = default_device()
     platform = jax.default_backend() if device is None else getattr(device, "platform", device)
     return bool(platform == "cpu")
 
 
 def padded_rows(count: int, dim: int) -> int:
-    """Rows of the call that solves for `count` of them: no more on a processor."""
+    """Return the rows of the call that solves for `count` of them.
+
+    On a processor nothing is padded.
+    """
     return count if on_processor() else shape_of(count, dim)
 
 
 def lane_count(padded: int, dim: int) -> int:
-    """Return the lanes of one call: a function of the lane's shape only."""
+    """Return the number of lanes of one call, by the lane's shape alone."""
     return int(np.clip(LANE_ENTRIES // (padded * dim), 1, MAX_LANES))
 
 
 def compile_shape(shape: tuple[int, int]) -> None:
-    """Compile the call for `shape` = (padded rows, N), once a process, where one is needed."""
+    """Compile the call for a shape, once in a process.
+
+    The shape is (padded rows, N). Nothing happens where no call needs it.
+    """
     if not on_processor():
         compile_on_device(lane_count(*shape), *shape)
 
 
 def solve_lanes(problems: Sequence[Problem]) -> list[Separator]:
-    """Solve for the max-margin separators of several row subsets.
+    """Find the max-margin separators of several row subsets.
 
     Args:
         problems: pairs (rows, index): the matrix rows[index] of label-signed rows, same N for
             all. At most `lane_count` problems, all of the same `padded_rows(len(index), N)`.
 
     Returns:
-        One separator a problem, in order; a problem's digits do not depend on the others.
+        One separator for each problem, in order. Its digits do not depend on the others.
     """
     rows, index = problems[0]
     count, dim = len(index), rows.shape[1]
@@ -183,7 +201,9 @@ class OracleError(RuntimeError):
 
 
 def max_margin_cvxpy(features: ArrayLike) -> tuple[Floats, float, Floats]:
-    """Return (w / norm(w), 1 / norm(w), u) for min norm(w)^2 / 2 subject to A w >= 1, by Clarabel.
+    """Solve min norm(w)^2 / 2 subject to A w >= 1 by Clarabel.
+
+    It is the reference solver.
 
     Args:
         features: A, shape (P, N): rows y x, labels already multiplied in.
@@ -278,14 +298,17 @@ SOLVERS: dict[str, Solver] = {"native": solve_native, "cvxpy": solve_cvxpy}
 
 
 def solver_edition(name: str) -> str:
-    """Return what the digits of a solver depend on: a cache keeps records of one edition apart."""
+    """Return the edition of a solver, on which its digits depend.
+
+    A cache keeps the records of different editions apart.
+    """
     return f"native 2, DAQP {version('daqp')}" if name == "native" else name
 
 
 def compile_shapes(
     counts: Iterable[int], dim: int, pool: Executor, devices: Iterable[jax.Device | None] = (None,)
 ) -> None:
-    """Compile the calls for these numbers of rows, side by side instead of one by one."""
+    """Compile the calls for these numbers of rows side by side."""
     shapes = sorted({(padded_rows(count, dim), dim) for count in counts}, reverse=True)
 
     def compile_on(device: jax.Device | None, shape: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""Maximum-margin separators through the origin, solved exactly and certified."""
+"""Finds max-margin separators through the origin, exact and certified."""
 
 import enum
 
@@ -24,7 +24,7 @@ from sims.maxmargin.working import solve_by_working_set, working_rows
 
 
 class MaxMarginStatus(enum.IntEnum):
-    """How a max-margin solve ended."""
+    """The outcome of a max-margin solve."""
 
     SOLVED = 0
     NOT_SEPARABLE = 1
@@ -35,7 +35,7 @@ class MaxMarginStatus(enum.IntEnum):
 
     @property
     def sentence(self) -> str:
-        """The status as a full sentence."""
+        """Sentence that explains the status."""
         return _SENTENCES[self]
 
 
@@ -81,7 +81,10 @@ class MaxMarginResult:
 
 @float64
 def max_margin(features: ArrayLike, mask: ArrayLike | None = None) -> MaxMarginResult:
-    """Return w maximising min(A w) / norm(w), that is min norm(w)^2 / 2 subject to A w >= 1.
+    """Find the separator of largest margin, or prove that there is none.
+
+    It is the w that maximises min(A w) / norm(w), the solution of min norm(w)^2 / 2 subject to
+    A w >= 1.
 
     Args:
         features: A, shape (P, N): rows y x, labels already multiplied in; any scale, but entries
@@ -94,7 +97,7 @@ def max_margin(features: ArrayLike, mask: ArrayLike | None = None) -> MaxMarginR
 
     Raises:
         ValueError: if `features` is not a matrix with at least one row and one column, or `mask`
-            does not have one entry a row.
+            does not have one entry for each row.
 
     Source: the Wolfe dual, min norm(A^T u) over the simplex, solved by Mehrotra's
     predictor-corrector method and then exactly on the support.

@@ -1,4 +1,7 @@
-"""Constraint generation: solve on a working set, add the rows it violates, until there is none."""
+"""Solves problems of very many rows through working sets.
+
+It solves on a working set and adds the rows that the solution violates, until there are none.
+"""
 
 from typing import NamedTuple
 
@@ -21,13 +24,13 @@ from sims.maxmargin.compiled import (
 )
 
 WORKING_PER_DIM = 5
-# Below this many entries the whole matrix is quicker.
+# A matrix of fewer entries is solved more quickly as a whole.
 WORTH_IT = 100_000
 ROUNDS = 60
-# Early sets need no digits: their bracket may be this share of the gap that is still open.
+# Early sets need not be exact: their bracket may be this share of the gap that is still open.
 LOOSE = 0.1
 LOOSE_ABOVE = 1e-3
-# Cuts are taken this far from the best separator so far towards the working set's own.
+# New rows are chosen at this share of the way from the best separator to the working set's own.
 AHEAD = 0.2
 # Margin of masked rows: never the smallest, and finite, so that differences stay defined.
 FAR = 1e300
@@ -35,7 +38,7 @@ STEPS = np.linspace(0.0, 1.0, 17)
 
 
 class Working(NamedTuple):
-    """State between working sets.
+    """The state between working sets.
 
     Attributes:
         sought: margins (P,) of the direction whose smallest ones enter the next set.
@@ -55,7 +58,10 @@ class Working(NamedTuple):
 
 
 def working_rows(count: int, dim: int) -> int:
-    """Return how many rows a working set holds; `count` itself where it is not worth one."""
+    """Return how many rows a working set holds.
+
+    It is `count` itself where working sets are not worth it.
+    """
     size = WORKING_PER_DIM * dim
     return size if count > 2 * size and count * dim > WORTH_IT else count
 
@@ -65,10 +71,10 @@ def solve_by_working_set(
 ) -> Solution:
     """Solve for the rows of `matrix` (P, N) times 2**-exponent through working sets.
 
-    Rows that hold the separator stay; the others are those of smallest margin, seen from a point
-    between the best separator so far and the set's own: seen from the latter, which the rows left
-    out never held back, sets replace each other for tens of rounds. Every fourth set is chosen from
-    there all the same, so that the upper bound norm(A^T u) falls and no set comes twice.
+    Rows that hold the separator stay in the set. The others are those of smallest margin at a point
+    between the best separator so far and the set's own. At the set's own, which the rows left out
+    have never restrained, sets would replace each other for tens of rounds. Every fourth set is
+    chosen there all the same, so that the upper bound norm(A^T u) falls and no set comes twice.
     `largest` (P,) is the largest entry of each row; the matrix is read by rows, never copied.
     """
     count, dim = matrix.shape
@@ -141,7 +147,7 @@ def solve_by_working_set(
 
 
 def _towards(centre: Array, margins: Array) -> Array:
-    """Return the margins, on the segment between two directions, whose smallest is largest."""
+    """Return the margins of largest minimum on the segment between two directions."""
     steps = jnp.asarray(STEPS)
     smallest = jnp.min(centre + steps[:, None] * (margins - centre), axis=1)
     # Not argmax: its lowering asks for 64-bit integers after the package's border is left.
