@@ -219,7 +219,7 @@ def batches(points: Sequence[Point], *, numbered: bool = True) -> list[Batch]:
 
 
 def _check_keys(point: Point) -> None:
-    for key in point.keys() - KNOWN:
+    for key in sorted(point.keys() - KNOWN, key=str):
         known = ", ".join((*REQUIRED, *OPTIONAL))
         raise ValueError(f"unknown key {key!r}{meant(str(key), sorted(KNOWN))} (known are {known})")
     for key in REQUIRED:
@@ -315,4 +315,4 @@ def window_end(lo: Any, keep_fraction: Any) -> Any:
 
     Sums of fractions such as .7 + .3 may exceed 1 by rounding.
     """
-    return np.add(lo, keep_fraction) - 1e-12
+    return np.maximum(np.add(lo, keep_fraction) - 1e-12, 0.0)

@@ -414,7 +414,8 @@ class Window(Policy):
         check_range("lo", self.lo, 0.0, 1.0)
         if is_concrete(self.lo) and is_concrete(keep_fraction):
             # Decimal fractions such as .7 + .3 exceed 1 by rounding only.
-            check_range("lo + keep_fraction", np.add(self.lo, keep_fraction) - 1e-12, 0.0, 1.0)
+            end = np.maximum(np.add(self.lo, keep_fraction) - 1e-12, 0.0)
+            check_range("lo + keep_fraction", end, 0.0, 1.0)
 
     def fits(self, keep_fraction: Array) -> Array:
         lo = jnp.asarray(self.lo)

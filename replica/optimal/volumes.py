@@ -193,7 +193,7 @@ def frontier(
     if volumes is None:
         grid = fractions_to_scan(np.full(family.size, lowest), family.largest_fractions())
     else:
-        grid = _volume_fractions(kept, volumes)
+        grid = _volume_fractions(kept, volumes, family.largest_fractions())
     values = _scan_known(objective, grid)
     if volumes is None:
         f, error, minima = least(objective, grid, values)
@@ -223,20 +223,21 @@ def frontier(
     return Frontier(**{name: family.fold(column) for name, column in columns.items()})
 
 
-def _volume_fractions(kept: Floats, volumes: Sequence[float]) -> Floats:
+def _volume_fractions(kept: Floats, volumes: Sequence[float], most: Floats) -> Floats:
     """Return the fraction of each volume that each lane keeps.
 
-    It is NaN where the volume is too small.
+    It is NaN where the volume is too small: the policy can keep at most the fraction `most`.
     """
     check_range("volumes", volumes, 0.0, np.inf, open_low=True)
     available = np.sort(np.asarray(volumes, float).ravel())[::-1]
-    if not available.size or np.max(kept, initial=0.0) > available[0]:
+    needed = np.max(kept / most, initial=0.0)
+    if not available.size or needed > available[0]:
         raise ValueError(
-            f"volumes = {list(volumes)}: the largest must be at least the largest alpha_kept, "
-            f"{np.max(kept, initial=0.0):.6g}"
+            f"volumes = {list(volumes)}: the largest must be at least {needed:.6g}, of which the "
+            "policy can keep the largest alpha_kept"
         )
     fractions = kept[:, None] / available
-    return np.where(fractions <= 1, fractions, np.nan)
+    return np.where(fractions <= most[:, None], fractions, np.nan)
 
 
 def _scan_known(objective: Objective, grid: Floats) -> Floats:

@@ -56,6 +56,14 @@ def test_a_set_of_volumes_is_searched_exhaustively():
     assert found.exponent[0] == pytest.approx(slope, rel=1e-6)
 
 
+def test_a_volume_that_a_window_cannot_keep_enough_of_is_left_out():
+    # 4.8 of 5 is the fraction 0.96, more than a window from 0.1 on can keep.
+    found = frontier(4.8, THETA, Window(0.1), volumes=[5.0, 10.0])
+    assert found.alpha_total == 10.0
+    alone = PerceptronProblem(10.0, 0.48, FixedAngle(THETA), Window(0.1))
+    np.testing.assert_allclose(found.error, solve(alone).error, rtol=1e-12)
+
+
 def test_a_perfect_probe_leads_to_the_end_of_the_range():
     found = frontier(10.0, lowest=0.01)
     assert found.status == SearchStatus.AT_RANGE_END and found.keep_fraction == pytest.approx(0.01)
