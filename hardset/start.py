@@ -1,5 +1,6 @@
 """Starts a command, whose first imports may already be interrupted, and readies its memory."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -15,6 +16,10 @@ def start(main: Callable[[Sequence[str]], int]) -> NoReturn:
     Args:
         main: takes the arguments, returns the exit code; what it needs it imports itself.
     """
+    for name in ("stdout", "stderr"):
+        # Python has None for one that the shell closed, and a file would get its number.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, as long as the process
     try:
         from hardset.cli import run
 
