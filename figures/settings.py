@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 
@@ -44,6 +44,11 @@ class Settings:
     alpha_probe: float | None = None
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if get_origin(field.type) is tuple and not isinstance(value, tuple):
+                # A number, a list or an array, as JSON and the checks below know it.
+                object.__setattr__(self, field.name, tuple(np.atleast_1d(value).tolist()))
         check_range("alpha_total", self.alpha_total, 0.0, math.inf, open_low=True)
         check_range("theta_deg", self.theta_deg, 0.0, 90.0, unit="degrees")
         check_range("redundancy", self.redundancy, 1.0, math.inf)

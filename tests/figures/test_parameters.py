@@ -122,3 +122,13 @@ def test_settings_of_the_drawing_have_ranges_too(name: str, changes: dict[str, A
     (setting,) = changes
     with pytest.raises(ValueError, match=rf"{setting} = .*(range|must hold ascending)"):
         FIGURES[name].settings(**changes)
+
+
+def test_settings_may_be_numbers_lists_and_arrays() -> None:
+    """Else a list would slip past the checks, and the figure show its first value alone."""
+    spec = FIGURES["angle"]
+    assert spec.settings(theta_deg=20).theta_deg == (20,)
+    assert spec.settings(alpha_total=np.array([5, 10])) == spec.settings(alpha_total=(5, 10))
+    assert FIGURES["fitting-error"].settings(policy="easy").policy == ("easy",)
+    with pytest.raises(ValueError, match=r"theta_deg = 0, 20: .* takes one value"):
+        FIGURES["fitting-error"].settings(theta_deg=[0, 20])
