@@ -19,7 +19,7 @@ def start(main: Callable[[Sequence[str]], int]) -> NoReturn:
     for name in ("stdout", "stderr"):
         # Python has None for one that the shell closed, and a file would get its number.
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, as long as the process
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         from hardset.cli import run
 
