@@ -274,8 +274,8 @@ class WindowSettings(SimulatedSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("lo_share", self.lo_share, 0.0, 1.0)
-        for name in ("theory_points", "map_angles", "map_volumes"):
-            check_integer(name, getattr(self, name), 2, math.inf)
+        for name, least in (("theory_points", 2), ("map_angles", 1), ("map_volumes", 1)):
+            check_integer(name, getattr(self, name), least, math.inf)
         check_range("map_reach", self.map_reach, 1.0, math.inf, open_low=True)
         check_range("map_theta_deg", self.map_theta_deg, 0.0, 90.0, open_low=True, unit="degrees")
         if max(self.keep_fraction) == 1:

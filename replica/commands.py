@@ -212,6 +212,7 @@ def optimal(
     theta, kept = np.asarray(np.deg2rad(theta_deg)), policy_from_name(policy, **own)
     rows = np.asarray(target_error if alpha_total is None else alpha_total)[:, None]
     found: Any
+    asked: dict[str, Any]
     if target_error is not None:
         fractions = np.asarray(keep_fraction or (1.0,))
         asked = {"target_error": rows, "keep_fraction": fractions}
