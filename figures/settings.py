@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 
@@ -47,6 +47,11 @@ class Settings:
     alpha_probe: float | None = None
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if get_origin(field.type) is tuple and not isinstance(value, tuple):
+                # A number, a list or an array, as JSON and the checks below know it.
+                object.__setattr__(self, field.name, tuple(np.atleast_1d(value).tolist()))
         check_range("alpha_total", self.alpha_total, 0.0, math.inf, open_low=True)
         check_range("theta_deg", self.theta_deg, 0.0, 90.0, unit="degrees")
         check_range("redundancy", self.redundancy, 1.0, math.inf)
@@ -152,6 +157,11 @@ class CurveSettings(SimulatedSettings):
     theory_points: int = 301
     theory_reach: float = 1.25
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("theory_points", self.theory_points, 2, math.inf)
+        check_range("theory_reach", self.theory_reach, 1.0, math.inf)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicySettings(CurveSettings):
@@ -178,6 +188,10 @@ class GeometrySettings(SimulatedSettings):
 
     examples: int = 240
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("examples", self.examples, 1, math.inf)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MarginSettings(SimulatedSettings):
@@ -196,6 +210,14 @@ class MarginSettings(SimulatedSettings):
     reach: float = 6.0
     beyond: float = 2e-3
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("bins", self.bins, 1, math.inf)
+        check_integer("density_points", self.density_points, 2, math.inf)
+        # Farther out the density of a unit variance is 0 in double precision.
+        check_range("reach", self.reach, 0.0, 38.0, open_low=True)
+        check_range("beyond", self.beyond, 0.0, 1.0, open_high=True)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuleSettings(SimulatedSettings):
@@ -209,6 +231,12 @@ class RuleSettings(SimulatedSettings):
     field_range: tuple[float, float] = (0.01, 3.0)
     field_points: int = 300
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("field_range", self.field_range, 0.0, math.inf)
+        _check_ascending(self, "field_range")
+        check_integer("field_points", self.field_points, 2, math.inf)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScalingSettings(SimulatedSettings):
@@ -221,6 +249,12 @@ class ScalingSettings(SimulatedSettings):
 
     theory_range: tuple[float, float] = (0.1, 1000.0)
     theory_points: int = 49
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("theory_range", self.theory_range, 0.0, math.inf, open_low=True)
+        _check_ascending(self, "theory_range")
+        check_integer("theory_points", self.theory_points, 2, math.inf)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,6 +280,10 @@ class WindowSettings(SimulatedSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("lo_share", self.lo_share, 0.0, 1.0)
+        for name, least in (("theory_points", 2), ("map_angles", 1), ("map_volumes", 1)):
+            check_integer(name, getattr(self, name), least, math.inf)
+        check_range("map_reach", self.map_reach, 1.0, math.inf, open_low=True)
+        check_range("map_theta_deg", self.map_theta_deg, 0.0, 90.0, open_low=True, unit="degrees")
         if max(self.keep_fraction) == 1:
             raise ValueError(
                 "keep_fraction = 1 keeps everything: there is one window, and no lo to choose"
@@ -266,6 +304,7 @@ class FractionMapSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_range("tolerance", self.tolerance, 1e-6, 100.0)
         _check_ascending(self, "alpha_total", "theta_deg")
 
 

@@ -115,7 +115,7 @@ RENAMED = {
     "checkpoint": "weights",
     "probe.checkpoint": "probe.weights",
     "propose.sam.checkpoint": "propose.sam.weights",
-    "sam-checkpoint": "sam_weights",
+    "sam_checkpoint": "sam_weights",
     "run": "init",
 }
 
@@ -131,12 +131,13 @@ def meant(word: str, known: Iterable[str]) -> str:
         known: what would have been understood.
     """
     options = list(known)
-    now = RENAMED.get(word.lstrip("-"))
+    now = RENAMED.get(word.lstrip("-").replace("-", "_"))
     for one in options:
         if now and one.lstrip("-").replace("-", "_") == now:
             return f"; it is called {one} now"
     near = [one for one in options if len(word.strip("-")) > 1 and one.startswith(word)]
-    near = near or difflib.get_close_matches(word, options, 1)
+    if len(word.strip("-")) > 1:  # one letter is like any other
+        near = near or difflib.get_close_matches(word, options, 1)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -454,6 +454,8 @@ def options_class(known: Sequence[Parameter], base: Any) -> Any:
         about: dict[str, Any] = {"help": one.help, "metavar": one.metavar or None}
         if one.optional or one.default is False:
             about["help_behavior_hint"] = ""
+        elif one.default is inspect.Parameter.empty:
+            about["help_behavior_hint"] = "(required)"  # tyro's default of a list is an empty one
         if one.positional:
             about["metavar"] = one.metavar or one.option
             about["help"] += f": {', '.join(one.choices)}" if one.choices else ""
@@ -645,6 +647,8 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
     except OSError as error:
         if error.filename is not None and error.strerror:
             return _say(f"{error.filename}: {error.strerror}")
+        if error.strerror and _output_fails():
+            return _say(f"standard output cannot be written: {error.strerror}")
         return _say(str(error))
     except ValueError as error:
         return _say(str(error))
@@ -653,6 +657,16 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
             raise
         asked = os.environ.get("JAX_PLATFORMS")
         return _say(f"JAX_PLATFORMS = {asked!r} names no device that JAX finds here; try cpu")
+
+
+def _output_fails() -> bool:
+    """Tell whether what was printed cannot be written, as on a full disk."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _without_device(error: BaseException) -> bool:

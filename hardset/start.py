@@ -3,6 +3,7 @@
 It imports little, so that Ctrl-C is caught even while the first modules are loaded.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -18,6 +19,10 @@ def start(main: Callable[[Sequence[str]], int]) -> NoReturn:
     Args:
         main: takes the arguments, returns the exit code; what it needs it imports itself.
     """
+    for name in ("stdout", "stderr"):
+        # Python has None for one that the shell closed, and a file would get its number.
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         from hardset.cli import run
 

@@ -215,6 +215,7 @@ def optimal(
     theta, kept = np.asarray(np.deg2rad(theta_deg)), policy_from_name(policy, **own)
     rows = np.asarray(target_error if alpha_total is None else alpha_total)[:, None]
     found: Any
+    asked: dict[str, Any]
     if target_error is not None:
         fractions = np.asarray(keep_fraction or (1.0,))
         asked = {"target_error": rows, "keep_fraction": fractions}
@@ -228,6 +229,8 @@ def optimal(
     else:
         asked = {"alpha_total": rows}
         found = optimal_fraction(rows, theta, kept)
+    if not searched:
+        asked |= {"policy": policy, **own}
     answers = _answers(asked | {"theta_deg": theta_deg}, found)
     _print_answers(answers, as_json)
     return int(any(one["status"] in ("unreachable", "failed") for one in answers))
@@ -274,7 +277,8 @@ def frontier(
 
     kept, theta = policy_from_name(policy, **own), np.asarray(np.deg2rad(theta_deg))
     found = search(np.asarray(alpha_kept), theta, kept, volumes=alpha_total)
-    answers = _answers({"alpha_kept": alpha_kept, "theta_deg": theta_deg}, found)
+    asked = {"alpha_kept": alpha_kept, "policy": policy, **own, "theta_deg": theta_deg}
+    answers = _answers(asked, found)
     _print_answers(answers, as_json)
     return int(any(one["status"] == "failed" for one in answers))
 

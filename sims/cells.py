@@ -116,6 +116,8 @@ def _cell(
         )
     check_kept(fraction, alpha, dim)
     copies = int(ratio)
+    if not np.isfinite(alpha * dim):
+        raise ValueError(f"alpha_total * dim = {alpha:.6g} * {dim} is no finite number of examples")
     distinct = _rounded(alpha * dim / copies)
     if distinct < 1:
         raise ValueError(
@@ -124,6 +126,10 @@ def _cell(
         )
     probe_rows = 0
     if probe[0] == "independent":
+        if not np.isfinite(probe[1] * dim):
+            raise ValueError(
+                f"alpha_probe * dim = {probe[1]:.6g} * {dim} is no finite number of examples"
+            )
         probe_rows = _rounded(probe[1] * dim)
         if probe_rows < 1:
             raise ValueError(

@@ -63,9 +63,9 @@ def margins(
     Raises:
         ValueError: more than one point, or an argument outside its range; f alpha_total N < 1.
     """
-    check_range("dim", dim, 2, np.inf)
-    check_range("draws", draws, 1, np.inf)
-    check_range("seed", seed, 0, np.inf)
+    check_integer("dim", dim, 2, np.inf)
+    check_integer("draws", draws, 1, np.inf)
+    check_integer("seed", seed, 0, np.inf)
     cells = problem_cells(problem, dim)
     if len(cells) != 1:
         raise ValueError(f"problem has {len(cells)} points; margins are computed for one")
@@ -200,6 +200,8 @@ def run_many(
     cells = [problem_cells(problem, dim) for problem in problems]
     shifts = [problem_shifts(problem, dim) for problem in problems]
     every = [cell for own in cells for cell in own]
+    if not every:
+        raise ValueError("there is no point to simulate: problems = [] or an empty grid")
     store = (
         RecordCache(cache, RECORD, (dim, seed, solver_edition(solver)))
         if cache is not None

@@ -113,7 +113,7 @@ def draws_in_flight(
         rows = max(cell.distinct for cell in cells)
         raise ValueError(
             f"memory_gb = {memory_gb:.3g} is below the {needed / GIB:.3g} GiB that this sweep "
-            f"needs with one draw of {rows} x {dim} at a time, {results / GIB:.3g} GiB of it for "
-            "results"
+            f"needs with one draw of {rows:.9g} x {dim} at a time, {results / GIB:.3g} GiB of it "
+            "for results"
         )
     return fit

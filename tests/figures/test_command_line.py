@@ -82,6 +82,7 @@ def test_from_data_equals_the_first_drawing(made: Path, tmp_path: Path) -> None:
     [
         (["nonsense"], ["'nonsense' is no command", "fitting-error"]),
         (["angel"], ["did you mean angle?"]),
+        (["window", "--simulated-offset", "0"], ["it is called --lo-share now"]),
         (["angle", "--them-deg", "5"], ["unknown option --them-deg", "mean --theta-deg?"]),
         (["angle", "--dim", "1"], ["dim = 1", "[2, inf)"]),
         (["angle", "--dim", "ten"], ["--dim", "'ten' is not an integer"]),

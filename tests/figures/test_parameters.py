@@ -89,3 +89,46 @@ def test_a_shift_lets_fewer_examples_suffice() -> None:
     plain = spec.compute(spec.settings(**axes))["sufficient_fraction"]
     shifted = spec.compute(spec.settings(**axes, downstream_deg=(20.0,)))["sufficient_fraction"]
     assert (shifted < plain).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("fitting-error", {"theory_points": 1}),
+        ("fitting-error", {"theory_reach": 0.5}),
+        ("fitting-error", {"theory_reach": float("nan")}),
+        ("geometry", {"examples": 0}),
+        ("margins", {"bins": 0}),
+        ("margins", {"density_points": 1}),
+        ("margins", {"reach": 0.0}),
+        ("margins", {"reach": 1e3}),
+        ("margins", {"beyond": 1.0}),
+        ("scaling", {"theory_points": 1}),
+        ("scaling", {"theory_range": (0.0, 1.0)}),
+        ("scaling", {"theory_range": (2.0, 1.0)}),
+        ("window", {"theory_points": 1}),
+        ("window", {"map_angles": 0}),
+        ("window", {"map_volumes": 0}),
+        ("window", {"map_reach": 1.0}),
+        ("window", {"map_theta_deg": 100.0}),
+        ("optimal-policy", {"field_points": 1}),
+        ("optimal-policy", {"field_range": (3.0, 0.01)}),
+        ("optimal-policy", {"field_range": (-1.0, 1.0)}),
+        ("optimal-fraction", {"tolerance": (0.0,)}),
+    ],
+)
+def test_settings_of_the_drawing_have_ranges_too(name: str, changes: dict[str, Any]) -> None:
+    """Before anything is computed: the data file of a wrong one would stay in the way."""
+    (setting,) = changes
+    with pytest.raises(ValueError, match=rf"{setting} = .*(range|must hold ascending)"):
+        FIGURES[name].settings(**changes)
+
+
+def test_settings_may_be_numbers_lists_and_arrays() -> None:
+    """Else a list would slip past the checks, and the figure show its first value alone."""
+    spec = FIGURES["angle"]
+    assert spec.settings(theta_deg=20).theta_deg == (20,)
+    assert spec.settings(alpha_total=np.array([5, 10])) == spec.settings(alpha_total=(5, 10))
+    assert FIGURES["fitting-error"].settings(policy="easy").policy == ("easy",)
+    with pytest.raises(ValueError, match=r"theta_deg = 0, 20: .* takes one value"):
+        FIGURES["fitting-error"].settings(theta_deg=[0, 20])

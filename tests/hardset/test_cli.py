@@ -198,6 +198,7 @@ def test_a_function_hears_what_the_line_says() -> None:
         ("''", "RUN: an empty path; name a file or a folder"),
         ("r --keep-frac 1", "unknown option --keep-frac; did you mean --keep-fraction?"),
         ("r --f 1", "unknown option --f; it is called --keep-fraction now"),
+        ("r --g 1", "unknown option --g"),
         ("r --staroge bytes", "unknown option --staroge; did you mean --storage?"),
         ("--unheard", "unknown option --unheard"),
         ("r --every", "unknown option --every; did you mean --seed?"),
@@ -279,7 +280,9 @@ def test_help_is_the_docstring(
     ):
         assert re.search(part, page), part
     assert "Returns" not in page and "exit code" not in page
-    assert "files:\n  of two kinds\n" in helped(check, "-h", capsys)
+    page = helped(check, "-h", capsys)
+    assert "files:\n  of two kinds\n" in page
+    assert re.search(r"PATHS +\S.*\(required\)", page)
 
 
 def test_help_of_a_preset_has_its_values(capsys: pytest.CaptureFixture[str]) -> None:

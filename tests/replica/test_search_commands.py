@@ -27,6 +27,7 @@ def test_fractions(capsys):
 def test_a_window(capsys):
     common = ["optimal", "--alpha-total", "20", "--keep-fraction", "0.2", "--theta-deg", "20"]
     code, (found,) = answers(common, capsys)
+    assert "policy" not in found
     # .06672 at lo = .1 by another solver.
     assert code == 0 and found["error"] < 0.0667 and found["status"] == "found"
 
@@ -45,6 +46,17 @@ def test_frontier(capsys):
     assert found[1]["error"] < found[1]["random_error"] and found[1]["exponent"] < 0
     assert run(main, arguments) == 0
     assert "random_error" in capsys.readouterr().out
+
+
+def test_answers_say_which_policy_they_are_of(capsys):
+    own = ["--policy", "window", "--lo", "0.1", "--theta-deg", "20"]
+    for arguments in (
+        ["optimal", "--alpha-total", "20"],
+        ["optimal", "--target-error", "0.1", "--keep-fraction", "0.5"],
+        ["frontier", "--alpha-kept", "5"],
+    ):
+        _, (found,) = answers([*arguments, *own], capsys)
+        assert (found["policy"], found["lo"], found["theta_deg"]) == ("window", 0.1, 20)
 
 
 @pytest.mark.parametrize(

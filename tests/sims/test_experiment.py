@@ -15,7 +15,7 @@ from sims.results import RECORD
 from sims.students import DrawState
 from sims.sweep import simulate_students
 from theory.policies import Random, Window, policy_from_name
-from theory.problem import FixedAngle, PerceptronProblem
+from theory.problem import FixedAngle, Independent, PerceptronProblem
 
 DIM, DRAWS = 10, 4
 EASY = policy_from_name("easy")
@@ -141,3 +141,14 @@ def test_the_default_memory_limit_heeds_the_container(tmp_path: Path) -> None:
 def test_results_count_in_the_memory_limit() -> None:
     with pytest.raises(ValueError, match=r"memory_gb = 0\.1 is below the .* GiB of it for results"):
         run(PROBLEM, DIM, 10**6, memory_gb=0.1)
+
+
+def test_no_points_and_endless_ones_are_refused() -> None:
+    with pytest.raises(ValueError, match="there is no point to simulate"):
+        run(PerceptronProblem(np.array([]), 0.3), DIM, DRAWS)
+    with pytest.raises(ValueError, match=r"alpha_total \* dim = 1e\+308 \* 10 is no finite"):
+        run(PerceptronProblem(1e308, 0.3), DIM, DRAWS)
+    with pytest.raises(ValueError, match=r"alpha_probe \* dim = 1e\+308 \* 10 is no finite"):
+        run(PerceptronProblem(4.0, 0.3, Independent(1e308)), DIM, DRAWS)
+    with pytest.raises(ValueError, match=r"draws = 2\.5 is not a whole number"):
+        margins(RANDOM, DIM, 2.5)
