@@ -458,7 +458,8 @@ def options_class(known: Sequence[Parameter], base: Any) -> Any:
             about["help_behavior_hint"] = "(required)"  # tyro's default of a list is an empty one
         if one.positional:
             about["metavar"] = one.metavar or one.option
-            about["help"] += f": {', '.join(one.choices)}" if one.choices else ""
+            if one.choices:
+                about["help"] = f"{one.help.rstrip('.')}: {', '.join(one.choices)}"
         marks = [tyro.conf.arg(name=one.option.removeprefix("--"), **about)]
         marks += [tyro.conf.Positional] if one.positional else [tyro.conf.FlagCreatePairsOff]
         if one.kind is not bool:

@@ -25,7 +25,18 @@ from pretrain_jax.places import (
 
 METRICS = ("miou", "dice", "boundary_f")
 # Entries of a configuration that are places, which no number depends on.
-PLACES = ("data", "downstream", "out", "path", "validation", "init", "weights")
+# `weights` was called `checkpoint` in version 0.1.
+PLACES = ("data", "downstream", "out", "path", "validation", "init", "weights", "checkpoint")
+# Fields of fine-tuning that version 0.1 did not record, at what they were then.
+LATER = {
+    "devices": 1,
+    "fsdp": 1,
+    "keep_checkpoints": 2,
+    "log_every": 50,
+    "peak_flops": None,
+    "precision": "float32",
+    "scan_steps": 1,
+}
 RESULT = "result.json"
 
 
@@ -108,7 +119,11 @@ class RunFolder:
     @property
     def inputs(self) -> dict[str, str]:
         """Return the sha256 of everything the report is made from, by name."""
-        text = json.dumps([_without_places(self.config), self.unfinished], sort_keys=True)
+        config = _without_places(self.config)
+        if isinstance(tuned := config.get("finetune"), Mapping):
+            new = [name for name, value in LATER.items() if tuned.get(name, value) == value]
+            config["finetune"] = {name: tuned[name] for name in tuned if name not in new}
+        text = json.dumps([config, self.unfinished], sort_keys=True)
         found = {"config": hashlib.sha256(text.encode()).hexdigest()}
         return found | {place: one.digest for place, one in self.findings.items()}
 

@@ -201,6 +201,7 @@ def coverage(
     """
     check_integer("n", n, 100, 10**6)
     check_integer("seed", seed, 0, 2**62)
+    check_range("keep_fraction", keep_fraction, 0, 1, open_low=True)
     budget = budget_count(float(keep_fraction), n)
     check_integer("kept examples", budget, 2, n)
     for method in methods or ():

@@ -409,6 +409,7 @@ def test_a_refused_command_leaves_no_folder(folder: Path, capsys, line: str) -> 
         ),
         ("select ccs:bins=5,bins=6 --scores scores.npy --budget 5", "gives bins twice"),
         ("select optimal-window --scores scores.npy --budget 5", "needs the option 'alpha_total'"),
+        ("coverage --out new --keep-fraction 2", "keep_fraction = 2 is outside the valid range"),
         ("coverage --out new --methods soft", "method = 'soft' is not one of"),
         ("coverage --out new --seed -1", "seed = -1 is outside"),
         ("coverage --out must.txt", "must.txt is a file"),

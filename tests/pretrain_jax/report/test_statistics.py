@@ -175,6 +175,21 @@ def test_planned_places(run_folder: Path) -> None:
     assert collect(run_folder).planned == ()
 
 
+def test_an_earlier_version_s_run_is_the_same(run_folder: Path) -> None:
+    """A report of version 0.1 stays the run's own, also once the pipeline has gone on."""
+    options = {"probe": {"checkpoint": None, "steps": 3}, "finetune": {"steps": 10}}
+    edit_record(run_folder / "config.json", **options)
+    before = collect(run_folder).inputs
+    today = {"devices": 1, "fsdp": 1, "keep_checkpoints": 2, "log_every": 50}
+    today |= {"peak_flops": None, "precision": "float32", "scan_steps": 1}
+    options = {"probe": {"weights": None, "steps": 3}, "finetune": {"steps": 10, **today}}
+    edit_record(run_folder / "config.json", **options)
+    assert collect(run_folder).inputs == before
+    options["finetune"]["precision"] = "bfloat16"
+    edit_record(run_folder / "config.json", **options)
+    assert collect(run_folder).inputs != before
+
+
 def test_refused_folders(tmp_path: Path, run_folder: Path) -> None:
     with pytest.raises(ValueError, match="does not exist"):
         collect(tmp_path / "nowhere")
