@@ -61,7 +61,7 @@ class Settings:
         """Check that a policy's or probe's own parameter is given with it alone."""
         owners = {policy_parameter(policy): policy for policy in self.policy}
         for name in OWN_PARAMETERS:
-            value = getattr(self, name)
+            value = vars(self).get(name)
             if value is None and name in owners:
                 raise ValueError(f"policy = {owners[name]!r} needs {name}, which is not given")
             if value is not None:
@@ -328,6 +328,6 @@ def policy_words(settings: Settings) -> str:
     own = [
         f"{name} = {getattr(settings, name):g}"
         for name in OWN_PARAMETERS
-        if vars(settings)[name] is not None
+        if vars(settings).get(name) is not None
     ]
     return f"{settings.policy[0]} selection" + (f" ({', '.join(own)})" if own else "")

@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_parameter_of_a_policy_is_an_option_of_every_command_with_policies(own: str) -> None:
     commands = (replica.commands.solve, replica.commands.optimal, replica.commands.frontier)
     for command in (*commands, sims.commands.run, Settings):
-        assert own in inspect.signature(command).parameters, command
+        assert own in inspect.signature(command).parameters, f"{command.__name__}: --{own}"
 
 
 @pytest.mark.parametrize("word", ["list", "--list"])
