@@ -13,7 +13,7 @@ import replica
 import sims
 from figures.settings import CurveSettings, Settings
 from theory.policies import Policy, policy_from_name
-from theory.policy_names import policy_parameter
+from theory.policy_names import OWN_PARAMETERS, policy_parameter
 from theory.problem import DownstreamShift, Independent, InSample, PerceptronProblem
 
 
@@ -48,7 +48,7 @@ def theory_shift(settings: CurveSettings) -> DownstreamShift:
 
 
 def problem_of(
-    settings: CurveSettings, keep_fraction: Sequence[float] | np.ndarray, shift: DownstreamShift
+    settings: Settings, keep_fraction: Sequence[float] | np.ndarray, shift: DownstreamShift
 ) -> PerceptronProblem:
     """Make the problems of the settings on the grid alpha_total x keep_fraction."""
     theta_deg = settings.theta_deg[0] if settings.theta_deg else 0.0
@@ -81,7 +81,7 @@ def panels_of(settings: CurveSettings, axis: str) -> list[CurveSettings]:
     for value in getattr(settings, axis):
         changes: dict[str, Any] = {axis: (value,)}
         if axis == "policy":
-            changes |= {own: None for own in ("lo", "w") if own != policy_parameter(value)}
+            changes |= {own: None for own in OWN_PARAMETERS if own != policy_parameter(value)}
         panels.append(_one_panel(settings, changes))
     return panels
 

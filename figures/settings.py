@@ -8,12 +8,12 @@ import numpy as np
 
 from hardset.checks import check_choice, check_integer, check_range
 from sims.draws import check_kept
-from theory.policy_names import POLICY_NAMES, policy_parameter
+from theory.policy_names import OWN_PARAMETERS, POLICY_NAMES, policy_parameter
 
 OVERLAPS = ("cosine", "pearson")
 PROBES = ("fixed", "independent", "in-sample")
 # Settings that belong to another setting.
-COMPANIONS = {"lo": "policy", "w": "policy", "alpha_probe": "probe"}
+COMPANIONS = {**dict.fromkeys(OWN_PARAMETERS, "policy"), "alpha_probe": "probe"}
 PUBLISHED_FRACTIONS = tuple(float(f"{f:.6g}") for f in np.logspace(-2, 0, 20))
 
 
@@ -67,8 +67,8 @@ class Settings:
     def _check_companions(self) -> None:
         """Check that own parameters are given with their policy or probe, and only then."""
         owners = {policy_parameter(policy): policy for policy in self.policy}
-        for name in ("lo", "w"):
-            value = getattr(self, name)
+        for name in OWN_PARAMETERS:
+            value = vars(self).get(name)
             if value is None and name in owners:
                 raise ValueError(f"policy = {owners[name]!r} needs {name}, which is not given")
             if value is not None:
@@ -345,8 +345,7 @@ SYMBOLS = {
     "redundancy": "$r$ = {:g}",
     "downstream_deg": r"$\delta$ = {1:.4g} ({0:.3g}°)",
     "policy": "{} selection",
-    "lo": "lo = {:g}",
-    "w": "w = {:g}",
+    **{own: f"{own} = {{:g}}" for own in OWN_PARAMETERS},
     "probe": "{} probe",
     "alpha_probe": r"$\alpha_{{probe}}$ = {:g}",
     "overlap": "{} overlap",
@@ -376,7 +375,7 @@ def policy_words(settings: Settings) -> str:
     """Say in a caption which policy keeps examples."""
     own = [
         f"{name} = {getattr(settings, name):g}"
-        for name in ("lo", "w")
-        if vars(settings)[name] is not None
+        for name in OWN_PARAMETERS
+        if vars(settings).get(name) is not None
     ]
     return f"{settings.policy[0]} selection" + (f" ({', '.join(own)})" if own else "")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import check_choice, check_range, meant
-from theory.policy_names import POLICY_NAMES, check_policy, policy_parameter
+from theory.policy_names import OWN_PARAMETERS, POLICY_NAMES, check_policy, policy_parameter
 
 if TYPE_CHECKING:
     from theory.problem import Probe
@@ -37,8 +37,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "alpha_probe": {"low": 0.0, "high": np.inf, "open_low": True},
     "redundancy": {"low": 1.0, "high": np.inf},
     "downstream_deg": {"low": 0.0, "high": 90.0, "open_high": True, "unit": "degrees"},
-    "lo": {"low": 0.0, "high": 1.0},
-    "w": {"low": 0.0, "high": 1.0},
+    **{own: {"low": 0.0, "high": 1.0} for own in OWN_PARAMETERS},
 }
 WINDOW_END = "lo + keep_fraction"
 # Fields of `ReplicaSolution` that are added to a point.
@@ -55,10 +54,10 @@ RESULTS = (
 )
 REQUIRED = ("alpha_total", "keep_fraction", "policy")
 DEFAULTS = {"redundancy": 1.0, "downstream_deg": 0.0}
-OPTIONAL = ("probe", "theta_deg", "alpha_probe", *DEFAULTS, "lo", "w", "id", "note")
+OPTIONAL = ("probe", "theta_deg", "alpha_probe", *DEFAULTS, *OWN_PARAMETERS, "id", "note")
 # A file of answers can be asked again: its results are computed anew.
 KNOWN = frozenset((*REQUIRED, *OPTIONAL, *RESULTS, "status"))
-NULLABLE = ("theta_deg", "alpha_probe", "lo", "w")
+NULLABLE = ("theta_deg", "alpha_probe", *OWN_PARAMETERS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,7 +255,7 @@ def check_kind(policy: object, probe: object, given: Collection[str]) -> None:
     needed = policy_parameter(str(policy))
     if needed and needed not in given:
         raise ValueError(f"policy {policy!r} needs the parameter {needed!r}")
-    check_policy(policy, [name for name in ("lo", "w") if name in given])
+    check_policy(policy, [name for name in OWN_PARAMETERS if name in given])
     needed = PROBES[str(probe)]
     if needed and needed not in given:
         raise ValueError(f"probe {probe!r} needs the parameter {needed!r}")

@@ -21,6 +21,7 @@ from replica.points import (
     window_end,
 )
 from sims.draws import check_kept
+from theory.policy_names import OWN_PARAMETERS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -404,7 +405,7 @@ def _problem(parameters: dict[str, Any]) -> "PerceptronProblem":
     from theory.policies import policy_from_name
     from theory.problem import DownstreamShift, PerceptronProblem
 
-    own = {name: parameters[name] for name in ("lo", "w") if name in parameters}
+    own = {name: parameters[name] for name in OWN_PARAMETERS if name in parameters}
     grid = PerceptronProblem.grid(
         alpha_total=parameters["alpha_total"],
         keep_fraction=parameters["keep_fraction"],

@@ -17,6 +17,10 @@ POLICIES: dict[str, tuple[str, str | None]] = {
 }
 
 POLICY_NAMES: tuple[str, ...] = tuple(POLICIES)
+# Every parameter that some policy needs; commands and figures have an option for each.
+OWN_PARAMETERS: tuple[str, ...] = tuple(
+    dict.fromkeys(own for _, own in POLICIES.values() if own is not None)
+)
 
 
 def policy_parameter(name: str) -> str | None:

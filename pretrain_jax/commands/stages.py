@@ -416,7 +416,7 @@ def synthesise(run: Path, name: str, *, progress: Progress = False, as_json: Jso
         python -m pretrain_jax synthesise runs/optidel optidel-10
     """
     if name != Path(name).name:
-        raise ValueError(f"name = {name!r} is no name of a selection in {Places(run).selection('')}")
+        raise ValueError(f"name = {name!r} is not the name of a selection; it may hold no folder")
     selection, folder = Places(run).selection(name), Places(run).synthesised(name)
     patches = read_manifest(selection, "select").parameters["patches"]
     from pretrain_jax.synthesis import synthesise

@@ -3,6 +3,16 @@
 import re
 import tomllib
 from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import selection
+import theory
+from pretrain_jax import synthesis
+from pretrain_jax.synthesis.proposers import PROPOSERS
+from selection.registry import METHOD_NAMES
+from theory.policy_names import POLICIES
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,3 +42,20 @@ def test_version_of_the_citation() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     citation = (ROOT / "CITATION.cff").read_text()
     assert f"version: {project['version']}\n" in citation
+
+
+@pytest.mark.parametrize(
+    ("package", "places"),
+    [
+        (theory, [place for place, _ in POLICIES.values()]),
+        (selection, [one.place for one in METHOD_NAMES.values()]),
+        (synthesis, list(PROPOSERS.values())),
+    ],
+    ids=["theory", "selection", "synthesis"],
+)
+def test_what_has_a_name_is_offered_by_its_package(package: ModuleType, places: list[str]) -> None:
+    """Import and `__all__` of `__init__.pyi` are two lines; either is forgotten easily."""
+    for place in places:
+        name = place.partition(":")[2]
+        assert name in package.__all__
+        assert getattr(package, name).__name__ == name

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import inspect
 import json
 import os
 import subprocess
@@ -11,11 +12,14 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
+import replica.commands
+import sims.commands
 from figures import FIGURES, FigureSpec, __main__
 from figures.__main__ import main
 from figures.settings import Settings
 from hardset.cli import load, parameters, run
 from hardset.seal import seal_file
+from theory.policy_names import OWN_PARAMETERS
 
 SMALL = ["--dim", "12", "--draws", "3", "--alpha-total", "2", "--keep-fraction", "0.5"]
 
@@ -35,6 +39,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     assert call("geometry", *SMALL, "--format", "png", "--out", folder) == 0
     return folder
+
+
+@pytest.mark.parametrize("own", OWN_PARAMETERS)
+def test_the_parameter_of_a_policy_is_an_option_of_every_command_with_policies(own: str) -> None:
+    commands = (replica.commands.solve, replica.commands.optimal, replica.commands.frontier)
+    for command in (*commands, sims.commands.run, Settings):
+        assert own in inspect.signature(command).parameters, f"{command.__name__}: --{own}"
 
 
 @pytest.mark.parametrize("word", ["list", "--list"])

@@ -25,6 +25,7 @@ from theory import (
     Window,
     policy_from_name,
 )
+from theory.policy_names import policy_parameter
 
 
 @jax.jit
@@ -173,11 +174,12 @@ def test_custom_weight_is_gauged():
 
 
 def test_names():
-    own = {"window": {"lo": 0.1}, "mixture": {"w": 0.5}}
     for name in POLICY_NAMES:
-        policy = policy_from_name(name, **own.get(name, {}))
+        needed = policy_parameter(name)
+        own = {needed: 0.1} if needed else {}
+        policy = policy_from_name(name, **own)
         assert policy.name == name
-        assert policy.parameters() == own.get(name, {})
+        assert policy.parameters() == own
 
 
 @pytest.mark.parametrize(

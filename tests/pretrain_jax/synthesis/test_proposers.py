@@ -1,5 +1,7 @@
 """Proposers: boxes inside the image, of the promised sizes, around what stands out."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pretrain_jax.commands.stages import FIELDS
 from pretrain_jax.models import sam as sam_models
 from pretrain_jax.models.sam import SAM, GeneratorConfig, ImageMasks, MaskGenerator, sam_table
 from pretrain_jax.synthesis import Proposer, RandomCrop, Saliency, Sam, proposer_from_name, sam
-from pretrain_jax.synthesis.proposers import grown, saliency_map
+from pretrain_jax.synthesis.proposers import PROPOSERS, grown, saliency_map
 from pretrain_jax.synthesis.sam import load_sam
 from pretrain_jax.weights import export_state, write_safetensors
 from tests.pretrain_jax.sam.models import SMALL, random_model
@@ -54,7 +57,13 @@ def test_grown_boxes(height: int, width: int, least: int, seed: int) -> None:
     assert np.all(found[:, :2] + found[:, 2:] >= boxes[:, :2] + boxes[:, 2:])
 
 
-@pytest.mark.parametrize("proposer", [RandomCrop(crops=50), Saliency(patches=50)])
+# Those that need no weights, and two with more boxes than an image has room for.
+WITHOUT_WEIGHTS = [proposer_from_name(name) for name in PROPOSERS if name != "sam"]
+
+
+@pytest.mark.parametrize(
+    "proposer", [*WITHOUT_WEIGHTS, RandomCrop(crops=50), Saliency(patches=50)], ids=str
+)
 @pytest.mark.parametrize("size", [(60, 90), (16, 16), (300, 20)])
 def test_boxes_obey_the_rules(proposer: Proposer, size: tuple[int, int], tmp_path: Path) -> None:
     pixels = np.resize(NOISE, (*size, 3))
@@ -64,6 +73,16 @@ def test_boxes_obey_the_rules(proposer: Proposer, size: tuple[int, int], tmp_pat
     assert np.all(found.boxes[:, :2] + found.boxes[:, 2:] <= size)
     assert found.boxes[:, 2:].min(initial=16) >= 16
     assert len(np.unique(found.boxes, axis=0)) == len(found.boxes)
+
+
+@pytest.mark.parametrize("name", PROPOSERS)
+def test_a_proposer_says_what_determines_its_boxes(name: str) -> None:
+    proposer = proposer_from_name(name, least_side=20)
+    assert proposer.name == name
+    assert proposer.least_side == 20
+    assert json.loads(json.dumps(proposer.parameters()))["least_side"] == 20
+    fields = {field.name for field in dataclasses.fields(proposer)}  # type: ignore[arg-type]
+    assert set(FIELDS.get(name, {}).values()) <= fields
 
 
 def test_random_crops_follow_their_distribution(tmp_path: Path) -> None:
@@ -181,7 +200,7 @@ def test_sam_says_what_is_missing(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_arguments() -> None:
     assert proposer_from_name("saliency", patches=3) == Saliency(patches=3)
-    with pytest.raises(ValueError, match="is not one of saliency, random-crop, sam"):
+    with pytest.raises(ValueError, match="is not one of saliency, random-crop"):
         proposer_from_name("grid")
     for proposer, fields, message in (
         (RandomCrop, {"crops": 0}, "crops = 0 is outside"),
