@@ -18,6 +18,11 @@ def main(argv: Sequence[str]) -> int:
     # Imported here and not above, so that Ctrl-C is a sentence from the start.
     from hardset.cli import dispatch
 
+    if list(argv) == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"hardset {version('hardset')}")
+        return 0
     return dispatch("hardset", COMMANDS, argv, __doc__, PACKAGES)
 
 

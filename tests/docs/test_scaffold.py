@@ -9,6 +9,8 @@ import pytest
 
 import selection
 import theory
+from hardset.__main__ import main
+from hardset.cli import run
 from pretrain_jax import synthesis
 from pretrain_jax.synthesis.proposers import PROPOSERS
 from selection.registry import METHOD_NAMES
@@ -59,3 +61,9 @@ def test_what_has_a_name_is_offered_by_its_package(package: ModuleType, places: 
         name = place.partition(":")[2]
         assert name in package.__all__
         assert getattr(package, name).__name__ == name
+
+
+def test_the_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert run(main, ["--version"]) == 0
+    assert capsys.readouterr().out == f"hardset {project['version']}\n"
