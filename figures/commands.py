@@ -20,7 +20,7 @@ from figures.figure import (
 )
 from figures.registry import FIGURES
 from figures.settings import OVERLAPS, PROBES, Settings, SimulatedSettings
-from hardset.cli import Choice, Json, Option, Progress, check_output_folder, printable
+from hardset.cli import Choice, Json, Option, Progress, check_output_folder, printable, wanted
 from theory.policy_names import POLICY_NAMES
 
 COMMANDS = {
@@ -108,7 +108,7 @@ def draw_figure(
         raise ValueError(f"data file {from_data} does not exist")
     folder = check_output_folder(out)
     check_pictures(spec, folder, formats)
-    data = from_data or make_data(spec, chosen, folder, progress=progress or sys.stderr.isatty())
+    data = from_data or make_data(spec, chosen, folder, progress=wanted(progress))
     report = _report(data, *make_pictures(spec, data, folder, formats))
     print(json.dumps(report, indent=1) if as_json else _text(report))
     return 0
@@ -156,9 +156,7 @@ def draw_all(
     reports = []
     for spec in attempts.left():
         with attempts(spec):
-            data = make_data(
-                spec, chosen[spec.name], folder, progress=progress or sys.stderr.isatty()
-            )
+            data = make_data(spec, chosen[spec.name], folder, progress=wanted(progress))
             reports.append(_report(data, *make_pictures(spec, data, folder, formats)))
             if not as_json:
                 print(_text(reports[-1]), flush=True)

@@ -525,6 +525,11 @@ def _finite(content: Any) -> Any:
     return content
 
 
+def wanted(asked: bool) -> bool:
+    """Say whether a command shows progress: it was asked to, or stderr is a terminal."""
+    return asked or sys.stderr.isatty()
+
+
 def check_output_folder(path: str | Path) -> Path:
     """Create the folder `path` and prove that it can be written.
 

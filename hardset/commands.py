@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import io
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from hardset.cli import (
     parameters,
     print_json,
     summary,
+    wanted,
 )
 
 UNDERSCORE = "\N{UNDERTIE}"  # tyro would make a hyphen of "_"
@@ -47,13 +47,12 @@ def verify(paths: tuple[Path, ...], *, progress: Progress = False, as_json: Json
         hardset verify runs/optidel
         hardset verify students.nc kept.parquet --json
     """
-    from tqdm import tqdm  # not needed to say what is wrong with the arguments
-
+    # Not needed to say what is wrong with the arguments.
+    from hardset.progress import bar
     from hardset.verify import verify as check
 
-    hidden = not (progress or sys.stderr.isatty())
-    with tqdm(unit="file", file=sys.stderr, disable=hidden, leave=False) as bar:
-        found = check(list(paths), bar.update)
+    with bar(None, "verify", "file", shown=wanted(progress)) as files:
+        found = check(list(paths), files.update)
     if as_json:
         print_json(found.report())
     else:

@@ -24,17 +24,35 @@ def asked_for_progress(asked: bool) -> Iterator[None]:
         _asked.reset(token)
 
 
-def bar(total: int, name: str, unit: str) -> "tqdm[Any]":
+def bar(
+    total: int | None,
+    name: str,
+    unit: str,
+    *,
+    shown: bool | None = None,
+    start: int = 0,
+) -> "tqdm[Any]":
     """Draw a progress bar on stderr, which its `update` moves.
 
-    It is hidden unless stderr is a terminal or the bar is asked for.
-
     Args:
-        total: how many units there are.
+        total: how many units there are, if that is known.
         name: what is done.
         unit: of what.
+        shown: whether it is drawn; by default where stderr is a terminal, or within
+            `asked_for_progress`.
+        start: how many units were done before.
     """
-    return tqdm(total=total, desc=name, unit=unit, leave=False, **_shown())
+    options: dict[str, Any] = _shown() if shown is None else {"disable": not shown}
+    return tqdm(
+        total=total,
+        initial=start,
+        desc=name,
+        unit=unit,
+        file=sys.stderr,
+        leave=False,
+        dynamic_ncols=True,
+        **options,
+    )
 
 
 def steps(count: int, name: str, numbers: float, stride: int = 1) -> Iterable[int]:

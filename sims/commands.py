@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from hardset.cli import Choice, Json, Numbers, Progress, check_output_folder, print_json
+from hardset.cli import Choice, Json, Numbers, Progress, check_output_folder, print_json, wanted
 from hardset.datafile import check_output_file, parameters_of, read_dataset, write_dataset
 from replica.commands import PolicyName, ProbeName
 from replica.points import (
@@ -298,7 +298,7 @@ def run(
             solver=solver,
             memory_gb=memory_gb,
             cache=cache,
-            progress=progress or sys.stderr.isatty(),
+            progress=wanted(progress),
             devices=devices,
             scheduler=scheduler,
         )
@@ -359,16 +359,14 @@ def verify(
     """
     check_integer("seed", seed, 0, math.inf)
     _check_devices(devices)
-    from tqdm import tqdm
-
+    from hardset.progress import bar
     from sims.verification import PLANS
     from sims.verification import verify as compare
 
     plan = PLANS[preset]
-    hidden = not (progress or sys.stderr.isatty())
     total = len(plan.cases) * sum(plan.draws)
-    with tqdm(total=total, unit="student", file=sys.stderr, disable=hidden, leave=False) as bar:
-        found = compare(preset=preset, seed=seed, advance=bar.update, devices=devices)
+    with bar(total, "verify", "student", shown=wanted(progress)) as students:
+        found = compare(preset=preset, seed=seed, advance=students.update, devices=devices)
     if as_json:
         print_json(found.report())
     else:

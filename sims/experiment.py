@@ -1,7 +1,6 @@
 """Simulates problems at a finite dimension: `run`, `run_many` and `margins`."""
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from hardset.cache import RecordCache
 from hardset.checks import check_choice, check_integer, check_range
 from hardset.float64 import float64
+from hardset.progress import bar
 from sims.cells import identity, problem_cells, problem_shifts
 from sims.draws import OVERLAPS, draw_rows
 from sims.maxmargin.lanes import SOLVERS, solve_native, solver_edition
@@ -208,9 +207,7 @@ def run_many(
         else None
     )
     students = len({identity(cell) for cell in every}) * draws
-    with tqdm(
-        total=students, unit="student", file=sys.stderr, disable=not progress, leave=False
-    ) as bar:
+    with bar(students, "simulate", "student", shown=progress) as done:
         records = simulate_students(
             every,
             dim,
@@ -219,7 +216,7 @@ def run_many(
             solver=solver,
             memory_gb=memory_gb,
             cache=store,
-            advance=bar.update,
+            advance=done.update,
             devices=devices,
             scheduler=scheduler,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from hardset.checks import check_integer
-from hardset.cli import Json, Option, Preset, Progress, check_output_folder
+from hardset.cli import Json, Option, Preset, Progress, check_output_folder, wanted
 from pretrain_jax.pipeline.config import PIPELINES, SAM_PATCHES, PipelineConfig
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def pipeline(
         return 0
     result = run_pipeline(
         config,
-        progress=progress or sys.stderr.isatty(),
+        progress=wanted(progress),
         say=lambda line: print(line, flush=True),
     )
     print(_summary(result))

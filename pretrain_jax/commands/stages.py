@@ -5,12 +5,11 @@ They are `probe`, `propose`, `score`, `select` and `synthesise`.
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from hardset.checks import check_integer, check_range
-from hardset.cli import Choice, Json, Option, Preset, Progress, more_help
+from hardset.cli import Choice, Json, Option, Preset, Progress, more_help, wanted
 from hardset.folder import MANIFEST, Manifest, read_manifest
 from pretrain_jax.data.listing import COLLECTIONS
 from pretrain_jax.data.opening import allow_megapixels
@@ -72,7 +71,7 @@ def probe(
         weights=weights,
         halves=halves,
         seed=config.seed,
-        progress=progress or sys.stderr.isatty(),
+        progress=wanted(progress),
     )
     print(f"{config.out}: probe of {manifest.counts['images']} images")
     if "steps" in manifest.counts:
@@ -153,7 +152,7 @@ def propose(
     part: dict[str, Any] = {
         "shards": shards,
         "shard": shard,
-        "progress": progress or sys.stderr.isatty(),
+        "progress": wanted(progress),
     }
     if data is not None:
         manifest = index_images(
@@ -283,7 +282,7 @@ def score(
         workers=workers,
         shards=shards,
         shard=shard,
-        progress=progress or sys.stderr.isatty(),
+        progress=wanted(progress),
     )
     _report(folder, manifest, as_json=as_json)
     return 0
@@ -421,9 +420,7 @@ def synthesise(run: Path, name: str, *, progress: Progress = False, as_json: Jso
     patches = read_manifest(selection, "select").parameters["patches"]
     from pretrain_jax.synthesis import synthesise
 
-    manifest = synthesise(
-        selection, folder, patches=patches, progress=progress or sys.stderr.isatty()
-    )
+    manifest = synthesise(selection, folder, patches=patches, progress=wanted(progress))
     _report(folder, manifest, as_json=as_json)
     return 0
 

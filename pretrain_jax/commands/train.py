@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hardset.checks import check_integer
-from hardset.cli import Json, Option, Preset, Progress, more_help
+from hardset.cli import Json, Option, Preset, Progress, more_help, wanted
 from hardset.datafile import check_output_file
 from pretrain_jax.data.opening import allow_megapixels
 from pretrain_jax.pipeline.config import Protocol
@@ -44,7 +44,7 @@ def run(
     config.check()  # before seconds of imports
     from pretrain_jax.train import train
 
-    result = train(config, progress=progress or sys.stderr.isatty())
+    result = train(config, progress=wanted(progress))
     print(json.dumps(_record(result), indent=1) if as_json else _summary(result))
     return 0
 
@@ -183,7 +183,7 @@ def pretrain(
         protocol=protocol,
         full_images=full_images,
         probe=probe,
-        progress=progress or sys.stderr.isatty(),
+        progress=wanted(progress),
     ).counts
     print(
         f"{config.out}: {counts['steps']} steps on {counts['images']} images, loss "
@@ -254,7 +254,7 @@ def finetune(
         config=config,
         seed=seed,
         pretraining=None if pretraining is None else frames_of(pretraining),
-        progress=progress or sys.stderr.isatty(),
+        progress=wanted(progress),
     )
     for note in manifest.notes:
         if any(one in note for one in WARNED):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from hardset.checks import check_integer
 from hardset.folder import (
@@ -28,6 +27,7 @@ from hardset.folder import (
     remedy,
 )
 from hardset.listing import Listed, changed_file, file_record
+from hardset.progress import bar
 from pretrain_jax.data.listing import STILL, list_line
 from pretrain_jax.pictures import write_png
 from pretrain_jax.places import DATA_LIST
@@ -180,14 +180,14 @@ def _fill(work: Work, manifest: Manifest, table: Table, images: Images, progress
     total = int(manifest.counts["images"])
     with (
         ThreadPoolExecutor(WORKERS) as pool,
-        tqdm(total=total, desc="synthesise", unit="image", disable=not progress) as bar,
+        bar(total, "synthesise", "image", shown=progress) as done,
     ):
         if stitched:
             (work.folder / FOLDER).mkdir(exist_ok=True)
             chunk = CHUNK if most is None else FEW
-            files = _stitched(work.folder, images, table, own, chunk, pool, bar)
+            files = _stitched(work.folder, images, table, own, chunk, pool, done)
         else:
-            files = _whole(work.folder, images, table, bar)
+            files = _whole(work.folder, images, table, done)
         write_table(work.folder, FILES, _within(files, most, work.folder, logged), FILE_COLUMNS)
     made = Table(work.folder, FILES)
     if stitched:

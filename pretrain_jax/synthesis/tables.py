@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from hardset.checks import check_integer
 from hardset.cli import printable
@@ -20,6 +19,7 @@ from hardset.compilation import compiled_seconds
 from hardset.datafile import atomic_file, write_text_atomic
 from hardset.folder import remedy
 from hardset.listing import check_sealed, read_record, write_record
+from hardset.progress import bar
 from hardset.seal import BLANK_SEAL, SealError, seal_file
 
 Columns = Mapping[str, Any]
@@ -403,10 +403,10 @@ class Shards:
             make = begin()
             ranges = [shard_range(self.rows, one, self.count) for one in todo]
             total = sum(end - first for first, end in ranges)
-            with tqdm(total=total, desc=name, unit=unit, disable=not progress) as bar:
+            with bar(total, name, unit, shown=progress) as done:
                 for one, (first, end) in zip(todo, ranges, strict=True):
                     logged = Logged()
-                    made = make(one, first, end, logged, bar)
+                    made = make(one, first, end, logged, done)
                     write_shard(folder, one, self.count, made, columns, logged=logged)
         if missing_shards(folder, self.count):
             return None

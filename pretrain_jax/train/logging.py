@@ -14,9 +14,9 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from hardset.datafile import write_text_atomic
+from hardset.progress import bar
 
 LOG_NAME = "log.jsonl"
 CHECKSUM = "crc32"
@@ -146,14 +146,7 @@ class Progress:
         shown: bool,
     ) -> None:
         self._batch_size, self._image_flops, self._peak = batch_size, image_flops, peak
-        self._bar = tqdm(
-            total=steps,
-            initial=step,
-            unit="step",
-            file=sys.stderr,
-            disable=not shown,
-            dynamic_ncols=True,
-        )
+        self._bar = bar(steps, "train", "step", start=step, shown=shown)
         self._started = time.perf_counter()
 
     def restart(self) -> None:
@@ -180,7 +173,7 @@ class Progress:
         return {"images_per_second": rate, "mfu": mfu}
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Take the bar away."""
         self._bar.close()
 
 

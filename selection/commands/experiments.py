@@ -65,8 +65,7 @@ def experiment(
     chosen = replace(PLANS[plan], **changed)
     check_plan(chosen)
     # These are imported here, for they load SciPy, JAX and optax.
-    from tqdm import tqdm
-
+    from hardset.progress import bar
     from selection.experiments.datasets import load_dataset, make_task
     from selection.experiments.published import PUBLISHED, beside
     from selection.experiments.results import draw
@@ -80,11 +79,11 @@ def experiment(
     # Of two processes the second one would find files that it is about to write.
     with alone(folder):
         parts = len(chosen.conditions) * chosen.seeds
-        with tqdm(total=parts, desc=chosen.dataset, unit="part", disable=None) as bar:
+        with bar(parts, chosen.dataset, "part") as done:
 
             def advance(text: str) -> None:
-                bar.set_postfix_str(text)
-                bar.update()
+                done.set_postfix_str(text)
+                done.update()
 
             results = run_plan(chosen, folder, data=source or data, advance=advance)
         table = results.markdown()
@@ -141,19 +140,18 @@ def knee(
     check_integer("seed", seed, 0, 2**62)
     to_write = check_new_file(out / f"knee-{dataset}.md", (".md",))
     # These are imported here, for they load the theory and JAX.
-    from tqdm import tqdm
-
+    from hardset.progress import bar
     from selection.experiments.datasets import load_dataset
     from selection.experiments.knee import knee_table, measure_knee
 
     out.mkdir(parents=True, exist_ok=True)
     with alone(out):
         pairs, known, knees = PAIRS[dataset], load_dataset(dataset), []
-        with tqdm(total=len(pairs) * splits, desc="splits", disable=None) as bar:
+        with bar(len(pairs) * splits, "knee", "split") as done:
             for task, pair in pairs.items():
-                bar.set_postfix_str(task)
+                done.set_postfix_str(task)
                 options: dict[str, Any] = {"splits": splits, "tolerance": tolerance, "seed": seed}
-                knees.append(measure_knee(known, task, pair, **options, advance=bar.update))
+                knees.append(measure_knee(known, task, pair, **options, advance=done.update))
         table = knee_table(knees)
         curves = {
             one.task: {"keep_fraction": one.keep_fraction.tolist(), "error": one.error.tolist()}

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
-from tqdm import tqdm
 
 from hardset.checks import check_choice, check_range
 from hardset.progress import steps
@@ -68,7 +67,7 @@ class KCenter(Conditional):
         else:
             pick = _nearest(features, _mean(features))
         picks = np.empty(budget, np.int64)
-        for t in _bar(self.name, budget):
+        for t in steps(budget, self.name, float(budget) * features.size):
             picks[t] = pick
             np.minimum(nearest, square_distances(features, features[pick]), out=nearest)
             # A copy of a pick is as near as the pick itself, and is picked last.
@@ -109,7 +108,7 @@ class Herding(Conditional):
         taken = np.zeros(len(features), dtype=bool)
         taken[given.rows] = True
         total = np.sum(before, axis=0, dtype=np.float64)
-        for t in _bar(self.name, budget):
+        for t in steps(budget, self.name, float(budget) * features.size):
             picks[t] = _nearest(features, (len(given) + t + 1) * mean - total, taken)
             taken[picks[t]] = True
             total += features[picks[t]]
@@ -119,14 +118,6 @@ class Herding(Conditional):
     def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
         """Bound the bytes of distances, marks and blocks of differences."""
         return 16 * n + 32 * budget + 32 * d + 16 * min(n * d, BLOCK_VALUES)
-
-
-def _bar(name: str, budget: int) -> "tqdm[int]":
-    """Show a bar over the picks on a terminal.
-
-    It appears if they take longer than two seconds.
-    """
-    return tqdm(range(budget), desc=name, unit="pick", delay=2, leave=False, disable=None)
 
 
 def _nearest(features: Array, point: Floats, taken: Array | None = None) -> int:

@@ -14,10 +14,10 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
 from hardset.cache import Cache
 from hardset.checks import check_choice, check_integer, check_range, require
+from hardset.progress import bar
 from selection.arrays import Floats, Integers
 from selection.files import check_writable, read_subset, write_subset
 from selection.given import Given, largest_remainder, proportional
@@ -104,7 +104,7 @@ class Partitioned(Wrapper):
         groups = [np.sort(rows) for rows in np.array_split(order, self.parts)]
         counts = proportional(groups, budget)
         found: list[Subset | None] = [None] * self.parts
-        progress = tqdm(total=self.parts, desc=self.inner.name, unit="part", disable=None)
+        progress = bar(self.parts, self.inner.name, "part")
         if len(given.rows) and self.compares:
             groups = [np.union1d(rows, given.rows) for rows in groups]
         with progress:

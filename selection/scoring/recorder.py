@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
 from hardset.checks import check_integer
+from hardset.progress import bar
 from selection.arrays import Array, Integers, blocks, class_codes, host_array, whole_numbers
 from selection.files import read_npz, write_npz
 from selection.scoring.output import check_names, checked_labels, label_statistics, stacked
@@ -348,7 +348,7 @@ def record_training(
     check_integer("batch", batch, 1, 2**31)
     recorder = DynamicsRecorder(labels, seeds=len(seeds), epochs=epochs, folder=folder)
     examples = np.asanyarray(inputs)
-    bar = tqdm(total=len(seeds) * epochs, desc="epochs", disable=not progress)
+    done = bar(len(seeds) * epochs, "record", "epoch", shown=progress)
     for number, seed in enumerate(seeds):
         state = start(seed)
         for epoch in range(epochs):
@@ -358,8 +358,8 @@ def record_training(
                 found = predict(state, examples[rows])
                 logits, features = found if isinstance(found, tuple) else (found, None)
                 recorder.record(number, epoch, rows, logits, features)
-            bar.update()
-    bar.close()
+            done.update()
+    done.close()
     return recorder
 
 

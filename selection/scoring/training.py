@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
 from hardset.checks import check_choice, check_integer, check_range
+from hardset.progress import bar
 from selection.arrays import Array, Floats, Integers
 from selection.pool import Scores
 from selection.scoring.recorder import TrainingDynamics
@@ -341,12 +341,15 @@ def train_on_random_subsets(
     """
     inside = random_training_sets(n, models, fraction, seed)
     correct = np.empty((models, n), dtype=bool)
-    for model in tqdm(range(models), desc="models", disable=not progress):
+    done = bar(models, "memorization", "model", shown=progress)
+    for model in range(models):
         name = f"correct of model {model}"
         found = _flags(name, train(np.flatnonzero(inside[model]), model))
         if found.shape != (n,):
             raise ValueError(f"{name} has shape {found.shape}; it must be ({n},)")
         correct[model] = found
+        done.update()
+    done.close()
     return memorization(inside, correct)
 
 

@@ -380,10 +380,11 @@ def test_what_ends_a_sweep_loses_and_repeats_nothing(
     damaged = next(iter(found))
     damaged.write_bytes(damaged.read_bytes()[:-50])
     problem = PerceptronProblem(1.5, 0.8)
-    resumed = sims.run(problem, 10, draws, solver=solver, cache=tmp_path)
+    # One device, so that this process solves all and can count.
+    resumed = sims.run(problem, 10, draws, solver=solver, cache=tmp_path, devices=1)
     assert len(trained) == 50 * (stored[damaged] + 2)
     assert all(parts()[path] == then for path, then in found.items() if path != damaged)
     trained.clear()
-    sims.run(problem, 10, draws, solver=solver, cache=tmp_path)
+    sims.run(problem, 10, draws, solver=solver, cache=tmp_path, devices=1)
     assert not trained
     xr.testing.assert_identical(resumed, sims.run(problem, 10, draws, solver=solver))
