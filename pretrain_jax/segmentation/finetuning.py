@@ -49,7 +49,7 @@ from pretrain_jax.segmentation.segmenter import (
 )
 from pretrain_jax.train.config import FREE_OPTIONS
 from pretrain_jax.train.folder import CHECKPOINTS
-from pretrain_jax.train.logging import LOG_NAME, read_log
+from pretrain_jax.train.logging import BOARD, LOG_NAME, read_log
 from pretrain_jax.train.loop import Loop
 from pretrain_jax.train.objectives import computed_in
 from pretrain_jax.train.setup import Plan, make_plan
@@ -60,7 +60,7 @@ FINETUNE = Stage(
     "finetune",
     inputs=("dataset", "init"),
     apart=(RUN,),
-    local=(f"{RUN}/{LOG_NAME}",),
+    local=(f"{RUN}/{LOG_NAME}", f"{RUN}/{BOARD}"),
     later={"precision": "float32"},
     renamed={"pretrained": "init"},
 )

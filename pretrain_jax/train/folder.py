@@ -22,7 +22,7 @@ from pretrain_jax.train.config import (
     config_from_json,
     config_to_json,
 )
-from pretrain_jax.train.logging import LOG_NAME, say
+from pretrain_jax.train.logging import BOARD, LOG_NAME, say
 
 CONFIG_NAME = "config.json"
 STATISTICS_NAME = "statistics.json"
@@ -31,7 +31,7 @@ SKIPPED_NAME = "skipped.txt"
 # Names that a run writes into its folder. A folder without any of TELLING may be anybody's.
 OWN = frozenset(
     {CONFIG_NAME, STATISTICS_NAME, LOG_NAME, CHECKPOINTS, SKIPPED_NAME}
-    | {"images", "pictures", "tensorboard"}
+    | {"images", "pictures", BOARD}
 )
 TELLING = frozenset({CONFIG_NAME, STATISTICS_NAME, LOG_NAME, CHECKPOINTS})
 

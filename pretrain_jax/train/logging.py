@@ -19,6 +19,7 @@ from hardset.datafile import write_text_atomic
 from hardset.progress import bar
 
 LOG_NAME = "log.jsonl"
+BOARD = "tensorboard"  # a folder
 CHECKSUM = "crc32"
 
 
@@ -45,7 +46,7 @@ class RunLog:
             kept = [line for line in read_log(path) if line["step"] <= step]
             write_text_atomic(path, "".join(map(_line, kept)))
         self._file = path.open("a", encoding="utf-8")
-        self._board = _board_writer(folder / "tensorboard", step)
+        self._board = _board_writer(folder / BOARD, step)
 
     def scalars(self, step: int, values: dict[str, float | None]) -> None:
         """Log numbers of a step.

@@ -15,6 +15,7 @@ from flax import nnx
 from PIL import Image
 
 from hardset.folder import Made, digest, read_manifest
+from hardset.verify import verify
 from pretrain_jax.models.dpt.modeling import DPTConfig
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.models.simclr import SimCLR, SimCLRConfig
@@ -164,6 +165,9 @@ def test_a_killed_run_has_the_result_of_an_undisturbed_one(
     assert "run/log.jsonl was lost or damaged: losses of 16 step(s)" in manifest.notes[0]
     resumed = finetune(None, rectangles, out, config=CONFIG, seed=3)
     assert losses(out) == losses(tmp_path / "whole")
+    # The manifest knows every file, the trainer's own among them.
+    checked = verify([out, lost, tmp_path / "whole"])
+    assert checked.passed and checked.counts["not listed"] == 0
     assert digest(resumed) == digest(undisturbed)
 
 
