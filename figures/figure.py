@@ -2,9 +2,7 @@
 
 import dataclasses
 import importlib
-import io
 import json
-import logging
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -159,7 +157,7 @@ class FigureSpec(Generic[S]):
         from matplotlib import rc_context
         from matplotlib.font_manager import FontProperties
 
-        from figures.style import STYLE
+        from hardset.pictures import STYLE
 
         settings = self.settings_of(dataset)
         with rc_context(STYLE):
@@ -208,15 +206,6 @@ def _assignment(name: str, value: Any) -> str:
     values = value if isinstance(value, tuple) else (value,)
     shown = (repr(one) if isinstance(one, str) else f"{one:g}" for one in values)
     return f"{name} = {', '.join(shown)}"
-
-
-# The entry of each format that keeps the caption, and entries that are left out, since they would
-# make equal pictures differ.
-_METADATA: dict[str, tuple[str, dict[str, None]]] = {
-    "png": ("Description", {"Software": None}),
-    "pdf": ("Subject", {"CreationDate": None, "Creator": None, "Producer": None}),
-    "svg": ("Description", {"Date": None}),
-}
 
 
 def data_path(spec: FigureSpec, folder: Path) -> Path:
@@ -328,9 +317,11 @@ def make_pictures(
     """
     dataset = read_dataset(data, kind=spec.kind)
     with _complete(data):
+        from hardset.pictures import rendered
+
         words = spec.caption(dataset)
         pictures = {
-            picture_path(spec, folder, name): _rendered(spec, dataset, name, words)
+            picture_path(spec, folder, name): rendered(lambda: spec.draw(dataset), name, words)
             for name in formats
         }
     for path, picture in pictures.items():
@@ -352,18 +343,3 @@ def _complete(path: Path) -> Iterator[None]:
             f"data file {path} is incomplete, or of another version of this figure: {lacking}; "
             "compute it again in another --out"
         ) from None
-
-
-def _rendered(spec: FigureSpec, dataset: "xr.Dataset", name: str, words: str) -> bytes:
-    """Draw a dataset as the bytes of a picture file that holds the caption."""
-    from matplotlib import rc_context
-
-    from figures.style import STYLE
-
-    # The font library logs a warning about the dates inside DejaVu's own files.
-    logging.getLogger("fontTools").setLevel(logging.ERROR)
-    key, metadata = _METADATA[name]
-    buffer = io.BytesIO()
-    with rc_context(STYLE):
-        spec.draw(dataset).savefig(buffer, format=name, metadata={**metadata, key: words})
-    return buffer.getvalue()

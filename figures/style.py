@@ -10,39 +10,6 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLoca
 
 COLUMN = 3.3  # inches, one column of a two-column page
 
-STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 7,
-    "axes.labelsize": 8,
-    "axes.titlesize": 7,
-    "axes.titlepad": 3,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "legend.fontsize": 6.5,
-    "legend.frameon": False,
-    "legend.handlelength": 1.6,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 2.6,
-    "errorbar.capsize": 0,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.02,
-    "figure.constrained_layout.h_pad": 0.02,
-    "figure.constrained_layout.wspace": 0.06,
-    "figure.dpi": 100,
-    "savefig.dpi": 300,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "hardset",
-    "mathtext.fontset": "dejavusans",
-}
-
 # Okabe and Ito's colours, which can be told apart with any colour vision.
 TEACHER, PROBE, STUDENT = "#000000", "#0072B2", "#D55E00"
 

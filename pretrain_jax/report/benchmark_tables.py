@@ -5,7 +5,6 @@ They are Tables 1-2 and Figure 6.
 
 import dataclasses
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -30,47 +29,13 @@ from hardset.datafile import (
     write_bytes_atomic,
     write_dataset,
 )
+from hardset.pictures import rendered
 from pretrain_jax.report.published import DATASETS, PRINTED, PRINTED_ALL_DATA, STORAGE_PERCENT
 from pretrain_jax.report.runs import ALL, METHODS, Run
 
 NAME = "benchmark-tables"
 KIND = f"figure {NAME}"
 
-STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib; `plain` knows its letters
-    "font.size": 7,
-    "axes.labelsize": 8,
-    "axes.titlesize": 7,
-    "axes.titlepad": 3,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.fontsize": 6.5,
-    "legend.frameon": False,
-    "legend.handlelength": 1.6,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 2.6,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.02,
-    "figure.constrained_layout.h_pad": 0.02,
-    "figure.constrained_layout.wspace": 0.06,
-    "savefig.dpi": 300,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "hardset",
-}
-
-# By format: the entry that says what the picture shows, and entries left out because they would
-# make equal pictures differ.
-_METADATA: dict[str, tuple[str, dict[str, None]]] = {
-    "png": ("Description", {"Software": None}),
-    "pdf": ("Subject", {"CreationDate": None, "Creator": None, "Producer": None}),
-    "svg": ("Description", {"Date": None}),
-}
 WIDTH = 7.0  # inches, both columns of a two-column page
 SPAN = 8.0  # points of mIoU above and below all data at which the colours end
 
@@ -114,7 +79,7 @@ def write_tables(
     dataset = read_dataset(data, kind=KIND)
     words = caption(dataset)
     for name, path in paths.items():
-        write_bytes_atomic(path, _rendered(dataset, name, words))
+        write_bytes_atomic(path, rendered(lambda: draw(dataset), name, words))
     return [data, *paths.values()], words
 
 
@@ -130,18 +95,6 @@ def parameters(runs: Sequence[Run]) -> dict[str, Any]:
         "runs": [dataclasses.asdict(run) for run in runs],
         "published": hashlib.sha256(json.dumps(printed, sort_keys=True).encode()).hexdigest(),
     }
-
-
-def _rendered(dataset: xr.Dataset, file_format: str, words: str) -> bytes:
-    """Draw the picture as bytes of a file.
-
-    The file carries its caption.
-    """
-    key, metadata = _METADATA[file_format]
-    buffer = io.BytesIO()
-    with rc_context(STYLE):
-        draw(dataset).savefig(buffer, format=file_format, metadata={**metadata, key: words})
-    return buffer.getvalue()
 
 
 def plain(name: str, longest: int = 24) -> str:

@@ -26,7 +26,7 @@ WIDTH = 8.0  # inches
 PANELS = 4  # of a line of Figure 6
 INK = "#010203"  # drawn in it, and replaced by the colour of the page's text
 
-CHARTS_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
     "axes.labelsize": 9,
     "axes.titlesize": 9,
@@ -92,7 +92,7 @@ class Chart:
     def svg(self) -> bytes:
         """Render the chart as an SVG image whose ink is light on dark pages."""
         buffer = io.StringIO()
-        with rc_context(CHARTS_STYLE):
+        with rc_context(STYLE):
             # Without a date the same numbers give the same bytes.
             self.figure.savefig(buffer, format="svg", metadata={"Date": None})
         text = buffer.getvalue()
@@ -120,7 +120,7 @@ def figure_6(own: Mapping[str, Sequence[Row]], others: Mapping[str, Sequence[Row
         others: rows of one's own runs on other data sets by their panel's title.
     """
     lines = 2 + -(-len(others) // PANELS)
-    with rc_context(CHARTS_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 2.1 * lines))
         panels = np.ravel(figure.subplots(lines, PANELS, sharex=True))
         for axes, dataset in zip(panels[: len(DATASETS)], DATASETS, strict=True):
@@ -163,7 +163,7 @@ def runs_chart(rows: Sequence[Row]) -> Chart:
 
     It shows mean and standard deviation.
     """
-    with rc_context(CHARTS_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.4))
         axes = figure.subplots()
         _draw_runs(axes, rows, 0.0, 100.0)
@@ -184,7 +184,7 @@ def bridge_chart(bridge: Bridge | None, rows: Sequence[Row]) -> Chart:
     """
     advice = None if bridge is None else bridge.recommendation
     words = f"Measured 1 - mIoU against storage. {_in_words(rows)}"
-    with rc_context(CHARTS_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.4))
         *before, measured = figure.subplots(1, 1 if advice is None else 2, squeeze=False)[0]
         if bridge is not None and advice is not None:
@@ -207,7 +207,7 @@ def information_chart(sets: Mapping[str, tuple[float, float]]) -> Chart:
     Args:
         sets: value and standard error in nats for each predicted value, by name.
     """
-    with rc_context(CHARTS_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.7 + 0.26 * len(sets)))
         axes = figure.subplots()
         for row, (name, (value, stderr)) in enumerate(sets.items()):
@@ -223,7 +223,7 @@ def information_chart(sets: Mapping[str, tuple[float, float]]) -> Chart:
 
 def cost_chart(seconds: Mapping[str, float]) -> Chart:
     """Draw the seconds of each kind of stage."""
-    with rc_context(CHARTS_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.7 + 0.26 * len(seconds)))
         axes = figure.subplots()
         axes.barh(list(seconds), list(seconds.values()), color="#0072B2", height=0.6)
