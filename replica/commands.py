@@ -288,6 +288,7 @@ def lossless(*, alpha_total: Numbers, redundancy: float = 1.0, as_json: Json = F
 
     A max-margin probe trained on all the data ranks them, ties at its margin by the dual variable.
     Keeping the lossless fraction of them keeps all its support vectors: the student is the probe.
+    Exit code 1 says that an answer is missing.
 
     Args:
         alpha_total: total examples over N, > 0.
@@ -314,7 +315,7 @@ def lossless(*, alpha_total: Numbers, redundancy: float = 1.0, as_json: Json = F
         for alpha, fraction in zip(alpha_total, found, strict=True)
     ]
     _print_answers(answers, as_json)
-    return 0
+    return 0 if np.all(np.isfinite(found)) else 1  # floating point ends before 1e308
 
 
 def _checked(policy: str, theta_deg: float, lo: float | None, w: float | None) -> dict[str, float]:

@@ -20,9 +20,10 @@ from pickle import PicklingError
 from typing import Generic, TypeVar
 
 import jax
+import numpy as np
 from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 
-from hardset.checks import check_range
+from hardset.checks import check_integer
 
 T = TypeVar("T")
 IDLE_SECONDS = 60  # after which a worker ends
@@ -43,18 +44,18 @@ def local_devices(count: int | None) -> list[jax.Device | None]:
     Without `count` the list holds None, which stands for JAX's default device.
 
     Raises:
-        ValueError: `count` is below 1 or above the number of devices.
+        ValueError: `count` is no whole number from 1 to the number of devices.
     """
     if count is None:
         return [None]
+    check_integer("devices", count, 1, np.inf)
     there = jax.local_devices()
     if count > len(there):
         raise ValueError(
             f"devices = {count}, but JAX sees {len(there)} of the kind {there[0].platform}; a CPU "
             f"counts as more with XLA_FLAGS=--xla_force_host_platform_device_count={count}"
         )
-    check_range("devices", count, 1, len(there))
-    return list(there[:count])
+    return list(there[: int(count)])
 
 
 def solver_pool(threads: int, devices: Sequence[jax.Device | None]) -> ThreadPoolExecutor:

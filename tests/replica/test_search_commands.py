@@ -24,6 +24,14 @@ def test_fractions(capsys):
     assert found[1]["error"] == pytest.approx(1.1 * found[1]["full_error"], rel=1e-9)
 
 
+def test_a_missing_lossless_fraction_has_an_exit_code(capsys):
+    """N of alpha_total N examples carry everything: the fraction tends to 1/alpha_total."""
+    code, found = answers(["lossless", "--alpha-total", "1e6", "1e308"], capsys)
+    assert code == 1
+    assert found[0]["lossless_fraction"] == pytest.approx(1e-6, rel=1e-3)
+    assert found[1]["lossless_fraction"] is None
+
+
 def test_a_window(capsys):
     common = ["optimal", "--alpha-total", "20", "--keep-fraction", "0.2", "--theta-deg", "20"]
     code, (found,) = answers(common, capsys)

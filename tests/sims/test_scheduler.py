@@ -104,6 +104,12 @@ def test_bad_places_are_one_sentence(
         assert word in captured.err
 
 
+@pytest.mark.parametrize("devices", [0.5, 2.5, True])
+def test_devices_are_counted_in_whole_numbers(devices: Any) -> None:
+    with pytest.raises(ValueError, match=r"devices = .*(whole number|valid range)"):
+        sims.run(PerceptronProblem(5.0, 0.5), 10, 2, devices=devices)
+
+
 def test_without_dask_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
