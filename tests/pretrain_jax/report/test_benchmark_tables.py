@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 
 from hardset.cli import run
 from hardset.datafile import read_dataset
+from hardset.pictures import STYLE
 from pretrain_jax.__main__ import main
-from pretrain_jax.report.benchmark_tables import KIND, STYLE, caption, compute, draw, write_tables
+from pretrain_jax.report.benchmark_tables import KIND, caption, compute, draw, write_tables
 from pretrain_jax.report.published import DATASETS, PRINTED, PRINTED_ALL_DATA
 from pretrain_jax.report.runs import Run, read_runs
 
