@@ -25,6 +25,14 @@ from .gain import GainStatus as GainStatus
 from .gain import InformationGain as InformationGain
 from .gain import expected_gain as expected_gain
 from .gain import information_gain as information_gain
+from .inputs import Isotropic as Isotropic
+from .inputs import PowerLaw as PowerLaw
+from .inputs import Spectrum as Spectrum
+from .labels import Clean as Clean
+from .labels import Flip as Flip
+from .labels import LabelSteps as LabelSteps
+from .labels import Logit as Logit
+from .labels import Probit as Probit
 from .policies import Custom as Custom
 from .policies import Easy as Easy
 from .policies import EasySigned as EasySigned
@@ -37,13 +45,19 @@ from .policies import Random as Random
 from .policies import Steps as Steps
 from .policies import Window as Window
 from .policies import policy_from_name as policy_from_name
+from .policy_names import LOSSES as LOSSES
 from .policy_names import POLICY_NAMES as POLICY_NAMES
+from .probe_field import FieldLaw as FieldLaw
+from .probe_field import NormalField as NormalField
+from .problem import CrossFitted as CrossFitted
 from .problem import DownstreamShift as DownstreamShift
 from .problem import FixedAngle as FixedAngle
 from .problem import Independent as Independent
 from .problem import InSample as InSample
 from .problem import PerceptronProblem as PerceptronProblem
 from .problem import Probe as Probe
+from .students import ERM as ERM
+from .students import MaxMargin as MaxMargin
 from .v_estimates import VInformationEstimate as VInformationEstimate
 from .v_estimates import classifier_v_information as classifier_v_information
 from .v_estimates import estimate_v_information as estimate_v_information
@@ -52,24 +66,38 @@ from .v_estimates import reconstruction_v_information as reconstruction_v_inform
 from .weights import kept_mass as kept_mass
 
 __all__ = [
+    "ERM",
+    "LOSSES",
     "POLICY_NAMES",
+    "Clean",
+    "CrossFitted",
     "Custom",
     "DownstreamShift",
     "Easy",
     "EasySigned",
+    "FieldLaw",
     "FixedAngle",
+    "Flip",
     "GainStatus",
     "Hard",
     "HardSigned",
     "InSample",
     "Independent",
     "InformationGain",
+    "Isotropic",
+    "LabelSteps",
+    "Logit",
+    "MaxMargin",
     "Mixture",
     "Moderate",
+    "NormalField",
     "PerceptronProblem",
     "Policy",
+    "PowerLaw",
     "Probe",
+    "Probit",
     "Random",
+    "Spectrum",
     "Steps",
     "VInformationEstimate",
     "Window",

@@ -1,4 +1,4 @@
-"""Lists the names and own parameters of the policies, without importing JAX."""
+"""Lists the names of policies, their own parameters, and losses, without importing JAX."""
 
 from collections.abc import Collection
 
@@ -43,3 +43,7 @@ def check_policy(name: object, parameters: Collection[str]) -> None:
     if set(parameters) != ({needed} if needed else set()):
         wanted = f"the parameter {needed!r}" if needed else "no parameter"
         raise ValueError(f"policy {name!r} takes {wanted}, got {sorted(parameters) or 'none'}")
+
+
+# Losses of the margin t = y W.x: log(1 + exp(-t)), (1 - t)_+, (1 - t)_+^2 / 2, (1 - t)^2 / 2.
+LOSSES: tuple[str, ...] = ("logistic", "hinge", "squared-hinge", "square")

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from hardset.checks import check_range, is_concrete, within_right_angle
 from hardset.pytree import BRANCH, STATIC, pytree_dataclass
+from theory.inputs import Inputs, Isotropic, Spectrum
+from theory.labels import Clean, Labels, LabelSteps
 from theory.policies import Hard, Policy
+from theory.probe_field import FieldLaw, NormalField, ProbeField
+from theory.students import MaxMargin, Student
 
 
 @pytree_dataclass
@@ -66,7 +70,45 @@ class InSample:
     name: ClassVar[str] = "in-sample"
 
 
-Probe = FixedAngle | Independent | InSample
+@pytree_dataclass
+class CrossFitted:
+    """K probes, each at the angle theta, that rank K equal folds of the data.
+
+    Each example is ranked by a probe that never saw it, and each fold is cut to the fraction f by
+    its own probe J_k = cos(theta) T + sin(theta) n_k, n_k orthogonal to T, n_j.n_k = overlap.
+
+    Attributes:
+        theta: angle of each probe to the teacher in radians, in [0, pi/2], scalar or array.
+        folds: number of folds and probes K >= 1, may be infinite.
+        overlap: product of two probes' parts orthogonal to the teacher, in [0, 1]; 0 for probes
+            that were trained on different data.
+    """
+
+    theta: ArrayLike = 0.0
+    folds: ArrayLike = 5.0
+    overlap: ArrayLike = 0.0
+
+    name: ClassVar[str] = "cross-fitted"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "theta", within_right_angle("theta", self.theta))
+        finite = self.folds
+        if is_concrete(finite):
+            folds = np.asarray(finite, np.float64)
+            finite = np.where(np.isposinf(folds), 1.0, folds)
+        check_range("folds", finite, 1.0, np.inf)
+        check_range("overlap", self.overlap, 0.0, 1.0)
+
+    @classmethod
+    def degrees(
+        cls, theta_deg: ArrayLike, folds: ArrayLike = 5.0, overlap: ArrayLike = 0.0
+    ) -> "CrossFitted":
+        """Return the probes at `theta_deg` degrees, in [0, 90]."""
+        check_range("theta_deg", theta_deg, 0.0, 90.0, unit="degrees")
+        return cls(theta=np.deg2rad(theta_deg), folds=folds, overlap=overlap)
+
+
+Probe = FixedAngle | Independent | InSample | CrossFitted
 
 
 @pytree_dataclass
@@ -108,18 +150,24 @@ class DownstreamShift:
 class PerceptronProblem:
     """A perceptron student that is trained on a selected part of its data.
 
-    It is a pytree of arrays. alpha_total * N examples x ~ N(0, I_N) with labels y = sign(T.x) are
-    ranked by a probe, a fraction f is kept, and a max-margin student is trained on it (Sorscher et
-    al. 2022, arXiv:2206.14486; OptiDEL, arXiv:2408.07107). All array arguments broadcast against
-    each other, so that one object holds a point or a grid.
+    It is a pytree of arrays. alpha_total * N examples x ~ N(0, C) with labels that a teacher T
+    gives are ranked by a probe, a fraction f is kept, and a student is trained on it (Sorscher et
+    al. 2022, arXiv:2206.14486; OptiDEL, arXiv:2408.07107). By default C = I_N, y = sign(T.x), and
+    the student is the one of largest margin. All array arguments broadcast against each other, so
+    that one object holds a point or a grid.
 
     Attributes:
         alpha_total: total examples / N, > 0, copies counted.
         keep_fraction: kept fraction f, in (0, 1].
-        probe: `FixedAngle`, `Independent` or `InSample`.
-        policy: which examples are kept; see `theory.policies`.
+        probe: `FixedAngle`, `Independent`, `InSample` or `CrossFitted`.
+        policy: which examples are kept; see `theory.policies`. Signed policies rank by y z with
+            the observed label y.
         redundancy: copies r >= 1 of each distinct example, total volume constant.
         downstream: shift between the teacher of the labels and the one that judges the student.
+        student: `MaxMargin` or `ERM`, a regularised loss.
+        labels: `Clean`, `Flip`, `Probit`, `Logit` or `LabelSteps`, how T.x becomes the label.
+        inputs: `Isotropic`, `PowerLaw` or `Spectrum`, the covariance of the inputs.
+        probe_field: `NormalField`, or a `FieldLaw` of measured probe fields.
         dims: names of the grid's axes, for labelled results; see `grid`.
 
     Raises:
@@ -135,6 +183,10 @@ class PerceptronProblem:
     downstream: DownstreamShift = dataclasses.field(
         default_factory=DownstreamShift, metadata=BRANCH
     )
+    student: Student = dataclasses.field(default_factory=MaxMargin, metadata=BRANCH)
+    labels: Labels = dataclasses.field(default_factory=Clean, metadata=BRANCH)
+    inputs: Inputs = dataclasses.field(default_factory=Isotropic, metadata=BRANCH)
+    probe_field: ProbeField = dataclasses.field(default_factory=NormalField, metadata=BRANCH)
     dims: tuple[str, ...] | None = dataclasses.field(default=None, metadata=STATIC)
 
     def __post_init__(self) -> None:
@@ -146,13 +198,17 @@ class PerceptronProblem:
         check_range("keep_fraction", self.keep_fraction, 0.0, 1.0, open_low=True)
         check_range("redundancy", self.redundancy, 1.0, np.inf)
         for name, kind, hint in (
-            ("probe", FixedAngle | Independent | InSample, "FixedAngle, Independent or InSample"),
+            ("probe", Probe, "FixedAngle, Independent, InSample or CrossFitted"),
             ("policy", Policy, "Policy (see policy_from_name)"),
             ("downstream", DownstreamShift, "DownstreamShift"),
+            ("student", Student, "MaxMargin or ERM"),
+            ("labels", Labels, "Clean, Flip, Probit, Logit or LabelSteps"),
+            ("inputs", Inputs, "Isotropic, PowerLaw or Spectrum"),
+            ("probe_field", ProbeField, "NormalField or FieldLaw"),
         ):
             _check_part(name, getattr(self, name), kind, hint)
         self._check_shapes()
-        theta = self.probe.theta if isinstance(self.probe, FixedAngle) else None
+        theta = self.probe.theta if isinstance(self.probe, FixedAngle | CrossFitted) else None
         self.policy.check(self.keep_fraction, theta)
 
     def _check_shapes(self) -> None:
@@ -217,8 +273,17 @@ class PerceptronProblem:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Common shape of all array arguments."""
-        return np.broadcast_shapes(*(np.shape(leaf) for leaf in jax.tree.leaves(self)))
+        """Common shape of all array arguments, the vectors' own axes apart."""
+        shapes = []
+        for part in jax.tree.leaves(self, is_leaf=has_vectors):
+            own = 1 if has_vectors(part) else 0
+            shapes += [np.shape(leaf)[: np.ndim(leaf) - own] for leaf in jax.tree.leaves(part)]
+        return np.broadcast_shapes(*shapes)
+
+
+def has_vectors(part: object) -> bool:
+    """Tell whether the leaves of a part of a problem have a last axis of their own."""
+    return isinstance(part, Spectrum | LabelSteps | FieldLaw)
 
 
 def _check_part(name: str, value: object, kind: Any, hint: str) -> None:
@@ -268,7 +333,14 @@ def problem_coordinates(
         numbers["theta"] = problem.probe.theta
     elif isinstance(problem.probe, Independent):
         numbers["alpha_probe"] = problem.probe.alpha_probe
+    elif isinstance(problem.probe, CrossFitted):
+        numbers["theta"] = problem.probe.theta
+        numbers["folds"] = problem.probe.folds
+        numbers["folds_overlap"] = problem.probe.overlap
     numbers |= problem.policy.parameters()
+    numbers |= problem.student.parameters()
+    numbers |= problem.labels.parameters()
+    numbers |= problem.inputs.parameters()
     coordinates = {}
     for name, value in numbers.items():
         array = np.asarray(value, dtype=np.float64)
@@ -281,11 +353,15 @@ def problem_coordinates(
 
 
 def problem_attributes(problem: PerceptronProblem) -> dict[str, str]:
-    """Return the policy and the probe as JSON objects.
+    """Return policy, probe, student, labels and inputs as JSON objects.
 
     Their numbers are not in there; `problem_coordinates` gives them.
     """
     return {
         "policy": json.dumps(problem.policy.record()),
         "probe": json.dumps({"name": problem.probe.name}),
+        "student": json.dumps(problem.student.record()),
+        "labels": json.dumps({"name": problem.labels.name}),
+        "inputs": json.dumps(problem.inputs.record()),
+        "probe_field": json.dumps(problem.probe_field.record()),
     }
