@@ -31,7 +31,7 @@ def map_lanes(
     Args:
         lane: a pure function of one point, scalars in the tree of `points`. One compilation serves
             grids of every size as long as it is the same object.
-        points: a pytree of NumPy arrays of one length.
+        points: a pytree of NumPy arrays whose first axes have one length.
         prepare: maps a chunk of points to what `lane` takes, all of them at once.
     """
     columns, tree = jax.tree.flatten(points)
@@ -39,9 +39,11 @@ def map_lanes(
 
     def run(start: int) -> Any:
         size = min(CHUNK, count - start)
-        padded = [np.resize(column[start : start + size], CHUNK) for column in columns]
+        shapes = [(CHUNK, *column.shape[1:]) for column in columns]
+        parts = [column[start : start + size] for column in columns]
+        padded = [np.resize(part, shape) for part, shape in zip(parts, shapes, strict=True)]
         if not size:
-            padded = [np.ones(CHUNK) for _ in columns]
+            padded = [np.ones(shape) for shape in shapes]
         with jax.enable_x64(True):  # the setting is a thread's own
             out = _map_chunk(lane, prepare(jax.tree.unflatten(tree, padded)), size)
             return jax.tree.map(lambda column: np.asarray(column)[:size], out)
@@ -73,8 +75,8 @@ def trace_lanes(lane: Callable[[list[Array]], Any], columns: list[Array]) -> Any
     The answer can be differentiated once, forwards or backwards.
 
     Args:
-        lane: a pure function of scalars, one for each column, to a pytree of scalars.
-        columns: arrays of one length.
+        lane: a pure function of scalars or vectors, one for each column, to a pytree of scalars.
+        columns: arrays whose first axes have one length.
     """
     return jax.lax.map(lane, columns)
 
@@ -88,6 +90,11 @@ def _differentiate(
     """
     (columns,), (moves,) = primals, tangents
     moved = [i for i, move in enumerate(moves) if not isinstance(move, SymbolicZero)]
+    if any(columns[i].ndim > 1 for i in moved):
+        raise NotImplementedError(
+            "replica has no derivatives with respect to the vectors of Spectrum or LabelSteps: "
+            "differentiate numerically"
+        )
     with jax.enable_x64(True):
         values, rates = jax.lax.map(partial(_lane_rates, lane, moved), columns)
         rates = jax.tree.map(_once, rates)

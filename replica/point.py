@@ -154,7 +154,7 @@ def read_out(prepared: Prepared, found: Outcome, **outcome: Array) -> ReplicaSol
     norm = jnp.sqrt(1 + found.y @ found.y)
     along, across, q = found.y[0] / norm, found.y[1] / norm, 1 / norm
     judged, angle = judge(along, across, q, prepared.downstream)
-    return ReplicaSolution(
+    return ReplicaSolution.of_max_margin(
         overlap=along,
         probe_overlap=along * jnp.cos(theta) + across * jnp.sin(theta),
         margin=found.mu / norm,

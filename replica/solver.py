@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from hardset.float64 import float64
+from replica.erm import point as erm
 from replica.in_sample.solver import solve_in_sample
 from replica.lanes import map_lanes, trace_lanes
 from replica.point import (
@@ -20,8 +21,11 @@ from replica.point import (
     solve_prepared,
 )
 from replica.solution import ReplicaSolution, Status
+from theory.inputs import Isotropic
+from theory.labels import Clean
 from theory.policies import Random
-from theory.problem import FixedAngle, InSample, PerceptronProblem, Probe
+from theory.problem import CrossFitted, FixedAngle, InSample, PerceptronProblem, Probe, has_vectors
+from theory.students import ERM, MaxMargin
 
 Array = jnp.ndarray
 
@@ -55,7 +59,10 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
         RuntimeError: with `throw`, naming the first point that failed.
     """
     if isinstance(problem.probe, InSample):
+        _check_in_sample(problem)
         solution = solve_in_sample(problem)
+    elif beyond_max_margin(problem):
+        solution = _solve_regularised(problem)
     else:
         tree, shape, leaves = point_lanes(problem)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
@@ -73,6 +80,70 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
             f"{solution.failed} of {status.size} points failed, first {index}: {sentence}"
         )
     return solution
+
+
+def beyond_max_margin(problem: PerceptronProblem) -> bool:
+    """Tell whether a problem has noisy labels, a loss, a spectrum or cross-fitted probes.
+
+    Those have equations of their own, in `replica.erm`.
+    """
+    plain = (
+        isinstance(problem.student, MaxMargin)
+        and isinstance(problem.labels, Clean)
+        and isinstance(problem.inputs, Isotropic)
+        and not isinstance(problem.probe, CrossFitted)
+    )
+    return not plain
+
+
+def _check_in_sample(problem: PerceptronProblem) -> None:
+    if beyond_max_margin(problem):
+        raise ValueError(
+            "probe = InSample() has a theory for max-margin students, clean labels and isotropic "
+            "inputs only: use FixedAngle, Independent or CrossFitted, or simulate"
+        )
+
+
+def _solve_regularised(problem: PerceptronProblem) -> ReplicaSolution:
+    """Solve a problem with noisy labels, a loss, a spectrum or cross-fitted probes."""
+    if isinstance(problem.probe, CrossFitted) and not (
+        isinstance(problem.student, ERM) and isinstance(problem.inputs, Isotropic)
+    ):
+        raise ValueError(
+            "probe = CrossFitted(...) has a theory for students ERM(...) and isotropic inputs: "
+            "the equations for others were never confirmed by simulation"
+        )
+    point = erm.ErmPoint.of(problem, _probe_angle(problem.probe))
+    leaves, tree = jax.tree.flatten(point)
+    own = [
+        1 if has_vectors(part) else 0
+        for part in jax.tree.leaves(point, is_leaf=has_vectors)
+        for _ in jax.tree.leaves(part)
+    ]
+    shape = problem.shape
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+    xp = jnp if traced else np
+    columns = [
+        xp.broadcast_to(
+            xp.asarray(leaf, np.float64), shape + np.shape(leaf)[np.ndim(leaf) - axes :]
+        ).reshape(-1, *np.shape(leaf)[np.ndim(leaf) - axes :])
+        for leaf, axes in zip(leaves, own, strict=True)
+    ]
+    if traced:
+        flat = trace_lanes(partial(_regularised_lane, tree), columns)
+    else:
+        flat = map_lanes(erm.solve_prepared, columns, partial(_prepare_regularised, tree))
+    return jax.tree.map(lambda column: column.reshape(shape), flat)
+
+
+@partial(jax.jit, static_argnums=0)
+def _prepare_regularised(tree: jax.tree_util.PyTreeDef, columns: list[Array]) -> erm.Prepared:
+    """Prepare a chunk of points, so that all of a kind share the compiled solver."""
+    return jax.vmap(lambda *lane: erm.prepare(jax.tree.unflatten(tree, lane)))(*columns)
+
+
+def _regularised_lane(tree: jax.tree_util.PyTreeDef, lane: list[Array]) -> ReplicaSolution:
+    return erm.solve_prepared(erm.prepare(jax.tree.unflatten(tree, lane)))
 
 
 def point_lanes(
@@ -99,7 +170,7 @@ def _column(leaf: Any, shape: tuple[int, ...], xp: Any) -> Any:
 
 
 def _probe_angle(probe: Probe) -> ArrayLike:
-    if isinstance(probe, FixedAngle):
+    if isinstance(probe, FixedAngle | CrossFitted):
         return probe.theta
     if isinstance(probe, InSample):
         raise ValueError(

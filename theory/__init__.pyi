@@ -41,14 +41,14 @@ from .policies import HardSigned as HardSigned
 from .policies import Mixture as Mixture
 from .policies import Moderate as Moderate
 from .policies import Policy as Policy
+from .policies import Power as Power
 from .policies import Random as Random
 from .policies import Steps as Steps
 from .policies import Window as Window
+from .policies import WindowSigned as WindowSigned
 from .policies import policy_from_name as policy_from_name
 from .policy_names import LOSSES as LOSSES
 from .policy_names import POLICY_NAMES as POLICY_NAMES
-from .probe_field import FieldLaw as FieldLaw
-from .probe_field import NormalField as NormalField
 from .problem import CrossFitted as CrossFitted
 from .problem import DownstreamShift as DownstreamShift
 from .problem import FixedAngle as FixedAngle
@@ -75,7 +75,6 @@ __all__ = [
     "DownstreamShift",
     "Easy",
     "EasySigned",
-    "FieldLaw",
     "FixedAngle",
     "Flip",
     "GainStatus",
@@ -90,9 +89,9 @@ __all__ = [
     "MaxMargin",
     "Mixture",
     "Moderate",
-    "NormalField",
     "PerceptronProblem",
     "Policy",
+    "Power",
     "PowerLaw",
     "Probe",
     "Probit",
@@ -101,6 +100,7 @@ __all__ = [
     "Steps",
     "VInformationEstimate",
     "Window",
+    "WindowSigned",
     "angle_from_components",
     "angle_from_error",
     "angle_from_overlap",

@@ -17,7 +17,9 @@ from jax.typing import ArrayLike
 from hardset.checks import check_range, is_concrete, real_array
 from hardset.float64 import float64
 from hardset.pytree import content_hash, pytree_dataclass, same_content
+from theory.labels import LabelKernel
 from theory.policy_names import POLICIES, check_policy
+from theory.power import power_breaks, power_level, power_weight
 from theory.weights import (
     FunctionWeight,
     IntervalWeight,
@@ -25,6 +27,7 @@ from theory.weights import (
     abs_normal_quantile,
     call_weight,
     kept_mass,
+    observed_margin_quantile,
     signed_margin_quantile,
     survival,
 )
@@ -46,7 +49,13 @@ class Policy(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
         """Return the weight wt(z) of a DISTINCT example in the gauge y = +1.
 
         Args:
@@ -54,6 +63,8 @@ class Policy(ABC):
             theta: probe-teacher angle in radians, scalar (signed policies' thresholds need it).
             redundancy: copies r >= 1 of every distinct example; an example survives if any copy
                 does, w -> 1 - (1 - w)^r.
+            labels: how the observed label follows from the teacher's field; None is clean. Signed
+                policies' thresholds need it.
         """
 
     def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:  # noqa: B027
@@ -164,7 +175,13 @@ class Custom(Policy):
         policy._static, (policy._values,) = static, leaves
         return policy
 
-    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
         breaks = np.array(self.breakpoints, dtype=np.float64)
         if self.variable == "z":
             breaks = np.concatenate([breaks, -breaks])
@@ -302,7 +319,13 @@ class Steps(Policy):
         policy._edges, policy._levels = tuple(leaves[: steps + 1]), tuple(leaves[steps + 1 :])
         return policy
 
-    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
         inner, outer = self.edges[..., :-1], self.edges[..., 1:]
         level = survival(self.levels, redundancy)
         return IntervalWeight(
@@ -366,7 +389,13 @@ class Hard(Policy):
 
     name: ClassVar[str] = "hard"
 
-    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
         edge = abs_normal_quantile(keep_fraction, 1 - keep_fraction)
         return _intervals([(-edge, edge, 1.0)])
 
@@ -377,7 +406,13 @@ class Easy(Policy):
 
     name: ClassVar[str] = "easy"
 
-    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
         edge = abs_normal_quantile(1 - keep_fraction, keep_fraction)
         return _intervals([(-jnp.inf, -edge, 1.0), (edge, jnp.inf, 1.0)])
 
@@ -388,7 +423,13 @@ class Moderate(Policy):
 
     name: ClassVar[str] = "moderate"
 
-    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
         return _ranked_window((1 - keep_fraction) / 2, keep_fraction)
 
 
@@ -407,15 +448,17 @@ class Window(Policy):
 
     name: ClassVar[str] = "window"
 
-    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
         return _ranked_window(jnp.asarray(self.lo), keep_fraction)
 
     def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
-        check_range("lo", self.lo, 0.0, 1.0)
-        if is_concrete(self.lo) and is_concrete(keep_fraction):
-            # Decimal fractions such as .7 + .3 exceed 1 by rounding only.
-            end = np.maximum(np.add(self.lo, keep_fraction) - 1e-12, 0.0)
-            check_range("lo + keep_fraction", end, 0.0, 1.0)
+        _check_window(self.lo, keep_fraction)
 
     def fits(self, keep_fraction: Array) -> Array:
         lo = jnp.asarray(self.lo)
@@ -439,7 +482,13 @@ class Mixture(Policy):
 
     name: ClassVar[str] = "mixture"
 
-    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
         w = jnp.asarray(self.w)
         edge = abs_normal_quantile(w * keep_fraction, 1 - w * keep_fraction)
         outside = (1 - w) * keep_fraction / jnp.maximum(1 - w * keep_fraction, 1e-150)
@@ -463,7 +512,13 @@ class Random(Policy):
 
     name: ClassVar[str] = "random"
 
-    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
         return _intervals([(-jnp.inf, jnp.inf, survival(keep_fraction, redundancy))])
 
 
@@ -476,8 +531,14 @@ class HardSigned(Policy):
 
     name: ClassVar[str] = "hard-signed"
 
-    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
-        edge = signed_margin_quantile(keep_fraction, 1 - keep_fraction, theta)
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
+        edge = _signed_edge(keep_fraction, 1 - keep_fraction, theta, labels)
         return _intervals([(-jnp.inf, edge, 1.0)])
 
 
@@ -490,9 +551,104 @@ class EasySigned(Policy):
 
     name: ClassVar[str] = "easy-signed"
 
-    def kept_weight(self, keep_fraction: Array, theta: Array, redundancy: Array) -> SelectionWeight:
-        edge = signed_margin_quantile(1 - keep_fraction, keep_fraction, theta)
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
+        edge = _signed_edge(1 - keep_fraction, keep_fraction, theta, labels)
         return _intervals([(edge, jnp.inf, 1.0)])
+
+
+@pytree_dataclass
+class WindowSigned(Policy):
+    """Keeps the quantiles lo to lo + f of the SIGNED probe margin y z.
+
+    Under label noise the lowest are mostly flipped labels, and are skipped.
+
+    Attributes:
+        lo: quantile of y z where the window starts, 0 <= lo <= 1 - f; lo = 0 is `HardSigned`,
+            1 - f `EasySigned`.
+    """
+
+    lo: ArrayLike = 0.0
+
+    name: ClassVar[str] = "window-signed"
+
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
+        lo = jnp.asarray(self.lo)
+        inner = _signed_edge(lo, 1 - lo, theta, labels)
+        inner = jnp.where(lo > 0, inner, -jnp.inf)
+        outside = jnp.maximum(1 - lo - keep_fraction, 0.0)
+        outer = _signed_edge(_at_most_one(lo + keep_fraction), outside, theta, labels)
+        return _intervals([(inner, outer, 1.0)])
+
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+        _check_window(self.lo, keep_fraction)
+
+    def fits(self, keep_fraction: Array) -> Array:
+        lo = jnp.asarray(self.lo)
+        return (lo >= 0) & (lo + keep_fraction <= 1 + 1e-12)
+
+    def parameters(self) -> dict[str, Any]:
+        return {"lo": self.lo}
+
+
+@pytree_dataclass
+class Power(Policy):
+    """Keeps an example with a probability that is a power of a logistic score's variance.
+
+    w(z) = min(c s(scale z)^exponent, 1), s(x) = sigma(x) (1 - sigma(x)) at x clipped to +-clip, c
+    such that the kept fraction is f (Kolossov, Montanari and Tandon, arXiv:2309.14563).
+
+    Attributes:
+        scale: norm of the probe's score, > 0.
+        exponent: positive prefers hard examples, negative easy ones, 0 none.
+        clip: largest score that counts, > 0.
+    """
+
+    scale: ArrayLike = 1.0
+    exponent: ArrayLike = 1.0
+    clip: ArrayLike = 10.0
+
+    name: ClassVar[str] = "power"
+
+    def kept_weight(
+        self,
+        keep_fraction: Array,
+        theta: Array,
+        redundancy: Array,
+        labels: LabelKernel | None = None,
+    ) -> SelectionWeight:
+        own = [jnp.asarray(part, jnp.float64) for part in (self.scale, self.exponent, self.clip)]
+        level = power_level(keep_fraction, *own)
+        return FunctionWeight(
+            function=power_weight,
+            even=False,  # it is even in z as it stands
+            redundancy=redundancy,
+            parameters=(level, *own),
+            breakpoints=power_breaks(level, *own),
+        )
+
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+        check_range("scale", self.scale, 0.0, 1e3, open_low=True)
+        check_range("exponent", self.exponent, -20.0, 20.0)
+        check_range("clip", self.clip, 0.0, 1e2, open_low=True)
+
+    def fits(self, keep_fraction: Array) -> Array:
+        scale, clip = jnp.asarray(self.scale), jnp.asarray(self.clip)
+        return (scale > 0) & (clip > 0) & jnp.isfinite(scale * clip * self.exponent)
+
+    def parameters(self) -> dict[str, Any]:
+        return {"scale": self.scale, "exponent": self.exponent, "clip": self.clip}
 
 
 def policy_from_name(name: str, **parameters: ArrayLike) -> Policy:
@@ -500,7 +656,8 @@ def policy_from_name(name: str, **parameters: ArrayLike) -> Policy:
 
     Args:
         name: e.g. "hard".
-        **parameters: `lo` for "window", `w` for "mixture"; nothing for the others.
+        **parameters: `lo` for "window" and "window-signed", `w` for "mixture", `scale`,
+            `exponent` and `clip` for "power"; nothing for the others.
 
     Raises:
         ValueError: unknown name, or a parameter that the policy lacks or does not take.
@@ -508,6 +665,20 @@ def policy_from_name(name: str, **parameters: ArrayLike) -> Policy:
     check_policy(name, parameters)
     policy: Policy = resolve_name(POLICIES[name][0])(**parameters)
     return policy
+
+
+def _signed_edge(lower: Array, upper: Array, theta: Array, labels: LabelKernel | None) -> Array:
+    if labels is None:
+        return signed_margin_quantile(lower, upper, theta)
+    return observed_margin_quantile(lower, upper, theta, labels)
+
+
+def _check_window(lo: ArrayLike, keep_fraction: ArrayLike) -> None:
+    check_range("lo", lo, 0.0, 1.0)
+    if is_concrete(lo) and is_concrete(keep_fraction):
+        # Decimal fractions such as .7 + .3 exceed 1 by rounding only.
+        end = np.maximum(np.add(lo, keep_fraction) - 1e-12, 0.0)
+        check_range("lo + keep_fraction", end, 0.0, 1.0)
 
 
 def _intervals(rows: list[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> IntervalWeight:

@@ -14,7 +14,6 @@ from hardset.pytree import BRANCH, STATIC, pytree_dataclass
 from theory.inputs import Inputs, Isotropic, Spectrum
 from theory.labels import Clean, Labels, LabelSteps
 from theory.policies import Hard, Policy
-from theory.probe_field import FieldLaw, NormalField, ProbeField
 from theory.students import MaxMargin, Student
 
 
@@ -167,7 +166,6 @@ class PerceptronProblem:
         student: `MaxMargin` or `ERM`, a regularised loss.
         labels: `Clean`, `Flip`, `Probit`, `Logit` or `LabelSteps`, how T.x becomes the label.
         inputs: `Isotropic`, `PowerLaw` or `Spectrum`, the covariance of the inputs.
-        probe_field: `NormalField`, or a `FieldLaw` of measured probe fields.
         dims: names of the grid's axes, for labelled results; see `grid`.
 
     Raises:
@@ -186,7 +184,6 @@ class PerceptronProblem:
     student: Student = dataclasses.field(default_factory=MaxMargin, metadata=BRANCH)
     labels: Labels = dataclasses.field(default_factory=Clean, metadata=BRANCH)
     inputs: Inputs = dataclasses.field(default_factory=Isotropic, metadata=BRANCH)
-    probe_field: ProbeField = dataclasses.field(default_factory=NormalField, metadata=BRANCH)
     dims: tuple[str, ...] | None = dataclasses.field(default=None, metadata=STATIC)
 
     def __post_init__(self) -> None:
@@ -204,7 +201,6 @@ class PerceptronProblem:
             ("student", Student, "MaxMargin or ERM"),
             ("labels", Labels, "Clean, Flip, Probit, Logit or LabelSteps"),
             ("inputs", Inputs, "Isotropic, PowerLaw or Spectrum"),
-            ("probe_field", ProbeField, "NormalField or FieldLaw"),
         ):
             _check_part(name, getattr(self, name), kind, hint)
         self._check_shapes()
@@ -283,7 +279,7 @@ class PerceptronProblem:
 
 def has_vectors(part: object) -> bool:
     """Tell whether the leaves of a part of a problem have a last axis of their own."""
-    return isinstance(part, Spectrum | LabelSteps | FieldLaw)
+    return isinstance(part, Spectrum | LabelSteps)
 
 
 def _check_part(name: str, value: object, kind: Any, hint: str) -> None:
@@ -363,5 +359,4 @@ def problem_attributes(problem: PerceptronProblem) -> dict[str, str]:
         "student": json.dumps(problem.student.record()),
         "labels": json.dumps({"name": problem.labels.name}),
         "inputs": json.dumps(problem.inputs.record()),
-        "probe_field": json.dumps(problem.probe_field.record()),
     }

@@ -282,7 +282,7 @@ def _solve_prepared(prepared: Prepared) -> ReplicaSolution:
     status = jnp.where(solved, status, Status.NOT_CONVERGED.value)
     status = jnp.where(valid, status, Status.INVALID.value)
     judged, error_angle = judge(along, across, q, prepared.downstream)
-    solution = ReplicaSolution(
+    solution = ReplicaSolution.of_max_margin(
         overlap=along,
         probe_overlap=joined(
             (plane[0] * probe.overlap + plane[1] * probe.orthogonal) / norm, jnp.ones(())

@@ -1,0 +1,276 @@
+"""Prepares and solves one problem with noisy labels, a regularised loss or structured inputs."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from hardset.pytree import BRANCH, STATIC, pytree_dataclass
+from replica.erm import line, plane
+from replica.erm.equations import Penalty, Unknowns, fields_at, residuals, weight_norm2
+from replica.erm.measure import Fields, Kept
+from replica.erm.newton import find_root
+from replica.point import CERTIFIED, ROUNDING, in_range, judge
+from replica.solution import ReplicaSolution, Status
+from theory.field_information import v_information
+from theory.inputs import (
+    Isotropic,
+    PowerLaw,
+    Profile,
+    Spectrum,
+    power_law_profile,
+    spectrum_profile,
+)
+from theory.labels import Labels, observed_error
+from theory.policies import Policy
+from theory.problem import CrossFitted, DownstreamShift, PerceptronProblem
+from theory.students import ERM, Student
+
+Array = jnp.ndarray
+
+SMALLEST_PROFILE = 16
+
+
+@pytree_dataclass
+class PowerColumns:
+    """A power law whose number of eigenvalues is a number like the others."""
+
+    dim: ArrayLike
+    a: ArrayLike
+    r: ArrayLike
+    rv: ArrayLike
+    size: int = dataclasses.field(metadata=STATIC)
+
+
+@pytree_dataclass
+class ErmPoint:
+    """The numbers of a problem, before they are broadcast."""
+
+    alpha_total: Any
+    keep_fraction: Any
+    theta: Any
+    folds: Any
+    folds_overlap: Any
+    redundancy: Any
+    policy: Policy
+    downstream: DownstreamShift
+    student: Student = dataclasses.field(metadata=BRANCH)
+    labels: Labels = dataclasses.field(metadata=BRANCH)
+    inputs: Any = dataclasses.field(metadata=BRANCH)
+
+    @classmethod
+    def of(cls, problem: PerceptronProblem, theta: ArrayLike) -> "ErmPoint":
+        """Return the numbers of a problem whose probe has the angle `theta`."""
+        probe = problem.probe
+        crossed = isinstance(probe, CrossFitted)
+        inputs: Any = problem.inputs
+        if isinstance(inputs, PowerLaw):
+            inputs = PowerColumns(
+                float(inputs.dim), inputs.a, inputs.r, inputs.rv, profile_size(inputs.dim)
+            )
+        return cls(
+            alpha_total=problem.alpha_total,
+            keep_fraction=problem.keep_fraction,
+            theta=theta,
+            folds=probe.folds if crossed else 1.0,
+            folds_overlap=probe.overlap if crossed else 0.0,
+            redundancy=problem.redundancy,
+            policy=problem.policy,
+            downstream=problem.downstream,
+            student=problem.student,
+            labels=problem.labels,
+            inputs=inputs,
+        )
+
+
+def profile_size(count: int) -> int:
+    """Return the length of the arrays for `count` eigenvalues; few lengths are compiled."""
+    size = SMALLEST_PROFILE
+    while size < count:
+        size *= 4
+    return size
+
+
+@pytree_dataclass
+class Prepared:
+    """A point in the form that the solver takes.
+
+    It has the same type for every policy with as many intervals.
+    """
+
+    kept: Kept
+    penalty: Penalty
+    valid: Array
+    downstream: DownstreamShift
+    loss: str = dataclasses.field(metadata=STATIC)
+
+
+def prepare(point: ErmPoint) -> Prepared:
+    """Return the kept measure, the penalty and the validity of one point."""
+    right = np.pi / 2 + ROUNDING
+    given = (point.alpha_total, point.keep_fraction, point.redundancy)
+    student = point.student
+    valid = (
+        in_range(*given, point.policy, point.downstream)
+        & (point.theta >= 0)
+        & (point.theta <= right)
+        & (point.folds >= 1)
+        & (point.folds_overlap >= 0)
+        & (point.folds_overlap <= 1)
+        & point.labels.fits()
+    )
+    if isinstance(student, ERM):
+        valid &= student.fits()
+    # A harmless stand-in keeps an invalid lane from spinning until the step limit.
+    alpha_total = jnp.where(valid, point.alpha_total, 1.0)
+    keep_fraction = jnp.where(valid, point.keep_fraction, 1.0)
+    theta = jnp.where(valid, point.theta, 0.0)
+    theta = theta - jax.lax.stop_gradient(jnp.maximum(theta - np.pi / 2, 0.0))
+    copies = jnp.where(valid, point.redundancy, 1.0)
+    lam = jnp.where(valid, student.lam, 1.0) if isinstance(student, ERM) else jnp.ones(())
+    loss = student.loss if isinstance(student, ERM) else "hard-margin"
+    kernel = jax.tree.map(lambda entry: jnp.asarray(entry, jnp.float64), point.labels.kernel())
+    one = jnp.ones(())
+    if loss == "hard-margin":
+        # Copies change nothing but the chance that one survives.
+        weight = point.policy.kept_weight(keep_fraction, theta, copies, kernel)
+        alpha_total, copies = alpha_total / copies, one
+    else:
+        weight = point.policy.kept_weight(keep_fraction, theta, one, kernel)
+        if keeps_all_copies(point.policy):
+            alpha_total, lam, copies = alpha_total / copies, lam / copies, one
+        else:
+            alpha_total = alpha_total / copies
+    folds = point.folds
+    share = (1 - point.folds_overlap) / folds + point.folds_overlap
+    return Prepared(
+        kept=Kept(
+            alpha_total=alpha_total, weight=weight, theta=theta, labels=kernel, copies=copies
+        ),
+        penalty=Penalty(lam=lam, profile=_profile(point.inputs), share=share),
+        valid=valid,
+        downstream=point.downstream,
+        loss=loss,
+    )
+
+
+def keeps_all_copies(policy: Policy) -> bool:
+    """Tell whether a policy's weights are 0 and 1, so that copies share their fate."""
+    return policy.name in (
+        "hard",
+        "easy",
+        "moderate",
+        "window",
+        "hard-signed",
+        "easy-signed",
+        "window-signed",
+    )
+
+
+def _profile(inputs: Any) -> Profile:
+    if isinstance(inputs, PowerColumns):
+        return power_law_profile(inputs.dim, inputs.a, inputs.r, inputs.rv, inputs.size)
+    if isinstance(inputs, Spectrum):
+        parts = (inputs.eigenvalues, inputs.teacher, inputs.direction)
+        arrays = [jnp.asarray(part, jnp.float64) for part in parts]
+        return spectrum_profile(*arrays, profile_size(inputs.size()))
+    assert isinstance(inputs, Isotropic)
+    one = jnp.ones(1)
+    return Profile(one, one, one, one, 0 * one)
+
+
+def solve_prepared(prepared: Prepared) -> ReplicaSolution:
+    """Solve a prepared point by one quadrature, and certify it by the other."""
+    loss = prepared.loss
+    frozen = jax.lax.stop_gradient(prepared)
+    kept, penalty = frozen.kept, frozen.penalty
+    unit = Fields(jnp.zeros(()), jnp.zeros(()), jnp.ones(()), jnp.ones(()))
+    alpha_kept = line.averages(kept, unit, "square").curvature * 2
+    valid = prepared.valid & (alpha_kept > 0)
+    root = find_root(
+        lambda fields: line.averages_and_slopes(kept, fields, loss),
+        penalty,
+        jnp.where(valid, alpha_kept, 1.0),
+    )
+    x = _implicit(loss, prepared.kept, prepared.penalty, root.x)
+    found = plane.totals(prepared.kept, fields_at(x, prepared.penalty), loss)
+    saddle = jnp.max(jnp.abs(residuals(x, found.averages, prepared.penalty)))
+    saddle = jax.lax.stop_gradient(saddle)
+    certified = (saddle <= CERTIFIED) & (root.residual <= CERTIFIED)
+    status = jnp.where(certified, Status.CONVERGED.value, Status.NOT_CERTIFIED.value)
+    status = jnp.where(root.converged, status, Status.NOT_CONVERGED.value)
+    solution = _read_out(
+        prepared,
+        x,
+        found,
+        residual_saddle=saddle,
+        residual_gordon=root.residual,
+        status=jnp.where(valid, status, Status.INVALID.value),
+        steps=root.steps,
+    )
+    # A product, so that the derivatives of an invalid lane are NaN too.
+    known = jnp.where(valid, 1.0, jnp.nan)
+    return jax.tree.map(
+        lambda entry: entry * known if entry.dtype == jnp.float64 else entry, solution
+    )
+
+
+def _gradient(loss: str, x: Array, kept: Kept, penalty: Penalty) -> Array:
+    """Return the residuals by the quadrature that can be differentiated."""
+    return residuals(x, plane.averages(kept, fields_at(x, penalty), loss), penalty)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _implicit(loss: str, kept: Kept, penalty: Penalty, x: Array) -> Array:
+    """Return the root x with its derivatives by the implicit function theorem."""
+    return x
+
+
+@_implicit.defjvp
+def _implicit_rate(
+    loss: str, primals: tuple[Kept, Penalty, Array], tangents: tuple[Kept, Penalty, Array]
+) -> tuple[Array, Array]:
+    kept, penalty, x = primals
+    by_x = jax.jacfwd(lambda x: _gradient(loss, x, kept, penalty))(x)
+    _, moved = jax.jvp(
+        lambda kept, penalty: _gradient(loss, x, kept, penalty), (kept, penalty), tangents[:2]
+    )
+    return x, -jnp.linalg.solve(by_x, moved)
+
+
+def _read_out(
+    prepared: Prepared, x: Array, found: plane.Totals, **outcome: Array
+) -> ReplicaSolution:
+    """Return the order parameters and losses of a solution, with its derivatives."""
+    kept, penalty, loss = prepared.kept, prepared.penalty, prepared.loss
+    at = Unknowns.of(x, penalty.lam)
+    norm = at.norm()
+    fields = fields_at(x, penalty)
+    along, across, apart = fields.along / norm, fields.across / norm, fields.apart / norm
+    judged, angle = judge(along, across, apart, prepared.downstream)
+    theta = kept.theta
+    return ReplicaSolution(
+        overlap=along,
+        probe_overlap=along * jnp.cos(theta) + across * jnp.sin(theta),
+        margin=1 / norm if loss == "hard-margin" else jnp.full((), jnp.nan),
+        orthogonal=apart,
+        student_angle=jnp.arctan2(across, along),
+        downstream_overlap=judged,
+        error=angle / np.pi,
+        v_information=v_information(angle / np.pi),
+        theta=theta,
+        alpha_kept=found.distinct,
+        support_fraction=found.active / found.kept,
+        norm=norm,
+        weight_norm2=weight_norm2(x, found.averages, penalty),
+        observed_error=observed_error(kept.labels, along),
+        training_loss=found.loss / found.kept,
+        training_error=found.wrong / found.kept,
+        test_loss=plane.test_loss(kept.labels, along, norm, loss),
+        active_fraction=found.active / found.kept,
+        **outcome,
+    )
