@@ -18,13 +18,14 @@ from replica.points import (
     read_points,
     solve_points,
 )
-from theory.policy_names import POLICY_NAMES
+from theory.policy_names import LOSSES, POLICY_NAMES
 
 # Columns of a table of points: what was asked, shown where it differs, and the results.
-NAMED = ("id", "policy", "probe", *RANGES)
+NAMED = ("id", "policy", "probe", "loss", *RANGES)
 COLUMNS = ("error", "overlap", "probe_overlap", "margin", "support_fraction", "residual", "status")
 PolicyName = Annotated[str, Choice(POLICY_NAMES)]
 ProbeName = Annotated[str, Choice(PROBES)]
+LossName = Annotated[str, Choice(LOSSES)]
 
 
 def solve(
@@ -39,6 +40,13 @@ def solve(
     w: Numbers | None = None,
     redundancy: Numbers | None = None,
     downstream_deg: Numbers | None = None,
+    loss: LossName | None = None,
+    lam: Numbers | None = None,
+    flip: Numbers | None = None,
+    noise_sigma: Numbers | None = None,
+    noise_temperature: Numbers | None = None,
+    folds: Numbers | None = None,
+    folds_overlap: Numbers | None = None,
     points: Path | None = None,
     as_json: Json = False,
 ) -> int:
@@ -52,13 +60,16 @@ def solve(
       {"alpha_total": 20, "keep_fraction": 0.2, "theta_deg": 10, "policy": "window", "lo": 0.1}
 
     with the options' names as keys, "_" for "-"; "id" and "note" hold what you like, other keys
-    are refused. The answer is the same list with the results added.
+    are refused. Three objects have no option: "spectrum" of the inputs, {"kind": "powerlaw",
+    "dim", "a", "r", "rv"} or {"eigenvalues", "teacher", "direction"}; "label_steps" {"edges",
+    "probabilities"}; "weight" {"scale", "exponent", "clip"} of the policy power. The answer is
+    the same list with the results added.
 
     Args:
         alpha_total: total examples over N, > 0.
         keep_fraction: kept fraction, in (0, 1].
-        probe: a probe at a fixed angle (the default), one trained on independent data, or one
-            trained on the very data that is pruned.
+        probe: a probe at a fixed angle (the default), one trained on independent data, one
+            trained on the very data that is pruned, or one for each fold of the data.
         theta_deg: angle of a fixed probe to the teacher, 0 to 90 degrees, by default 0.
         alpha_probe: examples over N that an independent probe saw, > 0.
         policy: which examples are kept, by default hard.
@@ -66,6 +77,13 @@ def solve(
         w: share of the hardest examples in the mixture.
         redundancy: copies of each example, >= 1, by default 1.
         downstream_deg: angle of the downstream teacher's shift, 0 to 90 degrees, by default 0.
+        loss: the student minimises this loss with a ridge; without it, it has the largest margin.
+        lam: ridge strength of the loss, >= 0: the sum over the kept + (lam N/2) W.W.
+        flip: probability that an observed label is flipped, 0 to 1/2.
+        noise_sigma: Gaussian noise on the teacher's field before its sign is taken.
+        noise_temperature: temperature of logistic labels.
+        folds: folds and probes of a cross-fitted probe, >= 1.
+        folds_overlap: product of two such probes' parts beside the teacher, 0 to 1.
         points: a JSON file of points, in the place of all options above.
 
     Examples:
@@ -73,6 +91,7 @@ def solve(
         python -m replica solve --alpha-total 20 --keep-fraction 0.2 --policy window --lo 0.1
         python -m replica solve --alpha-total 5 20 --keep-fraction .1 .3 --probe in-sample
         python -m replica solve --alpha-total 100 --keep-fraction 0.1 --redundancy 5 --json
+        python -m replica solve --alpha-total 20 --keep-fraction .2 --flip .1 --loss hinge --lam .1
         python -m replica solve --points points.json --json
     """
     given = {
@@ -84,10 +103,17 @@ def solve(
         "w": w,
         "redundancy": redundancy,
         "downstream_deg": downstream_deg,
+        "lam": lam,
+        "flip": flip,
+        "noise_sigma": noise_sigma,
+        "noise_temperature": noise_temperature,
+        "folds": folds,
+        "folds_overlap": folds_overlap,
     }
     axes = {name: values for name, values in given.items() if values is not None}
     if points is not None:
-        for name in (*axes, *(n for n, v in (("probe", probe), ("policy", policy)) if v)):
+        named = {"probe": probe, "policy": policy, "loss": loss}
+        for name in (*axes, *(name for name, value in named.items() if value)):
             raise ValueError(
                 f"{_option(name)} has no effect beside --points, whose file says it all"
             )
@@ -97,7 +123,9 @@ def solve(
         if missing:
             raise ValueError(f"{' and '.join(missing)} must be given, or a file with --points")
         fixed = {"policy": policy or "hard", "probe": probe or "fixed"}
-        if fixed["probe"] == "fixed":
+        if loss:
+            fixed["loss"] = loss
+        if fixed["probe"] in ("fixed", "cross-fitted"):
             axes.setdefault("theta_deg", (0.0,))
         axes = {"redundancy": (1.0,), "downstream_deg": (0.0,)} | axes
         asked = grid({name: axes[name] for name in given if name in axes}, fixed)

@@ -15,21 +15,41 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.checks import check_choice, check_range, meant
-from theory.policy_names import OWN_PARAMETERS, POLICY_NAMES, check_policy, policy_parameter
+from hardset.checks import check_choice, check_integer, check_range, meant
+from theory.policy_names import (
+    LOSSES,
+    OWN_PARAMETERS,
+    POLICIES,
+    POLICY_NAMES,
+    check_policy,
+    policy_parameter,
+)
 
 if TYPE_CHECKING:
+    from theory.inputs import Inputs
+    from theory.labels import Labels
+    from theory.policies import Policy
     from theory.problem import Probe
+    from theory.students import Student
 
 Point = dict[str, Any]
 Floats = NDArray[np.float64]
 
-# Each with the parameter that it needs.
-PROBES: dict[str, str | None] = {
-    "fixed": "theta_deg",
-    "independent": "alpha_probe",
-    "in-sample": None,
+# Each with the parameters that it needs.
+PROBES: dict[str, tuple[str, ...]] = {
+    "fixed": ("theta_deg",),
+    "independent": ("alpha_probe",),
+    "in-sample": (),
+    "cross-fitted": ("theta_deg", "folds"),
 }
+# Label noise by the parameter that gives it; a flip may stand beside either.
+NOISE = ("noise_sigma", "noise_temperature")
+# Parameters of the policy "power", which a point holds in the object "weight".
+WEIGHT = POLICIES["power"][1]
+# Keys of the object "spectrum", by its kind or by what it lists.
+POWER_LAW = {"dim": None, "a": None, "r": 0.0, "rv": 0.0}
+VECTORS = ("eigenvalues", "teacher", "direction")
+STEPS = ("edges", "probabilities")
 RANGES: dict[str, dict[str, Any]] = {
     "alpha_total": {"low": 0.0, "high": np.inf, "open_low": True},
     "keep_fraction": {"low": 0.0, "high": 1.0, "open_low": True},
@@ -37,7 +57,22 @@ RANGES: dict[str, dict[str, Any]] = {
     "alpha_probe": {"low": 0.0, "high": np.inf, "open_low": True},
     "redundancy": {"low": 1.0, "high": np.inf},
     "downstream_deg": {"low": 0.0, "high": 90.0, "open_high": True, "unit": "degrees"},
+    "lam": {"low": 0.0, "high": np.inf},
+    "flip": {"low": 0.0, "high": 0.5},
+    "noise_sigma": {"low": 0.0, "high": np.inf},
+    "noise_temperature": {"low": 0.0, "high": np.inf},
+    "folds": {"low": 1.0, "high": np.inf},
+    "folds_overlap": {"low": 0.0, "high": 1.0},
     **{own: {"low": 0.0, "high": 1.0} for own in OWN_PARAMETERS},
+}
+# Those of the numbers inside a point's objects.
+NESTED: dict[str, dict[str, Any]] = {
+    "weight.scale": {"low": 0.0, "high": 1e3, "open_low": True},
+    "weight.exponent": {"low": -20.0, "high": 20.0},
+    "weight.clip": {"low": 0.0, "high": 1e2, "open_low": True},
+    "spectrum.a": {"low": 0.0, "high": 20.0},
+    "spectrum.r": {"low": -20.0, "high": 20.0},
+    "spectrum.rv": {"low": -20.0, "high": 20.0},
 }
 WINDOW_END = "lo + keep_fraction"
 # Fields of `ReplicaSolution` that are added to a point.
@@ -47,6 +82,13 @@ RESULTS = (
     "margin",
     "error",
     "support_fraction",
+    "norm",
+    "weight_norm2",
+    "observed_error",
+    "training_loss",
+    "training_error",
+    "test_loss",
+    "active_fraction",
     "v_information",
     "residual_saddle",
     "residual_gordon",
@@ -54,27 +96,95 @@ RESULTS = (
 )
 REQUIRED = ("alpha_total", "keep_fraction", "policy")
 DEFAULTS = {"redundancy": 1.0, "downstream_deg": 0.0}
-OPTIONAL = ("probe", "theta_deg", "alpha_probe", *DEFAULTS, *OWN_PARAMETERS, "id", "note")
+OBJECTS = ("weight", "spectrum", "label_steps")
+OPTIONAL = (
+    "probe",
+    "theta_deg",
+    "alpha_probe",
+    "folds",
+    "folds_overlap",
+    *DEFAULTS,
+    *OWN_PARAMETERS,
+    "loss",
+    "lam",
+    "flip",
+    *NOISE,
+    *OBJECTS,
+    "id",
+    "note",
+)
 # A file of answers can be asked again: its results are computed anew.
 KNOWN = frozenset((*REQUIRED, *OPTIONAL, *RESULTS, "status"))
-NULLABLE = ("theta_deg", "alpha_probe", *OWN_PARAMETERS)
+NULLABLE = (
+    "theta_deg",
+    "alpha_probe",
+    "folds",
+    "folds_overlap",
+    *OWN_PARAMETERS,
+    "lam",
+    "flip",
+    *NOISE,
+)
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Kind:
+    """What points must have in common to be solved together.
+
+    Attributes:
+        policy: name of the policy.
+        probe: name of the probe's kind.
+        loss: name of the student's loss, "" for the max-margin student.
+        noise: the noise parameters that are given.
+        steps: number of label steps, 0 without.
+        spectrum: "" for isotropic inputs, else "powerlaw" or "vectors".
+        size: number of eigenvalues, 0 for isotropic inputs.
+    """
+
+    policy: str
+    probe: str
+    loss: str
+    noise: tuple[str, ...]
+    steps: int
+    spectrum: str
+    size: int
+
+    @classmethod
+    def of(cls, point: Point) -> "Kind":
+        """Return the kind of a point whose keys were checked."""
+        spectrum = point.get("spectrum")
+        vectors = spectrum is not None and "kind" not in spectrum
+        steps = point.get("label_steps")
+        return cls(
+            policy=point["policy"],
+            probe=point.get("probe", "fixed"),
+            loss=point.get("loss") or "",
+            noise=tuple(name for name in ("flip", *NOISE) if point.get(name) is not None),
+            steps=len(steps["edges"]) if steps else 0,
+            spectrum="" if spectrum is None else "vectors" if vectors else "powerlaw",
+            size=0
+            if spectrum is None
+            else len(spectrum["eigenvalues"])
+            if vectors
+            else int(spectrum["dim"]),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """A batch of points of one policy and one kind of probe, as columns.
+    """A batch of points of one kind, as columns.
 
     Attributes:
         rows: their places in the list of points.
-        policy: name of the policy.
-        probe: name of the probe's kind.
-        columns: numbers by name, an array each.
+        kind: what they have in common.
+        columns: numbers by name, an array each; an object's by its name, a dot and the key.
+        numbered: whether a message names the point by its place in the file.
     """
 
     rows: list[int]
-    policy: str
-    probe: str
+    kind: Kind
     columns: dict[str, Floats]
+    numbered: bool
 
 
 def read_points(path: Path) -> list[Point]:
@@ -151,32 +261,76 @@ def _solve(batch: Batch) -> list[Point]:
     # Imported where the arguments are known to be right: JAX takes a second to load.
     from replica.solution import Status
     from replica.solver import solve
-    from theory.policies import policy_from_name
     from theory.problem import DownstreamShift, PerceptronProblem
 
-    given = dict(batch.columns)
-    parameter = policy_parameter(batch.policy)
-    own = {parameter: given.pop(parameter)} if parameter else {}
-    solution = solve(
-        PerceptronProblem(
+    given = batch.columns
+    try:
+        problem = PerceptronProblem(
             alpha_total=given["alpha_total"],
             keep_fraction=given["keep_fraction"],
-            probe=probe_from_name(batch.probe, given),
-            policy=policy_from_name(batch.policy, **own),
+            probe=probe_from_name(batch.kind.probe, given),
+            policy=_policy(batch.kind, given),
             redundancy=given["redundancy"],
             downstream=DownstreamShift.degrees(given["downstream_deg"]),
+            student=_student(batch.kind, given),
+            labels=_labels(batch.kind, given),
+            inputs=_inputs(batch.kind, given),
         )
-    )
+        solution = solve(problem)
+    except ValueError as error:
+        where = f"point {batch.rows[0]} or one like it: " if batch.numbered else ""
+        raise ValueError(f"{where}{error}") from None
     columns: dict[str, list[Any]] = {key: json_numbers(getattr(solution, key)) for key in RESULTS}
     names = {int(status): status.name.lower() for status in Status}
     columns["status"] = [names[status] for status in np.asarray(solution.status).tolist()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
+def _policy(kind: Kind, given: Mapping[str, Any]) -> "Policy":
+    from theory.policies import policy_from_name
+
+    if kind.policy == "power":
+        return policy_from_name("power", **{name: given[f"weight.{name}"] for name in WEIGHT})
+    own = policy_parameter(kind.policy)
+    return policy_from_name(kind.policy, **({own: given[own]} if own else {}))
+
+
+def _student(kind: Kind, given: Mapping[str, Any]) -> "Student":
+    from theory.students import ERM, MaxMargin
+
+    return ERM(kind.loss, given["lam"]) if kind.loss else MaxMargin()
+
+
+def _labels(kind: Kind, given: Mapping[str, Any]) -> "Labels":
+    from theory.labels import Clean, Flip, LabelSteps, Logit, Probit
+
+    if kind.steps:
+        return LabelSteps(*(given[f"label_steps.{name}"] for name in STEPS))
+    flip = given.get("flip", 0.0)
+    if "noise_sigma" in kind.noise:
+        return Probit(given["noise_sigma"], flip)
+    if "noise_temperature" in kind.noise:
+        return Logit(given["noise_temperature"], flip)
+    return Flip(flip) if "flip" in kind.noise else Clean()
+
+
+def _inputs(kind: Kind, given: Mapping[str, Any]) -> "Inputs":
+    from theory.inputs import Isotropic, PowerLaw, Spectrum
+
+    if kind.spectrum == "powerlaw":
+        return PowerLaw(kind.size, *(given[f"spectrum.{name}"] for name in ("a", "r", "rv")))
+    if kind.spectrum == "vectors":
+        return Spectrum(*(given[f"spectrum.{name}"] for name in VECTORS))
+    return Isotropic()
+
+
 def probe_from_name(name: str, given: Mapping[str, Any]) -> "Probe":
     """Make the probe of a kind from the parameters that are given."""
-    from theory.problem import FixedAngle, Independent, InSample
+    from theory.problem import CrossFitted, FixedAngle, Independent, InSample
 
+    if name == "cross-fitted":
+        overlap = given.get("folds_overlap", 0.0)
+        return CrossFitted.degrees(given["theta_deg"], given["folds"], overlap)
     if name == "in-sample":
         return InSample()
     if name == "independent":
@@ -194,7 +348,7 @@ def json_numbers(values: Any) -> list[float | None]:
 
 
 def batches(points: Sequence[Point], *, numbered: bool = True) -> list[Batch]:
-    """Gather points as columns, one batch for each policy and kind of probe.
+    """Gather points as columns, one batch for each kind.
 
     Args:
         points: objects with the keys of a points file.
@@ -204,14 +358,14 @@ def batches(points: Sequence[Point], *, numbered: bool = True) -> list[Batch]:
         ValueError: the first point that is wrong: a key that is missing, unknown or does not
             belong to policy or probe, a value outside its range.
     """
-    kinds: dict[tuple[str, str], list[int]] = {}
+    kinds: dict[Kind, list[int]] = {}
     for i, point in enumerate(points):
         try:
             _check_keys(point)
+            kinds.setdefault(Kind.of(point), []).append(i)
         except ValueError as error:
             raise ValueError(f"point {i}: {error}" if numbered else str(error)) from None
-        kinds.setdefault((point["policy"], point.get("probe", "fixed")), []).append(i)
-    made = [_batch(points, kinds[kind], *kind) for kind in sorted(kinds)]
+    made = [_batch(points, kinds[kind], kind, numbered) for kind in sorted(kinds)]
     for batch in made:
         _check_ranges(batch, numbered)
     return made
@@ -234,7 +388,80 @@ def _check_keys(point: Point) -> None:
             shown = shown if len(shown) < 80 else f"{shown[:60]}..."
             raise ValueError(f"{key} = {shown} is not a number")
         given.append(key)
-    check_kind(point["policy"], point.get("probe", "fixed"), given)
+    _check_objects(point)
+    own = [*given, *WEIGHT] if point.get("weight") is not None else given
+    check_kind(point["policy"], point.get("probe", "fixed"), own)
+    check_student(point.get("loss"), given)
+    if all(name in given for name in NOISE):
+        raise ValueError("noise_sigma and noise_temperature are two kinds of noise: give one")
+    if point.get("label_steps") is not None:
+        for name in ("flip", *NOISE):
+            if name in given:
+                raise ValueError(f"{name} has no effect beside label_steps, which say it all")
+
+
+def check_student(loss: object, given: Collection[str]) -> None:
+    """Check that a loss is known and has its ridge strength.
+
+    Raises:
+        ValueError: an unknown loss, or one of loss and lam without the other.
+    """
+    if loss is not None:
+        check_choice("loss", loss, LOSSES)
+        if "lam" not in given:
+            raise ValueError(f"loss {loss!r} needs the parameter 'lam'")
+    elif "lam" in given:
+        raise ValueError("lam has no effect without a loss: the max-margin student has no ridge")
+
+
+def _check_objects(point: Point) -> None:
+    """Check the objects inside a point: their keys, and that they hold numbers."""
+    for name in OBJECTS:
+        value = point.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} = {value!r} is not an object")
+        needed, lists = _object_keys(name, value)
+        for key in value:
+            if key not in needed and not (name == "spectrum" and key == "kind"):
+                known = ", ".join(needed)
+                raise ValueError(f"unknown key {key!r} in {name} (known are {known})")
+        for key, default in needed.items():
+            if key not in value and default is None:
+                raise ValueError(f"{name} needs the key {key!r}")
+            found = value.get(key, default)
+            entries = found if lists and isinstance(found, list) and found else [found]
+            if lists and entries is not found:
+                raise ValueError(f"{name}.{key} = {found!r} is not a list of numbers")
+            for entry in entries:
+                if isinstance(entry, bool) or not isinstance(entry, int | float):
+                    raise ValueError(f"{name}.{key} = {entry!r} is not a number")
+    steps = point.get("label_steps")
+    if steps is not None and len(steps["probabilities"]) != len(steps["edges"]) + 1:
+        raise ValueError(
+            f"label_steps has {len(steps['edges'])} edges and {len(steps['probabilities'])} "
+            "probabilities; K edges need K + 1"
+        )
+    spectrum = point.get("spectrum")
+    if spectrum is None:
+        return
+    if "kind" in spectrum:
+        check_integer("spectrum.dim", spectrum["dim"], 2, 10**7)
+    elif len({len(spectrum[name]) for name in VECTORS}) > 1:
+        raise ValueError("spectrum's eigenvalues, teacher and direction differ in length")
+
+
+def _object_keys(name: str, value: dict[str, Any]) -> tuple[dict[str, float | None], bool]:
+    """Return the keys of an object with their defaults, and whether they hold lists."""
+    if name == "weight":
+        return dict.fromkeys(WEIGHT), False
+    if name == "label_steps":
+        return dict.fromkeys(STEPS), True
+    if "kind" in value:
+        check_choice("spectrum.kind", value["kind"], ("powerlaw",))
+        return dict(POWER_LAW), False
+    return dict.fromkeys(VECTORS), True
 
 
 def check_kind(policy: object, probe: object, given: Collection[str]) -> None:
@@ -255,26 +482,60 @@ def check_kind(policy: object, probe: object, given: Collection[str]) -> None:
     needed = policy_parameter(str(policy))
     if needed and needed not in given:
         raise ValueError(f"policy {policy!r} needs the parameter {needed!r}")
-    check_policy(policy, [name for name in OWN_PARAMETERS if name in given])
-    needed = PROBES[str(probe)]
-    if needed and needed not in given:
-        raise ValueError(f"probe {probe!r} needs the parameter {needed!r}")
-    for name in filter(None, PROBES.values()):
-        if name in given and name != needed:
+    if policy == "power" and WEIGHT[0] not in given:
+        raise ValueError(f"policy 'power' needs the object 'weight' of {', '.join(WEIGHT)}")
+    check_policy(policy, [name for name in (*OWN_PARAMETERS, *WEIGHT) if name in given])
+    wanted = PROBES[str(probe)]
+    for name in wanted:
+        if name not in given:
+            raise ValueError(f"probe {probe!r} needs the parameter {name!r}")
+    allowed = (*wanted, "folds_overlap") if probe == "cross-fitted" else wanted
+    for name in ("theta_deg", "alpha_probe", "folds", "folds_overlap"):
+        if name in given and name not in allowed:
             raise ValueError(f"probe {probe!r} takes no parameter {name!r}")
 
 
-def _batch(points: Sequence[Point], rows: list[int], policy: str, probe: str) -> Batch:
-    own = filter(None, (PROBES[probe], policy_parameter(policy)))
-    return Batch(
-        rows=rows,
-        policy=policy,
-        probe=probe,
-        columns={
-            key: np.array([_real(points[i].get(key, DEFAULTS.get(key))) for i in rows])
-            for key in ("alpha_total", "keep_fraction", *DEFAULTS, *own)
-        },
-    )
+def _batch(points: Sequence[Point], rows: list[int], kind: Kind, numbered: bool) -> Batch:
+    own = list(PROBES[kind.probe])
+    parameter = policy_parameter(kind.policy)
+    own += [parameter] if parameter else []
+    own += ["lam"] if kind.loss else []
+    defaults = DEFAULTS
+    if kind.probe == "cross-fitted":
+        own.append("folds_overlap")
+        defaults = DEFAULTS | {"folds_overlap": 0.0}
+
+    def number(point: Point, key: str) -> float:
+        value = point.get(key)
+        return _real(defaults[key] if value is None and key in defaults else value)
+
+    columns = {
+        key: np.array([number(points[i], key) for i in rows])
+        for key in ("alpha_total", "keep_fraction", *DEFAULTS, *own, *kind.noise)
+    }
+
+    def nested(name: str, key: str, default: float | None = None) -> None:
+        values = [points[i][name].get(key, default) for i in rows]
+        columns[f"{name}.{key}"] = np.array(
+            [
+                [_real(one) for one in value] if isinstance(value, list) else _real(value)
+                for value in values
+            ]
+        )
+
+    if kind.policy == "power":
+        for key in WEIGHT:
+            nested("weight", key)
+    if kind.steps:
+        for key in STEPS:
+            nested("label_steps", key)
+    if kind.spectrum == "powerlaw":
+        for key in ("a", "r", "rv"):
+            nested("spectrum", key, POWER_LAW[key])
+    elif kind.spectrum:
+        for key in VECTORS:
+            nested("spectrum", key)
+    return Batch(rows=rows, kind=kind, columns=columns, numbered=numbered)
 
 
 def _real(value: Any) -> float:
@@ -289,7 +550,7 @@ def check_parameter(name: str, value: Any, where: str = "") -> None:
 
     `where` is put before its name in the message.
     """
-    check_range(where + name, value, **RANGES.get(name, RANGES["lo"]))
+    check_range(where + name, value, **(NESTED | RANGES).get(name, RANGES["lo"]))
 
 
 def _check_ranges(batch: Batch, numbered: bool) -> None:
@@ -301,6 +562,8 @@ def _check_ranges(batch: Batch, numbered: bool) -> None:
     if "lo" in columns:
         columns[WINDOW_END] = window_end(columns["lo"], columns["keep_fraction"])
     for name, values in columns.items():
+        if values.ndim > 1:  # the constructors check vectors
+            continue
         try:
             check_parameter(name, values)
         except ValueError:

@@ -22,7 +22,7 @@ Array = jnp.ndarray
 
 FIELD_LIMIT = 38.0  # phi vanishes in float64 beyond it
 # The theory is smooth in the angle at 0: this floor loses less than the rounding error.
-LEAST_ANGLE = 1e-8
+LEAST_ANGLE = 1e-11
 NUMBER_LIMIT = 37.0  # phi is a normal number up to here
 # An edge that cuts off nothing is put here for its derivatives: no float64 f < 1 reaches farther.
 LAST_EDGE = 8.3

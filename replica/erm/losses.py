@@ -15,7 +15,8 @@ NARROW = 12  # nodes where gamma is small against the spread, and closed forms c
 OFFSETS = (-8.5, -5.5, -3.0, -1.0, 1.0, 3.0, 5.5, 8.5)
 # exp(-r) and exp(r) need panels of their own until they vanish.
 BENDS = (-20.0, -14.0, -9.0, -4.0, 0.0, 4.0, 9.0, 14.0, 20.0, 28.0)
-ORDER = 10
+NEAR = (-3.5, -2.0, -0.5, 1.5)  # of log(gamma), where the field itself bends
+ORDER = 12
 BLOCK = 4
 
 
@@ -104,6 +105,11 @@ def logistic_prox(t: Array, step: Array) -> Array:
     return jax.lax.fori_loop(0, 9, newton, r)
 
 
+def bends(step: Array) -> Array:
+    """Return where r - step/(1 + e^r) and the loss bend in r, as ends of panels."""
+    return jnp.concatenate([jnp.asarray(BENDS), jnp.log(step) + jnp.asarray(NEAR)])
+
+
 def _logistic(
     mean: Array, spread: Array, step: Array
 ) -> tuple[tuple[Array, ...], tuple[tuple[Array, ...], ...]]:
@@ -111,7 +117,8 @@ def _logistic(
     t = mean[..., None] + spread * jnp.asarray(OFFSETS)
     around = logistic_prox(t, step)
     low, high = around[..., 0], around[..., -1]
-    fixed = jnp.broadcast_to(jnp.asarray(BENDS), (*mean.shape, len(BENDS)))
+    marks = bends(step)
+    fixed = jnp.broadcast_to(marks, (*mean.shape, len(marks)))
     breaks = jnp.concatenate([around[..., 1:-1], fixed], axis=-1)
 
     def integrands(r: Array) -> tuple[Array, ...]:

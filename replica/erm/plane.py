@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hardset.pytree import pytree_dataclass
-from replica.erm.losses import BENDS, logistic_prox
+from replica.erm.losses import logistic_prox
 from replica.erm.measure import Averages, Fields, Kept, over_copies
 from theory.labels import LabelKernel
 from theory.quadrature import (
