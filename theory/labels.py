@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 
 from hardset.checks import check_range, is_concrete
-from hardset.pytree import content_hash, pytree_dataclass, same_content
+from hardset.pytree import STATIC, content_hash, pytree_dataclass, same_content
 from theory.quadrature import normal_cdf, normal_pdf
 
 Array = jnp.ndarray
@@ -35,12 +35,14 @@ class LabelKernel:
         jump: heights of the steps, shape (K,).
         at: fields where they lie, shape (K,).
         width: their widths >= 0, shape (K,); 0 is a jump.
+        sharp: whether all of them are known to be jumps.
     """
 
     base: Array
     jump: Array
     at: Array
     width: Array
+    sharp: bool = dataclasses.field(default=False, metadata=STATIC)
 
     def probability(self, mean: Array, spread: ArrayLike = 0.0) -> Array:
         """Return E Pi(mean + spread xi), xi ~ N(0, 1), at means of any shape."""
@@ -69,7 +71,7 @@ class Clean:
 
     def kernel(self) -> LabelKernel:
         """Return the channel."""
-        return _steps(0.0, 1.0, 0.0)
+        return _steps(0.0, 1.0, 0.0, sharp=True)
 
     def fits(self) -> Array:
         """Tell whether the parameters are in their range, also where they are traced."""
@@ -97,7 +99,7 @@ class Flip:
 
     def kernel(self) -> LabelKernel:
         """Return the channel; the flip probability must be a scalar."""
-        return _steps(self.flip, 1 - 2 * jnp.asarray(self.flip), 0.0)
+        return _steps(self.flip, 1 - 2 * jnp.asarray(self.flip), 0.0, sharp=True)
 
     def fits(self) -> Array:
         """Tell whether the parameters are in their range, also where they are traced."""
@@ -248,7 +250,7 @@ class LabelSteps:
         """Return the channel; edges must have the shape (K,)."""
         chances = jnp.asarray(self.probabilities, jnp.float64)
         at = jnp.asarray(self.edges, jnp.float64)
-        return LabelKernel(chances[0], chances[1:] - chances[:-1], at, jnp.zeros_like(at))
+        return LabelKernel(chances[0], chances[1:] - chances[:-1], at, jnp.zeros_like(at), True)
 
     def fits(self) -> Array:
         """Tell whether the parameters are in their range, also where they are traced."""
@@ -286,13 +288,16 @@ def observed_error(kernel: LabelKernel, overlap: Array) -> Array:
     return 2 * jnp.sum(dx * normal_pdf(x) * wrong)
 
 
-def _steps(base: ArrayLike, jump: ArrayLike, width: ArrayLike) -> LabelKernel:
+def _steps(
+    base: ArrayLike, jump: ArrayLike, width: ArrayLike, *, sharp: bool = False
+) -> LabelKernel:
     one = jnp.ones(1)
     return LabelKernel(
         base=jnp.asarray(base, jnp.float64),
         jump=jnp.asarray(jump, jnp.float64) * one,
         at=0.0 * one,
         width=jnp.asarray(width, jnp.float64) * one,
+        sharp=sharp,
     )
 
 

@@ -1,0 +1,1 @@
+"""Solves regularised students on noisy labels and structured inputs, at infinite dimension."""
