@@ -1,0 +1,224 @@
+"""Averages over the kept examples by integrals along the student's in-plane field.
+
+x is that field, v the one across it in the plane of teacher and probe. The selection and the label
+depend on x and v alone, and the loss on x and the field outside the plane: for windows and sharp
+labels every average is one integral over x of elementary functions.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from replica.erm.losses import gaussian_slopes
+from replica.erm.measure import Averages, Fields, Kept, over_copies
+from replica.gordon import BEYOND, FAR, Ensemble, Frame
+from theory.labels import LabelKernel
+from theory.quadrature import (
+    away_from_zero,
+    feature_breaks,
+    integrate_panels,
+    normal_cdf,
+    normal_pdf,
+    panel_nodes,
+)
+from theory.weights import IntervalWeight
+
+Array = jnp.ndarray
+
+ORDER = 12
+BLOCK = 16
+TINY = 1e-300
+# Breaks around a bend of the logistic loss, in units of its width.
+SLOW = (-600.0, -200.0, -70.0, -25.0, -9.0, -4.0, -1.5, 1.5, 4.0, 9.0, 25.0)
+
+
+def averages(kept: Kept, fields: Fields, loss: str) -> Averages:
+    """Return the averages at a student's fields; the probe field must be normal."""
+    return averages_and_slopes(kept, fields, loss)[0]
+
+
+def averages_and_slopes(kept: Kept, fields: Fields, loss: str) -> tuple[Averages, Array]:
+    """Return the averages, and their derivatives by the fields.
+
+    Args:
+        kept: the kept examples of one problem (scalars); the probe field must be normal.
+        fields: the student's fields.
+        loss: "logistic", "hinge", "squared-hinge", "square" or "hard-margin".
+
+    Returns:
+        The averages, and the derivative of (pull_t, pull_v, square, curvature) by (along, across,
+        apart, prox_step), shape (4, 4).
+    """
+
+    def one(part: Kept, count: Array) -> tuple[Averages, Array]:
+        scaled = Fields(fields.along, fields.across, fields.apart, fields.prox_step * count)
+        found, slopes = _averages(part, scaled, loss)
+        power = jnp.stack([count, count, count**2, count])
+        slopes = slopes * power[:, None] * jnp.stack([1.0, 1.0, 1.0, count])
+        return (
+            Averages(found.pull * count, found.square * count**2, found.curvature * count),
+            slopes,
+        )
+
+    zero = Averages(jnp.zeros(2), jnp.zeros(()), jnp.zeros(()))
+    return over_copies(kept, one, (zero, jnp.zeros((4, 4))))  # type: ignore[return-value]
+
+
+def _averages(kept: Kept, fields: Fields, loss: str) -> tuple[Averages, Array]:
+    y = jnp.stack([fields.along, fields.across])
+    frame = Frame.of(Ensemble(kept.alpha_total, kept.weight, kept.theta), y)
+    spread, step = fields.apart, fields.prox_step
+
+    def integrands(x: Array) -> tuple[Array, ...]:
+        v0, v1, v2 = _across_moments(kept, x, frame)
+        (e1, e2, e3), rates = gaussian_slopes(loss, frame.norm * x, spread, step)
+        density = 2 * kept.alpha_total * normal_pdf(x)
+        v0, v1, v2 = density * v0, density * v1, density * v2
+        xv0, xv1, xxv0 = x * v0, x * v1, x * x * v0
+        by_mean, by_spread, by_step = rates
+        return (
+            e1 * xv0,
+            e1 * v1,
+            e2 * v0,
+            e3 * v0,
+            e3 * xxv0,
+            e3 * xv1,
+            e3 * v2,
+            by_mean[1] * xv0,
+            by_mean[1] * v1,
+            by_mean[2] * xv0,
+            by_mean[2] * v1,
+            by_spread[0] * xv0,
+            by_spread[0] * v1,
+            by_spread[1] * v0,
+            by_spread[2] * v0,
+            by_step[0] * xv0,
+            by_step[0] * v1,
+            by_step[1] * v0,
+            by_step[2] * v0,
+        )
+
+    found = _along(kept, fields, loss, frame, integrands)
+    along, orthogonal = frame.axes()
+
+    def plane(x_part: Array, v_part: Array) -> Array:
+        return x_part * along + v_part * orthogonal
+
+    mixed = jnp.outer(along, orthogonal)
+    bend = (
+        found[4] * jnp.outer(along, along)
+        + found[6] * jnp.outer(orthogonal, orthogonal)
+        + found[5] * (mixed + mixed.T)
+    )
+    slopes = jnp.zeros((4, 4))
+    slopes = slopes.at[:2, :2].set(bend)
+    slopes = slopes.at[2, :2].set(plane(found[7], found[8]))
+    slopes = slopes.at[3, :2].set(plane(found[9], found[10]))
+    slopes = slopes.at[:2, 2].set(plane(found[11], found[12]))
+    slopes = slopes.at[2, 2].set(found[13]).at[3, 2].set(found[14])
+    slopes = slopes.at[:2, 3].set(plane(found[15], found[16]))
+    slopes = slopes.at[2, 3].set(found[17]).at[3, 3].set(found[18])
+    return Averages(plane(found[0], found[1]), found[2], found[3]), slopes
+
+
+def _along(kept: Kept, fields: Fields, loss: str, frame: Frame, integrands) -> tuple[Array, ...]:
+    """Integrate over x by panels that follow every scale of the integrand."""
+    edges = kept.weight.breaks()
+    edges = jnp.where(jnp.abs(edges) < BEYOND, edges, 0.0)
+    limit = jnp.sqrt(80 + jnp.max(jnp.abs(edges), initial=0.0) ** 2)
+    norm = jnp.maximum(frame.norm, TINY)
+    cos_psi = away_from_zero(frame.cos_psi)
+    slope = away_from_zero(frame.cos_probe)
+    at, width = kept.labels.at, kept.labels.width
+    corners = (edges[:, None] * frame.sin_psi + at * frame.sin_probe) / away_from_zero(
+        jnp.sin(kept.theta)
+    )
+    parts = [
+        limit * np.linspace(-0.8, 0.8, 9),
+        feature_breaks(at / cos_psi, jnp.sqrt(frame.sin_psi**2 + width**2) / jnp.abs(cos_psi)),
+        corners.ravel(),
+        feature_breaks(edges / slope, jnp.abs(frame.sin_probe / slope)),
+    ]
+    if loss == "logistic":
+        # The loss's force bends at t = log(1 + gamma), and where it saturates, below -gamma; in
+        # between it is a slow function of the distance to both.
+        bend = jnp.log1p(fields.prox_step)
+        scale = jnp.sqrt(fields.apart**2 + 1) / norm
+        parts.append(feature_breaks(bend / norm, scale, SLOW))
+        parts.append(feature_breaks(-(fields.prox_step + bend) / norm, -scale, SLOW))
+    elif loss != "square":
+        kinks = jnp.stack([jnp.ones(()), 1 - fields.prox_step])
+        kinks = kinks if loss == "hinge" else kinks[:1] * (loss != "separation")
+        parts.append(feature_breaks(kinks / norm, fields.apart / norm))
+    high = limit
+    if loss not in ("square", "logistic"):
+        high = jnp.clip((1 + 9 * fields.apart) / norm, -limit, limit)
+    return integrate_panels(
+        integrands, jnp.concatenate(parts), -limit, high, order=ORDER, block=BLOCK
+    )
+
+
+def _across_moments(kept: Kept, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
+    """Integrate weight times label probability over v, with the powers 0, 1 and 2 of v."""
+    if isinstance(kept.weight, IntervalWeight) and kept.labels.sharp:
+        return _sharp_moments(kept.weight, kept.labels, x, frame)
+    return _smooth_moments(kept, x, frame)
+
+
+def _sharp_moments(
+    weight: IntervalWeight, labels: LabelKernel, x: Array, frame: Frame
+) -> tuple[Array, Array, Array]:
+    """Return the integrals in closed form: on every piece of the line v the weight is constant."""
+    across = away_from_zero(frame.sin_probe)
+    turn = away_from_zero(frame.sin_psi)
+    total = [jnp.zeros_like(x) for _ in range(3)]
+    for k in range(weight.level.shape[0]):
+        one = (weight.low[k] - x * frame.cos_probe) / across
+        two = (weight.high[k] - x * frame.cos_probe) / across
+        low = jnp.clip(jnp.minimum(one, two), -FAR, FAR)
+        high = jnp.clip(jnp.maximum(one, two), -FAR, FAR)
+        parts = [labels.base * part for part in _normal_moments(low, high)]
+        for step in range(labels.jump.shape[0]):
+            line = (x * frame.cos_psi - labels.at[step]) / turn
+            floor = jnp.where(turn > 0, low, jnp.clip(line, low, high))
+            ceiling = jnp.where(turn > 0, jnp.clip(line, low, high), high)
+            more = _normal_moments(floor, ceiling)
+            jump = labels.jump[step]
+            parts = [part + jump * new for part, new in zip(parts, more, strict=True)]
+        level = weight.level[k]
+        total = [sum_ + level * part for sum_, part in zip(total, parts, strict=True)]
+    return total[0], total[1], total[2]
+
+
+def _normal_moments(low: Array, high: Array) -> tuple[Array, Array, Array]:
+    """Return int phi(v) v^k dv from low to high for k = 0, 1, 2."""
+    flip = low > 0  # the difference is taken in the tail where it is small
+    mass = normal_cdf(jnp.where(flip, -low, high)) - normal_cdf(jnp.where(flip, -high, low))
+    pdf_low, pdf_high = normal_pdf(low), normal_pdf(high)
+    return mass, pdf_low - pdf_high, mass + low * pdf_low - high * pdf_high
+
+
+def _smooth_moments(kept: Kept, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
+    """Return the integrals by Gauss-Legendre panels, for smooth weights or noisy labels."""
+    limit = 9.0
+    weight, labels = kept.weight, kept.labels
+    across, turn = away_from_zero(frame.sin_probe), away_from_zero(frame.sin_psi)
+    grid = jnp.asarray(np.linspace(-limit, limit, 8))
+
+    def at(x: Array) -> tuple[Array, Array, Array]:
+        kinks = (weight.breaks() - x * frame.cos_probe) / across
+        steps = (x * frame.cos_psi - labels.at) / turn
+        if labels.sharp:
+            parts = [grid, kinks, steps]
+        else:
+            widths = jnp.stack([jnp.min(labels.width), jnp.max(labels.width)])
+            parts = [grid, kinks, feature_breaks(steps[0], widths / jnp.abs(turn))]
+        breaks = jnp.clip(jnp.concatenate(parts), -limit, limit)
+        v, dv = panel_nodes(breaks, jnp.asarray(-limit), jnp.asarray(limit), ORDER)
+        u = x * frame.cos_psi - v * frame.sin_psi
+        mass = dv * normal_pdf(v) * weight(x * frame.cos_probe + v * frame.sin_probe)
+        mass = mass * labels.probability(u)
+        return jnp.sum(mass), jnp.sum(mass * v), jnp.sum(mass * v * v)
+
+    flat = jax.vmap(at)(x.ravel())
+    return flat[0].reshape(x.shape), flat[1].reshape(x.shape), flat[2].reshape(x.shape)

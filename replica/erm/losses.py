@@ -1,0 +1,141 @@
+"""Averages the derivatives of each loss's Moreau envelope over a Gaussian, with their slopes.
+
+M(t; gamma) = min_r loss(r) + (r - t)^2/(2 gamma); t = mean + spread xi, xi ~ N(0, 1).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from theory.quadrature import integrate_panels, normal_cdf, normal_pdf
+
+Array = jnp.ndarray
+
+NARROW = 12  # nodes where gamma is small against the spread, and closed forms cancel
+OFFSETS = (-8.5, -5.5, -3.0, -1.0, 1.0, 3.0, 5.5, 8.5)
+ORDER = 10
+BLOCK = 4
+
+
+def gaussian_averages(loss: str, mean: Array, spread: Array, step: Array) -> tuple[Array, ...]:
+    """Return E M', E M'^2 and E M'' at means of any shape, for one spread and prox step."""
+    if loss == "square":
+        away = 1 - mean
+        flat = jnp.ones_like(mean) / (1 + step)
+        return -away / (1 + step), (away**2 + spread**2) / (1 + step) ** 2, flat
+    if loss in ("squared-hinge", "hard-margin", "separation"):
+        scale = 1 + step if loss == "squared-hinge" else step
+        arm = ((0 if loss == "separation" else 1) - mean) / spread
+        below, at = normal_cdf(arm), normal_pdf(arm)
+        first = spread * (arm * below + at)
+        second = spread**2 * ((arm**2 + 1) * below + arm * at)
+        return -first / scale, second / scale**2, below / scale
+    assert loss == "hinge"
+    return jax.lax.cond(step < spread, _hinge_narrow, _hinge_wide, mean, spread, step)
+
+
+def _hinge_wide(mean: Array, spread: Array, step: Array) -> tuple[Array, ...]:
+    one, two = (1 - mean) / spread, (1 - mean - step) / spread
+    # Beyond the second kink the slack is complete: what is left to it is a small tail.
+    deep = two > 0
+    phi_one, phi_two = normal_pdf(one), normal_pdf(two)
+    cdf_one, cdf_two = normal_cdf(one), normal_cdf(two)
+    tail_one, tail_two = normal_cdf(-one), normal_cdf(-two)
+    first_one, first_two = one * cdf_one + phi_one, two * cdf_two + phi_two
+    rest_one, rest_two = phi_one - one * tail_one, phi_two - two * tail_two
+    width = step / spread
+    first = jnp.where(deep, width + rest_one - rest_two, first_one - first_two)
+    square_one = (one**2 + 1) * cdf_one + one * phi_one
+    square_two = (two**2 + 1) * cdf_two + two * phi_two
+    left_one = (one**2 + 1) * tail_one - one * phi_one
+    left_two = (two**2 + 1) * tail_two - two * phi_two
+    second = jnp.where(
+        deep,
+        width**2 - left_one + left_two - 2 * width * rest_two,
+        square_one - square_two - 2 * width * first_two,
+    )
+    third = jnp.where(deep, tail_two - tail_one, cdf_one - cdf_two)
+    return -first / width, second / width**2, third / step
+
+
+def _hinge_narrow(mean: Array, spread: Array, step: Array) -> tuple[Array, ...]:
+    points, weights = np.polynomial.legendre.leggauss(NARROW)
+    full = normal_cdf((1 - mean - step) / spread)
+    first, second, third = full, full, jnp.zeros_like(full)
+    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
+        at = normal_pdf((1 - mean - point * step) / spread) * (weight * step / spread)
+        first, second, third = first + point * at, second + point**2 * at, third + at
+    return -first, second, third / step
+
+
+def gaussian_slopes(
+    loss: str, mean: Array, spread: Array, step: Array
+) -> tuple[tuple[Array, ...], tuple[tuple[Array, ...], ...]]:
+    """Return the averages, and their derivatives by mean, spread and prox step."""
+    if loss == "logistic":
+        return _logistic(mean, spread, step)
+
+    def at(mean: Array, spread: Array, step: Array) -> tuple[Array, ...]:
+        return gaussian_averages(loss, mean, spread, step)
+
+    given = (mean, spread, step)
+    values, push = jax.linearize(at, *given)
+    zeros = (jnp.zeros_like(mean), jnp.zeros(()), jnp.zeros(()))
+    ones = (jnp.ones_like(mean), jnp.ones(()), jnp.ones(()))
+    rates = tuple(push(*(ones[k] if k == i else zeros[k] for k in range(3))) for i in range(3))
+    return values, rates
+
+
+def logistic_prox(t: Array, step: Array) -> Array:
+    """Return the minimiser r of log(1 + e^-r) + (r - t)^2/(2 step), by monotone Newton steps."""
+    level = jnp.log(step) - t
+    w = jnp.where(level > 1, level, jnp.exp(jnp.minimum(level, 1.0)))
+    for _ in range(4):
+        w = jnp.maximum(w * (1 + level - jnp.log(jnp.maximum(w, 1e-300))) / (1 + w), 1e-300)
+    high = t + step / 2 > 0
+    r = jnp.where(high, jnp.maximum(0.0, t + w), jnp.minimum(0.0, t + step))
+
+    def newton(_: int, r: Array) -> Array:
+        chance = jax.nn.sigmoid(-r)
+        return r - (r - step * chance - t) / (1 + step * chance * (1 - chance))
+
+    return jax.lax.fori_loop(0, 9, newton, r)
+
+
+def _logistic(
+    mean: Array, spread: Array, step: Array
+) -> tuple[tuple[Array, ...], tuple[tuple[Array, ...], ...]]:
+    """Average over r = prox(t) in place of t, where every function is explicit."""
+    t = mean[..., None] + spread * jnp.asarray(OFFSETS)
+    around = logistic_prox(t, step)
+    low, high = around[..., 0], around[..., -1]
+    fixed = jnp.broadcast_to(jnp.asarray([-9.0, -4.0, 0.0, 4.0, 9.0]), (*mean.shape, 5))
+    breaks = jnp.concatenate([around[..., 1:-1], fixed], axis=-1)
+
+    def integrands(r: Array) -> tuple[Array, ...]:
+        chance = jax.nn.sigmoid(-r)
+        bend = chance * (1 - chance)
+        arm = (r - step * chance - mean[..., None, None]) / spread
+        kernel = normal_pdf(arm) / spread
+        whole = kernel * (1 + step * bend)
+        first, second, third = -whole * chance, whole * chance**2, kernel * bend
+        edge = arm**2 - 1
+        return (
+            first,
+            second,
+            third,
+            second * arm,
+            third * arm,
+            second * edge,
+            third * edge,
+            -third * chance,
+            third * chance**2,
+        )
+
+    found = integrate_panels(integrands, breaks, low, high, order=ORDER, block=BLOCK)
+    e1, e2, e3, e2_arm, e3_arm, e2_edge, e3_edge, mixed, cubed = found
+    by_mean = (e3, e2_arm / spread, e3_arm / spread)
+    # E xi M'' = spread E M''' and the heat equation give the slopes by the spread.
+    by_spread = (e3_arm, e2_edge / spread, e3_edge / spread)
+    by_step = (-mixed, -2 * cubed, -0.5 * e2_edge / spread**2)
+    return (e1, e2, e3), (by_mean, by_spread, by_step)
