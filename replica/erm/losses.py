@@ -13,7 +13,10 @@ Array = jnp.ndarray
 
 NARROW = 12  # nodes where gamma is small against the spread, and closed forms cancel
 OFFSETS = (-8.5, -5.5, -3.0, -1.0, 1.0, 3.0, 5.5, 8.5)
-ORDER = 10
+# exp(-r) and exp(r) need panels of their own until they vanish.
+BENDS = (-20.0, -14.0, -9.0, -4.0, 0.0, 4.0, 9.0, 14.0, 20.0, 28.0)
+NEAR = (-3.5, -2.0, -0.5, 1.5)  # of log(gamma), where the field itself bends
+ORDER = 12
 BLOCK = 4
 
 
@@ -62,10 +65,12 @@ def _hinge_narrow(mean: Array, spread: Array, step: Array) -> tuple[Array, ...]:
     points, weights = np.polynomial.legendre.leggauss(NARROW)
     full = normal_cdf((1 - mean - step) / spread)
     first, second, third = full, full, jnp.zeros_like(full)
+    # The ramp's density between the kinks, which no difference of closed forms has to give.
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-        at = normal_pdf((1 - mean - point * step) / spread) * (weight * step / spread)
-        first, second, third = first + point * at, second + point**2 * at, third + at
-    return -first, second, third / step
+        at = normal_pdf((1 - mean - point * step) / spread) * weight / spread
+        third = third + at
+        first, second = first + point * step * at, second + point**2 * step * at
+    return -first, second, third
 
 
 def gaussian_slopes(
@@ -102,6 +107,11 @@ def logistic_prox(t: Array, step: Array) -> Array:
     return jax.lax.fori_loop(0, 9, newton, r)
 
 
+def bends(step: Array) -> Array:
+    """Return where r - step/(1 + e^r) and the loss bend in r, as ends of panels."""
+    return jnp.concatenate([jnp.asarray(BENDS), jnp.log(step) + jnp.asarray(NEAR)])
+
+
 def _logistic(
     mean: Array, spread: Array, step: Array
 ) -> tuple[tuple[Array, ...], tuple[tuple[Array, ...], ...]]:
@@ -109,7 +119,8 @@ def _logistic(
     t = mean[..., None] + spread * jnp.asarray(OFFSETS)
     around = logistic_prox(t, step)
     low, high = around[..., 0], around[..., -1]
-    fixed = jnp.broadcast_to(jnp.asarray([-9.0, -4.0, 0.0, 4.0, 9.0]), (*mean.shape, 5))
+    marks = bends(step)
+    fixed = jnp.broadcast_to(marks, (*mean.shape, len(marks)))
     breaks = jnp.concatenate([around[..., 1:-1], fixed], axis=-1)
 
     def integrands(r: Array) -> tuple[Array, ...]:
