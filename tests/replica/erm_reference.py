@@ -165,12 +165,18 @@ class Answer:
 
 def solve(point: Point) -> Answer:
     """Solve the four equations of a point."""
-    x = _start(point)
-    found = root(lambda x: _residuals(x, point), x, method="hybr", options={"xtol": 1e-14})
-    residual = float(np.max(np.abs(_residuals(found.x, point))))
+    start = _start(point)
+
+    def residuals(shift: Floats) -> Floats:
+        return _residuals(start + shift - 1, point)
+
+    # MINPACK's finite differences are relative to the unknowns, of which a_v may be 1e-17: they
+    # are counted from the start, plus one. The start is near, and a long first step may overflow.
+    found = root(residuals, np.ones(4), options={"xtol": 1e-14, "factor": 0.1})
+    residual = float(np.max(np.abs(residuals(found.x))))
     if not residual < 1e-11:
         raise RuntimeError(f"{found.message} (residual {residual})")
-    a_t, b, q, curvature = _unpack(found.x, point)
+    a_t, b, q, curvature = _unpack(start + found.x - 1, point)
     norm = float(np.sqrt(a_t**2 + b**2 + q**2))
     kap = _kap(point)
     c, s = np.cos(point.theta), np.sin(point.theta)
