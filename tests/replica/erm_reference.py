@@ -271,17 +271,18 @@ def _residuals(x: Floats, point: Point) -> Floats:
 
 
 def _start(point: Point) -> Floats:
-    """Iterate state evolution towards the solution."""
+    """Iterate state evolution towards the solution, by half steps, since whole ones diverge."""
     a, q, gamma = np.array([0.3, 0.1]), 0.5, 1 / (1 + point.lam)
     curvature = 0.0
     for _ in range(30):
         pull, beta2, curvature = _moments(point, a[0], a[1], q, gamma)
         values = _resolvent(point, curvature)
         nu = np.array([curvature, curvature * _kap(point) ** 2]) * a - pull
-        a = point.spectrum.sums(values) @ nu
+        target = point.spectrum.sums(values) @ nu
         length = beta2 * np.mean(values**2) + nu @ point.spectrum.sums(values**2) @ nu
-        q = float(np.sqrt(max(length - a @ a, 1e-12)))
-        gamma = float(np.mean(values))
+        q = float(np.sqrt((q**2 + max(length - target @ target, 0.0)) / 2))
+        a = (a + target) / 2
+        gamma = float((gamma + np.mean(values)) / 2)
     return np.array([*np.arcsinh(a / q), np.log(q), np.log(point.lam + curvature)])
 
 
