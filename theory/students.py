@@ -34,8 +34,9 @@ class MaxMargin:
 class ERM:
     """The minimiser of sum_i loss(y_i W.x_i) + (lam N / 2) W.W over the kept examples.
 
-    The sum is not a mean: for (1/P) sum + (mu/2) W.W over P = alpha N kept examples on features
-    x/sqrt(N), lam = alpha mu. For raw x without intercept, scikit-learn's LogisticRegression and
+    The sum is not a mean: for (1/P) sum + (mu/2) W.W over P = alpha N kept examples, lam = alpha
+    mu. On features x/sqrt(N) with weights w = sqrt(N) W the penalty is (lam / 2) w.w. For raw x
+    without intercept, scikit-learn's LogisticRegression and
     LinearSVC(loss="hinge") have C = 1/(lam N), LinearSVC(loss="squared_hinge") C = 1/(2 lam N)
     and Ridge alpha = lam N.
 
