@@ -21,7 +21,7 @@ from replica.newton import Student
 from replica.point import prepare, read_out
 from replica.solution import ReplicaSolution
 from replica.solver import point_lanes, solve
-from theory.problem import PerceptronProblem
+from theory.problem import PerceptronProblem, require_max_margin
 
 Array = jnp.ndarray
 
@@ -81,6 +81,7 @@ def sensitivities(problem: PerceptronProblem) -> Sensitivities:
     Raises:
         ValueError: an in-sample probe, which has no angle to turn, or traced arguments.
     """
+    require_max_margin(problem, "sensitivities")
     tree, shape, leaves = point_lanes(problem)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         raise ValueError(

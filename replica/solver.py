@@ -22,10 +22,17 @@ from replica.point import (
 )
 from replica.solution import ReplicaSolution, Status
 from theory.inputs import Isotropic
-from theory.labels import Clean
 from theory.policies import Random
-from theory.problem import CrossFitted, FixedAngle, InSample, PerceptronProblem, Probe, has_vectors
-from theory.students import ERM, MaxMargin
+from theory.problem import (
+    CrossFitted,
+    FixedAngle,
+    InSample,
+    PerceptronProblem,
+    Probe,
+    beyond_max_margin,
+    has_vectors,
+)
+from theory.students import ERM
 
 Array = jnp.ndarray
 
@@ -80,20 +87,6 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
             f"{solution.failed} of {status.size} points failed, first {index}: {sentence}"
         )
     return solution
-
-
-def beyond_max_margin(problem: PerceptronProblem) -> bool:
-    """Tell whether a problem has noisy labels, a loss, a spectrum or cross-fitted probes.
-
-    Those have equations of their own, in `replica.erm`.
-    """
-    plain = (
-        isinstance(problem.student, MaxMargin)
-        and isinstance(problem.labels, Clean)
-        and isinstance(problem.inputs, Isotropic)
-        and not isinstance(problem.probe, CrossFitted)
-    )
-    return not plain
 
 
 def _check_in_sample(problem: PerceptronProblem) -> None:

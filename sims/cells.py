@@ -28,15 +28,17 @@ from theory.policies import (
     Random,
     Steps,
     Window,
+    WindowSigned,
 )
 from theory.problem import DownstreamShift, FixedAngle, Independent, PerceptronProblem
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-SIGNED = (HardSigned, EasySigned)
+SIGNED = (HardSigned, EasySigned, WindowSigned)
 # Policies that keep ranks, an exact number of them; every other one keeps by its weight.
-BY_RANK = Hard | Easy | Moderate | Random | Window | Mixture | HardSigned | EasySigned
+RANKED_BY_SIZE = Hard | Easy | Moderate | Random | Window | Mixture
+BY_RANK = RANKED_BY_SIZE | HardSigned | EasySigned | WindowSigned
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -284,7 +286,7 @@ def _window_start(policy: Policy, cell: Cell) -> int | None:
         return spare
     if isinstance(policy, Moderate):
         return spare // 2
-    assert isinstance(policy, Window)
+    assert isinstance(policy, Window | WindowSigned)
     return min(int(np.floor(float(np.asarray(policy.lo)) * cell.volume + 0.5)), spare)
 
 

@@ -22,7 +22,7 @@ from sims.results import RECORD, to_dataset
 from sims.students import DrawState
 from sims.sweep import simulate_students
 from theory.policies import Custom
-from theory.problem import PerceptronProblem
+from theory.problem import PerceptronProblem, require_max_margin
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +65,7 @@ def margins(
     check_integer("dim", dim, 2, np.inf)
     check_integer("draws", draws, 1, np.inf)
     check_integer("seed", seed, 0, np.inf)
+    require_max_margin(problem, "sims.margins")
     cells = problem_cells(problem, dim)
     if len(cells) != 1:
         raise ValueError(f"problem has {len(cells)} points; margins are computed for one")
@@ -236,6 +237,7 @@ def run_many(
 
 
 def _check_problem(problem: PerceptronProblem, overlap: str, *, cached: bool) -> None:
+    require_max_margin(problem, "sims.run")
     if cached and isinstance(problem.policy, Custom):
         raise ValueError("cache cannot hold a Custom policy: a function has no name to find it by")
     shift = problem.downstream

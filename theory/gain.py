@@ -18,7 +18,7 @@ from hardset.float64 import Float64Array, IntegerArray, float64
 from hardset.pytree import pytree_dataclass
 from theory.asymptotics import gibbs_overlap
 from theory.densities import field_rule
-from theory.problem import FixedAngle, Independent, PerceptronProblem, Probe
+from theory.problem import FixedAngle, Independent, PerceptronProblem, Probe, require_max_margin
 from theory.weights import SelectionWeight, kept_mass
 
 Array = jnp.ndarray
@@ -349,6 +349,7 @@ def information_gain(problem: PerceptronProblem) -> InformationGain:
     Raises:
         ValueError: the probe has no fixed angle.
     """
+    require_max_margin(problem, "information_gain")
     _check_probe(problem.probe)
     shape = problem.shape
     count = int(np.prod(shape))

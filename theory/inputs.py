@@ -63,7 +63,9 @@ class Isotropic:
 
 @pytree_dataclass
 class PowerLaw:
-    """Inputs whose covariance has the eigenvalues j^-a, j = 1 .. dim, scaled to the mean 1.
+    """Inputs whose covariance has eigenvalues that fall as a power law.
+
+    They are j^-a for j = 1 .. dim, scaled to the mean 1.
 
     The squared teacher component T_j^2 is proportional to c_j^r, so that the whitened one is
     t_j^2 ~ c_j^(1+r), and v_j^2 ~ c_j^(1+rv), with random signs: sum_j t_j v_j g(c_j) = 0. For

@@ -144,7 +144,9 @@ class Probit:
 
 @pytree_dataclass
 class Logit:
-    """Labels of a logistic model, P(y = +1 | u) = 1/(1 + exp(-u/temperature)), then flips.
+    """Labels of a logistic model, then flips.
+
+    P(y = +1 | u) = 1/(1 + exp(-u/temperature)) before the flips.
 
     The logistic function is a mixture of probits whose widths have the law of Kolmogorov's
     statistic (Andrews and Mallows 1974); a Gauss rule for that law gives it to 8e-12.
@@ -187,7 +189,7 @@ class Logit:
 @jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelSteps:
-    """Labels whose probability P(y = +1 | u) is a step function of the teacher's field.
+    """Labels whose probability is a step function of the teacher's field.
 
     Attributes:
         edges: fields of the steps, ascending, shape (..., K), symmetric about 0.

@@ -277,8 +277,32 @@ class PerceptronProblem:
         return np.broadcast_shapes(*shapes)
 
 
+def beyond_max_margin(problem: PerceptronProblem) -> bool:
+    """Tell whether a problem has noisy labels, a loss, a spectrum or cross-fitted probes."""
+    plain = (
+        isinstance(problem.student, MaxMargin)
+        and isinstance(problem.labels, Clean)
+        and isinstance(problem.inputs, Isotropic)
+        and not isinstance(problem.probe, CrossFitted)
+    )
+    return not plain
+
+
+def require_max_margin(problem: PerceptronProblem, who: str) -> None:
+    """Check that a problem has none of them, for a function that takes none.
+
+    Raises:
+        ValueError: naming the function and what it takes.
+    """
+    if beyond_max_margin(problem):
+        raise ValueError(
+            f"{who} takes max-margin students, clean labels, isotropic inputs and one probe; "
+            "replica.solve takes others"
+        )
+
+
 def has_vectors(part: object) -> bool:
-    """Tell whether the leaves of a part of a problem have a last axis of their own."""
+    """Tell whether the numbers of a problem's part are vectors."""
     return isinstance(part, Spectrum | LabelSteps)
 
 

@@ -99,7 +99,7 @@ def integrate_panels(
     inside = jnp.where((breaks > low[..., None]) & (breaks < top), breaks, top)
     ends = jnp.sort(jnp.concatenate([low[..., None], inside], axis=-1), axis=-1)
     panels = jnp.max(jnp.sum(ends < top, axis=-1))
-    missing = -(ends.shape[-1] - 1) % block + 1
+    missing = -ends.shape[-1] % block + 1
     ends = jnp.concatenate([ends, jnp.repeat(top, missing, axis=-1)], axis=-1)
     rows = jnp.asarray(points)[:, None]
     scale = jnp.asarray(weights)[:, None]

@@ -14,7 +14,9 @@ from theory.policy_names import LOSSES
 
 @pytree_dataclass
 class MaxMargin:
-    """The student of largest margin: the smallest W with y W.x >= 1 on every kept example.
+    """The student of largest margin.
+
+    It is the smallest W with y W.x >= 1 on every kept example.
 
     It exists where the kept examples are linearly separable.
     """
@@ -32,7 +34,9 @@ class MaxMargin:
 
 @pytree_dataclass
 class ERM:
-    """The minimiser of sum_i loss(y_i W.x_i) + (lam N / 2) W.W over the kept examples.
+    """The minimiser of a loss with a ridge.
+
+    It minimises sum_i loss(y_i W.x_i) + (lam N / 2) W.W over the kept examples.
 
     The sum is not a mean: for (1/P) sum + (mu/2) W.W over P = alpha N kept examples, lam = alpha
     mu. On features x/sqrt(N) with weights w = sqrt(N) W the penalty is (lam / 2) w.w. For raw x
@@ -42,8 +46,7 @@ class ERM:
 
     Attributes:
         loss: "logistic", "hinge", "squared-hinge" or "square"; the last two with a factor 1/2.
-        lam: ridge strength >= 0, scalar or array; at 0 the minimiser exists only where the kept
-            examples are not separable.
+        lam: ridge strength > 0, scalar or array.
     """
 
     loss: str = dataclasses.field(default="logistic", metadata=STATIC)
@@ -53,12 +56,12 @@ class ERM:
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, LOSSES)
-        check_range("lam", self.lam, 0.0, np.inf)
+        check_range("lam", self.lam, 0.0, np.inf, open_low=True)
 
     def fits(self) -> jnp.ndarray:
         """Tell whether lam is in its range, also where it is traced."""
         lam = jnp.asarray(self.lam)
-        return (lam >= 0) & jnp.isfinite(lam)
+        return (lam > 0) & jnp.isfinite(lam)
 
     def parameters(self) -> dict[str, Any]:
         """Return the student's own numbers, by the names that data files use."""

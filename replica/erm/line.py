@@ -5,6 +5,8 @@ depend on x and v alone, and the loss on x and the field outside the plane: for 
 labels every average is one integral over x of elementary functions.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,7 +63,7 @@ def averages_and_slopes(kept: Kept, fields: Fields, loss: str) -> tuple[Averages
         )
 
     zero = Averages(jnp.zeros(2), jnp.zeros(()), jnp.zeros(()))
-    return over_copies(kept, one, (zero, jnp.zeros((4, 4))))  # type: ignore[return-value]
+    return over_copies(kept, one, (zero, jnp.zeros((4, 4))))
 
 
 def _averages(kept: Kept, fields: Fields, loss: str) -> tuple[Averages, Array]:
@@ -121,7 +123,13 @@ def _averages(kept: Kept, fields: Fields, loss: str) -> tuple[Averages, Array]:
     return Averages(plane(found[0], found[1]), found[2], found[3]), slopes
 
 
-def _along(kept: Kept, fields: Fields, loss: str, frame: Frame, integrands) -> tuple[Array, ...]:
+def _along(
+    kept: Kept,
+    fields: Fields,
+    loss: str,
+    frame: Frame,
+    integrands: Callable[[Array], tuple[Array, ...]],
+) -> tuple[Array, ...]:
     """Integrate over x by panels that follow every scale of the integrand."""
     edges = kept.weight.breaks()
     edges = jnp.where(jnp.abs(edges) < BEYOND, edges, 0.0)
@@ -147,7 +155,8 @@ def _along(kept: Kept, fields: Fields, loss: str, frame: Frame, integrands) -> t
         parts.append(feature_breaks(bend / norm, scale, SLOW))
         parts.append(feature_breaks(-(fields.prox_step + bend) / norm, -scale, SLOW))
     elif loss != "square":
-        kinks = jnp.stack([jnp.ones(()), 1 - fields.prox_step])
+        first = jnp.zeros(()) if loss == "separation" else jnp.ones(())
+        kinks = jnp.stack([first, 1 - fields.prox_step])
         kinks = kinks if loss == "hinge" else kinks[:1]
         parts.append(feature_breaks(kinks / norm, fields.apart / norm))
     high = limit
@@ -159,7 +168,10 @@ def _along(kept: Kept, fields: Fields, loss: str, frame: Frame, integrands) -> t
 
 
 def _across_moments(kept: Kept, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
-    """Integrate weight times label probability over v, with the powers 0, 1 and 2 of v."""
+    """Integrate weight times label probability over v, with powers of v.
+
+    The powers are 0, 1 and 2.
+    """
     if isinstance(kept.weight, IntervalWeight) and kept.labels.sharp:
         return _sharp_moments(kept.weight, kept.labels, x, frame)
     return _smooth_moments(kept, x, frame)
@@ -168,7 +180,10 @@ def _across_moments(kept: Kept, x: Array, frame: Frame) -> tuple[Array, Array, A
 def _sharp_moments(
     weight: IntervalWeight, labels: LabelKernel, x: Array, frame: Frame
 ) -> tuple[Array, Array, Array]:
-    """Return the integrals in closed form: on every piece of the line v the weight is constant."""
+    """Return the integrals in closed form.
+
+    On every piece of the line v the weight is constant.
+    """
     across = away_from_zero(frame.sin_probe)
     turn = away_from_zero(frame.sin_psi)
     total = [jnp.zeros_like(x) for _ in range(3)]

@@ -21,14 +21,15 @@ BLOCK = 4
 
 
 def gaussian_averages(loss: str, mean: Array, spread: Array, step: Array) -> tuple[Array, ...]:
-    """Return E M', E M'^2 and E M'' at means of any shape, for one spread and prox step."""
+    """Return E M', E M'^2 and E M'' at means of any shape."""
     if loss == "square":
         away = 1 - mean
         flat = jnp.ones_like(mean) / (1 + step)
         return -away / (1 + step), (away**2 + spread**2) / (1 + step) ** 2, flat
-    if loss in ("squared-hinge", "hard-margin"):
-        scale = 1 + step if loss == "squared-hinge" else step
-        arm = (1 - mean) / spread
+    if loss in ("squared-hinge", "hard-margin", "separation"):
+        # "separation" is the square of what a hyperplane lacks, (-t)_+, without a prox step.
+        scale = {"squared-hinge": 1 + step, "hard-margin": step}.get(loss, jnp.ones(()))
+        arm = ((0 if loss == "separation" else 1) - mean) / spread
         below, at = normal_cdf(arm), normal_pdf(arm)
         first = spread * (arm * below + at)
         second = spread**2 * ((arm**2 + 1) * below + arm * at)
@@ -90,7 +91,7 @@ def gaussian_slopes(
 
 
 def logistic_prox(t: Array, step: Array) -> Array:
-    """Return the minimiser r of log(1 + e^-r) + (r - t)^2/(2 step), by monotone Newton steps."""
+    """Return the minimiser r of log(1 + e^-r) + (r - t)^2/(2 step)."""
     level = jnp.log(step) - t
     w = jnp.where(level > 1, level, jnp.exp(jnp.minimum(level, 1.0)))
     for _ in range(4):
@@ -106,7 +107,7 @@ def logistic_prox(t: Array, step: Array) -> Array:
 
 
 def bends(step: Array) -> Array:
-    """Return where r - step/(1 + e^r) and the loss bend in r, as ends of panels."""
+    """Return where the loss and its prox bend, as ends of panels."""
     return jnp.concatenate([jnp.asarray(BENDS), jnp.log(step) + jnp.asarray(NEAR)])
 
 

@@ -1,6 +1,8 @@
 """Defines the kept examples of a noisy problem, the student's fields, and their averages."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +13,14 @@ from theory.labels import LabelKernel
 from theory.weights import FunctionWeight, IntervalWeight, SelectionWeight
 
 Array = jnp.ndarray
+T = TypeVar("T")
 
 
 @pytree_dataclass
 class Kept:
-    """The kept examples of one problem, in the gauge in which every observed label is +1.
+    """The kept examples of one problem.
+
+    The gauge is that in which every observed label is +1.
 
     Attributes:
         alpha_total: distinct examples over N, scalar.
@@ -36,10 +41,10 @@ class Kept:
 
 @pytree_dataclass
 class Fields:
-    """A student's field W.x = along u + across s + apart xi, and the prox step gamma.
+    """A student's field W.x, and the prox step gamma.
 
-    u is the teacher's field, s the one orthogonal to it in the plane of teacher and probe, and
-    xi ~ N(0, 1) independent of both.
+    W.x = along u + across s + apart xi. u is the teacher's field, s the one orthogonal to it in
+    the plane of teacher and probe, and xi ~ N(0, 1) independent of both.
     """
 
     along: Array
@@ -120,7 +125,7 @@ def surviving(weight: SelectionWeight, count: Array, copies: Array) -> Selection
     return IntervalWeight(low=ends[:-1], high=ends[1:], level=binomial(count, copies, level))
 
 
-def over_copies(kept: Kept, one: "jax.typing.ArrayLike | object", total: object) -> object:
+def over_copies(kept: Kept, one: Callable[[Kept, Array], T], total: T) -> T:
     """Sum `one(kept, k)` over the numbers k = 1 .. r of surviving copies.
 
     Args:
@@ -129,9 +134,9 @@ def over_copies(kept: Kept, one: "jax.typing.ArrayLike | object", total: object)
         total: a tree of zeros of that shape.
     """
 
-    def add(k: Array, sums: object) -> object:
+    def add(k: Array, sums: T) -> T:
         count = k.astype(jnp.float64) + 1
         part = dataclasses.replace(kept, weight=surviving(kept.weight, count, kept.copies))
-        return jax.tree.map(jnp.add, sums, one(part, count))  # type: ignore[operator]
+        return jax.tree.map(jnp.add, sums, one(part, count))
 
     return jax.lax.fori_loop(0, jnp.round(kept.copies).astype(int), add, total)

@@ -1,4 +1,4 @@
-"""Solves the equations of a regularised student by Newton's method, with a safe way to get there.
+"""Solves the equations of a regularised student by Newton's method.
 
 State evolution leads near the solution. Where Newton's method fails from there, the ridge strength
 is lowered step by step from one at which the student is small.

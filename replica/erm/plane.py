@@ -162,7 +162,10 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
                     integrands, jnp.concatenate(inner, axis=-1), *ends, order=ORDER, block=BLOCK
                 )
                 pieces.append([kept.weight.level[k] * entry for entry in found])
-            return tuple(sum(each) for each in zip(*pieces, strict=True))  # type: ignore[return-value]
+            share, teacher, plane = (
+                jnp.stack(each).sum(axis=0) for each in zip(*pieces, strict=True)
+            )
+            return share, teacher, plane
         inner.append((edges - mix * x[..., None]) / rest)
         ends = [jnp.full_like(x, -REACH), jnp.full_like(x, REACH)]
         found = integrate_panels(
@@ -194,7 +197,8 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
         )
         low, high = logistic_prox(jnp.asarray([-REACH, REACH]) * norm, step)
 
-        def integrands(r: Array) -> tuple[Array, ...]:
+        def integrands(variable: Array) -> tuple[Array, ...]:
+            r = variable
             chance = jax.nn.sigmoid(-r)
             curve = chance * (1 - chance)
             rate = 1 + step * curve
@@ -203,7 +207,8 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
     else:
         marks, low, high = breaks * norm, -REACH * norm, REACH * norm
 
-        def integrands(t: Array) -> tuple[Array, ...]:
+        def integrands(variable: Array) -> tuple[Array, ...]:
+            t = variable
             force, bend, after = _envelope(loss, t, step)
             return at(t, jnp.ones(()), force, bend, after)
 

@@ -14,6 +14,7 @@ from replica.erm import line, plane
 from replica.erm.equations import Penalty, Unknowns, fields_at, residuals, weight_norm2
 from replica.erm.measure import Fields, Kept
 from replica.erm.newton import find_root
+from replica.erm.separability import separability
 from replica.point import CERTIFIED, ROUNDING, in_range, judge
 from replica.solution import ReplicaSolution, Status
 from theory.field_information import v_information
@@ -39,10 +40,10 @@ SMALLEST_PROFILE = 16
 class PowerColumns:
     """A power law whose number of eigenvalues is a number like the others."""
 
-    dim: ArrayLike
-    a: ArrayLike
-    r: ArrayLike
-    rv: ArrayLike
+    dim: Any
+    a: Any
+    r: Any
+    rv: Any
     size: int = dataclasses.field(metadata=STATIC)
 
 
@@ -66,7 +67,9 @@ class ErmPoint:
     def of(cls, problem: PerceptronProblem, theta: ArrayLike) -> "ErmPoint":
         """Return the numbers of a problem whose probe has the angle `theta`."""
         probe = problem.probe
-        crossed = isinstance(probe, CrossFitted)
+        folds: tuple[Any, Any] = (1.0, 0.0)
+        if isinstance(probe, CrossFitted):
+            folds = (probe.folds, probe.overlap)
         inputs: Any = problem.inputs
         if isinstance(inputs, PowerLaw):
             inputs = PowerColumns(
@@ -76,8 +79,8 @@ class ErmPoint:
             alpha_total=problem.alpha_total,
             keep_fraction=problem.keep_fraction,
             theta=theta,
-            folds=probe.folds if crossed else 1.0,
-            folds_overlap=probe.overlap if crossed else 0.0,
+            folds=folds[0],
+            folds_overlap=folds[1],
             redundancy=problem.redundancy,
             policy=problem.policy,
             downstream=problem.downstream,
@@ -176,8 +179,8 @@ def _profile(inputs: Any) -> Profile:
         return power_law_profile(inputs.dim, inputs.a, inputs.r, inputs.rv, inputs.size)
     if isinstance(inputs, Spectrum):
         parts = (inputs.eigenvalues, inputs.teacher, inputs.direction)
-        arrays = [jnp.asarray(part, jnp.float64) for part in parts]
-        return spectrum_profile(*arrays, profile_size(inputs.size()))
+        c, t, v = (jnp.asarray(part, jnp.float64) for part in parts)
+        return spectrum_profile(c, t, v, profile_size(inputs.size()))
     assert isinstance(inputs, Isotropic)
     one = jnp.ones(1)
     return Profile(one, one, one, one, 0 * one)
@@ -191,6 +194,7 @@ def solve_prepared(prepared: Prepared) -> ReplicaSolution:
     unit = Fields(jnp.zeros(()), jnp.zeros(()), jnp.ones(()), jnp.ones(()))
     alpha_kept = line.averages(kept, unit, "square").curvature * 2
     valid = prepared.valid & (alpha_kept > 0)
+    known = valid
     root = find_root(
         lambda fields: line.averages_and_slopes(kept, fields, loss),
         penalty,
@@ -203,6 +207,10 @@ def solve_prepared(prepared: Prepared) -> ReplicaSolution:
     certified = (saddle <= CERTIFIED) & (root.residual <= CERTIFIED)
     status = jnp.where(certified, Status.CONVERGED.value, Status.NOT_CERTIFIED.value)
     status = jnp.where(root.converged, status, Status.NOT_CONVERGED.value)
+    if loss == "hard-margin":
+        inseparable = kept.alpha_total * separability(kept) >= 1
+        status = jnp.where(inseparable, Status.NOT_SEPARABLE.value, status)
+        known &= ~inseparable
     solution = _read_out(
         prepared,
         x,
@@ -213,9 +221,9 @@ def solve_prepared(prepared: Prepared) -> ReplicaSolution:
         steps=root.steps,
     )
     # A product, so that the derivatives of an invalid lane are NaN too.
-    known = jnp.where(valid, 1.0, jnp.nan)
+    factor = jnp.where(known, 1.0, jnp.nan)
     return jax.tree.map(
-        lambda entry: entry * known if entry.dtype == jnp.float64 else entry, solution
+        lambda entry: entry * factor if entry.dtype == jnp.float64 else entry, solution
     )
 
 
