@@ -39,7 +39,8 @@ def power_breaks(level: Array, scale: Array, exponent: Array, clip: Array) -> Ar
 def power_level(keep_fraction: Array, scale: Array, exponent: Array, clip: Array) -> Array:
     """Return log c for which the weight keeps the fraction f.
 
-    The probe's field is z ~ N(0, 1). The answer is differentiable in all arguments, by one Newton step from the solution.
+    The probe's field is z ~ N(0, 1). The answer is differentiable in all arguments, by one Newton
+    step from the solution.
     """
 
     def mass(level: Array, *own: Array) -> tuple[Array, Array]:
