@@ -232,11 +232,18 @@ def test_a_data_set_says_what_was_solved():
     assert dataset["delta"].dims == ("dim_0",) and float(dataset["along_teacher"]) == 0
     # The teacher that judges is away from that of the labels, and so is what a readout learns.
     assert dataset["v_information"][1] < dataset["v_information"][0]
-    assert dataset.attrs == {"policy": '{"name": "hard"}', "probe": '{"name": "fixed"}'}
+    rest = {
+        "student": '{"name": "max-margin"}',
+        "labels": '{"name": "clean"}',
+        "inputs": '{"name": "isotropic"}',
+    }
+    said = {"policy": '{"name": "hard"}', "probe": '{"name": "fixed"}'}
+    assert dataset.attrs == said | rest
     window = PerceptronProblem(5.0, 0.5, Independent(3.0), Window(0.1))
     dataset = solve(window).to_dataset(window)
     assert float(dataset["lo"]) == 0.1 and float(dataset["alpha_probe"]) == 3
-    assert dataset.attrs == {"policy": '{"name": "window"}', "probe": '{"name": "independent"}'}
+    said = {"policy": '{"name": "window"}', "probe": '{"name": "independent"}'}
+    assert dataset.attrs == said | rest
     flat = Custom(lambda z, level: level + 0 * z, "yz", parameters=0.5)
     custom = PerceptronProblem(5.0, 0.5, policy=flat)
     dataset = solve(custom).to_dataset(custom)

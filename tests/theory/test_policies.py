@@ -25,7 +25,7 @@ from theory import (
     Window,
     policy_from_name,
 )
-from theory.policy_names import policy_parameter
+from theory.policy_names import POLICIES
 
 
 @jax.jit
@@ -175,8 +175,7 @@ def test_custom_weight_is_gauged():
 
 def test_names():
     for name in POLICY_NAMES:
-        needed = policy_parameter(name)
-        own = {needed: 0.1} if needed else {}
+        own = dict.fromkeys(POLICIES[name][1], 0.1)
         policy = policy_from_name(name, **own)
         assert policy.name == name
         assert policy.parameters() == own
