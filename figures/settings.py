@@ -8,7 +8,7 @@ import numpy as np
 
 from hardset.checks import check_choice, check_integer, check_range
 from sims.draws import check_kept
-from theory.policy_names import OWN_PARAMETERS, POLICY_NAMES, policy_parameter
+from theory.policy_names import OWN_PARAMETERS, PLAIN_POLICIES, policy_parameter
 
 OVERLAPS = ("cosine", "pearson")
 PROBES = ("fixed", "independent", "in-sample")
@@ -57,7 +57,7 @@ class Settings:
         check_range("redundancy", self.redundancy, 1.0, math.inf)
         check_range("downstream_deg", self.downstream_deg, 0, 90, open_high=True, unit="degrees")
         for policy in self.policy:
-            check_choice("policy", policy, POLICY_NAMES)
+            check_choice("policy", policy, PLAIN_POLICIES)
         check_choice("probe", self.probe, PROBES)
         for name, values in lists_of(self).items():
             if len(set(values)) != len(values) or not (values or name == "theta_deg"):

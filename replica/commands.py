@@ -18,12 +18,12 @@ from replica.points import (
     read_points,
     solve_points,
 )
-from theory.policy_names import LOSSES, POLICY_NAMES
+from theory.policy_names import LOSSES, PLAIN_POLICIES
 
 # Columns of a table of points: what was asked, shown where it differs, and the results.
 NAMED = ("id", "policy", "probe", "loss", *RANGES)
 COLUMNS = ("error", "overlap", "probe_overlap", "margin", "support_fraction", "residual", "status")
-PolicyName = Annotated[str, Choice(POLICY_NAMES)]
+PolicyName = Annotated[str, Choice(PLAIN_POLICIES)]
 ProbeName = Annotated[str, Choice(PROBES)]
 LossName = Annotated[str, Choice(LOSSES)]
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from theory.inputs import Inputs
     from theory.labels import Labels
     from theory.policies import Policy
-    from theory.problem import Probe
+    from theory.problem import PerceptronProblem, Probe
     from theory.students import Student
 
 Point = dict[str, Any]
@@ -261,29 +261,43 @@ def _solve(batch: Batch) -> list[Point]:
     # Imported where the arguments are known to be right: JAX takes a second to load.
     from replica.solution import Status
     from replica.solver import solve
-    from theory.problem import DownstreamShift, PerceptronProblem
 
-    given = batch.columns
     try:
-        problem = PerceptronProblem(
-            alpha_total=given["alpha_total"],
-            keep_fraction=given["keep_fraction"],
-            probe=probe_from_name(batch.kind.probe, given),
-            policy=_policy(batch.kind, given),
-            redundancy=given["redundancy"],
-            downstream=DownstreamShift.degrees(given["downstream_deg"]),
-            student=_student(batch.kind, given),
-            labels=_labels(batch.kind, given),
-            inputs=_inputs(batch.kind, given),
-        )
-        solution = solve(problem)
+        solution = solve(_problem(batch.kind, batch.columns))
     except ValueError as error:
-        where = f"point {batch.rows[0]} or one like it: " if batch.numbered else ""
-        raise ValueError(f"{where}{error}") from None
+        raise ValueError(_where(batch) + str(error)) from None
     columns: dict[str, list[Any]] = {key: json_numbers(getattr(solution, key)) for key in RESULTS}
     names = {int(status): status.name.lower() for status in Status}
     columns["status"] = [names[status] for status in np.asarray(solution.status).tolist()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _problem(kind: Kind, given: Mapping[str, Any]) -> "PerceptronProblem":
+    from theory.problem import DownstreamShift, PerceptronProblem
+
+    return PerceptronProblem(
+        alpha_total=given["alpha_total"],
+        keep_fraction=given["keep_fraction"],
+        probe=probe_from_name(kind.probe, given),
+        policy=_policy(kind, given),
+        redundancy=given["redundancy"],
+        downstream=DownstreamShift.degrees(given["downstream_deg"]),
+        student=_student(kind, given),
+        labels=_labels(kind, given),
+        inputs=_inputs(kind, given),
+    )
+
+
+def _where(batch: Batch) -> str:
+    """Name the first point of a batch that cannot be made a problem."""
+    if not batch.numbered:
+        return ""
+    for i, row in enumerate(batch.rows):
+        try:
+            _problem(batch.kind, {name: column[i] for name, column in batch.columns.items()})
+        except ValueError:
+            return f"point {row}: "
+    return f"point {batch.rows[0]}: "
 
 
 def _policy(kind: Kind, given: Mapping[str, Any]) -> "Policy":
@@ -483,7 +497,9 @@ def check_kind(policy: object, probe: object, given: Collection[str]) -> None:
     if needed and needed not in given:
         raise ValueError(f"policy {policy!r} needs the parameter {needed!r}")
     if policy == "power" and WEIGHT[0] not in given:
-        raise ValueError(f"policy 'power' needs the object 'weight' of {', '.join(WEIGHT)}")
+        raise ValueError(
+            f"policy 'power' needs the object 'weight' of {', '.join(WEIGHT)}, in a points file"
+        )
     check_policy(policy, [name for name in (*OWN_PARAMETERS, *WEIGHT) if name in given])
     wanted = PROBES[str(probe)]
     for name in wanted:

@@ -56,7 +56,7 @@ class Status(IntEnum):
 
 
 _SENTENCES = {
-    Status.CONVERGED: "The solution satisfies the Gordon form and the saddle-point equations.",
+    Status.CONVERGED: "The solution satisfies both forms of the equations.",
     Status.NOT_CONVERGED: "Newton's method did not reach the solution.",
     Status.NOT_CERTIFIED: "The second form of the equations does not confirm the solution.",
     Status.INVALID: "A parameter is outside its range, or the policy keeps nothing.",

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from hardset.checks import is_concrete
 from hardset.float64 import float64
 from replica.erm import point as erm
 from replica.in_sample.solver import solve_in_sample
@@ -22,7 +23,8 @@ from replica.point import (
 )
 from replica.solution import ReplicaSolution, Status
 from theory.inputs import Isotropic
-from theory.policies import Random
+from theory.labels import Clean
+from theory.policies import Custom, Random
 from theory.problem import (
     CrossFitted,
     FixedAngle,
@@ -39,12 +41,15 @@ Array = jnp.ndarray
 
 @float64
 def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution:
-    """Solve for the max-margin student trained on the selected examples.
+    """Solve for the student trained on the selected examples.
 
     Its order parameters are those at infinite dimension, N -> infinity.
 
     The margin is maximised in the Gordon form, a convex program, and the replica saddle-point
     equations certify the result (Sorscher et al. 2022, arXiv:2206.14486; Gardner 1988).
+
+    Noisy labels, students with a loss, spectra and cross-fitted probes have four equations instead
+    of the Gordon form's three; one quadrature solves them and another certifies (docs/erm.md).
 
     It can be differentiated once, forwards and backwards, with respect to every number of the
     problem, the policy's own parameters included: by the implicit function theorem, at the cost of
@@ -61,7 +66,9 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
         transformation. Points that fail are marked by `status`, never by NaN alone.
 
     Raises:
-        ValueError: an in-sample probe with a policy that has no theory.
+        ValueError: an in-sample probe with a policy, student, labels or inputs that it has no
+            theory for; cross-fitted probes with a max-margin student or a spectrum; a policy of
+            y z of your own with noisy labels; copies kept by chance that are no whole number.
         NotImplementedError: a second derivative.
         RuntimeError: with `throw`, naming the first point that failed.
     """
@@ -105,6 +112,19 @@ def _solve_regularised(problem: PerceptronProblem) -> ReplicaSolution:
         raise ValueError(
             "probe = CrossFitted(...) has a theory for students ERM(...) and isotropic inputs: "
             "the equations for others were never confirmed by simulation"
+        )
+    signed = isinstance(problem.policy, Custom) and problem.policy.variable == "yz"
+    if signed and not isinstance(problem.labels, Clean):
+        raise ValueError(
+            "policy = Custom(..., variable='yz') has a kept fraction for clean labels only: with "
+            "noisy ones use hard-signed, easy-signed or window-signed"
+        )
+    copies = problem.redundancy
+    chance = not erm.keeps_all_copies(problem.policy) and isinstance(problem.student, ERM)
+    if chance and is_concrete(copies) and np.any(np.asarray(copies) != np.round(copies)):
+        raise ValueError(
+            f"redundancy = {copies} with the policy {problem.policy.name!r}, which keeps copies by "
+            "chance, must be a whole number for a student with a loss"
         )
     point = erm.ErmPoint.of(problem, _probe_angle(problem.probe))
     leaves, tree = jax.tree.flatten(point)

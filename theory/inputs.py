@@ -7,13 +7,12 @@ T'C T = J_p'C J_p = 1, and T'C J_p = cos(theta).
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from hardset.checks import check_integer, check_range, is_concrete
-from hardset.pytree import STATIC, content_hash, pytree_dataclass, same_content
+from hardset.pytree import STATIC, pytree_dataclass
 
 Array = jnp.ndarray
 
@@ -105,8 +104,7 @@ class PowerLaw:
         return {"name": self.name, "dim": self.dim}
 
 
-@jax.tree_util.register_pytree_with_keys_class
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree_dataclass
 class Spectrum:
     """Inputs whose covariance has given eigenvalues, with a given teacher and probe direction.
 
@@ -128,15 +126,8 @@ class Spectrum:
 
     name: ClassVar[str] = "spectrum"
 
-    __eq__ = same_content
-    __hash__ = content_hash
-
     def __post_init__(self) -> None:
         names = ("eigenvalues", "teacher", "direction")
-        for name in names:
-            value = getattr(self, name)
-            if isinstance(value, list | tuple):
-                object.__setattr__(self, name, np.asarray(value, np.float64))
         shapes = [np.shape(getattr(self, name)) for name in names]
         if not shapes[0] or {shape[-1:] for shape in shapes} != {shapes[0][-1:]}:
             raise ValueError(
@@ -160,19 +151,6 @@ class Spectrum:
                 raise ValueError(
                     f"{said} is {np.ravel(found)[np.argmax(off)]:.9g}; it must be {wanted:g}"
                 )
-
-    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], None]:
-        """Return the three vectors as leaves with a last axis of their own."""
-        names = ("eigenvalues", "teacher", "direction")
-        return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names], None
-
-    @classmethod
-    def tree_unflatten(cls, _: None, leaves: tuple[Any, ...]) -> "Spectrum":
-        """Rebuild the law without validation, since JAX unflattens with tracers too."""
-        made = object.__new__(cls)
-        for name, leaf in zip(("eigenvalues", "teacher", "direction"), leaves, strict=True):
-            object.__setattr__(made, name, leaf)
-        return made
 
     def size(self) -> int:
         """Return how many eigenvalues the profile needs."""

@@ -7,7 +7,6 @@ import dataclasses
 from functools import cache
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 
 from hardset.checks import check_range, is_concrete
-from hardset.pytree import STATIC, content_hash, pytree_dataclass, same_content
+from hardset.pytree import STATIC, pytree_dataclass
 from theory.quadrature import normal_cdf, normal_pdf
 
 Array = jnp.ndarray
@@ -186,8 +185,7 @@ class Logit:
         return {"noise_temperature": self.temperature, "flip": self.flip}
 
 
-@jax.tree_util.register_pytree_with_keys_class
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree_dataclass
 class LabelSteps:
     """Labels whose probability is a step function of the teacher's field.
 
@@ -206,14 +204,7 @@ class LabelSteps:
 
     name: ClassVar[str] = "label-steps"
 
-    __eq__ = same_content
-    __hash__ = content_hash
-
     def __post_init__(self) -> None:
-        for name in ("edges", "probabilities"):
-            value = getattr(self, name)
-            if isinstance(value, list | tuple):
-                object.__setattr__(self, name, np.asarray(value, np.float64))
         count = np.shape(self.edges)[-1:]
         if not count or not count[0] or np.shape(self.probabilities)[-1:] != (count[0] + 1,):
             raise ValueError(
@@ -234,19 +225,6 @@ class LabelSteps:
                     "P(y = 1 | -u) = 1 - P(y = 1 | u), which the theory needs: edges must be "
                     "symmetric about 0, and the probabilities reversed one minus themselves"
                 )
-
-    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], None]:
-        """Return edges and probabilities as leaves with a last axis of their own."""
-        key = jax.tree_util.GetAttrKey
-        return [(key(name), getattr(self, name)) for name in ("edges", "probabilities")], None
-
-    @classmethod
-    def tree_unflatten(cls, _: None, leaves: tuple[Any, Any]) -> "LabelSteps":
-        """Rebuild the channel without validation, since JAX unflattens with tracers too."""
-        made = object.__new__(cls)
-        for name, leaf in zip(("edges", "probabilities"), leaves, strict=True):
-            object.__setattr__(made, name, leaf)
-        return made
 
     def kernel(self) -> LabelKernel:
         """Return the channel; edges must have the shape (K,)."""

@@ -19,6 +19,10 @@ POLICIES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 POLICY_NAMES: tuple[str, ...] = tuple(POLICIES)
+# Those that commands and figures take by name; the others need several numbers.
+PLAIN_POLICIES: tuple[str, ...] = tuple(
+    name for name, (_, owns) in POLICIES.items() if len(owns) < 2
+)
 # The parameter of every policy that has one; commands and figures have an option for each.
 OWN_PARAMETERS: tuple[str, ...] = tuple(
     dict.fromkeys(owns[0] for _, owns in POLICIES.values() if len(owns) == 1)

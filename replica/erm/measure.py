@@ -28,7 +28,6 @@ class Kept:
         theta: probe-teacher angle in radians, scalar.
         labels: the channel from the teacher's field to the observed label.
         copies: copies r >= 1 of each distinct example, each kept by a chance of its own.
-        law: None for z ~ N(0, 1), or nodes and weights of another law, shape (m,) each.
     """
 
     alpha_total: Array
@@ -36,7 +35,6 @@ class Kept:
     theta: Array
     labels: LabelKernel
     copies: Array
-    law: tuple[Array, Array] | None = None
 
 
 @pytree_dataclass
@@ -90,11 +88,6 @@ class CopiesWeight:
         if base.even:
             chance = (chance + binomial(self.count, self.copies, single(-z))) / 2
         return chance
-
-    @property
-    def breakpoints(self) -> Array:
-        """Fields where the weight or its slope jumps, shape (K,)."""
-        return self.weight.breakpoints
 
     def breaks(self) -> Array:
         """Return the fields where the weight or its slope jumps, shape (K,)."""

@@ -27,7 +27,7 @@ from theory.inputs import (
     spectrum_profile,
 )
 from theory.labels import Labels, observed_error
-from theory.policies import Policy
+from theory.policies import Custom, Mixture, Policy, Power, Random, Steps
 from theory.problem import CrossFitted, DownstreamShift, PerceptronProblem
 from theory.students import ERM, Student
 
@@ -138,6 +138,8 @@ def prepare(point: ErmPoint) -> Prepared:
     loss = student.loss if isinstance(student, ERM) else "hard-margin"
     kernel = jax.tree.map(lambda entry: jnp.asarray(entry, jnp.float64), point.labels.kernel())
     one = jnp.ones(())
+    if not keeps_all_copies(point.policy):
+        copies = _whole(copies)
     if loss == "hard-margin":
         # Copies change nothing but the chance that one survives.
         weight = point.policy.kept_weight(keep_fraction, theta, copies, kernel)
@@ -163,15 +165,18 @@ def prepare(point: ErmPoint) -> Prepared:
 
 def keeps_all_copies(policy: Policy) -> bool:
     """Tell whether a policy's weights are 0 and 1, so that copies share their fate."""
-    return policy.name in (
-        "hard",
-        "easy",
-        "moderate",
-        "window",
-        "hard-signed",
-        "easy-signed",
-        "window-signed",
-    )
+    return not isinstance(policy, Random | Mixture | Power | Steps | Custom)
+
+
+@jax.custom_jvp
+def _whole(copies: Array) -> Array:
+    """Return a number of copies that are kept by chance, which has no derivative."""
+    return copies
+
+
+@_whole.defjvp
+def _no_rate(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return primals[0], jnp.nan * tangents[0]
 
 
 def _profile(inputs: Any) -> Profile:
@@ -191,8 +196,9 @@ def solve_prepared(prepared: Prepared) -> ReplicaSolution:
     loss = prepared.loss
     frozen = jax.lax.stop_gradient(prepared)
     kept, penalty = frozen.kept, frozen.penalty
+    # The square loss counts examples: its M'' is 1/(1 + gamma), with one copy of each.
     unit = Fields(jnp.zeros(()), jnp.zeros(()), jnp.ones(()), jnp.ones(()))
-    alpha_kept = line.averages(kept, unit, "square").curvature * 2
+    alpha_kept = 2 * line.averages(kept, unit, "square").curvature
     valid = prepared.valid & (alpha_kept > 0)
     known = valid
     root = find_root(

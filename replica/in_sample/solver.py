@@ -32,6 +32,7 @@ from theory.policies import (
     Policy,
     Random,
     Window,
+    WindowSigned,
 )
 from theory.problem import DownstreamShift, PerceptronProblem
 from theory.weights import survival
@@ -112,13 +113,13 @@ def kept_ranks(policy: Policy, keep_fraction: Array, redundancy: Array) -> KeptR
         return _steps(f, 1 - f, f, 1 - f, (whole, whole, none))
     if isinstance(policy, Easy | EasySigned):
         return _steps(1 - f, f, 1 - f, f, (none, whole, whole))
-    if isinstance(policy, Moderate | Window):
+    if isinstance(policy, Moderate | Window | WindowSigned):
         lo = (1 - f) / 2 if isinstance(policy, Moderate) else jnp.asarray(policy.lo)
         return _steps(lo, 1 - lo, lo + f, 1 - lo - f, (none, whole, none))
     raise ValueError(
         f"policy = {policy.name!r} is a function of the probe's field, whose values an in-sample "
         "probe moves; with probe = InSample() use a policy by rank: hard, easy, moderate, random, "
-        "hard-signed, easy-signed, window or mixture"
+        "hard-signed, easy-signed, window, window-signed or mixture"
     )
 
 

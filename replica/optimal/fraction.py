@@ -18,7 +18,7 @@ from replica.optimal.search import (
     scan,
 )
 from replica.solver import solve
-from theory.policies import Policy, Random, Window
+from theory.policies import Policy, Random, Window, WindowSigned
 from theory.problem import DownstreamShift, PerceptronProblem
 
 LOWEST = 1e-3
@@ -203,7 +203,7 @@ def _prepare(
     """Return the family, each lane's fractions to scan, and its error by fraction."""
     check_range("lowest", lowest, 1e-6, 0.5)
     refuse_fixed_mass(policy)
-    if isinstance(policy, Window):
+    if isinstance(policy, Window | WindowSigned):
         # A window can keep 1 - lo at most.
         check_range("lo", policy.lo, 0.0, 1.0 - lowest)
     family = Family.of(alpha_total, lowest, theta, policy, redundancy, downstream)

@@ -17,7 +17,7 @@ from scipy.optimize import elementwise
 
 from replica.solution import ReplicaSolution, Status
 from replica.solver import solve
-from theory.policies import Custom, Hard, Policy, Window
+from theory.policies import Custom, Hard, Policy, Window, WindowSigned
 from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
 
 Floats = NDArray[np.float64]
@@ -140,7 +140,7 @@ class Family:
     def largest_fractions(self) -> Floats:
         """Return the largest fraction that each lane's policy can keep."""
         policy = self.problem(np.arange(self.size)).policy
-        if isinstance(policy, Window):
+        if isinstance(policy, Window | WindowSigned):
             return np.minimum(1 - np.asarray(policy.lo), 1.0)
         return np.ones(self.size)
 

@@ -17,6 +17,7 @@ from replica.points import solve_points
 from theory import (
     ERM,
     CrossFitted,
+    Custom,
     FixedAngle,
     Flip,
     Hard,
@@ -24,6 +25,7 @@ from theory import (
     InSample,
     PerceptronProblem,
     PowerLaw,
+    Random,
 )
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -132,6 +134,48 @@ def test_max_margin_without_noise_is_the_limit_that_the_old_theory_knows():
         np.testing.assert_allclose(getattr(flipped, name), getattr(clean, name), rtol=1e-10)
 
 
+def test_copies_that_are_all_kept_are_one_example_of_their_weight():
+    """At f = 1 chance has no part, and r copies of a loss are r times the loss."""
+    student = ERM("hinge", np.array([0.3, 0.3, 0.1]))
+    given = {"keep_fraction": 1.0, "student": student, "labels": Flip(0.1)}
+    ratio = np.array([3.0, 3.0, 1.0])
+    by_chance = PerceptronProblem([6.0, 6.0, 2.0], policy=Random(), redundancy=ratio, **given)
+    found = replica.solve(by_chance)
+    ranked = replica.solve(PerceptronProblem([6.0, 6.0, 2.0], redundancy=ratio, **given))
+    for name in ("error", "norm", "training_loss", "training_error", "alpha_kept"):
+        values = getattr(found, name)
+        np.testing.assert_allclose(values, getattr(ranked, name), rtol=1e-10)
+        np.testing.assert_allclose(values[0], values[2], rtol=1e-10)
+
+
+def test_copies_kept_by_chance_agree_with_a_simulation():
+    """Ridge students on examples of which chance keeps 0 to 3 copies, at N = 300."""
+    dim, draws, copies, keep, lam, flip = 300, 60, 3, 0.4, 0.3, 0.1
+    rng = np.random.default_rng(7)
+    overlap, norm = [], []
+    for _ in range(draws):
+        x = rng.standard_normal((400, dim))  # alpha_total = 4, copies counted
+        y = np.sign(x[:, 0]) * np.where(rng.random(400) < flip, -1, 1)
+        count = rng.binomial(copies, keep, 400)
+        normal = x.T @ (count[:, None] * x) + lam * dim * np.eye(dim)
+        student = np.linalg.solve(normal, x.T @ (count * y))
+        norm.append(np.linalg.norm(student))
+        overlap.append(student[0] / norm[-1])
+    problem = PerceptronProblem(
+        4.0,
+        keep,
+        policy=Random(),
+        redundancy=3.0,
+        student=ERM("square", lam),
+        labels=Flip(flip),
+    )
+    found = replica.solve(problem)
+    for values, theory in ((overlap, found.overlap), (norm, found.norm)):
+        stderr = np.std(values, ddof=1) / np.sqrt(draws)
+        # 3.5 standard errors, and a correction of order 1/N of the value.
+        assert abs(np.mean(values) - theory) < 3.5 * stderr + abs(theory) / dim
+
+
 def test_derivatives_are_those_of_differences():
     given = np.array([4.0, 0.5, 0.4, 0.1, 0.1, 0.9])
 
@@ -197,6 +241,20 @@ def test_contradictory_points_are_refused(changes, part):
         (
             lambda: replica.solve(PerceptronProblem(5, 0.3, CrossFitted(0.1))),
             "has a theory for students ERM",
+        ),
+        (
+            lambda: replica.solve(
+                PerceptronProblem(5, 0.3, policy=Random(), redundancy=1.5, student=ERM("hinge"))
+            ),
+            "must be a whole number",
+        ),
+        (
+            lambda: replica.solve(
+                PerceptronProblem(
+                    5, 0.5, policy=Custom(lambda z: 0.5 + 0 * z, "yz"), labels=Flip(0.1)
+                )
+            ),
+            "has a kept fraction for clean labels only",
         ),
         (
             lambda: replica.sensitivities(PerceptronProblem(5, 0.3, policy=Hard(), labels=Flip())),
