@@ -100,7 +100,7 @@ def _check_in_sample(problem: PerceptronProblem) -> None:
     if beyond_max_margin(problem):
         raise ValueError(
             "probe = InSample() has a theory for max-margin students, clean labels and isotropic "
-            "inputs only: use FixedAngle, Independent or CrossFitted, or simulate"
+            "inputs only: use FixedAngle, Independent or CrossFitted"
         )
 
 
