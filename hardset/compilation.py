@@ -221,3 +221,44 @@ def _note(event: str, duration_secs: float, **_: object) -> None:
     while spans and spans[-1][0] - spans[-1][1] >= end - duration_secs:
         spans.pop()
     spans.append((end, duration_secs))
+
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = Path("/proc/sys/vm/max_map_count")
+SHARE = 0.5  # of the memory maps that a process may have, beyond which programs are dropped
+WORTH_A_LOOK = 1.0  # seconds of compiling after which the maps are counted again
+_looked = 0.0
+
+
+def make_room(share: float = SHARE) -> bool:
+    """Drop JAX's compiled programs before they use up the process's memory maps.
+
+    A program takes about a thousand maps, and Linux allows 65,530 by default: beyond them no
+    thread starts and no file is mapped. What is dropped and needed again is compiled anew, or read
+    from the persistent cache.
+
+    Args:
+        share: of the maps that are allowed, beyond which programs are dropped.
+
+    Returns:
+        Whether programs were dropped.
+    """
+    global _looked
+    if "jax" not in sys.modules:
+        return False
+    compiled = compiled_seconds()
+    if share == SHARE and compiled < _looked + WORTH_A_LOOK:
+        return False
+    _looked = compiled
+    try:
+        with MAPS.open("rb") as lines:
+            count = sum(1 for _ in lines)
+        most = int(MOST_MAPS.read_text())
+    except OSError:  # not Linux
+        return False
+    if count <= share * most:
+        return False
+    import jax
+
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    return True

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from hardset.compilation import make_room
+
 Array = jnp.ndarray
 T = TypeVar("T")
 
@@ -34,6 +36,7 @@ def map_lanes(
         points: a pytree of NumPy arrays whose first axes have one length.
         prepare: maps a chunk of points to what `lane` takes, all of them at once.
     """
+    make_room()  # every kind of problem is a program of its own
     columns, tree = jax.tree.flatten(points)
     count = len(columns[0])
 

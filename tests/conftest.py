@@ -13,7 +13,10 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from hardset.compilation import make_room
 
 # Compilation makes the first example slow: no deadline. Derandomised: a failure repeats.
 settings.register_profile(
@@ -30,3 +33,9 @@ settings.load_profile("hardset")
 # tests that interrupt them would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs() -> None:
+    """A test process compiles hundreds of programs, more than its memory maps would hold."""
+    make_room()

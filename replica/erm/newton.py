@@ -4,6 +4,7 @@ State evolution leads near the solution. Where Newton's method fails from there,
 is lowered step by step from one at which the student is small.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -29,6 +30,7 @@ EVOLUTIONS = 6
 STEPS = 40  # of Newton's method in one attempt
 LONGEST = 2.0  # of a Newton step, in logarithms and inverse hyperbolic sines
 ATTEMPTS = 60
+SOFTEST = 1e-7  # of a hard margin, before it is hard
 STRONG = 3.0  # ridge strength over the kept examples at which the way down begins
 
 Slopes = Callable[[Fields], tuple[Averages, Array]]
@@ -121,16 +123,19 @@ class _Way:
     count: Array
 
 
-def find_root(averages: Slopes, penalty: Penalty, alpha_kept: Array) -> Root:
+def find_root(averages: Slopes, penalty: Penalty, alpha_kept: Array, *, hard: bool = False) -> Root:
     """Solve the equations.
 
     Args:
         averages: the averages over the kept examples, with their slopes, at given fields.
         penalty: the rest of the problem.
         alpha_kept: kept examples over N, > 0.
+        hard: whether the loss is "hard-margin". Its ridge strength is a scale that changes no
+            direction, so the way down lowers a softness d instead: the loss (1 - t)_+^2/(2 d), a
+            hard margin at d = 0, is that of prox steps longer by d.
     """
     lam = penalty.lam
-    target = jnp.log(jnp.maximum(lam, 1e-300))
+    target = jnp.log(SOFTEST) if hard else jnp.log(jnp.maximum(lam, 1e-300))
     strong = jnp.maximum(target, jnp.log(STRONG * jnp.maximum(alpha_kept, 1e-3)))
     zeros = jnp.zeros(4)
 
@@ -153,14 +158,25 @@ def find_root(averages: Slopes, penalty: Penalty, alpha_kept: Array) -> Root:
         direct, begin = way.attempts == 0, way.attempts == 1
         aim = jnp.where(direct, target, jnp.where(begin, strong, way.at + way.step))
         aim = jnp.maximum(aim, target)
-        here = jnp.where(aim <= target, lam, jnp.exp(aim))
-        at = Penalty(here, penalty.profile, penalty.share)
+        here = jnp.where(aim <= target, 0.0 if hard else lam, jnp.exp(aim))
+        at, there = penalty, averages
+        if hard:
+            there = lambda fields: averages(  # noqa: E731
+                dataclasses.replace(fields, prox_step=fields.prox_step + here)
+            )
+        else:
+            at = dataclasses.replace(penalty, lam=here)
         guess = way.x + (aim - way.at) * way.rate
         # log(lam + Lambda) is kept above log(lam).
-        guess = guess.at[3].set(jnp.maximum(guess[3], jnp.log(jnp.maximum(here, 1e-300)) - 0.5))
+        guess = guess.at[3].set(jnp.maximum(guess[3], jnp.log(jnp.maximum(at.lam, 1e-300)) - 0.5))
         fresh = direct | begin
-        start = jnp.where(fresh, hebb(here), guess)
-        found = _attempt(averages, at, start, jnp.where(fresh, EVOLUTIONS, 0))
+        small = hebb(at.lam)
+        if hard:
+            # In units in which the softness is the ridge strength.
+            soft = jnp.where(here > 0, here, 1.0)
+            small = hebb(soft).at[3].add(-jnp.log(soft))
+        start = jnp.where(fresh, small, guess)
+        found = _attempt(there, at, start, jnp.where(fresh, EVOLUTIONS, 0))
         good = found.size <= CLOSE
         rate = jnp.where(fresh, zeros, (found.x - way.x) / jnp.where(fresh, 1.0, aim - way.at))
         faster = jnp.where(found.count <= 8, 1.6, 1.0)

@@ -205,6 +205,7 @@ def solve_prepared(prepared: Prepared) -> ReplicaSolution:
         lambda fields: line.averages_and_slopes(kept, fields, loss),
         penalty,
         jnp.where(valid, alpha_kept, 1.0),
+        hard=loss == "hard-margin",
     )
     x = _implicit(loss, prepared.kept, prepared.penalty, root.x)
     found = plane.totals(prepared.kept, fields_at(x, prepared.penalty), loss)

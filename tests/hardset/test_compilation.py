@@ -154,3 +154,24 @@ def test_a_chosen_folder_that_cannot_be_used_is_refused(tmp_path, capsys):
     assert run(len, ["--compilation-cache", str(file)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert dict(os.environ) == before
+
+
+FULL = """
+import hardset.compilation as compilation
+from replica.points import solve_points
+
+def maps():
+    return sum(1 for _ in open("/proc/self/maps"))
+
+point = {"alpha_total": 5, "keep_fraction": 0.5, "theta_deg": 10, "flip": 0.1, "lam": 0.1}
+kinds = [point | {"policy": policy, "loss": "square"} for policy in ("hard", "easy")]
+before, full = solve_points(kinds), maps()
+assert compilation.make_room(share=1e-6), "nothing was dropped"
+assert maps() < full - 500, (maps(), full)
+assert solve_points(kinds) == before
+"""
+
+
+def test_programs_are_dropped_before_the_memory_maps_run_out():
+    """What is dropped is compiled again, and its answers have the same digits."""
+    subprocess.run([sys.executable, "-c", FULL], check=True)
