@@ -8,6 +8,8 @@ from jax import Array, lax
 
 # The relative gap is driven this far down; rounding may end it before.
 AIM = 1e-12
+# Objectives below this share of their value at W = 0 count as this share in the relative gap.
+FLOOR = 1e-9
 STEPS = 100
 PATIENCE = 6
 BACK = 0.995
@@ -52,6 +54,8 @@ def minimise(rows: Array, sizes: Array, ridge: Array) -> Solution:
     there = sizes > 0
     count = jnp.maximum(jnp.sum(there), 1)
     bounds = jnp.where(there, sizes, 1.0)
+    # The objective is zero where one class is there and the intercept alone serves it.
+    least = FLOOR * jnp.maximum(jnp.sum(sizes), 1e-300)
     free = ridge == 0.0
     safe = jnp.where(free, 1.0, ridge)
 
@@ -65,7 +69,7 @@ def minimise(rows: Array, sizes: Array, ridge: Array) -> Solution:
         gap += jnp.sum(jnp.where(free, jnp.abs(weights * rest), 0.0))
         objective = jnp.sum(loss) + 0.5 * jnp.sum(ridge * weights**2)
         gap = jnp.where(jnp.isfinite(gap), gap, jnp.inf)
-        return Solution(weights, dual, objective, gap / jnp.maximum(objective, 1e-300))
+        return Solution(weights, dual, objective, gap / jnp.maximum(objective, least))
 
     def forward(state: _State) -> _State:
         now = state.now
@@ -84,6 +88,9 @@ def minimise(rows: Array, sizes: Array, ridge: Array) -> Solution:
             push = low_target * inverse_dual - high_target * inverse_room - off
             target = rows.T @ (bend * push) + rest
             weights = jax.scipy.linalg.cho_solve((factor, True), target)
+            # Once refined: late matrices hold scales far apart, and the classes must balance.
+            lacks = target - rows.T @ (bend * (rows @ weights)) - ridge * weights
+            weights = weights + jax.scipy.linalg.cho_solve((factor, True), lacks)
             dual = bend * (push - rows @ weights)
             low = jnp.where(there, (low_target - now.low * dual) * inverse_dual, 0.0)
             high = jnp.where(there, (high_target + now.high * dual) * inverse_room, 0.0)
@@ -118,7 +125,9 @@ def minimise(rows: Array, sizes: Array, ridge: Array) -> Solution:
         found = judge(new.weights, dual)
         better = found.gap < state.best.gap
         best = jax.tree.map(lambda a, b: jnp.where(better, a, b), found, state.best)
-        idle = jnp.where(found.gap < 0.9 * state.best.gap, 0, state.idle + 1)
+        # From W = 0 the gap may grow for a while, before the residuals vanish.
+        falls = (found.gap < 0.9 * state.best.gap) | (state.best.gap > 1e-6)
+        idle = jnp.where(falls, 0, state.idle + 1)
         return _State(new, best, state.step + 1, idle)
 
     def more(state: _State) -> Array:

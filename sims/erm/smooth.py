@@ -12,6 +12,9 @@ STEPS = 200
 # Steps without a better gradient, after which rounding is taken to have ended the progress.
 PATIENCE = 4
 SEARCHES = 40
+# Squared hinge: the first ridge is this share of the rows' mean square in one dimension, and each
+# next one is a tenth of the one before. From W = 0 its Newton steps are tiny where lam is.
+FIRST, RATIO, LOOSE = 1e-2, 0.1, 1e-2
 # A gradient that falls by this factor times `ACCURATE` from its start is zero to rounding.
 FLOOR = 1e-5
 
@@ -55,6 +58,7 @@ class Point(NamedTuple):
 
 
 class _State(NamedTuple):
+    stage: Array
     point: Point
     best: Point
     factor: Array
@@ -83,39 +87,52 @@ def minimise(loss: str, rows: Array, sizes: Array, ridge: Array) -> Point:
     # So many products cost about a third of a Gram matrix.
     patient = max(4, min(dim // 8, 30))
 
-    def at(weights: Array) -> Point:
+    def at(weights: Array, stage: Array) -> Point:
         margins = rows @ weights
-        gradient = rows.T @ (sizes * slope(loss, margins)) + ridge * weights
-        scale = jnp.maximum(jnp.linalg.norm(ridge * weights), floor)
+        shrink = stage * ridge * weights
+        gradient = rows.T @ (sizes * slope(loss, margins)) + shrink
+        scale = jnp.maximum(jnp.linalg.norm(shrink), floor)
         ratio = jnp.linalg.norm(gradient) / jnp.where(scale > 0, scale, 1.0)
         return Point(weights, margins, gradient, ratio)
 
     def more(state: _State) -> Array:
-        return (
-            (state.best.certificate > AIM) & (state.step < STEPS) & (state.idle < PATIENCE)
-        )
+        return (state.best.certificate > AIM) & (state.step < STEPS) & (state.idle < PATIENCE)
 
     def forward(state: _State) -> _State:
-        point = state.point
+        point, stage = state.point, state.stage
+        current = stage * ridge
         bend = sizes * curvature(loss, point.margins)
         factor = lax.cond(
             state.products > patient,
-            lambda: _factor(rows, bend, ridge),
+            lambda: _factor(rows, bend, current),
             lambda: state.factor,
         )
         accuracy = jnp.clip(jnp.sqrt(point.certificate), 1e-4, 0.1)
-        move, products = _conjugate(rows, bend, ridge, factor, point.gradient, accuracy, patient)
-        length = _search(loss, rows @ move, sizes, ridge, point, move)
-        new = at(point.weights + length * move)
-        better = new.certificate < state.best.certificate
+        move, products = _conjugate(rows, bend, current, factor, point.gradient, accuracy, patient)
+        length = _search(loss, rows @ move, sizes, current, point, move)
+        new = at(point.weights + length * move, stage)
+        better = (new.certificate < state.best.certificate) & (stage == 1.0)
         best = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, state.best)
         # The gradient may grow for a while far from the minimum, where the objective falls.
         idle = jnp.where(better | (state.best.certificate > 1e-6), 0, state.idle + 1)
-        return _State(new, best, factor, products, state.step + 1, idle)
+        lower = jnp.where(new.certificate < LOOSE, jnp.maximum(1.0, RATIO * stage), stage)
+        if loss == "squared-hinge":
+            new = lax.cond(lower < stage, lambda: at(new.weights, lower), lambda: new)
+        return _State(lower, new, best, factor, products, state.step + 1, idle)
 
-    first = at(start)
+    stage = jnp.ones(())
+    if loss == "squared-hinge":
+        spread = FIRST * (sizes @ jnp.sum(rows**2, axis=1)) / dim
+        stage = jnp.maximum(1.0, spread / jnp.max(ridge))
+    first = at(start, stage)
     state = _State(
-        first, first, jnp.eye(dim), jnp.asarray(patient + 1), jnp.asarray(0), jnp.asarray(0)
+        stage,
+        first,
+        first._replace(certificate=jnp.asarray(jnp.inf)),
+        jnp.eye(dim),
+        jnp.asarray(patient + 1),
+        jnp.asarray(0),
+        jnp.asarray(0),
     )
     return lax.while_loop(more, forward, state).best
 
