@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 # The gradient is driven this far down; rounding may end it before, above the certificate's limit.
-AIM = 1e-13
+AIM = 1e-11
 STEPS = 200
 # Steps without a better gradient, after which rounding is taken to have ended the progress.
 PATIENCE = 4
@@ -46,6 +46,9 @@ def curvature(loss: str, margins: Array) -> Array:
     if loss == "squared-hinge":
         return (margins < 1.0).astype(margins.dtype)
     return jnp.ones_like(margins)
+
+
+_Six = tuple[Array, Array, Array, Array, Array, Array]
 
 
 class Point(NamedTuple):
@@ -159,11 +162,11 @@ def _conjugate(
     def precondition(vector: Array) -> Array:
         return jax.scipy.linalg.cho_solve((factor, True), vector)
 
-    def more(state: tuple[Array, ...]) -> Array:
+    def more(state: _Six) -> Array:
         _, _, _, size, target, count = state
         return (size > target) & (count <= most)
 
-    def forward(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def forward(state: _Six) -> _Six:
         solution, rest, along, size, target, count = state
         image = rows.T @ (bend * (rows @ along)) + ridge * along
         length = size / (along @ image)
@@ -197,11 +200,11 @@ def _search(
         two = (sizes * curvature(loss, margins)) @ moved**2 + square
         return one, two
 
-    def more(state: tuple[Array, ...]) -> Array:
+    def more(state: _Six) -> Array:
         _, _, _, one, _, count = state
         return ((one < 0.5 * first) | (one > -0.1 * first)) & (count < SEARCHES)
 
-    def forward(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def forward(state: _Six) -> _Six:
         length, low, high, one, two, count = state
         low = jnp.where(one < 0, length, low)
         high = jnp.where(one < 0, high, length)
