@@ -25,7 +25,7 @@ class Solution(NamedTuple):
 
 
 class _Iterate(NamedTuple):
-    """The weights z, the dual 0 < u < s, its room s - u, and the multipliers of both bounds."""
+    """Weights z, dual 0 < u < s, its room s - u, and both bounds' multipliers."""
 
     weights: Array
     dual: Array
@@ -42,7 +42,9 @@ class _State(NamedTuple):
 
 
 def minimise(rows: Array, sizes: Array, ridge: Array) -> Solution:
-    """Minimise sum_i s_i max(0, 1 - rows_i . z) + sum_j ridge_j z_j^2 / 2 over z.
+    """Minimise the hinge loss of weighted rows plus a ridge.
+
+    The objective is sum_i s_i max(0, 1 - rows_i . z) + sum_j ridge_j z_j^2 / 2.
 
     Args:
         rows: label-signed rows, shape (P, n); those with s = 0 must be zero.
