@@ -25,7 +25,7 @@ class Solution(NamedTuple):
 
 
 class _Iterate(NamedTuple):
-    """Weights z, dual 0 < u < s, its room s - u, and both bounds' multipliers."""
+    """Weights z, dual u, its room s - u, and both bounds' multipliers."""
 
     weights: Array
     dual: Array
