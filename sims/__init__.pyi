@@ -1,3 +1,5 @@
+from .erm.solver import ERMResult as ERMResult
+from .erm.solver import ERMStatus as ERMStatus
 from .experiment import StudentMargins as StudentMargins
 from .experiment import margins as margins
 from .experiment import run as run
@@ -11,6 +13,8 @@ from .verification import Verification as Verification
 from .verification import verify as verify
 
 __all__ = [
+    "ERMResult",
+    "ERMStatus",
     "MaxMarginResult",
     "MaxMarginStatus",
     "StudentMargins",

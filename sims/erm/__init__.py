@@ -1,0 +1,1 @@
+"""Minimises regularised losses at a finite dimension, exact and certified."""

@@ -1,0 +1,184 @@
+"""The solver of regularised losses against Clarabel, optimality by hand and closed forms."""
+
+import cvxpy as cp
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sims.erm.solver import ERMResult, ERMStatus, erm
+from theory.policy_names import LOSSES
+
+SHAPES = ((1, 5), (12, 30), (40, 10), (300, 12))
+# Clarabel is asked for 1e-10 in value: strong convexity makes weights good to its square root.
+VALUE, WEIGHTS = 1e-7, 1e-4
+
+
+def problem(seed: int, count: int, dim: int, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with the labels of a teacher, a share of them wrong; both classes where possible."""
+    draws = np.random.default_rng(seed)
+    x = draws.standard_normal((count, dim))
+    y = np.where(x[:, 0] + 0.2 > 0, 1.0, -1.0) * np.where(draws.random(count) < noise, -1.0, 1.0)
+    y[: min(2, count)] = (1.0, -1.0)[: min(2, count)]
+    return x, y
+
+
+def losses(loss: str, t: np.ndarray) -> np.ndarray:
+    """The losses by their definitions."""
+    short = np.maximum(1 - t, 0)
+    return {
+        "logistic": np.log1p(np.exp(-np.abs(t))) + np.maximum(-t, 0),
+        "hinge": short,
+        "squared-hinge": short**2 / 2,
+        "square": (1 - t) ** 2 / 2,
+    }[loss]
+
+
+def slopes(loss: str, t: np.ndarray) -> np.ndarray:
+    """The derivatives of the smooth losses."""
+    return {
+        "logistic": -1 / (1 + np.exp(np.minimum(t, 700))),
+        "squared-hinge": -np.maximum(1 - t, 0),
+        "square": t - 1,
+    }[loss]
+
+
+def check(
+    found: ERMResult,
+    x: np.ndarray,
+    y: np.ndarray,
+    s: np.ndarray,
+    loss: str,
+    lam: float,
+    offset: bool,
+) -> None:
+    """Recompute margins, objective and the proof of optimality from their definitions."""
+    assert int(found.status) == ERMStatus.SOLVED
+    assert float(found.certificate) <= 1e-10
+    w, b, u = (np.asarray(leaf) for leaf in (found.weights, found.intercept, found.dual))
+    ridge = lam * x.shape[1]
+    t = y * (x @ w + b)
+    # The margins' sums have tens of terms, each rounded.
+    np.testing.assert_allclose(found.margins, t, rtol=1e-9, atol=1e-9)
+    value = s @ losses(loss, t) + ridge / 2 * w @ w
+    np.testing.assert_allclose(found.objective, value, rtol=1e-9, atol=1e-12)
+    pull = (u * y) @ x
+    if loss == "hinge":
+        assert np.all(u >= 0)
+        assert np.all(u <= s)
+        # The dual value of u by its definition; with an intercept u balances the classes.
+        dual = np.sum(u) - pull @ pull / (2 * ridge)
+        assert value - dual <= 1e-9 * value
+        if offset:
+            assert abs(u @ y) <= 1e-8 * np.sum(s)
+        return
+    gradient = (s * slopes(loss, t) * y) @ x + ridge * w
+    # Where lam is tiny the slopes cancel, and margins rounded in another order move their sum.
+    norms = np.linalg.norm(x, axis=1)
+    rounding = 1e-15 * np.sum(s * norms * (1 + abs(b) + norms * np.linalg.norm(w)))
+    assert np.linalg.norm(gradient) <= 1e-10 * ridge * np.linalg.norm(w) + rounding
+    if offset:
+        assert abs((s * slopes(loss, t)) @ y) <= 1e-9 * np.sum(s)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("offset", [False, True])
+@pytest.mark.parametrize("lam", [1e-6, 1e-2, 1.0, 1e6])
+def test_optimality_holds_at_every_shape_and_strength(loss: str, offset: bool, lam: float) -> None:
+    for seed, (count, dim) in enumerate(SHAPES):
+        if offset and count == 1:
+            continue
+        x, y = problem(seed, count, dim)
+        s = np.random.default_rng(seed).uniform(0.2, 3.0, count)
+        found = erm(x, y, loss=loss, lam=lam, sample_weight=s, intercept=offset)
+        check(found, x, y, s, loss, lam, offset)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("offset", [False, True])
+def test_minimiser_is_clarabels(loss: str, offset: bool) -> None:
+    x, y = problem(5, 40, 8)
+    lam = 0.05
+    w, b = cp.Variable(8), cp.Variable()
+    t = cp.multiply(y, x @ w + (b if offset else 0))
+    term = {
+        "logistic": cp.sum(cp.logistic(-t)),
+        "hinge": cp.sum(cp.pos(1 - t)),
+        "squared-hinge": cp.sum_squares(cp.pos(1 - t)) / 2,
+        "square": cp.sum_squares(1 - t) / 2,
+    }[loss]
+    reference = cp.Problem(cp.Minimize(term + lam * 8 / 2 * cp.sum_squares(w)))
+    reference.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10)
+    found = erm(x, y, loss=loss, lam=lam, intercept=offset)
+    np.testing.assert_allclose(found.objective, reference.value, rtol=VALUE)
+    np.testing.assert_allclose(found.weights, w.value, atol=WEIGHTS)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_are_repeated_rows_and_zero_is_absence(loss: str) -> None:
+    x, y = problem(7, 30, 8)
+    times = np.random.default_rng(7).integers(0, 4, 30)
+    times[:2] = 1
+    weighted_x = np.where(times[:, None] > 0, x, np.nan)
+    one = erm(weighted_x, y, loss=loss, lam=0.1, sample_weight=times, intercept=True)
+    two = erm(np.repeat(x, times, 0), np.repeat(y, times), loss=loss, lam=0.1, intercept=True)
+    # Strong convexity: a gap of 1e-10 of an objective near 10 bounds the distance by about 1e-4.
+    np.testing.assert_allclose(one.weights, two.weights, atol=1e-4 if loss == "hinge" else 1e-9)
+    np.testing.assert_allclose(one.objective, two.objective, rtol=1e-9)
+    assert np.all(np.asarray(one.margins)[times == 0] == 0)
+
+
+def test_square_without_intercept_is_ridge_regression() -> None:
+    x, y = problem(3, 50, 6)
+    found = erm(x, y, loss="square", lam=0.3)
+    expected = np.linalg.solve(x.T @ x + 0.3 * 6 * np.eye(6), x.T @ y)
+    np.testing.assert_allclose(found.weights, expected, rtol=1e-11)
+
+
+def test_hinge_of_one_row_is_known() -> None:
+    # W = c x: the shortfall 1 - c x.x vanishes at c = 1/x.x if lam N c <= 1, else c = 1/lam N.
+    x = np.array([[3.0, 4.0]])
+    for lam, c in ((1e-3, 1 / 25), (25.0, 1 / 50)):
+        found = erm(x, np.ones(1), loss="hinge", lam=lam)
+        np.testing.assert_allclose(found.weights, c * x[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared-hinge", "square"])
+def test_one_class_is_served_by_the_intercept(loss: str) -> None:
+    x, _ = problem(2, 9, 4)
+    found = erm(x, -np.ones(9), loss=loss, lam=0.1, intercept=True)
+    assert int(found.status) == ERMStatus.SOLVED
+    np.testing.assert_allclose(found.weights, 0.0, atol=1e-4)
+    np.testing.assert_allclose(found.objective, 0.0, atol=1e-8)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_batches_jit_and_vmap_agree(loss: str) -> None:
+    pairs = [problem(seed, 25, 6) for seed in range(3)]
+    x, y = (np.stack(leaf) for leaf in zip(*pairs, strict=True))
+    lam = np.array([0.01, 0.1, 1.0])
+    batch = erm(x, y, loss=loss, lam=lam)
+    with jax.enable_x64(True):
+        lanes = jax.jit(jax.vmap(lambda a, b, c: erm(a, b, loss=loss, lam=c)))(
+            jnp.asarray(x), jnp.asarray(y), jnp.asarray(lam)
+        )
+    assert np.asarray(batch.weights).shape == (3, 6)
+    # Lanes differ in the order of sums alone, which moves the last step within the certificate.
+    np.testing.assert_allclose(batch.objective, lanes.objective, rtol=1e-9)
+    np.testing.assert_allclose(batch.weights, lanes.weights, atol=1e-4)
+
+
+def test_nothing_and_nonsense_have_a_status() -> None:
+    x, y = problem(1, 6, 3)
+    empty = erm(x, y, loss="hinge", lam=1.0, sample_weight=np.zeros(6))
+    assert int(empty.status) == ERMStatus.EMPTY
+    assert np.all(np.asarray(empty.weights) == 0)
+    bad = x.copy()
+    bad[2, 1] = np.nan
+    for features, labels, lam in ((bad, y, 1.0), (x, 2 * y, 1.0), (x, y, 0.0), (x, y, np.inf)):
+        found = erm(features, labels, loss="logistic", lam=lam)
+        assert int(found.status) == ERMStatus.NOT_FINITE
+        assert np.all(np.asarray(found.weights) == 0)
+    with pytest.raises(ValueError, match="shape"):
+        erm(x, y[:-1], loss="square", lam=1.0)
+    assert all(status.sentence for status in ERMStatus)
