@@ -48,6 +48,7 @@ class Status(IntEnum):
     NOT_CERTIFIED = 2
     INVALID = 3
     NOT_SEPARABLE = 4
+    NO_MINIMISER = 5
 
     @property
     def sentence(self) -> str:
@@ -61,6 +62,8 @@ _SENTENCES = {
     Status.NOT_CERTIFIED: "The second form of the equations does not confirm the solution.",
     Status.INVALID: "A parameter is outside its range, or the policy keeps nothing.",
     Status.NOT_SEPARABLE: "The kept examples are not linearly separable: no margin is positive.",
+    Status.NO_MINIMISER: "Without a ridge, lam = 0, the loss has no single minimiser: the kept "
+    "examples are separable, or for the square loss no more than N.",
 }
 
 

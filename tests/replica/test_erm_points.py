@@ -23,6 +23,7 @@ from theory import (
     Hard,
     HardSigned,
     InSample,
+    Logit,
     PerceptronProblem,
     PowerLaw,
     Random,
@@ -116,6 +117,33 @@ def test_cross_fitted_probes_meet_the_table():
     ):
         assert found["overlap"] == pytest.approx(overlap, abs=6e-9)
         assert found["norm"] == pytest.approx(norm, abs=6e-9)
+
+
+def test_maximum_likelihood_has_the_published_bias_and_spread():
+    # Sur and Candes (2019), signal strength sqrt(5): 1.1678, 3.3466 at kappa = .1; 1.4994, 4.7436
+    # at .2; here to the digits of two quadratures. Below the threshold nothing is minimal.
+    kappa = np.array([0.1, 0.2, 0.4])
+    labels, student = Logit(5**-0.5), ERM("logistic", 0.0)
+    found = replica.solve(PerceptronProblem(1 / kappa, student=student, labels=labels))
+    wanted = [replica.Status.CONVERGED] * 2 + [replica.Status.NO_MINIMISER]
+    assert np.asarray(found.status).tolist() == wanted
+    bias = (found.overlap * found.norm)[:2] * 5**-0.5
+    spread = (found.orthogonal * found.norm / np.sqrt(kappa))[:2]
+    np.testing.assert_allclose(bias, [1.16778, 1.49935], atol=5e-6)
+    np.testing.assert_allclose(spread, [3.34656, 4.74355], atol=5e-6)
+    assert np.isnan(found.error[2])
+
+
+def test_least_squares_without_a_ridge_needs_more_examples_than_dimensions():
+    """Ordinary least squares: a_t = E u y and q^2 = (1 - a_t^2)/(alpha - 1)."""
+    alpha = np.array([0.9, 1.5, 4.0])
+    labels, student = Flip(0.1), ERM("square", 0.0)
+    found = replica.solve(PerceptronProblem(alpha, student=student, labels=labels))
+    assert np.asarray(found.status).tolist() == [replica.Status.NO_MINIMISER, 0, 0]
+    along = 0.8 * np.sqrt(2 / np.pi)
+    np.testing.assert_allclose((found.overlap * found.norm)[1:], along, rtol=1e-12)
+    spread = (found.orthogonal * found.norm)[1:] ** 2
+    np.testing.assert_allclose(spread, (1 - along**2) / (alpha[1:] - 1), rtol=1e-12)
 
 
 def test_max_margin_with_noise_ends_at_the_separability_threshold():
