@@ -83,7 +83,8 @@ class ReplicaSolution:
         student_angle: psi in radians, angle of the in-plane part from T, positive towards the
             probe: R = c cos psi, rho = c cos(theta - psi), c^2 = 1 - q^2.
         downstream_overlap: overlap R' with the downstream teacher T' (R without a shift).
-        error: fitting error arccos(R')/pi, accurate to rounding also near R' = 1.
+        error: fitting error arccos(R')/pi, accurate to rounding also near R' = 1; the error on
+            Gaussian inputs, whatever the probe field's law.
         v_information: V-information I_V of the student's field about the downstream label, in
             nats; the labels' own teacher gives it where there is no shift.
         theta: probe-teacher angle in radians.

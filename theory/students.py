@@ -46,8 +46,8 @@ class ERM:
 
     Attributes:
         loss: "logistic", "hinge", "squared-hinge" or "square"; the last two with a factor 1/2.
-        lam: ridge strength >= 0, scalar or array. Without a ridge, at 0, a minimiser exists only where
-            the kept examples are not separable, and for "square" where they outnumber N.
+        lam: ridge strength >= 0, scalar or array. At 0 a minimiser exists only where the kept
+            examples are not separable, and for "square" where they outnumber N.
     """
 
     loss: str = dataclasses.field(default="logistic", metadata=STATIC)

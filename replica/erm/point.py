@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from hardset.checks import is_concrete
 from hardset.pytree import BRANCH, STATIC, pytree_dataclass
-from replica.erm import line, plane
+from replica.erm import line, nodes, plane
 from replica.erm.equations import Penalty, Unknowns, fields_at, residuals, weight_norm2
 from replica.erm.measure import Fields, Kept
 from replica.erm.newton import find_root
@@ -29,8 +29,10 @@ from theory.inputs import (
 )
 from theory.labels import Labels, observed_error
 from theory.policies import Custom, Mixture, Policy, Power, Random, Steps
+from theory.probe_field import FieldLaw, NodeWeight, ProbeField, node_weight
 from theory.problem import CrossFitted, DownstreamShift, PerceptronProblem
 from theory.students import ERM, Student
+from theory.weights import SelectionWeight
 
 Array = jnp.ndarray
 
@@ -63,6 +65,7 @@ class ErmPoint:
     student: Student = dataclasses.field(metadata=BRANCH)
     labels: Labels = dataclasses.field(metadata=BRANCH)
     inputs: Any = dataclasses.field(metadata=BRANCH)
+    probe_field: ProbeField = dataclasses.field(metadata=BRANCH)
     unpenalised: bool = dataclasses.field(metadata=STATIC)
 
     @classmethod
@@ -89,6 +92,7 @@ class ErmPoint:
             student=problem.student,
             labels=problem.labels,
             inputs=inputs,
+            probe_field=problem.probe_field,
             unpenalised=_may_lack_a_ridge(problem.student),
         )
 
@@ -160,7 +164,14 @@ def prepare(point: ErmPoint) -> Prepared:
     one = jnp.ones(())
     if not keeps_all_copies(point.policy):
         copies = _whole(copies)
-    surviving = point.policy.kept_weight(keep_fraction, theta, copies, kernel)
+
+    def kept_weight(copies: Array) -> SelectionWeight | NodeWeight:
+        given = (keep_fraction, theta, copies, kernel)
+        if isinstance(point.probe_field, FieldLaw):
+            return node_weight(point.probe_field, point.policy, *given)
+        return point.policy.kept_weight(*given)
+
+    surviving = kept_weight(copies)
     distinct = Kept(
         alpha_total=alpha_total / copies, weight=surviving, theta=theta, labels=kernel, copies=one
     )
@@ -168,7 +179,7 @@ def prepare(point: ErmPoint) -> Prepared:
         # Copies change nothing but the chance that one survives.
         kept = distinct
     else:
-        weight = point.policy.kept_weight(keep_fraction, theta, one, kernel)
+        weight = kept_weight(one)
         if keeps_all_copies(point.policy):
             lam, copies = lam / copies, one
         kept = dataclasses.replace(distinct, weight=weight, copies=copies)
@@ -295,6 +306,11 @@ def _read_out(
     along, across, apart = fields.along / norm, fields.across / norm, fields.apart / norm
     judged, angle = judge(along, across, apart, prepared.downstream)
     theta = kept.theta
+    if isinstance(kept.weight, NodeWeight):
+        observed, price = nodes.fresh(kept, fields, loss)
+    else:
+        observed = observed_error(kept.labels, along)
+        price = plane.test_loss(kept.labels, along, norm, loss)
     return ReplicaSolution(
         overlap=along,
         probe_overlap=along * jnp.cos(theta) + across * jnp.sin(theta),
@@ -309,10 +325,10 @@ def _read_out(
         support_fraction=found.active / found.kept,
         norm=norm,
         weight_norm2=weight_norm2(x, found.averages, penalty),
-        observed_error=observed_error(kept.labels, along),
+        observed_error=observed,
         training_loss=found.loss / found.kept,
         training_error=found.wrong / found.kept,
-        test_loss=plane.test_loss(kept.labels, along, norm, loss),
+        test_loss=price,
         active_fraction=found.active / found.kept,
         **outcome,
     )

@@ -236,7 +236,7 @@ def test_derivatives_are_those_of_differences():
         ({"loss": "hinge"}, "loss 'hinge' needs the parameter 'lam'"),
         ({"lam": 1}, "lam has no effect without a loss"),
         ({"loss": "squared_hinge", "lam": 1}, "loss = 'squared_hinge' is not one of logistic"),
-        ({"loss": "hinge", "lam": 0}, "lam = 0 is outside the valid range (0"),
+        ({"loss": "hinge", "lam": -1}, "lam = -1 is outside the valid range [0"),
         ({"flip": 0.6}, "flip = 0.6 is outside"),
         ({"noise_sigma": 1, "noise_temperature": 1}, "two kinds of noise"),
         ({"label_steps": {"edges": [0]}}, "label_steps needs the key 'probabilities'"),
