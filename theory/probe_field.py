@@ -13,12 +13,10 @@ from hardset.checks import check_range, is_concrete
 from hardset.pytree import pytree_dataclass
 from theory.labels import LabelKernel
 from theory.policies import (
-    Custom,
     EasySigned,
     HardSigned,
     Policy,
     Power,
-    Steps,
     WindowSigned,
 )
 from theory.power import power_weight
@@ -139,8 +137,8 @@ def node_weight(
 ) -> NodeWeight:
     """Return a policy's weight on a measured law; see `Policy.kept_weight` for the arguments.
 
-    Policies that rank keep a share of the node at which they stop. Policies that are functions of
-    z are taken at the nodes.
+    Policies of ranks keep a share of the node at which they stop; `Power` is taken at the nodes.
+    Functions of z of a user's own have no place here.
     """
     sizes, chances = (jnp.asarray(part, jnp.float64) for part in (law.nodes, law.weights))
     both = jnp.concatenate([sizes, -sizes])
@@ -160,8 +158,6 @@ def node_weight(
         level = survival(level, redundancy)
         return NodeWeight(both, mass, jnp.concatenate([level, level]))
     weight = policy.kept_weight(keep_fraction, theta, redundancy, labels)
-    if isinstance(policy, Steps | Custom):
-        return NodeWeight(both, mass, weight(both))
     assert isinstance(weight, IntervalWeight)
     # A policy of ranks keeps the same ranks of every law: those of a normal field.
     low, high = _ranges(sizes, chances)

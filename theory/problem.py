@@ -209,7 +209,7 @@ class PerceptronProblem:
             _check_part(name, getattr(self, name), kind, hint)
         self._check_shapes()
         theta = self.probe.theta if isinstance(self.probe, FixedAngle | CrossFitted) else None
-        self.policy.check(self.keep_fraction, theta)
+        self.policy.check(self.keep_fraction, theta, self.labels)
 
     def _check_shapes(self) -> None:
         try:

@@ -8,8 +8,10 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 import replica
 import sims
@@ -18,6 +20,7 @@ from theory import (
     ERM,
     CrossFitted,
     Custom,
+    FieldLaw,
     FixedAngle,
     Flip,
     Hard,
@@ -26,6 +29,7 @@ from theory import (
     Logit,
     PerceptronProblem,
     PowerLaw,
+    Probit,
     Random,
 )
 
@@ -144,6 +148,24 @@ def test_least_squares_without_a_ridge_needs_more_examples_than_dimensions():
     np.testing.assert_allclose((found.overlap * found.norm)[1:], along, rtol=1e-12)
     spread = (found.orthogonal * found.norm)[1:] ** 2
     np.testing.assert_allclose(spread, (1 - along**2) / (alpha[1:] - 1), rtol=1e-12)
+
+
+def test_a_users_step_of_the_observed_margin_is_hard_signed():
+    """Noise moves the quantile of y z: the weight's own mass finds the fraction back."""
+    noise, probe = Probit(0.3, 0.1), FixedAngle(0.4)
+    step = Custom(lambda m: jnp.where(m < 0.25, 1.0, 0.0), "yz", breakpoints=(0.25,))
+    kept = step.mass(probe.theta, noise)
+    # Every field is drawn, and nothing else is used.
+    rng = np.random.default_rng(3)
+    z, rest, noisy, chance = rng.standard_normal((4, 400_000))
+    u = np.cos(0.4) * z + np.sin(0.4) * rest
+    label = np.sign(u + 0.3 * noisy) * np.where(chance < ndtri(0.1), -1, 1)
+    drawn = np.mean(label * z < 0.25)
+    assert kept == pytest.approx(drawn, abs=4 * np.sqrt(kept * (1 - kept) / 400_000))
+    common = {"probe": probe, "labels": noise, "student": ERM("square", 0.3)}
+    own = replica.solve(PerceptronProblem(4.0, kept, policy=step, **common), throw=True)
+    named = replica.solve(PerceptronProblem(4.0, kept, policy=HardSigned(), **common), throw=True)
+    np.testing.assert_allclose(own.overlap, named.overlap, atol=1e-10)
 
 
 def test_max_margin_with_noise_ends_at_the_separability_threshold():
@@ -279,10 +301,13 @@ def test_contradictory_points_are_refused(changes, part):
         (
             lambda: replica.solve(
                 PerceptronProblem(
-                    5, 0.5, policy=Custom(lambda z: 0.5 + 0 * z, "yz"), labels=Flip(0.1)
+                    5,
+                    0.5,
+                    policy=Custom(lambda z: 0.5 + 0 * z),
+                    probe_field=FieldLaw([1.0], [1.0]),
                 )
             ),
-            "has a kept fraction for clean labels only",
+            "is known for a normal probe field only",
         ),
         (
             lambda: replica.sensitivities(PerceptronProblem(5, 0.3, policy=Hard(), labels=Flip())),
