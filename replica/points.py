@@ -57,7 +57,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "alpha_probe": {"low": 0.0, "high": np.inf, "open_low": True},
     "redundancy": {"low": 1.0, "high": np.inf},
     "downstream_deg": {"low": 0.0, "high": 90.0, "open_high": True, "unit": "degrees"},
-    "lam": {"low": 0.0, "high": np.inf, "open_low": True},
+    "lam": {"low": 0.0, "high": np.inf},
     "flip": {"low": 0.0, "high": 0.5},
     "noise_sigma": {"low": 0.0, "high": np.inf},
     "noise_temperature": {"low": 0.0, "high": np.inf},
