@@ -282,8 +282,8 @@ def _problem(kind: Kind, given: Mapping[str, Any]) -> "PerceptronProblem":
         policy=_policy(kind, given),
         redundancy=given["redundancy"],
         downstream=DownstreamShift.degrees(given["downstream_deg"]),
-        student=_student(kind, given),
-        labels=_labels(kind, given),
+        student=student_of(kind, given),
+        labels=labels_of(kind, given),
         inputs=_inputs(kind, given),
     )
 
@@ -309,13 +309,15 @@ def _policy(kind: Kind, given: Mapping[str, Any]) -> "Policy":
     return policy_from_name(kind.policy, **({own: given[own]} if own else {}))
 
 
-def _student(kind: Kind, given: Mapping[str, Any]) -> "Student":
+def student_of(kind: Kind, given: Mapping[str, Any]) -> "Student":
+    """Make the student of a kind from the parameters that are given."""
     from theory.students import ERM, MaxMargin
 
     return ERM(kind.loss, given["lam"]) if kind.loss else MaxMargin()
 
 
-def _labels(kind: Kind, given: Mapping[str, Any]) -> "Labels":
+def labels_of(kind: Kind, given: Mapping[str, Any]) -> "Labels":
+    """Make the label channel of a kind from the parameters that are given."""
     from theory.labels import Clean, Flip, LabelSteps, Logit, Probit
 
     if kind.steps:

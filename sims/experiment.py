@@ -23,6 +23,7 @@ from sims.results import RECORD, to_dataset
 from sims.sweep import simulate_students
 from theory.inputs import Isotropic
 from theory.policies import Custom
+from theory.probe_field import NormalField
 from theory.problem import CrossFitted, Independent, PerceptronProblem, require_max_margin
 from theory.students import ERM
 
@@ -267,6 +268,10 @@ def _check_problem(problem: PerceptronProblem, overlap: str, solver: str, *, cac
         raise ValueError("cache cannot hold a Custom policy: a function has no name to find it by")
     if solver != "native" and isinstance(problem.student, ERM):
         raise ValueError(f"solver = {solver!r} trains max-margin students, none with a loss")
+    if isinstance(problem.student, ERM) and np.any(np.asarray(problem.student.lam) == 0):
+        raise ValueError("lam = 0 has no simulation: students with a loss need lam > 0")
+    if not isinstance(problem.probe_field, NormalField):
+        raise ValueError("probe_field = FieldLaw(...) has no simulation: inputs are Gaussian")
     isotropic = isinstance(problem.inputs, Isotropic)
     folded = isinstance(problem.probe, CrossFitted)
     if isinstance(problem.probe, Independent) and not isotropic:
