@@ -203,7 +203,7 @@ def _kept_copies(fraction: float, volume: int) -> int:
 
 def _check_folds(cell: Cell, dim: int) -> None:
     _, folds, overlap = cell.numbers
-    if folds != np.floor(folds):
+    if folds != np.floor(folds) or np.isinf(folds):
         raise ValueError(f"folds = {folds:g} is not a whole number, which simulations need")
     kept = cell.keep_fraction * cell.volume / folds
     if folds > cell.distinct or kept < 1 - 1e-9:

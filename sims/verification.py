@@ -210,27 +210,46 @@ _QUICK = (
     Case(10, 0.4, 20.0, redundancy=2),
 )
 
-# 2 N distinct examples kept wherever the loss is minimised: one compiled shape a dimension.
+# Between N and 2 N distinct examples kept by each loss: one compiled shape a dimension. Theory
+# compiles a program for each loss, and for each kind of noise and spectrum.
 _REGULARISED = (
-    Case(4, 0.5, 30.0, loss="logistic", lam=0.1, flip=0.1),
-    Case(4, 0.5, 30.0, loss="logistic", lam=0.1, flip=0.1, observable="norm"),
     Case(4, 0.5, 30.0, loss="logistic", lam=0.1, noise_temperature=0.5),
-    Case(5, 0.4, 30.0, "window-signed", 0.15, loss="hinge", lam=0.2, noise_sigma=0.5),
-    Case(4, 0.5, 30.0, "easy-signed", loss="hinge", lam=0.5, flip=0.2, observable="training_loss"),
-    Case(20, 0.1, 20.0, loss="squared-hinge", lam=0.1, flip=0.1, folds=5),
-    Case(5, 0.4, 60.0, "mixture", 0.5, loss="squared-hinge", lam=0.1, flip=0.05),
-    Case(4, 0.5, 30.0, loss="square", lam=0.05, flip=0.1, spectrum=(0.7, 1.0, 0.0)),
+    Case(4, 0.5, 30.0, loss="logistic", lam=0.1, noise_temperature=0.2, flip=0.1),
     Case(
         4,
         0.5,
         30.0,
+        loss="logistic",
+        lam=0.1,
+        noise_temperature=0.2,
+        flip=0.1,
+        observable="norm",
+    ),
+    Case(5, 0.4, 30.0, "window-signed", 0.15, loss="hinge", lam=0.2, noise_sigma=0.5),
+    Case(
+        4,
+        0.5,
+        30.0,
+        "hard-signed",
+        loss="hinge",
+        lam=0.5,
+        noise_sigma=0.2,
+        observable="training_loss",
+    ),
+    Case(20, 0.1, 20.0, loss="squared-hinge", lam=0.1, flip=0.1, folds=5),
+    Case(20, 0.1, 20.0, loss="squared-hinge", lam=0.1, flip=0.1, folds=5, observable="norm"),
+    Case(4, 0.5, 30.0, loss="square", lam=0.05, flip=0.1, spectrum=(0.7, 1.0, 0.0)),
+    Case(
+        8,
+        0.5,
+        30.0,
+        redundancy=2,
         loss="square",
         lam=0.05,
         flip=0.1,
         spectrum=(0.7, 1.0, 0.0),
         observable="norm",
     ),
-    Case(8, 0.5, 30.0, redundancy=2, loss="square", lam=0.1, flip=0.1),
     # No more examples than dimensions: always separable.
     Case(2, 0.5, 20.0, flip=0.1),
 )
@@ -238,6 +257,47 @@ _REGULARISED = (
 _FULL = (
     *_POINTS,
     *_REGULARISED,
+    *(
+        Case(4, 0.5, theta, name, parameter, loss=loss, lam=lam, flip=flip)
+        for (loss, lam, flip), (name, parameter, theta) in product(
+            (
+                ("logistic", 0.1, 0.1),
+                ("hinge", 0.3, 0.2),
+                ("squared-hinge", 0.05, 0.05),
+                ("square", 0.1, 0.1),
+            ),
+            (
+                ("hard", None, 30.0),
+                ("easy-signed", None, 20.0),
+                ("window-signed", 0.1, 30.0),
+                ("mixture", 0.5, 45.0),
+            ),
+        )
+    ),
+    *(
+        Case(20, 0.1, 20.0, loss=loss, lam=0.1, flip=0.1, folds=folds, folds_overlap=overlap)
+        for loss, (folds, overlap) in product(("logistic", "hinge", "square"), ((2, 0.0), (4, 0.3)))
+    ),
+    *(
+        Case(
+            4,
+            0.5,
+            30.0,
+            loss=loss,
+            lam=0.1,
+            flip=0.1,
+            spectrum=spectrum,
+            observable=observable,
+        )
+        for loss, spectrum, observable in product(
+            ("logistic", "hinge", "squared-hinge"),
+            ((0.5, 0.0, 0.0), (0.8, 1.0, 0.5)),
+            ("error", "weight_norm2"),
+        )
+    ),
+    Case(8, 0.5, 20.0, "random", redundancy=2, loss="square", lam=0.1, flip=0.1),
+    Case(2, 0.5, 40.0, "hard-signed", flip=0.2),
+    Case(2, 0.5, 40.0, flip=0.1, spectrum=(0.7, 1.0, 0.0)),
     *(
         Case(alpha, fraction, theta, name, parameter)
         for (name, parameter), theta, (alpha, fraction) in product(
