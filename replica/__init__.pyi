@@ -11,6 +11,8 @@ from .optimal.policy import OptimalPolicy as OptimalPolicy
 from .optimal.policy import optimal_policy as optimal_policy
 from .optimal.policy import weight_influence as weight_influence
 from .optimal.search import SearchStatus as SearchStatus
+from .optimal.separability import SeparabilityThreshold as SeparabilityThreshold
+from .optimal.separability import separability_threshold as separability_threshold
 from .optimal.volumes import Frontier as Frontier
 from .optimal.volumes import RequiredData as RequiredData
 from .optimal.volumes import frontier as frontier
@@ -35,6 +37,7 @@ __all__ = [
     "RequiredData",
     "SearchStatus",
     "Sensitivities",
+    "SeparabilityThreshold",
     "Status",
     "SufficientFraction",
     "frontier",
@@ -45,6 +48,7 @@ __all__ = [
     "phase_diagram",
     "required_data",
     "sensitivities",
+    "separability_threshold",
     "solve",
     "sufficient_fraction",
     "weight_influence",

@@ -63,7 +63,8 @@ def totals(kept: Kept, fields: Fields, loss: str) -> Totals:
     Args:
         kept: the kept examples of one problem (scalars).
         fields: the student's fields.
-        loss: "logistic", "hinge", "squared-hinge", "square" or "hard-margin".
+        loss: "logistic", "hinge", "squared-hinge", "square", "hard-margin", or "separation", a
+            hard margin of 0.
     """
 
     def one(part: Kept, count: Array) -> Totals:
@@ -119,6 +120,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
         "squared-hinge": [jnp.ones(()), -step],
         "square": [jnp.ones(()), -step],
         "hard-margin": [jnp.ones(())],
+        "separation": [jnp.zeros(())],
     }[loss]
     breaks = jnp.concatenate([*parts, jnp.stack(kinks) / norm])
     breaks = jnp.where(jnp.isfinite(breaks), breaks, REACH)
@@ -224,15 +226,15 @@ def _spread(centre: Array, scale: Array) -> Array:
 
 def _envelope(loss: str, t: Array, step: Array) -> tuple[Array, Array, Array]:
     """Return M', M'' and the minimiser at the fields t."""
-    slack = 1 - t
+    slack = -t if loss == "separation" else 1 - t
     if loss == "square":
         return -slack / (1 + step), jnp.ones_like(t) / (1 + step), (t + step) / (1 + step)
     inside = slack > 0
     if loss == "squared-hinge":
         force = jnp.where(inside, -slack / (1 + step), 0.0)
         return force, inside / (1 + step), jnp.where(inside, (t + step) / (1 + step), t)
-    if loss == "hard-margin":
-        return jnp.where(inside, -slack / step, 0.0), inside / step, jnp.maximum(t, 1.0)
+    if loss in ("hard-margin", "separation"):
+        return jnp.where(inside, -slack / step, 0.0), inside / step, t + jnp.maximum(slack, 0.0)
     assert loss == "hinge"
     held = inside & (slack < step)
     force = jnp.where(inside, -jnp.minimum(slack / step, 1.0), 0.0)
@@ -243,7 +245,7 @@ def _loss(loss: str, t: Array) -> Array:
     if loss == "logistic":
         return jax.nn.softplus(-t)
     slack = 1 - t if loss == "square" else jnp.maximum(1 - t, 0.0)
-    return slack if loss in ("hinge", "hard-margin") else slack**2 / 2
+    return slack if loss in ("hinge", "hard-margin", "separation") else slack**2 / 2
 
 
 def test_loss(labels: LabelKernel, overlap: Array, norm: Array, loss: str) -> Array:
