@@ -156,15 +156,15 @@ def bare_envelope(loss: str, t: Array, step: Array) -> tuple[Array, Array, Array
 
     The loss is not the logistic one, whose minimiser is no closed form.
     """
-    slack = 1 - t
+    slack = -t if loss == "separation" else 1 - t
     if loss == "square":
         return -slack / (1 + step), jnp.ones_like(t) / (1 + step), (t + step) / (1 + step)
     inside = slack > 0
     if loss == "squared-hinge":
         force = jnp.where(inside, -slack / (1 + step), 0.0)
         return force, inside / (1 + step), jnp.where(inside, (t + step) / (1 + step), t)
-    if loss == "hard-margin":
-        return jnp.where(inside, -slack / step, 0.0), inside / step, jnp.maximum(t, 1.0)
+    if loss in ("hard-margin", "separation"):
+        return jnp.where(inside, -slack / step, 0.0), inside / step, t + jnp.maximum(slack, 0.0)
     assert loss == "hinge"
     held = inside & (slack < step)
     force = jnp.where(inside, -jnp.minimum(slack / step, 1.0), 0.0)
@@ -179,4 +179,4 @@ def bare_loss(loss: str, t: Array) -> Array:
     if loss == "logistic":
         return jax.nn.softplus(-t)
     slack = 1 - t if loss == "square" else jnp.maximum(1 - t, 0.0)
-    return slack if loss in ("hinge", "hard-margin") else slack**2 / 2
+    return slack if loss in ("hinge", "hard-margin", "separation") else slack**2 / 2

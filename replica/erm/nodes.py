@@ -144,7 +144,8 @@ def integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
             (t < 1) * label,
         )
 
-    marks = [jnp.ones(()), 1 - step, -step / 2 if loss == "logistic" else -step]
+    first = jnp.zeros(()) if loss == "separation" else jnp.ones(())
+    marks = [first, 1 - step, -step / 2 if loss == "logistic" else -step]
     rows = _over_field(weight, kept.theta, kept.labels, fields, loss, step, marks, terms)
     share = 2 * kept.alpha_total * weight.mass * weight.level
     return jnp.stack([jnp.sum(share * row) for row in rows])

@@ -65,7 +65,8 @@ def totals(kept: Kept, fields: Fields, loss: str) -> Totals:
     Args:
         kept: the kept examples of one problem (scalars).
         fields: the student's fields.
-        loss: "logistic", "hinge", "squared-hinge", "square" or "hard-margin".
+        loss: "logistic", "hinge", "squared-hinge", "square", "hard-margin", or "separation", a
+            hard margin of 0.
     """
 
     def one(part: Kept, count: Array) -> Totals:
@@ -122,6 +123,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
         "squared-hinge": [jnp.ones(()), -step],
         "square": [jnp.ones(()), -step],
         "hard-margin": [jnp.ones(())],
+        "separation": [jnp.zeros(())],
     }[loss]
     breaks = jnp.concatenate([*parts, jnp.stack(kinks) / norm])
     breaks = jnp.where(jnp.isfinite(breaks), breaks, REACH)

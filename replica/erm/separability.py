@@ -9,7 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from replica.erm import line
+from replica.erm import line, plane
 from replica.erm.measure import Fields, Kept
 
 Array = jnp.ndarray
@@ -31,9 +31,34 @@ def separability(kept: Kept) -> Array:
 
     Returns:
         Scalar in [0, 1/2]; 0 where the examples are separable at any alpha_total, or up to
-        2e7/keep_fraction.
+        2e7/keep_fraction. It can be differentiated once.
     """
     kept = dataclasses.replace(kept, alpha_total=jnp.ones(()), copies=jnp.ones(()))
+    value, a = _descend(jax.lax.stop_gradient(kept))
+    return _enveloped(kept, value, a)
+
+
+@jax.custom_jvp
+def _enveloped(kept: Kept, value: Array, a: Array) -> Array:
+    """Return a least value over a, whose derivatives are those at fixed a."""
+    return value
+
+
+@_enveloped.defjvp
+def _enveloped_rate(
+    primals: tuple[Kept, Array, Array], tangents: tuple[Kept, Array, Array]
+) -> tuple[Array, Array]:
+    kept, value, a = primals
+    one = jnp.ones(())
+
+    def at(kept: Kept) -> Array:
+        return plane.averages(kept, Fields(a[0], a[1], one, one), "separation").square
+
+    return value, jax.jvp(at, (kept,), tangents[:1])[1]
+
+
+def _descend(kept: Kept) -> tuple[Array, Array]:
+    """Return the least value over the student's direction, and the direction."""
     one = jnp.ones(())
 
     def at(a: Array) -> tuple[Array, Array, Array]:
@@ -72,5 +97,5 @@ def separability(kept: Kept) -> Array:
         return (count < STEPS) & going
 
     start = (jnp.zeros((), int), jnp.zeros(2), *origin, jnp.asarray(jnp.inf))
-    value = jax.lax.while_loop(unsettled, descend, start)[2]
-    return jnp.where(value > NOTHING * origin[0], value, 0.0)
+    _, a, value, *_ = jax.lax.while_loop(unsettled, descend, start)
+    return jnp.where(value > NOTHING * origin[0], value, 0.0), a
