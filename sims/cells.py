@@ -384,7 +384,10 @@ def _rows_key(cell: Cell) -> list[Any]:
 
 
 def examples_key(cell: Cell) -> list[Any]:
-    """Return what tells label channel and law of the inputs apart, nothing for the plain ones."""
+    """Return what tells label channels and laws of the inputs apart.
+
+    The answer is empty for clean labels of isotropic inputs.
+    """
     key: list[Any] = []
     if not isinstance(cell.labels, Clean):
         key.append({"name": cell.labels.name} | cell.labels.parameters())

@@ -127,7 +127,10 @@ class Case:
 
 
 def _common_problem(cases: Sequence[Case], shape: tuple[int, ...]) -> PerceptronProblem:
-    """Return cases of one kind as a problem; its shape is theirs, or () for one case."""
+    """Return cases of one kind as a problem.
+
+    Its shape is (len(cases),), or () for one case.
+    """
     first = cases[0]
 
     def column(name: str) -> NDArray[np.float64]:
