@@ -250,7 +250,9 @@ def solve_prepared(prepared: Prepared) -> ReplicaSolution:
         if loss == "square":
             solvable = found.distinct > 1
         else:
-            inseparable = frozen.distinct.alpha_total * separability(frozen.distinct) >= 1
+            inseparable = (
+                frozen.distinct.alpha_total * separability(frozen.distinct, penalty.share) >= 1
+            )
             solvable = ~inseparable if loss == "hard-margin" else inseparable
         failure = Status.NOT_SEPARABLE if loss == "hard-margin" else Status.NO_MINIMISER
         solvable |= (penalty.lam > 0) & (loss != "hard-margin")
