@@ -272,10 +272,6 @@ def _check_problem(problem: PerceptronProblem, overlap: str, solver: str, *, cac
         raise ValueError("lam = 0 has no simulation: students with a loss need lam > 0")
     if not isinstance(problem.probe_field, NormalField):
         raise ValueError("probe_field = FieldLaw(...) has no simulation: inputs are Gaussian")
-    if isinstance(problem.student, ERM) and np.any(np.asarray(problem.student.lam) == 0):
-        raise ValueError(
-            "a student with lam = 0 is not simulated: the solver needs lam > 0, and 1e-6 is close"
-        )
     if not isinstance(problem.probe_field, NormalField):
         raise ValueError(
             f"probe_field = {type(problem.probe_field).__name__}(...) has no simulation: inputs "

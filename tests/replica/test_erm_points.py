@@ -318,7 +318,7 @@ def test_contradictory_points_are_refused(changes, part):
         ),
         (
             lambda: sims.run(PerceptronProblem(5, student=ERM("hinge", 0.0)), 20, 2),
-            "a student with lam = 0 is not simulated",
+            "lam = 0 has no simulation",
         ),
         (
             lambda: replica.solve(PerceptronProblem(5, 0.3, InSample(), student=ERM("hinge"))),
