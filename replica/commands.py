@@ -470,6 +470,8 @@ def optimal_lam(
     }
     named = {"probe": probe, "policy": policy, "loss": loss}
     check_parameter("lam", lam_bounds)
+    if points is None and loss is None:
+        raise ValueError("--loss must be given: the max-margin student has no ridge")
     asked = _asked_points(given, named, points, ("alpha_total", "keep_fraction"))
     for point in asked:
         if point.get("loss"):
