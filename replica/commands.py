@@ -85,7 +85,7 @@ def solve(
         redundancy: copies of each example, >= 1, by default 1.
         downstream_deg: angle of the downstream teacher's shift, 0 to 90 degrees, by default 0.
         loss: the student minimises this loss with a ridge; without it, it has the largest margin.
-        lam: ridge strength of the loss, > 0: the sum over the kept + (lam N/2) W.W.
+        lam: ridge strength of the loss, >= 0: the sum over the kept + (lam N/2) W.W.
         flip: probability that an observed label is flipped, 0 to 1/2.
         noise_sigma: Gaussian noise on the teacher's field before its sign is taken.
         noise_temperature: temperature of logistic labels.

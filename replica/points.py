@@ -58,7 +58,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "alpha_probe": {"low": 0.0, "high": np.inf, "open_low": True},
     "redundancy": {"low": 1.0, "high": np.inf},
     "downstream_deg": {"low": 0.0, "high": 90.0, "open_high": True, "unit": "degrees"},
-    "lam": {"low": 0.0, "high": np.inf, "open_low": True},
+    "lam": {"low": 0.0, "high": np.inf},
     "flip": {"low": 0.0, "high": 0.5},
     "noise_sigma": {"low": 0.0, "high": np.inf},
     "noise_temperature": {"low": 0.0, "high": np.inf},
@@ -302,8 +302,8 @@ def _problem(kind: Kind, given: Mapping[str, Any]) -> "PerceptronProblem":
         policy=_policy(kind, given),
         redundancy=given["redundancy"],
         downstream=DownstreamShift.degrees(given["downstream_deg"]),
-        student=_student(kind, given),
-        labels=_labels(kind, given),
+        student=student_of(kind, given),
+        labels=labels_of(kind, given),
         inputs=_inputs(kind, given),
     )
 
@@ -329,13 +329,15 @@ def _policy(kind: Kind, given: Mapping[str, Any]) -> "Policy":
     return policy_from_name(kind.policy, **({own: given[own]} if own else {}))
 
 
-def _student(kind: Kind, given: Mapping[str, Any]) -> "Student":
+def student_of(kind: Kind, given: Mapping[str, Any]) -> "Student":
+    """Make the student of a kind from the parameters that are given."""
     from theory.students import ERM, MaxMargin
 
     return ERM(kind.loss, given["lam"]) if kind.loss else MaxMargin()
 
 
-def _labels(kind: Kind, given: Mapping[str, Any]) -> "Labels":
+def labels_of(kind: Kind, given: Mapping[str, Any]) -> "Labels":
+    """Make the label channel of a kind from the parameters that are given."""
     from theory.labels import Clean, Flip, LabelSteps, Logit, Probit
 
     if kind.steps:

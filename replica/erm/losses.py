@@ -149,3 +149,34 @@ def _logistic(
     by_spread = (e3_arm, e2_edge / spread, e3_edge / spread)
     by_step = (-mixed, -2 * cubed, -0.5 * e2_edge / spread**2)
     return (e1, e2, e3), (by_mean, by_spread, by_step)
+
+
+def bare_envelope(loss: str, t: Array, step: Array) -> tuple[Array, Array, Array]:
+    """Return M', M'' and the minimiser at the fields t.
+
+    The loss is not the logistic one, whose minimiser is no closed form.
+    """
+    slack = -t if loss == "separation" else 1 - t
+    if loss == "square":
+        return -slack / (1 + step), jnp.ones_like(t) / (1 + step), (t + step) / (1 + step)
+    inside = slack > 0
+    if loss == "squared-hinge":
+        force = jnp.where(inside, -slack / (1 + step), 0.0)
+        return force, inside / (1 + step), jnp.where(inside, (t + step) / (1 + step), t)
+    if loss in ("hard-margin", "separation"):
+        return jnp.where(inside, -slack / step, 0.0), inside / step, t + jnp.maximum(slack, 0.0)
+    assert loss == "hinge"
+    held = inside & (slack < step)
+    force = jnp.where(inside, -jnp.minimum(slack / step, 1.0), 0.0)
+    return force, held / step, jnp.where(inside, jnp.minimum(t + step, 1.0), t)
+
+
+def bare_loss(loss: str, t: Array) -> Array:
+    """Return the loss at the margins t.
+
+    A hard margin is judged by the hinge loss.
+    """
+    if loss == "logistic":
+        return jax.nn.softplus(-t)
+    slack = 1 - t if loss == "square" else jnp.maximum(1 - t, 0.0)
+    return slack if loss in ("hinge", "hard-margin", "separation") else slack**2 / 2
