@@ -272,7 +272,7 @@ def optimal_policy(
         theta: probe angle in radians, in [0, pi/2].
         downstream: shift between the labels' teacher and the one that judges the student.
         probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
-        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next two do.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
         labels: default `Clean()`.
         inputs: default `Isotropic()`.
 

@@ -22,6 +22,7 @@ from replica.solver import probe_angle, solve
 from theory.inputs import Inputs, Isotropic
 from theory.labels import Clean, Labels
 from theory.policies import Custom, Hard, Policy, Window, WindowSigned
+from theory.probe_field import NormalField, ProbeField
 from theory.problem import (
     DownstreamShift,
     FixedAngle,
@@ -83,6 +84,7 @@ def asked_problem(
     student: Student | None = None,
     labels: Labels | None = None,
     inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
 ) -> PerceptronProblem:
     """Return the problem that a search was asked about.
 
@@ -103,6 +105,7 @@ def asked_problem(
         student=MaxMargin() if student is None else student,
         labels=Clean() if labels is None else labels,
         inputs=Isotropic() if inputs is None else inputs,
+        probe_field=NormalField() if probe_field is None else probe_field,
     )
 
 
