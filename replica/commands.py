@@ -422,7 +422,7 @@ def optimal_lam(
     points: Path | None = None,
     as_json: Json = False,
 ) -> int:
-    """Find the ridge strength of least error of a point, a grid, or a file of points.
+    """Find the best ridge strength of a point, a grid, or a file of points.
 
     Several values of an option make a grid, as in solve, whose points files it takes; their lam
     has no effect. The status at_range_end says that the best lam is one of the bounds. The exit

@@ -1,4 +1,4 @@
-"""Trains students with a loss on sets of ranks, and finds how each rank acts on their error.
+"""Trains students with a loss on sets of ranks, and finds the influence of each rank.
 
 The averages over the kept examples are linear in the weight, so that a rank acts by what its
 examples add to four averages. The student's answer to them is one Newton step of its equations,
@@ -35,7 +35,7 @@ SLOW = (-25.0, -9.0, -4.0, -1.5, 1.5, 4.0, 9.0, 25.0)
 
 @pytree_dataclass
 class LossRanks:
-    """A problem of scalars with a loss, noisy labels or a spectrum, without the ranks kept.
+    """A problem of scalars beyond max-margin, without the ranks that are kept.
 
     Attributes:
         kept: its kept examples; the weight is a stand-in.
@@ -119,9 +119,9 @@ def influence_of(problem: LossRanks, student: LossStudents, fields: Array) -> Ar
 
 
 def _line_averages(problem: LossRanks, student: Fields, z: Array) -> Array:
-    """Return the averages of (u M', s M', M'^2, M'') over the examples with probe field z.
+    """Average (u M', s M', M'^2, M'') over the examples with probe field z.
 
-    They are weighted by the chance of the observed label that is +1 in the gauge.
+    The averages are weighted by the chance of the observed label that is +1 in the gauge.
     """
     theta, labels = jnp.maximum(problem.kept.theta, LEAST_ANGLE), problem.kept.labels
     cos, sin = jnp.cos(theta), jnp.sin(theta)

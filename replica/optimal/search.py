@@ -218,7 +218,7 @@ def with_lam(student: Student, lam: Floats) -> Student:
 
 
 def check_lam_bounds(name: str, student: Student, bounds: tuple[float, float]) -> None:
-    """Check that a range of lam to search is one, for a student that has a lam.
+    """Check that a student has a lam, and that a range of it is one.
 
     Raises:
         ValueError: a max-margin student, or two numbers that are no range.
