@@ -1,4 +1,4 @@
-"""Trains students with a loss on sets of ranks, and finds the influence of each rank.
+"""Trains students with a loss on sets of ranks, and finds each rank's influence.
 
 The averages over the kept examples are linear in the weight, so that a rank acts by what its
 examples add to four averages. The student's answer to them is one Newton step of its equations,
