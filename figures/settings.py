@@ -8,7 +8,7 @@ import numpy as np
 
 from hardset.checks import check_choice, check_integer, check_range
 from sims.draws import check_kept
-from theory.policy_names import OWN_PARAMETERS, PLAIN_POLICIES, policy_parameter
+from theory.policy_names import LOSSES, OWN_PARAMETERS, PLAIN_POLICIES, policy_parameter
 
 OVERLAPS = ("cosine", "pearson")
 PROBES = ("fixed", "independent", "in-sample")
@@ -330,6 +330,87 @@ class PhaseSettings(Settings):
         _check_ascending(self, "alpha_total", "theta_deg", "keep_fraction")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossSettings(SimulatedSettings):
+    """The settings of a figure of students with a loss, a ridge and flipped labels.
+
+    Attributes:
+        loss: logistic, hinge, squared-hinge or square.
+        flip: probabilities that a label is flipped, in [0, 1/2].
+        lam_range: ridges between which the best one is sought, or the lines run.
+        lam_points: ridges of the first search; a second one looks between the best one's neighbours.
+        theory_points: points of a line.
+    """
+
+    loss: tuple[str, ...] = ("squared-hinge",)
+    flip: tuple[float, ...] = (0.0,)
+    lam_range: tuple[float, float] = (1e-3, 16.0)
+    lam_points: int = 10
+    theory_points: int = 25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for loss in self.loss:
+            check_choice("loss", loss, LOSSES)
+        check_range("flip", self.flip, 0.0, 0.5)
+        check_range("lam_range", self.lam_range, 0.0, math.inf, open_low=True)
+        _check_ascending(self, "lam_range")
+        check_integer("lam_points", self.lam_points, 2, math.inf)
+        check_integer("theory_points", self.theory_points, 2, math.inf)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoiseSettings(LossSettings):
+    """The settings of the error of many policies against the flip probability.
+
+    Attributes:
+        window_lo: rank of abs(z) where the unsigned window begins.
+        signed_lo: rank of y z where the signed window begins.
+    """
+
+    window_lo: float = 0.1
+    signed_lo: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("window_lo", "signed_lo"):
+            check_range(name, getattr(self, name), 0.0, 1.0 - max(self.keep_fraction))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RidgeSettings(LossSettings):
+    """The settings of the error against the ridge.
+
+    Attributes:
+        lam: simulated ridges > 0.
+    """
+
+    lam: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("lam", self.lam, 0.0, math.inf, open_low=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FoldSettings(LossSettings):
+    """The settings of the error with cross-fitted probes.
+
+    Attributes:
+        lam: the ridge > 0.
+        folds: numbers of probes, each of which ranks a fold; infinitely many are added in theory.
+    """
+
+    lam: float = 0.1
+    folds: tuple[int, ...] = (1, 2, 5, 10)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("lam", self.lam, 0.0, math.inf, open_low=True)
+        for count in self.folds:
+            check_integer("folds", count, 1, math.inf)
+
+
 def _check_ascending(settings: Settings, *names: str) -> None:
     for name in names:
         values = getattr(settings, name)
@@ -349,6 +430,9 @@ SYMBOLS = {
     "probe": "{} probe",
     "alpha_probe": r"$\alpha_{{probe}}$ = {:g}",
     "overlap": "{} overlap",
+    "loss": "{} loss",
+    "flip": r"$\epsilon$ = {:g}",
+    "lam": r"$\lambda$ = {:g}",
 }
 
 
