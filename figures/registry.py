@@ -6,6 +6,7 @@ import numpy as np
 
 from figures.figure import FigureSpec
 from figures.settings import (
+    CurationSettings,
     CurveSettings,
     FoldSettings,
     FractionMapSettings,
@@ -15,9 +16,12 @@ from figures.settings import (
     NoiseSettings,
     PhaseSettings,
     PolicySettings,
+    RegionSettings,
     RidgeSettings,
     RuleSettings,
     ScalingSettings,
+    SeparabilitySettings,
+    SpectrumSettings,
     WindowSettings,
 )
 
@@ -232,6 +236,55 @@ _SPECS: tuple[FigureSpec[Any], ...] = (
         ),
         several=("keep_fraction", "flip", "folds"),
         fixed=NO_COPIES | {"probe": "is about cross-fitted probes"} | COSINE,
+    ),
+    FigureSpec(
+        name="separability",
+        summary="volume up to which noisy kept examples are separable, by policy",
+        place="figures.separability",
+        defaults=SeparabilitySettings(
+            alpha_total=(20,), theta_deg=(0, 20), keep_fraction=(0.2,), flip=(0.05, 0.1, 0.2)
+        ),
+        several=("theta_deg", "flip"),
+        fixed={
+            "alpha_total": "finds alpha_total",
+            "downstream_deg": "shows which labels can be fitted, which do not depend on that",
+        }
+        | COMPARES
+        | NO_COPIES
+        | ANGLES
+        | COSINE,
+    ),
+    FigureSpec(
+        name="less-is-more",
+        summary="where a pruned set has less error than all data, each at its best ridge",
+        place="figures.less_is_more",
+        defaults=RegionSettings(
+            alpha_total=(20,),
+            theta_deg=(20,),
+            keep_fraction=(0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1),
+            flip=(0, 0.1, 0.2, 0.4),
+            loss=("hinge",),
+        ),
+        several=("keep_fraction", "flip"),
+        fixed=NO_COPIES | FIXED_PROBE | COSINE,
+    ),
+    FigureSpec(
+        name="spectrum",
+        summary="learning curves under pruning on inputs with power-law spectra",
+        place="figures.spectrum",
+        defaults=SpectrumSettings(
+            alpha_total=(2, 5, 10, 20, 40),
+            theta_deg=(0,),
+            keep_fraction=(0.2, 1),
+            flip=(0.1,),
+            spectrum_a=(0, 0.5, 1, 1.5, 2),
+            lam_range=(1e-4, 16.0),
+        ),
+        several=("alpha_total", "keep_fraction", "spectrum_a"),
+        fixed=NO_COPIES
+        | FIXED_PROBE
+        | COSINE
+        | {"downstream_deg": "has a teacher in the basis of the spectrum"},
     ),
 )
 
