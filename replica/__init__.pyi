@@ -10,6 +10,8 @@ from .optimal.fraction import sufficient_fraction as sufficient_fraction
 from .optimal.policy import OptimalPolicy as OptimalPolicy
 from .optimal.policy import optimal_policy as optimal_policy
 from .optimal.policy import weight_influence as weight_influence
+from .optimal.ridge import OptimalLam as OptimalLam
+from .optimal.ridge import optimal_lam as optimal_lam
 from .optimal.search import SearchStatus as SearchStatus
 from .optimal.separability import SeparabilityThreshold as SeparabilityThreshold
 from .optimal.separability import separability_threshold as separability_threshold
@@ -29,6 +31,7 @@ from .solver import solve as solve
 __all__ = [
     "Frontier",
     "OptimalFraction",
+    "OptimalLam",
     "OptimalPolicy",
     "OptimalWindow",
     "Phase",
@@ -43,6 +46,7 @@ __all__ = [
     "frontier",
     "lossless_fraction",
     "optimal_fraction",
+    "optimal_lam",
     "optimal_policy",
     "optimal_window",
     "phase_diagram",

@@ -142,7 +142,7 @@ def regularised_lanes(
             f"redundancy = {copies} with the policy {problem.policy.name!r}, which keeps copies by "
             "chance, must be a whole number for a student with a loss"
         )
-    point = erm.ErmPoint.of(problem, _probe_angle(problem.probe))
+    point = erm.ErmPoint.of(problem, probe_angle(problem.probe))
     leaves, tree = jax.tree.flatten(point)
     own = [
         1 if has_vectors(part) else 0
@@ -181,7 +181,7 @@ def point_lanes(
     point = Point(
         alpha_total=problem.alpha_total,
         keep_fraction=problem.keep_fraction,
-        theta=_probe_angle(problem.probe),
+        theta=probe_angle(problem.probe),
         redundancy=problem.redundancy,
         policy=problem.policy,
         downstream=problem.downstream,
@@ -194,7 +194,12 @@ def _column(leaf: Any, shape: tuple[int, ...], xp: Any) -> Any:
     return xp.broadcast_to(xp.asarray(leaf, np.float64), shape).ravel()
 
 
-def _probe_angle(probe: Probe) -> ArrayLike:
+def probe_angle(probe: Probe) -> ArrayLike:
+    """Return a probe's angle to the teacher; that of an independent one is solved for.
+
+    Raises:
+        ValueError: an in-sample probe, which has none.
+    """
     if isinstance(probe, FixedAngle | CrossFitted):
         return probe.theta
     if isinstance(probe, InSample):

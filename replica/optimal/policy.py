@@ -25,12 +25,12 @@ from hardset.pytree import pytree_dataclass
 from replica.gordon import Ensemble
 from replica.implicit import LineAverages, probe_line, student_response
 from replica.newton import Student, maximise_margin
-from replica.optimal.search import Family, Floats, SearchStatus, certified
+from replica.optimal.search import Family, Floats, SearchStatus, asked_problem, certified
 from replica.optimal.window import optimal_window
 from replica.point import judge
 from replica.solver import solve
 from theory.policies import Moderate, Random, Steps
-from theory.problem import DownstreamShift
+from theory.problem import DownstreamShift, FixedAngle
 from theory.weights import IntervalWeight
 
 Array = jnp.ndarray
@@ -253,10 +253,14 @@ def optimal_policy(
     Raises:
         ValueError: an argument outside its range.
     """
-    family = Family.of(alpha_total, keep_fraction, theta, None, 1.0, downstream)
+    family = Family.of(
+        asked_problem(alpha_total, keep_fraction, theta, None, downstream=downstream)
+    )
     lanes = np.arange(family.size)
     problem = family.problem(lanes)
-    fraction, angle = np.asarray(problem.keep_fraction), family.angles()
+    fraction = np.asarray(problem.keep_fraction)
+    assert isinstance(problem.probe, FixedAngle)
+    angle = np.asarray(problem.probe.theta)
     window = optimal_window(problem.alpha_total, fraction, angle, downstream=problem.downstream)
     named = [certified(family.solve(lanes, policy=policy)) for policy in (Moderate(), Random())]
     found = []
