@@ -18,8 +18,8 @@ from sims.draws import OVERLAPS, draw_rows
 from sims.maxmargin.lanes import SOLVERS, solve_native, solver_edition
 from sims.maxmargin.solver import MaxMarginStatus
 from sims.memory import one_blas_thread, processors
+from sims.probes import DrawState
 from sims.results import RECORD, to_dataset
-from sims.students import DrawState
 from sims.sweep import simulate_students
 from theory.policies import Custom
 from theory.problem import PerceptronProblem, require_max_margin
@@ -74,7 +74,7 @@ def margins(
     def student(number: int) -> StudentMargins:
         state = DrawState(draw_rows(seed, dim, number, cell.distinct))
         state.train_probe(cell, solve_native)
-        rows = state.kept(cell)
+        rows, _ = state.kept(cell)
         (found,) = solve_native([(state.draw.rows, rows)])
         trained = state.probe(cell).status
         return StudentMargins(
@@ -237,7 +237,6 @@ def run_many(
 
 
 def _check_problem(problem: PerceptronProblem, overlap: str, *, cached: bool) -> None:
-    require_max_margin(problem, "sims.run")
     if cached and isinstance(problem.policy, Custom):
         raise ValueError("cache cannot hold a Custom policy: a function has no name to find it by")
     shift = problem.downstream
