@@ -64,7 +64,7 @@ def compute(
     lines, problems = [], []
     for policy, fraction in rules_of(settings).values():
         problem = problem_of(settings, policy, flip=theory_flip, keep_fraction=fraction)
-        best = best_ridge(problem, loss, settings.lam_range, settings.lam_points)
+        best = best_ridge(problem, loss, settings)
         lines.append(best.lines(("theory_flip",)))
         problem = problem_of(settings, policy, flip=flips, keep_fraction=fraction)
         problems.append(with_ridge(problem, loss, best.lam[np.searchsorted(theory_flip, flips)]))

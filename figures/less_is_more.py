@@ -32,10 +32,10 @@ def compute(
 ) -> xr.Dataset:
     """Compute curves with simulated points at one volume, and maps over volumes and flips."""
     policy, (loss,) = policy_of(settings), settings.loss
-    search = (loss, settings.lam_range, settings.lam_points)
     flips, fractions = np.asarray(settings.flip)[:, None], np.asarray(settings.keep_fraction)
     theory = reaching(fractions.min(), fractions.max(), settings.theory_points, fractions)
-    best = best_ridge(problem_of(settings, policy, flip=flips, keep_fraction=theory), *search)
+    problem = problem_of(settings, policy, flip=flips, keep_fraction=theory)
+    best = best_ridge(problem, loss, settings)
     lam = best.lam[:, np.searchsorted(theory, fractions)]
     problem = problem_of(settings, policy, flip=flips, keep_fraction=fractions)
     (points,) = simulate(
@@ -56,7 +56,8 @@ def compute(
             flip=map_flips[:, None, None],
             keep_fraction=tried,
         ),
-        *search,
+        loss,
+        settings,
     )
     dims = ("map_flip", "map_alpha_total", "map_keep_fraction")
     return (
@@ -96,7 +97,7 @@ def draw(dataset: xr.Dataset, settings: RegionSettings) -> Figure:
     curves.set_title(symbol("alpha_total", dataset["alpha_total"].item()))
     handles = [Line2D([], [], color=color, marker="o") for color in colors]
     names = [symbol("flip", value) for value in dataset["flip"].values]
-    curves.legend(handles, names, loc="upper right")
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names))
     error = dataset["map_error"]
     everything = error.isel(map_keep_fraction=-1)
     lowest = error.min("map_keep_fraction")

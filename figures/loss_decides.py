@@ -33,7 +33,7 @@ def compute(
     lines, problems = [], []
     for loss in settings.loss:
         problem = problem_of(settings, policy, theta_deg=angles[:, None], keep_fraction=theory)
-        best = best_ridge(problem, loss, settings.lam_range, settings.lam_points)
+        best = best_ridge(problem, loss, settings)
         lines.append(best.lines(("theta_deg", "theory_keep_fraction")))
         problem = problem_of(settings, policy, theta_deg=angles[:, None], keep_fraction=fractions)
         problems.append(with_ridge(problem, loss, best.lam[:, there]))
@@ -59,7 +59,9 @@ def draw(dataset: xr.Dataset, settings: LossSettings) -> Figure:
     for axes, theta in zip(panels, dataset["theta_deg"].values, strict=True):
         for loss in losses:
             curve = dataset.sel(theta_deg=theta, loss=loss)
-            draw_line(axes, curve, "keep_fraction", COLORS[loss])
+            # Hinge and squared hinge nearly coincide.
+            line = "--" if loss == "hinge" else "-"
+            draw_line(axes, curve, "keep_fraction", COLORS[loss], line=line)
             if high == 1:
                 level = curve["theory_error"].values[-1]
                 axes.axhline(level, color=COLORS[loss], linewidth=0.7, linestyle=":", zorder=1)
@@ -67,7 +69,10 @@ def draw(dataset: xr.Dataset, settings: LossSettings) -> Figure:
         axes.set_title(symbol("theta_deg", theta))
         axes.set_xlabel(FRACTION_LABEL)
     panels[0].set_ylabel(error_label(settings))
-    handles = [Line2D([], [], color=COLORS[loss], marker="o") for loss in losses]
+    handles = [
+        Line2D([], [], color=COLORS[loss], marker="o", linestyle="--" if loss == "hinge" else "-")
+        for loss in losses
+    ]
     panels[-1].legend(handles, losses, loc="center left", bbox_to_anchor=(1.01, 0.5))
     missing_note(figure, dataset)
     return figure

@@ -16,6 +16,7 @@ from figures.curves import shift_of
 from figures.panels import COUNTS
 from figures.settings import LossSettings
 from figures.style import POINTS
+from replica import SearchStatus
 from theory.labels import Flip
 from theory.policies import Policy
 from theory.problem import FixedAngle, PerceptronProblem
@@ -32,7 +33,6 @@ COLORS = {
     "easy-signed": "#0072B2",
     "window-signed": "#009E73",
 }
-FINER = 7  # ridges between the neighbours of the best one of the first search
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +41,8 @@ class BestRidge:
 
     Attributes:
         lam: the best ridge; at an end of the range the error still falls beyond it.
-        error: its error; NaN where no ridge has a certified solution.
-        status: 0, or a `replica.Status` where no ridge has one.
+        error: its error.
+        status: 0 where they are certified.
     """
 
     lam: NDArray[np.float64]
@@ -76,43 +76,11 @@ def problem_of(settings: LossSettings, policy: Policy, **columns: Any) -> Percep
     )
 
 
-def best_ridge(
-    problem: PerceptronProblem, loss: str, lam_range: tuple[float, float], points: int
-) -> BestRidge:
-    """Find the ridge of least error at each point of a problem.
-
-    Curves of the error against the ridge can have two minima, so that a grid is searched first.
-
-    Args:
-        problem: a grid of any shape; its student is replaced.
-        loss: of the student.
-        lam_range: smallest and largest ridge.
-        points: ridges of the first grid, >= 2.
-    """
-    first = np.geomspace(*lam_range, points)
-    axis = (-1, *(1 for _ in problem.shape))
-    lam = np.broadcast_to(first.reshape(axis), (points, *problem.shape))
-    error, status = _errors(problem, loss, lam)
-    place = np.argmin(error, axis=0)
-    low, high = first[np.maximum(place - 1, 0)], first[np.minimum(place + 1, points - 1)]
-    share = (np.arange(1, FINER + 1) / (FINER + 1)).reshape(axis)
-    lam = np.concatenate([lam, low ** (1 - share) * high**share])
-    finer, more = _errors(problem, loss, lam[points:])
-    error, status = np.concatenate([error, finer]), np.concatenate([status, more])
-    place = np.argmin(error, axis=0)[None]
-    lam, error, status = (
-        np.take_along_axis(column, place, axis=0)[0] for column in (lam, error, status)
-    )
-    return BestRidge(lam, np.where(np.isfinite(error), error, np.nan), status)
-
-
-def _errors(
-    problem: PerceptronProblem, loss: str, lam: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Compute the errors at ridges, infinite where there is no certified solution."""
-    found = replica.solve(dataclasses.replace(problem, student=ERM(loss, lam), dims=None))
-    status = np.asarray(found.status)
-    return np.where(status == 0, found.error, np.inf), status
+def best_ridge(problem: PerceptronProblem, loss: str, settings: LossSettings) -> BestRidge:
+    """Find the ridge of least error within the settings' range at each point of a problem."""
+    found = replica.optimal_lam(with_ridge(problem, loss, 1.0), settings.lam_range)
+    failed = np.asarray(found.status) == SearchStatus.FAILED
+    return BestRidge(np.asarray(found.lam), np.asarray(found.error), failed.astype(int))
 
 
 def with_ridge(problem: PerceptronProblem, loss: str, lam: Any) -> PerceptronProblem:

@@ -98,14 +98,14 @@ def draw(dataset: xr.Dataset, settings: SeparabilitySettings) -> Figure:
             axes.annotate(
                 symbol("flip", flip),
                 (fractions[-1], kept.sel(theta_deg=theta, flip=flip, rule="hard").values[-1]),
-                xytext=(0, -3),
+                xytext=(3, 0),
                 textcoords="offset points",
-                ha="right",
-                va="top",
+                va="center",
                 fontsize=6,
+                annotation_clip=False,
             )
         log_axis(axes, "x", (fractions[0], fractions[-1]))
-        log_axis(axes, "y", (finite.min() / 1.15, finite.max() * 1.1))
+        axes.set_ylim(min(2.0, 0.9 * finite.min()), 1.05 * finite.max())
         axes.tick_params(labelleft=k == 0)
         axes.set_title(symbol("theta_deg", theta))
         axes.set_xlabel(FRACTION_LABEL)

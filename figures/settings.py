@@ -338,14 +338,12 @@ class LossSettings(SimulatedSettings):
         loss: logistic, hinge, squared-hinge or square.
         flip: probabilities that a label is flipped, in [0, 1/2].
         lam_range: ridges between which the best one is sought, or the lines run.
-        lam_points: ridges of the first search; a second one looks between the best one's neighbours.
         theory_points: points of a line.
     """
 
     loss: tuple[str, ...] = ("squared-hinge",)
     flip: tuple[float, ...] = (0.0,)
     lam_range: tuple[float, float] = (1e-3, 16.0)
-    lam_points: int = 10
     theory_points: int = 25
 
     def __post_init__(self) -> None:
@@ -355,7 +353,6 @@ class LossSettings(SimulatedSettings):
         check_range("flip", self.flip, 0.0, 0.5)
         check_range("lam_range", self.lam_range, 0.0, math.inf, open_low=True)
         _check_ascending(self, "lam_range")
-        check_integer("lam_points", self.lam_points, 2, math.inf)
         check_integer("theory_points", self.theory_points, 2, math.inf)
 
 

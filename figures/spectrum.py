@@ -24,7 +24,7 @@ def compute(
     (loss,) = settings.loss
     volumes = np.asarray(settings.alpha_total)
     theory = reaching(*settings.theory_range, settings.theory_points, volumes)
-    best = best_ridge(_problem(settings, theory), loss, settings.lam_range, settings.lam_points)
+    best = best_ridge(_problem(settings, theory), loss, settings)
     lam = best.lam[..., np.searchsorted(theory, volumes)]
     dims = ("keep_fraction", "spectrum_a", "alpha_total")
     problem = with_ridge(_problem(settings, volumes), loss, lam)
