@@ -48,9 +48,7 @@ def compute(
     )
 
 
-def _problem(
-    settings: FoldSettings, folds: np.ndarray, fractions: np.ndarray
-) -> PerceptronProblem:
+def _problem(settings: FoldSettings, folds: np.ndarray, fractions: np.ndarray) -> PerceptronProblem:
     """Make the problems on the grid (flip, folds, keep_fraction)."""
     flips = np.asarray(settings.flip)[:, None, None]
     problem = problem_of(settings, policy_of(settings), flip=flips, keep_fraction=fractions)

@@ -269,6 +269,27 @@ _SPECS: tuple[FigureSpec[Any], ...] = (
         fixed=NO_COPIES | FIXED_PROBE | COSINE,
     ),
     FigureSpec(
+        name="curation",
+        summary="two published theories of curated data, their points beside exact curves",
+        place="figures.curation",
+        defaults=CurationSettings(
+            alpha_total=(5, 50),
+            keep_fraction=(0.2,),
+            loss=("square",),
+            lam_range=(1e-3, 1e3),
+            theory_points=21,
+        ),
+        several=("alpha_total",),
+        fixed={
+            "theta_deg": "varies the angles of generator and pruner",
+            "downstream_deg": "varies the angles of generator and pruner",
+        }
+        | COMPARES
+        | NO_COPIES
+        | FIXED_PROBE
+        | COSINE,
+    ),
+    FigureSpec(
         name="spectrum",
         summary="learning curves under pruning on inputs with power-law spectra",
         place="figures.spectrum",

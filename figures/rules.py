@@ -106,9 +106,7 @@ def simulate(
         progress=progress,
     )
     names = ("error_mean", "error_stderr", *COUNTS)
-    return [
-        xr.Dataset({name: (dims, result[name].values) for name in names}) for result in results
-    ]
+    return [xr.Dataset({name: (dims, result[name].values) for name in names}) for result in results]
 
 
 def stacked(parts: Sequence[xr.Dataset], dim: str, values: Sequence[Any]) -> xr.Dataset:

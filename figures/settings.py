@@ -490,11 +490,13 @@ class CurationSettings(LossSettings):
         map_angles: angles of each axis of the maps, between 0 and 90 degrees.
         pruner_deg: angle between pruner and truth of the simulated curves.
         generator_deg: simulated angles between generator and truth.
+        weighted_fraction: simulated fractions of the smooth weights.
     """
 
-    map_angles: int = 25
+    map_angles: int = 15
     pruner_deg: float = 20.0
     generator_deg: tuple[float, ...] = (2, 10, 20, 30, 45, 60)
+    weighted_fraction: tuple[float, ...] = (0.1, 0.3, 0.6, 0.9)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -503,7 +505,8 @@ class CurationSettings(LossSettings):
             check_range(
                 name, getattr(self, name), 0, 90, open_low=True, open_high=True, unit="degrees"
             )
-        _check_ascending(self, "generator_deg")
+        check_range("weighted_fraction", self.weighted_fraction, 0.0, 1.0, open_low=True)
+        _check_ascending(self, "generator_deg", "weighted_fraction")
 
 
 def _check_ascending(settings: Settings, *names: str) -> None:
