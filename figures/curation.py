@@ -35,8 +35,9 @@ def compute(
     settings: CurationSettings, *, cache: Path | None = None, progress: bool = False
 ) -> xr.Dataset:
     """Compute the maps, the curves with simulated points, and the published points' errors."""
-    keep = {"cache": cache, "progress": progress}
-    return xr.merge([_curated(settings, **keep), _weighted(settings, **keep), _published()])
+    curated = _curated(settings, cache=cache, progress=progress)
+    weighted = _weighted(settings, cache=cache, progress=progress)
+    return curated.merge(weighted).merge(_published())
 
 
 def curation_problem(
@@ -96,9 +97,12 @@ def _curated(settings: CurationSettings, *, cache: Path | None, progress: bool) 
         problem = curation_problem(settings, rule, simulated, pruner)
         lam = best.lam[:, np.searchsorted(theory, simulated)]
         problems.append(with_ridge(problem, loss, lam))
-    dims = ("alpha_total", "generator_deg")
-    points = simulate(settings, problems, dims, cache=cache, progress=progress)
-    parts = [xr.merge(three) for three in zip(maps, lines, points, strict=True)]
+    points = simulate(
+        settings, problems, ("alpha_total", "generator_deg"), cache=cache, progress=progress
+    )
+    parts = [
+        one.merge(line).merge(point) for one, line, point in zip(maps, lines, points, strict=True)
+    ]
     return stacked(parts, "rule", list(RULES)).assign_coords(
         alpha_total=list(settings.alpha_total),
         map_generator_deg=angles,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -53,7 +54,7 @@ def compute(
             probe=FixedAngle.degrees(angles[-1]),
             labels=Flip(flips[-1]),
         )
-        at = float(replica.separability_threshold(point).alpha_total)
+        at = np.asarray(replica.separability_threshold(point).alpha_total)
         problems.append(dataclasses.replace(point, alpha_total=share * at))
     parts = []
     dims_of = (max(2, settings.dim // 4), settings.dim)
@@ -122,7 +123,7 @@ def draw(dataset: xr.Dataset, settings: SeparabilitySettings) -> Figure:
     return figure
 
 
-def _draw_shares(axes, dataset: xr.Dataset, rules: list[str]) -> None:  # type: ignore[no-untyped-def]
+def _draw_shares(axes: Axes, dataset: xr.Dataset, rules: list[str]) -> None:
     """Draw the share of separable draws against the volume, in units of the threshold."""
     share = dataset["volume_share"].values
     axes.plot([share[0], 1, 1, share[-1]], [1, 1, 0, 0], color="0.5", zorder=1)
