@@ -23,8 +23,8 @@ from replica.point import (
 )
 from replica.solution import ReplicaSolution, Status
 from theory.inputs import Isotropic
-from theory.labels import Clean
-from theory.policies import Custom, Random
+from theory.policies import Custom, Random, Steps
+from theory.probe_field import FieldLaw
 from theory.problem import (
     CrossFitted,
     FixedAngle,
@@ -67,8 +67,8 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
 
     Raises:
         ValueError: an in-sample probe with a policy, student, labels or inputs that it has no
-            theory for; cross-fitted probes with a max-margin student or a spectrum; a policy of
-            y z of your own with noisy labels; copies kept by chance that are no whole number.
+            theory for; cross-fitted probes with a spectrum; a measured
+            probe field with Custom or Steps; copies kept by chance that are no whole number.
         NotImplementedError: a second derivative.
         RuntimeError: with `throw`, naming the first point that failed.
     """
@@ -122,18 +122,15 @@ def regularised_lanes(
     Raises:
         ValueError: a combination that the theory does not cover.
     """
-    if isinstance(problem.probe, CrossFitted) and not (
-        isinstance(problem.student, ERM) and isinstance(problem.inputs, Isotropic)
-    ):
+    if isinstance(problem.probe, CrossFitted) and not isinstance(problem.inputs, Isotropic):
         raise ValueError(
-            "probe = CrossFitted(...) has a theory for students ERM(...) and isotropic inputs: "
-            "the equations for others were never confirmed by simulation"
+            "probe = CrossFitted(...) has a theory for isotropic inputs: the equations for others "
+            "were never confirmed by simulation"
         )
-    signed = isinstance(problem.policy, Custom) and problem.policy.variable == "yz"
-    if signed and not isinstance(problem.labels, Clean):
+    if isinstance(problem.policy, Custom | Steps) and isinstance(problem.probe_field, FieldLaw):
         raise ValueError(
-            "policy = Custom(..., variable='yz') has a kept fraction for clean labels only: with "
-            "noisy ones use hard-signed, easy-signed or window-signed"
+            f"policy = {type(problem.policy).__name__}(...) is a function of z whose kept fraction "
+            "is known for a normal probe field only: use a policy of ranks, or Power"
         )
     copies = problem.redundancy
     chance = not erm.keeps_all_copies(problem.policy) and isinstance(problem.student, ERM)

@@ -203,7 +203,7 @@ def _kept_copies(fraction: float, volume: int) -> int:
 
 def _check_folds(cell: Cell, dim: int) -> None:
     _, folds, overlap = cell.numbers
-    if folds != np.floor(folds):
+    if folds != np.floor(folds) or np.isinf(folds):
         raise ValueError(f"folds = {folds:g} is not a whole number, which simulations need")
     kept = cell.keep_fraction * cell.volume / folds
     if folds > cell.distinct or kept < 1 - 1e-9:
@@ -384,7 +384,10 @@ def _rows_key(cell: Cell) -> list[Any]:
 
 
 def examples_key(cell: Cell) -> list[Any]:
-    """Return what tells label channel and law of the inputs apart, nothing for the plain ones."""
+    """Return what tells label channels and laws of the inputs apart.
+
+    The answer is empty for clean labels of isotropic inputs.
+    """
     key: list[Any] = []
     if not isinstance(cell.labels, Clean):
         key.append({"name": cell.labels.name} | cell.labels.parameters())

@@ -140,7 +140,10 @@ class Examples:
         return inputs
 
     def whitened(self, directions: Floats) -> tuple[Floats, Floats]:
-        """Return C^{1/2} w over its norm, and the norm, for unit vectors w, shape (k, N)."""
+        """Return C^{1/2} w over its norm, and the norm.
+
+        The w are unit vectors, shape (k, N).
+        """
         if self.scale is None:
             return directions, np.ones(len(directions))
         scaled = directions * self.scale
@@ -149,7 +152,12 @@ class Examples:
 
 
 def chance_of_truth(labels: Labels, fields: Floats) -> Floats:
-    """Return P(y = sign(u)) at the sizes abs(u) > 0 of the teacher's field, same shape."""
+    """Return the chance that an observed label is true.
+
+    Args:
+        labels: the channel.
+        fields: sizes abs(u) > 0 of the teacher's field, any shape.
+    """
     if isinstance(labels, LabelSteps):
         edges, chances = np.asarray(labels.edges), np.asarray(labels.probabilities)
         return np.asarray(chances[np.searchsorted(edges, fields, side="right")])

@@ -127,7 +127,10 @@ class DrawState:
 
 
 def probe_key(cell: Cell) -> str:
-    """Return a text that is equal for cells with the same probe on the same examples."""
+    """Return a text that is equal for cells with the same probe.
+
+    It ranks the same examples with the same labels.
+    """
     key: list[Any] = [cell.probe, *cell.numbers, cell.probe_rows, *examples_key(cell)]
     if cell.probe == CrossFitted.name:
         key.append(cell.distinct)

@@ -31,6 +31,7 @@ STEPS = 40  # of Newton's method in one attempt
 LONGEST = 2.0  # of a Newton step, in logarithms and inverse hyperbolic sines
 ATTEMPTS = 60
 SOFTEST = 1e-7  # of a hard margin, before it is hard
+WEAKEST = 1e-8  # ridge strength over the kept examples, before there is none
 STRONG = 3.0  # ridge strength over the kept examples at which the way down begins
 
 Slopes = Callable[[Fields], tuple[Averages, Array]]
@@ -135,7 +136,8 @@ def find_root(averages: Slopes, penalty: Penalty, alpha_kept: Array, *, hard: bo
             hard margin at d = 0, is that of prox steps longer by d.
     """
     lam = penalty.lam
-    target = jnp.log(SOFTEST) if hard else jnp.log(jnp.maximum(lam, 1e-300))
+    weakest = WEAKEST * jnp.maximum(alpha_kept, 1e-3)
+    target = jnp.log(SOFTEST) if hard else jnp.log(jnp.where(lam > 0, lam, weakest))
     strong = jnp.maximum(target, jnp.log(STRONG * jnp.maximum(alpha_kept, 1e-3)))
     zeros = jnp.zeros(4)
 

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hardset.pytree import pytree_dataclass
-from replica.erm.losses import logistic_prox
-from replica.erm.measure import Averages, Fields, Kept, over_copies
+from replica.erm import nodes
+from replica.erm.losses import bare_envelope, bare_loss, logistic_prox
+from replica.erm.measure import Averages, Fields, Kept, Totals, over_copies
 from theory.labels import LabelKernel
+from theory.probe_field import NodeWeight
 from theory.quadrature import (
     away_from_zero,
     feature_breaks,
@@ -27,29 +28,9 @@ Array = jnp.ndarray
 
 ORDER = 12
 BLOCK = 4
+WIDE = 0.65
 REACH = 9.0  # phi is below the rounding error there
 COARSE = (-8.0, -4.5, -1.6, 1.6, 4.5, 8.0)  # the 12-point rule errs by 1e-12 between them
-
-
-@pytree_dataclass
-class Totals:
-    """alpha_total times averages over the kept examples, those that count copies included.
-
-    Attributes:
-        averages: of the Moreau envelope's derivatives.
-        distinct: distinct kept examples over N.
-        kept: kept examples over N, copies counted.
-        loss: of the loss at the student's fields after training.
-        wrong: of those on the wrong side.
-        active: of those whose field without them is below 1.
-    """
-
-    averages: Averages
-    distinct: Array
-    kept: Array
-    loss: Array
-    wrong: Array
-    active: Array
 
 
 def averages(kept: Kept, fields: Fields, loss: str) -> Averages:
@@ -68,7 +49,8 @@ def totals(kept: Kept, fields: Fields, loss: str) -> Totals:
     """
 
     def one(part: Kept, count: Array) -> Totals:
-        found = _integrals(part, fields, loss, fields.prox_step * count)
+        of = nodes.integrals if isinstance(part.weight, NodeWeight) else _integrals
+        found = of(part, fields, loss, fields.prox_step * count)
         return Totals(
             averages=Averages(found[:2] * count, found[2] * count**2, found[3] * count),
             distinct=found[4],
@@ -78,9 +60,7 @@ def totals(kept: Kept, fields: Fields, loss: str) -> Totals:
             active=found[7] * count,
         )
 
-    zero = jnp.zeros(())
-    start = Totals(Averages(jnp.zeros(2), zero, zero), zero, zero, zero, zero, zero)
-    return over_copies(kept, one, start)
+    return over_copies(kept, one, Totals.zero())
 
 
 def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
@@ -99,7 +79,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
     overlap = fields.along / norm
     away_from_zero(overlap)
 
-    edges = jnp.clip(kept.weight.breaks(), -38.0, 38.0)
+    edges = jnp.clip(kept.of_normal().breaks(), -38.0, 38.0)
     safe_mix, safe_lean = away_from_zero(mix), away_from_zero(lean)
     # Where the label turns at the edge of a window: z = edge and z cos + lean n = at.
     beside = (labels.at - edges[:, None] * cos) / safe_lean
@@ -108,11 +88,9 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
     base = np.linspace(-7.0, 7.0, 9)
     parts = [
         jnp.asarray(base),
-        feature_breaks(
-            labels.at / away_from_zero(overlap), scale / jnp.abs(overlap + 1e-300), COARSE
-        ),
-        feature_breaks(edges / safe_mix, rest / jnp.abs(safe_mix), COARSE),
-        feature_breaks(corner, rest * spread / jnp.abs(safe_lean), COARSE),
+        _spread(labels.at / away_from_zero(overlap), scale / jnp.abs(overlap + 1e-300)),
+        _spread(edges / safe_mix, rest / jnp.abs(safe_mix)),
+        _spread(corner, rest * spread / jnp.abs(safe_lean)),
     ]
     kinks = {
         "logistic": [-step / 2, jnp.ones(())],
@@ -122,7 +100,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
         "hard-margin": [jnp.ones(())],
         "separation": [jnp.zeros(())],
     }[loss]
-    breaks = jnp.concatenate([*parts, jnp.stack(kinks) / norm])
+    breaks = jnp.concatenate([*(part.ravel() for part in parts), jnp.stack(kinks) / norm])
     breaks = jnp.where(jnp.isfinite(breaks), breaks, REACH)
 
     def over_y(x: Array) -> tuple[Array, Array, Array]:
@@ -134,7 +112,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
             mean = z * cos + lean * n
             density = normal_pdf(y)
             if not isinstance(kept.weight, IntervalWeight):
-                density = density * kept.weight(z)
+                density = density * kept.of_normal()(z)
             share = density * labels.probability(mean, width)
             slope = density * labels.slope(mean, width)
             # The in-plane field across the probe: its mean given the student's field, and what
@@ -187,7 +165,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
             whole * force**2,
             whole * bend,
             whole,
-            whole * _loss(loss, after),
+            whole * bare_loss(loss, after),
             whole * (after < 0),
             whole * (t < 1),
         )
@@ -211,7 +189,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
 
         def integrands(variable: Array) -> tuple[Array, ...]:
             t = variable
-            force, bend, after = _envelope(loss, t, step)
+            force, bend, after = bare_envelope(loss, t, step)
             return at(t, jnp.ones(()), force, bend, after)
 
     found = integrate_panels(integrands, marks, low, high, order=ORDER, block=BLOCK)
@@ -219,33 +197,13 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
 
 
 def _spread(centre: Array, scale: Array) -> Array:
-    """Return the breaks around the centres in a last axis, in the shape (..., breaks)."""
+    """Return breaks around Gaussian steps in a last axis, in the shape (..., breaks).
+
+    There are none around steps as wide as the panels of phi.
+    """
+    scale = jnp.where(scale < WIDE, scale, jnp.nan)
     marks = centre[..., None] + scale * jnp.asarray(COARSE)
     return marks.reshape(*centre.shape[:-1], -1)
-
-
-def _envelope(loss: str, t: Array, step: Array) -> tuple[Array, Array, Array]:
-    """Return M', M'' and the minimiser at the fields t."""
-    slack = -t if loss == "separation" else 1 - t
-    if loss == "square":
-        return -slack / (1 + step), jnp.ones_like(t) / (1 + step), (t + step) / (1 + step)
-    inside = slack > 0
-    if loss == "squared-hinge":
-        force = jnp.where(inside, -slack / (1 + step), 0.0)
-        return force, inside / (1 + step), jnp.where(inside, (t + step) / (1 + step), t)
-    if loss in ("hard-margin", "separation"):
-        return jnp.where(inside, -slack / step, 0.0), inside / step, t + jnp.maximum(slack, 0.0)
-    assert loss == "hinge"
-    held = inside & (slack < step)
-    force = jnp.where(inside, -jnp.minimum(slack / step, 1.0), 0.0)
-    return force, held / step, jnp.where(inside, jnp.minimum(t + step, 1.0), t)
-
-
-def _loss(loss: str, t: Array) -> Array:
-    if loss == "logistic":
-        return jax.nn.softplus(-t)
-    slack = 1 - t if loss == "square" else jnp.maximum(1 - t, 0.0)
-    return slack if loss in ("hinge", "hard-margin", "separation") else slack**2 / 2
 
 
 def test_loss(labels: LabelKernel, overlap: Array, norm: Array, loss: str) -> Array:
@@ -272,4 +230,4 @@ def test_loss(labels: LabelKernel, overlap: Array, norm: Array, loss: str) -> Ar
     )
     x, dx = panel_nodes(breaks, -limit, limit, ORDER)
     chance = labels.probability(overlap * x, spread)
-    return 2 * jnp.sum(dx * normal_pdf(x) * chance * _loss(loss, norm * x))
+    return 2 * jnp.sum(dx * normal_pdf(x) * chance * bare_loss(loss, norm * x))
