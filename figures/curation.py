@@ -26,6 +26,7 @@ from theory.policies import Easy, Hard, Policy
 from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
 
 RULES: dict[str, Policy] = {ALL: Hard(), "hard": Hard(), "easy": Easy()}
+FACES = ["0.85", COLORS["hard"], COLORS["easy"]]  # of the maps, in the order of RULES
 EXPONENTS = {"perfect": (-1.0, 0.5, 1.0), "imperfect": (-1.0, -0.5, 0.5, 1.0)}
 RIDGE = 0.1  # the published ridge of the curves below
 SURROGATE_COLORS = {"perfect": "#0072B2", "imperfect": "#D55E00"}
@@ -176,7 +177,7 @@ def draw(dataset: xr.Dataset, settings: CurationSettings) -> Figure:
     panels = figure.subplots(2, columns, squeeze=False)
     for k, (axes, volume) in enumerate(zip(panels[0], volumes, strict=False)):
         _draw_map(axes, dataset.sel(alpha_total=volume))
-        axes.set_title(f"least error, {symbol('alpha_total', volume)}")
+        axes.set_title(symbol("alpha_total", volume))
         if k == 0:
             axes.set_ylabel("generator to truth (degrees)")
     _draw_cut(panels[0, len(volumes)], dataset.sel(alpha_total=volumes[-1]), settings)
@@ -186,6 +187,11 @@ def draw(dataset: xr.Dataset, settings: CurationSettings) -> Figure:
     _draw_deviations(panels[1, len(SURROGATES)], dataset)
     for axes in [*panels[0, len(volumes) + 1 :], *panels[1, len(SURROGATES) + 1 :]]:
         axes.axis("off")
+    handles = [
+        Patch(facecolor=face, label=f"least error: {rule}")
+        for face, rule in zip(FACES, RULES, strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     missing_note(figure, dataset)
     return figure
 
@@ -197,21 +203,11 @@ def _draw_map(axes: Axes, part: xr.Dataset) -> None:
     best = np.where(known, np.argmin(error.fillna(np.inf).values, axis=0), -1)
     x = cell_edges(part["map_pruner_deg"].values, logarithmic=False)
     y = cell_edges(part["map_generator_deg"].values, logarithmic=False)
-    faces = ["0.85", COLORS["hard"], COLORS["easy"]]
     axes.pcolormesh(
-        x, y, np.ma.masked_less(best, 0), cmap=ListedColormap(faces), vmin=-0.5, vmax=2.5
+        x, y, np.ma.masked_less(best, 0), cmap=ListedColormap(FACES), vmin=-0.5, vmax=2.5
     )
     axes.set(xlim=(0, 90), ylim=(0, 90), xticks=(0, 30, 60, 90), yticks=(0, 30, 60, 90))
     axes.set_xlabel("pruner to truth (degrees)")
-    axes.legend(
-        handles=[
-            Patch(facecolor=face, label=rule) for face, rule in zip(faces, RULES, strict=True)
-        ],
-        loc="upper right",
-        frameon=True,
-        framealpha=0.9,
-        edgecolor="none",
-    )
 
 
 def _draw_cut(axes: Axes, part: xr.Dataset, settings: CurationSettings) -> None:
@@ -268,9 +264,8 @@ def _draw_weighted(axes: Axes, dataset: xr.Dataset, surrogate: str) -> None:
         )
     axes.set_xlim(0, 1.02)
     axes.set_xlabel(FRACTION_LABEL)
-    axes.set_title(
-        f"{surrogate} surrogate, {symbol('alpha_total', SURROGATES[surrogate].alpha_total)}"
-    )
+    volume = symbol("alpha_total", round(SURROGATES[surrogate].alpha_total, 2))
+    axes.set_title(f"{surrogate} surrogate, {volume}")
     handles = [Line2D([], [], color=color, marker="o") for color in colors]
     handles.append(
         Line2D([], [], color="0.2", marker="D", markerfacecolor="none", linestyle="none")
@@ -309,6 +304,8 @@ def _draw_deviations(axes: Axes, dataset: xr.Dataset) -> None:
     axes.set_xlabel(FRACTION_LABEL)
     axes.set_ylabel(r"published $-$ exact ($10^{-3}$)")
     axes.set_title("all published points")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low - 0.45 * (high - low), high)  # the legend's place
     axes.legend(loc="lower left")
 
 

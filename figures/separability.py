@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 import replica
 import sims
 from figures.panels import FRACTION_LABEL, WIDTH
-from figures.rules import COLORS, stacked
+from figures.rules import COLORS, reaching, stacked
 from figures.settings import SeparabilitySettings, symbol
 from figures.style import log_axis
 from theory.labels import Flip
@@ -29,9 +29,9 @@ def compute(
     settings: SeparabilitySettings, *, cache: Path | None = None, progress: bool = False
 ) -> xr.Dataset:
     """Compute the thresholds, and the share of simulated draws that are separable."""
-    fractions = np.geomspace(*settings.theory_range, settings.theory_points)
     angles, flips = np.asarray(settings.theta_deg), np.asarray(settings.flip)
     fraction, share = settings.keep_fraction[0], np.asarray(settings.volume_share)
+    fractions = reaching(*settings.theory_range, settings.theory_points, fraction)
     rules = rules_of(settings)
     lines, problems = [], []
     for name, policy in rules.items():
@@ -54,7 +54,7 @@ def compute(
             probe=FixedAngle.degrees(angles[-1]),
             labels=Flip(flips[-1]),
         )
-        at = np.asarray(replica.separability_threshold(point).alpha_total)
+        at = found[-1, -1, np.searchsorted(fractions, fraction)]
         problems.append(dataclasses.replace(point, alpha_total=share * at))
     parts = []
     dims_of = (max(2, settings.dim // 4), settings.dim)

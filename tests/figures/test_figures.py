@@ -36,7 +36,7 @@ SMALL = {
     "map_volumes": 2,
     "map_flips": 2,
     "map_fractions": 2,
-    "loss": ("square",),
+    "loss": ("squared-hinge",),
     "flip": (0.1,),
     "folds": (1, 2),
     "volume_share": (1.0,),
@@ -64,7 +64,7 @@ def short_theory(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def as_hard(problem: PerceptronProblem) -> replica.ReplicaSolution:
         if isinstance(problem.student, ERM):
-            student = ERM("square", problem.student.lam)
+            student = ERM("squared-hinge", problem.student.lam)
             problem = dataclasses.replace(problem, student=student, labels=Flip(0.1))
         return solve(dataclasses.replace(problem, policy=Hard()))
 

