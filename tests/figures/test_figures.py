@@ -19,7 +19,7 @@ from figures.settings import SimulatedSettings
 from hardset.cache import RecordCache
 from hardset.datafile import parameters_of, read_dataset, write_dataset
 from tests.figures.synthetic import curves, described
-from theory.labels import Flip
+from theory.labels import Flip, LabelSteps
 from theory.policies import Hard
 from theory.problem import PerceptronProblem
 from theory.students import ERM
@@ -65,7 +65,8 @@ def short_theory(monkeypatch: pytest.MonkeyPatch) -> None:
     def as_hard(problem: PerceptronProblem) -> replica.ReplicaSolution:
         if isinstance(problem.student, ERM):
             student = ERM("squared-hinge", problem.student.lam)
-            problem = dataclasses.replace(problem, student=student, labels=Flip(0.1))
+            labels = Flip(0.1) if isinstance(problem.labels, LabelSteps) else problem.labels
+            problem = dataclasses.replace(problem, student=student, labels=labels)
         return solve(dataclasses.replace(problem, policy=Hard()))
 
     monkeypatch.setattr(replica, "solve", as_hard)
