@@ -21,7 +21,7 @@ from figures.figure import (
 from figures.registry import FIGURES
 from figures.settings import OVERLAPS, PROBES, Settings, SimulatedSettings
 from hardset.cli import Choice, Json, Option, Progress, check_output_folder, printable, wanted
-from theory.policy_names import PLAIN_POLICIES
+from theory.policy_names import LOSSES, PLAIN_POLICIES
 
 COMMANDS = {
     **{name: f"{__name__}:{name}" for name in FIGURES},
@@ -29,7 +29,7 @@ COMMANDS = {
     "list": f"{__name__}:list_figures",
 }
 
-WORDS = {"policy": PLAIN_POLICIES, "probe": PROBES, "overlap": OVERLAPS}
+WORDS = {"policy": PLAIN_POLICIES, "probe": PROBES, "overlap": OVERLAPS, "loss": LOSSES}
 Formats = Annotated[tuple[str, ...], Choice(FORMATS), Option("format")]
 
 

@@ -115,6 +115,15 @@ def test_a_shift_lets_fewer_examples_suffice() -> None:
         ("optimal-policy", {"field_range": (3.0, 0.01)}),
         ("optimal-policy", {"field_range": (-1.0, 1.0)}),
         ("optimal-fraction", {"tolerance": (0.0,)}),
+        ("label-noise", {"flip": (0.6,)}),
+        ("label-noise", {"lam_range": (1.0, 0.1)}),
+        ("label-noise", {"window_lo": 0.9}),
+        ("regularisation", {"lam": (0.0,)}),
+        ("cross-fitted", {"folds": (0,)}),
+        ("separability", {"flip": (0.0,)}),
+        ("less-is-more", {"map_flips": 1}),
+        ("curation", {"generator_deg": (90.0,)}),
+        ("spectrum", {"spectrum_a": (-1.0,)}),
     ],
 )
 def test_settings_of_the_drawing_have_ranges_too(name: str, changes: dict[str, Any]) -> None:
