@@ -119,7 +119,10 @@ def stacked(parts: Sequence[xr.Dataset], dim: str, values: Sequence[Any]) -> xr.
 
 def reaching(low: float, high: float, count: int, points: Any) -> NDArray[np.float64]:
     """Return ascending places of a line, evenly spaced in their logarithm, `points` among them."""
-    return np.union1d(np.geomspace(low, high, count), points)
+    grid = np.geomspace(low, high, count)
+    # A point and its rounded copy would be two, with no slope between them.
+    copies = np.isclose(grid[:, None], np.atleast_1d(points), rtol=1e-9, atol=0).any(axis=1)
+    return np.union1d(grid[~copies], points)
 
 
 def draw_line(
