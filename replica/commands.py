@@ -422,7 +422,7 @@ def optimal_lam(
     points: Path | None = None,
     as_json: Json = False,
 ) -> int:
-    """Find the ridge strength of least error of a point, a grid, or a file of points.
+    """Find the best ridge strength of a point, a grid, or a file of points.
 
     Several values of an option make a grid, as in solve, whose points files it takes; their lam
     has no effect. The status at_range_end says that the best lam is one of the bounds. The exit
@@ -470,6 +470,8 @@ def optimal_lam(
     }
     named = {"probe": probe, "policy": policy, "loss": loss}
     check_parameter("lam", lam_bounds)
+    if points is None and loss is None:
+        raise ValueError("--loss must be given: the max-margin student has no ridge")
     asked = _asked_points(given, named, points, ("alpha_total", "keep_fraction"))
     for point in asked:
         if point.get("loss"):

@@ -61,7 +61,7 @@ def map_lanes(
 
 
 def _resized(column: np.ndarray, length: int) -> np.ndarray:
-    """Return a column of the given length, its entries repeated, or ones where it is empty."""
+    """Repeat a column's entries up to a length; an empty one becomes ones."""
     shape = (length, *column.shape[1:])
     return np.resize(column, shape) if len(column) else np.ones(shape)
 

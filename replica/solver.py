@@ -67,7 +67,7 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
 
     Raises:
         ValueError: an in-sample probe with a policy, student, labels or inputs that it has no
-            theory for; cross-fitted probes with a max-margin student or a spectrum; a measured
+            theory for; cross-fitted probes with a spectrum; a measured
             probe field with Custom or Steps; copies kept by chance that are no whole number.
         NotImplementedError: a second derivative.
         RuntimeError: with `throw`, naming the first point that failed.
@@ -122,12 +122,10 @@ def regularised_lanes(
     Raises:
         ValueError: a combination that the theory does not cover.
     """
-    if isinstance(problem.probe, CrossFitted) and not (
-        isinstance(problem.student, ERM) and isinstance(problem.inputs, Isotropic)
-    ):
+    if isinstance(problem.probe, CrossFitted) and not isinstance(problem.inputs, Isotropic):
         raise ValueError(
-            "probe = CrossFitted(...) has a theory for students ERM(...) and isotropic inputs: "
-            "the equations for others were never confirmed by simulation"
+            "probe = CrossFitted(...) has a theory for isotropic inputs: the equations for others "
+            "were never confirmed by simulation"
         )
     if isinstance(problem.policy, Custom | Steps) and isinstance(problem.probe_field, FieldLaw):
         raise ValueError(

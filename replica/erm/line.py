@@ -5,6 +5,7 @@ depend on x and v alone, and the loss on x and the field outside the plane: for 
 labels every average is one integral over x of elementary functions.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -12,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from replica.erm import nodes
-from replica.erm.losses import gaussian_slopes
-from replica.erm.measure import Averages, Fields, Kept, over_copies
+from replica.erm.losses import gaussian_averages, gaussian_slopes
+from replica.erm.measure import Averages, Fields, Kept, Totals, over_copies
 from replica.gordon import BEYOND, FAR, Ensemble, Frame
 from theory.labels import LabelKernel
 from theory.probe_field import NodeWeight
@@ -30,8 +31,10 @@ from theory.weights import IntervalWeight
 Array = jnp.ndarray
 
 ORDER = 12
-BLOCK = 16
+BLOCK = 8
 TINY = 1e-300
+WIDE = 0.65
+STEP = (-8.3, -5.0, -1.7, 1.7, 5.0, 8.3)  # the 12-point rule errs by 1e-14 between them
 # Breaks around a bend of the logistic loss, in units of its width.
 SLOW = (-600.0, -200.0, -70.0, -25.0, -9.0, -4.0, -1.5, 1.5, 4.0, 9.0, 25.0)
 
@@ -69,9 +72,66 @@ def averages_and_slopes(kept: Kept, fields: Fields, loss: str) -> tuple[Averages
     return over_copies(kept, one, (zero, jnp.zeros((4, 4))))
 
 
-def _averages(kept: Kept, fields: Fields, loss: str) -> tuple[Averages, Array]:
+def square_totals(kept: Kept, fields: Fields) -> Totals:
+    """Return all averages of the square loss, those that count copies included.
+
+    Only `wrong` and `active` may be differentiated: the label's jump at psi = 0 is lost to the
+    others.
+
+    Args:
+        kept: the kept examples of one problem (scalars); the probe field must be normal.
+        fields: the student's fields.
+    """
+    frame = _frame(kept, fields)
+
+    def one(part: Kept, count: Array) -> Totals:
+        spread, step = fields.apart, fields.prox_step * count
+
+        def integrands(x: Array) -> tuple[Array, ...]:
+            v0, v1, _ = _across_moments(part, x, frame)
+            mean = frame.norm * x
+            e1, e2, e3 = gaussian_averages("square", mean, spread, step)
+            density = 2 * kept.alpha_total * normal_pdf(x)
+            v0, v1 = density * v0, density * v1
+            wrong, active = ((kink - mean) / spread for kink in (-step, 1.0))
+            return (
+                e1 * x * v0,
+                e1 * v1,
+                e2 * v0,
+                e3 * v0,
+                v0,
+                normal_cdf(wrong) * v0,
+                normal_cdf(active) * v0,
+            )
+
+        scaled = dataclasses.replace(fields, prox_step=step)
+        found = _along(part, scaled, "square", frame, integrands)
+        along, across = frame.axes()
+        averages = Averages(
+            pull=(found[0] * along + found[1] * across) * count,
+            square=found[2] * count**2,
+            curvature=found[3] * count,
+        )
+        return Totals(
+            averages=averages,
+            distinct=found[4],
+            kept=found[4] * count,
+            # What is left of the slack is the force.
+            loss=found[2] * count / 2,
+            wrong=found[5] * count,
+            active=found[6] * count,
+        )
+
+    return over_copies(kept, one, Totals.zero())
+
+
+def _frame(kept: Kept, fields: Fields) -> Frame:
     y = jnp.stack([fields.along, fields.across])
-    frame = Frame.of(Ensemble(kept.alpha_total, kept.of_normal(), kept.theta), y)
+    return Frame.of(Ensemble(kept.alpha_total, kept.of_normal(), kept.theta), y)
+
+
+def _averages(kept: Kept, fields: Fields, loss: str) -> tuple[Averages, Array]:
+    frame = _frame(kept, fields)
     spread, step = fields.apart, fields.prox_step
 
     def integrands(x: Array) -> tuple[Array, ...]:
@@ -135,8 +195,9 @@ def _along(
 ) -> tuple[Array, ...]:
     """Integrate over x by panels that follow every scale of the integrand."""
     edges = kept.of_normal().breaks()
-    edges = jnp.where(jnp.abs(edges) < BEYOND, edges, 0.0)
-    limit = jnp.sqrt(80 + jnp.max(jnp.abs(edges), initial=0.0) ** 2)
+    edges = jnp.where(jnp.abs(edges) < BEYOND, edges, jnp.nan)
+    farthest = jnp.max(jnp.nan_to_num(jnp.abs(edges)), initial=0.0)
+    limit = jnp.sqrt(80 + farthest**2)
     norm = jnp.maximum(frame.norm, TINY)
     cos_psi = away_from_zero(frame.cos_psi)
     slope = away_from_zero(frame.cos_probe)
@@ -146,28 +207,34 @@ def _along(
     )
     parts = [
         limit * np.linspace(-0.8, 0.8, 9),
-        feature_breaks(at / cos_psi, jnp.sqrt(frame.sin_psi**2 + width**2) / jnp.abs(cos_psi)),
+        _steps(at / cos_psi, jnp.sqrt(frame.sin_psi**2 + width**2) / jnp.abs(cos_psi)),
         corners.ravel(),
-        feature_breaks(edges / slope, jnp.abs(frame.sin_probe / slope)),
+        _steps(edges / slope, jnp.abs(frame.sin_probe / slope)),
     ]
     if loss == "logistic":
         # The loss's force bends at t = log(1 + gamma), and where it saturates, below -gamma; in
         # between it is a slow function of the distance to both.
         bend = jnp.log1p(fields.prox_step)
         scale = jnp.sqrt(fields.apart**2 + 1) / norm
+        scale = jnp.where(scale < WIDE, scale, jnp.nan)
         parts.append(feature_breaks(bend / norm, scale, SLOW))
         parts.append(feature_breaks(-(fields.prox_step + bend) / norm, -scale, SLOW))
     elif loss != "square":
         first = jnp.zeros(()) if loss == "separation" else jnp.ones(())
         kinks = jnp.stack([first, 1 - fields.prox_step])
         kinks = kinks if loss == "hinge" else kinks[:1]
-        parts.append(feature_breaks(kinks / norm, fields.apart / norm))
+        parts.append(_steps(kinks / norm, fields.apart / norm))
     high = limit
     if loss not in ("square", "logistic"):
         high = jnp.clip((1 + 9 * fields.apart) / norm, -limit, limit)
     return integrate_panels(
         integrands, jnp.concatenate(parts), -limit, high, order=ORDER, block=BLOCK
     )
+
+
+def _steps(centre: Array, scale: Array) -> Array:
+    """Return breaks around Gaussian steps, none for those as wide as the panels of phi."""
+    return feature_breaks(centre, jnp.where(scale < WIDE, scale, jnp.nan), STEP)
 
 
 def _across_moments(kept: Kept, x: Array, frame: Frame) -> tuple[Array, Array, Array]:

@@ -76,6 +76,33 @@ class Averages:
 
 
 @pytree_dataclass
+class Totals:
+    """alpha_total times averages over the kept examples, those that count copies included.
+
+    Attributes:
+        averages: of the Moreau envelope's derivatives.
+        distinct: distinct kept examples over N.
+        kept: kept examples over N, copies counted.
+        loss: of the loss at the student's fields after training.
+        wrong: of those on the wrong side.
+        active: of those whose field without them is below 1.
+    """
+
+    averages: Averages
+    distinct: Array
+    kept: Array
+    loss: Array
+    wrong: Array
+    active: Array
+
+    @classmethod
+    def zero(cls) -> "Totals":
+        """Return a sum of nothing."""
+        zero = jnp.zeros(())
+        return cls(Averages(jnp.zeros(2), zero, zero), zero, zero, zero, zero, zero)
+
+
+@pytree_dataclass
 class CopiesWeight:
     """The probability that exactly k of r copies survive, by the probe field.
 

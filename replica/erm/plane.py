@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hardset.pytree import pytree_dataclass
 from replica.erm import nodes
 from replica.erm.losses import bare_envelope, bare_loss, logistic_prox
-from replica.erm.measure import Averages, Fields, Kept, over_copies
+from replica.erm.measure import Averages, Fields, Kept, Totals, over_copies
 from theory.labels import LabelKernel
 from theory.probe_field import NodeWeight
 from theory.quadrature import (
@@ -29,29 +28,9 @@ Array = jnp.ndarray
 
 ORDER = 12
 BLOCK = 4
+WIDE = 0.65
 REACH = 9.0  # phi is below the rounding error there
 COARSE = (-8.0, -4.5, -1.6, 1.6, 4.5, 8.0)  # the 12-point rule errs by 1e-12 between them
-
-
-@pytree_dataclass
-class Totals:
-    """alpha_total times averages over the kept examples, those that count copies included.
-
-    Attributes:
-        averages: of the Moreau envelope's derivatives.
-        distinct: distinct kept examples over N.
-        kept: kept examples over N, copies counted.
-        loss: of the loss at the student's fields after training.
-        wrong: of those on the wrong side.
-        active: of those whose field without them is below 1.
-    """
-
-    averages: Averages
-    distinct: Array
-    kept: Array
-    loss: Array
-    wrong: Array
-    active: Array
 
 
 def averages(kept: Kept, fields: Fields, loss: str) -> Averages:
@@ -81,9 +60,7 @@ def totals(kept: Kept, fields: Fields, loss: str) -> Totals:
             active=found[7] * count,
         )
 
-    zero = jnp.zeros(())
-    start = Totals(Averages(jnp.zeros(2), zero, zero), zero, zero, zero, zero, zero)
-    return over_copies(kept, one, start)
+    return over_copies(kept, one, Totals.zero())
 
 
 def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
@@ -111,11 +88,9 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
     base = np.linspace(-7.0, 7.0, 9)
     parts = [
         jnp.asarray(base),
-        feature_breaks(
-            labels.at / away_from_zero(overlap), scale / jnp.abs(overlap + 1e-300), COARSE
-        ),
-        feature_breaks(edges / safe_mix, rest / jnp.abs(safe_mix), COARSE),
-        feature_breaks(corner, rest * spread / jnp.abs(safe_lean), COARSE),
+        _spread(labels.at / away_from_zero(overlap), scale / jnp.abs(overlap + 1e-300)),
+        _spread(edges / safe_mix, rest / jnp.abs(safe_mix)),
+        _spread(corner, rest * spread / jnp.abs(safe_lean)),
     ]
     kinks = {
         "logistic": [-step / 2, jnp.ones(())],
@@ -125,7 +100,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
         "hard-margin": [jnp.ones(())],
         "separation": [jnp.zeros(())],
     }[loss]
-    breaks = jnp.concatenate([*parts, jnp.stack(kinks) / norm])
+    breaks = jnp.concatenate([*(part.ravel() for part in parts), jnp.stack(kinks) / norm])
     breaks = jnp.where(jnp.isfinite(breaks), breaks, REACH)
 
     def over_y(x: Array) -> tuple[Array, Array, Array]:
@@ -222,7 +197,11 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
 
 
 def _spread(centre: Array, scale: Array) -> Array:
-    """Return the breaks around the centres in a last axis, in the shape (..., breaks)."""
+    """Return breaks around Gaussian steps in a last axis, in the shape (..., breaks).
+
+    There are none around steps as wide as the panels of phi.
+    """
+    scale = jnp.where(scale < WIDE, scale, jnp.nan)
     marks = centre[..., None] + scale * jnp.asarray(COARSE)
     return marks.reshape(*centre.shape[:-1], -1)
 

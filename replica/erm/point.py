@@ -11,9 +11,9 @@ from jax.typing import ArrayLike
 
 from hardset.checks import is_concrete
 from hardset.pytree import BRANCH, STATIC, pytree_dataclass
-from replica.erm import line, nodes, plane
+from replica.erm import line, nodes, plane, square
 from replica.erm.equations import Penalty, Unknowns, fields_at, residuals, weight_norm2
-from replica.erm.measure import Fields, Kept
+from replica.erm.measure import Averages, Fields, Kept, Totals
 from replica.erm.newton import find_root
 from replica.erm.separability import separability
 from replica.point import CERTIFIED, ROUNDING, in_range, judge
@@ -228,21 +228,23 @@ def solve_prepared(prepared: Prepared) -> ReplicaSolution:
     loss = prepared.loss
     frozen = jax.lax.stop_gradient(prepared)
     kept, penalty = frozen.kept, frozen.penalty
-    # The square loss counts examples: its M'' is 1/(1 + gamma), with one copy of each.
-    unit = Fields(jnp.zeros(()), jnp.zeros(()), jnp.ones(()), jnp.ones(()))
-    alpha_kept = 2 * line.averages(kept, unit, "square").curvature
+    alpha_kept = kept.alpha_total * kept.copies * square.moments(kept).mass
     valid = prepared.valid & (alpha_kept > 0)
     known = valid
     root = find_root(
-        lambda fields: line.averages_and_slopes(kept, fields, loss),
+        lambda fields: _averages_and_slopes(kept, fields, loss),
         penalty,
         jnp.where(valid, alpha_kept, 1.0),
         hard=loss == "hard-margin",
     )
     x = _implicit(loss, prepared.kept, prepared.penalty, root.x)
-    found = plane.totals(prepared.kept, fields_at(x, prepared.penalty), loss)
+    found = _totals(prepared.kept, fields_at(x, prepared.penalty), loss)
     saddle = jnp.max(jnp.abs(residuals(x, found.averages, prepared.penalty)))
     saddle = jax.lax.stop_gradient(saddle)
+    if loss == "square":
+        found = dataclasses.replace(
+            found, averages=_averages(prepared.kept, fields_at(x, prepared.penalty), loss)
+        )
     certified = (saddle <= CERTIFIED) & (root.residual <= CERTIFIED)
     status = jnp.where(certified, Status.CONVERGED.value, Status.NOT_CERTIFIED.value)
     status = jnp.where(root.converged, status, Status.NOT_CONVERGED.value)
@@ -250,7 +252,9 @@ def solve_prepared(prepared: Prepared) -> ReplicaSolution:
         if loss == "square":
             solvable = found.distinct > 1
         else:
-            inseparable = frozen.distinct.alpha_total * separability(frozen.distinct) >= 1
+            inseparable = (
+                frozen.distinct.alpha_total * separability(frozen.distinct, penalty.share) >= 1
+            )
             solvable = ~inseparable if loss == "hard-margin" else inseparable
         failure = Status.NOT_SEPARABLE if loss == "hard-margin" else Status.NO_MINIMISER
         solvable |= (penalty.lam > 0) & (loss != "hard-margin")
@@ -272,9 +276,30 @@ def solve_prepared(prepared: Prepared) -> ReplicaSolution:
     )
 
 
+def _averages_and_slopes(kept: Kept, fields: Fields, loss: str) -> tuple[Averages, Array]:
+    """Return the averages by the quadrature that solves."""
+    if loss == "square":
+        return square.averages_and_slopes(kept, fields)
+    return line.averages_and_slopes(kept, fields, loss)
+
+
+def _totals(kept: Kept, fields: Fields, loss: str) -> Totals:
+    """Return the averages by the quadrature that certifies."""
+    if loss == "square" and not isinstance(kept.weight, NodeWeight):
+        return line.square_totals(kept, fields)
+    return plane.totals(kept, fields, loss)
+
+
+def _averages(kept: Kept, fields: Fields, loss: str) -> Averages:
+    """Return the averages by the quadrature that can be differentiated."""
+    if loss == "square":
+        return square.averages(kept, fields)
+    return plane.averages(kept, fields, loss)
+
+
 def _gradient(loss: str, x: Array, kept: Kept, penalty: Penalty) -> Array:
     """Return the residuals by the quadrature that can be differentiated."""
-    return residuals(x, plane.averages(kept, fields_at(x, penalty), loss), penalty)
+    return residuals(x, _averages(kept, fields_at(x, penalty), loss), penalty)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -295,9 +320,7 @@ def _implicit_rate(
     return x, -jnp.linalg.solve(by_x, moved)
 
 
-def _read_out(
-    prepared: Prepared, x: Array, found: plane.Totals, **outcome: Array
-) -> ReplicaSolution:
+def _read_out(prepared: Prepared, x: Array, found: Totals, **outcome: Array) -> ReplicaSolution:
     """Return the order parameters and losses of a solution, with its derivatives."""
     kept, penalty, loss = prepared.kept, prepared.penalty, prepared.loss
     at = Unknowns.of(x, penalty.lam)

@@ -23,6 +23,7 @@ from replica.solver import solve
 from theory.inputs import Inputs
 from theory.labels import Labels
 from theory.policies import Hard, Policy, Window, WindowSigned
+from theory.probe_field import ProbeField
 from theory.problem import DownstreamShift, PerceptronProblem, Probe
 from theory.students import Student
 
@@ -99,6 +100,7 @@ def optimal_fraction(
     student: Student | None = None,
     labels: Labels | None = None,
     inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
     lam_bounds: tuple[float, float] | None = None,
     lowest: float = LOWEST,
 ) -> OptimalFraction:
@@ -117,9 +119,10 @@ def optimal_fraction(
         redundancy: copies of each example, >= 1.
         downstream: shift between the labels' teacher and the one that judges the student.
         probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
-        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next two do.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
         labels: default `Clean()`.
         inputs: default `Isotropic()`.
+        probe_field: default `NormalField()`.
         lam_bounds: range of lam to search, > 0; the student is then the best one at every point,
             and its own lam has no effect.
         lowest: lower end of the range of f, in [1e-6, 0.5]; the upper end is 1, or 1 - lo for
@@ -143,6 +146,7 @@ def optimal_fraction(
         student=student,
         labels=labels,
         inputs=inputs,
+        probe_field=probe_field,
     )
     family, grid, objective = _prepare(problem, lam_bounds, lowest)
     lanes = np.arange(family.size)
@@ -189,6 +193,7 @@ def sufficient_fraction(
     student: Student | None = None,
     labels: Labels | None = None,
     inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
     lam_bounds: tuple[float, float] | None = None,
     lowest: float = LOWEST,
 ) -> SufficientFraction:
@@ -204,9 +209,10 @@ def sufficient_fraction(
         redundancy: copies of each example, >= 1.
         downstream: shift between the labels' teacher and the one that judges the student.
         probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
-        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next two do.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
         labels: default `Clean()`.
         inputs: default `Isotropic()`.
+        probe_field: default `NormalField()`.
         lam_bounds: range of lam to search, > 0; the student is then the best one at every point,
             and its own lam has no effect.
         lowest: lower end of the range of f, in [1e-6, 0.5].
@@ -230,6 +236,7 @@ def sufficient_fraction(
         student=student,
         labels=labels,
         inputs=inputs,
+        probe_field=probe_field,
     )
     family, grid, objective = _prepare(problem, lam_bounds, lowest)
     shape = np.broadcast_shapes(family.shape, np.shape(tolerance))

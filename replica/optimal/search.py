@@ -22,6 +22,7 @@ from replica.solver import probe_angle, solve
 from theory.inputs import Inputs, Isotropic
 from theory.labels import Clean, Labels
 from theory.policies import Custom, Hard, Policy, Window, WindowSigned
+from theory.probe_field import NormalField, ProbeField
 from theory.problem import (
     DownstreamShift,
     FixedAngle,
@@ -83,6 +84,7 @@ def asked_problem(
     student: Student | None = None,
     labels: Labels | None = None,
     inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
 ) -> PerceptronProblem:
     """Return the problem that a search was asked about.
 
@@ -103,6 +105,7 @@ def asked_problem(
         student=MaxMargin() if student is None else student,
         labels=Clean() if labels is None else labels,
         inputs=Isotropic() if inputs is None else inputs,
+        probe_field=NormalField() if probe_field is None else probe_field,
     )
 
 
@@ -215,7 +218,7 @@ def with_lam(student: Student, lam: Floats) -> Student:
 
 
 def check_lam_bounds(name: str, student: Student, bounds: tuple[float, float]) -> None:
-    """Check that a range of lam to search is one, for a student that has a lam.
+    """Check that a student has a lam, and that a range of it is one.
 
     Raises:
         ValueError: a max-margin student, or two numbers that are no range.

@@ -59,8 +59,7 @@ def separability_threshold(problem: PerceptronProblem) -> SeparabilityThreshold:
         transformation. Thresholds above 2e7/keep_fraction count as infinite.
 
     Raises:
-        ValueError: an in-sample or cross-fitted probe, which have no theory of separability, or
-            a policy of y z of your own with noisy labels.
+        ValueError: an in-sample probe, which has no theory of separability with noise.
     """
     volumes = np.ones(np.shape(problem.alpha_total))
     problem = dataclasses.replace(
@@ -81,7 +80,7 @@ def _lane(tree: jax.tree_util.PyTreeDef, lane: list[Any]) -> SeparabilityThresho
 def _threshold(prepared: Prepared) -> SeparabilityThreshold:
     """Return the threshold of a point whose alpha_total is 1."""
     kept, one = prepared.kept, jnp.ones(())
-    inverse = jnp.where(prepared.valid, separability(kept), jnp.nan)
+    inverse = jnp.where(prepared.valid, separability(kept, prepared.penalty.share), jnp.nan)
     distinct = kept.alpha_total  # a copy of each
     counted = plane.totals(kept, Fields(0 * one, 0 * one, one, one), "separation").distinct
     return SeparabilityThreshold(

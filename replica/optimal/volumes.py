@@ -31,6 +31,7 @@ from replica.solver import solve
 from theory.inputs import Inputs
 from theory.labels import Labels
 from theory.policies import Hard, Policy
+from theory.probe_field import ProbeField
 from theory.problem import DownstreamShift, Probe
 from theory.students import Student
 
@@ -79,6 +80,7 @@ def required_data(
     student: Student | None = None,
     labels: Labels | None = None,
     inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
     lam_bounds: tuple[float, float] | None = None,
     alpha_range: tuple[float, float] = RANGE,
 ) -> RequiredData:
@@ -99,9 +101,10 @@ def required_data(
         downstream: shift between the labels' teacher and the one that judges the student; an
             independent one leaves the floor arctan(delta)/pi.
         probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
-        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next two do.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
         labels: default `Clean()`.
         inputs: default `Isotropic()`.
+        probe_field: default `NormalField()`.
         lam_bounds: range of lam to search, > 0; the student is then the best one at every point,
             and its own lam has no effect.
         alpha_range: lowest and highest alpha_total, within [1e-4, 1e6].
@@ -128,6 +131,7 @@ def required_data(
         student=student,
         labels=labels,
         inputs=inputs,
+        probe_field=probe_field,
     )
     family = Family.of(problem, lam_bounds)
     shape = np.broadcast_shapes(family.shape, np.shape(target_error))
@@ -194,6 +198,7 @@ def frontier(
     student: Student | None = None,
     labels: Labels | None = None,
     inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
     lam_bounds: tuple[float, float] | None = None,
     lowest: float = LOWEST,
 ) -> Frontier:
@@ -212,9 +217,10 @@ def frontier(
         volumes: the values of alpha_total to choose from, the largest at least the largest
             alpha_kept; default any.
         probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
-        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next two do.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
         labels: default `Clean()`.
         inputs: default `Isotropic()`.
+        probe_field: default `NormalField()`.
         lam_bounds: range of lam to search, > 0; the student is then the best one at every point,
             and its own lam has no effect.
         lowest: lower end of the range of f, in [1e-6, 0.5].
@@ -238,6 +244,7 @@ def frontier(
         student=student,
         labels=labels,
         inputs=inputs,
+        probe_field=probe_field,
     )
     family = Family.of(problem, lam_bounds)
     lanes = np.arange(family.size)

@@ -21,6 +21,7 @@ from replica.solver import solve
 from theory.inputs import Inputs
 from theory.labels import Labels
 from theory.policies import Random, Window, WindowSigned
+from theory.probe_field import ProbeField
 from theory.problem import DownstreamShift, Probe
 from theory.students import Student
 
@@ -67,6 +68,7 @@ def optimal_window(
     student: Student | None = None,
     labels: Labels | None = None,
     inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
     lam_bounds: tuple[float, float] | None = None,
     signed: bool = False,
 ) -> OptimalWindow:
@@ -85,9 +87,10 @@ def optimal_window(
         redundancy: copies of each example, >= 1.
         downstream: shift between the labels' teacher and the one that judges the student.
         probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
-        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next two do.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
         labels: default `Clean()`.
         inputs: default `Isotropic()`.
+        probe_field: default `NormalField()`.
         lam_bounds: range of lam to search, > 0; the student is then the best one at every point,
             and its own lam has no effect.
         signed: whether windows are those of y z with the observed label y, `WindowSigned`, which
@@ -111,6 +114,7 @@ def optimal_window(
         student=student,
         labels=labels,
         inputs=inputs,
+        probe_field=probe_field,
     )
     family = Family.of(problem, lam_bounds)
     lanes = np.arange(family.size)
@@ -209,6 +213,7 @@ def phase_diagram(
     student: Student | None = None,
     labels: Labels | None = None,
     inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
     lam_bounds: tuple[float, float] | None = None,
     signed: bool = False,
 ) -> PhaseDiagram:
@@ -224,9 +229,10 @@ def phase_diagram(
             many, alpha_kept/f, they are chosen.
         downstream: shift between the labels' teacher and the one that judges the student.
         probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
-        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next two do.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
         labels: default `Clean()`.
         inputs: default `Isotropic()`.
+        probe_field: default `NormalField()`.
         lam_bounds: range of lam to search, > 0; the student is then the best one at every point,
             and its own lam has no effect.
         signed: whether windows are those of y z with the observed label y, `WindowSigned`, which
@@ -253,6 +259,7 @@ def phase_diagram(
         student=student,
         labels=labels,
         inputs=inputs,
+        probe_field=probe_field,
         lam_bounds=lam_bounds,
         signed=signed,
     )

@@ -4,6 +4,7 @@ The values are those of tests/reference/erm_points.json and kolossov_points.json
 program with other quadratures; see tests/reference/README.md.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from theory import (
     FieldLaw,
     FixedAngle,
     Flip,
-    Hard,
     HardSigned,
     InSample,
     Logit,
@@ -168,6 +168,35 @@ def test_a_users_step_of_the_observed_margin_is_hard_signed():
     np.testing.assert_allclose(own.overlap, named.overlap, atol=1e-10)
 
 
+def test_max_margin_students_of_cross_fitted_probes_meet_simulations():
+    """The limit of no ridge, which the table of cross-fitted probes does not have."""
+    problem = PerceptronProblem(20.0, 0.2, CrossFitted.degrees(20, 5))
+    found = replica.solve(problem, throw=True)
+    dims = np.array([50, 100])
+    runs = [sims.run(problem, dim=int(n), draws=int(9000 / n), seed=5) for n in dims]
+    for name in ("overlap", "margin", "probe_overlap"):
+        means = [float(run[f"{name}_mean"]) for run in runs]
+        errors = [float(run[f"{name}_stderr"]) for run in runs]
+        # A straight line in 1/N; 5e-4 is left for the next order.
+        limit = 2 * means[1] - means[0]
+        stderr = np.hypot(2 * errors[1], errors[0])
+        assert limit == pytest.approx(float(getattr(found, name)), abs=4 * stderr + 5e-4), name
+
+
+def test_max_margin_students_of_cross_fitted_probes_end_where_their_norm_diverges():
+    """Near alpha* the norm grows as 1/(alpha* - alpha), a root of other equations."""
+    problem = PerceptronProblem(1.0, 0.2, CrossFitted.degrees(40, 5), labels=Flip(0.1))
+    ends = replica.separability_threshold(problem).alpha_total
+    volumes = ends * np.array([0.98, 0.99, 1.01])
+    found = replica.solve(dataclasses.replace(problem, alpha_total=volumes))
+    assert np.asarray(found.status).tolist() == [0, 0, replica.Status.NOT_SEPARABLE]
+    # 1/norm vanishes at the threshold: linear extrapolation leaves the curvature of 1 %.
+    zero = volumes[1] + (volumes[1] - volumes[0]) * (1 / found.norm[1]) / (
+        1 / found.norm[0] - 1 / found.norm[1]
+    )
+    assert zero == pytest.approx(float(ends), rel=3e-4)
+
+
 def test_max_margin_with_noise_ends_at_the_separability_threshold():
     # 2.9923 kept examples over N separate at 10 % flips (Candes and Sur's curve, unpruned).
     problem = PerceptronProblem([2.98, 2.995], labels=Flip(0.1))
@@ -283,14 +312,23 @@ def test_contradictory_points_are_refused(changes, part):
 @pytest.mark.parametrize(
     ("call", "part"),
     [
-        (lambda: sims.run(PerceptronProblem(5, 0.3, labels=Flip(0.1)), 20, 2), "sims.run takes"),
+        (
+            lambda: sims.run(PerceptronProblem(5, probe_field=FieldLaw([1.0], [1.0])), 20, 2),
+            "has no simulation",
+        ),
+        (
+            lambda: sims.run(PerceptronProblem(5, student=ERM("hinge", 0.0)), 20, 2),
+            "lam = 0 has no simulation",
+        ),
         (
             lambda: replica.solve(PerceptronProblem(5, 0.3, InSample(), student=ERM("hinge"))),
             "probe = InSample()",
         ),
         (
-            lambda: replica.solve(PerceptronProblem(5, 0.3, CrossFitted(0.1))),
-            "has a theory for students ERM",
+            lambda: replica.solve(
+                PerceptronProblem(5, 0.3, CrossFitted(0.1), inputs=PowerLaw(50, 1.0))
+            ),
+            "has a theory for isotropic inputs",
         ),
         (
             lambda: replica.solve(
@@ -308,10 +346,6 @@ def test_contradictory_points_are_refused(changes, part):
                 )
             ),
             "is known for a normal probe field only",
-        ),
-        (
-            lambda: replica.sensitivities(PerceptronProblem(5, 0.3, policy=Hard(), labels=Flip())),
-            "sensitivities takes",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from replica import separability_threshold, solve
 from theory.labels import Clean, Flip, Labels
 from theory.policies import Easy, EasySigned, Hard, Policy, Random, Window
-from theory.problem import CrossFitted, FixedAngle, PerceptronProblem
+from theory.problem import FixedAngle, InSample, PerceptronProblem
 
 # Kept examples over N at the threshold, made with a reference solver in NumPy that minimises the
 # same average over nodes in two dimensions, to the four decimals that it printed.
@@ -74,6 +74,6 @@ def test_the_threshold_can_be_differentiated():
 
 
 def test_probes_without_a_theory_are_refused():
-    problem = PerceptronProblem(1.0, 0.5, CrossFitted(0.2, 5.0), Random(), labels=Flip(0.1))
-    with pytest.raises(ValueError, match="CrossFitted"):
+    problem = PerceptronProblem(1.0, 0.5, InSample(), Random(), labels=Flip(0.1))
+    with pytest.raises(ValueError, match="InSample"):
         separability_threshold(problem)
