@@ -30,7 +30,7 @@ from sims.draws import draw_rows
 from sims.maxmargin.exact import Separator
 from sims.maxmargin.lanes import lane_count, padded_rows, solve_native
 from sims.memory import one_blas_thread, processors
-from sims.students import DrawState
+from sims.probes import DrawState
 from theory.problem import FixedAngle, PerceptronProblem
 
 Floats = NDArray[np.float64]
@@ -186,7 +186,7 @@ def _kept(cell: Cell, dim: int, number: int) -> Problem:
     state = DrawState(draw_rows(0, dim, number, cell.distinct))
     state.train_probe(cell, solve_native)
     # A copy, so that the rest of the draw can go.
-    return state.draw.rows[state.kept(cell)], np.arange(cell.kept)
+    return state.draw.rows[state.kept(cell)[0]], np.arange(cell.kept)
 
 
 def timed_ours(batch: list[Problem], threads: int) -> tuple[float, list[Separator]]:

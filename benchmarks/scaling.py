@@ -256,6 +256,19 @@ def lossless(folder: Path, rows: int) -> Arguments:
     return ["replica", "lossless", "--alpha-total", *values(2.5, 100, rows), "--json"]
 
 
+def optimal_lam(folder: Path, rows: int) -> Arguments:
+    """The best lam at many volumes."""
+    volumes = ["--alpha-total", *values(1, 100, rows)]
+    noise = ["--keep-fraction", "0.5", "--loss", "squared-hinge", "--flip", "0.1"]
+    return ["replica", "optimal-lam", *volumes, *noise, "--json"]
+
+
+def separability(folder: Path, rows: int) -> Arguments:
+    """The threshold of separability at many fractions."""
+    fractions = ["--keep-fraction", *values(0.1, 0.9, rows)]
+    return ["replica", "separability", *fractions, "--flip", "0.1", "--json"]
+
+
 def sims_draws(folder: Path, rows: int) -> Arguments:
     """Draws of one cell."""
     cell = options({"alpha-total": 4, "keep-fraction": 0.5, "dim": 40, "draws": rows})
@@ -483,8 +496,10 @@ def reported(rows: int) -> Path:
 COMMANDS = (
     Command("replica solve --points", "points", 1, 1600, points_file),
     Command("replica optimal", "volumes", 1, 16, optimal),
+    Command("replica optimal-lam", "volumes", 1, 64, optimal_lam),
     Command("replica frontier", "volumes", 1, 16, frontier),
     Command("replica lossless", "volumes", 1, 16, lossless),
+    Command("replica separability", "fractions", 1, 256, separability),
     Command("sims run (draws)", "draws", 1, 256, sims_draws),
     Command("sims run (cells)", "cells", 1, 64, sims_cells, 1000),
     Command("sims solve", "examples", 40, 16_384, sims_solve),

@@ -10,7 +10,11 @@ from .optimal.fraction import sufficient_fraction as sufficient_fraction
 from .optimal.policy import OptimalPolicy as OptimalPolicy
 from .optimal.policy import optimal_policy as optimal_policy
 from .optimal.policy import weight_influence as weight_influence
+from .optimal.ridge import OptimalLam as OptimalLam
+from .optimal.ridge import optimal_lam as optimal_lam
 from .optimal.search import SearchStatus as SearchStatus
+from .optimal.separability import SeparabilityThreshold as SeparabilityThreshold
+from .optimal.separability import separability_threshold as separability_threshold
 from .optimal.volumes import Frontier as Frontier
 from .optimal.volumes import RequiredData as RequiredData
 from .optimal.volumes import frontier as frontier
@@ -27,6 +31,7 @@ from .solver import solve as solve
 __all__ = [
     "Frontier",
     "OptimalFraction",
+    "OptimalLam",
     "OptimalPolicy",
     "OptimalWindow",
     "Phase",
@@ -35,16 +40,19 @@ __all__ = [
     "RequiredData",
     "SearchStatus",
     "Sensitivities",
+    "SeparabilityThreshold",
     "Status",
     "SufficientFraction",
     "frontier",
     "lossless_fraction",
     "optimal_fraction",
+    "optimal_lam",
     "optimal_policy",
     "optimal_window",
     "phase_diagram",
     "required_data",
     "sensitivities",
+    "separability_threshold",
     "solve",
     "sufficient_fraction",
     "weight_influence",

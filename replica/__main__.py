@@ -11,8 +11,10 @@ from hardset.start import start
 COMMANDS = {
     "solve": "replica.commands:solve",
     "optimal": "replica.commands:optimal",
+    "optimal-lam": "replica.commands:optimal_lam",
     "frontier": "replica.commands:frontier",
     "lossless": "replica.commands:lossless",
+    "separability": "replica.commands:separability",
 }
 
 

@@ -3,6 +3,7 @@
 The caller needs no JAX transformation.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
@@ -14,14 +15,16 @@ from jax.typing import ArrayLike
 
 from hardset.float64 import float64
 from hardset.pytree import pytree_dataclass
+from replica.erm import point as erm
 from replica.gordon import moments
 from replica.implicit import differentiable
 from replica.lanes import map_lanes
 from replica.newton import Student
 from replica.point import prepare, read_out
 from replica.solution import ReplicaSolution
-from replica.solver import point_lanes, solve
-from theory.problem import PerceptronProblem, require_max_margin
+from replica.solver import point_lanes, regularised_lanes, solve
+from theory.problem import PerceptronProblem, beyond_max_margin
+from theory.students import ERM
 
 Array = jnp.ndarray
 
@@ -48,6 +51,8 @@ class Sensitivities:
         margin_keep_fraction: d kappa/d f.
         margin_theta: d kappa/d theta.
         margin_redundancy: d kappa/d r.
+        error_lam: d e/d lam at fixed selection; NaN for max-margin students.
+        overlap_lam: d R/d lam.
     """
 
     solution: ReplicaSolution
@@ -63,6 +68,8 @@ class Sensitivities:
     margin_keep_fraction: ArrayLike
     margin_theta: ArrayLike
     margin_redundancy: ArrayLike
+    error_lam: ArrayLike
+    overlap_lam: ArrayLike
 
 
 @float64
@@ -72,8 +79,9 @@ def sensitivities(problem: PerceptronProblem) -> Sensitivities:
     The derivatives are found at every point by implicit differentiation.
 
     A Custom weight keeps its shape: f does not enter, and the derivatives with respect to it
-    vanish. For derivatives with respect to a policy's own parameters differentiate
-    `replica.solve`.
+    vanish. Students with a loss have no margin, and copies that are kept by chance no derivative:
+    those are NaN. For derivatives with respect to a policy's own parameters or the label noise
+    differentiate `replica.solve`.
 
     Args:
         problem: a point or a grid of numbers; an `Independent` probe counts as the angle it has.
@@ -81,12 +89,13 @@ def sensitivities(problem: PerceptronProblem) -> Sensitivities:
     Raises:
         ValueError: an in-sample probe, which has no angle to turn, or traced arguments.
     """
-    require_max_margin(problem, "sensitivities")
-    tree, shape, leaves = point_lanes(problem)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(problem)):
         raise ValueError(
             "sensitivities takes numbers; under jit, vmap or grad differentiate replica.solve"
         )
+    if beyond_max_margin(problem):
+        return _regularised(problem)
+    tree, shape, leaves = point_lanes(problem)
     columns = [np.broadcast_to(np.asarray(leaf, np.float64), shape).ravel() for leaf in leaves]
     solution = solve(problem)
     q = np.ravel(solution.orthogonal)
@@ -100,7 +109,62 @@ def sensitivities(problem: PerceptronProblem) -> Sensitivities:
             for k, name in enumerate(("error", "overlap", "margin"))
             for leaf, parameter in enumerate(_LEADING)
         },
+        error_lam=np.full(shape, np.nan),
+        overlap_lam=np.full(shape, np.nan),
     )
+
+
+def _regularised(problem: PerceptronProblem) -> Sensitivities:
+    """Differentiate solutions with noisy labels, a loss, a spectrum or cross-fitted probes."""
+    tree, shape, columns = regularised_lanes(problem)
+    # As columns of their own, whatever the tree.
+    point = jax.tree.unflatten(tree, columns)
+    given = [getattr(point, name) for name in _LEADING]
+    ridge = isinstance(problem.student, ERM)
+    given += [point.student.lam] if ridge else []
+    solution, rates = map_lanes(_regularised_lane(tree), (columns, given))
+    # A constant NaN has the derivative 0.
+    rates[np.isnan(solution.margin), :, 2] = np.nan
+    names = (*_LEADING, "lam")
+    missing = np.full((len(rates), 1, 3), np.nan)
+    rates = rates if ridge else np.concatenate([rates, missing], axis=1)
+    return Sensitivities(
+        solution=jax.tree.map(lambda column: column.reshape(shape), solution),
+        **{
+            f"{name}_{parameter}": rates[:, leaf, k].reshape(shape)
+            for k, name in enumerate(("error", "overlap", "margin"))
+            for leaf, parameter in enumerate(names)
+            if (name, parameter) != ("margin", "lam")
+        },
+    )
+
+
+@cache
+def _regularised_lane(tree: jax.tree_util.PyTreeDef) -> Callable[[Any], Any]:
+    return partial(_regularised_rates, tree)
+
+
+def _regularised_rates(
+    tree: jax.tree_util.PyTreeDef, lane: tuple[list[Array], list[Array]]
+) -> tuple[ReplicaSolution, Array]:
+    """Return the solution of one point, and the derivatives of e, R and kappa.
+
+    The first axis of the derivatives is that of the leading numbers, lam the last one.
+    """
+    leaves, given = lane
+    point = jax.tree.unflatten(tree, leaves)
+
+    def of(leading: Array) -> tuple[Array, ReplicaSolution]:
+        changed = dict(zip(_LEADING, leading, strict=False))
+        moved = dataclasses.replace(point, **changed)
+        if len(leading) > len(_LEADING):
+            student = dataclasses.replace(point.student, lam=leading[len(_LEADING)])
+            moved = dataclasses.replace(moved, student=student)
+        found = erm.solve_prepared(erm.prepare(moved))
+        return jnp.stack([found.error, found.overlap, found.margin]), found
+
+    _, push, found = jax.linearize(of, jnp.stack(given), has_aux=True)
+    return found, jax.vmap(push)(jnp.eye(len(given)))
 
 
 @cache

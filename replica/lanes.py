@@ -21,6 +21,7 @@ Array = jnp.ndarray
 T = TypeVar("T")
 
 CHUNK = 256
+FEW = 8  # points that are prepared together where there are no more
 
 
 def map_lanes(
@@ -42,19 +43,27 @@ def map_lanes(
 
     def run(start: int) -> Any:
         size = min(CHUNK, count - start)
-        shapes = [(CHUNK, *column.shape[1:]) for column in columns]
-        parts = [column[start : start + size] for column in columns]
-        padded = [np.resize(part, shape) for part, shape in zip(parts, shapes, strict=True)]
-        if not size:
-            padded = [np.ones(shape) for shape in shapes]
+        # Preparing takes longer than solving for some policies, so few points are not padded to
+        # many before it.
+        least = FEW if size <= FEW else CHUNK
+        padded = [_resized(column[start : start + size], least) for column in columns]
         with jax.enable_x64(True):  # the setting is a thread's own
-            out = _map_chunk(lane, prepare(jax.tree.unflatten(tree, padded)), size)
+            prepared = prepare(jax.tree.unflatten(tree, padded))
+            if least < CHUNK:
+                prepared = jax.tree.map(lambda leaf: _resized(np.asarray(leaf), CHUNK), prepared)
+            out = _map_chunk(lane, prepared, size)
             return jax.tree.map(lambda column: np.asarray(column)[:size], out)
 
     first = run(0)  # compiles once, before the threads
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = [first, *pool.map(run, range(CHUNK, count, CHUNK))]
     return jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)
+
+
+def _resized(column: np.ndarray, length: int) -> np.ndarray:
+    """Repeat a column's entries up to a length; an empty one becomes ones."""
+    shape = (length, *column.shape[1:])
+    return np.resize(column, shape) if len(column) else np.ones(shape)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -7,8 +7,9 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "alpha_probe": {"low": 0.0, "high": np.inf, "open_low": True},
     "redundancy": {"low": 1.0, "high": np.inf},
     "downstream_deg": {"low": 0.0, "high": 90.0, "open_high": True, "unit": "degrees"},
-    "lam": {"low": 0.0, "high": np.inf, "open_low": True},
+    "lam": {"low": 0.0, "high": np.inf},
     "flip": {"low": 0.0, "high": 0.5},
     "noise_sigma": {"low": 0.0, "high": np.inf},
     "noise_temperature": {"low": 0.0, "high": np.inf},
@@ -234,7 +235,12 @@ def grid(axes: Mapping[str, Sequence[float]], fixed: Mapping[str, str]) -> list[
     return [{**dict(zip(axes, row, strict=True)), **fixed} for row in rows]
 
 
-def solve_points(points: Sequence[Point], *, numbered: bool = True) -> list[Point]:
+def solve_points(
+    points: Sequence[Point],
+    *,
+    numbered: bool = True,
+    work: "Callable[[PerceptronProblem], dict[str, list[Any]]] | None" = None,
+) -> list[Point]:
     """Solve points, and return them in order with the results added.
 
     Points of one policy and one kind of probe are solved together.
@@ -242,6 +248,7 @@ def solve_points(points: Sequence[Point], *, numbered: bool = True) -> list[Poin
     Args:
         points: objects with the keys of a points file.
         numbered: whether a message names the point by its place in the file.
+        work: maps a problem, a column of points, to columns of results; by default the solution.
 
     Raises:
         ValueError: the first point that is wrong.
@@ -250,26 +257,39 @@ def solve_points(points: Sequence[Point], *, numbered: bool = True) -> list[Poin
     parts = batches(points, numbered=numbered)
     # One policy's program is compiled while another one's points are solved.
     with ThreadPoolExecutor(2) as pool:
-        for batch, found in zip(parts, pool.map(_solve, parts), strict=True):
+        answers = pool.map(partial(_solve, work or _solution), parts)
+        for batch, found in zip(parts, answers, strict=True):
             for row, results in zip(batch.rows, found, strict=True):
                 solved[row] = points[row] | results
     return solved
 
 
-def _solve(batch: Batch) -> list[Point]:
-    """Solve the points of a batch."""
+def _solve(
+    work: "Callable[[PerceptronProblem], dict[str, list[Any]]]", batch: Batch
+) -> list[Point]:
+    """Return the results of the points of a batch."""
+    try:
+        columns = work(_problem(batch.kind, batch.columns))
+    except ValueError as error:
+        raise ValueError(_where(batch) + str(error)) from None
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _solution(problem: "PerceptronProblem") -> dict[str, list[Any]]:
     # Imported where the arguments are known to be right: JAX takes a second to load.
     from replica.solution import Status
     from replica.solver import solve
 
-    try:
-        solution = solve(_problem(batch.kind, batch.columns))
-    except ValueError as error:
-        raise ValueError(_where(batch) + str(error)) from None
+    solution = solve(problem)
     columns: dict[str, list[Any]] = {key: json_numbers(getattr(solution, key)) for key in RESULTS}
     names = {int(status): status.name.lower() for status in Status}
     columns["status"] = [names[status] for status in np.asarray(solution.status).tolist()]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return columns
+
+
+def problem_of(batch: Batch) -> "PerceptronProblem":
+    """Make the problem of a batch's only point, of scalars."""
+    return _problem(batch.kind, {name: column[0] for name, column in batch.columns.items()})
 
 
 def _problem(kind: Kind, given: Mapping[str, Any]) -> "PerceptronProblem":
@@ -282,8 +302,8 @@ def _problem(kind: Kind, given: Mapping[str, Any]) -> "PerceptronProblem":
         policy=_policy(kind, given),
         redundancy=given["redundancy"],
         downstream=DownstreamShift.degrees(given["downstream_deg"]),
-        student=_student(kind, given),
-        labels=_labels(kind, given),
+        student=student_of(kind, given),
+        labels=labels_of(kind, given),
         inputs=_inputs(kind, given),
     )
 
@@ -309,13 +329,15 @@ def _policy(kind: Kind, given: Mapping[str, Any]) -> "Policy":
     return policy_from_name(kind.policy, **({own: given[own]} if own else {}))
 
 
-def _student(kind: Kind, given: Mapping[str, Any]) -> "Student":
+def student_of(kind: Kind, given: Mapping[str, Any]) -> "Student":
+    """Make the student of a kind from the parameters that are given."""
     from theory.students import ERM, MaxMargin
 
     return ERM(kind.loss, given["lam"]) if kind.loss else MaxMargin()
 
 
-def _labels(kind: Kind, given: Mapping[str, Any]) -> "Labels":
+def labels_of(kind: Kind, given: Mapping[str, Any]) -> "Labels":
+    """Make the label channel of a kind from the parameters that are given."""
     from theory.labels import Clean, Flip, LabelSteps, Logit, Probit
 
     if kind.steps:

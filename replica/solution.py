@@ -48,6 +48,7 @@ class Status(IntEnum):
     NOT_CERTIFIED = 2
     INVALID = 3
     NOT_SEPARABLE = 4
+    NO_MINIMISER = 5
 
     @property
     def sentence(self) -> str:
@@ -61,6 +62,8 @@ _SENTENCES = {
     Status.NOT_CERTIFIED: "The second form of the equations does not confirm the solution.",
     Status.INVALID: "A parameter is outside its range, or the policy keeps nothing.",
     Status.NOT_SEPARABLE: "The kept examples are not linearly separable: no margin is positive.",
+    Status.NO_MINIMISER: "Without a ridge, lam = 0, the loss has no single minimiser: the kept "
+    "examples are separable, or for the square loss no more than N.",
 }
 
 
@@ -80,7 +83,8 @@ class ReplicaSolution:
         student_angle: psi in radians, angle of the in-plane part from T, positive towards the
             probe: R = c cos psi, rho = c cos(theta - psi), c^2 = 1 - q^2.
         downstream_overlap: overlap R' with the downstream teacher T' (R without a shift).
-        error: fitting error arccos(R')/pi, accurate to rounding also near R' = 1.
+        error: fitting error arccos(R')/pi, accurate to rounding also near R' = 1; the error on
+            Gaussian inputs, whatever the probe field's law.
         v_information: V-information I_V of the student's field about the downstream label, in
             nats; the labels' own teacher gives it where there is no shift.
         theta: probe-teacher angle in radians.

@@ -23,8 +23,8 @@ from replica.point import (
 )
 from replica.solution import ReplicaSolution, Status
 from theory.inputs import Isotropic
-from theory.labels import Clean
-from theory.policies import Custom, Random
+from theory.policies import Custom, Random, Steps
+from theory.probe_field import FieldLaw
 from theory.problem import (
     CrossFitted,
     FixedAngle,
@@ -67,8 +67,8 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
 
     Raises:
         ValueError: an in-sample probe with a policy, student, labels or inputs that it has no
-            theory for; cross-fitted probes with a max-margin student or a spectrum; a policy of
-            y z of your own with noisy labels; copies kept by chance that are no whole number.
+            theory for; cross-fitted probes with a spectrum; a measured
+            probe field with Custom or Steps; copies kept by chance that are no whole number.
         NotImplementedError: a second derivative.
         RuntimeError: with `throw`, naming the first point that failed.
     """
@@ -106,18 +106,31 @@ def _check_in_sample(problem: PerceptronProblem) -> None:
 
 def _solve_regularised(problem: PerceptronProblem) -> ReplicaSolution:
     """Solve a problem with noisy labels, a loss, a spectrum or cross-fitted probes."""
-    if isinstance(problem.probe, CrossFitted) and not (
-        isinstance(problem.student, ERM) and isinstance(problem.inputs, Isotropic)
-    ):
+    tree, shape, columns = regularised_lanes(problem)
+    if any(isinstance(column, jax.core.Tracer) for column in columns):
+        flat = trace_lanes(partial(_regularised_lane, tree), columns)
+    else:
+        flat = map_lanes(erm.solve_prepared, columns, partial(prepare_regularised, tree))
+    return jax.tree.map(lambda column: column.reshape(shape), flat)
+
+
+def regularised_lanes(
+    problem: PerceptronProblem,
+) -> tuple[jax.tree_util.PyTreeDef, tuple[int, ...], list[Any]]:
+    """Return the tree of a problem's `ErmPoint`, its shape and its leaves as flat columns.
+
+    Raises:
+        ValueError: a combination that the theory does not cover.
+    """
+    if isinstance(problem.probe, CrossFitted) and not isinstance(problem.inputs, Isotropic):
         raise ValueError(
-            "probe = CrossFitted(...) has a theory for students ERM(...) and isotropic inputs: "
-            "the equations for others were never confirmed by simulation"
+            "probe = CrossFitted(...) has a theory for isotropic inputs: the equations for others "
+            "were never confirmed by simulation"
         )
-    signed = isinstance(problem.policy, Custom) and problem.policy.variable == "yz"
-    if signed and not isinstance(problem.labels, Clean):
+    if isinstance(problem.policy, Custom | Steps) and isinstance(problem.probe_field, FieldLaw):
         raise ValueError(
-            "policy = Custom(..., variable='yz') has a kept fraction for clean labels only: with "
-            "noisy ones use hard-signed, easy-signed or window-signed"
+            f"policy = {type(problem.policy).__name__}(...) is a function of z whose kept fraction "
+            "is known for a normal probe field only: use a policy of ranks, or Power"
         )
     copies = problem.redundancy
     chance = not erm.keeps_all_copies(problem.policy) and isinstance(problem.student, ERM)
@@ -126,7 +139,7 @@ def _solve_regularised(problem: PerceptronProblem) -> ReplicaSolution:
             f"redundancy = {copies} with the policy {problem.policy.name!r}, which keeps copies by "
             "chance, must be a whole number for a student with a loss"
         )
-    point = erm.ErmPoint.of(problem, _probe_angle(problem.probe))
+    point = erm.ErmPoint.of(problem, probe_angle(problem.probe))
     leaves, tree = jax.tree.flatten(point)
     own = [
         1 if has_vectors(part) else 0
@@ -142,15 +155,11 @@ def _solve_regularised(problem: PerceptronProblem) -> ReplicaSolution:
         ).reshape(-1, *np.shape(leaf)[np.ndim(leaf) - axes :])
         for leaf, axes in zip(leaves, own, strict=True)
     ]
-    if traced:
-        flat = trace_lanes(partial(_regularised_lane, tree), columns)
-    else:
-        flat = map_lanes(erm.solve_prepared, columns, partial(_prepare_regularised, tree))
-    return jax.tree.map(lambda column: column.reshape(shape), flat)
+    return tree, shape, columns
 
 
 @partial(jax.jit, static_argnums=0)
-def _prepare_regularised(tree: jax.tree_util.PyTreeDef, columns: list[Array]) -> erm.Prepared:
+def prepare_regularised(tree: jax.tree_util.PyTreeDef, columns: list[Array]) -> erm.Prepared:
     """Prepare a chunk of points, so that all of a kind share the compiled solver."""
     return jax.vmap(lambda *lane: erm.prepare(jax.tree.unflatten(tree, lane)))(*columns)
 
@@ -169,7 +178,7 @@ def point_lanes(
     point = Point(
         alpha_total=problem.alpha_total,
         keep_fraction=problem.keep_fraction,
-        theta=_probe_angle(problem.probe),
+        theta=probe_angle(problem.probe),
         redundancy=problem.redundancy,
         policy=problem.policy,
         downstream=problem.downstream,
@@ -182,7 +191,12 @@ def _column(leaf: Any, shape: tuple[int, ...], xp: Any) -> Any:
     return xp.broadcast_to(xp.asarray(leaf, np.float64), shape).ravel()
 
 
-def _probe_angle(probe: Probe) -> ArrayLike:
+def probe_angle(probe: Probe) -> ArrayLike:
+    """Return a probe's angle to the teacher; that of an independent one is solved for.
+
+    Raises:
+        ValueError: an in-sample probe, which has none.
+    """
     if isinstance(probe, FixedAngle | CrossFitted):
         return probe.theta
     if isinstance(probe, InSample):

@@ -1,5 +1,6 @@
 from .erm.solver import ERMResult as ERMResult
 from .erm.solver import ERMStatus as ERMStatus
+from .examples import realised_spectrum as realised_spectrum
 from .experiment import StudentMargins as StudentMargins
 from .experiment import margins as margins
 from .experiment import run as run
@@ -22,6 +23,7 @@ __all__ = [
     "Verification",
     "margins",
     "max_margin",
+    "realised_spectrum",
     "run",
     "run_many",
     "solve_user_data",

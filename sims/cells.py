@@ -4,8 +4,10 @@ A cell says how many rows a draw has, and which of them are kept.
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -16,6 +18,9 @@ from numpy.typing import NDArray
 from hardset.checks import check_range
 from hardset.float64 import float64
 from sims.draws import Draw, check_kept
+from sims.examples import check_dim
+from theory.inputs import Inputs, Isotropic
+from theory.labels import Clean, Labels
 from theory.policies import (
     Custom,
     Easy,
@@ -30,11 +35,21 @@ from theory.policies import (
     Window,
     WindowSigned,
 )
-from theory.problem import DownstreamShift, FixedAngle, Independent, PerceptronProblem
+from theory.problem import (
+    CrossFitted,
+    DownstreamShift,
+    FixedAngle,
+    Independent,
+    InSample,
+    PerceptronProblem,
+    has_vectors,
+)
+from theory.students import ERM, MaxMargin, Student
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+ERM_EDITION = 1  # of the students that minimise a loss; records of others are not taken for them
 SIGNED = (HardSigned, EasySigned, WindowSigned)
 # Policies that keep ranks, an exact number of them; every other one keeps by its weight.
 RANKED_BY_SIZE = Hard | Easy | Moderate | Random | Window | Mixture
@@ -48,22 +63,31 @@ class Cell:
     Attributes:
         alpha_total: total examples / N.
         keep_fraction: f.
-        probe: ("fixed", theta in radians), ("independent", alpha_probe) or ("in-sample", 0.0).
+        probe: the probe's kind.
+        numbers: those of the probe: (theta in radians,) of a fixed one, (alpha_probe,) of an
+            independent one, (theta, folds, overlap) of cross-fitted ones.
         policy: the policy, with scalar parameters.
         copies: redundancy r.
         distinct: number of distinct rows, alpha_total N / r rounded.
         kept: copies to keep, f r * distinct rounded, >= 1; a `Custom` policy keeps by chance.
         probe_rows: rows that an independent probe is trained on, else 0.
+        student: the student, with scalar parameters.
+        labels: the label channel, with scalar parameters.
+        inputs: the law of the inputs, with scalar parameters.
     """
 
     alpha_total: float
     keep_fraction: float
-    probe: tuple[str, float]
+    probe: str
+    numbers: tuple[float, ...]
     policy: Policy
     copies: int
     distinct: int
     kept: int
     probe_rows: int
+    student: Student = dataclasses.field(default_factory=MaxMargin)
+    labels: Labels = dataclasses.field(default_factory=Clean)
+    inputs: Inputs = dataclasses.field(default_factory=Isotropic)
 
     @property
     def volume(self) -> int:
@@ -79,38 +103,65 @@ def _flat(value: Any, shape: tuple[int, ...]) -> list[float]:
     return [float(v) for v in np.broadcast_to(np.asarray(value, dtype=np.float64), shape).ravel()]
 
 
+def _points(part: Any, shape: tuple[int, ...]) -> list[Any]:
+    """Return a problem's part at every point, its vectors whole."""
+    leaves, structure = jax.tree.flatten(part)
+    columns = []
+    for leaf in leaves:
+        values = np.asarray(leaf, np.float64)
+        own = values.shape[values.ndim - 1 :] if has_vectors(part) else ()
+        columns.append(np.broadcast_to(values, (*shape, *own)).reshape(-1, *own))
+    count = int(np.prod(shape))
+    return [jax.tree.unflatten(structure, [c[point] for c in columns]) for point in range(count)]
+
+
 def problem_cells(problem: PerceptronProblem, dim: int) -> list[Cell]:
     """Return the cells of `problem` at dimension `dim`, in C order of `problem.shape`.
 
     Raises:
-        ValueError: f alpha_total N < 1, or a redundancy that is not an integer.
+        ValueError: f alpha_total N < 1, a redundancy or a number of folds that is no integer, or
+            inputs of another dimension.
     """
     shape = problem.shape
-    if isinstance(problem.probe, FixedAngle):
-        kind, probe_values = "fixed", _flat(problem.probe.theta, shape)
-    elif isinstance(problem.probe, Independent):
-        kind, probe_values = "independent", _flat(problem.probe.alpha_probe, shape)
-    else:
-        kind, probe_values = "in-sample", _flat(0.0, shape)
-    leaves, structure = jax.tree.flatten(problem.policy)
-    leaf_values = [_flat(leaf, shape) for leaf in leaves]
-    cells = []
-    for index, (alpha, fraction, ratio, probe_value) in enumerate(
-        zip(
+    check_dim(problem.inputs, dim)
+    probe = problem.probe
+    numbers: tuple[Any, ...] = ()
+    if isinstance(probe, FixedAngle):
+        numbers = (probe.theta,)
+    elif isinstance(probe, Independent):
+        numbers = (probe.alpha_probe,)
+    elif isinstance(probe, CrossFitted):
+        numbers = (probe.theta, probe.folds, probe.overlap)
+    count = int(np.prod(shape))
+    columns = [_flat(values, shape) for values in numbers]
+    probes = list(zip(*columns, strict=True)) if columns else [()] * count
+    return [
+        _cell(dim, probe.name, *parts)
+        for parts in zip(
             _flat(problem.alpha_total, shape),
             _flat(problem.keep_fraction, shape),
             _flat(problem.redundancy, shape),
-            probe_values,
+            probes,
+            _points(problem.policy, shape),
+            _points(problem.student, shape),
+            _points(problem.labels, shape),
+            _points(problem.inputs, shape),
             strict=True,
         )
-    ):
-        policy = jax.tree.unflatten(structure, [values[index] for values in leaf_values])
-        cells.append(_cell(dim, alpha, fraction, ratio, (kind, probe_value), policy))
-    return cells
+    ]
 
 
 def _cell(
-    dim: int, alpha: float, fraction: float, ratio: float, probe: tuple[str, float], policy: Policy
+    dim: int,
+    probe: str,
+    alpha: float,
+    fraction: float,
+    ratio: float,
+    numbers: tuple[float, ...],
+    policy: Policy,
+    student: Student,
+    labels: Labels,
+    inputs: Inputs,
 ) -> Cell:
     if ratio != round(ratio):
         raise ValueError(
@@ -127,19 +178,66 @@ def _cell(
             "there is no distinct example to copy"
         )
     probe_rows = 0
-    if probe[0] == "independent":
-        if not np.isfinite(probe[1] * dim):
+    if probe == Independent.name:
+        if not np.isfinite(numbers[0] * dim):
             raise ValueError(
-                f"alpha_probe * dim = {probe[1]:.6g} * {dim} is no finite number of examples"
+                f"alpha_probe * dim = {numbers[0]:.6g} * {dim} is no finite number of examples"
             )
-        probe_rows = _rounded(probe[1] * dim)
+        probe_rows = _rounded(numbers[0] * dim)
         if probe_rows < 1:
             raise ValueError(
-                f"alpha_probe * dim = {probe[1]:.6g} * {dim} is below 1: the probe needs an example"
+                f"alpha_probe * dim = {numbers[0]:.6g} * {dim} is below 1: the probe needs an "
+                "example"
             )
-    volume = distinct * copies
-    kept_copies = min(max(_rounded(fraction * volume), 1), volume)
-    return Cell(alpha, fraction, probe, policy, copies, distinct, kept_copies, probe_rows)
+    sizes = (copies, distinct, _kept_copies(fraction, distinct * copies), probe_rows)
+    cell = Cell(alpha, fraction, probe, numbers, policy, *sizes, student, labels, inputs)
+    if probe != CrossFitted.name:
+        return cell
+    _check_folds(cell, dim)
+    return dataclasses.replace(cell, kept=sum(fold.kept for fold in fold_cells(cell)))
+
+
+def _kept_copies(fraction: float, volume: int) -> int:
+    return min(max(_rounded(fraction * volume), 1), volume)
+
+
+def _check_folds(cell: Cell, dim: int) -> None:
+    _, folds, overlap = cell.numbers
+    if folds != np.floor(folds) or np.isinf(folds):
+        raise ValueError(f"folds = {folds:g} is not a whole number, which simulations need")
+    kept = cell.keep_fraction * cell.volume / folds
+    if folds > cell.distinct or kept < 1 - 1e-9:
+        raise ValueError(
+            f"folds = {folds:g} leaves {kept:.3g} kept examples in a fold of {cell.distinct} "
+            "distinct ones altogether: each fold must keep one"
+        )
+    # Fields beside the teacher's: one for each fold, and what they have in common.
+    fields = folds if overlap == 0 else 1 if overlap == 1 else folds + 1
+    if dim < fields + 1:
+        raise ValueError(
+            f"dim = {dim} is too small for {folds:g} probes: it must be {fields + 1:g} or more"
+        )
+
+
+def fold_cells(cell: Cell) -> list[Cell]:
+    """Return the folds of a cell with cross-fitted probes, each a cell with one probe.
+
+    They follow each other in the draw. A cell with one probe is its own only fold.
+    """
+    if cell.probe != CrossFitted.name:
+        return [cell]
+    theta, folds, _ = cell.numbers
+    ends = [_rounded(fold * cell.distinct / folds) for fold in range(int(folds) + 1)]
+    return [
+        dataclasses.replace(
+            cell,
+            probe=FixedAngle.name,
+            numbers=(theta,),
+            distinct=size,
+            kept=_kept_copies(cell.keep_fraction, size * cell.copies),
+        )
+        for size in (stop - start for start, stop in pairwise(ends))
+    ]
 
 
 def problem_shifts(problem: PerceptronProblem, dim: int) -> list[DownstreamShift]:
@@ -181,38 +279,70 @@ def rank_rows(margins: Floats, policy: Policy, dual: Floats | None = None) -> In
 def keep_rows(draw: Draw, cell: Cell, margins: Floats, order: Callable[[], Integers]) -> Integers:
     """Return the distinct rows of which at least one copy is kept, in ascending order.
 
+    See `keep_copies`.
+    """
+    return keep_copies(draw, cell, margins, order)[0]
+
+
+def keep_copies(
+    draw: Draw,
+    cell: Cell,
+    margins: Floats,
+    order: Callable[[], Integers],
+    labels: Floats | None = None,
+    first: int = 0,
+) -> tuple[Integers, Integers]:
+    """Return the distinct rows that are kept, in ascending order, and how often.
+
     Args:
-        draw: the draw; its first `cell.distinct` rows stand, each in `cell.copies` copies.
+        draw: the draw, of which `cell.distinct` rows stand, each in `cell.copies` copies.
         cell: policy and number of copies to keep.
         margins: signed probe margins of those rows, shape (distinct,).
         order: gives the rows hardest first, as `rank_rows` does; called only if needed.
+        labels: their observed labels, by default the draw's own.
+        first: place of the first of them in the draw; rows are counted from it.
 
     Returns:
-        Row indices. Copies have equal margins and add no constraint, so one row stands for all.
+        Rows of which at least one copy is kept, and the number of their kept copies, same shape.
     """
-    if not isinstance(cell.policy, BY_RANK):
-        return _kept_by_weight(draw, cell, margins)
-    ranked = _ranked_rows(cell)
-    if ranked is not None:
-        first, last = ranked
-        whole = (first, last) == (0, cell.distinct)
-        return np.arange(last) if whole else np.sort(order()[first:last])
-    hardest = _certain_copies(cell)
-    return _kept_by_chance(draw, cell, order() if hardest else np.empty(0, np.int64), hardest)
+    ranked = _ranked_copies(cell)
+    if ranked is None:
+        scores = draw.scores(first + cell.distinct, cell.copies)[first:]
+        if not isinstance(cell.policy, BY_RANK):
+            given = draw.labels[first : first + cell.distinct] if labels is None else labels
+            return _kept_by_weight(scores, cell, margins, given)
+        hardest = _certain_copies(cell)
+        ranking = order() if hardest else np.empty(0, np.int64)
+        return _kept_by_chance(scores, cell, ranking, hardest)
+    # Copies of a row are neighbours in the ranking.
+    begin, end = ranked[0] // cell.copies, -(-ranked[1] // cell.copies)
+    counts = np.full(end - begin, cell.copies)
+    counts[0] -= ranked[0] - begin * cell.copies
+    counts[-1] -= end * cell.copies - ranked[1]
+    if cell.kept == cell.volume:
+        return np.arange(end), counts
+    rows = order()[begin:end]
+    ascending = np.argsort(rows)
+    return rows[ascending], counts[ascending]
 
 
 def kept_rows(cell: Cell) -> int | None:
     """Return how many distinct rows the cell keeps, or None if draws differ in it."""
-    ranked = _ranked_rows(cell)
-    if ranked is not None:
-        return ranked[1] - ranked[0]
-    by_count = isinstance(cell.policy, Random | Mixture) and cell.copies == 1
-    return cell.kept if by_count else None
+    kept = 0
+    for fold in fold_cells(cell):
+        ranked = _ranked_rows(fold)
+        if ranked is not None:
+            kept += ranked[1] - ranked[0]
+        elif isinstance(cell.policy, Random | Mixture) and cell.copies == 1:
+            kept += fold.kept
+        else:
+            return None
+    return kept
 
 
 def largest_problem(cell: Cell) -> int:
     """Return the most rows that a solve for this cell can have."""
-    probe = {"fixed": 0, "independent": cell.probe_rows, "in-sample": cell.distinct}[cell.probe[0]]
+    probe = cell.distinct if cell.probe == InSample.name else cell.probe_rows
     kept = kept_rows(cell)
     if kept is None:
         by_rank = isinstance(cell.policy, BY_RANK)
@@ -220,28 +350,57 @@ def largest_problem(cell: Cell) -> int:
     return max(kept, probe)
 
 
-def rows_key(cell: Cell) -> str:
-    """Return a text that is equal for cells which keep the same rows.
+def student_key(cell: Cell) -> str:
+    """Return a text that is equal for cells which train the same students.
 
-    They keep the same rows of every draw.
+    They keep the same rows of every draw, with the same labels, for the same loss.
     """
+    folds = fold_cells(cell)
+    rows = [_rows_key(fold) for fold in folds] if len(folds) > 1 else _rows_key(folds[0])
+    # Copies count in a sum of losses.
+    copies = [(fold.copies, fold.kept, _ranked_copies(fold)) for fold in folds]
+    own = [] if isinstance(cell.student, MaxMargin) else [*loss_key(cell.student), copies]
+    probes = _probe_key(cell) if len(folds) > 1 else []
+    return json.dumps([*rows, *examples_key(cell), *own, *probes], default=float)
+
+
+def _rows_key(cell: Cell) -> list[Any]:
     if not isinstance(cell.policy, BY_RANK):
         rule = cell.policy.parameters() | cell.policy.record()
         if not isinstance(cell.policy, Custom | Steps):
             rule["keep_fraction"] = cell.keep_fraction
         if isinstance(cell.policy, Custom):
             rule["weight"] = id(cell.policy.function)  # a function has no content to compare
-        key = [cell.policy.name, cell.distinct, rule, cell.copies, *_probe_key(cell)]
-        return json.dumps(key, default=float)
+        return [cell.policy.name, cell.distinct, rule, cell.copies, *_probe_key(cell)]
     ranked = _ranked_rows(cell)
     if ranked == (0, cell.distinct):
-        return json.dumps(["all", cell.distinct])
+        return ["all", cell.distinct]
     if ranked is not None:
         kind = "signed rank" if isinstance(cell.policy, SIGNED) else "rank"
-        return json.dumps([kind, cell.distinct, *ranked, *_probe_key(cell)])
+        return [kind, cell.distinct, *ranked, *_probe_key(cell)]
     hardest = _certain_copies(cell)
     chance = ["chance", cell.distinct, cell.copies, cell.kept, hardest]
-    return json.dumps(chance + (_probe_key(cell) if hardest else []))
+    return chance + (_probe_key(cell) if hardest else [])
+
+
+def examples_key(cell: Cell) -> list[Any]:
+    """Return what tells label channels and laws of the inputs apart.
+
+    The answer is empty for clean labels of isotropic inputs.
+    """
+    key: list[Any] = []
+    if not isinstance(cell.labels, Clean):
+        key.append({"name": cell.labels.name} | cell.labels.parameters())
+    if not isinstance(cell.inputs, Isotropic):
+        numbers = [np.asarray(leaf, np.float64).tobytes() for leaf in jax.tree.leaves(cell.inputs)]
+        content = hashlib.sha256(b"".join(numbers)).hexdigest()
+        key.append(cell.inputs.record() | {"content": content})
+    return key
+
+
+def loss_key(student: ERM) -> list[Any]:
+    """Return what tells students with a loss apart."""
+    return [student.record() | student.parameters(), ERM_EDITION]
 
 
 def identity(cell: Cell) -> str:
@@ -249,11 +408,11 @@ def identity(cell: Cell) -> str:
 
     Such cells have the same probe and keep the same rows.
     """
-    return json.dumps([*_probe_key(cell), rows_key(cell)])
+    return json.dumps([*_probe_key(cell), student_key(cell)])
 
 
 def _probe_key(cell: Cell) -> list[str | float]:
-    return [cell.probe[0], cell.probe_rows or cell.probe[1]]
+    return [cell.probe, *([cell.probe_rows] if cell.probe_rows else cell.numbers)]
 
 
 def _ranked_rows(cell: Cell) -> tuple[int, int] | None:
@@ -261,15 +420,20 @@ def _ranked_rows(cell: Cell) -> tuple[int, int] | None:
 
     It is (first, last + 1), or None where chance decides.
     """
+    ranked = _ranked_copies(cell)
+    if ranked is None:
+        return None
+    return ranked[0] // cell.copies, -(-ranked[1] // cell.copies)
+
+
+def _ranked_copies(cell: Cell) -> tuple[int, int] | None:
+    """Return the range of kept positions among the ranked copies, None where chance decides."""
     if not isinstance(cell.policy, BY_RANK):
         return None
     start = _window_start(cell.policy, cell)
     if start is None and cell.kept == cell.volume:
         start = 0
-    if start is None:
-        return None
-    # Positions start .. start + kept of the ranked copies, `copies` positions a row.
-    return start // cell.copies, -(-(start + cell.kept) // cell.copies)
+    return None if start is None else (start, start + cell.kept)
 
 
 def _window_start(policy: Policy, cell: Cell) -> int | None:
@@ -297,37 +461,38 @@ def _certain_copies(cell: Cell) -> int:
     return 0
 
 
-def _kept_by_chance(draw: Draw, cell: Cell, order: Integers, hardest: int) -> Integers:
-    """Keep the `hardest` first copies of the ranking, and a uniform choice of others.
-
-    The answer names the rows of the kept copies.
-    """
-    scores = draw.scores(cell.distinct, cell.copies)
+def _kept_by_chance(
+    scores: Floats, cell: Cell, order: Integers, hardest: int
+) -> tuple[Integers, Integers]:
+    """Keep the `hardest` first copies of the ranking, and a uniform choice of others."""
     whole, part = divmod(hardest, cell.copies)
     scores[order[:whole]] = -1.0
     if part:
         scores[order[whole], :part] = -1.0
     flat = np.argsort(scores.ravel(), kind="stable")[: cell.kept]
-    return np.unique(flat // cell.copies)
+    return np.unique(flat // cell.copies, return_counts=True)
 
 
 @float64
-def _kept_by_weight(draw: Draw, cell: Cell, margins: Floats) -> Integers:
-    """Return the rows of which chance keeps a copy, each with the policy's weight."""
+def _kept_by_weight(
+    scores: Floats, cell: Cell, margins: Floats, labels: Floats
+) -> tuple[Integers, Integers]:
+    """Keep copies by chance, each with the policy's weight."""
     policy = cell.policy
     if isinstance(policy, Custom | Steps):
         signed = isinstance(policy, Custom) and policy.variable == "yz"
-        field = margins if signed else margins * draw.labels[: cell.distinct]
+        field = margins if signed else margins * labels
         weight = np.asarray(policy.weight(jnp.asarray(field)), dtype=np.float64)
     else:
         # The weight of one copy, in the gauge in which the margin is the field.
-        kind, angle = cell.probe
-        theta = jnp.asarray(angle if kind == "fixed" else np.nan)
-        of_copy = policy.kept_weight(jnp.asarray(cell.keep_fraction), theta, jnp.ones(()))
-        weight = np.asarray(of_copy(jnp.asarray(margins)), dtype=np.float64)
+        theta = jnp.asarray(cell.numbers[0] if cell.probe == FixedAngle.name else np.nan)
+        given = (jnp.asarray(cell.keep_fraction), theta, jnp.ones(()))
+        noise = () if isinstance(cell.labels, Clean) else (cell.labels.kernel(),)
+        weight = np.asarray(policy.kept_weight(*given, *noise)(jnp.asarray(margins)), np.float64)
         if np.any(np.isnan(weight)):
             raise ValueError(
                 f"policy {policy.name!r} needs the probe's angle: give the problem a FixedAngle"
             )
-    scores = draw.scores(cell.distinct, cell.copies)
-    return np.flatnonzero(np.any(scores < weight[:, None], axis=1))
+    counts = np.sum(scores < weight[:, None], axis=1)
+    rows = np.flatnonzero(counts)
+    return rows, counts[rows]

@@ -11,13 +11,18 @@ import numpy as np
 from hardset.checks import check_integer, check_range
 from hardset.cli import Choice, Json, Numbers, Progress, check_output_folder, print_json, wanted
 from hardset.datafile import check_output_file, parameters_of, read_dataset, write_dataset
-from replica.commands import PolicyName, ProbeName
+from replica.commands import LossName, PolicyName, ProbeName
 from replica.points import (
+    NOISE,
     RANGES,
     WINDOW_END,
+    Kind,
     check_kind,
     check_parameter,
+    check_student,
+    labels_of,
     probe_from_name,
+    student_of,
     window_end,
 )
 from sims.draws import check_kept
@@ -30,7 +35,18 @@ if TYPE_CHECKING:
 
 
 KIND = "simulation"
-REPORTED = ("error", "overlap", "probe_overlap", "downstream_overlap", "margin", "support_fraction")
+REPORTED = (
+    "error",
+    "overlap",
+    "probe_overlap",
+    "downstream_overlap",
+    "margin",
+    "support_fraction",
+    "norm",
+    "weight_norm2",
+    "training_loss",
+    "training_error",
+)
 COUNTS = ("solved", "not_separable", "failed", "empty")
 
 # Key, format and, where it differs, heading of the table's columns.
@@ -194,6 +210,13 @@ def run(
     w: float | None = None,
     redundancy: Numbers = (1.0,),
     downstream_deg: float = 0.0,
+    loss: LossName | None = None,
+    lam: float | None = None,
+    flip: float | None = None,
+    noise_sigma: float | None = None,
+    noise_temperature: float | None = None,
+    folds: float | None = None,
+    folds_overlap: float | None = None,
     dim: int | None = None,
     draws: int | None = None,
     seed: int = 0,
@@ -216,8 +239,8 @@ def run(
         preset: a published experiment, which says what is not given.
         alpha_total: total examples over N, > 0.
         keep_fraction: kept fraction, in (0, 1].
-        probe: a probe at a fixed angle, one trained on independent data, or one trained on the
-            very data that is pruned.
+        probe: a probe at a fixed angle, one trained on independent data, one trained on the
+            very data that is pruned, or one for each fold of the data.
         theta_deg: angle of a fixed probe to the teacher, 0 to 90 degrees, by default 0.
         alpha_probe: examples over N that an independent probe saw, > 0.
         policy: which examples are kept.
@@ -225,6 +248,13 @@ def run(
         w: share of the hardest examples in the mixture.
         redundancy: copies of each distinct example, whole numbers.
         downstream_deg: angle of the downstream teacher's shift, 0 to 90 degrees.
+        loss: the student minimises this loss with a ridge; without it, it has the largest margin.
+        lam: ridge strength of the loss, > 0: the sum over the kept + (lam N/2) W.W.
+        flip: probability that an observed label is flipped, 0 to 1/2.
+        noise_sigma: Gaussian noise on the teacher's field before its sign is taken.
+        noise_temperature: temperature of logistic labels.
+        folds: folds and probes of a cross-fitted probe, a whole number.
+        folds_overlap: product of two such probes' parts beside the teacher, 0 to 1.
         dim: the dimension N, by default 100.
         draws: how often each point is drawn, by default 20.
         seed: of all draws.
@@ -240,6 +270,7 @@ def run(
         python -m sims run --alpha-total 5 --keep-fraction 0.2,0.5,1 --theta-deg 20 --dim 50
         python -m sims run --preset published-n30 --cache parts --out students.nc
         python -m sims run --alpha-total 5 --keep-fraction 0.5 --probe in-sample --json
+        python -m sims run --alpha-total 4 --keep-fraction 0.5 --loss hinge --lam .1 --flip .1
         python -m sims run --preset published-n200 --scheduler tcp://host:8786 --cache parts
     """
     chosen = PRESETS.get(preset or "")
@@ -256,11 +287,22 @@ def run(
         "overlap": overlap,
         "solver": solver,
     }
-    if probe == "fixed":
+    if probe in ("fixed", "cross-fitted"):
         parameters["theta_deg"] = theta_deg or (chosen.theta_deg if chosen else (0.0,))
     elif theta_deg is not None:
         parameters["theta_deg"] = theta_deg
-    own = {"alpha_probe": alpha_probe, "lo": lo, "w": w}
+    own: dict[str, Any] = {
+        "alpha_probe": alpha_probe,
+        "lo": lo,
+        "w": w,
+        "loss": loss,
+        "lam": lam,
+        "flip": flip,
+        "noise_sigma": noise_sigma,
+        "noise_temperature": noise_temperature,
+        "folds": folds,
+        "folds_overlap": folds_overlap,
+    }
     parameters |= {name: value for name, value in own.items() if value is not None}
     for name in ("alpha_total", "keep_fraction"):
         if parameters[name] is None:
@@ -381,6 +423,11 @@ def _check(parameters: dict[str, Any]) -> None:
     """
     numbers = [name for name in RANGES if name in parameters]
     check_kind(parameters["policy"], parameters["probe"], numbers)
+    check_student(parameters.get("loss"), numbers)
+    if all(name in numbers for name in NOISE):
+        raise ValueError("noise_sigma and noise_temperature are two kinds of noise: give one")
+    if parameters.get("lam") == 0:
+        raise ValueError("lam = 0 has no simulation: students with a loss need lam > 0")
     for name in numbers:
         check_parameter(name, parameters[name])
     if "lo" in parameters:
@@ -401,7 +448,7 @@ def _check_devices(devices: int | None) -> None:
 
 def _problem(parameters: dict[str, Any]) -> "PerceptronProblem":
     from theory.policies import policy_from_name
-    from theory.problem import DownstreamShift, PerceptronProblem
+    from theory.problem import CrossFitted, DownstreamShift, FixedAngle, PerceptronProblem
 
     own = {name: parameters[name] for name in OWN_PARAMETERS if name in parameters}
     grid = PerceptronProblem.grid(
@@ -412,6 +459,14 @@ def _problem(parameters: dict[str, Any]) -> "PerceptronProblem":
         redundancy=parameters["redundancy"],
         downstream=DownstreamShift.degrees(parameters["downstream_deg"]),
     )
-    if parameters["probe"] == "fixed":
+    kind = Kind.of(parameters)
+    grid = dataclasses.replace(
+        grid, student=student_of(kind, parameters), labels=labels_of(kind, parameters)
+    )
+    if kind.probe == "fixed":
         return grid
-    return dataclasses.replace(grid, probe=probe_from_name(parameters["probe"], parameters))
+    probe = probe_from_name(kind.probe, parameters | {"theta_deg": 0.0})
+    if isinstance(probe, CrossFitted):
+        assert isinstance(grid.probe, FixedAngle)
+        probe = dataclasses.replace(probe, theta=grid.probe.theta)
+    return dataclasses.replace(grid, probe=probe)

@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 OVERLAPS = ("cosine", "pearson")  # how a sweep compares student and teacher
 BLOCK = 256  # rows that share a random key; a longer draw adds blocks and changes none
-STREAMS = {"rows": 0, "probe": 1, "scores": 2, "axes": 3}
+STREAMS = {"rows": 0, "probe": 1, "scores": 2, "axes": 3, "labels": 4}
 
 
 def check_kept(keep_fraction: float, alpha_total: float, dim: int) -> None:
@@ -61,15 +61,19 @@ class Draw:
 
         Their shape is (count, copies).
         """
-        scores = np.empty((count, copies))
-        for copy in range(copies):
-            for block, start in enumerate(range(0, count, BLOCK)):
-                path = (self.dim, self.number, STREAMS["scores"], copy, block)
-                stop = min(start + BLOCK, count)
-                scores[start:stop, copy] = _generator(self.seed, *path).random(BLOCK)[
-                    : stop - start
-                ]
-        return scores
+        columns = [self._uniform(count, STREAMS["scores"], copy) for copy in range(copies)]
+        return np.stack(columns, axis=1)
+
+    def label_noise(self) -> Floats:
+        """Return the uniform numbers in [0, 1) that decide the observed labels, shape (P,)."""
+        return self._uniform(len(self.rows), STREAMS["labels"])
+
+    def _uniform(self, count: int, *path: int) -> Floats:
+        blocks = [
+            _generator(self.seed, self.dim, self.number, *path, block).random(BLOCK)
+            for block in range(-(-count // BLOCK))
+        ]
+        return np.concatenate(blocks)[:count]
 
     def axes_vector(self) -> Floats:
         """Return a normal vector that orients dense coordinate axes, shape (N,)."""

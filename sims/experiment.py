@@ -18,11 +18,14 @@ from sims.draws import OVERLAPS, draw_rows
 from sims.maxmargin.lanes import SOLVERS, solve_native, solver_edition
 from sims.maxmargin.solver import MaxMarginStatus
 from sims.memory import one_blas_thread, processors
+from sims.probes import DrawState
 from sims.results import RECORD, to_dataset
-from sims.students import DrawState
 from sims.sweep import simulate_students
+from theory.inputs import Isotropic
 from theory.policies import Custom
-from theory.problem import PerceptronProblem, require_max_margin
+from theory.probe_field import NormalField
+from theory.problem import CrossFitted, Independent, PerceptronProblem, require_max_margin
+from theory.students import ERM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,7 @@ def margins(
     def student(number: int) -> StudentMargins:
         state = DrawState(draw_rows(seed, dim, number, cell.distinct))
         state.train_probe(cell, solve_native)
-        rows = state.kept(cell)
+        rows, _ = state.kept(cell)
         (found,) = solve_native([(state.draw.rows, rows)])
         trained = state.probe(cell).status
         return StudentMargins(
@@ -91,7 +94,7 @@ def margins(
 @float64
 def run(
     problem: PerceptronProblem,
-    dim: int,
+    dim: int | None,
     draws: int,
     seed: int = 0,
     *,
@@ -103,15 +106,22 @@ def run(
     devices: int | None = None,
     scheduler: str | None = None,
 ) -> xr.Dataset:
-    """Train max-margin students on selected data for every point of a problem.
+    """Train students on selected data for every point of a problem.
 
     Draw d of a dimension and seed is one data set. All points of all problems share its rows, and a
     larger alpha_total extends them. So differences between points carry less noise than the points.
     Averages are over draws: the mean of arccos, not arccos of the mean.
 
+    A student with a loss minimises sum_i loss(y_i W.x_i) + (lam N / 2) W.W over the kept copies,
+    x raw and y observed. Fixed and cross-fitted probes have their exact angle; an `Independent`
+    one is a max-margin student of clean labels. An `InSample` one is trained as the student is, on
+    all examples; so with a loss, with noise or a spectrum it is simulated only, without a theory.
+    Where kept or ranked examples must be separable and are not, the draw's status says so.
+
     Args:
-        problem: a point or a grid; its redundancy must be an integer.
-        dim: N >= 2.
+        problem: a point or a grid; its redundancy and number of folds must be integers.
+        dim: N >= 2; None for that of the inputs, `PowerLaw` or `Spectrum`. A power law has no
+            other, a spectrum of n eigenvalues the multiples of n: see `realised_spectrum`.
         draws: number of draws >= 1.
         seed: >= 0.
         overlap: "cosine", or "pearson": the published notebook's mean-centred overlaps, where a
@@ -129,14 +139,18 @@ def run(
 
     Returns:
         Dataset on `problem.dims` (or dim_0, ...) with, for each of error, overlap (R),
-        probe_overlap (rho), downstream_overlap (R'), margin (kappa) and support_fraction,
-        `*_mean`, `*_stderr` over the solved draws and the values per draw; counts `solved`,
-        `not_separable`, `failed`, `empty`; `theta_mean`, `theta_std` of the realised probe angle;
-        `bracket_max`; per draw `support_count`, `kept_count` (distinct rows), `status`,
-        `bracket`. Unsolved draws are NaN with their status.
+        probe_overlap (rho, the mean over cross-fitted probes), downstream_overlap (R'), margin
+        (kappa; NaN for a student with a loss), support_fraction, norm, weight_norm2, training_loss
+        and training_error, `*_mean`, `*_stderr` over the solved draws and the values per draw;
+        counts `solved`, `not_separable`, `failed`, `empty`; `theta_mean`, `theta_std` of the
+        realised probe angle; `bracket_max`; per draw `support_count`, `kept_count` (distinct
+        rows), `status`, `bracket`. Unsolved draws are NaN with their status. All products are
+        those of the C-metric. Support are the rows with a positive dual variable, all of them for
+        the logistic loss; the bracket of a student with a loss is its certificate.
 
     Raises:
-        ValueError: an argument outside its range; f alpha_total N < 1.
+        ValueError: an argument outside its range, or a problem that has no simulation; f
+            alpha_total N < 1.
         OSError: the scheduler does not answer, or the cache cannot be written.
     """
     (dataset,) = run_many(
@@ -158,7 +172,7 @@ def run(
 @float64
 def run_many(
     problems: Sequence[PerceptronProblem],
-    dim: int,
+    dim: int | None,
     draws: int,
     seed: int = 0,
     *,
@@ -186,6 +200,8 @@ def run_many(
         ValueError: see `run`.
         OSError: see `run`.
     """
+    if dim is None:
+        dim = _own_dim(problems)
     check_integer("dim", dim, 2, np.inf)
     check_integer("draws", draws, 1, np.inf)
     check_integer("seed", seed, 0, np.inf)
@@ -196,7 +212,7 @@ def run_many(
     if devices is not None and scheduler is not None:
         raise ValueError("devices are this process's, a scheduler has its own: give one of them")
     for problem in problems:
-        _check_problem(problem, overlap, cached=cache is not None)
+        _check_problem(problem, overlap, solver, cached=cache is not None)
     cells = [problem_cells(problem, dim) for problem in problems]
     shifts = [problem_shifts(problem, dim) for problem in problems]
     every = [cell for own in cells for cell in own]
@@ -236,12 +252,47 @@ def run_many(
     ]
 
 
-def _check_problem(problem: PerceptronProblem, overlap: str, *, cached: bool) -> None:
-    require_max_margin(problem, "sims.run")
+def _own_dim(problems: Sequence[PerceptronProblem]) -> int:
+    """Return the dimension that the inputs of all problems have."""
+    dims = {
+        0 if isinstance(problem.inputs, Isotropic) else problem.inputs.size()
+        for problem in problems
+    }
+    if len(dims) != 1 or 0 in dims:
+        raise ValueError("dim is missing: the problems' inputs do not have one dimension")
+    return dims.pop()
+
+
+def _check_problem(problem: PerceptronProblem, overlap: str, solver: str, *, cached: bool) -> None:
     if cached and isinstance(problem.policy, Custom):
         raise ValueError("cache cannot hold a Custom policy: a function has no name to find it by")
+    if solver != "native" and isinstance(problem.student, ERM):
+        raise ValueError(f"solver = {solver!r} trains max-margin students, none with a loss")
+    if isinstance(problem.student, ERM) and np.any(np.asarray(problem.student.lam) == 0):
+        raise ValueError("lam = 0 has no simulation: students with a loss need lam > 0")
+    if not isinstance(problem.probe_field, NormalField):
+        raise ValueError("probe_field = FieldLaw(...) has no simulation: inputs are Gaussian")
+    if not isinstance(problem.probe_field, NormalField):
+        raise ValueError(
+            f"probe_field = {type(problem.probe_field).__name__}(...) has no simulation: inputs "
+            "are drawn from the normal law"
+        )
+    isotropic = isinstance(problem.inputs, Isotropic)
+    folded = isinstance(problem.probe, CrossFitted)
+    if isinstance(problem.probe, Independent) and not isotropic:
+        raise ValueError(
+            "probe = Independent(...) is simulated for isotropic inputs only: with a spectrum use "
+            "FixedAngle or InSample"
+        )
+    if folded and not isotropic:
+        raise ValueError(
+            "probe = CrossFitted(...) is simulated for isotropic inputs only: with a spectrum use "
+            "FixedAngle"
+        )
+    if overlap != "pearson":
+        return
+    if folded or not isotropic:
+        raise ValueError("overlap = 'pearson' knows isotropic inputs and one probe only")
     shift = problem.downstream
-    if overlap == "pearson" and (
-        np.any(np.asarray(shift.along_teacher) != 0) or np.any(np.asarray(shift.along_plane) != 0)
-    ):
+    if np.any(np.asarray(shift.along_teacher) != 0) or np.any(np.asarray(shift.along_plane) != 0):
         raise ValueError("overlap = 'pearson' knows no direction of the shift, only its delta")

@@ -75,10 +75,10 @@ def draw_bytes(cells: Sequence[Cell], dim: int) -> int:
     """
     rows = max(cell.distinct for cell in cells)
     probe_rows = max(cell.probe_rows for cell in cells)
-    ranked = {(cell.probe, cell.distinct) for cell in cells}
+    ranked = {(cell.probe, cell.numbers, cell.distinct) for cell in cells}
     # The rows with their labels; for each probe a margin, a rank and a sorted copy of each row; and
     # the own data of a trained probe.
-    return 8 * (rows * (dim + 1) + 3 * sum(count for _, count in ranked) + probe_rows * dim)
+    return 8 * (rows * (dim + 1) + 3 * sum(count for *_, count in ranked) + probe_rows * dim)
 
 
 def call_bytes(cells: Sequence[Cell], dim: int, draws: int, threads: int) -> int:

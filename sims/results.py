@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
 from sims.draws import Draw
+from sims.examples import Examples, axis
 from sims.maxmargin.solver import MaxMarginStatus
 from theory.angles import angle_from_overlap
 from theory.problem import (
@@ -25,7 +26,7 @@ Floats = NDArray[np.float64]
 # The record of one student. `along_teacher`, `along_plane` and `along_shift` are its components
 # along T, along the unit vector of span(T, J_p) orthogonal to T, and along a unit vector orthogonal
 # to both, the direction of the shift's part outside the plane. `sum_*` are component sums on dense
-# axes.
+# axes. `bracket` is the student's certificate; the last four are those of `replica.solve`.
 RECORD = np.dtype(
     [
         ("status", np.int32),
@@ -41,10 +42,23 @@ RECORD = np.dtype(
         ("theta", np.float64),
         ("sum_student", np.float64),
         ("sum_teacher", np.float64),
+        ("norm", np.float64),
+        ("weight_norm2", np.float64),
+        ("training_loss", np.float64),
+        ("training_error", np.float64),
     ]
 )
 
-AVERAGED = ("error", "overlap", "probe_overlap", "downstream_overlap", "margin", "support_fraction")
+OF_FIT = ("norm", "weight_norm2", "training_loss", "training_error")
+AVERAGED = (
+    "error",
+    "overlap",
+    "probe_overlap",
+    "downstream_overlap",
+    "margin",
+    "support_fraction",
+    *OF_FIT,
+)
 FAILED = tuple(
     int(status)
     for status in MaxMarginStatus
@@ -53,50 +67,59 @@ FAILED = tuple(
 
 
 class ProbeFrame:
-    """A unit probe vector and the directions that observables refer to, for T = e_1.
+    """A probe and the directions that observables refer to, all whitened.
 
     Attributes:
-        probe: J_p, shape (N,).
-        theta: its angle to the teacher in radians.
-        plane: unit vector of span(T, J_p) orthogonal to T, on the probe's side.
-        shift: a unit vector orthogonal to T and J_p; zero at N = 2.
-        ones: the vector (1, ..., 1) of dense random axes of which J_p is one.
+        probe: C^{1/2} J_p, shape (N,): a unit vector, or the mean of several.
+        teacher: the unit vector t = C^{1/2} T, shape (N,).
+        theta: angle of the probe, or of each of several, to the teacher in radians.
+        plane: unit vector of span(t, probe) orthogonal to t, on the probe's side.
+        shift: a unit vector orthogonal to t and the probe; zero at N = 2.
+        ones: the vector (1, ..., 1) of dense random axes of which the probe is one.
     """
 
-    def __init__(self, draw: Draw, probe: Floats, theta: float | None = None) -> None:
+    def __init__(
+        self,
+        draw: Draw,
+        probe: Floats,
+        theta: float | None = None,
+        *,
+        teacher: Floats | None = None,
+        plane: Floats | None = None,
+    ) -> None:
         self.probe = probe
-        beyond = probe.copy()
-        beyond[0] = 0.0
+        self.teacher = axis(draw.dim, 0) if teacher is None else teacher
+        along = float(probe @ self.teacher)
+        beyond = probe - along * self.teacher
         norm = float(np.linalg.norm(beyond))
-        self.theta = float(np.arctan2(norm, probe[0])) if theta is None else theta
-        # At theta = 0 every direction orthogonal to T serves, by symmetry.
-        self.plane = beyond / norm if norm > 0 else _axis(draw.dim, 1)
+        self.theta = float(np.arctan2(norm, along)) if theta is None else theta
+        if plane is None:
+            # At theta = 0 every direction orthogonal to T serves, by symmetry.
+            plane = beyond / norm if norm > 0 else axis(draw.dim, 1)
+        self.plane = plane
         self.shift = np.zeros(draw.dim)
         if draw.dim > 2:
-            shift = _axis(draw.dim, 2) - self.plane[2] * self.plane
+            # Any coordinate axis that is not in the plane.
+            start = 2 if teacher is None else int(np.argmin(self.teacher**2 + self.plane**2))
+            shift = axis(draw.dim, start)
+            shift = shift - self.plane[start] * self.plane - self.teacher[start] * self.teacher
             self.shift = shift / np.linalg.norm(shift)
         dense = draw.axes_vector()
         dense -= (dense @ probe) * probe
         self.ones = probe + np.sqrt(draw.dim - 1) * dense / np.linalg.norm(dense)
 
     @classmethod
-    def fixed(cls, draw: Draw, theta: float) -> "ProbeFrame":
-        """Return the probe cos(theta) e_1 + sin(theta) e_2."""
-        probe = np.zeros(draw.dim)
-        probe[:2] = np.cos(theta), np.sin(theta)
-        return cls(draw, probe, theta)
-
-
-def _axis(dim: int, index: int) -> Floats:
-    axis = np.zeros(dim)
-    axis[index] = 1.0
-    return axis
+    def fixed(cls, examples: Examples, theta: float) -> "ProbeFrame":
+        """Return the probe cos(theta) t + sin(theta) v."""
+        probe = np.cos(theta) * examples.teacher + np.sin(theta) * examples.direction
+        teacher = None if examples.scale is None else examples.teacher
+        return cls(examples.draw, probe, theta, teacher=teacher, plane=examples.direction)
 
 
 def student_records(frames: Sequence[ProbeFrame], directions: Floats) -> NDArray[np.void]:
     """Make the records of students, with only their geometry filled in.
 
-    The students are unit vectors, one for each frame.
+    The students are whitened unit vectors, one for each frame.
 
     Args:
         frames: probes and directions of reference, k of them.
@@ -107,18 +130,19 @@ def student_records(frames: Sequence[ProbeFrame], directions: Floats) -> NDArray
     """
     plane = np.stack([frame.plane for frame in frames])
     shift = np.stack([frame.shift for frame in frames])
+    teacher = np.stack([frame.teacher for frame in frames])
     records = np.zeros(len(frames), RECORD)
-    records["along_teacher"] = directions[:, 0]
+    records["along_teacher"] = _products(directions, teacher)
     records["along_plane"] = _products(directions, plane)
     records["along_shift"] = _products(directions, shift)
     rest = directions - records["along_plane"][:, None] * plane
     rest -= records["along_shift"][:, None] * shift
-    rest[:, 0] = 0.0
+    rest -= records["along_teacher"][:, None] * teacher
     records["remainder"] = np.sqrt(_products(rest, rest))
     records["probe_overlap"] = _products(directions, np.stack([frame.probe for frame in frames]))
     records["sum_student"] = _products(directions, np.stack([frame.ones for frame in frames]))
     records["theta"] = [frame.theta for frame in frames]
-    records["sum_teacher"] = [frame.ones[0] for frame in frames]
+    records["sum_teacher"] = _products(np.stack([frame.ones for frame in frames]), teacher)
     return records
 
 
@@ -283,7 +307,7 @@ def observables(
         "downstream_overlap": downstream,
         "margin": records["margin"],
         "support_fraction": records["support_count"] / np.maximum(records["kept_count"], 1),
-    }
+    } | {name: records[name] for name in OF_FIT}
 
 
 def to_dataset(

@@ -7,103 +7,21 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sims.cells import SIGNED, Cell, keep_rows, largest_problem, rank_rows, rows_key
-from sims.draws import Draw, draw_rows
+from sims.cells import Cell, largest_problem, student_key
+from sims.draws import draw_rows
+from sims.fitting import fit
 from sims.maxmargin.lanes import SOLVERS, Solver, lane_count, padded_rows
 from sims.maxmargin.solver import MaxMarginStatus
 from sims.memory import chunk_ranges, draws_in_flight
-from sims.results import ProbeFrame, student_records
+from sims.probes import DrawState, probe_key
+from sims.results import student_records
 from sims.workers import in_order
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-ProbeKey = tuple[str, float, int]
-
 STUDENT_ENTRIES = 2000  # what a student costs besides its matrix, in matrix entries
-
-
-class Trained(NamedTuple):
-    """A probe of one draw.
-
-    It holds its frame, its dual variables if it is in-sample, and the status of its solve.
-    """
-
-    frame: ProbeFrame
-    dual: Floats | None
-    status: int
-
-
-class DrawState:
-    """One draw with its probes and rankings.
-
-    All cells whose rows it holds share it.
-    """
-
-    def __init__(self, draw: Draw) -> None:
-        self.draw = draw
-        self._probes: dict[ProbeKey, Trained] = {}
-        self._margins: dict[ProbeKey, Floats] = {}
-        self._orders: dict[tuple[ProbeKey, int, bool], Integers] = {}
-
-    @staticmethod
-    def _key(cell: Cell) -> ProbeKey:
-        # An in-sample probe is trained on the cell's own rows.
-        kind, parameter = cell.probe
-        rows = cell.distinct if kind == "in-sample" else cell.probe_rows
-        return kind, 0.0 if cell.probe_rows else parameter, rows
-
-    def train_probe(self, cell: Cell, solve: Solver) -> None:
-        """Make the cell's probe, unless it is there already.
-
-        This comes before the cells are solved.
-        """
-        key = self._key(cell)
-        if key in self._probes:
-            return
-        kind, parameter = cell.probe
-        draw = self.draw
-        if kind == "fixed":
-            trained = Trained(ProbeFrame.fixed(draw, parameter), None, MaxMarginStatus.SOLVED)
-        else:
-            rows = draw.rows[: cell.distinct]
-            if kind == "independent":
-                own = (draw.seed, draw.dim, draw.number, cell.probe_rows)
-                rows = draw_rows(*own, stream="probe").rows
-            found = solve([(rows, np.arange(len(rows)))])[0]
-            dual = found.dual if kind == "in-sample" else None
-            trained = Trained(ProbeFrame(draw, found.direction), dual, found.status)
-        self._margins[key] = row_products(draw.rows, trained.frame.probe)
-        self._probes[key] = trained
-
-    def probe(self, cell: Cell) -> Trained:
-        """Return the cell's probe."""
-        return self._probes[self._key(cell)]
-
-    def kept(self, cell: Cell) -> Integers:
-        """Return the rows that the cell keeps."""
-        key = self._key(cell)
-        margins = self._margins[key][: cell.distinct]
-
-        def order() -> Integers:
-            ranking = (key, cell.distinct, isinstance(cell.policy, SIGNED))
-            if ranking not in self._orders:
-                self._orders[ranking] = rank_rows(margins, cell.policy, self._probes[key].dual)
-            return self._orders[ranking]
-
-        return keep_rows(self.draw, cell, margins, order)
-
-
-def row_products(rows: Floats, vector: Floats) -> Floats:
-    """Return rows @ vector with digits that do not depend on the number of rows."""
-    used = np.flatnonzero(vector)
-    if len(used) <= 2:  # a fixed probe
-        return np.asarray(sum(vector[column] * rows[:, column] for column in used))
-    return np.einsum("ij,j->i", rows, vector)
 
 
 def train_students(
@@ -113,20 +31,29 @@ def train_students(
 
     The records have the shape (len(cells), len(states)).
     """
-    kept = [state.kept(cells[0]) for state in states]
-    found = solve([(state.draw.rows, rows) for state, rows in zip(states, kept, strict=True)])
+    examples = [state.examples(cells[0]) for state in states]
+    kept = [(own, *state.kept(cells[0])) for own, state in zip(examples, states, strict=True)]
+    found = fit(cells[0].student, kept, solve)
+    # All have the same covariance.
+    directions, stretch = examples[0].whitened(np.stack([one.direction for one in found]))
+    length = np.array([one.length for one in found])
     records = []
     for cell in cells:
         probes = [state.probe(cell) for state in states]
-        frames = [probe.frame for probe in probes]
-        row = student_records(frames, np.stack([one.direction for one in found]))
+        row = student_records([probe.frame for probe in probes], directions)
         solved = [probe.status == MaxMarginStatus.SOLVED for probe in probes]
         status = [one.status for one in found]
         row["status"] = np.where(solved, status, [probe.status for probe in probes])
-        row["kept_count"] = [len(rows) for rows in kept]
+        row["kept_count"] = [len(rows) for _, rows, _ in kept]
         row["support_count"] = [np.count_nonzero(one.dual > 0) for one in found]
-        row["margin"] = [one.margin for one in found]
+        row["margin"] = [
+            one.margin / one_stretch for one, one_stretch in zip(found, stretch, strict=True)
+        ]
         row["bracket"] = [one.bracket for one in found]
+        row["norm"] = length * stretch
+        row["weight_norm2"] = length**2
+        row["training_loss"] = [one.loss for one in found]
+        row["training_error"] = [one.wrong for one in found]
         records.append(row)
     return np.stack(records)
 
@@ -190,7 +117,7 @@ def _jobs(cells: dict[str, Cell]) -> list[list[str]]:
     """Group the names of cells that keep the same rows, the most rows first."""
     jobs: dict[str, list[str]] = {}
     for name, cell in cells.items():
-        jobs.setdefault(rows_key(cell), []).append(name)
+        jobs.setdefault(student_key(cell), []).append(name)
     return sorted(jobs.values(), key=lambda names: -largest_problem(cells[names[0]]))
 
 
@@ -269,7 +196,7 @@ def train_cells(
     They have the shape (len(states),).
     """
     solve = SOLVERS[solver]
-    probes = {(cell.probe, cell.probe_rows, cell.distinct): cell for cell in cells.values()}
+    probes = {(probe_key(cell), cell.distinct): cell for cell in cells.values()}
 
     def train_probes(state: DrawState) -> None:
         for cell in probes.values():

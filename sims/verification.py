@@ -17,15 +17,26 @@ import replica
 from hardset.checks import check_range
 from hardset.float64 import float64
 from sims.cells import problem_cells
+from sims.examples import realised_spectrum
 from sims.maxmargin.lanes import on_processor
 from sims.maxmargin.solver import MaxMarginStatus
 from sims.memory import processors
 from sims.results import chi_square_p_value, extrapolate, mean_and_stderr, observables
 from sims.sweep import simulate_students
 from sims.workers import local_devices, spread
+from theory.inputs import Inputs, Isotropic, PowerLaw
+from theory.labels import Clean, Flip, Labels, Logit, Probit
 from theory.policies import Policy, policy_from_name
 from theory.policy_names import policy_parameter
-from theory.problem import DownstreamShift, FixedAngle, InSample, PerceptronProblem, Probe
+from theory.problem import (
+    CrossFitted,
+    DownstreamShift,
+    FixedAngle,
+    InSample,
+    PerceptronProblem,
+    Probe,
+)
+from theory.students import ERM, MaxMargin, Student
 
 _POLICIES: tuple[tuple[str, float | None], ...] = (
     ("hard", None),
@@ -42,6 +53,8 @@ LARGEST_Z = 4.5
 # Size of the 1/N^2 term of the mean error, relative to the error: the spread of the second-order
 # coefficient over the table, measured with 20 times the draws.
 CURVATURE = 5.0
+# Eigenvalues of a case's power law. Each is repeated as N grows, so that the limit is a spectrum.
+EIGENVALUES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +72,15 @@ class Case:
         redundancy: copies r.
         delta: size of a downstream shift independent of T and J_p.
         along_plane: that shift's component in span(T, J_p) orthogonal to T.
+        loss: the student's loss, None for a max-margin student.
+        lam: its ridge strength.
+        flip: share of flipped labels.
+        noise_sigma: Gaussian noise on the teacher's field.
+        noise_temperature: temperature of logistic labels.
+        spectrum: (a, r, rv) of a power law of `EIGENVALUES` eigenvalues, None for isotropic inputs.
+        folds: number of folds, each with a probe of its own.
+        folds_overlap: product of two such probes' parts beside the teacher.
+        observable: what is compared, "error" or another average of `sims.run`.
     """
 
     alpha_total: float
@@ -69,28 +91,79 @@ class Case:
     redundancy: int = 1
     delta: float = 0.0
     along_plane: float = 0.0
+    loss: str | None = None
+    lam: float = 0.0
+    flip: float = 0.0
+    noise_sigma: float = 0.0
+    noise_temperature: float = 0.0
+    spectrum: tuple[float, float, float] | None = None
+    folds: int = 1
+    folds_overlap: float = 0.0
+    observable: str = "error"
 
-    def selection(self) -> Policy:
-        """Return the policy with its parameter."""
-        name = policy_parameter(self.policy)
-        if name is None or self.parameter is None:
-            return policy_from_name(self.policy)
-        return policy_from_name(self.policy, **{name: self.parameter})
-
-    def probe(self) -> Probe:
-        """Return the probe that ranks the examples."""
-        return InSample() if self.theta_deg is None else FixedAngle(np.deg2rad(self.theta_deg))
+    def kind(self) -> tuple[object, ...]:
+        """Return what cases must have in common for one grid to hold them."""
+        noise = (self.flip > 0, self.noise_sigma > 0, self.noise_temperature > 0)
+        probe = (self.theta_deg is None, self.folds > 1)
+        return self.policy, self.parameter, self.loss, self.spectrum, *noise, *probe
 
     def problem(self) -> PerceptronProblem:
         """Return the case as a problem of shape ()."""
-        return PerceptronProblem(
-            alpha_total=self.alpha_total,
-            keep_fraction=self.keep_fraction,
-            probe=self.probe(),
-            policy=self.selection(),
-            redundancy=float(self.redundancy),
-            downstream=DownstreamShift(self.delta, 0.0, self.along_plane),
-        )
+        return _common_problem([self], ())
+
+    def words(self) -> str:
+        """Name what the case has beside a max-margin student, clean labels and the error."""
+        parts = [f"{self.loss}({self.lam:g})"] if self.loss else []
+        for name in ("flip", "noise_sigma", "noise_temperature"):
+            value = getattr(self, name)
+            parts += [f"{name}={value:g}"] if value else []
+        if self.spectrum:
+            parts.append(f"spectrum({', '.join(f'{one:g}' for one in self.spectrum)})")
+        if self.folds > 1:
+            overlap = f", overlap {self.folds_overlap:g}" if self.folds_overlap else ""
+            parts.append(f"{self.folds} folds{overlap}")
+        parts += [self.observable] if self.observable != "error" else []
+        return " ".join(parts)
+
+
+def _common_problem(cases: Sequence[Case], shape: tuple[int, ...]) -> PerceptronProblem:
+    """Return cases of one kind as a problem.
+
+    Its shape is (len(cases),), or () for one case.
+    """
+    first = cases[0]
+
+    def column(name: str) -> NDArray[np.float64]:
+        return np.array([getattr(case, name) for case in cases], np.float64).reshape(shape)
+
+    probe: Probe = InSample()
+    if first.folds > 1:
+        probe = CrossFitted.degrees(column("theta_deg"), column("folds"), column("folds_overlap"))
+    elif first.theta_deg is not None:
+        probe = FixedAngle.degrees(column("theta_deg"))
+    student: Student = MaxMargin() if first.loss is None else ERM(first.loss, column("lam"))
+    labels: Labels = Flip(column("flip")) if first.flip else Clean()
+    if first.noise_sigma:
+        labels = Probit(column("noise_sigma"), column("flip"))
+    elif first.noise_temperature:
+        labels = Logit(column("noise_temperature"), column("flip"))
+    inputs: Inputs = Isotropic()
+    if first.spectrum:
+        inputs = realised_spectrum(PowerLaw(EIGENVALUES, *first.spectrum))
+    name = policy_parameter(first.policy)
+    own = {} if name is None or first.parameter is None else {name: first.parameter}
+    policy: Policy = policy_from_name(first.policy, **own)
+    return PerceptronProblem(
+        alpha_total=column("alpha_total"),
+        keep_fraction=column("keep_fraction"),
+        probe=probe,
+        policy=policy,
+        redundancy=column("redundancy"),
+        downstream=DownstreamShift(column("delta"), 0.0, column("along_plane")),
+        student=student,
+        labels=labels,
+        inputs=inputs,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +213,94 @@ _QUICK = (
     Case(10, 0.4, 20.0, redundancy=2),
 )
 
+# Between N and 2 N distinct examples kept by each loss: one compiled shape a dimension. Theory
+# compiles a program for each loss, and for each kind of noise and spectrum.
+_REGULARISED = (
+    Case(4, 0.5, 30.0, loss="logistic", lam=0.1, noise_temperature=0.5),
+    Case(4, 0.5, 30.0, loss="logistic", lam=0.1, noise_temperature=0.2, flip=0.1),
+    Case(
+        4,
+        0.5,
+        30.0,
+        loss="logistic",
+        lam=0.1,
+        noise_temperature=0.2,
+        flip=0.1,
+        observable="norm",
+    ),
+    Case(5, 0.4, 30.0, "window-signed", 0.15, loss="hinge", lam=0.2, noise_sigma=0.5),
+    Case(
+        4,
+        0.5,
+        30.0,
+        "hard-signed",
+        loss="hinge",
+        lam=0.5,
+        noise_sigma=0.2,
+        observable="training_loss",
+    ),
+    Case(20, 0.1, 20.0, loss="squared-hinge", lam=0.1, flip=0.1, folds=5),
+    Case(20, 0.1, 20.0, loss="squared-hinge", lam=0.1, flip=0.1, folds=5, observable="norm"),
+    Case(4, 0.5, 30.0, loss="square", lam=0.05, flip=0.1, spectrum=(0.7, 1.0, 0.0)),
+    Case(
+        8,
+        0.5,
+        30.0,
+        redundancy=2,
+        loss="square",
+        lam=0.05,
+        flip=0.1,
+        spectrum=(0.7, 1.0, 0.0),
+        observable="norm",
+    ),
+    # No more examples than dimensions: always separable.
+    Case(2, 0.5, 20.0, flip=0.1),
+)
+
 _FULL = (
     *_POINTS,
+    *_REGULARISED,
+    *(
+        Case(4, 0.5, theta, name, parameter, loss=loss, lam=lam, flip=flip)
+        for (loss, lam, flip), (name, parameter, theta) in product(
+            (
+                ("logistic", 0.1, 0.1),
+                ("hinge", 0.3, 0.2),
+                ("squared-hinge", 0.05, 0.05),
+                ("square", 0.1, 0.1),
+            ),
+            (
+                ("hard", None, 30.0),
+                ("easy-signed", None, 20.0),
+                ("window-signed", 0.1, 30.0),
+                ("mixture", 0.5, 45.0),
+            ),
+        )
+    ),
+    *(
+        Case(20, 0.1, 20.0, loss=loss, lam=0.1, flip=0.1, folds=folds, folds_overlap=overlap)
+        for loss, (folds, overlap) in product(("logistic", "hinge", "square"), ((2, 0.0), (4, 0.3)))
+    ),
+    *(
+        Case(
+            4,
+            0.5,
+            30.0,
+            loss=loss,
+            lam=0.1,
+            flip=0.1,
+            spectrum=spectrum,
+            observable=observable,
+        )
+        for loss, spectrum, observable in product(
+            ("logistic", "hinge", "squared-hinge"),
+            ((0.5, 0.0, 0.0), (0.8, 1.0, 0.5)),
+            ("error", "weight_norm2"),
+        )
+    ),
+    Case(8, 0.5, 20.0, "random", redundancy=2, loss="square", lam=0.1, flip=0.1),
+    Case(2, 0.5, 40.0, "hard-signed", flip=0.2),
+    Case(2, 0.5, 40.0, flip=0.1, spectrum=(0.7, 1.0, 0.0)),
     *(
         Case(alpha, fraction, theta, name, parameter)
         for (name, parameter), theta, (alpha, fraction) in product(
@@ -174,13 +333,13 @@ _FULL = (
 )
 
 PLANS = {
-    "quick": Plan(_QUICK, (30, 60, 120), (480, 240, 120)),
+    "quick": Plan((*_QUICK, *_REGULARISED), (30, 60, 120), (480, 240, 120)),
     "full": Plan(_FULL, (40, 80, 160, 240), (1000, 600, 300, 120)),
 }
 
 
 class Solution(Protocol):
-    """The attributes that a theory's answer must have."""
+    """The attributes that a theory's answer must have, with those that cases compare."""
 
     @property
     def error(self) -> Any:
@@ -197,11 +356,11 @@ class Comparison:
 
     Attributes:
         case: the point.
-        theory: e at N -> infinity by theory; NaN where its status says that it failed.
-        simulation: e extrapolated to N -> infinity.
+        theory: the observable at N -> infinity by theory; NaN where its status says that it failed.
+        simulation: the observable extrapolated to N -> infinity.
         stderr: standard error of the extrapolation, the unknown 1/N^2 term included.
         z: (simulation - theory)/stderr.
-        means: mean e at each N.
+        means: its mean at each N.
         stderrs: their standard errors.
         unsolved: draws without a student.
     """
@@ -267,7 +426,8 @@ class Verification:
         for row in self.rows:
             case = row.case
             name = case.policy if case.parameter is None else f"{case.policy}({case.parameter:g})"
-            note = f"  {row.unsolved} draws without a student" if row.unsolved else ""
+            note = f"  {case.words()}" if case.words() else ""
+            note += f"  {row.unsolved} draws without a student" if row.unsolved else ""
             note += "" if np.isfinite(row.theory) else "  theory did not converge"
             lines.append(
                 f"{name:<13}{case.alpha_total:>12g}{case.keep_fraction:>14g}{_angle(case):>10}"
@@ -301,13 +461,15 @@ def verify(
     processes: int | None = None,
     devices: int | None = None,
 ) -> Verification:
-    """Compare a theory's error with simulations at several N, extrapolated in 1/N.
+    """Compare a theory with simulations at several N, extrapolated in 1/N.
+
+    It is the error that is compared, and for some cases the norm or another average.
 
     Every case has draws of its own, so the z-scores are independent and their squares add up to
     a chi-square.
 
     Args:
-        theory: maps a problem to an answer with `error` and `status`.
+        theory: maps a problem to an answer with `error`, `status` and what else cases compare.
         preset: "quick", "full" or a plan of your own.
         seed: of the simulations, >= 0.
         advance: called with the number of students that were trained.
@@ -331,14 +493,15 @@ def verify(
         for index, case in enumerate(plan.cases)
         for dim, draws in zip(plan.dims, plan.draws, strict=True)
     ]
+    groups = _shared_compilations(plan)
     alone = local_devices(devices) != [None] or not on_processor()
     count = 1 if alone else processes or processors()
     found: dict[int, NDArray[np.void]] = {}
     with ThreadPoolExecutor(1) as beside:
         # Theory spends its time compiling.
-        answering = beside.submit(float64(_theory_errors), theory, plan.cases)
-        for (number, _), records in spread([[task] for task in tasks], count):
-            found[number] = records
+        answering = beside.submit(float64(_theory_values), theory, plan.cases)
+        for (group, place), records in spread([[tasks[n] for n in g] for g in groups], count):
+            found[groups[group][place]] = records
             advance(len(records))
         answers = answering.result()
     by_case = [
@@ -352,6 +515,19 @@ def verify(
     return _judge(rows, plan, seed)
 
 
+def _shared_compilations(plan: Plan) -> list[list[int]]:
+    """Group the places of cases and dimensions, so that a process compiles few calls.
+
+    Students with a loss need one for each loss and dimension, max-margin students none.
+    """
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for place, (case, dim) in enumerate(product(plan.cases, plan.dims)):
+        own = (place,) if case.loss is None else (case.loss, dim)
+        groups.setdefault(own, []).append(place)
+    # The longest come first.
+    return sorted(groups.values(), key=len, reverse=True)
+
+
 def _simulate(
     case: Case, dim: int, draws: int, seed: int, *, devices: int | None
 ) -> NDArray[np.void]:
@@ -360,43 +536,25 @@ def _simulate(
     return simulate_students(cells, dim, draws, seed, processes=1, devices=devices)[0]
 
 
-def _theory_errors(
+def _theory_values(
     theory: Callable[[PerceptronProblem], Solution], cases: Sequence[Case]
 ) -> list[float]:
-    """Return the theory's error of every case, NaN where it failed.
+    """Return the theory's value of every case's observable, NaN where it failed.
 
-    The theory is called once for each policy and kind of probe.
+    The theory is called once for each kind of cases.
     """
-    groups: dict[tuple[str, float | None, bool], list[int]] = {}
+    groups: dict[tuple[object, ...], list[int]] = {}
     for index, case in enumerate(cases):
-        own = case.theta_deg is None
-        groups.setdefault((case.policy, case.parameter, own), []).append(index)
-    errors = [np.nan] * len(cases)
+        groups.setdefault(case.kind(), []).append(index)
+    values = [np.nan] * len(cases)
     for indices in groups.values():
         group = [cases[index] for index in indices]
-        solution = theory(
-            PerceptronProblem(
-                alpha_total=np.array([case.alpha_total for case in group], dtype=float),
-                keep_fraction=np.array([case.keep_fraction for case in group]),
-                probe=_common_probe(group),
-                policy=group[0].selection(),
-                redundancy=np.array([case.redundancy for case in group], dtype=float),
-                downstream=DownstreamShift(
-                    np.array([case.delta for case in group]),
-                    0.0,
-                    np.array([case.along_plane for case in group]),
-                ),
-            )
-        )
-        status, error = np.asarray(solution.status), np.asarray(solution.error)
+        solution = theory(_common_problem(group, (len(group),)))
+        status = np.asarray(solution.status)
         for position, index in enumerate(indices):
-            errors[index] = float(error[position]) if status[position] == 0 else np.nan
-    return errors
-
-
-def _common_probe(group: Sequence[Case]) -> Probe:
-    angles = [case.theta_deg for case in group if case.theta_deg is not None]
-    return FixedAngle(np.deg2rad(angles)) if angles else InSample()
+            found = np.asarray(getattr(solution, cases[index].observable))[position]
+            values[index] = float(found) if status[position] == 0 else np.nan
+    return values
 
 
 def _compare(
@@ -406,8 +564,8 @@ def _compare(
     for dim, found in zip(dims, records, strict=True):
         solved = found["status"] == MaxMarginStatus.SOLVED
         shift = case.problem().downstream
-        error = observables(found, shift, dim, "cosine")["error"]
-        mean, stderr = mean_and_stderr(error, solved)
+        values = observables(found, shift, dim, "cosine")[case.observable]
+        mean, stderr = mean_and_stderr(values, solved)
         means.append(float(mean))
         stderrs.append(float(stderr))
         unsolved += int(np.sum(~solved))
@@ -424,7 +582,7 @@ def _compare(
 
 
 def _curvature(mean: float, stderr: float, dim: int, draws: int) -> float:
-    """Return the size of the 1/N^2 term of the mean error, from the largest dimension.
+    """Return the size of the 1/N^2 term of the mean, from the largest dimension.
 
     Where a draw's error varies by as much as its size, the mean is that of a skewed law: for
     log e normal with variance s/N it is exp(s/2N) times the median, with the second order s^2/8.

@@ -49,6 +49,8 @@ from .policies import WindowSigned as WindowSigned
 from .policies import policy_from_name as policy_from_name
 from .policy_names import LOSSES as LOSSES
 from .policy_names import POLICY_NAMES as POLICY_NAMES
+from .probe_field import FieldLaw as FieldLaw
+from .probe_field import NormalField as NormalField
 from .problem import CrossFitted as CrossFitted
 from .problem import DownstreamShift as DownstreamShift
 from .problem import FixedAngle as FixedAngle

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from hardset.checks import check_range, is_concrete, real_array
 from hardset.float64 import float64
 from hardset.pytree import content_hash, pytree_dataclass, same_content
-from theory.labels import LabelKernel
+from theory.labels import Clean, LabelKernel, Labels, LabelSteps
 from theory.policy_names import POLICIES, check_policy
 from theory.power import power_breaks, power_level, power_weight
 from theory.weights import (
@@ -67,10 +67,12 @@ class Policy(ABC):
                 policies' thresholds need it.
         """
 
-    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:  # noqa: B027
+    def check(  # noqa: B027
+        self, keep_fraction: ArrayLike, theta: ArrayLike | None, labels: Labels
+    ) -> None:
         """Raise ValueError if the policy cannot keep this fraction.
 
-        `theta` is None where the angle is not known.
+        `theta` is None where the angle is not known. `labels` are those that the policy sees.
         """
 
     def fits(self, keep_fraction: Array) -> Array:
@@ -202,37 +204,50 @@ class Custom(Policy):
         return call_weight(self.function, jnp.asarray(z, jnp.float64), self.values)
 
     @float64
-    def mass(self, theta: ArrayLike = 0.0) -> Array:
+    def mass(self, theta: ArrayLike = 0.0, labels: Labels | None = None) -> Array:
         """Return the kept fraction of this weight.
 
-        theta is in radians, of any shape, and matters to "yz" only. The answer has the shape of
-        theta and the parameters, broadcast against each other.
+        Args:
+            theta: probe-teacher angle in radians, of any shape; it matters to "yz" only.
+            labels: the observed labels, which matter to "yz" only; clean by default. The vectors
+                of `LabelSteps` must be those of one channel.
+
+        Returns:
+            Array of the shape of theta, the parameters and the labels' numbers, broadcast.
         """
+        seen = Clean() if labels is None else labels
+        angle = jnp.asarray(theta, jnp.float64)
 
-        def mass(policy: Custom, theta: Array) -> Array:
+        def mass(policy: Custom, theta: Array, labels: Labels) -> Array:
             one = jnp.ones(())
-            return kept_mass(policy.kept_weight(one, theta, one), theta)
+            return kept_mass(policy.kept_weight(one, theta, one), theta, labels.kernel())
 
-        return self._each(mass, theta)
+        if isinstance(seen, LabelSteps):
+            return self._each(lambda policy, theta: mass(policy, theta, seen), angle)
+        return self._each(mass, angle, seen)
 
-    def _each(self, function: Callable[["Custom", Array], Array], theta: ArrayLike) -> Array:
-        """Apply a function to every policy of the grid and its theta."""
-        leaves, tree = jax.tree.flatten((self, jnp.asarray(theta, jnp.float64)))
-        arrays = jnp.broadcast_arrays(*(jnp.asarray(leaf, jnp.float64) for leaf in leaves))
-        found = jax.vmap(lambda *lane: function(*jax.tree.unflatten(tree, lane)))(
-            *(array.ravel() for array in arrays)
-        )
-        return found.reshape(arrays[0].shape + found.shape[1:])
+    def _each(self, function: Callable[..., Array], *parts: Any) -> Array:
+        """Apply a function to every policy of the grid and its parts, pytrees of numbers."""
+        leaves, tree = jax.tree.flatten((self, *parts))
+        shape = np.broadcast_shapes(*(np.shape(leaf) for leaf in leaves))
+        lanes = [jnp.broadcast_to(jnp.asarray(leaf, jnp.float64), shape).ravel() for leaf in leaves]
+        found = jax.vmap(
+            lambda *lane: function(*jax.tree.unflatten(tree, lane)), axis_size=int(np.prod(shape))
+        )(*lanes)
+        return found.reshape(shape + found.shape[1:])
 
     @float64
-    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None, labels: Labels) -> None:
         angle = 0.0 if self.variable == "z" else theta
-        given = (angle, keep_fraction, *jax.tree.leaves(self.values))
+        seen = Clean() if self.variable == "z" else labels
+        given = (angle, keep_fraction, *jax.tree.leaves((self.values, seen)))
         if angle is None or not all(is_concrete(value) for value in given):
             return
+        if isinstance(seen, LabelSteps) and max(map(np.ndim, jax.tree.leaves(seen))) > 1:
+            return
         with jax.ensure_compile_time_eval():
-            weights = np.asarray(self._each(lambda policy, _: policy.weight(_FIELDS), 0.0))
-            mass = self.mass(angle)
+            weights = np.asarray(self._each(lambda policy: policy.weight(_FIELDS)))
+            mass = self.mass(angle, seen)
         outside = ~((weights >= 0) & (weights <= 1))
         if np.any(outside):
             index = tuple(np.argwhere(outside)[0])
@@ -245,7 +260,7 @@ class Custom(Policy):
                 keep_fraction,
                 mass,
                 "the custom weight's mass",
-                "policy.mass(theta), and name the weight's jumps in `breakpoints`",
+                "policy.mass(theta, labels), and name the weight's jumps in `breakpoints`",
             )
 
     def parameters(self) -> dict[str, Any]:
@@ -350,7 +365,7 @@ class Steps(Policy):
         tail = erfc(self.edges / np.sqrt(2))
         return jnp.sum(self.levels * (tail[..., :-1] - tail[..., 1:]), axis=-1)
 
-    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None, labels: Labels) -> None:
         mass = self.mass()
         if is_concrete(mass) and is_concrete(keep_fraction):
             _check_mass(keep_fraction, mass, "the steps' mass", "policy.mass()")
@@ -457,7 +472,7 @@ class Window(Policy):
     ) -> SelectionWeight:
         return _ranked_window(jnp.asarray(self.lo), keep_fraction)
 
-    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None, labels: Labels) -> None:
         _check_window(self.lo, keep_fraction)
 
     def fits(self, keep_fraction: Array) -> Array:
@@ -495,7 +510,7 @@ class Mixture(Policy):
         outside = survival(_at_most_one(outside), redundancy)
         return _intervals([(-jnp.inf, jnp.inf, outside), (-edge, edge, 1 - outside)])
 
-    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None, labels: Labels) -> None:
         check_range("w", self.w, 0.0, 1.0)
 
     def fits(self, keep_fraction: Array) -> Array:
@@ -591,7 +606,7 @@ class WindowSigned(Policy):
         outer = _signed_edge(_at_most_one(lo + keep_fraction), outside, theta, labels)
         return _intervals([(inner, outer, 1.0)])
 
-    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None, labels: Labels) -> None:
         _check_window(self.lo, keep_fraction)
 
     def fits(self, keep_fraction: Array) -> Array:
@@ -638,7 +653,7 @@ class Power(Policy):
             breakpoints=power_breaks(level, *own),
         )
 
-    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None) -> None:
+    def check(self, keep_fraction: ArrayLike, theta: ArrayLike | None, labels: Labels) -> None:
         check_range("scale", self.scale, 0.0, 1e3, open_low=True)
         check_range("exponent", self.exponent, -20.0, 20.0)
         check_range("clip", self.clip, 0.0, 1e2, open_low=True)

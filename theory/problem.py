@@ -14,6 +14,7 @@ from hardset.pytree import BRANCH, STATIC, pytree_dataclass
 from theory.inputs import Inputs, Isotropic, Spectrum
 from theory.labels import Clean, Labels, LabelSteps
 from theory.policies import Hard, Policy
+from theory.probe_field import FieldLaw, NormalField, ProbeField
 from theory.students import MaxMargin, Student
 
 
@@ -166,6 +167,7 @@ class PerceptronProblem:
         student: `MaxMargin` or `ERM`, a regularised loss.
         labels: `Clean`, `Flip`, `Probit`, `Logit` or `LabelSteps`, how T.x becomes the label.
         inputs: `Isotropic`, `PowerLaw` or `Spectrum`, the covariance of the inputs.
+        probe_field: `NormalField` or `FieldLaw`, the law of the probe's field.
         dims: names of the grid's axes, for labelled results; see `grid`.
 
     Raises:
@@ -184,6 +186,7 @@ class PerceptronProblem:
     student: Student = dataclasses.field(default_factory=MaxMargin, metadata=BRANCH)
     labels: Labels = dataclasses.field(default_factory=Clean, metadata=BRANCH)
     inputs: Inputs = dataclasses.field(default_factory=Isotropic, metadata=BRANCH)
+    probe_field: ProbeField = dataclasses.field(default_factory=NormalField, metadata=BRANCH)
     dims: tuple[str, ...] | None = dataclasses.field(default=None, metadata=STATIC)
 
     def __post_init__(self) -> None:
@@ -201,11 +204,12 @@ class PerceptronProblem:
             ("student", Student, "MaxMargin or ERM"),
             ("labels", Labels, "Clean, Flip, Probit, Logit or LabelSteps"),
             ("inputs", Inputs, "Isotropic, PowerLaw or Spectrum"),
+            ("probe_field", ProbeField, "NormalField or FieldLaw"),
         ):
             _check_part(name, getattr(self, name), kind, hint)
         self._check_shapes()
         theta = self.probe.theta if isinstance(self.probe, FixedAngle | CrossFitted) else None
-        self.policy.check(self.keep_fraction, theta)
+        self.policy.check(self.keep_fraction, theta, self.labels)
 
     def _check_shapes(self) -> None:
         try:
@@ -278,12 +282,16 @@ class PerceptronProblem:
 
 
 def beyond_max_margin(problem: PerceptronProblem) -> bool:
-    """Tell whether a problem has noisy labels, a loss, a spectrum or cross-fitted probes."""
+    """Tell whether a problem is beyond the theory of max-margin students.
+
+    It has noisy labels, a loss, a spectrum, cross-fitted probes or a measured probe field.
+    """
     plain = (
         isinstance(problem.student, MaxMargin)
         and isinstance(problem.labels, Clean)
         and isinstance(problem.inputs, Isotropic)
         and not isinstance(problem.probe, CrossFitted)
+        and isinstance(problem.probe_field, NormalField)
     )
     return not plain
 
@@ -303,7 +311,7 @@ def require_max_margin(problem: PerceptronProblem, who: str) -> None:
 
 def has_vectors(part: object) -> bool:
     """Tell whether the numbers of a problem's part are vectors."""
-    return isinstance(part, Spectrum | LabelSteps)
+    return isinstance(part, Spectrum | LabelSteps | FieldLaw)
 
 
 def _check_part(name: str, value: object, kind: Any, hint: str) -> None:
@@ -373,7 +381,7 @@ def problem_coordinates(
 
 
 def problem_attributes(problem: PerceptronProblem) -> dict[str, str]:
-    """Return policy, probe, student, labels and inputs as JSON objects.
+    """Return policy, probe and its field, student, labels and inputs as JSON objects.
 
     Their numbers are not in there; `problem_coordinates` gives them.
     """
@@ -383,4 +391,5 @@ def problem_attributes(problem: PerceptronProblem) -> dict[str, str]:
         "student": json.dumps(problem.student.record()),
         "labels": json.dumps({"name": problem.labels.name}),
         "inputs": json.dumps(problem.inputs.record()),
+        "probe_field": json.dumps(problem.probe_field.record()),
     }

@@ -46,7 +46,8 @@ class ERM:
 
     Attributes:
         loss: "logistic", "hinge", "squared-hinge" or "square"; the last two with a factor 1/2.
-        lam: ridge strength > 0, scalar or array.
+        lam: ridge strength >= 0, scalar or array. At 0 a minimiser exists only where the kept
+            examples are not separable, and for "square" where they outnumber N.
     """
 
     loss: str = dataclasses.field(default="logistic", metadata=STATIC)
@@ -56,12 +57,12 @@ class ERM:
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, LOSSES)
-        check_range("lam", self.lam, 0.0, np.inf, open_low=True)
+        check_range("lam", self.lam, 0.0, np.inf)
 
     def fits(self) -> jnp.ndarray:
         """Tell whether lam is in its range, also where it is traced."""
         lam = jnp.asarray(self.lam)
-        return (lam > 0) & jnp.isfinite(lam)
+        return (lam >= 0) & jnp.isfinite(lam)
 
     def parameters(self) -> dict[str, Any]:
         """Return the student's own numbers, by the names that data files use."""

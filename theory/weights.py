@@ -181,17 +181,21 @@ def label_probability(z: Array, theta: Array) -> Array:
     return normal_cdf(z * jnp.cos(theta) / jnp.maximum(jnp.sin(theta), 1e-300))
 
 
-def field_nodes(weight: SelectionWeight, theta: Array, order: int = 16) -> tuple[Array, Array]:
+def field_nodes(
+    weight: SelectionWeight, theta: Array, at: ArrayLike = 0.0, order: int = 16
+) -> tuple[Array, Array]:
     """Return quadrature nodes and weights for integrals over the probe field z.
 
-    They suit integrals of phi(z) wt(z) h(z) with h smooth at the scales 1 and tan theta.
+    They suit integrals of phi(z) wt(z) h(z) with h smooth at the scales 1 and tan theta, which is
+    that of turns at u = z cos(theta) = `at`.
     """
     # The places of the nodes change no integral, and must not be differentiated.
-    scale = jnp.minimum(jnp.tan(jnp.minimum(jax.lax.stop_gradient(theta), 1.5)), 2.0)
+    theta, at = jax.lax.stop_gradient((theta, jnp.asarray(at)))
+    scale = jnp.minimum(jnp.tan(jnp.minimum(theta, 1.5)), 2.0)
     breaks = jnp.concatenate(
         [
             jnp.nan_to_num(weight.breaks(), posinf=FIELD_LIMIT, neginf=-FIELD_LIMIT),
-            feature_breaks(jnp.zeros(()), scale),
+            feature_breaks(at / jnp.maximum(jnp.cos(theta), 1e-3), scale),
             jnp.arange(-10.0, 11.0),
             jnp.array([-25.0, -18.0, -13.0, 13.0, 18.0, 25.0]),
         ]
@@ -200,12 +204,23 @@ def field_nodes(weight: SelectionWeight, theta: Array, order: int = 16) -> tuple
 
 
 @float64
-def kept_mass(weight: SelectionWeight, theta: ArrayLike) -> Array:
+def kept_mass(
+    weight: SelectionWeight, theta: ArrayLike, labels: LabelKernel | None = None
+) -> Array:
     """Return the kept fraction of a weight in the gauge y = +1.
 
-    It is 2 int phi(z) Phi(z cot theta) wt(z) dz.
+    It is 2 int phi(z) E Pi(z cos theta + sin(theta) xi) wt(z) dz, for clean labels 2 int phi(z)
+    Phi(z cot theta) wt(z) dz.
     """
     theta = jnp.asarray(theta, jnp.float64)
+    if labels is not None:
+        sin = jnp.maximum(jnp.sin(theta), LEAST_ANGLE)
+        # Both the sharpest and the widest turn of the label are resolved.
+        width = jnp.sqrt(jnp.min(labels.width) ** 2 + sin**2)
+        z, dz = field_nodes(weight, jnp.arctan2(width, jnp.cos(theta)), labels.at)
+        return 2 * jnp.sum(
+            dz * normal_pdf(z) * labels.probability(z * jnp.cos(theta), sin) * weight(z)
+        )
     z, dz = field_nodes(weight, theta)
     return 2 * jnp.sum(dz * normal_pdf(z) * label_probability(z, theta) * weight(z))
 

@@ -13,10 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from replica.erm import nodes
 from replica.erm.losses import gaussian_slopes
 from replica.erm.measure import Averages, Fields, Kept, Totals, over_copies
 from replica.gordon import BEYOND, FAR, Ensemble, Frame
 from theory.labels import LabelKernel
+from theory.probe_field import NodeWeight
 from theory.quadrature import (
     away_from_zero,
     feature_breaks,
@@ -39,7 +41,7 @@ SLOW = (-600.0, -200.0, -70.0, -25.0, -9.0, -4.0, -1.5, 1.5, 4.0, 9.0, 25.0)
 
 
 def averages(kept: Kept, fields: Fields, loss: str) -> Averages:
-    """Return the averages at a student's fields; the probe field must be normal."""
+    """Return the averages at a student's fields; see `averages_and_slopes`."""
     return averages_and_slopes(kept, fields, loss)[0]
 
 
@@ -47,7 +49,7 @@ def averages_and_slopes(kept: Kept, fields: Fields, loss: str) -> tuple[Averages
     """Return the averages, and their derivatives by the fields.
 
     Args:
-        kept: the kept examples of one problem (scalars); the probe field must be normal.
+        kept: the kept examples of one problem (scalars).
         fields: the student's fields.
         loss: "logistic", "hinge", "squared-hinge", "square" or "hard-margin".
 
@@ -58,7 +60,8 @@ def averages_and_slopes(kept: Kept, fields: Fields, loss: str) -> tuple[Averages
 
     def one(part: Kept, count: Array) -> tuple[Averages, Array]:
         scaled = Fields(fields.along, fields.across, fields.apart, fields.prox_step * count)
-        found, slopes = _averages(part, scaled, loss)
+        of = nodes.averages_and_slopes if isinstance(part.weight, NodeWeight) else _averages
+        found, slopes = of(part, scaled, loss)
         power = jnp.stack([count, count, count**2, count])
         slopes = slopes * power[:, None] * jnp.stack([1.0, 1.0, 1.0, count])
         return (
@@ -125,7 +128,7 @@ def square_totals(kept: Kept, fields: Fields) -> Totals:
 
 def _frame(kept: Kept, fields: Fields) -> Frame:
     y = jnp.stack([fields.along, fields.across])
-    return Frame.of(Ensemble(kept.alpha_total, kept.weight, kept.theta), y)
+    return Frame.of(Ensemble(kept.alpha_total, kept.of_normal(), kept.theta), y)
 
 
 def _averages(kept: Kept, fields: Fields, loss: str) -> tuple[Averages, Array]:
@@ -192,7 +195,7 @@ def _along(
     integrands: Callable[[Array], tuple[Array, ...]],
 ) -> tuple[Array, ...]:
     """Integrate over x by panels that follow every scale of the integrand."""
-    edges = kept.weight.breaks()
+    edges = kept.of_normal().breaks()
     edges = jnp.where(jnp.abs(edges) < BEYOND, edges, jnp.nan)
     farthest = jnp.max(jnp.nan_to_num(jnp.abs(edges)), initial=0.0)
     limit = jnp.sqrt(80 + farthest**2)
@@ -299,7 +302,7 @@ def _between(low: _Edge, high: _Edge) -> tuple[Array, Array, Array]:
 def _smooth_moments(kept: Kept, x: Array, frame: Frame) -> tuple[Array, Array, Array]:
     """Return the integrals by Gauss-Legendre panels, for smooth weights or noisy labels."""
     limit = 9.0
-    weight, labels = kept.weight, kept.labels
+    weight, labels = kept.of_normal(), kept.labels
     across, turn = away_from_zero(frame.sin_probe), away_from_zero(frame.sin_psi)
     grid = jnp.asarray(np.linspace(-limit, limit, 8))
 

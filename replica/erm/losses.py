@@ -51,8 +51,8 @@ def _kinked(
 ) -> tuple[tuple[Array, ...], tuple[tuple[Array, ...], ...]]:
     """Return the averages and their derivatives for losses with kinks, all in closed form."""
     if loss == "hinge":
-        values = jax.lax.cond(step < spread, _hinge_narrow, _hinge_wide, mean, spread, step)
-        e1, e2, e3 = values
+        narrow = step < spread
+        e1, e2, e3 = jax.lax.cond(narrow, _hinge_narrow, _hinge_wide, mean, spread, step)
         one, two = (1 - mean) / spread, (1 - mean - step) / spread
         full, at_one, at_two = normal_cdf(two), normal_pdf(one), normal_pdf(two)
         edges = (at_two - at_one) / step
@@ -61,7 +61,7 @@ def _kinked(
         by_mean = (e3, 2 * (e1 + full) / step, bend)
         by_spread = (edges, 2 * spread * held, (at_two * two - at_one * one) / (step * spread))
         by_step = (-(e1 + full) / step, -2 * (e2 - full) / step, -held)
-        return values, (by_mean, by_spread, by_step)
+        return (e1, e2, e3), (by_mean, by_spread, by_step)
     scale = {"squared-hinge": 1 + step, "hard-margin": step}.get(loss, jnp.ones(()))
     kink, moves = (0.0, 0.0) if loss == "separation" else (1.0, 1.0)
     arm = (kink - mean) / spread
@@ -125,6 +125,18 @@ def logistic_prox(t: Array, step: Array) -> Array:
     return jax.lax.fori_loop(0, 9, newton, r)
 
 
+def bends(step: Array, spread: Array) -> Array:
+    """Return where the logistic loss and its prox bend, as ends of panels in r = prox(t).
+
+    Args:
+        step: the prox step gamma > 0, scalar.
+        spread: the scale of the field t, > 0.
+    """
+    unit = jnp.maximum(spread, 1.0)
+    near = jnp.where(step > LINEAR * unit, jnp.log(step / unit) + jnp.asarray(NEAR), 0.0)
+    return jnp.concatenate([jnp.asarray(BENDS), near, -near])
+
+
 def _logistic(
     mean: Array, spread: Array, step: Array
 ) -> tuple[tuple[Array, ...], tuple[tuple[Array, ...], ...]]:
@@ -135,10 +147,8 @@ def _logistic(
     flat = mean.ravel()
     low, high = jnp.min(flat) - REACH * spread, jnp.max(flat) + REACH * spread
     # Panels in t no wider than the Gaussian allows, between the marks where the loss bends.
-    near = jnp.log(step / jnp.maximum(spread, 1.0)) + jnp.asarray(NEAR)
-    near = jnp.where(step > LINEAR * jnp.maximum(spread, 1.0), near, 0.0)
-    bends = jnp.concatenate([jnp.asarray(BENDS), near, -near])
-    marks = jnp.clip(bends - step * jax.nn.sigmoid(-bends), low, high)
+    marks = bends(step, spread)
+    marks = jnp.clip(marks - step * jax.nn.sigmoid(-marks), low, high)
     ends = jnp.sort(jnp.concatenate([marks, jnp.stack([low, high])]))
     cells = jnp.diff(ends)
     counts = jnp.minimum(jnp.ceil(cells / (WIDEST * spread)), MOST)
@@ -190,3 +200,34 @@ def _logistic(
     by_spread = (spread * third, 2 * spread * turned, spread * fourth)
     by_step = (-mixed, -2 * squared, -turned)
     return (e1, e2, e3), (by_mean, by_spread, by_step)
+
+
+def bare_envelope(loss: str, t: Array, step: Array) -> tuple[Array, Array, Array]:
+    """Return M', M'' and the minimiser at the fields t.
+
+    The loss is not the logistic one, whose minimiser is no closed form.
+    """
+    slack = -t if loss == "separation" else 1 - t
+    if loss == "square":
+        return -slack / (1 + step), jnp.ones_like(t) / (1 + step), (t + step) / (1 + step)
+    inside = slack > 0
+    if loss == "squared-hinge":
+        force = jnp.where(inside, -slack / (1 + step), 0.0)
+        return force, inside / (1 + step), jnp.where(inside, (t + step) / (1 + step), t)
+    if loss in ("hard-margin", "separation"):
+        return jnp.where(inside, -slack / step, 0.0), inside / step, t + jnp.maximum(slack, 0.0)
+    assert loss == "hinge"
+    held = inside & (slack < step)
+    force = jnp.where(inside, -jnp.minimum(slack / step, 1.0), 0.0)
+    return force, held / step, jnp.where(inside, jnp.minimum(t + step, 1.0), t)
+
+
+def bare_loss(loss: str, t: Array) -> Array:
+    """Return the loss at the margins t.
+
+    A hard margin is judged by the hinge loss.
+    """
+    if loss == "logistic":
+        return jax.nn.softplus(-t)
+    slack = 1 - t if loss == "square" else jnp.maximum(1 - t, 0.0)
+    return slack if loss in ("hinge", "hard-margin", "separation") else slack**2 / 2

@@ -10,6 +10,7 @@ from jax.scipy.special import gammaln
 
 from hardset.pytree import pytree_dataclass
 from theory.labels import LabelKernel
+from theory.probe_field import NodeWeight
 from theory.weights import FunctionWeight, IntervalWeight, SelectionWeight
 
 Array = jnp.ndarray
@@ -31,10 +32,18 @@ class Kept:
     """
 
     alpha_total: Array
-    weight: SelectionWeight
+    weight: SelectionWeight | NodeWeight
     theta: Array
     labels: LabelKernel
     copies: Array
+
+    def of_normal(self) -> SelectionWeight:
+        """Return the weight on a normal probe field.
+
+        A measured field has a weight on nodes instead.
+        """
+        assert not isinstance(self.weight, NodeWeight)
+        return self.weight
 
 
 @pytree_dataclass
@@ -133,8 +142,12 @@ def binomial(count: Array, copies: Array, chance: Array) -> Array:
     return ways * chance**count * rest
 
 
-def surviving(weight: SelectionWeight, count: Array, copies: Array) -> SelectionWeight:
+def surviving(
+    weight: SelectionWeight | NodeWeight, count: Array, copies: Array
+) -> SelectionWeight | NodeWeight:
     """Return the probability that exactly `count` of `copies` copies are kept, as a weight."""
+    if isinstance(weight, NodeWeight):
+        return dataclasses.replace(weight, level=binomial(count, copies, weight.level))
     if not isinstance(weight, IntervalWeight):
         return CopiesWeight(weight, count, copies)  # type: ignore[return-value]
     # Overlapping intervals add up, so the line is cut at all ends first.

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from replica.erm.losses import logistic_prox
+from replica.erm import nodes
+from replica.erm.losses import bare_envelope, bare_loss, bends, logistic_prox
 from replica.erm.measure import Averages, Fields, Kept, Totals, over_copies
 from theory.labels import LabelKernel
+from theory.probe_field import NodeWeight
 from theory.quadrature import (
     away_from_zero,
     feature_breaks,
@@ -43,11 +45,13 @@ def totals(kept: Kept, fields: Fields, loss: str) -> Totals:
     Args:
         kept: the kept examples of one problem (scalars).
         fields: the student's fields.
-        loss: "logistic", "hinge", "squared-hinge", "square" or "hard-margin".
+        loss: "logistic", "hinge", "squared-hinge", "square", "hard-margin", or "separation", a
+            hard margin of 0.
     """
 
     def one(part: Kept, count: Array) -> Totals:
-        found = _integrals(part, fields, loss, fields.prox_step * count)
+        of = nodes.integrals if isinstance(part.weight, NodeWeight) else _integrals
+        found = of(part, fields, loss, fields.prox_step * count)
         return Totals(
             averages=Averages(found[:2] * count, found[2] * count**2, found[3] * count),
             distinct=found[4],
@@ -76,7 +80,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
     overlap = fields.along / norm
     away_from_zero(overlap)
 
-    edges = jnp.clip(kept.weight.breaks(), -38.0, 38.0)
+    edges = jnp.clip(kept.of_normal().breaks(), -38.0, 38.0)
     safe_mix, safe_lean = away_from_zero(mix), away_from_zero(lean)
     # Where the label turns at the edge of a window: z = edge and z cos + lean n = at.
     beside = (labels.at - edges[:, None] * cos) / safe_lean
@@ -95,6 +99,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
         "squared-hinge": [jnp.ones(()), -step],
         "square": [jnp.ones(()), -step],
         "hard-margin": [jnp.ones(())],
+        "separation": [jnp.zeros(())],
     }[loss]
     breaks = jnp.concatenate([*(part.ravel() for part in parts), jnp.stack(kinks) / norm])
     breaks = jnp.where(jnp.isfinite(breaks), breaks, REACH)
@@ -108,7 +113,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
             mean = z * cos + lean * n
             density = normal_pdf(y)
             if not isinstance(kept.weight, IntervalWeight):
-                density = density * kept.weight(z)
+                density = density * kept.of_normal()(z)
             share = density * labels.probability(mean, width)
             slope = density * labels.slope(mean, width)
             # The in-plane field across the probe: its mean given the student's field, and what
@@ -157,16 +162,14 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
             whole * force**2,
             whole * bend,
             whole,
-            whole * _loss(loss, after),
+            whole * bare_loss(loss, after),
             whole * (after < 0),
             whole * (t < 1),
         )
 
     if loss == "logistic":
         marks = logistic_prox(breaks * norm, step)
-        marks = jnp.concatenate(
-            [marks, jnp.asarray([-20.0, -12.0, -6.0, -3.0, 0.0, 3.0, 6.0, 12.0, 18.0, 26.0])]
-        )
+        marks = jnp.concatenate([marks, bends(step, norm)])
         low, high = logistic_prox(jnp.asarray([-REACH, REACH]) * norm, step)
 
         def integrands(variable: Array) -> tuple[Array, ...]:
@@ -181,7 +184,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
 
         def integrands(variable: Array) -> tuple[Array, ...]:
             t = variable
-            force, bend, after = _envelope(loss, t, step)
+            force, bend, after = bare_envelope(loss, t, step)
             return at(t, jnp.ones(()), force, bend, after)
 
     found = integrate_panels(integrands, marks, low, high, order=ORDER, block=BLOCK)
@@ -196,30 +199,6 @@ def _spread(centre: Array, scale: Array) -> Array:
     scale = jnp.where(scale < WIDE, scale, jnp.nan)
     marks = centre[..., None] + scale * jnp.asarray(COARSE)
     return marks.reshape(*centre.shape[:-1], -1)
-
-
-def _envelope(loss: str, t: Array, step: Array) -> tuple[Array, Array, Array]:
-    """Return M', M'' and the minimiser at the fields t."""
-    slack = 1 - t
-    if loss == "square":
-        return -slack / (1 + step), jnp.ones_like(t) / (1 + step), (t + step) / (1 + step)
-    inside = slack > 0
-    if loss == "squared-hinge":
-        force = jnp.where(inside, -slack / (1 + step), 0.0)
-        return force, inside / (1 + step), jnp.where(inside, (t + step) / (1 + step), t)
-    if loss == "hard-margin":
-        return jnp.where(inside, -slack / step, 0.0), inside / step, jnp.maximum(t, 1.0)
-    assert loss == "hinge"
-    held = inside & (slack < step)
-    force = jnp.where(inside, -jnp.minimum(slack / step, 1.0), 0.0)
-    return force, held / step, jnp.where(inside, jnp.minimum(t + step, 1.0), t)
-
-
-def _loss(loss: str, t: Array) -> Array:
-    if loss == "logistic":
-        return jax.nn.softplus(-t)
-    slack = 1 - t if loss == "square" else jnp.maximum(1 - t, 0.0)
-    return slack if loss in ("hinge", "hard-margin") else slack**2 / 2
 
 
 def test_loss(labels: LabelKernel, overlap: Array, norm: Array, loss: str) -> Array:
@@ -246,4 +225,4 @@ def test_loss(labels: LabelKernel, overlap: Array, norm: Array, loss: str) -> Ar
     )
     x, dx = panel_nodes(breaks, -limit, limit, ORDER)
     chance = labels.probability(overlap * x, spread)
-    return 2 * jnp.sum(dx * normal_pdf(x) * chance * _loss(loss, norm * x))
+    return 2 * jnp.sum(dx * normal_pdf(x) * chance * bare_loss(loss, norm * x))

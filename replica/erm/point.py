@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from hardset.checks import is_concrete
 from hardset.pytree import BRANCH, STATIC, pytree_dataclass
-from replica.erm import line, plane, square
+from replica.erm import line, nodes, plane, square
 from replica.erm.equations import Penalty, Unknowns, fields_at, residuals, weight_norm2
 from replica.erm.measure import Averages, Fields, Kept, Totals
 from replica.erm.newton import find_root
@@ -28,8 +29,10 @@ from theory.inputs import (
 )
 from theory.labels import Labels, observed_error
 from theory.policies import Custom, Mixture, Policy, Power, Random, Steps
+from theory.probe_field import FieldLaw, NodeWeight, ProbeField, node_weight
 from theory.problem import CrossFitted, DownstreamShift, PerceptronProblem
 from theory.students import ERM, Student
+from theory.weights import SelectionWeight
 
 Array = jnp.ndarray
 
@@ -62,6 +65,8 @@ class ErmPoint:
     student: Student = dataclasses.field(metadata=BRANCH)
     labels: Labels = dataclasses.field(metadata=BRANCH)
     inputs: Any = dataclasses.field(metadata=BRANCH)
+    probe_field: ProbeField = dataclasses.field(metadata=BRANCH)
+    unpenalised: bool = dataclasses.field(metadata=STATIC)
 
     @classmethod
     def of(cls, problem: PerceptronProblem, theta: ArrayLike) -> "ErmPoint":
@@ -87,7 +92,16 @@ class ErmPoint:
             student=problem.student,
             labels=problem.labels,
             inputs=inputs,
+            probe_field=problem.probe_field,
+            unpenalised=_may_lack_a_ridge(problem.student),
         )
+
+
+def _may_lack_a_ridge(student: Student) -> bool:
+    """Tell whether some lam may be 0, where the minimiser need not exist."""
+    if not isinstance(student, ERM):
+        return False
+    return not is_concrete(student.lam) or bool(np.any(np.asarray(student.lam) == 0))
 
 
 def profile_size(count: int) -> int:
@@ -103,9 +117,19 @@ class Prepared:
     """A point in the form that the solver takes.
 
     It has the same type for every policy with as many intervals.
+
+    Attributes:
+        kept: the kept examples.
+        distinct: those of which a copy survives, each counted once, or None where the minimiser
+            exists whatever is kept.
+        penalty: the ridge and the spectrum.
+        valid: whether all numbers are in their ranges.
+        downstream: the shift by which the student is judged.
+        loss: the student's loss, or "hard-margin".
     """
 
     kept: Kept
+    distinct: Kept | None
     penalty: Penalty
     valid: Array
     downstream: DownstreamShift
@@ -140,22 +164,30 @@ def prepare(point: ErmPoint) -> Prepared:
     one = jnp.ones(())
     if not keeps_all_copies(point.policy):
         copies = _whole(copies)
+
+    def kept_weight(copies: Array) -> SelectionWeight | NodeWeight:
+        given = (keep_fraction, theta, copies, kernel)
+        if isinstance(point.probe_field, FieldLaw):
+            return node_weight(point.probe_field, point.policy, *given)
+        return point.policy.kept_weight(*given)
+
+    surviving = kept_weight(copies)
+    distinct = Kept(
+        alpha_total=alpha_total / copies, weight=surviving, theta=theta, labels=kernel, copies=one
+    )
     if loss == "hard-margin":
         # Copies change nothing but the chance that one survives.
-        weight = point.policy.kept_weight(keep_fraction, theta, copies, kernel)
-        alpha_total, copies = alpha_total / copies, one
+        kept = distinct
     else:
-        weight = point.policy.kept_weight(keep_fraction, theta, one, kernel)
+        weight = kept_weight(one)
         if keeps_all_copies(point.policy):
-            alpha_total, lam, copies = alpha_total / copies, lam / copies, one
-        else:
-            alpha_total = alpha_total / copies
+            lam, copies = lam / copies, one
+        kept = dataclasses.replace(distinct, weight=weight, copies=copies)
     folds = point.folds
     share = (1 - point.folds_overlap) / folds + point.folds_overlap
     return Prepared(
-        kept=Kept(
-            alpha_total=alpha_total, weight=weight, theta=theta, labels=kernel, copies=copies
-        ),
+        kept=kept,
+        distinct=distinct if loss == "hard-margin" or point.unpenalised else None,
         penalty=Penalty(lam=lam, profile=_profile(point.inputs), share=share),
         valid=valid,
         downstream=point.downstream,
@@ -205,7 +237,7 @@ def solve_prepared(prepared: Prepared) -> ReplicaSolution:
         jnp.where(valid, alpha_kept, 1.0),
         hard=loss == "hard-margin",
     )
-    x = _implicit(loss, prepared.kept, prepared.penalty, root.x)
+    x = _implicit(loss, prepared.kept, prepared.penalty, root.x, root.matrix)
     found = _totals(prepared.kept, fields_at(x, prepared.penalty), loss)
     saddle = jnp.max(jnp.abs(residuals(x, found.averages, prepared.penalty)))
     saddle = jax.lax.stop_gradient(saddle)
@@ -216,10 +248,18 @@ def solve_prepared(prepared: Prepared) -> ReplicaSolution:
     certified = (saddle <= CERTIFIED) & (root.residual <= CERTIFIED)
     status = jnp.where(certified, Status.CONVERGED.value, Status.NOT_CERTIFIED.value)
     status = jnp.where(root.converged, status, Status.NOT_CONVERGED.value)
-    if loss == "hard-margin":
-        inseparable = kept.alpha_total * separability(kept) >= 1
-        status = jnp.where(inseparable, Status.NOT_SEPARABLE.value, status)
-        known &= ~inseparable
+    if frozen.distinct is not None:
+        if loss == "square":
+            solvable = found.distinct > 1
+        else:
+            inseparable = (
+                frozen.distinct.alpha_total * separability(frozen.distinct, penalty.share) >= 1
+            )
+            solvable = ~inseparable if loss == "hard-margin" else inseparable
+        failure = Status.NOT_SEPARABLE if loss == "hard-margin" else Status.NO_MINIMISER
+        solvable |= (penalty.lam > 0) & (loss != "hard-margin")
+        status = jnp.where(solvable, status, failure.value)
+        known &= solvable
     solution = _read_out(
         prepared,
         x,
@@ -245,7 +285,7 @@ def _averages_and_slopes(kept: Kept, fields: Fields, loss: str) -> tuple[Average
 
 def _totals(kept: Kept, fields: Fields, loss: str) -> Totals:
     """Return the averages by the quadrature that certifies."""
-    if loss == "square":
+    if loss == "square" and not isinstance(kept.weight, NodeWeight):
         return line.square_totals(kept, fields)
     return plane.totals(kept, fields, loss)
 
@@ -263,21 +303,25 @@ def _gradient(loss: str, x: Array, kept: Kept, penalty: Penalty) -> Array:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _implicit(loss: str, kept: Kept, penalty: Penalty, x: Array) -> Array:
-    """Return the root x with its derivatives by the implicit function theorem."""
+def _implicit(loss: str, kept: Kept, penalty: Penalty, x: Array, matrix: Array) -> Array:
+    """Return the root x with its derivatives by the implicit function theorem.
+
+    `matrix` is the derivative of the residuals by x.
+    """
     return x
 
 
 @_implicit.defjvp
 def _implicit_rate(
-    loss: str, primals: tuple[Kept, Penalty, Array], tangents: tuple[Kept, Penalty, Array]
+    loss: str,
+    primals: tuple[Kept, Penalty, Array, Array],
+    tangents: tuple[Kept, Penalty, Array, Array],
 ) -> tuple[Array, Array]:
-    kept, penalty, x = primals
-    by_x = jax.jacfwd(lambda x: _gradient(loss, x, kept, penalty))(x)
+    kept, penalty, x, matrix = primals
     _, moved = jax.jvp(
         lambda kept, penalty: _gradient(loss, x, kept, penalty), (kept, penalty), tangents[:2]
     )
-    return x, -jnp.linalg.solve(by_x, moved)
+    return x, -jnp.linalg.solve(matrix, moved)
 
 
 def _read_out(prepared: Prepared, x: Array, found: Totals, **outcome: Array) -> ReplicaSolution:
@@ -289,6 +333,11 @@ def _read_out(prepared: Prepared, x: Array, found: Totals, **outcome: Array) -> 
     along, across, apart = fields.along / norm, fields.across / norm, fields.apart / norm
     judged, angle = judge(along, across, apart, prepared.downstream)
     theta = kept.theta
+    if isinstance(kept.weight, NodeWeight):
+        observed, price = nodes.fresh(kept, fields, loss)
+    else:
+        observed = observed_error(kept.labels, along)
+        price = plane.test_loss(kept.labels, along, norm, loss)
     return ReplicaSolution(
         overlap=along,
         probe_overlap=along * jnp.cos(theta) + across * jnp.sin(theta),
@@ -303,10 +352,10 @@ def _read_out(prepared: Prepared, x: Array, found: Totals, **outcome: Array) -> 
         support_fraction=found.active / found.kept,
         norm=norm,
         weight_norm2=weight_norm2(x, found.averages, penalty),
-        observed_error=observed_error(kept.labels, along),
+        observed_error=observed,
         training_loss=found.loss / found.kept,
         training_error=found.wrong / found.kept,
-        test_loss=plane.test_loss(kept.labels, along, norm, loss),
+        test_loss=price,
         active_fraction=found.active / found.kept,
         **outcome,
     )

@@ -5,14 +5,18 @@ the teacher's field u and of s, the one across it, are all that the equations ne
 the probe field alone.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from hardset.pytree import pytree_dataclass
 from replica.erm.measure import Averages, Fields, Kept, over_copies
+from theory.labels import LabelKernel
+from theory.probe_field import NodeWeight
 from theory.quadrature import away_from_zero, feature_breaks, integrate_panels, normal_pdf
-from theory.weights import LEAST_ANGLE, IntervalWeight
+from theory.weights import LEAST_ANGLE, IntervalWeight, SelectionWeight
 
 Array = jnp.ndarray
 
@@ -44,7 +48,41 @@ def moments(kept: Kept) -> Moments:
     theta = kept.theta
     theta = theta + jax.lax.stop_gradient(jnp.maximum(theta, LEAST_ANGLE) - theta)
     cos, sin = jnp.cos(theta), jnp.sin(theta)
-    weight, labels = kept.weight, kept.labels
+    labels = kept.labels
+    spread = jnp.sqrt(labels.width**2 + sin**2)
+
+    def integrands(z: Array, mass: Array) -> tuple[Array, ...]:
+        # z' is the field across the probe: u = z cos + z' sin, and Stein's lemma averages its
+        # powers.
+        arms = (z[..., None] * cos - labels.at) / spread
+        steps = labels.jump * normal_pdf(arms) / spread
+        chance = mass * labels.probability(z * cos, sin)
+        slope = sin * mass * jnp.sum(steps, axis=-1)
+        bend = chance - sin**2 * mass * jnp.sum(steps * arms / spread, axis=-1)
+        return chance, z * chance, slope, z * z * chance, z * slope, bend
+
+    if isinstance(kept.weight, NodeWeight):
+        at = kept.weight
+        found = tuple(jnp.sum(row) for row in integrands(at.nodes, 2 * at.mass * at.level))
+    else:
+        found = _over_probe(kept.weight, labels, cos, sin, integrands)
+    turn = jnp.stack([jnp.stack([cos, sin]), jnp.stack([sin, -cos])])
+    probe = jnp.stack([jnp.stack(found[3:5]), jnp.stack(found[4:6])])
+    return Moments(
+        mass=found[0],
+        mean=turn @ jnp.stack(found[1:3]),
+        second=turn @ probe @ turn,
+    )
+
+
+def _over_probe(
+    weight: SelectionWeight,
+    labels: LabelKernel,
+    cos: Array,
+    sin: Array,
+    integrands: Callable[[Array, Array], tuple[Array, ...]],
+) -> tuple[Array, ...]:
+    """Integrate over a normal probe field, by panels that follow the label and the edges."""
     # Steps with widths lie at one place (theory.labels).
     at, widths = labels.at, labels.width
     if not labels.sharp:
@@ -62,27 +100,11 @@ def moments(kept: Kept) -> Moments:
     breaks = jnp.concatenate([weight.breaks(), jax.lax.stop_gradient(smooth)])
     least, most = weight.reach()
     low, high = jnp.clip(least, -FARTHEST, FARTHEST), jnp.clip(most, -FARTHEST, FARTHEST)
-    spread = jnp.sqrt(labels.width**2 + sin**2)
 
-    def integrands(z: Array) -> tuple[Array, ...]:
-        # z' is the field across the probe: u = z cos + z' sin, and Stein's lemma averages its
-        # powers.
-        arms = (z[..., None] * cos - labels.at) / spread
-        steps = labels.jump * normal_pdf(arms) / spread
-        mass = 2 * normal_pdf(z) * weight(z)
-        chance = mass * labels.probability(z * cos, sin)
-        slope = sin * mass * jnp.sum(steps, axis=-1)
-        bend = chance - sin**2 * mass * jnp.sum(steps * arms / spread, axis=-1)
-        return chance, z * chance, slope, z * z * chance, z * slope, bend
+    def rows(z: Array) -> tuple[Array, ...]:
+        return integrands(z, 2 * normal_pdf(z) * weight(z))
 
-    found = integrate_panels(integrands, breaks, low, high, order=ORDER, block=BLOCK)
-    turn = jnp.stack([jnp.stack([cos, sin]), jnp.stack([sin, -cos])])
-    probe = jnp.stack([jnp.stack(found[3:5]), jnp.stack(found[4:6])])
-    return Moments(
-        mass=found[0],
-        mean=turn @ jnp.stack(found[1:3]),
-        second=turn @ probe @ turn,
-    )
+    return integrate_panels(rows, breaks, low, high, order=ORDER, block=BLOCK)
 
 
 def averages(kept: Kept, fields: Fields) -> Averages:

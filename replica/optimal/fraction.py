@@ -10,16 +10,22 @@ from replica.optimal.search import (
     Floats,
     Objective,
     SearchStatus,
+    asked_problem,
     certified,
     first_below,
     fractions_to_scan,
+    lam_of,
     least,
     refuse_fixed_mass,
     scan,
 )
 from replica.solver import solve
-from theory.policies import Policy, Random, Window, WindowSigned
-from theory.problem import DownstreamShift, PerceptronProblem
+from theory.inputs import Inputs
+from theory.labels import Labels
+from theory.policies import Hard, Policy, Window, WindowSigned
+from theory.probe_field import ProbeField
+from theory.problem import DownstreamShift, PerceptronProblem, Probe
+from theory.students import Student
 
 LOWEST = 1e-3
 SLACK = 1e-6  # relative: what counts as the least error
@@ -40,6 +46,7 @@ class OptimalFraction:
         plateau: whether that stretch is longer than a factor 1.05.
         full_error: the error at f = 1.
         minima: number of local minima that the scan met.
+        lam: the student's ridge strength there; NaN for max-margin.
         status: a `SearchStatus`.
     """
 
@@ -52,6 +59,7 @@ class OptimalFraction:
     plateau: ArrayLike
     full_error: ArrayLike
     minima: ArrayLike
+    lam: ArrayLike
     status: ArrayLike
 
 
@@ -68,6 +76,7 @@ class SufficientFraction:
         error: the error there.
         full_error: the error at f = 1.
         crossings: how often the scan crosses that level: above 1, some larger fractions fail it.
+        lam: the student's ridge strength there; NaN for max-margin.
         status: a `SearchStatus`.
     """
 
@@ -76,6 +85,7 @@ class SufficientFraction:
     error: ArrayLike
     full_error: ArrayLike
     crossings: ArrayLike
+    lam: ArrayLike
     status: ArrayLike
 
 
@@ -86,6 +96,12 @@ def optimal_fraction(
     *,
     redundancy: ArrayLike = 1.0,
     downstream: DownstreamShift | None = None,
+    probe: Probe | None = None,
+    student: Student | None = None,
+    labels: Labels | None = None,
+    inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
+    lam_bounds: tuple[float, float] | None = None,
     lowest: float = LOWEST,
 ) -> OptimalFraction:
     """Find the smallest fraction of least error at a given volume of data.
@@ -102,6 +118,13 @@ def optimal_fraction(
         policy: one that can keep any fraction, default `Hard()`; its parameters broadcast too.
         redundancy: copies of each example, >= 1.
         downstream: shift between the labels' teacher and the one that judges the student.
+        probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
+        labels: default `Clean()`.
+        inputs: default `Isotropic()`.
+        probe_field: default `NormalField()`.
+        lam_bounds: range of lam to search, > 0; the student is then the best one at every point,
+            and its own lam has no effect.
         lowest: lower end of the range of f, in [1e-6, 0.5]; the upper end is 1, or 1 - lo for
             `Window(lo)`.
 
@@ -111,7 +134,21 @@ def optimal_fraction(
     Raises:
         ValueError: an argument outside its range, or a policy whose weight fixes its fraction.
     """
-    family, grid, objective = _prepare(alpha_total, theta, policy, redundancy, downstream, lowest)
+    _check_range(policy, lowest)
+    problem = asked_problem(
+        alpha_total,
+        lowest,
+        theta,
+        policy,
+        redundancy=redundancy,
+        downstream=downstream,
+        probe=probe,
+        student=student,
+        labels=labels,
+        inputs=inputs,
+        probe_field=probe_field,
+    )
+    family, grid, objective = _prepare(problem, lam_bounds, lowest)
     lanes = np.arange(family.size)
     values = scan(objective, grid)
     least_fraction, least_error, minima = least(objective, grid, values)
@@ -126,7 +163,8 @@ def optimal_fraction(
     end = _stretch_end(objective, grid, values, level)
     found = ~np.isnan(first.x)
     keep_fraction = np.where(found, first.x, 1.0)
-    at = family.solve(lanes, keep_fraction=np.where(found, first.x, grid[:, -1]))
+    chosen = family.tuned(lanes, keep_fraction=np.where(found, first.x, grid[:, -1]))
+    at = solve(chosen)
     failed = ~found | np.isnan(certified(at)) | np.isnan(end)
     return OptimalFraction(
         keep_fraction=family.fold(np.where(found, keep_fraction, np.nan)),
@@ -138,6 +176,7 @@ def optimal_fraction(
         plateau=family.fold(end > PLATEAU * keep_fraction),
         full_error=family.fold(_full_errors(family)),
         minima=family.fold(minima),
+        lam=family.fold(np.where(found, lam_of(chosen), np.nan)),
         status=family.fold(np.where(failed, SearchStatus.FAILED.value, first.status)),
     )
 
@@ -150,6 +189,12 @@ def sufficient_fraction(
     *,
     redundancy: ArrayLike = 1.0,
     downstream: DownstreamShift | None = None,
+    probe: Probe | None = None,
+    student: Student | None = None,
+    labels: Labels | None = None,
+    inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
+    lam_bounds: tuple[float, float] | None = None,
     lowest: float = LOWEST,
 ) -> SufficientFraction:
     """Find the smallest fraction that is nearly as good as all data.
@@ -163,6 +208,13 @@ def sufficient_fraction(
         policy: one that can keep any fraction, default `Hard()`; its parameters broadcast too.
         redundancy: copies of each example, >= 1.
         downstream: shift between the labels' teacher and the one that judges the student.
+        probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
+        labels: default `Clean()`.
+        inputs: default `Isotropic()`.
+        probe_field: default `NormalField()`.
+        lam_bounds: range of lam to search, > 0; the student is then the best one at every point,
+            and its own lam has no effect.
         lowest: lower end of the range of f, in [1e-6, 0.5].
 
     Returns:
@@ -172,7 +224,21 @@ def sufficient_fraction(
         ValueError: an argument outside its range, or a policy whose weight fixes its fraction.
     """
     check_range("tolerance", tolerance, 1e-6, 100.0)
-    family, grid, objective = _prepare(alpha_total, theta, policy, redundancy, downstream, lowest)
+    _check_range(policy, lowest)
+    problem = asked_problem(
+        alpha_total,
+        lowest,
+        theta,
+        policy,
+        redundancy=redundancy,
+        downstream=downstream,
+        probe=probe,
+        student=student,
+        labels=labels,
+        inputs=inputs,
+        probe_field=probe_field,
+    )
+    family, grid, objective = _prepare(problem, lam_bounds, lowest)
     shape = np.broadcast_shapes(family.shape, np.shape(tolerance))
     # One scan serves all tolerances.
     source = np.broadcast_to(np.arange(family.size).reshape(family.shape), shape).ravel()
@@ -180,7 +246,8 @@ def sufficient_fraction(
     level = full * (1 + np.broadcast_to(np.asarray(tolerance, float), shape).ravel())
     first = first_below(objective, grid, scan(objective, grid), level, source)
     found = ~np.isnan(first.x)
-    at = family.solve(source, keep_fraction=np.where(found, first.x, grid[source, -1]))
+    chosen = family.tuned(source, keep_fraction=np.where(found, first.x, grid[source, -1]))
+    at = solve(chosen)
     failed = np.isnan(full) | (found & np.isnan(certified(at)))
     return SufficientFraction(
         keep_fraction=first.x.reshape(shape),
@@ -188,27 +255,27 @@ def sufficient_fraction(
         error=np.where(found, certified(at), np.nan).reshape(shape),
         full_error=full.reshape(shape),
         crossings=first.count.reshape(shape),
+        lam=np.where(found, lam_of(chosen), np.nan).reshape(shape),
         status=np.where(failed, SearchStatus.FAILED.value, first.status).reshape(shape),
     )
 
 
 def _prepare(
-    alpha_total: ArrayLike,
-    theta: ArrayLike,
-    policy: Policy | None,
-    redundancy: ArrayLike,
-    downstream: DownstreamShift | None,
-    lowest: float,
+    problem: PerceptronProblem, lam_bounds: tuple[float, float] | None, lowest: float
 ) -> tuple[Family, Floats, Objective]:
     """Return the family, each lane's fractions to scan, and its error by fraction."""
+    family = Family.of(problem, lam_bounds)
+    grid = fractions_to_scan(np.full(family.size, lowest), family.largest_fractions())
+    return family, grid, lambda lane, f: family.errors(lane, keep_fraction=f)
+
+
+def _check_range(policy: Policy | None, lowest: float) -> None:
+    """Check that a policy can keep all fractions of a range from `lowest` on."""
     check_range("lowest", lowest, 1e-6, 0.5)
     refuse_fixed_mass(policy)
     if isinstance(policy, Window | WindowSigned):
         # A window can keep 1 - lo at most.
         check_range("lo", policy.lo, 0.0, 1.0 - lowest)
-    family = Family.of(alpha_total, lowest, theta, policy, redundancy, downstream)
-    grid = fractions_to_scan(np.full(family.size, lowest), family.largest_fractions())
-    return family, grid, lambda lane, f: family.errors(lane, keep_fraction=f)
 
 
 def _stretch_end(objective: Objective, grid: Floats, values: Floats, level: Floats) -> Floats:
@@ -231,14 +298,4 @@ def _stretch_end(objective: Objective, grid: Floats, values: Floats, level: Floa
 
 def _full_errors(family: Family) -> Floats:
     """Return the error without selection, where policies do not differ."""
-    problem = family.problem(np.arange(family.size))
-    return certified(
-        solve(
-            PerceptronProblem(
-                alpha_total=problem.alpha_total,
-                policy=Random(),
-                redundancy=problem.redundancy,
-                downstream=problem.downstream,
-            )
-        )
-    )
+    return family.errors(np.arange(family.size), keep_fraction=1.0, policy=Hard())

@@ -11,7 +11,7 @@ exchange gives birth to a new interval.
 
 import dataclasses
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +21,28 @@ from scipy.optimize import minimize
 from scipy.special import erf, ndtri
 
 from hardset.float64 import float64
+from hardset.progress import bar
 from hardset.pytree import pytree_dataclass
 from replica.gordon import Ensemble
 from replica.implicit import LineAverages, probe_line, student_response
-from replica.newton import Student, maximise_margin
-from replica.optimal.search import Family, Floats, SearchStatus, certified
+from replica.newton import Student as Separator
+from replica.newton import maximise_margin
+from replica.optimal.influence import LossRanks, LossStudents, influence_of, train_one
+from replica.optimal.search import Family, Floats, SearchStatus, asked_problem, certified
 from replica.optimal.window import optimal_window
 from replica.point import judge
 from replica.solver import solve
+from theory.inputs import Inputs
+from theory.labels import Labels
 from theory.policies import Moderate, Random, Steps
-from theory.problem import DownstreamShift
+from theory.problem import (
+    DownstreamShift,
+    FixedAngle,
+    PerceptronProblem,
+    Probe,
+    beyond_max_margin,
+)
+from theory.students import Student
 from theory.weights import IntervalWeight
 
 Array = jnp.ndarray
@@ -71,7 +83,7 @@ class Students:
     """
 
     ensemble: Ensemble
-    student: Student
+    student: Separator
     error: Array
 
 
@@ -84,8 +96,12 @@ def fields_of(ranks: np.ndarray) -> np.ndarray:
     return np.abs(ndtri(np.clip((1 - ranks) / 2, 0.0, 0.5)))
 
 
+AnyProblem = RankProblem | LossRanks
+AnyStudents = Students | LossStudents
+
+
 @float64
-def train(problem: RankProblem, sets: np.ndarray) -> Students:
+def train(problem: AnyProblem, sets: np.ndarray) -> AnyStudents:
     """Train the students of several sets of ranks, shape (count, INTERVALS, 2)."""
     edges = fields_of(sets)
     problem = _double(problem)
@@ -97,12 +113,12 @@ def train(problem: RankProblem, sets: np.ndarray) -> Students:
     return jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
 
 
-def _double(problem: RankProblem) -> RankProblem:
+def _double(problem: AnyProblem) -> AnyProblem:
     """Convert the numbers of a problem to double precision.
 
     Python's numbers would need a compilation of their own.
     """
-    doubled: RankProblem = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), problem)
+    doubled: AnyProblem = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), problem)
     return doubled
 
 
@@ -111,7 +127,7 @@ def _first(column: Array, count: int) -> np.ndarray:
 
 
 @float64
-def influence(problem: RankProblem, students: Students, index: int, ranks: np.ndarray) -> Array:
+def influence(problem: AnyProblem, students: AnyStudents, index: int, ranks: np.ndarray) -> Array:
     """Return the influence of the ranks on the error of one of the students.
 
     It is d error/d w per unit of kept mass, shape (n,).
@@ -126,8 +142,8 @@ def influence(problem: RankProblem, students: Students, index: int, ranks: np.nd
 
 
 @jax.jit
-def _train_batch(problem: RankProblem, edges: Array, count: Array) -> Students:
-    def lane(i: Array, out: Students) -> Students:
+def _train_batch(problem: AnyProblem, edges: Array, count: Array) -> AnyStudents:
+    def lane(i: Array, out: AnyStudents) -> AnyStudents:
         value = _train(problem, edges[i])
         return jax.tree.map(lambda column, entry: column.at[i].set(entry), out, value)
 
@@ -136,17 +152,19 @@ def _train_batch(problem: RankProblem, edges: Array, count: Array) -> Students:
     return jax.lax.fori_loop(0, count, lane, empty)
 
 
-def _train(problem: RankProblem, edges: Array) -> Students:
+def _train(problem: AnyProblem, edges: Array) -> AnyStudents:
     start, end = edges.T
     weight = IntervalWeight(
         low=jnp.concatenate([start, -end]),
         high=jnp.concatenate([end, -start]),
         level=jnp.ones(2 * INTERVALS),
     )
-    alpha_total, theta = jnp.asarray(problem.alpha_total), jnp.asarray(problem.theta)
-    ensemble = Ensemble(alpha_total, weight, theta)
     tail = jax.scipy.special.erfc(edges / np.sqrt(2))
     kept = jnp.sum(tail[:, 0] - tail[:, 1])
+    if isinstance(problem, LossRanks):
+        return train_one(problem, weight, kept)
+    alpha_total, theta = jnp.asarray(problem.alpha_total), jnp.asarray(problem.theta)
+    ensemble = Ensemble(alpha_total, weight, theta)
     student, _, converged = maximise_margin(ensemble, alpha_total * kept)
     found = converged & (student.mu > 0)
     error = jnp.where(found, _error(student.y, problem.downstream), jnp.nan)
@@ -159,7 +177,10 @@ def _error(y: Array, shift: DownstreamShift) -> Array:
 
 
 @jax.jit
-def _influences(problem: RankProblem, trained: Students, fields: Array) -> Array:
+def _influences(problem: AnyProblem, trained: AnyStudents, fields: Array) -> Array:
+    if isinstance(problem, LossRanks) and isinstance(trained, LossStudents):
+        return influence_of(problem, trained, fields)
+    assert isinstance(problem, RankProblem) and isinstance(trained, Students)
     student, ensemble = trained.student, trained.ensemble
     rate = jax.grad(_error)(student.y, problem.downstream)
 
@@ -234,6 +255,10 @@ def optimal_policy(
     theta: ArrayLike = 0.0,
     *,
     downstream: DownstreamShift | None = None,
+    probe: Probe | None = None,
+    student: Student | None = None,
+    labels: Labels | None = None,
+    inputs: Inputs | None = None,
 ) -> OptimalPolicy:
     """Find a weight w(z) in [0, 1] of mass f with a locally minimal error.
 
@@ -246,6 +271,10 @@ def optimal_policy(
         keep_fraction: kept fraction f, in (0, 1].
         theta: probe angle in radians, in [0, pi/2].
         downstream: shift between the labels' teacher and the one that judges the student.
+        probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
+        labels: default `Clean()`.
+        inputs: default `Isotropic()`.
 
     Returns:
         Arrays of the common shape.
@@ -253,17 +282,38 @@ def optimal_policy(
     Raises:
         ValueError: an argument outside its range.
     """
-    family = Family.of(alpha_total, keep_fraction, theta, None, 1.0, downstream)
+    asked = asked_problem(
+        alpha_total,
+        keep_fraction,
+        theta,
+        None,
+        downstream=downstream,
+        probe=probe,
+        student=student,
+        labels=labels,
+        inputs=inputs,
+    )
+    family = Family.of(asked)
     lanes = np.arange(family.size)
     problem = family.problem(lanes)
-    fraction, angle = np.asarray(problem.keep_fraction), family.angles()
-    window = optimal_window(problem.alpha_total, fraction, angle, downstream=problem.downstream)
-    named = [certified(family.solve(lanes, policy=policy)) for policy in (Moderate(), Random())]
+    fraction = np.asarray(problem.keep_fraction)
+    window = optimal_window(
+        problem.alpha_total,
+        fraction,
+        downstream=problem.downstream,
+        probe=problem.probe,
+        student=problem.student,
+        labels=problem.labels,
+        inputs=problem.inputs,
+    )
+    named = [family.errors(lanes, policy=policy) for policy in (Moderate(), Random())]
+    beyond = beyond_max_margin(problem)
+    problems: list[Any] = LossRanks.of(problem) if beyond else _rank_problems(problem)
     found = []
-    for k in lanes:
-        shift = jax.tree.map(lambda leaf, k=k: np.asarray(leaf)[k], problem.downstream)
-        one = RankProblem(np.asarray(problem.alpha_total)[k], angle[k], shift)
-        found.append(_ascend(one, float(fraction[k]), float(np.asarray(window.lo)[k])))
+    with bar(len(problems), "weights", "point") as shown:
+        for k, one in enumerate(problems):
+            found.append(_ascend(one, float(fraction[k]), float(np.asarray(window.lo)[k])))
+            shown.update()
     ranks = np.array([best.ranks for best, _, _ in found]).reshape(-1, INTERVALS, 2)
     error = np.array([best.error for best, _, _ in found])
     gap = np.array([best.gap for best, _, _ in found])
@@ -291,6 +341,20 @@ def optimal_policy(
     )
 
 
+def _rank_problems(problem: PerceptronProblem) -> list[RankProblem]:
+    """Return the problems of a family of lanes, one each."""
+    assert isinstance(problem.probe, FixedAngle)
+    alpha_total, angle = np.asarray(problem.alpha_total), np.asarray(problem.probe.theta)
+    return [
+        RankProblem(
+            alpha_total[k],
+            angle[k],
+            jax.tree.map(lambda leaf, k=k: np.asarray(leaf)[k], problem.downstream),
+        )
+        for k in range(len(alpha_total))
+    ]
+
+
 def rank_policy(ranks: Floats) -> Steps:
     """Return the policy that keeps given intervals of abs(z) ranks.
 
@@ -309,7 +373,7 @@ def rank_policy(ranks: Floats) -> Steps:
     )
 
 
-def _ascend(problem: RankProblem, fraction: float, lo: float) -> tuple[Found, int, int]:
+def _ascend(problem: AnyProblem, fraction: float, lo: float) -> tuple[Found, int, int]:
     """Find the best set of ranks, the number of starts and how many ended there."""
     if fraction == 1.0:
         everything = _tidy(np.array([[0.0, 1.0]]), 1.0)
@@ -341,7 +405,7 @@ def _starts(fraction: float, lo: float) -> Floats:
     return np.array([_tidy(np.array(one), fraction) for one in [*windows, *pairs]])
 
 
-def _improve(problem: RankProblem, ranks: Floats, fraction: float) -> Found:
+def _improve(problem: AnyProblem, ranks: Floats, fraction: float) -> Found:
     """Improve a set of ranks by ascent and exchange, until the gap is closed.
 
     The gap is the first-order gain that is left.
@@ -362,7 +426,7 @@ def _improve(problem: RankProblem, ranks: Floats, fraction: float) -> Found:
     return found
 
 
-def _slide(problem: RankProblem, ranks: Floats, fraction: float) -> Floats:
+def _slide(problem: AnyProblem, ranks: Floats, fraction: float) -> Floats:
     """Move the ends of the intervals to a local minimum of the error.
 
     The mass stays the same.
@@ -412,7 +476,7 @@ class Profile(NamedTuple):
     kept: np.ndarray
 
 
-def _profile(problem: RankProblem, ranks: Floats, fraction: float) -> tuple[float, Profile]:
+def _profile(problem: AnyProblem, ranks: Floats, fraction: float) -> tuple[float, Profile]:
     """Return the error and the influence of all ranks."""
     near = fraction * 2.0 ** -np.arange(7)
     breaks = np.sort(np.concatenate([np.linspace(0, 1, PANELS + 1), near, 1 - near, ranks.ravel()]))
@@ -426,7 +490,7 @@ def _profile(problem: RankProblem, ranks: Floats, fraction: float) -> tuple[floa
     return float(students.error[0]), Profile(np.append(0.0, np.cumsum(cells)), values, kept)
 
 
-def _measured(problem: RankProblem, ranks: Floats, fraction: float) -> Found:
+def _measured(problem: AnyProblem, ranks: Floats, fraction: float) -> Found:
     error, profile = _profile(problem, ranks, fraction)
     cells = np.diff(profile.edges)
     order = np.argsort(profile.influence)
@@ -436,7 +500,7 @@ def _measured(problem: RankProblem, ranks: Floats, fraction: float) -> Found:
     return Found(ranks, error, float(now - least) / error)
 
 
-def _exchange(problem: RankProblem, found: Found, fraction: float) -> Found:
+def _exchange(problem: AnyProblem, found: Found, fraction: float) -> Found:
     """Exchange the most harmful kept examples for the most useful others.
 
     As many are exchanged as pay off.

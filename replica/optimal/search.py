@@ -15,10 +15,24 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 from scipy.optimize import elementwise
 
+from hardset.checks import check_range
+from hardset.progress import bar
 from replica.solution import ReplicaSolution, Status
-from replica.solver import solve
+from replica.solver import probe_angle, solve
+from theory.inputs import Inputs, Isotropic
+from theory.labels import Clean, Labels
 from theory.policies import Custom, Hard, Policy, Window, WindowSigned
-from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
+from theory.probe_field import NormalField, ProbeField
+from theory.problem import (
+    DownstreamShift,
+    FixedAngle,
+    Independent,
+    InSample,
+    PerceptronProblem,
+    Probe,
+    has_vectors,
+)
+from theory.students import ERM, MaxMargin, Student
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -29,6 +43,8 @@ POLISH = 1e-11  # a parabola that predicts the error to this relative accuracy h
 NARROW = 1e-9
 TINY = 1e-300
 STEP = 0.35  # of a scan in log(f/(1 - f)): a factor 1.4 at both ends
+PER_DECADE = 2  # points of a scan over lam
+PIECE = 2048  # points that are solved between two moves of the progress bar
 NEAREST = 1e-4  # the scan's last fraction before the end of the range, relative to that end
 FLAT = 1e-9  # relative rise on both sides below which a minimum of the scan is none
 
@@ -49,11 +65,48 @@ class SearchStatus(IntEnum):
 
 _SENTENCES = {
     SearchStatus.FOUND: "The answer lies inside the range that was searched, or f = 1 is best.",
-    SearchStatus.AT_RANGE_END: "The answer is the lower end of the range that was searched; "
-    "the true one may lie below it.",
+    SearchStatus.AT_RANGE_END: "The answer is an end of the range that was searched; the true one "
+    "may lie beyond it.",
     SearchStatus.UNREACHABLE: "Nowhere in the range that was searched is the error low enough.",
     SearchStatus.FAILED: "A point that the answer depends on could not be solved and certified.",
 }
+
+
+def asked_problem(
+    alpha_total: ArrayLike,
+    keep_fraction: ArrayLike,
+    theta: ArrayLike,
+    policy: Policy | None,
+    *,
+    redundancy: ArrayLike = 1.0,
+    downstream: DownstreamShift | None = None,
+    probe: Probe | None = None,
+    student: Student | None = None,
+    labels: Labels | None = None,
+    inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
+) -> PerceptronProblem:
+    """Return the problem that a search was asked about.
+
+    The free one of its arguments may hold any valid value.
+
+    Raises:
+        ValueError: an argument outside its range, or both an angle and a probe.
+    """
+    if probe is not None and np.any(np.asarray(theta) != 0):
+        raise ValueError("theta has no effect beside probe, which has its own angle: give one")
+    return PerceptronProblem(
+        alpha_total=alpha_total,
+        keep_fraction=keep_fraction,
+        probe=FixedAngle(theta) if probe is None else probe,
+        policy=Hard() if policy is None else policy,
+        redundancy=redundancy,
+        downstream=DownstreamShift() if downstream is None else downstream,
+        student=MaxMargin() if student is None else student,
+        labels=Clean() if labels is None else labels,
+        inputs=Isotropic() if inputs is None else inputs,
+        probe_field=NormalField() if probe_field is None else probe_field,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,48 +115,41 @@ class Family:
 
     Attributes:
         shape: common shape of all arguments.
-        columns: the problem's leaves, one flat array each.
+        columns: the problem's leaves, one array each, lanes first.
         tree: the problem's structure.
+        lam_bounds: range of lam that is searched at every point; None to keep the students' own.
     """
 
     shape: tuple[int, ...]
     columns: tuple[Floats, ...]
     tree: jax.tree_util.PyTreeDef
+    lam_bounds: tuple[float, float] | None = None
 
     @classmethod
     def of(
-        cls,
-        alpha_total: ArrayLike,
-        keep_fraction: ArrayLike,
-        theta: ArrayLike,
-        policy: Policy | None,
-        redundancy: ArrayLike,
-        downstream: DownstreamShift | None,
+        cls, problem: PerceptronProblem, lam_bounds: tuple[float, float] | None = None
     ) -> "Family":
-        """Make the family of the given arguments.
+        """Make the family of a grid of problems.
 
-        The free one of them may hold any valid value.
+        An independent probe counts as the angle that it has.
 
         Raises:
-            ValueError: an argument outside its range.
+            ValueError: an in-sample probe, or a range of lam that is none or has no student.
         """
-        problem = PerceptronProblem(
-            alpha_total=alpha_total,
-            keep_fraction=keep_fraction,
-            probe=FixedAngle(theta),
-            policy=Hard() if policy is None else policy,
-            redundancy=redundancy,
-            downstream=DownstreamShift() if downstream is None else downstream,
-        )
-        leaves, tree = jax.tree.flatten(problem)
-        return cls(
-            shape=problem.shape,
-            columns=tuple(
-                np.broadcast_to(np.asarray(leaf, np.float64), problem.shape).ravel()
-                for leaf in leaves
-            ),
-            tree=tree,
-        )
+        if isinstance(problem.probe, InSample | Independent):
+            angle = probe_angle(problem.probe)
+            problem = dataclasses.replace(problem, probe=FixedAngle(angle))
+        if lam_bounds is not None:
+            check_lam_bounds("lam_bounds", problem.student, lam_bounds)
+        shape = problem.shape
+        columns = []
+        for part in jax.tree.leaves(problem, is_leaf=has_vectors):
+            own = 1 if has_vectors(part) else 0
+            for leaf in jax.tree.leaves(part):
+                array = np.asarray(leaf, np.float64)
+                vector = array.shape[array.ndim - own :]
+                columns.append(np.broadcast_to(array, shape + vector).reshape(-1, *vector))
+        return cls(shape, tuple(columns), jax.tree.structure(problem), lam_bounds)
 
     @property
     def size(self) -> int:
@@ -111,31 +157,47 @@ class Family:
         return len(self.columns[0])
 
     def problem(self, lanes: Integers, **changes: Any) -> PerceptronProblem:
-        """Return the problems of `lanes` with `changes` of their arguments.
+        """Return the problems of `lanes` with `changes` of their arguments, or of `lam`.
 
         The shape is (len(lanes),).
         """
         lane: PerceptronProblem = jax.tree.unflatten(
             self.tree, [column[lanes] for column in self.columns]
         )
+        if "lam" in changes:
+            changes["student"] = with_lam(lane.student, changes.pop("lam"))
         return dataclasses.replace(lane, **changes)
 
+    def tuned(self, lanes: Integers, **changes: Any) -> PerceptronProblem:
+        """Return the problems of `lanes`, with the best lam where it is searched."""
+        problem = self.problem(lanes, **changes)
+        if self.lam_bounds is None:
+            return problem
+        best = least_over_lam(Family.of(problem), self.lam_bounds)[0]
+        return dataclasses.replace(problem, student=with_lam(problem.student, best))
+
     def solve(self, lanes: Integers, **changes: Any) -> ReplicaSolution:
-        """Return the solutions of the problems of `lanes`."""
-        return solve(self.problem(lanes, **changes))
+        """Return the solutions of the problems of `lanes`, at the best lam."""
+        return solve(self.tuned(lanes, **changes))
 
     def errors(self, lanes: Integers, **changes: Any) -> Floats:
-        """Return the errors of the problems of `lanes`.
+        """Return the errors of the problems of `lanes`, at the best lam.
 
         They are NaN where the solution is not certified.
         """
-        solution = self.solve(lanes, **changes)
-        return certified(solution)
-
-    def angles(self) -> Floats:
-        """Return each lane's probe angle."""
-        probe = self.problem(np.arange(self.size)).probe
-        return np.asarray(probe.theta) if isinstance(probe, FixedAngle) else np.empty(0)
+        problem = self.problem(lanes, **changes)
+        if self.lam_bounds is not None:
+            return least_over_lam(Family.of(problem), self.lam_bounds)[1]
+        if len(lanes) <= PIECE:
+            return certified(solve(problem))
+        part = Family.of(problem)
+        found = []
+        with bar(len(lanes), "points", "point") as shown:
+            for start in range(0, len(lanes), PIECE):
+                piece = np.arange(start, min(start + PIECE, len(lanes)))
+                found.append(certified(solve(part.problem(piece))))
+                shown.update(len(piece))
+        return np.concatenate(found)
 
     def largest_fractions(self) -> Floats:
         """Return the largest fraction that each lane's policy can keep."""
@@ -147,6 +209,57 @@ class Family:
     def fold(self, values: ArrayLike) -> Floats:
         """Bring one value for each lane into the shape of the arguments."""
         return np.asarray(values).reshape(self.shape)
+
+
+def with_lam(student: Student, lam: Floats) -> Student:
+    """Return a student with a loss, with another ridge strength."""
+    assert isinstance(student, ERM)
+    return dataclasses.replace(student, lam=lam)
+
+
+def check_lam_bounds(name: str, student: Student, bounds: tuple[float, float]) -> None:
+    """Check that a student has a lam, and that a range of it is one.
+
+    Raises:
+        ValueError: a max-margin student, or two numbers that are no range.
+    """
+    if not isinstance(student, ERM):
+        raise ValueError(f"{name} needs a student with a loss, ERM(...): max-margin has no lam")
+    check_range(name, bounds, 0.0, np.inf, open_low=True)
+    if np.shape(bounds) != (2,) or not bounds[0] < bounds[1]:
+        raise ValueError(f"{name} = {bounds} must be two increasing numbers")
+
+
+def least_over_lam(
+    family: Family, bounds: tuple[float, float]
+) -> tuple[Floats, Floats, Integers, Floats]:
+    """Find the ridge strength of least error of each lane.
+
+    The range is scanned at two points a decade before the local minima are polished: the error of
+    a logistic student can have two.
+
+    Returns:
+        lam, the least error, the number of local minima, and the errors at the two bounds, shape
+        (2, lanes).
+    """
+    low, high = (float(bound) for bound in bounds)
+    points = max(int(np.ceil(np.log10(high / low) * PER_DECADE)), 4) + 1
+    grid = np.tile(np.linspace(np.log(low), np.log(high), points), (family.size, 1))
+
+    def objective(lane: Integers, log_lam: Floats) -> Floats:
+        return family.errors(lane, lam=np.exp(log_lam))
+
+    values = scan(objective, grid)
+    best, error, minima = least(objective, grid, values)
+    lam = np.clip(np.exp(best), *bounds)  # the exponential rounds
+    return lam, error, minima, values[:, [0, -1]].T
+
+
+def lam_of(problem: PerceptronProblem) -> Floats:
+    """Return the ridge strength of problems of lanes; NaN for max-margin students."""
+    student = problem.student
+    lam = student.lam if isinstance(student, ERM) else np.nan
+    return np.broadcast_to(np.asarray(lam, np.float64), problem.shape)
 
 
 def certified(solution: ReplicaSolution) -> Floats:

@@ -18,16 +18,22 @@ from replica.optimal.search import (
     Integers,
     Objective,
     SearchStatus,
+    asked_problem,
     certified,
     first_below,
     fractions_to_scan,
+    lam_of,
     least,
     refuse_fixed_mass,
     scan,
 )
 from replica.solver import solve
-from theory.policies import Policy, Random
-from theory.problem import DownstreamShift
+from theory.inputs import Inputs
+from theory.labels import Labels
+from theory.policies import Hard, Policy
+from theory.probe_field import ProbeField
+from theory.problem import DownstreamShift, Probe
+from theory.students import Student
 
 # Volumes over N that are searched for a target, and points of the search.
 RANGE = (1e-2, 1e5)
@@ -48,6 +54,7 @@ class RequiredData:
         high: its upper end: the error is not above the target.
         crossings: how often the scan crosses the target: above 1, the error is not monotone and
             some larger volumes miss it.
+        lam: the student's ridge strength there; NaN for max-margin.
         status: a `SearchStatus`.
     """
 
@@ -57,6 +64,7 @@ class RequiredData:
     low: ArrayLike
     high: ArrayLike
     crossings: ArrayLike
+    lam: ArrayLike
     status: ArrayLike
 
 
@@ -68,6 +76,12 @@ def required_data(
     *,
     redundancy: ArrayLike = 1.0,
     downstream: DownstreamShift | None = None,
+    probe: Probe | None = None,
+    student: Student | None = None,
+    labels: Labels | None = None,
+    inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
+    lam_bounds: tuple[float, float] | None = None,
     alpha_range: tuple[float, float] = RANGE,
 ) -> RequiredData:
     """Find the least volume of data that meets a target error at a given fraction.
@@ -86,6 +100,13 @@ def required_data(
         redundancy: copies of each example, >= 1.
         downstream: shift between the labels' teacher and the one that judges the student; an
             independent one leaves the floor arctan(delta)/pi.
+        probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
+        labels: default `Clean()`.
+        inputs: default `Isotropic()`.
+        probe_field: default `NormalField()`.
+        lam_bounds: range of lam to search, > 0; the student is then the best one at every point,
+            and its own lam has no effect.
         alpha_range: lowest and highest alpha_total, within [1e-4, 1e6].
 
     Returns:
@@ -99,7 +120,20 @@ def required_data(
     if np.shape(alpha_range) != (2,) or not alpha_range[0] < alpha_range[1]:
         raise ValueError(f"alpha_range = {alpha_range} must be two increasing numbers")
     lowest, highest = (float(end) for end in alpha_range)
-    family = Family.of(lowest, keep_fraction, theta, policy, redundancy, downstream)
+    problem = asked_problem(
+        lowest,
+        keep_fraction,
+        theta,
+        policy,
+        redundancy=redundancy,
+        downstream=downstream,
+        probe=probe,
+        student=student,
+        labels=labels,
+        inputs=inputs,
+        probe_field=probe_field,
+    )
+    family = Family.of(problem, lam_bounds)
     shape = np.broadcast_shapes(family.shape, np.shape(target_error))
     source = np.broadcast_to(np.arange(family.size).reshape(family.shape), shape).ravel()
     target = np.broadcast_to(np.asarray(target_error, float), shape).ravel()
@@ -112,7 +146,8 @@ def required_data(
     first = first_below(objective, logs, scan(objective, logs), target, source)
     found = ~np.isnan(first.x)
     alpha_total = np.exp(np.where(found, first.x, np.log(highest)))
-    at = family.solve(source, alpha_total=alpha_total)
+    chosen = family.tuned(source, alpha_total=alpha_total)
+    at = solve(chosen)
     failed = found & np.isnan(certified(at))
     columns = {
         "alpha_total": np.where(found, alpha_total, np.nan),
@@ -121,6 +156,7 @@ def required_data(
         "low": np.exp(first.below),
         "high": np.exp(first.above),
         "crossings": first.count,
+        "lam": np.where(found, lam_of(chosen), np.nan),
         "status": np.where(failed, SearchStatus.FAILED.value, first.status),
     }
     return RequiredData(**{name: column.reshape(shape) for name, column in columns.items()})
@@ -137,6 +173,7 @@ class Frontier:
         exponent: d log e*/d log alpha_kept, negative where more examples help.
         random_error: the error of as many examples at random.
         minima: number of local minima over f that the scan met; 1 for a set of volumes.
+        lam: the student's ridge strength; NaN for max-margin.
         status: a `SearchStatus`; AT_RANGE_END where f is the lowest one that was searched.
     """
 
@@ -146,6 +183,7 @@ class Frontier:
     exponent: ArrayLike
     random_error: ArrayLike
     minima: ArrayLike
+    lam: ArrayLike
     status: ArrayLike
 
 
@@ -156,13 +194,19 @@ def frontier(
     *,
     downstream: DownstreamShift | None = None,
     volumes: Sequence[float] | None = None,
+    probe: Probe | None = None,
+    student: Student | None = None,
+    labels: Labels | None = None,
+    inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
+    lam_bounds: tuple[float, float] | None = None,
     lowest: float = LOWEST,
 ) -> Frontier:
     """Find the least error of a number of kept examples, and its local exponent.
 
     The least error is e*(alpha_kept) = min over f of e(alpha_kept/f, f).
 
-    By the envelope theorem the exponent is that of alpha_total at fixed f, d log e/d log
+    By the envelope theorem the exponent is that of alpha_total at fixed f and lam, d log e/d log
     alpha_total; among fixed volumes it is that of f at fixed alpha_total, d log e/d log f.
 
     Args:
@@ -172,6 +216,13 @@ def frontier(
         downstream: shift between the labels' teacher and the one that judges the student.
         volumes: the values of alpha_total to choose from, the largest at least the largest
             alpha_kept; default any.
+        probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
+        labels: default `Clean()`.
+        inputs: default `Isotropic()`.
+        probe_field: default `NormalField()`.
+        lam_bounds: range of lam to search, > 0; the student is then the best one at every point,
+            and its own lam has no effect.
         lowest: lower end of the range of f, in [1e-6, 0.5].
 
     Returns:
@@ -183,7 +234,19 @@ def frontier(
     check_range("alpha_kept", alpha_kept, 0.0, np.inf, open_low=True)
     check_range("lowest", lowest, 1e-6, 0.5)
     refuse_fixed_mass(policy)
-    family = Family.of(alpha_kept, lowest, theta, policy, 1.0, downstream)
+    problem = asked_problem(
+        alpha_kept,
+        lowest,
+        theta,
+        policy,
+        downstream=downstream,
+        probe=probe,
+        student=student,
+        labels=labels,
+        inputs=inputs,
+        probe_field=probe_field,
+    )
+    family = Family.of(problem, lam_bounds)
     lanes = np.arange(family.size)
     kept = np.asarray(family.problem(lanes).alpha_total)
 
@@ -200,7 +263,7 @@ def frontier(
     else:
         best = np.argmin(np.where(np.isnan(values), np.inf, values), axis=1)
         f, error, minima = grid[lanes, best], values[lanes, best], np.ones(family.size, int)
-    chosen = family.problem(lanes, alpha_total=kept / f, keep_fraction=f)
+    chosen = family.tuned(lanes, alpha_total=kept / f, keep_fraction=f)
     slopes = sensitivities(chosen)
     if volumes is None:
         exponent = slopes.error_alpha_total * chosen.alpha_total / error
@@ -214,10 +277,9 @@ def frontier(
         "alpha_total": np.where(np.isnan(error), np.nan, kept / f),
         "error": error,
         "exponent": exponent,
-        "random_error": certified(
-            solve(family.problem(lanes, alpha_total=kept, keep_fraction=1.0, policy=Random()))
-        ),
+        "random_error": family.errors(lanes, alpha_total=kept, keep_fraction=1.0, policy=Hard()),
         "minima": minima,
+        "lam": np.where(np.isnan(error), np.nan, lam_of(chosen)),
         "status": status,
     }
     return Frontier(**{name: family.fold(column) for name, column in columns.items()})

@@ -7,10 +7,23 @@ from jax.typing import ArrayLike
 
 from hardset.checks import check_range
 from hardset.pytree import pytree_dataclass
-from replica.optimal.search import Family, Floats, SearchStatus, certified, least, scan
+from replica.optimal.search import (
+    Family,
+    Floats,
+    SearchStatus,
+    asked_problem,
+    certified,
+    lam_of,
+    least,
+    scan,
+)
 from replica.solver import solve
-from theory.policies import Random, Window
-from theory.problem import DownstreamShift
+from theory.inputs import Inputs
+from theory.labels import Labels
+from theory.policies import Random, Window, WindowSigned
+from theory.probe_field import ProbeField
+from theory.problem import DownstreamShift, Probe
+from theory.students import Student
 
 SCAN = 19
 INTERIOR = 1e-6  # relative gain over an end below which the end is the answer
@@ -29,6 +42,7 @@ class OptimalWindow:
         easy_error: the error at lo = 1 - f.
         random_error: the error of `Random` at the same f.
         minima: number of local minima that the scan met.
+        lam: the student's ridge strength at lo; NaN for max-margin.
         status: a `SearchStatus`.
     """
 
@@ -39,6 +53,7 @@ class OptimalWindow:
     easy_error: ArrayLike
     random_error: ArrayLike
     minima: ArrayLike
+    lam: ArrayLike
     status: ArrayLike
 
 
@@ -49,6 +64,13 @@ def optimal_window(
     *,
     redundancy: ArrayLike = 1.0,
     downstream: DownstreamShift | None = None,
+    probe: Probe | None = None,
+    student: Student | None = None,
+    labels: Labels | None = None,
+    inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
+    lam_bounds: tuple[float, float] | None = None,
+    signed: bool = False,
 ) -> OptimalWindow:
     """Find the best window at a given volume of data and fraction.
 
@@ -64,6 +86,15 @@ def optimal_window(
         theta: probe angle in radians, in [0, pi/2].
         redundancy: copies of each example, >= 1.
         downstream: shift between the labels' teacher and the one that judges the student.
+        probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
+        labels: default `Clean()`.
+        inputs: default `Isotropic()`.
+        probe_field: default `NormalField()`.
+        lam_bounds: range of lam to search, > 0; the student is then the best one at every point,
+            and its own lam has no effect.
+        signed: whether windows are those of y z with the observed label y, `WindowSigned`, which
+            under label noise are better: lo skips the examples that contradict the probe.
 
     Returns:
         Arrays of the common shape.
@@ -71,13 +102,26 @@ def optimal_window(
     Raises:
         ValueError: an argument outside its range.
     """
-    family = Family.of(alpha_total, keep_fraction, theta, Window(0.0), redundancy, downstream)
+    window = WindowSigned if signed else Window
+    problem = asked_problem(
+        alpha_total,
+        keep_fraction,
+        theta,
+        window(0.0),
+        redundancy=redundancy,
+        downstream=downstream,
+        probe=probe,
+        student=student,
+        labels=labels,
+        inputs=inputs,
+        probe_field=probe_field,
+    )
+    family = Family.of(problem, lam_bounds)
     lanes = np.arange(family.size)
-    problem = family.problem(lanes)
-    grid = _offsets(np.asarray(problem.keep_fraction))
+    grid = _offsets(np.asarray(family.problem(lanes).keep_fraction))
 
     def objective(lane: np.ndarray, lo: Floats) -> Floats:
-        return family.errors(lane, policy=Window(lo))
+        return family.errors(lane, policy=window(lo))
 
     values = scan(objective, grid)
     lo, error, minima = least(objective, grid, values)
@@ -87,17 +131,18 @@ def optimal_window(
             np.where(as_good, grid[:, end], lo),
             np.where(as_good, values[:, end], error),
         )
-    at = family.solve(lanes, policy=Window(lo))
+    chosen = family.tuned(lanes, policy=window(lo))
+    at = solve(chosen)
     failed = np.isnan(certified(at)) | np.isnan(values[:, 0]) | np.isnan(values[:, -1])
-    random = solve(family.problem(lanes, policy=Random()))
     columns = {
         "lo": np.where(np.isnan(error), np.nan, lo),
         "error": error,
         "alpha_kept": at.alpha_kept,
         "hard_error": values[:, 0],
         "easy_error": values[:, -1],
-        "random_error": certified(random),
+        "random_error": family.errors(lanes, policy=Random()),
         "minima": minima,
+        "lam": np.where(np.isnan(error), np.nan, lam_of(chosen)),
         "status": np.where(failed, SearchStatus.FAILED.value, SearchStatus.FOUND.value),
     }
     return OptimalWindow(**{name: family.fold(column) for name, column in columns.items()})
@@ -140,6 +185,7 @@ class PhaseDiagram:
         hard_error: the error of `Hard`.
         easy_error: the error of `Easy`.
         random_error: the error of `Random`.
+        lam: the student's ridge strength at the best window; NaN for max-margin.
         status: a `SearchStatus`.
     """
 
@@ -152,6 +198,7 @@ class PhaseDiagram:
     hard_error: ArrayLike
     easy_error: ArrayLike
     random_error: ArrayLike
+    lam: ArrayLike
     status: ArrayLike
 
 
@@ -162,6 +209,13 @@ def phase_diagram(
     alpha_total: ArrayLike | None = None,
     alpha_kept: ArrayLike | None = None,
     downstream: DownstreamShift | None = None,
+    probe: Probe | None = None,
+    student: Student | None = None,
+    labels: Labels | None = None,
+    inputs: Inputs | None = None,
+    probe_field: ProbeField | None = None,
+    lam_bounds: tuple[float, float] | None = None,
+    signed: bool = False,
 ) -> PhaseDiagram:
     """Find the selection of least error at each fraction.
 
@@ -174,6 +228,15 @@ def phase_diagram(
         alpha_kept: kept examples / N, > 0, instead: the training budget is given, f says from how
             many, alpha_kept/f, they are chosen.
         downstream: shift between the labels' teacher and the one that judges the student.
+        probe: in the place of theta, `FixedAngle`, `Independent` or `CrossFitted`.
+        student: default `MaxMargin()`; its own numbers broadcast too, as those of the next ones do.
+        labels: default `Clean()`.
+        inputs: default `Isotropic()`.
+        probe_field: default `NormalField()`.
+        lam_bounds: range of lam to search, > 0; the student is then the best one at every point,
+            and its own lam has no effect.
+        signed: whether windows are those of y z with the observed label y, `WindowSigned`, which
+            under label noise are better: lo skips the examples that contradict the probe.
 
     Returns:
         Arrays of the common shape.
@@ -187,7 +250,19 @@ def phase_diagram(
     if alpha_total is None:
         check_range("alpha_kept", alpha_kept, 0.0, np.inf, open_low=True)
         alpha_total = np.asarray(alpha_kept, float) / np.asarray(keep_fraction, float)
-    best = optimal_window(alpha_total, keep_fraction, theta, downstream=downstream)
+    best = optimal_window(
+        alpha_total,
+        keep_fraction,
+        theta,
+        downstream=downstream,
+        probe=probe,
+        student=student,
+        labels=labels,
+        inputs=inputs,
+        probe_field=probe_field,
+        lam_bounds=lam_bounds,
+        signed=signed,
+    )
     lo, spare = np.asarray(best.lo), 1 - np.asarray(keep_fraction, float)
     window, random = np.asarray(best.error), np.asarray(best.random_error)
     hard, easy = np.asarray(best.hard_error), np.asarray(best.easy_error)
@@ -205,6 +280,7 @@ def phase_diagram(
         hard_error=hard,
         easy_error=easy,
         random_error=random,
+        lam=best.lam,
         status=best.status,
     )
 

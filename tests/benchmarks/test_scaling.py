@@ -87,7 +87,7 @@ def test_every_command_is_there() -> None:
     """The commands that the packages' helps list; `sims verify` has plans instead of rows."""
     named = {" ".join(command.name.split()[:2]) for command in scaling.COMMANDS}
     wanted = {
-        "replica": "solve optimal frontier lossless",
+        "replica": "solve optimal optimal-lam frontier lossless separability",
         "sims": "run solve",
         "selection": "score select recommend compare experiment knee coverage",
         "pretrain_jax": "propose score select synthesise probe pretrain run finetune report "

@@ -25,7 +25,14 @@ done
 LINES = {
     "hardset ''": {*COMMANDS, *PACKAGES},
     "hardset rep": {"replica"},
-    "hardset replica ''": {"solve", "optimal", "frontier", "lossless"},
+    "hardset replica ''": {
+        "solve",
+        "optimal",
+        "optimal-lam",
+        "frontier",
+        "lossless",
+        "separability",
+    },
     "hardset replica solve --al": {"--alpha-total", "--alpha-probe"},
     "hardset replica solve --alpha-total 5 --keep-fraction .1 --prob": {"--probe"},
     "hardset replica solve --probe in": {"independent", "in-sample"},

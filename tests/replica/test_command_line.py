@@ -138,7 +138,7 @@ def test_an_empty_list_is_solved(tmp_path, capsys):
         ([], "command"),
         (
             ["solv"],
-            "'solv' is no command: one of solve, optimal, frontier, lossless; did you mean solv",
+            "'solv' is no command: one of solve, optimal, optimal-lam, frontier, lossless, sepa",
         ),
         ([*ONE, "--probe", "in-sample", "--theta-deg", "20"], "takes no parameter 'theta_deg'"),
         ([*ONE, "--probe", "independent"], "needs the parameter 'alpha_probe'"),

@@ -103,6 +103,8 @@ def test_one_program_serves_every_number_of_points():
         ("optimal --help", 0),
         ("frontier --help", 0),
         ("lossless --help", 0),
+        ("optimal-lam --help", 0),
+        ("separability --help", 0),
         ("nonsense", 2),
         ("solve --alpha-total five", 2),
         ("solve --alpha-total 5 --keep-fraction 2", 2),
@@ -111,6 +113,8 @@ def test_one_program_serves_every_number_of_points():
         ("optimal --alpha-total -1", 2),
         ("frontier --alpha-kept 5 --theta-deg 91", 2),
         ("lossless --alpha-total 5 --redundancy 0", 2),
+        ("optimal-lam --alpha-total 5 --keep-fraction .5", 2),
+        ("separability --keep-fraction 2", 2),
     ],
 )
 def test_help_and_wrong_arguments_load_nothing_heavy(arguments, code):

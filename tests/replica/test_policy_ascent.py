@@ -6,9 +6,12 @@ from scipy.special import ndtri
 
 import sims
 from replica import SearchStatus, optimal_policy, solve
+from replica.optimal.influence import LossRanks
 from replica.optimal.policy import INTERVALS, RankProblem, influence, train
+from theory.labels import Flip
 from theory.policies import Easy, Hard, Mixture, Moderate, Random, Steps, Window
-from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
+from theory.problem import CrossFitted, DownstreamShift, FixedAngle, PerceptronProblem
+from theory.students import ERM
 
 # (alpha_total, f, theta in degrees): windows with two minima, scarce data, a perfect probe.
 POINTS = [(20.0, 0.2, 20.0), (100.0, 0.05, 20.0), (1.0, 0.3, 20.0), (5.0, 0.2, 0.0)]
@@ -40,6 +43,39 @@ def test_influence_is_the_derivative_of_the_error():
     # Five-point rule: error step^4 and rounding 1e-13/step.
     slope = (8 * (moved[2] - moved[1]) - (moved[3] - moved[0])) / (12 * step)
     assert above - below == pytest.approx(slope, rel=1e-7)
+
+
+NOISY = {"student": ERM("squared-hinge", 10.0), "labels": Flip(0.3)}
+
+
+def test_influence_of_a_loss_is_the_derivative_of_the_error():
+    """As above, for a student with a loss, noisy labels and five probes."""
+    shift, probe = DownstreamShift(0.2, 0.1, 0.3), CrossFitted(0.3, 5.0)
+
+    def problem(policy):
+        return PerceptronProblem([20.0], 0.25, probe, policy, downstream=shift, **NOISY)
+
+    lo, fraction, step = 0.13, 0.25, 1e-4
+    ranks = np.ones((1, INTERVALS, 2))
+    ranks[0, 0] = lo, lo + fraction
+    (one,) = LossRanks.of(problem(Hard()))
+    below, above = influence(one, train(one, ranks), 0, ranks[0, 0])
+    moved = solve(problem(Window(lo + step * np.array([-2, -1, 1, 2])))).error
+    slope = (8 * (moved[2] - moved[1]) - (moved[3] - moved[0])) / (12 * step)
+    assert above - below == pytest.approx(slope, rel=1e-7)
+
+
+def test_the_best_weight_of_a_loss_is_a_window():
+    """At three tenths of flips and a strong ridge it leaves the very easiest examples out, which
+    easy selection keeps: no window of a dense grid is better."""
+    best = optimal_policy(20.0, 0.2, np.deg2rad(20.0), **NOISY)
+    assert best.status == SearchStatus.FOUND and best.gap < 1e-6
+    assert best.intervals == 1 and best.agreeing == best.starts
+    policy = Window(np.linspace(0, 0.8, 81))
+    problem = PerceptronProblem(20.0, 0.2, FixedAngle.degrees(20), policy, **NOISY)
+    errors = np.asarray(solve(problem, throw=True).error)
+    assert errors.min() * (1 - 1e-3) < best.error <= errors.min() * (1 + 1e-9)
+    assert best.error < best.named_error
 
 
 def test_first_order_conditions(found):

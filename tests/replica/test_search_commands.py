@@ -67,6 +67,47 @@ def test_answers_say_which_policy_they_are_of(capsys):
         assert (found["policy"], found["lo"], found["theta_deg"]) == ("window", 0.1, 20)
 
 
+NOISY = ["--flip", "0.1", "--loss", "squared-hinge", "--theta-deg", "20"]
+
+
+def test_searches_take_losses_and_noise(capsys):
+    """By a reference solver: .0846 for all data at their best lam, and .0902 for a fifth."""
+    common = ["--alpha-total", "20", *NOISY, "--lam-bounds", "0.001", "16"]
+    code, (found,) = answers(["optimal", *common, "--keep-fraction", "0.2"], capsys)
+    assert code == 0 and (found["loss"], found["flip"]) == ("squared-hinge", 0.1)
+    assert found["hard_error"] == pytest.approx(0.0901, abs=1.1e-4)
+    assert found["lam_bounds"] == [0.001, 16] and 0.001 <= found["lam"] <= 16
+    code, every = answers(
+        ["optimal-lam", *common[:-3], "--keep-fraction", "0.2", "1", *common[-3:]], capsys
+    )
+    assert code == 0 and [one["status"] for one in every] == ["at_range_end", "found"]
+    assert every[1]["error"] == pytest.approx(0.0846, abs=5.1e-5)
+    assert every[0]["error"] == pytest.approx(found["hard_error"], rel=1e-9)
+    # Another value of the reference solver, at K = 5 and alpha_total = 20.
+    target = ["--target-error", "0.24337813", "--keep-fraction", "0.1"]
+    student = [*NOISY, "--lam", "0.1", "--probe", "cross-fitted", "--folds", "5"]
+    code, (folds,) = answers(["optimal", *target, *student], capsys)
+    assert code == 0 and folds["alpha_total"] == pytest.approx(20, rel=1e-6)
+
+
+def test_separability(capsys, tmp_path):
+    """Thresholds of the reference solver: 2.9923 and 3.8142; without noise there is none."""
+    path = tmp_path / "points.json"
+    common = {"theta_deg": 20, "policy": "hard"}
+    points = [
+        {**common, "keep_fraction": 1.0, "flip": 0.1},
+        {**common, "keep_fraction": 0.2, "flip": 0.05},
+        {**common, "keep_fraction": 0.2, "alpha_total": 3.0, "loss": "hinge", "lam": 0.1},
+    ]
+    path.write_text(json.dumps(points))
+    code, found = answers(["separability", "--points", str(path)], capsys)
+    assert code == 0
+    assert [one["status"] for one in found] == ["found", "found", "unbounded"]
+    assert found[0]["alpha_kept"] == pytest.approx(2.9923, abs=5.1e-5)
+    assert found[1]["alpha_total"] == pytest.approx(5 * 3.8142, rel=2e-5)
+    assert found[2]["alpha_total"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -84,6 +125,15 @@ def test_answers_say_which_policy_they_are_of(capsys):
             ["optimal", "--alpha-total", "1", "--keep-fraction", "0.5", "--policy", "easy"],
             "--policy has no effect",
         ),
+        (["optimal", "--alpha-total", "1", "--lam", "1"], "lam has no effect without a loss"),
+        (["optimal", "--alpha-total", "1", "--loss", "hinge"], "needs the parameter 'lam'"),
+        (["optimal", "--alpha-total", "1", "--lam-bounds", "1", "2"], "needs a --loss"),
+        (["optimal", "--alpha-total", "1", *NOISY, "--lam-bounds", "2", "1"], "increasing"),
+        (["optimal", "--alpha-total", "1", "--flip", "0.7"], "flip = 0.7"),
+        (["optimal", "--alpha-total", "1", "--signed"], "--signed has no effect"),
+        (["optimal", "--alpha-total", "1", "--folds", "5"], "takes no parameter 'folds'"),
+        (["optimal-lam", "--alpha-total", "1", "--keep-fraction", "1"], "--loss must be given"),
+        (["separability", "--flip", "0.1"], "--keep-fraction must be given"),
         (["frontier"], "--alpha-kept"),
         (["frontier", "--alpha-kept", "0"], "alpha_kept = 0"),
         (["frontier", "--alpha-kept", "5", "--alpha-total", "1"], "the largest must be at least"),

@@ -7,12 +7,12 @@ import pytest
 
 from hardset.cache import RecordCache
 from sims import margins, run
-from sims.cells import identity, problem_cells, rows_key
+from sims.cells import identity, problem_cells, student_key
 from sims.draws import draw_rows
 from sims.maxmargin.lanes import SOLVERS, solver_edition
 from sims.memory import call_bytes, default_memory_gb, draw_bytes, result_bytes
+from sims.probes import DrawState
 from sims.results import RECORD
-from sims.students import DrawState
 from sims.sweep import simulate_students
 from theory.policies import Random, Window, policy_from_name
 from theory.problem import FixedAngle, Independent, PerceptronProblem
@@ -119,14 +119,14 @@ def test_cells_that_keep_the_same_rows_share_them(
     one: PerceptronProblem, other: PerceptronProblem
 ) -> None:
     cells = [problem_cells(problem, DIM)[0] for problem in (one, other)]
-    assert rows_key(cells[0]) == rows_key(cells[1])
-    same_probe = cells[0].probe == cells[1].probe
+    assert student_key(cells[0]) == student_key(cells[1])
+    same_probe = cells[0].numbers == cells[1].numbers
     assert (identity(cells[0]) == identity(cells[1])) == same_probe
     kept = []
     for cell in cells:
         state = DrawState(draw_rows(0, DIM, 0, 40))
         state.train_probe(cell, SOLVERS["native"])
-        kept.append(state.kept(cell).tolist())
+        kept.append(state.kept(cell)[0].tolist())
     assert kept[0] == kept[1]
 
 

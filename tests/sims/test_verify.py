@@ -26,8 +26,10 @@ from sims.verification import (
     Verification,
     verify,
 )
+from theory.inputs import Spectrum
 from theory.policies import Hard, HardSigned
-from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
+from theory.problem import CrossFitted, DownstreamShift, FixedAngle, PerceptronProblem
+from theory.students import ERM
 
 # 2 N examples are kept in all of them: two shapes to compile.
 SMALL = Plan(
@@ -47,6 +49,7 @@ class Answer(NamedTuple):
 
     error: np.ndarray
     status: np.ndarray
+    norm: np.ndarray
 
 
 Theory = Callable[[PerceptronProblem], Answer]
@@ -71,7 +74,7 @@ def one_simulation() -> object:
 
 def right(problem: PerceptronProblem) -> Answer:
     found = replica.solve(problem)
-    return Answer(np.asarray(found.error), np.asarray(found.status))
+    return Answer(*(np.asarray(part) for part in (found.error, found.status, found.norm)))
 
 
 def scaled(factor: float) -> Theory:
@@ -171,6 +174,77 @@ def without_loss(problem: PerceptronProblem) -> Answer:
 @pytest.mark.parametrize("wrong", [of_a_fixed_angle, without_loss])
 def test_a_wrong_theory_of_in_sample_probes_fails(wrong: Theory) -> None:
     found = verify(wrong, OWN)
+    assert not found.passed
+    assert found.unanswered == 0
+
+
+# 2 N examples are kept in all of them, in folds of whole numbers.
+NOISY = Plan(
+    cases=(
+        Case(4, 0.5, 30.0, loss="square", lam=0.1, flip=0.1, noise_sigma=0.5),
+        Case(4, 0.5, 30.0, loss="square", lam=0.1, flip=0.1, noise_sigma=0.5, observable="norm"),
+        Case(4, 0.5, 30.0, "easy-signed", loss="square", lam=0.1, flip=0.2, noise_sigma=0.5),
+        Case(20, 0.1, 20.0, loss="square", lam=0.1, flip=0.1, folds=5),
+        Case(4, 0.5, 30.0, loss="square", lam=0.1, flip=0.1, spectrum=(0.8, 1.0, 0.0)),
+    ),
+    dims=(20, 40),
+    draws=(600, 600),
+)
+
+
+def test_noise_losses_folds_and_spectra_are_verified() -> None:
+    found = verify(right, NOISY)
+    assert found.passed
+    assert found.unanswered == 0
+    table = found.table()
+    for words in ("square(0.1) flip=0.1 noise_sigma=0.5 norm", "5 folds", "spectrum(0.8, 1, 0)"):
+        assert words in table
+    json.dumps(found.report(), allow_nan=False)
+
+
+def other_labels(**values: float) -> Theory:
+    """The right theory of labels with other parameters."""
+    return of_another_problem(
+        labels=lambda p: dataclasses.replace(
+            p.labels,
+            **{
+                name: value + 0 * getattr(p.labels, name)
+                for name, value in values.items()
+                if hasattr(p.labels, name)
+            },
+        )
+    )
+
+
+def one_fold(problem: PerceptronProblem) -> object:
+    if not isinstance(problem.probe, CrossFitted):
+        return problem.probe
+    return dataclasses.replace(problem.probe, folds=1.0)
+
+
+def other_spectrum(problem: PerceptronProblem) -> object:
+    """The teacher lies along the other end of the spectrum."""
+    if not isinstance(problem.inputs, Spectrum):
+        return problem.inputs
+    given = problem.inputs
+    return Spectrum(np.asarray(given.eigenvalues)[::-1], given.teacher, given.direction)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(other_labels(flip=0.0), id="ignores flips"),
+        pytest.param(other_labels(sigma=0.0), id="ignores noise on the field"),
+        pytest.param(
+            of_another_problem(student=lambda p: ERM(p.student.loss, 2 * p.student.lam)),
+            id="lam without its half",
+        ),
+        pytest.param(of_another_problem(probe=one_fold), id="one probe for all folds"),
+        pytest.param(of_another_problem(inputs=other_spectrum), id="another spectrum"),
+    ],
+)
+def test_a_wrong_theory_of_noise_losses_folds_or_spectra_fails(wrong: Theory) -> None:
+    found = verify(wrong, NOISY)
     assert not found.passed
     assert found.unanswered == 0
 
