@@ -72,7 +72,7 @@ def _kinked(
     edge = -at / scale
     by_mean = (e3, 2 * e1 / scale, edge / spread)
     by_spread = (edge, 2 * spread * e3 / scale, arm * edge / spread)
-    by_step = tuple(-power * e * moves / scale for power, e in ((1, e1), (2, e2), (1, e3)))
+    by_step = (-moves * e1 / scale, -2 * moves * e2 / scale, -moves * e3 / scale)
     return (e1, e2, e3), (by_mean, by_spread, by_step)
 
 
