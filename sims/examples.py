@@ -148,7 +148,8 @@ class Examples:
             return directions, np.ones(len(directions))
         scaled = directions * self.scale
         norms = np.linalg.norm(scaled, axis=1)
-        return scaled / np.where(norms > 0, norms, 1.0)[:, None], norms
+        norms = np.where(norms > 0, norms, 1.0)  # of a student that does not exist
+        return scaled / norms[:, None], norms
 
 
 def chance_of_truth(labels: Labels, fields: Floats) -> Floats:

@@ -91,7 +91,10 @@ def erm_rows(count: int) -> int:
 
 
 def erm_lanes(padded: int, dim: int) -> int:
-    """Return the draws of one call, by the shape of one alone; missing ones are left empty."""
+    """Return the draws that one call fits, by the shape of one alone.
+
+    A call of fewer draws leaves the others empty.
+    """
     lanes = lane_count(padded, dim)
     return min(lanes, LANES) if on_processor() else lanes
 

@@ -8,7 +8,7 @@ import sims
 from sims.results import extrapolate
 from sims.verification import CURVATURE
 from theory import ERM, CrossFitted, FixedAngle, Flip, InSample, PerceptronProblem, PowerLaw
-from theory.inputs import Spectrum
+from theory.inputs import Isotropic, Spectrum
 from theory.policies import policy_from_name
 from theory.probe_field import FieldLaw
 from theory.problem import Independent
@@ -103,8 +103,9 @@ def test_noisy_labels_that_nothing_separates_have_their_status() -> None:
     run = sims.run(PerceptronProblem(8.0, 0.8, labels=Flip(0.3)), 12, 5)
     assert int(run["not_separable"]) == 5
     assert np.all(np.isnan(run["error"]))
-    probe = sims.run(PerceptronProblem(8.0, 0.1, InSample(), labels=Flip(0.3)), 12, 5)
-    assert int(probe["not_separable"]) == 5
+    for inputs in (Isotropic(), PowerLaw(12, 1.0)):
+        problem = PerceptronProblem(8.0, 0.1, InSample(), labels=Flip(0.3), inputs=inputs)
+        assert int(sims.run(problem, 12, 5)["not_separable"]) == 5
 
 
 @pytest.mark.parametrize(

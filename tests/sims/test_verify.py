@@ -184,7 +184,7 @@ NOISY = Plan(
         Case(4, 0.5, 30.0, loss="square", lam=0.1, flip=0.1, noise_sigma=0.5),
         Case(4, 0.5, 30.0, loss="square", lam=0.1, flip=0.1, noise_sigma=0.5, observable="norm"),
         Case(4, 0.5, 30.0, "easy-signed", loss="square", lam=0.1, flip=0.2, noise_sigma=0.5),
-        Case(20, 0.1, 20.0, loss="square", lam=0.1, flip=0.1, folds=5),
+        Case(20, 0.1, 20.0, loss="square", lam=0.1, flip=0.1, noise_sigma=0.5, folds=5),
         Case(4, 0.5, 30.0, loss="square", lam=0.1, flip=0.1, spectrum=(0.8, 1.0, 0.0)),
     ),
     dims=(20, 40),
