@@ -169,7 +169,7 @@ def _published() -> xr.Dataset:
 
 
 def draw(dataset: xr.Dataset, settings: CurationSettings) -> Figure:
-    """Draw maps and a cut of them above, curves and deviations of the published points below."""
+    """Draw maps with a cut above, and curves with published points below."""
     volumes = dataset["alpha_total"].values
     figure = Figure(figsize=(WIDTH, 4.7))
     columns = max(len(volumes) + 1, 3)

@@ -80,7 +80,7 @@ def compute(
 
 
 def draw(dataset: xr.Dataset, settings: NoiseSettings) -> Figure:
-    """Draw the unsigned rules on the left and the signed ones on the right, with all data."""
+    """Draw the unsigned rules on the left and the signed ones on the right."""
     figure = Figure(figsize=(WIDTH, 2.7))
     panels = figure.subplots(1, len(PANELS), sharex=True, sharey=True)
     for axes, (title, names) in zip(panels, PANELS.items(), strict=True):

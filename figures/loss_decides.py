@@ -50,7 +50,7 @@ def compute(
 
 
 def draw(dataset: xr.Dataset, settings: LossSettings) -> Figure:
-    """Draw a panel for each angle, with dotted levels of all data where they are known."""
+    """Draw a panel for each angle, with dotted levels of all data."""
     count = dataset.sizes["theta_deg"]
     figure = Figure(figsize=(WIDTH * max(count, 2) / 3 + 0.6, 2.6))
     panels = figure.subplots(1, count, sharex=True, sharey=True, squeeze=False)[0]

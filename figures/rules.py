@@ -1,4 +1,4 @@
-"""Makes the problems of named rules, and finds the ridge at which each has the least error."""
+"""Makes the problems of named rules, and finds their ridges of least error."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -77,7 +77,10 @@ def problem_of(settings: LossSettings, policy: Policy, **columns: Any) -> Percep
 
 
 def best_ridge(problem: PerceptronProblem, loss: str, settings: LossSettings) -> BestRidge:
-    """Find the ridge of least error within the settings' range at each point of a problem."""
+    """Find the ridge of least error at each point of a problem.
+
+    It lies within the settings' `lam_range`.
+    """
     found = replica.optimal_lam(with_ridge(problem, loss, 1.0), settings.lam_range)
     failed = np.asarray(found.status) == SearchStatus.FAILED
     return BestRidge(np.asarray(found.lam), np.asarray(found.error), failed.astype(int))

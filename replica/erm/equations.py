@@ -32,23 +32,51 @@ class Penalty:
 
 
 @pytree_dataclass
+class Symmetric:
+    """A symmetric matrix on the plane of teacher and probe.
+
+    Its entries are scalars, of which the compiler makes one program where arrays take many.
+    """
+
+    along: Array
+    mixed: Array
+    across: Array
+
+    def times(self, one: Array, two: Array) -> tuple[Array, Array]:
+        """Return the product with a vector."""
+        return self.along * one + self.mixed * two, self.mixed * one + self.across * two
+
+    def form(self, one: Array, two: Array) -> Array:
+        """Return the quadratic form at a vector."""
+        return self.along * one**2 + 2 * self.mixed * one * two + self.across * two**2
+
+    def solve(self, one: Array, two: Array) -> tuple[Array, Array]:
+        """Return the inverse's product with a vector."""
+        scale = self.along * self.across - self.mixed**2
+        return (
+            (self.across * one - self.mixed * two) / scale,
+            (self.along * two - self.mixed * one) / scale,
+        )
+
+
+@pytree_dataclass
 class Resolvent:
     """Spectral sums of k_j = c_j/(lam + Lambda c_j).
 
     Attributes:
         first: D1 = sum_j share_j k_j, the prox step gamma.
         second: D2 = sum_j share_j k_j^2.
-        plane: K = sum_j k_j (t_j, v_j)(t_j, v_j)', shape (2, 2).
-        excess: sum_j k_j^2 (t_j, v_j)(t_j, v_j)' - K^2, without cancellation, shape (2, 2).
-        length: sum_j k_j^2/c_j (t_j, v_j)(t_j, v_j)', shape (2, 2).
+        plane: K = sum_j k_j (t_j, v_j)(t_j, v_j)'.
+        excess: sum_j k_j^2 (t_j, v_j)(t_j, v_j)' - K^2, without cancellation.
+        length: sum_j k_j^2/c_j (t_j, v_j)(t_j, v_j)'.
         length_apart: sum_j share_j k_j^2/c_j.
     """
 
     first: Array
     second: Array
-    plane: Array
-    excess: Array
-    length: Array
+    plane: Symmetric
+    excess: Symmetric
+    length: Symmetric
     length_apart: Array
 
 
@@ -58,22 +86,28 @@ def resolvent(penalty: Penalty, curvature: Array) -> Resolvent:
     k = at.eigenvalue / (penalty.lam + curvature * at.eigenvalue)
     first = jnp.sum(at.share * k)
     # Centred, so that nothing is left to cancel where all eigenvalues are one.
-    centred = _in_plane(at, k - first)
+    whole, apart = _in_plane(at, jnp.ones_like(k)), _in_plane(at, k - first)
+    wide = _in_plane(at, (k - first) ** 2)
     return Resolvent(
         first=first,
         second=jnp.sum(at.share * k**2),
-        plane=first * _in_plane(at, jnp.ones_like(k)) + centred,
-        excess=_in_plane(at, (k - first) ** 2) - centred @ centred,
+        plane=jax.tree.map(lambda one, two: first * one + two, whole, apart),
+        excess=Symmetric(
+            along=wide.along - apart.along**2 - apart.mixed**2,
+            mixed=wide.mixed - apart.mixed * (apart.along + apart.across),
+            across=wide.across - apart.across**2 - apart.mixed**2,
+        ),
         length=_in_plane(at, k**2 / at.eigenvalue),
         length_apart=jnp.sum(at.share * k**2 / at.eigenvalue),
     )
 
 
-def _in_plane(profile: Profile, values: Array) -> Array:
-    along = jnp.sum(values * profile.teacher)
-    across = jnp.sum(values * profile.direction)
-    mixed = jnp.sum(values * profile.cross)
-    return jnp.stack([jnp.stack([along, mixed]), jnp.stack([mixed, across])])
+def _in_plane(profile: Profile, values: Array) -> Symmetric:
+    return Symmetric(
+        along=jnp.sum(values * profile.teacher),
+        mixed=jnp.sum(values * profile.cross),
+        across=jnp.sum(values * profile.direction),
+    )
 
 
 @pytree_dataclass
@@ -146,16 +180,14 @@ def residuals(x: Array, averages: Averages, penalty: Penalty) -> Array:
     at = Unknowns.of(x, penalty.lam)
     sums = resolvent(penalty, at.curvature)
     share = penalty.share
-    plane = jnp.stack([at.along, at.across])
-    pressure = _solve2(sums.plane, plane)  # nu
-    held = at.curvature * plane * jnp.stack([jnp.ones_like(share), share])
-    force = averages.pull * jnp.stack([jnp.ones_like(share), jnp.sqrt(share)])
-    balance = sums.first * (pressure - held + force)
-    apart = averages.square * sums.second + pressure @ sums.excess @ pressure
+    one, two = sums.plane.solve(at.along, at.across)  # nu
+    along = one - at.curvature * at.along + averages.pull[0]
+    across = two - at.curvature * share * at.across + jnp.sqrt(share) * averages.pull[1]
+    apart = averages.square * sums.second + sums.excess.form(one, two)
     return jnp.stack(
         [
-            balance[0] / at.norm(),
-            balance[1] / jnp.hypot(at.across, at.apart),
+            sums.first * along / at.norm(),
+            sums.first * across / jnp.hypot(at.across, at.apart),
             apart / at.apart**2 - 1,
             (averages.curvature - at.curvature) / (penalty.lam + at.curvature),
         ]
@@ -166,13 +198,12 @@ def evolved(x: Array, averages: Averages, penalty: Penalty) -> Array:
     """Return the next point of state evolution, whose fixed points solve the equations."""
     at = Unknowns.of(x, penalty.lam)
     share = penalty.share
-    plane = jnp.stack([at.along, at.across])
     curvature = jnp.maximum(averages.curvature, 0.0)
-    held = curvature * plane * jnp.stack([jnp.ones_like(share), share])
-    pressure = held - averages.pull * jnp.stack([jnp.ones_like(share), jnp.sqrt(share)])
+    one = curvature * at.along - averages.pull[0]
+    two = curvature * share * at.across - jnp.sqrt(share) * averages.pull[1]
     sums = resolvent(penalty, curvature)
-    along, across = sums.plane @ pressure
-    apart = averages.square * sums.second + pressure @ sums.excess @ pressure
+    along, across = sums.plane.times(one, two)
+    apart = averages.square * sums.second + sums.excess.form(one, two)
     now = Unknowns(along, across, jnp.sqrt(jnp.maximum(apart, 1e-300)), curvature)
     return now.vector(penalty.lam)
 
@@ -181,15 +212,8 @@ def weight_norm2(x: Array, averages: Averages, penalty: Penalty) -> Array:
     """Return W.W, the squared Euclidean norm, which differs from W'C W unless C = I."""
     at = Unknowns.of(x, penalty.lam)
     sums = resolvent(penalty, at.curvature)
-    pressure = _solve2(sums.plane, jnp.stack([at.along, at.across]))
-    return averages.square * sums.length_apart + pressure @ sums.length @ pressure
-
-
-def _solve2(matrix: Array, vector: Array) -> Array:
-    """Solve a symmetric 2 x 2 system."""
-    (a, b), (_, d) = matrix
-    one, two = vector
-    return jnp.stack([d * one - b * two, a * two - b * one]) / (a * d - b * b)
+    pressure = sums.plane.solve(at.along, at.across)
+    return averages.square * sums.length_apart + sums.length.form(*pressure)
 
 
 def newton_matrix(x: Array, averages: Averages, slopes: Array, penalty: Penalty) -> Array:
@@ -202,15 +226,29 @@ def newton_matrix(x: Array, averages: Averages, slopes: Array, penalty: Penalty)
             prox_step), shape (4, 4).
         penalty: the rest of the problem.
     """
-
-    def of(x: Array, flat: Array) -> Array:
-        return residuals(x, Averages(flat[:2], flat[2], flat[3]), penalty)
-
-    flat = jnp.concatenate([averages.pull, jnp.stack([averages.square, averages.curvature])])
-    own, by_average = jax.jacfwd(of, argnums=(0, 1))(x, flat)
-
-    def fields(x: Array) -> Array:
-        at = fields_at(x, penalty)
-        return jnp.stack([at.along, at.across, at.apart, at.prox_step])
-
-    return own + by_average @ slopes @ jax.jacfwd(fields)(x)
+    own = jax.jacfwd(residuals)(x, averages, penalty)
+    at = Unknowns.of(x, penalty.lam)
+    sums = resolvent(penalty, at.curvature)
+    rest = 1 - penalty.share
+    apart = jnp.sqrt(at.apart**2 + rest * at.across**2)
+    zero = jnp.zeros_like(apart)
+    # Each residual holds one average, and `fields_at` by x.
+    by_average = jnp.stack(
+        [
+            sums.first / at.norm(),
+            sums.first * jnp.sqrt(penalty.share) / jnp.hypot(at.across, at.apart),
+            sums.second / at.apart**2,
+            1 / (penalty.lam + at.curvature),
+        ]
+    )
+    steep = jnp.hypot(at.across, at.apart)  # of across, by its own number
+    beside = jnp.sqrt(penalty.share)
+    fields = jnp.stack(
+        [
+            *(jnp.hypot(at.along, at.apart), zero, at.along, zero),
+            *(zero, beside * steep, beside * at.across, zero),
+            *(zero, rest * at.across * steep / apart, apart, zero),
+            *(zero, zero, zero, -sums.second * (penalty.lam + at.curvature)),
+        ]
+    ).reshape(4, 4)
+    return own + by_average[:, None] * (slopes @ fields)

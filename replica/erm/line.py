@@ -7,13 +7,14 @@ labels every average is one integral over x of elementary functions.
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from replica.erm import nodes
-from replica.erm.losses import gaussian_averages, gaussian_slopes
+from replica.erm.losses import gaussian_slopes
 from replica.erm.measure import Averages, Fields, Kept, Totals, over_copies
 from replica.gordon import BEYOND, FAR, Ensemble, Frame
 from theory.labels import LabelKernel
@@ -90,7 +91,7 @@ def square_totals(kept: Kept, fields: Fields) -> Totals:
         def integrands(x: Array) -> tuple[Array, ...]:
             v0, v1, _ = _across_moments(part, x, frame)
             mean = frame.norm * x
-            e1, e2, e3 = gaussian_averages("square", mean, spread, step)
+            e1, e2, e3 = gaussian_slopes("square", mean, spread, step)[0]
             density = 2 * kept.alpha_total * normal_pdf(x)
             v0, v1 = density * v0, density * v1
             wrong, active = ((kink - mean) / spread for kink in (-step, 1.0))
@@ -260,27 +261,42 @@ def _sharp_moments(
     for k in range(weight.level.shape[0]):
         one = (weight.low[k] - x * frame.cos_probe) / across
         two = (weight.high[k] - x * frame.cos_probe) / across
-        low = jnp.clip(jnp.minimum(one, two), -FAR, FAR)
-        high = jnp.clip(jnp.maximum(one, two), -FAR, FAR)
-        parts = [labels.base * part for part in _normal_moments(low, high)]
+        low = _Edge.of(jnp.clip(jnp.minimum(one, two), -FAR, FAR))
+        high = _Edge.of(jnp.clip(jnp.maximum(one, two), -FAR, FAR))
+        parts = [labels.base * part for part in _between(low, high)]
         for step in range(labels.jump.shape[0]):
             line = (x * frame.cos_psi - labels.at[step]) / turn
-            floor = jnp.where(turn > 0, low, jnp.clip(line, low, high))
-            ceiling = jnp.where(turn > 0, jnp.clip(line, low, high), high)
-            more = _normal_moments(floor, ceiling)
+            middle = _Edge.of(jnp.clip(line, low.at, high.at))
+            floor, ceiling = _choose(turn > 0, low, middle), _choose(turn > 0, middle, high)
             jump = labels.jump[step]
+            more = _between(floor, ceiling)
             parts = [part + jump * new for part, new in zip(parts, more, strict=True)]
         level = weight.level[k]
         total = [sum_ + level * part for sum_, part in zip(total, parts, strict=True)]
     return total[0], total[1], total[2]
 
 
-def _normal_moments(low: Array, high: Array) -> tuple[Array, Array, Array]:
-    """Return int phi(v) v^k dv from low to high for k = 0, 1, 2."""
-    flip = low > 0  # the difference is taken in the tail where it is small
-    mass = normal_cdf(jnp.where(flip, -low, high)) - normal_cdf(jnp.where(flip, -high, low))
-    pdf_low, pdf_high = normal_pdf(low), normal_pdf(high)
-    return mass, pdf_low - pdf_high, mass + low * pdf_low - high * pdf_high
+class _Edge(NamedTuple):
+    """An end of an interval of v, with the mass of phi beyond it and phi there."""
+
+    at: Array
+    tail: Array
+    pdf: Array
+
+    @classmethod
+    def of(cls, at: Array) -> "_Edge":
+        return cls(at, normal_cdf(-jnp.abs(at)), normal_pdf(at))
+
+
+def _choose(first: Array, one: _Edge, two: _Edge) -> _Edge:
+    return _Edge(*(jnp.where(first, a, b) for a, b in zip(one, two, strict=True)))
+
+
+def _between(low: _Edge, high: _Edge) -> tuple[Array, Array, Array]:
+    """Return int phi(v) v^k dv for k = 0, 1, 2, the mass as a difference in the smaller tail."""
+    mass = jnp.where(low.at > 0, low.tail - high.tail, 1 - low.tail - high.tail)
+    mass = jnp.where(high.at < 0, high.tail - low.tail, mass)
+    return mass, low.pdf - high.pdf, mass + low.at * low.pdf - high.at * high.pdf
 
 
 def _smooth_moments(kept: Kept, x: Array, frame: Frame) -> tuple[Array, Array, Array]:

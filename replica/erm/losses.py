@@ -22,22 +22,58 @@ ORDER = 12
 BLOCK = 4
 
 
-def gaussian_averages(loss: str, mean: Array, spread: Array, step: Array) -> tuple[Array, ...]:
-    """Return E M', E M'^2 and E M'' at means of any shape."""
+def gaussian_slopes(
+    loss: str, mean: Array, spread: Array, step: Array
+) -> tuple[tuple[Array, ...], tuple[tuple[Array, ...], ...]]:
+    """Return E M', E M'^2 and E M'', and their derivatives by mean, spread and prox step.
+
+    Args:
+        loss: "logistic", "hinge", "squared-hinge", "square", "hard-margin", or "separation", the
+            square of what a hyperplane lacks, (-t)_+, without a prox step.
+        mean: means of the field, any shape.
+        spread: its standard deviation, scalar > 0.
+        step: gamma > 0, scalar.
+    """
+    if loss == "logistic":
+        return _logistic(mean, spread, step)
     if loss == "square":
-        away = 1 - mean
-        flat = jnp.ones_like(mean) / (1 + step)
-        return -away / (1 + step), (away**2 + spread**2) / (1 + step) ** 2, flat
-    if loss in ("squared-hinge", "hard-margin", "separation"):
-        # "separation" is the square of what a hyperplane lacks, (-t)_+, without a prox step.
-        scale = {"squared-hinge": 1 + step, "hard-margin": step}.get(loss, jnp.ones(()))
-        arm = ((0 if loss == "separation" else 1) - mean) / spread
-        below, at = normal_cdf(arm), normal_pdf(arm)
-        first = spread * (arm * below + at)
-        second = spread**2 * ((arm**2 + 1) * below + arm * at)
-        return -first / scale, second / scale**2, below / scale
-    assert loss == "hinge"
-    return jax.lax.cond(step < spread, _hinge_narrow, _hinge_wide, mean, spread, step)
+        scale, away = 1 + step, 1 - mean
+        zero = jnp.zeros_like(mean)
+        e1, e2, e3 = -away / scale, (away**2 + spread**2) / scale**2, zero + 1 / scale
+        by_spread = (zero, zero + 2 * spread / scale**2, zero)
+        by_step = (-e1 / scale, -2 * e2 / scale, -e3 / scale)
+        return (e1, e2, e3), ((e3, 2 * e1 / scale, zero), by_spread, by_step)
+    return _kinked(loss, mean, spread, step)
+
+
+def _kinked(
+    loss: str, mean: Array, spread: Array, step: Array
+) -> tuple[tuple[Array, ...], tuple[tuple[Array, ...], ...]]:
+    """Return the averages and their derivatives for losses with kinks, all in closed form."""
+    if loss == "hinge":
+        narrow = step < spread
+        e1, e2, e3 = jax.lax.cond(narrow, _hinge_narrow, _hinge_wide, mean, spread, step)
+        one, two = (1 - mean) / spread, (1 - mean - step) / spread
+        full, at_one, at_two = normal_cdf(two), normal_pdf(one), normal_pdf(two)
+        edges = (at_two - at_one) / step
+        bend = edges / spread
+        held = (e3 - at_two / spread) / step
+        by_mean = (e3, 2 * (e1 + full) / step, bend)
+        by_spread = (edges, 2 * spread * held, (at_two * two - at_one * one) / (step * spread))
+        by_step = (-(e1 + full) / step, -2 * (e2 - full) / step, -held)
+        return (e1, e2, e3), (by_mean, by_spread, by_step)
+    scale = {"squared-hinge": 1 + step, "hard-margin": step}.get(loss, jnp.ones(()))
+    kink, moves = (0.0, 0.0) if loss == "separation" else (1.0, 1.0)
+    arm = (kink - mean) / spread
+    below, at = normal_cdf(arm), normal_pdf(arm)
+    e1 = -spread * (arm * below + at) / scale
+    e2 = spread**2 * ((arm**2 + 1) * below + arm * at) / scale**2
+    e3 = below / scale
+    edge = -at / scale
+    by_mean = (e3, 2 * e1 / scale, edge / spread)
+    by_spread = (edge, 2 * spread * e3 / scale, arm * edge / spread)
+    by_step = (-moves * e1 / scale, -2 * moves * e2 / scale, -moves * e3 / scale)
+    return (e1, e2, e3), (by_mean, by_spread, by_step)
 
 
 def _hinge_wide(mean: Array, spread: Array, step: Array) -> tuple[Array, ...]:
@@ -66,30 +102,11 @@ def _hinge_wide(mean: Array, spread: Array, step: Array) -> tuple[Array, ...]:
 
 def _hinge_narrow(mean: Array, spread: Array, step: Array) -> tuple[Array, ...]:
     points, weights = np.polynomial.legendre.leggauss(NARROW)
+    share, mass = (points + 1) / 2, weights / 2
     full = normal_cdf((1 - mean - step) / spread)
-    first, second, third = full, full, jnp.zeros_like(full)
-    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-        at = normal_pdf((1 - mean - point * step) / spread) * (weight * step / spread)
-        first, second, third = first + point * at, second + point**2 * at, third + at
-    return -first, second, third / step
-
-
-def gaussian_slopes(
-    loss: str, mean: Array, spread: Array, step: Array
-) -> tuple[tuple[Array, ...], tuple[tuple[Array, ...], ...]]:
-    """Return the averages, and their derivatives by mean, spread and prox step."""
-    if loss == "logistic":
-        return _logistic(mean, spread, step)
-
-    def at(mean: Array, spread: Array, step: Array) -> tuple[Array, ...]:
-        return gaussian_averages(loss, mean, spread, step)
-
-    given = (mean, spread, step)
-    values, push = jax.linearize(at, *given)
-    zeros = (jnp.zeros_like(mean), jnp.zeros(()), jnp.zeros(()))
-    ones = (jnp.ones_like(mean), jnp.ones(()), jnp.ones(()))
-    rates = tuple(push(*(ones[k] if k == i else zeros[k] for k in range(3))) for i in range(3))
-    return values, rates
+    at = normal_pdf((1 - mean[..., None] - share * step) / spread) * (step / spread)
+    found = at @ jnp.asarray(np.stack([share * mass, share**2 * mass, mass], axis=-1))
+    return -full - found[..., 0], full + found[..., 1], found[..., 2] / step
 
 
 def logistic_prox(t: Array, step: Array) -> Array:
@@ -108,6 +125,18 @@ def logistic_prox(t: Array, step: Array) -> Array:
     return jax.lax.fori_loop(0, 9, newton, r)
 
 
+def bends(step: Array, spread: Array) -> Array:
+    """Return where the logistic loss and its prox bend, as ends of panels in r = prox(t).
+
+    Args:
+        step: the prox step gamma > 0, scalar.
+        spread: the scale of the field t, > 0.
+    """
+    unit = jnp.maximum(spread, 1.0)
+    near = jnp.where(step > LINEAR * unit, jnp.log(step / unit) + jnp.asarray(NEAR), 0.0)
+    return jnp.concatenate([jnp.asarray(BENDS), near, -near])
+
+
 def _logistic(
     mean: Array, spread: Array, step: Array
 ) -> tuple[tuple[Array, ...], tuple[tuple[Array, ...], ...]]:
@@ -118,10 +147,8 @@ def _logistic(
     flat = mean.ravel()
     low, high = jnp.min(flat) - REACH * spread, jnp.max(flat) + REACH * spread
     # Panels in t no wider than the Gaussian allows, between the marks where the loss bends.
-    near = jnp.log(step / jnp.maximum(spread, 1.0)) + jnp.asarray(NEAR)
-    near = jnp.where(step > LINEAR * jnp.maximum(spread, 1.0), near, 0.0)
-    bends = jnp.concatenate([jnp.asarray(BENDS), near, -near])
-    marks = jnp.clip(bends - step * jax.nn.sigmoid(-bends), low, high)
+    marks = bends(step, spread)
+    marks = jnp.clip(marks - step * jax.nn.sigmoid(-marks), low, high)
     ends = jnp.sort(jnp.concatenate([marks, jnp.stack([low, high])]))
     cells = jnp.diff(ends)
     counts = jnp.minimum(jnp.ceil(cells / (WIDEST * spread)), MOST)

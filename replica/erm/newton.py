@@ -26,7 +26,7 @@ Array = jnp.ndarray
 
 TOLERANCE = 3e-13
 CLOSE = 1e-10  # a solution's residuals, where rounding keeps them from TOLERANCE
-EVOLUTIONS = 6
+EVOLUTIONS = 2
 STEPS = 40  # of Newton's method in one attempt
 LONGEST = 2.0  # of a Newton step, in logarithms and inverse hyperbolic sines
 ATTEMPTS = 60
@@ -46,12 +46,14 @@ class Root:
         residual: largest residual.
         steps: evaluations of the averages.
         converged: whether the residual is at the rounding error.
+        matrix: derivative of the residuals by x, shape (4, 4).
     """
 
     x: Array
     residual: Array
     steps: Array
     converged: Array
+    matrix: Array
 
 
 @pytree_dataclass
@@ -62,6 +64,7 @@ class _Search:
     length: Array  # share of the step that is tried next
     count: Array
     stalled: Array
+    matrix: Array  # derivative of the residuals at x
 
 
 def _size(residual: Array) -> Array:
@@ -100,6 +103,7 @@ def _attempt(averages: Slopes, penalty: Penalty, start: Array, evolutions: Array
             count=state.count + 1,
             # At the rounding error no step is better.
             stalled=~better & (state.length < 1e-4),
+            matrix=jnp.where(better, matrix, state.matrix),
         )
 
     first = _Search(
@@ -109,6 +113,7 @@ def _attempt(averages: Slopes, penalty: Penalty, start: Array, evolutions: Array
         length=jnp.asarray(1.0),
         count=jnp.asarray(0),
         stalled=jnp.asarray(False),
+        matrix=jnp.eye(4),
     )
     return jax.lax.while_loop(going, advance, first)
 
@@ -200,6 +205,7 @@ def find_root(averages: Slopes, penalty: Penalty, alpha_kept: Array, *, hard: bo
         jnp.asarray(1.0),
         jnp.asarray(0),
         jnp.asarray(False),
+        jnp.eye(4),
     )
     first = _Way(
         x=hebb(lam),
@@ -217,4 +223,5 @@ def find_root(averages: Slopes, penalty: Penalty, alpha_kept: Array, *, hard: bo
         residual=way.last.size,
         steps=way.count,
         converged=arrived,
+        matrix=way.last.matrix,
     )

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from replica.erm.losses import (
     bare_envelope,
     bare_loss,
+    bends,
     gaussian_slopes,
     logistic_prox,
 )
@@ -34,8 +35,6 @@ ORDER = 12
 BLOCK = 2
 REACH = 9.0  # phi is below the rounding error there
 NORMAL = (-6.0, -3.5, -1.2, 1.2, 3.5, 6.0)  # panels of phi itself
-BEND = (-20.0, -12.0, -6.0, -3.0, 0.0, 3.0, 6.0, 12.0, 18.0, 26.0)  # of the logistic function
-NEAR = (-3.5, -2.0, -0.5, 1.5)  # of log(gamma), where its prox bends
 
 
 def averages_and_slopes(kept: Kept, fields: Fields, loss: str) -> tuple[Averages, Array]:
@@ -242,7 +241,7 @@ def _over_field(
 
     if loss == "logistic":
         # In r = prox(t) every function is explicit.
-        fine = jnp.concatenate([jnp.asarray(BEND), jnp.log(step) + jnp.asarray(NEAR)])
+        fine = bends(step, across)
         ends = logistic_prox(breaks, step)
         fine = jnp.broadcast_to(fine, (*z.shape, len(fine)))
         places = jnp.concatenate([ends, fine], axis=-1)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from replica.erm import nodes
-from replica.erm.losses import bare_envelope, bare_loss, logistic_prox
+from replica.erm.losses import bare_envelope, bare_loss, bends, logistic_prox
 from replica.erm.measure import Averages, Fields, Kept, Totals, over_copies
 from theory.labels import LabelKernel
 from theory.probe_field import NodeWeight
@@ -27,7 +27,8 @@ from theory.weights import LEAST_ANGLE, IntervalWeight
 Array = jnp.ndarray
 
 ORDER = 12
-BLOCK = 4
+BLOCK = 2
+INNER = 1
 WIDE = 0.65
 REACH = 9.0  # phi is below the rounding error there
 COARSE = (-8.0, -4.5, -1.6, 1.6, 4.5, 8.0)  # the 12-point rule errs by 1e-12 between them
@@ -105,7 +106,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
 
     def over_y(x: Array) -> tuple[Array, Array, Array]:
         """Integrate wt(z) Pi, and that times u and s, over y at the fields x."""
-        deep = x[..., None, None]
+        deep = x[..., None, None, None]  # intervals, nodes and panels
 
         def integrands(y: Array) -> tuple[Array, ...]:
             z, n = mix * deep + rest * y, rest * deep - mix * y
@@ -131,27 +132,23 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
         if not labels.sharp:
             widest = jnp.sqrt(width**2 + jnp.max(labels.width) ** 2)
             inner.append(_spread(centre[..., :1], widest / jnp.abs(turn)))
-        if isinstance(kept.weight, IntervalWeight):
-            pieces = []
-            for k in range(kept.weight.level.shape[0]):
-                ends = [
-                    jnp.clip((jnp.clip(end, -38.0, 38.0) - mix * x) / rest, -REACH, REACH)
-                    for end in (kept.weight.low[k], kept.weight.high[k])
-                ]
-                found = integrate_panels(
-                    integrands, jnp.concatenate(inner, axis=-1), *ends, order=ORDER, block=BLOCK
-                )
-                pieces.append([kept.weight.level[k] * entry for entry in found])
-            share, teacher, plane = (
-                jnp.stack(each).sum(axis=0) for each in zip(*pieces, strict=True)
-            )
-            return share, teacher, plane
-        inner.append((edges - mix * x[..., None]) / rest)
-        ends = [jnp.full_like(x, -REACH), jnp.full_like(x, REACH)]
-        found = integrate_panels(
-            integrands, jnp.concatenate(inner, axis=-1), *ends, order=ORDER, block=BLOCK
-        )
-        return found[0], found[1], found[2]
+        weight = kept.weight
+        if isinstance(weight, IntervalWeight):
+            # All intervals at once, in one more axis.
+            ends = [
+                jnp.clip((jnp.clip(end, -38.0, 38.0) - mix * x[..., None]) / rest, -REACH, REACH)
+                for end in (weight.low, weight.high)
+            ]
+            level = weight.level
+        else:
+            inner.append((edges - mix * x[..., None]) / rest)
+            ends = [jnp.full((*x.shape, 1), end) for end in (-REACH, REACH)]
+            level = jnp.ones(1)
+        marks = jnp.concatenate(inner, axis=-1)[..., None, :]
+        marks = jnp.broadcast_to(marks, (*x.shape, *level.shape, marks.shape[-1]))
+        found = integrate_panels(integrands, marks, *ends, order=ORDER, block=INNER)
+        share, teacher, plane = (jnp.sum(level * each, axis=-1) for each in found)
+        return share, teacher, plane
 
     def at(t: Array, rate: Array, force: Array, bend: Array, after: Array) -> tuple[Array, ...]:
         """Return the integrands of x at the fields t, `rate` being dt over the variable."""
@@ -172,9 +169,7 @@ def _integrals(kept: Kept, fields: Fields, loss: str, step: Array) -> Array:
 
     if loss == "logistic":
         marks = logistic_prox(breaks * norm, step)
-        marks = jnp.concatenate(
-            [marks, jnp.asarray([-20.0, -12.0, -6.0, -3.0, 0.0, 3.0, 6.0, 12.0, 18.0, 26.0])]
-        )
+        marks = jnp.concatenate([marks, bends(step, norm)])
         low, high = logistic_prox(jnp.asarray([-REACH, REACH]) * norm, step)
 
         def integrands(variable: Array) -> tuple[Array, ...]:

@@ -237,7 +237,7 @@ def solve_prepared(prepared: Prepared) -> ReplicaSolution:
         jnp.where(valid, alpha_kept, 1.0),
         hard=loss == "hard-margin",
     )
-    x = _implicit(loss, prepared.kept, prepared.penalty, root.x)
+    x = _implicit(loss, prepared.kept, prepared.penalty, root.x, root.matrix)
     found = _totals(prepared.kept, fields_at(x, prepared.penalty), loss)
     saddle = jnp.max(jnp.abs(residuals(x, found.averages, prepared.penalty)))
     saddle = jax.lax.stop_gradient(saddle)
@@ -303,21 +303,25 @@ def _gradient(loss: str, x: Array, kept: Kept, penalty: Penalty) -> Array:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _implicit(loss: str, kept: Kept, penalty: Penalty, x: Array) -> Array:
-    """Return the root x with its derivatives by the implicit function theorem."""
+def _implicit(loss: str, kept: Kept, penalty: Penalty, x: Array, matrix: Array) -> Array:
+    """Return the root x with its derivatives by the implicit function theorem.
+
+    `matrix` is the derivative of the residuals by x.
+    """
     return x
 
 
 @_implicit.defjvp
 def _implicit_rate(
-    loss: str, primals: tuple[Kept, Penalty, Array], tangents: tuple[Kept, Penalty, Array]
+    loss: str,
+    primals: tuple[Kept, Penalty, Array, Array],
+    tangents: tuple[Kept, Penalty, Array, Array],
 ) -> tuple[Array, Array]:
-    kept, penalty, x = primals
-    by_x = jax.jacfwd(lambda x: _gradient(loss, x, kept, penalty))(x)
+    kept, penalty, x, matrix = primals
     _, moved = jax.jvp(
         lambda kept, penalty: _gradient(loss, x, kept, penalty), (kept, penalty), tangents[:2]
     )
-    return x, -jnp.linalg.solve(by_x, moved)
+    return x, -jnp.linalg.solve(matrix, moved)
 
 
 def _read_out(prepared: Prepared, x: Array, found: Totals, **outcome: Array) -> ReplicaSolution:
