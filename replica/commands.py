@@ -511,6 +511,8 @@ def separability(
     flip: Numbers | None = None,
     noise_sigma: Numbers | None = None,
     noise_temperature: Numbers | None = None,
+    folds: Numbers | None = None,
+    folds_overlap: Numbers | None = None,
     points: Path | None = None,
     as_json: Json = False,
 ) -> int:
@@ -522,7 +524,8 @@ def separability(
 
     Args:
         keep_fraction: kept fraction, in (0, 1].
-        probe: a probe at a fixed angle (the default), or one trained on independent data.
+        probe: a probe at a fixed angle (the default), one trained on independent data, or one for
+            each fold of the data.
         theta_deg: angle of a fixed probe to the teacher, 0 to 90 degrees, by default 0.
         alpha_probe: examples over N that an independent probe saw, > 0.
         policy: which examples are kept, by default hard.
@@ -532,6 +535,8 @@ def separability(
         flip: probability that an observed label is flipped, 0 to 1/2.
         noise_sigma: Gaussian noise on the teacher's field before its sign is taken.
         noise_temperature: temperature of logistic labels.
+        folds: folds and probes of a cross-fitted probe, >= 1.
+        folds_overlap: product of two such probes' parts beside the teacher, 0 to 1.
         points: a JSON file of points, in the place of all options above.
 
     Examples:
@@ -548,6 +553,8 @@ def separability(
         "flip": flip,
         "noise_sigma": noise_sigma,
         "noise_temperature": noise_temperature,
+        "folds": folds,
+        "folds_overlap": folds_overlap,
     }
     named = {"probe": probe, "policy": policy, "loss": None}
     asked = _asked_points(given, named, points, ("keep_fraction",))

@@ -110,7 +110,7 @@ def optimal_fraction(
 
     The range of f is scanned, every local minimum that can compete is polished and the first
     crossing of the level is bracketed. A dip narrower than the scan's steps, a factor of 1.4, is
-    missed.
+    missed. Fractions of which no student exists, max-margin with too much noise, are left out.
 
     Args:
         alpha_total: total examples / N, > 0; the arguments broadcast against each other.

@@ -309,8 +309,9 @@ def least(objective: Objective, grid: Floats, values: Floats) -> tuple[Floats, F
         values: the objective there, NaN where it is unknown.
 
     Returns:
-        Where the least value is taken, the value (NaN where no point is known), and the number
-        of local minima of the scan; shape (lanes,).
+        Where the least value is taken, the value, and the number of local minima of the scan;
+        shape (lanes,). The value is NaN where no point is known, or where the least one has a
+        neighbour that is not.
     """
     known = np.where(np.isnan(values), np.inf, values)
     rows = np.arange(len(grid))
@@ -331,6 +332,11 @@ def least(objective: Objective, grid: Floats, values: Floats) -> tuple[Floats, F
     x, height = _polish(lambda k, x: objective(lane[k], x), triples, heights)
     order = np.argsort(-height)  # of several minima of a lane, the lowest is written last
     better = order[height[order] < best[lane[order]]]
+    # Beyond an unknown neighbour the values may be lower still.
+    unknown = np.pad(np.isnan(values), ((0, 0), (1, 1)))
+    open_ended = unknown[rows, lowest] | unknown[rows, lowest + 2]
+    open_ended[lane[better]] = False
+    best[open_ended] = np.inf
     best_x[lane[better]], best[lane[better]] = x[better], height[better]
     return best_x, np.where(np.isinf(best), np.nan, best), np.maximum(dips.sum(axis=1), 1)
 

@@ -106,6 +106,11 @@ def test_separability(capsys, tmp_path):
     assert found[0]["alpha_kept"] == pytest.approx(2.9923, abs=5.1e-5)
     assert found[1]["alpha_total"] == pytest.approx(5 * 3.8142, rel=2e-5)
     assert found[2]["alpha_total"] is None
+    # One fold is the single probe.
+    folds = ["--probe", "cross-fitted", "--folds", "1", "5", "--theta-deg", "20", "--flip", "0.1"]
+    code, found = answers(["separability", "--keep-fraction", "0.2", *folds], capsys)
+    assert code == 0 and found[0]["alpha_kept"] == pytest.approx(2.9947, abs=5.1e-5)
+    assert found[1]["alpha_kept"] != found[0]["alpha_kept"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from replica import (
     solve,
     sufficient_fraction,
 )
-from replica.optimal.search import Family
+from replica.optimal.search import Family, least
 from theory.inputs import Spectrum
 from theory.labels import Flip, LabelSteps
 from theory.policies import Hard, Policy, Window, WindowSigned
@@ -159,6 +159,20 @@ def test_cross_fitted_probes_reach_the_solver():
     """The error of the reference solver at alpha_total = 20, K = 5, hard selection, f = .1."""
     found = required_data(0.24337813, 0.1, probe=CrossFitted.degrees(20, 5), **NOISY)
     assert found.alpha_total == pytest.approx(20.0, rel=1e-6)
+
+
+def test_a_minimum_beside_unsolved_points_is_none():
+    """(x - .5)^2 + 1 is known below .3, which is no minimum, or above .2, which leaves it."""
+    grid = np.tile(np.linspace(0.0, 1.0, 11), (2, 1))
+
+    def objective(lane, x):
+        known = np.where(lane == 0, x < 0.35, x > 0.15)
+        return np.where(known, (x - 0.5) ** 2 + 1, np.nan)
+
+    values = objective(np.arange(2)[:, None], grid)
+    x, value, _ = least(objective, grid, values)
+    assert np.isnan(value[0])
+    assert x[1] == pytest.approx(0.5, abs=1e-4) and value[1] == pytest.approx(1.0)
 
 
 def test_vectors_keep_their_own_axis():
