@@ -6,14 +6,22 @@ import numpy as np
 
 from figures.figure import FigureSpec
 from figures.settings import (
+    CurationSettings,
     CurveSettings,
+    FoldSettings,
     FractionMapSettings,
     GeometrySettings,
+    LossSettings,
     MarginSettings,
+    NoiseSettings,
     PhaseSettings,
     PolicySettings,
+    RegionSettings,
+    RidgeSettings,
     RuleSettings,
     ScalingSettings,
+    SeparabilitySettings,
+    SpectrumSettings,
     WindowSettings,
 )
 
@@ -21,6 +29,8 @@ from figures.settings import (
 ANGLES = {"probe": "shows several theta_deg, which only the fixed probe has"}
 COSINE = {"overlap": "has cosine overlaps alone"}
 NO_COPIES = {"redundancy": "knows distinct examples alone"}
+FIXED_PROBE = {"probe": "has a probe at a given angle"}
+COMPARES = {"policy": "compares the policies with each other"}
 
 
 def _ascending(low: float, high: float, count: int) -> tuple[float, ...]:
@@ -168,6 +178,134 @@ _SPECS: tuple[FigureSpec[Any], ...] = (
             "theta_deg": "is about the in-sample probe, which has an angle of its own",
             **COSINE,
         },
+    ),
+    FigureSpec(
+        name="label-noise",
+        summary="error against the flip probability by policy, each at its best ridge",
+        place="figures.label_noise",
+        defaults=NoiseSettings(
+            alpha_total=(20,),
+            theta_deg=(20,),
+            keep_fraction=(0.2,),
+            flip=(0, 0.02, 0.05, 0.1, 0.2, 0.3),
+        ),
+        several=("flip",),
+        fixed=COMPARES | NO_COPIES | FIXED_PROBE | COSINE,
+    ),
+    FigureSpec(
+        name="loss-decides",
+        summary="error against keep_fraction for four losses, each at its best ridge",
+        place="figures.loss_decides",
+        defaults=LossSettings(
+            alpha_total=(20,),
+            theta_deg=(0, 20),
+            keep_fraction=(0.05, 0.1, 0.2, 0.4, 0.7, 1),
+            loss=("square", "squared-hinge", "hinge", "logistic"),
+            theory_points=21,
+        ),
+        several=("keep_fraction", "theta_deg", "loss"),
+        fixed=NO_COPIES | ANGLES | COSINE,
+    ),
+    FigureSpec(
+        name="regularisation",
+        summary="error against the ridge for hard, easy, random selection and all data",
+        place="figures.regularisation",
+        defaults=RidgeSettings(
+            alpha_total=(20,),
+            theta_deg=(20,),
+            keep_fraction=(0.2,),
+            flip=(0.1,),
+            loss=("logistic", "squared-hinge"),
+            lam=(1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100),
+            lam_range=(1e-6, 1e3),
+            theory_points=46,
+        ),
+        several=("lam", "loss"),
+        fixed=COMPARES | NO_COPIES | FIXED_PROBE | COSINE,
+    ),
+    FigureSpec(
+        name="cross-fitted",
+        summary="error against keep_fraction when each fold is ranked by a probe of its own",
+        place="figures.cross_fitted",
+        defaults=FoldSettings(
+            alpha_total=(20,),
+            theta_deg=(20,),
+            keep_fraction=(0.03, 0.05, 0.1, 0.2, 0.4, 0.7, 1),
+            flip=(0, 0.1),
+            theory_points=41,
+        ),
+        several=("keep_fraction", "flip", "folds"),
+        fixed=NO_COPIES | {"probe": "is about cross-fitted probes"} | COSINE,
+    ),
+    FigureSpec(
+        name="separability",
+        summary="volume up to which noisy kept examples are separable, by policy",
+        place="figures.separability",
+        defaults=SeparabilitySettings(
+            alpha_total=(20,), theta_deg=(0, 20), keep_fraction=(0.2,), flip=(0.05, 0.1, 0.2)
+        ),
+        several=("theta_deg", "flip"),
+        fixed={
+            "alpha_total": "finds alpha_total",
+            "downstream_deg": "shows which labels can be fitted, which do not depend on that",
+        }
+        | COMPARES
+        | NO_COPIES
+        | ANGLES
+        | COSINE,
+    ),
+    FigureSpec(
+        name="less-is-more",
+        summary="where a pruned set has less error than all data, each at its best ridge",
+        place="figures.less_is_more",
+        defaults=RegionSettings(
+            alpha_total=(20,),
+            theta_deg=(20,),
+            keep_fraction=(0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1),
+            flip=(0, 0.1, 0.2, 0.4),
+            loss=("hinge",),
+        ),
+        several=("keep_fraction", "flip"),
+        fixed=NO_COPIES | FIXED_PROBE | COSINE,
+    ),
+    FigureSpec(
+        name="curation",
+        summary="two published theories of curated data, their points beside exact curves",
+        place="figures.curation",
+        defaults=CurationSettings(
+            alpha_total=(5, 50),
+            keep_fraction=(0.2,),
+            loss=("square",),
+            lam_range=(1e-3, 1e3),
+            theory_points=21,
+        ),
+        several=("alpha_total",),
+        fixed={
+            "theta_deg": "varies the angles of generator and pruner",
+            "downstream_deg": "varies the angles of generator and pruner",
+        }
+        | COMPARES
+        | NO_COPIES
+        | FIXED_PROBE
+        | COSINE,
+    ),
+    FigureSpec(
+        name="spectrum",
+        summary="learning curves under pruning on inputs with power-law spectra",
+        place="figures.spectrum",
+        defaults=SpectrumSettings(
+            alpha_total=(2, 5, 10, 20, 40),
+            theta_deg=(0,),
+            keep_fraction=(0.2, 1),
+            flip=(0.1,),
+            spectrum_a=(0, 0.5, 1, 1.5, 2),
+            lam_range=(1e-4, 16.0),
+        ),
+        several=("alpha_total", "keep_fraction", "spectrum_a"),
+        fixed=NO_COPIES
+        | FIXED_PROBE
+        | COSINE
+        | {"downstream_deg": "has a teacher in the basis of the spectrum"},
     ),
 )
 

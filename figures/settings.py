@@ -8,7 +8,7 @@ import numpy as np
 
 from hardset.checks import check_choice, check_integer, check_range
 from sims.draws import check_kept
-from theory.policy_names import OWN_PARAMETERS, PLAIN_POLICIES, policy_parameter
+from theory.policy_names import LOSSES, OWN_PARAMETERS, PLAIN_POLICIES, policy_parameter
 
 OVERLAPS = ("cosine", "pearson")
 PROBES = ("fixed", "independent", "in-sample")
@@ -330,6 +330,185 @@ class PhaseSettings(Settings):
         _check_ascending(self, "alpha_total", "theta_deg", "keep_fraction")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossSettings(SimulatedSettings):
+    """The settings of a figure of students with a loss, a ridge and flipped labels.
+
+    Attributes:
+        loss: logistic, hinge, squared-hinge or square.
+        flip: probabilities that a label is flipped, in [0, 1/2].
+        lam_range: ridges between which the best one is sought, or the lines run.
+        theory_points: points of a line.
+    """
+
+    loss: tuple[str, ...] = ("squared-hinge",)
+    flip: tuple[float, ...] = (0.0,)
+    lam_range: tuple[float, float] = (1e-3, 16.0)
+    theory_points: int = 25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for loss in self.loss:
+            check_choice("loss", loss, LOSSES)
+        check_range("flip", self.flip, 0.0, 0.5)
+        check_range("lam_range", self.lam_range, 0.0, math.inf, open_low=True)
+        _check_ascending(self, "lam_range")
+        check_integer("theory_points", self.theory_points, 2, math.inf)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoiseSettings(LossSettings):
+    """The settings of the error of many policies against the flip probability.
+
+    Attributes:
+        window_lo: rank of abs(z) where the unsigned window begins.
+        signed_lo: rank of y z where the signed window begins.
+    """
+
+    window_lo: float = 0.1
+    signed_lo: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("window_lo", "signed_lo"):
+            check_range(name, getattr(self, name), 0.0, 1.0 - max(self.keep_fraction))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RidgeSettings(LossSettings):
+    """The settings of the error against the ridge.
+
+    Attributes:
+        lam: simulated ridges > 0.
+    """
+
+    lam: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("lam", self.lam, 0.0, math.inf, open_low=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FoldSettings(LossSettings):
+    """The settings of the error with cross-fitted probes.
+
+    Attributes:
+        lam: the ridge > 0.
+        folds: numbers of probes, each of which ranks a fold; infinitely many are added in theory.
+    """
+
+    lam: float = 0.1
+    folds: tuple[int, ...] = (1, 2, 5, 10)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("lam", self.lam, 0.0, math.inf, open_low=True)
+        for count in self.folds:
+            check_integer("folds", count, 1, math.inf)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeparabilitySettings(SimulatedSettings):
+    """The settings of the volume of data up to which noisy kept examples are separable.
+
+    Attributes:
+        flip: probabilities that a label is flipped, in (0, 1/2].
+        window_lo: rank of abs(z) where the window begins.
+        theory_range: kept fractions between which the lines run.
+        theory_points: how many of them.
+        volume_share: simulated alpha_total, in units of the threshold.
+    """
+
+    flip: tuple[float, ...]
+    window_lo: float = 0.1
+    theory_range: tuple[float, float] = (0.02, 1.0)
+    theory_points: int = 25
+    volume_share: tuple[float, ...] = (0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.3)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("flip", self.flip, 0.0, 0.5, open_low=True)
+        check_range("window_lo", self.window_lo, 0.0, 1.0 - max(self.keep_fraction))
+        check_range("theory_range", self.theory_range, 0.0, 1.0, open_low=True)
+        _check_ascending(self, "theory_range")
+        check_integer("theory_points", self.theory_points, 2, math.inf)
+        check_range("volume_share", self.volume_share, 0.0, math.inf, open_low=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RegionSettings(LossSettings):
+    """The settings of curves over keep_fraction and maps of its best value.
+
+    Attributes:
+        map_range: volumes of data between which the maps run.
+        map_volumes: how many of them.
+        map_flips: flip probabilities of the maps, up to the curves' largest.
+        map_fractions: kept fractions that are tried, from the curves' smallest to 1.
+    """
+
+    map_range: tuple[float, float] = (2.0, 100.0)
+    map_volumes: int = 13
+    map_flips: int = 9
+    map_fractions: int = 9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("map_range", self.map_range, 0.0, math.inf, open_low=True)
+        _check_ascending(self, "map_range")
+        for name in ("map_volumes", "map_flips", "map_fractions"):
+            check_integer(name, getattr(self, name), 2, math.inf)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpectrumSettings(LossSettings):
+    """The settings of learning curves on inputs with a power-law spectrum.
+
+    Attributes:
+        spectrum_a: exponents of the spectrum j^-a, >= 0.
+        spectrum_r: exponent of the teacher's alignment with it; 0 is a random teacher.
+        theory_range: alpha_total between which the lines run.
+    """
+
+    spectrum_a: tuple[float, ...]
+    spectrum_r: float = 0.0
+    theory_range: tuple[float, float] = (1.0, 256.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("spectrum_a", self.spectrum_a, 0.0, 20.0)
+        check_range("spectrum_r", self.spectrum_r, -20.0, 20.0)
+        check_range("theory_range", self.theory_range, 0.0, math.inf, open_low=True)
+        _check_ascending(self, "theory_range")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CurationSettings(LossSettings):
+    """The settings of the comparison with published theories of data curation.
+
+    Attributes:
+        map_angles: angles of each axis of the maps, between 0 and 90 degrees.
+        pruner_deg: angle between pruner and truth of the simulated curves.
+        generator_deg: simulated angles between generator and truth.
+        weighted_fraction: simulated fractions of the smooth weights.
+    """
+
+    map_angles: int = 15
+    pruner_deg: float = 20.0
+    generator_deg: tuple[float, ...] = (2, 10, 20, 30, 45, 60)
+    weighted_fraction: tuple[float, ...] = (0.1, 0.3, 0.6, 0.9)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("map_angles", self.map_angles, 2, math.inf)
+        for name in ("pruner_deg", "generator_deg"):
+            check_range(
+                name, getattr(self, name), 0, 90, open_low=True, open_high=True, unit="degrees"
+            )
+        check_range("weighted_fraction", self.weighted_fraction, 0.0, 1.0, open_low=True)
+        _check_ascending(self, "generator_deg", "weighted_fraction")
+
+
 def _check_ascending(settings: Settings, *names: str) -> None:
     for name in names:
         values = getattr(settings, name)
@@ -349,6 +528,10 @@ SYMBOLS = {
     "probe": "{} probe",
     "alpha_probe": r"$\alpha_{{probe}}$ = {:g}",
     "overlap": "{} overlap",
+    "loss": "{} loss",
+    "flip": r"$\epsilon$ = {:g}",
+    "lam": r"$\lambda$ = {:g}",
+    "spectrum_r": "$r$ = {:g}",
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from hardset.checks import check_range
 from hardset.cli import Choice, Json, Numbers, print_json
 from replica.points import (
+    NOISE,
     PROBES,
     RANGES,
     Batch,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 # Columns of a table of points: what was asked, shown where it differs, and the results.
 NAMED = ("id", "policy", "probe", "loss", *RANGES)
-COLUMNS = ("error", "overlap", "probe_overlap", "margin", "support_fraction", "residual", "status")
+COLUMNS = ("overlap", "probe_overlap", "margin", "support_fraction", "residual", "status")
 PolicyName = Annotated[str, Choice(PLAIN_POLICIES)]
 ProbeName = Annotated[str, Choice(PROBES)]
 SearchProbe = Annotated[str, Choice(("fixed", "cross-fitted"))]
@@ -181,13 +182,21 @@ def _rows(points: list[Point]) -> str:
 
     asked = [key for key in dict.fromkeys(key for one in points for key in one) if key in NAMED]
     common = [key for key in asked if all(one.get(key) == points[0].get(key) for one in points)]
-    names = [*(key for key in asked if key not in common), *COLUMNS]
+    errors = ["error", "observed_error"] if any(_noisy(one) for one in points) else ["error"]
+    # A student with a loss has no margin, and another one's norm is the inverse of it.
+    renamed = {"margin": "norm"} if any("loss" in one for one in points) else {}
+    results = [*errors, *(renamed.get(name, name) for name in COLUMNS)]
+    names = [*(key for key in asked if key not in common), *results]
     cells = [names, *([_cell(one.get(name)) for name in names] for one in points)]
     widths = [max(map(len, column)) + 2 for column in zip(*cells, strict=True)]
     lines = [f"  {key:<16} {points[0][key]}" for key in common if points[0].get(key) is not None]
     lines += ["".join(map(str.rjust, row, widths)) for row in cells]
     found = dict.fromkeys(one["status"] for one in points if one["status"] != "converged")
     return "\n".join([*lines, *(f"  {one}: {Status[one.upper()].sentence}" for one in found)])
+
+
+def _noisy(point: Point) -> bool:
+    return any(point.get(key) for key in ("flip", *NOISE, "label_steps"))
 
 
 def _cell(value: Any) -> str:

@@ -211,11 +211,13 @@ def _check_folds(cell: Cell, dim: int) -> None:
             f"folds = {folds:g} leaves {kept:.3g} kept examples in a fold of {cell.distinct} "
             "distinct ones altogether: each fold must keep one"
         )
-    # Fields beside the teacher's: one for each fold, and what they have in common.
-    fields = folds if overlap == 0 else 1 if overlap == 1 else folds + 1
-    if dim < fields + 1:
+    # Directions beside the teacher's: one for each fold, and what they have in common.
+    needed = 1 + (folds if overlap == 0 else 1 if overlap == 1 else folds + 1)
+    spaces = 1 if isinstance(cell.inputs, Isotropic) else cell.inputs.size()
+    if dim < spaces * needed:
         raise ValueError(
-            f"dim = {dim} is too small for {folds:g} probes: it must be {fields + 1:g} or more"
+            f"dim = {dim} is too small for {folds:g} probes: with {spaces} different eigenvalues "
+            f"it must be {spaces * needed:g} or more"
         )
 
 
@@ -359,9 +361,9 @@ def student_key(cell: Cell) -> str:
     rows = [_rows_key(fold) for fold in folds] if len(folds) > 1 else _rows_key(folds[0])
     # Copies count in a sum of losses.
     copies = [(fold.copies, fold.kept, _ranked_copies(fold)) for fold in folds]
-    own = [] if isinstance(cell.student, MaxMargin) else [*loss_key(cell.student), copies]
+    own = [] if isinstance(cell.student, MaxMargin) else [*_loss_key(cell.student), copies]
     probes = _probe_key(cell) if len(folds) > 1 else []
-    return json.dumps([*rows, *examples_key(cell), *own, *probes], default=float)
+    return json.dumps([*rows, *_examples_key(cell), *own, *probes], default=float)
 
 
 def _rows_key(cell: Cell) -> list[Any]:
@@ -383,11 +385,29 @@ def _rows_key(cell: Cell) -> list[Any]:
     return chance + (_probe_key(cell) if hardest else [])
 
 
-def examples_key(cell: Cell) -> list[Any]:
-    """Return what tells label channels and laws of the inputs apart.
+def examples_name(cell: Cell) -> str:
+    """Return a text that is equal for cells with the same label channel and inputs."""
+    return json.dumps(_examples_key(cell), default=float)
 
-    The answer is empty for clean labels of isotropic inputs.
+
+def probe_name(cell: Cell) -> str:
+    """Return a text that is equal for cells with the same probe.
+
+    It ranks the same examples with the same labels.
     """
+    key: list[Any] = [cell.probe, *cell.numbers, cell.probe_rows, *_examples_key(cell)]
+    if cell.probe == CrossFitted.name:
+        key.append(cell.distinct)
+    if cell.probe == InSample.name:
+        # It is trained as the student is, on the cell's own rows.
+        key.append(cell.distinct)
+        if isinstance(cell.student, ERM):
+            key += [*_loss_key(cell.student), cell.copies]
+    return json.dumps(key, default=float)
+
+
+def _examples_key(cell: Cell) -> list[Any]:
+    """Return what tells label channels and inputs apart, nothing for plain ones."""
     key: list[Any] = []
     if not isinstance(cell.labels, Clean):
         key.append({"name": cell.labels.name} | cell.labels.parameters())
@@ -398,7 +418,7 @@ def examples_key(cell: Cell) -> list[Any]:
     return key
 
 
-def loss_key(student: ERM) -> list[Any]:
+def _loss_key(student: ERM) -> list[Any]:
     """Return what tells students with a loss apart."""
     return [student.record() | student.parameters(), ERM_EDITION]
 

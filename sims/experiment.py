@@ -21,7 +21,7 @@ from sims.memory import one_blas_thread, processors
 from sims.probes import DrawState
 from sims.results import RECORD, to_dataset
 from sims.sweep import simulate_students
-from theory.inputs import Isotropic
+from theory.inputs import Isotropic, PowerLaw
 from theory.policies import Custom
 from theory.probe_field import NormalField
 from theory.problem import CrossFitted, Independent, PerceptronProblem, require_max_margin
@@ -284,10 +284,10 @@ def _check_problem(problem: PerceptronProblem, overlap: str, solver: str, *, cac
             "probe = Independent(...) is simulated for isotropic inputs only: with a spectrum use "
             "FixedAngle or InSample"
         )
-    if folded and not isotropic:
+    if folded and isinstance(problem.inputs, PowerLaw):
         raise ValueError(
-            "probe = CrossFitted(...) is simulated for isotropic inputs only: with a spectrum use "
-            "FixedAngle"
+            "probe = CrossFitted(...) needs eigenvalues that are repeated: give inputs = "
+            "Spectrum(...) with fewer eigenvalues than dimensions, or Isotropic()"
         )
     if overlap != "pearson":
         return

@@ -90,6 +90,12 @@ def erm_rows(count: int) -> int:
     return -(-count // step) * step if count > SMALLEST else SMALLEST
 
 
+def erm_lanes(padded: int, dim: int) -> int:
+    """Return the draws of one call, by the shape of one alone; missing ones are left empty."""
+    lanes = lane_count(padded, dim)
+    return min(lanes, LANES) if on_processor() else lanes
+
+
 def _fit_loss(student: ERM, kept: Sequence[Kept]) -> list[Fit]:
     dim = kept[0][0].draw.dim
     fits: list[Fit | None] = [None] * len(kept)
@@ -97,8 +103,7 @@ def _fit_loss(student: ERM, kept: Sequence[Kept]) -> list[Fit]:
     for place, (_, rows, _) in enumerate(kept):
         shapes.setdefault(erm_rows(len(rows)), []).append(place)
     for padded, places in shapes.items():
-        lanes = lane_count(padded, dim)
-        lanes = min(lanes, LANES) if on_processor() else lanes
+        lanes = erm_lanes(padded, dim)
         for start in range(0, len(places), lanes):
             part = places[start : start + lanes]
             for place, one in zip(

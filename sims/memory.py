@@ -6,14 +6,17 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from sims.cells import Cell, largest_problem
+from sims.cells import Cell, examples_name, largest_problem, probe_name
+from sims.fitting import erm_lanes, erm_rows
 from sims.maxmargin.lanes import lane_count, padded_rows
 from sims.results import RECORD
+from theory.students import ERM
 
 GIB = 2**30
 CHUNK_BYTES = 2**29
 CHUNK_SIZES = (50, 25, 10, 5, 2, 1)
-CALL_COPIES = 4  # copies of a call's matrices: ours, the device's and the solver's work
+# Copies of a call's matrices: label-signed rows, our batch, the device's and the solver's work.
+CALL_COPIES = 5
 OBSERVABLE_BYTES = 160  # for a student's observables while they are averaged, and in the dataset
 
 CGROUP_LIMITS = (
@@ -75,17 +78,26 @@ def draw_bytes(cells: Sequence[Cell], dim: int) -> int:
     """
     rows = max(cell.distinct for cell in cells)
     probe_rows = max(cell.probe_rows for cell in cells)
-    ranked = {(cell.probe, cell.numbers, cell.distinct) for cell in cells}
-    # The rows with their labels; for each probe a margin, a rank and a sorted copy of each row; and
-    # the own data of a trained probe.
-    return 8 * (rows * (dim + 1) + 3 * sum(count for *_, count in ranked) + probe_rows * dim)
+    channels = {examples_name(cell) for cell in cells}
+    ranked = {(probe_name(cell), cell.distinct) for cell in cells}
+    # The rows with their labels, those of each channel; for each probe a margin, a rank and a
+    # sorted copy of each row; and the own data of a trained probe.
+    ranks = 3 * sum(count for _, count in ranked)
+    return 8 * (rows * (dim + len(channels)) + ranks + probe_rows * dim)
 
 
 def call_bytes(cells: Sequence[Cell], dim: int, draws: int, threads: int) -> int:
     """Return the bytes of the largest solver calls of `threads` threads."""
-    largest = padded_rows(max(largest_problem(cell) for cell in cells), dim)
-    lanes = min(lane_count(largest, dim), draws)
-    return threads * lanes * largest * dim * 8 * CALL_COPIES
+    most = 0
+    for cell in cells:
+        if isinstance(cell.student, ERM):
+            padded = erm_rows(largest_problem(cell))
+            lanes = erm_lanes(padded, dim)
+        else:
+            padded = padded_rows(largest_problem(cell), dim)
+            lanes = min(lane_count(padded, dim), draws)
+        most = max(most, lanes * padded)
+    return threads * most * dim * 8 * CALL_COPIES
 
 
 def draws_in_flight(

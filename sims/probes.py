@@ -1,8 +1,7 @@
 """Makes the probes of a draw, and ranks and keeps its examples by them."""
 
-import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,22 +9,22 @@ from numpy.typing import NDArray
 from sims.cells import (
     SIGNED,
     Cell,
-    examples_key,
+    examples_name,
     fold_cells,
     keep_copies,
-    loss_key,
+    probe_name,
     rank_rows,
 )
 from sims.draws import Draw, draw_rows
-from sims.examples import Examples, axis
+from sims.examples import Examples
 from sims.fitting import fit
 from sims.maxmargin.lanes import Solver
 from sims.maxmargin.solver import MaxMarginStatus
 from sims.results import ProbeFrame
-from theory.inputs import Isotropic
+from theory.inputs import Inputs, Isotropic, Spectrum
 from theory.labels import Clean
 from theory.problem import CrossFitted, FixedAngle, Independent, InSample
-from theory.students import ERM, MaxMargin
+from theory.students import MaxMargin
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -58,7 +57,7 @@ class DrawState:
 
     def examples(self, cell: Cell) -> Examples:
         """Return the draw's rows with the cell's labels and covariance."""
-        key = json.dumps(examples_key(cell), default=float)
+        key = examples_name(cell)
         if key not in self._examples:
             self._examples[key] = Examples(self.draw, cell.labels, cell.inputs)
         return self._examples[key]
@@ -68,7 +67,7 @@ class DrawState:
 
         This comes before the cells are solved.
         """
-        key = probe_key(cell)
+        key = probe_name(cell)
         if key not in self._probes:
             self._probes[key] = self._make_probe(cell, solve)
 
@@ -79,12 +78,14 @@ class DrawState:
             frame = ProbeFrame.fixed(examples, cell.numbers[0])
             return Trained(frame, examples.margins(frame.probe), None, MaxMarginStatus.SOLVED)
         if kind == CrossFitted.name:
-            probes = cross_fitted_probes(examples, *cell.numbers)
+            probes = cross_fitted_probes(examples, cell.inputs, *cell.numbers)
             margins = [
                 examples.margins(probe)[rows.start : rows.stop]
                 for probe, (_, rows) in zip(probes, folds_of(cell), strict=True)
             ]
-            frame = ProbeFrame(draw, np.mean(probes, axis=0), cell.numbers[0])
+            teacher = None if examples.scale is None else examples.teacher
+            mean = np.mean(probes, axis=0)
+            frame = ProbeFrame(draw, mean, cell.numbers[0], teacher=teacher)
             return Trained(frame, np.concatenate(margins), None, MaxMarginStatus.SOLVED)
         student, trained_on, rows = cell.student, examples, np.arange(cell.distinct)
         if kind == Independent.name:
@@ -102,11 +103,11 @@ class DrawState:
 
     def probe(self, cell: Cell) -> Trained:
         """Return the cell's probe."""
-        return self._probes[probe_key(cell)]
+        return self._probes[probe_name(cell)]
 
     def kept(self, cell: Cell) -> tuple[Integers, Integers]:
         """Return the rows that the cell keeps, and how many copies of each."""
-        key, probe = probe_key(cell), self.probe(cell)
+        key, probe = probe_name(cell), self.probe(cell)
         labels = self.examples(cell).labels
         parts = []
         for fold, rows in folds_of(cell):
@@ -126,22 +127,6 @@ class DrawState:
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
-def probe_key(cell: Cell) -> str:
-    """Return a text that is equal for cells with the same probe.
-
-    It ranks the same examples with the same labels.
-    """
-    key: list[Any] = [cell.probe, *cell.numbers, cell.probe_rows, *examples_key(cell)]
-    if cell.probe == CrossFitted.name:
-        key.append(cell.distinct)
-    if cell.probe == InSample.name:
-        # It is trained as the student is, on the cell's own rows.
-        key.append(cell.distinct)
-        if isinstance(cell.student, ERM):
-            key += [*loss_key(cell.student), cell.copies]
-    return json.dumps(key, default=float)
-
-
 def folds_of(cell: Cell) -> Iterator[tuple[Cell, range]]:
     """Yield the folds of a cell with their rows."""
     start = 0
@@ -151,20 +136,28 @@ def folds_of(cell: Cell) -> Iterator[tuple[Cell, range]]:
 
 
 def cross_fitted_probes(
-    examples: Examples, theta: float, folds: float, overlap: float
+    examples: Examples, inputs: Inputs, theta: float, folds: float, overlap: float
 ) -> list[Floats]:
-    """Return the whitened probes cos(theta) t + sin(theta) n_k of isotropic examples.
+    """Return the whitened probes cos(theta) t + sin(theta) n_k.
 
-    The n_k are unit vectors orthogonal to t with n_j.n_k = overlap.
+    The n_k are unit vectors orthogonal to t with n_j.n_k = overlap. Each has the components v_j of
+    a spectrum, along a direction of its own in every eigenspace: sum_j t_j n_kj g(c_j) = 0.
     """
     dim = examples.draw.dim
+    profile = np.asarray(inputs.direction) if isinstance(inputs, Spectrum) else np.ones(1)
+    profile = profile / np.linalg.norm(profile)
+    repeats = dim // len(profile)
+
+    def beside(place: int) -> Floats:
+        vector = np.zeros(dim)
+        vector[place::repeats] = profile
+        return vector
+
     common, own = np.zeros(dim), 1
     if overlap > 0:
-        common[1], own = np.sqrt(overlap), 2
+        common, own = np.sqrt(overlap) * beside(1), 2
     probes = []
     for fold in range(int(folds)):
-        beside = common.copy()
-        if overlap < 1:
-            beside += np.sqrt(1 - overlap) * axis(dim, own + fold)
-        probes.append(np.cos(theta) * examples.teacher + np.sin(theta) * beside)
+        alone = np.sqrt(1 - overlap) * beside(own + fold) if overlap < 1 else 0.0
+        probes.append(np.cos(theta) * examples.teacher + np.sin(theta) * (common + alone))
     return probes

@@ -11,13 +11,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from sims.cells import Cell, largest_problem, student_key
+from sims.cells import Cell, largest_problem, probe_name, student_key
 from sims.draws import draw_rows
 from sims.fitting import fit
 from sims.maxmargin.lanes import SOLVERS, Solver, lane_count, padded_rows
 from sims.maxmargin.solver import MaxMarginStatus
 from sims.memory import chunk_ranges, draws_in_flight
-from sims.probes import DrawState, probe_key
+from sims.probes import DrawState
 from sims.results import student_records
 from sims.workers import in_order
 
@@ -196,7 +196,7 @@ def train_cells(
     They have the shape (len(states),).
     """
     solve = SOLVERS[solver]
-    probes = {(probe_key(cell), cell.distinct): cell for cell in cells.values()}
+    probes = {(probe_name(cell), cell.distinct): cell for cell in cells.values()}
 
     def train_probes(state: DrawState) -> None:
         for cell in probes.values():

@@ -36,6 +36,7 @@ from sims.students import (
     train_cells,
 )
 from sims.workers import local_devices, solver_pool, spread
+from theory.students import MaxMargin
 
 WORTH_SHARING = 2**23  # matrix entries, a second's work; a worker takes two seconds to start
 TASK_ENTRIES = 2**21  # of a process: a few tenths of a second
@@ -50,7 +51,8 @@ def compile_ahead(
     pool: Executor,
     devices: Sequence[jax.Device | None] = (None,),
 ) -> None:
-    """Compile the shapes that the cells are known to need, side by side."""
+    """Compile the shapes that max-margin students are known to need, side by side."""
+    cells = [cell for cell in cells if isinstance(cell.student, MaxMargin)]
     counts = {largest_problem(cell) for cell in cells}
     counts |= {kept for cell in cells if (kept := kept_rows(cell)) is not None}
     compile_shapes(counts, dim, pool, devices)

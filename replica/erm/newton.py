@@ -33,7 +33,7 @@ LONGEST = 2.0  # of a Newton step, in logarithms and inverse hyperbolic sines
 ATTEMPTS = 60
 SOFTEST = 1e-7  # of a hard margin, before it is hard
 WEAKEST = 1e-8  # ridge strength over the kept examples, before there is none
-STRONG = 3.0  # ridge strength over the kept examples at which the way down begins
+STRONG = 100.0  # ridge strength over the kept examples at which the way down begins
 
 Slopes = Callable[[Fields], tuple[Averages, Array]]
 

@@ -19,8 +19,10 @@ from figures.settings import SimulatedSettings
 from hardset.cache import RecordCache
 from hardset.datafile import parameters_of, read_dataset, write_dataset
 from tests.figures.synthetic import curves, described
+from theory.labels import Flip
 from theory.policies import Hard
 from theory.problem import PerceptronProblem
+from theory.students import ERM
 
 # Small enough that all figures together need one compiled shape.
 SMALL = {
@@ -32,6 +34,15 @@ SMALL = {
     "theory_points": 5,
     "map_angles": 2,
     "map_volumes": 2,
+    "map_flips": 2,
+    "map_fractions": 2,
+    "loss": ("square",),
+    "flip": (0.1,),
+    "folds": (1, 2),
+    "volume_share": (1.0,),
+    "spectrum_a": (0.0, 1.0),
+    "generator_deg": (20.0,),
+    "weighted_fraction": (0.5,),
 }
 
 
@@ -52,6 +63,9 @@ def short_theory(monkeypatch: pytest.MonkeyPatch) -> None:
     solve = replica.solve
 
     def as_hard(problem: PerceptronProblem) -> replica.ReplicaSolution:
+        if isinstance(problem.student, ERM):
+            student = ERM("square", problem.student.lam)
+            problem = dataclasses.replace(problem, student=student, labels=Flip(0.1))
         return solve(dataclasses.replace(problem, policy=Hard()))
 
     monkeypatch.setattr(replica, "solve", as_hard)

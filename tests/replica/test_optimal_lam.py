@@ -81,6 +81,14 @@ def test_no_lam_of_a_dense_grid_is_better():
     np.testing.assert_allclose(found.high_error, errors[:, -1], rtol=1e-9)
 
 
+def test_the_easiest_examples_are_solved_at_every_lam():
+    """Their fields are far from 1, and state evolution from a small student diverges."""
+    fraction, volume = np.array([0.001, 0.025])[:, None, None], np.array([20.0, 120.0])[:, None]
+    lam = np.geomspace(1e-6, 1e6, 13)
+    found = solve(asked(volume, fraction, Easy(), 0.18, lam))
+    assert np.all(found.status == Status.CONVERGED)
+
+
 def test_a_best_bound_is_said_to_be_one():
     """Hard selection is best without a ridge, easy selection under noise by the mean of y x."""
     hard = optimal_lam(asked(20.0, 0.2, Hard(), 0.1))

@@ -23,8 +23,17 @@ from sims.__main__ import main
 from sims.commands import VERIFICATIONS
 from sims.maxmargin.lanes import SOLVERS
 from sims.verification import PLANS
+from theory.labels import Probit
 from theory.policies import policy_from_name
-from theory.problem import DownstreamShift, FixedAngle, Independent, InSample, PerceptronProblem
+from theory.problem import (
+    CrossFitted,
+    DownstreamShift,
+    FixedAngle,
+    Independent,
+    InSample,
+    PerceptronProblem,
+)
+from theory.students import ERM
 
 POINT = ["run", "--alpha-total", "5", "--keep-fraction", "0.5"]
 # 10 dimensions and 9 to 16 rows a solve: one shape for all tests of this file.
@@ -59,6 +68,14 @@ SMALL = ["run", "--dim", "10", "--draws", "3", "--alpha-total", "1.5"]
         ([*POINT, "--policy", "window", "--lo", "0.1", "--w", "0.5"], "'lo'"),
         ([*POINT, "--downstream-deg", "90"], "downstream_deg"),
         ([*POINT, "--probe", "independent", "--alpha-probe", "-1"], "alpha_probe"),
+        ([*POINT, "--loss", "hinge"], "'lam'"),
+        ([*POINT, "--lam", "0.1"], "lam has no effect without a loss"),
+        ([*POINT, "--loss", "hinge", "--lam", "0"], "lam = 0 has no simulation"),
+        ([*POINT, "--flip", "0.6"], "flip"),
+        ([*POINT, "--noise-sigma", "1", "--noise-temperature", "1"], "two kinds of noise"),
+        ([*POINT, "--probe", "cross-fitted"], "'folds'"),
+        ([*POINT, "--probe", "cross-fitted", "--folds", "2.5"], "folds = 2.5"),
+        ([*POINT, "--folds", "2"], "'folds'"),
         ([*POINT, "--devices", "0"], "devices"),
         ([*POINT, "--devices", "1", "--scheduler", "tcp://x:1"], "--scheduler"),
         ([*POINT, "--solver", "fast"], "fast"),
@@ -83,6 +100,39 @@ def test_errors_are_one_sentence(
     assert captured.out == ""
     assert part in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_losses_noise_and_folds_are_options(capsys: pytest.CaptureFixture[str]) -> None:
+    point = [
+        *SMALL,
+        "--keep-fraction",
+        "1",
+        "--theta-deg",
+        "20",
+        "--loss",
+        "square",
+        "--lam",
+        "0.1",
+    ]
+    noise = ["--flip", "0.1", "--noise-sigma", "0.5"]
+    folds = ["--probe", "cross-fitted", "--folds", "3", "--folds-overlap", "0.1"]
+    assert run(main, [*point, *noise, *folds, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    problem = PerceptronProblem(
+        1.5,
+        1.0,
+        CrossFitted.degrees(20, 3, 0.1),
+        student=ERM("square", 0.1),
+        labels=Probit(0.5, 0.1),
+    )
+    found = sims.run(problem, 10, 3)
+    (one,) = answer["points"]
+    assert one["margin_mean"] is None
+    for name in ("error", "norm", "weight_norm2", "training_loss", "training_error"):
+        assert one[f"{name}_mean"] == float(found[f"{name}_mean"])
+    asked = {"theta_deg": 20, "folds": 3, "folds_overlap": 0.1, "lam": 0.1, "flip": 0.1}
+    assert {name: one[name] for name in asked} == asked
+    assert answer["loss"] == "square"
 
 
 def test_starts_without_what_computes() -> None:

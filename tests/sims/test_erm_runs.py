@@ -120,6 +120,10 @@ def test_noisy_labels_that_nothing_separates_have_their_status() -> None:
             {"probe": Independent(3.0), "inputs": PowerLaw(10, 1.0)},
             "is simulated for isotropic inputs only",
         ),
+        (
+            {"probe": CrossFitted(0.3, 2), "inputs": PowerLaw(10, 1.0)},
+            "needs eigenvalues that are repeated",
+        ),
     ],
 )
 def test_what_has_no_simulation_is_refused(changes: dict, message: str) -> None:

@@ -6,9 +6,12 @@ from scipy.special import expit, ndtr
 from sklearn.linear_model import LogisticRegression
 
 from sims import realised_spectrum, run
+from sims.cells import keep_copies, problem_cells
 from sims.draws import draw_rows
 from sims.examples import Examples
-from theory import ERM, FixedAngle, Flip, PerceptronProblem, PowerLaw
+from sims.maxmargin.lanes import solve_native
+from sims.probes import DrawState, cross_fitted_probes
+from theory import ERM, CrossFitted, FixedAngle, Flip, PerceptronProblem, PowerLaw
 from theory.inputs import Isotropic, Spectrum
 from theory.labels import Clean, Labels, LabelSteps, Logit, Probit
 from theory.policies import policy_from_name
@@ -146,3 +149,50 @@ def test_students_are_those_of_a_selection_written_out(
         }.items():
             np.testing.assert_allclose(one[name_], value, rtol=1e-4, atol=1e-6, err_msg=name_)
         assert int(one["kept_count"]) == len(set(kept))
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("inputs", [Isotropic(), Spectrum([0.5, 1.5], [0.6, 0.8], [0.8, -0.6])])
+def test_folds_have_probes_of_the_given_overlap(
+    inputs: Isotropic | Spectrum, overlap: float
+) -> None:
+    draw = draw_rows(0, 20, 0, 4)
+    examples = Examples(draw, Clean(), inputs)
+    probes = np.stack(cross_fitted_probes(examples, inputs, THETA, 4.0, overlap))
+    t = examples.teacher
+    np.testing.assert_allclose(probes @ t, np.cos(THETA), rtol=1e-14)
+    beside = (probes - np.cos(THETA) * t) / np.sin(THETA)
+    gram = np.full((4, 4), overlap) + (1 - overlap) * np.eye(4)
+    np.testing.assert_allclose(beside @ beside.T, gram, atol=1e-14)
+    if isinstance(inputs, Spectrum):
+        # The share of each eigenvalue, and no cross sums with the teacher.
+        np.testing.assert_allclose(np.sum(beside[:, :10] ** 2, axis=1), 0.64, rtol=1e-13)
+        np.testing.assert_allclose(beside * t, 0, atol=1e-14)
+
+
+def test_each_fold_is_cut_by_its_own_probe() -> None:
+    probe = CrossFitted(THETA, 3.0, 0.2)
+    problem = PerceptronProblem(4.0, 0.25, probe, policy_from_name("hard-signed"), labels=Flip(0.2))
+    (cell,) = problem_cells(problem, DIM)
+    state = DrawState(draw_rows(1, DIM, 0, 48))
+    state.train_probe(cell, solve_native)
+    rows, copies = state.kept(cell)
+    examples = state.examples(cell)
+    expected = []
+    for fold, vector in enumerate(cross_fitted_probes(examples, Isotropic(), THETA, 3.0, 0.2)):
+        own = np.arange(16 * fold, 16 * fold + 16)
+        x = state.draw.labels[own, None] * state.draw.rows[own]
+        expected += sorted(own[np.argsort(examples.labels[own] * (x @ vector))[:4]])
+    assert rows.tolist() == expected
+    assert copies.tolist() == [1] * 12
+
+
+def test_copies_at_the_ends_of_a_window_are_counted() -> None:
+    # 8 rows in 3 copies: of the 24 ranked ones those from place 5 to 10 are kept.
+    policy = policy_from_name("window", lo=0.21)
+    problem = PerceptronProblem(12.0, 0.25, FixedAngle(0.0), policy, 3.0)
+    (cell,) = problem_cells(problem, 2)
+    draw = draw_rows(0, 2, 0, 8)
+    rows, copies = keep_copies(draw, cell, np.arange(8.0), lambda: np.arange(8))
+    assert rows.tolist() == [1, 2, 3]
+    assert copies.tolist() == [1, 3, 2]

@@ -152,3 +152,12 @@ def test_no_points_and_endless_ones_are_refused() -> None:
         run(PerceptronProblem(4.0, 0.3, Independent(1e308)), DIM, DRAWS)
     with pytest.raises(ValueError, match=r"draws = 2\.5 is not a whole number"):
         margins(RANDOM, DIM, 2.5)
+
+
+def test_draws_are_those_of_earlier_versions() -> None:
+    problem = PerceptronProblem(4.0, 0.3, FixedAngle(0.3), policy_from_name("mixture", w=0.5))
+    found = run(problem, DIM, 3, seed=2)
+    # Printed by version 0.2.0.
+    np.testing.assert_allclose(
+        found["overlap"], [0.756138777976097, 0.54159102366282, 0.436234833659899], rtol=1e-12
+    )
