@@ -220,11 +220,12 @@ def _along(
         scale = jnp.where(scale < WIDE, scale, jnp.nan)
         parts.append(feature_breaks(bend / norm, scale, SLOW))
         parts.append(feature_breaks(-(fields.prox_step + bend) / norm, -scale, SLOW))
-    elif loss != "square":
-        first = jnp.zeros(()) if loss == "separation" else jnp.ones(())
-        kinks = jnp.stack([first, 1 - fields.prox_step])
-        kinks = kinks if loss == "hinge" else kinks[:1]
-        parts.append(_steps(kinks / norm, fields.apart / norm))
+    else:
+        step = fields.prox_step
+        zero, one = jnp.zeros(()), jnp.ones(())
+        # The square loss has no kink, but its outcomes have.
+        kinks = {"hinge": [one, 1 - step], "square": [one, -step], "separation": [zero]}
+        parts.append(_steps(jnp.stack(kinks.get(loss, [one])) / norm, fields.apart / norm))
     high = limit
     if loss not in ("square", "logistic"):
         high = jnp.clip((1 + 9 * fields.apart) / norm, -limit, limit)

@@ -26,7 +26,8 @@ Array = jnp.ndarray
 
 TOLERANCE = 3e-13
 CLOSE = 1e-10  # a solution's residuals, where rounding keeps them from TOLERANCE
-EVOLUTIONS = 2
+EVOLUTIONS = 3  # of the direct attempt
+PATIENT = 12  # at the strong ridge where the way down begins, from which nothing can be lost
 STEPS = 40  # of Newton's method in one attempt
 LONGEST = 2.0  # of a Newton step, in logarithms and inverse hyperbolic sines
 ATTEMPTS = 60
@@ -183,7 +184,8 @@ def find_root(averages: Slopes, penalty: Penalty, alpha_kept: Array, *, hard: bo
             soft = jnp.where(here > 0, here, 1.0)
             small = hebb(soft).at[3].add(-jnp.log(soft))
         start = jnp.where(fresh, small, guess)
-        found = _attempt(there, at, start, jnp.where(fresh, EVOLUTIONS, 0))
+        evolutions = jnp.where(direct, EVOLUTIONS, jnp.where(begin, PATIENT, 0))
+        found = _attempt(there, at, start, evolutions)
         good = found.size <= CLOSE
         rate = jnp.where(fresh, zeros, (found.x - way.x) / jnp.where(fresh, 1.0, aim - way.at))
         faster = jnp.where(found.count <= 8, 1.6, 1.0)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from replica.erm import square
 from replica.erm.line import averages, averages_and_slopes
 from replica.erm.measure import Averages, Fields, Kept
 from replica.erm.separability import separability
@@ -137,6 +138,25 @@ def test_averages_are_those_of_the_original_fields(policy, labels, theta, loss, 
     found = flat(jax.jit(averages, static_argnums=2)(kept, fields_of(numbers), loss))
     expected = brute_force(kept, numbers, loss)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.max(np.abs(expected)))
+
+
+@pytest.mark.parametrize(
+    ("policy", "labels", "theta"), [(Window(0.2), Logit(0.4), 0.9), POINTS[9][:3]]
+)
+def test_moments_are_those_of_the_original_fields(policy, labels, theta):
+    """The square loss's own averages, and the slopes of what is quadratic in the fields."""
+    numbers = np.array([0.5, -0.7, 0.6, 0.8])
+    kept = kept_of(policy, labels, theta)
+    evaluate = jax.jit(square.averages_and_slopes)
+    found, slopes = evaluate(kept, fields_of(tuple(numbers)))
+    expected = brute_force(kept, tuple(numbers), "square")
+    np.testing.assert_allclose(flat(found), expected, rtol=0, atol=1e-9 * np.max(np.abs(expected)))
+    for column in range(3):  # a central difference is exact, but for 1e-16/step
+        shift = np.eye(4)[column] * 0.1
+        ahead, behind = (
+            flat(evaluate(kept, fields_of(tuple(numbers + sign * shift)))[0]) for sign in (1, -1)
+        )
+        np.testing.assert_allclose(slopes[:, column], (ahead - behind) / 0.2, atol=1e-13)
 
 
 @pytest.mark.parametrize("index", [0, 1, 3, 6, 9, 10, 12])
