@@ -22,7 +22,6 @@ from replica.point import (
     solve_prepared,
 )
 from replica.solution import ReplicaSolution, Status
-from theory.inputs import Isotropic
 from theory.policies import Custom, Random, Steps
 from theory.probe_field import FieldLaw
 from theory.problem import (
@@ -67,8 +66,7 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
 
     Raises:
         ValueError: an in-sample probe with a policy, student, labels or inputs that it has no
-            theory for; cross-fitted probes with a spectrum; a measured
-            probe field with Custom or Steps; copies kept by chance that are no whole number.
+            theory for; a measured probe field with Custom or Steps; copies kept by chance that are no whole number.
         NotImplementedError: a second derivative.
         RuntimeError: with `throw`, naming the first point that failed.
     """
@@ -122,11 +120,6 @@ def regularised_lanes(
     Raises:
         ValueError: a combination that the theory does not cover.
     """
-    if isinstance(problem.probe, CrossFitted) and not isinstance(problem.inputs, Isotropic):
-        raise ValueError(
-            "probe = CrossFitted(...) has a theory for isotropic inputs: the equations for others "
-            "were never confirmed by simulation"
-        )
     if isinstance(problem.policy, Custom | Steps) and isinstance(problem.probe_field, FieldLaw):
         raise ValueError(
             f"policy = {type(problem.policy).__name__}(...) is a function of z whose kept fraction "

@@ -75,7 +75,9 @@ class CrossFitted:
     """K probes, each at the angle theta, that rank K equal folds of the data.
 
     Each example is ranked by a probe that never saw it, and each fold is cut to the fraction f by
-    its own probe J_k = cos(theta) T + sin(theta) n_k, n_k orthogonal to T, n_j.n_k = overlap.
+    its own probe J_k = cos(theta) T + sin(theta) n_k, n_k orthogonal to T, n_j.n_k = overlap. With
+    structured inputs all n_k have the sizes of the inputs' direction v in the eigenbasis, along
+    directions of their own: sum_j t_j n_kj g(c_j) = 0.
 
     Attributes:
         theta: angle of each probe to the teacher in radians, in [0, pi/2], scalar or array.

@@ -67,6 +67,7 @@ class ErmPoint:
     inputs: Any = dataclasses.field(metadata=BRANCH)
     probe_field: ProbeField = dataclasses.field(metadata=BRANCH)
     unpenalised: bool = dataclasses.field(metadata=STATIC)
+    folded: bool = dataclasses.field(metadata=STATIC)
 
     @classmethod
     def of(cls, problem: PerceptronProblem, theta: ArrayLike) -> "ErmPoint":
@@ -94,6 +95,7 @@ class ErmPoint:
             inputs=inputs,
             probe_field=problem.probe_field,
             unpenalised=_may_lack_a_ridge(problem.student),
+            folded=isinstance(probe, CrossFitted),
         )
 
 
@@ -188,7 +190,7 @@ def prepare(point: ErmPoint) -> Prepared:
     return Prepared(
         kept=kept,
         distinct=distinct if loss == "hard-margin" or point.unpenalised else None,
-        penalty=Penalty(lam=lam, profile=_profile(point.inputs), share=share),
+        penalty=Penalty(lam=lam, profile=_profile(point.inputs, point.folded), share=share),
         valid=valid,
         downstream=point.downstream,
         loss=loss,
@@ -211,13 +213,15 @@ def _no_rate(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arra
     return primals[0], jnp.nan * tangents[0]
 
 
-def _profile(inputs: Any) -> Profile:
+def _profile(inputs: Any, folded: bool) -> Profile:
     if isinstance(inputs, PowerColumns):
         return power_law_profile(inputs.dim, inputs.a, inputs.r, inputs.rv, inputs.size)
     if isinstance(inputs, Spectrum):
         parts = (inputs.eigenvalues, inputs.teacher, inputs.direction)
         c, t, v = (jnp.asarray(part, jnp.float64) for part in parts)
-        return spectrum_profile(c, t, v, profile_size(inputs.size()))
+        profile = spectrum_profile(c, t, v, profile_size(inputs.size()))
+        # The directions of several probes have v's sizes and nothing else in common with t.
+        return dataclasses.replace(profile, cross=0 * profile.cross) if folded else profile
     assert isinstance(inputs, Isotropic)
     one = jnp.ones(1)
     return Profile(one, one, one, one, 0 * one)
