@@ -17,7 +17,7 @@ PATIENCE = 4
 SEARCHES = 40
 # Squared hinge: the first ridge is this share of the rows' mean square in one dimension, and each
 # next one is a tenth of the one before. From W = 0 its Newton steps are tiny where lam is.
-FIRST, RATIO, LOOSE = 1e-2, 0.1, 1e-2
+FIRST, RATIO, LOOSE, GONE = 1e-2, 0.1, 1e-2, 1e-10
 # So many dimensions make a Gram matrix as dear as one product with the Hessian makes it.
 DIMS_PER_PRODUCT = 12
 # Products before their progress is judged.
@@ -168,7 +168,10 @@ def minimise(
         idle = jnp.where(better | (best_certificate > 1e-6), 0, state.idle + 1)
         stage = state.stage
         if loss == "squared-hinge":
-            stage = jnp.where(certificate < LOOSE, jnp.maximum(1.0, RATIO * stage), stage)
+            # Where the ridge is tiny, rounding keeps the relative size of the gradient large.
+            gone = jnp.linalg.norm(pull + current * weights) < GONE * jnp.linalg.norm(first)
+            near = (certificate < LOOSE) | gone
+            stage = jnp.where(near, jnp.maximum(1.0, RATIO * stage), stage)
             shrink = stage * ridge * weights
             certificate = relative(pull + shrink, shrink)
         return _State(
@@ -195,13 +198,14 @@ def minimise(
     start = jnp.zeros(dim)
     margins = jnp.zeros(rows.shape[0])
     slopes = sizes * slope(loss, margins)
+    first = back(slopes)
     no, none = jnp.zeros((), bool), jnp.zeros((), int)
     state = _State(
         stage,
         start,
         margins,
         slopes,
-        back(slopes),
+        first,
         jnp.asarray(1.0),
         start,
         jnp.asarray(jnp.inf),

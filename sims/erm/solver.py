@@ -143,7 +143,7 @@ def erm(
         found = _one_by_one(*lanes, **options)
     else:
         found = jax.vmap(partial(_solve, **options))(*lanes)
-    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), found)
+    return jax.tree.map(lambda leaf: leaf.reshape((*shape, *leaf.shape[1:])), found)
 
 
 @partial(jax.jit, static_argnames=("loss", "intercept", "weighted"))
