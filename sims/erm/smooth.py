@@ -58,6 +58,10 @@ def curvature(loss: str, margins: Array, slopes: Array, sizes: Array) -> Array:
     return sizes
 
 
+_Six = tuple[Array, Array, Array, Array, Array, Array]
+_Seven = tuple[Array, Array, Array, Array, Array, Array, Array]
+
+
 class Point(NamedTuple):
     """Weights with their margins, dual u = -s loss'(t), objective and certificate."""
 
@@ -147,7 +151,8 @@ def minimise(
             lambda: _conjugate(
                 lambda vector: single @ vector,
                 lambda vector: vector @ single,
-                *(array.astype(jnp.float32) for array in (bend, current)),
+                bend.astype(jnp.float32),
+                current.astype(jnp.float32),
                 level,
                 factor.astype(jnp.float32),
                 gradient,
@@ -193,7 +198,7 @@ def minimise(
 
     stage = jnp.ones(())
     if loss == "squared-hinge":
-        spread = FIRST * (sizes @ jnp.sum(rows**2, axis=1)) / dim
+        spread = FIRST * (sizes @ jnp.sum(single**2, axis=1)) / dim
         stage = jnp.maximum(1.0, spread / jnp.max(ridge))
     start = jnp.zeros(dim)
     margins = jnp.zeros(rows.shape[0])
@@ -314,12 +319,12 @@ def _conjugate(
             lambda: jax.scipy.linalg.cho_solve((factor, True), vector),
         )
 
-    def more(state: tuple[Array, ...]) -> Array:
+    def more(state: _Six) -> Array:
         _, _, _, size, enough, count = state
         found = 0.5 * (jnp.log10(first) - jnp.log10(size))
         return (size > enough) & ((count < GRACE) | (count < dear * found))
 
-    def forward(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def forward(state: _Six) -> _Six:
         solution, rest, along, size, enough, count = state
         image = back(bend * times(along)) + ridge * along
         length = size / (along @ image)
@@ -354,14 +359,16 @@ def _search(
     def along(length: Array) -> tuple[Array, Array, Array]:
         margins = state.margins + length * moved
         # Computed once: XLA would repeat it in each sum.
-        slopes = lax.optimization_barrier(sizes * slope(loss, margins))
+        slopes: Array = lax.optimization_barrier(  # type: ignore[no-untyped-call]
+            sizes * slope(loss, margins)
+        )
         return slopes @ moved + linear + length * square, margins, slopes
 
-    def more(found: tuple[Array, ...]) -> Array:
+    def more(found: _Seven) -> Array:
         one, count = found[3], found[6]
         return ((one < 0.5 * first) | (one > -0.1 * first)) & (count < SEARCHES)
 
-    def forward(found: tuple[Array, ...]) -> tuple[Array, ...]:
+    def forward(found: _Seven) -> _Seven:
         length, low, high, one, margins, slopes, count = found
         two = curvature(loss, margins, slopes, sizes) @ moved**2 + square
         low = jnp.where(one < 0, length, low)
