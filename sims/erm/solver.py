@@ -20,7 +20,7 @@ from sims.maxmargin.lanes import on_processor
 from theory.policy_names import LOSSES
 
 # Entries of a problem on the processor from which a call of its own costs little beside the solve.
-ALONE = 2**14
+ALONE = 2**18
 
 
 class ERMStatus(enum.IntEnum):

@@ -184,7 +184,7 @@ def test_units_of_features_and_weights_do_not_matter(loss: str) -> None:
 
 @pytest.mark.parametrize("loss", ["logistic", "hinge"])
 def test_hundred_thousand_rows_and_a_batch_of_large_problems(loss: str) -> None:
-    x, y = problem(4, 100_000, 2)
+    x, y = problem(4, 100_000, 3)
     found = erm(x, y, loss=loss, lam=1e-6)
     check(found, x, y, np.ones(len(y)), loss, 1e-6, False)
     batch = erm(np.stack([x, -x]), np.stack([y, -y]), loss=loss, lam=np.array([1e-6, 1e-6]))
