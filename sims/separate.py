@@ -237,7 +237,9 @@ def load_arrays(features_path: str | Path, labels_path: str | Path) -> tuple[NDA
 
 
 def load_one(name: str, path: str | Path, ndim: int) -> NDArray:
-    """Read an array of `ndim` 1 or 2 dimensions from a .npy file, whose role is `name`.
+    """Read an array of 1 or 2 dimensions from a .npy file.
+
+    Messages call it `name`.
 
     Raises:
         ValueError: see `load_arrays`.

@@ -33,7 +33,9 @@ class _State(NamedTuple):
 
 
 def minimise(rows: Array, signs: Array, sizes: Array, ridge: Array) -> Point:
-    """Minimise sum_i s_i max(0, 1 - y_i x_i . z) + sum_j ridge_j z_j^2 / 2 over z.
+    """Minimise the hinge loss of weighted examples plus a ridge.
+
+    The objective is sum_i s_i max(0, 1 - y_i x_i . z) + sum_j ridge_j z_j^2 / 2.
 
     Args:
         rows: x, entries of size at most 1, shape (P, n).

@@ -92,7 +92,9 @@ class _State(NamedTuple):
 def minimise(
     loss: str, rows: Array, unit: Array, signs: Array, sizes: Array, ridge: Array
 ) -> Point:
-    """Minimise sum_i s_i loss(y_i x_i . z) + sum_j ridge_j z_j^2 / 2 over z.
+    """Minimise a smooth loss of weighted examples plus a ridge.
+
+    The objective is sum_i s_i loss(y_i x_i . z) + sum_j ridge_j z_j^2 / 2.
 
     Newton's steps come from conjugate gradients in single precision. Where these are slow, they are
     preconditioned by a Gram matrix of single precision, and then of double precision.
@@ -268,9 +270,10 @@ def _certify(
 
 
 def imbalance(dual: Array, signs: Array, ridge: Array, least: Array) -> tuple[Array, Array]:
-    """Return rows whose dual balances the classes when it shrinks by a share, and the share.
+    """Return the rows whose dual must shrink, and the share it loses.
 
-    Without an intercept the share is 0.
+    Then the classes balance: the sum of u y vanishes, as an intercept asks for. Without an
+    intercept no row must shrink.
 
     Args:
         dual, signs, ridge: u, y and the ridge, 0 in the last place for an intercept.
