@@ -66,7 +66,8 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
 
     Raises:
         ValueError: an in-sample probe with a policy, student, labels or inputs that it has no
-            theory for; a measured probe field with Custom or Steps; copies kept by chance that are no whole number.
+            theory for; a measured probe field with Custom or Steps; copies kept by chance that are
+            no whole number.
         NotImplementedError: a second derivative.
         RuntimeError: with `throw`, naming the first point that failed.
     """

@@ -26,7 +26,7 @@ from replica.points import (
     window_end,
 )
 from sims.draws import check_kept
-from theory.policy_names import OWN_PARAMETERS
+from theory.policy_names import LOSSES, OWN_PARAMETERS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -356,26 +356,58 @@ def run(
     return 0 if all(point["failed"] == 0 for point in points) else 1
 
 
-def solve(*, features: Path, labels: Path, out: Path | None = None, as_json: Json = False) -> int:
-    """Find the max-margin separator of your own data, or prove that there is none.
+def solve(
+    *,
+    features: Path,
+    labels: Path,
+    loss: Annotated[str, Choice(LOSSES)] | None = None,
+    lam: float | None = None,
+    intercept: bool = False,
+    sample_weight: Path | None = None,
+    out: Path | None = None,
+    as_json: Json = False,
+) -> int:
+    """Find the certified best separator or minimiser for your own data.
 
-    The exit code is 0 for a separator, 3 for data that none separates, and 1 for a solve that ended
+    Without --loss it is the max-margin separator, or the proof that there is none. With --loss it
+    is the minimiser of the sum of the losses plus (lam N / 2) W.W. The exit code is 0 for an
+    answer, 3 for data that none separates or that have no minimiser, and 1 for a solve that ended
     without an answer.
 
     Args:
         features: examples, a .npy file of shape (P, N).
         labels: -1/+1 or 0/1, a .npy file of shape (P,).
-        out: a .npy file for the direction, by default direction.npy; never replaced.
+        loss: a loss to minimise instead of separating.
+        lam: strength of the ridge, > 0, with a loss.
+        intercept: fit an offset too, without penalty, with a loss.
+        sample_weight: a weight >= 0 for each example, a .npy file of shape (P,), with a loss.
+        out: a .npy file for the direction or the weights, by default direction.npy or weights.npy;
+            never replaced.
 
     Examples:
         python -m sims solve --features X.npy --labels y.npy --json
+        python -m sims solve --features X.npy --labels y.npy --loss logistic --lam 0.1 --intercept
     """
-    from sims.separate import run_solve
+    own = {"lam": lam is not None, "intercept": intercept, "sample-weight": sample_weight}
+    if loss is None:
+        for name, given in own.items():
+            if given:
+                raise ValueError(f"--{name} needs a --loss: a max-margin separator has none")
+        from sims.separate import run_solve
 
-    code, report, trouble = run_solve(features, labels, out, as_json)
+        code, report, trouble = run_solve(features, labels, out, as_json)
+    else:
+        if lam is None:
+            raise ValueError("--lam must be given with --loss")
+        from sims.fit import run_fit
+
+        code, report, trouble = run_fit(
+            features, labels, loss, lam, intercept, sample_weight, out, as_json
+        )
     print(report)
     if trouble:
-        raise ValueError(f"the direction above was not saved: {trouble}")
+        what = "direction" if loss is None else "result"
+        raise ValueError(f"the {what} above was not saved: {trouble}")
     return code
 
 

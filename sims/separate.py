@@ -122,19 +122,14 @@ def run_solve(
     else:
         check_output_file(out_direction_path)
     rows, exponent = signed_rows(*load_arrays(features_path, labels_path))
-    if out_direction_path is not None and Path(out_direction_path).exists():
-        found = _stored(Path(out_direction_path))
-        if found is None or found.shape != rows.shape[1:]:
-            raise ValueError(
-                f"output file {out_direction_path} exists already; name another one with --out"
-            )
+    check_new(out_direction_path, rows.shape[1])
     solution = _solve_rows(rows, exponent)
     separable = solution.status.name != "NOT_SEPARABLE"
     saved: Path | None = None
     trouble = ""
     if separable:
         try:
-            saved = _save(out_direction_path, solution.direction)
+            saved = save_vector(out_direction_path, DEFAULT_OUTPUT, solution.direction)
         except OSError as error:
             trouble = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     report = _report(solution, saved)
@@ -148,28 +143,40 @@ def run_solve(
     return code, text, trouble
 
 
-def _save(path: str | Path | None, direction: NDArray[np.float64]) -> Path:
-    """Write the direction to a file and return its name.
+def check_new(path: str | Path | None, length: int) -> None:
+    """Raise ValueError if a file holds something else than a vector of this length.
 
-    Without `path` that is the first default name that is free or holds this very direction.
+    Whether it is the very vector is seen by `save_vector`, after the work.
+    """
+    if path is None or not Path(path).exists():
+        return
+    found = _stored(Path(path))
+    if found is None or found.shape != (length,):
+        raise ValueError(f"output file {path} exists already; name another one with --out")
+
+
+def save_vector(path: str | Path | None, default: str, vector: NDArray[np.float64]) -> Path:
+    """Write a vector to a file and return its name.
+
+    Without `path` that is the first default name that is free or holds this very vector.
 
     Raises:
         OSError: it cannot be written, or `path` holds something else.
     """
-    default = Path(DEFAULT_OUTPUT)
-    numbered = (default.with_stem(f"{default.stem}-{k}") for k in itertools.count(2))
-    for name in [Path(path)] if path is not None else itertools.chain([default], numbered):
+    first = Path(default)
+    numbered = (first.with_stem(f"{first.stem}-{k}") for k in itertools.count(2))
+    for name in [Path(path)] if path is not None else itertools.chain([first], numbered):
         try:
             if not name.exists():
-                write_bytes_atomic(name, npy_bytes(direction), replace=False)
+                write_bytes_atomic(name, npy_bytes(vector), replace=False)
                 return name
         except FileExistsError:  # another process was faster
             pass
         # A repeated run finds its own file.
         found = _stored(name)
-        if found is not None and np.array_equal(found, direction):
+        if found is not None and np.array_equal(found, vector):
             return name
-    raise OSError(f"output file {path} exists already and holds another direction")
+    raise OSError(f"output file {path} exists already and holds another {first.stem}")
 
 
 def _stored(path: Path) -> NDArray | None:
@@ -226,10 +233,17 @@ def load_arrays(features_path: str | Path, labels_path: str | Path) -> tuple[NDA
     Raises:
         ValueError: a file is missing, not a .npy file, cut short, or of the wrong dimension.
     """
-    return _load("features", features_path, 2), _load("labels", labels_path, 1)
+    return load_one("features", features_path, 2), load_one("labels", labels_path, 1)
 
 
-def _load(name: str, path: str | Path, ndim: int) -> NDArray:
+def load_one(name: str, path: str | Path, ndim: int) -> NDArray:
+    """Read an array of 1 or 2 dimensions from a .npy file.
+
+    Messages call it `name`.
+
+    Raises:
+        ValueError: see `load_arrays`.
+    """
     try:
         array = load_array(path)
     except ArrayFileError as error:
@@ -250,18 +264,33 @@ def signed_rows(features: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.floa
     Raises:
         ValueError: wrong shapes, values that are not finite numbers, other labels.
     """
-    matrix = _real("features", features)
+    matrix, signs = checked(features, labels)
+    matrix, exponent = _scaled(matrix)
+    return matrix * signs[:, None], exponent
+
+
+def checked(
+    features: ArrayLike, labels: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return examples x_i and labels y_i = -1 or 1 in double precision.
+
+    Args and errors are those of `signed_rows`.
+    """
+    matrix = real_numbers("features", features)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
             f"features has shape {matrix.shape}; it must be (P, N): "
             "at least one example (row) of at least one feature (column)"
         )
-    signs = _signs(labels, matrix.shape[0])
-    matrix, exponent = _scaled(matrix)
-    return matrix * signs[:, None], exponent
+    return matrix, _signs(labels, matrix.shape[0])
 
 
-def _real(name: str, values: ArrayLike) -> NDArray[np.float64]:
+def real_numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Return an array of finite numbers in double precision.
+
+    Raises:
+        ValueError: values that are not real, or not finite; the message calls them `name`.
+    """
     array = np.asarray(values)
     if array.dtype.kind not in "buif":
         raise ValueError(f"{name} has dtype {array.dtype}; it must hold real numbers")
@@ -293,7 +322,7 @@ def _scaled(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
 
 
 def _signs(labels: ArrayLike, count: int) -> NDArray[np.float64]:
-    values = _real("labels", labels)
+    values = real_numbers("labels", labels)
     if values.shape != (count,):
         raise ValueError(
             f"labels has shape {values.shape}; it must be ({count},), one label per row of features"

@@ -2,21 +2,25 @@
 
 import enum
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from hardset.checks import check_choice
+from hardset.checks import check_choice, is_concrete
 from hardset.float64 import float64
 from hardset.pytree import pytree_dataclass
 from sims.erm import hinge, smooth
+from sims.erm.smooth import CERTIFIED
+from sims.maxmargin.compiled import exponent_of
 from sims.maxmargin.lanes import on_processor
 from theory.policy_names import LOSSES
 
-# The certificate of a solved problem is at most this.
-CERTIFIED = 1e-10
+# Entries of a problem on the processor from which a call of its own costs little beside the solve.
+ALONE = 2**18
 
 
 class ERMStatus(enum.IntEnum):
@@ -26,6 +30,7 @@ class ERMStatus(enum.IntEnum):
     NOT_CONVERGED = 1
     EMPTY = 2
     NOT_FINITE = 3
+    NO_MINIMISER = 4
 
     @property
     def sentence(self) -> str:
@@ -36,10 +41,12 @@ class ERMStatus(enum.IntEnum):
 _SENTENCES = {
     ERMStatus.SOLVED: "The minimiser was found and certified to 1e-10.",
     ERMStatus.NOT_CONVERGED: "The solver stopped before its certificate reached 1e-10: rounding "
-    "ended its progress, or there is no minimiser (logistic loss with an intercept and one class).",
+    "ended its progress.",
     ERMStatus.EMPTY: "There is no row with a positive weight.",
     ERMStatus.NOT_FINITE: "A row, a label, a sample weight or lam is NaN, infinite or out of "
     "range, so nothing was solved.",
+    ERMStatus.NO_MINIMISER: "There is no minimiser: all labels are equal, so the logistic loss "
+    "falls to 0 as the intercept grows for ever.",
 }
 
 
@@ -48,11 +55,12 @@ class ERMResult:
     """A minimiser of a regularised loss with its proof.
 
     Attributes:
-        weights: W, shape (..., N); zero where the status is EMPTY or NOT_FINITE.
+        weights: W, shape (..., N); zero where the status is EMPTY, NOT_FINITE or NO_MINIMISER.
         intercept: b, shape (...); 0 without intercept.
         objective: sum_i s_i loss(y_i (W.x_i + b)) + (lam N / 2) W.W, shape (...).
-        certificate: hinge: the duality gap relative to the objective. Other losses: norm of the
-            gradient relative to lam N norm(W), or to 1e-5 of its norm at W = 0 if that is more.
+        certificate: norm of the gradient relative to lam N norm(W). For hinge, and where rounding
+            keeps the former above 1e-10, the duality gap relative to the objective. Rounding is
+            counted in. Shape (...).
         margins: y_i (W.x_i + b), shape (..., P); zero for absent rows.
         dual: u with lam N W = sum_i u_i y_i x_i, shape (..., P): minus s_i times the loss's slope.
         status: an `ERMStatus` value, shape (...).
@@ -98,14 +106,18 @@ def erm(
     Mehrotra's interior point on the dual for hinge, in min(P, N) dimensions.
     """
     check_choice("loss", loss, LOSSES)
-    matrix = jnp.asarray(features, jnp.float64)
+    inputs = features, labels, lam, sample_weight
+    concrete = all(is_concrete(value) for value in inputs if value is not None)
+    xp: Any = np if concrete else jnp
+    matrix = xp.asarray(features, np.float64)
     if matrix.ndim < 2 or 0 in matrix.shape[-2:]:
         raise ValueError(
             f"features has shape {matrix.shape}; it must be (..., P, N) with P >= 1 and N >= 1"
         )
-    signs = jnp.asarray(labels, jnp.float64)
-    sizes = jnp.asarray(1.0 if sample_weight is None else sample_weight, jnp.float64)
-    strength = jnp.asarray(lam, jnp.float64)
+    signs = xp.asarray(labels, np.float64)
+    weighted = sample_weight is not None
+    sizes = xp.asarray(sample_weight if weighted else 1.0, np.float64)
+    strength = xp.asarray(lam, np.float64)
     shape, (count, dim) = matrix.shape[:-2], matrix.shape[-2:]
     for name, array, wanted in (
         ("labels", signs, (*shape, count)),
@@ -114,22 +126,37 @@ def erm(
     ):
         if array.shape != wanted and (array.ndim > 0 or name == "labels"):
             raise ValueError(f"{name} has shape {array.shape}; it must be {wanted}")
-    sizes = jnp.broadcast_to(sizes, (*shape, count)).reshape(-1, count)
-    strength = jnp.broadcast_to(strength, shape).reshape(-1)
-    found = _solve_all(
+    lanes = (
         matrix.reshape(-1, count, dim),
         signs.reshape(-1, count),
-        sizes,
-        strength,
-        loss=loss,
-        intercept=bool(intercept),
-        one_by_one=on_processor(),
+        xp.broadcast_to(sizes, (*shape, count)).reshape(-1, count),
+        xp.broadcast_to(strength, shape).reshape(-1),
     )
-    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), found)
+    options: dict[str, Any] = {"loss": loss, "intercept": bool(intercept), "weighted": weighted}
+    if concrete and on_processor() and count * dim >= ALONE:
+        alone = [
+            jax.tree.map(np.asarray, _solve(*lane, **options)) for lane in zip(*lanes, strict=True)
+        ]
+        found = jax.tree.map(lambda *leaves: np.stack(leaves), *alone)
+    elif on_processor():
+        # A processor gains nothing from lanes side by side, which would wait for the slowest.
+        found = _one_by_one(*lanes, **options)
+    else:
+        found = jax.vmap(partial(_solve, **options))(*lanes)
+    return jax.tree.map(lambda leaf: leaf.reshape((*shape, *leaf.shape[1:])), found)
 
 
-@partial(jax.jit, static_argnames=("loss", "intercept", "one_by_one"))
-def _solve_all(
+@partial(jax.jit, static_argnames=("loss", "intercept", "weighted"))
+def _one_by_one(*lanes: Array, loss: str, intercept: bool, weighted: bool) -> ERMResult:
+    def solve(lane: tuple[Array, ...]) -> ERMResult:
+        found: ERMResult = _solve(*lane, loss=loss, intercept=intercept, weighted=weighted)
+        return found
+
+    return lax.map(solve, lanes)
+
+
+@partial(jax.jit, static_argnames=("loss", "intercept", "weighted"))
+def _solve(
     matrix: Array,
     signs: Array,
     sizes: Array,
@@ -137,65 +164,68 @@ def _solve_all(
     *,
     loss: str,
     intercept: bool,
-    one_by_one: bool,
-) -> ERMResult:
-    def solve(lane: tuple[Array, Array, Array, Array]) -> ERMResult:
-        return _solve(*lane, loss=loss, intercept=intercept)
-
-    lanes = matrix, signs, sizes, strength
-    # A processor gains nothing from lanes side by side, and they would wait for the slowest.
-    return lax.map(solve, lanes) if one_by_one else jax.vmap(solve)(lanes)
-
-
-def _solve(
-    matrix: Array, signs: Array, sizes: Array, strength: Array, *, loss: str, intercept: bool
+    weighted: bool,
 ) -> ERMResult:
     count, dim = matrix.shape
     there = sizes != 0
-    fits = jnp.all(jnp.where(there[:, None], jnp.isfinite(matrix), True))
-    fits &= jnp.all(jnp.where(there, (jnp.abs(signs) == 1) & jnp.isfinite(sizes), True))
+    fits = jnp.all(jnp.where(there, (jnp.abs(signs) == 1) & jnp.isfinite(sizes), True))
     fits &= jnp.all(sizes >= 0) & (strength > 0) & jnp.isfinite(strength)
+    if weighted:
+        matrix = jnp.where(there[:, None], matrix, 0.0)
+        signs = jnp.where(there, signs, 1.0)
+    largest = jnp.max(jnp.abs(matrix))
+    fits &= jnp.isfinite(largest)
     there &= fits
-    sizes = jnp.where(there, sizes, 0.0)
-    signs = jnp.where(there, signs, 0.0)
-    rows = jnp.where(there[:, None], matrix * signs[:, None], 0.0)
-    strength = jnp.where(fits, strength, 1.0)
-    # W lies in the span of the rows: fewer rows than dimensions make a problem of their number.
-    basis = None
+    # Powers of two, so that no digit is lost.
+    unit = _unit(largest)
+    light = _unit(jnp.max(jnp.where(there, sizes, 0.0)))
+    sizes = jnp.where(there, sizes, 0.0) * light
+    ridge = jnp.full(min(count, dim), jnp.where(fits, strength, 1.0) * dim * unit**2 * light)
+    rows, scale, basis = matrix, unit, None
     if count < dim:
-        basis, triangle = jnp.linalg.qr(rows.T)
-        reduced = triangle.T
-    else:
-        reduced = rows
-    ridge = jnp.full(reduced.shape[1], strength * dim)
+        # W lies in the span of the rows: a problem of their number has the same minimum.
+        basis, triangle = jnp.linalg.qr((matrix * unit).T)
+        rows, scale = triangle.T, jnp.ones(())
     if intercept:
-        reduced = jnp.concatenate([reduced, signs[:, None]], axis=1)
-        ridge = jnp.append(ridge, 0.0)
+        rows = jnp.concatenate([rows * scale, jnp.ones((count, 1))], axis=1)
+        ridge, scale = jnp.append(ridge, 0.0), jnp.ones(())
     if loss == "hinge":
-        interior = hinge.minimise(reduced, sizes, ridge)
-        weights, dual, certificate = interior.weights, interior.dual, interior.gap
+        point = hinge.minimise(rows * scale, signs, sizes, ridge)
     else:
-        point = smooth.minimise(loss, reduced, sizes, ridge)
-        weights, certificate = point.weights, point.certificate
-        dual = -sizes * smooth.slope(loss, point.margins)
-    margins = reduced @ weights
-    objective = sizes @ smooth.value(loss, margins) + 0.5 * jnp.sum(ridge * weights**2)
-    offset = weights[-1] if intercept else jnp.zeros(())
-    direction = weights[:-1] if intercept else weights
+        point = smooth.minimise(loss, rows, scale, signs, sizes, ridge)
+    offset = point.weights[-1] if intercept else jnp.zeros(())
+    direction = point.weights[:-1] if intercept else point.weights
     if basis is not None:
         direction = basis @ direction
+    empty = ~jnp.any(there)
+    balance = jnp.sum(jnp.where(there, signs, 0.0))
+    # An intercept of this sign serves a single class.
+    alone = jnp.where(jnp.abs(balance) == jnp.sum(there), jnp.sign(balance), 0.0)
+    alone = alone if intercept else jnp.zeros(())
+    nothing = empty | (alone != 0)
     status = jnp.where(
-        certificate <= CERTIFIED, int(ERMStatus.SOLVED), int(ERMStatus.NOT_CONVERGED)
+        point.certificate <= CERTIFIED, int(ERMStatus.SOLVED), int(ERMStatus.NOT_CONVERGED)
     )
-    status = jnp.where(jnp.any(there), status, int(ERMStatus.EMPTY))
+    served = ERMStatus.NO_MINIMISER if loss == "logistic" else ERMStatus.SOLVED
+    status = jnp.where(alone != 0, int(served), status)
+    status = jnp.where(empty, int(ERMStatus.EMPTY), status)
     status = jnp.where(fits, status, int(ERMStatus.NOT_FINITE))
-    nothing = ~jnp.any(there)
+    served_by = alone if loss != "logistic" else jnp.zeros(())
+    margins = jnp.where(nothing, served_by * signs, point.margins)
+    certificate = jnp.where(empty | (loss == "logistic"), jnp.nan, 0.0)
     return ERMResult(
-        weights=jnp.where(nothing, 0.0, direction),
-        intercept=jnp.where(nothing, 0.0, offset),
-        objective=jnp.where(fits, objective, jnp.nan),
-        certificate=jnp.where(nothing, jnp.nan, certificate),
+        weights=jnp.where(nothing, 0.0, direction * unit),
+        intercept=jnp.where(nothing, served_by, offset),
+        objective=jnp.where(fits, jnp.where(nothing, 0.0, point.objective / light), jnp.nan),
+        certificate=jnp.where(nothing, certificate, point.certificate),
         margins=jnp.where(there, margins, 0.0),
-        dual=jnp.where(there, dual, 0.0),
+        dual=jnp.where(there & ~nothing, point.dual / light, 0.0),
         status=status.astype(jnp.int32),
     )
+
+
+def _unit(largest: Array) -> Array:
+    """Return the power of two that brings a size to between 1/2 and 1."""
+    usable = (largest > 0) & jnp.isfinite(largest)
+    exponent = exponent_of(jnp.where(usable, largest, 1.0))
+    return jnp.exp2(jnp.clip(-exponent, -1000, 1000).astype(jnp.float64))

@@ -88,6 +88,11 @@ SMALL = ["run", "--dim", "10", "--draws", "3", "--alpha-total", "1.5"]
         (["verify", "--devices", "0"], "devices"),
         (["verify", "--dim", "30"], "--dim"),
         (["solve", "--features", "absent.npy", "--labels", "absent.npy"], "absent.npy"),
+        (
+            ["solve", "--features", "X.npy", "--labels", "y.npy", "--lam", "1"],
+            "--lam needs a --loss",
+        ),
+        (["solve", "--features", "X.npy", "--labels", "y.npy", "--loss", "hinge"], "--lam must be"),
         (["verify", "--preset", "slow"], "slow"),
         ([], "run"),
     ],

@@ -9,7 +9,8 @@ import pytest
 from sims.erm.solver import ERMResult, ERMStatus, erm
 from theory.policy_names import LOSSES
 
-SHAPES = ((1, 5), (12, 30), (40, 10), (300, 12))
+# Fewer rows than dimensions, and more; the tests share these shapes, as each is compiled.
+WIDE, TALL = (12, 30), (40, 8)
 # Clarabel is asked for 1e-10 in value: strong convexity makes weights good to its square root.
 VALUE, WEIGHTS = 1e-7, 1e-4
 
@@ -85,9 +86,7 @@ def check(
 @pytest.mark.parametrize("offset", [False, True])
 @pytest.mark.parametrize("lam", [1e-6, 1e-2, 1.0, 1e6])
 def test_optimality_holds_at_every_shape_and_strength(loss: str, offset: bool, lam: float) -> None:
-    for seed, (count, dim) in enumerate(SHAPES):
-        if offset and count == 1:
-            continue
+    for seed, (count, dim) in enumerate((WIDE, TALL)):
         x, y = problem(seed, count, dim)
         s = np.random.default_rng(seed).uniform(0.2, 3.0, count)
         found = erm(x, y, loss=loss, lam=lam, sample_weight=s, intercept=offset)
@@ -97,35 +96,99 @@ def test_optimality_holds_at_every_shape_and_strength(loss: str, offset: bool, l
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("offset", [False, True])
 def test_minimiser_is_clarabels(loss: str, offset: bool) -> None:
-    x, y = problem(5, 40, 8)
+    x, y = problem(5, *TALL)
+    s = np.random.default_rng(5).uniform(0.2, 3.0, len(y))
     lam = 0.05
     w, b = cp.Variable(8), cp.Variable()
     t = cp.multiply(y, x @ w + (b if offset else 0))
     term = {
-        "logistic": cp.sum(cp.logistic(-t)),
-        "hinge": cp.sum(cp.pos(1 - t)),
-        "squared-hinge": cp.sum_squares(cp.pos(1 - t)) / 2,
-        "square": cp.sum_squares(1 - t) / 2,
+        "logistic": s @ cp.logistic(-t),
+        "hinge": s @ cp.pos(1 - t),
+        "squared-hinge": s @ cp.square(cp.pos(1 - t)) / 2,
+        "square": s @ cp.square(1 - t) / 2,
     }[loss]
     reference = cp.Problem(cp.Minimize(term + lam * 8 / 2 * cp.sum_squares(w)))
     reference.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10)
-    found = erm(x, y, loss=loss, lam=lam, intercept=offset)
+    found = erm(x, y, loss=loss, lam=lam, sample_weight=s, intercept=offset)
     np.testing.assert_allclose(found.objective, reference.value, rtol=VALUE)
     np.testing.assert_allclose(found.weights, w.value, atol=WEIGHTS)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_weights_are_repeated_rows_and_zero_is_absence(loss: str) -> None:
-    x, y = problem(7, 30, 8)
-    times = np.random.default_rng(7).integers(0, 4, 30)
-    times[:2] = 1
+    count, dim = TALL
+    x, y = problem(7, count, dim)
+    # Every other row twice, the rest absent: both problems have as many rows.
+    times = np.where(np.arange(count) % 2 == 0, 2, 0)
+    y[:4] = (1.0, 1.0, -1.0, -1.0)
     weighted_x = np.where(times[:, None] > 0, x, np.nan)
-    one = erm(weighted_x, y, loss=loss, lam=0.1, sample_weight=times, intercept=True)
-    two = erm(np.repeat(x, times, 0), np.repeat(y, times), loss=loss, lam=0.1, intercept=True)
+    ones = np.ones(count)
+    options = {"loss": loss, "lam": 0.1, "intercept": True}
+    one = erm(weighted_x, y, sample_weight=times, **options)
+    two = erm(np.repeat(x, times, 0), np.repeat(y, times), sample_weight=ones, **options)
     # Strong convexity: a gap of 1e-10 of an objective near 10 bounds the distance by about 1e-4.
     np.testing.assert_allclose(one.weights, two.weights, atol=1e-4 if loss == "hinge" else 1e-9)
     np.testing.assert_allclose(one.objective, two.objective, rtol=1e-9)
     assert np.all(np.asarray(one.margins)[times == 0] == 0)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("lam", [1e-6, 1e-2, 1e3])
+def test_certificate_never_understates(loss: str, lam: float) -> None:
+    """The proof is repeated with the digits of NumPy's long doubles."""
+    x, y = problem(8, *TALL)
+    found = erm(x, y, loss=loss, lam=lam, sample_weight=np.ones(len(y)))
+    certificate = float(found.certificate)
+    assert 0 <= certificate <= 1e-10
+    ridge = np.longdouble(lam) * x.shape[1]
+    long_x, w = x.astype(np.longdouble), np.asarray(found.weights).astype(np.longdouble)
+
+    def value(z: np.ndarray) -> np.longdouble:
+        return np.sum(losses(loss, y * (long_x @ z))) + ridge / 2 * (z @ z)
+
+    t = y * (long_x @ w)
+    if loss == "hinge":
+        u = np.asarray(found.dual).astype(np.longdouble)
+        pull = (u * y) @ long_x
+        best = np.sum(u) - pull @ pull / (2 * ridge)
+    else:
+        gradient = (slopes(loss, t) * y) @ long_x + ridge * w
+        bend = {
+            "logistic": 1 / (2 + 2 * np.cosh(t)),
+            "squared-hinge": np.where(t < 1, 1.0, 0.0),
+            "square": np.ones(len(t)),
+        }[loss].astype(np.float64)
+        # One step of Newton's method goes on to the minimum: its error is squared.
+        hessian = (x.T * bend) @ x + float(ridge) * np.eye(x.shape[1])
+        best = value(w - np.linalg.solve(hessian, gradient.astype(np.float64)))
+        relative = np.linalg.norm(gradient.astype(np.float64)) / float(ridge * np.sqrt(w @ w))
+        # At the smallest lam rounding is above 1e-10, and the certificate is the duality gap.
+        assert relative <= certificate or lam < 1e-2
+    # Long doubles themselves round at 1e-19.
+    assert value(w) - best <= (certificate + 1e-18) * value(w)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_units_of_features_and_weights_do_not_matter(loss: str) -> None:
+    x, y = problem(9, *TALL)
+    ones = np.ones(len(y))
+    one = erm(x, y, loss=loss, lam=0.1, sample_weight=ones, intercept=True)
+    # lam in proportion to the square of the features' unit and to the weights' unit.
+    for unit, size in ((1e60, 1.0), (1e-60, 1e9), (1.0, 1e-30)):
+        lam = 0.1 * unit**2 * size
+        two = erm(unit * x, y, loss=loss, lam=lam, sample_weight=size * ones, intercept=True)
+        assert int(two.status) == ERMStatus.SOLVED
+        np.testing.assert_allclose(two.objective / size, one.objective, rtol=1e-9)
+        np.testing.assert_allclose(unit * two.weights, one.weights, atol=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "hinge"])
+def test_hundred_thousand_rows_and_a_batch_of_large_problems(loss: str) -> None:
+    x, y = problem(4, 100_000, 3)
+    found = erm(x, y, loss=loss, lam=1e-6)
+    check(found, x, y, np.ones(len(y)), loss, 1e-6, False)
+    batch = erm(np.stack([x, -x]), np.stack([y, -y]), loss=loss, lam=np.array([1e-6, 1e-6]))
+    np.testing.assert_array_equal(batch.weights, np.stack([found.weights] * 2))
 
 
 def test_square_without_intercept_is_ridge_regression() -> None:
@@ -143,16 +206,45 @@ def test_hinge_of_one_row_is_known() -> None:
         np.testing.assert_allclose(found.weights, c * x[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["hinge", "squared-hinge", "square"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_one_class_is_served_by_the_intercept(loss: str) -> None:
-    x, _ = problem(2, 9, 4)
-    found = erm(x, -np.ones(9), loss=loss, lam=0.1, intercept=True)
-    assert int(found.status) == ERMStatus.SOLVED
-    np.testing.assert_allclose(found.weights, 0.0, atol=1e-4)
-    np.testing.assert_allclose(found.objective, 0.0, atol=1e-8)
+    """By W = 0 and b = y, except that the logistic loss falls for ever."""
+    x, y = problem(2, *TALL)
+    # Weights take the other class away.
+    found = erm(x, y, loss=loss, lam=0.1, intercept=True, sample_weight=(y < 0).astype(float))
+    assert np.all(np.asarray(found.weights) == 0)
+    assert float(found.objective) == 0.0
+    if loss == "logistic":
+        assert int(found.status) == ERMStatus.NO_MINIMISER
+        assert np.isnan(found.certificate)
+    else:
+        assert int(found.status) == ERMStatus.SOLVED
+        assert float(found.intercept) == -1.0
+        np.testing.assert_array_equal(found.margins, np.where(y < 0, 1.0, 0.0))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+def test_features_that_say_nothing_leave_the_class_frequency(loss: str) -> None:
+    count, dim = TALL
+    y = np.where(np.arange(count) < 30, 1.0, -1.0)
+    found = erm(
+        np.zeros(TALL), y, loss=loss, lam=1e-3, sample_weight=np.ones(count), intercept=True
+    )
+    assert int(found.status) == ERMStatus.SOLVED
+    assert np.all(np.asarray(found.weights) == 0)
+    # The minimiser over b alone: log odds, the majority, and the mean label twice.
+    expected = {"logistic": np.log(3), "hinge": 1.0}.get(loss, 0.5)
+    np.testing.assert_allclose(found.intercept, expected, rtol=1e-9)
+    # Each row with both labels: W = 0 again.
+    x, _ = problem(1, 20, dim)
+    twice = np.vstack([x, x])
+    both = np.repeat([1.0, -1.0], 20)
+    found = erm(twice, both, loss=loss, lam=1e-3, sample_weight=np.ones(count), intercept=True)
+    assert int(found.status) == ERMStatus.SOLVED
+    np.testing.assert_allclose(found.weights, 0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["squared-hinge", "hinge"])
 def test_batches_jit_and_vmap_agree(loss: str) -> None:
     pairs = [problem(seed, 25, 6) for seed in range(3)]
     x, y = (np.stack(leaf) for leaf in zip(*pairs, strict=True))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sims.fit import run_fit
 from sims.maxmargin.solver import MaxMarginStatus
 from sims.separate import run_solve, solve_user_data
 
@@ -214,3 +215,70 @@ def test_the_other_byte_order_is_read(files: tuple[Path, Path], tmp_path: Path) 
     np.save(files[1], LABELS.astype(">i2"))
     run_solve(*files, tmp_path / "w.npy")
     assert np.allclose(np.load(tmp_path / "w.npy"), [0.0, 1.0], rtol=0, atol=1e-14)
+
+
+def test_a_loss_is_minimised_with_weights_and_intercept(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Square loss: the normal equations of weighted ridge regression, solved by NumPy."""
+    sizes = np.array([1.0, 2.0, 0.0, 0.5])
+    np.save(tmp_path / "s.npy", sizes)
+    out = tmp_path / "w.npy"
+    code, text, trouble = run_fit(*files, "square", 0.3, True, tmp_path / "s.npy", out, True)
+    report = json.loads(text)
+    design = np.hstack([FEATURES, np.ones((4, 1))])
+    matrix = design.T @ (sizes[:, None] * design) + np.diag([0.6, 0.6, 0.0])
+    *weights, offset = np.linalg.solve(matrix, design.T @ (sizes * LABELS))
+    assert (code, trouble, report["status"], report["weights"]) == (0, "", "solved", str(out))
+    assert np.allclose(np.load(out), weights, rtol=1e-9)
+    assert np.isclose(report["intercept"], offset, rtol=1e-9)
+    assert report["certificate"] <= 1e-10
+    margins = LABELS * (design @ [*weights, offset])
+    assert np.isclose(report["training_loss"], sizes @ (1 - margins) ** 2 / 2 / 3.5, rtol=1e-9)
+    assert np.isclose(report["training_error"], sizes @ (margins < 0) / 3.5)
+    assert np.isclose(report["weight_norm2"], np.dot(weights, weights), rtol=1e-9)
+    code, text, _ = run_fit(*files, "square", 0.3, True, tmp_path / "s.npy", out)
+    assert code == 0
+    assert "training error" in text
+
+
+def test_one_class_with_an_intercept_has_no_logistic_minimiser(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    np.save(files[1], np.zeros(4))
+    out = tmp_path / "w.npy"
+    code, text, _ = run_fit(*files, "logistic", 0.3, True, None, out, True)
+    report = json.loads(text)
+    assert code == 3
+    assert report["status"] == "no_minimiser"
+    assert report["weights"] is None and report["objective"] is None
+    assert not out.exists()
+    assert "no minimiser" in run_fit(*files, "logistic", 0.3, True, None, out)[1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "loss", "lam", "words"),
+    [
+        (np.ones(3), "hinge", 1.0, r"sample_weight has shape \(3,\); it must be \(4,\)"),
+        (np.array([1.0, -2, 1, 1]), "hinge", 1.0, "sample_weight holds -2 at index 1"),
+        (np.zeros(4), "hinge", 1.0, "sample_weight is zero everywhere"),
+        (np.array([1.0, np.nan, 1, 1]), "hinge", 1.0, r"sample_weight holds nan at index \(1,\)"),
+        (np.ones((4, 1)), "hinge", 1.0, r"sample_weight file .* must be \(P,\)"),
+        (np.ones(4), "hinge", 0.0, "lam = 0"),
+        (np.ones(4), "hinge", np.inf, "lam = inf"),
+        (np.ones(4), "absolute", 1.0, "absolute"),
+    ],
+)
+def test_bad_losses_and_weights_are_named(
+    sizes: np.ndarray,
+    loss: str,
+    lam: float,
+    words: str,
+    files: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    np.save(tmp_path / "s.npy", sizes)
+    with pytest.raises(ValueError, match=words) as caught:
+        run_fit(*files, loss, lam, False, tmp_path / "s.npy", tmp_path / "w.npy")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "w.npy").exists()
