@@ -278,7 +278,7 @@ def _sharp_moments(
 
 
 class _Edge(NamedTuple):
-    """An end of an interval of v, with the mass of phi beyond it and phi there."""
+    """An end of an interval, with phi there and the mass of phi beyond."""
 
     at: Array
     tail: Array
@@ -294,7 +294,8 @@ def _choose(first: Array, one: _Edge, two: _Edge) -> _Edge:
 
 
 def _between(low: _Edge, high: _Edge) -> tuple[Array, Array, Array]:
-    """Return int phi(v) v^k dv for k = 0, 1, 2, the mass as a difference in the smaller tail."""
+    """Return int phi(v) v^k dv between two ends for k = 0, 1, 2."""
+    # The difference is taken in the tail where it is small.
     mass = jnp.where(low.at > 0, low.tail - high.tail, 1 - low.tail - high.tail)
     mass = jnp.where(high.at < 0, high.tail - low.tail, mass)
     return mass, low.pdf - high.pdf, mass + low.at * low.pdf - high.at * high.pdf

@@ -25,7 +25,7 @@ BLOCK = 4
 def gaussian_slopes(
     loss: str, mean: Array, spread: Array, step: Array
 ) -> tuple[tuple[Array, ...], tuple[tuple[Array, ...], ...]]:
-    """Return E M', E M'^2 and E M'', and their derivatives by mean, spread and prox step.
+    """Return E M', E M'^2 and E M'', and their slopes by the arguments.
 
     Args:
         loss: "logistic", "hinge", "squared-hinge", "square", "hard-margin", or "separation", the
@@ -126,7 +126,7 @@ def logistic_prox(t: Array, step: Array) -> Array:
 
 
 def bends(step: Array, spread: Array) -> Array:
-    """Return where the logistic loss and its prox bend, as ends of panels in r = prox(t).
+    """Return ends of panels in r = prox(t) where the logistic loss bends.
 
     Args:
         step: the prox step gamma > 0, scalar.

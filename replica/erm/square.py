@@ -1,4 +1,4 @@
-"""Averages of the square loss, of which every one is a moment of the kept examples' fields.
+"""Computes averages of the square loss from moments of the kept fields.
 
 The force is linear in the student's field, so that the mass, the means and the second moments of
 the teacher's field u and of s, the one across it, are all that the equations need: integrals over
@@ -30,7 +30,9 @@ TAILS = (-25.0, -18.0, -13.0, 13.0, 18.0, 25.0)
 
 @pytree_dataclass
 class Moments:
-    """Moments of the kept examples in the gauge y = +1, the mass being the kept fraction.
+    """Moments of the kept examples, whose mass is the kept fraction.
+
+    The gauge is that in which every observed label is +1.
 
     Attributes:
         mass: of 1, scalar.
