@@ -42,6 +42,7 @@ PROBES: dict[str, tuple[str, ...]] = {
     "independent": ("alpha_probe",),
     "in-sample": (),
     "cross-fitted": ("theta_deg", "folds"),
+    "out-of-fold": ("folds",),
 }
 # Label noise by the parameter that gives it; a flip may stand beside either.
 NOISE = ("noise_sigma", "noise_temperature")
@@ -362,13 +363,15 @@ def _inputs(kind: Kind, given: Mapping[str, Any]) -> "Inputs":
 
 def probe_from_name(name: str, given: Mapping[str, Any]) -> "Probe":
     """Make the probe of a kind from the parameters that are given."""
-    from theory.problem import CrossFitted, FixedAngle, Independent, InSample
+    from theory.problem import CrossFitted, FixedAngle, Independent, InSample, OutOfFold
 
     if name == "cross-fitted":
         overlap = given.get("folds_overlap", 0.0)
         return CrossFitted.degrees(given["theta_deg"], given["folds"], overlap)
     if name == "in-sample":
         return InSample()
+    if name == "out-of-fold":
+        return OutOfFold(given["folds"])
     if name == "independent":
         return Independent(given["alpha_probe"])
     return FixedAngle.degrees(given["theta_deg"])

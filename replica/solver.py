@@ -28,6 +28,7 @@ from theory.problem import (
     CrossFitted,
     FixedAngle,
     InSample,
+    OutOfFold,
     PerceptronProblem,
     Probe,
     beyond_max_margin,
@@ -65,9 +66,9 @@ def solve(problem: PerceptronProblem, *, throw: bool = False) -> ReplicaSolution
         transformation. Points that fail are marked by `status`, never by NaN alone.
 
     Raises:
-        ValueError: an in-sample probe with a policy, student, labels or inputs that it has no
-            theory for; a measured probe field with Custom or Steps; copies kept by chance that are
-            no whole number.
+        ValueError: an out-of-fold probe; an in-sample one with a policy, student, labels or
+            inputs that it has no theory for; a measured probe field with Custom or Steps; copies
+            kept by chance that are no whole number.
         NotImplementedError: a second derivative.
         RuntimeError: with `throw`, naming the first point that failed.
     """
@@ -189,10 +190,15 @@ def probe_angle(probe: Probe) -> ArrayLike:
     """Return a probe's angle to the teacher; that of an independent one is solved for.
 
     Raises:
-        ValueError: an in-sample probe, which has none.
+        ValueError: a probe trained on the data, which has none.
     """
     if isinstance(probe, FixedAngle | CrossFitted):
         return probe.theta
+    if isinstance(probe, OutOfFold):
+        raise ValueError(
+            "probe = OutOfFold(...) has no theory: simulate it by sims.run, or use CrossFitted, "
+            "whose probes never saw the data"
+        )
     if isinstance(probe, InSample):
         raise ValueError(
             "probe = InSample() has no angle of its own: use FixedAngle or Independent"

@@ -41,6 +41,7 @@ from theory.problem import (
     FixedAngle,
     Independent,
     InSample,
+    OutOfFold,
     PerceptronProblem,
     has_vectors,
 )
@@ -50,6 +51,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 ERM_EDITION = 1  # of the students that minimise a loss; records of others are not taken for them
+FOLDED = (CrossFitted.name, OutOfFold.name)  # probes that come one for each fold
+TRAINED_HERE = (InSample.name, OutOfFold.name)  # on the rows that they rank
 SIGNED = (HardSigned, EasySigned, WindowSigned)
 # Policies that keep ranks, an exact number of them; every other one keeps by its weight.
 RANKED_BY_SIZE = Hard | Easy | Moderate | Random | Window | Mixture
@@ -132,6 +135,8 @@ def problem_cells(problem: PerceptronProblem, dim: int) -> list[Cell]:
         numbers = (probe.alpha_probe,)
     elif isinstance(probe, CrossFitted):
         numbers = (probe.theta, probe.folds, probe.overlap)
+    elif isinstance(probe, OutOfFold):
+        numbers = (probe.folds,)
     count = int(np.prod(shape))
     columns = [_flat(values, shape) for values in numbers]
     probes = list(zip(*columns, strict=True)) if columns else [()] * count
@@ -191,9 +196,11 @@ def _cell(
             )
     sizes = (copies, distinct, _kept_copies(fraction, distinct * copies), probe_rows)
     cell = Cell(alpha, fraction, probe, numbers, policy, *sizes, student, labels, inputs)
-    if probe != CrossFitted.name:
+    if probe not in FOLDED:
         return cell
-    _check_folds(cell, dim)
+    _check_folds(cell)
+    if probe == CrossFitted.name:
+        _check_directions(cell, dim)
     return dataclasses.replace(cell, kept=sum(fold.kept for fold in fold_cells(cell)))
 
 
@@ -201,8 +208,13 @@ def _kept_copies(fraction: float, volume: int) -> int:
     return min(max(_rounded(fraction * volume), 1), volume)
 
 
-def _check_folds(cell: Cell, dim: int) -> None:
-    _, folds, overlap = cell.numbers
+def _folds(cell: Cell) -> float:
+    """Return the number of folds of a cell with a probe for each."""
+    return cell.numbers[1] if cell.probe == CrossFitted.name else cell.numbers[0]
+
+
+def _check_folds(cell: Cell) -> None:
+    folds = _folds(cell)
     if folds != np.floor(folds) or np.isinf(folds):
         raise ValueError(f"folds = {folds:g} is not a whole number, which simulations need")
     kept = cell.keep_fraction * cell.volume / folds
@@ -211,6 +223,10 @@ def _check_folds(cell: Cell, dim: int) -> None:
             f"folds = {folds:g} leaves {kept:.3g} kept examples in a fold of {cell.distinct} "
             "distinct ones altogether: each fold must keep one"
         )
+
+
+def _check_directions(cell: Cell, dim: int) -> None:
+    _, folds, overlap = cell.numbers
     # Directions beside the teacher's: one for each fold, and what they have in common.
     needed = 1 + (folds if overlap == 0 else 1 if overlap == 1 else folds + 1)
     spaces = 1 if isinstance(cell.inputs, Isotropic) else cell.inputs.size()
@@ -222,19 +238,21 @@ def _check_folds(cell: Cell, dim: int) -> None:
 
 
 def fold_cells(cell: Cell) -> list[Cell]:
-    """Return the folds of a cell with cross-fitted probes, each a cell with one probe.
+    """Return the folds of a cell with a probe for each, as cells with one probe.
 
     They follow each other in the draw. A cell with one probe is its own only fold.
     """
-    if cell.probe != CrossFitted.name:
+    if cell.probe not in FOLDED:
         return [cell]
-    theta, folds, _ = cell.numbers
+    folds = _folds(cell)
+    exact = cell.probe == CrossFitted.name
+    one = (FixedAngle.name, cell.numbers[:1]) if exact else (InSample.name, ())
     ends = [_rounded(fold * cell.distinct / folds) for fold in range(int(folds) + 1)]
     return [
         dataclasses.replace(
             cell,
-            probe=FixedAngle.name,
-            numbers=(theta,),
+            probe=one[0],
+            numbers=one[1],
             distinct=size,
             kept=_kept_copies(cell.keep_fraction, size * cell.copies),
         )
@@ -344,7 +362,7 @@ def kept_rows(cell: Cell) -> int | None:
 
 def largest_problem(cell: Cell) -> int:
     """Return the most rows that a solve for this cell can have."""
-    probe = cell.distinct if cell.probe == InSample.name else cell.probe_rows
+    probe = cell.distinct if cell.probe in TRAINED_HERE else cell.probe_rows
     kept = kept_rows(cell)
     if kept is None:
         by_rank = isinstance(cell.policy, BY_RANK)
@@ -398,7 +416,7 @@ def probe_name(cell: Cell) -> str:
     key: list[Any] = [cell.probe, *cell.numbers, cell.probe_rows, *_examples_key(cell)]
     if cell.probe == CrossFitted.name:
         key.append(cell.distinct)
-    if cell.probe == InSample.name:
+    if cell.probe in TRAINED_HERE:
         # It is trained as the student is, on the cell's own rows.
         key.append(cell.distinct)
         if isinstance(cell.student, ERM):

@@ -24,7 +24,13 @@ from sims.sweep import simulate_students
 from theory.inputs import Isotropic, PowerLaw
 from theory.policies import Custom
 from theory.probe_field import NormalField
-from theory.problem import CrossFitted, Independent, PerceptronProblem, require_max_margin
+from theory.problem import (
+    CrossFitted,
+    Independent,
+    OutOfFold,
+    PerceptronProblem,
+    require_max_margin,
+)
 from theory.students import ERM
 
 
@@ -116,6 +122,7 @@ def run(
     x raw and y observed. Fixed and cross-fitted probes have their exact angle; an `Independent`
     one is a max-margin student of clean labels. An `InSample` one is trained as the student is, on
     all examples; so with a loss, with noise or a spectrum it is simulated only, without a theory.
+    `OutOfFold` ones are trained likewise on the folds that they do not rank, and never have one.
     Where kept or ranked examples must be separable and are not, the draw's status says so.
 
     Args:
@@ -278,13 +285,13 @@ def _check_problem(problem: PerceptronProblem, overlap: str, solver: str, *, cac
             "are drawn from the normal law"
         )
     isotropic = isinstance(problem.inputs, Isotropic)
-    folded = isinstance(problem.probe, CrossFitted)
+    folded = isinstance(problem.probe, CrossFitted | OutOfFold)
     if isinstance(problem.probe, Independent) and not isotropic:
         raise ValueError(
             "probe = Independent(...) is simulated for isotropic inputs only: with a spectrum use "
             "FixedAngle or InSample"
         )
-    if folded and isinstance(problem.inputs, PowerLaw):
+    if isinstance(problem.probe, CrossFitted) and isinstance(problem.inputs, PowerLaw):
         raise ValueError(
             "probe = CrossFitted(...) needs eigenvalues that are repeated: give inputs = "
             "Spectrum(...) with fewer eigenvalues than dimensions, or Isotropic()"

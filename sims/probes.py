@@ -23,7 +23,7 @@ from sims.maxmargin.solver import MaxMarginStatus
 from sims.results import ProbeFrame
 from theory.inputs import Inputs, Isotropic, Spectrum
 from theory.labels import Clean
-from theory.problem import CrossFitted, FixedAngle, Independent, InSample
+from theory.problem import CrossFitted, FixedAngle, Independent, InSample, OutOfFold
 from theory.students import MaxMargin
 
 Floats = NDArray[np.float64]
@@ -87,6 +87,8 @@ class DrawState:
             mean = np.mean(probes, axis=0)
             frame = ProbeFrame(draw, mean, cell.numbers[0], teacher=teacher)
             return Trained(frame, np.concatenate(margins), None, MaxMarginStatus.SOLVED)
+        if kind == OutOfFold.name:
+            return self._train_out_of_fold(cell, solve)
         student, trained_on, rows = cell.student, examples, np.arange(cell.distinct)
         if kind == Independent.name:
             # Its labels are clean, as the theory takes them.
@@ -100,6 +102,25 @@ class DrawState:
         ties = kind == InSample.name and isinstance(student, MaxMargin)
         dual = found.dual if ties else None
         return Trained(frame, examples.margins(whitened), dual, found.status)
+
+    def _train_out_of_fold(self, cell: Cell, solve: Solver) -> Trained:
+        """Train a probe for each fold on the other folds."""
+        examples = self.examples(cell)
+        margins = np.empty(cell.distinct)
+        probes, status = [], int(MaxMarginStatus.SOLVED)
+        for _, own in folds_of(cell):
+            rows = np.r_[: own.start, own.stop : cell.distinct]
+            copies = np.full(len(rows), cell.copies)
+            (found,) = fit(cell.student, [(examples, rows, copies)], solve)
+            probes.append(examples.whitened(found.direction[None])[0][0])
+            margins[own.start : own.stop] = examples.margins(probes[-1])[own.start : own.stop]
+            if found.status != MaxMarginStatus.SOLVED:
+                status = found.status
+        along = np.array(probes) @ examples.teacher
+        teacher = None if examples.scale is None else examples.teacher
+        theta = float(np.mean(np.arccos(np.clip(along, -1, 1))))
+        frame = ProbeFrame(self.draw, np.mean(probes, axis=0), theta, teacher=teacher)
+        return Trained(frame, margins, None, status)
 
     def probe(self, cell: Cell) -> Trained:
         """Return the cell's probe."""

@@ -56,6 +56,7 @@ from .problem import DownstreamShift as DownstreamShift
 from .problem import FixedAngle as FixedAngle
 from .problem import Independent as Independent
 from .problem import InSample as InSample
+from .problem import OutOfFold as OutOfFold
 from .problem import PerceptronProblem as PerceptronProblem
 from .problem import Probe as Probe
 from .students import ERM as ERM

@@ -110,7 +110,27 @@ class CrossFitted:
         return cls(theta=np.deg2rad(theta_deg), folds=folds, overlap=overlap)
 
 
-Probe = FixedAngle | Independent | InSample | CrossFitted
+@pytree_dataclass
+class OutOfFold:
+    """Probes trained on the very data, each on the folds that it does not rank.
+
+    They are trained as the student is, on all examples of the other K - 1 folds. It is what
+    practice calls out-of-fold scores: the probes of other folds have seen an example, which helps.
+    There is no theory of it; `sims.run` simulates it.
+
+    Attributes:
+        folds: number of folds and probes K >= 2, scalar or array.
+    """
+
+    folds: ArrayLike = 5.0
+
+    name: ClassVar[str] = "out-of-fold"
+
+    def __post_init__(self) -> None:
+        check_range("folds", self.folds, 2.0, np.inf)
+
+
+Probe = FixedAngle | Independent | InSample | CrossFitted | OutOfFold
 
 
 @pytree_dataclass
@@ -161,7 +181,7 @@ class PerceptronProblem:
     Attributes:
         alpha_total: total examples / N, > 0, copies counted.
         keep_fraction: kept fraction f, in (0, 1].
-        probe: `FixedAngle`, `Independent`, `InSample` or `CrossFitted`.
+        probe: `FixedAngle`, `Independent`, `InSample`, `CrossFitted` or `OutOfFold`.
         policy: which examples are kept; see `theory.policies`. Signed policies rank by y z with
             the observed label y.
         redundancy: copies r >= 1 of each distinct example, total volume constant.
@@ -200,7 +220,7 @@ class PerceptronProblem:
         check_range("keep_fraction", self.keep_fraction, 0.0, 1.0, open_low=True)
         check_range("redundancy", self.redundancy, 1.0, np.inf)
         for name, kind, hint in (
-            ("probe", Probe, "FixedAngle, Independent, InSample or CrossFitted"),
+            ("probe", Probe, "FixedAngle, Independent, InSample, CrossFitted or OutOfFold"),
             ("policy", Policy, "Policy (see policy_from_name)"),
             ("downstream", DownstreamShift, "DownstreamShift"),
             ("student", Student, "MaxMargin or ERM"),
@@ -367,6 +387,8 @@ def problem_coordinates(
         numbers["theta"] = problem.probe.theta
         numbers["folds"] = problem.probe.folds
         numbers["folds_overlap"] = problem.probe.overlap
+    elif isinstance(problem.probe, OutOfFold):
+        numbers["folds"] = problem.probe.folds
     numbers |= problem.policy.parameters()
     numbers |= problem.student.parameters()
     numbers |= problem.labels.parameters()

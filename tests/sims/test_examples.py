@@ -11,7 +11,7 @@ from sims.draws import draw_rows
 from sims.examples import Examples
 from sims.maxmargin.lanes import solve_native
 from sims.probes import DrawState, cross_fitted_probes
-from theory import ERM, CrossFitted, FixedAngle, Flip, PerceptronProblem, PowerLaw
+from theory import ERM, CrossFitted, FixedAngle, Flip, OutOfFold, PerceptronProblem, PowerLaw
 from theory.inputs import Isotropic, Spectrum
 from theory.labels import Clean, Labels, LabelSteps, Logit, Probit
 from theory.policies import policy_from_name
@@ -55,6 +55,34 @@ def test_more_noise_flips_more_labels_of_the_same_rows() -> None:
     assert Examples(draw, Clean(), Isotropic()).signs is None
     shorter = Examples(draw_rows(0, 3, 1, 700), Flip(0.1), Isotropic())
     assert np.array_equal(shorter.signs < 0, few[:700])
+
+
+def test_out_of_fold_probes_are_those_of_a_selection_written_out() -> None:
+    """Four folds of 12 rows: each is ranked by a ridge student of the other 36."""
+    student, labels = ERM("square", LAM), Flip(0.2)
+    problem = PerceptronProblem(ALPHA, FRACTION, OutOfFold(4), student=student, labels=labels)
+    found = run(problem, DIM, 2, 5)
+    angles = []
+    for number in range(2):
+        draw = draw_rows(5, DIM, number, round(ALPHA * DIM))
+        x = draw.labels[:, None] * draw.rows
+        y = np.sign(x[:, 0]) * np.where(draw.label_noise() < 0.8, 1, -1)
+
+        def direction(rows: np.ndarray, x: np.ndarray = x, y: np.ndarray = y) -> np.ndarray:
+            gram = x[rows].T @ x[rows] + LAM * DIM * np.eye(DIM)
+            w = np.linalg.solve(gram, x[rows].T @ y[rows])
+            return w / np.linalg.norm(w)
+
+        kept, probes = [], []
+        for fold in np.split(np.arange(len(x)), 4):
+            probes.append(direction(np.setdiff1d(np.arange(len(x)), fold)))
+            kept.append(fold[np.argsort(np.abs(x[fold] @ probes[-1]), kind="stable")[:6]])
+        w = direction(np.concatenate(kept))
+        one = found.isel(draw=number)
+        np.testing.assert_allclose(one["overlap"], w[0], rtol=1e-9)
+        np.testing.assert_allclose(one["probe_overlap"], np.mean(probes, axis=0) @ w, rtol=1e-9)
+        angles += [np.arccos(probe[0]) for probe in probes]
+    np.testing.assert_allclose(found["theta_mean"], np.mean(angles), rtol=1e-9)
 
 
 def test_power_laws_are_realised_as_they_are_defined() -> None:
