@@ -511,8 +511,16 @@ def _ending(command: Callable[..., int]) -> Iterator[str]:
 
 
 def print_json(content: Any) -> None:
-    """Print `content` as JSON, with null in place of NaN and infinities."""
-    print(json.dumps(_finite(content), indent=1))
+    """Print `content` as JSON, with null in place of NaN and infinities.
+
+    A list has a line for each entry. Indented, ten thousand points would take json's slow encoder.
+    """
+    finite = _finite(content)
+    if isinstance(finite, list):
+        lines = ",\n".join(json.dumps(entry) for entry in finite)
+        print(f"[\n{lines}\n]")
+    else:
+        print(json.dumps(finite, indent=1))
 
 
 def _finite(content: Any) -> Any:
