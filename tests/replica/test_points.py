@@ -80,9 +80,10 @@ def test_free_notes_pass_and_an_answer_can_be_asked_again(tmp_path, capsys):
     assert capsys.readouterr().out == answer
 
 
-def test_one_program_serves_every_number_of_points():
+def test_few_and_many_points_have_a_program_each_whatever_their_number():
     compiled = []
-    solve_points([GOOD])
+    for count in (1, 9):
+        solve_points([GOOD] * count)
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, seconds, **_: compiled.append(name) if "backend_compile" in name else None
     )
