@@ -181,10 +181,10 @@ def prepare(point: ErmPoint) -> Prepared:
         # Copies change nothing but the chance that one survives.
         kept = distinct
     else:
-        weight = kept_weight(one)
         if keeps_all_copies(point.policy):
-            lam, copies = lam / copies, one
-        kept = dataclasses.replace(distinct, weight=weight, copies=copies)
+            kept, lam = distinct, lam / copies
+        else:
+            kept = dataclasses.replace(distinct, weight=kept_weight(one), copies=copies)
     folds = point.folds
     share = (1 - point.folds_overlap) / folds + point.folds_overlap
     return Prepared(

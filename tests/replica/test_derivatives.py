@@ -196,11 +196,14 @@ def test_new_parameters_compile_nothing():
 
     wide = at(1.0)
     compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, seconds, **_: compiled.append(name) if "backend_compile" in name else None
-    )
+
+    def listener(name, seconds, **_):
+        if "backend_compile" in name:
+            compiled.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
     try:
         narrow = at(0.5)
     finally:
-        jax.monitoring.clear_event_listeners()
+        jax.monitoring.unregister_event_duration_listener(listener)
     assert not compiled and narrow.alpha_kept < wide.alpha_kept

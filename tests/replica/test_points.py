@@ -84,15 +84,18 @@ def test_few_and_many_points_have_a_program_each_whatever_their_number():
     compiled = []
     for count in (1, 9):
         solve_points([GOOD] * count)
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, seconds, **_: compiled.append(name) if "backend_compile" in name else None
-    )
+
+    def listener(name, seconds, **_):
+        if "backend_compile" in name:
+            compiled.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
     try:
         for count in (2, 300, 301):
             solved = solve_points([{**GOOD, "alpha_total": 1 + k / 100} for k in range(count)])
             assert len(solved) == count and solved[-1]["error"] < solved[0]["error"]
     finally:
-        jax.monitoring.clear_event_listeners()
+        jax.monitoring.unregister_event_duration_listener(listener)
     assert not compiled
 
 
