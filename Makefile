@@ -57,7 +57,7 @@ optidel-demo: $(STAMP)  ## from images to the report of all methods, a quarter o
 	$(RUN) -m pretrain_jax pipeline optidel-demo --out out/optidel-demo
 
 test: $(STAMP)  ## the whole test suite
-	$(RUN) -m pytest -n auto --dist loadfile
+	$(RUN) -m pytest -n auto --dist loadfile --durations 15
 
 lint: $(STAMP)  ## ruff: rules and format
 	$(RUN) -m ruff check .

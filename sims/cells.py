@@ -238,7 +238,7 @@ def _check_directions(cell: Cell, dim: int) -> None:
 
 
 def fold_cells(cell: Cell) -> list[Cell]:
-    """Return the folds of a cell with a probe for each, as cells with one probe.
+    """Return the folds of a cell, each a cell with one probe.
 
     They follow each other in the draw. A cell with one probe is its own only fold.
     """

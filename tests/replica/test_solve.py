@@ -236,6 +236,7 @@ def test_a_data_set_says_what_was_solved():
         "student": '{"name": "max-margin"}',
         "labels": '{"name": "clean"}',
         "inputs": '{"name": "isotropic"}',
+        "probe_field": '{"name": "normal"}',
     }
     said = {"policy": '{"name": "hard"}', "probe": '{"name": "fixed"}'}
     assert dataset.attrs == said | rest
