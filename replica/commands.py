@@ -249,7 +249,7 @@ def optimal(
         lo: start of the window, a quantile of abs(z).
         w: share of the hardest examples in the mixture.
         loss: the student minimises this loss with a ridge; without it, it has the largest margin.
-        lam: ridge strength of the loss, > 0: the sum over the kept + (lam N/2) W.W.
+        lam: ridge strength of the loss, >= 0: the sum over the kept + (lam N/2) W.W.
         lam_bounds: a range of lam instead: at every point the best one in it.
         flip: probability that an observed label is flipped, 0 to 1/2.
         noise_sigma: Gaussian noise on the teacher's field before its sign is taken.
@@ -370,7 +370,7 @@ def frontier(
         lo: start of the window, a quantile of abs(z).
         w: share of the hardest examples in the mixture.
         loss: the student minimises this loss with a ridge; without it, it has the largest margin.
-        lam: ridge strength of the loss, > 0: the sum over the kept + (lam N/2) W.W.
+        lam: ridge strength of the loss, >= 0: the sum over the kept + (lam N/2) W.W.
         lam_bounds: a range of lam instead: at every point the best one in it.
         flip: probability that an observed label is flipped, 0 to 1/2.
         noise_sigma: Gaussian noise on the teacher's field before its sign is taken.
