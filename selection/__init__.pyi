@@ -14,10 +14,10 @@ from .advice.probes import ProbeErrors as ProbeErrors
 from .advice.probes import cross_validation as cross_validation
 from .advice.probes import margin_overlap as margin_overlap
 from .advice.probes import weight_overlap as weight_overlap
-from .advice.recommendation import PolicyAdvice as PolicyAdvice
-from .advice.recommendation import Recommendation as Recommendation
-from .advice.recommendation import Verdict as Verdict
-from .advice.recommendation import recommend as recommend
+from .advice.toy_model import PolicyAdvice as PolicyAdvice
+from .advice.toy_model import ToyModelAdvice as ToyModelAdvice
+from .advice.toy_model import ToyModelVerdict as ToyModelVerdict
+from .advice.toy_model import toy_model_advice as toy_model_advice
 from .given import Given as Given
 from .graph import Clusters as Clusters
 from .graph import Graph as Graph

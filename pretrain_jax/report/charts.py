@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from pretrain_jax.report.published import DATASETS, FIGURE_6, TABLES
 from pretrain_jax.report.statistics import ALL_DATA, Row
 from pretrain_jax.report.toy_model import Bridge
-from selection import Recommendation
+from selection import ToyModelAdvice
 
 WIDTH = 8.0  # inches
 PANELS = 4  # of a line of Figure 6
@@ -249,7 +249,7 @@ def _hollow(axes: Axes, rows: Sequence[Row], line: str, method: str | None = Non
     )
 
 
-def _draw_theory(axes: Axes, bridge: Bridge, advice: Recommendation) -> None:
+def _draw_theory(axes: Axes, bridge: Bridge, advice: ToyModelAdvice) -> None:
     percent, color = 100 * bridge.fractions, LOOKS["infomax"][0]
     axes.fill_between(percent, bridge.low, bridge.high, color=color, alpha=0.25, linewidth=0)
     axes.plot(percent, bridge.error, color=color)

@@ -12,7 +12,13 @@ from pretrain_jax.report.collect import RunFolder
 from pretrain_jax.synthesis.margins import read_features
 from pretrain_jax.synthesis.tables import Table
 from replica import Status, solve
-from selection import Coordinates, Recommendation, coordinates_of_overlap, margin_overlap, recommend
+from selection import (
+    Coordinates,
+    ToyModelAdvice,
+    coordinates_of_overlap,
+    margin_overlap,
+    toy_model_advice,
+)
 from theory import FixedAngle, PerceptronProblem, policy_from_name
 
 Floats = NDArray[np.float64]
@@ -41,7 +47,7 @@ class Bridge:
     """
 
     coordinates: Coordinates
-    recommendation: Recommendation | None
+    recommendation: ToyModelAdvice | None
     fractions: Floats
     error: Floats
     low: Floats
@@ -96,7 +102,7 @@ def bridge(
     empty = np.zeros(0)
     if not coordinates.defined:
         return Bridge(coordinates, None, empty, empty, empty, empty)
-    advice = recommend(coordinates, policies=policies, lowest=LOWEST)
+    advice = toy_model_advice(coordinates, policies=policies, lowest=LOWEST)
     fractions = np.geomspace(LOWEST, 1.0, FRACTIONS)
     alphas = [coordinates.alpha_total, *coordinates.alpha_interval]
     thetas = np.minimum([coordinates.theta, *coordinates.theta_interval], np.pi / 2)

@@ -13,7 +13,7 @@ from selection.files import json_text, read_array
 
 if TYPE_CHECKING:
     from selection.advice.estimates import Coordinates
-    from selection.advice.recommendation import Recommendation
+    from selection.advice.toy_model import ToyModelAdvice
 
 UNDEFINED = "theta is undefined: probes trained on disjoint parts do not agree"
 
@@ -93,7 +93,7 @@ def recommend(
         pair = [class_number("--classes", text, names) for text in classes]
         rows, found_labels = _two_classes(rows, found_labels, pair)
     from selection.advice.estimates import estimate_coordinates
-    from selection.advice.recommendation import recommend, verdict
+    from selection.advice.toy_model import toy_model_advice, toy_model_verdict
 
     coordinates = estimate_coordinates(
         rows,
@@ -106,11 +106,11 @@ def recommend(
         level=level,
         seed=seed,
     )
-    undefined = not coordinates.defined and verdict(coordinates).toy_model
+    undefined = not coordinates.defined and toy_model_verdict(coordinates).toy_model
     if undefined:
         found = {"message": UNDEFINED, **_facts(coordinates)}
     else:
-        advice = recommend(
+        advice = toy_model_advice(
             coordinates,
             policies=policies,
             tolerance=tolerance,
@@ -169,7 +169,7 @@ def _facts(found: "Coordinates") -> dict[str, Any]:
     }
 
 
-def _advice(found: "Recommendation") -> dict[str, Any]:
+def _advice(found: "ToyModelAdvice") -> dict[str, Any]:
     # Where the theory's fraction is not advised, what belongs to it has another name.
     name = "keep_fraction" if found.toy_model else "toy_model_fraction"
     return {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hardset.checks import check_integer, check_range
 from selection.advice.estimates import estimate_coordinates
 from selection.advice.probes import max_margin_probe
-from selection.advice.recommendation import Recommendation, recommend
+from selection.advice.toy_model import ToyModelAdvice, toy_model_advice
 from selection.experiments.datasets import Dataset, Pair
 from selection.methods.ranking import EasiestFirst, HardestFirst, ModerateCoreset, RandomSample
 from selection.pool import Pool, Scores
@@ -45,7 +45,7 @@ class Knee:
     """
 
     task: str
-    advice: Recommendation
+    advice: ToyModelAdvice
     keep_fraction: Floats
     error: Floats
     tolerance: float
@@ -116,7 +116,7 @@ def measure_knee(
     coordinates = estimate_coordinates(inputs[first], signs[first] > 0, seed=seed)
     if not coordinates.defined:
         raise ValueError(f"task {task!r}: theta is undefined, the probes do not agree")
-    advice = recommend(coordinates, tolerance=tolerance)
+    advice = toy_model_advice(coordinates, tolerance=tolerance)
     method = METHODS[advice.toy_model_policy]()
     errors = np.empty((splits, len(fractions)))
     for split in range(splits):

@@ -31,7 +31,7 @@ TIE = 1e-5  # relative; each policy's fraction is within 1e-6 of its least error
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ToyModelVerdict:
     """Compares the error of cross-validated probes with that of the theory.
 
     Both errors are those at the same volume of data.
@@ -114,7 +114,7 @@ class Verdict:
         return f"the data are not the toy model: {found}; keep all"
 
 
-def verdict(coordinates: Coordinates) -> Verdict:
+def toy_model_verdict(coordinates: Coordinates) -> ToyModelVerdict:
     """Compare the error that was measured at some coordinates with the theory's."""
     curve, errors = LearningCurve.of_theory(), coordinates.errors
     share = 1.0 if errors is None else (errors.folds - 1) / errors.folds
@@ -123,9 +123,9 @@ def verdict(coordinates: Coordinates) -> Verdict:
     beyond = min(1.0, float(curve.alphas[-1]) / alpha)
     predicted = float(curve.angle(alpha)) / np.pi * beyond
     if errors is None:
-        return Verdict(np.nan, (np.nan, np.nan), predicted, coordinates.level)
+        return ToyModelVerdict(np.nan, (np.nan, np.nan), predicted, coordinates.level)
     interval = error_interval(errors, coordinates.examples, coordinates.level)
-    return Verdict(errors.held_out, interval, predicted, coordinates.level, errors.training)
+    return ToyModelVerdict(errors.held_out, interval, predicted, coordinates.level, errors.training)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class PolicyAdvice:
 
 
 @dataclass(frozen=True, eq=False)
-class Recommendation:
+class ToyModelAdvice:
     """Says what to keep.
 
     It is the theory's best fraction, or all of the data where these are not the toy model.
@@ -178,7 +178,7 @@ class Recommendation:
     keep_fraction: float
     error: float
     full_error: float
-    verdict: Verdict
+    verdict: ToyModelVerdict
     toy_model_policy: str
     toy_model_fraction: float
     toy_model_error: float
@@ -216,7 +216,7 @@ class Recommendation:
         return f"keep {100 * self.keep_fraction:.3g} % by {self.policy} selection"
 
 
-def recommend(
+def toy_model_advice(
     data: Coordinates | ArrayLike,
     labels: ArrayLike | None = None,
     *,
@@ -227,12 +227,12 @@ def recommend(
     tolerance: float = 0.05,
     lowest: float = 0.01,
     report: Callable[[str], None] | None = None,
-) -> Recommendation:
+) -> ToyModelAdvice:
     """Search the policy and the fraction of least error in the theory.
 
     Where the measured error and the theory's differ by more than a factor of 1.5, and chance does
     not explain it, or no probe separates the classes, the data are not the toy model: the advice is
-    to keep all, and what the theory says are the fields `toy_model_...`. `Verdict.toy_model` has
+    to keep all, and what the theory says are the fields `toy_model_...`. `ToyModelVerdict.toy_model` has
     the rule.
 
     Args:
@@ -253,7 +253,7 @@ def recommend(
             argument outside its range; features with none or several of labels, scores and probes.
     """
     coordinates = _coordinates(data, labels, scores, probes, trained_on)
-    found_errors = verdict(coordinates)
+    found_errors = toy_model_verdict(coordinates)
     if not coordinates.defined and not found_errors.toy_model:
         return _keep_all(coordinates, found_errors, tolerance)
     if not coordinates.defined:
@@ -297,7 +297,7 @@ def recommend(
             f"theta = {coordinates.theta:.4g} rad"
         )
     toy_model = found_errors.toy_model
-    return Recommendation(
+    return ToyModelAdvice(
         coordinates=coordinates,
         policy=winner.policy if toy_model else "all",
         keep_fraction=winner.keep_fraction if toy_model else 1.0,
@@ -314,14 +314,14 @@ def recommend(
     )
 
 
-def _keep_all(coordinates: Coordinates, found: Verdict, tolerance: float) -> Recommendation:
+def _keep_all(coordinates: Coordinates, found: ToyModelVerdict, tolerance: float) -> ToyModelAdvice:
     """Advise to keep all data.
 
     This is the advice where the data are not the toy model and have no angle in it.
     """
     full = float(np.asarray(solve(PerceptronProblem(alpha_total=coordinates.alpha_total)).error))
     nothing = (np.nan, np.nan)
-    return Recommendation(
+    return ToyModelAdvice(
         coordinates=coordinates,
         policy="all",
         keep_fraction=1.0,

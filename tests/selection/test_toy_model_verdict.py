@@ -16,12 +16,11 @@ from selection import (
     coordinates_of_overlap,
     cross_validation,
     estimate_coordinates,
-    recommend,
 )
 from selection.__main__ import main
 from selection.advice.estimates import error_interval
 from selection.advice.probes import ProbeErrors
-from selection.advice.recommendation import Verdict, verdict
+from selection.advice.toy_model import ToyModelVerdict, toy_model_verdict
 from theory import PerceptronProblem
 
 OPTIONS = {"policies": ("hard",), "lowest": 0.1}
@@ -44,7 +43,7 @@ def test_teacher_data_are_the_toy_model(alpha: int) -> None:
     """The prediction is the replica solution's, at the nine tenths that each probe saw."""
     x, labels = teacher_data(40 * alpha, 40, 1)
     found = coordinates(x, labels)
-    result = verdict(found)
+    result = toy_model_verdict(found)
     assert result.toy_model
     exact = replica.solve(PerceptronProblem(alpha_total=0.9 * found.alpha_total)).error
     assert result.predicted == pytest.approx(float(np.asarray(exact)), rel=1e-3)
@@ -54,7 +53,7 @@ def test_teacher_data_are_the_toy_model(alpha: int) -> None:
 def test_the_measured_error_is_that_of_cross_validation() -> None:
     """Against scikit-learn's own folds; a fifth of the labels is wrong."""
     x, labels = teacher_data(400, 20, 0, wrong=0.2)
-    result = verdict(coordinates(x, labels))
+    result = toy_model_verdict(coordinates(x, labels))
     model = LinearSVC(C=100 / 20, fit_intercept=False, max_iter=10_000)
     wrong = cross_val_predict(model, x - x.mean(axis=0), labels, cv=10) != labels
     # Two ways to cut the same examples into folds differ by less than independent tests do.
@@ -71,8 +70,8 @@ def noisy() -> Coordinates:
 
 def test_what_is_not_the_toy_model_is_kept_whole(noisy: Coordinates) -> None:
     """The theory's own advice is what it is where no error is known."""
-    found = recommend(noisy, **OPTIONS)
-    toy = recommend(replace(noisy, errors=None), **OPTIONS)
+    found = toy_model_advice(noisy, **OPTIONS)
+    toy = toy_model_advice(replace(noisy, errors=None), **OPTIONS)
     assert (found.advice, found.policy, found.keep_fraction) == ("keep all", "all", 1.0)
     assert found.error == found.full_error == toy.full_error
     assert found.toy_model_fraction == toy.toy_model_fraction == toy.keep_fraction
@@ -85,7 +84,7 @@ def test_what_is_not_the_toy_model_is_kept_whole(noisy: Coordinates) -> None:
 
 def test_agreement_leaves_the_advice_of_the_theory() -> None:
     x, labels = teacher_data(400, 40, 1)
-    found = recommend(coordinates(x, labels), **OPTIONS)
+    found = toy_model_advice(coordinates(x, labels), **OPTIONS)
     assert found.toy_model and found.keep_fraction == found.toy_model_fraction < 1
     assert found.advice == f"keep {100 * found.keep_fraction:.3g} % by hard selection"
     assert found.measured_error == cross_validation(x - x.mean(axis=0), 2.0 * labels - 1).held_out
@@ -109,20 +108,20 @@ def test_agreement_leaves_the_advice_of_the_theory() -> None:
 def test_a_factor_of_three_halves(
     measured: float, interval: tuple[float, float], predicted: float, toy_model: bool
 ) -> None:
-    assert Verdict(measured, interval, predicted, 0.9).toy_model == toy_model
+    assert ToyModelVerdict(measured, interval, predicted, 0.9).toy_model == toy_model
 
 
 def test_classes_that_no_probe_separates_are_not_the_toy_model() -> None:
     """A twentieth of 100 labels is wrong, which the interval of so few examples does not show."""
     x, labels = teacher_data(100, 20, 6, wrong=0.05)
-    result = verdict(coordinates(x, labels))
+    result = toy_model_verdict(coordinates(x, labels))
     assert result.interval[0] <= result.predicted <= result.interval[1]
     assert result.training > 0.01 and not result.toy_model
     assert result.sentence().startswith(
         "the data are not the toy model: no probe through the mean separates the classes"
     )
-    assert not Verdict(0.1, (0.05, 0.2), 0.1, 0.9, training=0.02).toy_model
-    assert Verdict(0.1, (0.05, 0.2), 0.1, 0.9, training=0.01).toy_model
+    assert not ToyModelVerdict(0.1, (0.05, 0.2), 0.1, 0.9, training=0.02).toy_model
+    assert ToyModelVerdict(0.1, (0.05, 0.2), 0.1, 0.9, training=0.01).toy_model
 
 
 def test_no_error_has_an_upper_limit() -> None:
@@ -132,7 +131,7 @@ def test_no_error_has_an_upper_limit() -> None:
     assert low == 0.0
     assert 1 / tests < high < 3 / tests
     assert error_interval(ProbeErrors(1.0, 0.5, 10), 211, 0.9)[1] == 1.0
-    found = Verdict(0.0, (low, high), 10 * high, 0.9)
+    found = ToyModelVerdict(0.0, (low, high), 10 * high, 0.9)
     assert found.factor == pytest.approx(10) and not found.toy_model
 
 
@@ -152,12 +151,12 @@ def test_labels_that_mean_nothing_are_not_the_toy_model() -> None:
     x, labels = random.standard_normal((500, 10)), random.integers(0, 2, 500)
     found = coordinates(x, labels)
     undefined = replace(found, theta=np.nan, theta_interval=(np.nan, np.nan))
-    result = recommend(undefined)
+    result = toy_model_advice(undefined)
     assert result.advice == "keep all" and np.isnan(result.toy_model_fraction)
     assert result.policies == ()
     far = coordinates_of_overlap(x, -0.1, 250)
     with pytest.raises(ValueError, match="theta is undefined"):
-        recommend(far)
+        toy_model_advice(far)
 
 
 def test_the_command_says_it_first(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -26,7 +26,7 @@ from selection.advice.probes import (
     simulated_overlaps,
     weight_overlap,
 )
-from selection.advice.recommendation import recommend
+from selection.advice.toy_model import toy_model_advice
 from theory import FixedAngle, PerceptronProblem, policy_from_name
 
 
@@ -201,7 +201,7 @@ def test_undefined_angle() -> None:
     assert not found.defined
     assert np.isnan(found.theta_interval).all()
     with pytest.raises(ValueError, match=r"theta is undefined: .* overlap -0\.05"):
-        recommend(found)
+        toy_model_advice(found)
 
 
 def test_learning_curve_is_the_replica_solution(curve: LearningCurve) -> None:
@@ -241,7 +241,7 @@ def test_bootstrap_has_the_spread_of_repeated_data() -> None:
 def advice():
     x, signs = teacher_data(400, 100, 5)
     found = estimate_coordinates(x, signs, splits=2, replicates=20, metric="isotropic", seed=5)
-    return recommend(found, policies=("hard", "random"), tolerance=0.05)
+    return toy_model_advice(found, policies=("hard", "random"), tolerance=0.05)
 
 
 def test_recommended_fraction_is_the_best_of_a_scan(advice) -> None:
@@ -277,9 +277,9 @@ def test_one_call_from_labels_probes_or_margins(curve: LearningCurve) -> None:
     fresh, truth = teacher_data(4000, 50, 1)
     margins = np.stack([truth * (fresh @ probe) for probe in probes])
     options = {"policies": ("hard",), "lowest": 0.1}
-    by_probes = recommend(x, probes=np.stack(probes), **options)
-    by_scores = recommend(x, scores=margins, trained_on=800, **options)
-    by_labels = recommend(x, signs, **options)
+    by_probes = toy_model_advice(x, probes=np.stack(probes), **options)
+    by_scores = toy_model_advice(x, scores=margins, trained_on=800, **options)
+    by_labels = toy_model_advice(x, signs, **options)
     angle = angle_of_overlap(weight_overlap(*probes, covariance=np.cov(x.T, bias=True)))
     assert by_probes.coordinates.theta_part == pytest.approx(angle, rel=1e-9)
     assert by_probes.coordinates.trained_on == 800
@@ -287,7 +287,7 @@ def test_one_call_from_labels_probes_or_margins(curve: LearningCurve) -> None:
     assert by_scores.coordinates.overlap == pytest.approx(by_probes.coordinates.overlap, abs=2e-3)
     wanted = estimate_coordinates(x, signs)
     assert by_labels.coordinates.theta == wanted.theta
-    assert by_labels.keep_fraction == recommend(wanted, **options).keep_fraction
+    assert by_labels.keep_fraction == toy_model_advice(wanted, **options).keep_fraction
 
 
 def test_equally_good_policies(advice) -> None:
@@ -299,7 +299,7 @@ def test_equally_good_policies(advice) -> None:
         theta_interval=(0.0, 0.0),
         errors=None,  # those of other data
     )
-    best = recommend(found, policies=("hard", "random"))
+    best = toy_model_advice(found, policies=("hard", "random"))
     assert best.policy == "hard"
     assert best.keep_fraction < 0.6
     assert best.band[0] < best.keep_fraction < best.band[1] == 1.0
@@ -406,11 +406,20 @@ X, Y = teacher_data(60, 5, 0)
         (lambda: coordinates_of_overlap(X, 1.5, 30), "overlap = 1.5 is outside"),
         (lambda: part_size(3, 0.2, "covariance"), "3 examples are too few"),
         (lambda: estimate_coordinates(np.ones((60, 5)), Y), "the same in every row"),
-        (lambda: recommend(X), "features need one of labels, scores and probes"),
-        (lambda: recommend(X, Y, probes=X[:2]), "features need one of labels, scores and probes"),
-        (lambda: recommend(X, probes=X[:2, :4]), r"probes has shape \(2, 4\); it must be \(2, 5\)"),
-        (lambda: recommend(X, scores=X[:3]), r"scores has shape \(3, 5\); it must be \(2, 5\)"),
-        (lambda: recommend(X, Y, trained_on=5), "trained_on belongs to scores or probes"),
+        (lambda: toy_model_advice(X), "features need one of labels, scores and probes"),
+        (
+            lambda: toy_model_advice(X, Y, probes=X[:2]),
+            "features need one of labels, scores and probes",
+        ),
+        (
+            lambda: toy_model_advice(X, probes=X[:2, :4]),
+            r"probes has shape \(2, 4\); it must be \(2, 5\)",
+        ),
+        (
+            lambda: toy_model_advice(X, scores=X[:3]),
+            r"scores has shape \(3, 5\); it must be \(2, 5\)",
+        ),
+        (lambda: toy_model_advice(X, Y, trained_on=5), "trained_on belongs to scores or probes"),
         (
             lambda: estimate_coordinates(X, np.where(np.arange(60) == 0, 1, 0)),
             "has one class alone",
@@ -425,6 +434,6 @@ def test_bad_input(call, sentence: str) -> None:
 def test_policies_of_the_recommendation(advice) -> None:
     found = dataclasses.replace(advice.coordinates)
     with pytest.raises(ValueError, match="policies is empty"):
-        recommend(found, policies=())
+        toy_model_advice(found, policies=())
     with pytest.raises(ValueError, match="soft"):
-        recommend(found, policies=("soft",))
+        toy_model_advice(found, policies=("soft",))
