@@ -20,7 +20,7 @@ from selection import (
 from selection.__main__ import main
 from selection.advice.estimates import error_interval
 from selection.advice.probes import ProbeErrors
-from selection.advice.toy_model import ToyModelVerdict, toy_model_verdict
+from selection.advice.toy_model import ToyModelVerdict, toy_model_advice, toy_model_verdict
 from theory import PerceptronProblem
 
 OPTIONS = {"policies": ("hard",), "lowest": 0.1}
