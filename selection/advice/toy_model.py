@@ -232,8 +232,8 @@ def toy_model_advice(
 
     Where the measured error and the theory's differ by more than a factor of 1.5, and chance does
     not explain it, or no probe separates the classes, the data are not the toy model: the advice is
-    to keep all, and what the theory says are the fields `toy_model_...`. `ToyModelVerdict.toy_model` has
-    the rule.
+    to keep all, and what the theory says are the fields `toy_model_...`. The rule is that of
+    `ToyModelVerdict.toy_model`.
 
     Args:
         data: coordinates with an angle that is defined; or features, shape (n, d), with one of
