@@ -12,7 +12,7 @@ from hardset.pictures import rendered
 
 if TYPE_CHECKING:
     from selection.advice.explanation import Explanation
-    from selection.advice.recommendation import Measurement
+    from selection.advice.verdict import Measurement
 
 FORMATS = ("png", "pdf", "svg")
 SIZE = (4.2, 3.1)  # inches; 600 pixels on a slide are 143 to the inch, a letter 14 pixels high
@@ -22,6 +22,8 @@ LOOKS = {
     "mixture": ("#D55E00", "s"),
     "easy": ("#CC79A7", "v"),
     "moderate": ("#E69F00", "D"),
+    "hard-signed": ("#56B4E9", "P"),
+    "easy-signed": ("#8C6D00", "X"),
     "random": ("#777777", "^"),
 }
 THIN = "random"  # a policy that is shown for comparison
@@ -61,7 +63,7 @@ def draw_curves(
             (one for one in curve if one.policy == policy), key=lambda one: one.keep_fraction
         )
         shift = SPREAD ** (place - (len(found) - 1) / 2)
-        _draw_policy(axes, policy, own, shift, top)
+        _draw_policy(axes, policy, own, shift, top, tolerance)
     if explanation is not None and explanation.drawn:
         _draw_theory(axes, explanation, found)
     if chosen is not None:
@@ -89,7 +91,7 @@ def draw_curves(
 
 
 def _draw_policy(
-    axes: Axes, policy: str, own: "list[Measurement]", shift: float, top: float
+    axes: Axes, policy: str, own: "list[Measurement]", shift: float, top: float, tolerance: float
 ) -> None:
     colour, marker = LOOKS[policy]
     thin = policy == THIN
@@ -128,7 +130,7 @@ def _draw_policy(
         color=colour,
         zorder=2,
     )
-    certified = np.array([one.certified for one in own[::-1]], dtype=bool)
+    certified = np.array([one.bound <= tolerance for one in own[::-1]], dtype=bool)
     axes.plot(
         fractions[1:][certified],
         changes[1:][certified],
