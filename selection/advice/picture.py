@@ -29,8 +29,9 @@ LOOKS = {
 THIN = "random"  # a policy that is shown for comparison
 GREEN = "#009E73"
 PROBE = "independent probe (theory)"
-# Heights that bounds and theory may reach, over the largest measured change and the tolerance.
-ROOM, LEAST = 1.6, 3.0
+# The height of the picture: room for bars over the largest change, within multiples of the tolerance
+# beyond which curves leave the picture.
+ROOM, LEAST, MOST = 1.6, 3.0, 10.0
 SPREAD = 1.03  # between the bars of two policies at one fraction
 
 
@@ -164,7 +165,8 @@ def _top(curve: "Sequence[Measurement]", tolerance: float) -> float:
     """Find the upper end of the axis; longer bars leave the picture."""
     largest = max([tolerance, *(one.increase for one in curve)])
     bounds = [one.bound for one in curve if one.policy != THIN and np.isfinite(one.bound)]
-    return 100 * max(LEAST * tolerance, min(1.05 * max(bounds, default=0.0), ROOM * largest))
+    needed = min(1.05 * max(bounds, default=0.0), ROOM * largest)
+    return 100 * tolerance * min(max(needed / tolerance, LEAST), MOST)
 
 
 def _finish(axes: Axes, curve: "Sequence[Measurement]", top: float, title: str) -> None:

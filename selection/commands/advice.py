@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 PICTURES = (".png", ".pdf", ".svg")
 BESIDE = "random"  # in a picture, for comparison
 SHOWN = 20  # classes in a text
+WIDTH = max(map(len, MEANINGS)) + 2
 UNLABELLED = (
-    "--labels is missing: without labels nothing can be tested, and no untested fraction is advised; "
-    "label 400 or more rows drawn at random, and ask about these"
+    "--labels is missing: without labels no fraction can be tested, and an untested one is not "
+    "advised; label 400 or more rows drawn at random, and ask about these"
 )
 Policies = Annotated[tuple[str, ...], Choice(tuple(MEANINGS))]
 Student = Literal["logistic", "hinge", "squared-hinge", "square"]
 
 
 def _more() -> str:
-    width = max(map(len, MEANINGS)) + 2
-    lines = [f"  {name:<{width}}{text}" for name, text in MEANINGS.items()]
+    lines = [f"  {name:<{WIDTH}}{text}" for name, text in MEANINGS.items()]
     return "\n".join(["policies, and what each one keeps:", *lines, "", ARRAYS])
 
 
@@ -118,12 +118,12 @@ def recommend(
 
         found = advise(rows, classes, **menu.options, beside=beside, store=store, advance=advance)
     facts = _facts(found, dropped=() if out is None else ("indices",))
-    text = json_text(facts) if as_json else _text(found)
+    text = json_text(facts) if as_json else _text(found, out)
 
     def write() -> None:
         if out is not None:
             subset = Subset.of(found.indices, requested=len(found.indices))
-            about = {"method": "recommend", "seed": seed, "examples": found.examples}
+            about: dict[str, Any] = {"method": "recommend", "seed": seed, "examples": found.examples}
             measured = _facts(found, dropped=("indices", "curve", "beside", "explanation"))
             write_subset(out, subset, **about, advice=measured, options=_made_from(said))
         if plot is not None:
@@ -195,13 +195,15 @@ def knee(
     knees = {one: _knee(found, one) for one in policies}
     sentence = _knee_sentence(found, knees)
     facts = {"sentence": sentence, "knees": knees, **_plain(found)}
-    table = _table(found.curve, found.error_all, found.tolerance)
+    table = _table(found.curve, found.error_all, found.tolerance, "bound within the tolerance")
     text = json_text(facts) if as_json else "\n".join([sentence, "", *table])
 
     def write() -> None:
         if plot is not None:
-            title = f"Error of all rows {_percent(found.error_all)}; knee: " + ", ".join(
-                f"{one} {_percent(at)}" for one, at in knees.items()
+            listed = ", ".join(f"{one} {_percent(at)}" for one, at in knees.items())
+            title = (
+                f"Error of all rows {_percent(found.error_all)}; it rises by no more than "
+                f"{_points(found.tolerance)[1:]} points\ndown to: {listed}"
             )
             drawing = {"curve": found.curve, "tolerance": found.tolerance, "title": title}
             _draw(plot, drawing, sentence)
@@ -363,7 +365,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _text(found: "Advice") -> str:
+def _text(found: "Advice", out: str | None) -> str:
     lines = [found.sentence()]
     if found.policy == "all":
         needed = found.rows_needed
@@ -373,12 +375,12 @@ def _text(found: "Advice") -> str:
             else f"a certificate for {_percent(FRACTIONS[0])} would need about {needed:,} rows "
             "like these"
         )
-    else:
+    elif out is None:
         lines.append("--out kept.parquet writes the rows to keep")
     lines += [f"warning: {one}" for one in found.warnings]
     facts = {
         "score": found.score,
-        "tolerance": f"{_points(found.tolerance)} points, failure {found.failure:g}",
+        "tolerance": f"{found.tolerance:.4f} with failure {found.failure:g}",
         "last check": _check(found),
         "student": f"{found.student}"
         + (f", lam {found.lam:.4g}" if np.isfinite(found.lam) else ""),
@@ -387,7 +389,9 @@ def _text(found: "Advice") -> str:
     }
     width = max(map(len, facts)) + 2
     lines += ["", *(f"{name:<{width}}{one}" for name, one in facts.items()), ""]
-    lines += _table([*found.curve, *found.beside], found.error_all, found.tolerance)
+    lines += _table(found.curve, found.error_all, found.tolerance, "certified")
+    if found.beside:
+        lines += ["for comparison", *_rows(found.beside)]
     lines += ["", *_classes(found)]
     return "\n".join(lines)
 
@@ -398,26 +402,33 @@ def _check(found: "Advice") -> str:
         return "none, for nothing was certified"
     return (
         f"{'passed' if check.passed else 'failed'}: {check.extra_errors:+,} errors on the "
-        f"{check.thrown_away:,} rows thrown away, {_points(check.increase)} points of all"
+        f"{check.thrown_away:,} rows thrown away, {check.increase:+.4f} of all"
     )
 
 
-def _table(curve: "Sequence[Measurement]", error_all: float, tolerance: float) -> list[str]:
-    """Write a line for each measurement, policy by policy."""
-    width = max(map(len, MEANINGS)) + 2
-    lines = [
-        f"{'policy':<{width}}{'kept':>8}{'error':>10}{'change':>10}{'bound':>10}",
-        f"{'all':<{width}}{_percent(1.0):>8}{_percent(error_all):>10}",
+def _table(
+    curve: "Sequence[Measurement]", error_all: float, tolerance: float, mark: str
+) -> list[str]:
+    """Write a line for all data, and one for each measurement."""
+    return [
+        f"{'policy':<{WIDTH}}{'kept':>8}{'error':>9}{'change':>9}{'bound':>9}",
+        f"{'all':<{WIDTH}}{_percent(1.0):>8}{error_all:9.4f}",
+        *_rows(curve, tolerance, mark),
     ]
+
+
+def _rows(curve: "Sequence[Measurement]", tolerance: float = -1.0, mark: str = "") -> Iterator[str]:
+    """Yield a line for each measurement, policy by policy.
+
+    The mark stands where the bound is within the tolerance.
+    """
     for policy in dict.fromkeys(one.policy for one in curve):
-        for one in curve:
-            if one.policy == policy:
-                certified = "  certified" if one.bound <= tolerance else ""
-                lines.append(
-                    f"{policy:<{width}}{_percent(one.keep_fraction):>8}{_percent(one.error):>10}"
-                    f"{_points(one.increase):>10}{_points(one.bound):>10}{certified}"
-                )
-    return lines
+        for one in (point for point in curve if point.policy == policy):
+            yield (
+                f"{policy:<{WIDTH}}{_percent(one.keep_fraction):>8}{one.error:9.4f}"
+                f"{one.increase:+9.4f}{one.bound:+9.4f}"
+                + (f"  {mark}" if one.bound <= tolerance else "")
+            )
 
 
 def _classes(found: "Advice") -> list[str]:
@@ -449,8 +460,8 @@ def _knee(found: "Curve", policy: str) -> float:
 def _knee_sentence(found: "Curve", knees: Mapping[str, float]) -> str:
     listed = ", ".join(f"{_percent(at)} by {one} selection" for one, at in knees.items())
     return (
-        f"the measured error stays within {_points(found.tolerance)} points of that of all data, "
-        f"{_percent(found.error_all)}, down to {listed}"
+        f"the measured error stays within {found.tolerance:.2g} of that of all data, "
+        f"{found.error_all:.3g}, down to {listed}"
     )
 
 
