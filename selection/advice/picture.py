@@ -29,8 +29,8 @@ LOOKS = {
 THIN = "random"  # a policy that is shown for comparison
 GREEN = "#009E73"
 PROBE = "independent probe (theory)"
-# The height of the picture: room for bars over the largest change, within multiples of the tolerance
-# beyond which curves leave the picture.
+# The height of the picture: room for bars over the largest change, but within multiples of
+# the tolerance, beyond which curves leave the picture.
 ROOM, LEAST, MOST = 1.6, 3.0, 10.0
 SPREAD = 1.03  # between the bars of two policies at one fraction
 
@@ -45,7 +45,8 @@ def draw_curves(
 ) -> Figure:
     """Draw the change of the error against the kept fraction.
 
-    A filled marker is certified, an empty one is not. The bar over it ends at the bound.
+    The bar over a marker ends at the bound. A marker is filled where its bound is within the
+    tolerance.
 
     Args:
         curve: what was measured, in any order; may be empty.
@@ -131,10 +132,10 @@ def _draw_policy(
         color=colour,
         zorder=2,
     )
-    certified = np.array([one.bound <= tolerance for one in own[::-1]], dtype=bool)
+    within = np.array([one.bound <= tolerance for one in own[::-1]], dtype=bool)
     axes.plot(
-        fractions[1:][certified],
-        changes[1:][certified],
+        fractions[1:][within],
+        changes[1:][within],
         linestyle="none",
         marker=marker,
         markersize=2.6 if thin else 4.2,

@@ -71,11 +71,11 @@ def recommend(
 
     Smaller and smaller parts are kept. A student is trained on each, and its errors on rows that it
     has not seen are compared with those of a student of all the data. The advice is the smallest
-    part whose error is certified to rise by no more than the tolerance. Where no part is certified
-    the advice is to keep all, and the answer says how many rows a certificate would need.
+    part whose error was shown to rise by no more than the tolerance. Where no part passes, the
+    advice is to keep all, and the answer says how many rows the first part would need.
 
-    The certificate is approximate: the chance that the error rises by more than the tolerance is
-    about --failure. docs/advice.md says what was measured.
+    This is approximate: the chance that the error rises by more than the tolerance is about
+    --failure. docs/advice.md says what was measured.
 
     Args:
         features: shape (n, d); or a CSR matrix that scipy.sparse.save_npz wrote.
@@ -123,7 +123,11 @@ def recommend(
     def write() -> None:
         if out is not None:
             subset = Subset.of(found.indices, requested=len(found.indices))
-            about: dict[str, Any] = {"method": "recommend", "seed": seed, "examples": found.examples}
+            about: dict[str, Any] = {
+                "method": "recommend",
+                "seed": seed,
+                "examples": found.examples,
+            }
             measured = _facts(found, dropped=("indices", "curve", "beside", "explanation"))
             write_subset(out, subset, **about, advice=measured, options=_made_from(said))
         if plot is not None:
@@ -325,7 +329,7 @@ def _drawing(found: "Advice") -> dict[str, Any]:
     if chosen is None:
         title = (
             f"Keep all {found.examples:,} rows (error {_percent(found.error_all)}):\n"
-            f"no smaller part is certified to cost at most {_points(found.tolerance)} points"
+            f"no smaller part passed the test (rise at most {_points(found.tolerance)[1:]} points)"
         )
     else:
         title = (
@@ -372,8 +376,7 @@ def _text(found: "Advice", out: str | None) -> str:
         lines.append(
             "more rows like these would not change that"
             if needed is None
-            else f"a certificate for {_percent(FRACTIONS[0])} would need about {needed:,} rows "
-            "like these"
+            else f"to pass at {_percent(FRACTIONS[0])} would take about {needed:,} rows like these"
         )
     elif out is None:
         lines.append("--out kept.parquet writes the rows to keep")
@@ -389,7 +392,7 @@ def _text(found: "Advice", out: str | None) -> str:
     }
     width = max(map(len, facts)) + 2
     lines += ["", *(f"{name:<{width}}{one}" for name, one in facts.items()), ""]
-    lines += _table(found.curve, found.error_all, found.tolerance, "certified")
+    lines += _table(found.curve, found.error_all, found.tolerance, "passed")
     if found.beside:
         lines += ["for comparison", *_rows(found.beside)]
     lines += ["", *_classes(found)]
@@ -399,7 +402,7 @@ def _text(found: "Advice", out: str | None) -> str:
 def _check(found: "Advice") -> str:
     check = found.last_check
     if check is None:
-        return "none, for nothing was certified"
+        return "none, for nothing passed"
     return (
         f"{'passed' if check.passed else 'failed'}: {check.extra_errors:+,} errors on the "
         f"{check.thrown_away:,} rows thrown away, {check.increase:+.4f} of all"
