@@ -211,9 +211,7 @@ def test_curve_does_not_stop(noisy) -> None:
 
 def test_levels_are_shared_by_the_policies_that_are_named(noisy) -> None:
     x, codes = noisy
-    found = recommend(
-        x[:300], codes[:300], policies=("hard", "random"), failure=0.1, explain=False
-    )
+    found = recommend(x[:300], codes[:300], policies=("hard", "random"), failure=0.1, explain=False)
     assert {one.failure for one in found.curve} == {0.05}
 
 
