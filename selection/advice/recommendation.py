@@ -1,7 +1,7 @@
 """Recommends how much of a labelled data set to keep, by a test on the data themselves."""
 
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,13 +10,11 @@ from numpy.typing import ArrayLike
 from hardset.checks import check_choice, check_integer, check_range
 from selection.advice.paths import FRACTIONS, MEANINGS
 from selection.advice.students import (
-    EstimatorStudents,
-    RegularisedStudents,
     Students,
-    class_positions,
+    make_students,
 )
 from selection.advice.verdict import LastCheck, Measurement, Trial
-from selection.arrays import Array, Integers
+from selection.arrays import Array, Integers, class_codes
 from selection.selector import check_seed
 
 if TYPE_CHECKING:
@@ -30,6 +28,7 @@ SCORE = (
     "between the best two classes; small is hard"
 )
 FEW = 30  # kept rows of a class below which its error is hardly known
+MOST_CLASSES = 100
 # The tolerance is this share of the error of all data, within these limits.
 SHARE, LEAST, MOST = 0.1, 0.005, 0.02
 
@@ -200,7 +199,7 @@ def recommend(
     """
     menu, extra = _check(policies, beside, tolerance, failure, folds, seed)
     names, codes = _classes(labels, folds)
-    students = _students(features, codes, student, lam, (*menu, *extra), seed)
+    students = _students(features, codes, student, lam, folds, seed, (*menu, *extra))
     trial = Trial(
         students,
         codes,
@@ -233,7 +232,9 @@ def recommend(
         advance(f"{fraction:g}")
     chosen, check = _last_checks(trial, certified, accepted, advance)
     n = len(codes)
-    kept = np.arange(n) if chosen is None else trial.handed_over(chosen.policy, chosen.keep_fraction)
+    kept = (
+        np.arange(n) if chosen is None else trial.handed_over(chosen.policy, chosen.keep_fraction)
+    )
     per_class = np.bincount(codes[kept], minlength=len(names))
     explanation = None
     if explain:
@@ -284,12 +285,12 @@ def measure_curve(
 ) -> Curve:
     """Measure what policies cost at every fraction, without stopping at a failure.
 
-    The arguments are those of `recommend`. Every bound has the level `failure` on its own: who picks
-    the best of all these points has no guarantee.
+    The arguments are those of `recommend`. Every bound has the level `failure` on its own: who
+    picks the best of all these points has no guarantee.
     """
     menu, _ = _check(policies, (), tolerance, failure, folds, seed)
     _, codes = _classes(labels, folds)
-    students = _students(features, codes, student, lam, menu, seed)
+    students = _students(features, codes, student, lam, folds, seed, menu)
     trial = Trial(
         students,
         codes,
@@ -344,17 +345,34 @@ def _classes(labels: ArrayLike, folds: int) -> tuple[Array, Integers]:
     """Return class names and positions.
 
     Raises:
-        ValueError: no classes, or one with too few rows.
+        ValueError: one class, labels that are quantities, a class with too few rows.
     """
-    names, codes = class_positions(labels)
-    counts = np.bincount(codes)
+    values = np.asarray(labels)
+    if values.dtype.kind == "f" and values.ndim == 1:
+        broken = np.isfinite(values) & (values != np.floor(values))
+        if np.any(broken):
+            index = int(np.argmax(broken))
+            raise ValueError(
+                f"labels holds {values[index]:g} at index {index}, a fraction: a quantity to "
+                "predict has no classes; advice is for classes, whole numbers or strings"
+            )
+    numbers, words = class_codes("labels", labels)
+    found, codes, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    names = found if words is None else words[found]
+    if len(names) < 2:
+        raise ValueError(f"labels holds one class alone, {names[0]}; advice needs two or more")
+    if len(names) > MOST_CLASSES:
+        raise ValueError(
+            f"labels holds {len(names)} different values in {len(codes)} rows; advice is for 2 to "
+            f"{MOST_CLASSES} classes, and a quantity to predict has none"
+        )
     few = int(np.argmin(counts))
     if counts[few] < folds:
         raise ValueError(
             f"class {names[few]} has {counts[few]} rows; {folds} folds need {folds} of each class: "
             "leave the class out, join it with another, or ask for fewer folds"
         )
-    return names, codes
+    return names, codes.astype(np.int64)
 
 
 def _students(
@@ -362,16 +380,11 @@ def _students(
     codes: Integers,
     student: Any,
     lam: float | Literal["auto"] | None,
-    policies: Sequence[str],
+    folds: int,
     seed: int,
+    policies: Sequence[str],
 ) -> Students:
-    if isinstance(student, str):
-        if lam == "auto":
-            raise ValueError("lam = 'auto' is not there yet; give a number")
-        return RegularisedStudents(features, codes, loss=student, lam=lam)
-    if lam is not None:
-        raise ValueError(f"lam = {lam} belongs to students by name; an estimator has its own")
-    found = EstimatorStudents(features, codes, student, seed=seed)
+    found = make_students(features, codes, student=student, lam=lam, folds=folds, seed=seed)
     blind = [one for one in policies if one != "random"]
     if blind and not found.ranks:
         raise ValueError(

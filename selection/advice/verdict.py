@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selection.advice.bound import increase_bound, mean_bound, rows_for_certificate
+from selection.advice.folds import fold_numbers
 from selection.advice.paths import kept_rows
 from selection.advice.students import Answer, Students, hardness_margin
 from selection.arrays import Array, Floats, Integers
@@ -229,26 +230,6 @@ class Trial:
             bound=bound,
             failure=failure,
         )
-
-
-def fold_numbers(codes: Integers, folds: int, random: np.random.Generator) -> Integers:
-    """Deal rows into folds at random, so that every fold has its share of each class.
-
-    The rows of a class in two folds differ by at most one, and so do all rows.
-
-    Args:
-        codes: class positions, shape (n,).
-        folds: number of folds.
-        random: draws.
-
-    Returns:
-        The fold of each row, shape (n,).
-    """
-    order = random.permutation(len(codes))
-    dealt = order[np.argsort(codes[order], kind="stable")]
-    numbers = np.empty(len(codes), np.int64)
-    numbers[dealt] = np.arange(len(codes)) % folds
-    return numbers
 
 
 def signed_margin(values: Floats, codes: Integers) -> Floats:
