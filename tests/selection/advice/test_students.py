@@ -96,7 +96,8 @@ def test_sparse_students_are_the_dense_ones(loss: str, atol: float) -> None:
     pairs = zip(sparse.answers(train, ask), dense.answers(train, ask), strict=True)
     for one, other in pairs:
         np.testing.assert_allclose(one.values, other.values, atol=atol)
-    assert sparse.warnings == ()
+    # Twice liblinear stops at its limit of sweeps, near the minimum.
+    assert (sparse.warnings == ()) == (loss != "hinge")
 
 
 def test_students_of_three_classes_are_one_against_the_rest() -> None:
