@@ -116,21 +116,21 @@ def experiment(
         table = results.markdown()
         if plan in PUBLISHED:
             table += beside(results, PUBLISHED[plan])
-        tables = {
+        texts = {
             "results.md": table,
             "results.csv": results.csv(),
             "recalls.csv": results.recalls_csv(),
         }
 
         def write() -> None:
-            for name, text in tables.items():
+            for name, text in texts.items():
                 write_bytes_atomic(folder / name, text.encode())
             for suffix in ("png", "pdf"):
                 draw(results, folder / f"accuracy.{suffix}")
 
         keep_or_print(write, lambda: table)
         print(table)
-        for name in (*tables, "accuracy.png", "accuracy.pdf"):
+        for name in (*texts, "accuracy.png", "accuracy.pdf"):
             print(folder / name, file=sys.stderr)
     return 0
 

@@ -12,12 +12,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hardset.cli import run
+from hardset.listing import write_record
 from selection.__main__ import main
 from selection.advice.recommendation import recommend
 from selection.experiments.advice import HeldOut, run_tables, try_advice
 from selection.experiments.advice_results import factors, markdown, raw, smallest_safe
 from selection.experiments.plans import TABLE_PLANS, TablePlan
-from selection.experiments.tables import Split, load_table, split_table
+from selection.experiments.runs import claim_plan
+from selection.experiments.tables import Split
 
 TINY = TablePlan(("iris-1-2",), 2)
 
@@ -177,48 +179,40 @@ def test_statistics_are_those_computed_by_hand() -> None:
     assert factors(records).splitlines()[1] == "of 200,0,1.2,0.5,4"
 
 
-def test_a_trial_resumes_and_refuses_another_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    done: list[str] = []
-
-    def killed(part: str) -> None:
-        done.append(part)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_tables(TINY, folder, advance=killed)
-    assert done == ["iris-1-2, split 0"]
-    (first,) = folder.glob("iris*")
-    written = first.stat().st_mtime_ns
-    records = run_tables(TINY, folder)
-    assert first.stat().st_mtime_ns == written
-    assert [(one["table"], one["split"], one["train"]) for one in records] == [
-        ("iris-1-2", 0, 70),
-        ("iris-1-2", 1, 70),
-    ]
-    # A part that was read is a part that was computed.
-    split = split_table(load_table("iris-1-2"), 0)
-    again = try_advice(split, 0)
-    assert {key: records[0][key] for key in again} == again
-    with pytest.raises(ValueError, match="holds results of another plan"):
-        run_tables(TablePlan(TINY.tables, 3), folder)
-    first.write_text(first.read_text()[:-9])
-    with pytest.raises(ValueError, match="delete it, and it is computed again"):
-        run_tables(TINY, folder)
-
-
-def test_the_command_writes_tables_and_raw_numbers(
+def test_a_trial_resumes_and_refuses_another_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["experiment", "advice", "--tables", "iris-1-2", "--seeds", "1"]
-    arguments += ["--out", str(tmp_path / "out")]
+    """The first part is written by hand here, so that only the second can have been computed."""
+    folder = tmp_path / "run"
+
+    def killed(part: str) -> None:
+        assert part == "iris-1-2, split 0"
+        raise KeyboardInterrupt
+
+    folder.mkdir()
+    claim_plan(folder, TINY.parameters()).write()
+    first = folder / "iris-1-2-0.json"
+    write_record(first, by_hand(200, 0.0, 0.0, 1.0))
+    written = first.stat().st_mtime_ns
+    with pytest.raises(KeyboardInterrupt):
+        run_tables(TINY, folder, advance=killed)
+    assert not (folder / "iris-1-2-1.json").exists()
+    records = run_tables(TINY, folder)
+    assert first.stat().st_mtime_ns == written
+    assert [one["train"] for one in records] == [200, 70]
+    assert (records[1]["table"], records[1]["package"]) == ("iris-1-2", "scikit-learn")
+
+    arguments = ["experiment", "advice", "--tables", "iris-1-2", "--out", str(folder)]
     assert run(main, arguments) == 0
     out = capsys.readouterr().out
     assert "| iris-1-2 | 70 | 4 |" in out
-    assert {"advice.md", "advice.csv", "theory.csv"} <= {
-        path.name for path in (tmp_path / "out").iterdir()
-    }
-    assert (tmp_path / "out" / "advice.md").read_text().strip() == out.strip()
+    assert {"advice.md", "advice.csv", "theory.csv"} <= {path.name for path in folder.iterdir()}
+    assert (folder / "advice.md").read_text().strip() == out.strip()
+    assert run(main, [*arguments, "--seeds", "3"]) == 2
+    assert "holds results of another plan" in capsys.readouterr().err
+    first.write_text(first.read_text()[:-9])
+    assert run(main, arguments) == 2
+    assert "delete it, and it is computed again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
