@@ -1,4 +1,4 @@
-"""Draws measured curves of an advice: by how much the error changes with what is kept."""
+"""Draws measured curves of an advice: the change of the error with what is kept."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
