@@ -21,9 +21,9 @@ KEY_BYTES = 16
 class FolderStore(MutableMapping[str, Array]):
     """Arrays by name in a folder, for the argument `store` of `recommend`.
 
-    Each has a file, which is known by the name and by all that the array was made from. The same work later, after
-    a kill for instance, finds what was finished; other work with the same folder finds nothing. A
-    damaged file counts as missing.
+    Each has a file, which is known by the name and by all that the array was made from. The same
+    work later, after a kill for instance, finds what was finished. Other work with the same folder
+    finds nothing. A damaged file counts as missing.
 
     Args:
         folder: made when the first array is stored.
