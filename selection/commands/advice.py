@@ -337,7 +337,7 @@ def _drawing(found: "Advice") -> dict[str, Any]:
             f"Keep {_percent(found.keep_fraction)} of the rows ({len(found.indices):,} of "
             f"{found.examples:,}), by {found.policy} selection:\nerror "
             f"{_percent(found.error_all)} to {_percent(found.error_kept)}, at most "
-            f"{_points(found.bound)} points ({100 * (1 - found.failure):.3g} % confidence)"
+            f"{_points(found.bound)} points (approximate bound)"
         )
     return {
         "curve": (*found.curve, *found.beside),
