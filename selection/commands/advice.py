@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from hardset.cli import Choice, Json, Progress, more_help
+from hardset.cli import Choice, Json, Option, Progress, more_help, one_line
 from hardset.datafile import write_bytes_atomic
 from hardset.progress import asked_for_progress, bar
 from selection.advice.paths import FRACTIONS, MEANINGS
@@ -41,6 +41,7 @@ UNLABELLED = (
     "advised; label 400 or more rows drawn at random, and ask about these"
 )
 Policies = Annotated[tuple[str, ...], Choice(tuple(MEANINGS))]
+NumberOrAuto = Annotated[str, Option(metavar="NUMBER|auto")]
 Student = Literal["logistic", "hinge", "squared-hinge", "square"]
 
 
@@ -55,8 +56,8 @@ def recommend(
     features: File,
     labels: File | None = None,
     student: Student = "logistic",
-    lam: str | None = None,
-    tolerance: str = "auto",
+    lam: NumberOrAuto | None = None,
+    tolerance: NumberOrAuto = "auto",
     failure: float = 0.05,
     policies: Policies = ("hard", "mixture"),
     balanced: bool = False,
@@ -146,8 +147,8 @@ def knee(
     features: File,
     labels: File | None = None,
     student: Student = "logistic",
-    lam: str | None = None,
-    tolerance: str = "auto",
+    lam: NumberOrAuto | None = None,
+    tolerance: NumberOrAuto = "auto",
     failure: float = 0.05,
     policies: Policies = ("hard", "mixture", "random"),
     balanced: bool = False,
@@ -455,7 +456,7 @@ def _classes(found: "Advice") -> list[str]:
     kept = np.array(found.kept_per_class)
     order = np.argsort(kept / totals, kind="stable")
     lines = [
-        f"class {found.classes[i]}: {kept[i]:,} of {totals[i]:,} rows kept "
+        f"class {one_line(found.classes[i])}: {kept[i]:,} of {totals[i]:,} rows kept "
         f"({_percent(kept[i] / totals[i])})"
         for i in order[:SHOWN]
     ]
