@@ -82,7 +82,7 @@ def kept_rows(
         margins: absolute margin of every row, small is hard, shape (n,).
         signed: margin to the row's own label, shape (n,).
         keep_fraction: in (0, 1]; round(keep_fraction n) rows are kept, at least one.
-        random: draws what is kept at random.
+        random: draws what is kept at random, and which of the rows with equal margins.
 
     Returns:
         Positions, ascending, distinct.
@@ -92,4 +92,7 @@ def kept_rows(
     """
     check_choice("policy", policy, MEANINGS)
     count = max(1, int(np.floor(keep_fraction * len(margins) + 0.5)))
-    return np.sort(_RULES[policy](margins, signed, count, random)).astype(np.int64)
+    # Tables are often sorted by class: equal margins must not keep the rows that stand first.
+    order = random.permutation(len(margins))
+    chosen = _RULES[policy](margins[order], signed[order], count, random)
+    return np.sort(order[chosen]).astype(np.int64)
