@@ -80,7 +80,7 @@ class HeldOut:
 def run_tables(
     plan: TablePlan, folder: str | Path, *, advance: Callable[[str], object] = lambda text: None
 ) -> list[Record]:
-    """Try the advice on every split of every table of a plan whose package is installed.
+    """Try the advice on every split of the tables whose package is installed.
 
     Args:
         plan: which tables, and how many splits of each.
