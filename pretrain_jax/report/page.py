@@ -20,12 +20,14 @@ from pretrain_jax.places import (
     LEAKAGE,
     PARTS,
     PROBE,
+    RECOMMENDED,
     SCORES,
     SYNTHESISED,
     Places,
     parse_result,
 )
 from pretrain_jax.report import charts
+from pretrain_jax.report.advice import Recommend, RunAdvice, advice_of_run
 from pretrain_jax.report.collect import METRICS, RunFolder, collect
 from pretrain_jax.report.published import SOURCE, beside, printed_miou
 from pretrain_jax.report.statistics import (
@@ -43,6 +45,7 @@ from pretrain_jax.report.statistics import (
 )
 from pretrain_jax.report.toy_model import Bridge, bridge_of_run
 from pretrain_jax.report.v_information import SetInformation, information_of_sets
+from selection import recommend
 
 REPORT = Stage("report", inputs=("*",), parameters=("sample",))
 PAGE, RESULTS = "index.html", "results.csv"
@@ -93,6 +96,7 @@ def write_report(
     *,
     sample: int = 256,
     seed: int = 0,
+    recommend: Recommend = recommend,
     report: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Write what a run found as one page and one table.
@@ -103,7 +107,8 @@ def write_report(
         run_folder: what the pipeline wrote; it is only read.
         out: new folder, or that of the same report of the same run, which is kept.
         sample: images of each set on which V-information is evaluated.
-        seed: of masks and bootstrap.
+        seed: of masks, bootstrap and folds.
+        recommend: tests how much to keep, called as `selection.recommend`.
         report: called with a line about each part before its work.
 
     Returns:
@@ -119,7 +124,7 @@ def write_report(
     run = collect(run_folder)
     inputs = {name: Input(sha256) for name, sha256 in run.inputs.items()}
     work = REPORT.open(out, {"sample": sample}, seed, inputs | {"run": Input(None, run.folder)})
-    return work.run(lambda work: _written(work.folder, run, sample, seed, report))
+    return work.run(lambda work: _written(work.folder, run, sample, seed, recommend, report))
 
 
 def _written(
@@ -127,23 +132,32 @@ def _written(
     run: RunFolder,
     sample: int,
     seed: int,
+    recommend: Recommend,
     report: Callable[[str], None] | None,
 ) -> Made:
     """Estimate what the report needs, and write page and table."""
     say = report if report is not None else lambda line: None
     say("V-information of the sets")
     information = _information(run, sample, seed)
+    say("how much to keep, tested on the labels")
+    # The same numbers as those of the ratio, where the pipeline has it.
+    stage = run.findings.get(RECOMMENDED)
+    folds = seed if stage is None or stage.manifest.seed is None else stage.manifest.seed
+    advice = advice_of_run(run, seed=folds, recommend=recommend)
     say("coordinates of the toy model, and its error's curve")
     found = bridge_of_run(run, seed=seed)
     say("page")
     write_text_atomic(folder / RESULTS, results_csv(run))
-    write_text_atomic(folder / PAGE, page(run, information, found))
+    write_text_atomic(folder / PAGE, page(run, information, found, advice))
     missing = missing_results(run)
     return Made({"results": len(run.results), "missing": len(missing)})
 
 
 def page(
-    run: RunFolder, information: Mapping[str, SetInformation | str] | str, bridge: Bridge | str
+    run: RunFolder,
+    information: Mapping[str, SetInformation | str] | str,
+    bridge: Bridge | str,
+    advice: RunAdvice | str,
 ) -> str:
     """Render the page of a run as HTML that needs no other file.
 
@@ -151,6 +165,7 @@ def page(
         run: the run.
         information: V-information of each set by name, or the sentence why it, or any, has none.
         bridge: what the theory says, or the sentence why it does not.
+        advice: how much to keep, or the sentence why that was not tested.
     """
     kind = "a demonstration of the pipeline" if run.config.get("demo") else "a run of the pipeline"
     comparisons = {setting: rows_of(run, setting) for setting in settings_of(run)}
@@ -169,6 +184,7 @@ def page(
         information=information,
         estimates={k: v.per_value("information") for k, v in known if not isinstance(v, str)},
         bridge=bridge,
+        tested=advice,
         pictures=_pictures(run),
         **_stages(run),
     )
