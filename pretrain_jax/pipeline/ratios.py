@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from hardset.folder import MANIFEST, Input, Made, Manifest, Stage, Work, digest, read_manifest
@@ -58,7 +59,7 @@ def recommend_ratio(run: Path, *, seed: int = 0, recommend: Recommend = recommen
         notes = [f"{one}." for one in found.sentences()]
         return Made({"ratio": found.ratio, "images": found.images, **counts}, notes)
 
-    inputs = _inputs(run, (INDEX, WHOLE))
+    inputs = _inputs(run, {INDEX: "index", WHOLE: "score"})
     parameters = {"policies": " ".join(POLICIES)}
     return RECOMMEND.open(Places(run).recommended, parameters, seed, inputs).run(fill)
 
@@ -101,7 +102,7 @@ def find_toy_ratio(run: Path, *, seed: int = 0) -> Manifest:
         sentences = [found.recommendation.caveat, f"{found.recommendation.verdict.sentence()}."]
         return Made(counts, sentences)
 
-    inputs = _inputs(run, (WHOLE, *BY_HALVES))
+    inputs = _inputs(run, dict.fromkeys((WHOLE, *BY_HALVES), "score"))
     return TOY.open(Places(run).toy_model, {"policy": POLICY}, seed, inputs).run(fill)
 
 
@@ -116,8 +117,11 @@ def known_ratios(run: Path) -> dict[str, float]:
     }
 
 
-def _inputs(run: Path, places: tuple[str, ...]) -> dict[str, Input]:
-    return {place: Input(digest(read_manifest(run / place))) for place in places}
+def _inputs(run: Path, stages: Mapping[str, str]) -> dict[str, Input]:
+    """Read the digests of finished stages, given their names by their places."""
+    return {
+        place: Input(digest(read_manifest(run / place, name))) for place, name in stages.items()
+    }
 
 
 def _reason(sentence: str) -> str:
