@@ -2,6 +2,7 @@
 
 import enum
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import jax
@@ -88,12 +89,13 @@ def erm(
     """Minimise sum_i s_i loss(y_i (W.x_i + b)) + (lam N / 2) W.W.
 
     Args:
-        features: x, shape (..., P, N), P >= 1 and N >= 1.
-        labels: y in {-1, 1}, shape (..., P).
+        features: x, shape (..., P, N), P >= 1 and N >= 1; or (P, N) for all lanes of a batch
+            that `labels`, `sample_weight` or `lam` have. Such lanes share one copy.
+        labels: y in {-1, 1}, shape (..., P), or (P,) for all lanes that share their features.
         loss: "logistic", "hinge", "squared-hinge" or "square", as in `theory.students.ERM`.
         lam: ridge strength > 0, scalar or of the batch's shape (...).
         sample_weight: s >= 0, shape (..., P); a row with s = 0 is absent, whatever it holds.
-            1 by default.
+            1 by default, and shape (P,) for all lanes that share their features.
         intercept: whether b is fitted, without penalty; it is 0 otherwise.
 
     Returns:
@@ -119,40 +121,56 @@ def erm(
     sizes = xp.asarray(sample_weight if weighted else 1.0, np.float64)
     strength = xp.asarray(lam, np.float64)
     shape, (count, dim) = matrix.shape[:-2], matrix.shape[-2:]
+    shared = not shape
+    if shared:
+        # The longest shape is the batch's, and the others are compared with it below.
+        shape = max(signs.shape[:-1], sizes.shape[:-1], strength.shape, key=len)
     for name, array, wanted in (
         ("labels", signs, (*shape, count)),
         ("sample_weight", sizes, (*shape, count)),
         ("lam", strength, shape),
     ):
-        if array.shape != wanted and (array.ndim > 0 or name == "labels"):
+        alone = array.ndim == 0 and name != "labels"
+        common = shared and name != "lam" and array.shape == (count,)
+        if array.shape != wanted and not alone and not common:
             raise ValueError(f"{name} has shape {array.shape}; it must be {wanted}")
     lanes = (
-        matrix.reshape(-1, count, dim),
-        signs.reshape(-1, count),
+        xp.broadcast_to(signs, (*shape, count)).reshape(-1, count),
         xp.broadcast_to(sizes, (*shape, count)).reshape(-1, count),
         xp.broadcast_to(strength, shape).reshape(-1),
     )
     options: dict[str, Any] = {"loss": loss, "intercept": bool(intercept), "weighted": weighted}
     if concrete and on_processor() and count * dim >= ALONE:
-        alone = [
-            jax.tree.map(np.asarray, _solve(*lane, **options)) for lane in zip(*lanes, strict=True)
+        matrices = repeat(jnp.asarray(matrix)) if shared else matrix.reshape(-1, count, dim)
+        solved = [
+            jax.tree.map(np.asarray, _solve(one, *lane, **options))
+            for one, *lane in zip(matrices, *lanes, strict=not shared)
         ]
-        found = jax.tree.map(lambda *leaves: np.stack(leaves), *alone)
+        found = jax.tree.map(lambda *leaves: np.stack(leaves), *solved)
     elif on_processor():
         # A processor gains nothing from lanes side by side, which would wait for the slowest.
-        found = _one_by_one(*lanes, **options)
+        found = _one_by_one(matrix if shared else matrix.reshape(-1, count, dim), *lanes, **options)
     else:
-        found = jax.vmap(partial(_solve, **options))(*lanes)
+        solve = partial(_solve, **options)
+        if shared:
+            found = jax.vmap(solve, in_axes=(None, 0, 0, 0))(matrix, *lanes)
+        else:
+            found = jax.vmap(solve)(matrix.reshape(-1, count, dim), *lanes)
     return jax.tree.map(lambda leaf: leaf.reshape((*shape, *leaf.shape[1:])), found)
 
 
 @partial(jax.jit, static_argnames=("loss", "intercept", "weighted"))
-def _one_by_one(*lanes: Array, loss: str, intercept: bool, weighted: bool) -> ERMResult:
+def _one_by_one(
+    matrices: Array, *lanes: Array, loss: str, intercept: bool, weighted: bool
+) -> ERMResult:
+    options: dict[str, Any] = {"loss": loss, "intercept": intercept, "weighted": weighted}
+
     def solve(lane: tuple[Array, ...]) -> ERMResult:
-        found: ERMResult = _solve(*lane, loss=loss, intercept=intercept, weighted=weighted)
+        # A matrix of two dimensions is closed over, so that the loop holds it once.
+        found: ERMResult = _solve(*((matrices, *lane) if matrices.ndim == 2 else lane), **options)
         return found
 
-    return lax.map(solve, lanes)
+    return lax.map(solve, lanes if matrices.ndim == 2 else (matrices, *lanes))
 
 
 @partial(jax.jit, static_argnames=("loss", "intercept", "weighted"))

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from sims.erm.solver import ERMResult, ERMStatus, erm
 from theory.policy_names import LOSSES
@@ -258,6 +259,41 @@ def test_batches_jit_and_vmap_agree(loss: str) -> None:
     # Lanes differ in the order of sums alone, which moves the last step within the certificate.
     np.testing.assert_allclose(batch.objective, lanes.objective, rtol=1e-9)
     np.testing.assert_allclose(batch.weights, lanes.weights, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(25, 6), (2**15, 8)])  # in one program, and lane by lane
+def test_lanes_that_share_features_are_separate_problems(shape: tuple[int, int]) -> None:
+    x, y = problem(6, *shape)
+    draws = np.random.default_rng(6)
+    weights = draws.integers(0, 2, (2, 2, len(y))).astype(float)
+    lam = np.array([[0.01, 0.1], [1.0, 10.0]])
+    options = {"loss": "logistic", "intercept": True}
+    lanes = erm(x, y, lam=lam, sample_weight=weights, **options)
+    assert np.shape(lanes.weights) == (2, 2, shape[1])
+    assert np.shape(lanes.dual) == (2, 2, len(y))
+    for place in np.ndindex(2, 2):
+        there = weights[place] > 0
+        model = LogisticRegression(C=1 / (lam[place] * shape[1]), tol=1e-10, max_iter=10_000)
+        model.fit(x[there], y[there])
+        # Theirs stops where the gradient of the mean loss is below 1e-10.
+        np.testing.assert_allclose(lanes.weights[place], model.coef_[0], atol=1e-6)
+        np.testing.assert_allclose(lanes.intercept[place], model.intercept_[0], atol=1e-6)
+        assert np.all(np.asarray(lanes.margins)[place][~there] == 0)
+    turned = erm(x, np.stack([y, -y]), lam=0.1, **options)
+    np.testing.assert_allclose(turned.weights[0], -turned.weights[1], atol=1e-9)
+    common = erm(x, y, lam=lam[0], sample_weight=weights[0, 0], **options)
+    np.testing.assert_allclose(common.weights[0], lanes.weights[0, 0], atol=1e-9)
+
+
+def test_shapes_of_shared_features_are_checked() -> None:
+    x, y = problem(1, 6, 3)
+    for labels, lam, weights in (
+        (np.stack([y, y]), np.ones(3), None),
+        (y, np.ones(2), np.ones((3, 6))),
+        (y, 1.0, np.ones((2, 5))),
+    ):
+        with pytest.raises(ValueError, match="has shape"):
+            erm(x, labels, loss="square", lam=lam, sample_weight=weights)
 
 
 def test_nothing_and_nonsense_have_a_status() -> None:
