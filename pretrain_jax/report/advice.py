@@ -50,28 +50,16 @@ class RunAdvice:
 
     def sentences(self) -> list[str]:
         """Say in sentences without stops what to keep, and how far that was tested."""
-        found, kept = self.advice, self.ratio
-        if kept < 1:
-            first = (
-                f"Keep {100 * kept:.3g} % of the images, the hardest: the error of the student "
-                f"goes from {found.error_all:.4g} to {found.error_kept:.4g}, and at level "
-                f"{found.failure:g} it rises by at most {found.bound:.3g}, where "
-                f"{found.tolerance:.3g} is tolerated"
-            )
-        else:
-            needed = found.rows_needed
-            first = (
-                "Keep all images: no smaller fraction was certified at level "
-                f"{found.failure:g} to raise the student's error of {found.error_all:.4g} by at "
-                f"most {found.tolerance:.3g}"
-                + (f"; the first step down needs about {needed} images" if needed else "")
-            )
+        found = self.advice.sentence()
+        first = found[0].upper() + found[1:]
+        if self.advice.rows_needed is not None:
+            first += f"; the first step down needs about {self.advice.rows_needed} images"
         divided = (
             f"{self.grouped} of {self.images} images are of videos, sequences or patients with "
             "others, and these are divided among the parts that are compared: the errors are those "
             "on further images of the same ones, and too small for new ones"
         )
-        warnings = [one.removesuffix(".") for one in found.warnings]
+        warnings = [one.removesuffix(".") for one in self.advice.warnings]
         return [first, SCOPE, *([divided] if self.grouped else []), *warnings]
 
 

@@ -1,26 +1,50 @@
 """Advices as `selection.recommend` gives them, with numbers that are known."""
 
-from types import SimpleNamespace
+import dataclasses
 from typing import Any
 
 import numpy as np
 
+from selection import Advice
+from selection.advice.verdict import Measurement
 
-def advice(keep_fraction: float, **fields: Any) -> Any:
+COUNTS = np.array([[2, 1], [1, 1]])
+HALF = Measurement("hard", 0.5, COUNTS, COUNTS, 100 * COUNTS, 0.13, 0.005, 0.0119, 0.05)
+ALL = Advice(
+    keep_fraction=1.0,
+    policy="all",
+    score="margin",
+    indices=np.arange(500),
+    tolerance=0.0125,
+    failure=0.05,
+    bound=np.nan,
+    last_check=None,
+    error_all=0.125,
+    error_kept=0.125,
+    curve=(HALF,),
+    beside=(),
+    classes=("a", "b"),
+    class_shares_all=(0.6, 0.4),
+    class_shares_kept=(0.6, 0.4),
+    kept_per_class=(300, 200),
+    rows_needed=700,
+    student="logistic",
+    lam=0.5,
+    balanced=False,
+    folds=2,
+    seed=0,
+)
+
+
+def half(**fields: Any) -> Advice:
     """An advice of the hard path: all data err on .125, half of them on .13."""
-    point = SimpleNamespace(
-        policy="hard", keep_fraction=0.5, error=0.13, increase=0.005, bound=0.0119, certified=True
+    kept = dataclasses.replace(
+        ALL,
+        keep_fraction=0.5,
+        policy="hard",
+        indices=np.arange(250),
+        bound=0.0119,
+        error_kept=0.13,
+        rows_needed=None,
     )
-    known = {
-        "keep_fraction": keep_fraction,
-        "policy": "hard" if keep_fraction < 1 else "all",
-        "tolerance": 0.0125,
-        "failure": 0.05,
-        "bound": 0.0119 if keep_fraction < 1 else np.nan,
-        "error_all": 0.125,
-        "error_kept": 0.13 if keep_fraction < 1 else 0.125,
-        "rows_needed": None if keep_fraction < 1 else 700,
-        "curve": (point,) if keep_fraction < 1 else (),
-        "warnings": (),
-    }
-    return SimpleNamespace(**known | fields)
+    return dataclasses.replace(kept, **fields)

@@ -21,7 +21,7 @@ from pretrain_jax.report.page import page
 from pretrain_jax.synthesis import index_images
 from pretrain_jax.synthesis.scoring import SCORE, score_columns
 from pretrain_jax.synthesis.tables import write_table
-from tests.pretrain_jax.advices import advice
+from tests.pretrain_jax.advices import ALL, half
 
 COUNT = 12
 
@@ -74,7 +74,7 @@ class Recorded:
 def test_the_test_gets_the_features_and_labels(tmp_path: Path) -> None:
     labels = ["a", "b", "c"] * (COUNT // 3)
     run = scored(tmp_path / "run", labels, "a video")
-    test = Recorded(advice(0.5, warnings=("Take care.",)))
+    test = Recorded(half(warnings=("Take care.",)))
     made = recommend_ratio(run, seed=3, recommend=test)
     ((asked, named, options),) = test.asked
     np.testing.assert_array_equal(asked, features(COUNT))
@@ -82,8 +82,7 @@ def test_the_test_gets_the_features_and_labels(tmp_path: Path) -> None:
     assert options == {"policies": ("hard",), "seed": 3}
     assert made.counts["ratio"] == 0.5 and made.counts["images"] == COUNT
     assert made.counts["tolerance"] == 0.0125
-    assert made.notes[0].startswith("Keep 50 % of the images, the hardest")
-    assert "from 0.125 to 0.13" in made.notes[0] and "at most 0.0119" in made.notes[0]
+    assert made.notes[0] == f"K{half().sentence()[1:]}." and "keep 50 %" in half().sentence()
     assert "pre-training was not tested" in made.notes[1]
     assert made.notes[2].startswith("3 of 12 images are of videos")
     assert made.notes[3:] == ["Take care."]
@@ -97,10 +96,18 @@ def test_the_test_gets_the_features_and_labels(tmp_path: Path) -> None:
 
 def test_keep_all_is_the_ratio_one(tmp_path: Path) -> None:
     run = scored(tmp_path / "run", ["a", "b"] * (COUNT // 2))
-    made = recommend_ratio(run, recommend=Recorded(advice(1.0)))
+    made = recommend_ratio(run, recommend=Recorded(ALL))
     assert made.counts["ratio"] == 1.0
-    assert made.notes[0].startswith("Keep all images: no smaller fraction was certified")
+    assert made.notes[0].startswith("Keep all 500 rows: ")
     assert made.notes[0].endswith("the first step down needs about 700 images.")
+
+
+def test_the_test_of_few_images_keeps_them_all(tmp_path: Path) -> None:
+    """The real one: five folds of twelve images certify nothing, whatever the features."""
+    run = scored(tmp_path / "run", ["a", "b"] * (COUNT // 2))
+    made = recommend_ratio(run)
+    assert made.counts["ratio"] == 1.0 and made.counts["error_all"] == made.counts["error_kept"]
+    assert made.notes[0].startswith("Keep all 12 rows: ")
 
 
 @pytest.mark.parametrize(
@@ -126,10 +133,10 @@ def test_refusals_name_the_reason_and_the_other_ratio(
 
 def test_the_page_shows_the_tested_advice(tmp_path: Path) -> None:
     run = scored(tmp_path / "run", ["a", "b"] * (COUNT // 2))
-    found = advice_of_run(collect(run), recommend=Recorded(advice(0.5)))
+    found = advice_of_run(collect(run), recommend=Recorded(half()))
     assert isinstance(found, RunAdvice)
     text = page(collect(run), "none", "none", found)
-    assert "Keep 50 % of the images, the hardest" in text
+    assert "Keep 50 % (250 of 500 rows), the rows of smallest absolute margin" in text
     assert "What was measured on 12 images by cross validation" in text
     assert "<td>50.00</td><td>0.13</td><td>+0.005</td><td>0.0119</td><td>yes</td>" in text
     untested = page(collect(run), "none", "none", "No advice: there are no labels.")
