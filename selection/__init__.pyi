@@ -14,10 +14,16 @@ from .advice.probes import ProbeErrors as ProbeErrors
 from .advice.probes import cross_validation as cross_validation
 from .advice.probes import margin_overlap as margin_overlap
 from .advice.probes import weight_overlap as weight_overlap
+from .advice.recommendation import Advice as Advice
+from .advice.recommendation import Curve as Curve
+from .advice.recommendation import measure_curve as measure_curve
+from .advice.recommendation import recommend as recommend
 from .advice.toy_model import PolicyAdvice as PolicyAdvice
 from .advice.toy_model import ToyModelAdvice as ToyModelAdvice
 from .advice.toy_model import ToyModelVerdict as ToyModelVerdict
 from .advice.toy_model import toy_model_advice as toy_model_advice
+from .advice.verdict import LastCheck as LastCheck
+from .advice.verdict import Measurement as Measurement
 from .given import Given as Given
 from .graph import Clusters as Clusters
 from .graph import Graph as Graph
