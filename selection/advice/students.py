@@ -5,24 +5,33 @@ A part is a vector of sample weights 0 and 1 beside the features of the whole ta
 """
 
 import copy
+import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hardset.checks import check_choice, check_range, require
-from selection.arrays import Array, Floats, Integers, blocks, check_squares, class_codes, real_rows
+from selection.advice.folds import fold_numbers
+from selection.arrays import Array, Floats, Integers, blocks, check_squares, real_rows
+from selection.selector import generator
 from sims.erm.solver import ALONE, ERMStatus, erm
 from sims.maxmargin.lanes import on_processor
 from theory.policy_names import LOSSES
 
-# Beyond this number labels are taken for scores or names.
-MOST_CLASSES = 100
 # Problems of one call: a number that is always the same compiles once. There are often five folds.
 LANES = 5
 # Entries of a table from which fewer rows, in a program of their own, repay its compilation.
 WORTH_COMPILING = 2**20
+# Strengths lam d among which the best is looked for.
+STRENGTHS = np.geomspace(1e-3, 1e3, 13)
+TUNING = 4  # stream of random numbers that deals the folds of the search
+# liblinear penalises the intercept too, at this scale by a hundredth of the weights' penalty; at
+# larger scales it did not converge on 90 rows.
+INTERCEPT_SCALE = 10.0
+SWEEPS = 10_000
+CONSTANT = "features are the same in every row; there is nothing to learn from"
 
 
 class Answer(NamedTuple):
@@ -44,11 +53,13 @@ class Students(Protocol):
     Attributes:
         classes: number of classes C.
         name: what the students are called in reports.
+        lam: ridge strength; NaN for a user's own.
         ranks: whether decision values tell hard rows from easy ones.
     """
 
     classes: int
     name: str
+    lam: float
     ranks: bool
 
     @property
@@ -79,43 +90,6 @@ def hardness_margin(values: Floats) -> Floats:
     return gap
 
 
-def class_positions(labels: ArrayLike) -> tuple[Array, Integers]:
-    """Turn labels into positions among the distinct ones.
-
-    Args:
-        labels: whole numbers or strings, shape (n,).
-
-    Returns:
-        The distinct labels in sorted order, at least two, and each row's position among them.
-
-    Raises:
-        ValueError: one class alone; fractions, more than 100 classes, or a class for every row,
-            which are scores or names and no classes.
-    """
-    array = np.asarray(labels)
-    if array.dtype.kind == "f" and array.ndim == 1:
-        broken = np.isfinite(array) & (array != np.floor(array))
-        if np.any(broken):
-            index = int(np.argmax(broken))
-            raise ValueError(
-                f"labels holds {array[index]:g} at index {index}, a fraction: these are scores of "
-                "a regression, and advice is for classes, named by whole numbers or strings"
-            )
-    codes, texts = class_codes("labels", labels)
-    if texts is None:
-        names, positions = np.unique(codes, return_inverse=True)
-    else:
-        names, positions = texts, codes
-    if len(names) == 1:
-        raise ValueError(f"labels holds one class alone, {names[0]}; advice needs two or more")
-    if len(names) > MOST_CLASSES or (len(names) == len(codes) and len(names) > 2):
-        raise ValueError(
-            f"labels holds {len(names)} different values in {len(codes)} rows; these are scores or "
-            f"names, and advice is for 2 to {MOST_CLASSES} classes of several rows each"
-        )
-    return names, positions.astype(np.int64)
-
-
 def standardised(features: Array) -> tuple[Floats, Integers]:
     """Bring every column to mean 0 and mean square 1, in double precision.
 
@@ -136,7 +110,7 @@ def standardised(features: Array) -> tuple[Floats, Integers]:
         total += block.sum(axis=0)
     columns = np.flatnonzero(high > low)
     if len(columns) == 0:
-        raise ValueError("features are the same in every row; there is nothing to learn from")
+        raise ValueError(CONSTANT)
     mean, spread = (total / len(features))[columns], (high - low)[columns]
     matrix = np.empty((len(features), len(columns)))
     for rows in blocks(*features.shape):
@@ -159,7 +133,8 @@ class RegularisedStudents:
         name: the loss.
         ranks: True.
         design: x, shape (n, d).
-        columns: places of the d columns of the features that vary.
+        columns: places of the columns of the features that vary.
+        dim: their number d.
         lam: ridge strength.
         unconverged: minimisers so far whose certificate stayed above 1e-10.
         solved: all minimisers so far.
@@ -194,7 +169,8 @@ class RegularisedStudents:
         check_squares("features", array)
         check_rows(len(array), labels)
         self.design, self.columns = standardised(array)
-        self.lam = 1.0 / len(self.columns) if lam is None else float(lam)
+        self.dim = len(self.columns)
+        self.lam = 1.0 / self.dim if lam is None else float(lam)
         check_range("lam", self.lam, 0.0, np.inf, open_low=True)
         self.classes = int(np.max(labels)) + 1
         self.name = loss
@@ -310,8 +286,13 @@ class EstimatorStudents:
     Attributes:
         classes: number of classes C.
         name: the estimator's class.
+        lam: NaN.
         ranks: whether the estimator has `decision_function` or `predict_proba`.
+        unconverged: students so far whose training warned that it had not converged.
+        trained: all students so far.
     """
+
+    lam = float("nan")
 
     def __init__(self, features: Any, labels: Integers, estimator: Any, *, seed: int = 0) -> None:
         """Check the estimator.
@@ -335,7 +316,8 @@ class EstimatorStudents:
         for method in ("fit", "predict"):
             if not callable(getattr(estimator, method, None)):
                 raise ValueError(f"student {self.name} has no {method}; it must classify rows")
-        if require("sklearn.base").is_regressor(estimator):
+        tagged = hasattr(estimator, "__sklearn_tags__")
+        if tagged and require("sklearn.base").is_regressor(estimator):
             raise ValueError(f"student {self.name} is a regressor; advice is for classifiers")
         self.ranks = any(
             callable(getattr(estimator, method, None))
@@ -347,11 +329,17 @@ class EstimatorStudents:
         self._labels = labels
         self._estimator = estimator
         self._seed = seed
+        self.unconverged = self.trained = 0
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return nothing: an estimator warns for itself."""
-        return ()
+        """Say how many students had not converged."""
+        if not self.unconverged:
+            return ()
+        return (
+            f"{self.unconverged} of {self.trained} students of {self.name} warned that their "
+            "training had not converged",
+        )
 
     def answers(self, train: Sequence[Integers], ask: Sequence[Integers]) -> list[Answer]:
         """Train clones as `Students` says.
@@ -368,7 +356,7 @@ class EstimatorStudents:
         model = self._clone()
         features = self._features[asked]
         try:
-            model.fit(self._features[rows], labels)
+            self._fit(model, self._features[rows], labels)
             predicted = np.asarray(model.predict(features))
             values = self._values(model, features) if self.ranks else None
         except Exception as error:
@@ -384,6 +372,18 @@ class EstimatorStudents:
         if values is None:
             values = np.zeros(len(asked) if self.classes == 2 else (len(asked), self.classes))
         return Answer(predicted.astype(np.int64), values)
+
+    def _fit(self, model: Any, features: Any, labels: Integers) -> None:
+        """Train a clone, and count instead of show warnings that it has not converged."""
+        unconverged = require("sklearn.exceptions").ConvergenceWarning
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", unconverged)
+            model.fit(features, labels)
+        self.trained += 1
+        self.unconverged += any(issubclass(one.category, unconverged) for one in caught)
+        for one in caught:
+            if not issubclass(one.category, unconverged):
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
     def _clone(self) -> Any:
         if not hasattr(self._estimator, "get_params"):
@@ -425,13 +425,149 @@ class EstimatorStudents:
         return Answer(np.full(count, one), values)
 
 
+class SparseStudents(EstimatorStudents):
+    """Trains the students of `RegularisedStudents` on sparse features, by scikit-learn.
+
+    Columns are scaled to variance 1 and not centred, so that they stay sparse. With an intercept
+    that has no penalty the minimiser is the same. The losses with a hinge are liblinear's, whose
+    intercept has a small one.
+    """
+
+    def __init__(
+        self, features: Any, labels: Integers, *, loss: str = "logistic", lam: float | None = None
+    ) -> None:
+        """Scale the features.
+
+        Args:
+            features: a sparse matrix of SciPy, shape (n, columns).
+            labels: positions of classes, as for `RegularisedStudents`.
+            loss: one of `theory.policy_names.LOSSES`.
+            lam: ridge strength > 0; default 1/d, d the number of columns that vary.
+
+        Raises:
+            ValueError: as `RegularisedStudents`.
+        """
+        check_choice("student", loss, LOSSES)
+        matrix = matrix_rows(features)
+        columns = np.flatnonzero((matrix.max(axis=0) > matrix.min(axis=0)).toarray())
+        if len(columns) == 0:
+            raise ValueError(CONSTANT)
+        matrix = matrix[:, columns].astype(np.float64)
+        _, variance = require("sklearn.utils.sparsefuncs").mean_variance_axis(matrix, axis=0)
+        matrix.data /= np.sqrt(variance)[matrix.indices]
+        self.dim = len(columns)
+        super().__init__(matrix, labels, linear_estimator(loss, 1.0))
+        self.name = loss
+        self.lam = 1.0 / self.dim if lam is None else float(lam)
+        check_range("lam", self.lam, 0.0, np.inf, open_low=True)
+
+    def _clone(self) -> Any:
+        model = linear_estimator(self.name, self.lam * self.dim)
+        if self.name == "logistic" and self.classes > 2:
+            return require("sklearn.multiclass").OneVsRestClassifier(model)
+        return model
+
+
+def linear_estimator(loss: str, ridge: float) -> Any:
+    """Return scikit-learn's estimator of a loss with the penalty (ridge / 2) W.W.
+
+    Args:
+        loss: one of `theory.policy_names.LOSSES`.
+        ridge: lam d.
+    """
+    if loss == "square":
+        return require("sklearn.linear_model").RidgeClassifier(alpha=ridge)
+    if loss == "logistic":
+        return require("sklearn.linear_model").LogisticRegression(C=1 / ridge, max_iter=SWEEPS)
+    hinge = loss == "hinge"
+    return require("sklearn.svm").LinearSVC(
+        loss="hinge" if hinge else "squared_hinge",
+        C=1 / ridge if hinge else 1 / (2 * ridge),
+        intercept_scaling=INTERCEPT_SCALE,
+        max_iter=SWEEPS,
+        random_state=0,
+    )
+
+
+def make_students(
+    features: Any,
+    labels: Integers,
+    *,
+    student: Any = "logistic",
+    lam: float | Literal["auto"] | None = None,
+    folds: int = 5,
+    seed: int = 0,
+) -> Students:
+    """Make the students of a name or of an estimator.
+
+    Args:
+        features: shape (n, d), an array or a sparse matrix of SciPy.
+        labels: positions of classes, 0 to C - 1, each of which occurs, shape (n,).
+        student: one of `theory.policy_names.LOSSES`, or an estimator of scikit-learn's kind.
+        lam: ridge strength > 0 of a named student; default 1/d; "auto" for `tuned_lam`.
+        folds: of the search for lam.
+        seed: of its folds, and of an estimator without a random state.
+
+    Raises:
+        ValueError: as `RegularisedStudents` and `EstimatorStudents`; lam beside an estimator.
+    """
+    if not isinstance(student, str):
+        students = EstimatorStudents(features, labels, student, seed=seed)
+        if lam is not None:
+            raise ValueError(
+                f"lam = {lam} belongs to the students {', '.join(LOSSES)}; {students.name} has its "
+                "own parameters"
+            )
+        return students
+    kind = SparseStudents if is_sparse(features) else RegularisedStudents
+    if lam != "auto":
+        return kind(features, labels, loss=student, lam=lam)
+    tuned = kind(features, labels, loss=student)
+    tuned.lam = tuned_lam(tuned, labels, folds=folds, seed=seed)
+    return tuned
+
+
+def tuned_lam(
+    students: "RegularisedStudents | SparseStudents", labels: Integers, *, folds: int, seed: int
+) -> float:
+    """Find the ridge strength of least cross-validated error of all data.
+
+    It is looked for among lam d = .001 ... 1,000 in steps of a factor of sqrt(10); of equal ones
+    the largest is taken.
+
+    Args:
+        students: on the table; their own lam is left as it was.
+        labels: positions of classes, shape (n,).
+        folds: number of stratified folds.
+        seed: of the folds.
+    """
+    number = fold_numbers(labels, folds, generator(seed, TUNING))
+    train = [np.flatnonzero(number != fold) for fold in range(folds)]
+    test = [np.flatnonzero(number == fold) for fold in range(folds)]
+    before, errors = students.lam, []
+    grid = STRENGTHS / students.dim
+    for lam in grid:
+        students.lam = float(lam)
+        found = students.answers(train, test)
+        wrong = [one.labels != labels[rows] for one, rows in zip(found, test, strict=True)]
+        errors.append(int(np.sum(np.concatenate(wrong))))
+    students.lam = before
+    least = np.flatnonzero(np.array(errors) == min(errors))
+    return float(grid[least[-1]])
+
+
+def is_sparse(features: Any) -> bool:
+    """Say whether features are a sparse matrix or array of SciPy."""
+    return hasattr(features, "toarray") and hasattr(features, "nnz")
+
+
 def matrix_rows(features: Any) -> Any:
     """Check features for an estimator: finite rows, dense or CSR.
 
     Raises:
-        ValueError: another shape, a value that is not finite; a sparse format without rows.
+        ValueError: another shape, a value that is not finite.
     """
-    if not (hasattr(features, "toarray") and hasattr(features, "nnz")):
+    if not is_sparse(features):
         return real_rows("features", features, ndim=(2,))
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(f"features has shape {features.shape}; it must be (n, d), none of them 0")

@@ -1,231 +1,476 @@
-"""Defines the command `recommend`, which asks the theory how much to keep."""
+"""Defines the commands `recommend` and `knee`, which test on the data how much to keep."""
 
+import dataclasses
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from hardset.cli import Choice, Json, Option, more_help
-from selection.advice import CAVEAT, HARD, POLICIES, AngleSource, Metric
-from selection.commands.inputs import File, class_number, read_labels
-from selection.files import json_text, read_array
+from hardset.cli import Choice, Json, Progress, more_help
+from hardset.datafile import write_bytes_atomic
+from hardset.progress import asked_for_progress, bar
+from selection.advice.paths import FRACTIONS, MEANINGS
+from selection.commands.inputs import ARRAYS, File, Folder, keep_or_print
+from selection.files import (
+    SUBSET_SUFFIXES,
+    check_new_file,
+    check_source,
+    check_writable,
+    json_text,
+    read_array,
+    read_matrix,
+    write_subset,
+)
+from selection.subset import Subset
 
 if TYPE_CHECKING:
-    from selection.advice.estimates import Coordinates
-    from selection.advice.toy_model import ToyModelAdvice
+    from selection.advice.recommendation import Advice, Curve
+    from selection.advice.resume import FolderStore
+    from selection.advice.verdict import Measurement
 
-UNDEFINED = "theta is undefined: probes trained on disjoint parts do not agree"
+PICTURES = (".png", ".pdf", ".svg")
+BESIDE = "random"  # in a picture, for comparison
+SHOWN = 20  # classes in a text
+WIDTH = max(map(len, MEANINGS)) + 2
+UNLABELLED = (
+    "--labels is missing: without labels no fraction can be tested, and an untested one is not "
+    "advised; label 400 or more rows drawn at random, and ask about these"
+)
+Policies = Annotated[tuple[str, ...], Choice(tuple(MEANINGS))]
+Student = Literal["logistic", "hinge", "squared-hinge", "square"]
 
 
-@more_help(lambda: f"{CAVEAT}\n\nBy {HARD}.")
+def _more() -> str:
+    lines = [f"  {name:<{WIDTH}}{text}" for name, text in MEANINGS.items()]
+    return "\n".join(["policies, and what each one keeps:", *lines, "", ARRAYS])
+
+
+@more_help(_more)
 def recommend(
     *,
     features: File,
-    labels: File,
-    classes: Annotated[tuple[str, ...], Option(metavar="C C")] | None = None,
-    policies: Annotated[tuple[str, ...], Choice(POLICIES)] = POLICIES,
-    tolerance: float = 0.05,
-    splits: int = 4,
-    holdout: float = 0.2,
-    metric: Metric = "covariance",
-    angle: AngleSource = "auto",
-    replicates: int = 100,
-    level: float = 0.9,
+    labels: File | None = None,
+    student: Student = "logistic",
+    lam: str | None = None,
+    tolerance: str = "auto",
+    failure: float = 0.05,
+    policies: Policies = ("hard", "mixture"),
+    balanced: bool = False,
+    folds: int = 5,
     seed: int = 0,
+    out: File | None = None,
+    plot: File | None = None,
+    resume: Folder | None = None,
+    progress: Progress = False,
     as_json: Json = False,
 ) -> int:
-    """Recommend how much to keep, and by which policy.
+    """Recommend how much of a data set to keep, tested on the data themselves.
 
-    The recommendation is that of the replica theory, if the data were the toy model.
+    Smaller and smaller parts are kept. A student is trained on each, and its errors on rows that it
+    has not seen are compared with those of a student of all the data. The advice is the smallest
+    part whose error was shown to rise by no more than the tolerance. Where no part passes, the
+    advice is to keep all, and the answer says how many rows the first part would need.
 
-    It estimates
-
-      alpha_total  examples over the effective dimension (tr C)^2 / tr C^2 of the features
-      theta        angle of a linear probe to the target: probes trained on disjoint parts meet at
-                   cos^2 theta; corrected from the part to all examples by the theory's learning
-                   curve. On features far from isotropic, pi times the error of cross-validated
-                   probes
-
-    and searches the theory for the fraction and the policy of least error at these coordinates.
-
-    It also measures the error of a linear probe by tenfold cross validation on all the data. Where
-    that and the theory's differ by more than a factor of 1.5, the data are not the toy model: the
-    advice is to keep all, and the theory's fraction is called toy_model_fraction. The interval of
-    the measured error excuses a factor of 2, and any error that is smaller than the theory's.
-    Classes that no probe separates are not the toy model either.
-
-    Of more than two classes give --classes two at a time, or labels of one class against the
-    others. Exit code 1: the data may be the toy model, but theta is undefined, for the probes do
-    not agree at all.
+    This is approximate: the chance that the error rises by more than the tolerance is about
+    --failure. docs/advice.md says what was measured.
 
     Args:
-        features: shape (n, d).
-        labels: two classes, (n,).
-        classes: use the examples of these two only.
-        policies: those that are compared.
-        tolerance: accepted relative loss.
-        splits: pairs of probes.
-        holdout: share on which they are compared.
-        metric: in which probes are compared; isotropic is sharper where features are.
-        angle: what theta comes from.
-        replicates: of the bootstrap.
-        level: coverage of the intervals.
-        seed: of splits and bootstrap.
+        features: shape (n, d); or a CSR matrix that scipy.sparse.save_npz wrote.
+        labels: two or more classes, whole numbers or strings, (n,).
+        student: loss of the linear student that is trained.
+        lam: ridge strength of the student, or auto for that of least cross-validated error; 1/d by
+            default.
+        tolerance: accepted rise of the error; auto is a tenth of the error of all data, but at
+            least .005 and at most .02.
+        failure: accepted chance of a rise beyond the tolerance.
+        policies: what is tried; of hard and mixture the first has four fifths of --failure.
+        balanced: count every class alike, however rare it is.
+        folds: of the cross validation.
+        seed: of all random choices.
+        out: .parquet or .json to write the kept rows to, as `select` does; never replaces another
+            file.
+        plot: .png, .pdf or .svg to draw the curves to, with random selection beside them.
+        resume: keep finished steps there, and take those that are there.
 
     Examples:
         python -m selection recommend --features x.npy --labels y.npy
-        python -m selection recommend --features x.npy --labels digits.npy --classes 3 5 --json
-        python -m selection recommend --features x.parquet:vector --labels x.parquet:label \\
-            --metric isotropic --policies hard easy random --tolerance 0.02
+        python -m selection recommend --features x.npy --labels y.npy --out kept.parquet \\
+            --plot advice.png
+        python -m selection recommend --features 'table.parquet:x*' --labels table.parquet:label \\
+            --tolerance 0.01 --balanced --json
     """
-    check_range("tolerance", tolerance, 1e-6, 100.0)
-    check_integer("splits", splits, 1, 10**4)
-    check_range("holdout", holdout, 0.0, 1.0, open_low=True, open_high=True)
-    check_integer("replicates", replicates, 10, 10**6)
-    check_range("level", level, 0.0, 1.0, open_low=True, open_high=True)
-    check_integer("seed", seed, 0, 2**62)
-    if classes is not None and len(classes) != 2:
-        raise ValueError(f"--classes names {len(classes)} classes; it needs two")
-    rows = read_array("features", features)
-    found_labels, names = read_labels("labels", labels)
-    if classes is not None:
-        pair = [class_number("--classes", text, names) for text in classes]
-        rows, found_labels = _two_classes(rows, found_labels, pair)
-    from selection.advice.estimates import estimate_coordinates
-    from selection.advice.toy_model import toy_model_advice, toy_model_verdict
+    said = dict(locals())
+    menu = _Menu.of(said)
+    if out is not None:
+        check_new_file(out, SUBSET_SUFFIXES)
+    rows, classes, store = menu.read(features, labels, plot, resume)
+    from selection.advice.recommendation import recommend as advise
 
-    coordinates = estimate_coordinates(
-        rows,
-        found_labels if names is None else names[found_labels],
-        splits=splits,
-        holdout=holdout,
-        metric=metric,
-        angle=angle,
-        replicates=replicates,
-        level=level,
-        seed=seed,
-    )
-    undefined = not coordinates.defined and toy_model_verdict(coordinates).toy_model
-    if undefined:
-        found = {"message": UNDEFINED, **_facts(coordinates)}
-    else:
-        advice = toy_model_advice(
-            coordinates,
-            policies=policies,
-            tolerance=tolerance,
-            report=lambda name: print(f"searching policy {name}", file=sys.stderr),
-        )
-        found = {
-            "message": advice.verdict.sentence(),
-            "advice": advice.advice,
-            "hard": advice.hard,
-            "score": advice.score,
-            "toy_model": advice.toy_model,
-            "measured_error": _finite(advice.measured_error),
-            "measured_error_interval": [_finite(end) for end in advice.verdict.interval],
-            "predicted_error": advice.predicted_error,
-            **_facts(coordinates),
-            **_advice(advice),
-        }
-        if not coordinates.defined:
-            found["warnings"].append(UNDEFINED)
-    print(json_text(found) if as_json else _text(found))
-    return 1 if undefined else 0
+    beside = () if plot is None or BESIDE in policies else (BESIDE,)
+    with asked_for_progress(progress), bar(3 + len(FRACTIONS), "recommend", "step") as done:
 
+        def advance(what: str) -> None:
+            done.set_postfix_str(what)
+            done.update()
 
-def _two_classes(features: Any, labels: Any, pair: list[int]) -> tuple[Any, Any]:
-    if len(features) != len(labels):
-        raise ValueError(
-            f"the arrays have different lengths: features {len(features)}, labels {len(labels)}"
-        )
-    if pair[0] == pair[1]:
-        raise ValueError(f"--classes names class {pair[0]} twice; it needs two")
-    for one in pair:
-        if not np.any(labels == one):
-            raise ValueError(f"class {one} has no example in the labels")
-    rows = np.flatnonzero(np.isin(labels, pair))
-    return features[rows], labels[rows]
+        found = advise(rows, classes, **menu.options, beside=beside, store=store, advance=advance)
+    facts = _facts(found, dropped=() if out is None else ("indices",))
+    text = json_text(facts) if as_json else _text(found, out)
 
-
-def _facts(found: "Coordinates") -> dict[str, Any]:
-    return {
-        "examples": found.examples,
-        "effective_dimension": found.dimension.value,
-        "effective_dimension_stderr": found.dimension.stderr,
-        "effective_dimension_plug_in": found.dimension.plug_in,
-        "alpha_total": found.alpha_total,
-        "alpha_total_interval": list(found.alpha_interval),
-        "overlap": found.overlap,
-        "trained_on": found.trained_on,
-        "theta_part_deg": _degrees(found.theta_part),
-        "theta_deg": _degrees(found.theta),
-        "theta_deg_interval": [_degrees(end) for end in found.theta_interval],
-        "theta_from": found.theta_from,
-        "theta_of_overlap_deg": _degrees(found.theta_of_overlap),
-        "theta_of_error_deg": _degrees(found.theta_of_error),
-        "level": found.level,
-        "warnings": list(found.warnings),
-    }
-
-
-def _advice(found: "ToyModelAdvice") -> dict[str, Any]:
-    # Where the theory's fraction is not advised, what belongs to it has another name.
-    name = "keep_fraction" if found.toy_model else "toy_model_fraction"
-    return {
-        "policy": found.policy,
-        "keep_fraction": found.keep_fraction,
-        "toy_model_policy": found.toy_model_policy or None,
-        "toy_model_fraction": _finite(found.toy_model_fraction),
-        f"{name}_interval": [_finite(end) for end in found.fraction_interval],
-        f"{name}_band": [_finite(end) for end in found.band],
-        "tolerance": found.tolerance,
-        "error": found.error,
-        "toy_model_error": _finite(found.toy_model_error),
-        "full_error": found.full_error,
-        "policies": [
-            {
-                "policy": one.policy,
-                "keep_fraction": one.keep_fraction,
-                "error": one.error,
-                "sufficient_fraction": _finite(one.sufficient_fraction),
+    def write() -> None:
+        if out is not None:
+            subset = Subset.of(found.indices, requested=len(found.indices))
+            about: dict[str, Any] = {
+                "method": "recommend",
+                "seed": seed,
+                "examples": found.examples,
             }
-            for one in found.policies
-        ],
-        "caveat": found.caveat,
+            measured = _facts(found, dropped=("indices", "curve", "beside", "explanation"))
+            write_subset(out, subset, **about, advice=measured, options=_made_from(said))
+        if plot is not None:
+            _draw(plot, _drawing(found), found.sentence())
+
+    keep_or_print(write, lambda: text)
+    print(text)
+    _say_files([out, plot])
+    return 0
+
+
+@more_help(_more)
+def knee(
+    *,
+    features: File,
+    labels: File | None = None,
+    student: Student = "logistic",
+    lam: str | None = None,
+    tolerance: str = "auto",
+    failure: float = 0.05,
+    policies: Policies = ("hard", "mixture", "random"),
+    balanced: bool = False,
+    folds: int = 5,
+    seed: int = 0,
+    plot: File | None = None,
+    resume: Folder | None = None,
+    progress: Progress = False,
+    as_json: Json = False,
+) -> int:
+    """Measure what the policies cost at every kept fraction of a data set.
+
+    The curves are those of `recommend`, without stopping. The knee of a policy is the smallest
+    fraction from which on the measured error rises by no more than the tolerance.
+
+    Each bound holds by itself at the level --failure. Whoever picks the best of all points has no
+    guarantee: `recommend` has one.
+
+    Args:
+        features: shape (n, d); or a CSR matrix that scipy.sparse.save_npz wrote.
+        labels: two or more classes, whole numbers or strings, (n,).
+        student: loss of the linear student that is trained.
+        lam: ridge strength of the student, or auto for that of least cross-validated error; 1/d by
+            default.
+        tolerance: accepted rise of the error; auto is a tenth of the error of all data, but at
+            least .005 and at most .02.
+        failure: level of each bound.
+        policies: what is measured.
+        balanced: count every class alike, however rare it is.
+        folds: of the cross validation.
+        seed: of all random choices.
+        plot: .png, .pdf or .svg to draw the curves to.
+        resume: keep finished steps there, and take those that are there.
+
+    Examples:
+        python -m selection knee --features x.npy --labels y.npy --plot knee.png
+        python -m selection knee --features x.npy --labels y.npy --policies easy random --json
+    """
+    menu = _Menu.of(locals())
+    rows, classes, store = menu.read(features, labels, plot, resume)
+    from selection.advice.recommendation import measure_curve
+
+    with asked_for_progress(progress), bar(1 + len(FRACTIONS), "knee", "step") as done:
+
+        def advance(what: str) -> None:
+            done.set_postfix_str(what)
+            done.update()
+
+        found = measure_curve(rows, classes, **menu.options, store=store, advance=advance)
+    knees = {one: _knee(found, one) for one in policies}
+    sentence = _knee_sentence(found, knees)
+    facts = {"sentence": sentence, "knees": knees, **_plain(found)}
+    table = _table(found.curve, found.error_all, found.tolerance, "bound within the tolerance")
+    text = json_text(facts) if as_json else "\n".join([sentence, "", *table])
+
+    def write() -> None:
+        if plot is not None:
+            listed = ", ".join(f"{one} {_percent(at)}" for one, at in knees.items())
+            title = (
+                f"Error of all rows {_percent(found.error_all)}; it rises by no more than "
+                f"{_points(found.tolerance)[1:]} points\ndown to: {listed}"
+            )
+            drawing = {"curve": found.curve, "tolerance": found.tolerance, "title": title}
+            _draw(plot, drawing, sentence)
+
+    keep_or_print(write, lambda: text)
+    print(text)
+    _say_files([plot])
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Menu:
+    """Holds the checked options that both commands share."""
+
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> "_Menu":
+        """Check what can be checked without the data.
+
+        Raises:
+            ValueError: an option outside its range, or no labels.
+        """
+        if said["labels"] is None:
+            raise ValueError(UNLABELLED)
+        policies = said["policies"]
+        for one in policies:
+            if policies.count(one) > 1:
+                raise ValueError(f"policies names {one!r} twice; once is enough")
+        check_range("failure", said["failure"], 0.0, 0.5, open_low=True, open_high=True)
+        check_integer("folds", said["folds"], 2, 100)
+        check_integer("seed", said["seed"], 0, 2**62)
+        lam = said["lam"]
+        return cls(
+            {
+                "student": said["student"],
+                "lam": lam if lam in (None, "auto") else _number("lam", lam, np.inf),
+                "tolerance": None
+                if said["tolerance"] == "auto"
+                else _number("tolerance", said["tolerance"], 1.0),
+                "failure": said["failure"],
+                "policies": policies,
+                "balanced": said["balanced"],
+                "folds": said["folds"],
+                "seed": said["seed"],
+            }
+        )
+
+    def read(
+        self, features: str, labels: str | None, plot: str | None, resume: Path | None
+    ) -> tuple[Any, Any, "FolderStore | None"]:
+        """Check the files that are named, and read the data.
+
+        Raises:
+            ValueError: a file that is missing, damaged or of another kind, or a picture that is
+                there already.
+            OSError: a folder that cannot be written.
+        """
+        assert labels is not None
+        if plot is not None:
+            check_new_file(plot, PICTURES)
+        if resume is not None:
+            check_writable(resume)
+        check_source("features", features)
+        check_source("labels", labels)
+        rows, classes = read_matrix("features", features), read_array("labels", labels)
+        if resume is None:
+            return rows, classes, None
+        from selection.advice.resume import FolderStore
+
+        decides = [self.options[name] for name in ("student", "lam", "folds", "seed")]
+        return rows, classes, FolderStore(resume, [rows, classes, *decides])
+
+
+def _number(name: str, text: str, high: float) -> float:
+    """Read a number above 0 and below `high`.
+
+    Raises:
+        ValueError: neither that nor the word auto.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{name} = {text!r} is neither a number nor auto") from None
+    check_range(name, value, 0.0, high, open_low=True, open_high=True)
+    return value
+
+
+def _made_from(said: Mapping[str, Any]) -> dict[str, Any]:
+    """List the options that decide what is kept."""
+    aside = ("out", "plot", "as_json", "progress", "resume")
+    return {name: one for name, one in said.items() if one is not None and name not in aside}
+
+
+def _say_files(paths: Iterable[str | None]) -> None:
+    for path in paths:
+        if path is not None:
+            print(path, file=sys.stderr)
+
+
+def _draw(path: str, drawing: dict[str, Any], caption: str) -> None:
+    from selection.advice.picture import picture
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    data = picture(Path(path).suffix.removeprefix("."), caption, **drawing)
+    write_bytes_atomic(path, data, replace=False)
+
+
+def _drawing(found: "Advice") -> dict[str, Any]:
+    """Say what the picture of an advice shows."""
+    chosen = next(
+        (
+            one
+            for one in found.curve
+            if (one.policy, one.keep_fraction) == (found.policy, found.keep_fraction)
+        ),
+        None,
+    )
+    if chosen is None:
+        title = (
+            f"Keep all {found.examples:,} rows (error {_percent(found.error_all)}):\n"
+            f"no smaller part passed the test (rise at most {_points(found.tolerance)[1:]} points)"
+        )
+    else:
+        title = (
+            f"Keep {_percent(found.keep_fraction)} of the rows ({len(found.indices):,} of "
+            f"{found.examples:,}), by {found.policy} selection:\nerror "
+            f"{_percent(found.error_all)} to {_percent(found.error_kept)}, at most "
+            f"{_points(found.bound)} points ({100 * (1 - found.failure):.3g} % confidence)"
+        )
+    return {
+        "curve": (*found.curve, *found.beside),
+        "tolerance": found.tolerance,
+        "title": title,
+        "chosen": chosen,
+        "explanation": found.explanation,
     }
 
 
-def _degrees(angle: float) -> float | None:
-    return _finite(float(np.rad2deg(angle)))
+def _facts(found: "Advice", dropped: Sequence[str]) -> dict[str, Any]:
+    """Collect an advice as JSON has it, by the names of its attributes."""
+    plain = _plain(found)
+    head = {"sentence": found.sentence(), "examples": found.examples}
+    return head | {name: one for name, one in plain.items() if name not in dropped}
 
 
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None  # JSON has no NaN
+def _plain(value: Any) -> Any:
+    """Turn dataclasses and arrays into values of JSON, NaN and infinity into null."""
+    if dataclasses.is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
 
 
-def _text(found: dict[str, Any]) -> str:
-    lines = [found["message"]]
-    for name, value in found.items():
-        if name == "message":
-            continue
-        if name == "warnings":
-            lines += [f"{'warning':<30} {sentence}" for sentence in value]
-        elif name == "policies" and not value:
-            continue
-        elif name == "policies":
-            lines.append(f"{'policies':<30} best fraction, its error, fraction that suffices")
-            for one in value:
-                numbers = [one["keep_fraction"], one["error"], one["sufficient_fraction"]]
-                lines.append(f"  {one['policy']:<28} " + "  ".join(map(_number, numbers)))
-        elif isinstance(value, list):
-            lines.append(f"{name:<30} {' to '.join(map(_number, value))}")
-        else:
-            lines.append(f"{name:<30} {_number(value)}")
+def _text(found: "Advice", out: str | None) -> str:
+    lines = [found.sentence()]
+    if found.policy == "all":
+        needed = found.rows_needed
+        lines.append(
+            "more rows like these would not change that"
+            if needed is None
+            else f"to pass at {_percent(FRACTIONS[0])} would take about {needed:,} rows like these"
+        )
+    elif out is None:
+        lines.append("--out kept.parquet writes the rows to keep")
+    lines += [f"warning: {one}" for one in found.warnings]
+    facts = {
+        "score": found.score,
+        "tolerance": f"{found.tolerance:.4f} with failure {found.failure:g}",
+        "last check": _check(found),
+        "student": f"{found.student}"
+        + (f", lam {found.lam:.4g}" if np.isfinite(found.lam) else ""),
+        "cross validation": f"{found.folds} folds, seed {found.seed}"
+        + (", balanced error" if found.balanced else ""),
+    }
+    width = max(map(len, facts)) + 2
+    lines += ["", *(f"{name:<{width}}{one}" for name, one in facts.items()), ""]
+    lines += _table(found.curve, found.error_all, found.tolerance, "passed")
+    if found.beside:
+        lines += ["for comparison", *_rows(found.beside)]
+    lines += ["", *_classes(found)]
     return "\n".join(lines)
 
 
-def _number(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _check(found: "Advice") -> str:
+    check = found.last_check
+    if check is None:
+        return "none, for nothing passed"
+    return (
+        f"{'passed' if check.passed else 'failed'}: {check.extra_errors:+,} errors on the "
+        f"{check.thrown_away:,} rows thrown away, {check.increase:+.4f} of all"
+    )
+
+
+def _table(
+    curve: "Sequence[Measurement]", error_all: float, tolerance: float, mark: str
+) -> list[str]:
+    """Write a line for all data, and one for each measurement."""
+    return [
+        f"{'policy':<{WIDTH}}{'kept':>8}{'error':>9}{'change':>9}{'bound':>9}",
+        f"{'all':<{WIDTH}}{_percent(1.0):>8}{error_all:9.4f}",
+        *_rows(curve, tolerance, mark),
+    ]
+
+
+def _rows(curve: "Sequence[Measurement]", tolerance: float = -1.0, mark: str = "") -> Iterator[str]:
+    """Yield a line for each measurement, policy by policy.
+
+    The mark stands where the bound is within the tolerance.
+    """
+    for policy in dict.fromkeys(one.policy for one in curve):
+        for one in (point for point in curve if point.policy == policy):
+            yield (
+                f"{policy:<{WIDTH}}{_percent(one.keep_fraction):>8}{one.error:9.4f}"
+                f"{one.increase:+9.4f}{one.bound:+9.4f}"
+                + (f"  {mark}" if one.bound <= tolerance else "")
+            )
+
+
+def _classes(found: "Advice") -> list[str]:
+    """Write a line for each class, the one with the smallest kept share first."""
+    totals = np.rint(np.array(found.class_shares_all) * found.examples).astype(int)
+    kept = np.array(found.kept_per_class)
+    order = np.argsort(kept / totals, kind="stable")
+    lines = [
+        f"class {found.classes[i]}: {kept[i]:,} of {totals[i]:,} rows kept "
+        f"({_percent(kept[i] / totals[i])})"
+        for i in order[:SHOWN]
+    ]
+    if len(order) > SHOWN:
+        lines.append(f"{len(order) - SHOWN} more classes, kept at a larger share (--json)")
+    return lines
+
+
+def _knee(found: "Curve", policy: str) -> float:
+    """Find the smallest fraction from which on the measured rise is within the tolerance."""
+    knee = 1.0
+    own = [one for one in found.curve if one.policy == policy]
+    for one in sorted(own, key=lambda one: -one.keep_fraction):
+        if one.increase > found.tolerance:
+            break
+        knee = one.keep_fraction
+    return knee
+
+
+def _knee_sentence(found: "Curve", knees: Mapping[str, float]) -> str:
+    listed = ", ".join(f"{_percent(at)} by {one} selection" for one, at in knees.items())
+    return (
+        f"the measured error stays within {found.tolerance:.2g} of that of all data, "
+        f"{found.error_all:.3g}, down to {listed}"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _points(change: float) -> str:
+    return f"{100 * change:+.2f}"

@@ -1,4 +1,4 @@
-"""Defines the commands `experiment`, `knee` and `coverage`.
+"""Defines the commands `experiment` and `coverage`.
 
 They try methods out on data that the commands bring along.
 """
@@ -9,20 +9,29 @@ from typing import Annotated, Any
 
 from hardset.checks import check_integer, check_range
 from hardset.cli import Choice, more_help
-from hardset.datafile import versions, write_bytes_atomic
+from hardset.datafile import write_bytes_atomic
 from hardset.folder import alone
-from hardset.seal import sealed_json
 from selection.commands.inputs import Folder, Methods, keep_or_print
-from selection.experiments.datasets import DATASETS, PAIRS
-from selection.experiments.plans import PLANS, Entry, check_plan
+from selection.experiments.datasets import DATASETS
+from selection.experiments.plans import (
+    PLANS,
+    TABLE_PLANS,
+    Entry,
+    TablePlan,
+    check_plan,
+    check_table_plan,
+)
+from selection.experiments.tables import TABLES, installed, left_out
 from selection.files import check_new_file, check_writable
 from selection.registry import check_method, parse_method
 from selection.selector import budget_count
 
+KNOWN = tuple(sorted((*PLANS, *TABLE_PLANS)))
 
-@more_help(lambda: f"plans: {', '.join(sorted(PLANS))}")
+
+@more_help(lambda: f"plans: {', '.join(KNOWN)}\n\ntables: {', '.join(TABLES)}")
 def experiment(
-    plan: Annotated[str, Choice(tuple(sorted(PLANS)))],
+    plan: Annotated[str, Choice(KNOWN)],
     *,
     out: Folder,
     dataset: Annotated[str, Choice(tuple(DATASETS))] | None = None,
@@ -31,10 +40,13 @@ def experiment(
     methods: Methods | None = None,
     keep_fraction: tuple[float, ...] | None = None,
     seeds: int | None = None,
+    tables: Annotated[tuple[str, ...] | None, Choice(tuple(TABLES))] = None,
 ) -> int:
     """Measure accuracy against the kept fraction on real data.
 
-    All methods are measured in one run.
+    All methods are measured in one run. The plans `advice` and `knee` try what `recommend` says on
+    tables with two classes: of training rows it gets, held-out rows measure what it is worth, and
+    what the alternatives are.
 
     A rerun with the same arguments computes only what is missing.
 
@@ -46,13 +58,16 @@ def experiment(
         train: training examples; the others test.
         methods: as for `select`.
         keep_fraction: kept fractions of the training examples, in (0, 1].
-        seeds: seeds 0 ... SEEDS-1.
+        seeds: seeds 0 ... SEEDS-1; of the plans advice and knee the splits of each table.
+        tables: of the plans advice and knee, instead of theirs.
 
     Examples:
         python -m selection experiment demo --out out/selection
         python -m selection experiment demo --methods random hard "ccs:cutoff=0.2" --seeds 3 \\
             --out mine
         python -m selection experiment letter --out out/letter
+        python -m selection experiment advice --out out/advice
+        python -m selection experiment knee --tables letter-B-R mnist-3-8 --out out/knee
     """
     changes: dict[str, Any] = {
         "dataset": dataset,
@@ -62,6 +77,18 @@ def experiment(
         "keep_fraction": keep_fraction,
     }
     changed = {name: value for name, value in changes.items() if value is not None}
+    if plan in TABLE_PLANS:
+        others = {"methods" if name == "entries" else name for name in changed} - {"seeds"}
+        if others or data is not None:
+            word = min(others or {"data"}).replace("_", "-")
+            raise ValueError(f"plan {plan} takes --tables and --seeds, and no --{word}")
+        known = TABLE_PLANS[plan]
+        asked = TablePlan(
+            known.tables if tables is None else tables, known.splits if seeds is None else seeds
+        )
+        return _try_advice(asked, out)
+    if tables is not None:
+        raise ValueError(f"plan {plan} takes no --tables; {', '.join(TABLE_PLANS)} do")
     chosen = replace(PLANS[plan], **changed)
     check_plan(chosen)
     # These are imported here, for they load SciPy, JAX and optax.
@@ -89,86 +116,59 @@ def experiment(
         table = results.markdown()
         if plan in PUBLISHED:
             table += beside(results, PUBLISHED[plan])
-        tables = {
+        texts = {
             "results.md": table,
             "results.csv": results.csv(),
             "recalls.csv": results.recalls_csv(),
         }
 
         def write() -> None:
-            for name, text in tables.items():
+            for name, text in texts.items():
                 write_bytes_atomic(folder / name, text.encode())
             for suffix in ("png", "pdf"):
                 draw(results, folder / f"accuracy.{suffix}")
 
         keep_or_print(write, lambda: table)
         print(table)
-        for name in (*tables, "accuracy.png", "accuracy.pdf"):
+        for name in (*texts, "accuracy.png", "accuracy.pdf"):
             print(folder / name, file=sys.stderr)
     return 0
 
 
-@more_help(lambda: f"data sets: {', '.join(sorted(PAIRS))}")
-def knee(
-    dataset: Annotated[str, Choice(tuple(sorted(PAIRS)))],
-    *,
-    out: Folder,
-    splits: int = 10,
-    tolerance: float = 0.1,
-    seed: int = 0,
-) -> int:
-    """Put the recommended fraction beside the measured knee, on binary tasks.
-
-    The theory recommends a policy and a fraction for the coordinates that are estimated from a
-    task's training part; by this policy a max-margin student is trained at every fraction and
-    tested. The knee is the smallest fraction from which on the error stays within the tolerance of
-    that of all data.
-
-    Args:
-        dataset: where the tasks come from.
-        out: folder for table and curves.
-        splits: random splits into training and test examples.
-        tolerance: accepted loss, relative.
-        seed: of all random choices.
-
-    Examples:
-        python -m selection knee mnist-5k --out out/knee
-        python -m selection knee letter --splits 20 --tolerance 0.05 --out out/knee
-    """
-    check_integer("splits", splits, 2, 10**4)
-    check_range("tolerance", tolerance, 0.0, 10.0)
-    check_integer("seed", seed, 0, 2**62)
-    to_write = check_new_file(out / f"knee-{dataset}.md", (".md",))
+def _try_advice(plan: TablePlan, out: Folder) -> int:
+    """Run a trial of the advice, and write its tables."""
+    check_table_plan(plan)
     # These are imported here, for they load the theory and JAX.
     from hardset.progress import bar
-    from selection.experiments.datasets import load_dataset
-    from selection.experiments.knee import knee_table, measure_knee
+    from selection.experiments.advice import run_tables
+    from selection.experiments.advice_results import factors, markdown, raw
 
-    out.mkdir(parents=True, exist_ok=True)
-    with alone(out):
-        pairs, known, knees = PAIRS[dataset], load_dataset(dataset), []
-        with bar(len(pairs) * splits, "knee", "split") as done:
-            for task, pair in pairs.items():
-                done.set_postfix_str(task)
-                options: dict[str, Any] = {"splits": splits, "tolerance": tolerance, "seed": seed}
-                knees.append(measure_knee(known, task, pair, **options, advance=done.update))
-        table = knee_table(knees)
-        curves = {
-            one.task: {"keep_fraction": one.keep_fraction.tolist(), "error": one.error.tolist()}
-            for one in knees
-        }
-        record = {
-            "curves": curves,
-            "options": {"splits": splits, "tolerance": tolerance, "seed": seed},
-            "made_with": versions(),
-        }
+    folder = check_writable(out)
+    lacking = left_out(plan.tables)
+    if not any(installed(TABLES[name].package) for name in plan.tables):
+        raise ValueError(lacking)
+    if lacking is not None:
+        print(lacking, file=sys.stderr)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        with bar(len(plan.tables) * plan.splits, "advice", "split") as done:
+
+            def advance(text: str) -> None:
+                done.set_postfix_str(text)
+                done.update()
+
+            records = run_tables(plan, folder, advance=advance)
+        table = markdown(records) + ("" if lacking is None else f"\n{lacking}.\n")
+        texts = {"advice.md": table, "advice.csv": raw(records), "theory.csv": factors(records)}
 
         def write() -> None:
-            write_bytes_atomic(to_write.with_suffix(".json"), sealed_json(record))
-            write_bytes_atomic(to_write, table.encode())
+            for name, text in texts.items():
+                write_bytes_atomic(folder / name, text.encode())
 
         keep_or_print(write, lambda: table)
-    print(table)
+        print(table)
+        for name in texts:
+            print(folder / name, file=sys.stderr)
     return 0
 
 

@@ -22,9 +22,10 @@ Folder = Annotated[Path, Option(metavar="DIR")]
 Method = Annotated[str, Option(metavar="METHOD[:option=value,...]")]
 Methods = Annotated[tuple[str, ...], Option(metavar="METHOD[:option=value,...] ...")]
 
-FILES = """files:
+ARRAYS = """files:
   FILE.npy (memory-mapped), FILE.npz[:KEY] or FILE.parquet[:COLUMN]; one row an example. Columns of
-  numbers are joined by FILE.parquet:a,b,c or a pattern, 'FILE.parquet:x*'. High scores are hard;
+  numbers are joined by FILE.parquet:a,b,c or a pattern, 'FILE.parquet:x*'."""
+FILES = f"""{ARRAYS} High scores are hard;
   --orientation easy turns them around.
 """
 

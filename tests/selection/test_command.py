@@ -413,16 +413,10 @@ def test_a_refused_command_leaves_no_folder(folder: Path, capsys, line: str) -> 
         ("coverage --out new --methods soft", "method = 'soft' is not one of"),
         ("coverage --out new --seed -1", "seed = -1 is outside"),
         ("coverage --out must.txt", "must.txt is a file"),
-        ("knee letter --out new --tolerance nan", "tolerance = nan is not a number"),
         ("experiment demo --out new --dataset nothing", "dataset = 'nothing' is not one of"),
         ("experiment demo --out new --train -5", "train = -5 is outside"),
         ("experiment demo --out new --dataset digits --train 1001", "not a multiple of 5"),
         ("experiment demo --out new --dataset cifar10", "needs a folder with data_batch_1.bin"),
-        ("recommend --features features.npy --labels labels.npy --level 2", "level = 2 is outside"),
-        (
-            "recommend --features features.npy --labels labels.npy --classes 1 1",
-            "--classes names class 1 twice",
-        ),
         ("compare none.json --scores scores.npy --budget 5", "none.json does not exist"),
         ("compare taken.json --scores scores.npy --budget 5", "taken.json holds no subset"),
     ],
@@ -537,9 +531,7 @@ def test_two_processes_with_one_output(folder: Path) -> None:
     assert "output file k.json exists already" in answers[1 - winner][1]
 
 
-@pytest.mark.parametrize(
-    "line", ["experiment demo --dataset digits --train 1000", "coverage", "knee letter"]
-)
+@pytest.mark.parametrize("line", ["experiment demo --dataset digits --train 1000", "coverage"])
 def test_one_process_at_a_time_works_in_a_folder(folder: Path, capsys, line: str) -> None:
     Path("out").mkdir()
     with alone("out"):
@@ -568,7 +560,7 @@ def test_a_score_may_take_an_array_and_do_without(folder: Path, capsys) -> None:
     assert (code, "--texts has no effect" in err) == (2, True)
 
 
-@pytest.mark.parametrize("name", ["score", "select", "compare", "recommend"])
+@pytest.mark.parametrize("name", ["score", "select", "compare", "recommend", "knee"])
 def test_help_has_examples_and_names_everything(capsys, name: str) -> None:
     assert main([name, "--help"]) == 0
     out = capsys.readouterr().out

@@ -3,7 +3,6 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,7 +14,6 @@ from hardset.listing import write_record
 from selection.__main__ import main
 from selection.experiments.coverage import cover, make_plane
 from selection.experiments.datasets import CONDITIONS, Dataset, load_dataset, make_task
-from selection.experiments.knee import Knee, knee_table, measure_knee
 from selection.experiments.plans import Entry, Plan
 from selection.experiments.results import Results, Unit, _dots
 from selection.experiments.runs import Pools, run_plan
@@ -283,26 +281,6 @@ def test_letter_is_read_once_from_ten_folds(
     np.savez(folder / "letter.npz", x=inputs, y=letters)
     with pytest.raises(ValueError, match="has no array fold0-x_train"):
         load_dataset("letter")
-
-
-def test_the_knee_is_where_the_curve_flattens() -> None:
-    # All data have .1. Within 15 % is below .115: .12 at .3 is not, only all data are. Within
-    # 25 % is below .125: from .2 on.
-    errors = np.array([[0.3, 0.2, 0.11, 0.12, 0.1]] * 2)
-    fractions = np.array([0.05, 0.1, 0.2, 0.3, 1.0])
-    knee = Knee("by hand", SimpleNamespace(toy_model_fraction=0.1), fractions, errors, 0.15)
-    assert (knee.knee(), knee.best()) == (1.0, 1.0)
-    assert Knee("", knee.advice, fractions, errors, 0.25).knee() == 0.2
-    assert np.allclose(knee.loss(), (0.1, 0.0))
-
-
-def test_a_binary_task_is_measured_beside_the_advice(data: Dataset) -> None:
-    found = measure_knee(data, "3 or 8", ((3,), (8,)), splits=2)
-    assert found.error.shape == (2, len(found.keep_fraction))
-    # Two digits are nearly separable by a line: scikit-learn's digits leave few errors.
-    assert found.error[:, -1].mean() < 0.1
-    assert 0 < found.advice.toy_model_fraction <= 1
-    assert "| 3 or 8 |" in knee_table([found])
 
 
 def test_where_methods_put_their_examples(

@@ -6,11 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse
 
 from selection import Pool, Scores, Subset
 from selection.files import (
     check_new_file,
     read_array,
+    read_matrix,
     read_subset,
     read_subset_ids,
     write_npz,
@@ -27,6 +29,25 @@ def test_npy_stays_on_disk(tmp_path) -> None:
     found = read_array("features", tmp_path / "x.npy")
     assert isinstance(found, np.memmap)
     np.testing.assert_array_equal(found, VECTORS)
+
+
+def test_a_sparse_matrix_is_read_where_it_is_of_use(tmp_path) -> None:
+    matrix = scipy.sparse.csr_array(np.where(VECTORS > 0.5, VECTORS, 0.0))
+    scipy.sparse.save_npz(tmp_path / "csr.npz", matrix)
+    found = read_matrix("features", tmp_path / "csr.npz")
+    assert isinstance(found, scipy.sparse.csr_array)
+    np.testing.assert_array_equal(found.toarray(), matrix.toarray())
+    np.savez(tmp_path / "dense.npz", x=VECTORS)
+    np.testing.assert_array_equal(read_matrix("features", tmp_path / "dense.npz"), VECTORS)
+    scipy.sparse.save_npz(tmp_path / "coo.npz", matrix.tocoo())
+    with pytest.raises(ValueError, match=r"format coo; save matrix.tocsr\(\) instead"):
+        read_matrix("features", tmp_path / "coo.npz")
+    parts = {"data": matrix.data, "indices": matrix.indices + 7, "indptr": matrix.indptr}
+    np.savez(tmp_path / "bad.npz", format=b"csr", shape=matrix.shape, **parts)
+    with pytest.raises(ValueError, match=r"bad\.npz holds a damaged sparse matrix: "):
+        read_matrix("features", tmp_path / "bad.npz")
+    with pytest.raises(ValueError, match="sparse matrices are not accepted here"):
+        read_array("features", tmp_path / "csr.npz")
 
 
 def test_npz_by_key(tmp_path) -> None:

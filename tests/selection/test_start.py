@@ -38,9 +38,12 @@ LINES = {
         "select k-center --features none.npy --budget many",
         "compare infomax --scores none.npy --budget 5",
         "recommend --features none.npy --labels none.npy",
+        "recommend --features none.npy",
         "recommend --features none.npy --labels none.npy --tolerance 0",
+        "recommend --features none.npy --labels none.npy --policies hard hard",
+        "knee --features none.npy --labels none.npy --plot curve.txt",
+        "knee --features none.npy --labels none.npy",
         "experiment demo --out new --methods infomax:weights=1",
-        "knee letter --out new --splits 1",
         "coverage --out new --methods soft",
     ],
 }

@@ -1,15 +1,11 @@
 """Coordinates of toy data whose coordinates are known, and what the theory makes of them."""
 
 import dataclasses
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import replica
-from hardset.cli import run
-from selection.__main__ import main
 from selection.advice.estimates import (
     LearningCurve,
     angle_of_overlap,
@@ -313,70 +309,6 @@ def test_intervals_hold_the_estimates(advice) -> None:
     assert advice.fraction_interval[0] <= advice.keep_fraction <= advice.fraction_interval[1]
     assert found.theta < found.theta_part
     assert "heuristic" in advice.caveat
-
-
-def test_command(tmp_path: Path, monkeypatch, capsys) -> None:
-    """The same numbers as from the functions, for two classes of three."""
-    monkeypatch.chdir(tmp_path)
-    x, signs = teacher_data(400, 100, 5)
-    np.save("x.npy", np.concatenate([x, np.ones((7, 100))]))
-    np.save("y.npy", np.concatenate([signs + 4, np.full(7, 9)]).astype(int))
-    np.save("y.npy", np.array([{3: "cat", 5: "dog", 9: "elk"}[one] for one in np.load("y.npy")]))
-    line = "recommend --features x.npy --labels y.npy --classes cat dog --metric isotropic "
-    line += "--splits 2 "
-    line += "--replicates 20 --seed 5 --policies hard random"
-    assert run(main, [*line.split(), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    wanted = estimate_coordinates(x, signs, splits=2, replicates=20, metric="isotropic", seed=5)
-    assert found["theta_deg"] == pytest.approx(np.rad2deg(wanted.theta), rel=1e-12)
-    assert found["alpha_total"] == pytest.approx(wanted.alpha_total, rel=1e-12)
-    assert found["theta_from"] == "overlap" and found["warnings"] == []
-    assert [one["policy"] for one in found["policies"]] == ["hard", "random"]
-    low, high = found["keep_fraction_band"]
-    assert low <= found["keep_fraction"] <= high
-    assert run(main, line.split()) == 0
-    out = capsys.readouterr().out
-    assert "heuristic" in out and f"{found['theta_deg']:.4g}" in out
-
-
-def test_command_without_an_angle(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.chdir(tmp_path)
-    random = np.random.default_rng(3)
-    np.save("x.npy", random.standard_normal((60, 5)))
-    # Labels that have nothing to do with the features; this draw's probes disagree.
-    np.save("y.npy", random.integers(2, size=60))
-    line = "recommend --features x.npy --labels y.npy --metric isotropic --splits 1 --seed 1"
-    assert run(main, line.split()) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("the data are not the toy model")  # where probes err on a tenth
-    assert "theta is undefined" in out
-    # Far fewer examples than columns: the theory's probe, too, does little better than guessing.
-    np.save("x.npy", np.random.default_rng(22).standard_normal((60, 400)))
-    np.save("y.npy", np.arange(60) % 2)
-    assert run(main, line.split()) == 1
-    assert capsys.readouterr().out.startswith("theta is undefined")
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ("--labels y.npy", "labels has 3 classes; the theory is of two, choose a pair"),
-        ("--labels y.npy --classes 3 4", "class 4 has no example in the labels"),
-        ("--labels short.npy", "different lengths: features 60, labels 59"),
-        ("--labels short.npy --classes 1 3", "different lengths: features 60, labels 59"),
-        ("--labels y.npy --classes 3 5 --holdout 2", "holdout = 2 is outside"),
-        ("--labels y.npy --policies soft", "policies = 'soft' is not one of hard"),
-    ],
-)
-def test_bad_command(tmp_path: Path, monkeypatch, capsys, options: str, sentence: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    np.save("x.npy", X)
-    np.save("y.npy", np.where(np.arange(60) < 5, 1, np.where(Y > 0, 3, 5)))
-    np.save("short.npy", np.ones(59, dtype=int))
-    assert run(main, ["recommend", "--features", "x.npy", *options.split()]) == 2
-    err = capsys.readouterr().err
-    assert sentence in err
-    assert err.count("\n") == 1
 
 
 def test_every_share_of_the_examples() -> None:

@@ -1,8 +1,6 @@
 """Whether data are the toy model: the measured error beside the theory's, and what follows."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +8,12 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.svm import LinearSVC
 
 import replica
-from hardset.cli import run
 from selection import (
     Coordinates,
     coordinates_of_overlap,
     cross_validation,
     estimate_coordinates,
 )
-from selection.__main__ import main
 from selection.advice.estimates import error_interval
 from selection.advice.probes import ProbeErrors
 from selection.advice.toy_model import ToyModelVerdict, toy_model_advice, toy_model_verdict
@@ -157,26 +153,3 @@ def test_labels_that_mean_nothing_are_not_the_toy_model() -> None:
     far = coordinates_of_overlap(x, -0.1, 250)
     with pytest.raises(ValueError, match="theta is undefined"):
         toy_model_advice(far)
-
-
-def test_the_command_says_it_first(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.chdir(tmp_path)
-    x, labels = teacher_data(400, 20, 0, wrong=0.2)
-    np.save("x.npy", x)
-    np.save("y.npy", labels)
-    line = "recommend --features x.npy --labels y.npy --splits 1 --replicates 10 --policies hard"
-    assert run(main, line.split()) == 0
-    first, second, third, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith("the data are not the toy model: no probe through the mean separates ")
-    assert "cross validation measures an error of" in first
-    assert second.split(maxsplit=1) == ["advice", "keep all"]
-    assert "small absolute margin" in third
-    assert run(main, [*line.split(), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["message"] == first
-    assert (found["advice"], found["keep_fraction"], found["policy"]) == ("keep all", 1.0, "all")
-    assert 0.1 <= found["toy_model_fraction"] <= 1 and found["toy_model"] is False
-    low, high = found["measured_error_interval"]
-    assert low < found["measured_error"] < high
-    assert not low < found["predicted_error"] < high
-    assert found["score"] == "margin"

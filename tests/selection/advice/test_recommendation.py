@@ -5,9 +5,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import selection
+from selection.advice.folds import fold_numbers
 from selection.advice.recommendation import measure_curve, recommend
 from selection.advice.students import Answer
-from selection.advice.verdict import Trial, fold_numbers, signed_margin
+from selection.advice.verdict import Trial, signed_margin
 
 
 class NearestMean:

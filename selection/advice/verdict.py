@@ -1,0 +1,273 @@
+"""Measures what a student loses on held-out rows when it is trained on fewer of them."""
+
+from collections.abc import Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from selection.advice.bound import increase_bound, mean_bound, rows_for_certificate
+from selection.advice.folds import fold_numbers
+from selection.advice.paths import kept_rows
+from selection.advice.students import Answer, Students, hardness_margin
+from selection.arrays import Array, Floats, Integers
+from selection.selector import generator
+
+# Random choices of one seed: each kind has a stream of its own.
+OUTER, NESTED, KEPT, LAST = range(4)
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Says what one policy costs at one kept fraction, by nested cross validation.
+
+    Attributes:
+        policy: which rows are kept, a key of `selection.advice.paths.MEANINGS`.
+        keep_fraction: of the rows that a student is trained on.
+        only_all: rows that only the student of all data gets right, by fold and true class,
+            shape (K, C).
+        only_kept: rows that only the student of the kept rows gets right, shape (K, C).
+        rows: held-out rows that both were tried on, shape (K, C).
+        error: error of the students of the kept rows.
+        increase: `error` less that of the students of all data.
+        bound: upper bound of the true increase at the level `failure`.
+        failure: level of the bound.
+    """
+
+    policy: str
+    keep_fraction: float
+    only_all: Integers
+    only_kept: Integers
+    rows: Integers
+    error: float
+    increase: float
+    bound: float
+    failure: float
+
+
+@dataclass(frozen=True)
+class LastCheck:
+    """Says how the student that will be handed over does on the rows thrown away.
+
+    Attributes:
+        extra_errors: errors of the student of the kept rows there, less those of students of all
+            data that were not trained on the row in question.
+        thrown_away: rows that are not kept.
+        increase: the extra errors over all rows, or the mean over classes of those of a class over
+            its rows.
+        passed: whether the increase is within the tolerance.
+    """
+
+    extra_errors: int
+    thrown_away: int
+    increase: float
+    passed: bool
+
+
+class Trial:
+    """Tries students of kept rows against students of all data on the same held-out rows.
+
+    The rows are cut into K stratified folds. Inside each training part, nested folds give every row
+    a margin by a student that has not seen it; a policy ranks by these, a student is trained on
+    what it keeps, and both students answer the held-out fold.
+    """
+
+    def __init__(
+        self,
+        students: Students,
+        codes: Integers,
+        *,
+        folds: int,
+        balanced: bool,
+        seed: int,
+        store: MutableMapping[str, Array],
+    ) -> None:
+        """Train the students of all data, and rank every training part.
+
+        Args:
+            students: trains and asks.
+            codes: class positions, shape (n,).
+            folds: K, at least 2.
+            balanced: whether errors are means over classes.
+            seed: of folds and of what is kept at random.
+            store: finished work by name, which is not repeated; new work is added.
+        """
+        self.students, self.codes, self.folds = students, codes, folds
+        self.balanced, self.seed, self.store = balanced, seed, store
+        number = fold_numbers(codes, folds, generator(seed, OUTER))
+        self.tests = [np.flatnonzero(number == fold) for fold in range(folds)]
+        self.trains = [np.flatnonzero(number != fold) for fold in range(folds)]
+        if "ranking" not in store:
+            self._rank()
+        values = np.asarray(store["ranking"])
+        self.values = values[: len(codes)]
+        cuts = np.cumsum([len(codes), *(len(rows) for rows in self.trains)])
+        self._nested = np.split(values[cuts[0] :], cuts[1:-1] - cuts[0])
+        self.labels = np.asarray(store["answers"]).astype(np.int64)
+        self.right = self.labels == codes
+
+    def _rank(self) -> None:
+        nested = []
+        for fold, train in enumerate(self.trains):
+            random = generator(self.seed, NESTED, fold)
+            number = fold_numbers(self.codes[train], self.folds, random)
+            nested += [(train[number != j], train[number == j]) for j in range(self.folds)]
+        lanes = [*zip(self.trains, self.tests, strict=True), *nested]
+        found = self.students.answers(*map(list, zip(*lanes, strict=True)))
+        outer, inner = found[: self.folds], found[self.folds :]
+        labels = np.empty(len(self.codes), np.int64)
+        values = np.empty((len(self.codes), *outer[0].values.shape[1:]))
+        for rows, answer in zip(self.tests, outer, strict=True):
+            labels[rows], values[rows] = answer
+        parts = [values]
+        for fold, train in enumerate(self.trains):
+            part = np.empty((len(train), *values.shape[1:]))
+            for j in range(self.folds):
+                place = fold * self.folds + j
+                part[np.searchsorted(train, nested[place][1])] = inner[place].values
+            parts.append(part)
+        self.store["answers"] = labels
+        self.store["ranking"] = np.concatenate(parts)
+
+    def error(self) -> float:
+        """Return the cross-validated error of students of all data."""
+        wrong = [np.bincount(self.codes[~self.right], minlength=self.students.classes)]
+        return self._mean(np.array(wrong), self._rows()[None])
+
+    def measure(
+        self, policies: Sequence[str], keep_fraction: float, failures: Sequence[float]
+    ) -> list[Measurement]:
+        """Try policies at one kept fraction, each with the level of its bound."""
+        missing = [one for one in policies if _step(one, keep_fraction) not in self.store]
+        lanes = [
+            (policy, train[self.kept(policy, keep_fraction, fold)], test)
+            for policy in missing
+            for fold, (train, test) in enumerate(zip(self.trains, self.tests, strict=True))
+        ]
+        if lanes:
+            _, kept, tests = map(list, zip(*lanes, strict=True))
+            found = iter(self.students.answers(kept, tests))
+            for policy in missing:
+                counts = [self._compare(rows, next(found)) for rows in self.tests]
+                self.store[_step(policy, keep_fraction)] = np.stack(counts, axis=1)
+        return [
+            self._measurement(policy, keep_fraction, failure)
+            for policy, failure in zip(policies, failures, strict=True)
+        ]
+
+    def kept(self, policy: str, keep_fraction: float, fold: int) -> Integers:
+        """List the positions in a training part that a policy keeps."""
+        values, codes = self._nested[fold], self.codes[self.trains[fold]]
+        random = generator(self.seed, KEPT, fold)
+        return _kept(policy, values, codes, keep_fraction, random)
+
+    def handed_over(self, policy: str, keep_fraction: float) -> Integers:
+        """List the rows of the whole table that a policy keeps."""
+        random = generator(self.seed, LAST)
+        return _kept(policy, self.values, self.codes, keep_fraction, random)
+
+    def last_check(self, policy: str, keep_fraction: float, tolerance: float) -> LastCheck:
+        """Try the student that will be handed over on the rows thrown away."""
+        kept = self.handed_over(policy, keep_fraction)
+        away = np.setdiff1d(np.arange(len(self.codes)), kept)
+        name = f"last {_step(policy, keep_fraction)}"
+        if name not in self.store:
+            (found,) = self.students.answers([kept], [away])
+            self.store[name] = self._compare(away, found)
+        lost, won, _ = np.asarray(self.store[name])
+        extra = lost - won
+        increase = self._mean(extra[None], self._rows()[None])
+        return LastCheck(int(extra.sum()), len(away), increase, increase <= tolerance)
+
+    def rows_needed(self, found: Measurement, tolerance: float) -> float:
+        """Estimate how many rows would certify what was measured; infinity where none would."""
+        if not self.balanced:
+            lost, won, rows = _over_classes(found.only_all, found.only_kept, found.rows)
+            return rows_for_certificate(lost, won, rows, tolerance, found.failure)
+        needed = [
+            rows_for_certificate(lost, won, rows, tolerance, found.failure) / np.sum(rows)
+            for lost, won, rows in _by_class(found.only_all, found.only_kept, found.rows)
+        ]
+        return len(self.codes) * float(max(needed))
+
+    def _rows(self) -> Integers:
+        return np.bincount(self.codes, minlength=self.students.classes)
+
+    def _compare(self, rows: Integers, found: Answer) -> Integers:
+        """Count by class the rows that one student alone gets right, and all rows: shape (3, C)."""
+        codes, right = self.codes[rows], found.labels == self.codes[rows]
+        only_all, only_kept = self.right[rows] & ~right, right & ~self.right[rows]
+        classes = self.students.classes
+        return np.stack(
+            [np.bincount(codes[which], minlength=classes) for which in (only_all, only_kept)]
+            + [np.bincount(codes, minlength=classes)]
+        )
+
+    def _mean(self, counts: Integers, rows: Integers) -> float:
+        """Return the share of counted rows, or the mean of the classes' shares: (K, C) each."""
+        if not self.balanced:
+            return float(np.sum(counts) / np.sum(rows))
+        return float(np.mean(np.sum(counts, axis=0) / np.sum(rows, axis=0)))
+
+    def _measurement(self, policy: str, keep_fraction: float, failure: float) -> Measurement:
+        lost, won, rows = (np.asarray(one) for one in self.store[_step(policy, keep_fraction)])
+        increase = self._mean(lost - won, rows)
+        if self.balanced:
+            by_class = list(_by_class(lost, won, rows))
+            bounds = [increase_bound(b, c, m, failure) for b, c, m in by_class]
+            means = [float(np.sum(b - c) / np.sum(m)) for b, c, m in by_class]
+            bound = float(mean_bound(means, bounds))
+        else:
+            b, c, m = _over_classes(lost, won, rows)
+            bound = float(increase_bound(b, c, m, failure))
+        return Measurement(
+            policy=policy,
+            keep_fraction=keep_fraction,
+            only_all=lost,
+            only_kept=won,
+            rows=rows,
+            error=self.error() + increase,
+            increase=increase,
+            bound=bound,
+            failure=failure,
+        )
+
+
+def signed_margin(values: Floats, codes: Integers) -> Floats:
+    """Return by how much students prefer a row's own class to the best other one.
+
+    Args:
+        values: decision values, shape (n,) for two classes and (n, C) for more.
+        codes: class positions, shape (n,).
+    """
+    if values.ndim == 1:
+        return np.where(codes == 1, values, -values)
+    own = values[np.arange(len(values)), codes]
+    others = values.copy()
+    others[np.arange(len(values)), codes] = -np.inf
+    return np.asarray(own - others.max(axis=1))
+
+
+def _kept(
+    policy: str,
+    values: Floats,
+    codes: Integers,
+    keep_fraction: float,
+    random: np.random.Generator,
+) -> Integers:
+    margins = hardness_margin(values)
+    return kept_rows(policy, margins, signed_margin(values, codes), keep_fraction, random)
+
+
+def _step(policy: str, keep_fraction: float) -> str:
+    return f"{policy} {keep_fraction:g}"
+
+
+def _over_classes(*counts: Integers) -> tuple[Integers, Integers, Integers]:
+    """Add up what was counted over the classes."""
+    lost, won, rows = (one.sum(axis=1) for one in counts)
+    return lost, won, rows
+
+
+def _by_class(*counts: Integers) -> Iterator[tuple[Integers, Integers, Integers]]:
+    """Yield what was counted of each class, over the folds."""
+    yield from zip(*(one.T for one in counts), strict=True)
