@@ -51,7 +51,7 @@ def recommend_ratio(run: Path, *, seed: int = 0, recommend: Recommend = recommen
     """
 
     def fill(_: Work) -> Made:
-        found = advice_of_run(collect(run), seed=seed, recommend=recommend)
+        found = advice_of_run(collect(run), seed=seed, explain=False, recommend=recommend)
         if isinstance(found, str):
             raise _refusal(RECOMMENDED, _reason(found))
         names = ("error_all", "error_kept", "tolerance", "failure")

@@ -64,7 +64,7 @@ class RunAdvice:
 
 
 def advice_of_run(
-    run: RunFolder, *, seed: int = 0, recommend: Recommend = recommend
+    run: RunFolder, *, seed: int = 0, explain: bool = True, recommend: Recommend = recommend
 ) -> RunAdvice | str:
     """Test on a run's labels how much of its images to keep.
 
@@ -73,6 +73,7 @@ def advice_of_run(
     Args:
         run: with an index and scores of whole images.
         seed: of the folds.
+        explain: whether the theory's curve is computed beside.
         recommend: the test, called as `selection.recommend`.
     """
     for place in (INDEX, WHOLE):
@@ -86,7 +87,7 @@ def advice_of_run(
         return f"No advice: {labels}, and {UNTESTED}."
     features = read_features(run.folder / WHOLE)
     try:
-        found = recommend(features, labels, policies=POLICIES, seed=seed)
+        found = recommend(features, labels, policies=POLICIES, seed=seed, explain=explain)
     except ValueError as error:
         return f"No advice: {error}."
     return RunAdvice(found, len(images), count_grouped(run.folder / INDEX, images))

@@ -46,6 +46,7 @@ from pretrain_jax.report.statistics import (
 from pretrain_jax.report.toy_model import Bridge, bridge_of_run
 from pretrain_jax.report.v_information import SetInformation, information_of_sets
 from selection import recommend
+from selection.advice.picture import picture
 
 REPORT = Stage("report", inputs=("*",), parameters=("sample",))
 PAGE, RESULTS = "index.html", "results.csv"
@@ -74,20 +75,17 @@ OVERLAYS = "overlays.png"
 
 @dataclass(frozen=True)
 class Picture:
-    """Holds a picture that a stage left.
+    """Holds a picture of the page.
 
     Attributes:
         source: address that holds it in itself.
-        caption: the stage and what it shows.
+        caption: what it shows, and of which stage.
+        alt: what it shows, for those who do not see it.
     """
 
     source: str
     caption: str
-
-    @property
-    def alt(self) -> str:
-        """Return what the picture shows, for those who do not see it."""
-        return f"Contact sheet, {self.caption}"
+    alt: str
 
 
 def write_report(
@@ -185,9 +183,27 @@ def page(
         estimates={k: v.per_value("information") for k, v in known if not isinstance(v, str)},
         bridge=bridge,
         tested=advice,
+        curves=None if isinstance(advice, str) else _curves(advice),
         pictures=_pictures(run),
         **_stages(run),
     )
+
+
+def _curves(tested: RunAdvice) -> Picture:
+    """Draw what was measured for an advice."""
+    found = tested.advice
+    chosen = [one for one in found.curve if one.keep_fraction == found.keep_fraction]
+    data = picture(
+        "png",
+        found.sentence(),
+        curve=found.curve,
+        tolerance=found.tolerance,
+        title=f"Keep {100 * tested.ratio:.3g} % of the images" if chosen else "Keep all images",
+        chosen=chosen[0] if chosen else None,
+        explanation=found.explanation,
+    )
+    caption = "Change of the student's error against the fraction kept, with bars up to the bound."
+    return Picture(charts.data_address(data, "image/png"), caption, caption)
 
 
 def _environment() -> Environment:
@@ -265,13 +281,17 @@ def _pictures(run: RunFolder) -> Iterator[Picture]:
     for part, what in PICTURED.items():
         for place in run.of_stage(part):
             for path in sorted((run.folder / place).glob("*.png")):
-                yield Picture(_address(path), f"{place}: {what}")
+                yield _sheet(path, f"{place}: {what}")
     shown: set[str] = set()
     for one in sorted(run.results, key=lambda one: (one.seed, one.place)):
         path = run.folder / one.place / OVERLAYS
         if path.is_file() and one.method not in shown:
             shown.add(one.method)
-            yield Picture(_address(path), f"{one.place}: predictions on test cases")
+            yield _sheet(path, f"{one.place}: predictions on test cases")
+
+
+def _sheet(path: Path, caption: str) -> Picture:
+    return Picture(_address(path), caption, f"Contact sheet, {caption}")
 
 
 def _address(path: Path) -> str:

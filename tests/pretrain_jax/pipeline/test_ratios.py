@@ -79,7 +79,7 @@ def test_the_test_gets_the_features_and_labels(tmp_path: Path) -> None:
     ((asked, named, options),) = test.asked
     np.testing.assert_array_equal(asked, features(COUNT))
     assert named == labels
-    assert options == {"policies": ("hard",), "seed": 3}
+    assert options == {"policies": ("hard",), "seed": 3, "explain": False}
     assert made.counts["ratio"] == 0.5 and made.counts["images"] == COUNT
     assert made.counts["tolerance"] == 0.0125
     assert made.notes[0] == f"K{half().sentence()[1:]}." and "keep 50 %" in half().sentence()
@@ -139,6 +139,7 @@ def test_the_page_shows_the_tested_advice(tmp_path: Path) -> None:
     assert "Keep 50 % (250 of 500 rows), the rows of smallest absolute margin" in text
     assert "What was measured on 12 images by cross validation" in text
     assert "<td>50.00</td><td>0.13</td><td>+0.005</td><td>0.0119</td><td>yes</td>" in text
+    assert 'alt="Change of the student' in text
     untested = page(collect(run), "none", "none", "No advice: there are no labels.")
     assert "No advice: there are no labels. The number of the toy model below" in untested
 
