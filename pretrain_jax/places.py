@@ -4,7 +4,8 @@ Its paths are formed here, and read back here.
 
     config.json                                what the pipeline is
     data/                                      images and masks that were shipped
-    index/  leakage/  recommended/             stages of which there is one
+    index/  leakage/                           stages of which there is one
+    recommended/  toy-model/                   ratios of these names, each a stage
     probe/run  probe/half-0  probe/half-1      its runs; full.txt, half-0.txt: their images
     proposals/PROPOSER[/seed-DRAW]             boxes of patches
     scores/PROPOSER[/seed-DRAW]  scores/images[-half-0]
@@ -28,11 +29,12 @@ from typing import NamedTuple
 from hardset.folder import CLAIM, MANIFEST
 
 INDEX, LEAKAGE, PROBE, PROPOSALS, SCORES = "index", "leakage", "probe", "proposals", "scores"
-RECOMMENDED, SELECTIONS, SYNTHESISED = "recommended", "selections", "synthesised"
+RECOMMENDED, TOY_MODEL = "recommended", "toy-model"
+SELECTIONS, SYNTHESISED = "selections", "synthesised"
 PRETRAINED, FINETUNED = "pretrained", "finetuned"
 # The folders of stages, in the order in which a pipeline fills them; a report may be anywhere.
 PARTS = (
-    *(INDEX, LEAKAGE, PROBE, PROPOSALS, SCORES, RECOMMENDED),
+    *(INDEX, LEAKAGE, PROBE, PROPOSALS, SCORES, RECOMMENDED, TOY_MODEL),
     *(SELECTIONS, SYNTHESISED, PRETRAINED, FINETUNED),
 )
 CONFIG, SHIPPED, FAILED = "config.json", "data", "failed.txt"
@@ -137,6 +139,11 @@ class Places:
     def recommended(self) -> Path:
         """Return the folder of the stage `recommend`."""
         return self.out / RECOMMENDED
+
+    @property
+    def toy_model(self) -> Path:
+        """Return the folder of the stage `toy-model`."""
+        return self.out / TOY_MODEL
 
     def proposals(self, proposer: str, draw: int | None = None) -> Path:
         """Return the folder of a proposer's patches.

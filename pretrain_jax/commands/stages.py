@@ -13,7 +13,7 @@ from hardset.cli import Choice, Json, Option, Preset, Progress, more_help, wante
 from hardset.folder import MANIFEST, Manifest, read_manifest
 from pretrain_jax.data.listing import COLLECTIONS
 from pretrain_jax.data.opening import allow_megapixels
-from pretrain_jax.places import IMAGES, Places, set_name
+from pretrain_jax.places import IMAGES, RECOMMENDED, TOY_MODEL, Places, set_name
 from pretrain_jax.synthesis.methods import (
     METHODS,
     Method,
@@ -26,7 +26,6 @@ from pretrain_jax.synthesis.sam import Sam
 from pretrain_jax.synthesis.tables import check_shards
 from pretrain_jax.train.config import PRESETS, TrainConfig
 
-RECOMMENDED = "recommended"
 # By proposer: the options of the command, and the fields that they set.
 FIELDS = {
     "saliency": {"most": "patches", "min_area": "min_area", "max_area": "max_area"},
@@ -315,14 +314,15 @@ def select(
     Args:
         run: folder of the whole pipeline.
         method: see below.
-        ratio: share of the pixels in (0, 1], or recommended.
+        ratio: share of the pixels in (0, 1]; recommended, the smallest one that a test on the
+            labels of RUN's images certifies; or toy-model, the theory's, which nothing has tested.
         rule: a policy of the theory or a method of `selection` in the place of the method's own.
         of: whose patches.
         patches: of an image, a square number.
         storage: what the ratio is a share of: pixels, or bytes (both pixels and bytes of the
             files).
-        alpha_total: examples over effective dimension, for a recommended ratio.
-        theta_deg: angle between probe and target, for a recommended ratio.
+        alpha_total: examples over effective dimension, for the ratio toy-model.
+        theta_deg: angle between probe and target, for the ratio toy-model.
         seed: of random picks.
 
     Examples:
@@ -331,11 +331,15 @@ def select(
           --rule window:lo=0.02
         python -m pretrain_jax select runs/optidel --method hard-images --ratio 0.1 \\
           --rule ccs:bins=20
-        python -m pretrain_jax select runs/optidel --method optidel-s --ratio recommended \\
+        python -m pretrain_jax select runs/optidel --method hard-images --ratio recommended
+        python -m pretrain_jax select runs/optidel --method optidel-s --ratio toy-model \\
           --alpha-total 3 --theta-deg 20
     """
     known = METHODS[method]
-    share = _ratio(ratio, known, rule, alpha_total, theta_deg)
+    if ratio == RECOMMENDED:
+        share = _recommended(run, seed)
+    else:
+        share = _ratio(ratio, known, rule, alpha_total, theta_deg)
     check_selecting(method, share, seed, rule, patches, storage)
     name = set_name(method, share)
     if rule is not None:
@@ -359,6 +363,18 @@ def select(
     return 0
 
 
+def _recommended(run: Path, seed: int) -> float:
+    """Return the ratio of the stage `recommend`.
+
+    Where the stage is not finished, it is run.
+    """
+    from pretrain_jax.pipeline.ratios import known_ratios, recommend_ratio
+
+    if (known := known_ratios(run).get(RECOMMENDED)) is not None:
+        return known
+    return float(recommend_ratio(run, seed=seed).counts["ratio"])
+
+
 def _ratio(
     text: str | None,
     method: Method,
@@ -366,25 +382,24 @@ def _ratio(
     alpha_total: float | None,
     theta_deg: float | None,
 ) -> float:
+    words = f"a share of the pixels in (0, 1], {RECOMMENDED} or {TOY_MODEL}"
     if text is None:
         if method.name != "all":
-            raise ValueError("--ratio is missing: a share of the pixels in (0, 1], or recommended")
+            raise ValueError(f"--ratio is missing: {words}")
         return 1.0
-    if text != RECOMMENDED:
+    if text != TOY_MODEL:
         try:
             return float(text)
         except ValueError:
-            raise ValueError(
-                f"--ratio {text!r} is neither a number in (0, 1] nor {RECOMMENDED!r}"
-            ) from None
+            raise ValueError(f"--ratio {text!r} is not {words}") from None
     if alpha_total is None or theta_deg is None:
         raise ValueError(
-            "--ratio recommended needs --alpha-total and --theta-deg; python -m pretrain_jax "
+            f"--ratio {TOY_MODEL} needs --alpha-total and --theta-deg; python -m pretrain_jax "
             "report estimates both"
         )
-    from pretrain_jax.synthesis import recommended_ratio
+    from pretrain_jax.synthesis import toy_model_ratio
 
-    return recommended_ratio(alpha_total, theta_deg, rule or method.rule)
+    return toy_model_ratio(alpha_total, theta_deg, rule or method.rule)
 
 
 def _source(places: Places, method: Method, proposer: str | None) -> Path:

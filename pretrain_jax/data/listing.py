@@ -165,7 +165,7 @@ class Entry(NamedTuple):
 
     Attributes:
         name: relative to the source's root, with / between folders.
-        label: its class in an image list, "" without one.
+        label: its class in an image list, or the first folder that it lies in; "" without one.
         group: video, sequence or patient, "" where unknown.
     """
 
@@ -182,12 +182,14 @@ class Located(NamedTuple):
         frame: number of the frame in a video, -1 for a still image.
         frames: how many frames the video holds, 1 for a still image.
         group: video, sequence or patient, "" where unknown.
+        label: of its file, see `Entry`.
     """
 
     name: str
     frame: int
     frames: int
     group: str
+    label: str = ""
 
 
 @dataclass
@@ -274,14 +276,14 @@ def iterate_images(
         ValueError: see `entries`.
     """
     root = image_root(source)
-    for name, _, group in entries(source, tally):
+    for name, label, group in entries(source, tally):
         if suffix_of(name) in VIDEO_SUFFIXES:
             # A video that cannot be read counts as one image, which is found unreadable.
             frames = max(1, len(frame_times(str(root / name))))
             for frame in range(0, frames, frame_stride):
-                yield Located(name, frame, frames, group)
+                yield Located(name, frame, frames, group, label)
         else:
-            yield Located(name, STILL, 1, group)
+            yield Located(name, STILL, 1, group, label)
 
 
 def entries(source: str | Path, tally: Tally | None = None) -> Iterator[Entry]:
@@ -330,7 +332,8 @@ def _entries(source: str | Path, tally: Tally) -> Iterator[Entry]:
             yield Entry(name, "", group)
     elif path.is_dir():
         for name in _walk(path, "", tally, path.resolve(), set()):
-            yield Entry(name, "", video_group(name))
+            folder, slash, _ = name.partition("/")
+            yield Entry(name, folder if slash else "", video_group(name))
     elif not path.is_file():
         raise ValueError(
             f"image source {source} does not exist; give a folder of images, LAYOUT:FOLDER "

@@ -113,8 +113,9 @@ def find_images(
     if len(tally.refused) > max_skipped_share * (len(files) + len(tally.refused)):
         tally.check(source)
     layout, path = split_layout(source)
-    if path.is_dir() and not layout:
-        codes = _label_by_folder(files, labels)
+    if path.is_dir() and not layout and (UNLABELLED in labels or len(codes) <= 2):
+        labels[:] = array("q", [UNLABELLED]) * len(labels)  # the folders are no classes
+        codes = {"": UNLABELLED}
     found = _image_set(files, codes, np.array(labels, np.int64), frame_stride)
     return replace(found, left_out=tally.notes())
 
@@ -146,24 +147,6 @@ def hold_out(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, Image
     held = np.random.default_rng(seed).permutation(files)[:count]
     mask = np.isin(images.file_index, held)
     return images.take(np.flatnonzero(~mask)), images.take(np.flatnonzero(mask))
-
-
-def _label_by_folder(files: Names, labels: array) -> dict[str, int]:
-    """Label each file by its first folder.
-
-    No file gets a label where one has no folder, or where all have the same.
-    """
-    codes: dict[str, int] = {}
-    for number in range(len(files)):
-        folder, slash, _ = files.name(number).partition("/")
-        if not slash:
-            codes = {}
-            break
-        labels[number] = codes.setdefault(folder, len(codes))
-    if len(codes) < 2:
-        labels[:] = array("q", [UNLABELLED]) * len(labels)
-        codes = {}
-    return codes
 
 
 def _image_set(

@@ -15,7 +15,7 @@ from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.models.vit import ViTConfig
-from pretrain_jax.places import Cell
+from pretrain_jax.places import RECOMMENDED, TOY_MODEL, Cell
 from pretrain_jax.segmentation.config import FINETUNE_PRESETS, FinetuneConfig, HeadKind, Mode
 from pretrain_jax.segmentation.layouts import PAIR, PUBLISHED
 from pretrain_jax.synthesis.methods import CROPPED, METHODS, Storage, check_group
@@ -31,6 +31,11 @@ from pretrain_jax.train.config import (
 
 # So many masks of an image are assumed to pass SAM's filters; data sets differ.
 SAM_PATCHES = 30
+# Ratios that become numbers once images are scored: that of the tested advice, and the theory's.
+RatioName = Literal["recommended", "toy-model"]
+RATIO_NAMES = get_args(RatioName)
+# Where any number will do, as which runs there are is all that counts.
+ANY_RATIOS: Mapping[str, float] = MappingProxyType(dict.fromkeys(RATIO_NAMES, 1.0))
 # Every run has equal optimiser steps (matched), or equal epochs (paper).
 Protocol = Literal["matched", "paper"]
 
@@ -43,7 +48,7 @@ class ProbeOptions:
         weights: a run's folder, or a file (.pth, .safetensors) in the layout of the MAE code
             or of transformers; None trains `mae.train` on the full set, which counts as a cost.
         halves: whether two more are trained on disjoint halves of the images, from which the
-            report estimates the angle theta between probe and target.
+            angle theta between probe and target is estimated.
     """
 
     weights: str | None = None
@@ -124,15 +129,16 @@ class Trials:
         train: the run; its data, out, seed, mean and std are set by the pipeline.
         methods: names of `pretrain_jax.synthesis.METHODS`; "all" is the full set, whatever the
             ratios, and NAME@RATIO, such as hard-images@0.25, has that ratio alone.
-        ratios: pixels kept over the full set's, in (0, 1]; "recommended" is the fraction of the
-            hardest that the theory recommends at the data's estimated coordinates, which needs
-            `probe.halves`.
+        ratios: pixels kept over the full set's, in (0, 1]. "recommended" is the smallest fraction
+            that a test on the images' labels certifies, and needs labels. "toy-model" is the
+            fraction of the hardest that the theory finds best at the data's estimated coordinates,
+            is tested on nothing, and needs `probe.halves`.
         seeds: one run for each; none leaves the objective out.
     """
 
     train: TrainConfig
     methods: tuple[str, ...] = ("all", "random", "meddel", "optidel-s", "optidel", "infomax")
-    ratios: tuple[float | Literal["recommended"], ...] = (0.05, 0.1, 0.25, 0.5)
+    ratios: tuple[float | RatioName, ...] = (0.05, 0.1, 0.25, 0.5)
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
@@ -143,8 +149,6 @@ EVALUATIONS: Mapping[str, tuple[HeadKind, Mode]] = MappingProxyType(
     {f"{head}-{mode}": (head, mode) for head in get_args(HeadKind) for mode in get_args(Mode)}
 )
 ALL = "all"
-# A ratio that the theory gives once the data's coordinates are estimated.
-RECOMMENDED = "recommended"
 LARGEST = 1 << 40
 
 
@@ -215,10 +219,10 @@ class PipelineConfig:
         with _within("finetune."):
             self.finetune.check()
         check_choice("draws", self.draws, ("seed", "once"))
-        if self.recommends and not self.probe.halves:
+        if self.has_ratio(TOY_MODEL) and not self.probe.halves:
             raise ValueError(
-                "ratios: 'recommended' is estimated from two more probes, trained on halves of the "
-                "images: set probe.halves, or give numbers"
+                f"ratios: {TOY_MODEL!r} is estimated from two more probes, trained on halves of "
+                "the images: set probe.halves, or give numbers"
             )
         check_choice("protocol", self.protocol, get_args(Protocol))
         check_choice("storage", self.storage, get_args(Storage))
@@ -253,18 +257,18 @@ class PipelineConfig:
         """Return the runs of an objective."""
         return self.mae if objective == "mae" else self.simclr
 
-    def cells(self, recommended: float | None = None) -> list[Cell]:
+    def cells(self, known: Mapping[str, float] = MappingProxyType({})) -> list[Cell]:
         """List all pre-training runs.
 
         The full set comes first. Then they go by ratio, method and seed.
 
         Args:
-            recommended: the ratio of that name; while it is unknown its runs are left out.
+            known: ratios by their names; the runs of a name that is not among them are left out.
         """
         return [
             Cell(objective, method, ratio, seed, self.draw(method, seed))
             for objective in OBJECTIVES
-            for method, ratio in _sets(self.trials(objective), recommended)
+            for method, ratio in _sets(self.trials(objective), known)
             for seed in self.trials(objective).seeds
         ]
 
@@ -275,11 +279,10 @@ class PipelineConfig:
         """
         return seed if METHODS[method].draws and self.draws == "seed" else None
 
-    @property
-    def recommends(self) -> bool:
-        """Say whether a ratio is to be recommended."""
-        used = (self.trials(name) for name in OBJECTIVES)
-        return any(RECOMMENDED in one.ratios for one in used if one.seeds)
+    def has_ratio(self, name: str) -> bool:
+        """Say whether there are runs at the ratio of a name."""
+        used = (self.trials(objective) for objective in OBJECTIVES)
+        return any(name in one.ratios for one in used if one.seeds)
 
     @property
     def data_is_shipped(self) -> bool:
@@ -304,13 +307,13 @@ class PipelineConfig:
 
         They are those of the runs that choose from patches.
         """
-        cells = [one for one in self.cells(1.0) if METHODS[one.method].source == "patches"]
+        cells = [one for one in self.cells(ANY_RATIOS) if METHODS[one.method].source == "patches"]
         return list(dict.fromkeys(self.proposals_of(one) for one in cells))
 
     def scores_images(self) -> bool:
         """Say whether whole images are scored."""
-        kinds = {METHODS[one.method].source for one in self.cells(1.0)}
-        return self.probe.halves or "images" in kinds
+        kinds = {METHODS[one.method].source for one in self.cells(ANY_RATIOS)}
+        return self.probe.halves or self.has_ratio(RECOMMENDED) or "images" in kinds
 
     def pairs(self) -> list[tuple[HeadKind, Mode]]:
         """List head and mode of every fine-tuning of a pre-trained model."""
@@ -339,7 +342,9 @@ class PipelineConfig:
         return found
 
 
-def pipeline_to_json(config: PipelineConfig, recommended: float | None = None) -> dict[str, Any]:
+def pipeline_to_json(
+    config: PipelineConfig, known: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, Any]:
     """Convert the configuration to JSON-able values.
 
     The runs that follow from it are among them.
@@ -349,7 +354,7 @@ def pipeline_to_json(config: PipelineConfig, recommended: float | None = None) -
         values[name]["train"] = config_to_json(config.trials(name).train)
     return values | {
         "demo": config.data_is_shipped,
-        "cells": [dataclasses.asdict(cell) for cell in config.cells(recommended)],
+        "cells": [dataclasses.asdict(cell) for cell in config.cells(known)],
         "levels": [level for level in config.levels() if level],
         "heads": [list(pair) for pair in config.pairs()],
         "scratch_seeds": list(config.mae.seeds) if config.scratch_heads() else [],
@@ -365,13 +370,13 @@ def _within(prefix: str) -> Iterator[None]:
         raise ValueError(f"{prefix}{error}") from None
 
 
-def _sets(trials: Trials, recommended: float | None) -> list[tuple[str, float]]:
+def _sets(trials: Trials, known: Mapping[str, float]) -> list[tuple[str, float]]:
     """List methods and ratios.
 
     The full set comes first, then ratio by ratio.
     """
-    known = (recommended if one == RECOMMENDED else one for one in trials.ratios)
-    common = [float(one) for one in known if one is not None]
+    ratios = (known.get(one) if isinstance(one, str) else one for one in trials.ratios)
+    common = [float(one) for one in ratios if one is not None]
     methods = [_parted(one) for one in trials.methods]
     whole = [(ALL, 1.0)] if (ALL, None) in methods else []
     alone = [own for _, own in methods if own is not None]
@@ -402,7 +407,10 @@ def _check_trials(name: str, trials: Trials, protocol: str) -> None:
             if plain == ALL:
                 raise ValueError(f"{name}.methods: {method!r}: 'all' takes no ratio")
             check_range(f"ratio of {method} in {name}.methods", own, 0.0, 1.0, open_low=True)
-    for ratio in (one for one in trials.ratios if one != RECOMMENDED):
+    for ratio in trials.ratios:
+        if isinstance(ratio, str):
+            check_choice(f"{name}.ratios", ratio, RATIO_NAMES)
+            continue
         check_range(f"{name}.ratios", ratio, 0.0, 1.0, open_low=True)
     for seed in trials.seeds:
         check_integer(f"{name}.seeds", seed, 0, 2**32 - 1)

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 
 from hardset.checks import check_integer
 from hardset.folder import MANIFEST, Manifest, read_manifest
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.pipeline.config import SAM_PATCHES, PipelineConfig
+from pretrain_jax.pipeline.config import RATIO_NAMES, SAM_PATCHES, PipelineConfig
 from pretrain_jax.pipeline.training import images_per_second, matched_steps
 from pretrain_jax.places import (
     FINETUNED,
@@ -171,8 +172,11 @@ def _finished(out: Path, part: str) -> list[Manifest]:
 
 # Numbers of images of MedDEL's benchmark (arXiv:2401.17542) and of OptiDEL's pre-training set.
 REFERENCE_IMAGES = (88_282, 2_857_772)
-# While it is unknown, a recommended ratio counts as nearly 1. No other ratio has this value.
-MOST = math.nextafter(1.0, 0.0)
+# While they are unknown, ratios of a name count as nearly 1. No other ratio has these values.
+BELOW = math.nextafter(1.0, 0.0)
+MOST: Mapping[str, float] = MappingProxyType(
+    dict(zip(RATIO_NAMES, (BELOW, math.nextafter(BELOW, 0.0)), strict=True))
+)
 HOUR = 3600.0
 
 
@@ -210,8 +214,8 @@ def estimate_cost(
 
     Training and scoring are hours of one accelerator: counted operations at the published rates of
     ViT-B masked autoencoders. Index, leakage check, the proposers saliency and random-crop,
-    selection and synthesis are hours of one x86 core. The runs at a recommended ratio count as at
-    1, which is an upper bound. Fine-tuning is counted for the size of
+    selection and synthesis are hours of one x86 core. The runs at ratios of a name count as at 1,
+    which is an upper bound. Fine-tuning is counted for the size of
     its crops and the classes of each set; where its folder is not there yet, for two.
 
     Args:
@@ -261,10 +265,10 @@ def cost_table(
         ]
         lines.append(f"{'total':<24}" + "".join(f"{_hours(*total):>22}" for total in totals))
         lines += [] if core else [""]
-    if config.recommends:
+    for name in filter(config.has_ratio, RATIO_NAMES):
         matched = config.protocol == "matched"
         what = "runs of matched steps take as long at any" if matched else "an upper bound"
-        lines.append(f"The recommended ratio, not known yet, counts as 1: {what}.")
+        lines.append(f"The ratio {name!r}, not known yet, counts as 1: {what}.")
     return "\n".join(lines)
 
 

@@ -4,7 +4,6 @@ The same call again goes on at the first unfinished stage.
 """
 
 import dataclasses
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,19 +17,22 @@ from hardset.datafile import write_text_atomic
 from hardset.folder import (
     MANIFEST,
     Claim,
-    Input,
-    Made,
     Manifest,
-    Stage,
-    Work,
     claimed_inputs,
-    digest,
     read_manifest,
     together,
 )
 from pretrain_jax.data.listing import split_layout
 from pretrain_jax.pipeline.comparison import compare
 from pretrain_jax.pipeline.config import PipelineConfig, pipeline_to_json
+from pretrain_jax.pipeline.ratios import (
+    RECOMMEND,
+    TOY,
+    check_labelled,
+    find_toy_ratio,
+    known_ratios,
+    recommend_ratio,
+)
 from pretrain_jax.pipeline.training import content_digest, pretrain, probe
 from pretrain_jax.places import (
     CONFIG,
@@ -42,9 +44,10 @@ from pretrain_jax.places import (
     LEAKAGE,
     PROBE,
     PROPOSALS,
+    RECOMMENDED,
     RUN,
-    SCORES,
     SHIPPED,
+    TOY_MODEL,
     Cell,
     Places,
     holds_stages,
@@ -54,7 +57,6 @@ from pretrain_jax.places import (
 from pretrain_jax.report import write_report
 from pretrain_jax.report.collect import collect
 from pretrain_jax.report.page import PAGE
-from pretrain_jax.report.toy_model import bridge_of_run
 from pretrain_jax.segmentation import (
     SegmentationSet,
     finetune,
@@ -82,8 +84,7 @@ FREE = frozenset(
 # Words of version 0.1 and their present names. They stand in configurations and among inputs.
 RENAMED = {"checkpoint": "weights"}
 
-POLICY = "hard"
-RECOMMEND = Stage("recommend", inputs=("scores/*",), parameters=("policy",))
+RATIO_STAGES = (RECOMMEND.name, TOY.name)
 
 
 def claim_of(config: PipelineConfig) -> Claim:
@@ -141,7 +142,7 @@ def report_folder(out: Path) -> Path:
 
 def _echo(config: PipelineConfig, out: Path) -> dict[str, Any]:
     """Convert the configuration to JSON, with places in full."""
-    values = pipeline_to_json(config, recommended_in(out))
+    values = pipeline_to_json(config, known_ratios(out))
     if not config.data_is_shipped:
         layout, path = split_layout(config.data)
         full = os.path.realpath(path)
@@ -296,6 +297,8 @@ def check_pipeline(config: PipelineConfig) -> None:
     given = config.probe.weights
     if given is not None and not Path(given).exists():
         raise ValueError(f"probe.weights = {given} do not exist; a run's folder or a file")
+    if config.has_ratio(RECOMMENDED) and not config.data_is_shipped:
+        check_labelled(config.data)
     for layout, folder in config.layouts():
         check_outside(folder, config.out)
         read_segmentation(folder, layout)  # what is missing is said before anything is written
@@ -325,7 +328,7 @@ def _run(
             write_text_atomic(task.folder / FAILED, f"{error}\n")
             say(f"{name:<60} failed: {error}")
             continue
-        if task.stage == "recommend":
+        if task.stage in RATIO_STAGES:
             claim_of(given).write()
         if manifest is None:
             raise ValueError(
@@ -337,6 +340,8 @@ def _run(
         finished += not before
         took = "done before" if before else f"{time.monotonic() - started:7.1f} s"
         say(f"{name:<60} {took}")
+        if task.stage in RATIO_STAGES:
+            say(f"  ratio {manifest.counts['ratio']:g}: {manifest.notes[0]}")
     return PipelineResult(out, seconds, finished, failed, report)
 
 
@@ -393,14 +398,11 @@ def tasks(
     of_images |= {images_of_half(half): half for half in HALVES if config.probe.halves}
     for name, run in of_images.items():
         yield _scoring(config, at.index, at.probe / run, at.scores(name), progress)
-    if config.recommends:
-        scores = [f"{SCORES}/{name}" for name in (IMAGES, *map(images_of_half, HALVES))]
-        yield Task(
-            "recommend",
-            at.recommended,
-            partial(recommend_ratio, out, scores=scores, seed=config.seed),
-        )
-    cells = config.cells(recommended_in(out))
+    if config.has_ratio(RECOMMENDED):
+        yield Task(RECOMMEND.name, at.recommended, partial(recommend_ratio, out, seed=config.seed))
+    if config.has_ratio(TOY_MODEL):
+        yield Task(TOY.name, at.toy_model, partial(find_toy_ratio, out, seed=config.seed))
+    cells = config.cells(known_ratios(out))
     for cell in {cell.selection: cell for cell in cells}.values():
         yield _selecting(config, at, cell)
         yield _synthesising(config, at, cell)
@@ -533,60 +535,6 @@ def _finetuning(
         ),
         pretrained,
     )
-
-
-def recommend_ratio(run: Path, *, scores: Sequence[str], seed: int = 0) -> Manifest:
-    """Recommend the fraction of the hardest examples that the theory finds best.
-
-    It has three digits.
-
-    Args:
-        run: folder of a pipeline; the stage lies in `run`/recommended.
-        scores: places of the scores of whole images by the probe and by the two probes of disjoint
-            halves, from which the coordinates are estimated.
-        seed: of the bootstrap of their intervals.
-
-    Returns:
-        The manifest with the counts ratio, alpha_total and theta_deg.
-
-    Raises:
-        ValueError: the coordinates cannot be estimated, or the theory has no certified answer.
-    """
-    inputs = {place: Input(digest(read_manifest(run / place, "score"))) for place in scores}
-
-    def fill(_: Work) -> Made:
-        found = bridge_of_run(collect(run), seed=seed)
-        if isinstance(found, str):
-            raise _refusal(found.removesuffix("."))
-        if found.recommendation is None:
-            raise _refusal("margins by probes of disjoint halves are not positively correlated")
-        advice = {one.policy: one.keep_fraction for one in found.recommendation.policies}
-        if not math.isfinite(advice[POLICY]):
-            raise _refusal(f"the theory has no certified fraction for keeping the {POLICY}est")
-        counts = {
-            "ratio": float(f"{advice[POLICY]:.3g}"),
-            "alpha_total": found.coordinates.alpha_total,
-            "theta_deg": math.degrees(found.coordinates.theta),
-        }
-        sentences = [found.recommendation.caveat, f"{found.recommendation.verdict.sentence()}."]
-        return Made(counts, sentences)
-
-    return RECOMMEND.open(Places(run).recommended, {"policy": POLICY}, seed, inputs).run(fill)
-
-
-def recommended_in(run: Path) -> float | None:
-    """Read the ratio that was recommended in a pipeline's folder.
-
-    It is None before there is one.
-    """
-    folder = Places(run).recommended
-    if not (folder / MANIFEST).is_file():
-        return None
-    return float(read_manifest(folder, "recommend").counts["ratio"])
-
-
-def _refusal(why: str) -> ValueError:
-    return ValueError(f"ratios: there is no 'recommended' one: {why}; give numbers")
 
 
 def _with_data(config: PipelineConfig, out: Path) -> PipelineConfig:

@@ -20,12 +20,14 @@ from pretrain_jax.places import (
     LEAKAGE,
     PARTS,
     PROBE,
+    RECOMMENDED,
     SCORES,
     SYNTHESISED,
     Places,
     parse_result,
 )
 from pretrain_jax.report import charts
+from pretrain_jax.report.advice import Recommend, RunAdvice, advice_of_run
 from pretrain_jax.report.collect import METRICS, RunFolder, collect
 from pretrain_jax.report.published import SOURCE, beside, printed_miou
 from pretrain_jax.report.statistics import (
@@ -43,6 +45,8 @@ from pretrain_jax.report.statistics import (
 )
 from pretrain_jax.report.toy_model import Bridge, bridge_of_run
 from pretrain_jax.report.v_information import SetInformation, information_of_sets
+from selection import recommend
+from selection.advice.picture import picture
 
 REPORT = Stage("report", inputs=("*",), parameters=("sample",))
 PAGE, RESULTS = "index.html", "results.csv"
@@ -71,20 +75,17 @@ OVERLAYS = "overlays.png"
 
 @dataclass(frozen=True)
 class Picture:
-    """Holds a picture that a stage left.
+    """Holds a picture of the page.
 
     Attributes:
         source: address that holds it in itself.
-        caption: the stage and what it shows.
+        caption: what it shows, and of which stage.
+        alt: what it shows, for those who do not see it.
     """
 
     source: str
     caption: str
-
-    @property
-    def alt(self) -> str:
-        """Return what the picture shows, for those who do not see it."""
-        return f"Contact sheet, {self.caption}"
+    alt: str
 
 
 def write_report(
@@ -93,6 +94,7 @@ def write_report(
     *,
     sample: int = 256,
     seed: int = 0,
+    recommend: Recommend = recommend,
     report: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Write what a run found as one page and one table.
@@ -103,7 +105,8 @@ def write_report(
         run_folder: what the pipeline wrote; it is only read.
         out: new folder, or that of the same report of the same run, which is kept.
         sample: images of each set on which V-information is evaluated.
-        seed: of masks and bootstrap.
+        seed: of masks, bootstrap and folds.
+        recommend: tests how much to keep, called as `selection.recommend`.
         report: called with a line about each part before its work.
 
     Returns:
@@ -119,7 +122,7 @@ def write_report(
     run = collect(run_folder)
     inputs = {name: Input(sha256) for name, sha256 in run.inputs.items()}
     work = REPORT.open(out, {"sample": sample}, seed, inputs | {"run": Input(None, run.folder)})
-    return work.run(lambda work: _written(work.folder, run, sample, seed, report))
+    return work.run(lambda work: _written(work.folder, run, sample, seed, recommend, report))
 
 
 def _written(
@@ -127,23 +130,32 @@ def _written(
     run: RunFolder,
     sample: int,
     seed: int,
+    recommend: Recommend,
     report: Callable[[str], None] | None,
 ) -> Made:
     """Estimate what the report needs, and write page and table."""
     say = report if report is not None else lambda line: None
     say("V-information of the sets")
     information = _information(run, sample, seed)
+    say("how much to keep, tested on the labels")
+    # The same numbers as those of the ratio, where the pipeline has it.
+    stage = run.findings.get(RECOMMENDED)
+    folds = seed if stage is None or stage.manifest.seed is None else stage.manifest.seed
+    advice = advice_of_run(run, seed=folds, recommend=recommend)
     say("coordinates of the toy model, and its error's curve")
     found = bridge_of_run(run, seed=seed)
     say("page")
     write_text_atomic(folder / RESULTS, results_csv(run))
-    write_text_atomic(folder / PAGE, page(run, information, found))
+    write_text_atomic(folder / PAGE, page(run, information, found, advice))
     missing = missing_results(run)
     return Made({"results": len(run.results), "missing": len(missing)})
 
 
 def page(
-    run: RunFolder, information: Mapping[str, SetInformation | str] | str, bridge: Bridge | str
+    run: RunFolder,
+    information: Mapping[str, SetInformation | str] | str,
+    bridge: Bridge | str,
+    advice: RunAdvice | str,
 ) -> str:
     """Render the page of a run as HTML that needs no other file.
 
@@ -151,6 +163,7 @@ def page(
         run: the run.
         information: V-information of each set by name, or the sentence why it, or any, has none.
         bridge: what the theory says, or the sentence why it does not.
+        advice: how much to keep, or the sentence why that was not tested.
     """
     kind = "a demonstration of the pipeline" if run.config.get("demo") else "a run of the pipeline"
     comparisons = {setting: rows_of(run, setting) for setting in settings_of(run)}
@@ -169,9 +182,28 @@ def page(
         information=information,
         estimates={k: v.per_value("information") for k, v in known if not isinstance(v, str)},
         bridge=bridge,
+        tested=advice,
+        curves=None if isinstance(advice, str) else _curves(advice),
         pictures=_pictures(run),
         **_stages(run),
     )
+
+
+def _curves(tested: RunAdvice) -> Picture:
+    """Draw what was measured for an advice."""
+    found = tested.advice
+    chosen = [one for one in found.curve if one.keep_fraction == found.keep_fraction]
+    data = picture(
+        "png",
+        found.sentence(),
+        curve=found.curve,
+        tolerance=found.tolerance,
+        title=f"Keep {100 * tested.ratio:.3g} % of the images" if chosen else "Keep all images",
+        chosen=chosen[0] if chosen else None,
+        explanation=found.explanation,
+    )
+    caption = "Change of the student's error against the fraction kept, with bars up to the bound."
+    return Picture(charts.data_address(data, "image/png"), caption, caption)
 
 
 def _environment() -> Environment:
@@ -249,13 +281,17 @@ def _pictures(run: RunFolder) -> Iterator[Picture]:
     for part, what in PICTURED.items():
         for place in run.of_stage(part):
             for path in sorted((run.folder / place).glob("*.png")):
-                yield Picture(_address(path), f"{place}: {what}")
+                yield _sheet(path, f"{place}: {what}")
     shown: set[str] = set()
     for one in sorted(run.results, key=lambda one: (one.seed, one.place)):
         path = run.folder / one.place / OVERLAYS
         if path.is_file() and one.method not in shown:
             shown.add(one.method)
-            yield Picture(_address(path), f"{one.place}: predictions on test cases")
+            yield _sheet(path, f"{one.place}: predictions on test cases")
+
+
+def _sheet(path: Path, caption: str) -> Picture:
+    return Picture(_address(path), caption, f"Contact sheet, {caption}")
 
 
 def _address(path: Path) -> str:

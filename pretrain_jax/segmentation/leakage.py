@@ -201,7 +201,7 @@ def frames_of(source: str | Path) -> Iterator[Frame]:
     Groups are those of `pretrain_jax.data.listing.entries`, as in the index of a pipeline.
     """
     root = image_root(source)
-    for name, frame, _, group in iterate_images(source):
+    for name, frame, _, group, _ in iterate_images(source):
         path = str(root / name)
         yield Frame(path if frame == STILL else f"{path}#{frame}", path, frame, group)
 

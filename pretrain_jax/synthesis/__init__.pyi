@@ -8,7 +8,7 @@ from .methods import METHODS as METHODS
 from .methods import Method as Method
 from .parts import Images as Images
 from .parts import Patches as Patches
-from .picking import recommended_ratio as recommended_ratio
+from .picking import toy_model_ratio as toy_model_ratio
 from .proposers import PROPOSERS as PROPOSERS
 from .proposers import Proposer as Proposer
 from .proposers import RandomCrop as RandomCrop
@@ -36,8 +36,8 @@ __all__ = [
     "propose",
     "proposer_from_name",
     "read_features",
-    "recommended_ratio",
     "score",
     "select",
     "synthesise",
+    "toy_model_ratio",
 ]

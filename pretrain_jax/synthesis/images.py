@@ -1,6 +1,6 @@
 """Runs the stage `index`, the table of a source's images.
 
-The table has their sizes, bytes and hashes.
+The table has their sizes, bytes, hashes and labels.
 """
 
 import itertools
@@ -32,6 +32,7 @@ from pretrain_jax.data.opening import (
     remark_notes,
 )
 from pretrain_jax.data.video import frame_sizes
+from pretrain_jax.synthesis.labels import check_same_labels
 from pretrain_jax.synthesis.parts import MEGAPIXELS_KEY, check_unchanged
 from pretrain_jax.synthesis.sheets import index_sheet
 from pretrain_jax.synthesis.source import check_outside, survey
@@ -46,6 +47,7 @@ IMAGE_COLUMNS = {
     "bytes": "int64",
     "sha256": "string",
     "group": "string",
+    "label": "string",
 }
 INDEX = Stage(
     "index",
@@ -70,7 +72,7 @@ def index_images(
 ) -> Manifest | None:
     """List the images of a source.
 
-    Of each it gives name, frame, size in pixels and bytes, sha256 and group.
+    Of each it gives name, frame, size in pixels and bytes, sha256, group and label.
 
     Every image is decoded once. An image of height and width 0 is one that cannot be decoded.
     skipped.txt names every file that is of no use.
@@ -95,8 +97,8 @@ def index_images(
 
     Raises:
         ValueError: no readable image, files of no use (the folder is empty again then), a file
-            listed twice, arguments out of range; the index is finished and an image has changed
-            since.
+            listed twice, arguments out of range; the index is finished and an image or its label
+            has changed since.
     """
     check_integer("frame_stride", frame_stride, 1, 2**31)
     if max_skipped_share is not None:
@@ -113,6 +115,7 @@ def index_images(
 
     def again(_: Manifest) -> tuple[str, ...]:
         check_unchanged(Path(out), image_root(source))
+        check_same_labels(out, source, frame_stride)
         return ()
 
     work = INDEX.open(
@@ -246,9 +249,8 @@ def _rows(
             # The shares of a video's frames add up to its bytes.
             own = record["bytes"] * (share + 1) // image.frames
             own -= record["bytes"] * share // image.frames
-            rows.append(
-                (number, image.name, image.frame, *size, own, record["sha256"], image.group)
-            )
+            known = (*size, own, record["sha256"], image.group, image.label)
+            rows.append((number, image.name, image.frame, *known))
             logged.add("pixels", size[0] * size[1])
             logged.add("bytes", own)
             number += 1

@@ -149,8 +149,10 @@ def hardest_first(candidates: Candidates) -> Rows:
     return np.argsort(-candidates.margins, kind="stable")
 
 
-def recommended_ratio(alpha_total: float, theta_deg: float, rule: str = "hard") -> float:
-    """Return the theory's smallest best fraction at a data set's coordinates.
+def toy_model_ratio(alpha_total: float, theta_deg: float, rule: str = "hard") -> float:
+    """Return the toy model's smallest best fraction at a data set's coordinates.
+
+    It is tested on nothing.
 
     Args:
         alpha_total: examples over the effective dimension of their features, > 0.

@@ -17,7 +17,7 @@ from pretrain_jax.pipeline import (
     ScoreOptions,
     runner,
 )
-from pretrain_jax.pipeline.config import pipeline_to_json
+from pretrain_jax.pipeline.config import RatioName, pipeline_to_json
 from pretrain_jax.synthesis import Sam
 
 
@@ -89,18 +89,32 @@ def test_methods_that_draw_have_a_set_for_every_seed(config: PipelineConfig) -> 
     assert once.proposals() == [("saliency", None), ("random-crop", None)]
 
 
-def test_a_recommended_ratio_is_a_number_once_it_is_known(config: PipelineConfig) -> None:
+@pytest.mark.parametrize("name", ["recommended", "toy-model"])
+def test_a_ratio_of_a_name_is_a_number_once_it_is_known(
+    name: RatioName, config: PipelineConfig
+) -> None:
     """Its runs are those of the number, each once where the number is listed, too."""
-    trials = dataclasses.replace(config.mae, ratios=(0.5, "recommended"))
+    trials = dataclasses.replace(config.mae, ratios=(0.5, name))
     open_ended = dataclasses.replace(config, mae=trials)
     names = [cell.name for cell in open_ended.cells()]
     assert names == ["all-100", "optidel-s-50"]
-    assert [cell.name for cell in open_ended.cells(0.123)] == [*names, "optidel-s-12.3"]
-    assert [cell.name for cell in open_ended.cells(0.5)] == names
-    assert pipeline_to_json(open_ended, 0.123)["cells"][2]["ratio"] == 0.123
-    with pytest.raises(ValueError, match=r"set probe\.halves"):
-        open_ended.check()
+    assert [cell.name for cell in open_ended.cells({name: 0.123})] == [*names, "optidel-s-12.3"]
+    assert [cell.name for cell in open_ended.cells({name: 0.5})] == names
+    assert pipeline_to_json(open_ended, {name: 0.123})["cells"][2]["ratio"] == 0.123
+    assert open_ended.has_ratio(name)
     dataclasses.replace(open_ended, probe=ProbeOptions(halves=True)).check()
+
+
+def test_what_named_ratios_need(config: PipelineConfig) -> None:
+    """The tested one reads features of whole images, the theory's two more probes."""
+    assert not config.scores_images()
+    tested = dataclasses.replace(config.mae, ratios=("recommended",))
+    tested_alone = dataclasses.replace(config, mae=tested)
+    tested_alone.check()
+    assert tested_alone.scores_images()
+    toy = dataclasses.replace(config.mae, ratios=("toy-model",))
+    with pytest.raises(ValueError, match=r"'toy-model' .* set probe\.halves"):
+        dataclasses.replace(config, mae=toy).check()
 
 
 def test_a_method_at_a_ratio_of_its_own(config: PipelineConfig) -> None:
@@ -247,8 +261,8 @@ def test_every_field_is_an_option(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["pipeline", name, "--data", str(tmp_path), "--mae.train.steps", "7"]
-    arguments += ["--mae.train.epochs", "None", "--mae.ratios", "0.1", "recommended", "--estimate"]
-    arguments += ["--probe.halves"]
+    arguments += ["--mae.train.epochs", "None", "--mae.ratios", "0.1", "recommended", "toy-model"]
+    arguments += ["--probe.halves", "--estimate"]
     (tmp_path / "a.png").write_bytes(b"")
     assert run(main, arguments) == 0
     assert "1 images" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from hardset.folder import alone, digest, read_manifest
 from pretrain_jax import OptimizerOptions, load_model
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
-from pretrain_jax.pipeline import PipelineConfig, ProbeOptions, Trials, run_pipeline, runner
+from pretrain_jax.pipeline import PipelineConfig, ProbeOptions, Trials, ratios, run_pipeline
 from pretrain_jax.synthesis.tables import Table
 from pretrain_jax.train.logging import read_log
 
@@ -141,7 +141,7 @@ def test_a_run_that_diverges_leaves_the_others(
 ) -> None:
     """Two contrastive runs of an absurd learning rate: the second is tried after the first.
 
-    Their ratio is the recommended one, by an estimate that says 0.50004.
+    Their ratio is the toy model's, by an estimate that says 0.50004.
     """
     advice = SimpleNamespace(
         policies=[SimpleNamespace(policy="hard", keep_fraction=0.50004)],
@@ -150,7 +150,7 @@ def test_a_run_that_diverges_leaves_the_others(
     )
     place = SimpleNamespace(alpha_total=3.0, theta=0.5)
     estimate = SimpleNamespace(recommendation=advice, coordinates=place)
-    monkeypatch.setattr(runner, "bridge_of_run", lambda run, seed: estimate)
+    monkeypatch.setattr(ratios, "bridge_of_run", lambda run, seed: estimate)
     train = dataclasses.replace(
         config.mae.train,
         model=SimCLRConfig(dataclasses.replace(config.mae.train.model.encoder, pool="mean"), 8, 4),
@@ -158,12 +158,12 @@ def test_a_run_that_diverges_leaves_the_others(
         epochs=None,
         steps=40,
     )
-    random = Trials(train, methods=("random",), ratios=("recommended",), seeds=(0, 1))
+    random = Trials(train, methods=("random",), ratios=("toy-model",), seeds=(0, 1))
     mae = dataclasses.replace(config.mae, seeds=())
     halves = ProbeOptions(halves=True)
     with pytest.warns(UserWarning, match="6 negatives"):
         result = run_pipeline(dataclasses.replace(config, mae=mae, simclr=random, probe=halves))
-    stage = read_manifest(Path(config.out) / "recommended", "recommend")
+    stage = read_manifest(Path(config.out) / "toy-model", "toy-model")
     assert stage.counts["ratio"] == 0.5 and stage.counts["alpha_total"] == 3.0
     assert stage.inputs.keys() == {f"scores/images{end}" for end in ("", "-half-0", "-half-1")}
     cells = json.loads((Path(config.out) / "config.json").read_text())["cells"]

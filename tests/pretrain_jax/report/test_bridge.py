@@ -73,10 +73,10 @@ def test_curve_and_band(found: Bridge) -> None:
 
 
 def test_page_of_a_defined_angle(found: Bridge, run_folder: Path) -> None:
-    text = page(collect(run_folder), "none", found)
+    text = page(collect(run_folder), "none", found, "none")
     advice = found.recommendation
     assert advice is not None
-    assert f"Recommended: keep {100 * advice.keep_fraction:.3g} % by {advice.policy}" in text
+    assert f"The theory's best: keep {100 * advice.keep_fraction:.3g} % by {advice.policy}" in text
     assert "heuristic" in text
     assert "30.0" in text  # degrees of a half's probe
     axes = bridge_chart(found, []).figure.axes
@@ -96,10 +96,10 @@ def test_undefined_angle_is_said(
     none = bridge(features, one, -other, COUNT // 2)
     assert none.recommendation is None
     assert np.isnan(none.coordinates.theta)
-    text = page(collect(run_folder), "none", none)
+    text = page(collect(run_folder), "none", none, "none")
     assert "theta is undefined" in text
     assert ">undefined<" in text
-    assert "Recommended" not in text
+    assert "The theory's best" not in text
     assert len(bridge_chart(none, []).figure.axes) == 1
 
 
@@ -142,5 +142,5 @@ def test_files_of_a_run(
 def test_points_without_an_answer_are_counted(found: Bridge, run_folder: Path) -> None:
     error = found.error.copy()
     error[:3] = np.nan
-    text = page(collect(run_folder), "none", dataclasses.replace(found, error=error))
+    text = page(collect(run_folder), "none", dataclasses.replace(found, error=error), "none")
     assert "3 of 41 points of the curve have no certified answer" in text

@@ -89,6 +89,6 @@ def test_a_set_of_one_image_has_a_note(sets: Path, monkeypatch: pytest.MonkeyPat
     assert isinstance(two, SetInformation) and two.images == 2
     run = RunFolder(sets, {}, {}, {}, (), ())
     chart = "V-information of each set in nats"
-    text = page(run, found, "none")
+    text = page(run, found, "none", "none")
     assert f"no estimate: {one}" in text and "two" in text and chart in text
-    assert chart not in page(run, {"one": one}, "none")
+    assert chart not in page(run, {"one": one}, "none", "none")

@@ -83,7 +83,7 @@ def test_page_needs_no_other_file_and_has_what_readers_need(page: Page) -> None:
     names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(set(names)) == len(names)
     links = [attributes["href"] or "" for _, attributes in page.tags if "href" in attributes]
-    assert len(links) == 7
+    assert len(links) == 8
     assert {link[1:] for link in links} <= set(names)
     assert sum(tag == "h1" for tag, _ in page.tags) == 1
     assert all(len(rows[0]) == len(rows[-1]) or rows[0][0] == "" for rows in page.tables.values())
@@ -241,7 +241,7 @@ def test_names_stay_text(run_folder: Path) -> None:
     hostile = "<script>alert(1)</script>'\"$\\frac{ {{ 7 * 7 }} {% raw %}"
     for path in run_folder.glob("finetuned/**/result.json"):
         edit_output(path, dataset=hostile, classes=[hostile])
-    page = Page(page_of(collect(run_folder), {hostile: hostile}, hostile))
+    page = Page(page_of(collect(run_folder), {hostile: hostile}, hostile, hostile))
     assert hostile in page.words
     assert any(hostile in (attributes.get("aria-label") or "") for _, attributes in page.tags)
     assert "script" not in {tag for tag, _ in page.tags}

@@ -34,6 +34,7 @@ def image_rows(first: int, end: int) -> dict[str, Any]:
         "bytes": np.full(count, 10_000),
         "sha256": ["0" * 64] * count,
         "group": [""] * count,
+        "label": [""] * count,
     }
 
 

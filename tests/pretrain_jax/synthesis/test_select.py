@@ -16,9 +16,9 @@ from pretrain_jax.synthesis import (
     Saliency,
     index_images,
     propose,
-    recommended_ratio,
     score,
     select,
+    toy_model_ratio,
 )
 from pretrain_jax.synthesis import read_features as features_of
 from pretrain_jax.synthesis.picking import Budget, Candidates, kept_picks, parse_rule
@@ -334,9 +334,9 @@ def test_fewer_patches_than_one_image(index: Path, tmp_path: Path) -> None:
         select(tmp_path / "p", tmp_path / "s", method="random-patches", ratio=0.5, patches=64)
 
 
-def test_recommended_ratio_is_the_best_of_a_grid() -> None:
+def test_toy_model_ratio_is_the_best_of_a_grid() -> None:
     """No fraction of a fine grid has a smaller error in the theory."""
-    best = recommended_ratio(4.0, 10.0)
+    best = toy_model_ratio(4.0, 10.0)
     fractions = np.append(np.linspace(0.05, 1, 39), best)
     problem = PerceptronProblem(4.0, fractions, probe=FixedAngle(np.deg2rad(10.0)), policy=Hard())
     errors = np.asarray(solve(problem).error)
@@ -349,4 +349,4 @@ def test_recommended_ratio_is_the_best_of_a_grid() -> None:
         ((4.0, 30.0, "ccs"), "no policy of the theory"),
     ):
         with pytest.raises(ValueError, match=message):
-            recommended_ratio(*arguments)
+            toy_model_ratio(*arguments)
