@@ -174,9 +174,8 @@ def _theory(records: Sequence[Record]) -> str:
     if not known:
         return ""
     lines = [
-        f"Predicted against cross-validated errors: share of {len(known)} splits within a factor of "
-        + " and of ".join(f"{limit:g}" for limit in WITHIN)
-        + ", and the median factor.",
+        f"Predicted against cross-validated errors: share of {len(known)} splits within a factor "
+        "of " + " and of ".join(f"{limit:g}" for limit in WITHIN) + ", and the median factor.",
         "",
         "| | " + " | ".join("all data" if one == 1 else f"{one:g}" for one in FITTED) + " |",
         "|---" * (1 + len(FITTED)) + "|",
