@@ -46,7 +46,7 @@ LEVEL, FOLDS = 0.05, 5
 FRESH = 20_000  # rows of a fresh sample of a synthetic population
 DIM = 20  # columns of every synthetic population
 # Problems drawn from each population, by their number of rows.
-DRAWS = {150: 100, 400: 80, 1000: 60, 4000: 40}
+DRAWS = {150: 60, 400: 40, 1000: 40, 4000: 20}
 REAL = (
     *("phoneme", "magic", "ring", "titanic", "penbased-odd", "page-blocks", "spambase"),
     "mnist-odd",

@@ -325,15 +325,19 @@ def score(folder: Path, rows: int) -> Arguments:
     return ["selection", "score", "entropy", *files, "--out", str(folder / "scores.npy")]
 
 
-def recommend(folder: Path, rows: int) -> Arguments:
-    """Advice on a task of two classes."""
+def two_classes(folder: Path, rows: int) -> Arguments:
+    """Features and labels of a task of two classes, as files."""
     rng = np.random.default_rng(0)
     features = rng.standard_normal((rows, 20))
     labels = features[:, 0] + 0.3 * rng.standard_normal(rows) > 0
     np.save(folder / "x.npy", features)
     np.save(folder / "y.npy", labels.astype(int))
-    files = ["--features", str(folder / "x.npy"), "--labels", str(folder / "y.npy")]
-    return ["selection", "recommend", *files, "--json"]
+    return ["--features", str(folder / "x.npy"), "--labels", str(folder / "y.npy")]
+
+
+def recommend(folder: Path, rows: int) -> Arguments:
+    """Advice on a task of two classes."""
+    return ["selection", "recommend", *two_classes(folder, rows), "--json"]
 
 
 def compare(folder: Path, rows: int) -> Arguments:
@@ -350,8 +354,8 @@ def experiment(folder: Path, rows: int) -> Arguments:
 
 
 def knee(folder: Path, rows: int) -> Arguments:
-    """Splits of a binary task."""
-    return ["selection", "knee", "mnist-5k", "--splits", str(rows), "--out", str(folder / "knee")]
+    """The whole measured curve of a task of two classes."""
+    return ["selection", "knee", *two_classes(folder, rows), "--json"]
 
 
 def coverage(folder: Path, rows: int) -> Arguments:
@@ -544,7 +548,7 @@ COMMANDS = (
     Command("selection recommend", "examples", 200, 4_096, recommend),
     Command("selection compare", "examples", 100, 16_384, compare),
     Command("selection experiment", "seeds", 1, 4, experiment),
-    Command("selection knee", "splits", 2, 4, knee),
+    Command("selection knee", "examples", 200, 4_096, knee),
     Command("selection coverage", "examples", 100, 4_096, coverage),
     Command("pretrain_jax propose", "images", 1, 64, functools.partial(chained, "propose")),
     Command("pretrain_jax score", "images", 2, 64, functools.partial(chained, "score")),

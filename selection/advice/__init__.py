@@ -1,4 +1,4 @@
-"""Locates data in the toy model, and says what the theory advises there."""
+"""Advises how much of a data set to keep, by a test or by the toy model."""
 
 from typing import Literal
 

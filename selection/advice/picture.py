@@ -1,4 +1,4 @@
-"""Draws measured curves of an advice: by how much the error changes with what is kept."""
+"""Draws measured curves of an advice: the change of the error with what is kept."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,6 @@ LOOKS = {
 }
 THIN = "random"  # a policy that is shown for comparison
 GREEN = "#009E73"
-PROBE = "independent probe (theory)"
 # The height of the picture: room for bars over the largest change, but within multiples of
 # the tolerance, beyond which curves leave the picture.
 ROOM, LEAST, MOST = 1.6, 3.0, 10.0
@@ -159,7 +158,14 @@ def _draw_theory(axes: Axes, explanation: "Explanation", found: Sequence[str]) -
                 color=LOOKS[policy][0],
                 zorder=1.5,
             )
-    axes.plot([], [], linestyle=(0, (3, 2)), linewidth=0.8, color="#444444", label=PROBE)
+    axes.plot(
+        [],
+        [],
+        linestyle=(0, (3, 2)),
+        linewidth=0.8,
+        color="#444444",
+        label=f"{explanation.label} (theory)",
+    )
 
 
 def _top(curve: "Sequence[Measurement]", tolerance: float) -> float:

@@ -1,4 +1,4 @@
-"""Keeps finished pieces of an advice in a folder, so that one that was interrupted goes on."""
+"""Keeps finished pieces of an advice in a folder, for a call that goes on."""
 
 import hashlib
 import json
@@ -19,11 +19,11 @@ KEY_BYTES = 16
 
 
 class FolderStore(MutableMapping[str, Array]):
-    """Arrays by name, each in a file of a folder, for the argument `store` of `recommend`.
+    """Arrays by name in a folder, for the argument `store` of `recommend`.
 
-    A file is known by the name and by all that the array was made from. The same work later, after
-    a kill for instance, finds what was finished; other work with the same folder finds nothing. A
-    damaged file counts as missing.
+    Each has a file, which is known by the name and by all that the array was made from. The same
+    work later, after a kill for instance, finds what was finished. Other work with the same folder
+    finds nothing. A damaged file counts as missing.
 
     Args:
         folder: made when the first array is stored.

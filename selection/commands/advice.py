@@ -27,6 +27,7 @@ from selection.files import (
 from selection.subset import Subset
 
 if TYPE_CHECKING:
+    from selection.advice.explanation import Explanation
     from selection.advice.recommendation import Advice, Curve
     from selection.advice.resume import FolderStore
     from selection.advice.verdict import Measurement
@@ -390,6 +391,8 @@ def _text(found: "Advice", out: str | None) -> str:
         "cross validation": f"{found.folds} folds, seed {found.seed}"
         + (", balanced error" if found.balanced else ""),
     }
+    if found.explanation is not None and found.explanation.estimates is not None:
+        facts["theory"] = _theory(found.explanation)
     width = max(map(len, facts)) + 2
     lines += ["", *(f"{name:<{width}}{one}" for name, one in facts.items()), ""]
     lines += _table(found.curve, found.error_all, found.tolerance, "passed")
@@ -397,6 +400,18 @@ def _text(found: "Advice", out: str | None) -> str:
         lines += ["for comparison", *_rows(found.beside)]
     lines += ["", *_classes(found)]
     return "\n".join(lines)
+
+
+def _theory(found: "Explanation") -> str:
+    place = found.estimates
+    assert place is not None
+    all_data = int(np.argmax(found.keep_fraction))
+    predicted = found.predicted["hard"][all_data]
+    return (
+        f"alpha_total {place.alpha_total:.3g}, theta {np.rad2deg(place.theta):.3g} degrees, flip "
+        f"{place.flip:.2g}, noise_sigma {place.noise_sigma:.2g}; its error of all data is "
+        f"{predicted:.4f}"
+    )
 
 
 def _check(found: "Advice") -> str:

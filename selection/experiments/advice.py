@@ -1,4 +1,4 @@
-"""Tries the advice on tables: what `recommend` says of training rows, and what held-out rows say.
+"""Asks for advice on the training rows of tables, and measures it on held-out rows.
 
 The students of the held-out rows are scikit-learn's, which shares no code with those that the
 advice was tested with.
@@ -80,7 +80,7 @@ class HeldOut:
 def run_tables(
     plan: TablePlan, folder: str | Path, *, advance: Callable[[str], object] = lambda text: None
 ) -> list[Record]:
-    """Try the advice on every split of every table of a plan whose package is installed.
+    """Try the advice on every split of the tables whose package is installed.
 
     Args:
         plan: which tables, and how many splits of each.
@@ -127,7 +127,7 @@ def _finished(path: Path) -> Record:
 
 
 def try_advice(split: Split, seed: int) -> Record:
-    """Ask for advice on the training rows, and measure on the held-out rows what it is worth.
+    """Ask for advice on the training rows, and measure it on the held-out rows.
 
     Args:
         split: of a table.
@@ -221,7 +221,7 @@ def _searched(curve: Curve, trial: Trial) -> Choice:
 
 
 def _toy_model(split: Split, trial: Trial, seed: int) -> Mapping[str, Choice]:
-    """Ask the toy model, with the verdict of version 0.2 and without one as in version 0.1.
+    """Ask the toy model, as version 0.1 did, and with its later verdict.
 
     Where it has no angle, or no answer, all rows are kept.
     """

@@ -1,4 +1,4 @@
-"""Evaluates trials of the advice: how often it harms, how much it keeps, and what others do."""
+"""Evaluates trials of the advice: harm, what is kept, and the alternatives."""
 
 import csv
 import io
@@ -44,13 +44,13 @@ def above(record: Record, chosen: Record, errors: float = 0.0) -> bool:
 
 
 def markdown(records: Sequence[Record]) -> str:
-    """Write the tables: by size, against alternatives, of the theory, and a line for each table."""
+    """Write the results: by size, against alternatives, the theory's fit, table by table."""
     parts = [_by_size(records), _alternatives(records), _theory(records), _tables(records)]
     return "\n".join(part for part in parts if part)
 
 
 def raw(records: Sequence[Record]) -> str:
-    """Write every number as CSV, a line for each choice and each point of the curves."""
+    """Write every number as CSV, a line for each choice and point."""
     buffer = io.StringIO()
     head = ("package", "table", "split", "train", "held_out", "columns", "error_all", "tolerance")
     tail = ("name", "policy", "keep_fraction", "kept", "increase", "stderr", "validated", "bound")

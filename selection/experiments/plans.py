@@ -242,7 +242,7 @@ TABLE_PLANS: Mapping[str, TablePlan] = {
             *("mnist-3-8", "mnist-4-9", "mnist-7-9", "mnist-3-5", "mnist-odd"),
             *("letter-B-R", "letter-O-Q", "letter-I-J", "letter-half"),
         ),
-        10,
+        5,
     ),
 }
 

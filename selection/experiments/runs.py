@@ -235,7 +235,7 @@ def _finished(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def claim_plan(folder: Path, parameters: dict[str, Any]) -> Claim:
-    """Describe the claim of one plan, given by its parameters, to the folder of its parts."""
+    """Describe the claim of a plan's parameters to the folder of its parts."""
     wanted = json.loads(json.dumps(parameters))  # tuples become lists
 
     def refuse(found: dict[str, Any]) -> str | None:

@@ -146,7 +146,7 @@ def installed(package: str) -> bool:
 
 
 def left_out(names: Iterable[str]) -> str | None:
-    """Say in a sentence which of the tables cannot be loaded and what would bring them.
+    """Say which of the tables cannot be loaded and what would bring them.
 
     Returns:
         The sentence, or None where all can be loaded.
@@ -178,7 +178,7 @@ def keel_folder() -> Path:
 
 
 def read_keel(path: Path) -> tuple[Floats, Words]:
-    """Read a file of KEEL: a row a line, numbers or words, the class last, no header.
+    """Read a file of KEEL, whose lines hold a row each, the class last.
 
     A column of numbers stays. One with words becomes a column of 0 and 1 for each of its words in
     alphabetical order; of two words the second has the only column. Rows with a missing value are

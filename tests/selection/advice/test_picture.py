@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from selection.advice.paths import MEANINGS
-from selection.advice.picture import LOOKS, PROBE, draw_curves, picture
+from selection.advice.picture import LOOKS, draw_curves, picture
 
 TOLERANCE = 0.01
+PROBE = "independent probe (theory)"
 
 
 def point(policy: str, keep_fraction: float, increase: float, bound: float) -> SimpleNamespace:
@@ -31,7 +32,9 @@ FRACTIONS = np.array([0.25, 1.0, 0.5])
 
 def explanation(drawn: bool) -> SimpleNamespace:
     errors = {"hard": np.array([0.2, 0.1, 0.15]), "mixture": np.array([0.3, 0.1, 0.2])}
-    return SimpleNamespace(drawn=drawn, keep_fraction=FRACTIONS, predicted=errors)
+    return SimpleNamespace(
+        drawn=drawn, keep_fraction=FRACTIONS, predicted=errors, label="independent probe"
+    )
 
 
 def lines(axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
