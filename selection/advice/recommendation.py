@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from hardset.checks import check_choice, check_integer, check_range
 from selection.advice.paths import FRACTIONS, MEANINGS
 from selection.advice.students import (
+    RegularisedStudents,
     Students,
     make_students,
 )
@@ -147,6 +148,7 @@ def recommend(
     features: Any,
     labels: ArrayLike,
     *,
+    groups: ArrayLike | None = None,
     student: Any = "logistic",
     lam: float | Literal["auto"] | None = None,
     tolerance: float | None = None,
@@ -169,12 +171,15 @@ def recommend(
     larger fraction is taken. A path of tests that stops at its first failure needs no correction;
     between policies `failure` is shared, 4 to 1 for hard and mixture, equally otherwise.
 
-    The guarantee is approximate, see docs/advice.md. It is about rows like these: rows that were
-    copied, or come in groups, or have changed since, are outside.
+    The guarantee is approximate, see docs/advice.md. It is about rows like these; rows that depend
+    on each other need `groups`.
 
     Args:
         features: shape (n, d), an array or a scipy.sparse CSR matrix; rows are independent.
         labels: whole numbers or strings, shape (n,); each class has at least `folds` rows.
+        groups: whole numbers or strings, shape (n,): rows of one group depend on each other, as
+            those of a patient do. They lie in one fold, so that new groups are what is tested, and
+            count as one row in a bound. By default every row is a group of its own.
         student: "logistic", "hinge", "squared-hinge" or "square" with a ridge and an intercept, on
             standardised features; or an estimator of scikit-learn's kind.
         lam: ridge strength > 0 of (lam d/2) norm(W)^2 beside the sum of the losses; default 1/d,
@@ -199,6 +204,7 @@ def recommend(
     """
     menu, extra = _check(policies, beside, tolerance, failure, folds, seed)
     names, codes = _classes(labels, folds)
+    together = _groups(groups, codes, names, folds)
     students = _students(features, codes, student, lam, folds, seed, (*menu, *extra))
     trial = Trial(
         students,
@@ -207,6 +213,7 @@ def recommend(
         balanced=balanced,
         seed=seed,
         store={} if store is None else store,
+        groups=together,
     )
     advance("ranking")
     error_all = trial.error()
@@ -238,7 +245,7 @@ def recommend(
     per_class = np.bincount(codes[kept], minlength=len(names))
     explanation = None
     if explain:
-        explanation = _explained(features, codes, students, trial, curve + compared, seed)
+        explanation = _explained(students, trial, curve + compared, seed)
         advance("theory")
     return Advice(
         keep_fraction=1.0 if chosen is None else chosen.keep_fraction,
@@ -272,6 +279,7 @@ def measure_curve(
     features: Any,
     labels: ArrayLike,
     *,
+    groups: ArrayLike | None = None,
     student: Any = "logistic",
     lam: float | Literal["auto"] | None = None,
     tolerance: float | None = None,
@@ -289,7 +297,8 @@ def measure_curve(
     picks the best of all these points has no guarantee.
     """
     menu, _ = _check(policies, (), tolerance, failure, folds, seed)
-    _, codes = _classes(labels, folds)
+    names, codes = _classes(labels, folds)
+    together = _groups(groups, codes, names, folds)
     students = _students(features, codes, student, lam, folds, seed, menu)
     trial = Trial(
         students,
@@ -298,6 +307,7 @@ def measure_curve(
         balanced=balanced,
         seed=seed,
         store={} if store is None else store,
+        groups=together,
     )
     advance("ranking")
     curve: list[Measurement] = []
@@ -375,6 +385,28 @@ def _classes(labels: ArrayLike, folds: int) -> tuple[Array, Integers]:
     return names, codes.astype(np.int64)
 
 
+def _groups(groups: ArrayLike | None, codes: Integers, names: Array, folds: int) -> Integers | None:
+    """Return group positions.
+
+    Raises:
+        ValueError: another number of them than rows, or a class in too few groups.
+    """
+    if groups is None:
+        return None
+    numbers, _ = class_codes("groups", groups)
+    if len(numbers) != len(codes):
+        raise ValueError(f"groups has {len(numbers)} entries; labels has {len(codes)}")
+    _, positions = np.unique(numbers, return_inverse=True)
+    for one, name in enumerate(names):
+        count = len(np.unique(positions[codes == one]))
+        if count < folds:
+            raise ValueError(
+                f"class {name} has rows in {count} groups; {folds} folds need {folds} of each "
+                "class: leave the class out, join it with another, or ask for fewer folds"
+            )
+    return positions.astype(np.int64)
+
+
 def _students(
     features: Any,
     codes: Integers,
@@ -430,14 +462,22 @@ def _rows_needed(
 
 
 def _explained(
-    features: Any,
-    codes: Integers,
-    students: Students,
-    trial: Trial,
-    measured: Sequence[Measurement],
-    seed: int,
+    students: Students, trial: Trial, measured: Sequence[Measurement], seed: int
 ) -> "Explanation | None":
-    return None
+    """Ask the theory, which knows linear students of two classes."""
+    if not isinstance(students, RegularisedStudents) or students.classes > 2 or trial.balanced:
+        return None
+    from selection.advice.explanation import explain
+
+    return explain(
+        students,
+        trial.codes,
+        trial.values,
+        folds=trial.folds,
+        measured=measured,
+        error_all=trial.error(),
+        seed=seed,
+    )
 
 
 def _warnings(
@@ -448,6 +488,8 @@ def _warnings(
     chosen: Measurement | None,
 ) -> Iterator[str]:
     yield from students.warnings
+    if explanation is not None:
+        yield from explanation.warnings
     if chosen is not None:
         for name, count in zip(names, per_class, strict=True):
             if count < FEW:

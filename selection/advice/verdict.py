@@ -1,6 +1,6 @@
 """Measures what a student loses on held-out rows when it is trained on fewer of them."""
 
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +80,7 @@ class Trial:
         balanced: bool,
         seed: int,
         store: MutableMapping[str, Array],
+        groups: Integers | None = None,
     ) -> None:
         """Train the students of all data, and rank every training part.
 
@@ -90,12 +91,26 @@ class Trial:
             balanced: whether errors are means over classes.
             seed: of folds and of what is kept at random.
             store: finished work by name, which is not repeated; new work is added.
+            groups: group positions, shape (n,): rows of a group are dependent, lie in one fold, and
+                count as one row in a bound.
+
+        Raises:
+            ValueError: a fold without a class whose error is asked for.
         """
         self.students, self.codes, self.folds = students, codes, folds
         self.balanced, self.seed, self.store = balanced, seed, store
-        number = fold_numbers(codes, folds, generator(seed, OUTER))
+        self.groups = groups
+        number = fold_numbers(codes, folds, generator(seed, OUTER), groups)
         self.tests = [np.flatnonzero(number == fold) for fold in range(folds)]
         self.trains = [np.flatnonzero(number != fold) for fold in range(folds)]
+        for fold, rows in enumerate(self.tests):
+            counts = np.bincount(codes[rows], minlength=students.classes)
+            if balanced and not np.all(counts):
+                raise ValueError(
+                    f"groups: fold {fold} of {folds} has no row of the class at position "
+                    f"{int(np.argmin(counts))}; a balanced error needs each class in each fold, so "
+                    "ask for fewer folds"
+                )
         if "ranking" not in store:
             self._rank()
         values = np.asarray(store["ranking"])
@@ -109,7 +124,8 @@ class Trial:
         nested = []
         for fold, train in enumerate(self.trains):
             random = generator(self.seed, NESTED, fold)
-            number = fold_numbers(self.codes[train], self.folds, random)
+            groups = None if self.groups is None else self.groups[train]
+            number = fold_numbers(self.codes[train], self.folds, random, groups)
             nested += [(train[number != j], train[number == j]) for j in range(self.folds)]
         lanes = [*zip(self.trains, self.tests, strict=True), *nested]
         found = self.students.answers(*map(list, zip(*lanes, strict=True)))
@@ -180,14 +196,38 @@ class Trial:
 
     def rows_needed(self, found: Measurement, tolerance: float) -> float:
         """Estimate how many rows would certify what was measured; infinity where none would."""
-        if not self.balanced:
-            lost, won, rows = _over_classes(found.only_all, found.only_kept, found.rows)
-            return rows_for_certificate(lost, won, rows, tolerance, found.failure)
         needed = [
             rows_for_certificate(lost, won, rows, tolerance, found.failure) / np.sum(rows)
-            for lost, won, rows in _by_class(found.only_all, found.only_kept, found.rows)
+            for lost, won, rows in self._strata(found.only_all, found.only_kept, found.rows)
         ]
         return len(self.codes) * float(max(needed))
+
+    def _strata(
+        self, lost: Integers, won: Integers, rows: Integers
+    ) -> list[tuple[Floats, Floats, Floats]]:
+        """List what is bounded: counts by fold of all rows, or of each class.
+
+        A group counts as one row.
+        """
+        counts = np.stack([lost, won, rows]).astype(np.float64)
+        if not self.balanced:
+            counts = counts.sum(axis=2, keepdims=True)
+        if self.groups is not None:
+            counts *= self._group_counts() / counts[2]
+        return [(one[0], one[1], one[2]) for one in np.moveaxis(counts, 2, 0)]
+
+    def _group_counts(self) -> Integers:
+        """Count the groups in each fold, of all rows or of each class: (K, 1) or (K, C)."""
+        assert self.groups is not None
+        if not self.balanced:
+            return np.array([[len(np.unique(self.groups[rows]))] for rows in self.tests])
+        everyone = range(self.students.classes)
+        return np.array(
+            [
+                [len(np.unique(self.groups[rows[self.codes[rows] == one]])) for one in everyone]
+                for rows in self.tests
+            ]
+        )
 
     def _rows(self) -> Integers:
         return np.bincount(self.codes, minlength=self.students.classes)
@@ -211,14 +251,10 @@ class Trial:
     def _measurement(self, policy: str, keep_fraction: float, failure: float) -> Measurement:
         lost, won, rows = (np.asarray(one) for one in self.store[_step(policy, keep_fraction)])
         increase = self._mean(lost - won, rows)
-        if self.balanced:
-            by_class = list(_by_class(lost, won, rows))
-            bounds = [increase_bound(b, c, m, failure) for b, c, m in by_class]
-            means = [float(np.sum(b - c) / np.sum(m)) for b, c, m in by_class]
-            bound = float(mean_bound(means, bounds))
-        else:
-            b, c, m = _over_classes(lost, won, rows)
-            bound = float(increase_bound(b, c, m, failure))
+        strata = self._strata(lost, won, rows)
+        bounds = [increase_bound(*one, failure) for one in strata]
+        means = [float(np.sum(b - c) / np.sum(m)) for b, c, m in strata]
+        bound = float(mean_bound(means, bounds))
         return Measurement(
             policy=policy,
             keep_fraction=keep_fraction,
@@ -260,14 +296,3 @@ def _kept(
 
 def _step(policy: str, keep_fraction: float) -> str:
     return f"{policy} {keep_fraction:g}"
-
-
-def _over_classes(*counts: Integers) -> tuple[Integers, Integers, Integers]:
-    """Add up what was counted over the classes."""
-    lost, won, rows = (one.sum(axis=1) for one in counts)
-    return lost, won, rows
-
-
-def _by_class(*counts: Integers) -> Iterator[tuple[Integers, Integers, Integers]]:
-    """Yield what was counted of each class, over the folds."""
-    yield from zip(*(one.T for one in counts), strict=True)

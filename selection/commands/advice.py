@@ -54,6 +54,7 @@ def recommend(
     *,
     features: File,
     labels: File | None = None,
+    groups: File | None = None,
     student: Student = "logistic",
     lam: str | None = None,
     tolerance: str = "auto",
@@ -81,6 +82,8 @@ def recommend(
     Args:
         features: shape (n, d); or a CSR matrix that scipy.sparse.save_npz wrote.
         labels: two or more classes, whole numbers or strings, (n,).
+        groups: whole numbers or strings, (n,); rows of one group, such as those of a patient, stay
+            together and count as one.
         student: loss of the linear student that is trained.
         lam: ridge strength of the student, or auto for that of least cross-validated error; 1/d by
             default.
@@ -107,7 +110,7 @@ def recommend(
     menu = _Menu.of(said)
     if out is not None:
         check_new_file(out, SUBSET_SUFFIXES)
-    rows, classes, store = menu.read(features, labels, plot, resume)
+    rows, classes, together, store = menu.read(features, labels, groups, plot, resume)
     from selection.advice.recommendation import recommend as advise
 
     beside = () if plot is None or BESIDE in policies else (BESIDE,)
@@ -117,7 +120,15 @@ def recommend(
             done.set_postfix_str(what)
             done.update()
 
-        found = advise(rows, classes, **menu.options, beside=beside, store=store, advance=advance)
+        found = advise(
+            rows,
+            classes,
+            groups=together,
+            **menu.options,
+            beside=beside,
+            store=store,
+            advance=advance,
+        )
     facts = _facts(found, dropped=() if out is None else ("indices",))
     text = json_text(facts) if as_json else _text(found, out)
 
@@ -145,6 +156,7 @@ def knee(
     *,
     features: File,
     labels: File | None = None,
+    groups: File | None = None,
     student: Student = "logistic",
     lam: str | None = None,
     tolerance: str = "auto",
@@ -169,6 +181,8 @@ def knee(
     Args:
         features: shape (n, d); or a CSR matrix that scipy.sparse.save_npz wrote.
         labels: two or more classes, whole numbers or strings, (n,).
+        groups: whole numbers or strings, (n,); rows of one group, such as those of a patient, stay
+            together and count as one.
         student: loss of the linear student that is trained.
         lam: ridge strength of the student, or auto for that of least cross-validated error; 1/d by
             default.
@@ -187,7 +201,7 @@ def knee(
         python -m selection knee --features x.npy --labels y.npy --policies easy random --json
     """
     menu = _Menu.of(locals())
-    rows, classes, store = menu.read(features, labels, plot, resume)
+    rows, classes, together, store = menu.read(features, labels, groups, plot, resume)
     from selection.advice.recommendation import measure_curve
 
     with asked_for_progress(progress), bar(1 + len(FRACTIONS), "knee", "step") as done:
@@ -196,7 +210,9 @@ def knee(
             done.set_postfix_str(what)
             done.update()
 
-        found = measure_curve(rows, classes, **menu.options, store=store, advance=advance)
+        found = measure_curve(
+            rows, classes, groups=together, **menu.options, store=store, advance=advance
+        )
     knees = {one: _knee(found, one) for one in policies}
     sentence = _knee_sentence(found, knees)
     facts = {"sentence": sentence, "knees": knees, **_plain(found)}
@@ -258,8 +274,13 @@ class _Menu:
         )
 
     def read(
-        self, features: str, labels: str | None, plot: str | None, resume: Path | None
-    ) -> tuple[Any, Any, "FolderStore | None"]:
+        self,
+        features: str,
+        labels: str | None,
+        groups: str | None,
+        plot: str | None,
+        resume: Path | None,
+    ) -> tuple[Any, Any, Any, "FolderStore | None"]:
         """Check the files that are named, and read the data.
 
         Raises:
@@ -274,13 +295,17 @@ class _Menu:
             check_writable(resume)
         check_source("features", features)
         check_source("labels", labels)
+        if groups is not None:
+            check_source("groups", groups)
         rows, classes = read_matrix("features", features), read_array("labels", labels)
+        together = None if groups is None else read_array("groups", groups)
         if resume is None:
-            return rows, classes, None
+            return rows, classes, together, None
         from selection.advice.resume import FolderStore
 
         decides = [self.options[name] for name in ("student", "lam", "folds", "seed")]
-        return rows, classes, FolderStore(resume, [rows, classes, *decides])
+        made_from = [rows, classes, together, *decides]
+        return rows, classes, together, FolderStore(resume, made_from)
 
 
 def _number(name: str, text: str, high: float) -> float:

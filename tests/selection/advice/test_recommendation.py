@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import selection
+from selection.advice.bound import increase_bound
 from selection.advice.folds import fold_numbers
 from selection.advice.recommendation import measure_curve, recommend
 from selection.advice.students import Answer
@@ -56,6 +57,28 @@ def test_folds_have_their_share_of_each_class(counts, folds) -> None:
     assert np.all(table.max(axis=0) - table.min(axis=0) <= 1)
     assert np.ptp(table.sum(axis=1)) <= 1
     assert np.array_equal(table.sum(axis=0), counts)
+
+
+def test_groups_lie_in_one_fold_each_and_balance_the_folds() -> None:
+    random = np.random.default_rng(1)
+    groups = random.integers(0, 40, 600)
+    codes = (groups < 13).astype(np.int64)  # classes of whole groups
+    number = fold_numbers(codes, 5, random, groups)
+    assert all(len(np.unique(number[groups == one])) == 1 for one in range(40))
+    largest = np.bincount(groups).max()
+    for one in (0, 1):
+        assert np.ptp(np.bincount(number[codes == one], minlength=5)) <= largest
+
+
+def test_a_group_counts_as_one_row_of_the_bound() -> None:
+    x, codes = clouds(300, 2, 6)
+    groups = np.arange(300) // 3
+    students = NearestMean(x, codes)
+    found = Trial(students, codes, folds=4, balanced=False, seed=5, store={}, groups=groups)
+    (step,) = found.measure(["hard"], 0.5, [0.05])
+    lost, won, rows = (one.sum(axis=1) for one in (step.only_all, step.only_kept, step.rows))
+    assert np.array_equal(rows, [75, 75, 75, 75])  # 25 groups of three in each fold
+    assert step.bound == pytest.approx(float(increase_bound(lost / 3, won / 3, rows / 3, 0.05)))
 
 
 @pytest.mark.parametrize("policy", ["hard", "hard-signed", "easy"])
@@ -236,6 +259,8 @@ X, Y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
         ({"folds": 1}, r"folds = 1 is outside the valid range \[2, 100\]"),
         ({"seed": -1}, "seed = -1"),
         ({"student": "perceptron"}, "perceptron"),
+        ({"groups": np.arange(19)}, "groups has 19 entries; labels has 20"),
+        ({"groups": np.arange(20) // 5}, "class 0 has rows in 4 groups; 5 folds need 5"),
         ({"features": np.full((20, 2), np.nan)}, "features"),
     ],
 )
