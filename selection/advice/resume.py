@@ -90,6 +90,8 @@ def _pieces(part: Any) -> Iterator[bytes]:
         for array in (part.data, part.indices, part.indptr):
             yield from _pieces(array)
     elif isinstance(part, np.ndarray):
+        if part.dtype.kind == "O":  # texts of a table, whose bytes are addresses
+            part = part.astype(np.str_)
         yield json.dumps([part.dtype.str, *part.shape]).encode()
         for rows in blocks(len(part), part[:1].size):
             yield np.ascontiguousarray(part[rows]).tobytes()
