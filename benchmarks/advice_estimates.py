@@ -131,17 +131,27 @@ def estimates(draws: int, workers: int) -> Iterator[str]:
     sizes = ((2000, 40), (400, 40), (120, 40), (80, 100))
     noises = ((0.0, 0.0), (0.05, 0.0), (0.1, 0.0), (0.2, 0.0), (0.0, 0.5), (0.05, 0.3))
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        for (n, dim), decay, (flip, sigma) in itertools.product(sizes, (0.0, 1.0), noises):
+        for (n, dim), decay, (flip, sigma) in itertools.product(sizes, (0.0, 1.0, 2.0), noises):
             setting = Setting(n, dim, decay, flip, sigma)
             rows = np.array(list(pool.map(partial(one_estimate, setting), range(draws))))
             m, s = rows.mean(axis=0), rows.std(axis=0, ddof=1) / np.sqrt(draws)
             off = np.std(rows[:, 1] - rows[:, 0], ddof=1) / np.sqrt(draws)
-            yield (
-                f"| {n}, {dim} | j^-{decay:g} | {flip}, {sigma} | {m[0]:.1f} | "
-                f"{m[1]:.1f} ({off:.1f}) | {m[2]:.2f} "
-                f"| {m[3]:.3f} ({s[3]:.3f}) | {m[4]:.2f} | {np.median(rows[:, 5]):.2f} | {m[6]:.2f} "
-                f"| {m[7]:.2f} | {m[8]:.2f} | {m[9]:.3f} |"
-            )
+            entries = [
+                f"{n}, {dim}",
+                f"j^-{decay:g}",
+                f"{flip}, {sigma}",
+                f"{m[0]:.1f}",
+                f"{m[1]:.1f} ({off:.1f})",
+                f"{m[2]:.2f}",
+                f"{m[3]:.3f} ({s[3]:.3f})",
+                f"{m[4]:.2f}",
+                f"{np.median(rows[:, 5]):.2f}",
+                f"{m[6]:.2f}",
+                f"{m[7]:.2f}",
+                f"{m[8]:.2f}",
+                f"{m[9]:.3f}",
+            ]
+            yield "| " + " | ".join(entries) + " |"
 
 
 def one_curve(setting: Setting, seed: int) -> list[list[float]]:
