@@ -31,6 +31,7 @@ from hardset.folder import alone
 from hardset.progress import bar
 from selection.advice.bound import increase_bound, mean_bound
 from selection.advice.paths import FRACTIONS
+from selection.advice.recommendation import MOST
 from selection.advice.students import make_students
 from selection.advice.verdict import Trial
 from selection.experiments.tables import load_table
@@ -222,30 +223,40 @@ def lines_of(
 
 
 def rates(lines: list[Line]) -> str:
-    """Write the share of rejections by n, and that of the worst population."""
+    """Write the share of rejections by n, and that of the worst population.
+
+    Of all boundaries; of those at an increase that `recommend` accepts by itself; and of the
+    balanced error.
+    """
+    kinds = "all increases", f"increases up to {MOST:g}", "balanced error"
     table = [
-        "| n | problems | tests | rejected | worst population | tests, balanced | "
-        "rejected, balanced | worst population, balanced |",
-        "|---" * 8 + "|",
+        "| n | problems | "
+        + " | ".join(f"{kind}: tests | rejected | worst population" for kind in kinds)
+        + " |",
+        "|---" * 11 + "|",
     ]
     for count in sorted({line.rows for line in lines}):
         own = [line for line in lines if line.rows == count]
         problems = sum({line.population: line.draws for line in own}.values())
-        cells = [f"{count}", f"{problems}"]
-        for name in ("rejected", "rejected_balanced"):
-            at = [(line, getattr(line, name)) for line in own if getattr(line, name) >= 0]
-            tests = sum(line.draws for line, _ in at)
-            by_name: dict[str, list[int]] = {}
-            for line, number in at:
-                sums = by_name.setdefault(line.population, [0, 0])
-                sums[0] += number
-                sums[1] += line.draws
-            worst = max(by_name, key=lambda one: by_name[one][0] / by_name[one][1])
-            rejected = sum(number for _, number in at)
-            share = by_name[worst][0] / by_name[worst][1]
-            cells += [f"{tests}", f"{rejected / tests:.3f}", f"{share:.2f} ({worst})"]
+        plain = [(line, line.rejected) for line in own if line.rejected >= 0]
+        small = [(line, number) for line, number in plain if line.increase <= MOST]
+        balanced = [(line, line.rejected_balanced) for line in own if line.rejected_balanced >= 0]
+        cells = [f"{count}", f"{problems}", *(_cell(kind) for kind in (plain, small, balanced))]
         table.append("| " + " | ".join(cells) + " |")
     return "\n".join(table) + "\n"
+
+
+def _cell(counted: list[tuple[Line, int]]) -> str:
+    """Write the tests, the share of rejections, and the population where it is largest."""
+    by_name: dict[str, list[int]] = {}
+    for line, number in counted:
+        sums = by_name.setdefault(line.population, [0, 0])
+        sums[0] += number
+        sums[1] += line.draws
+    shares = {name: rejected / tests for name, (rejected, tests) in by_name.items()}
+    worst = max(shares, key=lambda name: shares[name])
+    rejected, tests = (sum(one[i] for one in by_name.values()) for i in range(2))
+    return f"{tests} | {rejected / tests:.3f} | {shares[worst]:.2f} ({worst})"
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from pretrain_jax.places import INDEX
 from pretrain_jax.report.collect import RunFolder
 from pretrain_jax.report.toy_model import FEATURES, WHOLE
-from pretrain_jax.synthesis.labels import count_grouped, read_labels
+from pretrain_jax.synthesis.labels import read_groups, read_labels
 from pretrain_jax.synthesis.margins import read_features
 from pretrain_jax.synthesis.tables import Table
 from selection import Advice, recommend
@@ -36,12 +36,13 @@ class RunAdvice:
     Attributes:
         advice: what `selection.recommend` says.
         images: how many it was tested on.
-        grouped: how many of them are of a group (video, sequence, patient) with others.
+        groups: of how many videos, sequences and patients they are, where those are known; images
+            of no known group count by themselves.
     """
 
     advice: Advice
     images: int
-    grouped: int = 0
+    groups: int | None = None
 
     @property
     def ratio(self) -> float:
@@ -54,13 +55,12 @@ class RunAdvice:
         first = found[0].upper() + found[1:]
         if self.advice.rows_needed is not None:
             first += f"; the first step down needs about {self.advice.rows_needed} images"
-        divided = (
-            f"{self.grouped} of {self.images} images are of videos, sequences or patients with "
-            "others, and these are divided among the parts that are compared: the errors are those "
-            "on further images of the same ones, and too small for new ones"
+        together = (
+            f"The {self.images} images are of {self.groups} videos, sequences, patients or single "
+            "images: those of one stayed in one part of the cross validation, and counted as one"
         )
         warnings = [one.removesuffix(".") for one in self.advice.warnings]
-        return [first, SCOPE, *([divided] if self.grouped else []), *warnings]
+        return [first, SCOPE, *([together] if self.groups is not None else []), *warnings]
 
 
 def advice_of_run(
@@ -86,8 +86,11 @@ def advice_of_run(
     if isinstance(labels, str):
         return f"No advice: {labels}, and {UNTESTED}."
     features = read_features(run.folder / WHOLE)
+    groups = read_groups(run.folder / INDEX, images)
     try:
-        found = recommend(features, labels, policies=POLICIES, seed=seed, explain=explain)
+        found = recommend(
+            features, labels, groups=groups, policies=POLICIES, seed=seed, explain=explain
+        )
     except ValueError as error:
         return f"No advice: {error}."
-    return RunAdvice(found, len(images), count_grouped(run.folder / INDEX, images))
+    return RunAdvice(found, len(images), None if groups is None else len(np.unique(groups)))

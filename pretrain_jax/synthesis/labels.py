@@ -1,4 +1,4 @@
-"""Reads the labels of a source's images, or says why they are of no use.
+"""Reads labels and groups of a source's images, or says why there are none.
 
 A label is the class of an image in an image list, or the first folder that it lies in. Labels are
 of use where every image has one, and where there are at least two different ones.
@@ -57,10 +57,24 @@ def read_labels(index: str | Path, images: NDArray[np.int64]) -> NDArray[np.str_
     return why or np.array(labels)
 
 
-def count_grouped(index: str | Path, images: NDArray[np.int64]) -> int:
-    """Count those of some images of an index whose group holds several of them."""
-    groups = Counter(Table(index).take(images, ["group"])["group"])
-    return sum(count for group, count in groups.items() if group and count > 1)
+def read_groups(index: str | Path, images: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Number the groups (videos, sequences, patients) of images of an index.
+
+    An image of no known group is a group of its own.
+
+    Args:
+        index: folder of a finished stage `index`.
+        images: their numbers.
+
+    Returns:
+        A number for each image; None where no known group holds several of them.
+    """
+    names = np.array(list(map(str, Table(index).take(images, ["group"])["group"])))
+    found, numbers, counts = np.unique(names, return_inverse=True, return_counts=True)
+    unknown = names == ""
+    if not np.any(counts[found != ""] > 1):
+        return None
+    return np.where(unknown, len(found) + np.arange(len(names)), numbers).astype(np.int64)
 
 
 def check_same_labels(index: str | Path, source: str | Path, frame_stride: int) -> None:

@@ -41,7 +41,7 @@ def increase_bound(
         failure: level in (0, 1/2), shape (...).
 
     Returns:
-        Shape (...), in (0, 1].
+        Shape (...), in [0, 1]; 0 where every increase is rejected.
 
     Raises:
         ValueError: a level outside its range, shapes that do not fit, counts beyond the rows.
@@ -56,7 +56,7 @@ def increase_bound(
         middle = (low + high) / 2
         rejected = _rejected(lost, won, tried, middle, quantile)
         low, high = np.where(rejected, low, middle), np.where(rejected, middle, high)
-    return high
+    return np.where(low > 0, high, 0.0)
 
 
 def mean_bound(values: ArrayLike, bounds: ArrayLike) -> Floats:

@@ -243,6 +243,9 @@ def recommend(
         np.arange(n) if chosen is None else trial.handed_over(chosen.policy, chosen.keep_fraction)
     )
     per_class = np.bincount(codes[kept], minlength=len(names))
+    # Always answering the largest class, or any one of them, errs on this share.
+    trivial = 1 - 1 / len(names) if balanced else 1 - np.bincount(codes).max() / n
+    blind = error_all > trivial - 1e-9  # whole rows apart, or equal up to rounding
     explanation = None
     if explain:
         explanation = _explained(students, trial, curve + compared, seed)
@@ -271,7 +274,7 @@ def recommend(
         folds=folds,
         seed=seed,
         explanation=explanation,
-        warnings=tuple(_warnings(students, explanation, names, per_class, chosen)),
+        warnings=tuple(_warnings(students, explanation, names, per_class, chosen, blind)),
     )
 
 
@@ -486,8 +489,14 @@ def _warnings(
     names: Array,
     per_class: Integers,
     chosen: Measurement | None,
+    blind: bool,
 ) -> Iterator[str]:
     yield from students.warnings
+    if blind:
+        yield (
+            "students of all data do no better than one that always gives the same answer: with "
+            "nothing learned, nothing can be lost, and the advice says little"
+        )
     if explanation is not None:
         yield from explanation.warnings
     if chosen is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from hardset.arrays import load_array, npy_bytes
 from hardset.cache import Cache
 from hardset.datafile import versions, write_bytes_atomic
+from hardset.seal import check_seal
 from selection.arrays import Array, blocks
 from selection.files import check_writable
 
@@ -64,10 +65,15 @@ class FolderStore(MutableMapping[str, Array]):
         return len(self._known)
 
     def _files(self) -> Cache[Array]:
-        return Cache(self._folder, ".npy", load_array, _write, "finished steps are kept")
+        return Cache(self._folder, ".npy", _read, _write, "finished steps are kept")
 
     def _key(self, name: str) -> str:
         return _digest([self._origin, name])
+
+
+def _read(path: Path) -> Array:
+    check_seal(path)  # an array without one is not ours
+    return load_array(path)
 
 
 def _write(path: Path, array: Array) -> None:

@@ -18,6 +18,7 @@ from selection.arrays import Array, Floats, Integers, blocks, check_squares, rea
 from selection.selector import generator
 from sims.erm.solver import ALONE, ERMStatus, erm
 from sims.maxmargin.lanes import on_processor
+from sims.memory import one_blas_thread
 from theory.policy_names import LOSSES
 
 # Problems of one call: a number that is always the same compiles once. There are often five folds.
@@ -138,6 +139,7 @@ class RegularisedStudents:
         lam: ridge strength.
         unconverged: minimisers so far whose certificate stayed above 1e-10.
         solved: all minimisers so far.
+        worst: largest certificate of these minimisers.
     """
 
     ranks = True
@@ -175,7 +177,13 @@ class RegularisedStudents:
         self.classes = int(np.max(labels)) + 1
         self.name = loss
         self.unconverged = self.solved = 0
+        self.worst = 0.0
         self._labels = labels
+        self._rows, self._basis = self.design, None
+        if len(self.design) < self.dim:
+            # W lies in the span of the rows: a problem of their number has the same minimum.
+            basis, triangle = np.linalg.qr(self.design.T)
+            self._rows, self._basis = np.ascontiguousarray(triangle.T), basis
         self._intercept = intercept
 
     @property
@@ -184,8 +192,8 @@ class RegularisedStudents:
         if not self.unconverged:
             return ()
         return (
-            f"{self.unconverged} of {self.solved} students were not certified to 1e-10: "
-            f"{ERMStatus.NOT_CONVERGED.sentence}",
+            f"{self.unconverged} of {self.solved} students were not certified to 1e-10, and the "
+            f"worst to {self.worst:.1g}: rounding ended the solver's progress",
         )
 
     def answers(self, train: Sequence[Integers], ask: Sequence[Integers]) -> list[Answer]:
@@ -240,7 +248,8 @@ class RegularisedStudents:
         They are all rows, or the least half, quarter, ... that holds them and is large enough.
         """
         room = len(self.design)
-        while count <= (half := -(-room // 2)) and half * self.design.shape[1] >= WORTH_COMPILING:
+        least = max(count, self._rows.shape[1])
+        while least <= (half := -(-room // 2)) and half * self._rows.shape[1] >= WORTH_COMPILING:
             room = half
         return room
 
@@ -248,8 +257,8 @@ class RegularisedStudents:
         self, room: int, parts: Sequence[Integers], sought: Sequence[int]
     ) -> tuple[Floats, Floats]:
         """Return W and b of parts for one class each, shapes (k, d) and (k,)."""
-        whole = room == len(self.design)
-        dim = self.design.shape[1]
+        whole = room == len(self._rows)
+        dim = self._rows.shape[1]
         # Large problems are solved one by one, whatever their number.
         lanes = len(parts) if on_processor() and room * dim >= ALONE else LANES
         signs, sizes = np.ones((lanes, room)), np.zeros((lanes, room))
@@ -257,23 +266,27 @@ class RegularisedStudents:
             held = rows if whole else np.arange(len(rows))
             signs[lane, held] = np.where(self._labels[rows] == one, 1.0, -1.0)
             sizes[lane, held] = 1.0
-        matrix = self.design
+        matrix = self._rows
         if not whole:
             (rows,) = parts
             matrix = np.zeros((room, dim))
-            matrix[: len(rows)] = self.design[rows]
-        found = erm(
-            matrix,
-            signs,
-            loss=self.name,
-            lam=self.lam,
-            sample_weight=sizes,
-            intercept=self._intercept,
-        )
+            matrix[: len(rows)] = self._rows[rows]
+        with one_blas_thread():
+            found = erm(
+                matrix,
+                signs,
+                loss=self.name,
+                lam=self.lam * self.dim / dim,
+                sample_weight=sizes,
+                intercept=self._intercept,
+            )
         used = slice(len(parts))
-        self.unconverged += int(np.sum(found.status[used] == ERMStatus.NOT_CONVERGED))
+        open_ended = found.status[used] == ERMStatus.NOT_CONVERGED
+        self.unconverged += int(np.sum(open_ended))
         self.solved += len(parts)
-        return np.asarray(found.weights[used]), np.asarray(found.intercept[used])
+        self.worst = max(self.worst, float(np.max(found.certificate[used])))
+        W = np.asarray(found.weights[used])
+        return W if self._basis is None else W @ self._basis.T, np.asarray(found.intercept[used])
 
 
 class EstimatorStudents:

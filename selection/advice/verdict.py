@@ -111,7 +111,7 @@ class Trial:
                     f"{int(np.argmin(counts))}; a balanced error needs each class in each fold, so "
                     "ask for fewer folds"
                 )
-        if "ranking" not in store:
+        if "ranking" not in store or "answers" not in store:
             self._rank()
         values = np.asarray(store["ranking"])
         self.values = values[: len(codes)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from hardset.checks import check_integer, check_range
-from hardset.cli import Choice, Json, Progress, more_help
+from hardset.cli import Choice, Json, Option, Progress, more_help, one_line
 from hardset.datafile import write_bytes_atomic
 from hardset.progress import asked_for_progress, bar
 from selection.advice.paths import FRACTIONS, MEANINGS
@@ -41,6 +41,7 @@ UNLABELLED = (
     "advised; label 400 or more rows drawn at random, and ask about these"
 )
 Policies = Annotated[tuple[str, ...], Choice(tuple(MEANINGS))]
+NumberOrAuto = Annotated[str, Option(metavar="NUMBER|auto")]
 Student = Literal["logistic", "hinge", "squared-hinge", "square"]
 
 
@@ -56,8 +57,8 @@ def recommend(
     labels: File | None = None,
     groups: File | None = None,
     student: Student = "logistic",
-    lam: str | None = None,
-    tolerance: str = "auto",
+    lam: NumberOrAuto | None = None,
+    tolerance: NumberOrAuto = "auto",
     failure: float = 0.05,
     policies: Policies = ("hard", "mixture"),
     balanced: bool = False,
@@ -158,8 +159,8 @@ def knee(
     labels: File | None = None,
     groups: File | None = None,
     student: Student = "logistic",
-    lam: str | None = None,
-    tolerance: str = "auto",
+    lam: NumberOrAuto | None = None,
+    tolerance: NumberOrAuto = "auto",
     failure: float = 0.05,
     policies: Policies = ("hard", "mixture", "random"),
     balanced: bool = False,
@@ -362,7 +363,7 @@ def _drawing(found: "Advice") -> dict[str, Any]:
             f"Keep {_percent(found.keep_fraction)} of the rows ({len(found.indices):,} of "
             f"{found.examples:,}), by {found.policy} selection:\nerror "
             f"{_percent(found.error_all)} to {_percent(found.error_kept)}, at most "
-            f"{_points(found.bound)} points ({100 * (1 - found.failure):.3g} % confidence)"
+            f"{_points(found.bound)} points (approximate bound)"
         )
     return {
         "curve": (*found.curve, *found.beside),
@@ -480,7 +481,7 @@ def _classes(found: "Advice") -> list[str]:
     kept = np.array(found.kept_per_class)
     order = np.argsort(kept / totals, kind="stable")
     lines = [
-        f"class {found.classes[i]}: {kept[i]:,} of {totals[i]:,} rows kept "
+        f"class {one_line(found.classes[i])}: {kept[i]:,} of {totals[i]:,} rows kept "
         f"({_percent(kept[i] / totals[i])})"
         for i in order[:SHOWN]
     ]

@@ -141,7 +141,7 @@ def _try_advice(plan: TablePlan, out: Folder) -> int:
     # These are imported here, for they load the theory and JAX.
     from hardset.progress import bar
     from selection.experiments.advice import run_tables
-    from selection.experiments.advice_results import factors, markdown, raw
+    from selection.experiments.advice_results import markdown, raw, theory
 
     folder = check_writable(out)
     lacking = left_out(plan.tables)
@@ -159,7 +159,7 @@ def _try_advice(plan: TablePlan, out: Folder) -> int:
 
             records = run_tables(plan, folder, advance=advance)
         table = markdown(records) + ("" if lacking is None else f"\n{lacking}.\n")
-        texts = {"advice.md": table, "advice.csv": raw(records), "theory.csv": factors(records)}
+        texts = {"advice.md": table, "advice.csv": raw(records), "theory.csv": theory(records)}
 
         def write() -> None:
             for name, text in texts.items():

@@ -16,8 +16,9 @@ from hardset.checks import require
 from hardset.cli import check_output_folder
 from hardset.listing import read_record, write_record
 from selection.advice.estimates import estimate_coordinates
+from selection.advice.explanation import explain
 from selection.advice.recommendation import Advice, Curve, measure_curve, recommend
-from selection.advice.students import make_students
+from selection.advice.students import RegularisedStudents
 from selection.advice.toy_model import toy_model_advice
 from selection.advice.verdict import Trial
 from selection.experiments.datasets import Task
@@ -82,6 +83,8 @@ def run_tables(
 ) -> list[Record]:
     """Try the advice on every split of the tables whose package is installed.
 
+    The theory is asked on the first split of each.
+
     Args:
         plan: which tables, and how many splits of each.
         folder: where finished parts are kept, one file a table and split; a rerun does what is
@@ -111,7 +114,7 @@ def run_tables(
                 found = _finished(path)
             else:
                 table = table or load_table(name)
-                found = try_advice(split_table(table, seed), seed)
+                found = try_advice(split_table(table, seed), seed, explained=seed == 0)
                 found |= {"table": name, "package": table.source.package, "split": seed}
                 write_record(path, found)
             records.append(found)
@@ -126,12 +129,13 @@ def _finished(path: Path) -> Record:
         raise ValueError(f"{error}; delete it, and it is computed again") from None
 
 
-def try_advice(split: Split, seed: int) -> Record:
+def try_advice(split: Split, seed: int, *, explained: bool = True) -> Record:
     """Ask for advice on the training rows, and measure it on the held-out rows.
 
     Args:
         split: of a table.
         seed: of the advice, the networks and what is kept at random.
+        explained: whether the theory is asked, too, which takes longer than all the rest.
 
     Returns:
         A record that JSON can hold:
@@ -141,19 +145,18 @@ def try_advice(split: Split, seed: int) -> Record:
         - advice: what `recommend` said with its defaults, in the names of `Advice`;
         - curve: each policy's cross-validated and held-out increase at every fraction;
         - choices: what each way of choosing keeps, and what that costs on the held-out rows;
-        - explanation: the factors by which the theory misses the measured errors, where it was
-          asked.
+        - explanation: the errors that the theory predicts beside those of cross validation, or
+          None.
     """
     # One table and one set of options: the finished work is shared.
     store: MutableMapping[str, NDArray[Any]] = {}
     features, labels = split.features, split.labels
-    curve = measure_curve(features, labels, policies=PATHS, seed=seed, store=store)
-    advice = recommend(features, labels, seed=seed, store=store)
-    alone = recommend(features, labels, policies=("random",), seed=seed, store=store, explain=False)
-    students = make_students(
-        features, labels, student=curve.student, lam=None, folds=curve.folds, seed=seed
-    )
-    trial = Trial(students, labels, folds=curve.folds, balanced=False, seed=seed, store=store)
+    options: dict[str, Any] = {"seed": seed, "store": store}
+    curve = measure_curve(features, labels, policies=PATHS, **options)
+    advice = recommend(features, labels, explain=False, **options)
+    alone = recommend(features, labels, policies=("random",), explain=False, **options)
+    students = RegularisedStudents(features, labels)
+    trial = Trial(students, labels, folds=curve.folds, balanced=False, **options)
     tried = HeldOut.of(split)
     everything = tried.wrong(np.arange(len(labels)))
 
@@ -195,7 +198,7 @@ def try_advice(split: Split, seed: int) -> Record:
             {"name": name, "policy": policy, "keep_fraction": fraction, **cost(kept)}
             for name, (policy, fraction, kept) in chosen.items()
         ],
-        "explanation": _factors(advice),
+        "explanation": _explained(students, trial, curve, seed) if explained else None,
     }
 
 
@@ -270,12 +273,26 @@ def _by_score(split: Split, trial: Trial, advice: Advice, seed: int) -> Mapping[
     return {name: ("", fraction, np.asarray(kept)) for name, kept in found.items()}
 
 
-def _factors(advice: Advice) -> dict[str, float] | None:
-    """Return the ratios of predicted and measured errors, where the theory was asked."""
-    found = advice.explanation
-    if found is None:
-        return None
+def _explained(students: RegularisedStudents, trial: Trial, curve: Curve, seed: int) -> Record:
+    """Ask the theory for the errors that cross validation measured, None where it has none."""
+    found = explain(
+        students,
+        trial.codes,
+        trial.values,
+        folds=trial.folds,
+        measured=curve.curve,
+        error_all=curve.error_all,
+        seed=seed,
+    )
+
+    def listed(errors: Mapping[str, Floats]) -> dict[str, list[float | None]]:
+        return {
+            policy: [float(one) if np.isfinite(one) else None for one in values]
+            for policy, values in errors.items()
+        }
+
     return {
-        name: float(getattr(found, name))
-        for name in ("factor_all", "factor_hard_half", "factor_hard_quarter")
+        "keep_fraction": [float(one) for one in found.keep_fraction],
+        "predicted": listed(found.predicted),
+        "measured": listed(found.measured),
     }

@@ -14,6 +14,7 @@ PATHS = ("hard", "mixture", "random")
 SIZES = (400, 1000)
 BEYOND = 2.0  # standard errors
 WITHIN = (1.5, 3.0)  # factors by which a prediction may miss
+FITTED = (1.0, 0.5, 0.25, 0.125, 0.06)  # fractions at which it is judged
 
 
 def smallest_safe(record: Record, policy: str) -> float:
@@ -67,16 +68,33 @@ def raw(records: Sequence[Record]) -> str:
     return buffer.getvalue()
 
 
-def factors(records: Sequence[Record]) -> str:
-    """Write as CSV by which factors the theory misses the measured errors."""
+def theory(records: Sequence[Record]) -> str:
+    """Write the theory's errors beside those of cross validation as CSV."""
     buffer = io.StringIO()
     table = csv.writer(buffer, lineterminator="\n")
-    table.writerow(("table", "split", "factor_all", "factor_hard_half", "factor_hard_quarter"))
+    table.writerow(("table", "split", "policy", "keep_fraction", "predicted", "measured"))
     for record in records:
-        found = record["explanation"]
-        if found is not None:
-            table.writerow((record["table"], record["split"], *map(_short, found.values())))
+        found = record["explanation"] or {"predicted": {}}
+        for policy in found["predicted"]:
+            errors = found["predicted"][policy], found["measured"][policy]
+            for fraction, *both in zip(found["keep_fraction"], *errors, strict=True):
+                cells = ("" if one is None else _short(one) for one in both)
+                table.writerow((record["table"], record["split"], policy, fraction, *cells))
     return buffer.getvalue()
+
+
+def factor(record: Record, policy: str, keep_fraction: float) -> float:
+    """Compute by what factor a predicted and a measured error differ.
+
+    It is at least 1, and infinite where the theory has no answer or one error alone is 0.
+    """
+    found = record["explanation"]
+    place = found["keep_fraction"].index(keep_fraction)
+    both = [found[kind][policy][place] for kind in ("predicted", "measured")]
+    if None in both:
+        return float(np.inf)
+    low, high = sorted(both)
+    return float(high / low) if low > 0 else float(np.inf if high > 0 else 1.0)
 
 
 def _short(value: Any) -> Any:
@@ -152,25 +170,23 @@ def _alternatives(records: Sequence[Record]) -> str:
 
 
 def _theory(records: Sequence[Record]) -> str:
-    known = [one["explanation"] for one in records if one["explanation"] is not None]
+    known = [record for record in records if record["explanation"] is not None]
     if not known:
         return ""
     lines = [
-        f"Predicted against measured errors, {len(known)} splits: share within a factor.",
+        f"Predicted against cross-validated errors: share of {len(known)} splits within a factor "
+        "of " + " and of ".join(f"{limit:g}" for limit in WITHIN) + ", and the median factor.",
         "",
-        "| | " + " | ".join(f"within {limit:g}" for limit in WITHIN) + " | median factor |",
-        "|---" * (2 + len(WITHIN)) + "|",
+        "| | " + " | ".join("all data" if one == 1 else f"{one:g}" for one in FITTED) + " |",
+        "|---" * (1 + len(FITTED)) + "|",
     ]
-    for name, word in (
-        ("factor_all", "all data"),
-        ("factor_hard_half", "hard, .5"),
-        ("factor_hard_quarter", "hard, .25"),
-    ):
-        # A factor may stand upside down, where the prediction is the smaller one.
-        both = np.array([one[name] for one in known], np.float64)
-        factor = np.maximum(both, 1 / both)
-        shares = " | ".join(f"{np.mean(factor <= limit):.2f}" for limit in WITHIN)
-        lines.append(f"| {word} | {shares} | {np.median(factor):.2f} |")
+    for policy in PATHS:
+        cells = []
+        for fraction in FITTED:
+            missed = np.array([factor(record, policy, fraction) for record in known])
+            shares = ", ".join(f"{np.mean(missed <= limit):.2f}" for limit in WITHIN)
+            cells.append(f"{shares} ({np.median(missed):.2f})")
+        lines.append(f"| {policy} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,7 @@ from hardset.listing import write_record
 from selection.__main__ import main
 from selection.advice.recommendation import recommend
 from selection.experiments.advice import HeldOut, run_tables, try_advice
-from selection.experiments.advice_results import factors, markdown, raw, smallest_safe
+from selection.experiments.advice_results import PATHS, markdown, raw, smallest_safe, theory
 from selection.experiments.plans import TABLE_PLANS, TablePlan
 from selection.experiments.runs import claim_plan
 from selection.experiments.tables import Split
@@ -144,9 +144,9 @@ def by_hand(train: int, increase: float, stderr: float, fraction: float) -> dict
         ],
         "choices": [choice, choice | {"name": "version 0.1"}],
         "explanation": {
-            "factor_all": 1.2,
-            "factor_hard_half": 0.5,
-            "factor_hard_quarter": 4.0,
+            "keep_fraction": [1.0, 0.5, 0.25, 0.125, 0.06],
+            "predicted": {one: [0.12, 0.1, 0.4, None, 0.0] for one in PATHS},
+            "measured": {one: [0.1, 0.2, 0.1, 0.1, 0.0] for one in PATHS},
         },
     }
 
@@ -166,9 +166,9 @@ def test_statistics_are_those_computed_by_hand() -> None:
     assert "| all | 3 | 0.25 | 0.430 | 0.215 | 0.33 | 2 | 1 | 5.00 | 4.00 |" in text
     assert "| n >= 1000 | 2 | 0.145 | 0.145 | 0.100 | 0.00 | 2 | 1 | 5.00 | 4.00 |" in text
     assert "| advice | 2 | 0.145 | 0.430 | 2 (100%) | 1 (50%) | +3.10 | +5.00 |" in text
-    # A factor of .5 misses as much as one of 2.
-    assert "| hard, .5 | 0.00 | 1.00 | 2.00 |" in text
-    assert "| hard, .25 | 0.00 | 0.00 | 4.00 |" in text
+    # Half of an error misses as much as twice; no answer misses all; 0 is 0.
+    fit = "1.00, 1.00 (1.20) | 0.00, 1.00 (2.00) | 0.00, 0.00 (4.00) | 0.00, 0.00 (inf) | 1.00, "
+    assert f"| hard | {fit}1.00 (1.00) |" in text
     rows = list(csv.DictReader(io.StringIO(raw(records))))
     assert len(rows) == 3 * (2 + 12)
     assert (rows[14]["name"], rows[14]["increase"], rows[14]["bound"]) == (
@@ -176,7 +176,9 @@ def test_statistics_are_those_computed_by_hand() -> None:
         "0.012",
         "0.008",
     )
-    assert factors(records).splitlines()[1] == "of 200,0,1.2,0.5,4"
+    lines = theory(records).splitlines()
+    assert len(lines) == 1 + 3 * 3 * 5
+    assert lines[1:5:3] == ["of 200,0,hard,1.0,0.12,0.1", "of 200,0,hard,0.125,,0.1"]
 
 
 def test_a_trial_resumes_and_refuses_another_folder(

@@ -79,12 +79,14 @@ def test_the_test_gets_the_features_and_labels(tmp_path: Path) -> None:
     ((asked, named, options),) = test.asked
     np.testing.assert_array_equal(asked, features(COUNT))
     assert named == labels
+    groups = options.pop("groups")
+    assert len(set(groups[:3])) == 1 and len(set(groups.tolist())) == COUNT - 2
     assert options == {"policies": ("hard",), "seed": 3, "explain": False}
     assert made.counts["ratio"] == 0.5 and made.counts["images"] == COUNT
     assert made.counts["tolerance"] == 0.0125
     assert made.notes[0] == f"K{half().sentence()[1:]}." and "keep 50 %" in half().sentence()
     assert "pre-training was not tested" in made.notes[1]
-    assert made.notes[2].startswith("3 of 12 images are of videos")
+    assert made.notes[2].startswith("The 12 images are of 10 videos, sequences, patients or")
     assert made.notes[3:] == ["Take care."]
     assert recommend_ratio(run, seed=3, recommend=test) == made and len(test.asked) == 1
     assert known_ratios(run) == {"recommended": 0.5}

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,8 +142,14 @@ def test_a_run_that_diverges_leaves_the_others(
 ) -> None:
     """Two contrastive runs of an absurd learning rate: the second is tried after the first.
 
-    Their ratio is the toy model's, by an estimate that says 0.50004.
+    Their ratios are the toy model's, by an estimate that says 0.50004, and the tested one, which is
+    1: nothing can be certified on 24 images.
     """
+    data = Path(config.out).parent / "labelled"
+    for number, image in enumerate(sorted(Path(config.data).glob("*.png"))):
+        (data / ("even", "odd")[number % 2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, data / ("even", "odd")[number % 2])
+    config = dataclasses.replace(config, data=str(data))
     advice = SimpleNamespace(
         policies=[SimpleNamespace(policy="hard", keep_fraction=0.50004)],
         caveat="a heuristic",
@@ -158,17 +165,24 @@ def test_a_run_that_diverges_leaves_the_others(
         epochs=None,
         steps=40,
     )
-    random = Trials(train, methods=("random",), ratios=("toy-model",), seeds=(0, 1))
+    random = Trials(train, methods=("random",), ratios=("toy-model", "recommended"), seeds=(0, 1))
     mae = dataclasses.replace(config.mae, seeds=())
     halves = ProbeOptions(halves=True)
+    both = dataclasses.replace(config, mae=mae, simclr=random, probe=halves)
+    said: list[str] = []
     with pytest.warns(UserWarning, match="6 negatives"):
-        result = run_pipeline(dataclasses.replace(config, mae=mae, simclr=random, probe=halves))
+        result = run_pipeline(both, say=said.append)
+    (line,) = [one for one in said if one.startswith("  ratio 1: ")]
+    assert "Keep all 24 rows" in line
+    tested = read_manifest(Path(config.out) / "recommended", "recommend")
+    assert tested.counts["ratio"] == 1 and tested.inputs.keys() == {"index", "scores/images"}
     stage = read_manifest(Path(config.out) / "toy-model", "toy-model")
     assert stage.counts["ratio"] == 0.5 and stage.counts["alpha_total"] == 3.0
     assert stage.inputs.keys() == {f"scores/images{end}" for end in ("", "-half-0", "-half-1")}
     cells = json.loads((Path(config.out) / "config.json").read_text())["cells"]
-    assert [cell["ratio"] for cell in cells] == [0.5, 0.5]
-    assert list(result.failed) == [f"pretrained/simclr/random-50/seed-{seed}" for seed in (0, 1)]
+    assert [cell["ratio"] for cell in cells] == [0.5, 0.5, 1, 1]
+    places = [f"random-{percent}/seed-{seed}" for percent in (50, 100) for seed in (0, 1)]
+    assert list(result.failed) == [f"pretrained/simclr/{place}" for place in places]
     for name, sentence in result.failed.items():
         folder = Path(config.out) / name
         assert (folder / "failed.txt").read_text() == f"{sentence}\n"

@@ -7,7 +7,7 @@ import pytest
 
 from pretrain_jax.data import find_images
 from pretrain_jax.synthesis import index_images
-from pretrain_jax.synthesis.labels import count_grouped, read_labels, why_no_labels
+from pretrain_jax.synthesis.labels import read_groups, read_labels, why_no_labels
 from pretrain_jax.synthesis.tables import Table, write_table
 from tests.pretrain_jax.synthesis.conftest import write_images
 
@@ -29,7 +29,7 @@ def test_folders_are_labels(index: Path, image_folder: Path) -> None:
     assert isinstance(found, np.ndarray)
     assert found.tolist() == [known.classes[known.labels[row]] for row in rows]
     assert why_no_labels(image_folder) == ""
-    assert count_grouped(index, rows) == 0
+    assert read_groups(index, rows) is None
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,9 @@ def test_labels_of_a_list(tmp_path: Path, labels: list[str], why: str) -> None:
         assert found == why.format(tmp_path / "index")
     else:
         assert list(found) == labels
-    assert count_grouped(tmp_path / "index", np.arange(4)) == 2
+    groups = read_groups(tmp_path / "index", np.arange(4))
+    assert groups is not None and groups[0] == groups[1] and len(set(groups.tolist())) == 3
+    assert read_groups(tmp_path / "index", np.arange(1, 4)) is None
 
 
 def test_sources_without_labels(tmp_path: Path) -> None:

@@ -70,6 +70,10 @@ def test_agrees_with_a_scan_over_increases(seed: int) -> None:
     assert found == pytest.approx(direct(lost, won, rows, failure), abs=2e-5)
 
 
+def test_many_more_gains_than_losses_leave_no_increase() -> None:
+    assert increase_bound([0] * 5, [20] * 5, [100] * 5, 0.05) == 0.0
+
+
 def test_level_on_rows_alone() -> None:
     """Where students do not spread, the true increase is beyond the bound at about the level."""
     random = np.random.default_rng(3)

@@ -227,6 +227,13 @@ def test_a_border_that_hard_rows_hide_is_found_out() -> None:
     assert found.policy != "hard" or found.keep_fraction > 0.25
 
 
+def test_students_that_learn_nothing_are_said_to() -> None:
+    random = np.random.default_rng(8)
+    x, codes = random.standard_normal((300, 4)), (np.arange(300) % 3 == 0).astype(np.int64)
+    found = recommend(x, codes, explain=False)
+    assert any("nothing can be lost" in one for one in found.warnings)
+
+
 def test_curve_does_not_stop(noisy) -> None:
     x, codes = noisy
     found = measure_curve(x[:300], codes[:300], policies=("random",))

@@ -54,6 +54,8 @@ def test_a_damaged_file_counts_as_missing(tmp_path: Path) -> None:
     for damaged in (whole[:100], whole[:-70] + b"1" + whole[-69:], b""):
         path.write_bytes(damaged)
         assert "ranking" not in FolderStore(tmp_path, [X])
+    np.save(path, np.zeros(200))  # an array that this module did not write
+    assert "ranking" not in FolderStore(tmp_path, [X])
     FolderStore(tmp_path, [X])["ranking"] = np.ones(200)
     assert path.read_bytes() == whole
 

@@ -146,6 +146,18 @@ def test_few_rows_of_a_large_table_have_a_smaller_program() -> None:
         np.testing.assert_allclose(b[lane], model.intercept_, atol=1e-6)
 
 
+def test_more_columns_than_rows_are_solved_in_the_span_of_the_rows() -> None:
+    draws = np.random.default_rng(5)
+    x = draws.standard_normal((40, 100))
+    y = (x[:, 0] + draws.standard_normal(40) > 0).astype(np.int64)
+    part = np.arange(5, 35)
+    W, b = RegularisedStudents(x, y).weights([part])
+    wide = (x - x.mean(axis=0)) / x.std(axis=0)
+    model = reference(wide[part], y[part])
+    np.testing.assert_allclose(W[0], model.coef_, atol=1e-6)
+    np.testing.assert_allclose(b[0], model.intercept_, atol=1e-6)
+
+
 def test_memory_mapped_features_give_the_same_students(tmp_path: Path) -> None:
     x, y = table()
     np.save(tmp_path / "x.npy", x)
