@@ -167,7 +167,7 @@ def estimate(
     largest = float(np.arctan(1 / free.slope_interval[0]))
     if theta > largest:
         lowest = float(np.arctan(1 / free.slope_interval[1]))
-        theta, theta_interval = largest, (min(theta_interval[0], lowest), largest)
+        theta, theta_interval = largest, (min(theta_interval[0], lowest), theta_interval[1])
     signs = fit_signs(sizes, right, steepest=1 / np.tan(max(theta, 1e-3)))
     noise_sigma, noise_interval = _noise(theta, theta_interval, signs.slope, free)
     return Estimates(
