@@ -329,9 +329,12 @@ class EstimatorStudents:
         for method in ("fit", "predict"):
             if not callable(getattr(estimator, method, None)):
                 raise ValueError(f"student {self.name} has no {method}; it must classify rows")
-        tagged = hasattr(estimator, "__sklearn_tags__")
-        if tagged and require("sklearn.base").is_regressor(estimator):
-            raise ValueError(f"student {self.name} is a regressor; advice is for classifiers")
+        if hasattr(estimator, "__sklearn_tags__"):
+            kind = require("sklearn.utils").get_tags(estimator).estimator_type
+            if kind not in (None, "classifier"):
+                raise ValueError(
+                    f"student {self.name} is a {kind.replace('_', ' ')}; advice is for classifiers"
+                )
         self.ranks = any(
             callable(getattr(estimator, method, None))
             for method in ("decision_function", "predict_proba")
@@ -377,10 +380,11 @@ class EstimatorStudents:
                 f"student {self.name} failed on a part of {len(rows)} rows: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        if predicted.shape != asked.shape:
+        known = predicted.shape == asked.shape and predicted.dtype.kind in "iufb"
+        if not (known and np.all(np.isin(predicted, np.arange(self.classes)))):
             raise ValueError(
-                f"student {self.name} predicts an array of shape {predicted.shape} for "
-                f"{len(asked)} rows; it must be ({len(asked)},)"
+                f"student {self.name} predicts {np.array2string(predicted, threshold=4)} for "
+                f"{len(asked)} rows; it must predict one of 0 ... {self.classes - 1} for each"
             )
         if values is None:
             values = np.zeros(len(asked) if self.classes == 2 else (len(asked), self.classes))
@@ -585,6 +589,9 @@ def matrix_rows(features: Any) -> Any:
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(f"features has shape {features.shape}; it must be (n, d), none of them 0")
     rows = features.tocsr()
+    if not rows.has_canonical_format:
+        rows = rows.copy()
+        rows.sum_duplicates()
     if not np.all(np.isfinite(rows.data)):
         entries = rows.tocoo()
         index = int(np.argmin(np.isfinite(entries.data)))
