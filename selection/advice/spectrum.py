@@ -53,4 +53,4 @@ def population_eigenvalues(sample: ArrayLike, degrees: int, dim: int) -> Floats:
     share = np.r_[0.0, np.cumsum(mass)] / mass.sum()
     whole = np.r_[0.0, np.cumsum(mass * values)]
     cells = np.diff(np.interp(np.linspace(0.0, 1.0, dim + 1), share, whole))[::-1]
-    return cells * trace / cells.sum()
+    return np.sort(cells)[::-1] * trace / cells.sum()

@@ -162,9 +162,13 @@ def estimate(
     if not scale > 0:
         raise ValueError("the decision values are all zero: they have no scale")
     sizes, right = np.abs(values) / scale, values * sides > 0
-    steepest = 1 / np.tan(max(theta, 1e-3))
-    signs = fit_signs(sizes, right, steepest=steepest)
     free = fit_signs(sizes, right)
+    # Signs that are right as often as these are cannot come from a probe at a larger angle.
+    largest = float(np.arctan(1 / free.slope_interval[0]))
+    if theta > largest:
+        lowest = float(np.arctan(1 / free.slope_interval[1]))
+        theta, theta_interval = largest, (min(theta_interval[0], lowest), largest)
+    signs = fit_signs(sizes, right, steepest=1 / np.tan(max(theta, 1e-3)))
     noise_sigma, noise_interval = _noise(theta, theta_interval, signs.slope, free)
     return Estimates(
         examples=n,
