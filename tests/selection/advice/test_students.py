@@ -257,6 +257,11 @@ def test_training_that_does_not_converge_is_counted() -> None:
         students.answers(train, ask)
     (sentence,) = students.warnings
     assert sentence.startswith("6 of 6 students of LogisticRegression")
+    # A ridge that rounding hides behind the losses.
+    students = RegularisedStudents(x, y, loss="square", lam=1e-30)
+    students.answers(train, ask)
+    (sentence,) = students.warnings
+    assert sentence.startswith("6 of 6 students were not certified to 1e-08")
 
 
 def test_bad_estimators_are_refused_with_the_reason() -> None:
