@@ -121,7 +121,7 @@ def _read(name: str, path: Path, keys: Sequence[str]) -> dict[str, Any]:
 
     They are refused where they unpack to more than is allowed.
     """
-    limit = max(LIMIT_BYTES, LIMIT_RATIO * path.stat().st_size)
+    limit = _limit(path)
     try:
         numbers = _numbers(require("pyarrow.parquet").read_metadata(path), keys)
         _check_size(keys, WIDEST * numbers, limit)
@@ -186,6 +186,10 @@ def _longest(column: Any) -> int:
             own = compute.max(compute.binary_length(texts)).as_py()
             longest = max(longest, own or 0)
     return longest
+
+
+def _limit(path: Path) -> int:
+    return max(LIMIT_BYTES, LIMIT_RATIO * path.stat().st_size)
 
 
 def _check_size(keys: Sequence[str], needed: int, limit: int) -> None:
@@ -340,8 +344,11 @@ def read_matrix(name: str, source: str | Path) -> Any:
             )
         sparse = require("scipy.sparse")
         try:
+            rows, columns = (int(one) for one in arrays["shape"])
+            # Whatever is done with it holds a number for each row and column.
+            _check_size(["its shape"], WIDEST * max(rows, columns), _limit(path))
             parts = arrays["data"], arrays["indices"], arrays["indptr"]
-            matrix = sparse.csr_array(parts, shape=tuple(arrays["shape"].tolist()))
+            matrix = sparse.csr_array(parts, shape=(rows, columns))
             matrix.check_format(full_check=True)
         except (TypeError, ValueError) as error:
             raise ValueError(

@@ -39,7 +39,7 @@ CUTS = sorted({*GRID, *(f / 2 for f in GRID), *(k / 20 for k in range(1, 20))})
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Says what the theory predicts of a table, and how well that agrees with what was measured.
+    """Says what the theory predicts of a table, beside what was measured.
 
     Attributes:
         estimates: what the theory was told of the table; None where it could not be estimated.
@@ -165,7 +165,7 @@ def predict(
 
 
 def spectrum_of(estimates: Estimates) -> Spectrum:
-    """Return the inputs of the theory, which have the estimated means of t^2, v^2 and t v.
+    """Return the theory's inputs, with the estimated means of t^2, v^2 and t v.
 
     A direction is cut into an even number of the same eigenvalue, half of which have v = mean +
     spread and half mean - spread: the limit of many dimensions knows sums over directions only. So
@@ -186,7 +186,7 @@ def spectrum_of(estimates: Estimates) -> Spectrum:
 
 
 def _probe_law(values: Floats) -> FieldLaw:
-    """Return the law of margins by groups that no policy cuts, small where margins are small.
+    """Return the law of margins by groups that no policy cuts.
 
     With half as many groups as of equal size the curve is as accurate.
     """

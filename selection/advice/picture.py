@@ -39,6 +39,7 @@ def draw_curves(
     *,
     tolerance: float,
     title: str,
+    error: str = "error",
     chosen: "Measurement | None" = None,
     explanation: "Explanation | None" = None,
 ) -> Figure:
@@ -51,6 +52,7 @@ def draw_curves(
         curve: what was measured, in any order; may be empty.
         tolerance: accepted increase of the error.
         title: says what to do, in one or two lines.
+        error: what was measured, such as "balanced error".
         chosen: the measurement that is advised, one of `curve`.
         explanation: its curves are drawn where it says that they may be.
     """
@@ -85,7 +87,7 @@ def draw_curves(
         axes.plot([], [], "|", color="#444444", markersize=7, label="bar: up to the bound")
     band = f"tolerance, +{100 * tolerance:.2g}"
     axes.axhspan(0.0, 100 * tolerance, color=GREEN, alpha=0.2, linewidth=0, zorder=0, label=band)
-    _finish(axes, curve, top, title)
+    _finish(axes, curve, top, title, error)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, columnspacing=1.2)
     return figure
@@ -176,7 +178,7 @@ def _top(curve: "Sequence[Measurement]", tolerance: float) -> float:
     return 100 * tolerance * min(max(needed / tolerance, LEAST), MOST)
 
 
-def _finish(axes: Axes, curve: "Sequence[Measurement]", top: float, title: str) -> None:
+def _finish(axes: Axes, curve: "Sequence[Measurement]", top: float, title: str, error: str) -> None:
     fractions = sorted({one.keep_fraction for one in curve} | {1.0})
     lowest = min([0.0, *(100 * one.increase for one in curve)])
     axes.set_xscale("log")
@@ -187,7 +189,7 @@ def _finish(axes: Axes, curve: "Sequence[Measurement]", top: float, title: str) 
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(_signed))
     axes.set_xlabel("rows kept (%, logarithmic)")
-    axes.set_ylabel("change of the error\n(percentage points)")
+    axes.set_ylabel(f"change of the {error}\n(percentage points)")
     axes.set_title(title, loc="left", fontsize=7.5)
 
 

@@ -24,7 +24,7 @@ class FolderStore(MutableMapping[str, Array]):
 
     Each has a file, which is known by the name and by all that the array was made from. The same
     work later, after a kill for instance, finds what was finished. Other work with the same folder
-    finds nothing. A damaged file counts as missing.
+    finds nothing. A file that is damaged, or was written by something else, counts as missing.
 
     Args:
         folder: made when the first array is stored.
@@ -72,7 +72,7 @@ class FolderStore(MutableMapping[str, Array]):
 
 
 def _read(path: Path) -> Array:
-    check_seal(path)  # an array without one is not ours
+    check_seal(path)
     return load_array(path)
 
 
@@ -96,6 +96,8 @@ def _pieces(part: Any) -> Iterator[bytes]:
         for array in (part.data, part.indices, part.indptr):
             yield from _pieces(array)
     elif isinstance(part, np.ndarray):
+        if part.dtype.kind == "O":  # texts of a table, whose bytes are addresses
+            part = part.astype(np.str_)
         yield json.dumps([part.dtype.str, *part.shape]).encode()
         for rows in blocks(len(part), part[:1].size):
             yield np.ascontiguousarray(part[rows]).tobytes()

@@ -115,7 +115,7 @@ def recommend(
     from selection.advice.recommendation import recommend as advise
 
     beside = () if plot is None or BESIDE in policies else (BESIDE,)
-    with asked_for_progress(progress), bar(3 + len(FRACTIONS), "recommend", "step") as done:
+    with asked_for_progress(progress), bar(folds + 3 + len(FRACTIONS), "recommend", "step") as done:
 
         def advance(what: str) -> None:
             done.set_postfix_str(what)
@@ -205,7 +205,7 @@ def knee(
     rows, classes, together, store = menu.read(features, labels, groups, plot, resume)
     from selection.advice.recommendation import measure_curve
 
-    with asked_for_progress(progress), bar(1 + len(FRACTIONS), "knee", "step") as done:
+    with asked_for_progress(progress), bar(folds + 1 + len(FRACTIONS), "knee", "step") as done:
 
         def advance(what: str) -> None:
             done.set_postfix_str(what)
@@ -224,11 +224,11 @@ def knee(
         if plot is not None:
             listed = ", ".join(f"{one} {_percent(at)}" for one, at in knees.items())
             title = (
-                f"Error of all rows {_percent(found.error_all)}; it rises by no more than "
-                f"{_points(found.tolerance)[1:]} points\ndown to: {listed}"
+                f"The {_error(found)} of all rows, {_percent(found.error_all)}, rises by no more "
+                f"than {_points(found.tolerance)[1:]} points\ndown to: {listed}"
             )
-            drawing = {"curve": found.curve, "tolerance": found.tolerance, "title": title}
-            _draw(plot, drawing, sentence)
+            shown = {"curve": found.curve, "tolerance": found.tolerance, "error": _error(found)}
+            _draw(plot, {"title": title, **shown}, sentence)
 
     keep_or_print(write, lambda: text)
     print(text)
@@ -355,20 +355,21 @@ def _drawing(found: "Advice") -> dict[str, Any]:
     )
     if chosen is None:
         title = (
-            f"Keep all {found.examples:,} rows (error {_percent(found.error_all)}):\n"
+            f"Keep all {found.examples:,} rows ({_error(found)} {_percent(found.error_all)}):\n"
             f"no smaller part passed the test (rise at most {_points(found.tolerance)[1:]} points)"
         )
     else:
         title = (
             f"Keep {_percent(found.keep_fraction)} of the rows ({len(found.indices):,} of "
-            f"{found.examples:,}), by {found.policy} selection:\nerror "
-            f"{_percent(found.error_all)} to {_percent(found.error_kept)}, at most "
-            f"{_points(found.bound)} points (approximate bound)"
+            f"{found.examples:,}), by {found.policy} selection:\n"
+            f"{_error(found)} {_percent(found.error_all)} to {_percent(found.error_kept)}, at most "
+            f"about {_points(found.bound)} points"
         )
     return {
         "curve": (*found.curve, *found.beside),
         "tolerance": found.tolerance,
         "title": title,
+        "error": _error(found),
         "chosen": chosen,
         "explanation": found.explanation,
     }
@@ -414,8 +415,7 @@ def _text(found: "Advice", out: str | None) -> str:
         "last check": _check(found),
         "student": f"{found.student}"
         + (f", lam {found.lam:.4g}" if np.isfinite(found.lam) else ""),
-        "cross validation": f"{found.folds} folds, seed {found.seed}"
-        + (", balanced error" if found.balanced else ""),
+        "cross validation": f"{found.folds} folds, seed {found.seed}, {_error(found)}",
     }
     if found.explanation is not None and found.explanation.estimates is not None:
         facts["theory"] = _theory(found.explanation)
@@ -504,9 +504,13 @@ def _knee(found: "Curve", policy: str) -> float:
 def _knee_sentence(found: "Curve", knees: Mapping[str, float]) -> str:
     listed = ", ".join(f"{_percent(at)} by {one} selection" for one, at in knees.items())
     return (
-        f"the measured error stays within {found.tolerance:.2g} of that of all data, "
+        f"the measured {_error(found)} stays within {found.tolerance:.2g} of that of all data, "
         f"{found.error_all:.3g}, down to {listed}"
     )
+
+
+def _error(found: "Advice | Curve") -> str:
+    return "balanced error" if found.balanced else "error"
 
 
 def _percent(share: float) -> str:

@@ -46,6 +46,12 @@ def test_a_sparse_matrix_is_read_where_it_is_of_use(tmp_path) -> None:
     np.savez(tmp_path / "bad.npz", format=b"csr", shape=matrix.shape, **parts)
     with pytest.raises(ValueError, match=r"bad\.npz holds a damaged sparse matrix: "):
         read_matrix("features", tmp_path / "bad.npz")
+    np.savez(tmp_path / "vast.npz", format=b"csr", shape=(4, 2**62), **parts)
+    with pytest.raises(ValueError, match=r"vast\.npz holds .*: its shape would need \d+ bytes"):
+        read_matrix("features", tmp_path / "vast.npz")
+    np.savez(tmp_path / "flat.npz", format=b"csr", shape=(4, 3, 1), **parts)
+    with pytest.raises(ValueError, match=r"flat\.npz holds a damaged sparse matrix"):
+        read_matrix("features", tmp_path / "flat.npz")
     with pytest.raises(ValueError, match="sparse matrices are not accepted here"):
         read_array("features", tmp_path / "csr.npz")
 

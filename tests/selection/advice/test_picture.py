@@ -57,6 +57,7 @@ def test_points_are_where_they_were_measured() -> None:
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names[-1] == "tolerance, +1"
     assert PROBE not in names
+    assert axes.get_ylabel().startswith("change of the error\n")
 
 
 @pytest.mark.parametrize("drawn", [True, False])

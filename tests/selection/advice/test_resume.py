@@ -47,6 +47,17 @@ def test_a_sparse_matrix_is_told_by_its_numbers(tmp_path: Path) -> None:
     assert "ranking" not in FolderStore(tmp_path, [scipy.sparse.csr_array(X[::-1])])
 
 
+def test_texts_are_told_by_what_they_say(tmp_path: Path) -> None:
+    """Columns of a table hold them as objects, which lie elsewhere in every process."""
+
+    def texts(*words: str) -> np.ndarray:
+        return np.array(["".join(word) for word in map(list, words)], dtype=object)
+
+    FolderStore(tmp_path, [texts("cat", "dog")])["ranking"] = np.ones(2)
+    assert "ranking" in FolderStore(tmp_path, [texts("cat", "dog")])
+    assert "ranking" not in FolderStore(tmp_path, [texts("cat", "cow")])
+
+
 def test_a_damaged_file_counts_as_missing(tmp_path: Path) -> None:
     FolderStore(tmp_path, [X])["ranking"] = np.ones(200)
     (path,) = tmp_path.iterdir()
@@ -54,7 +65,7 @@ def test_a_damaged_file_counts_as_missing(tmp_path: Path) -> None:
     for damaged in (whole[:100], whole[:-70] + b"1" + whole[-69:], b""):
         path.write_bytes(damaged)
         assert "ranking" not in FolderStore(tmp_path, [X])
-    np.save(path, np.zeros(200))  # an array that this module did not write
+    np.save(path, np.zeros(200))  # without a seal
     assert "ranking" not in FolderStore(tmp_path, [X])
     FolderStore(tmp_path, [X])["ranking"] = np.ones(200)
     assert path.read_bytes() == whole

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
@@ -91,7 +92,11 @@ def test_sparse_students_are_the_dense_ones(loss: str, atol: float) -> None:
     x, y = table()
     x[np.abs(x) < 0.5] = 0.0
     train, ask = parts()
-    sparse = SparseStudents(csr_matrix(x), y, loss=loss)
+    halves = csr_matrix(x)
+    # Each entry in two parts, which SciPy allows: their sum is the value.
+    where, starts = np.repeat(halves.indices, 2), 2 * halves.indptr
+    halves = csr_matrix((np.repeat(halves.data, 2) / 2, where, starts), x.shape)
+    sparse = SparseStudents(halves, y, loss=loss)
     dense = RegularisedStudents(x, y, loss=loss)
     assert sparse.lam == dense.lam
     pairs = zip(sparse.answers(train, ask), dense.answers(train, ask), strict=True)
@@ -204,6 +209,14 @@ class Fails(OnlyPredicts):
         raise RuntimeError("out of luck")
 
 
+class Strays(OnlyPredicts):
+    """A classifier that answers what it was not asked."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Answer a class that is not there."""
+        return np.full(len(x), 7)
+
+
 def test_estimators_of_every_kind_answer() -> None:
     x, y = table(3)
     train, ask = parts()
@@ -244,6 +257,11 @@ def test_training_that_does_not_converge_is_counted() -> None:
         students.answers(train, ask)
     (sentence,) = students.warnings
     assert sentence.startswith("6 of 6 students of LogisticRegression")
+    # A ridge that rounding hides behind the losses.
+    students = RegularisedStudents(x, y, loss="square", lam=1e-30)
+    students.answers(train, ask)
+    (sentence,) = students.warnings
+    assert sentence.startswith("6 of 6 students were not certified to 1e-08")
 
 
 def test_bad_estimators_are_refused_with_the_reason() -> None:
@@ -251,6 +269,7 @@ def test_bad_estimators_are_refused_with_the_reason() -> None:
     for student, words in (
         (LogisticRegression, r"class LogisticRegression; give an instance"),
         (Ridge(), "Ridge is a regressor"),
+        (make_pipeline(StandardScaler(), KMeans()), "Pipeline is a clusterer"),
         (StandardScaler(), "StandardScaler has no predict"),
         ("logistics", "student"),
     ):
@@ -260,6 +279,8 @@ def test_bad_estimators_are_refused_with_the_reason() -> None:
         make_students(x, y, student=SVC(), lam=0.1)
     with pytest.raises(ValueError, match="Fails failed on a part of 90 rows: RuntimeError: out"):
         EstimatorStudents(x, y, Fails()).answers(*parts())
+    with pytest.raises(ValueError, match=r"Strays predicts \[7 .* one of 0 ... 1 for each"):
+        EstimatorStudents(x, y, Strays()).answers(*parts())
 
 
 def test_part_of_one_class_is_answered_by_it() -> None:
