@@ -168,7 +168,9 @@ def estimate(
     if theta > largest:
         lowest = float(np.arctan(1 / free.slope_interval[1]))
         theta, theta_interval = largest, (min(theta_interval[0], lowest), theta_interval[1])
-    steepest = float(1 / np.tan(max(theta, 1e-3)))
+    # At the lower end: a bound at the angle itself holds where the angle is too large and not where
+    # it is too small, so that there would be too few flips on average.
+    steepest = float(1 / np.tan(max(theta_interval[0], 1e-3)))
     signs = free if free.slope <= steepest else fit_signs(sizes, right, steepest=steepest)
     noise_sigma, noise_interval = _noise(theta, theta_interval, signs.slope, free)
     return Estimates(
