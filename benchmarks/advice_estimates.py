@@ -129,7 +129,7 @@ def estimates(draws: int, workers: int) -> Iterator[str]:
     )
     yield "|" + "---|" * 13
     sizes = ((2000, 40), (400, 40), (120, 40), (80, 100))
-    noises = ((0.0, 0.0), (0.05, 0.0), (0.1, 0.0), (0.2, 0.0), (0.0, 0.5), (0.05, 0.3))
+    noises = ((0.0, 0.0), (0.05, 0.0), (0.1, 0.0), (0.2, 0.0), (0.05, 0.3))
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         for (n, dim), decay, (flip, sigma) in itertools.product(sizes, (0.0, 1.0, 2.0), noises):
             setting = Setting(n, dim, decay, flip, sigma)

@@ -18,6 +18,7 @@ from .advice.recommendation import Advice as Advice
 from .advice.recommendation import Curve as Curve
 from .advice.recommendation import measure_curve as measure_curve
 from .advice.recommendation import recommend as recommend
+from .advice.resume import FolderStore as FolderStore
 from .advice.toy_model import PolicyAdvice as PolicyAdvice
 from .advice.toy_model import ToyModelAdvice as ToyModelAdvice
 from .advice.toy_model import ToyModelVerdict as ToyModelVerdict

@@ -1,4 +1,4 @@
-"""Advises how much of a data set to keep, by a test or by the toy model."""
+"""Advises how much of a data set to keep, tested or by the toy model."""
 
 from typing import Literal
 

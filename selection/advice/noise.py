@@ -1,4 +1,4 @@
-"""Fits how labels go wrong, from how often margins of a given size have the right sign.
+"""Fits how labels go wrong, from how often margins have the right sign.
 
 At the margin z, over its root mean square, the sign is right with the probability flip + (1 - 2
 flip) Phi(slope abs(z)). A probe at the angle theta to a teacher whose field has the noise sigma
@@ -106,7 +106,7 @@ def fit_signs(sizes: ArrayLike, right: ArrayLike, *, steepest: float = STEEPEST)
 
 
 def _around(values: Floats, place: int) -> Floats:
-    """Return a finer grid about a point of a grid, within the ends of the latter."""
+    """Return a finer grid about a point of a grid, within its ends."""
     low, high = max(place - 2, 0), min(place + 2, len(values) - 1)
     return np.linspace(values[low], values[high], STEPS)
 
@@ -120,7 +120,7 @@ def _highest(value: Callable[[float], float], low: float, high: float) -> float:
 def _interval(
     profile: Callable[[float], float], best: float, level: float, low: float, high: float
 ) -> Interval:
-    """Return the points on both sides of the best one at which a profile falls to a level."""
+    """Return the points beside the best at which a profile falls to a level."""
     ends = []
     for end in (low, high):
         if end == best or profile(end) >= level:

@@ -16,11 +16,13 @@ from hardset.checks import require
 from hardset.cli import check_output_folder
 from hardset.listing import read_record, write_record
 from selection.advice.estimates import estimate_coordinates
-from selection.advice.explanation import explain
+from selection.advice.explanation import predict
 from selection.advice.recommendation import Advice, Curve, measure_curve, recommend
 from selection.advice.students import RegularisedStudents
+from selection.advice.table_estimates import estimate
 from selection.advice.toy_model import toy_model_advice
 from selection.advice.verdict import Trial
+from selection.experiments.advice_results import FITTED, PATHS
 from selection.experiments.datasets import Task
 from selection.experiments.plans import TablePlan, check_table_plan
 from selection.experiments.runs import claim_plan, record
@@ -33,7 +35,6 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Record = dict[str, Any]
 
-PATHS = ("hard", "mixture", "random")
 CUTOFF = 0.1  # of CCS, as in the other experiments
 # Of the networks that score: as in the plans that compare methods.
 NETWORKS, EPOCHS, HIDDEN = 3, 15, 128
@@ -274,25 +275,25 @@ def _by_score(split: Split, trial: Trial, advice: Advice, seed: int) -> Mapping[
 
 
 def _explained(students: RegularisedStudents, trial: Trial, curve: Curve, seed: int) -> Record:
-    """Ask the theory for the errors that cross validation measured, None where it has none."""
-    found = explain(
-        students,
-        trial.codes,
-        trial.values,
-        folds=trial.folds,
-        measured=curve.curve,
-        error_all=curve.error_all,
-        seed=seed,
-    )
-
-    def listed(errors: Mapping[str, Floats]) -> dict[str, list[float | None]]:
-        return {
-            policy: [float(one) if np.isfinite(one) else None for one in values]
-            for policy, values in errors.items()
-        }
-
-    return {
-        "keep_fraction": [float(one) for one in found.keep_fraction],
-        "predicted": listed(found.predicted),
-        "measured": listed(found.measured),
+    """Predict some of the errors that cross validation measured; None where there is no answer."""
+    measured = {
+        policy: [curve.error_all if f == 1 else _error(curve, policy, f) for f in FITTED]
+        for policy in PATHS
     }
+    try:
+        found = estimate(students, trial.codes, trial.values, folds=trial.folds, seed=seed)
+        errors, _ = predict(found, trial.values, folds=trial.folds, keep_fraction=FITTED)
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+        errors = {policy: np.full(len(FITTED), np.nan) for policy in PATHS}
+    predicted = {
+        policy: [float(one) if np.isfinite(one) else None for one in errors[policy]]
+        for policy in PATHS
+    }
+    return {"keep_fraction": list(FITTED), "predicted": predicted, "measured": measured}
+
+
+def _error(curve: Curve, policy: str, keep_fraction: float) -> float:
+    (found,) = (
+        one for one in curve.curve if (one.policy, one.keep_fraction) == (policy, keep_fraction)
+    )
+    return found.error

@@ -14,7 +14,7 @@ PATHS = ("hard", "mixture", "random")
 SIZES = (400, 1000)
 BEYOND = 2.0  # standard errors
 WITHIN = (1.5, 3.0)  # factors by which a prediction may miss
-FITTED = (1.0, 0.5, 0.25, 0.125, 0.06)  # fractions at which it is judged
+FITTED = (1.0, 0.5, 0.25, 0.125)  # fractions at which it is judged
 
 
 def smallest_safe(record: Record, policy: str) -> float:
