@@ -1,8 +1,10 @@
 """Students of parts of a table against scikit-learn's on the same rows."""
 
+import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -257,9 +259,9 @@ def test_training_that_does_not_converge_is_counted() -> None:
     (sentence,) = students.warnings
     assert sentence.startswith("6 of 6 students of LogisticRegression")
     # A ridge that rounding hides behind the losses.
-    students = RegularisedStudents(x, y, loss="square", lam=1e-30)
-    students.answers(train, ask)
-    (sentence,) = students.warnings
+    hidden = RegularisedStudents(x, y, loss="square", lam=1e-30)
+    hidden.answers(train, ask)
+    (sentence,) = hidden.warnings
     assert sentence.startswith("6 of 6 students were not certified to 1e-08")
 
 
@@ -274,6 +276,10 @@ def test_bad_estimators_are_refused_with_the_reason() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             make_students(x, y, student=student)
+    strengths: tuple[Any, ...] = (0.0, "best")
+    for matrix, lam in itertools.product((x, csr_matrix(x)), strengths):
+        with pytest.raises(ValueError, match=r"lam = .* (outside the valid range|not a number)"):
+            make_students(matrix, y, lam=lam)
     with pytest.raises(ValueError, match=r"lam = 0\.1 belongs to the students logistic"):
         make_students(x, y, student=SVC(), lam=0.1)
     with pytest.raises(ValueError, match="Fails failed on a part of 90 rows: RuntimeError: out"):
