@@ -179,6 +179,29 @@ FIELDS = (
 )
 
 
+def summary(rows: list[list[Any]]) -> str:
+    """Return a Markdown table with one line for each case."""
+    lines = [
+        "| case | calls | keep all | median kept | mean true increase | largest, +- | above tol |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for case in dict.fromkeys(row[0] for row in rows):
+        those = [dict(zip(FIELDS, row, strict=True)) for row in rows if row[0] == case]
+        worst = max(those, key=lambda one: one["true_increase"])
+        above = sum(one["true_increase"] > one["tolerance"] for one in those)
+        cells = (
+            case,
+            len(those),
+            sum(one["policy"] == "all" for one in those),
+            f"{np.median([one['keep_fraction'] for one in those]):.3g}",
+            f"{np.mean([one['true_increase'] for one in those]):.4f}",
+            f"{worst['true_increase']:.4f} +- {worst['error']:.4f}",
+            above,
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
 def main(arguments: list[str]) -> None:
     """Run the cases, and print and write one row for each call."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -186,7 +209,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--only", nargs="*", default=list(CASES))
     parser.add_argument("--out")
     given = parser.parse_args(arguments)
-    rows = []
+    rows: list[list[Any]] = []
     for case in given.only:
         options, tables = CASES[case]
         for name, make in tables.items():
@@ -198,16 +221,17 @@ def main(arguments: list[str]) -> None:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     error, increase, spread = true_increase(advice, options, table)
-                row = (case, name, seed, len(table[1]), advice.policy, advice.keep_fraction)
-                row += tuple(
-                    f"{one:.4f}"
-                    for one in (advice.tolerance, advice.error_all, error, increase, spread)
+                measured = (advice.tolerance, advice.error_all, error, increase, spread)
+                rows.append(
+                    [case, name, seed, len(table[1]), advice.policy, advice.keep_fraction]
+                    + [round(one, 4) for one in measured]
+                    + [round(seconds, 1), len(advice.warnings)]
                 )
-                rows.append((*row, f"{seconds:.1f}", len(advice.warnings)))
                 print(*rows[-1], sep="\t", flush=True)
     if given.out:
         with Path(given.out).open("w", newline="") as file:
             csv.writer(file).writerows([FIELDS, *rows])
+    print(summary(rows))
 
 
 if __name__ == "__main__":

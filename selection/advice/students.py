@@ -175,8 +175,7 @@ class RegularisedStudents:
         check_rows(len(array), labels)
         self.design, self.columns = standardised(array)
         self.dim = len(self.columns)
-        self.lam = 1.0 / self.dim if lam is None else float(lam)
-        check_range("lam", self.lam, 0.0, np.inf, open_low=True)
+        self.lam = _strength(lam, self.dim)
         self.classes = int(np.max(labels)) + 1
         self.name = loss
         self.unconverged = self.solved = 0
@@ -477,8 +476,7 @@ class SparseStudents(EstimatorStudents):
         self.dim = len(columns)
         super().__init__(matrix, labels, linear_estimator(loss, 1.0))
         self.name = loss
-        self.lam = 1.0 / self.dim if lam is None else float(lam)
-        check_range("lam", self.lam, 0.0, np.inf, open_low=True)
+        self.lam = _strength(lam, self.dim)
 
     def _clone(self) -> Any:
         model = linear_estimator(self.name, self.lam * self.dim)
@@ -603,6 +601,13 @@ def matrix_rows(features: Any) -> Any:
             "number"
         )
     return rows
+
+
+def _strength(lam: float | None, dim: int) -> float:
+    if lam is None:
+        return 1.0 / dim
+    check_range("lam", lam, 0.0, np.inf, open_low=True)
+    return float(lam)
 
 
 def check_rows(count: int, labels: Integers) -> None:

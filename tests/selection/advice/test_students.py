@@ -1,8 +1,10 @@
 """Students of parts of a table against scikit-learn's on the same rows."""
 
+import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,12 +145,11 @@ def test_few_rows_of_a_large_table_have_a_smaller_program() -> None:
     y = (x[:, 0] + draws.standard_normal(len(x)) > 0).astype(np.int64)
     students = RegularisedStudents(x, y)
     few = np.sort(draws.permutation(len(x))[:3000])
-    wide = (x.astype(float) - x.mean(axis=0, dtype=float)) / x.std(axis=0, dtype=float)
-    W, b = students.weights([few, np.arange(len(x))])
-    for lane, rows in enumerate((few, np.arange(len(x)))):
-        model = reference(wide[rows], y[rows])
-        np.testing.assert_allclose(W[lane], model.coef_, atol=1e-6)
-        np.testing.assert_allclose(b[lane], model.intercept_, atol=1e-6)
+    wide = (x - x.mean(axis=0, dtype=float)) / x.std(axis=0, dtype=float)
+    W, b = students.weights([few])
+    model = reference(wide[few], y[few])
+    np.testing.assert_allclose(W[0], model.coef_, atol=1e-6)
+    np.testing.assert_allclose(b[0], model.intercept_, atol=1e-6)
 
 
 def test_more_columns_than_rows_are_solved_in_the_span_of_the_rows() -> None:
@@ -258,9 +259,9 @@ def test_training_that_does_not_converge_is_counted() -> None:
     (sentence,) = students.warnings
     assert sentence.startswith("6 of 6 students of LogisticRegression")
     # A ridge that rounding hides behind the losses.
-    students = RegularisedStudents(x, y, loss="square", lam=1e-30)
-    students.answers(train, ask)
-    (sentence,) = students.warnings
+    hidden = RegularisedStudents(x, y, loss="square", lam=1e-30)
+    hidden.answers(train, ask)
+    (sentence,) = hidden.warnings
     assert sentence.startswith("6 of 6 students were not certified to 1e-08")
 
 
@@ -275,6 +276,10 @@ def test_bad_estimators_are_refused_with_the_reason() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             make_students(x, y, student=student)
+    strengths: tuple[Any, ...] = (0.0, "best")
+    for matrix, lam in itertools.product((x, csr_matrix(x)), strengths):
+        with pytest.raises(ValueError, match=r"lam = .* (outside the valid range|not a number)"):
+            make_students(matrix, y, lam=lam)
     with pytest.raises(ValueError, match=r"lam = 0\.1 belongs to the students logistic"):
         make_students(x, y, student=SVC(), lam=0.1)
     with pytest.raises(ValueError, match="Fails failed on a part of 90 rows: RuntimeError: out"):
