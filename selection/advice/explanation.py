@@ -224,7 +224,9 @@ def _warnings(factors: dict[str, float], failures: int) -> Iterator[str]:
     if failures:
         yield f"the theory's solver failed at {failures} points, which have no prediction"
     for what, factor in factors.items():
-        if factor > WARN:
+        if np.isinf(factor):
+            yield f"the theory's error of {what} is 0 and the measured one is not, or conversely"
+        elif factor > WARN:
             end = (
                 "is no prediction here and is not drawn as one"
                 if factor > DROP

@@ -418,6 +418,8 @@ class EstimatorStudents:
         """Return decision values in the form of `Answer`, of all C classes."""
         decides = callable(getattr(model, "decision_function", None))
         values = (model.decision_function if decides else model.predict_proba)(features)
+        if np.iscomplexobj(values) or not np.all(np.isfinite(values)):
+            raise ValueError("its decision values are not all finite real numbers")
         values = np.asarray(values, np.float64)
         known = np.asarray(getattr(model, "classes_", np.arange(self.classes)), np.int64)
         if values.ndim == 1:

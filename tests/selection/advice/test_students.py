@@ -218,6 +218,21 @@ class Strays(OnlyPredicts):
         return np.full(len(x), 7)
 
 
+class Uncertain(OnlyPredicts):
+    """A classifier whose decision values are no numbers."""
+
+    def decision_function(self, x: np.ndarray) -> np.ndarray:
+        """Answer nothing for the last row."""
+        return np.append(np.ones(len(x) - 1), np.nan)
+
+
+def test_decision_values_that_are_no_numbers_are_refused() -> None:
+    x, y = table()
+    train, ask = parts()
+    with pytest.raises(ValueError, match="Uncertain failed .* not all finite real numbers"):
+        EstimatorStudents(x, y, Uncertain()).answers(train, ask)
+
+
 def test_estimators_of_every_kind_answer() -> None:
     x, y = table(3)
     train, ask = parts()
