@@ -229,7 +229,7 @@ class Uncertain(OnlyPredicts):
 def test_decision_values_that_are_no_numbers_are_refused() -> None:
     x, y = table()
     train, ask = parts()
-    with pytest.raises(ValueError, match="Uncertain failed .* not all finite real numbers"):
+    with pytest.raises(ValueError, match=r"Uncertain failed .* not all finite real numbers"):
         EstimatorStudents(x, y, Uncertain()).answers(train, ask)
 
 
