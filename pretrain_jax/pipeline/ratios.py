@@ -18,6 +18,7 @@ from selection import recommend
 RECOMMEND = Stage("recommend", inputs=(INDEX, WHOLE), parameters=("policies",))
 TOY = Stage("toy-model", inputs=(WHOLE, *BY_HALVES), parameters=("policy",))
 POLICY = "hard"
+TESTED, OF_THEORY = {"policies": " ".join(POLICIES)}, {"policy": POLICY}
 
 
 def check_labelled(source: str | Path) -> None:
@@ -60,8 +61,7 @@ def recommend_ratio(run: Path, *, seed: int = 0, recommend: Recommend = recommen
         return Made({"ratio": found.ratio, "images": found.images, **counts}, notes)
 
     inputs = _inputs(run, {INDEX: "index", WHOLE: "score"})
-    parameters = {"policies": " ".join(POLICIES)}
-    return RECOMMEND.open(Places(run).recommended, parameters, seed, inputs).run(fill)
+    return RECOMMEND.open(Places(run).recommended, TESTED, seed, inputs).run(fill)
 
 
 def find_toy_ratio(run: Path, *, seed: int = 0) -> Manifest:
@@ -103,18 +103,21 @@ def find_toy_ratio(run: Path, *, seed: int = 0) -> Manifest:
         return Made(counts, sentences)
 
     inputs = _inputs(run, dict.fromkeys((WHOLE, *BY_HALVES), "score"))
-    return TOY.open(Places(run).toy_model, {"policy": POLICY}, seed, inputs).run(fill)
+    return TOY.open(Places(run).toy_model, OF_THEORY, seed, inputs).run(fill)
 
 
 def known_ratios(run: Path) -> dict[str, float]:
-    """Read the ratios that were found in a pipeline's folder, by their names."""
-    places = Places(run)
-    stages = ((RECOMMENDED, places.recommended, RECOMMEND), (TOY_MODEL, places.toy_model, TOY))
-    return {
-        name: float(read_manifest(folder, stage.name).counts["ratio"])
-        for name, folder, stage in stages
-        if (folder / MANIFEST).is_file()
-    }
+    """Read the ratios that were found in a pipeline's folder, by their names.
+
+    Version 0.2.1 left the theory's number in `recommended`, which does not count.
+    """
+    found = {}
+    for name, stage, parameters in ((RECOMMENDED, RECOMMEND, TESTED), (TOY_MODEL, TOY, OF_THEORY)):
+        if (run / name / MANIFEST).is_file():
+            manifest = read_manifest(run / name, stage.name)
+            if manifest.parameters == parameters:
+                found[name] = float(manifest.counts["ratio"])
+    return found
 
 
 def _inputs(run: Path, stages: Mapping[str, str]) -> dict[str, Input]:

@@ -25,18 +25,21 @@ if TYPE_CHECKING:
     from selection.advice.verdict import Measurement
 
 LABEL = "independent probe"
+# Where the theory is compared with what was measured.
+JUDGED = {"all data": 1.0, "the hardest half": 0.5, "the hardest quarter": 0.25}
 UPPER = 0.25  # below this fraction the theory's error is an upper estimate
 # Share of the kept rows that are the hardest, by policy.
 HARDEST = {"hard": 1.0, "mixture": 0.5, "random": 0.0}
 WARN, DROP = 1.5, 3.0
 GRID = (1.0, *FRACTIONS)
+SIZE = 256  # of a spectrum, to which the solver pads
 # Quantiles of the margins at which their law is cut: where policies stop, and every twentieth.
 CUTS = sorted({*GRID, *(f / 2 for f in GRID), *(k / 20 for k in range(1, 20))})
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Says what the theory predicts of a table, and how well that agrees with what was measured.
+    """Says what the theory predicts of a table, beside what was measured.
 
     Attributes:
         estimates: what the theory was told of the table; None where it could not be estimated.
@@ -94,14 +97,13 @@ def explain(
     try:
         estimates = estimate(students, labels, values, folds=folds, seed=seed)
         predicted, failures = predict(estimates, values, folds=folds)
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-        said = f"the theory has no explanation of these data: {error}"
-        return Explanation(None, grid, nothing, found, warnings=(said,))
-    factors = {
-        "all data": _factor(predicted["hard"], found["hard"], 1.0),
-        "the hardest half": _factor(predicted["hard"], found["hard"], 0.5),
-        "the hardest quarter": _factor(predicted["hard"], found["hard"], 0.25),
-    }
+    except (ValueError, ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
+        sentence = f"the theory has no explanation of these data: {error}"
+        return Explanation(None, grid, nothing, found, warnings=(sentence,))
+    # Nobody can tell errors apart that are less than half a row.
+    least = 0.5 / len(values)
+    said, seen = np.maximum(predicted["hard"], least), np.maximum(found["hard"], least)
+    factors = {what: _factor(said, seen, fraction) for what, fraction in JUDGED.items()}
     known = [factor for factor in factors.values() if np.isfinite(factor)]
     return Explanation(
         estimates,
@@ -163,24 +165,28 @@ def predict(
 
 
 def spectrum_of(estimates: Estimates) -> Spectrum:
-    """Return the inputs of the theory, which have the estimated means of t^2, v^2 and t v.
+    """Return the theory's inputs, with the estimated means of t^2, v^2 and t v.
 
-    A direction is cut into two of the same eigenvalue, where v has the values mean +- spread: the
-    limit of many dimensions knows sums over directions only.
+    A direction is cut into an even number of the same eigenvalue, half of which have v = mean +
+    spread and half mean - spread: the limit of many dimensions knows sums over directions only. So
+    many are taken that most tables share one compiled solver.
     """
-    teacher = np.sqrt(estimates.teacher / 2)
-    middle = np.divide(estimates.cross, 2 * teacher, out=np.zeros_like(teacher), where=teacher > 0)
-    spread = np.sqrt(np.maximum(estimates.direction / 2 - middle**2, 0.0))
-    direction = np.concatenate([middle + spread, middle - spread])
+    pairs = max(1, SIZE // (2 * estimates.dim))
+    teacher = np.sqrt(estimates.teacher / (2 * pairs))
+    middle = np.divide(
+        estimates.cross / (2 * pairs), teacher, out=np.zeros_like(teacher), where=teacher > 0
+    )
+    spread = np.sqrt(np.maximum(estimates.direction / (2 * pairs) - middle**2, 0.0))
+    direction = np.tile([middle + spread, middle - spread], (pairs, 1)).ravel()
     return Spectrum(
-        eigenvalues=np.tile(estimates.eigenvalues, 2),
-        teacher=np.tile(teacher, 2),
+        eigenvalues=np.tile(estimates.eigenvalues, 2 * pairs),
+        teacher=np.tile(teacher, 2 * pairs),
         direction=direction / np.linalg.norm(direction),
     )
 
 
 def _probe_law(values: Floats) -> FieldLaw:
-    """Return the law of margins by groups that no policy cuts, small where margins are small.
+    """Return the law of margins by groups that no policy cuts.
 
     With half as many groups as of equal size the curve is as accurate.
     """
@@ -211,15 +217,16 @@ def _factor(predicted: Floats, measured: Floats, keep_fraction: float) -> float:
     one, two = predicted[place], measured[place]
     if not (np.isfinite(one) and np.isfinite(two)):
         return np.nan
-    low, high = sorted((float(one), float(two)))
-    return high / low if low > 0 else np.inf if high > 0 else 1.0
+    return float(max(one / two, two / one))
 
 
 def _warnings(factors: dict[str, float], failures: int) -> Iterator[str]:
     if failures:
         yield f"the theory's solver failed at {failures} points, which have no prediction"
     for what, factor in factors.items():
-        if factor > WARN:
+        if np.isinf(factor):
+            yield f"the theory's error of {what} is 0 and the measured one is not, or conversely"
+        elif factor > WARN:
             end = (
                 "is no prediction here and is not drawn as one"
                 if factor > DROP

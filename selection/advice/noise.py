@@ -1,4 +1,4 @@
-"""Fits how labels go wrong, from how often margins of a given size have the right sign.
+"""Fits how labels go wrong, from how often margins have the right sign.
 
 At the margin z, over its root mean square, the sign is right with the probability flip + (1 - 2
 flip) Phi(slope abs(z)). A probe at the angle theta to a teacher whose field has the noise sigma
@@ -21,6 +21,7 @@ STEPS = 41  # of each parameter's grid
 ROUNDS = 5  # of grids, each about the best point of the last one
 STEEPEST = 1e3
 FLATTEST = 1e-3
+LOOKS = 13  # at a profile, from the end of the range to the best point
 DROP = 1.3528  # of the log-likelihood, to the ends of a 90 % interval: chi-square(1) / 2
 
 Interval = tuple[float, float]
@@ -106,7 +107,7 @@ def fit_signs(sizes: ArrayLike, right: ArrayLike, *, steepest: float = STEEPEST)
 
 
 def _around(values: Floats, place: int) -> Floats:
-    """Return a finer grid about a point of a grid, within the ends of the latter."""
+    """Return a finer grid about a point of a grid, within its ends."""
     low, high = max(place - 2, 0), min(place + 2, len(values) - 1)
     return np.linspace(values[low], values[high], STEPS)
 
@@ -120,11 +121,20 @@ def _highest(value: Callable[[float], float], low: float, high: float) -> float:
 def _interval(
     profile: Callable[[float], float], best: float, level: float, low: float, high: float
 ) -> Interval:
-    """Return the points on both sides of the best one at which a profile falls to a level."""
+    """Return the outermost points at which a profile is at a level.
+
+    A likelihood may have two tops, few flips with a flat slope and more with a steep one, so that
+    the search comes from outside.
+    """
     ends = []
     for end in (low, high):
-        if end == best or profile(end) >= level:
+        outside = end
+        for inside in np.linspace(end, best, LOOKS):
+            if profile(float(inside)) >= level:
+                break
+            outside = float(inside)
+        if inside == end:
             ends.append(end)
         else:
-            ends.append(brentq(lambda x: profile(x) - level, best, end, xtol=1e-5))
+            ends.append(brentq(lambda x: profile(x) - level, outside, float(inside), xtol=1e-5))
     return ends[0], ends[1]

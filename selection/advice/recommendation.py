@@ -1,4 +1,4 @@
-"""Recommends how much of a labelled data set to keep, by a test on the data themselves."""
+"""Recommends how much of a labelled data set to keep, tested on itself."""
 
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -214,8 +214,8 @@ def recommend(
         seed=seed,
         store={} if store is None else store,
         groups=together,
+        advance=advance,
     )
-    advance("ranking")
     error_all = trial.error()
     accepted = _tolerance(tolerance, error_all)
     curve: list[Measurement] = []
@@ -311,8 +311,8 @@ def measure_curve(
         seed=seed,
         store={} if store is None else store,
         groups=together,
+        advance=advance,
     )
-    advance("ranking")
     curve: list[Measurement] = []
     for fraction in FRACTIONS:
         curve += trial.measure(menu, fraction, [failure] * len(menu))

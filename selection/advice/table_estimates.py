@@ -1,4 +1,4 @@
-"""Estimates what the theory of a regularised student needs to know of a table of two classes.
+"""Estimates what the theory of regularised students needs to know of a table.
 
 State evolution says how a student's weights are made: in the eigenbasis of the covariance C^{1/2} W
 = k (nu t - beta eta / sqrt(N)), where k_j = c_j/(lam + Lambda c_j), t is the whitened teacher and
@@ -167,8 +167,11 @@ def estimate(
     largest = float(np.arctan(1 / free.slope_interval[0]))
     if theta > largest:
         lowest = float(np.arctan(1 / free.slope_interval[1]))
-        theta, theta_interval = largest, (min(theta_interval[0], lowest), largest)
-    signs = fit_signs(sizes, right, steepest=1 / np.tan(max(theta, 1e-3)))
+        theta, theta_interval = largest, (min(theta_interval[0], lowest), theta_interval[1])
+    # At the lower end: a bound at the angle itself holds where the angle is too large and not where
+    # it is too small, so that there would be too few flips on average.
+    steepest = float(1 / np.tan(max(theta_interval[0], 1e-3)))
+    signs = free if free.slope <= steepest else fit_signs(sizes, right, steepest=steepest)
     noise_sigma, noise_interval = _noise(theta, theta_interval, signs.slope, free)
     return Estimates(
         examples=n,
@@ -280,7 +283,7 @@ def _derivatives(loss: str, fitted: Floats) -> tuple[Floats, Floats]:
 
 
 def _curvature(bend: Floats, c: Floats, lam: float) -> Floats:
-    """Return k, from Lambda = sum_i b_i/(1 + gamma b_i) / N with gamma = mean of k_j."""
+    """Return k, the fixed point of Lambda = sum_i b_i/(1 + gamma b_i) / N."""
 
     def lacking(log: float) -> float:
         curvature = np.exp(log)
@@ -358,7 +361,7 @@ def _teacher(c: Floats, probes: Sequence[Anatomy], weights: Sequence[Floats]) ->
 def _disjoint_overlaps(
     parts: Sequence[Integers], pairs: Sequence[tuple[int, int]], said: Sequence[Floats]
 ) -> Floats:
-    """Return the overlaps of students of two parts each on the part that neither has seen.
+    """Return the overlaps of pairs of students on the part that neither has seen.
 
     They are means over the three pairs of students that leave the same part, shape (PARTS,).
     """

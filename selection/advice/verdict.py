@@ -1,6 +1,6 @@
-"""Measures what a student loses on held-out rows when it is trained on fewer of them."""
+"""Measures what students of fewer rows lose on held-out rows."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,7 @@ class Trial:
         seed: int,
         store: MutableMapping[str, Array],
         groups: Integers | None = None,
+        advance: Callable[[str], object] = lambda what: None,
     ) -> None:
         """Train the students of all data, and rank every training part.
 
@@ -93,6 +94,7 @@ class Trial:
             store: finished work by name, which is not repeated; new work is added.
             groups: group positions, shape (n,): rows of a group are dependent, lie in one fold, and
                 count as one row in a bound.
+            advance: called after each of K + 1 pieces of work with its name.
 
         Raises:
             ValueError: a fold without a class whose error is asked for.
@@ -111,38 +113,40 @@ class Trial:
                     f"{int(np.argmin(counts))}; a balanced error needs each class in each fold, so "
                     "ask for fewer folds"
                 )
-        if "ranking" not in store or "answers" not in store:
-            self._rank()
-        values = np.asarray(store["ranking"])
-        self.values = values[: len(codes)]
-        cuts = np.cumsum([len(codes), *(len(rows) for rows in self.trains)])
-        self._nested = np.split(values[cuts[0] :], cuts[1:-1] - cuts[0])
-        self.labels = np.asarray(store["answers"]).astype(np.int64)
-        self.right = self.labels == codes
+        self._answer_all(advance)
+        self._nested = [self._rank(fold, advance) for fold in range(folds)]
 
-    def _rank(self) -> None:
-        nested = []
-        for fold, train in enumerate(self.trains):
-            random = generator(self.seed, NESTED, fold)
+    def _answer_all(self, advance: Callable[[str], object]) -> None:
+        """Let students of all data answer for the fold that they have not seen."""
+        if "answers" not in self.store or "values" not in self.store:
+            found = self.students.answers(self.trains, self.tests)
+            labels = np.empty(len(self.codes), np.int64)
+            values = np.empty((len(self.codes), *found[0].values.shape[1:]))
+            for rows, answer in zip(self.tests, found, strict=True):
+                labels[rows], values[rows] = answer
+            self.store["answers"], self.store["values"] = labels, values
+        self.labels = np.asarray(self.store["answers"])
+        self.values = np.asarray(self.store["values"])
+        self.right = self.labels == self.codes
+        advance("all data")
+
+    def _rank(self, fold: int, advance: Callable[[str], object]) -> Floats:
+        """Rank a training part by students of it that have not seen a row."""
+        name = f"nested {fold}"
+        if name not in self.store:
+            train = self.trains[fold]
             groups = None if self.groups is None else self.groups[train]
+            random = generator(self.seed, NESTED, fold)
             number = fold_numbers(self.codes[train], self.folds, random, groups)
-            nested += [(train[number != j], train[number == j]) for j in range(self.folds)]
-        lanes = [*zip(self.trains, self.tests, strict=True), *nested]
-        found = self.students.answers(*map(list, zip(*lanes, strict=True)))
-        outer, inner = found[: self.folds], found[self.folds :]
-        labels = np.empty(len(self.codes), np.int64)
-        values = np.empty((len(self.codes), *outer[0].values.shape[1:]))
-        for rows, answer in zip(self.tests, outer, strict=True):
-            labels[rows], values[rows] = answer
-        parts = [values]
-        for fold, train in enumerate(self.trains):
-            part = np.empty((len(train), *values.shape[1:]))
-            for j in range(self.folds):
-                place = fold * self.folds + j
-                part[np.searchsorted(train, nested[place][1])] = inner[place].values
-            parts.append(part)
-        self.store["answers"] = labels
-        self.store["ranking"] = np.concatenate(parts)
+            places = [np.flatnonzero(number == j) for j in range(self.folds)]
+            learnt = [train[number != j] for j in range(self.folds)]
+            found = self.students.answers(learnt, [train[rows] for rows in places])
+            values = np.empty((len(train), *self.values.shape[1:]))
+            for rows, answer in zip(places, found, strict=True):
+                values[rows] = answer.values
+            self.store[name] = values
+        advance(f"ranking {fold + 1} of {self.folds}")
+        return np.asarray(self.store[name])
 
     def error(self) -> float:
         """Return the cross-validated error of students of all data."""
@@ -217,7 +221,7 @@ class Trial:
         return [(one[0], one[1], one[2]) for one in np.moveaxis(counts, 2, 0)]
 
     def _group_counts(self) -> Integers:
-        """Count the groups in each fold, of all rows or of each class: (K, 1) or (K, C)."""
+        """Count the groups in each fold, (K, 1), or of each class, (K, C)."""
         assert self.groups is not None
         if not self.balanced:
             return np.array([[len(np.unique(self.groups[rows]))] for rows in self.tests])
@@ -233,7 +237,7 @@ class Trial:
         return np.bincount(self.codes, minlength=self.students.classes)
 
     def _compare(self, rows: Integers, found: Answer) -> Integers:
-        """Count by class the rows that one student alone gets right, and all rows: shape (3, C)."""
+        """Count the rows that one student alone gets right, by class: (3, C)."""
         codes, right = self.codes[rows], found.labels == self.codes[rows]
         only_all, only_kept = self.right[rows] & ~right, right & ~self.right[rows]
         classes = self.students.classes
@@ -243,7 +247,7 @@ class Trial:
         )
 
     def _mean(self, counts: Integers, rows: Integers) -> float:
-        """Return the share of counted rows, or the mean of the classes' shares: (K, C) each."""
+        """Return the share of counted rows, or the mean of the classes' shares."""
         if not self.balanced:
             return float(np.sum(counts) / np.sum(rows))
         return float(np.mean(np.sum(counts, axis=0) / np.sum(rows, axis=0)))

@@ -115,7 +115,7 @@ def recommend(
     from selection.advice.recommendation import recommend as advise
 
     beside = () if plot is None or BESIDE in policies else (BESIDE,)
-    with asked_for_progress(progress), bar(3 + len(FRACTIONS), "recommend", "step") as done:
+    with asked_for_progress(progress), bar(folds + 3 + len(FRACTIONS), "recommend", "step") as done:
 
         def advance(what: str) -> None:
             done.set_postfix_str(what)
@@ -205,7 +205,7 @@ def knee(
     rows, classes, together, store = menu.read(features, labels, groups, plot, resume)
     from selection.advice.recommendation import measure_curve
 
-    with asked_for_progress(progress), bar(1 + len(FRACTIONS), "knee", "step") as done:
+    with asked_for_progress(progress), bar(folds + 1 + len(FRACTIONS), "knee", "step") as done:
 
         def advance(what: str) -> None:
             done.set_postfix_str(what)

@@ -279,9 +279,11 @@ def test_lanes_that_share_features_are_separate_problems(shape: tuple[int, int])
         np.testing.assert_allclose(lanes.weights[place], model.coef_[0], atol=1e-6)
         np.testing.assert_allclose(lanes.intercept[place], model.intercept_[0], atol=1e-6)
         assert np.all(np.asarray(lanes.margins)[place][~there] == 0)
-    turned = erm(x, np.stack([y, -y]), lam=0.1, **options)
+    # Four lanes again, so that no other program is compiled.
+    both = np.stack([y, -y, y, -y])
+    turned = erm(x, both, lam=0.1, sample_weight=np.ones(len(y)), **options)
     np.testing.assert_allclose(turned.weights[0], -turned.weights[1], atol=1e-9)
-    common = erm(x, y, lam=lam[0], sample_weight=weights[0, 0], **options)
+    common = erm(x, y, lam=lam.ravel(), sample_weight=weights[0, 0], **options)
     np.testing.assert_allclose(common.weights[0], lanes.weights[0, 0], atol=1e-9)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hardset.cli import run as run_command
-from hardset.folder import Input, Made, Work
+from hardset.folder import Input, Made, Stage, Work, digest, read_manifest
 from hardset.seal import seal_file
 from pretrain_jax.__main__ import main
 from pretrain_jax.pipeline import PipelineConfig, run_pipeline
@@ -153,6 +153,18 @@ def test_a_run_without_the_stages_has_no_advice(tmp_path: Path) -> None:
     assert "scores/images holds no features" in str(advice_of_run(collect(run)))
     (run / "scores/images/manifest.json").unlink()
     assert "the stage scores/images is not there" in str(advice_of_run(collect(run)))
+
+
+def test_a_number_of_the_theory_is_never_called_recommended(tmp_path: Path) -> None:
+    """Version 0.2.1 did, in a folder of the same name."""
+    run = scored(tmp_path / "run", ["a", "b"] * (COUNT // 2))
+    places = ("index", "scores/images")
+    inputs = {place: Input(digest(read_manifest(run / place))) for place in places}
+    old = Stage("recommend", parameters=("policy",), inputs=places)
+    old.open(run / "recommended", {"policy": "hard"}, 0, inputs).run(lambda _: Made({"ratio": 0.1}))
+    assert known_ratios(run) == {}
+    with pytest.raises(ValueError, match=r"recommended.*polic"):
+        recommend_ratio(run, recommend=Recorded(half()))
 
 
 def test_a_pipeline_without_labels_is_refused_before_anything_is_written(

@@ -82,8 +82,8 @@ def test_the_theory_knows_sums_over_the_estimated_directions(
 ) -> None:
     _, found = drawn[0]
     inputs = spectrum_of(found)
-    # Each direction is two of them, so that t v has a mean although its square is larger.
-    t, v = (np.reshape(part, (2, DIM)) for part in (inputs.teacher, inputs.direction))
+    # Each direction is several of them, so that t v has a mean although its square is larger.
+    t, v = (np.reshape(part, (-1, DIM)) for part in (inputs.teacher, inputs.direction))
     np.testing.assert_allclose(np.sum(t**2, axis=0), found.teacher)
     np.testing.assert_allclose(np.sum(v**2, axis=0), found.direction, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(np.sum(t * v, axis=0), found.cross, atol=1e-12)

@@ -1,12 +1,15 @@
 """Students of parts of a table against scikit-learn's on the same rows."""
 
+import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
@@ -91,7 +94,11 @@ def test_sparse_students_are_the_dense_ones(loss: str, atol: float) -> None:
     x, y = table()
     x[np.abs(x) < 0.5] = 0.0
     train, ask = parts()
-    sparse = SparseStudents(csr_matrix(x), y, loss=loss)
+    halves = csr_matrix(x)
+    # Each entry in two parts, which SciPy allows: their sum is the value.
+    where, starts = np.repeat(halves.indices, 2), 2 * halves.indptr
+    halves = csr_matrix((np.repeat(halves.data, 2) / 2, where, starts), x.shape)
+    sparse = SparseStudents(halves, y, loss=loss)
     dense = RegularisedStudents(x, y, loss=loss)
     assert sparse.lam == dense.lam
     pairs = zip(sparse.answers(train, ask), dense.answers(train, ask), strict=True)
@@ -138,12 +145,11 @@ def test_few_rows_of_a_large_table_have_a_smaller_program() -> None:
     y = (x[:, 0] + draws.standard_normal(len(x)) > 0).astype(np.int64)
     students = RegularisedStudents(x, y)
     few = np.sort(draws.permutation(len(x))[:3000])
-    wide = (x.astype(float) - x.mean(axis=0, dtype=float)) / x.std(axis=0, dtype=float)
-    W, b = students.weights([few, np.arange(len(x))])
-    for lane, rows in enumerate((few, np.arange(len(x)))):
-        model = reference(wide[rows], y[rows])
-        np.testing.assert_allclose(W[lane], model.coef_, atol=1e-6)
-        np.testing.assert_allclose(b[lane], model.intercept_, atol=1e-6)
+    wide = (x - x.mean(axis=0, dtype=float)) / x.std(axis=0, dtype=float)
+    W, b = students.weights([few])
+    model = reference(wide[few], y[few])
+    np.testing.assert_allclose(W[0], model.coef_, atol=1e-6)
+    np.testing.assert_allclose(b[0], model.intercept_, atol=1e-6)
 
 
 def test_more_columns_than_rows_are_solved_in_the_span_of_the_rows() -> None:
@@ -204,6 +210,29 @@ class Fails(OnlyPredicts):
         raise RuntimeError("out of luck")
 
 
+class Strays(OnlyPredicts):
+    """A classifier that answers what it was not asked."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Answer a class that is not there."""
+        return np.full(len(x), 7)
+
+
+class Uncertain(OnlyPredicts):
+    """A classifier whose decision values are no numbers."""
+
+    def decision_function(self, x: np.ndarray) -> np.ndarray:
+        """Answer nothing for the last row."""
+        return np.append(np.ones(len(x) - 1), np.nan)
+
+
+def test_decision_values_that_are_no_numbers_are_refused() -> None:
+    x, y = table()
+    train, ask = parts()
+    with pytest.raises(ValueError, match=r"Uncertain failed .* not all finite real numbers"):
+        EstimatorStudents(x, y, Uncertain()).answers(train, ask)
+
+
 def test_estimators_of_every_kind_answer() -> None:
     x, y = table(3)
     train, ask = parts()
@@ -244,6 +273,11 @@ def test_training_that_does_not_converge_is_counted() -> None:
         students.answers(train, ask)
     (sentence,) = students.warnings
     assert sentence.startswith("6 of 6 students of LogisticRegression")
+    # A ridge that rounding hides behind the losses.
+    hidden = RegularisedStudents(x, y, loss="square", lam=1e-30)
+    hidden.answers(train, ask)
+    (sentence,) = hidden.warnings
+    assert sentence.startswith("6 of 6 students were not certified to 1e-08")
 
 
 def test_bad_estimators_are_refused_with_the_reason() -> None:
@@ -251,15 +285,22 @@ def test_bad_estimators_are_refused_with_the_reason() -> None:
     for student, words in (
         (LogisticRegression, r"class LogisticRegression; give an instance"),
         (Ridge(), "Ridge is a regressor"),
+        (make_pipeline(StandardScaler(), KMeans()), "Pipeline is a clusterer"),
         (StandardScaler(), "StandardScaler has no predict"),
         ("logistics", "student"),
     ):
         with pytest.raises(ValueError, match=words):
             make_students(x, y, student=student)
+    strengths: tuple[Any, ...] = (0.0, "best")
+    for matrix, lam in itertools.product((x, csr_matrix(x)), strengths):
+        with pytest.raises(ValueError, match=r"lam = .* (outside the valid range|not a number)"):
+            make_students(matrix, y, lam=lam)
     with pytest.raises(ValueError, match=r"lam = 0\.1 belongs to the students logistic"):
         make_students(x, y, student=SVC(), lam=0.1)
     with pytest.raises(ValueError, match="Fails failed on a part of 90 rows: RuntimeError: out"):
         EstimatorStudents(x, y, Fails()).answers(*parts())
+    with pytest.raises(ValueError, match=r"Strays predicts \[7 .* one of 0 ... 1 for each"):
+        EstimatorStudents(x, y, Strays()).answers(*parts())
 
 
 def test_part_of_one_class_is_answered_by_it() -> None:
