@@ -205,7 +205,9 @@ def recommend(
     menu, extra = _check(policies, beside, tolerance, failure, folds, seed)
     names, codes = _classes(labels, folds)
     together = _groups(groups, codes, names, folds)
-    students = _students(features, codes, student, lam, folds, seed, (*menu, *extra))
+    students = _students(
+        features, codes, student, lam, folds, seed, (*menu, *extra), balanced, together
+    )
     trial = Trial(
         students,
         codes,
@@ -302,7 +304,7 @@ def measure_curve(
     menu, _ = _check(policies, (), tolerance, failure, folds, seed)
     names, codes = _classes(labels, folds)
     together = _groups(groups, codes, names, folds)
-    students = _students(features, codes, student, lam, folds, seed, menu)
+    students = _students(features, codes, student, lam, folds, seed, menu, balanced, together)
     trial = Trial(
         students,
         codes,
@@ -418,8 +420,19 @@ def _students(
     folds: int,
     seed: int,
     policies: Sequence[str],
+    balanced: bool,
+    groups: Integers | None,
 ) -> Students:
-    found = make_students(features, codes, student=student, lam=lam, folds=folds, seed=seed)
+    found = make_students(
+        features,
+        codes,
+        student=student,
+        lam=lam,
+        folds=folds,
+        seed=seed,
+        balanced=balanced,
+        groups=groups,
+    )
     blind = [one for one in policies if one != "random"]
     if blind and not found.ranks:
         raise ValueError(

@@ -516,6 +516,8 @@ def make_students(
     lam: float | Literal["auto"] | None = None,
     folds: int = 5,
     seed: int = 0,
+    balanced: bool = False,
+    groups: Integers | None = None,
 ) -> Students:
     """Make the students of a name or of an estimator.
 
@@ -526,6 +528,8 @@ def make_students(
         lam: ridge strength > 0 of a named student; default 1/d; "auto" for `tuned_lam`.
         folds: of the search for lam.
         seed: of its folds, and of an estimator without a random state.
+        balanced: whether the search counts every class alike.
+        groups: positions of groups whose rows stay together in the search, shape (n,).
 
     Raises:
         ValueError: as `RegularisedStudents` and `EstimatorStudents`; lam beside an estimator.
@@ -542,12 +546,18 @@ def make_students(
     if lam != "auto":
         return kind(features, labels, loss=student, lam=lam)
     tuned = kind(features, labels, loss=student)
-    tuned.lam = tuned_lam(tuned, labels, folds=folds, seed=seed)
+    tuned.lam = tuned_lam(tuned, labels, folds=folds, seed=seed, balanced=balanced, groups=groups)
     return tuned
 
 
 def tuned_lam(
-    students: "RegularisedStudents | SparseStudents", labels: Integers, *, folds: int, seed: int
+    students: "RegularisedStudents | SparseStudents",
+    labels: Integers,
+    *,
+    folds: int,
+    seed: int,
+    balanced: bool = False,
+    groups: Integers | None = None,
 ) -> float:
     """Find the ridge strength of least cross-validated error of all data.
 
@@ -559,17 +569,24 @@ def tuned_lam(
         labels: positions of classes, shape (n,).
         folds: number of stratified folds.
         seed: of the folds.
+        balanced: whether the error is the mean over classes.
+        groups: positions of groups whose rows stay in one fold, shape (n,).
     """
-    number = fold_numbers(labels, folds, generator(seed, TUNING))
+    number = fold_numbers(labels, folds, generator(seed, TUNING), groups)
     train = [np.flatnonzero(number != fold) for fold in range(folds)]
     test = [np.flatnonzero(number == fold) for fold in range(folds)]
     before, errors = students.lam, []
     grid = STRENGTHS / students.dim
+    rows = np.bincount(labels)
     for lam in grid:
         students.lam = float(lam)
         found = students.answers(train, test)
-        wrong = [one.labels != labels[rows] for one, rows in zip(found, test, strict=True)]
-        errors.append(int(np.sum(np.concatenate(wrong))))
+        wrong = [one.labels != labels[asked] for one, asked in zip(found, test, strict=True)]
+        missed = np.bincount(
+            labels[np.concatenate(test)][np.concatenate(wrong)], minlength=len(rows)
+        )
+        # Whole counts, so that equal errors are equal numbers.
+        errors.append(float(np.mean(missed / rows)) if balanced else float(np.sum(missed)))
     students.lam = before
     least = np.flatnonzero(np.array(errors) == min(errors))
     return float(grid[least[-1]])

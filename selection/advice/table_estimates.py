@@ -157,7 +157,9 @@ def estimate(
     direction, cross = _direction(probes, teacher)
     shrink = np.mean([probe.shrink for probe in probes], axis=0)
     count = np.sum(shrink**2) ** 2 / np.sum(shrink**4)
-    theta_interval = _theta_interval(theta, overlaps, float(count), n)
+    # A hinge's Lambda is known by the few rows near the margin 1, which add as much again.
+    spread = (0.8 if loss == "hinge" else 0.4) / count + 0.5 / n
+    theta_interval = _theta_interval(theta, overlaps, float(spread))
     scale = np.sqrt(np.mean(values**2))
     if not scale > 0:
         raise ValueError("the decision values are all zero: they have no scale")
@@ -411,20 +413,20 @@ def _angle(
     return float(np.arctan(tangents[0] * tangents[1] / tangents[2]))
 
 
-def _theta_interval(theta: float, overlaps: Floats, count: float, examples: int) -> Interval:
+def _theta_interval(theta: float, overlaps: Floats, spread: float) -> Interval:
     """Return an interval for the angle of the very probes that were trained.
 
     The random weights of a student of the parts S are the mean over S of independent Gaussian
     vectors g_f. The estimated and the true squared tangent are functions of their products, and to
     first order the logarithm of the tangents' ratio has the variance 0.4 sec(theta)^4 / count,
     where `count` is the number of directions that the vectors have. To this the rows add theirs:
-    of the overlaps by how much they differ from part to part, and of the students' fields.
+    0.5 sec(theta)^4 / n of the students' fields, and of the overlaps by how much they differ from
+    part to part. `spread` holds the terms with sec(theta)^4.
     """
     overlap = max(float(np.mean(overlaps)), 1e-2)
     by_rows = np.var(overlaps, ddof=1) / PARTS / (2 * overlap * max(1 - overlap, 1e-6)) ** 2
     steep = 1 / np.cos(min(theta, 1.5)) ** 4
-    spread = np.sqrt(steep * (0.4 / count + 0.5 / examples) + by_rows)
-    factor = np.exp(min(SURE * spread, 20.0))
+    factor = np.exp(min(SURE * np.sqrt(steep * spread + by_rows), 20.0))
     return float(np.arctan(np.tan(theta) / factor)), float(np.arctan(np.tan(theta) * factor))
 
 

@@ -305,6 +305,8 @@ class _Menu:
         from selection.advice.resume import FolderStore
 
         decides = [self.options[name] for name in ("student", "lam", "folds", "seed")]
+        # A tuned ridge depends on what error it was tuned for.
+        decides.append(self.options["balanced"] and self.options["lam"] == "auto")
         made_from = [rows, classes, together, *decides]
         return rows, classes, together, FolderStore(resume, made_from)
 

@@ -282,7 +282,8 @@ def test_the_two_commands_share_finished_steps(folder: Path, capsys, tmp_path: P
     assert command(f"{line} --resume {parts}", capsys) == command(line, capsys)
     # What is new are the last checks alone, at most one for each certified fraction.
     assert len({path.name for path in parts.iterdir()} - measured) <= 2 * len(FRACTIONS)
-    assert len(measured) == 2 + 3 * len(FRACTIONS)
+    # Answers and values of all data, five rankings, and three policies.
+    assert len(measured) == 2 + 5 + 3 * len(FRACTIONS)
 
 
 def test_progress_is_shown_where_asked_for(folder: Path, capsys) -> None:
