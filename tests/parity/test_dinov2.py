@@ -15,16 +15,13 @@ from pretrain_jax.models.dinov2 import (
     DINOV2_PRESETS,
     DINOv2,
     DINOv2Config,
-    DINOv2Output,
     dinov2_keys,
     dinov2_table,
     load_dinov2,
 )
 from pretrain_jax.weights import check_state, export_state, read_state
-from tests.parity.tensors import arrays, gradient_errors, gradients, randomise, relative
-
-# Compiling takes nearly all of the time; the programs run once.
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+from tests.parity.dino import distances
+from tests.parity.tensors import arrays, randomise
 
 # Width, blocks, heads and gated MLP in the config.json of facebook/dinov2-{small,base,large,giant}.
 PUBLISHED = {
@@ -74,12 +71,6 @@ def draw_config(rng: np.random.Generator, *, swiglu: bool, registers: int) -> DI
     )
 
 
-def joined(output: DINOv2Output) -> jax.Array:
-    """All tokens in the order of transformers."""
-    first = output.class_token[:, None]
-    return jax.numpy.concatenate([first, output.registers, output.patches], axis=1)
-
-
 # Where positions are interpolated, transformers rounds them to float32, and we do not: a relative
 # rounding error of 2^-24 = 6e-8 that two blocks amplify.
 @pytest.mark.parametrize(
@@ -109,26 +100,15 @@ def test_outputs_and_gradients(
     images = rng.normal(size=(2, *(config.patch_size * n for n in grid), config.channels))
     masked = rng.random((2, grid[0] * grid[1])) < 0.3
     masked[0, 0] = True
-    pixels = torch.tensor(images.transpose(0, 3, 1, 2))
-    expected = theirs(pixels, bool_masked_pos=torch.tensor(masked)).last_hidden_state
-    weights = rng.normal(size=expected.shape)
-    (expected * torch.tensor(weights)).sum().backward()
-    with jax.enable_x64(True):
-        model = nnx.eval_shape(lambda: DINOv2(config, rngs=nnx.Rngs(0)))
-        load_dinov2(model, arrays(theirs.named_parameters()))
-        graph, params = nnx.split(model)
-
-        def loss(params: nnx.State) -> tuple[jax.Array, DINOv2Output]:
-            output = nnx.merge(graph, params)(images, masked)
-            return (joined(output) * weights).sum(), output
-
-        step = jax.jit(jax.grad(loss, has_aux=True)).lower(params)
-        gradient, output = step.compile(compiler_options=QUICK)(params)
-        exported = export_state(nnx.merge(graph, gradient), dinov2_table(config))
-        tokens = joined(output)
-    assert output.registers.shape == (2, registers, config.width)
-    error = relative(tokens, expected)
-    errors = gradient_errors(exported, dinov2_keys(gradients(theirs)))
+    error, errors = distances(
+        lambda: DINOv2(config, rngs=nnx.Rngs(0)),
+        load_dinov2,
+        dinov2_table(config),
+        dinov2_keys,
+        theirs,
+        images,
+        masked,
+    )
     print(f"{case}: outputs {error:.1e}, gradients {max(errors.values()):.1e}")
     assert error < tolerance
     assert max(errors.values()) < slope_tolerance, errors

@@ -1,13 +1,13 @@
 """Defines the encoder of DINOv2, which turns images of any size into tokens."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from pretrain_jax.models.dinov2.config import DINOv2Config
-from pretrain_jax.models.vit.config import dtype_of
+from pretrain_jax.models.vit.config import DType, dtype_of
 from pretrain_jax.models.vit.modeling import (
     Linear,
     attention,
@@ -35,23 +35,49 @@ class DINOv2Output(NamedTuple):
     patches: Array
 
 
-class ScaledBlock(nnx.Module):
-    """Implements a pre-norm block, each half of which is scaled by learned factors.
+class EncoderConfig(Protocol):
+    """Says what the parts that encoders share need to know."""
 
-    Source: arXiv:2103.17239 (LayerScale).
+    @property
+    def patch_size(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def hidden_width(self) -> int: ...
+    @property
+    def swiglu(self) -> bool: ...
+    @property
+    def registers(self) -> int: ...
+    @property
+    def layer_norm_eps(self) -> float: ...
+    @property
+    def layer_scale(self) -> float: ...
+    @property
+    def dtype(self) -> DType: ...
+    @property
+    def param_dtype(self) -> DType: ...
+
+
+class ScaledBlock(nnx.Module):
+    """Holds a pre-norm block but for its queries, keys and values.
+
+    Learned factors scale what each half adds (LayerScale, arXiv:2103.17239).
 
     Args:
         config: sizes and types.
         rngs: random numbers of the initial parameters.
     """
 
-    def __init__(self, config: DINOv2Config, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs) -> None:
         dtypes = (config.dtype, config.param_dtype)
         width, hidden, eps = config.width, config.hidden_width, config.layer_norm_eps
         scale = jnp.full(width, config.layer_scale, dtype_of(config.param_dtype))
         self.heads, self.swiglu = config.heads, config.swiglu
         self.norm1 = layer_norm(width, eps, dtypes, rngs)
-        self.qkv = Linear(width, 3 * width, dtypes, rngs=rngs)
         self.out = Linear(width, width, dtypes, rngs=rngs)
         self.scale1 = nnx.Param(scale)
         self.norm2 = layer_norm(width, eps, dtypes, rngs)
@@ -59,15 +85,26 @@ class ScaledBlock(nnx.Module):
         self.fc2 = Linear(hidden, width, dtypes, rngs=rngs)
         self.scale2 = nnx.Param(scale)
 
-    def __call__(self, tokens: Array) -> Array:
+    def split(self, qkv: Array) -> tuple[Array, Array, Array]:
+        """Return queries, keys and values of all heads.
+
+        Args:
+            qkv: side by side, shape (batch, tokens, 3 * width).
+
+        Returns:
+            Three arrays of shape (batch, tokens, heads, width / heads).
+        """
+        return unstacked(qkv.reshape(*qkv.shape[:2], 3, self.heads, -1))
+
+    def finish(self, tokens: Array, mixed: Array) -> Array:
         """Return the tokens after the block.
 
-        They keep the shape (batch, tokens, width).
+        Args:
+            tokens: before the block, shape (batch, tokens, width).
+            mixed: the attention's result, shape (batch, tokens, heads, width / heads).
         """
-        batch, count, width = tokens.shape
-        qkv = self.qkv(self.norm1(tokens)).reshape(batch, count, 3, self.heads, -1)
-        mixed = self.out(attention(*unstacked(qkv)).reshape(batch, count, width))
-        tokens = tokens + mixed * self.scale1[...].astype(tokens.dtype)
+        added = self.out(mixed.reshape(tokens.shape))
+        tokens = tokens + added * self.scale1[...].astype(tokens.dtype)
         hidden = self.fc1(self.norm2(tokens))
         if self.swiglu:
             gate, value = jnp.split(hidden, 2, axis=-1)
@@ -77,7 +114,115 @@ class ScaledBlock(nnx.Module):
         return tokens + self.fc2(hidden) * self.scale2[...].astype(tokens.dtype)
 
 
-class DINOv2(nnx.Module):
+class DINOv2Block(ScaledBlock):
+    """Applies a block of DINOv2 to tokens.
+
+    Args:
+        config: sizes and types.
+        rngs: random numbers of the initial parameters.
+    """
+
+    def __init__(self, config: DINOv2Config, *, rngs: nnx.Rngs) -> None:
+        super().__init__(config, rngs=rngs)
+        dtypes = (config.dtype, config.param_dtype)
+        self.qkv = Linear(config.width, 3 * config.width, dtypes, rngs=rngs)
+
+    def __call__(self, tokens: Array) -> Array:
+        """Return the tokens after the block.
+
+        They keep the shape (batch, tokens, width).
+        """
+        return self.finish(tokens, attention(*self.split(self.qkv(self.norm1(tokens)))))
+
+
+class TokenEncoder(nnx.Module):
+    """Holds what turns images into tokens, and the final norm.
+
+    Args:
+        config: sizes and types.
+        rngs: random numbers of the initial parameters.
+    """
+
+    def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs) -> None:
+        dtypes = (config.dtype, config.param_dtype)
+        width, param_dtype = config.width, dtype_of(config.param_dtype)
+        self.dtype = dtype_of(config.dtype)
+        self.patch_size, self.channels = config.patch_size, config.channels
+        self.embed = Linear(config.patch_size**2 * config.channels, width, dtypes, rngs=rngs)
+        self.class_token = drawn((width,), param_dtype, rngs)
+        self.mask_token = nnx.Param(jnp.zeros(width, param_dtype))
+        if config.registers:
+            self.registers = drawn((config.registers, width), param_dtype, rngs)
+        self.norm = layer_norm(width, config.layer_norm_eps, dtypes, rngs)
+
+    def first(self) -> Array:
+        """Return class token and registers without positions, shape (1 + registers, width)."""
+        tokens = self.class_token[...][None].astype(self.dtype)
+        if not hasattr(self, "registers"):
+            return tokens
+        return jnp.concatenate([tokens, self.registers[...].astype(self.dtype)])
+
+    def patches(self, images: Array, masked: Array | None) -> Array:
+        """Embed the images' patches, and put the mask token where they are masked.
+
+        Args:
+            images: shape (batch, height, width, channels).
+            masked: shape (batch, rows * columns), or None.
+
+        Returns:
+            Shape (batch, rows * columns, width).
+
+        Raises:
+            ValueError: images or a mask of another shape.
+        """
+        self.grid(images)
+        patches = self.embed(patchify(images.astype(self.dtype), self.patch_size))
+        if masked is None:
+            return patches
+        if jnp.shape(masked) != patches.shape[:2]:
+            raise ValueError(
+                f"masked has the shape {jnp.shape(masked)}, the images have (batch, patches) = "
+                f"{patches.shape[:2]}"
+            )
+        return jnp.where(
+            jnp.asarray(masked)[..., None], self.mask_token[...].astype(self.dtype), patches
+        )
+
+    def joined(self, first: Array, patches: Array) -> Array:
+        """Return the tokens of each image, `first` before its patches."""
+        first = jnp.broadcast_to(first, (len(patches), *first.shape))
+        return jnp.concatenate([first, patches], axis=1)
+
+    def output(self, tokens: Array) -> DINOv2Output:
+        """Normalise the last block's tokens, and tell them apart."""
+        tokens, count = self.norm(tokens), len(self.first())
+        return DINOv2Output(tokens[:, 0], tokens[:, 1:count], tokens[:, count:])
+
+    def grid(self, images: Array) -> tuple[int, int]:
+        """Return rows and columns of the images' patches.
+
+        Raises:
+            ValueError: images of another shape.
+        """
+        side, channels, shape = self.patch_size, self.channels, tuple(images.shape)
+        if (
+            len(shape) != 4
+            or shape[3] != channels
+            or not all(n and n % side == 0 for n in shape[1:3])
+        ):
+            raise ValueError(
+                f"images have the shape {shape}, the model takes (batch, height, width, "
+                f"{channels}) with height and width divisible by patch_size = {side}"
+            )
+        return shape[1] // side, shape[2] // side
+
+
+def drawn(shape: tuple[int, ...], dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Param:
+    """Draw a parameter from a normal distribution of deviation 0.02, cut off at 0.04."""
+    return nnx.Param(0.02 * jax.random.truncated_normal(rngs.params(), -2, 2, shape, dtype))
+
+
+class DINOv2(TokenEncoder):
     """Implements DINOv2's encoder of a configuration.
 
     Sources: arXiv:2304.07193, arXiv:2309.16588.
@@ -88,21 +233,11 @@ class DINOv2(nnx.Module):
     """
 
     def __init__(self, config: DINOv2Config, *, rngs: nnx.Rngs) -> None:
+        super().__init__(config, rngs=rngs)
         self.config = config
-        dtypes = (config.dtype, config.param_dtype)
-        dtype = dtype_of(config.param_dtype)
-
-        def drawn(*shape: int) -> nnx.Param:
-            return nnx.Param(0.02 * jax.random.truncated_normal(rngs.params(), -2, 2, shape, dtype))
-
-        self.embed = Linear(config.patch_size**2 * config.channels, config.width, dtypes, rngs=rngs)
-        self.class_token = drawn(config.width)
-        self.positions = drawn(1 + config.side**2, config.width)
-        self.mask_token = nnx.Param(jnp.zeros(config.width, dtype))
-        if config.registers:
-            self.registers = drawn(config.registers, config.width)
-        self.blocks = nnx.List(ScaledBlock(config, rngs=rngs) for _ in range(config.depth))
-        self.norm = layer_norm(config.width, config.layer_norm_eps, dtypes, rngs)
+        positions = (1 + config.side**2, config.width)
+        self.positions = drawn(positions, dtype_of(config.param_dtype), rngs)
+        self.blocks = nnx.List(DINOv2Block(config, rngs=rngs) for _ in range(config.depth))
 
     def __call__(self, images: Array, masked: Array | None = None) -> DINOv2Output:
         """Encode images.
@@ -116,42 +251,13 @@ class DINOv2(nnx.Module):
         Raises:
             ValueError: images or a mask of another shape.
         """
-        tokens = self.tokens(images, masked)
+        table = self.positions_on(self.grid(images)).astype(self.dtype)
+        # Registers have no position.
+        first = self.first().at[0].add(table[0])
+        tokens = self.joined(first, self.patches(images, masked) + table[1:])
         for block in self.blocks:
             tokens = block(tokens)
-        tokens = self.norm(tokens)
-        first = 1 + self.config.registers
-        return DINOv2Output(tokens[:, 0], tokens[:, 1:first], tokens[:, first:])
-
-    def tokens(self, images: Array, masked: Array | None = None) -> Array:
-        """Return class token, registers and patches before the first block.
-
-        The registers have no position.
-
-        Args:
-            images: as in a call.
-            masked: as in a call.
-
-        Returns:
-            Shape (batch, 1 + registers + rows * columns, width).
-        """
-        config, dtype = self.config, dtype_of(self.config.dtype)
-        grid = self._grid(images)
-        table = self.positions_on(grid).astype(dtype)
-        patches = self.embed(patchify(images.astype(dtype), config.patch_size))
-        if masked is not None:
-            if jnp.shape(masked) != patches.shape[:2]:
-                raise ValueError(
-                    f"masked has the shape {jnp.shape(masked)}, the images have (batch, patches) "
-                    f"= {patches.shape[:2]}"
-                )
-            mask_token = self.mask_token[...].astype(dtype)
-            patches = jnp.where(jnp.asarray(masked)[..., None], mask_token, patches)
-        first = (self.class_token[...].astype(dtype) + table[0])[None]
-        if config.registers:
-            first = jnp.concatenate([first, self.registers[...].astype(dtype)])
-        first = jnp.broadcast_to(first, (len(patches), *first.shape))
-        return jnp.concatenate([first, patches + table[1:]], axis=1)
+        return self.output(tokens)
 
     def positions_on(self, grid: tuple[int, int]) -> Array:
         """Interpolate the table of positions to a grid as the published models do.
@@ -180,18 +286,3 @@ class DINOv2(nnx.Module):
             )
             resized = jnp.einsum("ir,jc,rcw->ijw", down, across, patches, precision="highest")
         return jnp.concatenate([wide[:1], resized.reshape(-1, config.width)]).astype(table.dtype)
-
-    def _grid(self, images: Array) -> tuple[int, int]:
-        """Return rows and columns of the images' patches."""
-        side, channels = self.config.patch_size, self.config.channels
-        shape = tuple(images.shape)
-        if (
-            len(shape) != 4
-            or shape[3] != channels
-            or not all(n and n % side == 0 for n in shape[1:3])
-        ):
-            raise ValueError(
-                f"images have the shape {shape}, the model takes (batch, height, width, "
-                f"{channels}) with height and width divisible by patch_size = {side}"
-            )
-        return shape[1] // side, shape[2] // side

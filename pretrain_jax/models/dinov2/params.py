@@ -1,8 +1,9 @@
 """Maps DINOv2's encoder to the arrays of transformers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from flax import nnx
 from numpy.typing import NDArray
 
 from pretrain_jax.models.dinov2.config import DINOv2Config
@@ -88,9 +89,25 @@ def load_dinov2(model: DINOv2, state: Mapping[str, NDArray]) -> tuple[str, ...]:
         WeightsError: missing, unexpected or misshapen keys, and which prefix to strip where that
             would help.
     """
-    table = dinov2_table(model.config)
+    return load_strictly(model, state, dinov2_table(model.config), dinov2_keys)
+
+
+def load_strictly(
+    model: nnx.Module,
+    state: Mapping[str, NDArray],
+    table: Sequence[Entry],
+    rename: Callable[[Mapping[str, NDArray]], Mapping[str, NDArray]],
+) -> tuple[str, ...]:
+    """Set a model's parameters from a state of transformers, as `load_dinov2` does.
+
+    Args:
+        model: changed in place; untouched where an error is raised.
+        state: name -> array.
+        table: the names that the model needs.
+        rename: brings the state's names into the form of the table.
+    """
     keys = [key for entry in table for key in entry.keys]
-    found = named_as(state, {"transformers": Layout(keys, dinov2_keys)})
+    found = named_as(state, {"transformers": Layout(keys, rename)})
     try:
         load_into(model, found.state, table)
     except WeightsError as error:
