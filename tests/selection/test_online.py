@@ -11,15 +11,10 @@ import pytest
 from selection import Pool
 from selection.methods.facility import CRAIG
 from selection.methods.gradients import Glister, GradMatch, LastLayer
-from selection.online import (
-    CREST,
-    SSM,
-    GlisterOnline,
-    GradMatchOnline,
-    ModelFunctions,
-    OnlineSelector,
-    zeroth_order_gradients,
-)
+from selection.online.crest import CREST
+from selection.online.gradients import GlisterOnline, GradMatchOnline
+from selection.online.selector import ModelFunctions, OnlineSelector
+from selection.online.ssm import SSM, zeroth_order_gradients
 
 RNG = np.random.default_rng(0)
 N, D, CLASSES = 400, 5, 3
