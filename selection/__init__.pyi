@@ -71,6 +71,7 @@ from .methods.wrappers import ViaProxy as ViaProxy
 from .online.crest import CREST as CREST
 from .online.gradients import GlisterOnline as GlisterOnline
 from .online.gradients import GradMatchOnline as GradMatchOnline
+from .online.infobatch import InfoBatch as InfoBatch
 from .online.rs2 import RS2 as RS2
 from .online.selector import ModelFunctions as ModelFunctions
 from .online.selector import OnlineSelector as OnlineSelector

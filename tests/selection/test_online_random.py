@@ -1,11 +1,12 @@
 """Methods that prune at random while a model trains: coverage, frequencies, expected gradients."""
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
-from selection import RS2, ModelFunctions
+from selection import RS2, InfoBatch, ModelFunctions
 
 NOTHING = ModelFunctions(parameters=None)
 
@@ -67,3 +68,126 @@ def test_rounds_refuse_budgets_outside_their_range() -> None:
     for budget in (0, 13, 2.5):
         with pytest.raises(ValueError, match="outside the valid range 1 to 12"):
             RS2(budget=budget).init(12)  # type: ignore[arg-type]
+
+
+# The mean is 1.25, without rounding: three losses are below it, one is at it.
+LOSSES = np.array([0.125, 3.0, 0.25, 1.25, 0.5, 2.0, 1.625])
+BELOW = (0, 2, 4)
+
+
+def known(times: list[Any]) -> ModelFunctions:
+    """Return a model whose losses are LOSSES times its parameters, and that notes what is asked."""
+
+    def losses(factors: Any, rows: Any) -> Any:
+        times.append(np.sort(rows))
+        return LOSSES[rows] * factors[rows]
+
+    return ModelFunctions(parameters=np.ones(7), losses=losses)
+
+
+def epoch(method: InfoBatch, state: Any, model: ModelFunctions, seed: int) -> Any:
+    """Return the state after one epoch, its rows and their weights."""
+    state, batches = method.select(state, model, seed)
+    for batch in batches:
+        assert not state.due
+        assert 1 <= len(batch) <= method.batch_size
+        state = method.update(state, model)
+    assert state.due
+    rows = np.concatenate([batch.indices for batch in batches])
+    assert len(np.unique(rows)) == len(rows)
+    return state, rows, np.concatenate([batch.weights for batch in batches])
+
+
+def test_the_expected_gradient_of_infobatch_is_that_of_all_examples() -> None:
+    """Eight outcomes, with the returned weights and their probabilities, in exact fractions."""
+    method = InfoBatch(batch_size=3, epochs=10, rate=0.25)
+    gradients = [Fraction(value) for value in (3, -1, 4, 1, -5, 9, 2)]
+    seen: dict[tuple[int, ...], Fraction] = {}
+    counts: dict[tuple[int, ...], int] = {}
+    runs = 2000
+    for seed in range(runs):
+        state, rows, weights = epoch(method, method.init(7), known([]), seed)
+        assert len(rows) == 7
+        assert np.all(weights == 1)  # nothing is known in the first epoch
+        state, rows, weights = epoch(method, state, known([]), seed)
+        pruned = tuple(sorted(set(range(7)) - set(rows.tolist())))
+        counts[pruned] = counts.get(pruned, 0) + 1
+        seen[pruned] = sum(
+            (
+                Fraction(weight).limit_denominator(100) * gradients[row]
+                for row, weight in zip(rows, weights, strict=True)
+            ),
+            start=Fraction(0),
+        )
+    assert len(seen) == 8
+    assert set().union(*map(set, seen)) == set(BELOW)
+    expected, total = Fraction(0), Fraction(0)
+    for pruned, weighted in seen.items():
+        probability = Fraction(1, 4) ** len(pruned) * Fraction(3, 4) ** (3 - len(pruned))
+        expected, total = expected + probability * weighted, total + probability
+        # The sampler has these probabilities: four standard errors.
+        error = np.sqrt(float(probability * (1 - probability)) / runs)
+        assert abs(counts[pruned] / runs - float(probability)) < 4 * error
+    assert total == 1
+    assert expected == sum(gradients)
+
+
+def test_pruned_examples_keep_the_loss_of_their_last_step() -> None:
+    method = InfoBatch(batch_size=4, epochs=10, rate=0.9)
+    asked: list[Any] = []
+    model = known(asked)
+    state, _, _ = epoch(method, method.init(7), model, 0)
+    state, rows, _ = epoch(method, state, model, 0)
+    assert np.array_equal(asked[-1], np.arange(7))
+    pruned = sorted(set(range(7)) - set(rows.tolist()))
+    assert pruned  # three are left out with probability 0.9 each
+    # Now all losses are ten times as large; those of the pruned examples are not looked at.
+    state, rows, weights = epoch(method, state, model.at(np.full(7, 10.0)), 0)
+    assert np.array_equal(asked[-1], sorted(set(range(7)) - set(pruned)))
+    scores = [LOSSES[row] * (1 if row in pruned else 10) for row in range(7)]
+    below = {row for row in range(7) if scores[row] < sum(scores) / 7}
+    assert set(range(7)) - set(rows.tolist()) <= below
+    assert np.allclose(weights, [10 if row in below else 1 for row in rows])
+
+
+def test_the_first_and_the_last_epochs_train_on_everything() -> None:
+    method = InfoBatch(batch_size=7, epochs=10, rate=0.999, until=0.7)
+    asked: list[Any] = []
+    state, whole = method.init(7), []
+    for number in range(12):
+        state, rows, weights = epoch(method, state, known(asked), 1)
+        if len(rows) == 7 and np.all(weights == 1):
+            whole.append(number)
+    # 0.7 * 10 is above 7 by the last bit; past the last epoch nothing is pruned either.
+    assert whole == [0, 7, 8, 9, 10, 11]
+    assert len(asked) == 6
+
+
+def test_equal_losses_are_all_kept() -> None:
+    """The mean of three times 0.1 is above 0.1 by the last bit."""
+    same = ModelFunctions(parameters=None, losses=lambda _, rows: np.full(len(rows), 0.1))
+    method = InfoBatch(batch_size=3, epochs=5, rate=0.99)
+    state, _, _ = epoch(method, method.init(3), same, 0)
+    for _ in range(3):
+        state, rows, weights = epoch(method, state, same, 0)
+        assert len(rows) == 3
+        assert np.all(weights == 1)
+
+
+def test_infobatch_says_what_is_wrong() -> None:
+    for options, name in (
+        ({"rate": 1.0}, "rate"),
+        ({"until": 1.1}, "until"),
+        ({"epochs": 0}, "epo"),
+    ):
+        with pytest.raises(ValueError, match=name):
+            InfoBatch(**{"batch_size": 3, "epochs": 10, **options})
+    method = InfoBatch(batch_size=3, epochs=10)
+    with pytest.raises(ValueError, match="batch_size"):
+        method.init(2)
+    state, _, _ = epoch(method, method.init(7), NOTHING, 0)
+    with pytest.raises(ValueError, match="needs the model function losses"):
+        method.select(state, NOTHING, 0)
+    mean = ModelFunctions(parameters=None, losses=lambda _, rows: 0.5)
+    with pytest.raises(ValueError, match=r"one loss for each row"):
+        method.select(state, mean, 0)
