@@ -72,6 +72,9 @@ from .online.crest import CREST as CREST
 from .online.gradients import GlisterOnline as GlisterOnline
 from .online.gradients import GradMatchOnline as GradMatchOnline
 from .online.infobatch import InfoBatch as InfoBatch
+from .online.jest import JEST as JEST
+from .online.jest import jointly_sample as jointly_sample
+from .online.jest import sigmoid_pair_losses as sigmoid_pair_losses
 from .online.rs2 import RS2 as RS2
 from .online.selector import ModelFunctions as ModelFunctions
 from .online.selector import OnlineSelector as OnlineSelector

@@ -86,7 +86,7 @@ class InfoBatch(OnlineSelector[InfoBatchState]):
         rng = generator(seed, state.selections)
         n, losses = len(state), state.losses
         weights, kept = np.ones(n), np.ones(n, dtype=bool)
-        # An epoch is one selection; a product like 0.7 * 10 is not a whole number to the last bit.
+        # An epoch is one selection; a product like 0.28 * 25 is not a whole number to the last bit.
         if 0 < state.selections < self.until * self.epochs - 1e-9:
             found = model.value("losses", state.kept)
             if found.shape != state.kept.shape:

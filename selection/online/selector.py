@@ -31,6 +31,9 @@ class ModelFunctions:
         shifted_losses: (parameters, rows, shift) -> losses, shape (m,), with `shift` added to the
             last value projection, flattened.
         shift_size: number of entries of the last value projection.
+        pair_losses: (parameters, rows) -> losses of all pairs, shape (m, m), whose sum over a
+            batch is its contrastive loss times its size.
+        reference_pair_losses: the same under a reference model; the parameters are not its own.
     """
 
     parameters: Any
@@ -42,6 +45,8 @@ class ModelFunctions:
     targets: Integers | None = None
     shifted_losses: Callable[[Any, Integers, Array], Any] | None = None
     shift_size: int = 0
+    pair_losses: Callable[[Any, Integers], Any] | None = None
+    reference_pair_losses: Callable[[Any, Integers], Any] | None = None
 
     def at(self, parameters: Any) -> "ModelFunctions":
         """Return the same functions at other parameters."""
