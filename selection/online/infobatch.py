@@ -33,8 +33,9 @@ class InfoBatch(OnlineSelector[InfoBatchState]):
 
     The prune probability is P_t(z) = r where H_t(z) < mean(H_t), else 0. H_t(z) is the loss of z
     when it was last trained on: what is pruned keeps its score. What is not pruned has the weight
-    1 / (1 - P_t(z)), so the weighted sum of the gradients of an epoch has the expected value of
-    the sum over all examples. The first epoch and the last ones train on everything.
+    1 / (1 - P_t(z)), so at any fixed parameters the weighted sum of the gradients of an epoch has
+    the expected value of the sum over all examples. The first epoch and the last ones train on
+    everything.
 
     An epoch is the tuple of mini-batches that `select` returns: train once on each, in order.
     Divide the weighted sum of a mini-batch's gradients by `batch_size`, not by the sum of its
@@ -42,7 +43,7 @@ class InfoBatch(OnlineSelector[InfoBatchState]):
     where the learning rate follows a schedule.
 
     The model function `losses` is called for the rows of the epoch that has ended. It may look up
-    what the training steps returned, as the authors do; a forward pass costs more and is as good.
+    what the training steps returned, as the authors do; a new forward pass costs more.
 
     Args:
         batch_size: size of the mini-batches; the last one of an epoch can be smaller.
@@ -51,10 +52,10 @@ class InfoBatch(OnlineSelector[InfoBatchState]):
         until: share of the epochs, from the first one on, in which examples are pruned; delta in
             the paper.
 
-    Memory: 50 n bytes.
+    Memory: 40 n bytes.
 
-    Source: Qin et al., InfoBatch, ICLR 2024, arXiv:2303.04947, section 2: the prune policy, the
-    rescaling and the annealing. The authors' code prunes an exact share instead.
+    Source: Qin et al., InfoBatch, ICLR 2024, arXiv:2303.04947: soft pruning below the mean,
+    expectation rescaling, annealing. The authors' code prunes an exact share instead.
     """
 
     batch_size: int

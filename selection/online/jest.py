@@ -51,7 +51,8 @@ def jointly_sample(scores: Floats, size: int, chunks: int, rng: np.random.Genera
     Returns:
         Positions in the order in which they were sampled, shape (size,).
 
-    Source: Evans et al., JEST, NeurIPS 2024, arXiv:2406.17711, section 3.2 and algorithm 1.
+    Source: Evans et al., JEST, NeurIPS 2024, arXiv:2406.17711: joint example selection for
+    the sigmoid loss. There, too, the sums are not divided by the number of their terms.
     """
     logits = np.diag(scores).copy()
     picks = np.empty(0, dtype=np.int64)
@@ -83,8 +84,8 @@ class JEST(OnlineSelector[OnlineState]):
     Memory: 40 r^2 + n bytes, r examples in the random batch; and what the model functions take.
 
     Source: Evans et al., data curation via joint example selection further accelerates multimodal
-    learning, NeurIPS 2024, arXiv:2406.17711, section 3: s_learn = l(B | theta) - l(B | theta*).
-    As in algorithm 1, the scores of pairs are summed and not divided by the size of the batch.
+    learning, NeurIPS 2024, arXiv:2406.17711: s_learn = l(B | theta) - l(B | theta*), sampled by
+    `jointly_sample`.
     """
 
     batch_size: int = 128

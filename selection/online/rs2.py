@@ -28,11 +28,11 @@ class RS2(Periodic):
         every: training steps in a round, budget / (size of a mini-batch).
         replacement: whether a round can draw what earlier ones drew.
 
-    Memory: 17 n bytes.
+    Memory: 46 n bytes.
 
     Source: Okanovic et al., repeated random sampling for minimizing the time-to-accuracy of
-    learning, ICLR 2024, arXiv:2305.18424, section 3, with and without replacement. What a round
-    does that the rest of a pass does not fill is chosen here.
+    learning, ICLR 2024, arXiv:2305.18424, with and without replacement. What a round does that the
+    rest of a pass does not fill is chosen here; the authors' code goes on in the same order.
     """
 
     replacement: bool = False
