@@ -112,6 +112,26 @@ def project_salt(path: str | Path, outputs: str | Path) -> bytes:
     return salt
 
 
+def check_window(window: tuple[float, float] | None) -> None:
+    """Check centre and width of a window of the kind LINEAR.
+
+    Raises:
+        ValueError: a width below 1 or above 1e9, or no finite number.
+    """
+    if window is not None and not (
+        all(map(math.isfinite, window)) and 1 <= window[1] <= WIDEST_WINDOW
+    ):
+        raise ValueError(
+            f"window = {window}: the centre must be a number, the width one from 1 to "
+            f"{WIDEST_WINDOW:g}"
+        )
+
+
+def salted_hash(salt: bytes, kind: str, value: str) -> str:
+    """Hash an identifier of a kind with the project's salt (HMAC-SHA256, 32 digits)."""
+    return hmac.new(salt, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]
+
+
 def read_dicom(
     path: str | Path, salt: bytes, *, window: tuple[float, float] | None = None
 ) -> DicomImages:
@@ -135,13 +155,7 @@ def read_dicom(
     """
     if len(salt) != SALT_BYTES:
         raise ValueError(f"the salt has {len(salt)} bytes, not {SALT_BYTES}")
-    if window is not None and not (
-        all(map(math.isfinite, window)) and 1 <= window[1] <= WIDEST_WINDOW
-    ):
-        raise ValueError(
-            f"window = {window}: the centre must be a number, the width one from 1 to "
-            f"{WIDEST_WINDOW:g}"
-        )
+    check_window(window)
     require("pydicom", "medical")
     with regular_file(path) as file, _quiet():
         if not is_dicom(file):
@@ -162,12 +176,12 @@ def _read(file: BinaryIO, salt: bytes, window: tuple[float, float] | None) -> Di
     identifier, patient = (_text(dataset, tag) for tag in ("SOPInstanceUID", "PatientID"))
     if not identifier:
         raise DicomError("it has no SOPInstanceUID, which names an image")
-    name = _hashed(salt, "image", identifier)
+    name = salted_hash(salt, "image", identifier)
     pixels = tuple(_shown(dataset, frames, window))
     numbered = dataset.get("NumberOfFrames") is not None
     return DicomImages(
         tuple(f"{name}-{number:05d}" for number in range(len(pixels))) if numbered else (name,),
-        _hashed(salt, "patient", patient) if patient else "",
+        salted_hash(salt, "patient", patient) if patient else "",
         pixels,
         _text(dataset, "BurnedInAnnotation").upper() == "YES",
     )
@@ -187,10 +201,6 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             logger.disabled = before
-
-
-def _hashed(salt: bytes, kind: str, value: str) -> str:
-    return hmac.new(salt, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]
 
 
 def _value(dataset: Any, tag: str) -> Any:
@@ -384,7 +394,10 @@ def _table(dataset: Any) -> Callable[[Values], Values] | None:
 
 
 def _ramp(values: Values, low: float, high: float) -> Values:
-    """Map values from 0 at `low` to 1 at `high`; it is a step where they are equal."""
+    """Map values from 0 at `low` to 1 at `high`.
+
+    It is a step where they are equal.
+    """
     if high == low:
         return np.where(values > low, 1.0, 0.0)
     return (values - low) / (high - low)
