@@ -47,8 +47,8 @@ def import_dicom(
 ) -> int:
     """Make PNG files and an image list of DICOM files.
 
-    The groups of the list are patients. Names and groups are salted hashes: no identifier of DICOM is written. Other commands read
-    OUT/images.txt.
+    The groups of the list are patients. Names and groups are salted hashes: no identifier of DICOM
+    is written. Other commands read OUT/images.txt.
 
     Args:
         source: folder of DICOM files of any names, or one file.

@@ -51,9 +51,9 @@ def import_dicom(
 ) -> Manifest:
     """Make PNG files and an image list of a folder of DICOM files.
 
-    The groups of the list are patients. Files are told by content, whatever their names are. `images.txt` in `out` is a source of
-    images for all commands. What is no image is counted by its reason, and not by its name, which
-    often is that of a patient.
+    The groups of the list are patients. Files are told by content, whatever their names are.
+    `images.txt` in `out` is a source of images for all commands. What is no image is counted by its
+    reason, and not by its name, which often is that of a patient.
 
     Args:
         source: a folder, which is searched recursively, or a file.
