@@ -52,12 +52,16 @@ class DicomImages:
         ids: a name for each: a salted hash of SOPInstanceUID, with "-" and the frame's number from
             0 on, in five digits, where the file says how many frames it has.
         group: a salted hash of PatientID, "" where there is none.
+        series: a salted hash of SeriesInstanceUID, "" where there is none.
+        position: of a slice along the normal of its plane in mm, else the InstanceNumber, else 0.
         pixels: uint8 arrays (H, W, 1) of grey or (H, W, 3) of colour images.
         burned_in: whether the file says that its pixels show who the patient is.
     """
 
     ids: tuple[str, ...]
     group: str
+    series: str
+    position: float
     pixels: tuple[NDArray[np.uint8], ...]
     burned_in: bool
 
@@ -173,7 +177,8 @@ def _read(file: BinaryIO, salt: bytes, window: tuple[float, float] | None) -> Di
 
     dataset = pydicom.dcmread(file)
     frames = _whole(dataset, "NumberOfFrames", 1)
-    identifier, patient = (_text(dataset, tag) for tag in ("SOPInstanceUID", "PatientID"))
+    tags = ("SOPInstanceUID", "PatientID", "SeriesInstanceUID")
+    identifier, patient, series = (_text(dataset, tag) for tag in tags)
     if not identifier:
         raise DicomError("it has no SOPInstanceUID, which names an image")
     name = salted_hash(salt, "image", identifier)
@@ -182,6 +187,8 @@ def _read(file: BinaryIO, salt: bytes, window: tuple[float, float] | None) -> Di
     return DicomImages(
         tuple(f"{name}-{number:05d}" for number in range(len(pixels))) if numbered else (name,),
         salted_hash(salt, "patient", patient) if patient else "",
+        salted_hash(salt, "series", series) if series else "",
+        _position(dataset),
         pixels,
         _text(dataset, "BurnedInAnnotation").upper() == "YES",
     )
@@ -246,6 +253,17 @@ def _number(dataset: Any, tag: str) -> float | None:
     if not math.isfinite(number):
         raise DicomError(f"its {tag} is no finite number")
     return number
+
+
+def _position(dataset: Any) -> float:
+    """Project the place of a slice on the normal of its plane (PS3.3 C.7.6.2.1.1)."""
+    place, along = (dataset.get(f"Image{what}Patient") for what in ("Position", "Orientation"))
+    if place is None or along is None or len(place) != 3 or len(along) != 6:
+        return _number(dataset, "InstanceNumber") or 0.0
+    found = float(np.dot(np.cross(np.float64(along[:3]), np.float64(along[3:])), np.float64(place)))
+    if not math.isfinite(found):
+        raise DicomError("its ImagePositionPatient or ImageOrientationPatient is not finite")
+    return found
 
 
 def _macro(dataset: Any, frame: int, name: str, tag: str) -> Any:

@@ -52,8 +52,9 @@ def import_dicom(
     """Make PNG files and an image list of a folder of DICOM files.
 
     The groups of the list are patients. Files are told by content, whatever their names are.
-    `images.txt` in `out` is a source of images for all commands. What is no image is counted by its
-    reason, and not by its name, which often is that of a patient.
+    `images.txt` in `out` is a source of images for all commands. In it come the series one after
+    another, and the slices of a series in the order of their positions. What is no image is counted
+    by its reason, and not by its name, which often is that of a patient.
 
     Args:
         source: a folder, which is searched recursively, or a file.
@@ -123,7 +124,7 @@ def _fill(
     refuse_burned_in: bool,
     progress: bool,
 ) -> Made:
-    lines: list[str] = []
+    lines: list[tuple[str, str, float, str, str]] = []
     groups: set[str] = set()
     known: set[str] = set()
     skipped: Counter[str] = Counter()
@@ -145,16 +146,17 @@ def _fill(
             known.add(found.ids[0])
             groups.add(found.group)
             for name, pixels in zip(found.ids, found.pixels, strict=True):
-                own = f"{IMAGES}/{name}.png"
+                own = "/".join(part for part in (IMAGES, found.series, f"{name}.png") if part)
                 write_png(out / own, pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-                lines.append(list_line(own, found.group))
+                line = list_line(own, found.group)
+                lines.append((found.group, found.series, found.position, name, line))
             ungrouped += 0 if found.group else len(found.ids)
     reasons = [f"{count} file(s): {reason}" for reason, count in skipped.most_common(SHOWN)]
     if not lines:
         raise ValueError(
             f"none of the {len(paths)} file(s) gives an image: {'; '.join(reasons) or 'no file'}"
         )
-    write_list(out / LIST, lines)
+    write_list(out / LIST, (line for *_, line in sorted(lines)))
     counts = {
         "files": len(paths),
         "images": len(lines),

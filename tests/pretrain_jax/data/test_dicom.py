@@ -230,6 +230,22 @@ def test_ids_and_groups(tmp_path: Path) -> None:
     assert len({*one.ids, *other.ids, *salted.ids, one.group, other.group, salted.group}) == 6
     assert all(set(name) <= set("0123456789abcdef") for name in (*one.ids, one.group))
     assert read_dicom(written(tmp_path / "d", values, PatientID=""), SALT).group == ""
+    padded = written(tmp_path / "e", values, PatientID="  patient")
+    assert read_dicom(padded, SALT).group == one.group
+
+
+def test_positions_of_slices(tmp_path: Path) -> None:
+    """The normal of rows along y and columns along -z is -x."""
+    oblique = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}
+    place = {"ImagePositionPatient": [7.5, 100, 200], "InstanceNumber": 3}
+    values = draw(1, 4, 5)
+    found = [
+        read_dicom(written(tmp_path / "a", values, **elements), SALT)
+        for elements in ({**oblique, **place}, place, {"SeriesInstanceUID": "1.2.3.9"})
+    ]
+    assert [one.position for one in found] == [-7.5, 3.0, 0.0]
+    assert [bool(one.series) for one in found] == [False, False, True]
+    assert found[2].series not in (*found[2].ids, found[2].group)
 
 
 @pytest.mark.parametrize(("text", "burned"), [("YES", True), ("NO", False), (None, False)])
@@ -325,6 +341,17 @@ def test_nothing_returned_or_printed_identifies(
     )
     for one in (SENTINEL, "8899", "18991231", "099Y"):
         assert one not in everything
+
+
+def test_sentences_of_pydicom_are_not_repeated(tmp_path: Path) -> None:
+    """A name in the place of a number is quoted by the error of the conversion."""
+    place = {"ImagePositionPatient": [111.25, 2, 3], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    path = written(tmp_path / "a", draw(1, 4, 5), **place)
+    data = path.read_bytes()
+    assert data.count(b"111.25") == 1
+    path.write_bytes(data.replace(b"111.25", SENTINEL[:6].encode()))
+    with pytest.raises(DicomError, match=r"^it is a damaged DICOM file \(ValueError\)$"):
+        read_dicom(path, SALT)
 
 
 def test_salt_is_made_once_and_kept_private(tmp_path: Path) -> None:

@@ -69,6 +69,32 @@ def test_images_and_groups(scans: Path) -> None:
         assert np.array_equal(read_pixels(path, channels=own.shape[2]), own)
 
 
+def test_slices_come_in_the_order_of_their_positions(tmp_path: Path) -> None:
+    """Files of two series are mixed, and their names tell nothing."""
+    axial = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    heights = np.random.default_rng(6).permutation(20) - 8.5
+    (tmp_path / "scans").mkdir()
+    for number, z in enumerate(heights):
+        series = f"1.2.8899.{number % 2}"
+        written(
+            tmp_path / "scans" / f"{number:02d}",
+            np.full((1, 4, 4), 4 * z, np.int16),
+            **axial,
+            ImagePositionPatient=[1, 2, z],
+            SeriesInstanceUID=series,
+            SOPInstanceUID=f"{series}.{number}",
+            WindowCenter=0,
+            WindowWidth=101,
+        )
+    _, out = imported(tmp_path / "scans")
+    images = find_images(out / "images.txt")
+    folders = [Path(path).parent.name for path in images.files]
+    assert len(set(folders[:10])) == len(set(folders[10:])) == 1 and folders[0] != folders[10]
+    shown = [int(read_pixels(path, channels=1)[0, 0, 0]) for path in images.files]
+    assert shown[:10] == sorted(shown[:10]) and shown[10:] == sorted(shown[10:])
+    assert len(set(shown)) == 20
+
+
 def test_nothing_written_or_printed_identifies(
     scans: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
