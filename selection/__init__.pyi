@@ -96,6 +96,7 @@ from .scoring.recorder import record_training as record_training
 from .scoring.training import aum as aum
 from .scoring.training import confidence as confidence
 from .scoring.training import correctness as correctness
+from .scoring.training import dual as dual
 from .scoring.training import dyn_unc as dyn_unc
 from .scoring.training import el2n as el2n
 from .scoring.training import ensemble_errors as ensemble_errors
@@ -105,6 +106,7 @@ from .scoring.training import grand as grand
 from .scoring.training import learnability as learnability
 from .scoring.training import loss as loss
 from .scoring.training import memorization as memorization
+from .scoring.training import tdds as tdds
 from .scoring.training import train_on_random_subsets as train_on_random_subsets
 from .scoring.training import variability as variability
 from .selector import Selector as Selector

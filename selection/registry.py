@@ -159,6 +159,16 @@ SCORE_NAMES = {
         "selection.scoring.training:correctness", needs="dynamics", options="first=0 last=None"
     ),
     "dyn-unc": Named("selection.scoring.training:dyn_unc", needs="dynamics", options="window=10"),
+    "dual": Named(
+        "selection.scoring.training:dual",
+        needs="dynamics",
+        options="window=10 first=0 last=None",
+    ),
+    "tdds": Named(
+        "selection.scoring.training:tdds",
+        needs="dynamics",
+        options="window=10 decay=0.9 first=0 last=None",
+    ),
     "ensemble-errors": Named("selection.scoring.training:ensemble_errors", needs="dynamics"),
     "learnability": Named(
         "selection.scoring.training:learnability", needs="dynamics", options="early=0 late=None"
