@@ -63,6 +63,7 @@ from .methods.ranking import HardestFirst as HardestFirst
 from .methods.ranking import ModerateCoreset as ModerateCoreset
 from .methods.ranking import RandomSample as RandomSample
 from .methods.ranking import TheoryWindow as TheoryWindow
+from .methods.sampling import ImportanceSample as ImportanceSample
 from .methods.wrappers import Cutoff as Cutoff
 from .methods.wrappers import Listed as Listed
 from .methods.wrappers import Partitioned as Partitioned
@@ -93,6 +94,8 @@ from .scoring.recorder import DynamicsRecorder as DynamicsRecorder
 from .scoring.recorder import TrainingDynamics as TrainingDynamics
 from .scoring.recorder import linen_features as linen_features
 from .scoring.recorder import record_training as record_training
+from .scoring.subsampling import a_optimal as a_optimal
+from .scoring.subsampling import l_optimal as l_optimal
 from .scoring.training import aum as aum
 from .scoring.training import confidence as confidence
 from .scoring.training import correctness as correctness

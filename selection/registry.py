@@ -50,6 +50,7 @@ METHOD_NAMES = {
     "hard": Named("selection.methods.ranking:HardestFirst", needs="scores"),
     "easy": Named("selection.methods.ranking:EasiestFirst", needs="scores"),
     "random": Named("selection.methods.ranking:RandomSample"),
+    "importance": Named("selection.methods.sampling:ImportanceSample", needs="scores"),
     "moderate": Named("selection.methods.ranking:ModerateCoreset", needs="features"),
     "ccs": Named("selection.methods.ranking:CCS", needs="scores", options="cutoff=None bins=50"),
     "optimal-window": Named(
@@ -174,6 +175,16 @@ SCORE_NAMES = {
         "selection.scoring.training:learnability", needs="dynamics", options="early=0 late=None"
     ),
     "memorization": Named("selection.scoring.training:memorization", needs="inside correct"),
+    "a-optimal": Named(
+        "selection.scoring.subsampling:a_optimal",
+        needs="features labels",
+        options="pilot=1000 seed=0",
+    ),
+    "l-optimal": Named(
+        "selection.scoring.subsampling:l_optimal",
+        needs="features labels",
+        options="pilot=1000 seed=0",
+    ),
     "middle-perplexity": Named(
         "selection.scoring.output:middle_perplexity", needs="losses", options="centre=0.5"
     ),

@@ -64,7 +64,7 @@ def same(one: Subset, other: Subset) -> None:
 
 
 def test_every_method_that_compares_examples_counts_given_ones() -> None:
-    ranking = {"hard", "easy", "random", "moderate", "ccs", "optimal-window"}
+    ranking = {"hard", "easy", "random", "importance", "moderate", "ccs", "optimal-window"}
     assert set(COMPARING) == set(SELECTORS) - ranking
 
 
