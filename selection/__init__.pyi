@@ -65,6 +65,7 @@ from .methods.ranking import RandomSample as RandomSample
 from .methods.ranking import TheoryWindow as TheoryWindow
 from .methods.sampling import ImportanceSample as ImportanceSample
 from .methods.wrappers import Cutoff as Cutoff
+from .methods.wrappers import DRoP as DRoP
 from .methods.wrappers import Listed as Listed
 from .methods.wrappers import Partitioned as Partitioned
 from .methods.wrappers import Quotas as Quotas
