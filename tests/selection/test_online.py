@@ -11,15 +11,11 @@ import pytest
 from selection import Pool
 from selection.methods.facility import CRAIG
 from selection.methods.gradients import Glister, GradMatch, LastLayer
-from selection.online import (
-    CREST,
-    SSM,
-    GlisterOnline,
-    GradMatchOnline,
-    ModelFunctions,
-    OnlineSelector,
-    zeroth_order_gradients,
-)
+from selection.online.crest import CREST
+from selection.online.gradients import GlisterOnline, GradMatchOnline
+from selection.online.rs2 import RS2
+from selection.online.selector import ModelFunctions, OnlineSelector
+from selection.online.ssm import SSM, zeroth_order_gradients
 
 RNG = np.random.default_rng(0)
 N, D, CLASSES = 400, 5, 3
@@ -75,9 +71,11 @@ def train(method: OnlineSelector[Any], steps: int, rate: float = 0.3) -> tuple[A
     return state, when
 
 
-def test_gradmatch_and_glister_select_every_so_many_steps() -> None:
+def test_periodic_methods_select_every_so_many_steps() -> None:
     state, when = train(GradMatchOnline(budget=40, every=20), 60)
     assert when == [0, 20, 40] and state.selections == 3 and state.step == 60
+    state, when = train(RS2(budget=40, every=2), 60)
+    assert when == list(range(0, 60, 2)) and state.selections == 30
     # Later on, GLISTER's gradients of the validation loss are small: it may stand still.
     _, when = train(GlisterOnline(budget=40, every=30), 60)
     assert when == [0, 30]

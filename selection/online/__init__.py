@@ -1,0 +1,1 @@
+"""Selects again and again while a model trains."""
