@@ -63,6 +63,11 @@ METHOD_NAMES = {
         needs="features scores",
         options="clusters=100 cosine=False",
     ),
+    "hierarchical-k-means": Named(
+        "selection.methods.hierarchy:HierarchicalKMeans",
+        needs="features",
+        options="clusters=100 levels=2 resamples=10",
+    ),
     "k-center": Named(
         "selection.methods.diversity:KCenter", needs="features", options="first=random"
     ),

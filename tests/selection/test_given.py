@@ -77,6 +77,7 @@ FEW = {
     "k-median": {"neighbours": 60},
     "d2": {"neighbours": 60},
     "cluster-top": {"clusters": 3},
+    "hierarchical-k-means": {"clusters": 3, "resamples": 0},
     "gradmatch": {"exact": True},
     "semdedup": {"exact": True},
     "meddel": {"exact": True},
