@@ -57,13 +57,16 @@ from .methods.graph import KMedian as KMedian
 from .methods.graph import redundancy as redundancy
 from .methods.graph_cut import SAS as SAS
 from .methods.graph_cut import ClipCov as ClipCov
+from .methods.hierarchy import HierarchicalKMeans as HierarchicalKMeans
 from .methods.ranking import CCS as CCS
 from .methods.ranking import EasiestFirst as EasiestFirst
 from .methods.ranking import HardestFirst as HardestFirst
 from .methods.ranking import ModerateCoreset as ModerateCoreset
 from .methods.ranking import RandomSample as RandomSample
 from .methods.ranking import TheoryWindow as TheoryWindow
+from .methods.sampling import ImportanceSample as ImportanceSample
 from .methods.wrappers import Cutoff as Cutoff
+from .methods.wrappers import DRoP as DRoP
 from .methods.wrappers import Listed as Listed
 from .methods.wrappers import Partitioned as Partitioned
 from .methods.wrappers import Quotas as Quotas
@@ -98,9 +101,12 @@ from .scoring.recorder import DynamicsRecorder as DynamicsRecorder
 from .scoring.recorder import TrainingDynamics as TrainingDynamics
 from .scoring.recorder import linen_features as linen_features
 from .scoring.recorder import record_training as record_training
+from .scoring.subsampling import a_optimal as a_optimal
+from .scoring.subsampling import l_optimal as l_optimal
 from .scoring.training import aum as aum
 from .scoring.training import confidence as confidence
 from .scoring.training import correctness as correctness
+from .scoring.training import dual as dual
 from .scoring.training import dyn_unc as dyn_unc
 from .scoring.training import el2n as el2n
 from .scoring.training import ensemble_errors as ensemble_errors
@@ -110,6 +116,7 @@ from .scoring.training import grand as grand
 from .scoring.training import learnability as learnability
 from .scoring.training import loss as loss
 from .scoring.training import memorization as memorization
+from .scoring.training import tdds as tdds
 from .scoring.training import train_on_random_subsets as train_on_random_subsets
 from .scoring.training import variability as variability
 from .selector import Selector as Selector

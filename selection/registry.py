@@ -50,6 +50,7 @@ METHOD_NAMES = {
     "hard": Named("selection.methods.ranking:HardestFirst", needs="scores"),
     "easy": Named("selection.methods.ranking:EasiestFirst", needs="scores"),
     "random": Named("selection.methods.ranking:RandomSample"),
+    "importance": Named("selection.methods.sampling:ImportanceSample", needs="scores"),
     "moderate": Named("selection.methods.ranking:ModerateCoreset", needs="features"),
     "ccs": Named("selection.methods.ranking:CCS", needs="scores", options="cutoff=None bins=50"),
     "optimal-window": Named(
@@ -61,6 +62,11 @@ METHOD_NAMES = {
         "selection.methods.clusters:ClusterTop",
         needs="features scores",
         options="clusters=100 cosine=False",
+    ),
+    "hierarchical-k-means": Named(
+        "selection.methods.hierarchy:HierarchicalKMeans",
+        needs="features",
+        options="clusters=100 levels=2 resamples=10",
     ),
     "k-center": Named(
         "selection.methods.diversity:KCenter", needs="features", options="first=random"
@@ -159,11 +165,31 @@ SCORE_NAMES = {
         "selection.scoring.training:correctness", needs="dynamics", options="first=0 last=None"
     ),
     "dyn-unc": Named("selection.scoring.training:dyn_unc", needs="dynamics", options="window=10"),
+    "dual": Named(
+        "selection.scoring.training:dual",
+        needs="dynamics",
+        options="window=10 first=0 last=None",
+    ),
+    "tdds": Named(
+        "selection.scoring.training:tdds",
+        needs="dynamics",
+        options="window=10 decay=0.9 first=0 last=None",
+    ),
     "ensemble-errors": Named("selection.scoring.training:ensemble_errors", needs="dynamics"),
     "learnability": Named(
         "selection.scoring.training:learnability", needs="dynamics", options="early=0 late=None"
     ),
     "memorization": Named("selection.scoring.training:memorization", needs="inside correct"),
+    "a-optimal": Named(
+        "selection.scoring.subsampling:a_optimal",
+        needs="features labels",
+        options="pilot=1000 seed=0",
+    ),
+    "l-optimal": Named(
+        "selection.scoring.subsampling:l_optimal",
+        needs="features labels",
+        options="pilot=1000 seed=0",
+    ),
     "middle-perplexity": Named(
         "selection.scoring.output:middle_perplexity", needs="losses", options="centre=0.5"
     ),

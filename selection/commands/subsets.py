@@ -38,7 +38,7 @@ from selection.files import (
     read_subset_ids,
     write_subset,
 )
-from selection.methods.wrappers import Cutoff, Listed, Partitioned, Quotas
+from selection.methods.wrappers import Cutoff, DRoP, Listed, Partitioned, Quotas
 from selection.pool import Pool
 from selection.registry import check_method, describe_methods, parse_method
 from selection.selector import Selector, check_seed
@@ -58,6 +58,7 @@ COLUMNS = (
     ("seconds", "9.3g"),
 )
 Quota = Annotated[tuple[str, ...], Option(metavar="CLASS=SHARE ...")]
+ClassErrors = Annotated[tuple[str, ...], Option(metavar="CLASS=ERROR ...")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +169,7 @@ def select(
     by: Literal["labels", "groups"] = "labels",
     classes: int | None = None,
     quota: Quota | None = None,
+    class_errors: ClassErrors | None = None,
     mislabel_cutoff: float | None = None,
     partitions: int = 1,
     scheduler: Annotated[str, Option(metavar="ADDRESS")] | None = None,
@@ -211,9 +213,11 @@ def select(
         neighbours: a graph's neighbour lists, (n, k).
         similarities: and its similarities, (n, k).
         balance: select within classes or groups.
-        by: what --balance and --quota are about.
+        by: what --balance, --quota and --class-errors are about.
         classes: classes 0 ... CLASSES-1 must be there.
         quota: shares of the classes, by number or by name.
+        class_errors: 1 - recall of each class on validation data, by number or by name; a class is
+            kept at a density in proportion to its error (DRoP).
         mislabel_cutoff: first drop this share of the hardest.
         partitions: random parts, one by one.
         scheduler: solve the parts on a Dask cluster, or `local`.
@@ -269,7 +273,7 @@ def select(
             wrapped = Partitioned(wrapped, partitions, scheduler, resume)
         elif resume is not None:
             raise ValueError("--resume has no effect without --partitions")
-        wrapped = _by_class(wrapped, pool, names.get(by), by, balance, quota, classes)
+        wrapped = _by_class(wrapped, pool, names.get(by), by, balance, quota, class_errors, classes)
         if mislabel_cutoff is not None:
             wrapped = Cutoff(wrapped, mislabel_cutoff)
         elif mislabel is not None:
@@ -369,31 +373,40 @@ def _by_class(
     by: Literal["labels", "groups"],
     balance: Literal["equal", "proportional"] | None,
     quota: Sequence[str] | None,
+    class_errors: Sequence[str] | None,
     classes: int | None,
 ) -> Selector:
     """Apply the method within every class, if that is asked for.
 
     `known` are the classes' names.
     """
-    if quota is not None and balance is not None:
-        raise ValueError("--balance and --quota exclude each other")
-    if quota is None and balance is None:
+    options = "--balance, --quota and --class-errors"
+    asked = sum(one is not None for one in (balance, quota, class_errors))
+    if asked > 1:
+        raise ValueError(f"{options} exclude each other")
+    if not asked:
         if classes is not None or by != "labels":
-            raise ValueError("--classes and --by have no effect without --balance or --quota")
+            raise ValueError(f"--classes and --by have no effect without one of {options}")
         return method
     partition = getattr(pool, by)
     if partition is None:
-        raise ValueError(f"--balance and --quota need --{by}")
+        raise ValueError(f"{options} need --{by}")
     if known is not None and (classes or 0) > len(known):
         raise ValueError(f"--classes = {classes}, but {by} has {len(known)}")
     if quota is not None:
-        return Quotas(method, by=by, shares=_shares(quota, known))
+        return Quotas(method, by=by, shares=_shares("quota", "SHARE", quota, np.inf, known))
+    if class_errors is not None:
+        errors = _shares("class-errors", "ERROR", class_errors, 1.0, known)
+        return DRoP(method, errors, by=by)
     present = range(classes) if classes else np.unique(partition).tolist()
     assert balance is not None
     return Quotas(method, by=by, shares=balance, expected=tuple(present))
 
 
-def _shares(texts: Sequence[str], names: Array | None) -> dict[int, float]:
+def _shares(
+    option: str, word: str, texts: Sequence[str], largest: float, names: Array | None
+) -> dict[int, float]:
+    """Read a number of each class, 0 to `largest`."""
     shares = {}
     for text in texts:
         one, _, share = text.rpartition("=")
@@ -402,11 +415,11 @@ def _shares(texts: Sequence[str], names: Array | None) -> dict[int, float]:
         except ValueError:
             value = None
         if value is None:
-            raise ValueError(f"--quota {text!r} is not CLASS=SHARE, such as 3=0.5")
-        check_range(f"--quota {one}", value, 0.0, np.inf)
-        number_of_class = class_number("--quota", one, names)
+            raise ValueError(f"--{option} {text!r} is not CLASS={word}, such as 3=0.5")
+        check_range(f"--{option} {one}", value, 0.0, largest)
+        number_of_class = class_number(f"--{option}", one, names)
         if number_of_class in shares:
-            raise ValueError(f"--quota names class {one} twice")
+            raise ValueError(f"--{option} names class {one} twice")
         shares[number_of_class] = value
     return shares
 

@@ -159,7 +159,7 @@ class S2L(Conditional):
         ]
         groups.sort(key=lambda group: len(group[0]) + group[1])
         free = [rows for rows, _ in groups]
-        quotas = _equal_shares([len(rows) for rows in free], [held for _, held in groups], budget)
+        quotas = equal_shares([len(rows) for rows in free], [held for _, held in groups], budget)
         picks = [rng.permutation(rows)[:quota] for rows, quota in zip(free, quotas, strict=True)]
         return Subset.of(
             np.concatenate(picks),
@@ -176,7 +176,7 @@ class S2L(Conditional):
         return 16 * n * d + 80 * n
 
 
-def _equal_shares(free: list[int], held: list[int], budget: int) -> list[int]:
+def equal_shares(free: list[int], held: list[int], budget: int) -> list[int]:
     """Share new picks among clusters so that they keep equal numbers.
 
     What is kept of each, picks held already included, is as equal as can be.

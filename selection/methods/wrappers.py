@@ -396,6 +396,59 @@ class Quotas(Wrapper):
 
 
 @dataclass(frozen=True)
+class DRoP(Wrapper):
+    """Applies `inner` within every class, and gives more to the classes of high error.
+
+    Class k of N_k examples with the error e_k is kept at the density c e_k, so that its part of the
+    budget is in proportion to N_k e_k. A class whose part is larger than itself is kept whole, and
+    the others share what is left in the same proportions. Parts are rounded as those of `Quotas`.
+    Classes without an error of their own get nothing, and given examples count for none.
+
+    Args:
+        inner: the method; `RandomSample` for the method of the authors.
+        errors: of each class, 1 - recall of a model on validation data, in [0, 1].
+        by: "labels" or "groups", the field of the pool that holds the classes.
+
+    Memory: that of `Quotas`.
+
+    Raises:
+        ValueError: an error outside [0, 1], a class that has an error but no example, classes with
+            errors above 0 that hold fewer examples than the budget.
+
+    Source: Vysogorets, Ahuja and Kempe, DRoP: distributionally robust data pruning,
+    arXiv:2404.05579, algorithm 1.
+    """
+
+    errors: Mapping[int, float]
+    by: Partition = "labels"
+
+    name: ClassVar[str] = "drop"
+
+    def __post_init__(self) -> None:
+        check_choice("by", self.by, get_args(Partition))
+        for one, error in self.errors.items():
+            check_range(f"errors of {one}", error, 0.0, 1.0)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Return the fields that `inner` reads, and the partition."""
+        return self.inner.reads | {self.by}
+
+    def _select_given(self, pool: Pool, budget: int, seed: int, given: Given) -> Subset:
+        partition = getattr(pool, self.by)
+        if partition is None:
+            raise ValueError(f"DRoP needs {self.by}, which the pool lacks")
+        found, sizes = np.unique(partition[given.rest(len(pool))], return_counts=True)
+        known = dict(zip(found.tolist(), sizes.tolist(), strict=True))
+        shares = {one: known.get(one, 0) * error for one, error in self.errors.items()}
+        return Quotas(self.inner, self.by, shares).select(pool, budget, seed, given)
+
+    def memory_bytes(self, n: int, d: int = 0, budget: int = 0, classes: int = 1) -> int:
+        """Bound the bytes of `Quotas` and of the classes' sizes."""
+        return 16 * n + Quotas(self.inner, self.by).memory_bytes(n, d, budget, classes)
+
+
+@dataclass(frozen=True)
 class Cutoff(Wrapper):
     """Applies `inner` without the examples that are most likely mislabelled.
 

@@ -212,6 +212,23 @@ def least_confidence(logits: ArrayLike) -> Scores:
     return _averaged("least-confidence", logits, lambda log_p: -np.expm1(log_p.max(axis=1)))
 
 
+def prediction_changes(logits: Array, before: Array, first_row: int = 0) -> Floats:
+    """Measure how far predictions moved since the epoch before, shape (n,).
+
+    It is sum_c abs(p_c (log p_c - log q_c)) with p = softmax(logits) and q = softmax(before).
+
+    Args:
+        logits: of an epoch, shape (n, C).
+        before: of the epoch before, shape (n, C).
+        first_row: number of the first example, for messages.
+
+    Raises:
+        ValueError: the first logit that is not finite.
+    """
+    log_p, log_q = (log_probabilities(one, first_row) for one in (logits, before))
+    return np.asarray(np.sum(np.exp(log_p) * np.abs(log_p - log_q), axis=1))
+
+
 def middle_perplexity(losses: ArrayLike, *, centre: float = 0.5) -> Scores:
     """Score by how near the rank of the perplexity is to a centre.
 

@@ -12,7 +12,15 @@ from hardset.checks import check_integer
 from hardset.progress import bar
 from selection.arrays import Array, Integers, blocks, class_codes, host_array, whole_numbers
 from selection.files import read_npz, write_npz
-from selection.scoring.output import check_names, checked_labels, label_statistics, stacked
+from selection.scoring.output import (
+    check_names,
+    checked_labels,
+    label_statistics,
+    prediction_changes,
+    stacked,
+)
+
+OPTIONAL = {"gradient_norms", "changes"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +39,9 @@ class TrainingDynamics:
             largest one, the example counts as wrong.
         gradient_norms: norm of the last layer's gradient, norm(p - onehot(y)) sqrt(1 + norm(h)^2);
             None where the penultimate features h were not recorded.
+        changes: how far the prediction moved since the epoch before, sum_c abs(p_c log(p_c / q_c))
+            with q the prediction of the epoch before; 0 in the first epoch. None in files that
+            were written before version 0.2.3, and where epochs were recorded out of order.
     """
 
     losses: Array
@@ -39,6 +50,7 @@ class TrainingDynamics:
     error_norms: Array
     correct: Array
     gradient_norms: Array | None = None
+    changes: Array | None = None
 
     @classmethod
     def of(
@@ -66,7 +78,7 @@ class TrainingDynamics:
             )
         names = [e.name for e in fields(cls) if e.name != "gradient_norms" or hidden is not None]
         found = {
-            name: np.empty((seeds, epochs, count), bool if name == "correct" else float)
+            name: np.zeros((seeds, epochs, count), bool if name == "correct" else float)
             for name in names
         }
         for seed, epoch in np.ndindex(seeds, epochs):
@@ -75,6 +87,9 @@ class TrainingDynamics:
                 block = label_statistics(values[seed, epoch, rows], known[rows], part, rows.start)
                 for name, column in block.items():
                     found[name][seed, epoch, rows] = column
+                if epoch:
+                    now, before = values[seed, epoch, rows], values[seed, epoch - 1, rows]
+                    found["changes"][seed, epoch, rows] = prediction_changes(now, before)
         return cls(**found)
 
     @classmethod
@@ -86,7 +101,7 @@ class TrainingDynamics:
         """
         arrays = read_npz(path)
         names = {entry.name for entry in fields(cls)}
-        if not names - {"gradient_norms"} <= set(arrays) <= names:
+        if not names - OPTIONAL <= set(arrays) <= names:
             raise ValueError(f"file {path} does not hold training dynamics, but {sorted(arrays)}")
         for name, array in arrays.items():
             kinds = "b" if name == "correct" else "f"
@@ -124,15 +139,16 @@ class TrainingDynamics:
         return np.asarray(self.losses).reshape(-1, len(self)).T
 
 
-STATISTICS = ("losses", "probabilities", "margins", "error_norms")
+STATISTICS = ("losses", "probabilities", "margins", "error_norms", "changes")
 
 
 class DynamicsRecorder:
     """Collects the statistics of `TrainingDynamics` batch by batch.
 
     Logits and features are reduced at once and not kept, apart from those of the last recorded
-    epoch of the first seed, which geometric scores use. Memory: S T n (17 bytes, 21 with features)
-    and n (C + d) 4 bytes for the last epoch; with `folder` all of it is memory-mapped files, and
+    epoch of the first seed, which geometric scores use, and the logits of the epoch before, with
+    which the new ones are compared. Memory: S T n (21 bytes, 25 with features) and n (2 C + d) 4
+    bytes for these epochs; with `folder` all of it is memory-mapped files, and
     what stays in memory is one batch.
 
     Args:
@@ -166,6 +182,7 @@ class DynamicsRecorder:
         self._marks = np.zeros(self._shape[2], bool)
         self._widths: dict[str, int] = {}
         self._open: tuple[int, int] | None = None
+        self._ordered = True
 
     def record(
         self,
@@ -212,6 +229,7 @@ class DynamicsRecorder:
         found = label_statistics(outputs, classes, hidden)
         # The batch is valid: what follows changes the recorder, and nothing before does.
         if self._open != (seed, epoch):
+            self._ordered &= epoch == 0 or self._open == (seed, epoch - 1)
             self._open = (seed, epoch)
             self._marks[:] = False
         self._marks[batch] = True
@@ -221,6 +239,11 @@ class DynamicsRecorder:
             self._widths["features"] = hidden.shape[1]
         for name, values in found.items():
             self._arrays[name][seed, epoch, batch] = values
+        if epoch:
+            before = self._arrays["last_compared"][batch]
+            self._arrays["changes"][seed, epoch, batch] = prediction_changes(outputs, before)
+        if epoch + 1 < epochs:
+            self._keep("last_compared", batch, outputs)
         self._seen[seed, epoch] += len(batch)
         if (seed, epoch) == (0, epochs - 1):
             self._keep("last_logits", batch, outputs)
@@ -240,6 +263,8 @@ class DynamicsRecorder:
             seed, epoch = (int(i) for i in np.argwhere(missing)[0])
             raise ValueError(f"seed {seed}, epoch {epoch} lacks {missing[seed, epoch]} examples")
         kept = {name: values for name, values in self._arrays.items() if "last" not in name}
+        if not self._ordered:
+            del kept["changes"]
         return TrainingDynamics(**kept)
 
     @property

@@ -1,6 +1,6 @@
 """Scores examples by the training of models.
 
-The scores are EL2N, GraNd, forgetting, AUM, cartography and memorization.
+The scores are EL2N, GraNd, forgetting, AUM, cartography, memorization, DUAL and TDDS.
 
 `dynamics` are those of S seeds, T epochs and n examples; every score averages over the seeds.
 `first` and `last` choose the epochs, counted from 0 among those recorded, both included; they
@@ -175,6 +175,93 @@ def dyn_unc(dynamics: TrainingDynamics, *, window: int = 10) -> Scores:
             total += np.std(one[start : start + window], axis=0)
     values = total / (len(dynamics.probabilities) * len(starts))
     return Scores.of(values, name="dyn-unc", window=window, **_counts(dynamics))
+
+
+def dual(
+    dynamics: TrainingDynamics, *, window: int = 10, first: int = 0, last: int | None = None
+) -> Scores:
+    """Score by uncertainty times difficulty in short windows.
+
+    It is std_t p_y times (1 - mean_t p_y), the mean over the windows of `window` epochs in a row,
+    with 1 / (window - 1) in the variance.
+
+    Its authors take the first 30 epochs of 200 on CIFAR, `last` = 29.
+
+    Args:
+        dynamics: of `window` epochs at least.
+        window: epochs in a window, 2 to those chosen.
+        first: first epoch, counted from 0.
+        last: last epoch, default the last one.
+
+    Raises:
+        ValueError: a window longer than the chosen epochs.
+
+    Source: Cho et al., Lightweight dataset pruning without full training, arXiv:2502.06905, the
+    DUAL score; its Beta sampling is not part of it.
+    """
+    chosen = _epochs(dynamics.probabilities, first, last)
+    check_integer("window", window, 2, chosen.shape[1])
+    starts = range(chosen.shape[1] - window + 1)
+    total = np.zeros(len(dynamics))
+    for one in chosen:
+        for start in starts:
+            part = np.asarray(one[start : start + window], np.float64)
+            total += np.std(part, axis=0, ddof=1) * (1 - np.mean(part, axis=0))
+    values = total / (len(chosen) * len(starts))
+    return Scores.of(values, name="dual", window=window, **_chosen(chosen, first))
+
+
+def tdds(
+    dynamics: TrainingDynamics,
+    *,
+    window: int = 10,
+    decay: float = 0.9,
+    first: int = 0,
+    last: int | None = None,
+) -> Scores:
+    """Score by how unevenly the prediction moves from epoch to epoch.
+
+    A window k of J epochs holds J - 1 changes D_t = sum_c abs(p_tc log(p_tc / p_{t-1,c})). With
+    R_k = sqrt(sum_t (D_t - mean_t D_t)^2) the score is the moving average
+    sum_k decay (1 - decay)^(T - J - k) R_k over the windows k = 0 ... T - J, the mean over seeds.
+
+    Shorter trajectories T go with heavier pruning: the authors of DUAL compare with (T, J) from
+    (90, 10) down to (10, 5), of 200 epochs on CIFAR. Where the authors' program adds 1e-8 to every
+    probability, this one adds nothing.
+
+    Args:
+        dynamics: with `changes`.
+        window: epochs J in a window, 3 to those chosen.
+        decay: weight of the newest window, in (0, 1].
+        first: first epoch, counted from 0.
+        last: last epoch, T - 1 for a trajectory from epoch 0; default the last one.
+
+    Raises:
+        ValueError: dynamics without changes, a window longer than the chosen epochs.
+
+    Source: Zhang et al., Spanning training progress, arXiv:2311.13613, and its program, whose norm
+    R_k and weights these are.
+    """
+    if dynamics.changes is None:
+        raise ValueError(
+            "tdds needs the changes between epochs, which the dynamics lack; record the training "
+            "again, epoch after epoch"
+        )
+    chosen = _epochs(dynamics.changes, first, last)
+    epochs = chosen.shape[1]
+    check_integer("window", window, 3, epochs)
+    check_range("decay", decay, 0.0, 1.0, open_low=True)
+    total = np.zeros(len(dynamics))
+    for one in chosen:
+        average = np.zeros(len(dynamics))
+        for start in range(epochs - window + 1):
+            part = np.asarray(one[start + 1 : start + window], np.float64)
+            norm = np.linalg.norm(part - part.mean(axis=0), axis=0)
+            average = decay * norm + (1 - decay) * average
+        total += average
+    return Scores.of(
+        total / len(chosen), name="tdds", window=window, decay=decay, **_chosen(chosen, first)
+    )
 
 
 def ensemble_errors(dynamics: TrainingDynamics) -> Scores:

@@ -178,6 +178,12 @@ def test_names_of_classes(folder: Path, capsys) -> None:
         assert found["kept"] == wanted["kept"]
         assert found["classes"] == {"fig": 3, "pear": 6}
         assert found["diagnostics"]["quotas"] == {"apple": 0, "fig": 3, "pear": 6}
+    errors = "--class-errors pear=0.5 fig=0.1"
+    code, out, err = command(f"select hard --labels names.npy {errors} {rest}", capsys)
+    assert code == 0, err
+    found, sizes = json.loads(out)["classes"], np.bincount(np.load("labels.npy"))
+    pears = 9 * sizes[0] * 0.5 / (sizes[0] * 0.5 + sizes[2] * 0.1)
+    assert sum(found.values()) == 9 and abs(found["pear"] - pears) < 1
     np.save("sorted.npy", np.array([2, 0, 1])[np.load("labels.npy")])
     command("score el2n --logits logits.npy --labels sorted.npy --out by_number.npy", capsys)
     code, _, err = command("score el2n --logits logits.npy --labels names.npy --out e.npy", capsys)
@@ -338,7 +344,7 @@ def test_a_refused_command_leaves_no_folder(folder: Path, capsys, line: str) -> 
         ),
         (
             "select hard --scores scores.npy --balance equal --budget 5",
-            "--balance and --quota need --labels",
+            "--balance, --quota and --class-errors need --labels",
         ),
         ("select hard --scores scores.npy --classes 3 --budget 5", "have no effect without"),
         ("select hard --scores scores.npy --labels labels.npy --quota 3 --budget 5", "CLASS=SHARE"),
@@ -389,6 +395,15 @@ def test_a_refused_command_leaves_no_folder(folder: Path, capsys, line: str) -> 
         (
             "select hard --scores scores.npy --labels labels.npy --quota 0=1 0=2 --budget 5",
             "--quota names class 0 twice",
+        ),
+        (
+            "select hard --scores scores.npy --labels labels.npy --class-errors 0=1.5 --budget 5",
+            "--class-errors 0 = 1.5 is outside",
+        ),
+        (
+            "select hard --scores scores.npy --labels labels.npy --class-errors 0=1 --quota 0=1 "
+            "--budget 5",
+            "--balance, --quota and --class-errors exclude each other",
         ),
         (
             "select hard --scores scores.npy --labels labels.npy --quota 0=nan --budget 5",

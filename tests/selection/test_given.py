@@ -64,7 +64,7 @@ def same(one: Subset, other: Subset) -> None:
 
 
 def test_every_method_that_compares_examples_counts_given_ones() -> None:
-    ranking = {"hard", "easy", "random", "moderate", "ccs", "optimal-window"}
+    ranking = {"hard", "easy", "random", "importance", "moderate", "ccs", "optimal-window"}
     assert set(COMPARING) == set(SELECTORS) - ranking
 
 
@@ -77,6 +77,7 @@ FEW = {
     "k-median": {"neighbours": 60},
     "d2": {"neighbours": 60},
     "cluster-top": {"clusters": 3},
+    "hierarchical-k-means": {"clusters": 3, "resamples": 0},
     "gradmatch": {"exact": True},
     "semdedup": {"exact": True},
     "meddel": {"exact": True},

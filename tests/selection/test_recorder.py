@@ -86,7 +86,14 @@ def test_recorder_agrees_with_stored_logits(recorded) -> None:
             logits[number, epoch] = activations @ last["kernel"] + last["bias"]
     wanted = TrainingDynamics.of(logits, NOISY, hidden)
     found = recorded.dynamics()
-    for name in ("losses", "probabilities", "margins", "error_norms", "gradient_norms"):
+    for name in (
+        "losses",
+        "probabilities",
+        "margins",
+        "error_norms",
+        "gradient_norms",
+        "changes",
+    ):
         # Single precision, and matrix products in another order.
         np.testing.assert_allclose(
             getattr(found, name), getattr(wanted, name), rtol=2e-4, atol=2e-5, err_msg=name
@@ -226,6 +233,19 @@ def test_an_epoch_is_recorded_once() -> None:
         recorder.record(0, 0, [1], np.eye(2)[:1])
     with pytest.raises(ValueError, match="features were not recorded from the first batch on"):
         recorder.record(0, 1, [1], np.eye(2)[:1], np.eye(2)[:1])
+
+
+def test_changes_need_epochs_in_order() -> None:
+    recorder = DynamicsRecorder([0, 1], epochs=3)
+    for epoch in (0, 2, 1):
+        recorder.record(0, epoch, [0, 1], (1 + epoch) * np.eye(2))
+    assert recorder.dynamics().changes is None
+    again = DynamicsRecorder([0, 1], seeds=2, epochs=2)
+    for seed, epoch in np.ndindex(2, 2):
+        again.record(seed, epoch, [1, 0], (1 + seed + epoch) * np.eye(2)[::-1])
+    stored = np.array([[(1 + s + t) * np.eye(2) for t in range(2)] for s in range(2)])
+    wanted = TrainingDynamics.of(stored, [0, 1]).changes
+    np.testing.assert_allclose(again.dynamics().changes, wanted, rtol=1e-6)
 
 
 def test_on_disk_one_batch_is_in_memory(tmp_path) -> None:

@@ -1,5 +1,7 @@
 """Every score against its formula, written out in loops or taken from another library."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,7 @@ from selection.scoring.training import (
     aum,
     confidence,
     correctness,
+    dual,
     dyn_unc,
     el2n,
     ensemble_errors,
@@ -30,6 +33,7 @@ from selection.scoring.training import (
     loss,
     memorization,
     random_training_sets,
+    tdds,
     train_on_random_subsets,
     variability,
 )
@@ -87,6 +91,47 @@ def test_scores_of_the_dynamics() -> None:
     np.testing.assert_allclose(
         DYNAMICS.trajectories, -np.log(P_Y).transpose(2, 0, 1).reshape(COUNT, -1), rtol=1e-12
     )
+
+
+def test_dual_by_hand() -> None:
+    # One example whose probability of its label 0 is .2, .4, .9: windows (.2, .4) and (.4, .9).
+    chances = np.array([0.2, 0.4, 0.9])
+    logits = np.log(np.stack([chances, 1 - chances], axis=-1))[:, None, :]
+    dynamics = TrainingDynamics.of(logits, [0])
+    windows = [0.2 / np.sqrt(2) * (1 - 0.3), 0.5 / np.sqrt(2) * (1 - 0.65)]
+    same(dual(dynamics, window=2), [np.mean(windows)])
+    same(dual(dynamics, window=2, first=1), windows[1:])
+    same(dual(dynamics, window=2, last=1), windows[:1])
+
+
+def test_dual_is_high_for_hard_and_uncertain_examples() -> None:
+    # Of labels that swing alike the less likely one is first; a still one is last.
+    swing = np.array([[0.2, 0.3, 0.2], [0.6, 0.7, 0.6], [0.1, 0.1, 0.1]]).T
+    logits = np.log(np.stack([swing, 1 - swing], axis=-1))
+    assert np.argsort(-dual(TrainingDynamics.of(logits, [0] * 3), window=3).values).tolist() == [
+        0,
+        1,
+        2,
+    ]
+
+
+@pytest.mark.parametrize(("window", "first", "last"), [(3, 0, 4), (4, 1, 4), (3, 0, 3)])
+def test_tdds_is_its_sum_over_windows(window: int, first: int, last: int) -> None:
+    # rel_entr is p log(p / q), written by SciPy; the weights are those of the closed form.
+    length, wanted = last - first + 1, np.zeros(COUNT)
+    for trajectory in P[:, first : last + 1]:
+        for k in range(length - window + 1):
+            moves = scipy.special.rel_entr(
+                trajectory[k + 1 : k + window], trajectory[k : k + window - 1]
+            )
+            steps = np.abs(moves).sum(axis=-1)
+            norm = np.sqrt((window - 1) * steps.var(axis=0))
+            wanted += 0.7 * 0.3 ** (length - window - k) * norm / SEEDS
+    same(tdds(DYNAMICS, window=window, decay=0.7, first=first, last=last), wanted)
+
+
+def test_tdds_of_steady_predictions_is_zero() -> None:
+    same(tdds(TrainingDynamics.of(np.repeat(LOGITS[:, :1], 5, axis=1), LABELS), window=4), 0.0)
 
 
 def test_aum_by_hand() -> None:
@@ -318,6 +363,11 @@ def test_projection_keeps_inner_products() -> None:
         (lambda: el2n(DYNAMICS, last=5), r"last = 5 is outside the valid range \[0, 4\]"),
         (lambda: el2n(DYNAMICS, first=3, last=2), "first = 3 is outside"),
         (lambda: dyn_unc(DYNAMICS, window=6), "window = 6 is outside"),
+        (lambda: dual(DYNAMICS, window=6), "window = 6 is outside"),
+        (lambda: tdds(DYNAMICS, window=2), r"window = 2 is outside the valid range \[3, 5\]"),
+        (lambda: tdds(DYNAMICS, window=4, last=2), r"window = 4 is outside"),
+        (lambda: tdds(DYNAMICS, window=3, decay=0.0), "decay = 0 is outside"),
+        (lambda: tdds(replace(DYNAMICS, changes=None)), "tdds needs the changes between epochs"),
         (lambda: learnability(DYNAMICS, early=4), "is not after early = 4"),
         (lambda: forgetting(DYNAMICS, never_learned="no"), "never_learned = 'no' is not one of"),
         (lambda: grand(TrainingDynamics.of(LOGITS, LABELS)), "grand needs penultimate features"),

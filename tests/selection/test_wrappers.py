@@ -8,7 +8,7 @@ import pytest
 from selection import Pool, Selector, least_confidence
 from selection.given import largest_remainder
 from selection.methods.ranking import CCS, EasiestFirst, HardestFirst, RandomSample
-from selection.methods.wrappers import Cutoff, Listed, Quotas
+from selection.methods.wrappers import Cutoff, DRoP, Listed, Quotas
 
 
 def test_largest_remainder() -> None:
@@ -42,6 +42,59 @@ def test_quotas_of_groups() -> None:
     found = Quotas(EasiestFirst(), by="groups", shares={0: 2, 3: 1}).select(pool, 9)
     assert np.bincount(groups[found.indices], minlength=4).tolist() == [6, 0, 0, 3]
     assert found.diagnostics["quotas"] == {"0": 6, "1": 0, "2": 0, "3": 3}
+
+
+def drop_densities(sizes: list[int], errors: list[float], budget: int) -> list[float]:
+    """Algorithm 1 of arXiv:2404.05579, step by step."""
+    unsaturated, excess, densities = set(range(len(sizes))), float(budget), [0.0] * len(sizes)
+    while excess > 1e-9:
+        z = sum(sizes[k] * errors[k] for k in unsaturated) / excess
+        for k in sorted(unsaturated):
+            more = errors[k] / z
+            densities[k] += more
+            excess -= sizes[k] * more
+            if densities[k] > 1:
+                unsaturated.remove(k)
+                excess += sizes[k] * (densities[k] - 1)
+                densities[k] = 1.0
+    return densities
+
+
+@pytest.mark.parametrize("budget", [7, 40, 90, 118, 139])
+def test_drop_is_its_authors_algorithm(budget: int) -> None:
+    sizes, errors = [70, 20, 10, 40], [0.05, 0.6, 0.9, 0.2]
+    labels = np.repeat(np.arange(4), sizes)
+    found = DRoP(RandomSample(), dict(enumerate(errors))).select(Pool.of(labels=labels), budget)
+    wanted = np.multiply(drop_densities(sizes, errors, budget), sizes)
+    counts = np.bincount(labels[found.indices], minlength=4)
+    assert counts.sum() == budget and np.all(np.abs(counts - wanted) < 1)
+    assert list(found.diagnostics["quotas"].values()) == counts.tolist()
+
+
+def test_drop_by_hand() -> None:
+    # Parts of 10 in proportion to 20 * .1, 10 * .2 and 10 * .1: 4, 4 and 2. Half of class 0 given:
+    # 10 * .1, 2 and 1 of 8 are 2, 4 and 2.
+    groups = np.repeat([5, 6, 7], [20, 10, 10])
+    pool = Pool.of(scores=np.arange(40.0), groups=groups)
+    drop = DRoP(HardestFirst(), {5: 0.1, 6: 0.2, 7: 0.1}, by="groups")
+    found = drop.select(pool, 10)
+    assert sorted(found.indices) == [*range(16, 20), *range(26, 30), 38, 39]
+    beside = drop.select(pool, 8, given=np.arange(10, 20))
+    assert sorted(beside.indices) == [8, 9, *range(26, 30), 38, 39]
+    assert drop.reads == {"scores", "groups"}
+
+
+@pytest.mark.parametrize(
+    ("errors", "sentence"),
+    [
+        ({0: 1.5}, "errors of 0 = 1.5 is outside"),
+        ({0: 0.5, 9: 0.1}, "labels 9 has a share but no example"),
+        ({0: 0.5, 1: 0.0}, "hold 3 examples, fewer than the budget 4"),
+    ],
+)
+def test_drop_refuses_what_cannot_be(errors: dict[int, float], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        DRoP(RandomSample(), errors).select(Pool.of(labels=[0, 0, 0, 1, 1]), 4)
 
 
 def test_balanced_ccs_is_ccs_in_every_class() -> None:

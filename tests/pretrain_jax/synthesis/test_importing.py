@@ -14,8 +14,6 @@ from pretrain_jax.data.listing import entries
 from pretrain_jax.synthesis import import_dicom
 from tests.pretrain_jax.data.dicom_files import draw, written
 
-pytest.importorskip("pydicom")
-
 WHO = "Zanzibar"
 YES = {"BurnedInAnnotation": "YES"}
 
