@@ -1,6 +1,6 @@
 """Defines the commands of single stages.
 
-They are `probe`, `propose`, `score`, `select` and `synthesise`.
+They are `import-dicom`, `probe`, `propose`, `score`, `select` and `synthesise`.
 """
 
 import dataclasses
@@ -32,6 +32,53 @@ FIELDS = {
     "random-crop": {"most": "crops"},
     "sam": {"sam_weights": "weights"},
 }
+
+
+def import_dicom(
+    source: Path,
+    *,
+    out: Annotated[Path, Option(metavar="FOLDER")],
+    salt: Annotated[Path, Option(metavar="FILE")],
+    window: Annotated[tuple[float, float] | None, Option(metavar="CENTRE WIDTH")] = None,
+    refuse_burned_in: bool = False,
+    max_megapixels: float | None = None,
+    progress: Progress = False,
+    as_json: Json = False,
+) -> int:
+    """Make PNG files and an image list of DICOM files.
+
+    The groups of the list are patients. Names and groups are salted hashes: no identifier of DICOM
+    is written. Other commands read OUT/images.txt.
+
+    Args:
+        source: folder of DICOM files of any names, or one file.
+        out: the stage's folder.
+        salt: file of the project's salt, which is made where it is missing; keep it private and
+            outside OUT.
+        window: of grey values; default the first one of each file, else its percentiles 0.5 and
+            99.5.
+        refuse_burned_in: leave out images whose file says that its pixels identify the patient.
+        max_megapixels: of the largest image that is decoded, default 100.
+
+    Examples:
+        python -m pretrain_jax import-dicom scans/ --out images/ --salt ~/project.salt
+        python -m pretrain_jax import-dicom scans/ --out lung/ --salt ~/project.salt \\
+          --window -600 1500
+        python -m pretrain_jax propose runs/optidel --data images/images.txt
+    """
+    allow_megapixels(max_megapixels)
+    from pretrain_jax.synthesis import import_dicom
+
+    manifest = import_dicom(
+        source,
+        out,
+        salt=salt,
+        window=window,
+        refuse_burned_in=refuse_burned_in,
+        progress=wanted(progress),
+    )
+    _report(out, manifest, as_json=as_json)
+    return 0
 
 
 def probe(

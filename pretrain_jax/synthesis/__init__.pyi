@@ -1,6 +1,7 @@
 """What `pretrain_jax.synthesis` offers: each name is imported when it is used."""
 
 from .images import index_images as index_images
+from .importing import import_dicom as import_dicom
 from .margins import ProbeModel as ProbeModel
 from .margins import load_probe as load_probe
 from .margins import read_features as read_features
@@ -31,6 +32,7 @@ __all__ = [
     "RandomCrop",
     "Saliency",
     "Sam",
+    "import_dicom",
     "index_images",
     "load_probe",
     "propose",

@@ -66,16 +66,23 @@ def resize_positions(table: NDArray, grid: tuple[int, int], new_grid: tuple[int,
         return table
     extra = table.shape[0] - grid[0] * grid[1]
     patches = table[extra:].astype(np.float64).reshape(*grid, table.shape[1])
-    down, across = (_cubic(*sizes) for sizes in zip(grid, new_grid, strict=True))
+    down, across = (cubic_matrix(*sizes) for sizes in zip(grid, new_grid, strict=True))
     resized = np.einsum("ir,jc,rcw->ijw", down, across, patches, optimize=True)
     resized = resized.reshape(-1, table.shape[1]).astype(table.dtype)
     return np.concatenate([table[:extra], resized])
 
 
-def _cubic(old: int, new: int) -> NDArray[np.float64]:
+def cubic_matrix(old: int, new: int) -> NDArray[np.float64]:
     """Return the matrix of one-dimensional cubic convolution.
 
-    It maps `old` samples to `new` samples.
+    It has a = -3/4, half-pixel centres and repeated edges.
+
+    Args:
+        old: number of samples that there are.
+        new: number of samples that it makes of them.
+
+    Returns:
+        Shape (new, old).
     """
     place = (np.arange(new) + 0.5) * old / new - 0.5
     base = np.floor(place).astype(int)

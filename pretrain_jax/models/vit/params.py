@@ -10,13 +10,17 @@ from pretrain_jax.models.vit.config import ViTConfig
 from pretrain_jax.weights import Entry, fused, patch_embedding, same, transposed
 
 VIT_LAYOUTS = ("official", "transformers")
-# File names of transformers 4 (and of version 5 for the decoder) -> names of the table below.
-RENAMED = (
-    ("decoder.decoder_encoder.layer.", "decoder.decoder_layers."),
+# Names of version 5 of transformers in memory -> names in its files.
+ATTENTION = (
     ("attention.q_proj.", "attention.attention.query."),
     ("attention.k_proj.", "attention.attention.key."),
     ("attention.v_proj.", "attention.attention.value."),
     ("attention.o_proj.", "attention.output.dense."),
+)
+# File names of transformers 4 (and of version 5 for the decoder) -> names of the table below.
+RENAMED = (
+    ("decoder.decoder_encoder.layer.", "decoder.decoder_layers."),
+    *ATTENTION,
     ("mlp.fc1.", "intermediate.dense."),
     ("mlp.fc2.", "output.dense."),
     ("vit.layers.", "vit.encoder.layer."),

@@ -481,5 +481,5 @@ def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
         read_pair(tmp_path)
     for name in ("a.dcm", "b.dcm", "c.npz"):
         (tmp_path / "images" / name).write_bytes(b"")
-    with pytest.raises(ValueError, match=r"no image .*, but 2 \.dcm, 1 \.npz; export slices"):
+    with pytest.raises(ValueError, match=r"no image .*, but 2 \.dcm, 1 \.npz; make PNG files"):
         read_pair(tmp_path)

@@ -179,7 +179,9 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
         assert part in note
     assert find_images(data).left_out == (note,)
     (data / "a.png").unlink()
-    with pytest.raises(ValueError, match=r"is empty: .*it holds 2 \.dcm, .*export slices as PNG"):
+    with pytest.raises(
+        ValueError, match=r"is empty: .*it holds 2 \.dcm, .*import-dicom to use \.dcm"
+    ):
         find_images(data)
 
 

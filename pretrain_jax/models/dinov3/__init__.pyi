@@ -1,0 +1,17 @@
+"""What `pretrain_jax.models.dinov3` offers: each name is imported when it is used."""
+
+from .config import DINOV3_PRESETS as DINOV3_PRESETS
+from .config import DINOv3Config as DINOv3Config
+from .modeling import DINOv3 as DINOv3
+from .params import dinov3_keys as dinov3_keys
+from .params import dinov3_table as dinov3_table
+from .params import load_dinov3 as load_dinov3
+
+__all__ = [
+    "DINOV3_PRESETS",
+    "DINOv3",
+    "DINOv3Config",
+    "dinov3_keys",
+    "dinov3_table",
+    "load_dinov3",
+]
