@@ -93,7 +93,7 @@ def test_figure_6_with_own_runs(run_folder: Path) -> None:
     assert sorted(float(line.get_ydata()[0]) for line in hollow) == pytest.approx(
         [62.0, 63.5, 65.0, 66.0, 67.0, 70.0, 71.0, 72.0]
     )
-    text = " ".join(page(run, "none", "none").split())
+    text = " ".join(page(run, "none", "none", "none").split())
     row = "<td>10</td><td>57.87</td><td>72.00 ± 2.65</td><td>3</td>"
     assert f'<th scope="row">OptiDEL</th>{row}' in text
 
