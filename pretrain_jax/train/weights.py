@@ -23,7 +23,7 @@ from pretrain_jax.train.folder import CHECKPOINTS
 from pretrain_jax.train.logging import say
 from pretrain_jax.train.objectives import make_objective
 from pretrain_jax.train.step import Step, TrainState, make_mesh
-from pretrain_jax.weights import Layout, WeightsError, load_into, named_as, read_state
+from pretrain_jax.weights import Layout, WeightsError, named_as, read_state
 
 # Loaded models are not trained; the same two functions let equal models share what was traced.
 NO_OPTIMIZER, NO_SCHEDULE = optax.identity(), optax.constant_schedule(0.0)
@@ -172,13 +172,11 @@ def _from_file(model: MAE, source: str) -> None:
         say(f"{source}: {note}")
     try:
         if any("decoder" in key for key in found.state):
-            load_into(model, found.state, mae_table(model.config, found.layout))
+            found.load_into(model, mae_table(model.config, found.layout))
         else:
-            table = vit_table(model.config.encoder, found.layout)
-            load_into(model.encoder, found.state, table)
+            found.load_into(model.encoder, vit_table(model.config.encoder, found.layout))
     except WeightsError as error:
-        hint = f"; {found.hint}" if found.hint else ""
-        raise WeightsError(f"init = {source}: {error}{hint}") from None
+        raise WeightsError(f"init = {source}: {error}") from None
 
 
 def _shape(config: MAEConfig) -> dict[str, Any]:

@@ -50,6 +50,21 @@ class Named:
     notes: tuple[str, ...]
     hint: str
 
+    def load_into(self, model: nnx.Module, table: Iterable["Entry"]) -> None:
+        """Set a model's variables, strictly.
+
+        Args:
+            model: changed in place; untouched where an error is raised.
+            table: the layout, one entry for each variable of the model.
+
+        Raises:
+            WeightsError: missing, unexpected and misshapen keys, with the hint.
+        """
+        try:
+            load_into(model, self.state, table)
+        except WeightsError as error:
+            raise WeightsError(f"{error}; {self.hint}" if self.hint else str(error)) from None
+
 
 def named_as(state: State, layouts: Mapping[str, Layout]) -> Named:
     """Name the arrays by the layout that fits best.

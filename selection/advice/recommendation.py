@@ -203,21 +203,20 @@ def recommend(
             quantities, an argument outside its range.
     """
     menu, extra = _check(policies, beside, tolerance, failure, folds, seed)
-    names, codes = _classes(labels, folds)
-    together = _groups(groups, codes, names, folds)
-    students = _students(
-        features, codes, student, lam, folds, seed, (*menu, *extra), balanced, together
-    )
-    trial = Trial(
-        students,
-        codes,
-        folds=folds,
+    trial, names = _trial(
+        features,
+        labels,
+        groups,
+        (*menu, *extra),
+        student=student,
+        lam=lam,
         balanced=balanced,
+        folds=folds,
         seed=seed,
-        store={} if store is None else store,
-        groups=together,
+        store=store,
         advance=advance,
     )
+    students, codes = trial.students, trial.codes
     error_all = trial.error()
     accepted = _tolerance(tolerance, error_all)
     curve: list[Measurement] = []
@@ -271,7 +270,7 @@ def recommend(
         kept_per_class=tuple(per_class.tolist()),
         rows_needed=_rows_needed(trial, curve, accepted, n) if chosen is None else None,
         student=students.name,
-        lam=getattr(students, "lam", np.nan),
+        lam=students.lam,
         balanced=balanced,
         folds=folds,
         seed=seed,
@@ -302,17 +301,17 @@ def measure_curve(
     picks the best of all these points has no guarantee.
     """
     menu, _ = _check(policies, (), tolerance, failure, folds, seed)
-    names, codes = _classes(labels, folds)
-    together = _groups(groups, codes, names, folds)
-    students = _students(features, codes, student, lam, folds, seed, menu, balanced, together)
-    trial = Trial(
-        students,
-        codes,
-        folds=folds,
+    trial, _ = _trial(
+        features,
+        labels,
+        groups,
+        menu,
+        student=student,
+        lam=lam,
         balanced=balanced,
+        folds=folds,
         seed=seed,
-        store={} if store is None else store,
-        groups=together,
+        store=store,
         advance=advance,
     )
     curve: list[Measurement] = []
@@ -326,8 +325,8 @@ def measure_curve(
         error_all=error_all,
         curve=tuple(curve),
         balanced=balanced,
-        student=students.name,
-        lam=getattr(students, "lam", np.nan),
+        student=trial.students.name,
+        lam=trial.students.lam,
         folds=folds,
         seed=seed,
     )
@@ -412,34 +411,42 @@ def _groups(groups: ArrayLike | None, codes: Integers, names: Array, folds: int)
     return positions.astype(np.int64)
 
 
-def _students(
+def _trial(
     features: Any,
-    codes: Integers,
+    labels: ArrayLike,
+    groups: ArrayLike | None,
+    policies: Sequence[str],
+    *,
     student: Any,
     lam: float | Literal["auto"] | None,
+    balanced: bool,
     folds: int,
     seed: int,
-    policies: Sequence[str],
-    balanced: bool,
-    groups: Integers | None,
-) -> Students:
-    found = make_students(
-        features,
-        codes,
-        student=student,
-        lam=lam,
-        folds=folds,
-        seed=seed,
-        balanced=balanced,
-        groups=groups,
-    )
-    blind = [one for one in policies if one != "random"]
-    if blind and not found.ranks:
+    store: MutableMapping[str, Array] | None,
+    advance: Advance,
+) -> tuple[Trial, Array]:
+    """Make a trial of the students, and return the names of the classes too.
+
+    Raises:
+        ValueError: arrays that do not fit, or students that cannot rank for the policies.
+    """
+    names, codes = _classes(labels, folds)
+    together = _groups(groups, codes, names, folds)
+    common: dict[str, Any] = {
+        "folds": folds,
+        "seed": seed,
+        "balanced": balanced,
+        "groups": together,
+    }
+    students = make_students(features, codes, student=student, lam=lam, **common)
+    ranked = [one for one in policies if one != "random"]
+    if ranked and not students.ranks:
         raise ValueError(
-            f"student {found.name} has neither decision_function nor predict_proba, so that "
-            f"nothing tells hard rows for the policy {blind[0]!r}; ask for the policy random"
+            f"student {students.name} has neither decision_function nor predict_proba, so that "
+            f"nothing tells hard rows for the policy {ranked[0]!r}; ask for the policy random"
         )
-    return found
+    kept = {} if store is None else store
+    return Trial(students, codes, store=kept, advance=advance, **common), names
 
 
 def _tolerance(asked: float | None, error: float) -> float:

@@ -1,9 +1,8 @@
 """Maps DINOv2's encoder to the arrays of transformers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-from flax import nnx
 from numpy.typing import NDArray
 
 from pretrain_jax.models.dinov2.config import DINOv2Config
@@ -12,9 +11,7 @@ from pretrain_jax.models.vit.params import ATTENTION, affine, normalisation
 from pretrain_jax.weights import (
     Entry,
     Layout,
-    WeightsError,
     fused,
-    load_into,
     named_as,
     patch_embedding,
     same,
@@ -89,27 +86,8 @@ def load_dinov2(model: DINOv2, state: Mapping[str, NDArray]) -> tuple[str, ...]:
         WeightsError: missing, unexpected or misshapen keys, and which prefix to strip where that
             would help.
     """
-    return load_strictly(model, state, dinov2_table(model.config), dinov2_keys)
-
-
-def load_strictly(
-    model: nnx.Module,
-    state: Mapping[str, NDArray],
-    table: Sequence[Entry],
-    rename: Callable[[Mapping[str, NDArray]], Mapping[str, NDArray]],
-) -> tuple[str, ...]:
-    """Set a model's parameters from a state of transformers, as `load_dinov2` does.
-
-    Args:
-        model: changed in place; untouched where an error is raised.
-        state: name -> array.
-        table: the names that the model needs.
-        rename: brings the state's names into the form of the table.
-    """
+    table = dinov2_table(model.config)
     keys = [key for entry in table for key in entry.keys]
-    found = named_as(state, {"transformers": Layout(keys, rename)})
-    try:
-        load_into(model, found.state, table)
-    except WeightsError as error:
-        raise WeightsError(f"{error}; {found.hint}" if found.hint else str(error)) from None
+    found = named_as(state, {"transformers": Layout(keys, dinov2_keys)})
+    found.load_into(model, table)
     return found.notes

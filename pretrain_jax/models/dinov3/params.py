@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 from numpy.typing import NDArray
 
-from pretrain_jax.models.dinov2.params import load_strictly
 from pretrain_jax.models.dinov3.config import DINOv3Config
 from pretrain_jax.models.dinov3.modeling import DINOv3
 from pretrain_jax.models.vit.params import affine, normalisation
-from pretrain_jax.weights import Entry, fused, patch_embedding, same
+from pretrain_jax.weights import Entry, Layout, fused, named_as, patch_embedding, same
 
 
 def dinov3_table(config: DINOv3Config) -> list[Entry]:
@@ -67,4 +66,8 @@ def load_dinov3(model: DINOv3, state: Mapping[str, NDArray]) -> tuple[str, ...]:
         WeightsError: missing, unexpected or misshapen keys, and which prefix to strip where that
             would help.
     """
-    return load_strictly(model, state, dinov3_table(model.config), dinov3_keys)
+    table = dinov3_table(model.config)
+    keys = [key for entry in table for key in entry.keys]
+    found = named_as(state, {"transformers": Layout(keys, dinov3_keys)})
+    found.load_into(model, table)
+    return found.notes
