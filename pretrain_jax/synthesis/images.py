@@ -12,7 +12,7 @@ from typing import Any
 from hardset.checks import check_integer, check_range
 from hardset.cli import printable
 from hardset.folder import CLAIM, Input, Made, Manifest, Stage
-from hardset.listing import file_record
+from hardset.listing import stream_record
 from pretrain_jax.data import BadPixelsError, UnreadableImageError, read_pixels
 from pretrain_jax.data.decode import TooLargeImageError
 from pretrain_jax.data.listing import (
@@ -264,8 +264,8 @@ def _record(path: Path) -> dict[str, Any]:
     Of what is no file they are 0 and "".
     """
     try:
-        regular_file(path).close()
-        return file_record(path)
+        with regular_file(path) as file:
+            return stream_record(file)
     except (OSError, ValueError):
         return {"bytes": 0, "sha256": ""}
 
