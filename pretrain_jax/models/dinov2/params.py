@@ -1,6 +1,7 @@
 """Maps DINOv2's encoder to the arrays of transformers."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from pretrain_jax.weights import (
     patch_embedding,
     same,
 )
+from pretrain_jax.weights.sizes import Sizes, check_known, heads_of
 
 GATE, UP = "mlp.gate_proj.", "mlp.up_proj."
 
@@ -68,6 +70,57 @@ def dinov2_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
             halves = [renamed.pop(gate), renamed.pop(up)]
             renamed[gate.replace(GATE, "mlp.weights_in.")] = np.concatenate(halves)
     return renamed
+
+
+def dinov2_config(
+    state: Mapping[str, NDArray], known: Mapping[str, Any]
+) -> tuple[DINOv2Config, tuple[str, ...]]:
+    """Read the configuration off the names and shapes of a state.
+
+    Args:
+        state: under the names of `dinov2_table`.
+        known: entries of transformers' config.json, as far as there are any.
+
+    Returns:
+        The configuration, and sentences on what was assumed.
+
+    Raises:
+        WeightsError: an array that tells a size is missing, or `known` contradicts the arrays.
+    """
+    gated = any(".mlp.weights_in." in key for key in state)
+    most = DINOv2Config(depth=1, registers=1, swiglu=gated)
+    sizes = Sizes(state, dinov2_table(most))
+    width, channels, patch = sizes.patches()
+    hidden = sizes.shape("blocks.0.fc2.kernel", 2)[1]
+    heads, notes = heads_of(width, known)
+    config = DINOv2Config(
+        image_size=patch * sizes.side(1),
+        patch_size=patch,
+        channels=channels,
+        width=width,
+        depth=sizes.depth(),
+        heads=heads,
+        mlp_ratio=(1.5 if gated else 1.0) * hidden / width,
+        swiglu=gated,
+        registers=sizes.shape("registers", 3)[1] if sizes.has("registers") else 0,
+        layer_norm_eps=known.get("layer_norm_eps", 1e-6),
+        dtype=sizes.dtype(),
+        param_dtype=sizes.dtype(),
+    )
+    check_known(
+        known,
+        {
+            "hidden_size": width,
+            "num_hidden_layers": config.depth,
+            "patch_size": patch,
+            "num_channels": channels,
+            "image_size": config.image_size,
+            "use_swiglu_ffn": gated,
+            "num_register_tokens": config.registers,
+            "hidden_act": "gelu",
+        },
+    )
+    return config, notes
 
 
 def load_dinov2(model: DINOv2, state: Mapping[str, NDArray]) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """Maps DINOv3's encoder to the arrays of transformers."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -8,6 +10,9 @@ from pretrain_jax.models.dinov3.config import DINOv3Config
 from pretrain_jax.models.dinov3.modeling import DINOv3
 from pretrain_jax.models.vit.params import affine, normalisation
 from pretrain_jax.weights import Entry, Layout, fused, named_as, patch_embedding, same
+from pretrain_jax.weights.sizes import Sizes, check_known, heads_of
+
+HEAD_SIZES = MappingProxyType({4096: 128})  # of the size 7B
 
 
 def dinov3_table(config: DINOv3Config) -> list[Entry]:
@@ -48,6 +53,59 @@ def dinov3_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
     Version 5 of transformers has a prefix before the blocks.
     """
     return {key.replace("model.layer.", "layer."): value for key, value in state.items()}
+
+
+def dinov3_config(
+    state: Mapping[str, NDArray], known: Mapping[str, Any]
+) -> tuple[DINOv3Config, tuple[str, ...]]:
+    """Read the configuration off the names and shapes of a state.
+
+    Args:
+        state: under the names of `dinov3_table`.
+        known: entries of transformers' config.json, as far as there are any.
+
+    Returns:
+        The configuration, and sentences on what was assumed.
+
+    Raises:
+        WeightsError: an array that tells a size is missing, or `known` contradicts the arrays.
+    """
+    gated = any(".mlp.gate_proj." in key for key in state)
+    sizes = Sizes(state, dinov3_table(DINOv3Config(depth=1, swiglu=gated)))
+    width, channels, patch = sizes.patches()
+    heads, notes = heads_of(width, known, HEAD_SIZES)
+    config = DINOv3Config(
+        patch_size=patch,
+        channels=channels,
+        width=width,
+        depth=sizes.depth(),
+        heads=heads,
+        hidden_width=sizes.shape("blocks.0.fc2.kernel", 2)[1],
+        swiglu=gated,
+        qkv_bias=sizes.has("blocks.0.bias"),
+        registers=sizes.shape("registers", 3)[1],
+        period=known.get("rope_theta", 100.0),
+        layer_norm_eps=known.get("layer_norm_eps", 1e-5),
+        dtype=sizes.dtype(),
+        param_dtype=sizes.dtype(),
+    )
+    check_known(
+        known,
+        {
+            "hidden_size": width,
+            "num_hidden_layers": config.depth,
+            "intermediate_size": config.hidden_width,
+            "patch_size": patch,
+            "num_channels": channels,
+            "use_gated_mlp": gated,
+            "num_register_tokens": config.registers,
+            "query_bias": config.qkv_bias,
+            "value_bias": config.qkv_bias,
+            "key_bias": False,
+            "hidden_act": "silu" if gated else "gelu",
+        },
+    )
+    return config, notes
 
 
 def load_dinov3(model: DINOv3, state: Mapping[str, NDArray]) -> tuple[str, ...]:
