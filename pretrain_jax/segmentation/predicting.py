@@ -156,7 +156,7 @@ def predict(
 
 
 def image_id(name: str, frame: int = STILL) -> str:
-    """Return the id of an image, its name with the number of a frame behind #."""
+    """Return the name of an image with the number of its frame."""
     return name if frame == STILL else f"{name}#{frame}"
 
 

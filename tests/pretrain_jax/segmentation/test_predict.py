@@ -186,7 +186,7 @@ def test_a_killed_prediction_goes_on(model: Path, tmp_path: Path) -> None:
         assert path.read_bytes() == (out / "masks" / path.name).read_bytes()
     # Finished work is not done again, and other work does not replace it.
     assert predict(images, model, out) == resumed
-    with pytest.raises(ValueError, match="parameters[.]probabilities = false, now"):
+    with pytest.raises(ValueError, match=r"parameters\.probabilities = false, now"):
         predict(images, model, out, probabilities=True)
 
 
