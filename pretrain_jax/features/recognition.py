@@ -9,6 +9,7 @@ from flax import nnx
 
 from hardset.cli import one_line
 from pretrain_jax.models.dinov2 import (
+    DINOV2_LAYOUTS,
     DINOv2,
     DINOv2Config,
     dinov2_config,
@@ -16,14 +17,29 @@ from pretrain_jax.models.dinov2 import (
     dinov2_table,
 )
 from pretrain_jax.models.dinov3 import (
+    DINOV3_LAYOUTS,
     DINOv3,
     DINOv3Config,
     dinov3_config,
     dinov3_keys,
     dinov3_table,
+    official_keys,
+)
+from pretrain_jax.models.sam import (
+    SAM_LAYOUTS,
+    ImageEncoder,
+    SAMConfig,
+    sam_encoder_config,
+    sam_encoder_keys,
+    sam_encoder_table,
 )
 from pretrain_jax.models.vit import ViT, ViTConfig
-from pretrain_jax.models.vit.params import transformers_keys, vit_config, vit_table
+from pretrain_jax.models.vit.params import (
+    VIT_LAYOUTS,
+    transformers_keys,
+    vit_config,
+    vit_table,
+)
 from pretrain_jax.weights import Entry, Layout, Named, WeightsError, named_as
 from pretrain_jax.weights.mapping import State
 from pretrain_jax.weights.published import Published
@@ -49,7 +65,7 @@ class Naming:
     table: Callable[[Any], list[Entry]]
     read: Callable[[State, Mapping[str, Any]], tuple[Any, tuple[str, ...]]]
     build: Callable[..., nnx.Module]
-    rename: Callable[[State], State] = lambda state: state
+    rename: Callable[[State], State] = dict
     beyond: tuple[str, ...] = ()
 
     def fit(self, state: State) -> tuple[int, Named]:
@@ -69,16 +85,51 @@ def _vit(layout: str) -> Naming:
         lambda config: vit_table(config, layout),
         lambda state, known: vit_config(state, layout, known),
         ViT,
-        transformers_keys if layout == "transformers" else lambda state: state,
+        transformers_keys if layout == "transformers" else dict,
         ("decoder", "mask_token", "vit.pooler.", "vit.embeddings.mask_token"),
     )
 
 
+def _dinov2(layout: str) -> Naming:
+    return Naming(
+        "dinov2",
+        DINOv2Config(depth=1),
+        lambda config: dinov2_table(config, layout),
+        lambda state, known: dinov2_config(state, layout, known),
+        DINOv2,
+        dinov2_keys if layout == "transformers" else dict,
+    )
+
+
+def _dinov3(layout: str) -> Naming:
+    return Naming(
+        "dinov3",
+        DINOv3Config(depth=1),
+        lambda config: dinov3_table(config, layout),
+        lambda state, known: dinov3_config(state, layout, known),
+        DINOv3,
+        {"transformers": dinov3_keys, "official": official_keys}.get(layout, dict),
+        ("rope_embed.", "local_cls_norm."),
+    )
+
+
+def _sam(layout: str) -> Naming:
+    return Naming(
+        "sam",
+        SAMConfig(depth=1, global_blocks=(0,)),
+        lambda config: sam_encoder_table(config, layout),
+        lambda state, known: sam_encoder_config(state, layout, known),
+        ImageEncoder,
+        sam_encoder_keys if layout == "official" else dict,
+        ("prompt_encoder.", "mask_decoder.", "shared_image_embedding."),
+    )
+
+
 NAMINGS = (
-    _vit("official"),
-    _vit("transformers"),
-    Naming("dinov2", DINOv2Config(depth=1), dinov2_table, dinov2_config, DINOv2, dinov2_keys),
-    Naming("dinov3", DINOv3Config(depth=1), dinov3_table, dinov3_config, DINOv3, dinov3_keys),
+    *map(_vit, VIT_LAYOUTS),
+    *map(_dinov2, DINOV2_LAYOUTS),
+    *map(_dinov3, DINOV3_LAYOUTS),
+    *map(_sam, SAM_LAYOUTS),
 )
 # What transformers calls the kinds in config.json.
 MODEL_TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -87,6 +138,7 @@ MODEL_TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "vit": ("vit",),
         "dinov2": ("dinov2", "dinov2_with_registers"),
         "dinov3": ("dinov3_vit",),
+        "sam": ("sam", "sam_vision_model"),
     }
 )
 
