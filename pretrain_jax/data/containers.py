@@ -1,4 +1,4 @@
-"""Opens images that lie in tar, Parquet and Arrow files as if they were unpacked there.
+"""Opens images in tar, Parquet and Arrow files as if they were unpacked.
 
 The path of such an image is CONTAINER/MEMBER. A container is one file, or a folder that holds
 nothing but files of its kind, beside which no images lie; the folder is one container then. So an
@@ -271,7 +271,7 @@ _lock = Lock()
 
 
 def open_container(path: str | Path) -> Container:
-    """Open a container; one that is known already and has not changed is not read again.
+    """Open a container, or return the one that is known and has not changed.
 
     Raises:
         ContainerError: it is none, is damaged, or holds no images; one sentence.

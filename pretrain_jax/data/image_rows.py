@@ -57,7 +57,7 @@ REMEDY = (
 
 
 def ending_of(head: bytes) -> str:
-    """Return the ending of an image by what its bytes begin with, "" of an unknown kind."""
+    """Return the ending of an image by its first bytes, "" if unknown."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return ".webp"
     if head[4:12] in (b"ftypavif", b"ftypavis"):
@@ -234,7 +234,7 @@ class _Rows:
         return cls(values, named, labels, _words(batch, columns.group, ()))
 
     def measured(self) -> tuple[NDArray[np.int64], list[bytes | None]]:
-        """Return the bytes of each image, -1 where there is none, and what they begin with."""
+        """Return the size of each image, or -1, and its first bytes."""
         compute, types = pyarrow().compute, pyarrow().types
         values, codes = self.bytes, None
         if types.is_dictionary(values.type):
@@ -328,7 +328,7 @@ def _texts(values: Any) -> list[Any]:
 
 
 def read_row(path: Path, row: int) -> bytes:
-    """Read the bytes of an image in a Parquet file by the number of its row.
+    """Read the bytes of an image in a row of a Parquet file.
 
     Raises:
         ContainerError: the file is damaged.
@@ -349,7 +349,7 @@ class _Groups:
         self._groups: OrderedDict[tuple[Path, int, int], Any] = OrderedDict()
 
     def get(self, path: Path, time: int, group: int) -> Any:
-        """Return the images of a row group of a file that was written at a time."""
+        """Return the images of a row group of a file."""
         key = (path, time, group)
         with self._lock:
             if key not in self._groups:
@@ -420,7 +420,7 @@ def _chunks(metadata: Any, group: int, columns: Columns) -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def _starts(path: Path, _: int) -> NDArray[np.int64]:
-    """Return the first row of each row group of a file that was written at a time."""
+    """Return the first row of each row group of a file."""
     metadata = _parquet(path, ()).metadata
     counts = [metadata.row_group(one).num_rows for one in range(metadata.num_row_groups)]
     return np.cumsum([0, *counts[:-1]])
@@ -462,7 +462,7 @@ def _is_compressed(message: Any) -> bool:
 
 
 def _field(data: bytes, table: int, number: int) -> int | None:
-    """Return the place of a table that is a field of another one, or None without it."""
+    """Return the place of a table that is a field of another one."""
     slots = table - struct.unpack_from("<i", data, table)[0]
     if 4 + 2 * number >= struct.unpack_from("<H", data, slots)[0]:
         return None

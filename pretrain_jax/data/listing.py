@@ -279,7 +279,7 @@ def image_root(source: str | Path) -> Path:
 
 
 def names_classes(source: str | Path) -> bool:
-    """Say whether a source names classes by itself, not by the folders that its images lie in."""
+    """Say whether a source names classes by itself, not by its folders."""
     layout, path = split_layout(source)
     if layout or not path.exists():
         return False

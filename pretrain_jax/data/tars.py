@@ -81,7 +81,7 @@ def _damaged(path: Path, why: str) -> str:
 
 
 class _Short:
-    """Reads a file in pieces of limited size: a header of gigabytes would be held whole."""
+    """Reads a file in small pieces, as a huge header would be held whole."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -171,14 +171,14 @@ class _Sample:
 
 
 def word(value: Any) -> str:
-    """Return a class or a group as a word; "" for what is neither a text nor a number."""
+    """Return a class or a group as a word, "" for what is none."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return ""
     return one_line(value, 200)
 
 
 def _cleaned(member: tarfile.TarInfo) -> tuple[str, str]:
-    """Return a member's name as a path below the tar file, and why it cannot be used."""
+    """Return a member's clean name, and why it cannot be used."""
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     name = "/".join(parts)
     if member.name.startswith("/") or ".." in parts:
