@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from hardset.checks import check_range
 from hardset.cli import printable
+from hardset.listing import Listed, changed_file
 from pretrain_jax.data.containers import Container, located
 from pretrain_jax.data.members import Member
 
@@ -120,7 +121,7 @@ def check_pixels(height: int, width: int) -> None:
 
 
 def regular_file(path: str | Path) -> BinaryIO:
-    """Open a regular file for reading, or an image in a tar, Parquet or Arrow file.
+    """Open a regular file for reading, or an image in a container.
 
     The path of such an image goes on behind that of the file, see
     `pretrain_jax.data.containers`. A pipe, a socket or a device, which might never answer, is
@@ -162,6 +163,26 @@ def size_and_time(path: str | Path) -> SizeAndTime:
         container, member = found
         return SizeAndTime(member.size, container.states[member.shard].written)
     return SizeAndTime(found.st_size, found.st_mtime_ns)
+
+
+def changed_image(files: Iterable[Listed], since: Path | None = None) -> tuple[Path, str] | None:
+    """Find the first image that is gone or differs from its record, and say which.
+
+    Args:
+        files: as they were recorded.
+        since: see `hardset.listing.changed_file`.
+
+    Returns:
+        The image, and "has changed" or "is gone"; None where all are as recorded.
+    """
+    path = changed_file(files, since, look=size_and_time, opened=regular_file)
+    if path is None:
+        return None
+    try:
+        size_and_time(path)
+    except (OSError, ValueError):
+        return path, "is gone"
+    return path, "has changed"
 
 
 def _looked_at(place: Path) -> os.stat_result | tuple[Container, Member]:

@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.folder import CLAIM, Input, digest, input_folder, read_manifest
-from hardset.listing import Listed, changed_file
+from hardset.listing import Listed
 from pretrain_jax.data import read_pixels
 from pretrain_jax.data.listing import STILL
 from pretrain_jax.data.opening import (
     MEGAPIXELS,
     allow_at_least,
-    regular_file,
-    size_and_time,
+    changed_image,
 )
 from pretrain_jax.data.transforms import resized
 from pretrain_jax.synthesis.tables import Table
@@ -124,16 +123,13 @@ def _check_once(folder: Path, root: Path, _: str) -> None:
 
 def check_unchanged(folder: Path, root: Path) -> None:
     """Compare the images below `root` with a finished index."""
-    recorded = _recorded(Table(folder), root)
-    path = changed_file(recorded, folder / CLAIM, look=size_and_time, opened=regular_file)
-    if path is not None:
-        try:
-            size_and_time(path)
-            what = "has changed since it was indexed"
-        except (OSError, ValueError):
-            what = "is gone"
+    changed = changed_image(_recorded(Table(folder), root), folder / CLAIM)
+    if changed is not None:
+        path, what = changed
+        since = " since it was indexed" if what == "has changed" else ""
         raise ValueError(
-            f"image {path} {what} in {folder}; put it back, or start anew with another folder"
+            f"image {path} {what}{since} in {folder}; put it back, or start anew with another "
+            "folder"
         )
 
 
