@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 from hardset.checks import check_range
 from hardset.cli import printable
 from hardset.listing import Listed, changed_file
-from pretrain_jax.data.containers import Container, located
+from pretrain_jax.data.containers import Container, known_image, located
 from pretrain_jax.data.members import Member
 
 # Pillow tells formats by content. Of others, such as PostScript, it would start other programs.
@@ -186,6 +186,8 @@ def changed_image(files: Iterable[Listed], since: Path | None = None) -> tuple[P
 
 
 def _looked_at(place: Path) -> os.stat_result | tuple[Container, Member]:
+    if (known := known_image(str(place))) is not None:
+        return known
     try:
         return place.stat()
     except OSError as error:
