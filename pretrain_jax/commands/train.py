@@ -10,6 +10,7 @@ from hardset.checks import check_integer
 from hardset.cli import Json, Option, Preset, Progress, more_help, wanted
 from hardset.datafile import check_output_file
 from pretrain_jax.data.opening import allow_megapixels
+from pretrain_jax.data.skipping import left_out
 from pretrain_jax.pipeline.config import Protocol
 from pretrain_jax.segmentation.config import FINETUNE_PRESETS, FinetuneConfig
 from pretrain_jax.segmentation.layouts import PUBLISHED
@@ -75,7 +76,7 @@ def _summary(result: "TrainResult") -> str:
     if result.picture is not None:
         lines.append(f"  reconstructions  {result.picture}")
     if result.skipped:
-        lines.append(f"  {len(result.skipped)} unreadable image(s) skipped, see skipped.txt")
+        lines.append(f"  {left_out(result.skipped.values())}")
     return "\n".join(lines)
 
 

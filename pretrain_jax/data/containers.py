@@ -314,7 +314,7 @@ def located(path: str) -> tuple[Container, Member] | None:
 
 
 def known_image(path: str) -> tuple[Container, Member] | None:
-    """Find an image in a container that is open and has not changed, or return None."""
+    """Find an image in a container that is open and has not changed."""
     for parent in parents_of(path) if _known else ():
         container = _known.get(parent)
         if container is not None:

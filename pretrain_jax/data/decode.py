@@ -3,8 +3,10 @@
 Pixels have 8 or 16 bits and one or three channels; nothing else leaves this module.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from hardset.arrays import ArrayFileError, load_array
 from pretrain_jax.data.listing import STILL
 from pretrain_jax.data.opening import (
+    NoFileError,
     Remark,
     TooLargeError,
     as_file,
@@ -53,11 +56,24 @@ class UnreadableImageError(ValueError):
     """Says that a file is missing, truncated or no image.
 
     Such a file can be skipped.
+
+    Attributes:
+        reason: one of `pretrain_jax.data.skipping.REASONS`.
     """
+
+    reason: ClassVar[str] = "unreadable"
+
+
+class MissingImageError(UnreadableImageError):
+    """Says that there is no such file."""
+
+    reason = "missing"
 
 
 class TooLargeImageError(UnreadableImageError):
     """Says that an image has more megapixels than are decoded."""
+
+    reason = "too large"
 
 
 class BadPixelsError(UnreadableImageError):
@@ -65,6 +81,13 @@ class BadPixelsError(UnreadableImageError):
 
     The file decodes, but its pixels are not usable numbers.
     """
+
+    reason = "bad pixels"
+
+
+KINDS: Mapping[type[Exception], type[UnreadableImageError]] = MappingProxyType(
+    {TooLargeError: TooLargeImageError, NoFileError: MissingImageError}
+)
 
 
 def read_pixels(
@@ -108,7 +131,7 @@ def read_pixels(
             pixels = _read_still(Path(path), noticed)
         except Exception as error:  # decoders raise many types on damaged input
             reason = " ".join(str(error).split())[:MOST_REASON] or type(error).__name__
-            kind = TooLargeImageError if isinstance(error, TooLargeError) else UnreadableImageError
+            kind = KINDS.get(type(error), UnreadableImageError)
             raise kind(f"{path} cannot be decoded: {reason}") from None
     if pixels.dtype == np.uint16 and is_dark(pixels):
         noticed.append(dark_remark(int(pixels.max())))

@@ -52,6 +52,10 @@ class TooLargeError(ValueError):
     """Says that an image has more pixels than are decoded."""
 
 
+class NoFileError(ValueError):
+    """Says that there is no such file, or that it is none."""
+
+
 def remark_notes(remarks: Sequence[tuple[str, Remark]]) -> list[str]:
     """Return a sentence on each kind of remarks.
 
@@ -128,7 +132,8 @@ def regular_file(path: str | Path) -> BinaryIO:
     refused.
 
     Raises:
-        ValueError: it is missing, a broken link, or no regular file.
+        NoFileError: it is missing, a broken link, or no regular file.
+        ValueError: its container is damaged.
         OSError: it cannot be read.
     """
     place = Path(path)
@@ -138,12 +143,12 @@ def regular_file(path: str | Path) -> BinaryIO:
         return container.open(member)
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
-        raise ValueError(f"it is {kind}, no file")
+        raise NoFileError(f"it is {kind}, no file")
     return place.open("rb")
 
 
 class SizeAndTime(NamedTuple):
-    """Holds the size of an image's file in bytes, and when it was written, in nanoseconds."""
+    """Holds the bytes of an image's file, and its time in nanoseconds."""
 
     size: int
     written: int
@@ -155,7 +160,8 @@ def size_and_time(path: str | Path) -> SizeAndTime:
     The time of an image in a container is that of the container's file.
 
     Raises:
-        ValueError: it is missing, or a broken link.
+        NoFileError: it is missing, or a broken link.
+        ValueError: its container is damaged.
         OSError: it cannot be looked at.
     """
     found = _looked_at(Path(path))
@@ -197,15 +203,15 @@ def _looked_at(place: Path) -> os.stat_result | tuple[Container, Member]:
         found = located(str(place))
         if found is None:
             what = "it is a broken link" if place.is_symlink() else "there is no such file"
-            raise ValueError(what) from None
+            raise NoFileError(what) from None
         return found
 
 
 @contextmanager
 def as_file(path: str | Path) -> Iterator[Path]:
-    """Give the path of a file that holds the same, for readers that open paths alone.
+    """Give the path of a file that holds the same bytes.
 
-    An image in a container is copied into a temporary file.
+    It is for readers that open paths alone: an image in a container is copied into a temporary file.
 
     Raises:
         ValueError: it is missing, or no regular file.
