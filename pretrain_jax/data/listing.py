@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple, overload
 
 from hardset.datafile import atomic_file
+from pretrain_jax.data.pages import PAGED_SUFFIXES, page_count
 from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
 
 STILL = -1  # number of the frame of a still image
@@ -176,13 +177,14 @@ class Entry(NamedTuple):
 
 
 class Located(NamedTuple):
-    """Names an image of a source, which may be a frame of a video.
+    """Names an image of a source, which may be a frame of a video or a page of a file.
 
     Attributes:
         name: of its file relative to the source's root, with / between folders.
-        frame: number of the frame in a video, -1 for a still image.
-        frames: how many frames the video holds, 1 for a still image.
-        group: video, sequence or patient, "" where unknown.
+        frame: number of the frame or page, -1 for the only picture of a file.
+        frames: how many frames or pages the file holds, 1 for a single picture.
+        group: video, stack, sequence or patient, "" where unknown; that of pages is their file
+            where no other is named.
         label: of its file, see `Entry`.
     """
 
@@ -283,6 +285,9 @@ def iterate_images(
             frames = max(1, len(frame_times(str(root / name))))
             for frame in range(0, frames, frame_stride):
                 yield Located(name, frame, frames, group, label)
+        elif suffix_of(name) in PAGED_SUFFIXES and (pages := page_count(str(root / name))) > 1:
+            for page in range(pages):
+                yield Located(name, page, pages, group or name, label)
         else:
             yield Located(name, STILL, 1, group, label)
 
