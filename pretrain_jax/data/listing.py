@@ -56,7 +56,7 @@ class Names(Sequence[str]):
     """
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
-        self._root = root
+        self.root = root
         text, self._ends = bytearray(), array("q", [0])
         for name in names:
             text += name.encode()
@@ -75,7 +75,7 @@ class Names(Sequence[str]):
         """Return a path with its root, or several of them."""
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
-        return str(self._root / self.name(index))
+        return str(self.root / self.name(index))
 
     def name(self, index: int) -> str:
         """Return a path relative to the root, as it was given."""
@@ -177,7 +177,9 @@ class Entry(NamedTuple):
 
 
 class Located(NamedTuple):
-    """Names an image of a source, which may be a frame of a video or a page of a file.
+    """Names an image of a source.
+
+    It may be a frame of a video or a page of a file.
 
     Attributes:
         name: of its file relative to the source's root, with / between folders.
@@ -285,7 +287,7 @@ def iterate_images(
             frames = max(1, len(frame_times(str(root / name))))
             for frame in range(0, frames, frame_stride):
                 yield Located(name, frame, frames, group, label)
-        elif suffix_of(name) in PAGED_SUFFIXES and (pages := page_count(str(root / name))) > 1:
+        elif suffix_of(name) in PAGED_SUFFIXES and (pages := page_count(f"{root}/{name}")) > 1:
             for page in range(pages):
                 yield Located(name, page, pages, group or name, label)
         else:

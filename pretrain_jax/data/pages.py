@@ -48,9 +48,10 @@ def pages_of_tiff(path: str) -> Directories:
 
 
 def picture(path: str, number: int) -> Any:
-    """Return a picture of an animation as a Pillow image, as it is shown at its time.
+    """Return a picture of an animation as it is shown at its time.
 
-    Pictures are made one after the other: the next one takes the shortest time.
+    It is a Pillow image. Pictures are made one after the other: the next one takes the shortest
+    time.
 
     Raises:
         ValueError: there is none of that number; or see `opened_image`.
@@ -61,7 +62,9 @@ def picture(path: str, number: int) -> Any:
 
 
 def count_pictures(file: BinaryIO) -> int:
-    """Count the pictures of an opened file; those beyond `MOST_PAGES` count as one.
+    """Count the pictures of an opened file.
+
+    The count of more than `MOST_PAGES` is cut short behind that number.
 
     Raises:
         Exception: whatever decoders raise on damaged files.
@@ -82,7 +85,10 @@ def count_pictures(file: BinaryIO) -> int:
 
 
 def _state(path: str) -> tuple[int, int]:
-    """Return size and time of a file, by which a changed one is told; `GONE` of what is none."""
+    """Return size and time of a file, by which a changed one is told.
+
+    They are `GONE` of what is none.
+    """
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path of each of millions takes its time
     except OSError:
@@ -163,7 +169,10 @@ def _table(flags: int) -> int:
 
 
 class _Last(threading.local):
-    """Keeps the animation open that a thread has read last, so that the next picture is near."""
+    """Keeps the animation open that a thread has read last.
+
+    The next picture of it is made from the one before.
+    """
 
     def __init__(self) -> None:
         self._key: tuple[Any, ...] = ()

@@ -111,7 +111,10 @@ def read_tiff(
 
 
 def _check_first(found: Directories, remarks: list[Remark]) -> None:
-    """Remark that further pages are not read; refuse what has too many to be read one by one."""
+    """Remark that further pages are not read.
+
+    Files with too many to be read one by one are refused.
+    """
     if found.pages > MOST_PAGES and reading().pages == "all":
         raise ValueError(
             f"it holds more than {MOST_PAGES} pages; split it, or read its first page only with "
@@ -126,7 +129,10 @@ def _check_first(found: Directories, remarks: list[Remark]) -> None:
 def _read_page(
     file: BinaryIO, page: Any, shift: int, remarks: list[Remark], as_stored: bool
 ) -> Samples:
-    """Read the picture that a page describes, or the one that follows it by `shift` others."""
+    """Read the picture that a page describes.
+
+    With `shift` it is the one that follows it by that many.
+    """
     shape = tuple(int(length) for length in page.shape)
     axes = str(page.axes)
     if axes.replace("S", "") != "YX":
@@ -364,9 +370,9 @@ def _unpacked_bits(packed: bytes) -> bytes:
 
 
 def _interpreted(stored: Samples, page: Any, meaning: int, samples: int, top: float) -> Samples:
-    """Convert samples (H, W, samples), of which `top` stands for 1, to grey or RGB.
+    """Convert samples (H, W, samples) to grey or RGB.
 
-    Alpha is dropped.
+    Alpha is dropped. `top` is the value that stands for 1.
     """
     bits = _bits(page)
     if stored.dtype.kind == "f":
@@ -567,7 +573,10 @@ class _Entries(NamedTuple):
     rows: NDArray[Any]
 
     def number(self, tag: int) -> int:
-        """Return the first value of a tag of integers of 16 or 32 bits; 0 where there is none."""
+        """Return the first integer of a tag of 16 or 32 bits.
+
+        It is 0 where there is none.
+        """
         for row in self.rows[self.rows["tag"] == tag]:
             form = {3: "H", 4: "I"}.get(int(row["kind"]))
             if form and row["count"]:
@@ -585,9 +594,9 @@ class _Entries(NamedTuple):
 
 
 def _chain(file: BinaryIO) -> Iterator[tuple[int, _Entries]]:
-    """Walk the directories of a file, TIFF 6.0 (section 2) or BigTIFF, with their places.
+    """Walk the directories of a TIFF or BigTIFF file, with their places.
 
-    tifffile, which makes objects of all tags, takes 30 times as long.
+    They are those of TIFF 6.0, section 2. tifffile, which makes objects of all tags, takes 30 times as long.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -619,7 +628,7 @@ def _chain(file: BinaryIO) -> Iterator[tuple[int, _Entries]]:
 
 
 def _described(file: BinaryIO, place: int, text: str) -> Directories:
-    """Count the pictures that one directory is said to describe, and those that are there.
+    """Count the pictures that follow one directory.
 
     ImageJ and tifffile itself say so in its description, and write the pictures one after another.
     """
