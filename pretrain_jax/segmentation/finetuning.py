@@ -21,6 +21,7 @@ from hardset.datafile import write_text_atomic
 from hardset.folder import Input, Made, Manifest, Stage, Work
 from hardset.listing import file_record
 from pretrain_jax.data import Crop
+from pretrain_jax.data.options import reading
 from pretrain_jax.pictures import write_png
 from pretrain_jax.places import RUN
 from pretrain_jax.segmentation.burned_text import Sample, frames_with_text, text_note
@@ -127,7 +128,7 @@ def finetune(
     plan = make_plan(config, mesh, config.batch_size, config.steps)
     model = model_of(config, computed_in(encoder, plan.dtype), len(dataset.classes))
     objective = SegmentationObjective(model, config.mode == "frozen")
-    parameters = _parameters(config, dataset, model)
+    parameters = _parameters(config, dataset, model) | reading().content()
 
     def fill(work: Work) -> Made:
         notes: list[str] = []
