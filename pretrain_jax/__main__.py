@@ -18,6 +18,7 @@ COMMANDS = {
     "reconstruct": "pretrain_jax.commands.train:reconstruct",
     "pretrain": "pretrain_jax.commands.train:pretrain",
     "finetune": "pretrain_jax.commands.train:finetune",
+    "predict": "pretrain_jax.commands.predict:predict",
 }
 
 

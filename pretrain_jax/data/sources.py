@@ -81,7 +81,7 @@ class ImageSet:
 
 
 def find_images(
-    source: str | Path, *, frame_stride: int = 1, max_skipped_share: float = 0.0
+    source: str | Path, *, frame_stride: int = 1, skip_at_most: float = 0.0
 ) -> ImageSet:
     """Find all images of a source.
 
@@ -93,7 +93,7 @@ def find_images(
             list (`.txt`, `.tsv`, `.lst`: a path a line, relative to the list, with an optional
             class behind a tab and an optional group behind another), a video or an image.
         frame_stride: every how many frames of a video are kept, >= 1.
-        max_skipped_share: share of the files whose names may be of no use, which are left out.
+        skip_at_most: share of the files whose names may be of no use, which are left out.
 
     Raises:
         ValueError: the source is missing, empty or of an unknown kind; one sentence.
@@ -110,7 +110,7 @@ def find_images(
             yield name
 
     files = Names(image_root(source), listed())
-    if len(tally.refused) > max_skipped_share * (len(files) + len(tally.refused)):
+    if len(tally.refused) > skip_at_most * (len(files) + len(tally.refused)):
         tally.check(source)
     layout, path = split_layout(source)
     if path.is_dir() and not layout and (UNLABELLED in labels or len(codes) <= 2):

@@ -62,14 +62,14 @@ def overlay(pixels: Bytes, labels: Bytes) -> Bytes:
     `IGNORE` is grey.
     """
     shown = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    mixed = shown.astype(np.float64)
+    mixed: Bytes = shown.copy()
     for label in np.unique(labels):
         if label == 0:
             continue
         colour = UNKNOWN if label == IGNORE else COLOURS[(int(label) - 1) % len(COLOURS)]
         where = labels == label
-        mixed[where] = (1 - OPACITY) * mixed[where] + OPACITY * colour
-    return np.rint(mixed).astype(np.uint8)
+        mixed[where] = np.rint((1 - OPACITY) * mixed[where] + OPACITY * colour)
+    return mixed
 
 
 def spread(cases: int, shown: int = SHOWN) -> list[int]:
