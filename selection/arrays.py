@@ -59,7 +59,8 @@ def blocks(count: int, width: int) -> Iterator[slice]:
 def on_disk(parts: Iterable[Array], kind: np.dtype, shape: tuple[int, ...]) -> Array:
     """Copy an array to a temporary file, and map the file.
 
-    The array may be larger than memory. The file has no name, and is gone when the last array that maps it is.
+    The array may be larger than memory. The file has no name, and is gone when the last array that
+    maps it is.
 
     Args:
         parts: consecutive rows.
@@ -77,7 +78,10 @@ def on_disk(parts: Iterable[Array], kind: np.dtype, shape: tuple[int, ...]) -> A
 
 
 def rows_of(array: Array, rows: Any) -> Array:
-    """Take rows of an array, in their order; those of a file stay in a file."""
+    """Take rows of an array, in their order.
+
+    Many rows of a file are copied to another file.
+    """
     if not isinstance(array, np.memmap) or not isinstance(rows, np.ndarray) or not len(rows):
         return array[rows]
     places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows

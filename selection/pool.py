@@ -239,7 +239,7 @@ class Pool:
 
         Edges that leave these rows are dropped.
         """
-        taken = {}
+        taken: dict[str, Any] = {}
         for entry in fields(self):
             value = getattr(self, entry.name)
             if value is not None:

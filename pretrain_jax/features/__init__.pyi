@@ -1,5 +1,6 @@
 """What `pretrain_jax.features` offers: each name is imported when it is used."""
 
+from .embedding import embed as embed
 from .encoder import Encoder as Encoder
 from .encoder import Features as Features
 from .encoder import features as features
@@ -8,6 +9,7 @@ from .encoder import open_encoder as open_encoder
 __all__ = [
     "Encoder",
     "Features",
+    "embed",
     "features",
     "open_encoder",
 ]
