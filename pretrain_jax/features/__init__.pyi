@@ -5,11 +5,15 @@ from .encoder import Encoder as Encoder
 from .encoder import Features as Features
 from .encoder import features as features
 from .encoder import open_encoder as open_encoder
+from .keeping import Kept as Kept
+from .keeping import keep as keep
 
 __all__ = [
     "Encoder",
     "Features",
+    "Kept",
     "embed",
     "features",
+    "keep",
     "open_encoder",
 ]
