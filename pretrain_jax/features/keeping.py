@@ -168,7 +168,10 @@ def _given(
 def _write_list(
     path: Path, names: Table, picks: Rows, root: Path, facts: Mapping[str, Any]
 ) -> None:
-    """Write the image list of the picks, with a comment that seals it and says how it was made."""
+    """Write the image list of the picks.
+
+    Its first line, a comment, seals it and says how it was made.
+    """
     frames = path.with_name(f"{path.stem}-frames")
     base = path.parent.resolve()
 
@@ -215,7 +218,7 @@ def _write_groups(
 def _write_sheet(
     path: Path, names: Table, picks: Rows, given: Rows, source: str | Path, method: str
 ) -> None:
-    """Draw what is kept, the first picks first, and some of what is left out, evenly spaced."""
+    """Draw the first picks, and some images that are left out."""
     left = np.ones(names.rows, bool)
     left[picks] = left[given] = False
     rest = np.flatnonzero(left)

@@ -12,9 +12,7 @@ from selection.selector import check_seed
 Tokens = Literal["class", "mean", "both"]
 Precision = Literal["float16", "float32"]
 # Methods of `selection` that need nothing but features.
-METHODS = tuple(
-    name for name, one in METHOD_NAMES.items() if set(one.needs.split()) <= {"features"}
-)
+METHODS = tuple(name for name, one in METHOD_NAMES.items() if one.needs in ("", "features"))
 
 
 def check_embedding(
@@ -47,8 +45,8 @@ def check_keeping(out: Path, method: str, budget: str, seed: int) -> None:
     name = method.partition(":")[0]
     if name not in METHODS:
         raise ValueError(
-            f"method {name!r} needs {METHOD_NAMES[name].needs}; keep takes those that need features "
-            f"alone: {', '.join(METHODS)}"
+            f"method {name!r} needs {METHOD_NAMES[name].needs}; keep takes those that need "
+            f"features alone: {', '.join(METHODS)}"
         )
     parse_budget(budget)
     check_seed(seed)
