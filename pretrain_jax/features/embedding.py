@@ -81,11 +81,12 @@ def embed(
     workers: int | None = None,
     skip_at_most: float = 0.0,
     max_megapixels: float | None = None,
+    shards: int | None = None,
     progress: bool = False,
 ) -> Manifest:
     """Compute the features of all images of a source by a pre-trained encoder.
 
-    They lie in Parquet files of about 5000 rows, in the order of the source, with the columns of
+    They lie in Parquet files of 5000 rows or less, in the order of the source, with the columns of
     `feature_columns`. A file is written whole or not at all, and a later call goes on with the
     missing ones. No number depends on batches or devices beyond rounding. Images come to the
     encoder's size as `FITS` says. skipped.txt names every image that is left out.
@@ -104,6 +105,7 @@ def embed(
         workers: threads that decode images; default one for each processor, 16 at most.
         skip_at_most: share of the images that may be unreadable, in [0, 1].
         max_megapixels: of the largest image that is decoded, default 100.
+        shards: number of files; default one for 5000 images.
         progress: whether to draw a progress bar.
 
     Returns:
@@ -126,7 +128,7 @@ def embed(
     found = survey(source, frame_stride, tally)
     for linked in tally.linked:
         check_outside(linked, out)
-    divided = Shards.of(found.images)
+    divided = Shards.of(found.images, shards)
     parameters: dict[str, Any] = {
         "kind": encoder.kind,
         "image_size": encoder.image_size,
