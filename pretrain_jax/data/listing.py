@@ -398,18 +398,20 @@ def _packed(path: Path, tally: Tally) -> Iterator[Entry]:
         yield Entry(member.name, member.label, member.group or video_group(member.name))
 
 
-def list_line(name: str, group: str = "") -> str:
+def list_line(name: str, group: str = "", label: str = "") -> str:
     """Return a line of an image list, with its end.
+
+    It holds the path, and the class and the group where there are any.
 
     Raises:
         ValueError: a tab or a line break in an argument.
     """
-    for text in (name, group):
+    for text in (name, group, label):
         if "\t" in text or "\n" in text:
             raise ValueError(f"{text!r} holds a tab or a line break, which image lists cannot")
     # A line that starts so would be taken for a comment, or be stripped.
     shown = f"./{name}" if name.startswith((" ", "#")) else name
-    return f"{shown}\t\t{group}\n" if group else f"{shown}\n"
+    return "\t".join((shown, label, group)).rstrip("\t") + "\n"
 
 
 def write_list(path: Path, lines: Iterable[str]) -> None:
