@@ -29,6 +29,9 @@ METRICS = ("miou", "dice", "boundary_f")
 PLACES = ("data", "downstream", "out", "path", "validation", "init", "weights", "checkpoint")
 # Fields of fine-tuning that version 0.1 did not record, at what they were then.
 LATER = {
+    "blocks": 4,
+    "accumulation": 1,
+    "ema_decay": None,
     "devices": 1,
     "fsdp": 1,
     "keep_checkpoints": 2,

@@ -102,7 +102,14 @@ class FinetuneConfig(RunOptions):
         for name, choices in (("head", get_args(HeadKind)), ("mode", get_args(Mode))):
             check_choice(name, getattr(self, name), choices)
         self.check_run()
-        for name in ("fusion_width", "hidden_width", "steps", "batch_size", "accumulation", "blocks"):
+        for name in (
+            "fusion_width",
+            "hidden_width",
+            "steps",
+            "batch_size",
+            "accumulation",
+            "blocks",
+        ):
             check_integer(name, getattr(self, name), 1, LARGEST)
         check_integer("head_doublings", self.head_doublings, 0, 4)
         check_integer("bootstrap_draws", self.bootstrap_draws, 1, 10**7)

@@ -142,9 +142,7 @@ def make_step(
         config.weight_decay,
         config.betas,
     )
-    return Step(
-        objective, rule, rates, plan.mesh, seed, config.accumulation, config.ema_decay
-    )
+    return Step(objective, rule, rates, plan.mesh, seed, config.accumulation, config.ema_decay)
 
 
 @lru_cache(PROGRAMS)
