@@ -101,9 +101,8 @@ def test_the_last_blocks_move_and_the_others_stay() -> None:
     before = {path: np.array(leaf[...]) for path, leaf in before}
     for _ in range(3):
         state, _ = run(state, batch(step))
-        average = jax.tree.map(
-            lambda old, new: 0.5 * old + 0.5 * np.array(new), average, state.params
-        )
+        new = jax.tree.map(np.array, state.params)
+        average = jax.tree.map(lambda one, other: 0.5 * one + 0.5 * other, average, new)
     for mean, kept in zip(*map(jax.tree.leaves, (average, state.ema)), strict=True):
         np.testing.assert_allclose(kept, mean, atol=1e-6)  # single precision
     moved = set()
