@@ -132,7 +132,7 @@ def propose(
     *,
     data: Annotated[str | None, Option(metavar="SOURCE")] = None,
     frame_stride: int = 1,
-    max_skipped_share: float | None = None,
+    skip_at_most: float | None = None,
     max_megapixels: float | None = None,
     proposer: Annotated[str | None, Choice(PROPOSERS)] = None,
     most: int | None = None,
@@ -157,7 +157,7 @@ def propose(
         run: folder of the whole pipeline.
         data: folder, image list, video, or LAYOUT:FOLDER with one of the layouts below.
         frame_stride: of videos.
-        max_skipped_share: share of the files that may be of no use; without it any number cannot
+        skip_at_most: share of the files that may be of no use; without it any number cannot
             be decoded, but none may be a broken link, have an odd name, NaN or a single pixel.
         max_megapixels: of the largest image that is decoded, default 100.
         proposer: default saliency; sam where it has weights.
@@ -182,8 +182,8 @@ def propose(
     check_integer("frame_stride", frame_stride, 1, 2**31)
     check_integer("seed", seed, 0, 2**63 - 1)
     check_shards(shard, shards)
-    if max_skipped_share is not None:
-        check_range("max_skipped_share", max_skipped_share, 0.0, 1.0)
+    if skip_at_most is not None:
+        check_range("skip_at_most", skip_at_most, 0.0, 1.0)
     allow_megapixels(max_megapixels)
     given = {"most": most, "min_area": min_area, "max_area": max_area, "sam_weights": sam_weights}
     chosen = proposer_from_name(name, **_fields(name, least_side, given))
@@ -205,7 +205,7 @@ def propose(
             data,
             index,
             frame_stride=frame_stride,
-            max_skipped_share=max_skipped_share,
+            skip_at_most=skip_at_most,
             max_megapixels=max_megapixels,
             **part,
         )
@@ -219,7 +219,7 @@ def propose(
         folder,
         proposer=chosen,
         seed=seed,
-        max_skipped_share=max_skipped_share or 0.0,
+        skip_at_most=skip_at_most or 0.0,
         **part,
     )
     _report(folder, manifest, as_json=as_json)

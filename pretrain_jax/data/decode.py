@@ -14,6 +14,7 @@ from pretrain_jax.data.listing import STILL
 from pretrain_jax.data.opening import (
     Remark,
     TooLargeError,
+    as_file,
     check_pixels,
     opened_image,
     regular_file,
@@ -193,7 +194,7 @@ def _read_deep_png(path: Path, colours: int) -> NDArray[np.uint16]:
     """
     import av
 
-    with av.open(str(path), format="png_pipe") as container:
+    with regular_file(path) as file, av.open(file, "r", format="png_pipe") as container:
         frame = next(container.decode(video=0))
         # From the memory of the frame: FFmpeg's conversions spoil lines of interlaced frames.
         samples = DEEP_SAMPLES[frame.format.name]
@@ -275,7 +276,11 @@ def read_npy(path: str | Path) -> NDArray[Any]:
         ValueError: the file is none, is too large, or holds something else; says what.
         OSError: it cannot be read.
     """
-    regular_file(path).close()
+    with as_file(path) as own:
+        return _npy(own)
+
+
+def _npy(path: Path) -> NDArray[Any]:
     try:
         found = load_array(path, mmap=True)  # nothing is held before its size is known
     except ArrayFileError as error:

@@ -21,10 +21,11 @@ from pretrain_jax.data.listing import (
     Tally,
     entries,
     image_root,
-    split_layout,
-    suffix_of,
+    names_classes,
 )
-from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
+from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
+from pretrain_jax.data.opening import size_and_time
+from pretrain_jax.data.video import frame_times
 
 UNLABELLED = -1
 
@@ -81,7 +82,7 @@ class ImageSet:
 
 
 def find_images(
-    source: str | Path, *, frame_stride: int = 1, max_skipped_share: float = 0.0
+    source: str | Path, *, frame_stride: int = 1, skip_at_most: float = 0.0
 ) -> ImageSet:
     """Find all images of a source.
 
@@ -89,11 +90,12 @@ def find_images(
 
     Args:
         source: a folder (searched recursively, sorted; its subfolders are the classes where every
-            image lies in one of at least two), LAYOUT:FOLDER of a published collection, an image
+            image lies in one of at least two), LAYOUT:FOLDER of a published collection, a container
+            (see `pretrain_jax.data.containers`; its own classes, or those of a folder), an image
             list (`.txt`, `.tsv`, `.lst`: a path a line, relative to the list, with an optional
             class behind a tab and an optional group behind another), a video or an image.
         frame_stride: every how many frames of a video are kept, >= 1.
-        max_skipped_share: share of the files whose names may be of no use, which are left out.
+        skip_at_most: share of the files whose names may be of no use, which are left out.
 
     Raises:
         ValueError: the source is missing, empty or of an unknown kind; one sentence.
@@ -110,10 +112,9 @@ def find_images(
             yield name
 
     files = Names(image_root(source), listed())
-    if len(tally.refused) > max_skipped_share * (len(files) + len(tally.refused)):
+    if len(tally.refused) > skip_at_most * (len(files) + len(tally.refused)):
         tally.check(source)
-    layout, path = split_layout(source)
-    if path.is_dir() and not layout and (UNLABELLED in labels or len(codes) <= 2):
+    if not names_classes(source) and (UNLABELLED in labels or len(codes) <= 2):
         labels[:] = array("q", [UNLABELLED]) * len(labels)  # the folders are no classes
         codes = {"": UNLABELLED}
     found = _image_set(files, codes, np.array(labels, np.int64), frame_stride)
@@ -211,9 +212,8 @@ def fingerprint(images: ImageSet) -> Fingerprint:
     newest, newest_file = 0, ""
     for path in paths():
         try:
-            status = Path(path).stat()
-            size, written = status.st_size, status.st_mtime_ns
-        except OSError:
+            size, written = size_and_time(path)
+        except (OSError, ValueError):
             size, written = -1, 0
         found.update(f"{path[common:]}\0{size}\n".encode())
         if written > newest:

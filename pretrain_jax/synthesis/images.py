@@ -12,7 +12,7 @@ from typing import Any
 from hardset.checks import check_integer, check_range
 from hardset.cli import printable
 from hardset.folder import CLAIM, Input, Made, Manifest, Stage
-from hardset.listing import file_record
+from hardset.listing import stream_record
 from pretrain_jax.data import BadPixelsError, UnreadableImageError, read_pixels
 from pretrain_jax.data.decode import TooLargeImageError
 from pretrain_jax.data.listing import (
@@ -67,7 +67,7 @@ def index_images(
     shards: int | None = None,
     shard: int | None = None,
     progress: bool = False,
-    max_skipped_share: float | None = None,
+    skip_at_most: float | None = None,
     max_megapixels: float | None = None,
 ) -> Manifest | None:
     """List the images of a source.
@@ -85,7 +85,7 @@ def index_images(
         shards: of the table; default one for 5000 images.
         shard: the one that this process makes; default all.
         progress: whether to draw a progress bar.
-        max_skipped_share: the share of the files that may be of no use. Without it any number
+        skip_at_most: the share of the files that may be of no use. Without it any number
             cannot be decoded, but no link may be broken, no name of another kind than lists hold,
             no pixel NaN or out of range, and no image one pixel wide or high.
         max_megapixels: of the largest image that is decoded, also by the stages that read the
@@ -101,8 +101,8 @@ def index_images(
             has changed since.
     """
     check_integer("frame_stride", frame_stride, 1, 2**31)
-    if max_skipped_share is not None:
-        check_range("max_skipped_share", max_skipped_share, 0.0, 1.0)
+    if skip_at_most is not None:
+        check_range("skip_at_most", skip_at_most, 0.0, 1.0)
     allow_megapixels(max_megapixels)
     limit = largest_megapixels()
     layout, path = split_layout(source)
@@ -129,7 +129,7 @@ def index_images(
     )
     return work.run(
         lambda work: _fill(
-            work.folder, source, frame_stride, divided, progress, tally, max_skipped_share
+            work.folder, source, frame_stride, divided, progress, tally, skip_at_most
         ),
         again,
     )
@@ -212,7 +212,7 @@ def _check_useful(
         raise ValueError(
             f"{len(shown)} of the {files} files of {source} cannot be used{allowed}: "
             f"{'; '.join(printable(one) for one in shown[:SHOWN])}{more}. Mend them or take them "
-            "out, or let a share be skipped with --max-skipped-share"
+            "out, or let a share be skipped with --skip-at-most"
         )
 
 
@@ -264,8 +264,8 @@ def _record(path: Path) -> dict[str, Any]:
     Of what is no file they are 0 and "".
     """
     try:
-        regular_file(path).close()
-        return file_record(path)
+        with regular_file(path) as file:
+            return stream_record(file)
     except (OSError, ValueError):
         return {"bytes": 0, "sha256": ""}
 

@@ -166,8 +166,8 @@ def read_data(config: TrainConfig, folder: Path) -> RunData:
         skipped |= unreadable
         mean, std = measure_statistics(sample.images)
     total = len(training) + len(validation)
-    if len(skipped) > data.max_skipped_share * total:
-        raise TooManySkippedError(skipped, total, data.max_skipped_share)
+    if len(skipped) > data.skip_at_most * total:
+        raise TooManySkippedError(skipped, total, data.skip_at_most)
     digests = {part: one.digest for part, one in prints.items()}
     return RunData(training, validation, held, skipped, mean, std, digests)
 
@@ -197,7 +197,7 @@ def _sources(config: TrainConfig, folder: Path) -> tuple[ImageSet, ImageSet]:
         source, held_source = str(shipped[0]), held_source or str(shipped[1])
     known: dict[str, Any] = {
         "frame_stride": data.frame_stride,
-        "max_skipped_share": data.max_skipped_share,
+        "skip_at_most": data.skip_at_most,
     }
     training = find_images(source, **known)
     for sentence in training.left_out:
