@@ -8,6 +8,7 @@ COMMANDS = {
     "pipeline": "pretrain_jax.commands.pipeline:pipeline",
     "report": "pretrain_jax.commands.pipeline:report",
     "benchmark-tables": "pretrain_jax.commands.pipeline:benchmark_tables",
+    "lab-demo": "pretrain_jax.commands.demo:lab_demo",
     "import-dicom": "pretrain_jax.commands.stages:import_dicom",
     "propose": "pretrain_jax.commands.stages:propose",
     "probe": "pretrain_jax.commands.stages:probe",
