@@ -19,7 +19,7 @@ to keep, a second one is trained on these alone, and a segmentation model starts
 are trained for seconds and the images are few, so that nothing here is a medical result."""
 SCANS = "scans"
 DICOM, SHIPPED, SOURCE = "dicom", "shipped", "images.txt"
-ENCODER, FEATURES, KEPT = "encoder", "features.parquet", "kept.txt"
+ENCODER, FEATURES, KEPT = "encoder", "features.parquet", "kept"
 PRETRAINED, FINETUNED, PREDICTED, PAGE = "pretrained", "finetuned", "predicted", "page"
 
 
@@ -31,7 +31,7 @@ class Step:
         title: what it does, in a few words.
         about: why, in sentences.
         arguments: of `python -m pretrain_jax`.
-        folder: of its stage, below that of the demonstration.
+        folder: of its stage, below that of the demonstration; "" for a command that is none.
         pictures: files below that folder, and what they show.
     """
 
@@ -42,9 +42,7 @@ class Step:
     pictures: tuple[tuple[str, str], ...] = ()
 
 
-def lab_demo(
-    *, out: Annotated[Path, Option(metavar="FOLDER")], progress: Progress = False
-) -> int:
+def lab_demo(*, out: Annotated[Path, Option(metavar="FOLDER")], progress: Progress = False) -> int:
     """Go a lab's whole way on images that packages bring along, in minutes.
 
     Scans become images, features, a smaller set, a pre-trained and a fine-tuned model, masks and
@@ -66,6 +64,8 @@ def lab_demo(
     for step in steps(out):
         if step.folder == ENCODER:
             write_source(out)
+        if not step.folder and (out / f"{KEPT}.txt").exists():
+            continue  # the list is written last, and never again
         print(f"\n$ {command(step)}", flush=True)
         shown = ["--progress"] if wanted(progress) else []
         main([*step.arguments, *shown])
@@ -119,9 +119,10 @@ def steps(out: Path) -> tuple[Step, ...]:
             "most 20 of a patient or a volume.",
             (
                 *("keep", at(SOURCE), "--weights", at(ENCODER), "--method", "k-center"),
-                *("--budget", "0.3", "--per-group", "20", "--out", at(KEPT)),
+                *("--budget", "0.3", "--out", at(f"{KEPT}.txt")),
             ),
-            KEPT,
+            "",
+            ((f"{KEPT}.png", "what is kept, and what is left out"),),
         ),
         Step(
             "Pre-training on what is kept",
@@ -132,10 +133,11 @@ def steps(out: Path) -> tuple[Step, ...]:
         Step(
             "A segmentation model",
             "It starts from the pre-trained encoder and learns grey and white matter from other "
-            "slices than those on which it is scored. Intervals are those of groups of slices.",
+            "slices than those on which it is scored. In these slices brightness alone tells "
+            "tissues well apart: compare the baseline `threshold` in result.json.",
             (
                 *("finetune", str(slices), "demo", "--init", at(PRETRAINED)),
-                *("--out", at(FINETUNED)),
+                *("--steps", "400", "--out", at(FINETUNED)),
             ),
             FINETUNED,
             ((f"{FINETUNED}/overlays.png", "test slices, their masks and the predicted ones"),),
@@ -148,6 +150,7 @@ def steps(out: Path) -> tuple[Step, ...]:
                 *("--out", at(PREDICTED)),
             ),
             PREDICTED,
+            ((f"{PREDICTED}/overlays.png", "images with the predicted classes in colour"),),
         ),
     )
 
@@ -161,7 +164,7 @@ def chapters(out: Path) -> list["Chapter"]:
             one.title,
             one.about,
             command(one),
-            out / one.folder,
+            out / one.folder if one.folder else None,
             tuple((out / name, caption) for name, caption in one.pictures),
         )
         for one in steps(out)

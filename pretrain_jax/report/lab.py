@@ -21,14 +21,14 @@ class Chapter:
         title: what was done, in a few words.
         about: why, in sentences.
         command: the command line that did it.
-        folder: of the stage.
+        folder: of the stage; None for a command that is none.
         pictures: files and what they show.
     """
 
     title: str
     about: str
     command: str
-    folder: Path
+    folder: Path | None
     pictures: tuple[tuple[Path, str], ...] = ()
 
 
@@ -38,12 +38,12 @@ class Section:
 
     Attributes:
         chapter: what it is about.
-        manifest: of its stage.
+        manifest: of its stage, or None.
         pictures: as the page holds them.
     """
 
     chapter: Chapter
-    manifest: Manifest
+    manifest: Manifest | None
     pictures: tuple[Picture, ...]
 
 
@@ -53,7 +53,8 @@ def write_lab_page(title: str, about: str, chapters: Sequence[Chapter], out: Pat
     Args:
         title: of the page.
         about: what is shown, in sentences.
-        chapters: finished stages in the order in which they were run; one or more.
+        chapters: finished stages in the order in which they were run; one or more
+            of them stages.
         out: new folder, or that of the same page, which is kept.
 
     Returns:
@@ -66,7 +67,7 @@ def write_lab_page(title: str, about: str, chapters: Sequence[Chapter], out: Pat
     sections = [
         Section(
             one,
-            read_manifest(one.folder),
+            None if one.folder is None else read_manifest(one.folder),
             tuple(sheet(path, caption) for path, caption in one.pictures),
         )
         for one in chapters
@@ -74,12 +75,15 @@ def write_lab_page(title: str, about: str, chapters: Sequence[Chapter], out: Pat
     inputs = {
         one.chapter.folder.name: Input(digest(one.manifest), one.chapter.folder)
         for one in sections
+        if one.manifest is not None and one.chapter.folder is not None
     }
     parameters = {"title": title, "chapters": [one.title for one in chapters]}
 
     def fill(work: object) -> Made:
-        text = environment().get_template("lab.html").render(
-            title=title, about=about, sections=sections
+        text = (
+            environment()
+            .get_template("lab.html")
+            .render(title=title, about=about, sections=sections)
         )
         write_text_atomic(out / PAGE, text)
         return Made({"chapters": len(chapters)})
