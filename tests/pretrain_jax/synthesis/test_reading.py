@@ -125,6 +125,31 @@ def test_twelve_bits_by_the_option(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "bits = 9" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_avif_and_jpeg_2000_through_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    """Read where Pillow decodes them; a damaged one is named."""
+    data, out = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    smooth = (np.indices((48, 56)).sum(axis=0) * 2).astype(np.uint8)
+    picture = Image.fromarray(smooth).convert(mode)
+    endings = ("avif", "jp2", "j2k", "jpx", "jpf", "j2c", "jpc", "AVIF")
+    for number, ending in enumerate(endings):
+        picture.save(data / f"{number}.{ending}", "AVIF" if ending.lower() == "avif" else None)
+    (data / "cut.jp2").write_bytes((data / "1.jp2").read_bytes()[:90])
+    (data / "cut.avif").write_bytes((data / "0.avif").read_bytes()[:200])
+    assert run(main, ["propose", str(out), "--data", str(data), "--least-side", "8"]) == 0
+    told = capsys.readouterr().out
+    assert "cut.jp2 cannot be decoded" in told and "cut.avif cannot be decoded" in told
+    counts = read_manifest(out / "index").counts
+    assert (counts["images"], counts["unreadable"]) == (len(endings) + 2, 2)
+    images = Images(out / "index")
+    for number, ending in enumerate(endings):
+        found = read_image(images.root, f"{number}.{ending}", channels=1)[:, :, 0]
+        assert np.abs(found.astype(int) - smooth).mean() < 3, ending
+
+
 def test_a_stack_of_too_many_pages_is_counted_as_unreadable(tmp_path: Path) -> None:
     data = tmp_path / "data"
     stack(data / "good.tif", 2)
