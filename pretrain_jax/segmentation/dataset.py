@@ -162,7 +162,8 @@ def read_case(
         raise ValueError(
             f"case {case.name} of {dataset.name}: the image {case.image} is {pixels.shape[0]} x "
             f"{pixels.shape[1]} pixels, its mask {case.mask} {labels.shape[0]} x "
-            f"{labels.shape[1]}; they must have the same size: save the mask in that of the image, or take both out"
+            f"{labels.shape[1]}; they must have the same size: save the mask in that of the image, "
+            "or take both out"
         )
     if (labels == IGNORE).all():
         raise ValueError(
