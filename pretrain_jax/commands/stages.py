@@ -77,7 +77,7 @@ def import_dicom(
         refuse_burned_in=refuse_burned_in,
         progress=wanted(progress),
     )
-    _report(out, manifest, as_json=as_json)
+    report_stage(out, manifest, as_json=as_json)
     return 0
 
 
@@ -222,7 +222,7 @@ def propose(
             **part,
         )
         if manifest is None or not as_json:
-            _report(index, manifest, as_json=as_json)
+            report_stage(index, manifest, as_json=as_json)
         if manifest is None:
             return 0
     folder = Places(run).proposals(chosen.name)
@@ -234,7 +234,7 @@ def propose(
         skip_at_most=skip_at_most or 0.0,
         **part,
     )
-    _report(folder, manifest, as_json=as_json)
+    report_stage(folder, manifest, as_json=as_json)
     if coco is not None and manifest is not None:
         _export(folder, coco, chosen, as_json=as_json)
     return 0
@@ -342,7 +342,7 @@ def score(
         shard=shard,
         progress=wanted(progress),
     )
-    _report(folder, manifest, as_json=as_json)
+    report_stage(folder, manifest, as_json=as_json)
     return 0
 
 
@@ -418,7 +418,7 @@ def select(
         patches=patches,
         storage=storage,
     )
-    _report(folder, manifest, as_json=as_json)
+    report_stage(folder, manifest, as_json=as_json)
     return 0
 
 
@@ -495,11 +495,11 @@ def synthesise(run: Path, name: str, *, progress: Progress = False, as_json: Jso
     from pretrain_jax.synthesis import synthesise
 
     manifest = synthesise(selection, folder, patches=patches, progress=wanted(progress))
-    _report(folder, manifest, as_json=as_json)
+    report_stage(folder, manifest, as_json=as_json)
     return 0
 
 
-def _report(folder: Path, manifest: Manifest | None, *, as_json: bool) -> None:
+def report_stage(folder: Path, manifest: Manifest | None, *, as_json: bool) -> None:
     """Print what a stage did.
 
     Where there is no manifest, it prints that other shards are missing.
@@ -514,6 +514,8 @@ def _report(folder: Path, manifest: Manifest | None, *, as_json: bool) -> None:
     for name, value in manifest.counts.items():
         shown = f"{value:.6g}" if isinstance(value, float) else f"{value}"
         print(f"  {name.replace('_', ' '):<22}{shown}")
+    for name, rate in manifest.rates.items():
+        print(f"  {name.replace('_', ' '):<21} {rate:.4g}")
     for note in manifest.notes:
         print(f"  note: {note}")
     if (folder / "contact.png").is_file():

@@ -305,10 +305,13 @@ def _scores(folder: Path, record: dict[str, Any]) -> str:
         f"  {f'mIoU of {name}':<22}{_shown(scores['miou'])}"
         for name, scores in record["baselines"].items()
     ]
+    note = record.get("interval_note")
+    lines += [f"  {note}"] if note else []
     return "\n".join([*lines, f"  {'pictures':<22}{folder / OVERLAYS_NAME}"])
 
 
 def _shown(score: dict[str, float | None]) -> str:
     if score["value"] is None:
         return "not defined"
-    return f"{score['value']:.4f}  [{score['low']:.4f}, {score['high']:.4f}]"
+    ends = "" if score["low"] is None else f"  [{score['low']:.4f}, {score['high']:.4f}]"
+    return f"{score['value']:.4f}{ends}"

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from hardset.arrays import ArrayFileError, load_array
 from pretrain_jax.data.apng import MAGIC
-from pretrain_jax.data.listing import STILL, suffix_of
+from pretrain_jax.data.listing import STILL
+from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
 from pretrain_jax.data.opening import (
     Remark,
     TooLargeError,
+    as_file,
     check_pixels,
     opened_image,
     regular_file,
@@ -23,7 +25,7 @@ from pretrain_jax.data.options import reading
 from pretrain_jax.data.pages import TIFF_MAGICS, count_pictures, pages_of_tiff, picture
 from pretrain_jax.data.samples import VALUES, by_rows, filled, turned
 from pretrain_jax.data.tiff import MOST_PAGES, ORIENTATION, read_tiff
-from pretrain_jax.data.video import VIDEO_SUFFIXES, read_frame
+from pretrain_jax.data.video import read_frame
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -301,7 +303,11 @@ def read_npy(path: str | Path) -> NDArray[Any]:
         ValueError: the file is none, is too large, or holds something else; says what.
         OSError: it cannot be read.
     """
-    regular_file(path).close()
+    with as_file(path) as own:
+        return _npy(own)
+
+
+def _npy(path: Path) -> NDArray[Any]:
     try:
         found = load_array(path, mmap=True)  # nothing is held before its size is known
     except ArrayFileError as error:

@@ -3,8 +3,12 @@
 It says which kinds are opened, how large they may be, and what is odd about them.
 """
 
+import errno
+import os
+import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -12,6 +16,9 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 from hardset.cli import printable
+from hardset.listing import Listed, changed_file
+from pretrain_jax.data.containers import Container, located
+from pretrain_jax.data.members import Member
 from pretrain_jax.data.options import VARIABLES, reading
 
 # Pillow tells formats by content. Of others, such as PostScript, it would start other programs.
@@ -25,6 +32,7 @@ MEANINGS = {
     "bits they have (10 to 16)",
 }
 SHOWN = 3  # of each kind
+LARGEST_PIXEL, SPARE = 4 * 8, 1 << 20  # bytes: four channels in double precision, and headers
 # Formats that Pillow may have been built without: by codec, their name and how files begin.
 CODECS: Mapping[str, tuple[str, tuple[tuple[int, bytes], ...]]] = MappingProxyType(
     {
@@ -83,24 +91,107 @@ def check_pixels(height: int, width: int) -> None:
 
 
 def regular_file(path: str | Path) -> BinaryIO:
-    """Open a regular file for reading.
+    """Open a regular file for reading, or an image in a container.
 
-    A pipe, a socket or a device, which might never answer, is refused.
+    The path of such an image goes on behind that of the file, see
+    `pretrain_jax.data.containers`. A pipe, a socket or a device, which might never answer, is
+    refused.
 
     Raises:
         ValueError: it is missing, a broken link, or no regular file.
         OSError: it cannot be read.
     """
     place = Path(path)
-    try:
-        mode = place.stat().st_mode
-    except FileNotFoundError:
-        what = "it is a broken link" if place.is_symlink() else "there is no such file"
-        raise ValueError(what) from None
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+    found = _looked_at(place)
+    if not isinstance(found, os.stat_result):
+        container, member = found
+        return container.open(member)
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
         raise ValueError(f"it is {kind}, no file")
     return place.open("rb")
+
+
+class SizeAndTime(NamedTuple):
+    """Holds the bytes of an image's file, and its time in nanoseconds."""
+
+    size: int
+    written: int
+
+
+def size_and_time(path: str | Path) -> SizeAndTime:
+    """Look at the file of an image without opening it.
+
+    The time of an image in a container is that of the container's file.
+
+    Raises:
+        ValueError: it is missing, or a broken link.
+        OSError: it cannot be looked at.
+    """
+    found = _looked_at(Path(path))
+    if not isinstance(found, os.stat_result):
+        container, member = found
+        return SizeAndTime(member.size, container.states[member.shard].written)
+    return SizeAndTime(found.st_size, found.st_mtime_ns)
+
+
+def changed_image(files: Iterable[Listed], since: Path | None = None) -> tuple[Path, str] | None:
+    """Find the first image that is gone or differs from its record, and say which.
+
+    Args:
+        files: as they were recorded.
+        since: see `hardset.listing.changed_file`.
+
+    Returns:
+        The image, and "has changed" or "is gone"; None where all are as recorded.
+    """
+    path = changed_file(files, since, look=size_and_time, opened=regular_file)
+    if path is None:
+        return None
+    try:
+        size_and_time(path)
+    except (OSError, ValueError):
+        return path, "is gone"
+    return path, "has changed"
+
+
+def _looked_at(place: Path) -> os.stat_result | tuple[Container, Member]:
+    try:
+        return place.stat()
+    except OSError as error:
+        # Names in containers may be longer than those of files.
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise
+        found = located(str(place))
+        if found is None:
+            what = "it is a broken link" if place.is_symlink() else "there is no such file"
+            raise ValueError(what) from None
+        return found
+
+
+@contextmanager
+def as_file(path: str | Path) -> Iterator[Path]:
+    """Give the path of a file that holds an image's bytes.
+
+    An image in a container is copied into a temporary file.
+
+    Raises:
+        ValueError: it is missing, or no regular file.
+        TooLargeError: the copy would be larger than the largest image in floating point.
+        OSError: it cannot be read.
+    """
+    with regular_file(path) as file:
+        if Path(path).is_file():
+            yield Path(path)
+            return
+        if size_and_time(path).size > reading().max_megapixels * 1e6 * LARGEST_PIXEL + SPARE:
+            raise TooLargeError(
+                f"it has more bytes than {reading().max_megapixels:g} megapixels need"
+            )
+        with tempfile.NamedTemporaryFile(suffix=Path(path).suffix) as copy:
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            yield Path(copy.name)
 
 
 def missing_codec(head: bytes, has: Callable[[str], bool | None]) -> str:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from pretrain_jax.data.apng import MAGIC, Animation, chunks_of
-from pretrain_jax.data.opening import image_of, regular_file, unlimited
+from pretrain_jax.data.opening import image_of, regular_file, size_and_time, unlimited
 from pretrain_jax.data.options import reading
 from pretrain_jax.data.tiff import MOST_PAGES, Directories, directories
 
@@ -91,10 +91,9 @@ def _state(path: str) -> tuple[int, int]:
     They are `GONE` of what is none.
     """
     try:
-        status = os.stat(path)  # noqa: PTH116 - a Path of each of millions takes its time
-    except OSError:
+        return size_and_time(path)
+    except (OSError, ValueError):
         return GONE
-    return status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=COUNTS)

@@ -21,11 +21,12 @@ from pretrain_jax.data.listing import (
     Tally,
     entries,
     image_root,
-    split_layout,
-    suffix_of,
+    names_classes,
 )
+from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
+from pretrain_jax.data.opening import size_and_time
 from pretrain_jax.data.pages import PAGED_SUFFIXES, page_count
-from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
+from pretrain_jax.data.video import frame_times
 
 UNLABELLED = -1
 
@@ -90,7 +91,8 @@ def find_images(
 
     Args:
         source: a folder (searched recursively, sorted; its subfolders are the classes where every
-            image lies in one of at least two), LAYOUT:FOLDER of a published collection, an image
+            image lies in one of at least two), LAYOUT:FOLDER of a published collection, a container
+            (see `pretrain_jax.data.containers`; its own classes, or those of a folder), an image
             list (`.txt`, `.tsv`, `.lst`: a path a line, relative to the list, with an optional
             class behind a tab and an optional group behind another), a video or an image.
         frame_stride: every how many frames of a video are kept, >= 1.
@@ -113,8 +115,7 @@ def find_images(
     files = Names(image_root(source), listed())
     if len(tally.refused) > skip_at_most * (len(files) + len(tally.refused)):
         tally.check(source)
-    layout, path = split_layout(source)
-    if path.is_dir() and not layout and (UNLABELLED in labels or len(codes) <= 2):
+    if not names_classes(source) and (UNLABELLED in labels or len(codes) <= 2):
         labels[:] = array("q", [UNLABELLED]) * len(labels)  # the folders are no classes
         codes = {"": UNLABELLED}
     found = _image_set(files, codes, np.array(labels, np.int64), frame_stride)
@@ -215,9 +216,8 @@ def fingerprint(images: ImageSet) -> Fingerprint:
     newest, newest_file = 0, ""
     for path in paths():
         try:
-            status = Path(path).stat()
-            size, written = status.st_size, status.st_mtime_ns
-        except OSError:
+            size, written = size_and_time(path)
+        except (OSError, ValueError):
             size, written = -1, 0
         found.update(f"{path[common:]}\0{size}\n".encode())
         if written > newest:

@@ -12,7 +12,7 @@ from typing import Any
 from hardset.checks import check_integer, check_range
 from hardset.cli import printable
 from hardset.folder import CLAIM, Input, Made, Manifest, Stage
-from hardset.listing import file_record
+from hardset.listing import stream_record
 from pretrain_jax.data import BadPixelsError, UnreadableImageError, read_pixels
 from pretrain_jax.data.decode import TooLargeImageError
 from pretrain_jax.data.listing import (
@@ -22,15 +22,15 @@ from pretrain_jax.data.listing import (
     image_root,
     iterate_images,
     split_layout,
-    suffix_of,
 )
+from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
 from pretrain_jax.data.opening import (
     Remark,
     regular_file,
     remark_notes,
 )
 from pretrain_jax.data.options import READING, Pages, reading, set_reading
-from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_sizes
+from pretrain_jax.data.video import frame_sizes
 from pretrain_jax.synthesis.labels import check_same_labels
 from pretrain_jax.synthesis.parts import check_unchanged
 from pretrain_jax.synthesis.sheets import index_sheet
@@ -267,8 +267,8 @@ def _record(path: Path) -> dict[str, Any]:
     Of what is no file they are 0 and "".
     """
     try:
-        regular_file(path).close()
-        return file_record(path)
+        with regular_file(path) as file:
+            return stream_record(file)
     except (OSError, ValueError):
         return {"bytes": 0, "sha256": ""}
 

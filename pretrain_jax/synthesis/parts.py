@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.folder import CLAIM, Input, digest, input_folder, read_manifest
-from hardset.listing import Listed, changed_file
+from hardset.listing import Listed
 from pretrain_jax.data import read_pixels
 from pretrain_jax.data.listing import STILL
+from pretrain_jax.data.opening import changed_image
 from pretrain_jax.data.options import adopt_reading
 from pretrain_jax.data.transforms import resized
 from pretrain_jax.synthesis.tables import Table
@@ -64,7 +65,7 @@ class Images:
         folder: the same.
         manifest: of the stage.
         table: its rows, see `IMAGE_COLUMNS`; height and width are 0 where an image is unreadable.
-        root: the folder to which names are relative.
+        root: the folder or container to which names are relative.
 
     Raises:
         ValueError: the stage is not finished, or the images' folder is gone.
@@ -76,7 +77,7 @@ class Images:
         self.table = Table(folder)
         adopt_reading(self.manifest.parameters)
         self.root = (self.folder.resolve() / self.manifest.locations["root"]).resolve()
-        if not self.root.is_dir():
+        if not self.root.exists():  # a folder or a container
             raise ValueError(
                 f"the images of {folder} are not in {self.root} any more; put them back, or name "
                 "the folder where they are now with --data: unchanged ones go on"
@@ -118,11 +119,13 @@ def _check_once(folder: Path, root: Path, _: str) -> None:
 
 def check_unchanged(folder: Path, root: Path) -> None:
     """Compare the images below `root` with a finished index."""
-    path = changed_file(_recorded(Table(folder), root), folder / CLAIM)
-    if path is not None:
-        what = "has changed since it was indexed" if path.is_file() else "is gone"
+    changed = changed_image(_recorded(Table(folder), root), folder / CLAIM)
+    if changed is not None:
+        path, what = changed
+        since = " since it was indexed" if what == "has changed" else ""
         raise ValueError(
-            f"image {path} {what} in {folder}; put it back, or start anew with another folder"
+            f"image {path} {what}{since} in {folder}; put it back, or start anew with another "
+            "folder"
         )
 
 

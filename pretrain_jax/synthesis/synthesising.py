@@ -26,9 +26,10 @@ from hardset.folder import (
     read_manifest,
     remedy,
 )
-from hardset.listing import Listed, changed_file, file_record
+from hardset.listing import Listed, file_record
 from hardset.progress import bar
 from pretrain_jax.data.listing import STILL, list_line
+from pretrain_jax.data.opening import changed_image
 from pretrain_jax.data.options import CONTENT, reading
 from pretrain_jax.pictures import write_png
 from pretrain_jax.places import DATA_LIST
@@ -383,7 +384,7 @@ def check_set(folder: str | Path) -> None:
 
     The images are those that the list of the set names.
 
-    Sizes and times are compared; what is newer than the last look is hashed, see `changed_file`.
+    Sizes and times are compared; what is newer than the last look is hashed, see `changed_image`.
 
     Args:
         folder: of a finished stage `synthesise`.
@@ -392,10 +393,13 @@ def check_set(folder: str | Path) -> None:
         ValueError: the first image that is gone or has changed, or a list that names others.
     """
     path = Path(folder)
-    changed = changed_file(_recorded(path), path / CLAIM)
+    changed = changed_image(_recorded(path), path / CLAIM)
     if changed is not None:
-        what = "has changed since the set was made" if changed.is_file() else "is gone"
-        raise ValueError(f"image {changed} of the set {folder} {what}; {remedy(path / DATA_LIST)}")
+        image, what = changed
+        since = " since the set was made" if what == "has changed" else ""
+        raise ValueError(
+            f"image {image} of the set {folder} {what}{since}; {remedy(path / DATA_LIST)}"
+        )
 
 
 def _recorded(folder: Path) -> Iterator[Listed]:

@@ -6,6 +6,7 @@ FFmpeg.
 
 import io
 import struct
+import tarfile
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -392,3 +393,27 @@ def test_a_page_that_is_not_there(tmp_path: Path) -> None:
     for ending in ("tif", "gif", "png"):
         with pytest.raises(UnreadableImageError, match=r"page 5 cannot .*: it holds (2|no) p"):
             read_pixels(str(tmp_path / f"a.{ending}"), 5)
+
+
+def test_pages_of_files_in_an_archive(tmp_path: Path) -> None:
+    """Read as if they were unpacked, under the same names and numbers."""
+    plain, packed = tmp_path / "plain", tmp_path / "packed"
+    plain.mkdir()
+    packed.mkdir()
+    for number, compression in enumerate((1, DEFLATE, LZW)):
+        made = [page(stored(8, 1, False, seed), 8, 1, compression=compression) for seed in range(3)]
+        (plain / f"{number}.tif").write_bytes(chained(made))
+    deep = [page(stored(16, 1, False, seed), 16, 0, compression=LZW) for seed in range(2)]
+    (plain / "deep.tif").write_bytes(chained(deep))
+    frames = [Image.fromarray(one) for one in noise(3)]
+    for ending in ("gif", "png", "webp"):
+        frames[0].save(plain / f"a.{ending}", save_all=True, append_images=frames[1:])
+    with tarfile.open(packed / "shard-000.tar", "w") as archive:
+        for path in sorted(plain.iterdir()):
+            archive.add(path, path.name)
+    ours, theirs = find_images(plain), find_images(packed)
+    assert len(ours) == len(theirs) == 3 * 3 + 2 + 3 * 3
+    for row in range(len(ours)):
+        assert ours.name(row).rpartition("/")[2] == theirs.name(row).rpartition("/")[2]
+        one, other = (read_pixels(*images.locate(row)) for images in (ours, theirs))
+        np.testing.assert_array_equal(one, other)
