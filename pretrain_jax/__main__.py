@@ -9,6 +9,7 @@ COMMANDS = {
     "report": "pretrain_jax.commands.pipeline:report",
     "benchmark-tables": "pretrain_jax.commands.pipeline:benchmark_tables",
     "import-dicom": "pretrain_jax.commands.stages:import_dicom",
+    "import-nifti": "pretrain_jax.commands.stages:import_nifti",
     "propose": "pretrain_jax.commands.stages:propose",
     "probe": "pretrain_jax.commands.stages:probe",
     "score": "pretrain_jax.commands.stages:score",

@@ -28,7 +28,8 @@ SHOWN = 10
 # What to do with files that hold images elsewhere, but are not read here, by their endings.
 REMEDIES = {
     (".dcm", ".dicom"): "make PNG files with the command import-dicom",
-    (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): "export slices as PNG",
+    (".nii", ".nii.gz"): "make PNG files with the command import-nifti",
+    (".mha", ".mhd", ".nrrd"): "export slices as PNG",
     (".svs", ".ndpi", ".scn", ".mrxs", ".czi", ".lif", ".nd2", ".vsi"): "export regions as TIFF",
     (".npz", ".mat", ".h5", ".hdf5"): "save one .npy file an image",
 }
