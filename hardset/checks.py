@@ -117,6 +117,8 @@ RENAMED = {
     "propose.sam.checkpoint": "propose.sam.weights",
     "sam_checkpoint": "sam_weights",
     "run": "init",
+    "max_skipped_share": "skip_at_most",
+    "data.max_skipped_share": "data.skip_at_most",
 }
 
 

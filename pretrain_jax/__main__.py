@@ -10,6 +10,8 @@ COMMANDS = {
     "benchmark-tables": "pretrain_jax.commands.pipeline:benchmark_tables",
     "import-dicom": "pretrain_jax.commands.stages:import_dicom",
     "import-nifti": "pretrain_jax.commands.stages:import_nifti",
+    "embed": "pretrain_jax.commands.features:embed",
+    "keep": "pretrain_jax.commands.features:keep",
     "propose": "pretrain_jax.commands.stages:propose",
     "probe": "pretrain_jax.commands.stages:probe",
     "score": "pretrain_jax.commands.stages:score",
@@ -19,6 +21,7 @@ COMMANDS = {
     "reconstruct": "pretrain_jax.commands.train:reconstruct",
     "pretrain": "pretrain_jax.commands.train:pretrain",
     "finetune": "pretrain_jax.commands.train:finetune",
+    "predict": "pretrain_jax.commands.predict:predict",
 }
 
 

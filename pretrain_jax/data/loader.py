@@ -38,7 +38,7 @@ class TooManySkippedError(ValueError):
     def __init__(self, skipped: dict[str, str], total: int, share: float) -> None:
         shown = "; ".join(" ".join(reason.split()) for reason in list(skipped.values())[:LISTED])
         more = f"; and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
-        allowed = f"more than the share {share:g} that --data.max-skipped-share allows"
+        allowed = f"more than the share {share:g} that --data.skip-at-most allows"
         why = "" if len(skipped) == total else f", {allowed}"
         super().__init__(f"{len(skipped)} of {total} images cannot be read{why}: {shown}{more}")
         self.skipped = skipped
@@ -135,7 +135,7 @@ class Loader:
         bits: 8 or 16.
         seed: of the order and of the crops.
         workers: worker processes that decode; 0 decodes on threads of this process.
-        max_skipped_share: the share of `images` that may be unreadable, in [0, 1].
+        skip_at_most: the share of `images` that may be unreadable, in [0, 1].
         host: number of this host; it decodes the rows that are its own.
         hosts: number of hosts.
 
@@ -153,12 +153,12 @@ class Loader:
         bits: int = 8,
         seed: int = 0,
         workers: int = 0,
-        max_skipped_share: float = 0.01,
+        skip_at_most: float = 0.01,
         host: int = 0,
         hosts: int = 1,
     ) -> None:
         check_integer("workers", workers, 0, 4096)
-        check_range("max_skipped_share", max_skipped_share, 0.0, 1.0)
+        check_range("skip_at_most", skip_at_most, 0.0, 1.0)
         if batch_size < 1 or batch_size % hosts:
             raise ValueError(
                 f"batch_size = {batch_size} is not a positive multiple of {hosts} host(s)"
@@ -168,7 +168,7 @@ class Loader:
         self._batch_size = batch_size
         self._seed = seed
         self._workers = workers
-        self._share = max_skipped_share
+        self._share = skip_at_most
         self._start = self._next_batch = 0
         self.skipped: dict[str, str] = {}
         self._iterator = self._open()

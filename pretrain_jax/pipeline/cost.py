@@ -359,7 +359,7 @@ def _finetuning(config: PipelineConfig) -> list[tuple[str, float, str, Rate]]:
         model = model_of(options, encoder, classes)
         stage, own = f"finetune {head}-{mode}", count * options.steps * options.batch_size
         crops[stage] += own
-        flops[stage] += own * finetuning_flops(model, frozen=mode == "frozen")
+        flops[stage] += own * finetuning_flops(model, options.trained_blocks)
     return [
         (stage, float(own), "trained crops", counted_rate(flops[stage] / own))
         for stage, own in crops.items()

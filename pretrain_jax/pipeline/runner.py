@@ -24,7 +24,7 @@ from hardset.folder import (
 )
 from pretrain_jax.data.listing import split_layout
 from pretrain_jax.pipeline.comparison import compare
-from pretrain_jax.pipeline.config import PipelineConfig, pipeline_to_json
+from pretrain_jax.pipeline.config import OBJECTIVES, PipelineConfig, pipeline_to_json
 from pretrain_jax.pipeline.ratios import (
     RECOMMEND,
     TOY,
@@ -67,7 +67,12 @@ from pretrain_jax.segmentation.config import HeadKind, Mode
 from pretrain_jax.segmentation.finetuning import FINETUNE, dataset_digest
 from pretrain_jax.synthesis import METHODS, index_images, propose, score, select, synthesise
 from pretrain_jax.synthesis.source import check_outside, survey
-from pretrain_jax.train.config import FREE_FIELDS, FREE_OPTIONS, json_differences
+from pretrain_jax.train.config import (
+    FREE_FIELDS,
+    FREE_OPTIONS,
+    json_differences,
+    renamed_data,
+)
 from pretrain_jax.train.loop import NonFiniteLossError
 
 # Fields that say where the user's files lie. The files may lie elsewhere by now, if they are the
@@ -115,7 +120,7 @@ def claim_of(config: PipelineConfig) -> Claim:
 
 
 def _in_todays_words(config: dict[str, Any]) -> dict[str, Any]:
-    """Convert a configuration of version 0.1 to the present names."""
+    """Convert a configuration of an earlier version to the present names."""
 
     def weights(part: dict[str, Any]) -> dict[str, Any]:
         return {RENAMED.get(name, name): value for name, value in part.items()}
@@ -124,6 +129,10 @@ def _in_todays_words(config: dict[str, Any]) -> dict[str, Any]:
         "probe": weights(config["probe"]),
         "propose": config["propose"] | {"sam": weights(config["propose"]["sam"])},
         "finetune": {**FINETUNE.later, **config["finetune"]},
+        **{
+            name: config[name] | {"train": renamed_data(config[name]["train"])}
+            for name in OBJECTIVES
+        },
     }
 
 

@@ -31,6 +31,7 @@ from .metrics import dice as dice
 from .metrics import iou as iou
 from .metrics import normdel as normdel
 from .metrics import score_set as score_set
+from .predicting import predict as predict
 from .segmenter import TrainedSegmenter as TrainedSegmenter
 from .segmenter import load_segmenter as load_segmenter
 from .shipped import Shipped as Shipped
@@ -62,6 +63,7 @@ __all__ = [
     "iou",
     "load_segmenter",
     "normdel",
+    "predict",
     "read_case",
     "read_pair",
     "read_pretraining",

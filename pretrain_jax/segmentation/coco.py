@@ -179,13 +179,50 @@ def write_proposals(
         images.check_unchanged()
         annotations = _of_masks(table, images, masks_of)
     categories = [{"id": 1, "name": manifest.parameters["proposer"]}]
-    with atomic_file(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+    write_records(target, _images(Table(index)), categories, annotations)
+    return table.rows
+
+
+def write_records(
+    path: Path,
+    images: Iterable[dict[str, Any]],
+    categories: Iterable[dict[str, Any]],
+    annotations: Iterable[dict[str, Any]],
+) -> None:
+    """Write COCO's records as JSON, atomically.
+
+    They are never all in memory.
+    """
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write('{"images": ')
-        _write_list(file, _images(Table(index)))
-        file.write(f', "categories": {json.dumps(categories)}, "annotations": ')
+        _write_list(file, images)
+        file.write(f', "categories": {json.dumps(list(categories))}, "annotations": ')
         _write_list(file, annotations)
         file.write("}\n")
-    return table.rows
+
+
+def region_record(
+    number: int, image: int, category: int, encoded: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the record of a region; its area and box follow from the runs.
+
+    Args:
+        number: of the annotation, from 1.
+        image: its number.
+        category: its number.
+        encoded: see `encode_rle`.
+    """
+    from pycocotools.mask import area, toBbox
+
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "segmentation": encoded,
+        "area": int(area(encoded)),
+        "bbox": [int(one) for one in toBbox(encoded)],
+        "iscrowd": 0,
+    }
 
 
 def _write_list(file: TextIO, entries: Iterable[dict[str, Any]]) -> None:

@@ -3,7 +3,6 @@
 The model is an encoder with a DPT, or with a probe of its tokens.
 """
 
-import dataclasses
 import itertools
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pretrain_jax.models.dpt.modeling import DPT, DPTConfig
-from pretrain_jax.models.vit import ViT, ViTConfig
+from pretrain_jax.models.encoders import Architecture, build_encoder, tokens_alone
 from pretrain_jax.models.vit.modeling import Linear, gelu
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.train.objectives import unit_range
@@ -27,12 +26,12 @@ class ProbeConfig:
     The tokens are those after the encoder's last norm.
 
     Attributes:
-        encoder: the ViT, without pooling.
+        encoder: its configuration, without pooling.
         classes: number of classes.
         hidden: width of a hidden layer of GELUs, 0 for an affine map.
     """
 
-    encoder: ViTConfig
+    encoder: Architecture
     classes: int
     hidden: int = 0
 
@@ -50,7 +49,7 @@ class TokenProbe(nnx.Module):
 
     def __init__(self, config: ProbeConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
-        self.encoder = ViT(config.encoder, rngs=rngs)
+        self.encoder = build_encoder(config.encoder, rngs)
         dtypes = (config.encoder.dtype, config.encoder.param_dtype)
         sizes = [config.encoder.width, *([config.hidden] if config.hidden else []), config.classes]
         self.layers = nnx.List(
@@ -64,10 +63,12 @@ class TokenProbe(nnx.Module):
         Nothing differs in training.
         """
         del key, training
-        tokens = self.encoder(images)[:, int(self.config.encoder.class_token) :]
+        config = self.config.encoder
+        (tokens,) = self.encoder.hidden_states(images, [config.depth - 1])
+        tokens = self.encoder.norm(tokens)[:, config.leading :]
         for number, layer in enumerate(self.layers):
             tokens = layer(gelu(tokens) if number else tokens)
-        return tokens.reshape(len(tokens), *self.config.encoder.grid, -1)
+        return tokens.reshape(len(tokens), *config.grid, -1)
 
 
 class Statistic(nnx.Variable[Array]):
@@ -103,7 +104,7 @@ class Segmenter(nnx.Module):
         return self.model(images, key=key, training=training)
 
 
-def model_of(config: FinetuneConfig, encoder: ViTConfig, classes: int) -> ModelConfig:
+def model_of(config: FinetuneConfig, encoder: Architecture, classes: int) -> ModelConfig:
     """Return the model of a head on an encoder.
 
     DPT's hooks are the last blocks of each quarter.
@@ -114,10 +115,20 @@ def model_of(config: FinetuneConfig, encoder: ViTConfig, classes: int) -> ModelC
         classes: number of classes.
 
     Raises:
-        ValueError: the encoder does not fit (square images; DPT: at least 4 blocks, a class token).
+        ValueError: the encoder does not fit (square images of whole patches; DPT: at least 4
+            blocks; mode "last": as many as are trained).
     """
     if encoder.size[0] != encoder.size[1]:
         raise ValueError(f"image_size = {encoder.size}: fine-tuning takes square images")
+    if encoder.size[0] % encoder.patch_size:
+        raise ValueError(
+            f"image_size = {encoder.size[0]} is not divisible by patch_size = {encoder.patch_size}"
+        )
+    if config.mode == "last" and config.blocks > encoder.depth:
+        raise ValueError(
+            f"blocks = {config.blocks}: the encoder has {encoder.depth}, of which the last are "
+            "trained"
+        )
     if config.head == "dpt":
         if encoder.depth < 4:
             raise ValueError(
@@ -130,7 +141,7 @@ def model_of(config: FinetuneConfig, encoder: ViTConfig, classes: int) -> ModelC
             fusion_width=config.fusion_width,
             head_doublings=config.head_doublings,
         )
-    plain = dataclasses.replace(encoder, pool=None, classes=0)
+    plain = tokens_alone(encoder)
     return ProbeConfig(plain, classes, config.hidden_width if config.head == "mlp" else 0)
 
 

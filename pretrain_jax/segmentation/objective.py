@@ -17,7 +17,7 @@ from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import Crops
 from pretrain_jax.segmentation.heads import ModelConfig, ProbeConfig, Segmenter, logits_at
 from pretrain_jax.segmentation.masks import IGNORE
-from pretrain_jax.train.flops import TRAINING_FACTOR, vit_forward_flops
+from pretrain_jax.train.flops import TRAINING_FACTOR, encoder_block_flops, vit_forward_flops
 from pretrain_jax.train.objectives import Merge
 from pretrain_jax.train.setup import Plan
 from pretrain_jax.train.step import PROGRAMS, Step, adamw
@@ -31,19 +31,21 @@ class SegmentationObjective:
 
     Attributes:
         model: sizes of encoder and head.
-        frozen: whether the encoder's parameters stay.
+        blocks: how many of the encoder's last blocks are trained, with its last norm; None is the
+            whole encoder, 0 nothing of it.
     """
 
     drawing_level: ClassVar[int] = 0
 
     model: ModelConfig
-    frozen: bool
+    blocks: int | None = None
 
     @property
     def trained(self) -> Any:
         """Return the filter of the variables that the optimiser changes."""
-        outside = nnx.Not(nnx.PathContains("encoder"))
-        return nnx.All(nnx.Param, outside) if self.frozen else nnx.Param
+        if self.blocks is None:
+            return nnx.Param
+        return nnx.All(nnx.Param, _Last(self.model.encoder.depth, self.blocks))
 
     def build(self, seed: int | Array) -> Segmenter:
         """Return encoder and head with initial parameters."""
@@ -56,26 +58,73 @@ class SegmentationObjective:
 
         What batch norm has learned of the batch comes with them.
         """
-        if parts != 1:
-            raise ValueError(f"accumulation = {parts}: batch norm sees whole batches")
+        pixels = jnp.maximum((jnp.asarray(batch.labels) != IGNORE).sum(), 1)
 
-        def loss(params: Any) -> tuple[Array, Any]:
+        def loss(params: Any, crops: Crops, key: Array) -> tuple[Array, Any]:
             model = merge(params)
-            logits = model(batch.images, key=key, training=True)
-            constants = nnx.split(model, self.trained, ...)[2]  # type: ignore[misc]
-            labels = jnp.asarray(batch.labels)
+            logits = model(crops.images, key=key, training=True)
+            labels = jnp.asarray(crops.labels)
             height, width = labels.shape[1:]
-            return cross_entropy(logits_at(logits, (height, width)), labels), constants
+            total = summed_cross_entropy(logits_at(logits, (height, width)), labels)
+            return total / pixels, self._constants(model)
 
-        (value, constants), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-        return value, gradient, constants
+        value_and_grad = jax.value_and_grad(loss, has_aux=True)
+        if parts == 1:
+            (value, constants), gradient = value_and_grad(params, batch, key)
+            return value, gradient, constants
+        before = self._constants(merge(params))
+
+        def strided(array: Array) -> Array:
+            # Part a takes the rows a, a + parts, ...: each device keeps the rows it has.
+            rows = jnp.asarray(array)
+            return rows.reshape(-1, parts, *rows.shape[1:]).swapaxes(0, 1)
+
+        def add(total: Any, part: tuple[Crops, Array]) -> tuple[Any, None]:
+            crops, number = part
+            own = jax.random.fold_in(key, number)
+            (value, constants), gradient = value_and_grad(params, crops, own)
+            # What does not change adds zeros, so that it stays as it is to the last bit.
+            changes = jax.tree.map(lambda new, old: (new - old) / parts, constants, before)
+            return jax.tree.map(jnp.add, total, (value, gradient, changes)), None
+
+        shapes = jax.eval_shape(lambda: (pixels * 1.0, params, before))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        parts_of = jax.tree.map(strided, batch), jnp.arange(parts)
+        (value, gradient, changes), _ = jax.lax.scan(add, zeros, parts_of)
+        return value, gradient, jax.tree.map(jnp.add, before, changes)
+
+    def _constants(self, model: Any) -> Any:
+        """Return what a model holds besides what is trained."""
+        return nnx.split(model, self.trained, ...)[2]  # type: ignore[misc]
 
     def training_flops(self) -> int:
         """Count the FLOPs of a trained crop.
 
         They are those of matrix products and convolutions.
         """
-        return finetuning_flops(self.model, frozen=self.frozen)
+        return finetuning_flops(self.model, self.blocks)
+
+
+@dataclass(frozen=True)
+class _Last:
+    """Tells what is trained where only the encoder's last blocks are.
+
+    Attributes:
+        depth: blocks of the encoder.
+        blocks: that are trained.
+    """
+
+    depth: int
+    blocks: int
+
+    def __call__(self, path: tuple[Any, ...], _: Any) -> bool:
+        """Say whether the variable at a path is trained."""
+        if "encoder" not in path:
+            return True
+        inner = path[path.index("encoder") + 1 :]
+        if inner[0] == "blocks":
+            return int(inner[1]) >= self.depth - self.blocks
+        return bool(self.blocks) and inner[0] == "norm"
 
 
 def make_step(
@@ -93,7 +142,7 @@ def make_step(
         config.weight_decay,
         config.betas,
     )
-    return Step(objective, rule, rates, plan.mesh, seed)
+    return Step(objective, rule, rates, plan.mesh, seed, config.accumulation, config.ema_decay)
 
 
 @lru_cache(PROGRAMS)
@@ -135,25 +184,31 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
         logits: shape (..., classes).
         labels: shape (...), in [0, classes) or `IGNORE`.
     """
+    return summed_cross_entropy(logits, labels) / jnp.maximum((labels != IGNORE).sum(), 1)
+
+
+def summed_cross_entropy(logits: Array, labels: Array) -> Array:
+    """Return the sum of the cross entropies of pixels, see `cross_entropy`."""
     known = labels != IGNORE
     safe = jnp.where(known, labels, 0).astype(jnp.int32)
     losses = optax.losses.softmax_cross_entropy_with_integer_labels(
         logits.astype(jnp.float32), safe
     )
-    return jnp.sum(jnp.where(known, losses, 0.0)) / jnp.maximum(known.sum(), 1)
+    return jnp.sum(jnp.where(known, losses, 0.0))
 
 
-def finetuning_flops(model: ModelConfig, *, frozen: bool) -> int:
+def finetuning_flops(model: ModelConfig, blocks: int | None = None) -> int:
     """Return the FLOPs of one trained crop.
 
-    Of a frozen encoder it is the forward pass alone.
+    Of what is frozen below all that is trained it is the forward pass alone.
 
     Args:
         model: encoder and head.
-        frozen: whether only the head is trained.
+        blocks: how many of the encoder's last blocks are trained; None is the whole encoder.
     """
-    passes = 1 if frozen else TRAINING_FACTOR
-    return passes * vit_forward_flops(model.encoder) + TRAINING_FACTOR * head_flops(model)
+    encoder, once = model.encoder, vit_forward_flops(model.encoder)
+    trained = once if blocks is None else blocks * encoder_block_flops(encoder, encoder.patches)
+    return once + (TRAINING_FACTOR - 1) * trained + TRAINING_FACTOR * head_flops(model)
 
 
 def head_flops(model: ModelConfig) -> int:

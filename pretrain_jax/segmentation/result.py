@@ -20,6 +20,7 @@ from pretrain_jax.segmentation.metrics import (
     Interval,
     SetScore,
     dice,
+    interval_note,
     iou,
     normdel,
     score_case,
@@ -62,14 +63,14 @@ def overlay(pixels: Bytes, labels: Bytes) -> Bytes:
     `IGNORE` is grey.
     """
     shown = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    mixed = shown.astype(np.float64)
+    mixed: Bytes = shown.copy()
     for label in np.unique(labels):
         if label == 0:
             continue
         colour = UNKNOWN if label == IGNORE else COLOURS[(int(label) - 1) % len(COLOURS)]
         where = labels == label
-        mixed[where] = (1 - OPACITY) * mixed[where] + OPACITY * colour
-    return np.rint(mixed).astype(np.uint8)
+        mixed[where] = np.rint((1 - OPACITY) * mixed[where] + OPACITY * colour)
+    return mixed
 
 
 def spread(cases: int, shown: int = SHOWN) -> list[int]:
@@ -269,6 +270,8 @@ def result_record(
         "dice": _interval(whole.dice),
         "boundary_f": _interval(whole.boundary_f),
         "per_class": by_class,
+        "groups": len(set(dataset.groups)),
+        "interval_note": interval_note(len(set(dataset.groups))),
         "cases": cases,
         # The share is what was kept, not what was asked for. From scratch there is no such share.
         "normdel": normdel(whole.miou.value, kept) if kept and kept <= 1 else None,

@@ -5,7 +5,7 @@ These models give masks of any images.
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from hardset.checks import check_integer
 from hardset.folder import MANIFEST, Manifest, digest, read_manifest
-from pretrain_jax.models.vit import ViT, ViTConfig
+from pretrain_jax.models.encoders import Architecture, encoder_from_json
+from pretrain_jax.models.vit import ViT
 from pretrain_jax.places import RUN
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import whole_image
@@ -143,7 +144,7 @@ class TrainedSegmenter:
     constants: Any
 
     @property
-    def encoder(self) -> ViTConfig:
+    def encoder(self) -> Architecture:
         """Return size and channels of the images that the model takes.
 
         Other images are brought to the size.
@@ -221,22 +222,45 @@ def _predictor(objective: SegmentationObjective) -> Any:
 def labels_at(logits: NDArray[np.floating], shape: tuple[int, ...]) -> Bytes:
     """Return the most probable class of each pixel at another resolution.
 
-    Logits are interpolated.
+    Logits are interpolated. Of equal ones the first class is taken.
 
     Args:
         logits: (h, w, classes).
         shape: height and width of the result; antialiased where that is smaller.
     """
+    planes = _planes_at(logits, shape)
+    best = next(planes)
+    labels = np.zeros(shape, np.uint8)
+    for label, plane in enumerate(planes, 1):  # at most two of the planes are held
+        higher = plane > best
+        labels[higher] = label
+        best = np.where(higher, plane, best)
+    return labels
+
+
+def probabilities_at(logits: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the probability of each class in each pixel at another resolution.
+
+    It is the softmax of the logits that `labels_at` compares, of the shape (*shape, classes).
+    """
+    found = np.stack(list(_planes_at(logits, shape)), axis=-1)
+    found = np.exp(found - found.max(axis=-1, keepdims=True))
+    return found / found.sum(axis=-1, keepdims=True)
+
+
+def _planes_at(
+    logits: NDArray[np.floating], shape: tuple[int, ...]
+) -> Iterator[NDArray[np.float32]]:
+    """Interpolate the logits of one class after another."""
     from PIL import Image
 
-    if logits.shape[:2] != shape:
-        size = (shape[1], shape[0])
-        planes = [
-            Image.fromarray(np.asarray(plane, np.float32)).resize(size, Image.Resampling.BILINEAR)
-            for plane in np.moveaxis(logits, -1, 0)
-        ]
-        logits = np.stack([np.asarray(plane) for plane in planes], axis=-1)
-    return logits.argmax(axis=-1).astype(np.uint8)
+    for plane in np.moveaxis(np.asarray(logits, np.float32), -1, 0):
+        if plane.shape == shape:
+            yield plane
+        else:
+            size = (shape[1], shape[0])
+            picture = Image.fromarray(np.ascontiguousarray(plane))
+            yield np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
 
 
 def save_segmenter(path: Path, segmenter: TrainedSegmenter) -> None:
@@ -280,14 +304,14 @@ def _trained_with(manifest: Manifest) -> tuple[tuple[str, ...], SegmentationObje
     """Return class names and objective of a finished fine-tuning."""
     known = dict(manifest.parameters)
     classes = tuple(known.pop("classes"))
-    encoder = ViTConfig(**_tuples(known.pop("encoder")))
+    encoder = encoder_from_json(known.pop("encoder"))
     del known["dataset"]
     try:
         config = FinetuneConfig(**_tuples(known))
     except TypeError as error:
         raise ValueError(f"the fine-tuning is one of another version: {error}") from None
     model = model_of(config, encoder, len(classes))
-    return classes, SegmentationObjective(model, config.mode == "frozen")
+    return classes, SegmentationObjective(model, config.trained_blocks)
 
 
 def _named(params: Any, constants: Any) -> dict[str, Any]:

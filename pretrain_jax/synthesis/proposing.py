@@ -47,7 +47,7 @@ def propose(
     shards: int | None = None,
     shard: int | None = None,
     progress: bool = False,
-    max_skipped_share: float = 0.0,
+    skip_at_most: float = 0.0,
 ) -> Manifest | None:
     """Find patches in every image.
 
@@ -62,7 +62,7 @@ def propose(
         shards: of the table; default one for 5000 images.
         shard: the one that this process makes; default all.
         progress: whether to draw a progress bar.
-        max_skipped_share: the share of the images that may be smaller than a patch; they have none.
+        skip_at_most: the share of the images that may be smaller than a patch; they have none.
 
     Returns:
         The manifest with the counts images, patches, without_patches (unreadable ones among them),
@@ -78,7 +78,7 @@ def propose(
     images.check_unchanged()
     divided = Shards.of(images.table.rows, shards, shard)
     inputs = {name: Input(sha256) for name, sha256 in proposer.inputs().items()}
-    _refuse_small(images, proposer, max_skipped_share)
+    _refuse_small(images, proposer, skip_at_most)
     work = PROPOSE.open(
         out,
         {"proposer": proposer.name, "shards": divided.count} | proposer.parameters(),
@@ -182,7 +182,7 @@ def _refuse_small(images: Images, proposer: Proposer, share: float) -> None:
 
     A patch has a least side. A share of the images may be too small.
     """
-    check_range("max_skipped_share", share, 0.0, 1.0)
+    check_range("skip_at_most", share, 0.0, 1.0)
     count = 0
     shown: list[str] = []
     for batch in images.table.batches(["name", "height", "width"]):
@@ -196,7 +196,7 @@ def _refuse_small(images: Images, proposer: Proposer, share: float) -> None:
         raise ValueError(
             f"{', '.join(shown)}{more}: smaller than a patch, whose shorter side is at least "
             f"{proposer.least_side} pixels ({count} such image(s)); lower --least-side, leave "
-            "them out, or let a share be without patches with --max-skipped-share"
+            "them out, or let a share be without patches with --skip-at-most"
         )
 
 

@@ -24,6 +24,8 @@ LARGEST = 1 << 40
 MODELS: Mapping[str, type[MAEConfig | SimCLRConfig]] = MappingProxyType(
     {"MAEConfig": MAEConfig, "SimCLRConfig": SimCLRConfig}
 )
+# Fields of `DataOptions` by their names in versions up to 0.2.2.
+RENAMED_DATA: Mapping[str, str] = MappingProxyType({"max_skipped_share": "skip_at_most"})
 Precision = Literal["auto", "float32", "bfloat16", "float64"]
 # ImageNet's statistics, which the published checkpoints were trained with.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -47,7 +49,7 @@ class DataOptions:
         mean: mean of each channel where the largest pixel value is 1; None measures it.
         std: standard deviation of each channel; None measures it.
         workers: worker processes that decode; 0 decodes on threads.
-        max_skipped_share: the run stops when more than this share of the images is unreadable.
+        skip_at_most: the run stops when more than this share of the images is unreadable.
     """
 
     path: str = ""
@@ -62,7 +64,7 @@ class DataOptions:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     workers: int = 4
-    max_skipped_share: float = 0.01
+    skip_at_most: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,7 @@ def _check_data(config: TrainConfig) -> None:
     check_integer("data.validation_images", data.validation_images, 1, LARGEST)
     check_range("data.validation_share", data.validation_share, 0.0, 1.0, open_high=True)
     check_range("data.crop_scale", data.crop_scale, 0.0, 1.0, open_low=True)
-    check_range("data.max_skipped_share", data.max_skipped_share, 0.0, 1.0)
+    check_range("data.skip_at_most", data.skip_at_most, 0.0, 1.0)
     check_integer("data.workers", data.workers, 0, 4096)
     if data.crop_scale[0] > data.crop_scale[1]:
         raise ValueError(f"data.crop_scale = {data.crop_scale} is not an ascending range")
@@ -289,7 +291,7 @@ FREE_FIELDS = FREE_OPTIONS | frozenset(
         "data.path",
         "data.validation",
         "data.workers",
-        "data.max_skipped_share",
+        "data.skip_at_most",
         "cluster.join",
         "cluster.coordinator",
         "cluster.processes",
@@ -313,8 +315,17 @@ def config_to_json(config: TrainConfig) -> dict[str, Any]:
     }
 
 
+def renamed_data(values: dict[str, Any]) -> dict[str, Any]:
+    """Give the fields of a stored `DataOptions` the names that they have now.
+
+    `values` is the configuration of a run with the field `data`.
+    """
+    data = values["data"]
+    return values | {"data": {RENAMED_DATA.get(name, name): data[name] for name in data}}
+
+
 def config_from_json(values: dict[str, Any]) -> TrainConfig:
-    """Return the configuration that `config_to_json` wrote.
+    """Return the configuration that `config_to_json` wrote, in this version or an earlier one.
 
     Raises:
         ValueError: an unknown or missing field, or an unknown kind of model.
@@ -323,7 +334,7 @@ def config_from_json(values: dict[str, Any]) -> TrainConfig:
         model = dict(values["model"])
         check_choice("model.kind", named := model.pop("kind"), MODELS)
         kind = MODELS[named]
-        rest = _build(TrainConfig, {k: v for k, v in values.items() if k != "model"})
+        rest = _build(TrainConfig, {k: v for k, v in renamed_data(values).items() if k != "model"})
         return dataclasses.replace(rest, model=_build(kind, model))
     except (KeyError, TypeError) as error:
         raise ValueError(f"the configuration is not one of this version: {error}") from None

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import jax
 
+from pretrain_jax.models.encoders import Architecture
 from pretrain_jax.models.mae import MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.models.vit import ViTConfig
@@ -36,17 +37,18 @@ PEAKS: Mapping[str, float] = MappingProxyType(
 TRAINING_FACTOR = 3
 
 
-def block_flops(tokens: int, width: int, hidden: int) -> int:
+def block_flops(tokens: int, width: int, hidden: int, *, gated: bool = False) -> int:
     """Count the FLOPs of one transformer block on one sequence.
 
-    They are those of query, key, value, output; attention; MLP.
+    They are those of query, key, value, output; attention; MLP, which has three matrices where it
+    is gated.
     """
-    projections = 2 * tokens * width * (4 * width + 2 * hidden)
+    projections = 2 * tokens * width * (4 * width + (3 if gated else 2) * hidden)
     attention = 2 * 2 * tokens * tokens * width
     return projections + attention
 
 
-def vit_forward_flops(config: ViTConfig, patches: int | None = None) -> int:
+def vit_forward_flops(config: Architecture, patches: int | None = None) -> int:
     """Return FLOPs of the encoder for one image.
 
     Args:
@@ -54,9 +56,20 @@ def vit_forward_flops(config: ViTConfig, patches: int | None = None) -> int:
         patches: number of patches that it sees; None sees all.
     """
     seen = config.patches if patches is None else patches
-    tokens = seen + int(config.class_token)
     embed = 2 * seen * config.patch_values * config.width
-    return embed + config.depth * block_flops(tokens, config.width, config.hidden_width)
+    return embed + config.depth * encoder_block_flops(config, seen)
+
+
+def encoder_block_flops(config: Architecture, patches: int) -> int:
+    """Return FLOPs of one block of the encoder for one image.
+
+    Args:
+        config: sizes.
+        patches: number of patches that it sees.
+    """
+    gated = not isinstance(config, ViTConfig) and config.swiglu
+    tokens = config.leading + patches
+    return block_flops(tokens, config.width, config.hidden_width, gated=gated)
 
 
 def mae_forward_flops(config: MAEConfig) -> int:

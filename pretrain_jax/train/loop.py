@@ -394,7 +394,7 @@ def _trained(
         bits=config.data.bits,
         seed=config.seed,
         workers=config.data.workers,
-        max_skipped_share=config.data.max_skipped_share,
+        skip_at_most=config.data.skip_at_most,
         host=jax.process_index(),
         hosts=jax.process_count(),
     )

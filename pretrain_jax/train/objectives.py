@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from pretrain_jax.models.encoders import Architecture
 from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise
 from pretrain_jax.models.simclr import SimCLR, SimCLRConfig, cached_value_and_grad, nt_xent
-from pretrain_jax.models.vit.config import DType, ViTConfig
+from pretrain_jax.models.vit.config import DType
 from pretrain_jax.train.flops import mae_training_flops, simclr_training_flops
 
 Array = jax.Array
@@ -229,7 +230,7 @@ OBJECTIVES: Mapping[type[MAEConfig | SimCLRConfig], type[ImageObjective]] = Mapp
 )
 
 
-def computed_in(encoder: ViTConfig, dtype: DType) -> ViTConfig:
+def computed_in(encoder: Architecture, dtype: DType) -> Architecture:
     """Return the encoder with that type of the computation.
 
     Its parameters are float32, or float64.
@@ -249,7 +250,8 @@ def make_objective(
         mean: of each channel, where the largest pixel value is 1.
         std: of each channel.
     """
-    typed: Any = dataclasses.replace(config, encoder=computed_in(config.encoder, dtype))
+    encoder: Any = computed_in(config.encoder, dtype)
+    typed: Any = dataclasses.replace(config, encoder=encoder)
     return OBJECTIVES[type(config)](typed, tuple(mean), tuple(std))
 
 

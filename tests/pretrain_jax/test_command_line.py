@@ -97,7 +97,7 @@ def test_run_and_reconstruct(
         (["--precision", "float64"], "JAX_ENABLE_X64=1"),
         (["--nonsense", "1"], "--nonsense"),
         (["--steps", "many"], "--steps"),
-        (["--data.max-skipped-share", "0", "--data.path", "{cut}"], "cut.png cannot be decoded"),
+        (["--data.skip-at-most", "0", "--data.path", "{cut}"], "cut.png cannot be decoded"),
         (["--out", "{images}"], "lies inside the image source"),
         (["--out", "{images}/run"], "lies inside the image source"),
         (["--out", "{empty}/../images"], "lies inside the image source"),

@@ -68,6 +68,39 @@ class DINOv2Config:
         return self.image_size // self.patch_size
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Return height and width of the images in pixels."""
+        return self.image_size, self.image_size
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Return the numbers of rows and columns of patches."""
+        return self.side, self.side
+
+    @property
+    def patches(self) -> int:
+        """Return the number of patches of an image."""
+        return self.side**2
+
+    @property
+    def patch_values(self) -> int:
+        """Return the number of values in a patch."""
+        return self.patch_size**2 * self.channels
+
+    @property
+    def class_token(self) -> bool:
+        """Say that there is a class token."""
+        return True
+
+    @property
+    def leading(self) -> int:
+        """Return the number of tokens before those of the patches.
+
+        They are the class token and the registers.
+        """
+        return 1 + self.registers
+
+    @property
     def hidden_width(self) -> int:
         """Return the width of the hidden layer of a block's MLP.
 

@@ -1,5 +1,7 @@
 """Defines the encoder of DINOv2, which turns images of any size into tokens."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import jax
@@ -193,6 +195,23 @@ class TokenEncoder(nnx.Module):
         first = jnp.broadcast_to(first, (len(patches), *first.shape))
         return jnp.concatenate([first, patches], axis=1)
 
+    def states(self, images: Array, masked: Array | None = None) -> list[Array]:
+        """Return the tokens after each block."""
+        raise NotImplementedError
+
+    def hidden_states(self, images: Array, blocks: Sequence[int] | None = None) -> list[Array]:
+        """Return tokens after some blocks, before the final norm.
+
+        Args:
+            images: normalised, shape (batch, height, width, channels).
+            blocks: indices of the blocks counted from 0, all where None.
+
+        Returns:
+            One array (batch, 1 + registers + rows * columns, width) a block.
+        """
+        states = self.states(images)
+        return states if blocks is None else [states[block] for block in blocks]
+
     def output(self, tokens: Array) -> DINOv2Output:
         """Normalise the last block's tokens, and tell them apart."""
         tokens, count = self.norm(tokens), len(self.first())
@@ -251,13 +270,30 @@ class DINOv2(TokenEncoder):
         Raises:
             ValueError: images or a mask of another shape.
         """
+        return self.output(self.states(images, masked)[-1])
+
+    def states(self, images: Array, masked: Array | None = None) -> list[Array]:
+        """Return the tokens after each block, see `__call__`."""
         table = self.positions_on(self.grid(images)).astype(self.dtype)
         # Registers have no position.
         first = self.first().at[0].add(table[0])
         tokens = self.joined(first, self.patches(images, masked) + table[1:])
+        states = []
         for block in self.blocks:
             tokens = block(tokens)
-        return self.output(tokens)
+            states.append(tokens)
+        return states
+
+    def with_image_size(self, image_size: int) -> "DINOv2":
+        """Return the same model for images of another size.
+
+        Its positions are interpolated as in `positions_on`.
+        """
+        config = dataclasses.replace(self.config, image_size=image_size)
+        graph, _ = nnx.split(nnx.eval_shape(lambda: DINOv2(config, rngs=nnx.Rngs(0))))
+        model: DINOv2 = nnx.merge(graph, nnx.state(self))
+        model.positions = nnx.Param(self.positions_on(config.grid))
+        return model
 
     def positions_on(self, grid: tuple[int, int]) -> Array:
         """Interpolate the table of positions to a grid as the published models do.

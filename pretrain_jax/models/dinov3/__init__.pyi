@@ -3,15 +3,21 @@
 from .config import DINOV3_PRESETS as DINOV3_PRESETS
 from .config import DINOv3Config as DINOv3Config
 from .modeling import DINOv3 as DINOv3
+from .params import DINOV3_LAYOUTS as DINOV3_LAYOUTS
+from .params import dinov3_config as dinov3_config
 from .params import dinov3_keys as dinov3_keys
 from .params import dinov3_table as dinov3_table
 from .params import load_dinov3 as load_dinov3
+from .params import official_keys as official_keys
 
 __all__ = [
+    "DINOV3_LAYOUTS",
     "DINOV3_PRESETS",
     "DINOv3",
     "DINOv3Config",
+    "dinov3_config",
     "dinov3_keys",
     "dinov3_table",
     "load_dinov3",
+    "official_keys",
 ]

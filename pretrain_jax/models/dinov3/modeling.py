@@ -1,5 +1,6 @@
 """Defines the encoder of DINOv3, whose positions rotate queries and keys."""
 
+import dataclasses
 import math
 
 import jax
@@ -117,12 +118,25 @@ class DINOv3(TokenEncoder):
         Raises:
             ValueError: images or a mask of another shape.
         """
+        return self.output(self.states(images, masked)[-1])
+
+    def states(self, images: Array, masked: Array | None = None) -> list[Array]:
+        """Return the tokens after each block, see `__call__`."""
         config, first = self.config, self.first()
         angles = rotary_angles(self.grid(images), config.width // config.heads, config.period)
         # Class token and registers have no place: they are not rotated.
         angles = np.concatenate([np.zeros((len(first), angles.shape[1])), angles])
         tokens = self.joined(first, self.patches(images, masked))
         wide = jnp.asarray(angles, jnp.promote_types(self.dtype, jnp.float32))
+        states = []
         for block in self.blocks:
             tokens = block(tokens, wide)
-        return self.output(tokens)
+            states.append(tokens)
+        return states
+
+    def with_image_size(self, image_size: int) -> "DINOv3":
+        """Return the same model for heads on images of another size."""
+        config = dataclasses.replace(self.config, image_size=image_size)
+        graph, _ = nnx.split(nnx.eval_shape(lambda: DINOv3(config, rngs=nnx.Rngs(0))))
+        model: DINOv3 = nnx.merge(graph, nnx.state(self))
+        return model

@@ -3,7 +3,6 @@
 The tokens become maps, which are fused from deep to shallow.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,7 +14,13 @@ from jax import lax
 from numpy.typing import NDArray
 
 from hardset.checks import check_choice, check_integer, check_range
-from pretrain_jax.models.vit import VIT_PRESETS, ViT, ViTConfig, unpatchify
+from pretrain_jax.models.encoders import (
+    AnyEncoder,
+    Architecture,
+    build_encoder,
+    tokens_alone,
+)
+from pretrain_jax.models.vit import VIT_PRESETS, unpatchify
 from pretrain_jax.models.vit.config import dtype_of
 from pretrain_jax.models.vit.modeling import Linear, gelu
 
@@ -33,7 +38,7 @@ class DPTConfig:
     Source: Ranftl et al. 2021, arXiv:2103.13413.
 
     Attributes:
-        encoder: the ViT; with class token, without pooling.
+        encoder: its configuration, without pooling.
         classes: number of classes.
         hooks: four blocks of the encoder whose tokens are used, from shallow to deep, counted
             from 0.
@@ -41,7 +46,7 @@ class DPTConfig:
             resolution of the patches.
         fusion_width: features of the fused maps.
         readout: what becomes of the class token: "project" concatenates it to each patch and
-            maps both back to one token, "add" adds it, "ignore" drops it.
+            maps both back to one token, "add" adds it, "ignore" drops it, or does without one.
         dropout: share of the head's features that training sets to zero.
         head_doublings: how often the head doubles the resolution of its logits, which is 8 times
             that of the patches before; the published 1 fits patches of 16 pixels, 0 those of 8.
@@ -50,7 +55,7 @@ class DPTConfig:
         ValueError: a field outside its range, with the value and the range.
     """
 
-    encoder: ViTConfig = VIT_PRESETS["vit_base"]
+    encoder: Architecture = VIT_PRESETS["vit_base"]
     classes: int = 2
     hooks: tuple[int, ...] = (2, 5, 8, 11)
     widths: tuple[int, ...] = (96, 192, 384, 768)
@@ -74,22 +79,24 @@ class DPTConfig:
         for width in self.widths:
             check_integer("widths", width, 1, 1 << 16)
         check_choice("readout", self.readout, get_args(Readout))
-        if self.encoder.pool is not None or not self.encoder.class_token:
-            raise ValueError("the encoder of a DPT has class_token = True and pool = None")
+        if tokens_alone(self.encoder) != self.encoder:
+            raise ValueError("the encoder of a DPT has pool = None and no classes")
+        if self.readout != "ignore" and not self.encoder.class_token:
+            raise ValueError(f"readout = {self.readout!r} needs an encoder with a class token")
 
     @classmethod
-    def on(cls, encoder: ViTConfig, **fields: Any) -> "DPTConfig":
+    def on(cls, encoder: Architecture, **fields: Any) -> "DPTConfig":
         """Return the configuration on an encoder.
 
-        Its hooks are at every quarter of the depth.
+        Its hooks are at every quarter of the depth. Without a class token nothing is read out.
 
         Args:
-            encoder: the ViT.
+            encoder: its configuration; pooling is left out.
             **fields: further fields.
         """
         hooks = tuple((stage + 1) * encoder.depth // STAGES - 1 for stage in range(STAGES))
-        encoder = dataclasses.replace(encoder, pool=None, classes=0)
-        return cls(encoder=encoder, **({"hooks": hooks} | fields))
+        own = {"hooks": hooks} | ({} if encoder.class_token else {"readout": "ignore"})
+        return cls(encoder=tokens_alone(encoder), **(own | fields))
 
 
 def double(x: Array) -> Array:
@@ -112,7 +119,7 @@ def _doubling(length: int) -> NDArray[np.float64]:
 
 
 def convolution(
-    config: ViTConfig, inputs: int, outputs: int, size: int, rngs: nnx.Rngs, **options: Any
+    config: Architecture, inputs: int, outputs: int, size: int, rngs: nnx.Rngs, **options: Any
 ) -> nnx.Conv:
     """Make a convolution with a square kernel.
 
@@ -136,7 +143,7 @@ class Enlarge(nnx.Module):
     Its stride is its kernel's size: a pixel becomes factor^2 pixels.
     """
 
-    def __init__(self, config: ViTConfig, width: int, factor: int, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Architecture, width: int, factor: int, rngs: nnx.Rngs) -> None:
         self.factor = factor
         dtype = dtype_of(config.param_dtype)
         init = nnx.initializers.lecun_normal(in_axis=0, out_axis=-1)
@@ -160,7 +167,7 @@ class Reassemble(nnx.Module):
     def __init__(self, config: DPTConfig, stage: int, rngs: nnx.Rngs) -> None:
         encoder, width, scale = config.encoder, config.widths[stage], SCALES[stage]
         dtypes = (encoder.dtype, encoder.param_dtype)
-        self.grid = encoder.grid
+        self.grid, self.leading = encoder.grid, encoder.leading
         self.readout = config.readout
         if config.readout == "project":
             self.token = Linear(2 * encoder.width, encoder.width, dtypes, rngs=rngs)
@@ -174,8 +181,9 @@ class Reassemble(nnx.Module):
         self.to_fusion = convolution(encoder, width, config.fusion_width, 3, rngs, use_bias=False)
 
     def __call__(self, tokens: Array) -> Array:
-        """Map (B, 1 + patches, width) to (B, h, w, fusion_width)."""
-        first, patches = tokens[:, :1], tokens[:, 1:]
+        """Map (B, leading + patches, width) to (B, h, w, fusion_width)."""
+        # Between the class token and the patches lie registers, which are left out.
+        first, patches = tokens[:, :1], tokens[:, self.leading :]
         if self.readout == "project":
             both = jnp.concatenate([patches, jnp.broadcast_to(first, patches.shape)], axis=-1)
             patches = gelu(self.token(both))
@@ -285,14 +293,16 @@ class DPT(nnx.Module):
         ValueError: an encoder of another configuration.
     """
 
-    def __init__(self, config: DPTConfig, *, rngs: nnx.Rngs, encoder: ViT | None = None) -> None:
+    def __init__(
+        self, config: DPTConfig, *, rngs: nnx.Rngs, encoder: AnyEncoder | None = None
+    ) -> None:
         if encoder is not None and encoder.config != config.encoder:
             raise ValueError(
                 f"the encoder's configuration {encoder.config} is not that of the head, "
                 f"{config.encoder}"
             )
         self.config = config
-        self.encoder = ViT(config.encoder, rngs=rngs) if encoder is None else encoder
+        self.encoder = build_encoder(config.encoder, rngs) if encoder is None else encoder
         stages = range(len(config.hooks))
         self.reassemble = nnx.List(Reassemble(config, stage, rngs) for stage in stages)
         # In the order of the stages: the last is the deepest.

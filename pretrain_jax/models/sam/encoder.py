@@ -3,16 +3,19 @@
 Attention is windowed, with decomposed relative positions.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from pretrain_jax.models.sam.config import SAMConfig
-from pretrain_jax.models.vit import patchify
+from pretrain_jax.models.sam.geometry import bilinear
+from pretrain_jax.models.vit import patchify, resize_positions
 from pretrain_jax.models.vit.config import DType, dtype_of
 from pretrain_jax.models.vit.modeling import Linear, gelu, layer_norm
 
@@ -163,7 +166,7 @@ class Block(nnx.Module):
         self.norm1 = layer_norm(config.width, config.layer_norm_eps, config.dtypes, rngs)
         self.attention = RelativeAttention(config, window or config.grid_size, rngs=rngs)
         self.norm2 = layer_norm(config.width, config.layer_norm_eps, config.dtypes, rngs)
-        hidden = int(config.width * config.mlp_ratio)
+        hidden = round(config.width * config.mlp_ratio)
         self.mlp = MLP(config.width, hidden, gelu, config.dtypes, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -188,6 +191,7 @@ class ImageEncoder(nnx.Module):
     """
 
     def __init__(self, config: SAMConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
         self.dtype, param_dtype = map(dtype_of, config.dtypes)
         grid, out = config.grid_size, config.prompt_width
         self.patch_size = config.patch_size
@@ -217,6 +221,32 @@ class ImageEncoder(nnx.Module):
             tokens = block(tokens)
         out = self.neck_norm1(self.neck1(tokens))
         return self.neck_norm2(self.neck2(out))
+
+    def with_image_size(self, image_size: int) -> "ImageEncoder":
+        """Return the same encoder for images of another size.
+
+        Positions are interpolated (bicubic), and so are the relative positions of the blocks
+        that attend to the whole image (linear, as the published code does).
+
+        Args:
+            image_size: side in pixels, a multiple of the patch size.
+
+        Returns:
+            A new encoder.
+        """
+        config = dataclasses.replace(self.config, image_size=image_size)
+        old, new = self.config.grid_size, config.grid_size
+        moved = []
+        for path, variable in nnx.to_flat_state(nnx.state(self)):
+            value = np.asarray(variable[...])
+            if path[-1] == "positions":
+                table = value.reshape(old * old, -1)
+                value = resize_positions(table, (old, old), (new, new)).reshape(new, new, -1)
+            elif path[-1] in ("rows", "columns") and path[1] in config.global_blocks:
+                value = bilinear(2 * old - 1, 2 * new - 1) @ value
+            moved.append((path, variable.replace(jnp.asarray(value, variable.dtype))))
+        abstract = nnx.eval_shape(lambda: ImageEncoder(config, rngs=nnx.Rngs(0)))
+        return nnx.merge(nnx.split(abstract)[0], nnx.from_flat_state(moved))
 
 
 def _split(x: jax.Array, window: int) -> jax.Array:

@@ -1,18 +1,14 @@
 """Defines the Segment Anything model, which makes masks of images and prompts."""
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from pretrain_jax.models.sam.config import SAMConfig
 from pretrain_jax.models.sam.decoder import BOX_END, BOX_START, NO_POINT, MaskDecoder, PromptEncoder
 from pretrain_jax.models.sam.encoder import ImageEncoder
-from pretrain_jax.models.sam.geometry import bilinear
-from pretrain_jax.models.vit import resize_positions
 
 
 class SAMOutput(NamedTuple):
@@ -158,16 +154,10 @@ class SAM(nnx.Module):
         Returns:
             A new model.
         """
-        config = dataclasses.replace(self.config, image_size=image_size)
-        old, new = self.config.grid_size, config.grid_size
-        moved = []
-        for path, variable in nnx.to_flat_state(nnx.state(self)):
-            value = np.asarray(variable[...])
-            if path[-1] == "positions":
-                table = value.reshape(old * old, -1)
-                value = resize_positions(table, (old, old), (new, new)).reshape(new, new, -1)
-            elif path[-1] in ("rows", "columns") and path[2] in config.global_blocks:
-                value = bilinear(2 * old - 1, 2 * new - 1) @ value
-            moved.append((path, variable.replace(jnp.asarray(value, variable.dtype))))
+        encoder = self.encoder.with_image_size(image_size)
+        config = encoder.config
+        others = nnx.to_flat_state(nnx.state(self))
+        state = [(path, variable) for path, variable in others if path[0] != "encoder"]
+        state += [(("encoder", *path), one) for path, one in nnx.to_flat_state(nnx.state(encoder))]
         abstract = nnx.eval_shape(lambda: SAM(config, rngs=nnx.Rngs(0)))
-        return nnx.merge(nnx.split(abstract)[0], nnx.from_flat_state(moved))
+        return nnx.merge(nnx.split(abstract)[0], nnx.from_flat_state(state))

@@ -1,7 +1,9 @@
 """Maps Segment Anything to the arrays of its published checkpoints and of transformers."""
 
+import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from pretrain_jax.models.sam.config import SAMConfig
 from pretrain_jax.models.vit.params import affine, normalisation
 from pretrain_jax.weights import Entry, WeightsError, patch_embedding, same
 from pretrain_jax.weights.mapping import convolution, transposed_convolution
+from pretrain_jax.weights.sizes import Sizes, check_known
 
 SAM_LAYOUTS = ("official", "transformers")
 
@@ -79,6 +82,88 @@ def sam_table(config: SAMConfig, layout: str) -> list[Entry]:
     check_choice("layout", layout, SAM_LAYOUTS)
     names = OFFICIAL if layout == "official" else TRANSFORMERS
     return [*_encoder(config, names), *_prompt(names, config), *_decoder(config, names)]
+
+
+def sam_encoder_table(config: SAMConfig, layout: str) -> list[Entry]:
+    """Return the key table of the image encoder alone, see `sam_table`."""
+    check_choice("layout", layout, SAM_LAYOUTS)
+    entries = _encoder(config, OFFICIAL if layout == "official" else TRANSFORMERS)
+    return [dataclasses.replace(one, path=one.path.removeprefix("encoder.")) for one in entries]
+
+
+def sam_encoder_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """Return the state of an official encoder that was saved alone under its full names."""
+    prefix = f"{OFFICIAL['encoder']}."
+    alone = not any(key.startswith(prefix) for key in state)
+    return {f"{prefix}{key}" if alone else key: value for key, value in state.items()}
+
+
+def sam_encoder_config(
+    state: Mapping[str, NDArray], layout: str, known: Mapping[str, Any]
+) -> tuple[SAMConfig, tuple[str, ...]]:
+    """Read the configuration of an image encoder off the names and shapes of a state.
+
+    Args:
+        state: under the names of `sam_encoder_table`.
+        layout: see `sam_table`.
+        known: entries of transformers' config.json, as far as there are any.
+
+    Returns:
+        The configuration, in which what concerns prompts and masks means nothing, and sentences
+        on what was assumed: none, as the relative positions tell heads and windows.
+
+    Raises:
+        WeightsError: an array that tells a size is missing, or `known` contradicts the arrays.
+    """
+    known = known.get("vision_config", known)
+    if not isinstance(known, Mapping):
+        raise WeightsError("config.json beside it has a vision_config that is no object")
+    sizes = Sizes(state, sam_encoder_table(SAMConfig(depth=1, global_blocks=(0,)), layout))
+    width, channels, patch = sizes.patches("patch.kernel")
+    _, side, columns, _ = sizes.shape("positions", 4)
+    if side != columns:
+        raise WeightsError(f"{sizes.keys['positions'][0]} is no square of positions")
+    depth = sizes.depth()
+    _, head = sizes.shape("blocks.0.attention.rows", 2)
+    if width % head:
+        raise WeightsError(f"tokens have {width} numbers, attention heads {head}, which is no part")
+    first = sizes.keys["blocks.0.attention.rows"][0]
+    spans = {}
+    for block in range(depth):
+        rows = state.get(first.replace(".0.", f".{block}.", 1))
+        spans[block] = side if rows is None or rows.ndim != 2 else (len(rows) + 1) // 2
+    whole = tuple(block for block, span in spans.items() if span == side)
+    windows = {span for span in spans.values() if span != side}
+    config = SAMConfig(
+        image_size=patch * side,
+        patch_size=patch,
+        channels=channels,
+        width=width,
+        depth=depth,
+        heads=width // head,
+        mlp_ratio=sizes.shape("blocks.0.mlp.first.kernel", 2)[0] / width,
+        window_size=min(windows, default=known.get("window_size", 14)),
+        global_blocks=whole,
+        prompt_width=sizes.shape("neck1.kernel", 4)[0],
+        decoder_heads=1,
+        layer_norm_eps=known.get("layer_norm_eps", 1e-6),
+        dtype=sizes.dtype(),
+        param_dtype=sizes.dtype(),
+    )
+    found = {
+        "hidden_size": width,
+        "num_hidden_layers": depth,
+        "num_attention_heads": config.heads,
+        "patch_size": patch,
+        "image_size": config.image_size,
+        "num_channels": channels,
+        "output_channels": config.prompt_width,
+        "hidden_act": "gelu",
+    }
+    if windows:
+        found |= {"window_size": config.window_size, "global_attn_indexes": list(whole)}
+    check_known(known, found)
+    return config, ()
 
 
 def sam_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:

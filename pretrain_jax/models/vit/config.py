@@ -110,6 +110,11 @@ class ViTConfig:
         return rows * columns
 
     @property
+    def leading(self) -> int:
+        """Return the number of tokens before those of the patches."""
+        return int(self.class_token)
+
+    @property
     def patch_values(self) -> int:
         """Return the number of values in a patch."""
         return self.patch_size**2 * self.channels

@@ -1,15 +1,30 @@
 """Maps vision transformers to the arrays of the official MAE code and of transformers."""
 
+import dataclasses
+import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import check_choice
 from pretrain_jax.models.vit.config import ViTConfig
+from pretrain_jax.models.vit.modeling import sincos_positions
 from pretrain_jax.weights import Entry, fused, patch_embedding, same, transposed
+from pretrain_jax.weights.sizes import Sizes, check_known, heads_of
 
 VIT_LAYOUTS = ("official", "transformers")
+# Numbers of an attention head where there are not 64: H, g and G of arXiv:2106.04560.
+HEAD_SIZES = MappingProxyType({1280: 80, 1408: 88, 1664: 104})
+# Added to variances where no config.json says it, as in timm's and transformers' models.
+PUBLISHED_EPS = MappingProxyType({"official": 1e-6, "transformers": 1e-12})
+ROUNDING = 1e-3
+# Entries of config.json that no array tells.
+UNTOLD = frozenset({"num_attention_heads", "layer_norm_eps"}) | frozenset(
+    {"hidden_dropout_prob", "attention_probs_dropout_prob"}
+)
 # Names of version 5 of transformers in memory -> names in its files.
 ATTENTION = (
     ("attention.q_proj.", "attention.attention.query."),
@@ -119,6 +134,64 @@ def transformers_vit_config(config: ViTConfig) -> dict[str, Any]:
         "num_channels": config.channels,
         "qkv_bias": True,
     }
+
+
+def vit_config(
+    state: Mapping[str, NDArray], layout: str, known: Mapping[str, Any]
+) -> tuple[ViTConfig, tuple[str, ...]]:
+    """Read the configuration of an encoder off the names and shapes of a state.
+
+    Args:
+        state: under the names of `vit_table`.
+        layout: see `vit_table`.
+        known: entries of transformers' config.json, as far as there are any.
+
+    Returns:
+        The configuration, and sentences on what was assumed. Positions are "sincos" where they
+        are MAE's fixed ones.
+
+    Raises:
+        WeightsError: an array that tells a size is missing, or `known` contradicts the arrays.
+    """
+    sizes = Sizes(state, vit_table(ViTConfig(depth=1), layout))
+    width, channels, patch = sizes.patches()
+    heads, notes = heads_of(width, known, HEAD_SIZES)
+    # Without a class token the table of positions has none, either.
+    extra = sizes.has("class_token") or not _square(sizes.shape("positions", 3)[1])
+    side = sizes.side(int(extra))
+    config = ViTConfig(
+        image_size=patch * side,
+        patch_size=patch,
+        channels=channels,
+        width=width,
+        depth=sizes.depth(),
+        heads=heads,
+        mlp_ratio=sizes.shape("blocks.0.fc1.kernel", 2)[0] / width,
+        layer_norm_eps=known.get("layer_norm_eps", PUBLISHED_EPS[layout]),
+        class_token=extra,
+        pool="mean" if layout == "official" and "fc_norm.weight" in state else None,
+        positions="learned",
+        dtype=sizes.dtype(),
+        param_dtype=sizes.dtype(),
+    )
+    if _fixed(config, state[sizes.keys["positions"][0]]):
+        config = dataclasses.replace(config, positions="sincos")
+    entries = transformers_vit_config(config)
+    found = {name: entries[name] for name in entries.keys() - UNTOLD}
+    check_known(known, found)
+    return config, notes
+
+
+def _square(count: int) -> bool:
+    return math.isqrt(count) ** 2 == count
+
+
+def _fixed(config: ViTConfig, table: NDArray) -> bool:
+    """Say whether positions are MAE's, but for the rounding of half precision."""
+    wanted = sincos_positions(config.grid, config.width, class_token=config.class_token)
+    return table[0].shape == wanted.shape and bool(
+        np.allclose(table[0].astype(np.float64), wanted, rtol=0, atol=ROUNDING)
+    )
 
 
 def _official(config: ViTConfig) -> list[Entry]:

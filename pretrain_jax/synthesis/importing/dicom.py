@@ -21,7 +21,8 @@ from hardset.folder import Input, Manifest, Stage
 from hardset.progress import bar
 from pretrain_jax.data.dicom import DicomHeader, grey_counts, is_dicom, read_dicom, read_header
 from pretrain_jax.data.grey import Counted, check_window, robust_range
-from pretrain_jax.data.opening import largest_megapixels, regular_file
+from pretrain_jax.data.opening import regular_file
+from pretrain_jax.data.options import reading
 from pretrain_jax.data.privacy import project_salt, salted_hash
 from pretrain_jax.synthesis.importing.writing import (
     Part,
@@ -33,13 +34,12 @@ from pretrain_jax.synthesis.importing.writing import (
     run_import,
     write_image,
 )
-from pretrain_jax.synthesis.parts import MEGAPIXELS_KEY
 from pretrain_jax.synthesis.source import check_outside
 
 IMPORT = Stage(
     "dicom",
     inputs=("source", "salt"),
-    parameters=("window", "refuse_burned_in", "files", MEGAPIXELS_KEY),
+    parameters=("window", "refuse_burned_in", "files", "max_megapixels"),
 )
 BURNED_IN = "BurnedInAnnotation says that the pixels show who the patient is"
 OTHER = "it is no DICOM file"
@@ -115,7 +115,7 @@ def import_dicom(
             "window": None if window is None else list(window),
             "refuse_burned_in": refuse_burned_in,
             "files": len(paths),
-            MEGAPIXELS_KEY: largest_megapixels(),
+            "max_megapixels": reading().max_megapixels,
         },
         None,
         # Without their places, which may hold names.

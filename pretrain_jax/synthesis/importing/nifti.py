@@ -14,7 +14,7 @@ from hardset.folder import Input, Manifest, Stage
 from hardset.progress import bar
 from pretrain_jax.data.grey import check_window
 from pretrain_jax.data.nifti import AXES, Nifti, opened_nifti, pair_of, voxel_hash
-from pretrain_jax.data.opening import largest_megapixels
+from pretrain_jax.data.options import reading
 from pretrain_jax.synthesis.importing.writing import (
     Part,
     Unit,
@@ -24,13 +24,12 @@ from pretrain_jax.synthesis.importing.writing import (
     run_import,
     write_image,
 )
-from pretrain_jax.synthesis.parts import MEGAPIXELS_KEY
 from pretrain_jax.synthesis.source import check_outside
 
 IMPORT = Stage(
     "nifti",
     inputs=("source",),
-    parameters=("axis", "window", "keep_empty", MEGAPIXELS_KEY),
+    parameters=("axis", "window", "keep_empty", "max_megapixels"),
 )
 SAME = "another file has the same voxels"
 EMPTY = "all its slices are empty"
@@ -95,7 +94,7 @@ def import_nifti(
             "axis": number,
             "window": None if window is None else list(window),
             "keep_empty": keep_empty,
-            MEGAPIXELS_KEY: largest_megapixels(),
+            "max_megapixels": reading().max_megapixels,
         },
         None,
         {"source": Input(content.hexdigest())},

@@ -91,17 +91,17 @@ def test_unreadable_images_are_replaced_counted_and_listed(
         damaged = {3: content[:45], 7: b"junk"}.get(number, content)
         (tmp_path / f"{number:02d}.png").write_bytes(damaged)
     found = find_images(tmp_path)
-    source = loader(found, max_skipped_share=0.2)
+    source = loader(found, skip_at_most=0.2)
     drawn = np.concatenate([batch.indices for batch in take(source, 6)])
     assert not {3, 7} & set(drawn.tolist())
     assert sorted(Path(name).name for name in source.skipped) == ["03.png", "07.png"]
     state = source.state()
-    again = loader(found, max_skipped_share=0.2)
+    again = loader(found, skip_at_most=0.2)
     again.restore(state)
     assert again.skipped == source.skipped
     source.close()
     again.close()
-    strict = loader(found, max_skipped_share=0.1)
+    strict = loader(found, skip_at_most=0.1)
     with pytest.raises(TooManySkippedError, match=r"2 of 12 images.*share 0.1.*(03|07)\.png"):
         take(strict, 6)
     strict.close()
@@ -111,7 +111,7 @@ def test_stops_when_nothing_can_be_read(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes(b"junk")
     found = find_images(tmp_path)
-    source = loader(found, max_skipped_share=1.0)
+    source = loader(found, skip_at_most=1.0)
     with pytest.raises(TooManySkippedError, match="3 of 3 images cannot be read:"):
         next(source)
     source.close()

@@ -58,12 +58,14 @@ def test_echo_lists_the_runs(config: PipelineConfig) -> None:
 
 
 def test_configuration_of_version_0_1(config: PipelineConfig, tmp_path: Path) -> None:
-    """It called weights checkpoint, and knew no precision of fine-tuning."""
+    """It called weights and skip_at_most otherwise, and knew no precision of fine-tuning."""
     given = ProbeOptions(weights=str(tmp_path / "mae.pth"))
     config = dataclasses.replace(config, probe=given, out=str(tmp_path / "out"))
     record = json.loads(json.dumps(runner.claim_of(config).record))
     for part in (record["probe"], record["propose"]["sam"]):
         part["checkpoint"] = part.pop("weights")
+    for part in (record["mae"]["train"]["data"], record["simclr"]["train"]["data"]):
+        part["max_skipped_share"] = part.pop("skip_at_most")
     del record["finetune"]["precision"]
     (tmp_path / "out").mkdir()
     write_record(tmp_path / "out/config.json", record)

@@ -11,7 +11,6 @@ from PIL import Image
 from hardset.folder import Manifest, read_manifest
 from pretrain_jax.data import find_images
 from pretrain_jax.data.listing import Tally, entries
-from pretrain_jax.data.opening import VARIABLE
 from pretrain_jax.synthesis import Images, Saliency, index_images, propose
 from tests.pretrain_jax.data.tiff_files import tiff
 
@@ -59,7 +58,7 @@ def test_all_of_no_use_in_one_message(odd_folder: Path, tmp_path: Path) -> None:
     told = str(caught.value)
     for name, reason in NAMED:
         assert name in told and reason in told
-    assert "--max-skipped-share" in told and "junk.png" not in told
+    assert "--skip-at-most" in told and "junk.png" not in told
     # Mended, the same folder of results is taken.
     for path in list(odd_folder.iterdir()):
         if not path.name.startswith(("good", "junk", "empty")):
@@ -71,8 +70,8 @@ def test_all_of_no_use_in_one_message(odd_folder: Path, tmp_path: Path) -> None:
 def test_a_share_may_be_skipped(odd_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "index"
     with pytest.raises(ValueError, match=r"8 of the 12 files .*, more than the share 0\.6"):
-        index_images(odd_folder, out, max_skipped_share=0.6)
-    manifest = index_images(odd_folder, out, max_skipped_share=0.7)
+        index_images(odd_folder, out, skip_at_most=0.6)
+    manifest = index_images(odd_folder, out, skip_at_most=0.7)
     assert manifest is not None
     counts = manifest.counts
     assert (counts["images"], counts["unreadable"], counts["names_refused"]) == (10, 6, 2)
@@ -90,8 +89,8 @@ def test_a_share_may_be_skipped(odd_folder: Path, tmp_path: Path) -> None:
 
 def test_training_leaves_out_names_of_no_use_by_share(odd_folder: Path) -> None:
     with pytest.raises(ValueError, match=r"2 name\(s\) in .*line break.*"):
-        find_images(odd_folder, max_skipped_share=0.1)
-    found = find_images(odd_folder, max_skipped_share=0.2)
+        find_images(odd_folder, skip_at_most=0.1)
+    found = find_images(odd_folder, skip_at_most=0.2)
     assert len(found) == 10
     assert len(found.left_out) == 1 and "2 name(s) cannot be used" in found.left_out[0]
 
@@ -122,9 +121,7 @@ def test_small_images_are_named_or_left_without_patches(tmp_path: Path) -> None:
     index_images(tmp_path / "data", tmp_path / "index")
     with pytest.raises(ValueError, match=r"small0\.png is 9 x 40 .*small1\.png is 9 x 40"):
         propose(tmp_path / "index", tmp_path / "p", proposer=Saliency())
-    manifest = propose(
-        tmp_path / "index", tmp_path / "p", proposer=Saliency(), max_skipped_share=0.2
-    )
+    manifest = propose(tmp_path / "index", tmp_path / "p", proposer=Saliency(), skip_at_most=0.2)
     assert manifest is not None and manifest.counts["too_small"] == 2
     assert manifest.counts["unreadable"] == 0
     assert len((tmp_path / "p" / "skipped.txt").read_text().splitlines()) == 2
@@ -144,7 +141,7 @@ def test_no_pipe_is_waited_for(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="4 of the 5 files") as caught:
         index_images(tmp_path / "data", tmp_path / "index")
     assert str(caught.value).count("a pipe, a socket or a device") == 4
-    found = index_images(tmp_path / "data", tmp_path / "index", max_skipped_share=0.9)
+    found = index_images(tmp_path / "data", tmp_path / "index", skip_at_most=0.9)
     assert isinstance(found, Manifest) and found.counts["unreadable"] == 4
 
 
@@ -221,21 +218,21 @@ def test_folders_that_are_links_are_followed_once(tmp_path: Path) -> None:
 def test_the_limit_in_megapixels_is_kept_by_later_stages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "")
     data = tmp_path / "data"
     save(data / "small.png")
     Image.new("L", (500, 400), 7).save(data / "large.png")
-    monkeypatch.setenv(VARIABLE, "0.1")
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "0.1")
     manifest = index_images(data, tmp_path / "low")
     assert manifest is not None and manifest.counts["unreadable"] == 1
     assert manifest.counts["too_large"] == 1
     assert "0.2 megapixels" in manifest.notes[0] and "--max-megapixels" in manifest.notes[0]
     manifest = index_images(data, tmp_path / "high", max_megapixels=0.2)
     assert manifest is not None and manifest.counts["unreadable"] == 0
-    monkeypatch.setenv(VARIABLE, "0.1")
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "0.1")
     allowed = propose(tmp_path / "high", tmp_path / "patches", proposer=Saliency())
     assert allowed is not None and allowed.counts["unreadable"] == 0
     assert manifest.parameters["max_megapixels"] == 0.2
-    monkeypatch.setenv(VARIABLE, "many")
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "many")
     with pytest.raises(ValueError, match="HARDSET_MAX_MEGAPIXELS = 'many' is not a number"):
         index_images(data, tmp_path / "none")

@@ -65,6 +65,14 @@ def test_unknown_fields_of_a_stored_configuration() -> None:
         config_from_json(stored | {"model": {}})
 
 
+def test_a_configuration_of_an_earlier_version_is_read() -> None:
+    """Up to version 0.2.2 the field `skip_at_most` was called `max_skipped_share`."""
+    config = changed(data=DataOptions(path="a", skip_at_most=0.25))
+    stored = config_to_json(config)
+    stored["data"]["max_skipped_share"] = stored["data"].pop("skip_at_most")
+    assert config_from_json(stored) == config
+
+
 def test_only_what_no_number_depends_on_may_change() -> None:
     first = changed()
     assert config_differences(first, changed(out="b", devices=4, log_every=1)) == []

@@ -1,0 +1,5 @@
+"""Turns images into features by pre-trained encoders, and keeps images by them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
