@@ -10,6 +10,7 @@ COMMANDS = {
     "benchmark-tables": "pretrain_jax.commands.pipeline:benchmark_tables",
     "lab-demo": "pretrain_jax.commands.demo:lab_demo",
     "import-dicom": "pretrain_jax.commands.stages:import_dicom",
+    "import-nifti": "pretrain_jax.commands.stages:import_nifti",
     "embed": "pretrain_jax.commands.features:embed",
     "keep": "pretrain_jax.commands.features:keep",
     "propose": "pretrain_jax.commands.stages:propose",
