@@ -228,11 +228,12 @@ def _opened(
         mean=statistics[0],
         std=statistics[1],
         notes=notes,
-        sha256=_digest(model),
+        sha256=digest_of(model),
     )
 
 
-def _digest(model: Any) -> str:
+def digest_of(model: Any) -> str:
+    """Return the sha256 of a model's configuration and arrays."""
     found = hashlib.sha256(repr(model.config).encode())
     for path, leaf in nnx.to_flat_state(nnx.state(model)):
         found.update(".".join(map(str, path)).encode())
@@ -249,5 +250,5 @@ def _at_size(encoder: Encoder, side: int) -> Encoder:
     whole: Any = encoder.model
     model = whole.with_image_size(side)
     return dataclasses.replace(
-        encoder, model=model, image_size=side, notes=notes, sha256=_digest(model)
+        encoder, model=model, image_size=side, notes=notes, sha256=digest_of(model)
     )
