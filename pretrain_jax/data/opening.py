@@ -113,7 +113,7 @@ def regular_file(path: str | Path) -> BinaryIO:
 
 
 class SizeAndTime(NamedTuple):
-    """Holds the size of an image's file in bytes, and when it was written, in nanoseconds."""
+    """Holds the bytes of an image's file, and its time in nanoseconds."""
 
     size: int
     written: int
@@ -171,7 +171,7 @@ def _looked_at(place: Path) -> os.stat_result | tuple[Container, Member]:
 
 @contextmanager
 def as_file(path: str | Path) -> Iterator[Path]:
-    """Give the path of a file that holds the same, for readers that open paths alone.
+    """Give the path of a file that holds an image's bytes.
 
     An image in a container is copied into a temporary file.
 
