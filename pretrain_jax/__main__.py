@@ -23,6 +23,7 @@ COMMANDS = {
     "pretrain": "pretrain_jax.commands.train:pretrain",
     "finetune": "pretrain_jax.commands.train:finetune",
     "predict": "pretrain_jax.commands.predict:predict",
+    "export": "pretrain_jax.commands.export:export",
 }
 
 
