@@ -51,9 +51,7 @@ def test_an_image_is_cut_as_pillow_cuts_it(image_folder: Path) -> None:
         # Both round once a pass to whole numbers.
         assert np.abs(found.astype(int) - by_hand(path).astype(int)).max() <= 1
         squashed = np.asarray(Image.open(path).resize((28, 28), Image.Resampling.BILINEAR))
-        np.testing.assert_array_equal(
-            FITS["dinov3"](np.asarray(Image.open(path)), 28), squashed
-        )
+        np.testing.assert_array_equal(FITS["dinov3"](np.asarray(Image.open(path)), 28), squashed)
 
 
 def test_features_are_those_of_the_encoder(
