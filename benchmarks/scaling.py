@@ -467,7 +467,7 @@ def finetune(folder: Path, rows: int) -> Arguments:
         Image.fromarray(255 * bright.astype(np.uint8)).save(data / "masks" / path.name)
     small = {f"encoder.{name}": value for name, value in ENCODER.items()}
     small |= {"head": "linear", "mode": "scratch", "steps": rows, "batch-size": 4}
-    small |= {"warmup-steps": 1, "bootstrap-draws": 50, "test-share": 0.3}
+    small |= {"warmup-steps": 1, "bootstrap-draws": 2000, "test-share": 0.3}
     out = ["--out", str(folder / "out")]
     return ["pretrain_jax", "finetune", str(data), "demo", *options(small), *out]
 

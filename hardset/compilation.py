@@ -22,7 +22,7 @@ from typing import Any
 OPTION = "--compilation-cache"
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
-LIMIT = 2**30  # bytes of programs; beyond it the least recently used go
+LIMIT = 2**30  # bytes of a folder; beyond it the least recently used files go
 _SETTINGS = {
     # JAX's default is one second; commands compile many programs that take less.
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.0,
@@ -110,6 +110,27 @@ def default_folder() -> Path:
     return base / "hardset" / "jax" / _processor()
 
 
+def user_folder(name: str) -> Path | None:
+    """Make a folder for the user alone in the user's cache folder.
+
+    What was used longest ago goes where more than a gigabyte lies in it.
+
+    Args:
+        name: of the folder.
+
+    Returns:
+        The folder, or None where it cannot be made, or others can write it.
+    """
+    try:
+        base = default_folder().parents[1]
+    except RuntimeError:  # the user has no home
+        return None
+    if any(_trouble(one) for one in (base, base / name)):
+        return None
+    _tidy(base / name)
+    return base / name
+
+
 def _processor() -> str:
     """Make a name for this kind of processor.
 
@@ -146,8 +167,8 @@ def _set(name: str, value: Any) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove links and, beyond the limit, the programs that were not used for longest."""
-    programs = []
+    """Remove links and, beyond the limit, the files that were not used for longest."""
+    files = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
@@ -156,9 +177,9 @@ def _tidy(folder: Path) -> None:
                 elif entry.is_file():
                     found = entry.stat()
                     used = max(found.st_atime, found.st_mtime)
-                    programs.append((used, found.st_size, Path(entry.path)))
-    total = sum(size for _, size, _ in programs)
-    for _, size, path in sorted(programs):
+                    files.append((used, found.st_size, Path(entry.path)))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
         if total <= LIMIT:
             break
         with contextlib.suppress(OSError):

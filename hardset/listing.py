@@ -9,11 +9,11 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from hardset.cli import one_line
 from hardset.datafile import write_bytes_atomic
@@ -43,16 +43,38 @@ class Listed(NamedTuple):
 
 def file_record(path: Path) -> dict[str, Any]:
     """Measure the bytes and the SHA-256 of a file, as listings hold them."""
+    with open_file(path) as file:
+        return stream_record(file)
+
+
+def stream_record(file: BinaryIO) -> dict[str, Any]:
+    """Measure what is left to read of an open file, as `file_record` does."""
     found = hashlib.sha256()
     size = 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            found.update(chunk)
-            size += len(chunk)
+    while chunk := file.read(CHUNK):
+        found.update(chunk)
+        size += len(chunk)
     return {"bytes": size, "sha256": found.hexdigest()}
 
 
-def changed_file(files: Iterable[Listed], since: Path | None = None) -> Path | None:
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Return the bytes of a file, and when it was written, in nanoseconds."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file for reading."""
+    return path.open("rb")
+
+
+def changed_file(
+    files: Iterable[Listed],
+    since: Path | None = None,
+    *,
+    look: Callable[[Path], tuple[int, int]] = size_and_time,
+    opened: Callable[[Path], BinaryIO] = open_file,
+) -> Path | None:
     """Find the first file that is gone or differs from its record.
 
     With `since`, only a file that is not older than it is hashed; of an older one the size alone is
@@ -63,22 +85,25 @@ def changed_file(files: Iterable[Listed], since: Path | None = None) -> Path | N
     Args:
         files: as they were recorded.
         since: a file that was written at a time when all of them were as recorded; None hashes all.
+        look: gives size and time of a file; raises OSError or ValueError where it is gone.
+        opened: opens a file.
     """
     now = time.time_ns()
     known = 0 if since is None else since.stat().st_mtime_ns
     hashed = False
     for path, size, sha256 in files:
         try:
-            found = path.stat()
-            if size is not None and found.st_size != size:
+            present, written = look(path)
+            if size is not None and present != size:
                 return path
-            if found.st_mtime_ns >= known:
+            if written >= known:
                 hashed = True
-                if file_record(path)["sha256"] != sha256:
-                    return path
+                with opened(path) as file:
+                    if stream_record(file)["sha256"] != sha256:
+                        return path
         except PermissionError:  # it may be as it was
             raise
-        except OSError:
+        except (OSError, ValueError):
             return path
     if hashed and since is not None:
         with suppress(OSError):  # of another user: hashed again the next time

@@ -8,6 +8,7 @@ from typing import Annotated
 from hardset.cli import Choice, Json, Option, Progress, more_help, wanted
 from pretrain_jax.commands.stages import report_stage
 from pretrain_jax.data.listing import COLLECTIONS
+from pretrain_jax.data.options import Pages
 from pretrain_jax.features.fitting import FITS
 from pretrain_jax.features.options import (
     METHODS,
@@ -34,6 +35,8 @@ def embed(
     workers: int | None = None,
     skip_at_most: float = 0.0,
     max_megapixels: float | None = None,
+    pages: Pages | None = None,
+    bits: int | None = None,
     out: Annotated[Path, Option(metavar="FOLDER")],
     progress: Progress = False,
     as_json: Json = False,
@@ -56,6 +59,9 @@ def embed(
         workers: threads that decode images, default one for each processor.
         skip_at_most: share of the images that may be unreadable.
         max_megapixels: of the largest image that is decoded, default 100.
+        pages: whether "all" pictures of a file with several (pages, slices, frames of an animation)
+            are images, or the "first" only; default all.
+        bits: that 16-bit images use where their file does not say, 10 to 16.
         out: the stage's folder, such as features.parquet.
 
     Examples:
@@ -81,6 +87,8 @@ def embed(
         workers=workers,
         skip_at_most=skip_at_most,
         max_megapixels=max_megapixels,
+        pages=pages,
+        bits=bits,
         progress=wanted(progress),
     )
     report_stage(out, manifest, as_json=as_json)
@@ -106,6 +114,8 @@ def keep(
     workers: int | None = None,
     skip_at_most: float = 0.0,
     max_megapixels: float | None = None,
+    pages: Pages | None = None,
+    bits: int | None = None,
     seed: int = 0,
     progress: Progress = False,
     as_json: Json = False,
@@ -133,6 +143,9 @@ def keep(
         workers: threads that decode images, default one for each processor.
         skip_at_most: share of the images that may be unreadable.
         max_megapixels: of the largest image that is decoded, default 100.
+        pages: whether "all" pictures of a file with several (pages, slices, frames of an animation)
+            are images, or the "first" only; default all.
+        bits: that 16-bit images use where their file does not say, 10 to 16.
         seed: of all random choices.
 
     Examples:
@@ -164,6 +177,8 @@ def keep(
         workers=workers,
         skip_at_most=skip_at_most,
         max_megapixels=max_megapixels,
+        pages=pages,
+        bits=bits,
         progress=wanted(progress),
     )
     if as_json:

@@ -13,35 +13,35 @@ from types import MappingProxyType
 from typing import NamedTuple, overload
 
 from hardset.datafile import atomic_file
-from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
+from pretrain_jax.data.containers import KINDS as PACKED_KINDS
+from pretrain_jax.data.containers import is_container, open_container
+from pretrain_jax.data.names import SUFFIXES, VIDEO_SUFFIXES, kind_of, suffix_of, trouble_of
+from pretrain_jax.data.pages import PAGED_SUFFIXES, page_count
+from pretrain_jax.data.video import frame_times
 
 STILL = -1  # number of the frame of a still image
 HYPER_KVASIR = ("labeled-images", "unlabeled-images", "labeled-videos")
 Grouped = Iterator[tuple[str, str]]
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".npy", ".avif", ".jp2"}
-) | {".apng", ".jpe", ".jfif", ".dib", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"}
-SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 LIST_SUFFIXES = frozenset({".txt", ".tsv", ".lst"})
 COLUMNS = 3
 SHOWN = 10
+# Whole-slide images: pyramids of gigapixels, which are read in tiles.
+WHOLE_SLIDES = (".svs", ".ndpi", ".scn", ".mrxs", ".vms", ".vmu", ".bif", ".vsi")
+TILING = (
+    "cut tiles with a tool for whole slides (QuPath, DeepZoomGenerator of openslide-python, or "
+    "vips dzsave)"
+)
 # What to do with files that hold images elsewhere, but are not read here, by their endings.
 REMEDIES = {
     (".dcm", ".dicom"): "make PNG files with the command import-dicom",
     (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): "export slices as PNG",
-    (".svs", ".ndpi", ".scn", ".mrxs", ".czi", ".lif", ".nd2", ".vsi"): "export regions as TIFF",
+    WHOLE_SLIDES: TILING,
+    (".czi", ".lif", ".nd2"): "export regions as TIFF",
     (".npz", ".mat", ".h5", ".hdf5"): "save one .npy file an image",
+    (".tar", ".parquet", ".arrow"): "name the file itself, or a folder of such files alone,",
+    (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z"): "unpack the archive",
 }
 LISTS, KINDS = ", ".join(sorted(LIST_SUFFIXES)), ", ".join(sorted(SUFFIXES))
-
-
-def suffix_of(name: str) -> str:
-    """Return the ending of a path in lower case.
-
-    It is that of `Path.suffix`, which is slow for millions of paths.
-    """
-    stem, dot, ending = name.rpartition("/")[2].rpartition(".")
-    return f".{ending.lower()}" if stem and dot and ending else ""
 
 
 class Names(Sequence[str]):
@@ -55,7 +55,7 @@ class Names(Sequence[str]):
     """
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
-        self._root = root
+        self.root = root
         text, self._ends = bytearray(), array("q", [0])
         for name in names:
             text += name.encode()
@@ -74,7 +74,7 @@ class Names(Sequence[str]):
         """Return a path with its root, or several of them."""
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
-        return str(self._root / self.name(index))
+        return str(self.root / self.name(index))
 
     def name(self, index: int) -> str:
         """Return a path relative to the root, as it was given."""
@@ -176,13 +176,16 @@ class Entry(NamedTuple):
 
 
 class Located(NamedTuple):
-    """Names an image of a source, which may be a frame of a video.
+    """Names an image of a source.
+
+    It may be a frame of a video or a page of a file.
 
     Attributes:
         name: of its file relative to the source's root, with / between folders.
-        frame: number of the frame in a video, -1 for a still image.
-        frames: how many frames the video holds, 1 for a still image.
-        group: video, sequence or patient, "" where unknown.
+        frame: number of the frame or page, -1 for the only picture of a file.
+        frames: how many frames or pages the file holds, 1 for a single picture.
+        group: video, stack, sequence or patient, "" where unknown; that of pages is their file
+            where no other is named.
         label: of its file, see `Entry`.
     """
 
@@ -201,11 +204,13 @@ class Tally:
         refused: a sentence on every file whose name cannot be used.
         passed_over: number of files by their ending, which is that of no image or video.
         linked: folders that links led to.
+        remarks: sentences on what is to be noticed.
     """
 
     refused: list[str] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     linked: list[Path] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def others(self) -> str:
         """Describe the files that were passed over, by their endings.
@@ -228,7 +233,11 @@ class Tally:
         """Describe in sentences the files that are left out."""
         names = [f"{len(self.refused)} name(s) cannot be used: {self._first()}"]
         others = [f"passed over, as neither images nor videos: {self.others()}"]
-        return (*(names if self.refused else ()), *(others if self.passed_over else ()))
+        return (
+            *(names if self.refused else ()),
+            *(others if self.passed_over else ()),
+            *self.remarks,
+        )
 
     def _first(self) -> str:
         more = f"; and {len(self.refused) - SHOWN} more" if len(self.refused) > SHOWN else ""
@@ -257,10 +266,31 @@ def split_layout(source: str | Path) -> tuple[str, Path]:
     return "", Path(source)
 
 
-def image_root(source: str | Path) -> Path:
-    """Return the folder to which the names of a source's images are relative."""
+def container_of(source: str | Path) -> Path | None:
+    """Return the path of a source that is a container, see `pretrain_jax.data.containers`.
+
+    Raises:
+        ValueError: it is nearly one; says what to name instead.
+    """
     layout, path = split_layout(source)
-    return path if layout or path.is_dir() else path.parent
+    return path if not layout and is_container(path) else None
+
+
+def image_root(source: str | Path) -> Path:
+    """Return the folder or container to which the names of a source's images are relative."""
+    layout, path = split_layout(source)
+    return path if layout or path.is_dir() or is_container(path) else path.parent
+
+
+def names_classes(source: str | Path) -> bool:
+    """Say whether a source names classes by itself, not by its folders."""
+    layout, path = split_layout(source)
+    if layout or not path.exists():
+        return False
+    container = container_of(source)
+    if container is not None:
+        return open_container(container).members.labelled
+    return path.suffix.lower() in LIST_SUFFIXES
 
 
 def iterate_images(
@@ -283,6 +313,9 @@ def iterate_images(
             frames = max(1, len(frame_times(str(root / name))))
             for frame in range(0, frames, frame_stride):
                 yield Located(name, frame, frames, group, label)
+        elif suffix_of(name) in PAGED_SUFFIXES and (pages := page_count(f"{root}/{name}")) > 1:
+            for page in range(pages):
+                yield Located(name, page, pages, group or name, label)
         else:
             yield Located(name, STILL, 1, group, label)
 
@@ -295,10 +328,10 @@ def entries(source: str | Path, tally: Tally | None = None) -> Iterator[Entry]:
     Folders that are links are followed as files are; every folder is read once.
 
     Args:
-        source: a folder (searched recursively), LAYOUT:FOLDER of one of `COLLECTIONS`, an image
-            list, an image or a video. A list holds a path a line, relative to the list; its class
-            and its group may follow, each behind a tab. The frames of a video without another group
-            are the group that `video_group` names.
+        source: a folder (searched recursively), LAYOUT:FOLDER of one of `COLLECTIONS`, a container
+            (see `pretrain_jax.data.containers`), an image list, an image or a video. A list holds
+            a path a line, relative to the list; its class and its group may follow, each behind a
+            tab. The frames of a video without another group are the group that `video_group` names.
         tally: gets what is passed over and the files of a folder whose names are of no use, which
             are left out then.
 
@@ -331,6 +364,8 @@ def _entries(source: str | Path, tally: Tally) -> Iterator[Entry]:
             )
         for name, group in COLLECTIONS[layout](path, _walk(path, "", tally, path.resolve(), set())):
             yield Entry(name, "", group)
+    elif is_container(path):
+        yield from _packed(path, tally)
     elif path.is_dir():
         for name in _walk(path, "", tally, path.resolve(), set()):
             folder, slash, _ = name.partition("/")
@@ -338,17 +373,29 @@ def _entries(source: str | Path, tally: Tally) -> Iterator[Entry]:
     elif not path.is_file():
         raise ValueError(
             f"image source {source} does not exist; give a folder of images, LAYOUT:FOLDER "
-            f"(layouts {', '.join(COLLECTIONS)}), a list ({LISTS}: one path a line), or a video"
+            f"(layouts {', '.join(COLLECTIONS)}), a list ({LISTS}: one path a line), a file of "
+            f"images ({', '.join(PACKED_KINDS)}) or a folder of them, or a video"
         )
     elif suffix in LIST_SUFFIXES:
         yield from _listed(path)
     elif suffix in SUFFIXES:
         yield Entry(path.name, "", video_group(path.name))
     else:
+        kind = kind_of(path.name)
+        remedy = next((f"; {what}" for endings, what in REMEDIES.items() if kind in endings), "")
         raise ValueError(
-            f"image source {source} is neither a folder, nor a list ({LISTS}), nor an image or "
-            f"video ({KINDS})"
+            f"image source {source} is neither a folder, nor a list ({LISTS}), nor a file of "
+            f"images ({', '.join(PACKED_KINDS)}), nor an image or video ({KINDS}){remedy}"
         )
+
+
+def _packed(path: Path, tally: Tally) -> Iterator[Entry]:
+    container = open_container(path)
+    tally.refused += container.members.refused
+    tally.passed_over.update(container.passed_over())
+    tally.remarks += container.members.notes
+    for member in container.entries():
+        yield Entry(member.name, member.label, member.group or video_group(member.name))
 
 
 def list_line(name: str, group: str = "", label: str = "") -> str:
@@ -407,12 +454,10 @@ def _walk(
         if name.endswith("/"):
             yield from _walk(folder / name, prefix + name, tally, root, seen)
             continue
-        suffix = suffix_of(name)
-        if suffix not in SUFFIXES:
-            compressed = suffix == ".gz" and name.lower().endswith(".nii.gz")
-            tally.passed_over[".nii.gz" if compressed else suffix] += 1
-        elif wrong := _wrong(prefix + name):
-            tally.refused.append(wrong)
+        if suffix_of(name) not in SUFFIXES:
+            tally.passed_over[kind_of(name)] += 1
+        elif trouble := trouble_of(prefix + name):
+            tally.refused.append(trouble)
         else:
             yield prefix + name
 
@@ -432,23 +477,6 @@ def _is_below(link: os.DirEntry[str], root: Path) -> bool:
     return target.is_relative_to(root) and not any(
         part.startswith(".") for part in target.relative_to(root).parts
     )
-
-
-def _wrong(name: str) -> str:
-    """Say why a name cannot be used.
-
-    The text is "" where it can.
-    """
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return (
-            f"{os.fsencode(name)!r} is not text in UTF-8, which lists and tables hold; rename the "
-            "file"
-        )
-    if "\t" in name or "\n" in name:
-        return f"{name!r} holds a tab or a line break, which image lists cannot; rename the file"
-    return ""
 
 
 def _listed(path: Path) -> Iterator[Entry]:

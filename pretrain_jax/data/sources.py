@@ -21,10 +21,12 @@ from pretrain_jax.data.listing import (
     Tally,
     entries,
     image_root,
-    split_layout,
-    suffix_of,
+    names_classes,
 )
-from pretrain_jax.data.video import VIDEO_SUFFIXES, frame_times
+from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
+from pretrain_jax.data.opening import size_and_time
+from pretrain_jax.data.pages import PAGED_SUFFIXES, page_count
+from pretrain_jax.data.video import frame_times
 
 UNLABELLED = -1
 
@@ -33,12 +35,12 @@ UNLABELLED = -1
 class ImageSet:
     """Holds an ordered set of images.
 
-    Each is a file or a frame of a video file.
+    Each is a file, a frame of a video file, or a page of a file with several.
 
     Attributes:
         files: paths, in sorted or listed order.
         file_index: (n,) the file of each image.
-        frames: (n,) number of the frame in a video, `STILL` for a still image.
+        frames: (n,) number of the frame or page, `STILL` for the only picture of a file.
         labels: (n,) class of each image, -1 without one.
         classes: names of the classes.
         left_out: sentences on what lies in the source and is not among the files.
@@ -89,7 +91,8 @@ def find_images(
 
     Args:
         source: a folder (searched recursively, sorted; its subfolders are the classes where every
-            image lies in one of at least two), LAYOUT:FOLDER of a published collection, an image
+            image lies in one of at least two), LAYOUT:FOLDER of a published collection, a container
+            (see `pretrain_jax.data.containers`; its own classes, or those of a folder), an image
             list (`.txt`, `.tsv`, `.lst`: a path a line, relative to the list, with an optional
             class behind a tab and an optional group behind another), a video or an image.
         frame_stride: every how many frames of a video are kept, >= 1.
@@ -112,8 +115,7 @@ def find_images(
     files = Names(image_root(source), listed())
     if len(tally.refused) > skip_at_most * (len(files) + len(tally.refused)):
         tally.check(source)
-    layout, path = split_layout(source)
-    if path.is_dir() and not layout and (UNLABELLED in labels or len(codes) <= 2):
+    if not names_classes(source) and (UNLABELLED in labels or len(codes) <= 2):
         labels[:] = array("q", [UNLABELLED]) * len(labels)  # the folders are no classes
         codes = {"": UNLABELLED}
     found = _image_set(files, codes, np.array(labels, np.int64), frame_stride)
@@ -166,6 +168,9 @@ def _image_set(
         if suffix_of(files.name(index)) in VIDEO_SUFFIXES:
             # A video that cannot be read counts as one image, which decoding reports as unreadable.
             own = range(0, max(1, len(frame_times(files[index]))), stride)
+        elif suffix_of(files.name(index)) in PAGED_SUFFIXES:
+            pages = page_count(f"{files.root}/{files.name(index)}")
+            own = range(pages) if pages > 1 else own
         for frame in own:
             file_index.append(index)
             frames.append(frame)
@@ -211,9 +216,8 @@ def fingerprint(images: ImageSet) -> Fingerprint:
     newest, newest_file = 0, ""
     for path in paths():
         try:
-            status = Path(path).stat()
-            size, written = status.st_size, status.st_mtime_ns
-        except OSError:
+            size, written = size_and_time(path)
+        except (OSError, ValueError):
             size, written = -1, 0
         found.update(f"{path[common:]}\0{size}\n".encode())
         if written > newest:

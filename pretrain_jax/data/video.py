@@ -1,6 +1,7 @@
 """Reads frames of video files by number, through PyAV."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from pretrain_jax.data.opening import check_pixels, regular_file
 
 # Containers of the endings below. By content FFmpeg would also open lists of files and addresses.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,h264,hevc,m4v"
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".webm"})
 
 
 def _av() -> Any:
@@ -32,8 +32,11 @@ def _opened(path: str) -> Any:
         ValueError: a size beyond `check_pixels`, or no regular file.
         OSError: no such file, or it cannot be decoded, which is also IndexError.
     """
-    regular_file(path).close()
-    container = _av().open(path, options={"format_whitelist": CONTAINERS})
+    file: Any = regular_file(path)
+    if Path(path).is_file():  # FFmpeg itself reads it faster
+        file.close()
+        file = path
+    container = _av().open(file, options={"format_whitelist": CONTAINERS})
     try:
         context = container.streams.video[0].codec_context
         check_pixels(context.height, context.width)

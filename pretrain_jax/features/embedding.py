@@ -23,12 +23,11 @@ from pretrain_jax.data.listing import (
     iterate_images,
     split_layout,
 )
-from pretrain_jax.data.opening import MEGAPIXELS, allow_megapixels, largest_megapixels
+from pretrain_jax.data.options import READING, Pages, reading, set_reading
 from pretrain_jax.features.encoder import Encoder, open_encoder
 from pretrain_jax.features.fitting import FITS, Fit
 from pretrain_jax.features.forward import Forward, feature_width
 from pretrain_jax.features.options import Precision, Tokens, check_embedding
-from pretrain_jax.synthesis.parts import MEGAPIXELS_KEY
 from pretrain_jax.synthesis.source import check_outside, survey
 from pretrain_jax.synthesis.tables import Logged, Make, Shards
 
@@ -38,7 +37,7 @@ EMBED = Stage(
     inputs=("source", "root", "weights"),
     parameters=(
         *("kind", "image_size", "tokens", "dtype", "frame_stride"),
-        *("images", "shards", "layout", MEGAPIXELS_KEY),
+        *("images", "shards", "layout", *READING),
     ),
 )
 AHEAD = 2  # batches that are decoded ahead
@@ -81,6 +80,8 @@ def embed(
     workers: int | None = None,
     skip_at_most: float = 0.0,
     max_megapixels: float | None = None,
+    pages: Pages | None = None,
+    bits: int | None = None,
     shards: int | None = None,
     progress: bool = False,
 ) -> Manifest:
@@ -105,6 +106,9 @@ def embed(
         workers: threads that decode images; default one for each processor, 16 at most.
         skip_at_most: share of the images that may be unreadable, in [0, 1].
         max_megapixels: of the largest image that is decoded, default 100.
+        pages: whether "all" pictures of a file with several are images, or the "first" only;
+            default all.
+        bits: that 16-bit images use where their file does not say, 10 to 16.
         shards: number of files; default one for 5000 images.
         progress: whether to draw a progress bar.
 
@@ -119,8 +123,7 @@ def embed(
             weights, arguments out of range.
     """
     check_embedding(tokens, dtype, frame_stride, batch_size, workers, skip_at_most, image_size)
-    allow_megapixels(max_megapixels)
-    limit = largest_megapixels()
+    set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
     layout, path = split_layout(source)
     check_outside(source, out)
     encoder = open_encoder(weights, model=model, image_size=image_size)
@@ -140,9 +143,7 @@ def embed(
     }
     work = EMBED.open(
         out,
-        parameters
-        | ({"layout": layout} if layout else {})
-        | ({MEGAPIXELS_KEY: limit} if limit != MEGAPIXELS else {}),
+        parameters | ({"layout": layout} if layout else {}) | reading().parameters(),
         None,
         {
             "source": Input(found.digest, path),

@@ -29,6 +29,9 @@ METRICS = ("miou", "dice", "boundary_f")
 PLACES = ("data", "downstream", "out", "path", "validation", "init", "weights", "checkpoint")
 # Fields of fine-tuning that version 0.1 did not record, at what they were then.
 LATER = {
+    "blocks": 4,
+    "accumulation": 1,
+    "ema_decay": None,
     "devices": 1,
     "fsdp": 1,
     "keep_checkpoints": 2,
@@ -75,6 +78,7 @@ class Result:
         seconds: of fine-tuning.
         classes: names.
         cases: number of test cases.
+        groups: of them, each of which is drawn whole for the intervals.
         baselines: mIoU of the trivial baselines by name.
     """
 
@@ -93,6 +97,7 @@ class Result:
     seconds: float
     classes: tuple[str, ...]
     cases: int
+    groups: int
     baselines: Mapping[str, float]
 
 
@@ -272,6 +277,7 @@ def _result(folder: Path, place: str, manifest: Manifest) -> Result:
             seconds=manifest.seconds,
             classes=tuple(str(one) for one in record["classes"]),
             cases=len(record["cases"]),
+            groups=len({one["group"] or f"case {one['name']}" for one in record["cases"]}),
             baselines={
                 str(name): _number(one["miou"]["value"])
                 for name, one in record["baselines"].items()

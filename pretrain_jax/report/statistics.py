@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 
 from pretrain_jax.places import ResultPlace, parse_result
 from pretrain_jax.report.collect import METRICS, Finding, Result, RunFolder
-from pretrain_jax.segmentation.metrics import normdel
+from pretrain_jax.segmentation.metrics import interval_note, normdel
 
 ALL_DATA, BASELINE = "all", "random"
 NONE = "\N{EN DASH}"
@@ -144,6 +144,7 @@ class TestSet:
         dataset: its name.
         classes: names.
         cases: number of test cases.
+        groups: of them: videos, sequences or patients.
         baselines: mIoU of the trivial baselines by name.
         miou: of the best model.
     """
@@ -151,8 +152,14 @@ class TestSet:
     dataset: str
     classes: tuple[str, ...]
     cases: int
+    groups: int
     baselines: Mapping[str, float]
     miou: float
+
+    @property
+    def note(self) -> str | None:
+        """Return the sentence on intervals of too few groups, None where there are enough."""
+        return interval_note(self.groups)
 
     @property
     def baseline(self) -> str:
@@ -263,7 +270,9 @@ def test_sets(run: RunFolder) -> list[TestSet]:
     for dataset in sorted({one.dataset for one in run.results}):
         own = [one for one in run.results if one.dataset == dataset]
         best = max(one.metrics["miou"] for one in own)
-        found.append(TestSet(dataset, own[0].classes, own[0].cases, own[0].baselines, best))
+        first = own[0]
+        counts = first.cases, first.groups
+        found.append(TestSet(dataset, first.classes, *counts, first.baselines, best))
     return found
 
 

@@ -52,7 +52,7 @@ class FinetuneConfig(RunOptions):
         split_seed: of the groups' order, where the set has no published split.
         checkpoint_every: steps between two checkpoints, which are deleted at the end.
         devices: number of devices over which a batch is divided; None takes all.
-        bootstrap_draws: samples of the intervals.
+        bootstrap_draws: samples of the intervals, at least 2,000.
     """
 
     head: HeadKind = "dpt"
@@ -112,7 +112,7 @@ class FinetuneConfig(RunOptions):
         ):
             check_integer(name, getattr(self, name), 1, LARGEST)
         check_integer("head_doublings", self.head_doublings, 0, 4)
-        check_integer("bootstrap_draws", self.bootstrap_draws, 1, 10**7)
+        check_integer("bootstrap_draws", self.bootstrap_draws, 2_000, 10**7)
         check_integer("warmup_steps", self.warmup_steps, 0, LARGEST)
         check_integer("split_seed", self.split_seed, 0, 2**32 - 1)
         if self.image_size is not None:

@@ -21,6 +21,8 @@ from hardset.datafile import write_text_atomic
 from hardset.folder import Input, Made, Manifest, Stage, Work
 from hardset.listing import file_record
 from pretrain_jax.data import Crop
+from pretrain_jax.data.options import reading
+from pretrain_jax.models.encoders import encoder_to_json
 from pretrain_jax.pictures import write_png
 from pretrain_jax.places import RUN
 from pretrain_jax.segmentation.burned_text import Sample, frames_with_text, text_note
@@ -61,7 +63,7 @@ FINETUNE = Stage(
     inputs=("dataset", "init"),
     apart=(RUN,),
     local=(f"{RUN}/{LOG_NAME}", f"{RUN}/{BOARD}"),
-    later={"precision": "float32"},
+    later={"precision": "float32", "blocks": 4, "accumulation": 1, "ema_decay": None},
     renamed={"pretrained": "init"},
 )
 
@@ -124,10 +126,12 @@ def finetune(
         encoder = dataclasses.replace(encoder, image_size=config.image_size)
     # The processes of several hosts train one model on all of their devices.
     mesh = make_mesh(config.devices if jax.process_count() == 1 else None, config.fsdp)
-    plan = make_plan(config, mesh, config.batch_size, config.steps)
+    plan = make_plan(
+        config, mesh, config.batch_size, config.steps, accumulation=config.accumulation
+    )
     model = model_of(config, computed_in(encoder, plan.dtype), len(dataset.classes))
-    objective = SegmentationObjective(model, config.mode == "frozen")
-    parameters = _parameters(config, dataset, model)
+    objective = SegmentationObjective(model, config.trained_blocks)
+    parameters = _parameters(config, dataset, model) | reading().content()
 
     def fill(work: Work) -> Made:
         notes: list[str] = []
@@ -195,7 +199,7 @@ def _parameters(
 ) -> dict[str, Any]:
     free = FREE_OPTIONS | {"encoder"}
     fields = {k: v for k, v in dataclasses.asdict(config).items() if k not in free}
-    encoder = dataclasses.asdict(model.encoder)
+    encoder = encoder_to_json(model.encoder)
     return fields | {"encoder": encoder, "dataset": dataset.name, "classes": dataset.classes}
 
 
@@ -248,7 +252,8 @@ class _Run:
         losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
         rows = [f"{step},{loss!r}\n" for step, loss in losses.items()]
         write_text_atomic(self._folder / LOSSES_NAME, "".join(["step,loss\n", *rows]))
-        params, constants = self._at_hand((state.params, state.constants))
+        trained = state.params if state.ema is None else state.ema
+        params, constants = self._at_hand((trained, state.constants))
         segmenter = TrainedSegmenter(self.test.classes, self._objective, params, constants)
         save_segmenter(self._folder / WEIGHTS_NAME, segmenter)
         shown, scores = [], []

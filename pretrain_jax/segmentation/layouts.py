@@ -19,12 +19,12 @@ from unicodedata import normalize
 from hardset.checks import check_choice
 from pretrain_jax.data.listing import (
     COLLECTIONS,
-    IMAGE_SUFFIXES,
     Tally,
     entries,
     list_line,
     write_list,
 )
+from pretrain_jax.data.names import IMAGE_SUFFIXES
 from pretrain_jax.segmentation.dataset import Case, Part, SegmentationSet, listed
 from pretrain_jax.segmentation.masks import MaskKind
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
 from hardset.checks import check_integer, check_range
 from pretrain_jax.segmentation.masks import IGNORE
@@ -21,6 +22,10 @@ Floats = NDArray[np.float64]
 # Share of the diagonal. Source: Csurka et al. 2013, "What is a good evaluation measure for semantic
 # segmentation?", section 3.
 BOUNDARY_SHARE = 0.0075
+# Bootstrap samples: with fewer the ends of an interval depend on the seed.
+LEAST_DRAWS, MOST_DRAWS = 2_000, 10**7
+# With fewer groups the intervals are not to be trusted.
+ENOUGH_GROUPS = 10
 
 
 @dataclass(frozen=True)
@@ -189,14 +194,50 @@ def _boundary(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return region & ~binary_erosion(region, border_value=1)
 
 
+def expanded_level(level: float, groups: int) -> float:
+    """Return the level at which percentiles of few groups cover `level`.
+
+    The bootstrap's standard error of a mean of g values is that with the divisor g instead of
+    g - 1, and percentiles are those of the normal distribution rather than of Student's t. So the
+    interval of plain percentiles is too narrow by sqrt((g - 1) / g) z / t, z and t being the
+    quantiles of both distributions. The tail a is therefore replaced by Phi(-sqrt(g / (g - 1)) t),
+    t of g - 1 degrees of freedom. For many groups nothing changes.
+
+    Args:
+        level: wanted probability content, in (0, 1).
+        groups: their number g, at least 1.
+
+    Returns:
+        In (level, 1]; NaN for one group, which tells nothing of how groups differ.
+
+    Source: Hesterberg 2015 (The American Statistician 69:371, "expanded percentile interval").
+    """
+    if groups < 2:
+        return math.nan
+    reach = float(stdtrit(groups - 1, 0.5 + level / 2)) * math.sqrt(groups / (groups - 1))
+    return 1 - 2 * float(ndtr(-reach))
+
+
+def interval_note(groups: int) -> str | None:
+    """Say in a sentence that few groups tell little; return None where there are enough."""
+    if groups >= ENOUGH_GROUPS:
+        return None
+    if groups == 1:
+        return "There is a single group of test cases, so that no interval can be given."
+    return (
+        f"The intervals are not to be trusted: there are {groups} groups of test cases, and fewer "
+        f"than {ENOUGH_GROUPS} do not tell how far groups differ."
+    )
+
+
 @dataclass(frozen=True)
 class Interval:
     """Holds a score and its bootstrap interval.
 
     Attributes:
         value: of the set.
-        low: lower end.
-        high: upper end.
+        low: lower end; NaN without an interval.
+        high: upper end, likewise.
     """
 
     value: float
@@ -235,29 +276,28 @@ def score_set(
 ) -> SetScore:
     """Score a set, with bootstrap intervals over groups.
 
-    The intervals are percentiles, and groups are drawn with replacement.
-
-    Frames of one video are no independent cases: whole groups are drawn. With a single group the
-    interval is the value itself.
+    Groups are drawn with replacement: frames of one video are no independent cases. The intervals
+    are expanded percentiles, see `expanded_level`; with a single group there are none (NaN).
 
     Args:
         cases: at least one.
         groups: group of each case.
-        draws: bootstrap samples.
+        draws: bootstrap samples, at least 2,000.
         level: probability content of the intervals, in (0, 1).
         seed: of the draws.
 
     Raises:
         ValueError: an argument out of range, no cases.
 
-    Source: Efron and Tibshirani 1993, chapter 13.
+    Sources: Efron and Tibshirani 1993, chapter 13; Hesterberg 2015 (see `expanded_level`).
     """
-    check_integer("draws", draws, 1, 10**7)
+    check_integer("draws", draws, LEAST_DRAWS, MOST_DRAWS)
     check_range("level", level, 0.0, 1.0, open_low=True, open_high=True)
     if not cases or len(cases) != len(groups):
         raise ValueError(f"{len(cases)} case(s) with {len(groups)} group(s) cannot be scored")
     member = np.unique(np.array(groups), return_inverse=True)[1]
     count = int(member.max()) + 1
+    level = expanded_level(level, count)
     sums = _sum_by(np.stack([case.confusion.astype(np.float64) for case in cases]), member, count)
     boundary = np.stack([case.boundary for case in cases])
     found = _sum_by(np.nan_to_num(boundary), member, count)
@@ -306,7 +346,12 @@ def _intervals(values: Floats, level: float) -> tuple[Interval, ...]:
 
 
 def _interval(values: Floats, level: float) -> Interval:
-    """Return the first value with the percentiles of the others."""
+    """Return the first value with the percentiles of the others.
+
+    There are none where the level is NaN.
+    """
+    if math.isnan(level):
+        return Interval(float(values[0]), math.nan, math.nan)
     drawn = values[1:][~np.isnan(values[1:])]
     tails = (0.5 - level / 2, 0.5 + level / 2)
     low, high = np.quantile(drawn, tails) if drawn.size else (np.nan, np.nan)

@@ -26,7 +26,8 @@ from hardset.folder import Input, Made, Manifest, Stage
 from hardset.seal import sealed
 from pretrain_jax.data import UnreadableImageError, read_pixels
 from pretrain_jax.data.listing import STILL, Located, Tally, image_root, iterate_images
-from pretrain_jax.data.opening import Remark, allow_megapixels, largest_megapixels, remark_notes
+from pretrain_jax.data.opening import Remark, remark_notes
+from pretrain_jax.data.options import READING, Pages, reading, set_reading
 from pretrain_jax.pictures import Tile, contact_sheet, write_png
 from pretrain_jax.segmentation.coco import encode_rle, region_record, write_records
 from pretrain_jax.segmentation.result import overlay, spread
@@ -37,7 +38,7 @@ from pretrain_jax.segmentation.segmenter import (
     load_segmenter,
     probabilities_at,
 )
-from pretrain_jax.synthesis.parts import MEGAPIXELS_KEY, read_image
+from pretrain_jax.synthesis.parts import read_image
 from pretrain_jax.synthesis.source import check_outside, survey
 from pretrain_jax.synthesis.tables import MOST_SHARDS, Logged, Make, Shards, Table
 
@@ -48,7 +49,7 @@ COCO_NAME, AREAS_NAME, SHEET_NAME = "coco.json", "areas.csv", "overlays.png"
 PREDICT = Stage(
     "predict",
     inputs=("model", "source", "root"),
-    parameters=("frame_stride", "images", "pieces", "overlays", "probabilities", MEGAPIXELS_KEY),
+    parameters=("frame_stride", "images", "pieces", "overlays", "probabilities", *READING),
     # Each of these files holds its own checksum.
     apart=(MASKS, OVERLAYS, PROBABILITIES),
 )
@@ -83,6 +84,8 @@ def predict(
     batch_size: int = BATCH,
     workers: int = 2,
     max_megapixels: float | None = None,
+    pages: Pages | None = None,
+    bits: int | None = None,
     progress: bool = False,
 ) -> Manifest:
     """Predict the class of each pixel of all images of a source.
@@ -109,6 +112,9 @@ def predict(
             two classes that are equally probable.
         workers: threads that decode images.
         max_megapixels: of the largest image that is decoded, default 100.
+        pages: whether "all" pictures of a file with several (pages, slices, frames of an animation)
+            are images, or the "first" only; default all.
+        bits: that 16-bit images use where their file does not say, 10 to 16.
         progress: whether to draw a progress bar.
 
     Returns:
@@ -123,7 +129,7 @@ def predict(
     check_range("skip_at_most", skip_at_most, 0.0, 1.0)
     check_integer("batch_size", batch_size, 1, 1 << 20)
     check_integer("workers", workers, 1, 4096)
-    allow_megapixels(max_megapixels)
+    set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
     check_outside(source, out)
     segmenter = load_segmenter(model)
     tally = Tally()
@@ -139,8 +145,9 @@ def predict(
             "pieces": divided.count,
             "overlays": overlays,
             "probabilities": probabilities,
-            MEGAPIXELS_KEY: largest_megapixels(),
-        },
+            "max_megapixels": reading().max_megapixels,
+        }
+        | reading().content(),
         None,
         {
             "model": Input.of(model),

@@ -20,6 +20,7 @@ from pretrain_jax.segmentation.metrics import (
     Interval,
     SetScore,
     dice,
+    interval_note,
     iou,
     normdel,
     score_case,
@@ -269,6 +270,8 @@ def result_record(
         "dice": _interval(whole.dice),
         "boundary_f": _interval(whole.boundary_f),
         "per_class": by_class,
+        "groups": len(set(dataset.groups)),
+        "interval_note": interval_note(len(set(dataset.groups))),
         "cases": cases,
         # The share is what was kept, not what was asked for. From scratch there is no such share.
         "normdel": normdel(whole.miou.value, kept) if kept and kept <= 1 else None,

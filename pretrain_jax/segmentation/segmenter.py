@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from hardset.checks import check_integer
 from hardset.folder import MANIFEST, Manifest, digest, read_manifest
-from pretrain_jax.models.vit import ViT, ViTConfig
+from pretrain_jax.models.encoders import Architecture, encoder_from_json
+from pretrain_jax.models.vit import ViT
 from pretrain_jax.places import RUN
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import whole_image
@@ -143,7 +144,7 @@ class TrainedSegmenter:
     constants: Any
 
     @property
-    def encoder(self) -> ViTConfig:
+    def encoder(self) -> Architecture:
         """Return size and channels of the images that the model takes.
 
         Other images are brought to the size.
@@ -303,14 +304,14 @@ def _trained_with(manifest: Manifest) -> tuple[tuple[str, ...], SegmentationObje
     """Return class names and objective of a finished fine-tuning."""
     known = dict(manifest.parameters)
     classes = tuple(known.pop("classes"))
-    encoder = ViTConfig(**_tuples(known.pop("encoder")))
+    encoder = encoder_from_json(known.pop("encoder"))
     del known["dataset"]
     try:
         config = FinetuneConfig(**_tuples(known))
     except TypeError as error:
         raise ValueError(f"the fine-tuning is one of another version: {error}") from None
     model = model_of(config, encoder, len(classes))
-    return classes, SegmentationObjective(model, config.mode == "frozen")
+    return classes, SegmentationObjective(model, config.trained_blocks)
 
 
 def _named(params: Any, constants: Any) -> dict[str, Any]:

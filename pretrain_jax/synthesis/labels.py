@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain_jax.data.listing import LIST_SUFFIXES, entries, iterate_images, split_layout
+from pretrain_jax.data.listing import entries, iterate_images, names_classes, split_layout
 from pretrain_jax.synthesis.tables import Table
 
 LABEL = "label"
@@ -78,7 +78,7 @@ def read_groups(index: str | Path, images: NDArray[np.int64]) -> NDArray[np.int6
 
 
 def check_same_labels(index: str | Path, source: str | Path, frame_stride: int) -> None:
-    """Check that an image list still has the labels that were indexed.
+    """Check that an image list or a container still has the labels that were indexed.
 
     The labels of other sources follow from the files' names.
 
@@ -86,7 +86,7 @@ def check_same_labels(index: str | Path, source: str | Path, frame_stride: int) 
         ValueError: the first image whose label has changed.
     """
     table = Table(index)
-    if Path(source).suffix.lower() not in LIST_SUFFIXES or LABEL not in table.columns:
+    if not names_classes(source) or LABEL not in table.columns:
         return
     indexed = (
         str(label) for batch in table.batches([LABEL]) for label in batch[LABEL]

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.folder import CLAIM, Input, digest, input_folder, read_manifest
-from hardset.listing import Listed, changed_file
+from hardset.listing import Listed
 from pretrain_jax.data import read_pixels
 from pretrain_jax.data.listing import STILL
-from pretrain_jax.data.opening import MEGAPIXELS, allow_at_least
+from pretrain_jax.data.opening import changed_image
+from pretrain_jax.data.options import adopt_reading
 from pretrain_jax.data.transforms import resized
 from pretrain_jax.synthesis.tables import Table
 
-MEGAPIXELS_KEY = "max_megapixels"
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
@@ -65,7 +65,7 @@ class Images:
         folder: the same.
         manifest: of the stage.
         table: its rows, see `IMAGE_COLUMNS`; height and width are 0 where an image is unreadable.
-        root: the folder to which names are relative.
+        root: the folder or container to which names are relative.
 
     Raises:
         ValueError: the stage is not finished, or the images' folder is gone.
@@ -75,9 +75,9 @@ class Images:
         self.folder = Path(folder)
         self.manifest = read_manifest(folder, "index")
         self.table = Table(folder)
-        allow_at_least(float(self.manifest.parameters.get(MEGAPIXELS_KEY, MEGAPIXELS)))
+        adopt_reading(self.manifest.parameters)
         self.root = (self.folder.resolve() / self.manifest.locations["root"]).resolve()
-        if not self.root.is_dir():
+        if not self.root.exists():  # a folder or a container
             raise ValueError(
                 f"the images of {folder} are not in {self.root} any more; put them back, or name "
                 "the folder where they are now with --data: unchanged ones go on"
@@ -119,18 +119,20 @@ def _check_once(folder: Path, root: Path, _: str) -> None:
 
 def check_unchanged(folder: Path, root: Path) -> None:
     """Compare the images below `root` with a finished index."""
-    path = changed_file(_recorded(Table(folder), root), folder / CLAIM)
-    if path is not None:
-        what = "has changed since it was indexed" if path.is_file() else "is gone"
+    changed = changed_image(_recorded(Table(folder), root), folder / CLAIM)
+    if changed is not None:
+        path, what = changed
+        since = " since it was indexed" if what == "has changed" else ""
         raise ValueError(
-            f"image {path} {what} in {folder}; put it back, or start anew with another folder"
+            f"image {path} {what}{since} in {folder}; put it back, or start anew with another "
+            "folder"
         )
 
 
 def _recorded(table: Table, root: Path) -> Iterator[Listed]:
     """List every file of an index once.
 
-    A video's bytes are divided among its frames.
+    A file's bytes are divided among its frames or pages.
     """
     before = ""
     for batch in table.batches(["name", "frame", "bytes", "sha256"]):
@@ -164,7 +166,7 @@ class Part(NamedTuple):
         key: 63-bit id of the patch; of a whole image as of a patch that covers it.
         image: number of the image.
         name: of its file.
-        frame: of a video, or -1.
+        frame: of a video, or page, or -1.
         box: top, left, height, width.
     """
 

@@ -23,6 +23,7 @@ from pretrain_jax.data.listing import (
     video_group,
     write_list,
 )
+from pretrain_jax.data.opening import size_and_time
 
 
 class Survey(NamedTuple):
@@ -78,11 +79,9 @@ def survey(source: str | Path, frame_stride: int = 1, tally: Tally | None = None
     for image in iterate_images(source, frame_stride, tally):
         size, written = -1, 0
         try:
-            status = (root / image.name).stat()
-        except OSError as error:
-            missing.append(f"{root / image.name}: {error.strerror}")
-        else:
-            size, written = status.st_size, status.st_mtime_ns
+            size, written = size_and_time(root / image.name)
+        except (OSError, ValueError) as error:
+            missing.append(f"{root / image.name}: {getattr(error, 'strerror', None) or error}")
         # The group that follows from the name says nothing more.
         own = f"\0{image.group}" if image.group != video_group(image.name) else ""
         found.update(f"{image.name}\0{image.frame}\0{size}{own}\n".encode())

@@ -26,9 +26,11 @@ from hardset.folder import (
     read_manifest,
     remedy,
 )
-from hardset.listing import Listed, changed_file, file_record
+from hardset.listing import Listed, file_record
 from hardset.progress import bar
 from pretrain_jax.data.listing import STILL, list_line
+from pretrain_jax.data.opening import changed_image
+from pretrain_jax.data.options import CONTENT, reading
 from pretrain_jax.pictures import write_png
 from pretrain_jax.places import DATA_LIST
 from pretrain_jax.synthesis.parts import Box, Images, Pixels, cut, read_image
@@ -47,7 +49,7 @@ WORKERS = 2
 SYNTHESISE = Stage(
     "synthesise",
     inputs=("selection", "index"),
-    parameters=("method", "ratio", "proposer", "patches", "storage"),
+    parameters=("method", "ratio", "proposer", "patches", "storage", *CONTENT),
     apart=(FOLDER,),
     local=(DATA_LIST,),
 )
@@ -137,7 +139,8 @@ def synthesise(
             "proposer": manifest.parameters["proposer"],
             "patches": own,
             "storage": manifest.parameters.get("storage", "pixels"),
-        },
+        }
+        | reading().content(),  # of the index, for images that are listed where they lie
         manifest.seed,
         {"selection": Input.of(selection, manifest), "index": images.as_input()},
     )
@@ -381,7 +384,7 @@ def check_set(folder: str | Path) -> None:
 
     The images are those that the list of the set names.
 
-    Sizes and times are compared; what is newer than the last look is hashed, see `changed_file`.
+    Sizes and times are compared; what is newer than the last look is hashed, see `changed_image`.
 
     Args:
         folder: of a finished stage `synthesise`.
@@ -390,10 +393,13 @@ def check_set(folder: str | Path) -> None:
         ValueError: the first image that is gone or has changed, or a list that names others.
     """
     path = Path(folder)
-    changed = changed_file(_recorded(path), path / CLAIM)
+    changed = changed_image(_recorded(path), path / CLAIM)
     if changed is not None:
-        what = "has changed since the set was made" if changed.is_file() else "is gone"
-        raise ValueError(f"image {changed} of the set {folder} {what}; {remedy(path / DATA_LIST)}")
+        image, what = changed
+        since = " since the set was made" if what == "has changed" else ""
+        raise ValueError(
+            f"image {image} of the set {folder} {what}{since}; {remedy(path / DATA_LIST)}"
+        )
 
 
 def _recorded(folder: Path) -> Iterator[Listed]:

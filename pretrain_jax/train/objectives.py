@@ -250,7 +250,8 @@ def make_objective(
         mean: of each channel, where the largest pixel value is 1.
         std: of each channel.
     """
-    typed: Any = dataclasses.replace(config, encoder=computed_in(config.encoder, dtype))
+    encoder: Any = computed_in(config.encoder, dtype)
+    typed: Any = dataclasses.replace(config, encoder=encoder)
     return OBJECTIVES[type(config)](typed, tuple(mean), tuple(std))
 
 

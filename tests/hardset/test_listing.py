@@ -3,11 +3,9 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import BinaryIO
 
-import pytest
-
-from hardset import listing as files
-from hardset.listing import Listed, changed_file, file_record
+from hardset.listing import Listed, changed_file
 
 HOUR = 3600 * 10**9
 NOON = 1_700_000_000 * 10**9
@@ -19,25 +17,24 @@ def written(path: Path, content: bytes, time: int) -> Listed:
     return Listed(path, len(content), hashlib.sha256(content).hexdigest())
 
 
-def test_size_and_time_come_before_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_size_and_time_come_before_content(tmp_path: Path) -> None:
     hashed: list[Path] = []
 
-    def counted(path: Path) -> dict:
+    def counted(path: Path) -> BinaryIO:
         hashed.append(path)
-        return file_record(path)
+        return path.open("rb")
 
-    monkeypatch.setattr(files, "file_record", counted)
     marker = written(tmp_path / "manifest", b"", NOON).path
     old = written(tmp_path / "old", b"four", NOON - HOUR)
     new = written(tmp_path / "new", b"copy", NOON + HOUR)
-    assert changed_file([old, new], marker) is None
+    assert changed_file([old, new], marker, opened=counted) is None
     assert hashed == [new.path]
     # That look counts from now on.
     assert marker.stat().st_mtime_ns > NOON + HOUR
-    assert changed_file([old, new], marker) is None
+    assert changed_file([old, new], marker, opened=counted) is None
     assert hashed == [new.path]
     # Without a time to compare with all are hashed.
-    assert changed_file([old, new]) is None
+    assert changed_file([old, new], opened=counted) is None
     assert hashed == [new.path, old.path, new.path]
 
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from pretrain_jax.data import find_images, hold_out
-from pretrain_jax.data.listing import STILL, suffix_of
+from pretrain_jax.data.listing import STILL
+from pretrain_jax.data.names import suffix_of
 
 
 def write_image(path: Path, seed: int = 0, size: tuple[int, int] = (12, 10)) -> Path:

@@ -105,8 +105,8 @@ def test_the_compilers_count_of_a_head(head: HeadKind) -> None:
     ]
     assert (counted[0] - counted[1]) / head_flops(config) == pytest.approx(1, abs=0.08)
     forward, own = vit_forward_flops(encoder), head_flops(config)
-    assert finetuning_flops(config, frozen=True) == forward + 3 * own
-    assert finetuning_flops(config, frozen=False) == 3 * (forward + own)
+    assert finetuning_flops(config, 0) == forward + 3 * own
+    assert finetuning_flops(config) == 3 * (forward + own)
 
 
 def test_every_head_and_mode_has_its_row() -> None:

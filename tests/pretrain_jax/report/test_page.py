@@ -93,7 +93,9 @@ def test_headline(page: Page) -> None:
     assert "no medical result" in page.words
     assert "Full pre-training set: 60 images, 2.50 million pixels, 1.25 MB." in page.words
     (row,) = [row for key, row in page.rows("Test sets").items() if key[0] != "data set"]
-    assert row == ["12", "25.00", "68.70"]
+    # Cases without a group are groups of their own.
+    assert row == ["12", "12", "25.00", "68.70"]
+    assert "not to be trusted" not in page.words
     assert "mIoU without any model: background 25.00 %, threshold 68.70 %." in page.words
 
 
@@ -252,10 +254,13 @@ def test_models_below_what_needs_no_model(run_folder: Path) -> None:
     for path in run_folder.glob("finetuned/**/result.json"):
         baselines = json.loads(path.read_text())["baselines"]
         baselines["threshold"]["miou"]["value"] = 0.91
-        edit_output(path, baselines=baselines)
+        # The 12 cases are those of 4 patients.
+        cases = [{"name": f"case {k}", "group": f"patient {k % 4}"} for k in range(12)]
+        edit_output(path, baselines=baselines, cases=cases)
     write_report(run_folder, run_folder / "report")
     words = Page((run_folder / "report/index.html").read_text()).words
     assert "the best reaches a mIoU of 75.00 % against 91.00 %" in words
+    assert "not to be trusted: there are 4 groups of test cases" in words
 
 
 def test_table_of_results(run_folder: Path) -> None:

@@ -25,7 +25,7 @@ CONFIG = FinetuneConfig(
     warmup_steps=3,
     checkpoint_every=8,
     test_share=0.3,
-    bootstrap_draws=50,
+    bootstrap_draws=2000,
 )
 
 

@@ -17,7 +17,7 @@ from tests.pretrain_jax.segmentation.test_burned_text import ground, written
 
 # The options that make the preset the other tests' configuration, so that nothing compiles anew.
 OPTIONS = f"""--head linear --mode scratch --steps {CONFIG.steps} --batch-size 4 --warmup-steps 3
---learning-rate 0.01 --checkpoint-every 8 --test-share 0.3 --bootstrap-draws 50
+--learning-rate 0.01 --checkpoint-every 8 --test-share 0.3 --bootstrap-draws 2000
 --encoder.image-size 16 --encoder.patch-size 4 --encoder.width 16 --encoder.depth 1
 --encoder.heads 2""".split()
 

@@ -9,7 +9,13 @@ from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
 from pretrain_jax.segmentation import boundary_f, confusion, dice, iou, normdel, score_set
 from pretrain_jax.segmentation.masks import IGNORE
-from pretrain_jax.segmentation.metrics import CaseScore, boundary_tolerance, score_case
+from pretrain_jax.segmentation.metrics import (
+    CaseScore,
+    boundary_tolerance,
+    expanded_level,
+    interval_note,
+    score_case,
+)
 
 CLASSES = 4
 
@@ -36,7 +42,7 @@ def test_overlap_is_that_of_scikit_learn() -> None:
 def test_the_score_of_a_set_is_that_of_all_pixels_together() -> None:
     pairs = [masks(seed) for seed in range(5)]
     scores = [score_case(*pair, CLASSES) for pair in pairs]
-    found = score_set(scores, [str(number) for number in range(5)], draws=10)
+    found = score_set(scores, [str(number) for number in range(5)], draws=2000)
     predicted, truth = (
         np.concatenate([m.ravel() for m in side]) for side in zip(*pairs, strict=True)
     )
@@ -164,12 +170,48 @@ def test_groups_are_drawn_whole() -> None:
 
 
 def test_a_single_group_has_no_interval() -> None:
-    found = score_set([binary_case(3, 1)] * 2, ["p", "p"], draws=50).iou[1]
-    assert found.low == found.value == found.high == 0.75
+    found = score_set([binary_case(3, 1)] * 2, ["p", "p"]).iou[1]
+    assert found.value == 0.75 and math.isnan(found.low) and math.isnan(found.high)
+    assert "no interval" in (interval_note(1) or "")
+    assert "not to be trusted: there are 9 groups" in (interval_note(9) or "")
+    assert interval_note(10) is None
 
 
 def test_a_seed_gives_the_same_interval() -> None:
     cases = [binary_case(h, 10 - h) for h in range(1, 9)]
     names = [str(n) for n in range(8)]
-    first, second = (score_set(cases, names, draws=100, seed=seed).iou[1] for seed in (1, 1))
-    assert first == second != score_set(cases, names, draws=100, seed=2).iou[1]
+    first, second = (score_set(cases, names, seed=seed).iou[1] for seed in (1, 1))
+    assert first == second != score_set(cases, names, seed=2).iou[1]
+    with pytest.raises(ValueError, match=r"draws = 1999 .*\[2000, "):
+        score_set(cases, names, draws=1999)
+
+
+def test_the_expanded_level() -> None:
+    """Table of Student's t: 2.776 at 4 degrees of freedom, 2.045 at 29, both for 95 %."""
+    for groups, t in ((5, 2.776), (30, 2.045)):
+        reach = t * math.sqrt(groups / (groups - 1))
+        # Three decimals of t.
+        wanted = 1 - math.erfc(reach / math.sqrt(2))
+        assert expanded_level(0.95, groups) == pytest.approx(wanted, abs=1e-4)
+    assert expanded_level(0.95, 10**6) == pytest.approx(0.95, abs=1e-5)
+    assert math.isnan(expanded_level(0.95, 1))
+
+
+@pytest.mark.parametrize(("groups", "least"), [(5, 0.88), (10, 0.912), (30, 0.915)])
+def test_intervals_cover_as_often_as_they_say(groups: int, least: float) -> None:
+    """Two-level normal data: groups differ by a deviation of 10, the 4 cases of each by 5.
+
+    Cases have 1,000 pixels of a class that all have, so that its IoU is a mean. In 10,000 data
+    sets 0.920, 0.946 and 0.949 were covered (plain percentiles: 0.837, 0.899, 0.933). The bounds
+    lie three standard errors of 400 data sets below, which are 0.014, 0.011 and 0.011.
+    """
+    rng = np.random.default_rng(groups)
+    covered, sets = 0, 400
+    names = [str(n) for n in range(groups) for _ in range(4)]
+    for number in range(sets):
+        levels = rng.normal(600, 100, groups)[:, None] + rng.normal(0, 50, (groups, 4))
+        hits = np.clip(np.rint(levels), 1, 999).astype(int).ravel()
+        cases = [binary_case(int(h), 1000 - int(h)) for h in hits]
+        found = score_set(cases, names, seed=number).iou[1]
+        covered += found.low <= 0.6 <= found.high
+    assert covered / sets >= least

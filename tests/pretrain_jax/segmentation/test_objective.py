@@ -42,10 +42,14 @@ FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_lev
 
 def step_of(config: FinetuneConfig, *, seed: int = 0) -> Step:
     plan = make_plan(
-        config, make_mesh(config.devices, config.fsdp), config.batch_size, config.steps
+        config,
+        make_mesh(config.devices, config.fsdp),
+        config.batch_size,
+        config.steps,
+        accumulation=config.accumulation,
     )
     model = model_of(config, computed_in(config.encoder, plan.dtype), 2)
-    return make_step(config, SegmentationObjective(model, config.mode == "frozen"), plan, seed)
+    return make_step(config, SegmentationObjective(model, config.trained_blocks), plan, seed)
 
 
 def test_the_schedule() -> None:
@@ -85,6 +89,46 @@ def test_a_frozen_encoder_stays_and_the_head_moves() -> None:
     assert all(moved)
     norm = model_in(step, state).model.head.norm
     assert np.any(np.array(norm.mean[...]) != 0) and np.any(np.array(norm.var[...]) != 1)
+
+
+def test_the_last_blocks_move_and_the_others_stay() -> None:
+    """Two of four blocks and the last norm are trained; what lies below keeps every bit."""
+    fields = {"mode": "last", "blocks": 2, "accumulation": 2, "ema_decay": 0.5}
+    step = step_of(dataclasses.replace(DPT, **fields))
+    run, state = step.compile(), step.initial_state()
+    average = jax.tree.map(np.array, state.params)
+    before = nnx.to_flat_state(nnx.state(model_in(step, state)))
+    before = {path: np.array(leaf[...]) for path, leaf in before}
+    for _ in range(3):
+        state, _ = run(state, batch(step))
+        new = jax.tree.map(np.array, state.params)
+        average = jax.tree.map(lambda one, other: 0.5 * one + 0.5 * other, average, new)
+    for mean, kept in zip(*map(jax.tree.leaves, (average, state.ema)), strict=True):
+        np.testing.assert_allclose(kept, mean, atol=1e-6)  # single precision
+    moved = set()
+    for path, leaf in nnx.to_flat_state(nnx.state(model_in(step, state))):
+        if not np.array_equal(before[path], np.array(leaf[...])):
+            moved.add(path[1:4] if path[1:3] == ("encoder", "blocks") else path[1:3])
+    moving = {part for part in moved if part[0] == "encoder"}
+    # DPT reads the tokens of blocks before the last norm, which therefore has no gradient.
+    assert moving == {("encoder", "blocks", 2), ("encoder", "blocks", 3)}
+    assert ("head", "norm") in moved and ("fusion", 0) in moved
+
+
+def test_parts_of_a_batch_have_its_loss_and_gradient() -> None:
+    """The mean is over the known pixels of the whole batch, which parts share unequally."""
+    found = []
+    for parts in (1, 2, 4):
+        step = step_of(dataclasses.replace(CONFIG, accumulation=parts))
+        state, crops = step.initial_state(), batch(step)
+        labels = np.array(crops.labels)
+        labels[1, :, 3:] = IGNORE
+        labels[2] = IGNORE
+        crops = global_batch(Crops(np.array(crops.images), labels), step.mesh)
+        state, metrics = step.compile()(state, crops)
+        found.append([float(metrics.loss), float(metrics.grad_norm)])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-5)
 
 
 def test_full_training_moves_the_encoder() -> None:
