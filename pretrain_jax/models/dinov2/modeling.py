@@ -292,7 +292,7 @@ class DINOv2(TokenEncoder):
         config = dataclasses.replace(self.config, image_size=image_size)
         graph, _ = nnx.split(nnx.eval_shape(lambda: DINOv2(config, rngs=nnx.Rngs(0))))
         model: DINOv2 = nnx.merge(graph, nnx.state(self))
-        model.positions[...] = self.positions_on(config.grid)
+        model.positions = nnx.Param(self.positions_on(config.grid))
         return model
 
     def positions_on(self, grid: tuple[int, int]) -> Array:
