@@ -56,7 +56,7 @@ MANIFEST = "manifest.json"
 CLAIM = "stage.json"
 LOCK = ".lock"
 # Fields of a manifest that may differ where the same work is done on another computer.
-OUTSIDE_DIGEST = ("seconds", "compile_seconds", "aside", "versions", "locations", "local")
+OUTSIDE_DIGEST = ("seconds", "compile_seconds", "aside", "versions", "locations", "local", "rates")
 # The fields of a manifest that the claim holds, too. All but the last decide whose a folder is.
 CLAIMED = ("stage", "parameters", "seed", "inputs", "locations")
 # The command that makes a stage, where it has another name.
@@ -227,6 +227,7 @@ class Manifest:
         aside: those of `seconds` that no model needs: the probes of the two halves, which serve the
             report alone.
         local: as `outputs`, of files that differ from computer to computer: lists of paths, runs.
+        rates: units of work in a second, by name; they differ from run to run.
     """
 
     stage: str
@@ -243,6 +244,7 @@ class Manifest:
     compile_seconds: float = 0.0
     aside: float = 0.0
     local: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
 
 
 class Input(NamedTuple):
@@ -276,6 +278,7 @@ class Made:
         compile_seconds: of tracing and compiling; default: since the stage was opened.
         aside: see `Manifest`.
         spent: names in the folder that nobody needs any more; deleted once the manifest is there.
+        rates: see `Manifest`.
     """
 
     counts: Mapping[str, int | float]
@@ -284,6 +287,7 @@ class Made:
     compile_seconds: float | None = None
     aside: float = 0.0
     spent: Collection[str] = ()
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -468,6 +472,7 @@ class Work:
             compile_seconds=round(compiling, 3),
             aside=round(made.aside, 3),
             local=_local(self.folder, stage.local),
+            rates={name: round(rate, 3) for name, rate in made.rates.items()},
         )
         write_record(self.folder / MANIFEST, dataclasses.asdict(manifest))
         for name in made.spent:

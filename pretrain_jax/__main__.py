@@ -9,6 +9,8 @@ COMMANDS = {
     "report": "pretrain_jax.commands.pipeline:report",
     "benchmark-tables": "pretrain_jax.commands.pipeline:benchmark_tables",
     "import-dicom": "pretrain_jax.commands.stages:import_dicom",
+    "embed": "pretrain_jax.commands.features:embed",
+    "keep": "pretrain_jax.commands.features:keep",
     "propose": "pretrain_jax.commands.stages:propose",
     "probe": "pretrain_jax.commands.stages:probe",
     "score": "pretrain_jax.commands.stages:score",

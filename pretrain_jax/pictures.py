@@ -37,17 +37,22 @@ BLACK = (0, 0, 0)
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0))
 
 
+def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode pixels as a PNG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def write_png(path: Path, pixels: NDArray[np.uint8], *, replace: bool = True) -> None:
     """Write a PNG file atomically.
 
     Its folder is created. `replace` is as in `atomic_file`.
     """
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(path, buffer.getvalue(), replace=replace)
+    write_bytes_atomic(path, png_bytes(pixels), replace=replace)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 Arrays are read block by block, so that files stay on disk.
 """
 
+import math
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,43 @@ def blocks(count: int, width: int) -> Iterator[slice]:
         yield slice(start, min(start + step, count))
 
 
+def on_disk(parts: Iterable[Array], kind: np.dtype, shape: tuple[int, ...]) -> Array:
+    """Copy an array to a temporary file, and map the file.
+
+    The array may be larger than memory. The file has no name, and is gone when the last array that
+    maps it is.
+
+    Args:
+        parts: consecutive rows.
+        kind: of the numbers or texts.
+        shape: of the whole, of which no number is 0.
+
+    Raises:
+        OSError: no room in the folder of temporary files, which TMPDIR names.
+    """
+    with tempfile.TemporaryFile() as file:
+        for part in parts:
+            file.write(np.ascontiguousarray(part, kind).data)
+        file.flush()
+        return np.memmap(file, kind, "r", shape=shape)
+
+
+def rows_of(array: Array, rows: Any) -> Array:
+    """Take rows of an array, in their order.
+
+    Many rows of a file are copied to another file.
+    """
+    if not isinstance(array, np.memmap) or not isinstance(rows, np.ndarray) or not len(rows):
+        return array[rows]
+    places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+    shape = (len(places), *array.shape[1:])
+    if math.prod(shape) <= BLOCK_VALUES:
+        return array[places]
+    width = math.prod(shape[1:])
+    parts = (array[places[part]] for part in blocks(len(places), width))
+    return on_disk(parts, array.dtype, shape)
+
+
 def real_numbers(name: str, values: ArrayLike) -> Array:
     """Convert numbers to single or double precision.
 
@@ -66,7 +105,11 @@ def real_numbers(name: str, values: ArrayLike) -> Array:
     if array.dtype in (np.float32, np.float64):
         return array
     if _is_floating(array.dtype):
-        return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+        wide = np.dtype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+        if isinstance(array, np.memmap) and array.size > BLOCK_VALUES:
+            own = blocks(len(array), array[0].size)
+            return on_disk((array[part] for part in own), wide, array.shape)
+        return array.astype(wide)
     if array.dtype.kind not in "bui":
         remedy = "; convert it by array.astype(float)" if array.dtype.kind in "OU" else ""
         raise ValueError(f"{name} has dtype {array.dtype}; it must hold real numbers{remedy}")

@@ -29,6 +29,7 @@ from hardset.cli import check_output_folder, one_line
 from hardset.datafile import check_output_file, versions, write_bytes_atomic
 from hardset.seal import BLANK_SEAL, check_seal, sealed, sealed_json
 from selection.arrays import DENSE, Array, whole_numbers
+from selection.embeddings import COLUMNS, FEATURES, Embeddings, parts_of
 from selection.pool import Scores
 from selection.subset import Subset
 
@@ -296,12 +297,16 @@ def read_array(name: str, source: str | Path) -> Array:
             FILE.parquet or FILE.parquet:COLUMN, a column of numbers, of strings or categories, or
             of lists of equal length, which becomes (n, d), and (n, A, d) of lists of lists. The
             key may be left out where there is only one. FILE.parquet:A,B,C, or a pattern such as
-            FILE.parquet:x*, joins columns of numbers, which become (n, d).
+            FILE.parquet:x*, joins columns of numbers, which become (n, d). A folder of Parquet
+            files, or one with the column `features`, is never in memory as a whole, see
+            `Embeddings`; where no column is named, `COLUMNS` says which is meant.
 
     Raises:
         ValueError: a file that is missing, damaged, of another kind, or without that key.
     """
     path, key = check_source(name, source)
+    if (table := _table(name, path, key)) is not None:
+        return table
     if path.suffix == ".npy":
         with _said(name):
             return load_array(path, mmap=True)
@@ -316,6 +321,22 @@ def read_array(name: str, source: str | Path) -> Array:
         if joined:
             return read_columns(name, path, joined)
     return read_column(name, path, _only_key(name, path, key, known))
+
+
+def _table(name: str, path: Path, key: str | None) -> Array | None:
+    """Read a column of a table of features; None where the path is none."""
+    if key is not None and not path.is_dir():
+        return None
+    with _said(name):
+        found = Embeddings.at(path)
+        if found is None:
+            return None
+        column = key or COLUMNS.get(name, FEATURES)
+        if name in ("groups", "labels") and found.is_text(column):
+            read = found.groups if name == "groups" else found.labels
+            numbers, names = read(column)
+            return numbers if names is None else names[numbers]
+        return found.array(column)
 
 
 def read_matrix(name: str, source: str | Path) -> Any:
@@ -365,6 +386,9 @@ def check_source(name: str, source: str | Path) -> tuple[Path, str | None]:
     """
     path, key = _split(str(source))
     with _said(name):
+        if path.is_dir():
+            parts_of(path)
+            return path, key
         _check_regular(path)
     if path.suffix not in (".npy", ".npz", ".parquet") or (path.suffix == ".npy" and key):
         raise ValueError(f"{name} file {source} is none of .npy, .npz[:KEY], .parquet[:COLUMN]")
@@ -611,7 +635,7 @@ def _split(source: str) -> tuple[Path, str | None]:
     """
     for match in KEYED.finditer(source):
         path, key = Path(source[: match.end() - 1]), source[match.end() :]
-        if not path.is_dir():
+        if not path.is_dir() or not Path(source).exists():
             return path, key
     return Path(source), None
 

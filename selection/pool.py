@@ -15,11 +15,13 @@ from selection.arrays import (
     Array,
     Floats,
     Integers,
+    blocks,
     check_squares,
     class_codes,
     host_array,
     lift_exponent,
     real_rows,
+    rows_of,
     whole_numbers,
 )
 
@@ -237,12 +239,12 @@ class Pool:
 
         Edges that leave these rows are dropped.
         """
-        taken = {}
+        taken: dict[str, Any] = {}
         for entry in fields(self):
             value = getattr(self, entry.name)
             if value is not None:
                 plain = isinstance(value, np.ndarray)
-                taken[entry.name] = value[rows] if plain else value.take(rows)
+                taken[entry.name] = rows_of(value, rows) if plain else value.take(rows)
         return Pool(**taken)
 
     def id_order(self) -> Integers | None:
@@ -250,7 +252,7 @@ class Pool:
 
         It is None where they stand in this order already.
         """
-        if np.all(self.ids[1:] > self.ids[:-1]):
+        if ascending(self.ids):
             return None
         return np.argsort(self.ids)
 
@@ -263,11 +265,21 @@ def _ids(ids: ArrayLike) -> Array:
         array = whole_numbers("ids", array)
     if array.ndim != 1:
         raise ValueError(f"ids has shape {array.shape}; it must be (n,)")
+    if ascending(array):
+        return array
     values, counts = np.unique(array, return_counts=True)
     if len(values) < len(array):
         repeated = values[np.argmax(counts > 1)]
         raise ValueError(f"ids holds {repeated!s} more than once; every id must be distinct")
     return array
+
+
+def ascending(ids: Array) -> bool:
+    """Say whether every id is larger than the one before it."""
+    return all(
+        np.all(ids[part.start + 1 : part.stop + 1] > ids[part][: len(ids) - 1 - part.start])
+        for part in blocks(len(ids), ids.dtype.itemsize)
+    )
 
 
 # What a pool may know of its examples, besides their ids.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from hardset.checks import check_integer
 from hardset.cli import Json, Option, Preset, Progress, check_output_folder, wanted
+from pretrain_jax.data.options import Pages, set_reading
 from pretrain_jax.pipeline.config import PIPELINES, SAM_PATCHES, PipelineConfig
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ def pipeline(
     estimate: bool = False,
     rates: Path | None = None,
     sam_patches: int = SAM_PATCHES,
+    max_megapixels: float | None = None,
+    pages: Pages | None = None,
+    bits: int | None = None,
     progress: Progress = False,
 ) -> int:
     """Run all stages of one configuration.
@@ -38,6 +42,10 @@ def pipeline(
         estimate: print the cost and stop.
         rates: folder of another pipeline whose measured rates the cost is computed from.
         sam_patches: masks of an image that are assumed to pass SAM's filters, for the cost.
+        max_megapixels: of the largest image that is decoded, default 100.
+        pages: whether "all" pictures of a file with several (pages, slices, frames of an animation)
+            are images, or the "first" only; default all.
+        bits: that 16-bit images use where their file does not say, 10 to 16.
 
     Examples:
         python -m pretrain_jax pipeline optidel-demo --out out/optidel-demo
@@ -45,6 +53,7 @@ def pipeline(
           --downstream Kvasir-SEG/ --out runs/optidel
         python -m pretrain_jax pipeline optidel_reference --estimate
     """
+    set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
     # An estimate for the reference numbers of images needs no data.
     unknown = estimate and not config.data
     (dataclasses.replace(config, data=".") if unknown else config).check()

@@ -9,7 +9,7 @@ from typing import Annotated
 from hardset.checks import check_integer, check_range
 from hardset.cli import Json, Option, Progress, more_help, wanted
 from pretrain_jax.data.listing import COLLECTIONS
-from pretrain_jax.data.opening import allow_megapixels
+from pretrain_jax.data.options import Pages, set_reading
 
 
 @more_help(lambda: "layouts: " + ", ".join(COLLECTIONS))
@@ -25,6 +25,8 @@ def predict(
     batch_size: int = 16,
     workers: int = 2,
     max_megapixels: float | None = None,
+    pages: Pages | None = None,
+    bits: int | None = None,
     progress: Progress = False,
     as_json: Json = False,
 ) -> int:
@@ -48,6 +50,9 @@ def predict(
         batch_size: images of a device program.
         workers: threads that decode and write images.
         max_megapixels: of the largest image that is decoded, default 100.
+        pages: whether "all" pictures of a file with several (pages, slices, frames of an animation)
+            are images, or the "first" only; default all.
+        bits: that 16-bit images use where their file does not say, 10 to 16.
 
     Examples:
         python -m pretrain_jax predict frames/ --model out/kvasir-seg --out out/masks
@@ -58,7 +63,7 @@ def predict(
     check_range("--skip-at-most", skip_at_most, 0.0, 1.0)
     check_integer("--batch-size", batch_size, 1, 1 << 20)
     check_integer("--workers", workers, 1, 4096)
-    allow_megapixels(max_megapixels)
+    set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
     from hardset.folder import read_manifest
 
     read_manifest(model, "finetune")  # before seconds of imports

@@ -12,7 +12,7 @@ from hardset.checks import check_integer, check_range
 from hardset.cli import Choice, Json, Option, Preset, Progress, more_help, wanted
 from hardset.folder import MANIFEST, Manifest, read_manifest
 from pretrain_jax.data.listing import COLLECTIONS
-from pretrain_jax.data.opening import allow_megapixels
+from pretrain_jax.data.options import Pages, set_reading
 from pretrain_jax.places import IMAGES, RECOMMENDED, TOY_MODEL, Places, set_name
 from pretrain_jax.synthesis.methods import (
     METHODS,
@@ -66,7 +66,7 @@ def import_dicom(
           --window -600 1500
         python -m pretrain_jax propose runs/optidel --data images/images.txt
     """
-    allow_megapixels(max_megapixels)
+    set_reading(max_megapixels=max_megapixels)
     from pretrain_jax.synthesis import import_dicom
 
     manifest = import_dicom(
@@ -77,7 +77,7 @@ def import_dicom(
         refuse_burned_in=refuse_burned_in,
         progress=wanted(progress),
     )
-    _report(out, manifest, as_json=as_json)
+    report_stage(out, manifest, as_json=as_json)
     return 0
 
 
@@ -134,6 +134,8 @@ def propose(
     frame_stride: int = 1,
     skip_at_most: float | None = None,
     max_megapixels: float | None = None,
+    pages: Pages | None = None,
+    bits: int | None = None,
     proposer: Annotated[str | None, Choice(PROPOSERS)] = None,
     most: int | None = None,
     least_side: int | None = None,
@@ -160,6 +162,9 @@ def propose(
         skip_at_most: share of the files that may be of no use; without it any number cannot
             be decoded, but none may be a broken link, have an odd name, NaN or a single pixel.
         max_megapixels: of the largest image that is decoded, default 100.
+        pages: whether "all" pictures of a file with several (pages, slices, frames of an animation)
+            are images, or the "first" only; default all.
+        bits: that 16-bit images use where their file does not say, 10 to 16.
         proposer: default saliency; sam where it has weights.
         most: most patches of an image.
         least_side: pixels of a patch's shorter side.
@@ -184,7 +189,7 @@ def propose(
     check_shards(shard, shards)
     if skip_at_most is not None:
         check_range("skip_at_most", skip_at_most, 0.0, 1.0)
-    allow_megapixels(max_megapixels)
+    set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
     given = {"most": most, "min_area": min_area, "max_area": max_area, "sam_weights": sam_weights}
     chosen = proposer_from_name(name, **_fields(name, least_side, given))
     chosen.inputs()  # missing weights are said before images are read
@@ -193,6 +198,11 @@ def propose(
     index = Places(run).index
     if data is None and not (index / MANIFEST).is_file():
         raise ValueError(f"{index} holds no index yet: name the images with --data")
+    if data is None and (pages, bits) != (None, None):
+        raise ValueError(
+            f"--pages and --bits say how --data is indexed; the images of {index} are read as they "
+            "were then: name another RUN with --data"
+        )
     from pretrain_jax.synthesis import index_images, propose
 
     part: dict[str, Any] = {
@@ -207,10 +217,12 @@ def propose(
             frame_stride=frame_stride,
             skip_at_most=skip_at_most,
             max_megapixels=max_megapixels,
+            pages=pages,
+            bits=bits,
             **part,
         )
         if manifest is None or not as_json:
-            _report(index, manifest, as_json=as_json)
+            report_stage(index, manifest, as_json=as_json)
         if manifest is None:
             return 0
     folder = Places(run).proposals(chosen.name)
@@ -222,7 +234,7 @@ def propose(
         skip_at_most=skip_at_most or 0.0,
         **part,
     )
-    _report(folder, manifest, as_json=as_json)
+    report_stage(folder, manifest, as_json=as_json)
     if coco is not None and manifest is not None:
         _export(folder, coco, chosen, as_json=as_json)
     return 0
@@ -330,7 +342,7 @@ def score(
         shard=shard,
         progress=wanted(progress),
     )
-    _report(folder, manifest, as_json=as_json)
+    report_stage(folder, manifest, as_json=as_json)
     return 0
 
 
@@ -406,7 +418,7 @@ def select(
         patches=patches,
         storage=storage,
     )
-    _report(folder, manifest, as_json=as_json)
+    report_stage(folder, manifest, as_json=as_json)
     return 0
 
 
@@ -483,11 +495,11 @@ def synthesise(run: Path, name: str, *, progress: Progress = False, as_json: Jso
     from pretrain_jax.synthesis import synthesise
 
     manifest = synthesise(selection, folder, patches=patches, progress=wanted(progress))
-    _report(folder, manifest, as_json=as_json)
+    report_stage(folder, manifest, as_json=as_json)
     return 0
 
 
-def _report(folder: Path, manifest: Manifest | None, *, as_json: bool) -> None:
+def report_stage(folder: Path, manifest: Manifest | None, *, as_json: bool) -> None:
     """Print what a stage did.
 
     Where there is no manifest, it prints that other shards are missing.
@@ -502,6 +514,8 @@ def _report(folder: Path, manifest: Manifest | None, *, as_json: bool) -> None:
     for name, value in manifest.counts.items():
         shown = f"{value:.6g}" if isinstance(value, float) else f"{value}"
         print(f"  {name.replace('_', ' '):<22}{shown}")
+    for name, rate in manifest.rates.items():
+        print(f"  {name.replace('_', ' '):<21} {rate:.4g}")
     for note in manifest.notes:
         print(f"  note: {note}")
     if (folder / "contact.png").is_file():

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from hardset.checks import check_integer
 from hardset.cli import Json, Option, Preset, Progress, more_help, wanted
 from hardset.datafile import check_output_file
-from pretrain_jax.data.opening import allow_megapixels
+from hardset.folder import MANIFEST
+from pretrain_jax.data.options import Pages, set_reading
 from pretrain_jax.pipeline.config import Protocol
 from pretrain_jax.segmentation.config import FINETUNE_PRESETS, FinetuneConfig
 from pretrain_jax.segmentation.layouts import PUBLISHED
@@ -26,6 +27,9 @@ WARNED = ("seem to show", "none of the ", "image(s) hold", "image(s) hardly", "w
 def run(
     config: Annotated[TrainConfig, Preset(PRESETS)],
     *,
+    max_megapixels: float | None = None,
+    pages: Pages | None = None,
+    bits: int | None = None,
     progress: Progress = False,
     as_json: Json = False,
 ) -> int:
@@ -35,6 +39,10 @@ def run(
 
     Args:
         config: the run.
+        max_megapixels: of the largest image that is decoded, default 100.
+        pages: whether "all" pictures of a file with several (pages, slices, frames of an animation)
+            are images, or the "first" only; default all.
+        bits: that 16-bit images use where their file does not say, 10 to 16.
 
     Examples:
         python -m pretrain_jax run demo --out runs/demo
@@ -42,6 +50,7 @@ def run(
         python -m pretrain_jax run mae_vit_base_reference --data.path images/ --data.workers 8
     """
     config.check()  # before seconds of imports
+    set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
     from pretrain_jax.train import train
 
     result = train(config, progress=wanted(progress))
@@ -148,6 +157,9 @@ def pretrain(
     protocol: Protocol = "matched",
     full_images: int | None = None,
     probe: Path | None = None,
+    max_megapixels: float | None = None,
+    pages: Pages | None = None,
+    bits: int | None = None,
     progress: Progress = False,
 ) -> int:
     """Train a model from scratch on one data set.
@@ -163,6 +175,10 @@ def pretrain(
         full_images: number of images of the full set, for "matched" with --epochs; a folder of
             stage synthesise knows it.
         probe: folder of stage probe, whose mean and standard deviation are taken.
+        max_megapixels: of the largest image that is decoded, default 100.
+        pages: whether "all" pictures of a file with several (pages, slices, frames of an animation)
+            are images, or the "first" only; default all.
+        bits: that 16-bit images use where their file does not say, 10 to 16.
 
     Examples:
         python -m pretrain_jax pretrain out/synthesised/optidel-10 mae_vit_base_reference \\
@@ -173,6 +189,12 @@ def pretrain(
           --protocol paper --out out/simclr
     """
     dataclasses.replace(config, data=dataclasses.replace(config.data, path=data)).check()
+    if (Path(data) / MANIFEST).is_file() and (pages, bits) != (None, None):
+        raise ValueError(
+            f"--pages and --bits are not taken for {data}: the images of a stage are read as its "
+            "index was made"
+        )
+    set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
     from pretrain_jax.pipeline import pretrain
 
     counts = pretrain(
@@ -210,6 +232,8 @@ def finetune(
     ignore_split: bool = False,
     pretraining: str | None = None,
     max_megapixels: float | None = None,
+    pages: Pages | None = None,
+    bits: int | None = None,
     seed: int = 0,
     progress: Progress = False,
     as_json: Json = False,
@@ -235,6 +259,9 @@ def finetune(
         pretraining: images for pre-training, among which no test case may be: a folder,
             LAYOUT:FOLDER, a list or a video.
         max_megapixels: of the largest image or mask that is read; default 100.
+        pages: whether "all" pictures of a file with several are images for pre-training, or the
+            "first" only, as of images with masks; default all.
+        bits: that 16-bit images use where their file does not say, 10 to 16.
         seed: of all random choices.
 
     Examples:
@@ -247,7 +274,7 @@ def finetune(
         python -m pretrain_jax finetune slices demo --head linear --mode frozen \\
           --init runs/demo --out out/linear
     """
-    allow_megapixels(max_megapixels)
+    set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
     for taken in (data, pretraining):
         if taken is not None:
             check_outside(taken, str(out))

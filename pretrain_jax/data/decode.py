@@ -4,13 +4,14 @@ Pixels have 8 or 16 bits and one or three channels; nothing else leaves this mod
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardset.arrays import ArrayFileError, load_array
 from pretrain_jax.data.listing import STILL
+from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
 from pretrain_jax.data.opening import (
     Remark,
     TooLargeError,
@@ -19,21 +20,13 @@ from pretrain_jax.data.opening import (
     opened_image,
     regular_file,
 )
-from pretrain_jax.data.tiff import (
-    ORIENTATION,
-    VALUES,
-    by_rows,
-    dark_remark,
-    is_dark,
-    read_tiff,
-    turned,
-)
+from pretrain_jax.data.pages import PNG_MAGIC, TIFF_MAGICS, pages_of_tiff, picture
+from pretrain_jax.data.samples import VALUES, by_rows, filled, turned
+from pretrain_jax.data.tiff import ORIENTATION, read_tiff
 from pretrain_jax.data.video import read_frame
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WIDEST = 2**16 - 1
 PNG_GREY_ALPHA = 4
 DEEP_SAMPLES = {
@@ -79,12 +72,12 @@ def read_pixels(
 
     The orientation is applied, and all metadata is dropped.
 
-    Of a file with several pictures the first one is read. Nothing is held of an image with more
-    megapixels than `pretrain_jax.data.opening.largest_megapixels`.
+    Of a file with several pictures the first one is read where none is named. What is too large,
+    and how many bits 16-bit samples have, `pretrain_jax.data.options.reading` says.
 
     Args:
         path: an image, a video, or an .npy array of shape (H, W) or (H, W, 1 | 3 | 4).
-        frame: number of the frame where `path` is a video.
+        frame: number of the frame where `path` is a video, or of the page where it holds several.
         channels: 1 (luminance) or 3 (one channel is repeated); alpha is dropped.
         bits: 8 or 16; the full ranges of integer types map onto each other, floating-point
             images have the range [0, 1].
@@ -98,20 +91,19 @@ def read_pixels(
         BadPixelsError: NaN, infinite or out-of-range pixels.
     """
     noticed: list[Remark] = []
-    if frame != STILL:
+    if frame != STILL and suffix_of(path) in VIDEO_SUFFIXES:
         try:
             pixels: NDArray[Any] = read_frame(path, frame)
         except ValueError as error:
             raise UnreadableImageError(f"{path} {error}") from None
     else:
         try:
-            pixels = _read_still(Path(path), noticed)
+            pixels = _read_picture(Path(path), frame, noticed)
         except Exception as error:  # decoders raise many types on damaged input
             reason = " ".join(str(error).split())[:MOST_REASON] or type(error).__name__
             kind = TooLargeImageError if isinstance(error, TooLargeError) else UnreadableImageError
-            raise kind(f"{path} cannot be decoded: {reason}") from None
-    if pixels.dtype == np.uint16 and is_dark(pixels):
-        noticed.append(dark_remark(int(pixels.max())))
+            what = "" if frame == STILL else f"page {frame} "
+            raise kind(f"{path} {what}cannot be decoded: {reason}") from None
     if remarks is not None:
         remarks += noticed
     if channels == 1:
@@ -121,21 +113,32 @@ def read_pixels(
     return _to_channels(_to_bits(own, bits, path), channels, path)
 
 
-def _read_still(path: Path, remarks: list[Remark]) -> NDArray[Any]:
+def _read_picture(path: Path, number: int, remarks: list[Remark]) -> NDArray[Any]:
     if path.suffix.lower() == ".npy":
-        return read_npy(path)
+        return _filled(read_npy(path), remarks)
     with regular_file(path) as file:
         head = file.read(26)
         file.seek(0)
         if head[:4] in TIFF_MAGICS:
-            return read_tiff(file, remarks)
+            if number == STILL:
+                return read_tiff(file, remarks)
+            return read_tiff(file, remarks, number, pages_of_tiff(str(path)))
+        if number != STILL:
+            return _filled(_array(upright(picture(str(path), number))), remarks)
         with opened_image(file) as opened:
             if head[:8] == PNG_MAGIC and head[24] == 16 and head[25] in DEEP_PNG_TYPES:
+                _notice_pictures(opened, remarks)
                 opened.load()  # the orientation may stand behind the pixels
                 orientation = opened.getexif().get(ORIENTATION, 1)
-                return turned(_read_deep_png(path, head[25]), orientation)
+                return _filled(turned(_read_deep_png(file, head[25]), orientation), remarks)
             _notice_pictures(opened, remarks)
-            return _array(oriented(opened))
+            found = _array(oriented(opened))
+            # JPEG 2000 tells the bits that are used, and Pillow stretches them.
+            return found if opened.format == "JPEG2000" else _filled(found, remarks)
+
+
+def _filled(pixels: NDArray[Any], remarks: list[Remark]) -> NDArray[Any]:
+    return filled(pixels, remarks) if pixels.dtype == np.uint16 else pixels
 
 
 def _notice_pictures(opened: Any, remarks: list[Remark]) -> None:
@@ -180,21 +183,27 @@ def oriented(opened: Any) -> Any:
 
     Pillow has opened it from a file object.
     """
+    opened.load()
+    return upright(opened)
+
+
+def upright(image: Any) -> Any:
+    """Turn a decoded image as its own EXIF says it is to be displayed."""
     from PIL import ImageOps
 
-    opened.load()
-    ImageOps.exif_transpose(opened, in_place=True)
-    return opened
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
-def _read_deep_png(path: Path, colours: int) -> NDArray[np.uint16]:
+def _read_deep_png(file: BinaryIO, colours: int) -> NDArray[np.uint16]:
     """Read a PNG file of several channels with all 16 bits.
 
     Pillow reads these in 8 bits only; PyAV keeps all 16.
     """
     import av
 
-    with regular_file(path) as file, av.open(file, "r", format="png_pipe") as container:
+    file.seek(0)
+    with av.open(file, mode="r", format="png_pipe") as container:
         frame = next(container.decode(video=0))
         # From the memory of the frame: FFmpeg's conversions spoil lines of interlaced frames.
         samples = DEEP_SAMPLES[frame.format.name]

@@ -16,6 +16,7 @@ from hardset.datafile import atomic_file
 from pretrain_jax.data.containers import KINDS as PACKED_KINDS
 from pretrain_jax.data.containers import is_container, open_container
 from pretrain_jax.data.names import SUFFIXES, VIDEO_SUFFIXES, kind_of, suffix_of, trouble_of
+from pretrain_jax.data.pages import PAGED_SUFFIXES, page_count
 from pretrain_jax.data.video import frame_times
 
 STILL = -1  # number of the frame of a still image
@@ -54,7 +55,7 @@ class Names(Sequence[str]):
     """
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
-        self._root = root
+        self.root = root
         text, self._ends = bytearray(), array("q", [0])
         for name in names:
             text += name.encode()
@@ -73,7 +74,7 @@ class Names(Sequence[str]):
         """Return a path with its root, or several of them."""
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
-        return str(self._root / self.name(index))
+        return str(self.root / self.name(index))
 
     def name(self, index: int) -> str:
         """Return a path relative to the root, as it was given."""
@@ -175,13 +176,16 @@ class Entry(NamedTuple):
 
 
 class Located(NamedTuple):
-    """Names an image of a source, which may be a frame of a video.
+    """Names an image of a source.
+
+    It may be a frame of a video or a page of a file.
 
     Attributes:
         name: of its file relative to the source's root, with / between folders.
-        frame: number of the frame in a video, -1 for a still image.
-        frames: how many frames the video holds, 1 for a still image.
-        group: video, sequence or patient, "" where unknown.
+        frame: number of the frame or page, -1 for the only picture of a file.
+        frames: how many frames or pages the file holds, 1 for a single picture.
+        group: video, stack, sequence or patient, "" where unknown; that of pages is their file
+            where no other is named.
         label: of its file, see `Entry`.
     """
 
@@ -309,6 +313,9 @@ def iterate_images(
             frames = max(1, len(frame_times(str(root / name))))
             for frame in range(0, frames, frame_stride):
                 yield Located(name, frame, frames, group, label)
+        elif suffix_of(name) in PAGED_SUFFIXES and (pages := page_count(f"{root}/{name}")) > 1:
+            for page in range(pages):
+                yield Located(name, page, pages, group or name, label)
         else:
             yield Located(name, STILL, 1, group, label)
 
@@ -391,18 +398,20 @@ def _packed(path: Path, tally: Tally) -> Iterator[Entry]:
         yield Entry(member.name, member.label, member.group or video_group(member.name))
 
 
-def list_line(name: str, group: str = "") -> str:
+def list_line(name: str, group: str = "", label: str = "") -> str:
     """Return a line of an image list, with its end.
+
+    It holds the path, and the class and the group where there are any.
 
     Raises:
         ValueError: a tab or a line break in an argument.
     """
-    for text in (name, group):
+    for text in (name, group, label):
         if "\t" in text or "\n" in text:
             raise ValueError(f"{text!r} holds a tab or a line break, which image lists cannot")
     # A line that starts so would be taken for a comment, or be stripped.
     shown = f"./{name}" if name.startswith((" ", "#")) else name
-    return f"{shown}\t\t{group}\n" if group else f"{shown}\n"
+    return "\t".join((shown, label, group)).rstrip("\t") + "\n"
 
 
 def write_list(path: Path, lines: Iterable[str]) -> None:

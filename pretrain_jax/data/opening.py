@@ -8,31 +8,39 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
-from hardset.checks import check_range
 from hardset.cli import printable
 from hardset.listing import Listed, changed_file
 from pretrain_jax.data.containers import Container, located
 from pretrain_jax.data.members import Member
+from pretrain_jax.data.options import VARIABLES, reading
 
 # Pillow tells formats by content. Of others, such as PostScript, it would start other programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000")
-VARIABLE = "HARDSET_MAX_MEGAPIXELS"
-MEGAPIXELS = 100.0
-MOST_MEGAPIXELS = 1e5
 # The sentence on several images with one kind of remark, by the kind.
 MEANINGS = {
     "pictures": "hold several pictures (pages, slices, frames), of which the first is read; save "
-    "each as a file of its own to have all",
-    "dark": "hardly use their 16 bits and are taken as nearly black",
+    "each as a file of its own to have all, or read those of TIFF, GIF, PNG, WebP and AVIF for "
+    "pre-training with --pages all",
+    "dark": "hardly use their 16 bits and are taken as nearly black; say with --bits 12 how many "
+    "bits they have (10 to 16)",
 }
 SHOWN = 3  # of each kind
 LARGEST_PIXEL, SPARE = 4 * 8, 1 << 20  # bytes: four channels in double precision, and headers
+# Formats that Pillow may have been built without: by codec, their name and how files begin.
+CODECS: Mapping[str, tuple[str, tuple[tuple[int, bytes], ...]]] = MappingProxyType(
+    {
+        "avif": ("an AVIF", ((4, b"ftypavif"), (4, b"ftypavis"))),
+        "jpg_2000": ("a JPEG 2000", ((0, b"\0\0\0\x0cjP  \r\n"), (0, b"\xff\x4f\xff\x51"))),
+        "webp": ("a WebP", ((8, b"WEBPVP8"),)),
+    }
+)
 WEBP_CANVAS = 30  # bytes that tell the size of a WebP file
 
 
@@ -67,56 +75,18 @@ def remark_notes(remarks: Sequence[tuple[str, Remark]]) -> list[str]:
     return notes
 
 
-def largest_megapixels() -> float:
-    """Return the megapixels of the largest image that is decoded.
-
-    It is 100, or the value of the environment variable.
-
-    Raises:
-        ValueError: the variable is no number, or out of range.
-    """
-    text = os.environ.get(VARIABLE)
-    if not text:
-        return MEGAPIXELS
-    try:
-        limit = float(text)
-    except ValueError:
-        raise ValueError(f"{VARIABLE} = {text!r} is not a number of megapixels") from None
-    check_range(VARIABLE, limit, 0.0, MOST_MEGAPIXELS, open_low=True)
-    return limit
-
-
-def allow_megapixels(limit: float | None) -> None:
-    """Set the size limit of this process and of its child processes.
-
-    None leaves it as it is.
-
-    Raises:
-        ValueError: out of range.
-    """
-    if limit is not None:
-        check_range("max_megapixels", limit, 0.0, MOST_MEGAPIXELS, open_low=True)
-        os.environ[VARIABLE] = repr(float(limit))
-
-
-def allow_at_least(limit: float) -> None:
-    """Raise the limit to that of an index whose images are read again."""
-    if limit > largest_megapixels():
-        allow_megapixels(limit)
-
-
 def check_pixels(height: int, width: int) -> None:
     """Check an image's size before anything of that size is held.
 
     Raises:
         TooLargeError: more pixels than are allowed.
     """
-    limit = largest_megapixels()
+    limit = reading().max_megapixels
     if height * width > limit * 1e6:
         raise TooLargeError(
             f"it has {height} x {width} pixels, {height * width / 1e6:.4g} megapixels, more than "
-            f"the {limit:g} that are decoded; raise --max-megapixels, or {VARIABLE} where a "
-            "command has no such option"
+            f"the {limit:g} that are decoded; raise --max-megapixels, or "
+            f"{VARIABLES['max_megapixels']} where a command has no such option"
         )
 
 
@@ -143,7 +113,7 @@ def regular_file(path: str | Path) -> BinaryIO:
 
 
 class SizeAndTime(NamedTuple):
-    """Holds the size of an image's file in bytes, and when it was written, in nanoseconds."""
+    """Holds the bytes of an image's file, and its time in nanoseconds."""
 
     size: int
     written: int
@@ -201,7 +171,7 @@ def _looked_at(place: Path) -> os.stat_result | tuple[Container, Member]:
 
 @contextmanager
 def as_file(path: str | Path) -> Iterator[Path]:
-    """Give the path of a file that holds the same, for readers that open paths alone.
+    """Give the path of a file that holds an image's bytes.
 
     An image in a container is copied into a temporary file.
 
@@ -214,12 +184,32 @@ def as_file(path: str | Path) -> Iterator[Path]:
         if Path(path).is_file():
             yield Path(path)
             return
-        if size_and_time(path).size > largest_megapixels() * 1e6 * LARGEST_PIXEL + SPARE:
-            raise TooLargeError(f"it has more bytes than {largest_megapixels():g} megapixels need")
+        if size_and_time(path).size > reading().max_megapixels * 1e6 * LARGEST_PIXEL + SPARE:
+            raise TooLargeError(
+                f"it has more bytes than {reading().max_megapixels:g} megapixels need"
+            )
         with tempfile.NamedTemporaryFile(suffix=Path(path).suffix) as copy:
             shutil.copyfileobj(file, copy)
             copy.flush()
             yield Path(copy.name)
+
+
+def missing_codec(head: bytes, has: Callable[[str], bool | None]) -> str:
+    """Say what Pillow lacks to decode an image that begins so.
+
+    The text is "" where it lacks nothing.
+
+    Args:
+        head: the first 12 bytes of the file, or more.
+        has: says whether Pillow was built with a codec, as `PIL.features.check` does.
+    """
+    for codec, (name, known) in CODECS.items():
+        if any(head[at : at + len(magic)] == magic for at, magic in known) and not has(codec):
+            return (
+                f"it is {name} image, and the installed Pillow has no codec for it; install a "
+                "Pillow of PyPI, whose wheels have it, or save the image as PNG"
+            )
+    return ""
 
 
 class _Unlimited:
@@ -250,7 +240,7 @@ class _Unlimited:
                 Image.MAX_IMAGE_PIXELS = self._before
 
 
-_unlimited = _Unlimited()
+unlimited = _Unlimited()
 
 
 @contextmanager
@@ -264,18 +254,32 @@ def opened_image(file: BinaryIO) -> Iterator[Any]:
     Raises:
         ValueError: none of these formats, or too large.
     """
-    from PIL import Image, UnidentifiedImageError
+    with unlimited, image_of(file) as opened:
+        yield opened
+
+
+def image_of(file: BinaryIO) -> Any:
+    """Return the image that `opened_image` opens, which stays open.
+
+    Whatever is done with it is done in a block `with unlimited`, and the caller closes it.
+    """
+    from PIL import Image, UnidentifiedImageError, features
 
     head = file.read(WEBP_CANVAS)
     file.seek(0)
+    if missing := missing_codec(head, features.check):
+        raise ValueError(missing)
     if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X":  # Pillow would make the canvas at once
         width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
         check_pixels(height, width)
-    with _unlimited:
+    with unlimited:
         try:
             opened = Image.open(file, formats=FORMATS)
         except UnidentifiedImageError:
             raise ValueError("it is no image of a known format") from None
-        with opened:
+        try:
             check_pixels(opened.height, opened.width)
-            yield opened
+        except TooLargeError:
+            opened.close()
+            raise
+        return opened

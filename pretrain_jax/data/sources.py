@@ -25,6 +25,7 @@ from pretrain_jax.data.listing import (
 )
 from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
 from pretrain_jax.data.opening import size_and_time
+from pretrain_jax.data.pages import PAGED_SUFFIXES, page_count
 from pretrain_jax.data.video import frame_times
 
 UNLABELLED = -1
@@ -34,12 +35,12 @@ UNLABELLED = -1
 class ImageSet:
     """Holds an ordered set of images.
 
-    Each is a file or a frame of a video file.
+    Each is a file, a frame of a video file, or a page of a file with several.
 
     Attributes:
         files: paths, in sorted or listed order.
         file_index: (n,) the file of each image.
-        frames: (n,) number of the frame in a video, `STILL` for a still image.
+        frames: (n,) number of the frame or page, `STILL` for the only picture of a file.
         labels: (n,) class of each image, -1 without one.
         classes: names of the classes.
         left_out: sentences on what lies in the source and is not among the files.
@@ -167,6 +168,9 @@ def _image_set(
         if suffix_of(files.name(index)) in VIDEO_SUFFIXES:
             # A video that cannot be read counts as one image, which decoding reports as unreadable.
             own = range(0, max(1, len(frame_times(files[index]))), stride)
+        elif suffix_of(files.name(index)) in PAGED_SUFFIXES:
+            pages = page_count(f"{files.root}/{files.name(index)}")
+            own = range(pages) if pages > 1 else own
         for frame in own:
             file_index.append(index)
             frames.append(frame)

@@ -9,6 +9,7 @@ import numpy as np
 from pretrain_jax.data.decode import Pixels
 
 Kind = Literal["random", "centre", "none"]
+Kernel = Literal["bicubic", "bilinear"]
 
 ATTEMPTS = 10
 
@@ -87,9 +88,12 @@ class Crop:
 
 
 def resized(
-    pixels: Pixels, size: int | tuple[int, int], box: tuple[float, float, float, float]
+    pixels: Pixels,
+    size: int | tuple[int, int],
+    box: tuple[float, float, float, float],
+    kernel: Kernel = "bicubic",
 ) -> Pixels:
-    """Resize a box of an image, bicubic and antialiased.
+    """Resize a box of an image, antialiased.
 
     16 bits are resized as floating-point numbers.
 
@@ -97,6 +101,7 @@ def resized(
         pixels: shape (H, W, C).
         size: height and width of the result, or both in one.
         box: left, top, right and bottom in pixels; at its edges pixels around it have a part in it.
+        kernel: "bicubic" or "bilinear".
 
     Returns:
         Shape (height, width, C), of the same type.
@@ -104,13 +109,13 @@ def resized(
     from PIL import Image
 
     height, width = (size, size) if isinstance(size, int) else size
-    shape, bicubic = (width, height), Image.Resampling.BICUBIC
+    shape, weights = (width, height), Image.Resampling[kernel.upper()]
     if pixels.dtype == np.uint8:
         image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-        found = np.asarray(image.resize(shape, bicubic, box=box))
+        found = np.asarray(image.resize(shape, weights, box=box))
         return found.reshape(height, width, pixels.shape[2])
     planes = [
-        Image.fromarray(pixels[:, :, c].astype(np.float32)).resize(shape, bicubic, box=box)
+        Image.fromarray(pixels[:, :, c].astype(np.float32)).resize(shape, weights, box=box)
         for c in range(pixels.shape[2])
     ]
     stacked = np.stack([np.asarray(plane) for plane in planes], axis=2)

@@ -1,4 +1,4 @@
-"""Turns images into features by pre-trained encoders."""
+"""Turns images into features by pre-trained encoders, and keeps images by them."""
 
 import lazy_loader
 

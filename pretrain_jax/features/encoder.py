@@ -34,7 +34,6 @@ HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = MappingProxyType(
     {"vit": HALF} | dict.fromkeys(("mae", "dinov2", "dinov3", "sam"), (IMAGENET_MEAN, IMAGENET_STD))
 )
-INTERPOLATED = "positions of "  # how the note of an interpolation begins
 USUAL_SIDE = 224  # pixels, at which DINOv2 and DINOv3 are evaluated
 LARGEST_SIDE = 1 << 14
 
@@ -145,16 +144,16 @@ def open_encoder(
     path = Path(source)
     if not path.exists():
         raise WeightsError(f"{path} does not exist")
-    found = _trained(path, model) if _of_a_run(path) else _published(path, model)
-    if image_size is None:
-        return found
-    check_integer("image_size", image_size, found.patch_size, LARGEST_SIDE)
-    if image_size % found.patch_size:
-        raise ValueError(
-            f"image_size = {image_size} is not divisible by the encoder's patch_size = "
-            f"{found.patch_size}"
-        )
-    return _at_size(found, image_size)
+    found, side = _trained(path, model) if _of_a_run(path) else _published(path, model)
+    if image_size is not None:
+        check_integer("image_size", image_size, found.patch_size, LARGEST_SIDE)
+        if image_size % found.patch_size:
+            raise ValueError(
+                f"image_size = {image_size} is not divisible by the encoder's patch_size = "
+                f"{found.patch_size}"
+            )
+        side = image_size
+    return found if side == found.image_size else _at_size(found, side)
 
 
 def _of_a_run(path: Path) -> bool:
@@ -172,18 +171,20 @@ def _of_a_run(path: Path) -> bool:
     )
 
 
-def _trained(path: Path, wanted: str) -> Encoder:
+def _trained(path: Path, wanted: str) -> tuple[Encoder, int]:
+    """Return the encoder of a pre-training, and the side of its images."""
     run = path / RUN
     trained = load_model(run if run.is_dir() else path)
     kind = type(trained.config.model).__name__.removesuffix("Config").lower()
     if wanted not in ("auto", kind):
         raise WeightsError(f"{path} is a pre-training of {kind}, and model = {wanted!r}")
     whole: Any = trained.model
-    encoder: ViT = whole.encoder
-    return _opened(encoder, kind, encoder.config.size[0], (trained.mean, trained.std), ())
+    found = _opened(whole.encoder, kind, (trained.mean, trained.std), ())
+    return found, found.image_size
 
 
-def _published(path: Path, wanted: str) -> Encoder:
+def _published(path: Path, wanted: str) -> tuple[Encoder, int]:
+    """Return the encoder of a file or folder, and the usual side of its images."""
     published = read_published(path)
     try:
         found = recognise(published, wanted)
@@ -199,10 +200,7 @@ def _published(path: Path, wanted: str) -> Encoder:
             "pixels are assumed, as published for most weights of this kind: no "
             "preprocessor_config.json beside it says them"
         )
-    side = _own_side(model, published)
-    if isinstance(model, DINOv2) and side != model.config.image_size:
-        notes.append(_interpolated(model.config.side, side // model.config.patch_size))
-    return _opened(model, found.kind, side, statistics, tuple(notes))
+    return _opened(model, found.kind, statistics, tuple(notes)), _usual_side(model, published)
 
 
 def _assumed(kind: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -216,33 +214,40 @@ def _shown(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:.4g}" for value in values)
 
 
-def _own_side(model: Any, published: Published) -> int:
-    """Return the side of images that the published model is used at."""
-    config = model.config
-    if isinstance(model, ViT):
-        return config.size[0]
-    if isinstance(model, ImageEncoder):
-        return config.image_size
-    told, patch = published.side(), config.patch_size
+def _usual_side(model: Any, published: Published) -> int:
+    """Return the side of images at which a published model is used.
+
+    That of DINOv2 and DINOv3 is not the one of their positions.
+    """
+    side: int = model.config.size[0]
+    if not isinstance(model, DINOv2 | DINOv3):
+        return side
+    told, patch = published.side(), model.config.patch_size
     if told is not None and told % patch == 0:
         return told
     usual = max(USUAL_SIDE // patch, 1) * patch
-    return min(usual, config.image_size) if isinstance(model, DINOv2) else usual
+    return min(usual, side) if isinstance(model, DINOv2) else usual
 
 
 def _opened(
     model: Any,
     kind: str,
-    side: int,
     statistics: tuple[tuple[float, ...], tuple[float, ...]],
     notes: tuple[str, ...],
 ) -> Encoder:
     config = model.config
-    width = config.prompt_width if isinstance(model, ImageEncoder) else config.width
     return Encoder(
-        model, kind, side, config.patch_size, config.channels, width, *statistics, notes,
-        _digest(model),
-    )  # fmt: skip
+        model=model,
+        kind=kind,
+        image_size=config.size[0],
+        patch_size=config.patch_size,
+        channels=config.channels,
+        width=config.prompt_width if isinstance(model, ImageEncoder) else config.width,
+        mean=statistics[0],
+        std=statistics[1],
+        notes=notes,
+        sha256=_digest(model),
+    )
 
 
 def _digest(model: Any) -> str:
@@ -255,24 +260,12 @@ def _digest(model: Any) -> str:
 
 def _at_size(encoder: Encoder, side: int) -> Encoder:
     """Return the encoder for images of another size."""
-    if side == encoder.image_size:
-        return encoder
-    model: Any = encoder.model
-    patch, notes = encoder.patch_size, encoder.notes
-    if isinstance(model, DINOv2):
-        own, new = model.config.side, side // patch
-        notes = tuple(note for note in notes if not note.startswith(INTERPOLATED))
-        notes += (_interpolated(own, new),) if own != new else ()
-    elif isinstance(model, ImageEncoder):
-        notes += (_interpolated(model.config.grid_size, side // patch),)
-        model = model.with_image_size(side)
-    elif isinstance(model, ViT):
-        notes += (_interpolated(model.config.grid[0], side // patch),)
-        model = model.with_image_size(side)
+    old, new = (size // encoder.patch_size for size in (encoder.image_size, side))
+    notes = encoder.notes
+    if not isinstance(encoder.model, DINOv3):  # its positions are angles
+        notes += (f"positions of {old} x {old} patches are interpolated to {new} x {new}",)
+    whole: Any = encoder.model
+    model = whole.with_image_size(side)
     return dataclasses.replace(
         encoder, model=model, image_size=side, notes=notes, sha256=_digest(model)
     )
-
-
-def _interpolated(old: int, new: int) -> str:
-    return f"{INTERPOLATED}{old} x {old} patches are interpolated to {new} x {new}"

@@ -183,7 +183,7 @@ def recognise(published: Published, model: str) -> Recognised:
     beyond = [key for key in named.state if key.startswith(naming.beyond)] if naming.beyond else []
     state = {key: value for key, value in named.state.items() if key not in set(beyond)}
     known = published.config
-    config, assumed = naming.read(state, known)
+    config, assumed = naming.read(named.state, known)
     kind = naming.kind
     if kind == "vit":
         fixed = config.positions == "sincos" or any(key.startswith("decoder") for key in beyond)

@@ -30,6 +30,7 @@ from hardset.folder import (
     remedy,
 )
 from hardset.listing import file_record
+from pretrain_jax.data.options import CONTENT, adopt_reading, reading
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.pipeline.config import Protocol
@@ -55,7 +56,7 @@ PROBE = Stage(
 PRETRAIN = Stage(
     "pretrain",
     inputs=("data", "probe", "init"),
-    parameters=("method", "ratio", "objective", "protocol", "seed", "config"),
+    parameters=("method", "ratio", "objective", "protocol", "seed", "config", *CONTENT),
     local=(RUN,),
 )
 # Counts that are taken over from a synthesised set.
@@ -298,7 +299,8 @@ def pretrain(
             "leave full_images out"
         )
     config = _with_length(config, protocol, listed, full_images if full is None else int(full))
-    parameters: dict[str, Any] = method | {
+    parameters: dict[str, Any] = method | reading().content()
+    parameters |= {
         "objective": "simclr" if isinstance(config.model, SimCLRConfig) else "mae",
         "protocol": protocol,
         "seed": seed,
@@ -338,6 +340,7 @@ def _data(path: Path) -> tuple[Path, str, dict[str, Any]]:
     if not (path / MANIFEST).is_file():
         return path, survey(path).digest, {}
     manifest = read_manifest(path, "synthesise")
+    adopt_reading(manifest.parameters)
     known = {name: manifest.parameters.get(name) for name in ("method", "ratio")}
     return path / DATA_LIST, digest(manifest), known
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hardset.checks import check_integer
 from hardset.folder import input_folder, read_manifest
 from pretrain_jax.data import ImageSet, find_images, read_pixels
+from pretrain_jax.data.options import adopt_reading
 from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise, standardise_patches
 from pretrain_jax.models.vit import patchify
 from pretrain_jax.places import DATA_LIST, HALF_LISTS, HALVES, RUN
@@ -259,6 +260,7 @@ def information_of_sets(
     whole = None if halves else models[0]
     found: dict[str, SetInformation | str] = {}
     for name, made in sets.items():
+        adopt_reading(read_manifest(made, "synthesise").parameters)
         seen = NO_HALVES
         if halves:
             try:

@@ -21,6 +21,7 @@ from hardset.datafile import write_text_atomic
 from hardset.folder import Input, Made, Manifest, Stage, Work
 from hardset.listing import file_record
 from pretrain_jax.data import Crop
+from pretrain_jax.data.options import reading
 from pretrain_jax.models.encoders import Architecture, encoder_to_json
 from pretrain_jax.pictures import write_png
 from pretrain_jax.places import RUN
@@ -147,6 +148,7 @@ def finetune(
     whole = model_of(config, computed_in(encoder, plan.dtype), len(dataset.classes))
     objective = SegmentationObjective(whole, config.trained_blocks)
     parameters = _parameters(config, dataset, whole)
+    parameters |= reading().content()
     if fold is not None:
         parameters |= {"fold": fold[0], "folds": fold[1]}
 

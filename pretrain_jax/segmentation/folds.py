@@ -12,6 +12,7 @@ from typing import Any
 from hardset.checks import check_integer
 from hardset.datafile import write_text_atomic
 from hardset.folder import Input, Made, Manifest, Stage, Work, output
+from pretrain_jax.data.options import reading
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import (
     LARGEST_FOLDS,
@@ -85,7 +86,7 @@ def cross_validate(
         dataset = without_split(dataset)
     fold_of(dataset, 0, folds, seed=config.split_seed)  # refuses before anything is written
     fields = {k: v for k, v in dataclasses.asdict(config).items() if k not in FREE_OPTIONS}
-    parameters = fields | {"folds": folds, "dataset": dataset.name}
+    parameters = fields | {"folds": folds, "dataset": dataset.name} | reading().content()
     origin, inputs = SCRATCH, {"dataset": Input(dataset_digest(dataset))}
     if init is not None:
         origin, found = origin_of(Path(init), load_encoder(Path(init), config.image_size, model))

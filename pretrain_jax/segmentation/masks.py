@@ -156,7 +156,7 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None, bool]:
                 raise ValueError("it holds several pictures; a mask is one")
             if opened.mode.startswith("I;16") and opened.format == "TIFF":
                 file.seek(0)
-                return read_tiff(file, list[Remark]())[:, :, 0], None, False
+                return read_tiff(file, list[Remark](), as_stored=True)[:, :, 0], None, False
             lossy = opened.format in LOSSY
             image = oriented(opened)
     except Exception as error:  # decoders raise many types on damaged input

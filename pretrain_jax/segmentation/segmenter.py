@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hardset.checks import check_integer
 from hardset.folder import MANIFEST, Manifest, digest, read_manifest
 from hardset.listing import file_record
+from pretrain_jax.data.options import CONTENT
 from pretrain_jax.features import open_encoder
 from pretrain_jax.models.encoders import (
     AnyEncoder,
@@ -331,7 +332,7 @@ def _trained_with(manifest: Manifest) -> tuple[tuple[str, ...], SegmentationObje
     known = dict(manifest.parameters)
     classes = tuple(known.pop("classes"))
     encoder = encoder_from_json(known.pop("encoder"))
-    for name in ("dataset", "fold", "folds"):
+    for name in ("dataset", "fold", "folds", *CONTENT):  # what the images were, and which of them
         known.pop(name, None)
     try:
         config = FinetuneConfig(**_tuples(known))

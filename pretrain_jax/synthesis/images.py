@@ -23,17 +23,16 @@ from pretrain_jax.data.listing import (
     iterate_images,
     split_layout,
 )
+from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
 from pretrain_jax.data.opening import (
-    MEGAPIXELS,
     Remark,
-    allow_megapixels,
-    largest_megapixels,
     regular_file,
     remark_notes,
 )
+from pretrain_jax.data.options import READING, Pages, reading, set_reading
 from pretrain_jax.data.video import frame_sizes
 from pretrain_jax.synthesis.labels import check_same_labels
-from pretrain_jax.synthesis.parts import MEGAPIXELS_KEY, check_unchanged
+from pretrain_jax.synthesis.parts import check_unchanged
 from pretrain_jax.synthesis.sheets import index_sheet
 from pretrain_jax.synthesis.source import check_outside, survey
 from pretrain_jax.synthesis.tables import Logged, Make, Shards
@@ -52,7 +51,7 @@ IMAGE_COLUMNS = {
 INDEX = Stage(
     "index",
     inputs=("source", "root"),
-    parameters=("frame_stride", "images", "shards", "layout", MEGAPIXELS_KEY),
+    parameters=("frame_stride", "images", "shards", "layout", *READING),
 )
 ROWS = 1024
 SHOWN = 10  # sentences of an error
@@ -69,6 +68,8 @@ def index_images(
     progress: bool = False,
     skip_at_most: float | None = None,
     max_megapixels: float | None = None,
+    pages: Pages | None = None,
+    bits: int | None = None,
 ) -> Manifest | None:
     """List the images of a source.
 
@@ -90,6 +91,9 @@ def index_images(
             no pixel NaN or out of range, and no image one pixel wide or high.
         max_megapixels: of the largest image that is decoded, also by the stages that read the
             index; larger ones are unreadable. Default 100.
+        pages: whether "all" pages of a file (TIFF, animations) are images, each with its number as
+            frames of videos have, or the "first" only; also for later stages. Default all.
+        bits: that 16-bit images use whose file does not say, 10 to 16; also for later stages.
 
     Returns:
         The manifest with the counts images, unreadable, pixels and bytes; None while other
@@ -103,8 +107,7 @@ def index_images(
     check_integer("frame_stride", frame_stride, 1, 2**31)
     if skip_at_most is not None:
         check_range("skip_at_most", skip_at_most, 0.0, 1.0)
-    allow_megapixels(max_megapixels)
-    limit = largest_megapixels()
+    set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
     layout, path = split_layout(source)
     check_outside(source, out)
     tally = Tally()
@@ -122,7 +125,7 @@ def index_images(
         out,
         {"frame_stride": frame_stride, "images": found.images, "shards": divided.count}
         | ({"layout": layout} if layout else {})
-        | ({MEGAPIXELS_KEY: limit} if limit != MEGAPIXELS else {}),
+        | reading().parameters(),
         None,
         {"source": Input(found.digest, path), "root": Input(None, image_root(source))},
         shared=shard is not None,
@@ -246,7 +249,7 @@ def _rows(
             if not image.group:
                 logged.add("ungrouped")
             share = image.frame if image.frame != STILL else 0
-            # The shares of a video's frames add up to its bytes.
+            # The shares of a file's frames or pages add up to its bytes.
             own = record["bytes"] * (share + 1) // image.frames
             own -= record["bytes"] * share // image.frames
             known = (*size, own, record["sha256"], image.group, image.label)
@@ -286,7 +289,7 @@ def _size(path: Path, image: Located, logged: Logged) -> tuple[tuple[int, int], 
 
     Where there are none, they are (0, 0), and the reason is given.
     """
-    if image.frame != STILL:
+    if image.frame != STILL and suffix_of(image.name) in VIDEO_SUFFIXES:
         sizes = frame_sizes(str(path))
         size = sizes[image.frame] if image.frame < len(sizes) else None
         if size is not None:
@@ -308,5 +311,6 @@ def _size(path: Path, image: Located, logged: Logged) -> tuple[tuple[int, int], 
         return (0, 0), f"image {path} is {height} x {width} pixels: no picture"
     for remark in remarks:
         logged.add(remark.kind)
-        logged.notes.append(f"{image.name}\t{remark.kind}\t{remark.text}")
+        place = image.name if image.frame == STILL else f"{image.name}#{image.frame}"
+        logged.notes.append(f"{place}\t{remark.kind}\t{remark.text}")
     return (height, width), ""

@@ -23,15 +23,15 @@ from pretrain_jax.data.dicom import (
     salted_hash,
 )
 from pretrain_jax.data.listing import list_line, write_list
-from pretrain_jax.data.opening import largest_megapixels, regular_file
+from pretrain_jax.data.opening import regular_file
+from pretrain_jax.data.options import reading
 from pretrain_jax.pictures import write_png
-from pretrain_jax.synthesis.parts import MEGAPIXELS_KEY
 from pretrain_jax.synthesis.source import check_outside
 
 IMPORT = Stage(
     "dicom",
     inputs=("source", "salt"),
-    parameters=("window", "refuse_burned_in", "files", MEGAPIXELS_KEY),
+    parameters=("window", "refuse_burned_in", "files", "max_megapixels"),
 )
 IMAGES, LIST = "images", "images.txt"
 BURNED_IN = "BurnedInAnnotation says that the pixels show who the patient is"
@@ -88,7 +88,7 @@ def import_dicom(
             "window": None if window is None else list(window),
             "refuse_burned_in": refuse_burned_in,
             "files": len(paths),
-            MEGAPIXELS_KEY: largest_megapixels(),
+            "max_megapixels": reading().max_megapixels,
         },
         None,
         # Without their places, which may hold names.

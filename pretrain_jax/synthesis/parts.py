@@ -16,15 +16,11 @@ from hardset.folder import CLAIM, Input, digest, input_folder, read_manifest
 from hardset.listing import Listed
 from pretrain_jax.data import read_pixels
 from pretrain_jax.data.listing import STILL
-from pretrain_jax.data.opening import (
-    MEGAPIXELS,
-    allow_at_least,
-    changed_image,
-)
+from pretrain_jax.data.opening import changed_image
+from pretrain_jax.data.options import adopt_reading
 from pretrain_jax.data.transforms import resized
 from pretrain_jax.synthesis.tables import Table
 
-MEGAPIXELS_KEY = "max_megapixels"
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
@@ -79,7 +75,7 @@ class Images:
         self.folder = Path(folder)
         self.manifest = read_manifest(folder, "index")
         self.table = Table(folder)
-        allow_at_least(float(self.manifest.parameters.get(MEGAPIXELS_KEY, MEGAPIXELS)))
+        adopt_reading(self.manifest.parameters)
         self.root = (self.folder.resolve() / self.manifest.locations["root"]).resolve()
         if not self.root.exists():  # a folder or a container
             raise ValueError(
@@ -136,7 +132,7 @@ def check_unchanged(folder: Path, root: Path) -> None:
 def _recorded(table: Table, root: Path) -> Iterator[Listed]:
     """List every file of an index once.
 
-    A video's bytes are divided among its frames.
+    A file's bytes are divided among its frames or pages.
     """
     before = ""
     for batch in table.batches(["name", "frame", "bytes", "sha256"]):
@@ -170,7 +166,7 @@ class Part(NamedTuple):
         key: 63-bit id of the patch; of a whole image as of a patch that covers it.
         image: number of the image.
         name: of its file.
-        frame: of a video, or -1.
+        frame: of a video, or page, or -1.
         box: top, left, height, width.
     """
 

@@ -30,6 +30,7 @@ from hardset.listing import Listed, file_record
 from hardset.progress import bar
 from pretrain_jax.data.listing import STILL, list_line
 from pretrain_jax.data.opening import changed_image
+from pretrain_jax.data.options import CONTENT, reading
 from pretrain_jax.pictures import write_png
 from pretrain_jax.places import DATA_LIST
 from pretrain_jax.synthesis.parts import Box, Images, Pixels, cut, read_image
@@ -48,7 +49,7 @@ WORKERS = 2
 SYNTHESISE = Stage(
     "synthesise",
     inputs=("selection", "index"),
-    parameters=("method", "ratio", "proposer", "patches", "storage"),
+    parameters=("method", "ratio", "proposer", "patches", "storage", *CONTENT),
     apart=(FOLDER,),
     local=(DATA_LIST,),
 )
@@ -138,7 +139,8 @@ def synthesise(
             "proposer": manifest.parameters["proposer"],
             "patches": own,
             "storage": manifest.parameters.get("storage", "pixels"),
-        },
+        }
+        | reading().content(),  # of the index, for images that are listed where they lie
         manifest.seed,
         {"selection": Input.of(selection, manifest), "index": images.as_input()},
     )

@@ -123,12 +123,14 @@ def write_shard(
         shard: 0 ... shards - 1.
         shards: of the table.
         batches: columns of consecutive rows.
-        schema: Arrow's type name of each column, e.g. {"image": "int64", "name": "string"}.
+        schema: Arrow's type name of each column, e.g. {"image": "int64", "name": "string"}; a
+            number in brackets, as in "float16[384]", is the length of lists, whose column has
+            two dimensions.
         name: of the table within the folder.
         logged: filled while `batches` is consumed; written beside the shard, before it.
     """
     arrow, parquet = _pyarrow()
-    fields = arrow.schema([(key, arrow.type_for_alias(kind)) for key, kind in schema.items()])
+    fields = arrow.schema([(key, _arrow_type(kind)) for key, kind in schema.items()])
     fields = fields.with_metadata({"seal": BLANK_SEAL})
     path = _part(folder, name, shard, shards)
     started, compiled = time.monotonic(), compiled_seconds()
@@ -136,7 +138,8 @@ def write_shard(
         with parquet.ParquetWriter(temporary, fields) as writer:
             held: list[Any] = []
             for batch in batches:
-                held.append(arrow.table({key: batch[key] for key in schema}, schema=fields))
+                columns = {one.name: _column(batch[one.name], one.type) for one in fields}
+                held.append(arrow.table(columns, schema=fields))
                 if sum(len(one) for one in held) >= ROW_GROUP:
                     writer.write_table(arrow.concat_tables(held))
                     held = []
@@ -309,7 +312,27 @@ def _group_sizes(file: Any) -> list[int]:
     return [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
 
 
+def _arrow_type(kind: str) -> Any:
+    arrow, _ = _pyarrow()
+    name, bracket, length = kind.removesuffix("]").partition("[")
+    own = arrow.type_for_alias(name)
+    return arrow.list_(own, int(length)) if bracket else own
+
+
+def _column(values: Any, kind: Any) -> Any:
+    """Make Arrow's array of the rows of a matrix; leave other columns as they are."""
+    arrow, _ = _pyarrow()
+    if not arrow.types.is_fixed_size_list(kind):
+        return values
+    flat = arrow.array(np.ascontiguousarray(values).reshape(-1), kind.value_type)
+    return arrow.FixedSizeListArray.from_arrays(flat, type=kind)
+
+
 def _values(column: Any) -> NDArray:
+    arrow, _ = _pyarrow()
+    if arrow.types.is_fixed_size_list(column.type):
+        flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False))
+        return flat.reshape(len(column), column.type.list_size)
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 

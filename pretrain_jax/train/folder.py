@@ -14,6 +14,7 @@ import jax
 
 from hardset.folder import Claim
 from hardset.listing import read_record, write_record
+from pretrain_jax.data.options import reading
 from pretrain_jax.data.sources import Fingerprint
 from pretrain_jax.train.checkpoint import CheckpointError, Checkpoints, read_meta
 from pretrain_jax.train.config import (
@@ -119,6 +120,14 @@ def known_statistics(folder: Path, found: Mapping[str, Fingerprint]) -> dict[str
             f"or number of files; {now.images} images now), or others are named now; put them "
             "back, or choose another --out"
         )
+    options, now_options = known.get("reading", {}), reading().content()
+    if options != now_options:
+        if not _has_begun(folder):
+            return {}
+        raise ValueError(
+            f"the run in {folder} reads its images with {_told(options)}, and now with "
+            f"{_told(now_options)}; give the same options, or choose another --out"
+        )
     newest = max(found.values(), key=lambda one: one.newest)
     if path.is_file() and newest.newest > path.stat().st_mtime_ns:
         say(
@@ -126,6 +135,11 @@ def known_statistics(folder: Path, found: Mapping[str, Fingerprint]) -> dict[str
             "have seen another image there"
         )
     return known
+
+
+def _told(options: Mapping[str, Any]) -> str:
+    given = " ".join(f"--{name} {value}" for name, value in options.items())
+    return given or "neither --pages nor --bits"
 
 
 def write_statistics(folder: Path, values: Mapping[str, Any]) -> None:

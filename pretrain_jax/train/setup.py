@@ -25,6 +25,7 @@ from pretrain_jax.data.loader import (
     measure_statistics,
 )
 from pretrain_jax.data.opening import Remark, remark_notes
+from pretrain_jax.data.options import reading
 from pretrain_jax.data.shipped import write_shipped_images
 from pretrain_jax.data.sources import ImageSet, find_images, fingerprint, hold_out
 from pretrain_jax.data.transforms import Crop
@@ -56,6 +57,7 @@ class RunData:
         mean: of each channel, where the largest pixel value is 1.
         std: of each channel.
         digests: of the training and the validation images, see `fingerprint`.
+        options: with which they are read, see `Reading.content`.
     """
 
     training: ImageSet
@@ -65,6 +67,7 @@ class RunData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digests: Mapping[str, str]
+    options: Mapping[str, Any]
 
     def statistics(self) -> dict[str, Any]:
         """Return what is kept beside the configuration."""
@@ -74,6 +77,7 @@ class RunData:
             "training_images": len(self.training),
             "validation_images": len(self.held.images),
             **{f"{part}_digest": digest for part, digest in self.digests.items()},
+            **({"reading": dict(self.options)} if self.options else {}),
         }
 
 
@@ -169,7 +173,8 @@ def read_data(config: TrainConfig, folder: Path) -> RunData:
     if len(skipped) > data.skip_at_most * total:
         raise TooManySkippedError(skipped, total, data.skip_at_most)
     digests = {part: one.digest for part, one in prints.items()}
-    return RunData(training, validation, held, skipped, mean, std, digests)
+    options = reading().content()
+    return RunData(training, validation, held, skipped, mean, std, digests, options)
 
 
 def decode_images(config: TrainConfig, images: ImageSet) -> tuple[Batch, dict[str, str]]:

@@ -89,8 +89,11 @@ class Sizes:
         return len({found[1] for key in self.state if (found := number.match(key))}) or 1
 
     def dtype(self) -> Literal["float32", "float64"]:
-        """Return the type to compute in: float64 where all arrays are, and JAX may."""
-        wide = all(array.dtype == np.float64 for array in self.state.values())
+        """Return the type to compute in: float64 where the arrays are, and JAX may."""
+        arrays = [
+            self.state[key] for keys in self.keys.values() for key in keys if key in self.state
+        ]
+        wide = all(array.dtype == np.float64 for array in arrays)
         return "float64" if wide and jnp.result_type(float) == jnp.float64 else "float32"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from hardset.cli import Option
 from selection.arrays import Array, Integers, class_codes
+from selection.embeddings import COLUMNS, Embeddings
 from selection.files import check_source, column_names, read_array, read_subset, read_subset_ids
 from selection.given import Given
 from selection.pool import FIELDS, Pool, Scores, check_lengths
@@ -24,11 +25,14 @@ Methods = Annotated[tuple[str, ...], Option(metavar="METHOD[:option=value,...] .
 
 ARRAYS = """files:
   FILE.npy (memory-mapped), FILE.npz[:KEY] or FILE.parquet[:COLUMN]; one row an example. Columns of
-  numbers are joined by FILE.parquet:a,b,c or a pattern, 'FILE.parquet:x*'."""
+  numbers are joined by FILE.parquet:a,b,c or a pattern, 'FILE.parquet:x*'. A folder of features
+  that python -m pretrain_jax embed made is read as it is: its ids and groups come with them, and
+  --labels FOLDER takes its labels."""
 FILES = f"""{ARRAYS} High scores are hard;
   --orientation easy turns them around.
 """
 
+ID, GROUP = COLUMNS["ids"], COLUMNS["groups"]
 ARRAY_SUFFIXES = (".npy", ".npz", ".parquet")
 SUBSET_COLUMNS = {"index", "id", "weight"}
 
@@ -63,6 +67,19 @@ class PoolFiles:
             name: one for name, one in every.items() if one is not None and name != "orientation"
         }
 
+    @property
+    def table(self) -> Embeddings | None:
+        """Return the table that `features` names, where it names no column of it."""
+        if self.features is None:
+            return None
+        path, key = check_source("features", self.features)
+        return Embeddings.at(path) if key is None else None
+
+    @property
+    def with_ids(self) -> bool:
+        """Say whether ids are given, by themselves or in the table of features."""
+        return self.ids is not None or ((table := self.table) is not None and ID in table.columns)
+
     def check(self) -> None:
         """Check that the files are there.
 
@@ -78,6 +95,7 @@ class PoolFiles:
         """Read the pool, and the names of its labels and of its groups.
 
         Names are there where the file holds strings: the pool's labels are positions among them.
+        Ids and groups that no file is named for come from the table of features that has them.
 
         Args:
             reads: fields that are looked at, besides ids, labels, groups and a graph; of the others
@@ -89,6 +107,7 @@ class PoolFiles:
         arrays: dict[str, Any] = {}
         unread: dict[str, Array] = {}
         names: dict[str, Array] = {}
+        table = self.table
         for name, source in self.named.items():
             if name in ("neighbours", "similarities"):
                 continue
@@ -96,6 +115,9 @@ class PoolFiles:
                 arrays[name], found = read_labels(name, source)
                 if found is not None:
                     names[name] = found
+                continue
+            if name == "features" and name not in reads and table is not None:
+                unread[name] = np.broadcast_to(np.float32(0), (table.rows, 1))
                 continue
             values = read_array(name, source)
             if name not in reads and name != "ids" and values.ndim:
@@ -105,6 +127,13 @@ class PoolFiles:
                 arrays[name] = Scores.of(values, orientation=orientation, file=source)
             else:
                 arrays[name] = values
+        if table is not None:
+            if self.ids is None and ID in table.columns:
+                arrays["ids"] = table.array(ID)
+            if self.groups is None and GROUP in table.columns and table.is_text(GROUP):
+                arrays["groups"], found = table.groups(GROUP)
+                if found is not None:
+                    names["groups"] = found
         if self.scores is None and self.orientation != "hard":
             raise ValueError("--orientation has no effect without --scores")
         if (self.neighbours is None) != (self.similarities is None):
@@ -137,7 +166,12 @@ def read_labels(name: str, source: str) -> tuple[Integers, Array | None]:
     Raises:
         ValueError: the file cannot be read, or holds neither.
     """
-    return class_codes(name, read_array(name, source))
+    path, key = check_source(name, source)
+    table = Embeddings.at(path) if key is None or path.is_dir() else None
+    column = key or COLUMNS[name]
+    if table is None or not table.is_text(column):
+        return class_codes(name, read_array(name, source))
+    return table.groups(column) if name == "groups" else table.labels(column)
 
 
 def class_number(option: str, text: str, names: Array | None) -> int:

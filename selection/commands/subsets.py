@@ -265,7 +265,7 @@ def select(
         stages.set_postfix_str("reading files")
         cut = {"mislabel", "scores"} if mislabel_cutoff is not None else set()
         pool, names = files.read(plain.reads | cut)
-        kept = read_given(given, given_features, pool, ids is not None)
+        kept = read_given(given, given_features, pool, files.with_ids)
         beside = given_facts(kept, given, given_features)
         count = parse_budget(budget, len(pool))
         wrapped = plain
@@ -294,7 +294,7 @@ def select(
                 for name, value in said.items()
                 if value is not None and name not in ("out", "as_json", "progress", "resume")
             }
-            own = None if ids is None else pool.ids
+            own = pool.ids if files.with_ids else None
             keep_or_print(
                 lambda: write_subset(out, subset, own, **facts, options=made_from),
                 lambda: _lines(pool, subset),
@@ -528,7 +528,7 @@ def compare(
             for seed in range(runs[text]):
                 shown.set_postfix_str(f"{text}, seed {seed}")
                 if isinstance(source, Stored):
-                    found[text].append(source.on(pool, ids is not None))
+                    found[text].append(source.on(pool, files.with_ids))
                 else:
                     found[text].append(source.select(pool, count, seed))
                 shown.update()

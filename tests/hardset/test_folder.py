@@ -129,14 +129,16 @@ def test_an_error_before_any_output_gives_the_claim_up(tmp_path: Path) -> None:
 
 def test_digest_is_of_what_does_not_depend_on_the_computer(tmp_path: Path) -> None:
     first = begin(tmp_path / "a", locations={"index": tmp_path}).finish(
-        Made({"rows": 1}, seconds=1.0)
+        Made({"rows": 1}, seconds=1.0, rates={"rows_per_second": 2.0})
     )
+    assert first.rates == {"rows_per_second": 2.0}
     second = begin(tmp_path / "b" / "c", locations={"index": tmp_path}).finish(Made({"rows": 1}))
     assert first != second
     assert digest(first) == digest(second)
     # By hand: sorted JSON of the fields that count.
     record = dataclasses.asdict(first)
-    for name in ("seconds", "compile_seconds", "aside", "versions", "locations", "local"):
+    apart = ("seconds", "compile_seconds", "aside", "versions", "locations", "local", "rates")
+    for name in apart:
         del record[name]
     text = json.dumps(record, indent=1, sort_keys=True) + "\n"
     assert digest(first) == hashlib.sha256(text.encode()).hexdigest()

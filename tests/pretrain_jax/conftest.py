@@ -7,6 +7,8 @@ import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
+from pretrain_jax.data.options import VARIABLES
+
 
 @pytest.fixture
 def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
@@ -37,3 +39,10 @@ def lightly_compiled() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(autouse=True)
+def read_as_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options of reading that a test sets, by a command say, end with it."""
+    for variable in VARIABLES.values():
+        monkeypatch.setenv(variable, "")

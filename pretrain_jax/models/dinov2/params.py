@@ -77,7 +77,10 @@ def absent(path: str, width: int) -> Entry:
 
 
 def _patch_positions(path: str, key: str, *, leading: int) -> Entry:
-    """Return the entry of positions that lack the class token's, as it is in that token."""
+    """Return the entry of positions that lack the class token's.
+
+    It was added to that token.
+    """
     patches = same(path, key, leading=leading)
     return Entry(
         path,

@@ -140,6 +140,7 @@ def dinov3_config(
     if layout == "official":
         _check_keys(state)
     config = DINOv3Config(
+        image_size=max(224 // patch, 1) * patch,
         patch_size=patch,
         channels=channels,
         width=width,

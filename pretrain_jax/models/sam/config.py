@@ -192,6 +192,11 @@ class SAMConfig:
         return self.dtype, self.param_dtype
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Return height and width of the images in pixels."""
+        return self.image_size, self.image_size
+
+    @property
     def grid_size(self) -> int:
         """Return the side of the image embedding in tokens."""
         return self.image_size // self.patch_size

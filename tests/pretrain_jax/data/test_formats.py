@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pretrain_jax.data import UnreadableImageError, find_images, read_pixels
-from pretrain_jax.data.opening import VARIABLE, Remark
+from pretrain_jax.data.opening import Remark
 from tests.pretrain_jax.data.tiff_files import SHORT, tiff
 
 SMOOTH = (np.indices((24, 40)).sum(axis=0) * 4).astype(np.uint8)
@@ -193,10 +193,10 @@ def test_a_raised_limit_reads_what_was_refused(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     path = tmp_path / "wide.png"
     Image.new("1", (500, 400), 1).save(path)
-    monkeypatch.setenv(VARIABLE, "0.1")
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "0.1")
     with pytest.raises(UnreadableImageError, match=r"0\.2 megapixels, more than the 0\.1"):
         read_pixels(str(path), channels=1)
-    monkeypatch.setenv(VARIABLE, "0.2")
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "0.2")
     assert read_pixels(str(path), channels=1).shape == (400, 500, 1)
     assert Image.MAX_IMAGE_PIXELS == 1000
 

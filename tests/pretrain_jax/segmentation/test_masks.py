@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pretrain_jax.data.opening import VARIABLE
 from pretrain_jax.segmentation import SegmentationSet, read_case, read_segmentation, split
 from pretrain_jax.segmentation.masks import IGNORE, read_mask
 from pretrain_jax.segmentation.metrics import score_case
@@ -272,7 +271,7 @@ def test_a_mask_of_several_pages_or_too_many_pixels_is_refused(
         read_mask(tmp_path / "mask.tif", "binary", 2)
     BINARY["0-1.png"].save(tmp_path / "mask.png")
     np.save(tmp_path / "mask.npy", HALF)
-    monkeypatch.setenv(VARIABLE, "0.0001")
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "0.0001")
     for name in ("mask.png", "mask.npy"):
         with pytest.raises(ValueError, match=r"16 x 16 pixels, 0\.000256 megapixels"):
             read_mask(tmp_path / name, "binary", 2)

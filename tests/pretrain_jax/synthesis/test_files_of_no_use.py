@@ -11,7 +11,6 @@ from PIL import Image
 from hardset.folder import Manifest, read_manifest
 from pretrain_jax.data import find_images
 from pretrain_jax.data.listing import Tally, entries
-from pretrain_jax.data.opening import VARIABLE
 from pretrain_jax.synthesis import Images, Saliency, index_images, propose
 from tests.pretrain_jax.data.tiff_files import tiff
 
@@ -219,21 +218,21 @@ def test_folders_that_are_links_are_followed_once(tmp_path: Path) -> None:
 def test_the_limit_in_megapixels_is_kept_by_later_stages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "")
     data = tmp_path / "data"
     save(data / "small.png")
     Image.new("L", (500, 400), 7).save(data / "large.png")
-    monkeypatch.setenv(VARIABLE, "0.1")
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "0.1")
     manifest = index_images(data, tmp_path / "low")
     assert manifest is not None and manifest.counts["unreadable"] == 1
     assert manifest.counts["too_large"] == 1
     assert "0.2 megapixels" in manifest.notes[0] and "--max-megapixels" in manifest.notes[0]
     manifest = index_images(data, tmp_path / "high", max_megapixels=0.2)
     assert manifest is not None and manifest.counts["unreadable"] == 0
-    monkeypatch.setenv(VARIABLE, "0.1")
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "0.1")
     allowed = propose(tmp_path / "high", tmp_path / "patches", proposer=Saliency())
     assert allowed is not None and allowed.counts["unreadable"] == 0
     assert manifest.parameters["max_megapixels"] == 0.2
-    monkeypatch.setenv(VARIABLE, "many")
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "many")
     with pytest.raises(ValueError, match="HARDSET_MAX_MEGAPIXELS = 'many' is not a number"):
         index_images(data, tmp_path / "none")
