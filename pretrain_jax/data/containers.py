@@ -299,7 +299,7 @@ def located(path: str) -> tuple[Container, Member] | None:
     for parent in parents_of(path):
         container = _known.get(parent)
         if container is None:
-            if not Path(parent).exists():
+            if not os.path.exists(parent):  # noqa: PTH110
                 continue
             if not is_container(Path(parent)):
                 return None

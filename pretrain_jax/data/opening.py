@@ -102,7 +102,7 @@ def regular_file(path: str | Path) -> BinaryIO:
         OSError: it cannot be read.
     """
     place = Path(path)
-    found = _looked_at(place)
+    found = _looked_at(os.fspath(path))
     if not isinstance(found, os.stat_result):
         container, member = found
         return container.open(member)
@@ -128,7 +128,7 @@ def size_and_time(path: str | Path) -> SizeAndTime:
         ValueError: it is missing, or a broken link.
         OSError: it cannot be looked at.
     """
-    found = _looked_at(Path(path))
+    found = _looked_at(os.fspath(path))
     if not isinstance(found, os.stat_result):
         container, member = found
         return SizeAndTime(member.size, container.states[member.shard].written)
@@ -155,16 +155,18 @@ def changed_image(files: Iterable[Listed], since: Path | None = None) -> tuple[P
     return path, "has changed"
 
 
-def _looked_at(place: Path) -> os.stat_result | tuple[Container, Member]:
+def _looked_at(path: str) -> os.stat_result | tuple[Container, Member]:
     try:
-        return place.stat()
+        # A Path keeps its parts: for millions of files that takes memory and time.
+        return os.stat(path)  # noqa: PTH116
     except OSError as error:
         # Names in containers may be longer than those of files.
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
             raise
-        found = located(str(place))
+        found = located(path)
         if found is None:
-            what = "it is a broken link" if place.is_symlink() else "there is no such file"
+            link = os.path.islink(path)  # noqa: PTH114
+            what = "it is a broken link" if link else "there is no such file"
             raise ValueError(what) from None
         return found
 
