@@ -252,7 +252,8 @@ def test_hooks_of_depths(depth: int, hooks: tuple[int, ...]) -> None:
         ({"dropout": 1.0}, "dropout = 1 is outside"),
         ({"head_doublings": 5}, r"head_doublings = 5 is outside the valid range \[0, 4\]"),
         ({"readout": "mean"}, "readout = 'mean' is not one of"),
-        ({"encoder": ViTConfig(pool="cls")}, "has class_token = True and pool = None"),
+        ({"encoder": ViTConfig(pool="cls")}, "has pool = None and no classes"),
+        ({"encoder": ViTConfig(class_token=False)}, "readout = 'project' needs .* a class token"),
     ],
 )
 def test_bad_configurations(fields: dict[str, object], message: str) -> None:
