@@ -179,15 +179,31 @@ def baselines(
     seed: int,
     notes: list[str] | None = None,
 ) -> dict[str, SetScore]:
-    """Score two trivial predictions on the test cases.
+    """Score two trivial predictions on the test cases as a set.
+
+    Args:
+        training: see `trivial_scores`.
+        test: likewise.
+        draws: bootstrap samples.
+        seed: of the samples.
+        notes: see `trivial_scores`.
+    """
+    return {
+        name: score_set(scores, test.groups, draws=draws, seed=seed)
+        for name, scores in trivial_scores(training, test, notes=notes).items()
+    }
+
+
+def trivial_scores(
+    training: SegmentationSet, test: SegmentationSet, *, notes: list[str] | None = None
+) -> dict[str, list[CaseScore]]:
+    """Score two trivial predictions on each test case.
 
     They are thresholds fitted on the training cases, and background.
 
     Args:
         training: fits the thresholds.
         test: is scored.
-        draws: bootstrap samples.
-        seed: of the samples.
         notes: gets sentences on classes that no mask of one side has, and on images.
     """
     classes = len(training.classes)
@@ -210,10 +226,18 @@ def baselines(
         by_background.append(score_case(np.zeros_like(truth), truth, classes))
     if notes is not None:
         notes += learned.notes() + scored.notes() + remark_notes(remarks)
-    return {
-        name: score_set(scores, test.groups, draws=draws, seed=seed)
-        for name, scores in (("threshold", by_rule), ("background", by_background))
-    }
+    return {"threshold": by_rule, "background": by_background}
+
+
+def case_scores(record: Mapping[str, Any]) -> list[CaseScore]:
+    """Return the scores of a record's cases, as `score_set` takes them."""
+    return [
+        CaseScore(
+            np.array(case["confusion"], np.int64),
+            np.array([math.nan if f is None else f for f in case["boundary_f"]], np.float64),
+        )
+        for case in record["cases"]
+    ]
 
 
 def result_record(
@@ -255,6 +279,7 @@ def result_record(
             "iou": _numbers(iou(score.confusion)),
             "dice": _numbers(dice(score.confusion)),
             "boundary_f": _numbers(score.boundary),
+            "confusion": score.confusion.tolist(),
         }
         for case, score in zip(dataset.cases, scores, strict=True)
     ]
