@@ -114,8 +114,8 @@ def predict(
         frame_stride: every how many frames of a video are taken.
         skip_at_most: share of the images that may be unreadable, in [0, 1]; the stage stops when
             there are more. What is predicted by then is kept, and a larger share goes on.
-        batch_size: images of a device program; masks do not depend on it beyond the rounding of
-            two classes that are equally probable.
+        batch_size: images of a device program, divided among all devices. Masks do not depend on
+            it beyond the rounding of two classes that are equally probable.
         workers: threads that decode images.
         max_megapixels: of the largest image that is decoded, default 100.
         pages: whether "all" pictures of a file with several (pages, slices, frames of an animation)
@@ -137,7 +137,7 @@ def predict(
     check_integer("batch_size", batch_size, 1, 1 << 20)
     check_integer("workers", workers, 1, 4096)
     check_outside(source, out)
-    segmenter = load_segmenter(model)
+    segmenter = load_segmenter(model).on_all_devices()
     if bits is None:
         bits = read_manifest(model).parameters.get("bits")
     set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
