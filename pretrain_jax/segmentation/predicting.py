@@ -33,7 +33,7 @@ from pretrain_jax.data.options import READING, Pages, reading, set_reading
 from pretrain_jax.features.embedding import image_id
 from pretrain_jax.pictures import Tile, contact_sheet, write_png
 from pretrain_jax.segmentation.coco import encode_rle, region_record, write_records
-from pretrain_jax.segmentation.result import overlay, spread
+from pretrain_jax.segmentation.result import legend, overlay, spread
 from pretrain_jax.segmentation.segmenter import (
     BATCH,
     TrainedSegmenter,
@@ -538,5 +538,5 @@ def _sheet(task: _Task, table: Table) -> None:
         with Image.open(task.folder / MASKS / f"{output_name(str(name), int(frame))}.png") as mask:
             shown = overlay(pixels, np.asarray(mask))
         tiles.append(Tile(shown, (image_id(str(name), int(frame)),)))
-    heading = f"{len(tiles)} of {images} images, with the classes predicted for them"
+    heading = f"{len(tiles)} of {images} images: {legend(task.segmenter.classes)}"
     write_png(task.folder / SHEET_NAME, contact_sheet([(heading, tiles)]))
