@@ -1,6 +1,6 @@
 """Defines the commands of single stages.
 
-They are `import-dicom`, `probe`, `propose`, `score`, `select` and `synthesise`.
+They are `import-dicom`, `import-nifti`, `probe`, `propose`, `score`, `select` and `synthesise`.
 """
 
 import dataclasses
@@ -41,6 +41,7 @@ def import_dicom(
     salt: Annotated[Path, Option(metavar="FILE")],
     window: Annotated[tuple[float, float] | None, Option(metavar="CENTRE WIDTH")] = None,
     refuse_burned_in: bool = False,
+    skip_at_most: float | None = None,
     max_megapixels: float | None = None,
     progress: Progress = False,
     as_json: Json = False,
@@ -55,9 +56,10 @@ def import_dicom(
         out: the stage's folder.
         salt: file of the project's salt, which is made where it is missing; keep it private and
             outside OUT.
-        window: of grey values; default the first one of each file, else its percentiles 0.5 and
-            99.5.
+        window: of grey values; default the first one of each file, else the percentiles 0.5 and
+            99.5 of its series.
         refuse_burned_in: leave out images whose file says that its pixels identify the patient.
+        skip_at_most: share of the files that may give no image; default any.
         max_megapixels: of the largest image that is decoded, default 100.
 
     Examples:
@@ -75,6 +77,54 @@ def import_dicom(
         salt=salt,
         window=window,
         refuse_burned_in=refuse_burned_in,
+        skip_at_most=skip_at_most,
+        progress=wanted(progress),
+    )
+    report_stage(out, manifest, as_json=as_json)
+    return 0
+
+
+def import_nifti(
+    source: Path,
+    *,
+    out: Annotated[Path, Option(metavar="FOLDER")],
+    axis: Annotated[str, Choice(("axial", "coronal", "sagittal", "0", "1", "2"))] = "axial",
+    window: Annotated[tuple[float, float] | None, Option(metavar="CENTRE WIDTH")] = None,
+    keep_empty: bool = False,
+    skip_at_most: float | None = None,
+    max_megapixels: float | None = None,
+    progress: Progress = False,
+    as_json: Json = False,
+) -> int:
+    """Make PNG files and an image list of the slices of NIfTI files.
+
+    The groups of the list are files. Names and groups are hashes of the voxels: neither names of
+    files nor texts of headers are written. Other commands read OUT/images.txt.
+
+    Args:
+        source: folder of NIfTI files of any names, or one file.
+        out: the stage's folder.
+        axis: along which slices follow each other; 0, 1 and 2 are sagittal, coronal and axial.
+        window: of the voxels' values; default the percentiles 0.5 and 99.5 of each volume.
+        keep_empty: keep slices of which less than 1 % is brighter than 25 of 255.
+        skip_at_most: share of the files that may give no image; default any.
+        max_megapixels: of the largest slice that is read, default 100.
+
+    Examples:
+        python -m pretrain_jax import-nifti volumes/ --out images/
+        python -m pretrain_jax import-nifti brain.nii.gz --out images/ --axis sagittal
+        python -m pretrain_jax import-nifti ct/ --out lung/ --window -600 1500 --keep-empty
+    """
+    set_reading(max_megapixels=max_megapixels)
+    from pretrain_jax.synthesis import import_nifti
+
+    manifest = import_nifti(
+        source,
+        out,
+        axis=axis,
+        window=window,
+        keep_empty=keep_empty,
+        skip_at_most=skip_at_most,
         progress=wanted(progress),
     )
     report_stage(out, manifest, as_json=as_json)

@@ -162,7 +162,7 @@ def pretrain(
     bits: int | None = None,
     progress: Progress = False,
 ) -> int:
-    """Train a model from scratch on one data set.
+    """Train a model on one data set, from scratch or from weights (--init).
 
     All data sets get equal steps, or equal epochs.
 
@@ -187,6 +187,8 @@ def pretrain(
           --full-images 88282 --out out/chosen
         python -m pretrain_jax pretrain out/synthesised/optidel-10 simclr_vit_base \\
           --protocol paper --out out/simclr
+        python -m pretrain_jax pretrain images/ mae_vit_base_reference --full-images 20000 \\
+          --init dinov2-base/ --model.encoder.patch-size 14 --out out/from-dinov2
     """
     dataclasses.replace(config, data=dataclasses.replace(config.data, path=data)).check()
     if (Path(data) / MANIFEST).is_file() and (pages, bits) != (None, None):

@@ -5,65 +5,119 @@ interpretation (C.7.6.3.1.2) and functional groups of multi-frame images (C.7.6.
 and decodes. Sentences of errors hold neither the file's name nor a value that may identify anybody.
 """
 
-import hashlib
-import hmac
-import logging
 import math
-import os
-import secrets
-import stat
-import warnings
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import require
-from hardset.datafile import atomic_file
+from pretrain_jax.data.grey import (
+    Counted,
+    check_window,
+    counted,
+    ramp,
+    robust_range,
+    to_bytes,
+    window_ends,
+)
 from pretrain_jax.data.opening import TooLargeError, check_pixels, regular_file
+from pretrain_jax.data.privacy import SALT_BYTES, quiet, salted_hash
 
 PREAMBLE, MAGIC = 128, b"DICM"
 GREY = ("MONOCHROME1", "MONOCHROME2")
 PALETTE = "PALETTE COLOR"
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-SHARES = (0.005, 0.995)  # of the pixels, where no window is given
-SALT_BYTES = 32
-HASH_DIGITS = 32
-WIDEST_WINDOW = 1e9
+# Of the standard, most of them retired: no file of them was found to test a conversion with.
+UNREAD = ("YBR_PARTIAL_420", "YBR_PARTIAL_422", "HSV", "ARGB", "CMYK")
 MOST_REASON = 300  # characters
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+MOST_INFLATED = 2**30  # bytes
+CHUNK = 1 << 20
+# Types of elements whose length has four bytes (PS3.5, 7.1.2).
+LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+PADDING = ("PixelPadding", "FloatPixelPadding", "DoubleFloatPixelPadding")
+# What a header is read for.
+HEADER = (
+    "SpecificCharacterSet",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "PatientID",
+    "InstanceNumber",
+    "NumberOfFrames",
+    "BurnedInAnnotation",
+    "PhotometricInterpretation",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SpacingBetweenSlices",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
 Values = NDArray[Any]
-_quieted = Lock()
+Of = TypeVar("Of")
 
 
 class DicomError(ValueError):
     """Says why a file gives no images, in words that identify nobody."""
 
 
+class Plane(NamedTuple):
+    """Says where an image lies.
+
+    Attributes:
+        along: directions of rows and columns in the patient, 6 cosines; () where unknown.
+        position: along the normal of its plane in mm, 0 where unknown.
+        spacing: distances of rows, of columns and of slices in mm, NaN where unknown.
+    """
+
+    along: tuple[float, ...]
+    position: float
+    spacing: tuple[float, float, float]
+
+
 @dataclass(frozen=True)
-class DicomImages:
-    """Holds the images of one DICOM file.
+class DicomHeader:
+    """Describes the images of one DICOM file.
 
     Attributes:
         ids: a name for each: a salted hash of SOPInstanceUID, with "-" and the frame's number from
             0 on, in five digits, where the file says how many frames it has.
         group: a salted hash of PatientID, "" where there is none.
         series: a salted hash of SeriesInstanceUID, "" where there is none.
-        position: of a slice along the normal of its plane in mm, else the InstanceNumber, else 0.
-        pixels: uint8 arrays (H, W, 1) of grey or (H, W, 3) of colour images.
+        number: its InstanceNumber, 0 where there is none.
+        planes: of every image.
         burned_in: whether the file says that its pixels show who the patient is.
+        windowed: whether all its grey values have a window or a table of the file's own, or it has
+            colours.
     """
 
     ids: tuple[str, ...]
     group: str
     series: str
-    position: float
-    pixels: tuple[NDArray[np.uint8], ...]
+    number: float
+    planes: tuple[Plane, ...]
     burned_in: bool
+    windowed: bool
+
+
+@dataclass(frozen=True)
+class DicomImages(DicomHeader):
+    """Holds the images of one DICOM file.
+
+    Attributes:
+        pixels: uint8 arrays (H, W, 1) of grey or (H, W, 3) of colour images.
+    """
+
+    pixels: tuple[NDArray[np.uint8], ...]
 
 
 def is_dicom(file: BinaryIO) -> bool:
@@ -74,82 +128,43 @@ def is_dicom(file: BinaryIO) -> bool:
     return head[PREAMBLE:] == MAGIC
 
 
-def project_salt(path: str | Path, outputs: str | Path) -> bytes:
-    """Read the salt of a project's hashes, or make one where there is none.
-
-    Who has the salt can find out which hash is whose, by trying identifiers. So nobody but its
-    owner may read the file, and it does not lie among results, which are handed on.
+def read_header(path: str | Path, salt: bytes) -> DicomHeader:
+    """Read what a DICOM file says of its images, without their pixels.
 
     Args:
-        path: a file of 64 hexadecimal digits; it is made with the mode 600.
-        outputs: the folder of results.
+        path: the file.
+        salt: of the hashes, see `pretrain_jax.data.privacy.project_salt`; 32 bytes.
 
     Raises:
-        ValueError: it lies in `outputs`, others may read it, or it holds something else.
-        OSError: it cannot be read or made.
+        DicomError: it is no DICOM file or damaged; says which.
+        ValueError: it is too large or no regular file; the salt is out of range.
+        OSError: it cannot be read.
     """
-    target = Path(os.path.realpath(path))
-    if target.is_relative_to(os.path.realpath(outputs)):
-        raise ValueError(
-            f"the salt {path} lies in {outputs}, which holds results; keep it elsewhere"
-        )
-    if not target.exists():
-        try:
-            with atomic_file(target, replace=False) as temporary:
-                temporary.chmod(0o600)
-                temporary.write_text(secrets.token_hex(SALT_BYTES) + "\n", encoding="ascii")
-        except FileExistsError:
-            pass  # another process was faster
-    with regular_file(target) as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        text = file.read(2 * SALT_BYTES + 2)
-    if mode & 0o077:
-        raise ValueError(
-            f"the salt {path} has the mode {mode:o}; others may not read it: chmod 600"
-        )
-    try:
-        salt = bytes.fromhex(text.decode("ascii"))
-    except ValueError:
-        salt = b""
-    if len(salt) != SALT_BYTES:
-        raise ValueError(f"the salt {path} does not hold {2 * SALT_BYTES} hexadecimal digits")
-    return salt
-
-
-def check_window(window: tuple[float, float] | None) -> None:
-    """Check centre and width of a window of the kind LINEAR.
-
-    Raises:
-        ValueError: a width below 1 or above 1e9, or no finite number.
-    """
-    if window is not None and not (
-        all(map(math.isfinite, window)) and 1 <= window[1] <= WIDEST_WINDOW
-    ):
-        raise ValueError(
-            f"window = {window}: the centre must be a number, the width one from 1 to "
-            f"{WIDEST_WINDOW:g}"
-        )
-
-
-def salted_hash(salt: bytes, kind: str, value: str) -> str:
-    """Hash an identifier of a kind with the project's salt (HMAC-SHA256, 32 digits)."""
-    return hmac.new(salt, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]
+    _check_salt(salt)
+    return _parsed(path, lambda dataset: _header(dataset, salt), pixels=False)
 
 
 def read_dicom(
-    path: str | Path, salt: bytes, *, window: tuple[float, float] | None = None
+    path: str | Path,
+    salt: bytes,
+    *,
+    window: tuple[float, float] | None = None,
+    between: tuple[float, float] | None = None,
 ) -> DicomImages:
     """Read all frames of a DICOM file as they are displayed.
 
     Grey values are rescaled to their unit and shown through a window: the given one, else the
-    first one of the file, else its first table (VOI LUT), else from the percentile 0.5 to 99.5 of
-    all frames. MONOCHROME1 is inverted. Palettes and YBR become RGB; colours have no window.
+    first one of the file, else its first table (VOI LUT), else from the lower to the upper end of
+    `between`. MONOCHROME1 is inverted. What PixelPaddingValue marks is black. Palettes and YBR
+    become RGB; colours have no window.
 
     Args:
         path: the file.
-        salt: of the hashes, see `project_salt`; 32 bytes.
+        salt: of the hashes, see `pretrain_jax.data.privacy.project_salt`; 32 bytes.
         window: centre and width of a window of the kind LINEAR, in rescaled units; the width is
             at least 1.
+        between: rescaled values that are black and white; by default the percentiles 0.5 and 99.5
+            of the file, see `grey_counts`.
 
     Raises:
         DicomError: it is no DICOM image, damaged or of an unknown kind, or its decoder is not
@@ -157,57 +172,98 @@ def read_dicom(
         ValueError: it is too large or no regular file; the window or the salt is out of range.
         OSError: it cannot be read.
     """
+    _check_salt(salt)
+    check_window(window)
+
+    def read(dataset: Any) -> DicomImages:
+        header = _header(dataset, salt)
+        return DicomImages(**vars(header), pixels=tuple(_shown(dataset, window, between)))
+
+    return _parsed(path, read)
+
+
+def grey_counts(path: str | Path) -> list[Counted]:
+    """Count the rescaled grey values of each frame, without what PixelPaddingValue marks.
+
+    Raises:
+        DicomError: see `read_dicom`.
+        ValueError: likewise.
+        OSError: it cannot be read.
+    """
+    return _parsed(path, lambda dataset: list(_counts(dataset)))
+
+
+def _check_salt(salt: bytes) -> None:
     if len(salt) != SALT_BYTES:
         raise ValueError(f"the salt has {len(salt)} bytes, not {SALT_BYTES}")
-    check_window(window)
+
+
+def _parsed(path: str | Path, read: Callable[[Any], Of], *, pixels: bool = True) -> Of:
+    """Read a file by pydicom, none of whose sentences gets out."""
     require("pydicom", "medical")
-    with regular_file(path) as file, _quiet():
+    import pydicom
+
+    with regular_file(path) as file, quiet("pydicom"):
         if not is_dicom(file):
             raise DicomError("it is no DICOM file: bytes 128 to 131 are not DICM")
         try:
-            return _read(file, salt, window)
+            meta = pydicom.filereader.read_file_meta_info(path)
+            _check_inflated(file, str(meta.get("TransferSyntaxUID", "")).encode() == DEFLATED)
+            tags: list[Any] | None = None if pixels else list(HEADER)
+            return read(pydicom.dcmread(file, stop_before_pixels=not pixels, specific_tags=tags))
         except (DicomError, TooLargeError, MemoryError):
             raise
         except Exception as error:  # sentences of pydicom may quote what the file holds
             raise DicomError(f"it is a damaged DICOM file ({type(error).__name__})") from None
 
 
-def _read(file: BinaryIO, salt: bytes, window: tuple[float, float] | None) -> DicomImages:
-    import pydicom
+def _check_inflated(file: BinaryIO, wanted: bool) -> None:
+    """Check how large a file becomes that is compressed as a whole, and rewind it.
 
-    dataset = pydicom.dcmread(file)
-    frames = _whole(dataset, "NumberOfFrames", 1)
+    pydicom inflates it at once, whatever it becomes.
+    """
+    if wanted:
+        file.seek(PREAMBLE + len(MAGIC))
+        _skip_meta(file)
+        inflated, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        data = file.read(CHUNK)
+        while data and not inflated.eof:
+            size += len(inflated.decompress(data, CHUNK))
+            data = inflated.unconsumed_tail or file.read(CHUNK)
+            if size > MOST_INFLATED:
+                raise TooLargeError(f"it has more than {MOST_INFLATED} bytes when it is inflated")
+    file.seek(0)
+
+
+def _skip_meta(file: BinaryIO) -> None:
+    """Go to the end of the group 0002, which says the transfer syntax."""
+    while True:
+        place, head = file.tell(), file.read(8)
+        if head[:2] != b"\2\0":
+            file.seek(place)
+            return
+        size = file.read(4) if head[4:6] in LONG else head[6:8]
+        file.seek(int.from_bytes(size, "little"), 1)
+
+
+def _header(dataset: Any, salt: bytes) -> DicomHeader:
     tags = ("SOPInstanceUID", "PatientID", "SeriesInstanceUID")
     identifier, patient, series = (_text(dataset, tag) for tag in tags)
     if not identifier:
         raise DicomError("it has no SOPInstanceUID, which names an image")
+    frames = _whole(dataset, "NumberOfFrames", 1)
     name = salted_hash(salt, "image", identifier)
-    pixels = tuple(_shown(dataset, frames, window))
     numbered = dataset.get("NumberOfFrames") is not None
-    return DicomImages(
-        tuple(f"{name}-{number:05d}" for number in range(len(pixels))) if numbered else (name,),
+    grey = _text(dataset, "PhotometricInterpretation") in GREY
+    return DicomHeader(
+        tuple(f"{name}-{number:05d}" for number in range(frames)) if numbered else (name,),
         salted_hash(salt, "patient", patient) if patient else "",
         salted_hash(salt, "series", series) if series else "",
-        _position(dataset),
-        pixels,
+        _number(dataset, "InstanceNumber") or 0.0,
+        tuple(_plane(dataset, frame) for frame in range(frames)),
         _text(dataset, "BurnedInAnnotation").upper() == "YES",
+        not grey or all(_voi(dataset, frame, None) is not None for frame in range(frames)),
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep pydicom from printing values, which it does where they break a rule.
-
-    The filters of warnings belong to the process, so that threads take turns.
-    """
-    logger = logging.getLogger("pydicom")
-    with _quieted, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before, logger.disabled = logger.disabled, True
-        try:
-            yield
-        finally:
-            logger.disabled = before
 
 
 def _value(dataset: Any, tag: str) -> Any:
@@ -255,15 +311,35 @@ def _number(dataset: Any, tag: str) -> float | None:
     return number
 
 
-def _position(dataset: Any) -> float:
+def _numbers(dataset: Any, tag: str, count: int) -> tuple[float, ...]:
+    """Return finite numbers, () where they are missing or not as many."""
+    found = dataset.get(tag)
+    if found is None or not hasattr(found, "__len__") or len(found) != count:
+        return ()
+    numbers = tuple(map(float, found))
+    if not all(map(math.isfinite, numbers)):
+        raise DicomError(f"its {tag} is not finite")
+    return numbers
+
+
+def _plane(dataset: Any, frame: int) -> Plane:
     """Project the place of a slice on the normal of its plane (PS3.3 C.7.6.2.1.1)."""
-    place, along = (dataset.get(f"Image{what}Patient") for what in ("Position", "Orientation"))
-    if place is None or along is None or len(place) != 3 or len(along) != 6:
-        return _number(dataset, "InstanceNumber") or 0.0
-    found = float(np.dot(np.cross(np.float64(along[:3]), np.float64(along[3:])), np.float64(place)))
-    if not math.isfinite(found):
-        raise DicomError("its ImagePositionPatient or ImageOrientationPatient is not finite")
-    return found
+
+    def macro(name: str, tag: str, count: int) -> tuple[float, ...]:
+        return _numbers(_macro(dataset, frame, name, tag), tag, count)
+
+    along = macro("PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    place = macro("PlanePositionSequence", "ImagePositionPatient", 3)
+    sides = macro("PixelMeasuresSequence", "PixelSpacing", 2) or (math.nan, math.nan)
+    item = _macro(dataset, frame, "PixelMeasuresSequence", "SpacingBetweenSlices")
+    step = _number(item, "SpacingBetweenSlices")
+    known = along and place
+    normal = np.cross(along[:3], along[3:]) if known else np.zeros(3)
+    return Plane(
+        along if known else (),
+        float(np.dot(normal, place)) if known else 0.0,
+        (sides[0], sides[1], math.nan if step is None else abs(step)),
+    )
 
 
 def _macro(dataset: Any, frame: int, name: str, tag: str) -> Any:
@@ -281,46 +357,71 @@ def _macro(dataset: Any, frame: int, name: str, tag: str) -> Any:
     return dataset
 
 
-def _shown(
-    dataset: Any, frames: int, window: tuple[float, float] | None
-) -> Iterator[NDArray[np.uint8]]:
-    photometric = _text(dataset, "PhotometricInterpretation")
-    if photometric not in (*GREY, PALETTE, *COLOUR):
+def _photometric(dataset: Any) -> str:
+    """Return how values become colours, and check it and the size of a frame."""
+    found = _text(dataset, "PhotometricInterpretation")
+    if found not in (*GREY, PALETTE, *COLOUR):
         known = ", ".join((*GREY, PALETTE, *COLOUR))
-        what = "no" if not photometric else "an unknown"
-        raise DicomError(f"it has {what} PhotometricInterpretation; {known} are known")
+        what = f"the {found}" if found in UNREAD else "an unknown" if found else "no"
+        raise DicomError(f"it has {what} PhotometricInterpretation; {known} are read")
     check_pixels(_whole(dataset, "Rows"), _whole(dataset, "Columns"))
+    return found
+
+
+def _shown(
+    dataset: Any, window: tuple[float, float] | None, between: tuple[float, float] | None
+) -> Iterator[NDArray[np.uint8]]:
+    photometric = _photometric(dataset)
     top = 2.0 ** _whole(dataset, "BitsStored", _whole(dataset, "BitsAllocated")) - 1
     if photometric in COLOUR:
-        for stored in _decoded(dataset, frames):
-            yield _to_bytes(stored / top)
+        for stored in _decoded(dataset):
+            yield to_bytes(stored / top)
     elif photometric == PALETTE:
         from pydicom.pixels.processing import apply_color_lut
 
-        for stored in _decoded(dataset, frames):
+        for stored in _decoded(dataset):
             found = apply_color_lut(stored, dataset)[:, :, :3]
-            yield _to_bytes(found / float(np.iinfo(found.dtype).max))
+            yield to_bytes(found / float(np.iinfo(found.dtype).max))
     else:
-        low_high: list[tuple[float, float]] = []  # once the percentiles are wanted
-        for frame, stored in enumerate(_decoded(dataset, frames)):
+        for frame, stored in enumerate(_decoded(dataset)):
             values = _rescaled(stored, dataset, frame)
             show = _voi(dataset, frame, window)
             if show is None:
-                if not low_high:
-                    low_high.append(_percentiles(dataset, frames))
-                low, high = low_high[0]
-                shares = _ramp(values, low, high)
+                # Frames are decoded again rather than held all at once.
+                between = between or robust_range(lambda: _counts(dataset)) or (0.0, 0.0)
+                shares = ramp(values, *between)
             else:
                 shares = show(values)
-            shown = _to_bytes(shares)[:, :, None]
-            yield 255 - shown if photometric == "MONOCHROME1" else shown
+            shown = to_bytes(shares)
+            if photometric == "MONOCHROME1":
+                shown = 255 - shown
+            shown[_padded(stored, dataset)] = 0
+            yield shown[:, :, None]
 
 
-def _to_bytes(shares: Values) -> NDArray[np.uint8]:
-    return np.rint(np.clip(shares, 0.0, 1.0) * 255).astype(np.uint8)
+def _counts(dataset: Any) -> Iterator[Counted]:
+    _photometric(dataset)
+    for frame, stored in enumerate(_decoded(dataset)):
+        values = _rescaled(stored, dataset, frame)
+        yield counted(values[~_padded(stored, dataset)])
 
 
-def _decoded(dataset: Any, frames: int) -> Iterator[Values]:
+def _padded(stored: Values, dataset: Any) -> NDArray[np.bool_]:
+    """Mark stored values that fill an image up to its rectangle (PS3.3 C.7.5.1.1.2)."""
+    for name in PADDING:
+        first = _number(dataset, f"{name}Value")
+        if first is None:
+            continue
+        last = _number(dataset, f"{name}RangeLimit")
+        ends = [first, first if last is None else last]
+        if stored.dtype.kind == "i":  # the value may be written as if it had no sign
+            size = 2 ** (8 * stored.dtype.itemsize)
+            ends = [one - size if one >= size / 2 else one for one in ends]
+        return (min(ends) <= stored) & (stored <= max(ends))
+    return np.zeros(stored.shape, bool)
+
+
+def _decoded(dataset: Any) -> Iterator[Values]:
     """Decode the frames' stored values, one after another."""
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import iter_pixels
@@ -338,6 +439,7 @@ def _decoded(dataset: Any, frames: int) -> Iterator[Values]:
             f"its transfer syntax {syntax.name} needs a decoder that is not installed, one of: "
             f"{wanted}"
         )
+    frames = _whole(dataset, "NumberOfFrames", 1)
     # With indices: without them some signed JPEG 2000 ends in an error inside pydicom 3.0.
     decoded, count = iter_pixels(dataset, indices=range(frames)), 0
     while True:
@@ -394,9 +496,9 @@ def _voi(
     if width <= 0 or (kind == "LINEAR" and width < 1):
         raise DicomError(f"its WindowWidth is {width:g}, too narrow for a window")
     if kind == "LINEAR":
-        return lambda values: _ramp(values, centre - width / 2, centre + width / 2 - 1)
+        return lambda values: ramp(values, *window_ends(centre, width))
     if kind == "LINEAR_EXACT":
-        return lambda values: _ramp(values, centre - width / 2, centre + width / 2)
+        return lambda values: ramp(values, centre - width / 2, centre + width / 2)
     if kind == "SIGMOID":
         return lambda values: 0.5 + 0.5 * np.tanh(2 * (values - centre) / width)
     raise DicomError("its VOILUTFunction is none of LINEAR, LINEAR_EXACT and SIGMOID")
@@ -409,27 +511,3 @@ def _table(dataset: Any) -> Callable[[Values], Values] | None:
 
     top = 2.0 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1
     return lambda values: apply_voi(np.rint(values).astype(np.int64), dataset) / top
-
-
-def _ramp(values: Values, low: float, high: float) -> Values:
-    """Map values from 0 at `low` to 1 at `high`.
-
-    It is a step where they are equal.
-    """
-    if high == low:
-        return np.where(values > low, 1.0, 0.0)
-    return (values - low) / (high - low)
-
-
-def _percentiles(dataset: Any, frames: int) -> tuple[float, float]:
-    """Return the least values that 0.5% and 99.5% of all pixels do not exceed.
-
-    Frames are decoded again rather than held all at once.
-    """
-    values, counts = np.empty(0), np.empty(0, np.int64)
-    for frame, stored in enumerate(_decoded(dataset, frames)):
-        found, often = np.unique(_rescaled(stored, dataset, frame), return_counts=True)
-        values, where = np.unique(np.concatenate([values, found]), return_inverse=True)
-        counts = np.bincount(where, np.concatenate([counts, often])).astype(np.int64)
-    low, high = np.searchsorted(np.cumsum(counts), np.array(SHARES) * counts.sum())
-    return float(values[low]), float(values[high])

@@ -34,7 +34,8 @@ TILING = (
 # What to do with files that hold images elsewhere, but are not read here, by their endings.
 REMEDIES = {
     (".dcm", ".dicom"): "make PNG files with the command import-dicom",
-    (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): "export slices as PNG",
+    (".nii", ".nii.gz"): "make PNG files with the command import-nifti",
+    (".mha", ".mhd", ".nrrd"): "export slices as PNG",
     WHOLE_SLIDES: TILING,
     (".czi", ".lif", ".nd2"): "export regions as TIFF",
     (".npz", ".mat", ".h5", ".hdf5"): "save one .npy file an image",

@@ -38,7 +38,7 @@ CODECS: Mapping[str, tuple[str, tuple[tuple[int, bytes], ...]]] = MappingProxyTy
     {
         "avif": ("an AVIF", ((4, b"ftypavif"), (4, b"ftypavis"))),
         "jpg_2000": ("a JPEG 2000", ((0, b"\0\0\0\x0cjP  \r\n"), (0, b"\xff\x4f\xff\x51"))),
-        "webp": ("a WebP", ((8, b"WEBPVP8"),)),
+        "webp": ("a WebP", ((8, b"WEBP"),)),
     }
 )
 WEBP_CANVAS = 30  # bytes that tell the size of a WebP file

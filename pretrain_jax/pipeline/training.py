@@ -43,7 +43,8 @@ from pretrain_jax.train.folder import CHECKPOINTS
 from pretrain_jax.train.logging import LOG_NAME, read_log, say
 from pretrain_jax.train.loop import train
 from pretrain_jax.train.setup import plan_run
-from pretrain_jax.train.weights import import_weights, load_model
+from pretrain_jax.train.starting import import_weights
+from pretrain_jax.train.weights import load_model
 
 PROBE = Stage(
     "probe",

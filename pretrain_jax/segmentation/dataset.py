@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.checks import check_integer, check_range
-from pretrain_jax.data import read_pixels
+from pretrain_jax.data import UnreadableImageError, read_pixels
 from pretrain_jax.data.opening import Remark
 from pretrain_jax.data.transforms import Crop, resized
 from pretrain_jax.segmentation.masks import IGNORE, MaskKind, read_mask
@@ -198,7 +198,10 @@ def read_case(
     if case.mask is None:
         raise ValueError(f"case {case.name} of {dataset.name} has no mask")
     noticed: list[Remark] = []
-    read = read_pixels(str(case.image), channels=channels, remarks=noticed)
+    try:
+        read = read_pixels(str(case.image), channels=channels, remarks=noticed)
+    except UnreadableImageError as error:
+        raise type(error)(f"{error}; mend it, or take it out with its mask") from None
     pixels = read.astype(np.uint8, copy=False)
     if remarks is not None:
         remarks += [(case.name, one) for one in noticed]
@@ -206,7 +209,9 @@ def read_case(
     if pixels.shape[:2] != labels.shape:
         raise ValueError(
             f"case {case.name} of {dataset.name}: the image {case.image} is {pixels.shape[0]} x "
-            f"{pixels.shape[1]} pixels, its mask {case.mask} {labels.shape[0]} x {labels.shape[1]}"
+            f"{pixels.shape[1]} pixels, its mask {case.mask} {labels.shape[0]} x "
+            f"{labels.shape[1]}; they must have the same size: save the mask in that of the image, "
+            "or take both out"
         )
     if (labels == IGNORE).all():
         raise ValueError(

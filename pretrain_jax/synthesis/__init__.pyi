@@ -1,7 +1,8 @@
 """What `pretrain_jax.synthesis` offers: each name is imported when it is used."""
 
 from .images import index_images as index_images
-from .importing import import_dicom as import_dicom
+from .importing.dicom import import_dicom as import_dicom
+from .importing.nifti import import_nifti as import_nifti
 from .margins import ProbeModel as ProbeModel
 from .margins import load_probe as load_probe
 from .margins import read_features as read_features
@@ -33,6 +34,7 @@ __all__ = [
     "Saliency",
     "Sam",
     "import_dicom",
+    "import_nifti",
     "index_images",
     "load_probe",
     "propose",

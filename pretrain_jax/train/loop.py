@@ -38,8 +38,8 @@ from pretrain_jax.train.folder import (
 from pretrain_jax.train.logging import Progress, RunLog, say
 from pretrain_jax.train.objectives import make_objective
 from pretrain_jax.train.setup import Plan, RunData, crop_of, joined, make_step, plan_run, read_data
+from pretrain_jax.train.starting import with_weights
 from pretrain_jax.train.step import Metrics, Step, TrainState, global_batch
-from pretrain_jax.train.weights import with_weights
 
 # Exit code of a process that SIGTERM ended, as shells report it.
 TERMINATED = 128 + 15

@@ -112,6 +112,32 @@ def dinov3_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
     return {key.replace("model.layer.", "layer."): value for key, value in state.items()}
 
 
+def transformers_dinov3_config(config: DINOv3Config) -> dict[str, Any]:
+    """Return the config.json of transformers' DINOv3ViTModel."""
+    return {
+        "architectures": ["DINOv3ViTModel"],
+        "model_type": "dinov3_vit",
+        "hidden_size": config.width,
+        "intermediate_size": config.hidden_width,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "use_gated_mlp": config.swiglu,
+        "hidden_act": "silu" if config.swiglu else "gelu",
+        "layer_norm_eps": config.layer_norm_eps,
+        "image_size": config.image_size,
+        "patch_size": config.patch_size,
+        "num_channels": config.channels,
+        "num_register_tokens": config.registers,
+        "rope_theta": config.period,
+        "query_bias": config.qkv_bias,
+        "key_bias": False,
+        "value_bias": config.qkv_bias,
+        "proj_bias": True,
+        "mlp_bias": True,
+        "dtype": config.param_dtype,
+    }
+
+
 def dinov3_config(
     state: Mapping[str, NDArray], layout: str, known: Mapping[str, Any]
 ) -> tuple[DINOv3Config, tuple[str, ...]]:

@@ -5,7 +5,9 @@ What is displayed is computed here once more, from the formulas of DICOM PS3.3.
 
 import math
 import stat
+import tracemalloc
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
-from pretrain_jax.data.dicom import DicomError, is_dicom, project_salt, read_dicom
+from pretrain_jax.data.dicom import DicomError, is_dicom, read_dicom, read_header
 from pretrain_jax.data.opening import TooLargeError
+from pretrain_jax.data.privacy import project_salt
 from tests.pretrain_jax.data.dicom_files import draw, written
 
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -242,7 +245,8 @@ def test_positions_of_slices(tmp_path: Path) -> None:
         read_dicom(written(tmp_path / "a", values, **elements), SALT)
         for elements in ({**oblique, **place}, place, {"SeriesInstanceUID": "1.2.3.9"})
     ]
-    assert [one.position for one in found] == [-7.5, 3.0, 0.0]
+    assert [one.planes[0].position for one in found] == [-7.5, 0.0, 0.0]
+    assert [one.number for one in found] == [3.0, 3.0, 0.0]
     assert [bool(one.series) for one in found] == [False, False, True]
     assert found[2].series not in (*found[2].ids, found[2].group)
 
@@ -251,6 +255,66 @@ def test_positions_of_slices(tmp_path: Path) -> None:
 def test_burned_in_annotation(tmp_path: Path, text: str | None, burned: bool) -> None:
     path = written(tmp_path / "a", draw(1, 4, 5), BurnedInAnnotation=text)
     assert read_dicom(path, SALT).burned_in is burned
+
+
+def padded(values: NDArray[Any], low: float, high: float) -> NDArray[Any]:
+    inside = (values >= low) & (values <= high)
+    ends = np.percentile(values[~inside], [0.5, 99.5], method="inverted_cdf")
+    wanted = np.rint(np.clip((values - ends[0]) / (ends[1] - ends[0]), 0, 1) * 255)
+    return np.where(inside, 0, wanted)
+
+
+@pytest.mark.parametrize("unsigned", [False, True])
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_padding_is_black_and_does_not_count(tmp_path: Path, unsigned: bool, syntax: str) -> None:
+    """Also where the value is written without a sign, or without its type (implicit VR)."""
+    values = draw(1, 20, 30)
+    values[:, 5:9] = -2000
+    path = written(tmp_path / "a", values, PixelPaddingValue=-2000)
+    dataset = pydicom.dcmread(path)
+    if unsigned:
+        dataset.add_new("PixelPaddingValue", "US", 63536)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(path, implicit_vr=syntax == "1.2.840.10008.1.2", little_endian=True)
+    assert np.array_equal(read_dicom(path, SALT).pixels[0][..., 0], padded(values[0], -2000, -2000))
+    with_window = read_dicom(path, SALT, window=(-2000.0, 500.0)).pixels[0][..., 0]
+    assert not with_window[5:9].any() and with_window[:5].any()
+
+
+def test_range_of_padding(tmp_path: Path) -> None:
+    values = draw(1, 20, 30)
+    for ends in ((-900, -500), (-500, -900)):
+        own = {"PixelPaddingValue": ends[0], "PixelPaddingRangeLimit": ends[1]}
+        path = written(tmp_path / "a", values, **own)
+        found = read_dicom(path, SALT).pixels[0][..., 0]
+        assert np.array_equal(found, padded(values[0], -900, -500))
+    everything = written(tmp_path / "b", values, PixelPaddingValue=-900, PixelPaddingRangeLimit=900)
+    assert not read_dicom(everything, SALT).pixels[0].any()
+
+
+def test_deflated_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of pydicom's, and one that becomes two gigabytes: it is refused before."""
+    deflated = SHIPPED / "image_dfl.dcm"
+    data = deflated.read_bytes()
+    place = 132 + 12 + int.from_bytes(data[140:144], "little")
+    inner = zlib.decompress(data[place:], -15)
+    assert read_dicom(deflated, SALT).pixels[0].any()
+    packer = zlib.compressobj(1, wbits=-15)
+    with (tmp_path / "bomb").open("wb") as file:
+        file.write(data[:place] + packer.compress(inner))
+        file.write(packer.compress((0x00091001).to_bytes(4, "little") + b"OB\0\0\0\0\0\x7f"))
+        for _ in range(130):
+            file.write(packer.compress(bytes(1 << 24)))
+        file.write(packer.flush())
+    assert (tmp_path / "bomb").stat().st_size < 1 << 25
+    tracemalloc.start()
+    try:
+        for read in (read_header, read_dicom):
+            with pytest.raises(TooLargeError, match="1073741824 bytes when it is inflated"):
+                read(tmp_path / "bomb", SALT)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
 
 
 def test_missing_decoder_is_named(tmp_path: Path) -> None:
@@ -264,7 +328,11 @@ def test_missing_decoder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("elements", "sentence"),
     [
-        ({"PhotometricInterpretation": "HSV"}, "unknown PhotometricInterpretation; MONOCHROME1"),
+        ({"PhotometricInterpretation": "HSV"}, "the HSV PhotometricInterpretation; MONOCHROME1"),
+        ({"PhotometricInterpretation": "CMYK"}, "the CMYK Photometric"),
+        ({"PhotometricInterpretation": "YBR_PARTIAL_420"}, "the YBR_PARTIAL_420 Photometric"),
+        ({"PhotometricInterpretation": "YBR_PARTIAL_422"}, "the YBR_PARTIAL_422 Photometric"),
+        ({"PhotometricInterpretation": "SECRET"}, "an unknown PhotometricInterpretation; MONO"),
         ({"NumberOfFrames": 4}, "its pixels cannot be decoded"),
         ({"WindowCenter": 1, "WindowWidth": 0}, "its WindowWidth is 0"),
         ({"WindowCenter": 1, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "its VOILUTFunction"),

@@ -14,9 +14,9 @@ from scipy import ndimage
 from scipy.signal import correlate
 
 from pretrain_jax.models.dpt import DPT, DPTConfig
+from pretrain_jax.models.dpt.params import dpt_table
 from pretrain_jax.models.vit import VIT_PRESETS, ViT, ViTConfig
 from pretrain_jax.weights import export_state, load_into
-from tests.pretrain_jax.dpt.params import dpt_table
 
 ENCODER = ViTConfig(
     image_size=(6, 10),

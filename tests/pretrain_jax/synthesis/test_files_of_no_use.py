@@ -154,13 +154,16 @@ def test_pictures_and_ranges_are_noted(tmp_path: Path) -> None:
     grey = np.random.default_rng(0).integers(0, 4096, (40, 48, 1))
     (data / "stack.tif").write_bytes(tiff(grey * 16, 16, 1, pages=5))
     (data / "camera.tif").write_bytes(tiff(grey, 16, 1))
-    manifest = index_images(data, tmp_path / "index")
+    every = index_images(data, tmp_path / "all")
+    assert every is not None
+    assert "pictures" not in every.counts and every.counts["images"] == 2 + 3 * 3 + 5
+    manifest = index_images(data, tmp_path / "index", pages="first")
     assert manifest is not None
     assert (manifest.counts["pictures"], manifest.counts["dark"]) == (4, 1)
     (pictures,) = [note for note in manifest.notes if "several pictures" in note]
     assert pictures.startswith("4 image(s) hold several pictures") and "1 more" in pictures
     (dark,) = [note for note in manifest.notes if "nearly black" in note]
-    assert "camera.tif" in dark and "multiply its values by 16" in dark
+    assert "camera.tif" in dark and "--bits 12" in dark
 
 
 def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:

@@ -1,16 +1,22 @@
 """Folders of DICOM files become images and lists of the other commands, and name nobody."""
 
+import csv
+import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
+from numpy.typing import NDArray
 
 from hardset.cli import run
 from hardset.folder import Manifest
 from pretrain_jax.__main__ import main
 from pretrain_jax.data import find_images, read_pixels
-from pretrain_jax.data.dicom import project_salt, read_dicom
+from pretrain_jax.data.dicom import read_dicom
 from pretrain_jax.data.listing import entries
+from pretrain_jax.data.privacy import project_salt, salted_hash
 from pretrain_jax.synthesis import import_dicom
 from tests.pretrain_jax.data.dicom_files import draw, written
 
@@ -46,6 +52,7 @@ def test_images_and_groups(scans: Path) -> None:
         "files": 7,
         "images": 6,
         "patients": 2,
+        "series": 4,  # none has a SeriesInstanceUID: each file is one
         "ungrouped": 1,
         "burned_in": 1,
         "skipped": 3,
@@ -91,6 +98,167 @@ def test_slices_come_in_the_order_of_their_positions(tmp_path: Path) -> None:
     shown = [int(read_pixels(path, channels=1)[0, 0, 0]) for path in images.files]
     assert shown[:10] == sorted(shown[:10]) and shown[10:] == sorted(shown[10:])
     assert len(set(shown)) == 20
+
+
+def shown(out: Path) -> list[NDArray[np.uint8]]:
+    """The pictures of the list, in its order."""
+    return [read_pixels(path, channels=1)[..., 0] for path in find_images(out / "images.txt").files]
+
+
+def spacings(out: Path) -> dict[str, tuple[str, ...]]:
+    with (out / "spacing.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["image", "row_mm", "column_mm", "slice_mm"]
+    return {name: tuple(values) for name, *values in rows}
+
+
+def test_percentiles_are_those_of_the_series(tmp_path: Path) -> None:
+    """Of its padding and of its images with a window nothing counts; padding is black."""
+    values = draw(6, 20, 30, low=-500, high=2000)
+    values[:, :5] = -2000
+    values[3:5] *= 2  # of another series; those with a window of their own do not count there
+    (tmp_path / "scans").mkdir()
+    for number, one in enumerate(values):
+        written(
+            tmp_path / "scans" / f"{number}",
+            one[None],
+            SOPInstanceUID=f"1.2.{number}",
+            SeriesInstanceUID="1.2.88" if number < 3 else "1.2.99",
+            PixelPaddingValue=-2000 if number < 3 else -4000,
+            InstanceNumber=number,
+            RescaleSlope=1 + number,
+            RescaleIntercept=-7,
+            PhotometricInterpretation="MONOCHROME1" if number == 1 else "MONOCHROME2",
+            **({"WindowCenter": 0, "WindowWidth": 101} if number == 5 else {}),
+        )
+    _, out = imported(tmp_path / "scans")
+    salt = project_salt(tmp_path / "salt", out)
+    real = [one * (1.0 + number) - 7 for number, one in enumerate(values)]
+    wanted = {}
+    for numbers in ((0, 1, 2), (3, 4)):
+        inner = np.concatenate([real[number][5:].ravel() for number in numbers])
+        low, high = np.percentile(inner, [0.5, 99.5], method="inverted_cdf")
+        for number in numbers:
+            grey = np.rint(np.clip((real[number] - low) / (high - low), 0, 1) * 255)
+            grey = 255 - grey if number == 1 else grey
+            grey[:5] = 0
+            wanted[number] = grey
+    wanted[5] = np.rint(np.clip((real[5] + 50.5) / 100, 0, 1) * 255)
+    names = [Path(one).stem for one in find_images(out / "images.txt").files]
+    by_name = dict(zip(names, shown(out), strict=True))
+    for number, grey in wanted.items():
+        name = salted_hash(salt, "image", f"1.2.{number}")
+        assert np.abs(by_name[name].astype(int) - grey).max() <= (1 if number == 5 else 0)
+
+
+def test_localisers_and_series_are_kept_apart(tmp_path: Path) -> None:
+    """Three planes in one series, the files of all in any order, two series of one patient."""
+    planes = {
+        "axial": ([1, 0, 0, 0, 1, 0], 2),
+        "sagittal": ([0, 1, 0, 0, 0, -1], 0),
+        "oblique": ([1, 0.004, 0, 0, 0, -1], 1),
+    }
+    made = []
+    for series, (name, (along, axis)), place in itertools.product(
+        ("1.2.88", "1.2.99"), planes.items(), (30.0, -12.5, 4.0)
+    ):
+        position = [0.0, 0.0, 0.0]
+        position[axis] = place
+        made.append((series, name, along, position))
+    (tmp_path / "scans").mkdir()
+    for number in np.random.default_rng(8).permutation(len(made)):
+        series, name, along, position = made[number]
+        if name == "oblique" and position[1] == 4.0:
+            along = [1, 0.002, 0, 0, 0, -1]  # parallel but for rounding
+        written(
+            tmp_path / "scans" / f"{(7 * number) % len(made):02d}",
+            np.full((1, 4, 5), 10 * list(planes).index(name) + number // 9, np.int16),
+            SOPInstanceUID=f"1.2.{number}",
+            SeriesInstanceUID=series,
+            ImageOrientationPatient=along,
+            ImagePositionPatient=position,
+            PixelSpacing=[0.5, 0.75],
+            WindowCenter=128,
+            WindowWidth=256,
+        )
+    _, out = imported(tmp_path / "scans")
+    salt = project_salt(tmp_path / "salt", out)
+    wanted: dict[str, list[list[str]]] = {}
+    for number, (series, name, _, position) in enumerate(made):
+        # Normals: of sagittal slices -x, of the oblique ones nearly y.
+        sign = -1 if name == "sagittal" else 1
+        key = sign * sum(position)
+        wanted.setdefault(f"{series} {name}", []).append(
+            (key, salted_hash(salt, "image", f"1.2.{number}"))
+        )
+    names = [Path(one).stem for one in find_images(out / "images.txt").files]
+    stacks = [names[at : at + 3] for at in range(0, 18, 3)]
+    assert sorted(stacks) == sorted([name for _, name in sorted(one)] for one in wanted.values())
+    folders = [Path(one).parent.name for one in find_images(out / "images.txt").files]
+    assert len(set(folders)) == 2 and folders == sorted(folders)
+    steps = {values[2] for values in spacings(out).values()}
+    assert {values[:2] for values in spacings(out).values()} == {("0.5", "0.75")}
+    assert all(16.5 <= float(one) <= 26 for one in steps)
+
+
+def test_frames_lie_where_their_groups_say(tmp_path: Path) -> None:
+    """An enhanced file, whose frames are mixed, with spacing shared by all."""
+
+    def item(**elements: Any) -> pydicom.Dataset:
+        made = pydicom.Dataset()
+        for name, value in elements.items():
+            setattr(made, name, value)
+        return made
+
+    heights = [4.0, -6.0, 1.5, -1.0]
+    frames = [item(PlanePositionSequence=[item(ImagePositionPatient=[1, 2, z])]) for z in heights]
+    shared = item(
+        PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+        PixelMeasuresSequence=[item(PixelSpacing=[0.4, 0.3], SliceThickness=9)],
+    )
+    values = np.stack([np.full((4, 5), 10 * z + 100, np.int16) for z in heights])
+    (tmp_path / "scans").mkdir()
+    written(
+        tmp_path / "scans" / "a",
+        values,
+        SeriesInstanceUID="1.2.88",
+        SharedFunctionalGroupsSequence=[shared],
+        PerFrameFunctionalGroupsSequence=frames,
+        WindowCenter=128,
+        WindowWidth=256,
+    )
+    _, out = imported(tmp_path / "scans")
+    assert [int(one[0, 0]) for one in shown(out)] == [40, 90, 115, 140]
+    numbers = [Path(one).stem[-5:] for one in find_images(out / "images.txt").files]
+    assert numbers == ["00001", "00003", "00002", "00000"]
+    # Steps of 5, 2.5 and 2.5 mm.
+    assert set(spacings(out).values()) == {("0.4", "0.3", "2.5")}
+
+
+def test_share_of_files_that_may_give_no_image(scans: Path) -> None:
+    out, salt = scans.parent / "out", scans.parent / "salt"
+    with pytest.raises(ValueError, match=r"of 7 file\(s\) give no image, more than --skip-at-m"):
+        import_dicom(scans, out, salt=salt, skip_at_most=0.4)
+    assert import_dicom(scans, out, salt=salt, skip_at_most=0.43).counts["skipped"] == 3
+    with pytest.raises(ValueError, match=r"3 of 7 file\(s\) give no image"):
+        import_dicom(scans, out, salt=salt, skip_at_most=0.4)  # of finished work, too
+    with pytest.raises(ValueError, match="skip_at_most"):
+        import_dicom(scans, out, salt=salt, skip_at_most=1.5)
+
+
+def test_goes_on_where_it_was_stopped(scans: Path, tmp_path: Path) -> None:
+    """Nothing of a finished series is made anew after a stop, and the result is the same."""
+    (tmp_path / "salt").write_text("9" * 64)  # with it the file that fails comes last
+    (tmp_path / "salt").chmod(0o600)
+    whole = import_dicom(scans, tmp_path / "whole", salt=tmp_path / "salt")
+    out = tmp_path / "stopped"
+    with pytest.raises(ValueError, match="3 of 7"):
+        import_dicom(scans, out, salt=tmp_path / "salt", skip_at_most=0.4)
+    made = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    found = import_dicom(scans, out, salt=tmp_path / "salt")
+    assert found.outputs == whole.outputs and found.counts == whole.counts
+    assert len(made) == 6 and all(path.stat().st_mtime_ns == time for path, time in made.items())
+    assert not (out / ".units").exists()
 
 
 def test_nothing_written_or_printed_identifies(
