@@ -176,7 +176,8 @@ def predict(
         areas,
     )
     limit = _Limit(skip_at_most, found.images + len(tally.refused), list(tally.refused))
-    return work.run(lambda work: _fill(task, divided, limit, progress))
+    passed = tally.notes()[-1:] if tally.passed_over else ()
+    return work.run(lambda work: _fill(task, divided, limit, passed, progress))
 
 
 def read_spacing(path: Path) -> dict[str, float]:
@@ -304,7 +305,9 @@ class _Decoded(NamedTuple):
     pixels: Bytes
 
 
-def _fill(task: _Task, divided: Shards, limit: _Limit, progress: bool) -> Made:
+def _fill(
+    task: _Task, divided: Shards, limit: _Limit, passed: tuple[str, ...], progress: bool
+) -> Made:
     """Predict what is missing, and write what follows from all masks."""
     folder, refused = task.folder, list(limit.reasons)
     pieces = folder / PIECES
@@ -347,7 +350,7 @@ def _fill(task: _Task, divided: Shards, limit: _Limit, progress: bool) -> Made:
     }
     counts |= {f"pixels_{name}": int(one) for name, one in zip(classes, totals, strict=True)}
     remarks = [(name, Remark(kind, text)) for name, kind, text in map(_told, logs.notes)]
-    notes = [*logs.write_skipped(folder), *remark_notes(remarks)]
+    notes = [*logs.write_skipped(folder), *remark_notes(remarks), *passed]
     return Made(
         counts,
         notes,

@@ -67,6 +67,7 @@ def test_masks_regions_areas_and_probabilities(
         (images / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(drawn(number, size)).save(images / name)
     (images / "broken.png").write_bytes(b"no picture")
+    (images / "notes.docx").write_bytes(b"no image")
     command = ["predict", str(images), "--model", str(model), "--out", str(out)]
     assert run(main, [*command, "--probabilities"]) == 2
     error = capsys.readouterr().err
@@ -77,6 +78,7 @@ def test_masks_regions_areas_and_probabilities(
     shown = capsys.readouterr()
     assert "masks of 4 of 5 images" in shown.out and "broken.png" in shown.err
     assert "broken.png" in (out / "skipped.txt").read_text()
+    assert "passed over, as neither images nor videos: 1 .docx" in shown.err
 
     segmenter = load_segmenter(model)
     pixels = {name: np.asarray(Image.open(images / name)) for name in sizes}
