@@ -18,7 +18,7 @@ QUICK := --dim 100 --draws 10
 FRACTIONS := 0.01 0.015 0.02 0.03 0.05 0.07 0.1 0.15 0.2 0.3 0.5 0.7 1
 
 .PHONY: help venv figures figures-all selection-demo selection-demo-full pretrain-demo \
-  optidel-demo test lint types docs parity verify clean
+  optidel-demo lab-demo test lint types docs parity verify clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
@@ -60,6 +60,9 @@ pretrain-demo: $(STAMP)  ## a masked autoencoder on real images, minutes; resuma
 
 optidel-demo: $(STAMP)  ## from images to the report of all methods, a quarter of an hour or more; resumable
 	$(RUN) -m pretrain_jax pipeline optidel-demo --out out/optidel-demo
+
+lab-demo: $(STAMP)  ## a lab's way from scans to masks and one page, under 5 minutes; resumable
+	$(RUN) -m pretrain_jax lab-demo --out out/lab-demo
 
 test: $(TABLES)  ## the whole test suite
 	$(RUN) -m pytest -n auto --dist loadfile --durations 15

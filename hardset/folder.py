@@ -60,7 +60,12 @@ OUTSIDE_DIGEST = ("seconds", "compile_seconds", "aside", "versions", "locations"
 # The fields of a manifest that the claim holds, too. All but the last decide whose a folder is.
 CLAIMED = ("stage", "parameters", "seed", "inputs", "locations")
 # The command that makes a stage, where it has another name.
-COMMANDS = {"dicom": "import-dicom", "nifti": "import-nifti", "index": "propose"}
+COMMANDS = {
+    "dicom": "import-dicom",
+    "nifti": "import-nifti",
+    "index": "propose",
+    "finetune-folds": "finetune",
+}
 # Outputs that no stage reads again.
 FREE_SUFFIXES = (".png", ".csv")
 # A file of a run's checkpoint: of local files, those of the newest are what stages read again.

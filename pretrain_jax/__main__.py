@@ -8,6 +8,7 @@ COMMANDS = {
     "pipeline": "pretrain_jax.commands.pipeline:pipeline",
     "report": "pretrain_jax.commands.pipeline:report",
     "benchmark-tables": "pretrain_jax.commands.pipeline:benchmark_tables",
+    "lab-demo": "pretrain_jax.commands.demo:lab_demo",
     "import-dicom": "pretrain_jax.commands.stages:import_dicom",
     "import-nifti": "pretrain_jax.commands.stages:import_nifti",
     "embed": "pretrain_jax.commands.features:embed",
@@ -22,6 +23,7 @@ COMMANDS = {
     "pretrain": "pretrain_jax.commands.train:pretrain",
     "finetune": "pretrain_jax.commands.train:finetune",
     "predict": "pretrain_jax.commands.predict:predict",
+    "export": "pretrain_jax.commands.export:export",
 }
 
 

@@ -4,13 +4,14 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hardset.checks import check_integer
 from hardset.cli import Json, Option, Preset, Progress, more_help, wanted
 from hardset.datafile import check_output_file
 from hardset.folder import MANIFEST
 from pretrain_jax.data.options import Pages, set_reading
+from pretrain_jax.data.skipping import left_out
 from pretrain_jax.pipeline.config import Protocol
 from pretrain_jax.segmentation.config import FINETUNE_PRESETS, FinetuneConfig
 from pretrain_jax.segmentation.layouts import PUBLISHED
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pretrain_jax.train import TrainResult
 
 # Notes of fine-tuning that contain one of these texts are printed at once.
-WARNED = ("seem to show", "none of the ", "image(s) hold", "image(s) hardly")
+WARNED = ("seem to show", "none of the ", "image(s) hold", "image(s) hardly", "weights to start")
 
 
 def run(
@@ -84,7 +85,7 @@ def _summary(result: "TrainResult") -> str:
     if result.picture is not None:
         lines.append(f"  reconstructions  {result.picture}")
     if result.skipped:
-        lines.append(f"  {len(result.skipped)} unreadable image(s) skipped, see skipped.txt")
+        lines.append(f"  {left_out(result.skipped.values())}")
     return "\n".join(lines)
 
 
@@ -162,7 +163,7 @@ def pretrain(
     bits: int | None = None,
     progress: Progress = False,
 ) -> int:
-    """Train a model from scratch on one data set.
+    """Train a model on one data set, from scratch or from weights (--init).
 
     All data sets get equal steps, or equal epochs.
 
@@ -187,6 +188,8 @@ def pretrain(
           --full-images 88282 --out out/chosen
         python -m pretrain_jax pretrain out/synthesised/optidel-10 simclr_vit_base \\
           --protocol paper --out out/simclr
+        python -m pretrain_jax pretrain images/ mae_vit_base_reference --full-images 20000 \\
+          --init dinov2-base/ --model.encoder.patch-size 14 --out out/from-dinov2
     """
     dataclasses.replace(config, data=dataclasses.replace(config.data, path=data)).check()
     if (Path(data) / MANIFEST).is_file() and (pages, bits) != (None, None):
@@ -225,8 +228,11 @@ def finetune(
     config: Annotated[FinetuneConfig, Preset(FINETUNE_PRESETS)],
     *,
     out: Path,
-    init: str | None = None,
+    init: Annotated[str | None, Option(metavar="FILE|RUN")] = None,
+    model: Literal["auto", "mae", "vit", "dinov2", "dinov3", "simclr"] = "auto",
     layout: str = "folder",
+    folds: int | None = None,
+    ignore_split: bool = False,
     pretraining: str | None = None,
     max_megapixels: float | None = None,
     pages: Pages | None = None,
@@ -245,9 +251,14 @@ def finetune(
         data: folder of a segmentation set.
         config: how it is trained.
         out: the stage's folder.
-        init: weights to start from: a stage of pre-training, a run or a checkpoint; none from
+        init: weights to start from: a stage of pre-training, a run or a checkpoint, a file of
+            published weights (.pth, .safetensors, ...) or a folder of transformers; none from
             scratch.
+        model: kind of their encoder, where names and shapes do not tell it.
         layout: of the data.
+        folds: cross-validate by groups with that many models, each tested on another fold; OUT
+            gets a folder of each.
+        ignore_split: let folds divide a set that has a published split.
         pretraining: images for pre-training, among which no test case may be: a folder,
             LAYOUT:FOLDER, a list or a video.
         max_megapixels: of the largest image or mask that is read; default 100.
@@ -261,6 +272,8 @@ def finetune(
           --init out/pretrained/mae/optidel-5/seed-0 --pretraining images/ --out out/kvasir-seg
         python -m pretrain_jax finetune Kvasir-SEG reference --layout kvasir-seg \\
           --mode scratch --out out/from-scratch
+        python -m pretrain_jax finetune slices reference --head linear --mode last --blocks 2 \\
+          --init dinov2_vits14_reg4_pretrain.pth --image-size 448 --out out/dinov2
         python -m pretrain_jax finetune slices demo --head linear --mode frozen \\
           --init runs/demo --out out/linear
     """
@@ -270,19 +283,24 @@ def finetune(
             check_outside(taken, str(out))
     config.check()
     from hardset.folder import output
-    from pretrain_jax.segmentation import finetune, frames_of, read_segmentation
+    from pretrain_jax.segmentation import cross_validate, finetune, frames_of, read_segmentation
     from pretrain_jax.segmentation.finetuning import RESULT_NAME
 
     dataset = read_segmentation(data, layout)
-    manifest = finetune(
-        init,
-        dataset,
-        out,
-        config=config,
-        seed=seed,
-        pretraining=None if pretraining is None else frames_of(pretraining),
-        progress=wanted(progress),
-    )
+    if ignore_split and folds is None:
+        raise ValueError("--ignore-split has a meaning with --folds only; leave it out")
+    options: dict[str, Any] = {
+        "config": config,
+        "model": model,
+        "seed": seed,
+        "pretraining": None if pretraining is None else frames_of(pretraining),
+        "progress": wanted(progress),
+    }
+    if folds is None:
+        manifest = finetune(init, dataset, out, **options)
+    else:
+        options |= {"folds": folds, "ignore_split": ignore_split}
+        manifest = cross_validate(init, dataset, out, **options)
     for note in manifest.notes:
         if any(one in note for one in WARNED):
             print(f"warning: {note}", file=sys.stderr)
@@ -307,6 +325,9 @@ def _scores(folder: Path, record: dict[str, Any]) -> str:
     ]
     note = record.get("interval_note")
     lines += [f"  {note}"] if note else []
+    if folds := record.get("folds"):
+        lines += [f"  {'mIoU of ' + one['folder']:<22}{one['miou']:.4f}" for one in folds]
+        folder /= "fold-*"
     return "\n".join([*lines, f"  {'pictures':<22}{folder / OVERLAYS_NAME}"])
 
 

@@ -3,16 +3,20 @@
 Pixels have 8 or 16 bits and one or three channels; nothing else leaves this module.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import MappingProxyType
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardset.arrays import ArrayFileError, load_array
+from pretrain_jax.data.animation import PNG_MAGIC
 from pretrain_jax.data.listing import STILL
 from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
 from pretrain_jax.data.opening import (
+    NoFileError,
     Remark,
     TooLargeError,
     as_file,
@@ -20,9 +24,10 @@ from pretrain_jax.data.opening import (
     opened_image,
     regular_file,
 )
-from pretrain_jax.data.pages import PNG_MAGIC, TIFF_MAGICS, pages_of_tiff, picture
+from pretrain_jax.data.options import reading
+from pretrain_jax.data.pages import TIFF_MAGICS, count_pictures, pages_of_tiff, picture
 from pretrain_jax.data.samples import VALUES, by_rows, filled, turned
-from pretrain_jax.data.tiff import ORIENTATION, read_tiff
+from pretrain_jax.data.tiff import MOST_PAGES, ORIENTATION, read_tiff
 from pretrain_jax.data.video import read_frame
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -46,11 +51,24 @@ class UnreadableImageError(ValueError):
     """Says that a file is missing, truncated or no image.
 
     Such a file can be skipped.
+
+    Attributes:
+        reason: one of `pretrain_jax.data.skipping.REASONS`.
     """
+
+    reason: ClassVar[str] = "unreadable"
+
+
+class MissingImageError(UnreadableImageError):
+    """Says that there is no such file."""
+
+    reason = "missing"
 
 
 class TooLargeImageError(UnreadableImageError):
     """Says that an image has more megapixels than are decoded."""
+
+    reason = "too large"
 
 
 class BadPixelsError(UnreadableImageError):
@@ -58,6 +76,13 @@ class BadPixelsError(UnreadableImageError):
 
     The file decodes, but its pixels are not usable numbers.
     """
+
+    reason = "bad pixels"
+
+
+KINDS: Mapping[type[Exception], type[UnreadableImageError]] = MappingProxyType(
+    {TooLargeError: TooLargeImageError, NoFileError: MissingImageError}
+)
 
 
 def read_pixels(
@@ -101,7 +126,7 @@ def read_pixels(
             pixels = _read_picture(Path(path), frame, noticed)
         except Exception as error:  # decoders raise many types on damaged input
             reason = " ".join(str(error).split())[:MOST_REASON] or type(error).__name__
-            kind = TooLargeImageError if isinstance(error, TooLargeError) else UnreadableImageError
+            kind = KINDS.get(type(error), UnreadableImageError)
             what = "" if frame == STILL else f"page {frame} "
             raise kind(f"{path} {what}cannot be decoded: {reason}") from None
     if remarks is not None:
@@ -127,11 +152,11 @@ def _read_picture(path: Path, number: int, remarks: list[Remark]) -> NDArray[Any
             return _filled(_array(upright(picture(str(path), number))), remarks)
         with opened_image(file) as opened:
             if head[:8] == PNG_MAGIC and head[24] == 16 and head[25] in DEEP_PNG_TYPES:
-                _notice_pictures(opened, remarks)
+                _notice_pictures(opened, file, remarks)
                 opened.load()  # the orientation may stand behind the pixels
                 orientation = opened.getexif().get(ORIENTATION, 1)
                 return _filled(turned(_read_deep_png(file, head[25]), orientation), remarks)
-            _notice_pictures(opened, remarks)
+            _notice_pictures(opened, file, remarks)
             found = _array(oriented(opened))
             # JPEG 2000 tells the bits that are used, and Pillow stretches them.
             return found if opened.format == "JPEG2000" else _filled(found, remarks)
@@ -141,11 +166,27 @@ def _filled(pixels: NDArray[Any], remarks: list[Remark]) -> NDArray[Any]:
     return filled(pixels, remarks) if pixels.dtype == np.uint16 else pixels
 
 
-def _notice_pictures(opened: Any, remarks: list[Remark]) -> None:
-    if getattr(opened, "is_animated", False):
-        # Pillow counts those of a GIF by going through all of them.
-        count = "several" if opened.format == "GIF" else opened.n_frames
-        remarks.append(Remark("pictures", f"holds {count} pictures, of which the first is read"))
+def _notice_pictures(opened: Any, file: BinaryIO, remarks: list[Remark]) -> None:
+    """Remark that further pictures are not read.
+
+    Files with too many to be read one by one are refused.
+    """
+    if not getattr(opened, "is_animated", False):
+        return
+    if opened.format in ("GIF", "PNG"):  # of which Pillow counts all, or those that are announced
+        place = file.tell()
+        file.seek(0)
+        count = max(2, count_pictures(file))
+        file.seek(place)
+    else:
+        count = opened.n_frames
+    if count > MOST_PAGES and reading().pages == "all":
+        raise ValueError(
+            f"it holds more than {MOST_PAGES} pictures; split it, or read its first one only with "
+            "--pages first"
+        )
+    told = f"more than {MOST_PAGES}" if count > MOST_PAGES else str(count)
+    remarks.append(Remark("pictures", f"holds {told} pictures, of which the first is read"))
 
 
 def _array(image: Any) -> NDArray[Any]:

@@ -9,6 +9,14 @@ import threading
 from functools import lru_cache
 from typing import Any, BinaryIO
 
+from pretrain_jax.data.animation import (
+    GIF_MAGICS,
+    PNG_MAGIC,
+    Animation,
+    GifParts,
+    Parts,
+    PngParts,
+)
 from pretrain_jax.data.opening import image_of, regular_file, size_and_time, unlimited
 from pretrain_jax.data.options import reading
 from pretrain_jax.data.tiff import MOST_PAGES, Directories, directories
@@ -16,7 +24,6 @@ from pretrain_jax.data.tiff import MOST_PAGES, Directories, directories
 # Endings of the formats whose pictures are told apart. The further pictures of a JPEG file are
 # previews, gain maps or other views, and are left out.
 PAGED_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".apng", ".gif", ".webp", ".avif"})
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ANIMATED_WEBP = 0x02  # among the flags of its header
 COUNTS, LISTS = 256, 16
@@ -73,10 +80,8 @@ def count_pictures(file: BinaryIO) -> int:
     file.seek(0)
     if head[:4] in TIFF_MAGICS:
         return directories(file).pages
-    if head[:8] == PNG_MAGIC:
-        return _of_png(file)
-    if head[:3] == b"GIF":
-        return _of_gif(file)
+    if (parts := _parts(file, head)) is not None:
+        return parts.count
     webp = head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & ANIMATED_WEBP
     if webp or head[4:12] == b"ftypavis":
         with unlimited, image_of(file) as opened:
@@ -110,95 +115,62 @@ def _tiff(path: str, *_: int) -> Directories:
         return directories(file)
 
 
-def _of_png(file: BinaryIO) -> int:
-    """Count the pictures of a PNG file by its chunks (PNG, third edition, section 11.3.6)."""
-    file.seek(8)
-    announced = found = 0
-    alone = 0  # a picture before the animation, for programs that show none
-    while len(head := file.read(8)) == 8 and found <= MOST_PAGES:
-        length, kind = int.from_bytes(head[:4], "big"), head[4:]
-        if kind == b"acTL":
-            announced = int.from_bytes(file.read(4), "big")
-            length -= 4
-        elif kind == b"fcTL":
-            found += 1
-        elif kind == b"IDAT":
-            if not announced:
-                return 1
-            alone = alone or int(not found)
-        elif kind == b"IEND":
-            break
-        file.seek(length + 4, os.SEEK_CUR)
-    return max(1, min(announced, found) + alone)
+def _parts(file: BinaryIO, head: bytes) -> Parts | None:
+    """Find the parts of an animation that is composed here."""
+    if head[:8] == PNG_MAGIC:
+        return PngParts(file, MOST_PAGES)
+    return GifParts(file, MOST_PAGES) if head[:6] in GIF_MAGICS else None
 
 
-def _of_gif(file: BinaryIO) -> int:
-    """Count the pictures of a GIF file by its blocks (GIF89a, appendix A).
+class _Opened:
+    """Keeps an animation open, so that its next picture is near."""
 
-    Pillow's count goes on to the end of the file, however many there are.
-    """
-    flags = file.read(13)[10]
-    file.seek(_table(flags), os.SEEK_CUR)
-    found = strays = 0
-    while found + strays <= MOST_PAGES:
-        kind = file.read(1)
-        if kind == b",":
-            found += 1
-            described = file.read(9)
-            if len(described) < 9:
-                break
-            file.seek(_table(described[8]) + 1, os.SEEK_CUR)
-        elif kind == b"!":
-            file.seek(1, os.SEEK_CUR)
-        elif kind in (b";", b""):
-            break
-        else:  # Pillow, too, looks for the next block
-            strays += 1
-            continue
-        while size := file.read(1):
-            if size == b"\0":
-                break
-            file.seek(size[0], os.SEEK_CUR)
-    return max(1, found)
+    def __init__(self, path: str) -> None:
+        self._file = regular_file(path)
+        try:
+            parts = _parts(self._file, self._file.read(8))
+            self._file.seek(0)
+            self.image = image_of(self._file)
+        except BaseException:
+            self._file.close()
+            raise
+        self.animation = None if parts is None else Animation(parts)
+        self.count = int(getattr(self.image, "n_frames", 1)) if parts is None else parts.count
 
+    def at(self, number: int) -> Any:
+        if number >= self.count:
+            raise ValueError(f"it holds {self.count} pictures, and none of number {number}")
+        if self.animation is not None:
+            return self.animation.at(number)
+        self.image.seek(number)
+        return self.image.copy()
 
-def _table(flags: int) -> int:
-    """Return the bytes of the table of colours that flags announce."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+    def tell(self) -> int:
+        """Return the number of the last picture."""
+        return int((self.animation or self.image).tell())
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
 
 
 class _Last(threading.local):
-    """Keeps the animation open that a thread has read last.
-
-    The next picture of it is made from the one before.
-    """
+    """Keeps the animation that a thread has read last."""
 
     def __init__(self) -> None:
         self._key: tuple[Any, ...] = ()
-        self._file: BinaryIO | None = None
-        self._opened: Any = None
+        self._opened: _Opened | None = None
 
     def at(self, path: str, number: int) -> Any:
         key = (path, *_state(path), os.getpid())  # a file is not shared with a forked process
-        try:
-            if key != self._key or number < self._opened.tell():
-                self._close()
-                self._file = regular_file(path)
-                self._opened, self._key = image_of(self._file), key
-            if number >= getattr(self._opened, "n_frames", 1):
-                raise ValueError(
-                    f"it holds {self._opened.n_frames} pictures, none of number {number}"
-                )
-            self._opened.seek(number)
-            return self._opened.copy()
-        except BaseException:
-            self._close()
-            raise
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._key, self._file, self._opened = (), None, None
+        opened = self._opened
+        if opened is None or key != self._key or number < opened.tell():
+            self._opened = None
+            opened = _Opened(path)
+        self._opened = None  # one that fails is not kept
+        found = opened.at(number)
+        self._key, self._opened = key, opened
+        return found
 
 
 _last = _Last()

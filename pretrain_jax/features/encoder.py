@@ -13,15 +13,13 @@ import numpy as np
 from flax import nnx
 
 from hardset.checks import check_choice, check_integer
-from pretrain_jax.features.recognition import recognise
 from pretrain_jax.models.dinov2 import DINOv2
 from pretrain_jax.models.dinov3 import DINOv3
+from pretrain_jax.models.recognition import recognise
 from pretrain_jax.models.sam import ImageEncoder
 from pretrain_jax.models.vit import ViT
-from pretrain_jax.places import RUN
 from pretrain_jax.train.config import IMAGENET_MEAN, IMAGENET_STD
-from pretrain_jax.train.folder import CHECKPOINTS
-from pretrain_jax.train.weights import load_model
+from pretrain_jax.train.weights import holds_run, load_model, run_of
 from pretrain_jax.weights import WeightsError
 from pretrain_jax.weights.published import Published, read_published
 
@@ -144,7 +142,7 @@ def open_encoder(
     path = Path(source)
     if not path.exists():
         raise WeightsError(f"{path} does not exist")
-    found, side = _trained(path, model) if _of_a_run(path) else _published(path, model)
+    found, side = _trained(path, model) if holds_run(path) else _published(path, model)
     if image_size is not None:
         check_integer("image_size", image_size, found.patch_size, LARGEST_SIDE)
         if image_size % found.patch_size:
@@ -156,25 +154,9 @@ def open_encoder(
     return found if side == found.image_size else _at_size(found, side)
 
 
-def _of_a_run(path: Path) -> bool:
-    """Say whether a folder is of pre-training.
-
-    It is a stage, a run, its checkpoints or one of them.
-    """
-    if not path.is_dir():
-        return False
-    return (
-        (path / RUN).is_dir()
-        or (path / CHECKPOINTS).is_dir()
-        or (path / "meta").exists()
-        or any(one.is_dir() and one.name.isdigit() for one in path.iterdir())
-    )
-
-
 def _trained(path: Path, wanted: str) -> tuple[Encoder, int]:
     """Return the encoder of a pre-training, and the side of its images."""
-    run = path / RUN
-    trained = load_model(run if run.is_dir() else path)
+    trained = load_model(run_of(path))
     kind = type(trained.config.model).__name__.removesuffix("Config").lower()
     if wanted not in ("auto", kind):
         raise WeightsError(f"{path} is a pre-training of {kind}, and model = {wanted!r}")
@@ -246,11 +228,12 @@ def _opened(
         mean=statistics[0],
         std=statistics[1],
         notes=notes,
-        sha256=_digest(model),
+        sha256=digest_of(model),
     )
 
 
-def _digest(model: Any) -> str:
+def digest_of(model: Any) -> str:
+    """Return the sha256 of a model's configuration and arrays."""
     found = hashlib.sha256(repr(model.config).encode())
     for path, leaf in nnx.to_flat_state(nnx.state(model)):
         found.update(".".join(map(str, path)).encode())
@@ -267,5 +250,5 @@ def _at_size(encoder: Encoder, side: int) -> Encoder:
     whole: Any = encoder.model
     model = whole.with_image_size(side)
     return dataclasses.replace(
-        encoder, model=model, image_size=side, notes=notes, sha256=_digest(model)
+        encoder, model=model, image_size=side, notes=notes, sha256=digest_of(model)
     )

@@ -6,7 +6,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from pretrain_jax.places import (
 from pretrain_jax.report import charts
 from pretrain_jax.report.advice import Recommend, RunAdvice, advice_of_run
 from pretrain_jax.report.collect import METRICS, RunFolder, collect
+from pretrain_jax.report.embedded import Picture, sheet
 from pretrain_jax.report.published import SOURCE, beside, printed_miou
 from pretrain_jax.report.statistics import (
     ABLATION,
@@ -58,9 +58,6 @@ COLUMNS = (
 )
 NO_PROBE = "No estimate: the stage probe is not there, or not finished."
 
-LARGEST_SIDE = 960  # pixels; larger pictures are shown smaller
-LARGEST_BYTES = 100_000
-QUALITY = 80
 # Stages whose pictures are shown, and what the pictures show.
 PICTURED = {
     "index": "images, evenly spaced",
@@ -71,21 +68,6 @@ PICTURED = {
     "synthesised": "images, evenly spaced in the set's order",
 }
 OVERLAYS = "overlays.png"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Holds a picture of the page.
-
-    Attributes:
-        source: address that holds it in itself.
-        caption: what it shows, and of which stage.
-        alt: what it shows, for those who do not see it.
-    """
-
-    source: str
-    caption: str
-    alt: str
 
 
 def write_report(
@@ -169,7 +151,7 @@ def page(
     comparisons = {setting: rows_of(run, setting) for setting in settings_of(run)}
     known = information.items() if isinstance(information, Mapping) else ()
     names = sorted({name for one in run.results for name in one.baselines})
-    template = _environment().get_template("page.html")
+    template = environment().get_template("page.html")
     return template.render(
         title=f"Pre-training on selected data: {kind}",
         run=run,
@@ -206,7 +188,7 @@ def _curves(tested: RunAdvice) -> Picture:
     return Picture(charts.data_address(data, "image/png"), caption, caption)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     """Make what the templates know.
 
     They escape every text, for names come from anywhere.
@@ -281,35 +263,13 @@ def _pictures(run: RunFolder) -> Iterator[Picture]:
     for part, what in PICTURED.items():
         for place in run.of_stage(part):
             for path in sorted((run.folder / place).glob("*.png")):
-                yield _sheet(path, f"{place}: {what}")
+                yield sheet(path, f"{place}: {what}")
     shown: set[str] = set()
     for one in sorted(run.results, key=lambda one: (one.seed, one.place)):
         path = run.folder / one.place / OVERLAYS
         if path.is_file() and one.method not in shown:
             shown.add(one.method)
-            yield _sheet(path, f"{one.place}: predictions on test cases")
-
-
-def _sheet(path: Path, caption: str) -> Picture:
-    return Picture(_address(path), caption, f"Contact sheet, {caption}")
-
-
-def _address(path: Path) -> str:
-    """Encode a picture as an address.
-
-    It is at most LARGEST_SIDE wide and high. Large pictures become JPEG.
-    """
-    from PIL import Image
-
-    data, media = path.read_bytes(), "image/png"
-    with Image.open(path, formats=["PNG"]) as image:
-        if len(data) > LARGEST_BYTES or max(image.size) > LARGEST_SIDE:
-            shown = image.convert("RGB")
-            shown.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-            buffer = io.BytesIO()
-            shown.save(buffer, format="JPEG", quality=QUALITY)
-            data, media = buffer.getvalue(), "image/jpeg"
-    return charts.data_address(data, media)
+            yield sheet(path, f"{one.place}: predictions on test cases")
 
 
 def results_csv(run: RunFolder) -> str:

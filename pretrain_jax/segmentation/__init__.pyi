@@ -13,6 +13,7 @@ from .dataset import SegmentationSet as SegmentationSet
 from .dataset import read_case as read_case
 from .dataset import split as split
 from .finetuning import finetune as finetune
+from .folds import cross_validate as cross_validate
 from .layouts import PUBLISHED as PUBLISHED
 from .layouts import read_pair as read_pair
 from .layouts import read_pretraining as read_pretraining
@@ -54,6 +55,7 @@ __all__ = [
     "check_leakage",
     "coco_record",
     "confusion",
+    "cross_validate",
     "dice",
     "encode_rle",
     "find_leaks",

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.checks import check_range
-from pretrain_jax.data import read_pixels
+from hardset.checks import check_integer, check_range
+from pretrain_jax.data import UnreadableImageError, read_pixels
 from pretrain_jax.data.opening import Remark
 from pretrain_jax.data.transforms import Crop, resized
 from pretrain_jax.segmentation.masks import IGNORE, MaskKind, read_mask
@@ -21,6 +21,7 @@ Part = Literal["", "training", "test"]
 SHOWN = 10
 Bytes = NDArray[np.uint8]
 CACHE_BYTES = 1 << 30
+LARGEST_FOLDS = 1000
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,53 @@ def split(
     return dataset.take(np.flatnonzero(~test)), dataset.take(np.flatnonzero(test))
 
 
+def fold_of(
+    dataset: SegmentationSet, fold: int, folds: int, *, seed: int = 0
+) -> tuple[SegmentationSet, SegmentationSet]:
+    """Return the training and the test cases of one fold of a cross validation.
+
+    Every case is a test case of exactly one fold, and no group lies on both sides. Groups go, in
+    random order, each to the fold that has the fewest cases by then, so that the folds differ by
+    less than the largest group.
+
+    Args:
+        dataset: without a published split.
+        fold: 0 ... folds - 1.
+        folds: their number, at least 2.
+        seed: of the order of the groups.
+
+    Raises:
+        ValueError: an argument out of range, fewer groups than folds, or a published split.
+    """
+    check_integer("folds", folds, 2, LARGEST_FOLDS)
+    check_integer("fold", fold, 0, folds - 1)
+    if any(case.part for case in dataset.cases):
+        raise ValueError(
+            f"the set {dataset.name} has a published split, which folds would mix: take no folds, "
+            "or say that the split is to be ignored (--ignore-split)"
+        )
+    groups, member, sizes = np.unique(
+        np.array(dataset.groups), return_inverse=True, return_counts=True
+    )
+    if len(groups) < folds:
+        raise ValueError(
+            f"folds = {folds}: the set {dataset.name} has {len(groups)} group(s), none of which is "
+            "divided; take fewer folds"
+        )
+    order = np.random.default_rng(seed).permutation(len(groups))
+    chosen, held = np.empty(len(groups), np.int64), np.zeros(folds, np.int64)
+    for group in order:
+        chosen[group] = int(np.argmin(held))
+        held[chosen[group]] += sizes[group]
+    test = chosen[member] == fold
+    return dataset.take(np.flatnonzero(~test)), dataset.take(np.flatnonzero(test))
+
+
+def without_split(dataset: SegmentationSet) -> SegmentationSet:
+    """Return the set as if it had no published split."""
+    return replace(dataset, cases=tuple(replace(case, part="") for case in dataset.cases))
+
+
 def read_case(
     dataset: SegmentationSet,
     case: Case,
@@ -150,7 +198,10 @@ def read_case(
     if case.mask is None:
         raise ValueError(f"case {case.name} of {dataset.name} has no mask")
     noticed: list[Remark] = []
-    read = read_pixels(str(case.image), channels=channels, remarks=noticed)
+    try:
+        read = read_pixels(str(case.image), channels=channels, remarks=noticed)
+    except UnreadableImageError as error:
+        raise type(error)(f"{error}; mend it, or take it out with its mask") from None
     pixels = read.astype(np.uint8, copy=False)
     if remarks is not None:
         remarks += [(case.name, one) for one in noticed]
@@ -158,7 +209,9 @@ def read_case(
     if pixels.shape[:2] != labels.shape:
         raise ValueError(
             f"case {case.name} of {dataset.name}: the image {case.image} is {pixels.shape[0]} x "
-            f"{pixels.shape[1]} pixels, its mask {case.mask} {labels.shape[0]} x {labels.shape[1]}"
+            f"{pixels.shape[1]} pixels, its mask {case.mask} {labels.shape[0]} x "
+            f"{labels.shape[1]}; they must have the same size: save the mask in that of the image, "
+            "or take both out"
         )
     if (labels == IGNORE).all():
         raise ValueError(

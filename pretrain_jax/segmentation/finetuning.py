@@ -22,12 +22,18 @@ from hardset.folder import Input, Made, Manifest, Stage, Work
 from hardset.listing import file_record
 from pretrain_jax.data import Crop
 from pretrain_jax.data.options import reading
-from pretrain_jax.models.encoders import encoder_to_json
+from pretrain_jax.models.encoders import Architecture, encoder_to_json
 from pretrain_jax.pictures import write_png
 from pretrain_jax.places import RUN
 from pretrain_jax.segmentation.burned_text import Sample, frames_with_text, text_note
 from pretrain_jax.segmentation.config import FinetuneConfig
-from pretrain_jax.segmentation.dataset import SegmentationSet, TrainingExamples, read_case, split
+from pretrain_jax.segmentation.dataset import (
+    SegmentationSet,
+    TrainingExamples,
+    fold_of,
+    read_case,
+    split,
+)
 from pretrain_jax.segmentation.heads import ModelConfig, Segmenter, model_of
 from pretrain_jax.segmentation.leakage import Frame, check_leakage, group_notes
 from pretrain_jax.segmentation.metrics import CaseScore, iou, score_case
@@ -58,6 +64,8 @@ from pretrain_jax.train.setup import Plan, make_plan
 from pretrain_jax.train.step import TrainState, make_mesh, replicated
 
 RESULT_NAME, OVERLAYS_NAME, LOSSES_NAME = "result.json", "overlays.png", "losses.csv"
+# How notes on the weights to start from begin.
+OF_WEIGHTS = "weights to start from: "
 FINETUNE = Stage(
     "finetune",
     inputs=("dataset", "init"),
@@ -74,9 +82,11 @@ def finetune(
     out: str | Path,
     *,
     config: FinetuneConfig,
+    model: str = "auto",
     seed: int = 0,
     pretraining: Iterable[Frame] | None = None,
     compared: int | None = None,
+    fold: tuple[int, int] | None = None,
     progress: bool = False,
 ) -> Manifest:
     """Fine-tune on the training cases and score the test cases.
@@ -87,16 +97,19 @@ def finetune(
     from its newest checkpoint and ends, on CPU, with the result of an undisturbed one.
 
     Args:
-        init: weights to start from: the folder of a stage of pre-training, of a run, or of one of
-            its checkpoints; None with mode "scratch".
+        init: weights to start from, see `pretrain_jax.features.open_encoder`: the folder of a stage
+            of pre-training, of a run, or of one of its checkpoints, or published weights; None
+            with mode "scratch".
         dataset: split as `split` does.
         out: the stage's folder; gets result.json, overlays.png, losses.csv, model.safetensors (see
             `load_segmenter`) and manifest.json. Checkpoints are deleted at the end.
         config: what is done.
+        model: kind of the weights' encoder; "auto" tells it from names and shapes.
         seed: of head (and encoder from scratch), order, crops, dropout and bootstrap.
         pretraining: the images for pre-training, compared with the test cases first, and a sample
             of them looked at for burned-in writing; None leaves that out, which a note says.
         compared: what `check_leakage` returned, where that was done before.
+        fold: number of a fold and of all folds, see `fold_of`; None tests on the split's own side.
         progress: whether to draw a progress bar on stderr.
 
     Raises:
@@ -112,13 +125,16 @@ def finetune(
             f"mode = {config.mode!r}, and init {given}: 'scratch' takes no weights to start from, "
             "the others need them"
         )
-    training, test = split(dataset, test_share=config.test_share, seed=config.split_seed)
+    if fold is None:
+        training, test = split(dataset, test_share=config.test_share, seed=config.split_seed)
+    else:
+        training, test = fold_of(dataset, *fold, seed=config.split_seed)
     trained: TrainedEncoder | None = None
     origin, inputs = SCRATCH, {"dataset": Input(dataset_digest(dataset))}
-    encoder = config.encoder
+    encoder: Architecture = config.encoder
     if init is not None:
         folder = Path(init)
-        trained = load_encoder(folder, config.image_size)
+        trained = load_encoder(folder, config.image_size, model)
         origin, found = origin_of(folder, trained)
         inputs["init"] = Input(found, folder)
         encoder = trained.encoder.config
@@ -129,25 +145,46 @@ def finetune(
     plan = make_plan(
         config, mesh, config.batch_size, config.steps, accumulation=config.accumulation
     )
-    model = model_of(config, computed_in(encoder, plan.dtype), len(dataset.classes))
-    objective = SegmentationObjective(model, config.trained_blocks)
-    parameters = _parameters(config, dataset, model) | reading().content()
+    whole = model_of(config, computed_in(encoder, plan.dtype), len(dataset.classes))
+    objective = SegmentationObjective(whole, config.trained_blocks)
+    parameters = _parameters(config, dataset, whole)
+    parameters |= reading().content()
+    if fold is not None:
+        parameters |= {"fold": fold[0], "folds": fold[1]}
 
     def fill(work: Work) -> Made:
-        notes: list[str] = []
+        notes = [f"{OF_WEIGHTS}{one}" for one in trained.notes] if trained else []
         known = compared
         if pretraining is not None:
-            sample = Sample()
-            known = check_leakage(sample(pretraining), test)
-            # Frames are named without their folders, which are no part of the result.
-            texts = [Path(name).name for name in frames_with_text(sample.frames)]
-            notes.append(text_note(texts, len(sample.frames), sample.stride))
-            notes += group_notes(sample.ungrouped, known, [test])
+            known = compare_images(pretraining, test, notes)
         sides = training, test
         run = _Run(work.folder, config, objective, plan, sides, trained, seed, progress)
         return _finished(work.folder, run, origin, known, notes)
 
     return FINETUNE.open(out, parameters, seed, inputs).run(fill)
+
+
+def compare_images(pretraining: Iterable[Frame], test: SegmentationSet, notes: list[str]) -> int:
+    """Compare the images for pre-training with test cases, and look for writing in a sample.
+
+    Args:
+        pretraining: the images.
+        test: the cases that must not be among them.
+        notes: gets sentences on what was seen.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        LeakageError: a test case is among them.
+    """
+    sample = Sample()
+    known = check_leakage(sample(pretraining), test)
+    # Frames are named without their folders, which are no part of the result.
+    texts = [Path(name).name for name in frames_with_text(sample.frames)]
+    notes.append(text_note(texts, len(sample.frames), sample.stride))
+    notes += group_notes(sample.ungrouped, known, [test])
+    return known
 
 
 def _finished(

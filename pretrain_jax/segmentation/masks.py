@@ -80,10 +80,7 @@ def _binary(
     if palette is None and not lossy:
         _check_two(values, path)
     if largest < HALF and not lossy:
-        raise ValueError(
-            f"mask {path} has the largest value {largest}: neither 0 and 1 nor 0 and 255; masks "
-            "of class indices need a list of classes"
-        )
+        raise _not_binary(path, f"values {_shown(np.unique(values))}")
     return (values >= HALF).astype(np.uint8)
 
 
@@ -96,16 +93,22 @@ def _check_two(values: NDArray[Any], path: str | Path) -> None:
     if not len(high) or (len(found) == 2 and not found[0]):
         return
     if len(found) == 3 or (len(low) and high.tolist() == [FULL]):
-        shown = ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")
+        shown = f"values {_shown(found)}"
     else:
         row, column = _middle_area(values)
         if row < 0:
             return
-        shown = (
-            f"areas of other values, such as {values[row, column]} at row {row}, column {column}"
-        )
-    raise ValueError(
-        f"mask {path} has the values {shown}: neither 0 and 1 nor 0 and {FULL}. Where they are "
+        shown = f"value {values[row, column]} in an area at row {row}, column {column}"
+    raise _not_binary(path, shown)
+
+
+def _shown(values: NDArray[Any]) -> str:
+    return ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
+
+
+def _not_binary(path: str | Path, shown: str) -> ValueError:
+    return ValueError(
+        f"mask {path} has the {shown}: neither 0 and 1 nor 0 and {FULL}. Where they are "
         f"class indices, {FULL} being a border that is left out, name the classes, one a line, in "
         f"classes.txt beside the folders of images and masks; else save it as 0 and {FULL}"
     )

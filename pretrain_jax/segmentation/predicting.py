@@ -7,9 +7,10 @@ import csv
 import hashlib
 import io
 import itertools
+import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -22,15 +23,17 @@ from hardset.arrays import npy_bytes
 from hardset.checks import check_integer, check_range
 from hardset.cli import printable
 from hardset.datafile import atomic_file, write_bytes_atomic
-from hardset.folder import Input, Made, Manifest, Stage
+from hardset.folder import Input, Made, Manifest, Stage, read_manifest
+from hardset.listing import file_record
 from hardset.seal import sealed
 from pretrain_jax.data import UnreadableImageError, read_pixels
 from pretrain_jax.data.listing import STILL, Located, Tally, image_root, iterate_images
 from pretrain_jax.data.opening import Remark, remark_notes
 from pretrain_jax.data.options import READING, Pages, reading, set_reading
+from pretrain_jax.features.embedding import image_id
 from pretrain_jax.pictures import Tile, contact_sheet, write_png
 from pretrain_jax.segmentation.coco import encode_rle, region_record, write_records
-from pretrain_jax.segmentation.result import overlay, spread
+from pretrain_jax.segmentation.result import legend, overlay, spread
 from pretrain_jax.segmentation.segmenter import (
     BATCH,
     TrainedSegmenter,
@@ -48,7 +51,7 @@ MASKS, OVERLAYS, PROBABILITIES, PIECES = "masks", "overlays", "probabilities", "
 COCO_NAME, AREAS_NAME, SHEET_NAME = "coco.json", "areas.csv", "overlays.png"
 PREDICT = Stage(
     "predict",
-    inputs=("model", "source", "root"),
+    inputs=("model", "source", "root", "spacing"),
     parameters=("frame_stride", "images", "pieces", "overlays", "probabilities", *READING),
     # Each of these files holds its own checksum.
     apart=(MASKS, OVERLAYS, PROBABILITIES),
@@ -59,6 +62,8 @@ HELD = 1 << 26  # pixels of the images of a batch that are held at once
 SHOWN = 10  # sentences of an error
 LONGEST = 200  # bytes of a folder's or file's name
 AREA_COLUMNS = ("image", "class", "pixels", "share")
+# Beside an image list: distances of the rows and columns of its images, as imports of scans have.
+SPACING_NAME, SPACING_COLUMNS = "spacing.csv", ("image", "row_mm", "column_mm")
 SHEET = 24  # images of the sheet of overlays
 ROWS = {
     "image": "int64",
@@ -95,7 +100,8 @@ def predict(
     - `masks/`: 8-bit PNG files of the images' sizes, whose values are the numbers of the classes.
       255, a border that masks for training may have, is never predicted.
     - `coco.json`: each class but the first of each image as one region, run-length encoded.
-    - `areas.csv`: pixels and share of every class in every image.
+    - `areas.csv`: pixels and share of every class in every image, and the area in mm2 where a
+      `spacing.csv` lies beside the images, see `read_spacing`.
     - `overlays/`: the images with their classes in colour, and a sheet of some in `overlays.png`.
     - `probabilities/` on request: `.npy` files of float16, shape (height, width, classes).
 
@@ -108,13 +114,14 @@ def predict(
         frame_stride: every how many frames of a video are taken.
         skip_at_most: share of the images that may be unreadable, in [0, 1]; the stage stops when
             there are more. What is predicted by then is kept, and a larger share goes on.
-        batch_size: images of a device program; masks do not depend on it beyond the rounding of
-            two classes that are equally probable.
+        batch_size: images of a device program, divided among all devices. Masks do not depend on
+            it beyond the rounding of two classes that are equally probable.
         workers: threads that decode images.
         max_megapixels: of the largest image that is decoded, default 100.
         pages: whether "all" pictures of a file with several (pages, slices, frames of an animation)
             are images, or the "first" only; default all.
-        bits: that 16-bit images use where their file does not say, 10 to 16.
+        bits: that 16-bit images use where their file does not say, 10 to 16; None takes what the
+            model was trained with.
         progress: whether to draw a progress bar.
 
     Returns:
@@ -129,48 +136,88 @@ def predict(
     check_range("skip_at_most", skip_at_most, 0.0, 1.0)
     check_integer("batch_size", batch_size, 1, 1 << 20)
     check_integer("workers", workers, 1, 4096)
-    set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
     check_outside(source, out)
-    segmenter = load_segmenter(model)
+    segmenter = load_segmenter(model).on_all_devices()
+    if bits is None:
+        bits = read_manifest(model).parameters.get("bits")
+    set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
     tally = Tally()
     found = survey(source, frame_stride, tally)
     for linked in tally.linked:
         check_outside(linked, out)
     divided = Shards.of(found.images, min(MOST_SHARDS, -(-found.images // PIECE)))
-    work = PREDICT.open(
-        out,
-        {
-            "frame_stride": frame_stride,
-            "images": found.images,
-            "pieces": divided.count,
-            "overlays": overlays,
-            "probabilities": probabilities,
-            "max_megapixels": reading().max_megapixels,
-        }
-        | reading().content(),
-        None,
-        {
-            "model": Input.of(model),
-            "source": Input(found.digest),
-            "root": Input(None, image_root(source)),
-        },
-    )
+    parameters = {
+        "frame_stride": frame_stride,
+        "images": found.images,
+        "pieces": divided.count,
+        "overlays": overlays,
+        "probabilities": probabilities,
+        "max_megapixels": reading().max_megapixels,
+    } | reading().content()
+    inputs = {
+        "model": Input.of(model),
+        "source": Input(found.digest),
+        "root": Input(None, image_root(source)),
+    }
+    spacing, areas = image_root(source) / SPACING_NAME, None
+    if spacing.is_file():
+        inputs["spacing"] = Input(file_record(spacing)["sha256"])
+        areas = read_spacing(spacing)
+    work = PREDICT.open(out, parameters, None, inputs)
     task = _Task(
-        Path(out), source, frame_stride, segmenter, overlays, probabilities, batch_size, workers
+        Path(out),
+        source,
+        frame_stride,
+        segmenter,
+        overlays,
+        probabilities,
+        batch_size,
+        workers,
+        areas,
     )
     limit = _Limit(skip_at_most, found.images + len(tally.refused), list(tally.refused))
-    return work.run(lambda work: _fill(task, divided, limit, progress))
+    passed = tally.notes()[-1:] if tally.passed_over else ()
+    return work.run(lambda work: _fill(task, divided, limit, passed, progress))
 
 
-def image_id(name: str, frame: int = STILL) -> str:
-    """Return the name of an image with the number of its frame."""
-    return name if frame == STILL else f"{name}#{frame}"
+def read_spacing(path: Path) -> dict[str, float]:
+    """Read the area of a pixel of each image in mm2.
+
+    Args:
+        path: a table with the columns image, row_mm and column_mm; images without numbers are left
+            out.
+
+    Raises:
+        ValueError: another table, or numbers that are no distances; names the line.
+    """
+    found = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file)
+        try:
+            if not set(SPACING_COLUMNS) <= set(rows.fieldnames or ()):
+                raise ValueError(f"{path} has not the columns {', '.join(SPACING_COLUMNS)}")
+            for row in rows:
+                name, *sides = (row[column] or "" for column in SPACING_COLUMNS)
+                if not all(sides):
+                    continue
+                try:
+                    area = float(sides[0]) * float(sides[1])
+                except ValueError:
+                    area = math.nan
+                if not 0 < area < math.inf:
+                    raise ValueError(
+                        f"{path}, line {rows.line_num}: {' x '.join(sides)} are no distances in mm"
+                    )
+                found[os.path.normpath(name)] = area
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path} is no table in UTF-8: {error}") from None
+    return found
 
 
 def output_name(name: str, frame: int = STILL) -> str:
     """Name the output that belongs to an image, without its ending.
 
-    It is the image's own name with its ending, and the number of a frame behind #, so that
+    It is the image's id, its name with its ending and the number of a frame behind #, so that
     `a/b.jpg` has the mask `masks/a/b.jpg.png`. Different images have different names, none of
     which leads out of a folder: what could, is written as %2F, %2E%2E and the like.
 
@@ -180,8 +227,7 @@ def output_name(name: str, frame: int = STILL) -> str:
     """
     path = PurePosixPath(os.path.normpath(name))
     *folders, last = [part.replace("%", "%25") for part in path.parts]
-    if frame != STILL:
-        last += f"#{frame}"
+    last = image_id(last, frame)
     if folders and folders[0].startswith("/"):
         folders[0] = "%2F"
     parts = [_folder(part) for part in folders]
@@ -217,6 +263,7 @@ class _Task:
     probabilities: bool
     batch_size: int
     workers: int
+    areas: Mapping[str, float] | None
 
 
 @dataclass
@@ -258,7 +305,9 @@ class _Decoded(NamedTuple):
     pixels: Bytes
 
 
-def _fill(task: _Task, divided: Shards, limit: _Limit, progress: bool) -> Made:
+def _fill(
+    task: _Task, divided: Shards, limit: _Limit, passed: tuple[str, ...], progress: bool
+) -> Made:
     """Predict what is missing, and write what follows from all masks."""
     folder, refused = task.folder, list(limit.reasons)
     pieces = folder / PIECES
@@ -292,7 +341,7 @@ def _fill(task: _Task, divided: Shards, limit: _Limit, progress: bool) -> Made:
         [{"id": number, "name": name} for number, name in enumerate(classes) if number],
         _regions(table),
     )
-    totals = _write_areas(folder / AREAS_NAME, table, classes)
+    totals = _write_areas(folder / AREAS_NAME, table, classes, task.areas)
     _sheet(task, table)
     counts: dict[str, int | float] = {
         "images": limit.files,
@@ -301,7 +350,7 @@ def _fill(task: _Task, divided: Shards, limit: _Limit, progress: bool) -> Made:
     }
     counts |= {f"pixels_{name}": int(one) for name, one in zip(classes, totals, strict=True)}
     remarks = [(name, Remark(kind, text)) for name, kind, text in map(_told, logs.notes)]
-    notes = [*logs.write_skipped(folder), *remark_notes(remarks)]
+    notes = [*logs.write_skipped(folder), *remark_notes(remarks), *passed]
     return Made(
         counts,
         notes,
@@ -450,7 +499,9 @@ def _regions(table: Table) -> Iterator[dict[str, Any]]:
         yield region_record(number, int(row["image"]) + 1, int(row["label"]), encoded)
 
 
-def _write_areas(path: Path, table: Table, classes: tuple[str, ...]) -> NDArray[np.int64]:
+def _write_areas(
+    path: Path, table: Table, classes: tuple[str, ...], areas: Mapping[str, float] | None
+) -> NDArray[np.int64]:
     """Write the table of areas; return the pixels of each class."""
     totals = np.zeros(len(classes), np.int64)
     with (
@@ -458,14 +509,20 @@ def _write_areas(path: Path, table: Table, classes: tuple[str, ...]) -> NDArray[
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(AREA_COLUMNS)
+        lines.writerow((*AREA_COLUMNS, *(() if areas is None else ("mm2",))))
         for row in _entries(table):
             pixels, label = int(row["pixels"]), int(row["label"])
             totals[label] += pixels
             share = pixels / (int(row["height"]) * int(row["width"]))
             told = image_id(str(row["name"]), int(row["frame"]))
-            lines.writerow([told, classes[label], pixels, f"{share:.6g}"])
+            own = () if areas is None else (_area(pixels, areas, str(row["name"])),)
+            lines.writerow([told, classes[label], pixels, f"{share:.6g}", *own])
     return totals
+
+
+def _area(pixels: int, areas: Mapping[str, float], name: str) -> str:
+    known = areas.get(os.path.normpath(name))
+    return "" if known is None else f"{pixels * known:.6g}"
 
 
 def _sheet(task: _Task, table: Table) -> None:
@@ -484,5 +541,5 @@ def _sheet(task: _Task, table: Table) -> None:
         with Image.open(task.folder / MASKS / f"{output_name(str(name), int(frame))}.png") as mask:
             shown = overlay(pixels, np.asarray(mask))
         tiles.append(Tile(shown, (image_id(str(name), int(frame)),)))
-    heading = f"{len(tiles)} of {images} images, with the classes predicted for them"
+    heading = f"{len(tiles)} of {images} images: {legend(task.segmenter.classes)}"
     write_png(task.folder / SHEET_NAME, contact_sheet([(heading, tiles)]))

@@ -34,6 +34,7 @@ SHOWN = 12
 OPACITY = 0.5
 # Okabe and Ito's colours, which are told apart by colour-blind readers too; classes from 1 on.
 COLOURS = np.array([(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0)])
+COLOUR_NAMES = ("orange", "sky blue", "green", "yellow", "vermilion")
 UNKNOWN = np.array((128, 128, 128))
 LEVELS = 256
 
@@ -71,6 +72,15 @@ def overlay(pixels: Bytes, labels: Bytes) -> Bytes:
         where = labels == label
         mixed[where] = np.rint((1 - OPACITY) * mixed[where] + OPACITY * colour)
     return mixed
+
+
+def legend(classes: Sequence[str]) -> str:
+    """Say which colour `overlay` gives to which class."""
+    shown = [
+        f"{COLOUR_NAMES[number % len(COLOUR_NAMES)]} {name}"
+        for number, name in enumerate(classes[1:])
+    ]
+    return ", ".join(shown)
 
 
 def spread(cases: int, shown: int = SHOWN) -> list[int]:
@@ -179,15 +189,31 @@ def baselines(
     seed: int,
     notes: list[str] | None = None,
 ) -> dict[str, SetScore]:
-    """Score two trivial predictions on the test cases.
+    """Score two trivial predictions on the test cases as a set.
+
+    Args:
+        training: see `trivial_scores`.
+        test: likewise.
+        draws: bootstrap samples.
+        seed: of the samples.
+        notes: see `trivial_scores`.
+    """
+    return {
+        name: score_set(scores, test.groups, draws=draws, seed=seed)
+        for name, scores in trivial_scores(training, test, notes=notes).items()
+    }
+
+
+def trivial_scores(
+    training: SegmentationSet, test: SegmentationSet, *, notes: list[str] | None = None
+) -> dict[str, list[CaseScore]]:
+    """Score two trivial predictions on each test case.
 
     They are thresholds fitted on the training cases, and background.
 
     Args:
         training: fits the thresholds.
         test: is scored.
-        draws: bootstrap samples.
-        seed: of the samples.
         notes: gets sentences on classes that no mask of one side has, and on images.
     """
     classes = len(training.classes)
@@ -210,10 +236,18 @@ def baselines(
         by_background.append(score_case(np.zeros_like(truth), truth, classes))
     if notes is not None:
         notes += learned.notes() + scored.notes() + remark_notes(remarks)
-    return {
-        name: score_set(scores, test.groups, draws=draws, seed=seed)
-        for name, scores in (("threshold", by_rule), ("background", by_background))
-    }
+    return {"threshold": by_rule, "background": by_background}
+
+
+def case_scores(record: Mapping[str, Any]) -> list[CaseScore]:
+    """Return the scores of a record's cases, as `score_set` takes them."""
+    return [
+        CaseScore(
+            np.array(case["confusion"], np.int64),
+            np.array([math.nan if f is None else f for f in case["boundary_f"]], np.float64),
+        )
+        for case in record["cases"]
+    ]
 
 
 def result_record(
@@ -255,6 +289,7 @@ def result_record(
             "iou": _numbers(iou(score.confusion)),
             "dice": _numbers(dice(score.confusion)),
             "boundary_f": _numbers(score.boundary),
+            "confusion": score.confusion.tolist(),
         }
         for case, score in zip(dataset.cases, scores, strict=True)
     ]

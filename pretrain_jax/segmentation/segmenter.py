@@ -15,24 +15,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from hardset.checks import check_integer
 from hardset.folder import MANIFEST, Manifest, digest, read_manifest
-from pretrain_jax.models.encoders import Architecture, encoder_from_json
-from pretrain_jax.models.vit import ViT
-from pretrain_jax.places import RUN
+from hardset.listing import file_record
+from pretrain_jax.data.options import CONTENT
+from pretrain_jax.features import open_encoder
+from pretrain_jax.models.encoders import (
+    AnyEncoder,
+    Architecture,
+    encoder_from_json,
+    tokens_alone,
+)
 from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import whole_image
 from pretrain_jax.segmentation.heads import model_of
 from pretrain_jax.segmentation.objective import SegmentationObjective
-from pretrain_jax.train.step import PROGRAMS, abstract_model
-from pretrain_jax.train.weights import load_model
+from pretrain_jax.train.step import (
+    PROGRAMS,
+    abstract_model,
+    global_batch,
+    make_mesh,
+    replicated,
+)
 from pretrain_jax.weights import read_state, write_safetensors
 
 # The file of a fine-tuned model, and the number of images that a program on the device takes.
 WEIGHTS_NAME = "model.safetensors"
 BATCH = 16
+# How the folders of folds begin.
+FOLD = "fold-"
 
 Bytes = NDArray[np.uint8]
 
@@ -42,11 +56,13 @@ class Origin:
     """Says what a model was pre-trained on.
 
     Attributes:
-        objective: "mae", "simclr", or "none".
+        objective: "mae", "simclr" or another kind of published weights, or "none".
         method: that chose the data, "scratch" without pre-training, "" where unknown.
         ratio: share of the data, None where unknown.
         storage_ratio: share of the pixels, None where unknown.
         seed: of the pre-training, None where unknown.
+        init: name of the file or folder of the weights, None from scratch.
+        init_sha256: of the file; of a folder that of the encoder's arrays. None from scratch.
     """
 
     objective: str
@@ -54,6 +70,8 @@ class Origin:
     ratio: float | None
     storage_ratio: float | None
     seed: int | None
+    init: str | None = None
+    init_sha256: str | None = None
 
 
 SCRATCH = Origin("none", "scratch", 0.0, 0.0, None)
@@ -67,64 +85,75 @@ class TrainedEncoder:
         encoder: with its weights.
         mean: of each channel, where the largest pixel value is 1.
         std: of each channel.
-        objective: that trained it.
+        objective: that trained it, or its kind where the weights are published ones.
         sha256: of its arrays.
+        notes: sentences on what was stripped, left out, interpolated or assumed.
     """
 
-    encoder: ViT
+    encoder: AnyEncoder
     mean: tuple[float, ...]
     std: tuple[float, ...]
     objective: str
     sha256: str
+    notes: tuple[str, ...] = ()
 
 
-def origin_of(folder: Path, trained: TrainedEncoder) -> tuple[Origin, str]:
+def origin_of(source: Path, trained: TrainedEncoder) -> tuple[Origin, str]:
     """Read what the manifest of a stage's folder says.
 
     Its digest comes with it. Without a manifest little is known.
 
     Args:
-        folder: of the stage, or of a run.
+        source: the folder of the stage, or of a run, or a file or folder of published weights.
         trained: what `load_encoder` found there.
     """
-    if not (folder / MANIFEST).is_file():
-        return Origin(trained.objective, "", None, None, None), trained.sha256
-    manifest = read_manifest(folder)
+    told = file_record(source)["sha256"] if source.is_file() else trained.sha256
+    origin = Origin(trained.objective, "", None, None, None, source.resolve().name, told)
+    if not (source / MANIFEST).is_file():
+        return origin, trained.sha256
+    manifest = read_manifest(source)
     known = manifest.parameters
-    origin = Origin(
+    found = dataclasses.replace(
+        origin,
         objective=known.get("objective", trained.objective),
         method=known.get("method", ""),
         ratio=known.get("ratio"),
         storage_ratio=manifest.counts.get("storage_ratio"),
         seed=manifest.seed,
     )
-    return origin, digest(manifest)
+    return found, digest(manifest)
 
 
-def load_encoder(folder: Path, image_size: int | None) -> TrainedEncoder:
-    """Return the encoder of a pre-training, for images of a size.
+def load_encoder(source: Path, image_size: int | None, model: str = "auto") -> TrainedEncoder:
+    """Return a pre-trained encoder, for images of a size.
 
     Args:
-        folder: of a stage (its run lies in run/), of a run, or one of its checkpoints.
+        source: see `pretrain_jax.features.open_encoder`.
         image_size: side of the images; None keeps the encoder's, otherwise its positions are
             interpolated.
+        model: its kind; "auto" tells it from names and shapes.
 
     Raises:
-        ValueError: there is no checkpoint, or `image_size` does not fit the patches.
+        ValueError: there is none, or it is of a kind that heads do not stand on (SAM), or
+            `image_size` does not fit the patches.
     """
-    run = folder / RUN
-    trained = load_model(run if run.is_dir() else folder)
-    model: Any = trained.model
-    encoder: ViT = model.encoder
-    if image_size is not None and encoder.config.size != (image_size, image_size):
-        encoder = encoder.with_image_size(image_size)
-    plain = dataclasses.replace(encoder.config, pool=None, classes=0)
+    opened = open_encoder(source, model=model, image_size=image_size)
+    encoder: Any = opened.model
+    if not isinstance(encoder, AnyEncoder):
+        raise ValueError(
+            f"{source} is an encoder of the kind {opened.kind}; fine-tuning takes a ViT, DINOv2 or "
+            "DINOv3"
+        )
+    if encoder.config.size != (opened.image_size,) * 2:
+        encoder = encoder.with_image_size(opened.image_size)
+    plain = tokens_alone(encoder.config)
     found = hashlib.sha256(repr(plain).encode())
     for leaf in jax.tree.leaves(nnx.state(encoder)):
         found.update(np.asarray(leaf).tobytes())
     encoder.config = plain
-    objective = type(trained.config.model).__name__.removesuffix("Config").lower()
-    return TrainedEncoder(encoder, trained.mean, trained.std, objective, found.hexdigest())
+    return TrainedEncoder(
+        encoder, opened.mean, opened.std, opened.kind, found.hexdigest(), opened.notes
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,12 +165,22 @@ class TrainedSegmenter:
         objective: that it was trained with.
         params: what training changed.
         constants: what it did not, statistics of the channels and of batch norm.
+        mesh: of the devices among which a batch is divided; None takes one.
     """
 
     classes: tuple[str, ...]
     objective: SegmentationObjective
     params: Any
     constants: Any
+    mesh: Mesh | None = None
+
+    def on_all_devices(self) -> "TrainedSegmenter":
+        """Return the model with a copy on every device of this process."""
+        mesh = make_mesh()
+        if mesh.size == 1:
+            return self
+        copies = jax.device_put((self.params, self.constants), replicated(mesh))
+        return dataclasses.replace(self, params=copies[0], constants=copies[1], mesh=mesh)
 
     @property
     def encoder(self) -> Architecture:
@@ -158,7 +197,8 @@ class TrainedSegmenter:
 
         Args:
             images: each of shape (height, width, channels), any height and width.
-            batch_size: images of a device program.
+            batch_size: images of a device program; with several devices a multiple of their number
+                is taken.
 
         Returns:
             Of each image a mask of its own height and width.
@@ -180,6 +220,8 @@ class TrainedSegmenter:
         size, channels = self.encoder.size[0], self.encoder.channels
         for number, pixels in enumerate(images):
             self._check(number, pixels)
+        if self.mesh is not None:
+            batch_size += -batch_size % self.mesh.size
         found = []
         for first in range(0, len(images), batch_size):
             part = images[first : first + batch_size]
@@ -187,7 +229,8 @@ class TrainedSegmenter:
             batch = np.zeros((batch_size, size, size, channels), np.uint8)
             for row, pixels in enumerate(part):
                 batch[row] = whole_image(pixels, size)
-            logits = _predictor(self.objective)(self.params, self.constants, batch)
+            given = batch if self.mesh is None else global_batch(batch, self.mesh)
+            logits = _predictor(self.objective)(self.params, self.constants, given)
             found.append(np.asarray(logits, np.float32)[: len(part)])
         if not found:
             raise ValueError("images is empty; predictions need one image or more")
@@ -279,6 +322,11 @@ def load_segmenter(folder: str | Path) -> TrainedSegmenter:
         ValueError: no finished fine-tuning, no weights beside it, or weights of another model;
             names the file.
     """
+    if (Path(folder) / f"{FOLD}0").is_dir():
+        raise ValueError(
+            f"{folder} holds the models of several folds; name one of them, such as "
+            f"{Path(folder) / f'{FOLD}0'}"
+        )
     manifest = read_manifest(folder, "finetune")
     path = Path(folder) / WEIGHTS_NAME
     if not path.is_file():
@@ -305,7 +353,8 @@ def _trained_with(manifest: Manifest) -> tuple[tuple[str, ...], SegmentationObje
     known = dict(manifest.parameters)
     classes = tuple(known.pop("classes"))
     encoder = encoder_from_json(known.pop("encoder"))
-    del known["dataset"]
+    for name in ("dataset", "fold", "folds", *CONTENT):  # what the images were, and which of them
+        known.pop(name, None)
     try:
         config = FinetuneConfig(**_tuples(known))
     except TypeError as error:

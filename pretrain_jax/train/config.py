@@ -176,8 +176,9 @@ class TrainConfig(RunOptions):
         data: where images come from.
         optimizer: AdamW and its schedule.
         out: the run's folder; a run that lies there goes on where it stopped.
-        init: weights to start from: a run's folder, or a checkpoint file (.pth, .safetensors) in
-            the layout of the MAE code or of transformers; None draws them.
+        init: weights to start from: a stage of pre-training, a run, or a file (.pth, .safetensors)
+            or folder of published weights of MAE, ViT, DINOv2 without registers or SAM; None draws
+            them.
         batch_size: images of an optimiser step over all devices, or of each device where
             `batch_per_device` is set.
         batch_per_device: whether `batch_size` counts the images of one device.

@@ -1,8 +1,6 @@
-"""Loads trained models from the checkpoints of runs, and starts runs from other files."""
+"""Loads trained models from the checkpoints of runs."""
 
-import dataclasses
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +9,14 @@ import jax
 import optax
 from flax import nnx
 
-from hardset.datafile import versions
 from hardset.folder import remedy
-from pretrain_jax.models.mae import MAE, MAEConfig
-from pretrain_jax.models.mae.params import MAE_LAYOUTS, mae_table
 from pretrain_jax.models.vit.config import DType
-from pretrain_jax.models.vit.params import transformers_keys, vit_table
-from pretrain_jax.train.checkpoint import CheckpointError, Checkpoints, read_meta, read_weights
-from pretrain_jax.train.config import TrainConfig, config_from_json, config_to_json
+from pretrain_jax.places import RUN
+from pretrain_jax.train.checkpoint import CheckpointError, read_meta, read_weights
+from pretrain_jax.train.config import TrainConfig, config_from_json
 from pretrain_jax.train.folder import CHECKPOINTS
-from pretrain_jax.train.logging import say
 from pretrain_jax.train.objectives import make_objective
-from pretrain_jax.train.step import Step, TrainState, make_mesh
-from pretrain_jax.weights import Layout, WeightsError, named_as, read_state
+from pretrain_jax.train.step import Step, make_mesh
 
 # Loaded models are not trained; the same two functions let equal models share what was traced.
 NO_OPTIMIZER, NO_SCHEDULE = optax.identity(), optax.constant_schedule(0.0)
@@ -46,6 +39,24 @@ class TrainedModel:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     step: int
+
+
+def holds_run(folder: Path) -> bool:
+    """Say whether a folder is of pre-training.
+
+    It is a stage, a run, its checkpoints or one of them.
+    """
+    return folder.is_dir() and (
+        (folder / RUN).is_dir()
+        or (folder / CHECKPOINTS).is_dir()
+        or (folder / "meta").exists()
+        or any(one.is_dir() and one.name.isdigit() for one in folder.iterdir())
+    )
+
+
+def run_of(folder: Path) -> Path:
+    """Return the run of a stage's folder, or any other folder itself."""
+    return folder / RUN if (folder / RUN).is_dir() else folder
 
 
 def load_model(checkpoint: str | Path, *, average: bool = True) -> TrainedModel:
@@ -117,110 +128,3 @@ def _filled(like: Any, name: str, arrays: dict[str, jax.Array]) -> Any:
         for path, _ in paths
     ]
     return jax.tree.unflatten(tree, [arrays[each] for each in names])
-
-
-def with_weights(state: TrainState, step: Step, source: str) -> TrainState:
-    """Return the initial state with a masked autoencoder's weights from `source`.
-
-    Args:
-        state: before the first step.
-        step: what made it.
-        source: a run's folder or one of its checkpoints; or a file (.pth, .safetensors, ...) in
-            the layout of the MAE code or of transformers, strictly matched but for a prefix of
-            all names and a classifier's head, see `named_as`; one that holds the encoder alone
-            leaves the decoder as it was drawn.
-
-    Raises:
-        ValueError: missing, damaged, or of another model, with the fields or keys that differ.
-    """
-
-    def change(model: nnx.Module) -> None:
-        if not isinstance(model, MAE):
-            raise ValueError(f"init = {source}: only masked autoencoders start from weights")
-        if Path(source).is_dir():
-            _from_run(model, source)
-        else:
-            _from_file(model, source)
-
-    return step.changed(state, change)
-
-
-def _from_run(model: MAE, source: str) -> None:
-    trained = load_model(source)
-    if not isinstance(trained.model, MAE):
-        raise ValueError(f"init = {source} is no masked autoencoder")
-    ours, theirs = _shape(model.config), _shape(trained.model.config)
-    if ours != theirs:
-        differing = [
-            f"{name} = {ours[name]!r} here and {theirs[name]!r} there"
-            for name in ours
-            if ours[name] != theirs[name]
-        ]
-        raise ValueError(f"init = {source} is of another model: {'; '.join(differing)}")
-    nnx.update(model, nnx.state(trained.model))
-
-
-def _from_file(model: MAE, source: str) -> None:
-    layouts = {}
-    for name in MAE_LAYOUTS:
-        with suppress(ValueError):  # a layout that has no place for the configuration
-            keys = [key for entry in mae_table(model.config, name) for key in entry.keys]
-            theirs = name == "transformers"
-            layouts[name] = Layout(keys, transformers_keys) if theirs else Layout(keys)
-    found = named_as(read_state(source), layouts)
-    for note in found.notes:
-        say(f"{source}: {note}")
-    try:
-        if any("decoder" in key for key in found.state):
-            found.load_into(model, mae_table(model.config, found.layout))
-        else:
-            found.load_into(model.encoder, vit_table(model.config.encoder, found.layout))
-    except WeightsError as error:
-        raise WeightsError(f"init = {source}: {error}") from None
-
-
-def _shape(config: MAEConfig) -> dict[str, Any]:
-    """Return fields that decide which arrays a model has."""
-    fields = dataclasses.asdict(config)
-    encoder = fields.pop("encoder")
-    free = ("mask_ratio", "norm_pixel_loss", "dtype", "param_dtype", "remat", "layer_norm_eps")
-    return {name: value for name, value in (encoder | fields).items() if name not in free}
-
-
-def import_weights(source: str | Path, config: TrainConfig, out: str | Path) -> None:
-    """Write a checkpoint of step 0 with the weights of a file, for `load_model`.
-
-    Args:
-        source: a checkpoint file (.pth, .safetensors) in the layout of the MAE code or of
-            transformers, strictly matched.
-        config: gives model, mean and standard deviation.
-        out: the run's folder, new or empty.
-
-    Raises:
-        ValueError: missing, damaged or of another model; no mean and standard deviation.
-    """
-    mean, std = config.data.mean, config.data.std
-    if mean is None or std is None:
-        raise ValueError(
-            f"checkpoint {source} does not tell how its images were normalised; give data.mean "
-            "and data.std"
-        )
-    if not Path(source).is_file():
-        raise ValueError(f"checkpoint {source} does not exist")
-    step = Step(
-        objective=make_objective(config.model, "float32", mean, std),
-        optimizer=NO_OPTIMIZER,
-        schedule=NO_SCHEDULE,
-        mesh=make_mesh(1),
-    )
-    state = with_weights(step.initial_state(), step, str(source))
-    optimizer = dataclasses.replace(config.optimizer, ema_decay=None)
-    meta = {
-        "config": config_to_json(dataclasses.replace(config, optimizer=optimizer)),
-        "mean": mean,
-        "std": std,
-        "dtype": "float32",
-        "loader": {},
-        "versions": versions(),
-    }
-    Checkpoints(Path(out) / CHECKPOINTS).save(state, meta)

@@ -1,4 +1,4 @@
-"""Reads published weights, from a file or a folder, with the JSON files beside them."""
+"""Reads and writes published weights with the JSON files beside them."""
 
 import json
 import math
@@ -10,9 +10,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from hardset.cli import one_line
-from pretrain_jax.weights.reader import read_state
+from hardset.datafile import write_bytes_atomic
+from pretrain_jax.weights.reader import read_state, write_safetensors
 from pretrain_jax.weights.torch_file import WeightsError, names
 
+WEIGHTS = "model.safetensors"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 INDEX = ".index.json"
@@ -95,6 +97,22 @@ def read_published(source: Path) -> Published:
     if not preprocessing and isinstance(timm, Mapping):
         preprocessing = {"image_" + name: timm[name] for name in ("mean", "std") if name in timm}
     return Published(path, state, config, preprocessing)
+
+
+def write_published(folder: Path, published: Published) -> None:
+    """Write a folder in the layout of transformers.
+
+    It has model.safetensors, config.json and preprocessor_config.json.
+
+    Args:
+        folder: is there; files of these names are replaced.
+        published: what they hold; its path is not used.
+    """
+    # The arrays come last: a folder without them is not taken for a whole one.
+    for name, content in ((CONFIG, published.config), (PREPROCESSOR, published.preprocessing)):
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        write_bytes_atomic(folder / name, text.encode())
+    write_safetensors(folder / WEIGHTS, published.state, {"format": "pt"})
 
 
 def weights_file(folder: Path) -> Path:

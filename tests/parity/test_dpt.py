@@ -1,21 +1,29 @@
 """Our DPT against DPTForSemanticSegmentation of transformers: logits and gradients."""
 
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 import pytest
 import torch
 import transformers
 from flax import nnx
+from numpy.typing import NDArray
 
 from pretrain_jax.models.dpt import DPT, DPTConfig
+from pretrain_jax.models.dpt.params import UNUSED, dpt_table
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.weights import export_state, load_into
 from tests.parity.tensors import arrays, gradient_errors, gradients, randomise, relative
-from tests.pretrain_jax.dpt.params import dpt_keys, dpt_table
 
 # Compiling takes nearly all of the time; the programs run once.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 READOUTS = ("project", "add", "ignore")
+
+
+def dpt_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """The state without what transformers stores and never uses."""
+    return {key: value for key, value in state.items() if not key.startswith(UNUSED)}
 
 
 def draw_config(seed: int, case: int) -> DPTConfig:

@@ -10,11 +10,13 @@ import torch
 import transformers
 from flax import nnx
 
+from pretrain_jax.models.exporting import exported
 from pretrain_jax.models.mae import MAE, MAEConfig, MAEOutput
-from pretrain_jax.models.mae.params import mae_table, save_transformers
+from pretrain_jax.models.mae.params import mae_table
 from pretrain_jax.models.vit import ViTConfig
 from pretrain_jax.models.vit.params import transformers_keys
 from pretrain_jax.weights import export_state, load_into, read_state
+from pretrain_jax.weights.published import write_published
 from tests.parity.tensors import arrays, gradient_errors, gradients, randomise, relative
 
 
@@ -125,7 +127,9 @@ def test_transformers_reads_our_folder(tmp_path: Path, parity_seed: int) -> None
     encoder = dataclasses.replace(config.encoder, dtype="float32", param_dtype="float32")
     config = dataclasses.replace(config, encoder=encoder)
     model = nnx.jit(lambda: MAE(config, rngs=nnx.Rngs(parity_seed)))()
-    save_transformers(model, tmp_path / "ours")
+    (tmp_path / "ours").mkdir()
+    means = (0.5,) * encoder.channels
+    write_published(tmp_path / "ours", exported(model, means, means))
     theirs, report = transformers.ViTMAEForPreTraining.from_pretrained(
         tmp_path / "ours", output_loading_info=True
     )

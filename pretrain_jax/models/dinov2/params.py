@@ -133,6 +133,29 @@ def dinov2_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
     return renamed
 
 
+def transformers_dinov2_config(config: DINOv2Config) -> dict[str, Any]:
+    """Return the config.json of transformers' Dinov2Model or Dinov2WithRegistersModel."""
+    ratio = config.mlp_ratio
+    registers = config.registers
+    return {
+        "architectures": ["Dinov2WithRegistersModel" if registers else "Dinov2Model"],
+        "model_type": "dinov2_with_registers" if registers else "dinov2",
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "mlp_ratio": int(ratio) if ratio == int(ratio) else ratio,
+        "use_swiglu_ffn": config.swiglu,
+        "hidden_act": "gelu",
+        "layer_norm_eps": config.layer_norm_eps,
+        "image_size": config.image_size,
+        "patch_size": config.patch_size,
+        "num_channels": config.channels,
+        "qkv_bias": True,
+        **({"num_register_tokens": registers} if registers else {}),
+        "dtype": config.param_dtype,
+    }
+
+
 def dinov2_config(
     state: Mapping[str, NDArray], layout: str, known: Mapping[str, Any]
 ) -> tuple[DINOv2Config, tuple[str, ...]]:

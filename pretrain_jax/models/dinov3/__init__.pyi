@@ -9,6 +9,7 @@ from .params import dinov3_keys as dinov3_keys
 from .params import dinov3_table as dinov3_table
 from .params import load_dinov3 as load_dinov3
 from .params import official_keys as official_keys
+from .params import transformers_dinov3_config as transformers_dinov3_config
 
 __all__ = [
     "DINOV3_LAYOUTS",
@@ -20,4 +21,5 @@ __all__ = [
     "dinov3_table",
     "load_dinov3",
     "official_keys",
+    "transformers_dinov3_config",
 ]

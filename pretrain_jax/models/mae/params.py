@@ -1,12 +1,9 @@
-"""Maps masked autoencoders to the arrays of other libraries, and writes folders for them."""
+"""Maps masked autoencoders to the arrays of other libraries."""
 
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
 from pretrain_jax.models.mae.config import MAEConfig
-from pretrain_jax.models.mae.modeling import MAE
 from pretrain_jax.models.vit.params import (
     VIT_LAYOUTS,
     affine,
@@ -16,7 +13,7 @@ from pretrain_jax.models.vit.params import (
     transformers_vit_config,
     vit_table,
 )
-from pretrain_jax.weights import Entry, export_state, same, write_safetensors
+from pretrain_jax.weights import Entry, same
 
 MAE_LAYOUTS = VIT_LAYOUTS
 
@@ -52,27 +49,6 @@ def mae_table(config: MAEConfig, layout: str) -> list[Entry]:
         *normalisation("decoder_norm", f"{prefix}decoder_norm"),
         *affine("predict", f"{prefix}decoder_pred"),
     ]
-
-
-def save_transformers(model: MAE, folder: str | Path) -> None:
-    """Write a folder that ViTMAEForPreTraining.from_pretrained of transformers reads.
-
-    Args:
-        model: the model.
-        folder: made where it is missing; its model.safetensors and config.json must not exist.
-
-    Raises:
-        ValueError: images that are not square, files that exist.
-    """
-    folder = Path(folder)
-    config = transformers_config(model.config)
-    for name in ("model.safetensors", "config.json"):
-        if (folder / name).exists():
-            raise ValueError(f"{folder / name} exists; name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    state = export_state(model, mae_table(model.config, "transformers"))
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    write_safetensors(folder / "model.safetensors", state, {"format": "pt"})
 
 
 def transformers_config(config: MAEConfig) -> dict[str, Any]:

@@ -197,6 +197,16 @@ class SAMConfig:
         return self.image_size, self.image_size
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Return the numbers of rows and columns of patches."""
+        return self.grid_size, self.grid_size
+
+    @property
+    def hidden_width(self) -> int:
+        """Return the width of the hidden layer of an encoder block's MLP."""
+        return round(self.width * self.mlp_ratio)
+
+    @property
     def grid_size(self) -> int:
         """Return the side of the image embedding in tokens."""
         return self.image_size // self.patch_size

@@ -166,8 +166,7 @@ class Block(nnx.Module):
         self.norm1 = layer_norm(config.width, config.layer_norm_eps, config.dtypes, rngs)
         self.attention = RelativeAttention(config, window or config.grid_size, rngs=rngs)
         self.norm2 = layer_norm(config.width, config.layer_norm_eps, config.dtypes, rngs)
-        hidden = round(config.width * config.mlp_ratio)
-        self.mlp = MLP(config.width, hidden, gelu, config.dtypes, rngs)
+        self.mlp = MLP(config.width, config.hidden_width, gelu, config.dtypes, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map (B, G, G, width) to the same shape."""

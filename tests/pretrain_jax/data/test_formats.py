@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pretrain_jax.data import UnreadableImageError, find_images, read_pixels
-from pretrain_jax.data.opening import Remark
+from pretrain_jax.data.opening import Remark, missing_codec
 from tests.pretrain_jax.data.tiff_files import SHORT, tiff
 
 SMOOTH = (np.indices((24, 40)).sum(axis=0) * 4).astype(np.uint8)
@@ -147,6 +147,25 @@ def test_formats_that_are_listed_too(tmp_path: Path, ending: str) -> None:
     images = find_images(tmp_path)
     assert len(images) == 1
     assert np.abs(read_pixels(*images.locate(0)).astype(int) - COLOUR).mean() < 6
+
+
+CODED = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
+
+
+@pytest.mark.parametrize("kind", CODED)
+def test_a_codec_that_pillow_lacks_is_named(kind: str) -> None:
+    """As a Pillow that was built without it would say; of JPEG 2000 as a bare stream, too."""
+    for options in ({}, {"no_jp2": True}) if kind == "JPEG2000" else ({},):
+        held = io.BytesIO()
+        Image.fromarray(COLOUR).save(held, kind, **options)
+        head = held.getvalue()[:12]
+        assert missing_codec(head, lambda codec: True) == ""
+        told = missing_codec(head, lambda codec: codec != CODED[kind])
+        assert "the installed Pillow has no codec for it; install" in told and "PNG" in told
+    for plain in ("PNG", "TIFF", "GIF", "BMP", "JPEG"):
+        held = io.BytesIO()
+        Image.fromarray(COLOUR).save(held, plain)
+        assert missing_codec(held.getvalue()[:12], lambda codec: False) == ""
 
 
 def test_twelve_bits_of_jpeg_2000_fill_the_range(tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
 from pretrain_jax.data import UnreadableImageError, read_pixels
-from pretrain_jax.data.opening import Remark
-from tests.pretrain_jax.data.tiff_files import DEFLATE, LZW, PACKBITS, RATIONAL, SHORT, tiff
+from pretrain_jax.data.opening import Remark, remark_notes
+from pretrain_jax.data.options import set_reading
+from tests.pretrain_jax.data.test_formats import deep_png
+from tests.pretrain_jax.data.tiff_files import DEFLATE, LZW, PACKBITS, RATIONAL, SHORT, text, tiff
 
 COUNTS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
 HEIGHT, WIDTH = 5, 7
@@ -239,21 +242,130 @@ def test_twelve_bits_in_sixteen_are_noticed(tmp_path: Path) -> None:
     path.write_bytes(tiff(samples, 16, 1))
     remarks: list[Remark] = []
     read_pixels(str(path), remarks=remarks)
-    assert "uses 12" in remarks[0].text and "multiply its values by 16" in remarks[0].text
+    assert "uses 12" in remarks[0].text
+    (note,) = remark_notes([("camera.tif", remarks[0])])
+    assert "nearly black; say with --bits 12" in note and "camera.tif has 16 bits" in note
     path.write_bytes(tiff(samples, 12, 1))
     assert noticed(path) == []
     path.write_bytes(tiff(samples * 16, 16, 1))
     assert noticed(path) == []
-    # A single bright pixel does not hide what the file itself says.
-    for tag in (281, 341):
-        path.write_bytes(tiff(samples * 4, 16, 1, tags={tag: (SHORT, [16383])}))
-        assert noticed(path) == ["dark"]
     np.save(tmp_path / "camera.npy", samples[:, :, 0].astype(np.uint16))
     assert noticed(tmp_path / "camera.npy") == ["dark"]
     Image.fromarray(samples[:, :, 0].astype(np.uint16)).save(tmp_path / "camera.png")
     assert noticed(tmp_path / "camera.png") == ["dark"]
     np.save(tmp_path / "black.npy", np.zeros((4, 4), np.uint16))
     assert noticed(tmp_path / "black.npy") == []
+
+
+STATED = {
+    "MaxSampleValue": {281: (SHORT, [4095])},
+    "SMaxSampleValue": {341: (SHORT, [4000])},  # of 12 bits, which the image does not fill
+    "SignificantBits": {
+        270: text('<OME><Image><Pixels Type="uint16" SignificantBits="12"/></Image></OME>')
+    },
+}
+
+
+@pytest.mark.parametrize("photometric", [0, 1, 2, 5])
+@pytest.mark.parametrize("stated", [*STATED, "--bits"])
+def test_twelve_bits_in_sixteen_fill_the_range(
+    tmp_path: Path, stated: str, photometric: int
+) -> None:
+    """White is zero within the 12 bits; by the file's own tags, else by the option."""
+    path = tmp_path / "camera.tif"
+    if stated == "--bits":
+        set_reading(bits=12)
+    for order, compression, planar in itertools.product("<>", (1, DEFLATE, LZW), (1, 2)):
+        if compression == LZW and photometric > 1:
+            continue
+        samples = stored(12, COUNTS[photometric], False)
+        tags = STATED.get(stated, {})
+        path.write_bytes(
+            tiff(
+                samples,
+                16,
+                photometric,
+                order=order,
+                planar=planar,
+                compression=compression,
+                tags=tags,
+            )
+        )
+        wanted = shown(samples, 12, photometric)
+        remarks: list[Remark] = []
+        assert np.abs(read_pixels(str(path), remarks=remarks) - 255 * wanted).max() <= 0.51
+        assert np.abs(read_pixels(str(path), bits=16) - 65535 * wanted).max() <= 0.51
+        assert remarks == []
+
+
+def test_tags_are_believed_as_far_as_the_samples_go(tmp_path: Path) -> None:
+    path = tmp_path / "camera.tif"
+    samples = stored(14, 1, False)
+    for top, bits in ((4095, 16), (16383, 14), (9000, 14), (0, 16), (65535, 16)):
+        path.write_bytes(tiff(samples, 16, 1, tags={281: (SHORT, [top])}))
+        found = read_pixels(str(path), channels=1, bits=16)
+        assert np.abs(found - samples * (65535 / (2**bits - 1))).max() <= 0.51
+    # What the file says comes before the option.
+    set_reading(bits=15)
+    path.write_bytes(tiff(samples, 16, 1, tags={281: (SHORT, [16383])}))
+    found = read_pixels(str(path), channels=1, bits=16)
+    assert np.abs(found - samples * (65535 / 16383)).max() <= 0.51
+
+
+@pytest.mark.parametrize("bits", range(10, 17))
+def test_the_option_holds_for_files_that_say_nothing(tmp_path: Path, bits: int) -> None:
+    values = np.random.default_rng(bits).integers(0, 2**bits, (9, 11), dtype=np.uint16)
+    wanted = values * (65535 / (2**bits - 1))
+    np.save(tmp_path / "a.npy", values)
+    np.save(tmp_path / "b.npy", np.dstack([values] * 3).astype(">u2"))
+    Image.fromarray(values).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(deep_png(np.dstack([values] * 3), 2))
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "b.tif", np.dstack([values] * 3), photometric="rgb")
+    set_reading(bits=bits)
+    for path in sorted(tmp_path.iterdir()):
+        remarks: list[Remark] = []
+        found = read_pixels(str(path), channels=1, bits=16, remarks=remarks)[:, :, 0]
+        assert np.abs(found - wanted).max() <= 0.51 and remarks == [], path.name
+    # Eight bits, palettes and files of their own depth are left as they are.
+    eight = (values >> (bits - 8)).astype(np.uint8)
+    Image.fromarray(eight).save(tmp_path / "eight.png")
+    np.testing.assert_array_equal(read_pixels(str(tmp_path / "eight.png"))[..., 0], eight)
+    Image.fromarray(values << (16 - bits)).save(tmp_path / "own.jp2", irreversible=False)
+    own = read_pixels(str(tmp_path / "own.jp2"), channels=1, bits=16)
+    np.testing.assert_array_equal(own[..., 0], values << (16 - bits))
+
+
+def test_a_value_beyond_the_option_is_refused(tmp_path: Path) -> None:
+    values = np.full((4, 4), 4096, np.uint16)
+    np.save(tmp_path / "a.npy", values)
+    (tmp_path / "a.tif").write_bytes(tiff(values[..., None].astype(int), 16, 1))
+    set_reading(bits=12)
+    for name in ("a.npy", "a.tif"):
+        sentence = "holds the value 4096, and --bits 12 says that values end at 4095; give"
+        with pytest.raises(UnreadableImageError, match=sentence):
+            read_pixels(str(tmp_path / name))
+    for bits in (9, 17):
+        with pytest.raises(ValueError, match=f"bits = {bits} .*10.*16"):
+            set_reading(bits=bits)
+
+
+@pytest.mark.parametrize("photometric", ["miniswhite", "minisblack", "rgb", "separated"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_kinds_of_sample_that_tifffile_writes(tmp_path: Path, kind: type, photometric: str) -> None:
+    """Inks are (1 - C)(1 - K), white is zero inverted (TIFF 6.0, sections 4 and 16)."""
+    count = {"rgb": 3, "separated": 4}.get(photometric, 1)
+    top = np.iinfo(kind).max
+    shape = (6, 8, count) if count > 1 else (6, 8)
+    samples = np.random.default_rng(3).integers(0, top + 1, shape).astype(kind)
+    number = {"miniswhite": 0, "minisblack": 1, "rgb": 2, "separated": 5}[photometric]
+    wanted = shown(samples.reshape(6, 8, count), 8 * kind(0).itemsize, number)
+    path = tmp_path / "image.tif"
+    for more in ({}, {"compression": "zlib"}, {"bigtiff": True}, {"byteorder": ">"}):
+        tifffile.imwrite(path, samples, photometric=photometric, **more)
+        assert np.abs(read_pixels(str(path)) - 255 * wanted).max() <= 0.51
+        if kind == np.uint16:
+            assert np.abs(read_pixels(str(path), bits=16) - 65535 * wanted).max() <= 0.51
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SHORT, LONG, RATIONAL = 3, 4, 5
+TEXT, SHORT, LONG, RATIONAL = 2, 3, 4, 5
 LZW, DEFLATE, PACKBITS = 5, 8, 32773
 
 
@@ -43,7 +43,24 @@ def literal_packbits(content: bytes) -> bytes:
 COMPRESS = {1: bytes, LZW: literal_lzw, DEFLATE: zlib.compress, PACKBITS: literal_packbits}
 
 
+Entries = dict[int, tuple[int, list[int]]]
+
+
 def tiff(
+    samples: NDArray[Any],
+    bits: int,
+    photometric: int,
+    *,
+    order: str = "<",
+    pages: int = 1,
+    large: bool = False,
+    **options: Any,
+) -> bytes:
+    """A file of `samples` (H, W, S), see `page`."""
+    return chained([page(samples, bits, photometric, order=order, **options)] * pages, order, large)
+
+
+def page(
     samples: NDArray[Any],
     bits: int,
     photometric: int,
@@ -54,10 +71,9 @@ def tiff(
     compression: int = 1,
     extra: tuple[int, ...] = (),
     tile: int = 0,
-    tags: dict[int, tuple[int, list[int]]] | None = None,
-    pages: int = 1,
-) -> bytes:
-    """A file of `samples` (H, W, S); `tile` is the side of square tiles, strips are two rows."""
+    tags: Entries | None = None,
+) -> tuple[Entries, list[bytes]]:
+    """Entries and data of a page; `tile` is the side of square tiles, strips are two rows."""
     height, width, count = samples.shape
     planes = [samples] if planar == 1 else [samples[:, :, k : k + 1] for k in range(count)]
     parts: list[bytes] = []
@@ -76,7 +92,7 @@ def tiff(
         for cut in cuts:
             content = packed(cut.reshape(len(cut), -1), bits, order)
             parts.append(COMPRESS[compression](content))
-    entries: dict[int, tuple[int, list[int]]] = {
+    entries: Entries = {
         256: (LONG, [width]),
         257: (LONG, [height]),
         258: (SHORT, [bits] * count),
@@ -94,34 +110,51 @@ def tiff(
         entries |= {322: (SHORT, [tile]), 323: (SHORT, [tile])}
     else:
         entries[278] = (SHORT, [2])
-    entries |= tags or {}
-    out = bytearray(struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 0))
-    link = 4
-    for _ in range(pages):
+    return entries | (tags or {}), parts
+
+
+def chained(
+    pages: list[tuple[Entries, list[bytes]]], order: str = "<", large: bool = False
+) -> bytes:
+    """A file of pages one after another; `large` makes a BigTIFF (AWare Systems, 2008)."""
+    mark = b"II" if order == "<" else b"MM"
+    head = f"{order}2sHHHQ" if large else f"{order}2sHI"
+    out = bytearray(struct.pack(head, mark, *((43, 8, 0, 0) if large else (42, 0))))
+    word, wide, count_form = ("Q", 8, "Q") if large else ("I", 4, "H")
+    link = len(out) - wide
+    for entries, parts in pages:
         places = []
         for part in parts:
             places.append(len(out))
             out += part + b"\0" * (len(part) % 2)
-        entries[324 if tile else 273] = (LONG, places)
-        entries[325 if tile else 279] = (LONG, [len(part) for part in parts])
+        tiled = 322 in entries
+        entries = entries | {
+            324 if tiled else 273: (LONG, places),
+            325 if tiled else 279: (LONG, [len(part) for part in parts]),
+        }
         values = {}
         for tag, (kind, numbers) in entries.items():
-            form = {SHORT: "H", LONG: "I", RATIONAL: "I"}[kind]
+            form = {TEXT: "B", SHORT: "H", LONG: "I", RATIONAL: "I"}[kind]
             values[tag] = struct.pack(f"{order}{len(numbers)}{form}", *numbers)
         far = {}
         for tag, value in values.items():
-            if len(value) > 4:
+            if len(value) > wide:
                 far[tag] = len(out)
                 out += value + b"\0" * (len(value) % 2)
-        struct.pack_into(f"{order}I", out, link, len(out))
-        out += struct.pack(f"{order}H", len(entries))
+        struct.pack_into(f"{order}{word}", out, link, len(out))
+        out += struct.pack(f"{order}{count_form}", len(entries))
         for tag, (kind, numbers) in sorted(entries.items()):
             of_kind = len(numbers) // 2 if kind == RATIONAL else len(numbers)
-            out += struct.pack(f"{order}HHI", tag, kind, of_kind)
+            out += struct.pack(f"{order}HH{word}", tag, kind, of_kind)
             if tag in far:
-                out += struct.pack(f"{order}I", far[tag])
+                out += struct.pack(f"{order}{word}", far[tag])
             else:
-                out += values[tag].ljust(4, b"\0")
+                out += values[tag].ljust(wide, b"\0")
         link = len(out)
-        out += struct.pack(f"{order}I", 0)
+        out += struct.pack(f"{order}{word}", 0)
     return bytes(out)
+
+
+def text(words: str) -> tuple[int, list[int]]:
+    """The value of a tag of text."""
+    return TEXT, [*words.encode(), 0]

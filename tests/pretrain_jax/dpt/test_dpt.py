@@ -14,9 +14,9 @@ from scipy import ndimage
 from scipy.signal import correlate
 
 from pretrain_jax.models.dpt import DPT, DPTConfig
+from pretrain_jax.models.dpt.params import dpt_table
 from pretrain_jax.models.vit import VIT_PRESETS, ViT, ViTConfig
 from pretrain_jax.weights import export_state, load_into
-from tests.pretrain_jax.dpt.params import dpt_table
 
 ENCODER = ViTConfig(
     image_size=(6, 10),
@@ -252,7 +252,8 @@ def test_hooks_of_depths(depth: int, hooks: tuple[int, ...]) -> None:
         ({"dropout": 1.0}, "dropout = 1 is outside"),
         ({"head_doublings": 5}, r"head_doublings = 5 is outside the valid range \[0, 4\]"),
         ({"readout": "mean"}, "readout = 'mean' is not one of"),
-        ({"encoder": ViTConfig(pool="cls")}, "has class_token = True and pool = None"),
+        ({"encoder": ViTConfig(pool="cls")}, "has pool = None and no classes"),
+        ({"encoder": ViTConfig(class_token=False)}, "readout = 'project' needs .* a class token"),
     ],
 )
 def test_bad_configurations(fields: dict[str, object], message: str) -> None:

@@ -1,7 +1,6 @@
 """Checkpoints of the official layout and of transformers: strict both ways, back bit for bit."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import jax
@@ -13,7 +12,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from pretrain_jax.models.mae import MAE, MAEConfig
-from pretrain_jax.models.mae.params import MAE_LAYOUTS, mae_table, save_transformers
+from pretrain_jax.models.mae.params import MAE_LAYOUTS, mae_table, transformers_config
 from pretrain_jax.models.vit import ViT, ViTConfig
 from pretrain_jax.models.vit.params import vit_table
 from pretrain_jax.weights import (
@@ -190,25 +189,11 @@ def test_half_precision_checkpoints_become_the_models_type() -> None:
     np.testing.assert_array_equal(model.norm.scale[...], halves["norm.weight"].astype(np.float32))
 
 
-def test_folder_for_transformers(tmp_path: Path) -> None:
-    model = nnx.jit(lambda: MAE(CONFIG, rngs=nnx.Rngs(0)))()
-    save_transformers(model, tmp_path / "folder")
-    config = json.loads((tmp_path / "folder" / "config.json").read_text())
-    assert config["model_type"] == "vit_mae" and config["decoder_hidden_size"] == 12
-    again = abstract(CONFIG)
-    state = read_state(tmp_path / "folder" / "model.safetensors")
-    load_into(again, state, mae_table(CONFIG, "transformers"))
-    table = mae_table(CONFIG, "official")
-    assert_same(export_state(again, table), export_state(model, table))
-    with pytest.raises(ValueError, match=r"model\.safetensors exists"):
-        save_transformers(model, tmp_path / "folder")
-
-
-def test_what_a_layout_has_no_place_for(tmp_path: Path) -> None:
+def test_what_a_layout_has_no_place_for() -> None:
     with pytest.raises(ValueError, match="layout = 'timm' is not one of official, transformers"):
         mae_table(CONFIG, "timm")
     with pytest.raises(ValueError, match="needs class_token = True"):
         vit_table(dataclasses.replace(ENCODER, pool="mean"), "transformers")
     wide = dataclasses.replace(CONFIG, encoder=dataclasses.replace(ENCODER, image_size=(12, 16)))
     with pytest.raises(ValueError, match="square images only"):
-        save_transformers(MAE(wide, rngs=nnx.Rngs(0)), tmp_path)
+        transformers_config(wide)

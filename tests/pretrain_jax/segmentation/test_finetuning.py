@@ -16,6 +16,7 @@ from PIL import Image
 
 from hardset.folder import Made, digest, read_manifest
 from hardset.verify import verify
+from pretrain_jax.features import encoder as opening
 from pretrain_jax.models.dpt.modeling import DPTConfig
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.models.simclr import SimCLR, SimCLRConfig
@@ -33,7 +34,6 @@ from pretrain_jax.segmentation import (
     read_case,
     split,
 )
-from pretrain_jax.segmentation import segmenter as origin
 from pretrain_jax.segmentation.heads import model_of
 from pretrain_jax.segmentation.segmenter import Origin, load_encoder, origin_of
 from pretrain_jax.train.config import TrainConfig
@@ -195,13 +195,14 @@ def test_a_pretrained_encoder_and_where_it_comes_from(
         loaded.append(folder)
         return dataclasses.replace(model, model=nnx.clone(model.model))
 
-    monkeypatch.setattr(origin, "load_model", load)
+    monkeypatch.setattr(opening, "load_model", load)
     # A bare run says little, the folder of a stage what the data were.
     bare = tmp_path / "bare"
-    bare.mkdir()
+    (bare / "checkpoints").mkdir(parents=True)
     found = load_encoder(bare, None)
     assert found.encoder.config.pool is None and found.mean == (0.4, 0.4, 0.4)
-    assert origin_of(bare, found) == (Origin(kind, "", None, None, None), found.sha256)
+    known = Origin(kind, "", None, None, None, "bare", found.sha256)
+    assert origin_of(bare, found) == (known, found.sha256)
     stage = open_stage(
         tmp_path / "stage",
         "pretrain",

@@ -111,7 +111,7 @@ def test_labels_of_a_palette_are_its_indices(tmp_path: Path) -> None:
 
 def test_what_binary_masks_cannot_hold(tmp_path: Path) -> None:
     Image.fromarray(HALF * np.uint8(3)).save(tmp_path / "mask.png")
-    with pytest.raises(ValueError, match="largest value 3: neither 0 and 1 nor 0 and 255"):
+    with pytest.raises(ValueError, match="values 0, 3: neither 0 and 1 nor 0 and 255"):
         read_mask(tmp_path / "mask.png", "binary", 2)
 
 

@@ -18,7 +18,7 @@ from hardset.folder import digest, read_manifest
 from hardset.verify import verify
 from pretrain_jax.__main__ import main
 from pretrain_jax.segmentation import SegmentationSet, finetune, load_segmenter, predict
-from pretrain_jax.segmentation.predicting import output_name
+from pretrain_jax.segmentation.predicting import output_name, read_spacing
 from tests.pretrain_jax.segmentation.rectangles import CONFIG
 
 ROOT = Path(__file__).parents[3]
@@ -67,6 +67,7 @@ def test_masks_regions_areas_and_probabilities(
         (images / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(drawn(number, size)).save(images / name)
     (images / "broken.png").write_bytes(b"no picture")
+    (images / "notes.docx").write_bytes(b"no image")
     command = ["predict", str(images), "--model", str(model), "--out", str(out)]
     assert run(main, [*command, "--probabilities"]) == 2
     error = capsys.readouterr().err
@@ -77,6 +78,7 @@ def test_masks_regions_areas_and_probabilities(
     shown = capsys.readouterr()
     assert "masks of 4 of 5 images" in shown.out and "broken.png" in shown.err
     assert "broken.png" in (out / "skipped.txt").read_text()
+    assert "passed over, as neither images nor videos: 1 .docx" in shown.err
 
     segmenter = load_segmenter(model)
     pixels = {name: np.asarray(Image.open(images / name)) for name in sizes}
@@ -149,22 +151,29 @@ def test_grey_images_frames_and_lists(model: Path, tmp_path: Path) -> None:
     grey = drawn(8, (16, 16))[:, :, 0]
     Image.fromarray(grey).save(tmp_path / "grey.png")
     (images / "list.txt").write_text("film.mkv\n../grey.png\n")
+    table = "image,row_mm,column_mm,slice_mm\nfilm.mkv,,,\n../grey.png,0.5,0.25,3\n"
+    (images / "spacing.csv").write_text(table)
     for size in (1, 4):
         predict(images / "list.txt", model, tmp_path / str(size), batch_size=size, frame_stride=2)
-    names = [f"film.mkv#{number}" for number in (0, 2, 4)] + ["%2E%2E/grey.png"]
+    names = [f"film.mkv#{number:06}" for number in (0, 2, 4)] + ["%2E%2E/grey.png"]
     pixels = [drawn(number, (24, 32)) for number in (0, 2, 4)] + [np.stack([grey] * 3, axis=-1)]
     for name, mask in zip(names, load_segmenter(model).predict(pixels), strict=True):
         for size in ("1", "4"):
             with Image.open(tmp_path / size / "masks" / f"{name}.png") as found:
                 assert np.array_equal(np.asarray(found), mask)
     with (tmp_path / "1" / "areas.csv").open(newline="") as file:
-        told = [row["image"] for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    for row in rows:  # a pixel has 0.5 x 0.25 mm2
+        known = row["image"] == "../grey.png"
+        assert row["mm2"] == (f"{int(row['pixels']) / 8:.6g}" if known else "")
+    told = [row["image"] for row in rows]
     assert told == [name for name in [*names[:3], "../grey.png"] for _ in range(2)]
     manifests = [read_manifest(tmp_path / size) for size in ("1", "4")]
     assert digest(manifests[0]) == digest(manifests[1])
 
 
 def test_a_killed_prediction_goes_on(model: Path, tmp_path: Path) -> None:
+    """The killed process had four devices, which make the same masks as one."""
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
     for number in range(140):
@@ -172,7 +181,8 @@ def test_a_killed_prediction_goes_on(model: Path, tmp_path: Path) -> None:
     child = subprocess.run(
         [sys.executable, "-c", CHILD, str(images), str(model), str(out)],
         cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ
+        | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
         check=False,
     )
     assert child.returncode == -signal.SIGKILL
@@ -211,7 +221,7 @@ def test_names_of_outputs_are_different_and_stay_inside() -> None:
         ("ä" * 120 + "/b.png", -1),
     ]
     made = [output_name(*one) for one in names]
-    assert made[0] == "a.png" and made[3] == "a.png#1"
+    assert made[0] == "a.png" and made[3] == "a.png#000001"
     assert len(set(made)) == len(names)
     files = {f"{one}.png" for one in made}
     folders = {str(parent) for one in made for parent in Path(one).parents}
@@ -219,6 +229,20 @@ def test_names_of_outputs_are_different_and_stay_inside() -> None:
     for one in made:
         assert not Path(one).is_absolute() and ".." not in Path(one).parts
         assert max(len(part.encode()) for part in Path(one).parts) < 250
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("image,mm\na.png,1\n", "has not the columns image, row_mm, column_mm"),
+        ("image,row_mm,column_mm\na.png,1,-2\n", "line 2: 1 x -2 are no distances"),
+        ("image,row_mm,column_mm\na.png,1,wide\n", "line 2: 1 x wide are no distances"),
+    ],
+)
+def test_bad_tables_of_spacing(text: str, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "spacing.csv").write_text(text)
+    with pytest.raises(ValueError, match=complaint):
+        read_spacing(tmp_path / "spacing.csv")
 
 
 @pytest.mark.parametrize(

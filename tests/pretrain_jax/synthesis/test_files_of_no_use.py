@@ -80,6 +80,12 @@ def test_a_share_may_be_skipped(odd_folder: Path, tmp_path: Path) -> None:
     for name in ("link.png", "nan.npy", "above.npy", "one.png", "junk.png", "empty.jpg"):
         assert sum(name in line for line in lines) == 1
     assert any("5 more images" in note for note in manifest.notes)
+    # By reason and count, the most frequent first.
+    assert manifest.notes[0] == (
+        "8 image(s) left out: 2 undecodable, 2 with pixels that are no numbers in range, 2 with a "
+        "name or record that cannot be used, 1 missing or no file, 1 one pixel wide or high; all "
+        "are named in skipped.txt"
+    )
     # The stage after it says so too, and goes on.
     patches = propose(out, tmp_path / "patches", proposer=Saliency())
     assert patches is not None and patches.counts["unreadable"] == 6
@@ -154,13 +160,16 @@ def test_pictures_and_ranges_are_noted(tmp_path: Path) -> None:
     grey = np.random.default_rng(0).integers(0, 4096, (40, 48, 1))
     (data / "stack.tif").write_bytes(tiff(grey * 16, 16, 1, pages=5))
     (data / "camera.tif").write_bytes(tiff(grey, 16, 1))
-    manifest = index_images(data, tmp_path / "index")
+    every = index_images(data, tmp_path / "all")
+    assert every is not None
+    assert "pictures" not in every.counts and every.counts["images"] == 2 + 3 * 3 + 5
+    manifest = index_images(data, tmp_path / "index", pages="first")
     assert manifest is not None
     assert (manifest.counts["pictures"], manifest.counts["dark"]) == (4, 1)
     (pictures,) = [note for note in manifest.notes if "several pictures" in note]
     assert pictures.startswith("4 image(s) hold several pictures") and "1 more" in pictures
     (dark,) = [note for note in manifest.notes if "nearly black" in note]
-    assert "camera.tif" in dark and "multiply its values by 16" in dark
+    assert "camera.tif" in dark and "--bits 12" in dark
 
 
 def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
@@ -226,7 +235,8 @@ def test_the_limit_in_megapixels_is_kept_by_later_stages(
     manifest = index_images(data, tmp_path / "low")
     assert manifest is not None and manifest.counts["unreadable"] == 1
     assert manifest.counts["too_large"] == 1
-    assert "0.2 megapixels" in manifest.notes[0] and "--max-megapixels" in manifest.notes[0]
+    assert "1 with more megapixels than are decoded" in manifest.notes[0]
+    assert "0.2 megapixels" in manifest.notes[1] and "--max-megapixels" in manifest.notes[1]
     manifest = index_images(data, tmp_path / "high", max_megapixels=0.2)
     assert manifest is not None and manifest.counts["unreadable"] == 0
     monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "0.1")

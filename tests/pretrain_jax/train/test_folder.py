@@ -12,6 +12,7 @@ from PIL import Image
 from hardset.folder import alone
 from hardset.listing import read_record, write_record
 from pretrain_jax import TrainConfig
+from pretrain_jax.data.options import adopt_reading, set_reading
 from pretrain_jax.train import train
 from pretrain_jax.train.folder import claimed, write_statistics
 from pretrain_jax.train.setup import read_data
@@ -94,6 +95,27 @@ def test_a_newer_image_of_the_same_size_is_told(
     # What has been measured keeps its time, so that it is told again.
     write_statistics(Path(own.out), first.statistics())
     assert Path(own.out, "statistics.json").stat().st_mtime_ns == measured
+
+
+def test_other_bits_than_a_run_began_with_are_refused(own: TrainConfig) -> None:
+    """The options of reading are no part of the configuration, and yet of the run."""
+    folder = Path(own.out)
+    before = content(folder)
+    assert "reading" not in read_record(folder / "statistics.json")
+    set_reading(bits=12)
+    fresh = read_data(own, folder)  # no step was made: it measures anew
+    assert fresh.statistics()["reading"] == {"bits": 12}
+    begin(own)
+    with pytest.raises(ValueError, match="with neither --pages nor --bits, and now with --bits 12"):
+        read_data(own, folder)
+    (folder / "log.jsonl").unlink()
+    assert content(folder) == before
+    write_statistics(folder, fresh.statistics())
+    begin(own)
+    assert read_data(own, folder).mean == fresh.mean
+    adopt_reading({})
+    with pytest.raises(ValueError, match="with --bits 12, and now with neither"):
+        read_data(own, folder)
 
 
 def test_before_its_first_step_a_run_measures_anew(own: TrainConfig) -> None:

@@ -151,11 +151,13 @@ class Recognised:
         model: with its parameters.
         kind: of encoder.
         notes: sentences on what was stripped, left out or assumed.
+        decoder: whether arrays of MAE's decoder were among those left out.
     """
 
     model: nnx.Module
     kind: str
     notes: tuple[str, ...]
+    decoder: bool
 
 
 def recognise(published: Published, model: str) -> Recognised:
@@ -185,8 +187,9 @@ def recognise(published: Published, model: str) -> Recognised:
     known = published.config
     config, assumed = naming.read(named.state, known)
     kind = naming.kind
+    decoder = kind == "vit" and any(key.startswith("decoder") for key in beyond)
     if kind == "vit":
-        fixed = config.positions == "sincos" or any(key.startswith("decoder") for key in beyond)
+        fixed = config.positions == "sincos" or decoder
         kind = model if model != "auto" else "mae" if fixed else "vit"
         kind = "mae" if known.get("model_type") in MODEL_TYPES["mae"] else kind
     _check_type(known, kind)
@@ -198,7 +201,7 @@ def recognise(published: Published, model: str) -> Recognised:
     )
     full.load_into(built, table)
     left = [f"not taken, as it is no part of the encoder: {names(beyond)}"] if beyond else []
-    return Recognised(built, kind, (*named.notes, *left, *assumed))
+    return Recognised(built, kind, (*named.notes, *left, *assumed), decoder)
 
 
 def _check_type(known: Mapping[str, Any], kind: str) -> None:
