@@ -11,7 +11,7 @@ from hardset.folder import read_manifest
 from pretrain_jax.__main__ import main
 from pretrain_jax.segmentation import finetuning
 from pretrain_jax.segmentation.masks import IGNORE
-from pretrain_jax.segmentation.result import Prediction, overlay, overlay_sheet, spread
+from pretrain_jax.segmentation.result import Prediction, legend, overlay, overlay_sheet, spread
 from tests.pretrain_jax.segmentation.rectangles import CONFIG, write_set
 from tests.pretrain_jax.segmentation.test_burned_text import ground, written
 
@@ -112,6 +112,7 @@ def test_colours_of_an_overlay() -> None:
     assert shown[0, 1].tolist() == [165, 130, 50]
     assert shown[1, 0].tolist() == [93, 140, 166]
     assert shown[1, 1].tolist() == [114, 114, 114]
+    assert legend(("background", "tumour", "organ")) == "orange tumour, sky blue organ"
 
 
 def test_a_sheet_shows_cases_spread_over_all() -> None:
