@@ -449,6 +449,14 @@ def trained(command: str, folder: Path, rows: int) -> Arguments:
     return train(command, pictures(folder / "images", 16), folder / "out", rows)
 
 
+def embedded(command: str, folder: Path, rows: int) -> Arguments:
+    """Features of images, and for `keep` the farthest three of them."""
+    out = ["--out", str(folder / ("kept/kept.txt" if command == "keep" else "features"))]
+    chosen = ["--method", "k-center", "--budget", "3"] if command == "keep" else []
+    images = str(pictures(folder / "images", rows))
+    return ["pretrain_jax", command, images, "--weights", str(model()), *chosen, *out]
+
+
 def reconstruct(folder: Path, rows: int) -> Arguments:
     """A picture with a row for each image."""
     images = sorted(pictures(folder / "images", rows).iterdir())
@@ -570,6 +578,8 @@ COMMANDS = (
     Command("pretrain_jax score", "images", 2, 64, functools.partial(chained, "score")),
     Command("pretrain_jax select", "images", 4, 64, functools.partial(chained, "select")),
     Command("pretrain_jax synthesise", "images", 4, 64, functools.partial(chained, "synthesise")),
+    Command("pretrain_jax embed", "images", 1, 256, functools.partial(embedded, "embed")),
+    Command("pretrain_jax keep", "images", 4, 256, functools.partial(embedded, "keep")),
     Command("pretrain_jax probe", "steps", 1, 64, functools.partial(trained, "probe")),
     Command("pretrain_jax run", "steps", 1, 64, functools.partial(trained, "run")),
     Command("pretrain_jax pretrain", "steps", 1, 64, functools.partial(trained, "pretrain")),
