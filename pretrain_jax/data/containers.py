@@ -304,7 +304,7 @@ def located(path: str) -> tuple[Container, Member] | None:
     if found is not None:
         return found
     for parent in parents_of(path):
-        if Path(parent).exists():
+        if os.path.exists(parent):  # noqa: PTH110
             if not is_container(Path(parent)):
                 return None
             container = open_container(parent)

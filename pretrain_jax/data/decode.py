@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.arrays import ArrayFileError, load_array
-from pretrain_jax.data.apng import MAGIC
+from pretrain_jax.data.animation import PNG_MAGIC
 from pretrain_jax.data.listing import STILL
 from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
 from pretrain_jax.data.opening import (
@@ -151,7 +151,7 @@ def _read_picture(path: Path, number: int, remarks: list[Remark]) -> NDArray[Any
         if number != STILL:
             return _filled(_array(upright(picture(str(path), number))), remarks)
         with opened_image(file) as opened:
-            if head[:8] == MAGIC and head[24] == 16 and head[25] in DEEP_PNG_TYPES:
+            if head[:8] == PNG_MAGIC and head[24] == 16 and head[25] in DEEP_PNG_TYPES:
                 _notice_pictures(opened, file, remarks)
                 opened.load()  # the orientation may stand behind the pixels
                 orientation = opened.getexif().get(ORIENTATION, 1)

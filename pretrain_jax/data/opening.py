@@ -107,7 +107,7 @@ def regular_file(path: str | Path) -> BinaryIO:
         OSError: it cannot be read.
     """
     place = Path(path)
-    found = _looked_at(place)
+    found = _looked_at(os.fspath(path))
     if not isinstance(found, os.stat_result):
         container, member = found
         return container.open(member)
@@ -134,7 +134,7 @@ def size_and_time(path: str | Path) -> SizeAndTime:
         ValueError: its container is damaged.
         OSError: it cannot be looked at.
     """
-    found = _looked_at(Path(path))
+    found = _looked_at(os.fspath(path))
     if not isinstance(found, os.stat_result):
         container, member = found
         return SizeAndTime(member.size, container.states[member.shard].written)
@@ -161,18 +161,20 @@ def changed_image(files: Iterable[Listed], since: Path | None = None) -> tuple[P
     return path, "has changed"
 
 
-def _looked_at(place: Path) -> os.stat_result | tuple[Container, Member]:
-    if (known := known_image(str(place))) is not None:
+def _looked_at(path: str) -> os.stat_result | tuple[Container, Member]:
+    if (known := known_image(path)) is not None:
         return known
     try:
-        return place.stat()
+        # A Path keeps its parts: for millions of files that takes memory and time.
+        return os.stat(path)  # noqa: PTH116
     except OSError as error:
         # Names in containers may be longer than those of files.
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
             raise
-        found = located(str(place))
+        found = located(path)
         if found is None:
-            what = "it is a broken link" if place.is_symlink() else "there is no such file"
+            link = os.path.islink(path)  # noqa: PTH114
+            what = "it is a broken link" if link else "there is no such file"
             raise NoFileError(what) from None
         return found
 
