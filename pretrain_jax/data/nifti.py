@@ -348,7 +348,11 @@ def _layout(head: bytes, single: bool) -> _Layout:
     if not np.isfinite(affine).all():
         raise NiftiError("its sform or qform, which say how it lies, are not finite")
     turns_of: Any = orientations.io_orientation
-    turns = turns_of(affine)
+    try:
+        with np.errstate(all="ignore"):
+            turns = turns_of(affine)
+    except (np.linalg.LinAlgError, AssertionError):  # of numbers that overflow
+        turns = np.full((SPACE, 2), np.nan)
     if np.isnan(turns).any():
         raise NiftiError("its sform or qform, which say how it lies, give an axis no direction")
     scaled = slope is not None and dtype.names is None
@@ -398,7 +402,8 @@ def _turned(stored: Voxels, layout: _Layout) -> Nifti:
     from nibabel import orientations
 
     turn: Any = orientations.apply_orientation
-    sizes = np.sqrt((layout.affine[:SPACE, :SPACE] ** 2).sum(axis=0)) * layout.millimetres
+    with np.errstate(over="ignore"):
+        sizes = np.sqrt((layout.affine[:SPACE, :SPACE] ** 2).sum(axis=0)) * layout.millimetres
     spacing = sizes[np.argsort(layout.turns[:, 0])]
     x, y, z = (float(one) if np.isfinite(one) and one > 0 else math.nan for one in spacing)
     return Nifti(
