@@ -56,7 +56,8 @@ def with_weights(state: TrainState, step: Step, source: str) -> TrainState:
         try:
             notes = (_from_run if holds_run(Path(source)) else _from_published)(model, source)
         except WeightsError as error:
-            raise WeightsError(f"init = {source}: {error}") from None
+            told = str(error).removeprefix(f"{source}: ")
+            raise WeightsError(f"init = {source}: {told}") from None
         for note in notes:
             say(f"{source}: {note}")
 
