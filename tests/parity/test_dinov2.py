@@ -143,8 +143,9 @@ def test_presets_are_the_published_sizes(size: str, registers: int) -> None:
     config = DINOV2_PRESETS[name]
     width, depth, heads, swiglu = PUBLISHED[size]
     published = DINOv2Config(
-        518, 14, 3, width, depth, heads, 4.0, swiglu=swiglu, registers=registers
-    )
+        image_size=518, patch_size=14, channels=3, width=width, depth=depth, heads=heads,
+        mlp_ratio=4.0, swiglu=swiglu, registers=registers,
+    )  # fmt: skip
     assert config == published
     shallow = dataclasses.replace(config, depth=1)
     with torch.device("meta"):

@@ -147,8 +147,9 @@ def test_presets_are_the_published_sizes(size: str) -> None:
     config = DINOV3_PRESETS[f"dinov3_{size}"]
     width, depth, heads, hidden, swiglu, qkv_bias = PUBLISHED[size]
     assert config == DINOv3Config(
-        16, 3, width, depth, heads, hidden, swiglu=swiglu, qkv_bias=qkv_bias, registers=4
-    )
+        patch_size=16, channels=3, width=width, depth=depth, heads=heads, hidden_width=hidden,
+        swiglu=swiglu, qkv_bias=qkv_bias, registers=4,
+    )  # fmt: skip
     shallow = dataclasses.replace(config, depth=1)
     with torch.device("meta"):
         theirs = oracle(shallow).state_dict()
