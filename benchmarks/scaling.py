@@ -480,6 +480,22 @@ def finetune(folder: Path, rows: int) -> Arguments:
     return ["pretrain_jax", "finetune", str(data), "demo", *options(small), *out]
 
 
+@functools.cache
+def segmenter() -> Path:
+    """A fine-tuned model of one step."""
+    folder = Path(scratch()) / "segmenter"
+    folder.mkdir()
+    run(finetune(folder, 1))
+    return folder / "out"
+
+
+def predict(folder: Path, rows: int) -> Arguments:
+    """Masks of small images."""
+    images = pictures(folder / "images", rows)
+    out = ["--model", str(segmenter()), "--out", str(folder / "out")]
+    return ["pretrain_jax", "predict", str(images), *out]
+
+
 def pipeline(folder: Path, rows: int) -> Arguments:
     """Seeds of two methods, all stages from images to the report."""
     images = pictures(folder / "images", 24)
@@ -569,6 +585,7 @@ COMMANDS = (
     Command("pretrain_jax pretrain", "steps", 1, 64, functools.partial(trained, "pretrain")),
     Command("pretrain_jax reconstruct", "images", 1, 16, reconstruct),
     Command("pretrain_jax finetune", "steps", 1, 64, finetune),
+    Command("pretrain_jax predict", "images", 1, 1_024, predict),
     Command("pretrain_jax pipeline", "seeds", 1, 2, pipeline),
     Command("pretrain_jax report", "seeds", 1, 2, report),
     Command("hardset verify", "images", 4, 64, functools.partial(chained, "verify")),
