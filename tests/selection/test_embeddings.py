@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -161,6 +163,25 @@ def test_what_is_larger_than_a_block_moves_from_file_to_file(tmp_path: Path, kin
     moved = pool.take(order).features
     assert isinstance(pool.features, np.memmap) and isinstance(moved, np.memmap)
     np.testing.assert_array_equal(moved, rows[order].astype(np.float32))
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+from hardset.cli import run
+from selection.__main__ import main
+sys.exit(run(main, sys.argv[1:]))
+"""
+
+
+def test_no_room_for_the_copy_is_said(folder: Path) -> None:
+    # Files may have 500 bytes; the features need 60 x 5 x 4.
+    arguments = ["select", "k-center", "--budget", "2", "--features", str(folder)]
+    command = [sys.executable, "-c", LIMITED, *arguments]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert child.returncode == 2 and child.stdout == ""
+    assert "1200 bytes cannot be copied to the folder of temporary files" in child.stderr
+    assert "name another with TMPDIR" in child.stderr and "Traceback" not in child.stderr
 
 
 def test_what_is_wrong_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
