@@ -72,7 +72,7 @@ def on_disk(parts: Iterable[Array], kind: np.dtype, shape: tuple[int, ...]) -> A
     """
     with tempfile.TemporaryFile(buffering=0) as file:
         for part in parts:
-            rest = memoryview(np.ascontiguousarray(part, kind).view(np.uint8).reshape(-1))
+            rest = np.ascontiguousarray(part, kind).view(np.uint8).reshape(-1).data
             try:
                 while rest:
                     rest = rest[file.write(rest) :]
