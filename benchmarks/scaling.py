@@ -449,6 +449,14 @@ def trained(command: str, folder: Path, rows: int) -> Arguments:
     return train(command, pictures(folder / "images", 16), folder / "out", rows)
 
 
+def embedded(command: str, folder: Path, rows: int) -> Arguments:
+    """Features of images, and for `keep` the farthest three of them."""
+    out = ["--out", str(folder / ("kept/kept.txt" if command == "keep" else "features"))]
+    chosen = ["--method", "k-center", "--budget", "3"] if command == "keep" else []
+    images = str(pictures(folder / "images", rows))
+    return ["pretrain_jax", command, images, "--weights", str(model()), *chosen, *out]
+
+
 def reconstruct(folder: Path, rows: int) -> Arguments:
     """A picture with a row for each image."""
     images = sorted(pictures(folder / "images", rows).iterdir())
@@ -470,6 +478,22 @@ def finetune(folder: Path, rows: int) -> Arguments:
     small |= {"warmup-steps": 1, "bootstrap-draws": 2000, "test-share": 0.3}
     out = ["--out", str(folder / "out")]
     return ["pretrain_jax", "finetune", str(data), "demo", *options(small), *out]
+
+
+@functools.cache
+def segmenter() -> Path:
+    """A fine-tuned model of one step."""
+    folder = Path(scratch()) / "segmenter"
+    folder.mkdir()
+    run(finetune(folder, 1))
+    return folder / "out"
+
+
+def predict(folder: Path, rows: int) -> Arguments:
+    """Masks of small images."""
+    images = pictures(folder / "images", rows)
+    out = ["--model", str(segmenter()), "--out", str(folder / "out")]
+    return ["pretrain_jax", "predict", str(images), *out]
 
 
 def pipeline(folder: Path, rows: int) -> Arguments:
@@ -554,11 +578,14 @@ COMMANDS = (
     Command("pretrain_jax score", "images", 2, 64, functools.partial(chained, "score")),
     Command("pretrain_jax select", "images", 4, 64, functools.partial(chained, "select")),
     Command("pretrain_jax synthesise", "images", 4, 64, functools.partial(chained, "synthesise")),
+    Command("pretrain_jax embed", "images", 1, 256, functools.partial(embedded, "embed")),
+    Command("pretrain_jax keep", "images", 4, 256, functools.partial(embedded, "keep")),
     Command("pretrain_jax probe", "steps", 1, 64, functools.partial(trained, "probe")),
     Command("pretrain_jax run", "steps", 1, 64, functools.partial(trained, "run")),
     Command("pretrain_jax pretrain", "steps", 1, 64, functools.partial(trained, "pretrain")),
     Command("pretrain_jax reconstruct", "images", 1, 16, reconstruct),
     Command("pretrain_jax finetune", "steps", 1, 64, finetune),
+    Command("pretrain_jax predict", "images", 1, 1_024, predict),
     Command("pretrain_jax pipeline", "seeds", 1, 2, pipeline),
     Command("pretrain_jax report", "seeds", 1, 2, report),
     Command("hardset verify", "images", 4, 64, functools.partial(chained, "verify")),

@@ -11,6 +11,7 @@ from hardset.cli import Json, Option, Preset, Progress, more_help, wanted
 from hardset.datafile import check_output_file
 from hardset.folder import MANIFEST
 from pretrain_jax.data.options import Pages, set_reading
+from pretrain_jax.data.skipping import left_out
 from pretrain_jax.pipeline.config import Protocol
 from pretrain_jax.segmentation.config import FINETUNE_PRESETS, FinetuneConfig
 from pretrain_jax.segmentation.layouts import PUBLISHED
@@ -84,7 +85,7 @@ def _summary(result: "TrainResult") -> str:
     if result.picture is not None:
         lines.append(f"  reconstructions  {result.picture}")
     if result.skipped:
-        lines.append(f"  {len(result.skipped)} unreadable image(s) skipped, see skipped.txt")
+        lines.append(f"  {left_out(result.skipped.values())}")
     return "\n".join(lines)
 
 

@@ -48,7 +48,11 @@ class FileState(NamedTuple):
         """
         if not path.is_file():  # a pipe might never answer
             raise ContainerError(f"{path} is a broken link or no regular file; take it away")
-        found = path.stat()
+        return cls.of_status(path.stat())
+
+    @classmethod
+    def of_status(cls, found: os.stat_result) -> "FileState":
+        """Take what is needed of a status."""
         return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
@@ -119,8 +123,8 @@ class Container:
     def is_as_read(self, shard: int) -> bool:
         """Say whether a file is still the one whose images are known."""
         try:
-            return FileState.of(self.shards[shard]) == self.states[shard]
-        except (OSError, ContainerError):
+            return FileState.of_status(self.shards[shard].stat()) == self.states[shard]
+        except OSError:
             return False
 
     def open(self, member: Member) -> BinaryIO:
@@ -296,17 +300,26 @@ def located(path: str) -> tuple[Container, Member] | None:
     Raises:
         ContainerError: the container is damaged.
     """
+    found = known_image(path)
+    if found is not None:
+        return found
     for parent in parents_of(path):
-        container = _known.get(parent)
-        if container is None:
-            if not Path(parent).exists():
-                continue
+        if os.path.exists(parent):  # noqa: PTH110
             if not is_container(Path(parent)):
                 return None
             container = open_container(parent)
-        member = container.find(path[len(parent) + 1 :])
-        if member is not None and not container.is_as_read(member.shard):
-            container = open_container(parent)
             member = container.find(path[len(parent) + 1 :])
-        return None if member is None else (container, member)
+            return None if member is None else (container, member)
+    return None
+
+
+def known_image(path: str) -> tuple[Container, Member] | None:
+    """Find an image in a container that is open and has not changed."""
+    for parent in parents_of(path) if _known else ():
+        container = _known.get(parent)
+        if container is not None:
+            member = container.find(path[len(parent) + 1 :])
+            if member is not None and container.is_as_read(member.shard):
+                return container, member
+            return None
     return None

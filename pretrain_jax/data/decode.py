@@ -3,17 +3,20 @@
 Pixels have 8 or 16 bits and one or three channels; nothing else leaves this module.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import MappingProxyType
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardset.arrays import ArrayFileError, load_array
-from pretrain_jax.data.apng import MAGIC
+from pretrain_jax.data.animation import PNG_MAGIC
 from pretrain_jax.data.listing import STILL
 from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
 from pretrain_jax.data.opening import (
+    NoFileError,
     Remark,
     TooLargeError,
     as_file,
@@ -48,11 +51,24 @@ class UnreadableImageError(ValueError):
     """Says that a file is missing, truncated or no image.
 
     Such a file can be skipped.
+
+    Attributes:
+        reason: one of `pretrain_jax.data.skipping.REASONS`.
     """
+
+    reason: ClassVar[str] = "unreadable"
+
+
+class MissingImageError(UnreadableImageError):
+    """Says that there is no such file."""
+
+    reason = "missing"
 
 
 class TooLargeImageError(UnreadableImageError):
     """Says that an image has more megapixels than are decoded."""
+
+    reason = "too large"
 
 
 class BadPixelsError(UnreadableImageError):
@@ -60,6 +76,13 @@ class BadPixelsError(UnreadableImageError):
 
     The file decodes, but its pixels are not usable numbers.
     """
+
+    reason = "bad pixels"
+
+
+KINDS: Mapping[type[Exception], type[UnreadableImageError]] = MappingProxyType(
+    {TooLargeError: TooLargeImageError, NoFileError: MissingImageError}
+)
 
 
 def read_pixels(
@@ -103,7 +126,7 @@ def read_pixels(
             pixels = _read_picture(Path(path), frame, noticed)
         except Exception as error:  # decoders raise many types on damaged input
             reason = " ".join(str(error).split())[:MOST_REASON] or type(error).__name__
-            kind = TooLargeImageError if isinstance(error, TooLargeError) else UnreadableImageError
+            kind = KINDS.get(type(error), UnreadableImageError)
             what = "" if frame == STILL else f"page {frame} "
             raise kind(f"{path} {what}cannot be decoded: {reason}") from None
     if remarks is not None:
@@ -128,7 +151,7 @@ def _read_picture(path: Path, number: int, remarks: list[Remark]) -> NDArray[Any
         if number != STILL:
             return _filled(_array(upright(picture(str(path), number))), remarks)
         with opened_image(file) as opened:
-            if head[:8] == MAGIC and head[24] == 16 and head[25] in DEEP_PNG_TYPES:
+            if head[:8] == PNG_MAGIC and head[24] == 16 and head[25] in DEEP_PNG_TYPES:
                 _notice_pictures(opened, file, remarks)
                 opened.load()  # the orientation may stand behind the pixels
                 orientation = opened.getexif().get(ORIENTATION, 1)

@@ -323,7 +323,7 @@ def _texts(values: Any) -> list[Any]:
     if arrow.types.is_string(values.type) or arrow.types.is_large_string(values.type):
         longest = arrow.compute.max(arrow.compute.binary_length(values)).as_py() or 0
         if longest > LONGEST_WORD:
-            raise ContainerError(f"a path, class or group has {longest} bytes")
+            raise _LongWordError(f"a path, class or group of {longest} bytes")
     return list(values.to_pylist())
 
 
@@ -473,6 +473,10 @@ def _field(data: bytes, table: int, number: int) -> int | None:
     return place + int(struct.unpack_from("<I", data, place)[0])
 
 
+class _LongWordError(ValueError):
+    """Says that a text is too long for a name."""
+
+
 class _Sentences:
     """Turns what pyarrow raises on damaged files into a sentence."""
 
@@ -486,6 +490,11 @@ class _Sentences:
         arrow = pyarrow()
         if isinstance(error, (ContainerError, PermissionError, FileNotFoundError)):
             return
+        if isinstance(error, _LongWordError):
+            raise ContainerError(
+                f"{self._kind} file {self._path} holds {error}, at most {LONGEST_WORD} are taken; "
+                "shorten it"
+            ) from None
         if isinstance(error, (arrow.ArrowException, OSError, struct.error, ValueError, TypeError)):
             raise ContainerError(
                 f"{self._kind} file {self._path} is damaged or cut short "

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hardset.checks import check_integer, check_range
 from pretrain_jax.data.decode import Pixels, UnreadableImageError, read_pixels
 from pretrain_jax.data.opening import Remark
+from pretrain_jax.data.skipping import reason_line, told
 from pretrain_jax.data.sources import ImageSet
 from pretrain_jax.data.transforms import Crop, MixedSizesError
 
@@ -32,15 +33,18 @@ class TooManySkippedError(ValueError):
     """Says that more images are unreadable than the user allows.
 
     Attributes:
-        skipped: reason by image name.
+        skipped: line with the reason by image name.
     """
 
     def __init__(self, skipped: dict[str, str], total: int, share: float) -> None:
         shown = "; ".join(" ".join(reason.split()) for reason in list(skipped.values())[:LISTED])
         more = f"; and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
+        counted = f" ({told(skipped.values())})"
         allowed = f"more than the share {share:g} that --data.skip-at-most allows"
         why = "" if len(skipped) == total else f", {allowed}"
-        super().__init__(f"{len(skipped)} of {total} images cannot be read{why}: {shown}{more}")
+        super().__init__(
+            f"{len(skipped)} of {total} images cannot be read{counted}{why}: {shown}{more}"
+        )
         self.skipped = skipped
 
 
@@ -108,7 +112,7 @@ class _Decode:
             try:
                 found = read_pixels(path, frame, channels=self.channels, bits=self.bits)
             except UnreadableImageError as error:
-                skipped[index] = str(error)
+                skipped[index] = reason_line(error.reason, str(error))
                 if attempt == REPLACEMENTS - 1:
                     raise
                 index = int(rng.integers(len(self.images)))
@@ -300,7 +304,7 @@ def decode_all(
         try:
             pixels = read_pixels(path, frame, channels=channels, bits=bits, remarks=noticed)
         except UnreadableImageError as error:
-            skipped[images.name(index)] = str(error)
+            skipped[images.name(index)] = reason_line(error.reason, str(error))
         else:
             if remarks is not None:
                 remarks += [(images.name(index), one) for one in noticed]

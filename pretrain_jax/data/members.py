@@ -11,6 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,14 +76,19 @@ class Found:
         self.labelled = False
         self.notes: list[str] = []
         self._text, self._ends = bytearray(), array("q", [0])
-        self._offsets, self._sizes, self._numbers = array("q"), array("q"), array("q")
-        self._shards, self._labels, self._groups = array("i"), array("i"), array("i")
+        self._numbers = array("q")
+        self._columns = {
+            name: array(kind)
+            for name, kind in zip(
+                ("offset", "size", "shard", "label", "group"), "qqiii", strict=True
+            )
+        }
         self._label_codes: dict[str, int] = {"": 0}
         self._group_codes: dict[str, int] = {"": 0}
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self._sizes)
+        return len(self._ends) - 1
 
     def add(self, member: Member, row: int = UNKNOWN) -> None:
         """Add an image, unless its name cannot be used.
@@ -96,15 +102,14 @@ class Found:
             return
         self._text += member.name.encode()
         self._ends.append(len(self._text))
-        self._shards.append(member.shard)
-        self._offsets.append(member.offset)
-        self._sizes.append(member.size)
         if self.rows:
             self._numbers.append(row)
-        codes = self._label_codes
-        self._labels.append(codes.setdefault(member.label, len(codes)))
-        codes = self._group_codes
-        self._groups.append(codes.setdefault(member.group, len(codes)))
+        labels, groups = self._label_codes, self._group_codes
+        label = labels.setdefault(member.label, len(labels))
+        group = groups.setdefault(member.group, len(groups))
+        values = (member.offset, member.size, member.shard, label, group)
+        for column, value in zip(self._columns.values(), values, strict=True):
+            column.append(value)
 
     def refuse(self, sentence: str) -> None:
         """Count an image that cannot be used, and say why.
@@ -130,23 +135,20 @@ class Found:
         if self.rows:
             self._number_shared_names()
         names = _texts(self._text, self._ends)
-        columns: dict[str, Any] = {}
-        order = None
-        if not _ascends(names):
-            order = compute.array_sort_indices(names)
-            names = names.take(order)
-        kept = self._refuse_repeated(names)
-        kinds = {"offset": "q", "size": "q", "shard": "i", "label": "i", "group": "i"}
-        fields = (self._offsets, self._sizes, self._shards, self._labels, self._groups)
-        self._text, self._ends = bytearray(), array("q", [0])
-        for name, kind, field in zip(kinds, kinds.values(), fields, strict=True):
-            values: NDArray[Any] = (
-                np.frombuffer(field, np.dtype(kind)) if len(field) else (np.zeros(0, kind))
-            )
+        order = None if _ascends(names) else compute.array_sort_indices(names)
+        # One column after the other, each of which gives up what it is made of.
+        columns = {}
+        for name, field in self._columns.items():
+            values = np.frombuffer(field, field.typecode) if len(field) else np.zeros(0, "i")
             columns[name] = arrow.array(values if order is None else values[np.asarray(order)])
+            del values
+            self._columns[name] = array(field.typecode)
         for name, codes in (("label", self._label_codes), ("group", self._group_codes)):
             words = arrow.array(list(codes), arrow.string())
             columns[name] = arrow.DictionaryArray.from_arrays(columns[name], words)
+        names = names if order is None else names.take(order)
+        self._text, self._ends = bytearray(), array("q", [0])
+        kept = self._refuse_repeated(names)
         table = arrow.table({"name": names} | columns)
         return table if kept is None else table.filter(kept)
 
@@ -247,9 +249,7 @@ class Members:
         self._offsets, self._sizes, self._shards = (
             one[name].to_numpy() for name in ("offset", "size", "shard")
         )
-        self._labels, self._groups = (
-            (one[name].indices.to_numpy(), one[name].dictionary) for name in ("label", "group")
-        )
+        self._labels, self._groups = (_Words(one[name]) for name in ("label", "group"))
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -262,7 +262,8 @@ class Members:
             int(self._shards[index]),
             int(self._offsets[index]),
             int(self._sizes[index]),
-            *(words[int(codes[index])].as_py() for codes, words in (self._labels, self._groups)),
+            self._labels[index],
+            self._groups[index],
         )
 
     def __iter__(self) -> Iterator[Member]:
@@ -290,6 +291,18 @@ class Members:
 
     def _name(self, index: int) -> bytes:
         return bytes(self._text[self._ends[index] : self._ends[index + 1]])
+
+
+class _Words:
+    """Holds the class or the group of each image, each word once."""
+
+    def __init__(self, column: Any) -> None:
+        self._codes, words = column.indices.to_numpy(), column.dictionary
+        # Most images have the word of the image before.
+        self._word = lru_cache(64)(lambda code: str(words[code].as_py()))
+
+    def __getitem__(self, index: int) -> str:
+        return self._word(int(self._codes[index]))
 
 
 def _chunk(table: Any, name: str) -> Any:

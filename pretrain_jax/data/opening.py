@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from hardset.cli import printable
 from hardset.listing import Listed, changed_file
-from pretrain_jax.data.containers import Container, located
+from pretrain_jax.data.containers import Container, known_image, located
 from pretrain_jax.data.members import Member
 from pretrain_jax.data.options import VARIABLES, reading
 
@@ -60,6 +60,10 @@ class TooLargeError(ValueError):
     """Says that an image has more pixels than are decoded."""
 
 
+class NoFileError(ValueError):
+    """Says that there is no such file, or that it is none."""
+
+
 def remark_notes(remarks: Sequence[tuple[str, Remark]]) -> list[str]:
     """Return a sentence on each kind of remarks.
 
@@ -98,17 +102,18 @@ def regular_file(path: str | Path) -> BinaryIO:
     refused.
 
     Raises:
-        ValueError: it is missing, a broken link, or no regular file.
+        NoFileError: it is missing, a broken link, or no regular file.
+        ValueError: its container is damaged.
         OSError: it cannot be read.
     """
     place = Path(path)
-    found = _looked_at(place)
+    found = _looked_at(os.fspath(path))
     if not isinstance(found, os.stat_result):
         container, member = found
         return container.open(member)
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
-        raise ValueError(f"it is {kind}, no file")
+        raise NoFileError(f"it is {kind}, no file")
     return place.open("rb")
 
 
@@ -125,10 +130,11 @@ def size_and_time(path: str | Path) -> SizeAndTime:
     The time of an image in a container is that of the container's file.
 
     Raises:
-        ValueError: it is missing, or a broken link.
+        NoFileError: it is missing, or a broken link.
+        ValueError: its container is damaged.
         OSError: it cannot be looked at.
     """
-    found = _looked_at(Path(path))
+    found = _looked_at(os.fspath(path))
     if not isinstance(found, os.stat_result):
         container, member = found
         return SizeAndTime(member.size, container.states[member.shard].written)
@@ -155,17 +161,21 @@ def changed_image(files: Iterable[Listed], since: Path | None = None) -> tuple[P
     return path, "has changed"
 
 
-def _looked_at(place: Path) -> os.stat_result | tuple[Container, Member]:
+def _looked_at(path: str) -> os.stat_result | tuple[Container, Member]:
+    if (known := known_image(path)) is not None:
+        return known
     try:
-        return place.stat()
+        # A Path keeps its parts: for millions of files that takes memory and time.
+        return os.stat(path)  # noqa: PTH116
     except OSError as error:
         # Names in containers may be longer than those of files.
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
             raise
-        found = located(str(place))
+        found = located(path)
         if found is None:
-            what = "it is a broken link" if place.is_symlink() else "there is no such file"
-            raise ValueError(what) from None
+            link = os.path.islink(path)  # noqa: PTH114
+            what = "it is a broken link" if link else "there is no such file"
+            raise NoFileError(what) from None
         return found
 
 
@@ -173,7 +183,8 @@ def _looked_at(place: Path) -> os.stat_result | tuple[Container, Member]:
 def as_file(path: str | Path) -> Iterator[Path]:
     """Give the path of a file that holds an image's bytes.
 
-    An image in a container is copied into a temporary file.
+    It is for readers that open paths alone: an image in a container is copied into a temporary
+    file.
 
     Raises:
         ValueError: it is missing, or no regular file.

@@ -9,7 +9,14 @@ import threading
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from pretrain_jax.data.apng import MAGIC, Animation, chunks_of
+from pretrain_jax.data.animation import (
+    GIF_MAGICS,
+    PNG_MAGIC,
+    Animation,
+    GifParts,
+    Parts,
+    PngParts,
+)
 from pretrain_jax.data.opening import image_of, regular_file, size_and_time, unlimited
 from pretrain_jax.data.options import reading
 from pretrain_jax.data.tiff import MOST_PAGES, Directories, directories
@@ -73,11 +80,8 @@ def count_pictures(file: BinaryIO) -> int:
     file.seek(0)
     if head[:4] in TIFF_MAGICS:
         return directories(file).pages
-    if head[:8] == MAGIC:
-        chunks = chunks_of(file, MOST_PAGES)
-        return 1 if chunks is None else chunks.pictures
-    if head[:3] == b"GIF":
-        return _of_gif(file)
+    if (parts := _parts(file, head)) is not None:
+        return parts.count
     webp = head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & ANIMATED_WEBP
     if webp or head[4:12] == b"ftypavis":
         with unlimited, image_of(file) as opened:
@@ -111,39 +115,11 @@ def _tiff(path: str, *_: int) -> Directories:
         return directories(file)
 
 
-def _of_gif(file: BinaryIO) -> int:
-    """Count the pictures of a GIF file by its blocks (GIF89a, appendix A).
-
-    Pillow's count goes on to the end of the file, however many there are.
-    """
-    flags = file.read(13)[10]
-    file.seek(_table(flags), os.SEEK_CUR)
-    found = strays = 0
-    while found + strays <= MOST_PAGES:
-        kind = file.read(1)
-        if kind == b",":
-            found += 1
-            described = file.read(9)
-            if len(described) < 9:
-                break
-            file.seek(_table(described[8]) + 1, os.SEEK_CUR)
-        elif kind == b"!":
-            file.seek(1, os.SEEK_CUR)
-        elif kind in (b";", b""):
-            break
-        else:  # Pillow, too, looks for the next block
-            strays += 1
-            continue
-        while size := file.read(1):
-            if size == b"\0":
-                break
-            file.seek(size[0], os.SEEK_CUR)
-    return max(1, found)
-
-
-def _table(flags: int) -> int:
-    """Return the bytes of the table of colours that flags announce."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+def _parts(file: BinaryIO, head: bytes) -> Parts | None:
+    """Find the parts of an animation that is composed here."""
+    if head[:8] == PNG_MAGIC:
+        return PngParts(file, MOST_PAGES)
+    return GifParts(file, MOST_PAGES) if head[:6] in GIF_MAGICS else None
 
 
 class _Opened:
@@ -152,30 +128,21 @@ class _Opened:
     def __init__(self, path: str) -> None:
         self._file = regular_file(path)
         try:
-            head = self._file.read(len(MAGIC))
-            chunks = chunks_of(self._file, MOST_PAGES) if head == MAGIC else None
+            parts = _parts(self._file, self._file.read(8))
             self._file.seek(0)
             self.image = image_of(self._file)
         except BaseException:
             self._file.close()
             raise
-        self.animation = None if chunks is None else Animation(self._file, chunks)
-        if chunks is not None:
-            self.count = chunks.pictures
-        elif head[:3] == b"GIF":
-            self.count = MOST_PAGES  # Pillow would count them all
-        else:
-            self.count = int(getattr(self.image, "n_frames", 1))
+        self.animation = None if parts is None else Animation(parts)
+        self.count = int(getattr(self.image, "n_frames", 1)) if parts is None else parts.count
 
     def at(self, number: int) -> Any:
         if number >= self.count:
             raise ValueError(f"it holds {self.count} pictures, and none of number {number}")
         if self.animation is not None:
             return self.animation.at(number)
-        try:
-            self.image.seek(number)
-        except EOFError:
-            raise ValueError(f"it holds no picture of number {number}") from None
+        self.image.seek(number)
         return self.image.copy()
 
     def tell(self) -> int:

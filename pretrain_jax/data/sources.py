@@ -26,6 +26,7 @@ from pretrain_jax.data.listing import (
 from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
 from pretrain_jax.data.opening import size_and_time
 from pretrain_jax.data.pages import PAGED_SUFFIXES, page_count
+from pretrain_jax.data.skipping import reason_line
 from pretrain_jax.data.video import frame_times
 
 UNLABELLED = -1
@@ -44,6 +45,7 @@ class ImageSet:
         labels: (n,) class of each image, -1 without one.
         classes: names of the classes.
         left_out: sentences on what lies in the source and is not among the files.
+        refused: a line on every file whose name cannot be used.
     """
 
     files: Sequence[str]
@@ -52,6 +54,7 @@ class ImageSet:
     labels: NDArray[np.int64]
     classes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -119,7 +122,8 @@ def find_images(
         labels[:] = array("q", [UNLABELLED]) * len(labels)  # the folders are no classes
         codes = {"": UNLABELLED}
     found = _image_set(files, codes, np.array(labels, np.int64), frame_stride)
-    return replace(found, left_out=tally.notes())
+    refused = tuple(reason_line("bad name", one) for one in tally.refused)
+    return replace(found, left_out=tally.notes(), refused=refused)
 
 
 def hold_out(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:

@@ -113,7 +113,7 @@ class _Sample:
         if member.isdir() or not name:
             return
         folder, slash, base = name.rpartition("/")
-        if any(part.startswith(".") for part in name.split("/")):
+        if any(part.startswith(".") and part != ".." for part in name.split("/")):
             return  # hidden, as in folders
         key = folder + slash + base.partition(".")[0]
         if key != self._key:

@@ -31,6 +31,7 @@ from hardset.folder import (
 )
 from hardset.listing import file_record
 from pretrain_jax.data.options import CONTENT, adopt_reading, reading
+from pretrain_jax.data.skipping import SKIPPED_NAME, left_out
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.pipeline.config import Protocol
@@ -325,10 +326,12 @@ def pretrain(
             options = dataclasses.replace(options, mean=mean, std=std)
         run = work.folder / RUN
         run_config = dataclasses.replace(config, data=options, out=str(run), seed=seed)
-        steps = train(run_config, progress=progress).steps
-        counts = training_counts(run, steps) | {"images": listed} | known
-        seconds = max(work.working, training_seconds(run, steps, config))
-        return Made(counts, seconds=seconds)
+        result = train(run_config, progress=progress)
+        counts = training_counts(run, result.steps) | {"images": listed} | known
+        seconds = max(work.working, training_seconds(run, result.steps, config))
+        where = f"{RUN}/{SKIPPED_NAME}"
+        notes = [left_out(result.skipped.values(), where)] if result.skipped else []
+        return Made(counts, notes, seconds=seconds)
 
     return PRETRAIN.open(out, parameters, seed, inputs, shared=config.cluster.join).run(fill, again)
 

@@ -33,7 +33,7 @@ from pretrain_jax.data.options import READING, Pages, reading, set_reading
 from pretrain_jax.features.embedding import image_id
 from pretrain_jax.pictures import Tile, contact_sheet, write_png
 from pretrain_jax.segmentation.coco import encode_rle, region_record, write_records
-from pretrain_jax.segmentation.result import overlay, spread
+from pretrain_jax.segmentation.result import legend, overlay, spread
 from pretrain_jax.segmentation.segmenter import (
     BATCH,
     TrainedSegmenter,
@@ -114,8 +114,8 @@ def predict(
         frame_stride: every how many frames of a video are taken.
         skip_at_most: share of the images that may be unreadable, in [0, 1]; the stage stops when
             there are more. What is predicted by then is kept, and a larger share goes on.
-        batch_size: images of a device program; masks do not depend on it beyond the rounding of
-            two classes that are equally probable.
+        batch_size: images of a device program, divided among all devices. Masks do not depend on
+            it beyond the rounding of two classes that are equally probable.
         workers: threads that decode images.
         max_megapixels: of the largest image that is decoded, default 100.
         pages: whether "all" pictures of a file with several (pages, slices, frames of an animation)
@@ -137,7 +137,7 @@ def predict(
     check_integer("batch_size", batch_size, 1, 1 << 20)
     check_integer("workers", workers, 1, 4096)
     check_outside(source, out)
-    segmenter = load_segmenter(model)
+    segmenter = load_segmenter(model).on_all_devices()
     if bits is None:
         bits = read_manifest(model).parameters.get("bits")
     set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
@@ -176,7 +176,8 @@ def predict(
         areas,
     )
     limit = _Limit(skip_at_most, found.images + len(tally.refused), list(tally.refused))
-    return work.run(lambda work: _fill(task, divided, limit, progress))
+    passed = tally.notes()[-1:] if tally.passed_over else ()
+    return work.run(lambda work: _fill(task, divided, limit, passed, progress))
 
 
 def read_spacing(path: Path) -> dict[str, float]:
@@ -304,7 +305,9 @@ class _Decoded(NamedTuple):
     pixels: Bytes
 
 
-def _fill(task: _Task, divided: Shards, limit: _Limit, progress: bool) -> Made:
+def _fill(
+    task: _Task, divided: Shards, limit: _Limit, passed: tuple[str, ...], progress: bool
+) -> Made:
     """Predict what is missing, and write what follows from all masks."""
     folder, refused = task.folder, list(limit.reasons)
     pieces = folder / PIECES
@@ -347,7 +350,7 @@ def _fill(task: _Task, divided: Shards, limit: _Limit, progress: bool) -> Made:
     }
     counts |= {f"pixels_{name}": int(one) for name, one in zip(classes, totals, strict=True)}
     remarks = [(name, Remark(kind, text)) for name, kind, text in map(_told, logs.notes)]
-    notes = [*logs.write_skipped(folder), *remark_notes(remarks)]
+    notes = [*logs.write_skipped(folder), *remark_notes(remarks), *passed]
     return Made(
         counts,
         notes,
@@ -538,5 +541,5 @@ def _sheet(task: _Task, table: Table) -> None:
         with Image.open(task.folder / MASKS / f"{output_name(str(name), int(frame))}.png") as mask:
             shown = overlay(pixels, np.asarray(mask))
         tiles.append(Tile(shown, (image_id(str(name), int(frame)),)))
-    heading = f"{len(tiles)} of {images} images, with the classes predicted for them"
+    heading = f"{len(tiles)} of {images} images: {legend(task.segmenter.classes)}"
     write_png(task.folder / SHEET_NAME, contact_sheet([(heading, tiles)]))

@@ -34,6 +34,7 @@ SHOWN = 12
 OPACITY = 0.5
 # Okabe and Ito's colours, which are told apart by colour-blind readers too; classes from 1 on.
 COLOURS = np.array([(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0)])
+COLOUR_NAMES = ("orange", "sky blue", "green", "yellow", "vermilion")
 UNKNOWN = np.array((128, 128, 128))
 LEVELS = 256
 
@@ -71,6 +72,15 @@ def overlay(pixels: Bytes, labels: Bytes) -> Bytes:
         where = labels == label
         mixed[where] = np.rint((1 - OPACITY) * mixed[where] + OPACITY * colour)
     return mixed
+
+
+def legend(classes: Sequence[str]) -> str:
+    """Say which colour `overlay` gives to which class."""
+    shown = [
+        f"{COLOUR_NAMES[number % len(COLOUR_NAMES)]} {name}"
+        for number, name in enumerate(classes[1:])
+    ]
+    return ", ".join(shown)
 
 
 def spread(cases: int, shown: int = SHOWN) -> list[int]:

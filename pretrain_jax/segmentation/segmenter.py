@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from hardset.checks import check_integer
@@ -32,7 +33,13 @@ from pretrain_jax.segmentation.config import FinetuneConfig
 from pretrain_jax.segmentation.dataset import whole_image
 from pretrain_jax.segmentation.heads import model_of
 from pretrain_jax.segmentation.objective import SegmentationObjective
-from pretrain_jax.train.step import PROGRAMS, abstract_model
+from pretrain_jax.train.step import (
+    PROGRAMS,
+    abstract_model,
+    global_batch,
+    make_mesh,
+    replicated,
+)
 from pretrain_jax.weights import read_state, write_safetensors
 
 # The file of a fine-tuned model, and the number of images that a program on the device takes.
@@ -158,12 +165,22 @@ class TrainedSegmenter:
         objective: that it was trained with.
         params: what training changed.
         constants: what it did not, statistics of the channels and of batch norm.
+        mesh: of the devices among which a batch is divided; None takes one.
     """
 
     classes: tuple[str, ...]
     objective: SegmentationObjective
     params: Any
     constants: Any
+    mesh: Mesh | None = None
+
+    def on_all_devices(self) -> "TrainedSegmenter":
+        """Return the model with a copy on every device of this process."""
+        mesh = make_mesh()
+        if mesh.size == 1:
+            return self
+        copies = jax.device_put((self.params, self.constants), replicated(mesh))
+        return dataclasses.replace(self, params=copies[0], constants=copies[1], mesh=mesh)
 
     @property
     def encoder(self) -> Architecture:
@@ -180,7 +197,8 @@ class TrainedSegmenter:
 
         Args:
             images: each of shape (height, width, channels), any height and width.
-            batch_size: images of a device program.
+            batch_size: images of a device program; with several devices a multiple of their number
+                is taken.
 
         Returns:
             Of each image a mask of its own height and width.
@@ -202,6 +220,8 @@ class TrainedSegmenter:
         size, channels = self.encoder.size[0], self.encoder.channels
         for number, pixels in enumerate(images):
             self._check(number, pixels)
+        if self.mesh is not None:
+            batch_size += -batch_size % self.mesh.size
         found = []
         for first in range(0, len(images), batch_size):
             part = images[first : first + batch_size]
@@ -209,7 +229,8 @@ class TrainedSegmenter:
             batch = np.zeros((batch_size, size, size, channels), np.uint8)
             for row, pixels in enumerate(part):
                 batch[row] = whole_image(pixels, size)
-            logits = _predictor(self.objective)(self.params, self.constants, batch)
+            given = batch if self.mesh is None else global_batch(batch, self.mesh)
+            logits = _predictor(self.objective)(self.params, self.constants, given)
             found.append(np.asarray(logits, np.float32)[: len(part)])
         if not found:
             raise ValueError("images is empty; predictions need one image or more")

@@ -30,6 +30,7 @@ from pretrain_jax.data.opening import (
     remark_notes,
 )
 from pretrain_jax.data.options import READING, Pages, reading, set_reading
+from pretrain_jax.data.skipping import reason_line, reason_of, told
 from pretrain_jax.data.video import frame_sizes
 from pretrain_jax.synthesis.labels import check_same_labels
 from pretrain_jax.synthesis.parts import check_unchanged
@@ -55,7 +56,8 @@ INDEX = Stage(
 )
 ROWS = 1024
 SHOWN = 10  # sentences of an error
-UNREADABLE = "unreadable: "
+# Images with these reasons never stop the index where no share is named.
+TOLERATED = ("unreadable", "too large")
 
 
 def index_images(
@@ -168,7 +170,7 @@ def _fill(
     if made is None:
         return None
     table, total = made
-    total.skipped = tally.refused + total.skipped
+    total.skipped = [reason_line("bad name", one) for one in tally.refused] + total.skipped
     try:
         _check_useful(source, total, table.rows + len(tally.refused), len(tally.refused), share)
     except ValueError:
@@ -209,11 +211,12 @@ def _check_useful(
     if (share is None and unusable) or (share is not None and of_no_use > share * files):
         shown = total.skipped
         if share is None:  # what merely cannot be decoded is no reason
-            shown = [one for one in shown if not one.startswith(UNREADABLE)]
+            shown = [one for one in shown if reason_of(one) not in TOLERATED]
         more = f"; and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
         allowed = "" if share is None else f", more than the share {share:g} that may be skipped"
         raise ValueError(
             f"{len(shown)} of the {files} files of {source} cannot be used{allowed}: "
+            f"{told(shown)}. These are "
             f"{'; '.join(printable(one) for one in shown[:SHOWN])}{more}. Mend them or take them "
             "out, or let a share be skipped with --skip-at-most"
         )
@@ -242,7 +245,7 @@ def _rows(
             if record["sha256"]:
                 size, reason = _size(path, image, logged)
             else:
-                size, reason = (0, 0), f"image {path}: {_missing(path)}"
+                size, reason = (0, 0), reason_line("missing", f"image {path}: {_missing(path)}")
                 logged.add("unusable")
             if reason:  # without the place of the images, which is no part of the result
                 logged.skip(reason.replace(f"{root}{os.sep}", ""))
@@ -300,15 +303,16 @@ def _size(path: Path, image: Located, logged: Logged) -> tuple[tuple[int, int], 
         found = read_pixels(str(path), image.frame, channels=1, remarks=remarks)
     except BadPixelsError as error:
         logged.add("unusable")
-        return (0, 0), str(error)
+        return (0, 0), reason_line(error.reason, str(error))
     except UnreadableImageError as error:
         if isinstance(error, TooLargeImageError):
             logged.add("too_large")
-        return (0, 0), f"{UNREADABLE}{error}"
+        return (0, 0), reason_line(error.reason, str(error))
     height, width = found.shape[:2]
     if min(height, width) == 1:
         logged.add("unusable")
-        return (0, 0), f"image {path} is {height} x {width} pixels: no picture"
+        sentence = f"image {path} is {height} x {width} pixels: no picture"
+        return (0, 0), reason_line("no picture", sentence)
     for remark in remarks:
         logged.add(remark.kind)
         place = image.name if image.frame == STILL else f"{image.name}#{image.frame}"

@@ -11,10 +11,11 @@ import numpy as np
 from hardset.checks import check_integer, check_range
 from hardset.folder import Input, Made, Manifest, Stage
 from pretrain_jax.data import UnreadableImageError
+from pretrain_jax.data.skipping import SKIPPED_NAME, reason_line
 from pretrain_jax.synthesis.parts import Images, patch_id, read_image
 from pretrain_jax.synthesis.proposers import Find, Found, Proposer
 from pretrain_jax.synthesis.sheets import proposals_sheet
-from pretrain_jax.synthesis.tables import SKIPPED_NAME, Logged, Make, Shards
+from pretrain_jax.synthesis.tables import Logged, Make, Shards
 
 PROPOSAL_COLUMNS = {
     "patch": "int64",
@@ -146,7 +147,8 @@ def _rows(
         for image, name, frame, height, width in zip(*batch.values(), strict=True):
             found = None
             if height and min(height, width) < least_side:
-                logged.skip(f"{_size_of(name, height, width)}, smaller than a patch", "too_small")
+                small = f"{_size_of(name, height, width)}, smaller than a patch"
+                logged.skip(reason_line("too small", small), "too_small")
             elif height:
                 found = _found(images.root, name, int(frame), find, seed, logged)
             else:
@@ -171,7 +173,7 @@ def _found(
     try:
         pixels = read_image(root, name, frame)
     except UnreadableImageError as error:
-        logged.skip(str(error).replace(f"{root}{os.sep}", ""))
+        logged.skip(reason_line(error.reason, str(error).replace(f"{root}{os.sep}", "")))
         return None
     own = hashlib.sha256(f"{name}\0{frame}".encode()).digest()[:8]
     return find(pixels, np.random.default_rng([seed, int.from_bytes(own, "big")]))

@@ -21,13 +21,13 @@ from hardset.folder import remedy
 from hardset.listing import check_sealed, read_record, write_record
 from hardset.progress import bar
 from hardset.seal import BLANK_SEAL, SealError, seal_file
+from pretrain_jax.data.skipping import SKIPPED_NAME, left_out
 
 Columns = Mapping[str, Any]
 MOST_SHARDS = 99_999
 ROW_GROUP = 1 << 16
 BATCH = 1 << 14
 ROWS_OF_SHARD = 5000
-SKIPPED_NAME = "skipped.txt"
 SHOWN = 3  # of them in the notes
 
 
@@ -56,7 +56,10 @@ class Logged:
         self.counts[name] = self.counts.get(name, 0) + count
 
     def skip(self, reason: str, name: str = "unreadable") -> None:
-        """Count an image that is left out, and record why."""
+        """Count an image that is left out, and record why.
+
+        The reason is a line of `pretrain_jax.data.skipping`.
+        """
         self.add(name)
         self.skipped.append(reason)
 
@@ -71,7 +74,7 @@ class Logged:
         write_text_atomic(folder / SKIPPED_NAME, "".join(f"{line}\n" for line in lines))
         more = len(lines) - SHOWN
         rest = [f"{more} more images that were left out are in {SKIPPED_NAME}"] if more > 0 else []
-        return lines[:SHOWN] + rest
+        return [left_out(lines), *lines[:SHOWN], *rest]
 
 
 def shard_range(rows: int, shard: int, shards: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import jax
 from hardset.folder import Claim
 from hardset.listing import read_record, write_record
 from pretrain_jax.data.options import reading
+from pretrain_jax.data.skipping import SKIPPED_NAME
 from pretrain_jax.data.sources import Fingerprint
 from pretrain_jax.train.checkpoint import CheckpointError, Checkpoints, read_meta
 from pretrain_jax.train.config import (
@@ -28,7 +29,6 @@ from pretrain_jax.train.logging import BOARD, LOG_NAME, say
 CONFIG_NAME = "config.json"
 STATISTICS_NAME = "statistics.json"
 CHECKPOINTS = "checkpoints"
-SKIPPED_NAME = "skipped.txt"
 # Names that a run writes into its folder. A folder without any of TELLING may be anybody's.
 OWN = frozenset(
     {CONFIG_NAME, STATISTICS_NAME, LOG_NAME, CHECKPOINTS, SKIPPED_NAME}

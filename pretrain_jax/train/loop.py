@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -19,8 +19,10 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from hardset.cli import printable
 from hardset.datafile import versions, write_text_atomic
 from pretrain_jax.data.loader import Loader, TooManySkippedError
+from pretrain_jax.data.skipping import SKIPPED_NAME
 from pretrain_jax.models.simclr import warn_of_few_negatives
 from pretrain_jax.synthesis.source import check_outside
 from pretrain_jax.train.checkpoint import Checkpoints
@@ -30,7 +32,6 @@ from pretrain_jax.train.flops import peak_flops
 from pretrain_jax.train.folder import (
     CHECKPOINTS,
     CONFIG_NAME,
-    SKIPPED_NAME,
     check_folder,
     claimed,
     write_statistics,
@@ -316,7 +317,7 @@ class TrainResult:
         losses: training loss of every step that this process took.
         validation: (step, loss) of every validation in this process, in order.
         probes: accuracies by name at the end, empty without classes.
-        skipped: reasons of unreadable images by name.
+        skipped: lines with the reasons of images that were left out, by name.
         picture: file with reconstructions, or None.
     """
 
@@ -373,7 +374,7 @@ def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
             try:
                 return _trained(config, folder, plan, data, progress)
             except TooManySkippedError as error:
-                _list_skipped(folder, error.skipped)
+                _list_skipped(folder, error.skipped, data.training.refused)
                 raise
 
 
@@ -423,7 +424,7 @@ def _trained(
     )
     loop.run()
     skipped = data.skipped | loader.skipped
-    _list_skipped(folder, skipped)
+    _list_skipped(folder, skipped, data.training.refused)
     return TrainResult(
         folder=folder,
         steps=plan.steps,
@@ -436,7 +437,10 @@ def _trained(
     )
 
 
-def _list_skipped(folder: Path, skipped: dict[str, str]) -> None:
-    if skipped:
-        text = "".join(f"{name}\t{reason}\n" for name, reason in sorted(skipped.items()))
+def _list_skipped(folder: Path, skipped: dict[str, str], refused: Collection[str] = ()) -> None:
+    lines = [*sorted(skipped.items()), *(("", one) for one in refused)]
+    if lines:
+        text = "".join(
+            "\t".join(printable(" ".join(one.split())) for one in line) + "\n" for line in lines
+        )
         write_text_atomic(folder / SKIPPED_NAME, text)

@@ -163,8 +163,6 @@ def dinov3_config(
         size, period = _told_by_periods(state[PERIODS])
         known = {"num_attention_heads": width // size, **known}
     heads, notes = heads_of(width, known, HEAD_SIZES)
-    if layout == "official":
-        _check_keys(state)
     config = DINOv3Config(
         image_size=max(224 // patch, 1) * patch,
         patch_size=patch,
@@ -197,6 +195,8 @@ def dinov3_config(
             "hidden_act": "silu" if gated else "gelu",
         },
     )
+    if layout == "official":
+        _check_keys(state)
     return config, notes
 
 
@@ -216,24 +216,24 @@ def _told_by_periods(periods: NDArray) -> tuple[int, float]:
 def _check_keys(state: Mapping[str, NDArray]) -> None:
     """Check that biases of keys are 0, as DINOv3 has none."""
     for key, bias in state.items():
-        if key.endswith(".attn.qkv.bias") and np.any(np.array_split(bias, 3)[1]):
+        fused_bias = key.endswith(".attn.qkv.bias") and bias.ndim == 1
+        if fused_bias and np.any(np.array_split(bias, 3)[1]):
             raise WeightsError(f"{key} is not 0 for keys, which have no bias in DINOv3")
 
 
 def official_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """Drop what Meta's files have beside parameters, and apply the masks of biases.
+    """Apply the masks of Meta's files, which set the biases of keys to 0.
 
-    The masks set the biases of keys to 0.
-
-    Raises:
-        WeightsError: a bias of keys that no mask takes away.
+    A mask of another kind is left, where no name of the table is.
     """
     kept = dict(state)
     for key in [key for key in state if key.endswith(".attn.qkv.bias_mask")]:
-        bias = key.removesuffix("_mask")
-        mask = np.repeat([1, 0, 1], -(-state[key].size // 3))
-        if bias in kept and np.array_equal(kept.pop(key).ravel(), mask):
-            kept[bias] = kept[bias] * mask.astype(kept[bias].dtype)
+        bias, mask = state.get(key.removesuffix("_mask")), state[key]
+        if bias is None or bias.shape != mask.shape:
+            continue
+        if np.array_equal(mask, np.repeat([1, 0, 1], -(-mask.size // 3))):
+            kept[key.removesuffix("_mask")] = bias * mask.astype(bias.dtype)
+            del kept[key]
     return kept
 
 

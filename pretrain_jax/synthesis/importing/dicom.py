@@ -101,14 +101,12 @@ def import_dicom(
     check_window(window)
     check_share(skip_at_most)
     root = Path(source)
-    if not root.exists():
-        raise ValueError(f"DICOM source {source} does not exist; give a folder or a file")
     check_outside(source, out)
-    key = project_salt(salt, out)
     paths = files_below(root)
+    key = project_salt(salt, out)
     listed = hmac.new(key, digestmod=hashlib.sha256)
     for path in paths:
-        listed.update(os.fsencode(os.path.relpath(path, root)) + b"\0%d\n" % path.stat().st_size)
+        listed.update(os.fsencode(os.path.relpath(path, root)) + b"\0%d\n" % _size(path))
     work = IMPORT.open(
         out,
         {
@@ -141,6 +139,13 @@ def import_dicom(
     )
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # it is counted when it is read
+        return -1
+
+
 def _counts(whole: Part) -> dict[str, int]:
     names = ("series", "ungrouped", "burned_in")
     patients = len({row.group for row in whole.rows} - {""})
@@ -152,7 +157,7 @@ def _plan(
 ) -> tuple[Part, list[Unit]]:
     """Read all headers, and sort the files by their series."""
     part = Part()
-    known: set[str] = set()
+    known: dict[str, str] = {}  # series by the name of an image
     series: dict[str, list[tuple[Path, DicomHeader]]] = {}
     with bar(len(paths), "headers", "file", shown=progress) as done:
         for path in paths:
@@ -164,15 +169,23 @@ def _plan(
             part.counts["burned_in"] += found.burned_in
             if found.burned_in and refuse_burned_in:
                 part.skipped[BURNED_IN] += 1
-            elif found.ids[0].partition("-")[0] in known:
-                part.skipped[SEVERAL] += 1
+                continue
+            name = _image(found)
+            own = found.series or name
+            # Of copies in one series the first one is taken that can be decoded.
+            if known.setdefault(name, own) == own:
+                series.setdefault(own, []).append((path, found))
             else:
-                known.add(found.ids[0].partition("-")[0])
-                series.setdefault(found.series or found.ids[0], []).append((path, found))
+                part.skipped[SEVERAL] += 1
     return part, [
         Unit(name, len(files), partial(_make, files=_stacked(files), salt=salt, window=window))
         for name, files in sorted(series.items())
     ]
+
+
+def _image(header: DicomHeader) -> str:
+    """Return the part of its images' names that tells a file from others."""
+    return header.ids[0].partition("-")[0]
 
 
 def _header(path: Path, salt: bytes) -> DicomHeader | str:
@@ -229,12 +242,17 @@ def _make(out: Path, files: Sequence[_File], salt: bytes, window: Window) -> Par
     between: Window = None
     if window is None and not all(one.header.windowed for one in files):
         between = robust_range(lambda: _grey(files))
+    made: set[str] = set()
     for one in files:
+        if _image(one.header) in made:
+            part.skipped[SEVERAL] += 1
+            continue
         try:
             found = read_dicom(one.path, salt, window=window, between=between)
         except (ValueError, OSError) as error:
             part.skipped[reason_of(error)] += 1
             continue
+        made.add(_image(one.header))
         part.rows += [_row(out, one, frame, found.pixels[frame]) for frame in range(len(found.ids))]
         part.counts["ungrouped"] += 0 if found.group else len(found.ids)
     part.counts["series"] = int(bool(part.rows))
@@ -256,9 +274,11 @@ def _row(out: Path, one: _File, frame: int, pixels: NDArray[np.uint8]) -> Row:
 
 def _grey(files: Sequence[_File]) -> Iterator[Counted]:
     """Count the grey values that are shown between percentiles."""
+    made: set[str] = set()
     for one in files:
-        if not one.header.windowed:
+        if not one.header.windowed and _image(one.header) not in made:
             try:
                 yield from grey_counts(one.path)
+                made.add(_image(one.header))
             except (ValueError, OSError) as error:
                 reason_of(error)  # when the file is shown, it is counted

@@ -81,8 +81,6 @@ def import_nifti(
     check_share(skip_at_most)
     number = axis_number(axis)
     root = Path(source)
-    if not root.exists():
-        raise ValueError(f"NIfTI source {source} does not exist; give a folder or a file")
     check_outside(source, out)
     paths = _files(root)
     part, found = _identified(paths, progress)

@@ -116,12 +116,21 @@ def files_below(root: Path) -> list[Path]:
     """Find the files of a folder that are not hidden, sorted.
 
     Links to folders are not followed. A file is itself.
+
+    Raises:
+        ValueError: there is no such source, or a folder in it cannot be read. It is not named.
     """
+    if not root.exists():
+        raise ValueError("the source of scans does not exist; give a folder or a file")
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"a folder of the source of scans cannot be read: {error.strerror}")
 
     def found() -> Iterator[Path]:
         if not root.is_dir():
             yield root
-        for folder, folders, names in os.walk(root):
+            return
+        for folder, folders, names in os.walk(root, onerror=refuse):
             folders[:] = [one for one in folders if not one.startswith(".")]
             for name in names:
                 path = Path(folder, name)

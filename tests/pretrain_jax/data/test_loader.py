@@ -112,13 +112,15 @@ def test_stops_when_nothing_can_be_read(tmp_path: Path) -> None:
         (tmp_path / f"{number}.png").write_bytes(b"junk")
     found = find_images(tmp_path)
     source = loader(found, skip_at_most=1.0)
-    with pytest.raises(TooManySkippedError, match="3 of 3 images cannot be read:"):
+    with pytest.raises(
+        TooManySkippedError, match=r"3 of 3 images cannot be read \(3 undecodable\):"
+    ):
         next(source)
     source.close()
     for number in range(3, 20):
         (tmp_path / f"{number:02d}.png").write_bytes(b"junk")
     # One sentence: the first few and how many more.
-    told = r"^20 of 20 images cannot be read: [^\n]*0\.png [^\n]*; and 10 more$"
+    told = r"^20 of 20 images cannot be read \(20 undecodable\): [^\n]*0\.png [^\n]*; and 10 more$"
     with pytest.raises(TooManySkippedError, match=told):
         decode_all(find_images(tmp_path), Crop(4, kind="centre"))
 

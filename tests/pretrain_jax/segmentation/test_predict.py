@@ -67,6 +67,7 @@ def test_masks_regions_areas_and_probabilities(
         (images / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(drawn(number, size)).save(images / name)
     (images / "broken.png").write_bytes(b"no picture")
+    (images / "notes.docx").write_bytes(b"no image")
     command = ["predict", str(images), "--model", str(model), "--out", str(out)]
     assert run(main, [*command, "--probabilities"]) == 2
     error = capsys.readouterr().err
@@ -77,6 +78,7 @@ def test_masks_regions_areas_and_probabilities(
     shown = capsys.readouterr()
     assert "masks of 4 of 5 images" in shown.out and "broken.png" in shown.err
     assert "broken.png" in (out / "skipped.txt").read_text()
+    assert "passed over, as neither images nor videos: 1 .docx" in shown.err
 
     segmenter = load_segmenter(model)
     pixels = {name: np.asarray(Image.open(images / name)) for name in sizes}
@@ -171,6 +173,7 @@ def test_grey_images_frames_and_lists(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_prediction_goes_on(model: Path, tmp_path: Path) -> None:
+    """The killed process had four devices, which make the same masks as one."""
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
     for number in range(140):
@@ -178,7 +181,8 @@ def test_a_killed_prediction_goes_on(model: Path, tmp_path: Path) -> None:
     child = subprocess.run(
         [sys.executable, "-c", CHILD, str(images), str(model), str(out)],
         cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ
+        | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
         check=False,
     )
     assert child.returncode == -signal.SIGKILL

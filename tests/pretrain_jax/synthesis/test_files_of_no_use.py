@@ -80,6 +80,12 @@ def test_a_share_may_be_skipped(odd_folder: Path, tmp_path: Path) -> None:
     for name in ("link.png", "nan.npy", "above.npy", "one.png", "junk.png", "empty.jpg"):
         assert sum(name in line for line in lines) == 1
     assert any("5 more images" in note for note in manifest.notes)
+    # By reason and count, the most frequent first.
+    assert manifest.notes[0] == (
+        "8 image(s) left out: 2 undecodable, 2 with pixels that are no numbers in range, 2 with a "
+        "name or record that cannot be used, 1 missing or no file, 1 one pixel wide or high; all "
+        "are named in skipped.txt"
+    )
     # The stage after it says so too, and goes on.
     patches = propose(out, tmp_path / "patches", proposer=Saliency())
     assert patches is not None and patches.counts["unreadable"] == 6
@@ -229,7 +235,8 @@ def test_the_limit_in_megapixels_is_kept_by_later_stages(
     manifest = index_images(data, tmp_path / "low")
     assert manifest is not None and manifest.counts["unreadable"] == 1
     assert manifest.counts["too_large"] == 1
-    assert "0.2 megapixels" in manifest.notes[0] and "--max-megapixels" in manifest.notes[0]
+    assert "1 with more megapixels than are decoded" in manifest.notes[0]
+    assert "0.2 megapixels" in manifest.notes[1] and "--max-megapixels" in manifest.notes[1]
     manifest = index_images(data, tmp_path / "high", max_megapixels=0.2)
     assert manifest is not None and manifest.counts["unreadable"] == 0
     monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "0.1")

@@ -239,7 +239,7 @@ def test_videos_turned_and_unreadable_images(tmp_path: Path) -> None:
     # The frames' shares of the file's bytes add up.
     assert rows["bytes"][video].sum() == (data / "v.mp4").stat().st_size
     assert manifest.counts["unreadable"] == 1
-    assert "broken.png" in manifest.notes[0]
+    assert "broken.png" in manifest.notes[1]
     assert manifest.counts["pixels"] == 45 + 24 + 7 * 16 * 32
 
 

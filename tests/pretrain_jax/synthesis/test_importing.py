@@ -235,6 +235,19 @@ def test_frames_lie_where_their_groups_say(tmp_path: Path) -> None:
     assert set(spacings(out).values()) == {("0.4", "0.3", "2.5")}
 
 
+def test_a_whole_copy_goes_before_a_cut_one(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    values = draw(1, 20, 30)
+    whole = written(tmp_path / "scans" / "b", values, SeriesInstanceUID="1.2.88").read_bytes()
+    (tmp_path / "scans" / "a").write_bytes(whole[:-40])
+    (tmp_path / "scans" / "c").write_bytes(whole)
+    manifest, out = imported(tmp_path / "scans")
+    assert (manifest.counts["images"], manifest.counts["skipped"]) == (1, 2)
+    low, high = np.percentile(values, [0.5, 99.5], method="inverted_cdf")
+    wanted = np.rint(np.clip((values[0] - low) / (high - low), 0, 1) * 255)
+    assert np.array_equal(shown(out)[0], wanted)
+
+
 def test_share_of_files_that_may_give_no_image(scans: Path) -> None:
     out, salt = scans.parent / "out", scans.parent / "salt"
     with pytest.raises(ValueError, match=r"of 7 file\(s\) give no image, more than --skip-at-m"):
@@ -295,7 +308,7 @@ def test_same_work_is_done_once(scans: Path) -> None:
 
 def test_sources_of_no_use(scans: Path) -> None:
     out, salt = scans.parent / "out", scans.parent / "salt"
-    with pytest.raises(ValueError, match="nowhere does not exist"):
+    with pytest.raises(ValueError, match="the source of scans does not exist"):
         import_dicom("nowhere", out, salt=salt)
     with pytest.raises(ValueError, match="lies inside the image source"):
         import_dicom(scans, scans / "out", salt=salt)

@@ -143,7 +143,7 @@ def test_nothing_written_or_printed_identifies(
 
 def test_sources_of_no_use(scans: Path) -> None:
     out = scans.parent / "out"
-    with pytest.raises(ValueError, match="nowhere does not exist"):
+    with pytest.raises(ValueError, match="the source of scans does not exist"):
         import_nifti("nowhere", out)
     with pytest.raises(ValueError, match="lies inside the image source"):
         import_nifti(scans, scans / "out")
