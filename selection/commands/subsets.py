@@ -42,7 +42,7 @@ from selection.methods.per_group import PerGroup
 from selection.methods.wrappers import Cutoff, DRoP, Listed, Partitioned, Quotas
 from selection.pool import Pool
 from selection.registry import check_method, describe_methods, parse_method
-from selection.selector import Selector, check_seed
+from selection.selector import Selector, check_limit, check_seed
 from selection.subset import Subset
 
 SHOWN = 20  # classes in a text
@@ -350,13 +350,9 @@ def _check_groups(
     Raises:
         ValueError: a value out of its range, or an option whose parts know nothing of the limit.
     """
+    check_limit(per_group, near)
     if per_group is None:
-        if near is not None:
-            raise ValueError("--near has no effect without --per-group")
         return
-    check_integer("--per-group", per_group, 1, 2**31)
-    if near is not None:
-        check_range("--near", near, -1.0, 1.0, open_low=True)
     dividing = {
         "balance": balance,
         "quota": quota,

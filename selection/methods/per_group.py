@@ -8,13 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from hardset.checks import check_integer, check_range
 from selection.arrays import Floats, Integers
 from selection.given import Given
 from selection.methods.dedup import unit_vectors
 from selection.methods.wrappers import Wrapper
 from selection.pool import Pool
-from selection.selector import select_among
+from selection.selector import check_limit, select_among
 from selection.subset import Subset
 
 
@@ -54,9 +53,7 @@ class PerGroup(Wrapper):
     name: ClassVar[str] = "per-group"
 
     def __post_init__(self) -> None:
-        check_integer("per_group", self.limit, 1, 2**31)
-        if self.near is not None:
-            check_range("near", self.near, -1.0, 1.0, open_low=True)
+        check_limit(self.limit, self.near)
 
     @property
     def compares(self) -> bool:

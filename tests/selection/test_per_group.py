@@ -178,9 +178,9 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: An
     assert kept == [0, *thinned(hard, 2, 5, [0])]
     for more, words in {
         "--per-group 1": "per_group = 1 allows 4 examples of 4 groups, fewer than the budget 6",
-        "--per-group 0": "--per-group",
-        "--near 0.9": "--near has no effect without --per-group",
-        "--per-group 2 --near 3": "--near",
+        "--per-group 0": "per_group = 0",
+        "--near 0.9": "near has no effect without per_group",
+        "--per-group 2 --near 3": "near = 3",
         "--per-group 2 --balance equal": "--per-group and --balance exclude each other",
         "--per-group 2 --partitions 2": "--per-group and --partitions exclude each other",
     }.items():
