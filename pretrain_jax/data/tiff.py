@@ -136,7 +136,9 @@ def _read_page(
     shape = tuple(int(length) for length in page.shape)
     axes = str(page.axes)
     if axes.replace("S", "") != "YX":
-        raise ValueError(f"its page has the axes {axes}, no rows and columns")
+        raise ValueError(
+            f"its page has the axes {axes}, no rows and columns; save each plane as a page"
+        )
     height, width = int(page.imagelength), int(page.imagewidth)
     check_pixels(height, width)
     if min(height, width) < 1 or np.prod(shape) > MOST_SAMPLES * height * width:
@@ -383,7 +385,7 @@ def _interpreted(stored: Samples, page: Any, meaning: int, samples: int, top: fl
         kind = np.uint8 if bits <= 8 else np.uint16
     whole = 1.0 if stored.dtype.kind == "f" else float(np.iinfo(kind).max)
     if meaning == PALETTE:
-        return _coloured(stored[:, :, 0], page, bits)
+        return _coloured(stored[:, :, 0], page)
     own = CHANNELS[meaning]
     alpha = samples > own and [int(one) for one in page.extrasamples][:1] == [ASSOCIATED]
     plain = top == whole and not alpha
@@ -411,15 +413,15 @@ def _interpreted(stored: Samples, page: Any, meaning: int, samples: int, top: fl
     return by_rows(stored, convert, 1 if meaning in GREY else 3, kind)
 
 
-def _coloured(indices: Samples, page: Any, bits: int) -> Samples:
+def _coloured(indices: Samples, page: Any) -> Samples:
     colours = page.colormap
-    if colours is None or bits > 8:
-        raise ValueError("it is of a palette that it lacks" if bits <= 8 else "its palette is odd")
+    if colours is None:
+        raise ValueError("it is of a palette that it lacks; save it as RGB")
     table = np.asarray(colours).reshape(3, -1).T
     # Files of old programs have colours of 8 bits in the 16; libtiff tells them in the same way.
     eight = table if int(table.max(initial=0)) < 256 else np.rint(table / 257.0)
     if len(table) <= int(indices.max(initial=0)):
-        raise ValueError(f"its palette has {len(table)} colours, and it uses more")
+        raise ValueError(f"its palette has {len(table)} colours, and it uses more; save it as RGB")
     return np.asarray(eight.astype(np.uint8)[indices.astype(np.intp)])
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pyarrow
 import pyarrow.parquet
 import pydicom
 import pytest
@@ -45,6 +46,7 @@ PIXEL_GROUPS = {0x0028, 0x5200, 0x7FE0}
 BESIDE_PIXELS = {0x00281199, 0x00281214, 0x00284000}  # of the profile, but not needed
 FOUND = re.compile(rb"QZWX[0-9A-F]{3}", re.IGNORECASE)
 OTHERS = tuple("QZWX00".encode(one) for one in ("utf-16-le", "utf-16-be"))
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
 PATIENTS, SLICES, SIDES = 4, 6, (40, 48)
 
 
@@ -124,7 +126,7 @@ def texts_of(path: Path) -> Iterator[bytes]:
     """A file's bytes, and those that are packed in it."""
     data = path.read_bytes()
     yield data
-    if path.suffix == ".png":
+    if path.suffix == ".png" and data != b"damaged":
         with Image.open(path) as image:
             image.load()
             yield repr(image.info).encode()
@@ -136,6 +138,12 @@ def texts_of(path: Path) -> Iterator[bytes]:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 for one in archive.infolist():
                     yield archive.read(one) + one.filename.encode()
+    for start in re.finditer(re.escape(ZSTANDARD), data):  # of checkpoints
+        try:
+            packed = pyarrow.BufferReader(data[start.start() :])
+            yield pyarrow.CompressedInputStream(packed, "zstd").read()
+        except OSError:
+            pass  # by chance
 
 
 def leaks(folder: Path) -> list[str]:
@@ -164,8 +172,9 @@ def test_finds_what_it_looks_for(tmp_path: Path) -> None:
     made = PngInfo()
     made.add_text("a", WHO, zip=True)
     Image.new("L", (3, 3)).save(tmp_path / "e.png", pnginfo=made)
-    (tmp_path / "f").write_text("QZWX")
-    assert leaks(tmp_path) == [WHO, "a", "b", "c.npz", "d.parquet", "e.png"]
+    (tmp_path / "f").write_bytes(b"123" + pyarrow.compress(WHO.encode() * 99, "zstd", asbytes=True))
+    (tmp_path / "g").write_text("QZWX")
+    assert leaks(tmp_path) == [WHO, "a", "b", "c.npz", "d.parquet", "e.png", "f"]
 
 
 TINY = """--mae.train.model.encoder.image-size 8 --mae.train.model.encoder.patch-size 2
@@ -174,13 +183,16 @@ TINY = """--mae.train.model.encoder.image-size 8 --mae.train.model.encoder.patch
 --mae.train.model.decoder-heads 2 --mae.train.data.workers 0 --mae.train.data.validation-images 8
 --mae.train.data.mean 0.4 0.4 0.4 --mae.train.data.std 0.3 0.3 0.3 --mae.train.batch-size 4
 --mae.train.epochs 1 --mae.train.log-every 1 --mae.train.checkpoint-every 2
---mae.train.validate-every 0 --mae.methods all optidel-s --mae.ratios 0.5 --mae.seeds 0
+--mae.train.validate-every 0 --mae.methods optidel-s --mae.ratios 0.5 --mae.seeds 0
 --evaluations linear-frozen --finetune.steps 4 --finetune.batch-size 4
 --finetune.warmup-steps 1 --finetune.checkpoint-every 2 --finetune.bootstrap-draws 2000"""
 
 
 def test_scans_through_all_commands(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    lightly_compiled: None,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of texts in the place of dates and numbers
@@ -232,14 +244,15 @@ def test_scans_through_all_commands(
     done("embed", listed, *weights, "--out", out / "features.parquet")
     done("keep", listed, *weights, "--method", "k-center", "--budget", 5, "--out", out / "kept.txt",
          "--features", out / "features.parquet")  # fmt: skip
-    (model,) = {path.parent for path in whole.glob("finetuned/**/manifest.json")}
+    (model,) = (path.parent for path in whole.glob("finetuned/**/linear-frozen/manifest.json"))
     done("predict", listed, "--model", model, "--out", out / "masks", "--probabilities")
     # Errors name images, and those are hashes.
-    pictures[0].write_bytes(b"damaged")
-    done("propose", out / "again", "--data", listed, "--skip-at-most", 0, code=2)
-    assert not leaks(out)
-    kinds = {path.suffix for path in out.rglob("*") if path.is_file()}
-    print(kinds)
+    shutil.copytree(images, tmp_path / "damaged")
+    next((tmp_path / "damaged").rglob("*.png")).write_bytes(b"damaged")
+    text = done("propose", tmp_path / "again", "--data", tmp_path / "damaged" / "images.txt",
+                "--skip-at-most", 0, code=2)  # fmt: skip
+    assert "cannot be decoded" in text
+    assert not leaks(out) and not leaks(tmp_path / "damaged")
 
 
 def write_masks(slices: Path, folder: Path) -> None:

@@ -396,6 +396,38 @@ def test_frames_that_are_announced_and_missing(tmp_path: Path) -> None:
         assert 1 <= page_count(str(path)) <= 30
 
 
+def test_hostile_parts_are_refused(tmp_path: Path) -> None:
+    """Parts beside the picture, of a vast size, cut, or without their control."""
+    plain = np.full((4, 4, 4), 255, np.uint8)
+    first = (plain, 0, 0, 0, 0)
+    colours = np.zeros((256, 3), np.uint8)
+    whole = gif((4, 4), colours, [(np.zeros((4, 4), int), 0, 0, 0, -1)] * 2)
+    vast = b"," + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0)
+    at = whole.rindex(b"," + struct.pack("<HHHHB", 0, 0, 4, 4, 0))
+    made = apng((4, 4), [first] * 2)
+    control = made.rindex(b"fcTL")
+    hostile = {
+        "beside.png": apng((4, 4), [first, (plain, 1, 0, 0, 0)]),
+        "behind.png": apng((4, 4), [first, (plain, 2**31, 2**31, 0, 0)]),
+        "cut.png": made[: made.rindex(b"fdAT") + 14],
+        "control.png": made[: control - 4]
+        + struct.pack(">I", 3)
+        + b"fcTL123"
+        + made[control + 30 :],
+        "vast.gif": whole[:at] + vast + whole[at + 10 :],
+        "cut.gif": whole[:-9],
+    }
+    for name, content in hostile.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        remarks: list[Remark] = []
+        read_pixels(str(path), remarks=remarks)  # the first one is whole
+        if page_count(str(path)) > 1:
+            with pytest.raises(UnreadableImageError, match=rf"{name} page 1 cannot be decoded: ."):
+                read_pixels(str(path), 1)
+        assert np.array_equal(read_pixels(str(path), 0), read_pixels(str(path))), name
+
+
 def test_a_gif_of_many_frames_ends(tmp_path: Path) -> None:
     """A thousand thousand frames of one pixel: refused soon, and not the first one silently."""
     frame = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + bytes([2, 2, 0x44, 1, 0])

@@ -350,6 +350,21 @@ def test_a_value_beyond_the_option_is_refused(tmp_path: Path) -> None:
             set_reading(bits=bits)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_palettes_that_tifffile_writes(tmp_path: Path, kind: type) -> None:
+    """Of 256 colours and of 65536; colours have 16 bits, of which images have 8 (section 5)."""
+    rng = np.random.default_rng(4)
+    count = np.iinfo(kind).max + 1
+    colours = rng.integers(0, 65536, (3, count), np.uint16)
+    indices = rng.integers(0, count, (7, 9)).astype(kind)
+    path = tmp_path / "image.tif"
+    set_reading(bits=12)  # indices are no samples
+    for more in ({}, {"compression": "zlib"}, {"byteorder": ">"}):
+        tifffile.imwrite(path, indices, photometric="palette", colormap=colours, **more)
+        wanted = np.moveaxis(colours[:, indices], 0, -1) / 257
+        assert np.abs(read_pixels(str(path)) - wanted).max() <= 0.51
+
+
 @pytest.mark.parametrize("photometric", ["miniswhite", "minisblack", "rgb", "separated"])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_kinds_of_sample_that_tifffile_writes(tmp_path: Path, kind: type, photometric: str) -> None:

@@ -1,5 +1,6 @@
 """The command `finetune` and the pictures it leaves."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from hardset.cli import run
 from hardset.folder import read_manifest
 from pretrain_jax.__main__ import main
+from pretrain_jax.data.options import adopt_reading
 from pretrain_jax.segmentation import finetuning
 from pretrain_jax.segmentation.masks import IGNORE
 from pretrain_jax.segmentation.result import Prediction, legend, overlay, overlay_sheet, spread
@@ -122,3 +124,29 @@ def test_a_sheet_shows_cases_spread_over_all() -> None:
     case = Prediction("name", np.zeros((4, 4, 3), np.uint8), labels, labels, 1.0)
     few, many = overlay_sheet([case], of=9), overlay_sheet([case] * 12, of=30)
     assert many.shape[0] > few.shape[0] and many.shape[1] == few.shape[1]
+
+
+def test_twelve_bits_are_told_by_the_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The result is that of the same images in 8 bits; other bits are another stage."""
+    plain, deep = tmp_path / "plain", tmp_path / "deep"
+    write_set(plain)
+    write_set(deep)
+    for path in (deep / "images").iterdir():
+        values = np.asarray(Image.open(path)).astype(float)
+        path.unlink()
+        np.save(path.with_suffix(".npy"), np.rint(values * (4095 / 255)).astype(np.uint16))
+    scores = []
+    for data, more in ((plain, []), (deep, ["--bits", "12"])):
+        out = tmp_path / f"out-{data.name}"
+        command = ["finetune", str(data), "demo", *OPTIONS, "--out", str(out), *more]
+        assert run(main, [*command, "--json"]) == 0
+        shown = capsys.readouterr()
+        assert "hardly use" not in shown.err
+        scores.append(json.loads(shown.out)["miou"])
+        assert read_manifest(out).parameters.get("bits") == (12 if more else None)
+    assert scores[0] == scores[1]
+    adopt_reading({})
+    assert run(main, ["finetune", str(deep), "demo", *OPTIONS, "--out", str(out)]) == 2
+    assert "was made with parameters.bits = 12" in capsys.readouterr().err
