@@ -611,7 +611,7 @@ COMMANDS = (
     Command("pretrain_jax pretrain", "steps", 1, 64, functools.partial(trained, "pretrain")),
     Command("pretrain_jax reconstruct", "images", 1, 16, reconstruct),
     Command("pretrain_jax finetune", "steps", 1, 64, finetune),
-    Command("pretrain_jax predict", "images", 1, 1_024, predict),
+    Command("pretrain_jax predict", "images", 1, 256, predict),
     Command("pretrain_jax pipeline", "seeds", 1, 2, pipeline),
     Command("pretrain_jax report", "seeds", 1, 2, report),
     Command("hardset verify", "images", 4, 64, functools.partial(chained, "verify")),
