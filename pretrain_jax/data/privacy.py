@@ -49,6 +49,8 @@ def project_salt(path: str | Path, outputs: str | Path) -> bytes:
                 temporary.write_text(secrets.token_hex(SALT_BYTES) + "\n", encoding="ascii")
         except FileExistsError:
             pass  # another process was faster
+    if target.is_dir():
+        raise ValueError(f"the salt {path} is a folder; name a file")
     with regular_file(target) as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         text = file.read(2 * SALT_BYTES + 2)

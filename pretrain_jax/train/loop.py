@@ -39,7 +39,7 @@ from pretrain_jax.train.folder import (
 from pretrain_jax.train.logging import Progress, RunLog, say
 from pretrain_jax.train.objectives import make_objective
 from pretrain_jax.train.setup import Plan, RunData, crop_of, joined, make_step, plan_run, read_data
-from pretrain_jax.train.starting import with_weights
+from pretrain_jax.train.starting import check_weights, with_weights
 from pretrain_jax.train.step import Metrics, Step, TrainState, global_batch
 
 # Exit code of a process that SIGTERM ended, as shells report it.
@@ -360,6 +360,7 @@ def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
         if config.steps is not None:
             plan_run(config)
         folder = check_folder(config)
+        check_weights(config)
         with ExitStack() as held:
             # A run that lies there is held before its images are read. A new folder is made after
             # that, so that bad images leave none; shipped images are written into it.

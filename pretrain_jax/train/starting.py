@@ -18,7 +18,7 @@ from pretrain_jax.models.recognition import recognise
 from pretrain_jax.models.sam import ImageEncoder
 from pretrain_jax.models.vit import ViT, ViTConfig, resize_positions
 from pretrain_jax.models.vit.params import transformers_keys
-from pretrain_jax.train.checkpoint import Checkpoints
+from pretrain_jax.train.checkpoint import CheckpointError, Checkpoints
 from pretrain_jax.train.config import TrainConfig, config_to_json
 from pretrain_jax.train.folder import CHECKPOINTS
 from pretrain_jax.train.logging import say
@@ -51,17 +51,35 @@ def with_weights(state: TrainState, step: Step, source: str) -> TrainState:
     """
 
     def change(model: nnx.Module) -> None:
-        if not isinstance(model, MAE):
-            raise ValueError(f"init = {source}: only masked autoencoders start from weights")
-        try:
-            notes = (_from_run if holds_run(Path(source)) else _from_published)(model, source)
-        except WeightsError as error:
-            told = str(error).removeprefix(f"{source}: ")
-            raise WeightsError(f"init = {source}: {told}") from None
-        for note in notes:
+        for note in _taken(model, source):
             say(f"{source}: {note}")
 
     return step.changed(state, change)
+
+
+def check_weights(config: TrainConfig) -> None:
+    """Check that a run can start from its weights, before anything of it is written.
+
+    A folder in which the run has saved a step is left alone: it does not start any more.
+
+    Raises:
+        ValueError: they are missing, damaged, or of another model; see `with_weights`.
+    """
+    if config.init is None or Checkpoints(Path(config.out) / CHECKPOINTS).steps():
+        return
+    objective = make_objective(config.model, "float32", (), ())
+    _taken(nnx.eval_shape(lambda: objective.build(0)), config.init)
+
+
+def _taken(model: Any, source: str) -> tuple[str, ...]:
+    """Give a model, or the shapes of one, what `source` holds, and return what there is to say."""
+    if not isinstance(model, MAE):
+        raise ValueError(f"init = {source}: only masked autoencoders start from weights")
+    try:
+        return (_from_run if holds_run(Path(source)) else _from_published)(model, source)
+    except (WeightsError, CheckpointError) as error:
+        told = str(error).removeprefix(f"{source}: ")
+        raise WeightsError(f"init = {source}: {told}") from None
 
 
 def _from_run(model: MAE, source: str) -> tuple[str, ...]:

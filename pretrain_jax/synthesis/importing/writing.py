@@ -201,9 +201,10 @@ def run_import(
                 _check(whole.skipped, files, skip_at_most)
         if not whole.rows:
             shutil.rmtree(records, ignore_errors=True)
+            if not files:
+                raise ValueError("the source of scans holds no file; give another folder")
             raise ValueError(
-                f"none of the {files} file(s) gives an image: "
-                f"{'; '.join(_reasons(whole.skipped)) or 'no file'}"
+                f"none of the {files} file(s) gives an image: {'; '.join(_reasons(whole.skipped))}"
             )
         whole.rows.sort(key=lambda row: (*row.order, row.name))
         write_list(work.folder / LIST, (list_line(row.name, row.group) for row in whole.rows))

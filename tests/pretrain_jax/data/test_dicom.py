@@ -448,6 +448,8 @@ def test_salts_of_no_use(tmp_path: Path, text: str) -> None:
     (tmp_path / "salt").chmod(0o600)
     with pytest.raises(ValueError, match="64 hexadecimal digits"):
         project_salt(tmp_path / "salt", tmp_path / "out")
+    with pytest.raises(ValueError, match=f"the salt {tmp_path} is a folder; name a file"):
+        project_salt(tmp_path, tmp_path / "out")
 
 
 def test_salt_among_results(tmp_path: Path) -> None:

@@ -208,3 +208,19 @@ def test_protocols(
     with pytest.raises(ValueError, match="full_images = 8 is outside the valid range"):
         pretrain(half, tmp_path / "q", config=train_config, full_images=8)
     assert not (tmp_path / "q").exists()
+
+
+def test_weights_that_do_not_fit_leave_the_folder_to_others(
+    image_folder: Path, tmp_path: Path, train_config: TrainConfig, compiled_once: dict[str, str]
+) -> None:
+    """The corrected command is taken: nothing was begun with the wrong file."""
+    train_config = dataclasses.replace(train_config, epochs=None, steps=3)
+    pretrain(image_folder, tmp_path / "first", config=train_config)
+    (tmp_path / "bad.safetensors").write_bytes(b"no weights")
+    out = tmp_path / "second"
+    bad = dataclasses.replace(train_config, init=str(tmp_path / "bad.safetensors"))
+    with pytest.raises(ValueError, match=r"init = .*bad\.safetensors"):
+        pretrain(image_folder, out, config=bad)
+    assert not out.exists()
+    good = dataclasses.replace(train_config, init=str(tmp_path / "first"))
+    assert pretrain(image_folder, out, config=good).counts["steps"] == 3

@@ -173,3 +173,4 @@ def test_starts_from_weights(
         train(dataclasses.replace(other, init=str(path)))
     with pytest.raises(ValueError, match="no such file"):
         train(dataclasses.replace(other, init="missing.pth"))
+    assert not Path(other.out).exists(), "a refused run leaves the folder to another one"
