@@ -16,6 +16,7 @@ from pretrain_jax.features.options import (
     Tokens,
     check_embedding,
     check_keeping,
+    features_folder,
 )
 
 MODELS = ("auto", *FITS)
@@ -162,7 +163,8 @@ def keep(
         python -m pretrain_jax run mae_vit_tiny_cpu --data.path kept.txt
     """
     check_embedding(tokens, dtype, frame_stride, batch_size, workers, skip_at_most, image_size)
-    check_keeping(out, method, budget, seed, per_group, near)
+    folder = features_folder(out, features)
+    check_keeping(out, folder, method, budget, seed, per_group, near)
     from pretrain_jax.features import keep
 
     found = keep(
@@ -174,7 +176,7 @@ def keep(
         given=given,
         per_group=per_group,
         near=near,
-        features=features,
+        features=folder,
         seed=seed,
         model=model,
         image_size=image_size,

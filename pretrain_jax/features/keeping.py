@@ -18,18 +18,18 @@ from hardset.seal import BLANK_SEAL, seal_file, sealed
 from pretrain_jax.data import read_pixels
 from pretrain_jax.data.listing import STILL, Tally, image_root, iterate_images, list_line
 from pretrain_jax.features.embedding import embed, image_id, image_name
-from pretrain_jax.features.options import check_keeping
-from pretrain_jax.pictures import Tile, contact_sheet, png_bytes, write_png
+from pretrain_jax.features.options import check_keeping, features_folder
+from pretrain_jax.pictures import Tile, contact_sheet, png_bytes
 from pretrain_jax.synthesis.source import check_outside
 from pretrain_jax.synthesis.tables import Table
 from selection.commands.inputs import parse_budget
 from selection.embeddings import Embeddings
+from selection.files import check_new_file
 from selection.given import Given
 from selection.methods.per_group import PerGroup
 from selection.pool import Pool
 from selection.registry import parse_method
 
-FEATURES = "features.parquet"
 ROWS = 4096
 SHOWN = 18  # pictures of each section of the sheet
 Rows = NDArray[np.int64]
@@ -110,9 +110,9 @@ def keep(
             range, images of no use (see `embed`).
     """
     path = Path(out)
-    check_keeping(path, method, budget, seed, per_group, near)
+    folder = features_folder(path, None if features is None else Path(features))
+    check_keeping(path, folder, method, budget, seed, per_group, near)
     check_outside(source, path.parent)
-    folder = path.with_name(FEATURES) if features is None else Path(features)
     options |= {"weights": weights, "progress": progress}
     manifest = embed(source, folder, **options)
     table = Embeddings(folder)
@@ -129,8 +129,9 @@ def keep(
     facts = {"kept": len(picks.indices), "images": len(pool), "method": method, "seed": seed}
     limits = {"per_group": per_group, "near": near}
     facts |= {name: value for name, value in limits.items() if value is not None}
-    groups = _write_groups(path.with_suffix(".csv"), table, picks.indices, held.rows)
-    _write_sheet(path.with_suffix(".png"), names, picks.indices, held.rows, source, method)
+    groups = _groups(table, picks.indices, held.rows)
+    sheet = _sheet(names, picks.indices, held.rows, source, method)
+    _write_new({path.with_suffix(".csv"): _csv(groups), path.with_suffix(".png"): sheet})
     # The list comes last: where it is, the others are.
     _write_list(path, names, picks.indices, image_root(source), facts)
     return Kept(
@@ -202,7 +203,7 @@ def _write_list(
                 if frame != STILL:
                     pixels = read_pixels(str(place), int(frame)).astype(np.uint8)
                     place = base / frames.name / f"{own.replace('/', '-')}.png"
-                    write_png(place, pixels, replace=False)
+                    _write_new({place: png_bytes(pixels)})
                 yield list_line(os.path.relpath(place, base), group, label)
 
     with atomic_file(path, replace=False) as temporary:
@@ -211,32 +212,48 @@ def _write_list(
         seal_file(temporary)
 
 
-def _write_groups(
-    path: Path, table: Embeddings, picks: Rows, given: Rows
-) -> dict[str, tuple[int, int, int]]:
-    """Write a table by group, in the order of their names.
+def _write_new(contents: Mapping[Path, bytes]) -> None:
+    """Write new files.
 
-    Returns:
-        By group images, kept and given ones; "" is the group of those that are in none.
+    A file of the very same bytes, which a killed process left, is taken for written.
+
+    Raises:
+        ValueError: another file is there; nothing is written.
+    """
+    new = [
+        path
+        for path, content in contents.items()
+        if not (path.is_file() and path.read_bytes() == content)
+    ]
+    for path in new:
+        check_new_file(path, (path.suffix,))
+    for path in new:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomic(path, contents[path], replace=False)
+
+
+def _groups(table: Embeddings, picks: Rows, given: Rows) -> dict[str, tuple[int, int, int]]:
+    """Count by group images, kept and given ones, in the order of the names.
+
+    The group "" is that of the images that are in none.
     """
     codes, names = table.codes("group")
     counts = [np.bincount(one, minlength=len(names)) for one in (codes, codes[picks], codes[given])]
-    found = {
+    return {
         str(name): (int(images), int(kept), int(known))
         for name, images, kept, known in zip(names, *counts, strict=True)
     }
+
+
+def _csv(groups: Mapping[str, tuple[int, int, int]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("group", "images", "kept", "given"))
-    writer.writerows((name, *own) for name, own in found.items())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(path, text.getvalue().encode(), replace=False)
-    return found
+    writer.writerows((name, *own) for name, own in groups.items())
+    return text.getvalue().encode()
 
 
-def _write_sheet(
-    path: Path, names: Table, picks: Rows, given: Rows, source: str | Path, method: str
-) -> None:
+def _sheet(names: Table, picks: Rows, given: Rows, source: str | Path, method: str) -> bytes:
     """Draw the first picks, and some images that are left out."""
     left = np.ones(names.rows, bool)
     left[picks] = left[given] = False
@@ -248,7 +265,7 @@ def _write_sheet(
     ]
     root = image_root(source)
     sheet = contact_sheet([(heading, _tiles(names, rows, root)) for heading, rows in sections])
-    write_bytes_atomic(path, sealed(png_bytes(sheet)), replace=False)
+    return sealed(png_bytes(sheet))
 
 
 def _tiles(names: Table, rows: Rows, root: Path) -> list[Tile]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from hardset.checks import check_choice, check_integer, check_range
+from hardset.folder import MANIFEST
 from selection.commands.inputs import parse_budget
 from selection.files import check_new_file
 from selection.registry import METHOD_NAMES, check_method
@@ -37,11 +38,18 @@ def check_embedding(
 
 
 def check_keeping(
-    out: Path, method: str, budget: str, seed: int, per_group: int | None, near: float | None
+    out: Path,
+    folder: Path,
+    method: str,
+    budget: str,
+    seed: int,
+    per_group: int | None,
+    near: float | None,
 ) -> None:
     """Raise ValueError for an argument of `keep` that is of no use.
 
-    No file that it writes may be there.
+    No file that it writes may be there. Beside finished features, in `folder`, sheet and table may
+    be what a killed process left: they are compared when they are made.
     """
     check_method(method)
     name = method.partition(":")[0]
@@ -54,5 +62,11 @@ def check_keeping(
     check_seed(seed)
     check_limit(per_group, near)
     check_new_file(out, (".txt",))
-    for suffix in (".png", ".csv"):
-        check_new_file(out.with_suffix(suffix), (suffix,))
+    if not (folder / MANIFEST).is_file():
+        for suffix in (".png", ".csv"):
+            check_new_file(out.with_suffix(suffix), (suffix,))
+
+
+def features_folder(out: Path, features: Path | None) -> Path:
+    """Return the folder of the features: the one that is named, or that beside the list."""
+    return out.with_name("features.parquet") if features is None else features

@@ -147,6 +147,30 @@ def test_frames_of_a_video_become_pictures(weights: Path, tmp_path: Path) -> Non
             assert image.size == (32, 32) and Path(path).parent.name == "kept-frames"
 
 
+def test_goes_on_after_the_sheet_and_the_table(weights: Path, tmp_path: Path) -> None:
+    """The list is lost, as if the process was killed before it; nothing else is written again."""
+    write_video(tmp_path / "scan.mp4", 4)
+    out = tmp_path / "kept.txt"
+    options = {"weights": weights, "method": "random", "budget": "2", **OPTIONS}
+    keep(tmp_path / "scan.mp4", out, **options)
+    whole = out.read_bytes()
+    others = [out.with_suffix(".png"), out.with_suffix(".csv"), *tmp_path.glob("kept-frames/*")]
+    times = [one.stat().st_mtime_ns for one in others]
+    out.unlink()
+    others[0].unlink()
+    keep(tmp_path / "scan.mp4", out, **options)
+    assert out.read_bytes() == whole and others[0].exists()
+    assert [one.stat().st_mtime_ns for one in others[1:]] == times[1:]
+
+    # What differs is somebody else's, and nothing is written beside it.
+    out.unlink()
+    others[0].unlink()
+    others[1].write_text("mine")
+    with pytest.raises(ValueError, match=r"kept\.csv exists already"):
+        keep(tmp_path / "scan.mp4", out, **options)
+    assert others[1].read_text() == "mine" and not others[0].exists() and not out.exists()
+
+
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
