@@ -25,6 +25,7 @@ written gives the claim up, and removes the folders that were made for it.
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -57,6 +58,8 @@ CLAIM = "stage.json"
 LOCK = ".lock"
 # Fields of a manifest that may differ where the same work is done on another computer.
 OUTSIDE_DIGEST = ("seconds", "compile_seconds", "aside", "versions", "locations", "local", "rates")
+# Errors of a write into a folder that may only be read, as a shared one.
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 # The fields of a manifest that the claim holds, too. All but the last decide whose a folder is.
 CLAIMED = ("stage", "parameters", "seed", "inputs", "locations")
 # The command that makes a stage, where it has another name.
@@ -632,7 +635,8 @@ def restate(
 ) -> Manifest:
     """Write new places of inputs and new local files into a manifest.
 
-    These alone may change after the end of a stage. The file is written only where it differs.
+    These alone may change after the end of a stage. The file is written only where it differs, and
+    new places alone are not written where the folder is read-only.
     """
     new = replace(
         manifest,
@@ -640,7 +644,11 @@ def restate(
         local=manifest.local | _local(folder, local),
     )
     if new != manifest:
-        write_record(folder / MANIFEST, dataclasses.asdict(new))
+        try:
+            write_record(folder / MANIFEST, dataclasses.asdict(new))
+        except OSError as error:
+            if local or error.errno not in READ_ONLY:
+                raise
     return new
 
 

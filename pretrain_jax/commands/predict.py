@@ -66,7 +66,7 @@ def predict(
     set_reading(max_megapixels=max_megapixels, pages=pages, bits=bits)
     from hardset.folder import read_manifest
 
-    read_manifest(model, "finetune")  # before seconds of imports
+    read_manifest(model, ("finetune", "finetune-folds"))  # before seconds of imports
     from pretrain_jax.segmentation import predict
 
     manifest = predict(

@@ -72,7 +72,10 @@ def check_weights(config: TrainConfig) -> None:
 
 
 def _taken(model: Any, source: str) -> tuple[str, ...]:
-    """Give a model, or the shapes of one, what `source` holds, and return what there is to say."""
+    """Give a model what `source` holds, and return notes.
+
+    The model may consist of shapes alone.
+    """
     if not isinstance(model, MAE):
         raise ValueError(f"init = {source}: only masked autoencoders start from weights")
     try:

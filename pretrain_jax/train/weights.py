@@ -78,7 +78,7 @@ def load_model(checkpoint: str | Path, *, average: bool = True) -> TrainedModel:
         if not (path / "meta").exists():
             raise CheckpointError(
                 f"{path} holds no checkpoint; give a run's folder or one of its "
-                f"{CHECKPOINTS}/STEP folders"
+                f"{CHECKPOINTS}/STEP folders, or of a fine-tuned model what `export` makes of it"
             )
         try:
             return _load(path, average)

@@ -78,10 +78,13 @@ class PerGroup(Wrapper):
             details["near_duplicates"] = len(pool) - len(given.rows) - len(rows)
         reach = int(np.minimum(_counts(codes[rows], room), room).sum())
         if reach < budget:
-            near = "" if self.near is None else f" without near-duplicates (near = {self.near:g})"
+            near, raised = "", "per_group"
+            if self.near is not None:
+                near = f" without near-duplicates (near = {self.near:g})"
+                raised = "per_group or near"
             raise ValueError(
                 f"per_group = {self.limit} allows {reach} examples of {len(names)} groups{near}, "
-                f"fewer than the budget {budget}; raise per_group or lower the budget"
+                f"fewer than the budget {budget}; raise {raised}, or lower the budget"
             )
         part = select_among(self.inner, pool, rows, budget, seed, given)
         kept = within(part.indices, codes, room)

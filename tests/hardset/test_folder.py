@@ -1,8 +1,10 @@
 """A stage's folder is claimed, finished, found again, and never taken from another stage."""
 
 import dataclasses
+import errno
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,29 @@ def test_claim_finish_and_return(tmp_path: Path) -> None:
     assert read_manifest(stage.folder, ("index", "score")) == manifest
     again = open_stage(stage.folder, **ARGUMENTS)
     assert again.manifest == manifest
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_finished_work_in_a_read_only_folder_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Where its input lies by now is not noted there; a full disk is an error all the same."""
+    moved = {"locations": {"index": tmp_path / "elsewhere"}}
+    made = begin(tmp_path / "s", **(moved | {"locations": {"index": tmp_path / "i"}}))
+    made.finish(Made({"images": 2}))
+    before = (tmp_path / "s" / "manifest.json").read_bytes()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(raised, os.strerror(raised))
+
+    monkeypatch.setattr(manifest, "write_record", refuse)
+    raised = number
+    found = begin(tmp_path / "s", **moved).manifest
+    assert found is not None and found.locations == {"index": "../elsewhere"}
+    assert (tmp_path / "s" / "manifest.json").read_bytes() == before
+    raised = errno.ENOSPC
+    with pytest.raises(OSError, match="No space left"):
+        begin(tmp_path / "s", **moved)
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_what_cannot_be_is_refused_with_the_numbers() -> None:
         ValueError, match="per_group = 3 allows 11 examples of 4 groups, fewer than the budget 12"
     ):
         PerGroup(HardestFirst(), 3).select(POOL, 12)
-    with pytest.raises(ValueError, match=r"without near-duplicates \(near = 0\.2\), fewer than"):
+    with pytest.raises(ValueError, match=r"near = 0\.2\), fewer than .*; raise per_group or near,"):
         PerGroup(HardestFirst(), 3, near=0.2).select(POOL, 11)
     with pytest.raises(ValueError, match="needs groups, which the pool lacks"):
         PerGroup(HardestFirst(), 3).select(Pool.of(scores=SCORES), 2)

@@ -89,7 +89,9 @@ def test_patients_of_several_series_stay_on_one_side() -> None:
         fold_of(dataset, 4, 4)
 
 
-def test_the_pooled_scores_and_a_killed_run(tmp_path: Path) -> None:
+def test_the_pooled_scores_and_a_killed_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """SIGKILL in the second of three folds; the first one is not done again."""
     data = tmp_path / "data"
     write_set(data)
@@ -135,6 +137,9 @@ def test_the_pooled_scores_and_a_killed_run(tmp_path: Path) -> None:
     assert digest(read_manifest(out)) == digest(manifest)
     with pytest.raises(ValueError, match=r"holds the models of several folds; name one"):
         load_segmenter(out)
+    told = ["predict", str(data / "images"), "--model", str(out), "--out", str(tmp_path / "p")]
+    assert run(main, told) == 2
+    assert "holds the models of several folds" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"folds = 3, now parameters\.folds = 2"):
         cross_validate(None, dataset, out, folds=2, config=SHORT)
 
