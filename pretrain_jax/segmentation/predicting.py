@@ -176,7 +176,7 @@ def predict(
         areas,
     )
     limit = _Limit(skip_at_most, found.images + len(tally.refused), list(tally.refused))
-    passed = tally.notes()[-1:] if tally.passed_over else ()
+    passed = tally.notices()
     return work.run(lambda work: _fill(task, divided, limit, passed, progress))
 
 
