@@ -231,14 +231,14 @@ class Tally:
         return ", ".join(named[:SHOWN]) + more + "".join(f"; {one}" for one in remedy)
 
     def notes(self) -> tuple[str, ...]:
-        """Describe in sentences the files that are left out."""
+        """Describe in sentences the files that are left out, and what is to be noticed."""
         names = [f"{len(self.refused)} name(s) cannot be used: {self._first()}"]
+        return (*(names if self.refused else ()), *self.notices())
+
+    def notices(self) -> tuple[str, ...]:
+        """Describe in sentences all but the files whose names cannot be used."""
         others = [f"passed over, as neither images nor videos: {self.others()}"]
-        return (
-            *(names if self.refused else ()),
-            *(others if self.passed_over else ()),
-            *self.remarks,
-        )
+        return (*(others if self.passed_over else ()), *self.remarks)
 
     def _first(self) -> str:
         more = f"; and {len(self.refused) - SHOWN} more" if len(self.refused) > SHOWN else ""

@@ -210,7 +210,7 @@ class _Making(NamedTuple):
             counts["names_refused"] = len(tally.refused)
         if tally.passed_over:
             counts["passed_over"] = tally.passed_over.total()
-            notes += tally.notes()[-1:]
+            notes += tally.notices()
         return Made(
             counts,
             notes,

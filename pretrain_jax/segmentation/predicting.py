@@ -178,7 +178,7 @@ def predict(
     )
     refused = [reason_line("bad name", one) for one in tally.refused]
     limit = _Limit(skip_at_most, found.images + len(refused), refused)
-    passed = tally.notes()[-1:] if tally.passed_over else ()
+    passed = tally.notices()
     return work.run(lambda work: _fill(task, divided, limit, passed, progress))
 
 

@@ -186,7 +186,7 @@ def _fill(
         counts["names_refused"] = len(tally.refused)
     if tally.passed_over:
         counts["passed_over"] = tally.passed_over.total()
-        notes += tally.notes()[-1:]
+    notes += tally.notices()
     if counts["ungrouped"]:
         notes.append(
             f"{counts['ungrouped']} of {table.rows} images are of no known group (video, "
