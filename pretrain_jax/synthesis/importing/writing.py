@@ -30,7 +30,7 @@ from pretrain_jax.pictures import write_png
 IMAGES, LIST, SPACING = "images", "images.txt", "spacing.csv"
 COLUMNS = ("image", "row_mm", "column_mm", "slice_mm")
 RECORDS = ".units"
-SHOWN = 10
+SHOWN, LISTED = 10, 1000  # reasons in a message, and in the manifest
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
 
@@ -210,7 +210,7 @@ def run_import(
         _write_spacing(work.folder / SPACING, whole.rows)
         counts = {"files": files, "images": len(whole.rows)} | counted(whole)
         counts["skipped"] = whole.skipped.total()
-        notes = [f"skipped {one}" for one in _reasons(whole.skipped)]
+        notes = [f"skipped {one}" for one in _reasons(whole.skipped, LISTED)]
         return Made(counts, notes + noted(counts), spent=(RECORDS,))
 
     def again(manifest: Manifest) -> tuple[()]:
@@ -250,9 +250,9 @@ def _check(skipped: Counter[str], files: int, skip_at_most: float | None) -> Non
         )
 
 
-def _reasons(skipped: Counter[str]) -> list[str]:
-    found = [f"{count} file(s): {reason}" for reason, count in skipped.most_common(SHOWN)]
-    rest = skipped.total() - sum(count for _, count in skipped.most_common(SHOWN))
+def _reasons(skipped: Counter[str], most: int = SHOWN) -> list[str]:
+    found = [f"{count} file(s): {reason}" for reason, count in skipped.most_common(most)]
+    rest = skipped.total() - sum(count for _, count in skipped.most_common(most))
     return found + ([f"{rest} file(s) for further reasons"] if rest else [])
 
 
