@@ -228,7 +228,9 @@ def test_names_that_do_not_fit(tmp_path: Path) -> None:
     assert "layer0.conv1.weight" in text and "and 6 more" in text
     state = drawn()
     vit = folder_of(tmp_path / "vit", state)
-    assert "holds no sam that is known" in refusal(vit, model="sam")
+    for kind in ("sam", "simclr"):
+        assert f"holds no {kind} that is known" in refusal(vit, model=kind)
+    assert "model = 'resnet' is not one of auto, mae, vit" in refusal(vit, model="resnet")
     assert "storage_tokens is missing" in refusal(vit, model="dinov3")
     # Of another kind whose names are like it, what is missing is listed.
     text = refusal(vit, model="dinov2")
