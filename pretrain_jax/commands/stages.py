@@ -207,7 +207,8 @@ def propose(
 
     Args:
         run: folder of the whole pipeline.
-        data: folder, image list, video, or LAYOUT:FOLDER with one of the layouts below.
+        data: folder, image list, tar or Parquet file or folder of them, folder that datasets saved,
+            video, or LAYOUT:FOLDER with one of the layouts below.
         frame_stride: of videos.
         skip_at_most: share of the files that may be of no use; without it any number cannot
             be decoded, but none may be a broken link, have an odd name, NaN or a single pixel.

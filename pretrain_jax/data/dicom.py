@@ -35,6 +35,7 @@ COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 # Of the standard, most of them retired: no file of them was found to test a conversion with.
 UNREAD = ("YBR_PARTIAL_420", "YBR_PARTIAL_422", "HSV", "ARGB", "CMYK")
 MOST_REASON = 300  # characters
+MOST_FRAMES = 100_000  # whose numbers have five digits
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 MOST_INFLATED = 2**30  # bytes
 CHUNK = 1 << 20
@@ -252,6 +253,8 @@ def _header(dataset: Any, salt: bytes) -> DicomHeader:
     if not identifier:
         raise DicomError("it has no SOPInstanceUID, which names an image")
     frames = _whole(dataset, "NumberOfFrames", 1)
+    if frames > MOST_FRAMES:
+        raise DicomError(f"it says that it has more than {MOST_FRAMES} frames")
     name = salted_hash(salt, "image", identifier)
     numbered = dataset.get("NumberOfFrames") is not None
     grey = _text(dataset, "PhotometricInterpretation") in GREY
@@ -429,6 +432,8 @@ def _decoded(dataset: Any) -> Iterator[Values]:
     syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
     if syntax is None:
         raise DicomError("it does not say its transfer syntax, by which pixels are decoded")
+    if syntax.type != "Transfer Syntax":  # what is said there may be anything
+        raise DicomError("its transfer syntax is none of the standard's")
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:

@@ -29,9 +29,8 @@ from pretrain_jax.data.tars import GROUPS, word
 
 IMAGE, LABEL = "image", "label"
 BYTES, PATH = "bytes", "path"
-MOST_BYTES = 1 << 30  # of a column of a row group
+MOST_BYTES, MOST_ROWS = 1 << 30, 1 << 22  # of a row group
 LONGEST_WORD = 4096
-ROWS = 512  # that are read together
 GROUPS_HELD = 2
 END = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream
 FEATHER = b"ARROW1"
@@ -50,6 +49,8 @@ MAGICS = (
     (b"\xff\x4f\xff\x51", ".j2k"),
 )
 HEAD = 16
+# What is raised on damaged files besides pyarrow's own errors.
+DAMAGE = (OSError, struct.error, ValueError, TypeError, LookupError, OverflowError)
 REMEDY = (
     "write images with their bytes in a column `image`, of the type binary or "
     "struct<bytes: binary, path: string>"
@@ -168,11 +169,10 @@ def scan_parquet(path: Path, shard: int, first: int, found: Found, advance: Any)
         columns = columns_of(path, file.schema_arrow)
         row = 0
         for group in range(file.metadata.num_row_groups):
-            compressed = _check_group(path, file.metadata, group, columns)
-            for batch in _batches(path, file.metadata, group, columns, columns.leaves):
+            for batch in _batches(path, group, columns, columns.leaves):
                 _take(path, shard, first + row, row, _Rows.of(batch, columns), found)
                 row += batch.num_rows
-            advance(compressed)
+            advance(path.stat().st_size // file.metadata.num_row_groups)
         return row
 
 
@@ -364,58 +364,32 @@ _held = _Groups()
 
 
 def _images(path: Path, group: int) -> Any:
-    """Read the images of a row group, never longer than what is stored of them."""
-    metadata = _parquet(path, ()).metadata
+    """Read the images of a row group."""
     columns = columns_of(path, _parquet(path, ()).schema_arrow)
-    _check_group(path, metadata, group, columns)
     parts = []
-    for batch in _batches(path, metadata, group, columns, columns.leaves[:1]):
+    for batch in _batches(path, group, columns, columns.leaves[:1]):
         column = batch.column(columns.image)
         parts.append(column.flatten()[0] if columns.nested else column)
     return pyarrow().chunked_array(parts)
 
 
-def _batches(
-    path: Path, metadata: Any, group: int, columns: Columns, leaves: tuple[str, ...]
-) -> Iterator[Any]:
-    """Read a row group in parts.
+def _batches(path: Path, group: int, columns: Columns, leaves: tuple[str, ...]) -> Iterator[Any]:
+    """Read a row group, whose size is checked before.
 
-    Values that are stored once for many rows stay so: a small file may stand for terabytes.
+    Texts and bytes are read as words that are held once, however many rows have them: a small file
+    may stand for terabytes. What is stored of single columns is not asked for, as pyarrow ends the
+    process over damaged metadata of a column.
     """
-    chunks = _chunks(metadata, group, columns)
-    once = tuple(name for name in leaves if _is_once(chunks[name]))
-    file = _parquet(path, once)
-    yield from file.iter_batches(ROWS, row_groups=[group], columns=list(leaves))
-
-
-def _is_once(chunk: Any) -> bool:
-    stored_once = any("DICTIONARY" in one for one in chunk.encodings)
-    return stored_once and chunk.physical_type == "BYTE_ARRAY"
-
-
-def _check_group(path: Path, metadata: Any, group: int, columns: Columns) -> int:
-    """Check what a row group needs in memory; return its bytes in the file.
-
-    Raises:
-        ContainerError: too much.
-    """
-    compressed = 0
-    for name, chunk in _chunks(metadata, group, columns).items():
-        size = int(chunk.total_uncompressed_size)
-        if size > MOST_BYTES:
-            raise ContainerError(
-                f"row group {group} of Parquet file {path} holds {size / 2**30:.3g} GiB in the "
-                f"column {name}, and is read as a whole; write it with row groups of at most "
-                f"{MOST_BYTES >> 30} GiB (row_group_size=100)"
-            )
-        compressed += int(chunk.total_compressed_size)
-    return compressed
-
-
-def _chunks(metadata: Any, group: int, columns: Columns) -> dict[str, Any]:
-    own = metadata.row_group(group)
-    chunks = (own.column(number) for number in range(own.num_columns))
-    return {one.path_in_schema: one for one in chunks if one.path_in_schema in columns.leaves}
+    file = _parquet(path, columns.leaves)
+    own = file.metadata.row_group(group)
+    if own.total_byte_size > MOST_BYTES or own.num_rows > MOST_ROWS:
+        raise ContainerError(
+            f"row group {group} of Parquet file {path} has {own.num_rows} rows of "
+            f"{own.total_byte_size / 2**30:.3g} GiB, which would be read as a whole; write it with "
+            f"row groups of at most {MOST_ROWS} rows and {MOST_BYTES >> 30} GiB "
+            "(row_group_size=100)"
+        )
+    yield from file.read_row_group(group, columns=list(leaves), use_threads=False).to_batches()
 
 
 @lru_cache(maxsize=64)
@@ -427,6 +401,7 @@ def _starts(path: Path, _: int) -> NDArray[np.int64]:
 
 
 def _parquet(path: Path, once: tuple[str, ...]) -> Any:
+    """Open a file; of the columns that hold bytes or texts, those of `once` become words."""
     return pyarrow().parquet.ParquetFile(path, read_dictionary=list(once))
 
 
@@ -495,7 +470,7 @@ class _Sentences:
                 f"{self._kind} file {self._path} holds {error}, at most {LONGEST_WORD} are taken; "
                 "shorten it"
             ) from None
-        if isinstance(error, (arrow.ArrowException, OSError, struct.error, ValueError, TypeError)):
+        if isinstance(error, (arrow.ArrowException, *DAMAGE)):
             raise ContainerError(
                 f"{self._kind} file {self._path} is damaged or cut short "
                 f"({one_line(error)}); fetch it again, or write it anew"

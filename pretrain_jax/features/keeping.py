@@ -229,6 +229,7 @@ def _write_groups(
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("group", "images", "kept", "given"))
     writer.writerows((name, *own) for name, own in found.items())
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(path, text.getvalue().encode(), replace=False)
     return found
 

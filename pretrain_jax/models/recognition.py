@@ -189,9 +189,10 @@ def recognise(published: Published, model: str) -> Recognised:
     kind = naming.kind
     decoder = kind == "vit" and any(key.startswith("decoder") for key in beyond)
     if kind == "vit":
+        # A plain ViT and the encoder of an MAE are one model; the kind tells how it was trained.
+        told = {"vit": "vit", "vit_mae": "mae"}.get(str(known.get("model_type")))
         fixed = config.positions == "sincos" or decoder
-        kind = model if model != "auto" else "mae" if fixed else "vit"
-        kind = "mae" if known.get("model_type") in MODEL_TYPES["mae"] else kind
+        kind = model if model != "auto" else told or ("mae" if fixed else "vit")
     _check_type(known, kind)
     built = nnx.eval_shape(lambda: naming.build(config, rngs=nnx.Rngs(0)))
     table = naming.table(config)

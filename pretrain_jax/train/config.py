@@ -36,7 +36,8 @@ class DataOptions:
     """Says where images come from and how they are cut.
 
     Attributes:
-        path: a folder, an image list, a video or LAYOUT:FOLDER; "shipped-images" for real images
+        path: a folder, an image list, a tar or Parquet file or a folder of them, a folder that
+            datasets saved, a video or LAYOUT:FOLDER; "shipped-images" for real images
             that other packages ship (see the preset demo).
         validation: source of the validation images; None holds out a share of `path`.
         validation_share: share of the files of `path` held out where `validation` is None.

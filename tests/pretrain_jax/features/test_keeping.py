@@ -96,7 +96,7 @@ def test_given_images_may_lie_elsewhere(grouped: Path, weights: Path, tmp_path: 
     embed(grouped, features, weights=weights, **OPTIONS)
     # The pictures of the list again: those of `labelled` are at distance 0 of them.
     (tmp_path / "labelled.txt").write_text(f"labelled/{names[2]}\nlabelled/{names[9]}\n")
-    out = tmp_path / "kept.txt"
+    out = tmp_path / "another" / "folder" / "kept.txt"
     chosen = {"method": "k-center", "budget": "3", "given": tmp_path / "labelled.txt"}
     found = keep(grouped, out, weights=weights, features=features, **chosen, **OPTIONS)
     rows = farthest(Table(features).column("features"), [2, 9], 3)
