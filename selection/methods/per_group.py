@@ -10,7 +10,6 @@ import numpy as np
 
 from selection.arrays import Floats, Integers
 from selection.given import Given
-from selection.methods.dedup import unit_vectors
 from selection.methods.wrappers import Wrapper
 from selection.pool import Pool
 from selection.selector import check_limit, select_among
@@ -147,6 +146,8 @@ def distinct_rows(pool: Pool, codes: Integers, given: Given, near: float) -> Int
     Returns:
         The rows that stay, ascending, without the given ones.
     """
+    from selection.methods.dedup import unit_vectors  # it brings JAX and SciPy
+
     unit, _ = unit_vectors(pool, given.without_rows())
     held = np.zeros(len(pool), dtype=bool)
     held[given.rows] = True
