@@ -30,6 +30,7 @@ from pretrain_jax.data import UnreadableImageError, read_pixels
 from pretrain_jax.data.listing import STILL, Located, Tally, image_root, iterate_images
 from pretrain_jax.data.opening import Remark, remark_notes
 from pretrain_jax.data.options import READING, Pages, reading, set_reading
+from pretrain_jax.data.skipping import reason_line
 from pretrain_jax.features.embedding import image_id
 from pretrain_jax.pictures import Tile, contact_sheet, write_png
 from pretrain_jax.segmentation.coco import encode_rle, region_record, write_records
@@ -175,7 +176,7 @@ def predict(
         workers,
         areas,
     )
-    limit = _Limit(skip_at_most, found.images + len(tally.refused), list(tally.refused))
+    limit = _Limit(skip_at_most, found.images + len(tally.refused), tally.lines())
     passed = tally.notices()
     return work.run(lambda work: _fill(task, divided, limit, passed, progress))
 
@@ -423,7 +424,7 @@ def _ahead(
                 str(root / image.name), image.frame, channels=channels, remarks=remarks
             )
         except UnreadableImageError as error:
-            return str(error).replace(f"{root}{os.sep}", "")
+            return reason_line(error.reason, str(error).replace(f"{root}{os.sep}", ""))
         return pixels.astype(np.uint8, copy=False), remarks
 
     waiting: deque[tuple[int, Located, Future[tuple[Bytes, list[Remark]] | str]]] = deque()
