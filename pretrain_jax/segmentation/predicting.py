@@ -176,8 +176,7 @@ def predict(
         workers,
         areas,
     )
-    refused = [reason_line("bad name", one) for one in tally.refused]
-    limit = _Limit(skip_at_most, found.images + len(refused), refused)
+    limit = _Limit(skip_at_most, found.images + len(tally.refused), tally.lines())
     passed = tally.notices()
     return work.run(lambda work: _fill(task, divided, limit, passed, progress))
 

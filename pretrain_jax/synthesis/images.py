@@ -170,7 +170,7 @@ def _fill(
     if made is None:
         return None
     table, total = made
-    total.skipped = [reason_line("bad name", one) for one in tally.refused] + total.skipped
+    total.skipped = tally.lines() + total.skipped
     try:
         _check_useful(source, total, table.rows + len(tally.refused), len(tally.refused), share)
     except ValueError:
