@@ -75,7 +75,7 @@ class Naming:
         return named_as(state, {self.kind: Layout(keys, self.rename)})
 
     def fit(self, state: State) -> tuple[int, str]:
-        """Say how well the names of a state fit, and give a hint if there is one.
+        """Say how well the names of a state fit, with a hint.
 
         Names that fit count for it, and missing ones against it.
         """
