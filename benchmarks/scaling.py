@@ -457,6 +457,30 @@ def embedded(command: str, folder: Path, rows: int) -> Arguments:
     return ["pretrain_jax", command, images, "--weights", str(model()), *chosen, *out]
 
 
+def dicom(folder: Path, rows: int) -> Arguments:
+    """Slices of one series, without a window, whose percentiles are those of all."""
+    import pydicom
+
+    (folder / "scans").mkdir()
+    whole = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm"))
+    for number in range(rows):
+        whole.SOPInstanceUID = whole.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+        whole.ImagePositionPatient = [0, 0, number]
+        whole.save_as(folder / "scans" / str(number))
+    out = ["--out", str(folder / "out"), "--salt", str(folder / "salt")]
+    return ["pretrain_jax", "import-dicom", str(folder / "scans"), *out]
+
+
+def nifti(folder: Path, rows: int) -> Arguments:
+    """Slices of a compressed volume, across the way it lies on disk."""
+    import nibabel
+
+    values = np.random.default_rng(0).integers(0, 900, (rows, 128, 128)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / "a.nii.gz")
+    out = ["--axis", "sagittal", "--out", str(folder / "out")]
+    return ["pretrain_jax", "import-nifti", str(folder / "a.nii.gz"), *out]
+
+
 def reconstruct(folder: Path, rows: int) -> Arguments:
     """A picture with a row for each image."""
     images = sorted(pictures(folder / "images", rows).iterdir())
@@ -574,6 +598,8 @@ COMMANDS = (
     Command("selection experiment", "seeds", 1, 4, experiment),
     Command("selection knee", "examples", 200, 4_096, knee),
     Command("selection coverage", "examples", 100, 4_096, coverage),
+    Command("pretrain_jax import-dicom", "slices", 10, 256, dicom),
+    Command("pretrain_jax import-nifti", "slices", 10, 1024, nifti),
     Command("pretrain_jax propose", "images", 1, 64, functools.partial(chained, "propose")),
     Command("pretrain_jax score", "images", 2, 64, functools.partial(chained, "score")),
     Command("pretrain_jax select", "images", 4, 64, functools.partial(chained, "select")),
@@ -585,7 +611,7 @@ COMMANDS = (
     Command("pretrain_jax pretrain", "steps", 1, 64, functools.partial(trained, "pretrain")),
     Command("pretrain_jax reconstruct", "images", 1, 16, reconstruct),
     Command("pretrain_jax finetune", "steps", 1, 64, finetune),
-    Command("pretrain_jax predict", "images", 1, 1_024, predict),
+    Command("pretrain_jax predict", "images", 1, 256, predict),
     Command("pretrain_jax pipeline", "seeds", 1, 2, pipeline),
     Command("pretrain_jax report", "seeds", 1, 2, report),
     Command("hardset verify", "images", 4, 64, functools.partial(chained, "verify")),

@@ -58,6 +58,7 @@ from .methods.graph import redundancy as redundancy
 from .methods.graph_cut import SAS as SAS
 from .methods.graph_cut import ClipCov as ClipCov
 from .methods.hierarchy import HierarchicalKMeans as HierarchicalKMeans
+from .methods.per_group import PerGroup as PerGroup
 from .methods.ranking import CCS as CCS
 from .methods.ranking import EasiestFirst as EasiestFirst
 from .methods.ranking import HardestFirst as HardestFirst

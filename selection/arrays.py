@@ -70,10 +70,18 @@ def on_disk(parts: Iterable[Array], kind: np.dtype, shape: tuple[int, ...]) -> A
     Raises:
         OSError: no room in the folder of temporary files, which TMPDIR names.
     """
-    with tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile(buffering=0) as file:
         for part in parts:
-            file.write(np.ascontiguousarray(part, kind).data)
-        file.flush()
+            rest = np.ascontiguousarray(part, kind).view(np.uint8).reshape(-1).data
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError as error:
+                needed = math.prod(shape) * kind.itemsize
+                raise OSError(
+                    f"{needed} bytes cannot be copied to the folder of temporary files, "
+                    f"{tempfile.gettempdir()}: {error.strerror}; name another with TMPDIR"
+                ) from None
         return np.memmap(file, kind, "r", shape=shape)
 
 

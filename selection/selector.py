@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hardset.checks import check_integer, check_range
 from selection.arrays import Integers
 from selection.given import Given
 from selection.pool import FIELDS, Pool
@@ -201,6 +202,21 @@ def check_seed(seed: Any) -> None:
     whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
     if not whole or seed < 0:
         raise ValueError(f"seed = {seed} is not a whole number >= 0")
+
+
+def check_limit(per_group: int | None, near: float | None) -> None:
+    """Check the options of a limit per group.
+
+    Raises:
+        ValueError: a value out of its range, or a cosine without a limit.
+    """
+    if per_group is None:
+        if near is not None:
+            raise ValueError("near has no effect without per_group")
+        return
+    check_integer("per_group", per_group, 1, 2**31)
+    if near is not None:
+        check_range("near", near, -1.0, 1.0, open_low=True)
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:

@@ -104,6 +104,8 @@ def keep(
     method: Annotated[str, Option(metavar="METHOD[:option=value,...]")],
     budget: str,
     given: Annotated[str | None, Option(metavar="LIST")] = None,
+    per_group: int | None = None,
+    near: float | None = None,
     out: Annotated[Path, Option(metavar="FILE")],
     features: Annotated[Path | None, Option(metavar="FOLDER")] = None,
     model: Annotated[str, Choice(MODELS)] = "auto",
@@ -134,6 +136,8 @@ def keep(
         method: one of `selection` that needs features alone, see below.
         budget: a count, or a fraction such as 0.1.
         given: images that are labelled already, a list or a folder; they are not kept again.
+        per_group: keep at most this many images of a group, given ones with them.
+        near: first leave out what has a larger cosine with an earlier one of its group.
         out: the list to write, .txt; never replaces another file.
         features: folder of the features, default features.parquet beside OUT.
         model: kind of the encoder; auto recognises it.
@@ -155,10 +159,12 @@ def keep(
           --method k-center --budget 0.1 --out kept.txt
         python -m pretrain_jax keep images.txt --weights runs/mae --method facility-location \\
           --budget 500 --given labelled.txt --out next.txt
+        python -m pretrain_jax keep videos.txt --weights dinov2_vits14_pretrain.pth \\
+          --method k-center --budget 0.1 --per-group 20 --near 0.98 --out few.txt
         python -m pretrain_jax run mae_vit_tiny_cpu --data.path kept.txt
     """
     check_embedding(tokens, dtype, frame_stride, batch_size, workers, skip_at_most, image_size)
-    check_keeping(out, method, budget, seed)
+    check_keeping(out, method, budget, seed, per_group, near)
     from pretrain_jax.features import keep
 
     found = keep(
@@ -168,6 +174,8 @@ def keep(
         method=method,
         budget=budget,
         given=given,
+        per_group=per_group,
+        near=near,
         features=features,
         seed=seed,
         model=model,

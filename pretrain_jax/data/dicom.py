@@ -35,11 +35,13 @@ COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 # Of the standard, most of them retired: no file of them was found to test a conversion with.
 UNREAD = ("YBR_PARTIAL_420", "YBR_PARTIAL_422", "HSV", "ARGB", "CMYK")
 MOST_REASON = 300  # characters
+MOST_FRAMES = 100_000  # whose numbers have five digits
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 MOST_INFLATED = 2**30  # bytes
 CHUNK = 1 << 20
 # Types of elements whose length has four bytes (PS3.5, 7.1.2).
 LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 PADDING = ("PixelPadding", "FloatPixelPadding", "DoubleFloatPixelPadding")
 # What a header is read for.
 HEADER = (
@@ -252,6 +254,8 @@ def _header(dataset: Any, salt: bytes) -> DicomHeader:
     if not identifier:
         raise DicomError("it has no SOPInstanceUID, which names an image")
     frames = _whole(dataset, "NumberOfFrames", 1)
+    if frames > MOST_FRAMES:
+        raise DicomError(f"it says that it has more than {MOST_FRAMES} frames")
     name = salted_hash(salt, "image", identifier)
     numbered = dataset.get("NumberOfFrames") is not None
     grey = _text(dataset, "PhotometricInterpretation") in GREY
@@ -360,6 +364,8 @@ def _macro(dataset: Any, frame: int, name: str, tag: str) -> Any:
 def _photometric(dataset: Any) -> str:
     """Return how values become colours, and check it and the size of a frame."""
     found = _text(dataset, "PhotometricInterpretation")
+    if not found and not any(name in dataset for name in PIXELS):
+        raise DicomError("it has no pixels, as a report or an index of files")
     if found not in (*GREY, PALETTE, *COLOUR):
         known = ", ".join((*GREY, PALETTE, *COLOUR))
         what = f"the {found}" if found in UNREAD else "an unknown" if found else "no"
@@ -429,6 +435,8 @@ def _decoded(dataset: Any) -> Iterator[Values]:
     syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
     if syntax is None:
         raise DicomError("it does not say its transfer syntax, by which pixels are decoded")
+    if syntax.type != "Transfer Syntax":  # what is said there may be anything
+        raise DicomError("its transfer syntax is none of the standard's")
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:

@@ -36,6 +36,7 @@ GZIP = b"\x1f\x8b"
 DAMAGED = "it is compressed by gzip, and cut or damaged"
 MILLIMETRES = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
 CHUNK = 1 << 20
+SLAB = 1 << 21  # bytes of planes that are copied at once
 # A slice is empty where less than this share of it is shown brighter than this.
 EMPTY_SHARE, EMPTY_LEVEL = 0.01, 25
 Voxels = NDArray[Any]
@@ -120,7 +121,7 @@ class Nifti:
         low_high = (0.0, 0.0)
         if not self.coloured:
             low_high = self._range(own) if window is None else window_ends(*window)
-        for number, found in enumerate(np.moveaxis(own, axis, 0)):
+        for number, found in enumerate(_planes(own, axis)):
             # Rows descend from the front or the head, columns from the right or the front.
             plane = np.flip(found.T, (0, 1))
             if self.coloured:
@@ -148,6 +149,18 @@ class Nifti:
                 yield values[known], often[known]
 
         return robust_range(blocks) or (0.0, 0.0)
+
+
+def _planes(own: Voxels, axis: int) -> Iterator[Voxels]:
+    """Read a volume plane by plane.
+
+    Several are copied at once in the order of the disk, as planes across it use a few bytes of
+    every page.
+    """
+    planes = np.moveaxis(own, axis, 0)
+    several = max(1, SLAB // planes[0].nbytes)
+    for start in range(0, len(planes), several):
+        yield from np.array(planes[start : start + several], order="K")
 
 
 def pair_of(path: Path) -> Path | None:
@@ -335,7 +348,11 @@ def _layout(head: bytes, single: bool) -> _Layout:
     if not np.isfinite(affine).all():
         raise NiftiError("its sform or qform, which say how it lies, are not finite")
     turns_of: Any = orientations.io_orientation
-    turns = turns_of(affine)
+    try:
+        with np.errstate(all="ignore"):
+            turns = turns_of(affine)
+    except (np.linalg.LinAlgError, AssertionError):  # of numbers that overflow
+        turns = np.full((SPACE, 2), np.nan)
     if np.isnan(turns).any():
         raise NiftiError("its sform or qform, which say how it lies, give an axis no direction")
     scaled = slope is not None and dtype.names is None
@@ -385,7 +402,8 @@ def _turned(stored: Voxels, layout: _Layout) -> Nifti:
     from nibabel import orientations
 
     turn: Any = orientations.apply_orientation
-    sizes = np.sqrt((layout.affine[:SPACE, :SPACE] ** 2).sum(axis=0)) * layout.millimetres
+    with np.errstate(over="ignore"):
+        sizes = np.sqrt((layout.affine[:SPACE, :SPACE] ** 2).sum(axis=0)) * layout.millimetres
     spacing = sizes[np.argsort(layout.turns[:, 0])]
     x, y, z = (float(one) if np.isfinite(one) and one > 0 else math.nan for one in spacing)
     return Nifti(

@@ -25,6 +25,7 @@ from pretrain_jax.synthesis.tables import Table
 from selection.commands.inputs import parse_budget
 from selection.embeddings import Embeddings
 from selection.given import Given
+from selection.methods.per_group import PerGroup
 from selection.pool import Pool
 from selection.registry import parse_method
 
@@ -71,6 +72,8 @@ def keep(
     method: str,
     budget: str,
     given: str | Path | None = None,
+    per_group: int | None = None,
+    near: float | None = None,
     features: str | Path | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -92,6 +95,10 @@ def keep(
         given: a source of images that are labelled already. They are not kept again, and methods
             that compare images count them as kept. Those that are not in `source` get features in
             a folder of their own.
+        per_group: most images of a group that are kept, given ones with them (see
+            `selection.PerGroup`); an image without a group is one by itself. None sets no limit.
+        near: cosine above which an image is left out first, beside an earlier one of its group;
+            only with `per_group`.
         features: folder of the stage `embed`, which is made, gone on with, or used as it is;
             default features.parquet beside OUT.
         seed: of all random choices.
@@ -103,7 +110,7 @@ def keep(
             range, images of no use (see `embed`).
     """
     path = Path(out)
-    check_keeping(path, method, budget, seed)
+    check_keeping(path, method, budget, seed, per_group, near)
     check_outside(source, path.parent)
     folder = path.with_name(FEATURES) if features is None else Path(features)
     options |= {"weights": weights, "progress": progress}
@@ -111,12 +118,17 @@ def keep(
     table = Embeddings(folder)
     codes, _ = table.groups("group")
     pool = Pool.of(features=table.array("features"), ids=table.array("id"), groups=codes)
-    held = _given(pool, source, given, folder, options)
+    held = _given(pool, table, source, given, options)
     count = parse_budget(budget, len(pool))
+    chosen = parse_method(method)
+    if per_group is not None:
+        chosen = PerGroup(chosen, per_group, near)
     with asked_for_progress(progress):
-        picks = parse_method(method).select(pool, count, seed, held)
+        picks = chosen.select(pool, count, seed, held)
     names = Table(folder)
     facts = {"kept": len(picks.indices), "images": len(pool), "method": method, "seed": seed}
+    limits = {"per_group": per_group, "near": near}
+    facts |= {name: value for name, value in limits.items() if value is not None}
     groups = _write_groups(path.with_suffix(".csv"), table, picks.indices, held.rows)
     _write_sheet(path.with_suffix(".png"), names, picks.indices, held.rows, source, method)
     # The list comes last: where it is, the others are.
@@ -137,9 +149,9 @@ def keep(
 
 def _given(
     pool: Pool,
+    features: Embeddings,
     source: str | Path,
     given: str | Path | None,
-    features: Path,
     options: Mapping[str, Any],
 ) -> Given:
     """Find the images that are labelled already, in the pool and outside of it."""
@@ -157,12 +169,18 @@ def _given(
     inside = np.array(rows, np.int64)
     if found == wanted:
         return Given.of(pool, rows=inside)
-    apart = features.with_name(f"given-{features.name}")
+    apart = features.path.with_name(f"given-{features.path.name}")
     embed(given, apart, **options)
     table = Embeddings(apart)
     others = [row for row, own in enumerate(table.array("id")) if same[str(own)] not in found]
-    outside = table.array("features")[others] if others else None
-    return Given.of(pool, rows=inside, features=outside)
+    if not others:
+        return Given.of(pool, rows=inside)
+    (_, names), (codes, own_names) = features.codes("group"), table.codes("group")
+    # A group that no image of the pool is in, and none at all, is -1 to it.
+    places = {str(name): place for place, name in enumerate(names) if name}
+    groups = [places.get(str(own_names[code]), -1) for code in codes[others]]
+    outside = Pool.of(features=table.array("features")[others], groups=groups)
+    return Given.of(pool, rows=inside, outside=outside)
 
 
 def _write_list(
@@ -211,6 +229,7 @@ def _write_groups(
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("group", "images", "kept", "given"))
     writer.writerows((name, *own) for name, own in found.items())
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(path, text.getvalue().encode(), replace=False)
     return found
 

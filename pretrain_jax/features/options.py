@@ -7,7 +7,7 @@ from hardset.checks import check_choice, check_integer, check_range
 from selection.commands.inputs import parse_budget
 from selection.files import check_new_file
 from selection.registry import METHOD_NAMES, check_method
-from selection.selector import check_seed
+from selection.selector import check_limit, check_seed
 
 Tokens = Literal["class", "mean", "both"]
 Precision = Literal["float16", "float32"]
@@ -36,7 +36,9 @@ def check_embedding(
     check_range("skip_at_most", skip_at_most, 0.0, 1.0)
 
 
-def check_keeping(out: Path, method: str, budget: str, seed: int) -> None:
+def check_keeping(
+    out: Path, method: str, budget: str, seed: int, per_group: int | None, near: float | None
+) -> None:
     """Raise ValueError for an argument of `keep` that is of no use.
 
     No file that it writes may be there.
@@ -50,6 +52,7 @@ def check_keeping(out: Path, method: str, budget: str, seed: int) -> None:
         )
     parse_budget(budget)
     check_seed(seed)
+    check_limit(per_group, near)
     check_new_file(out, (".txt",))
     for suffix in (".png", ".csv"):
         check_new_file(out.with_suffix(suffix), (suffix,))

@@ -45,7 +45,7 @@ from pretrain_jax.train.logging import LOG_NAME, read_log, say
 from pretrain_jax.train.loop import train
 from pretrain_jax.train.setup import plan_run
 from pretrain_jax.train.starting import import_weights
-from pretrain_jax.train.weights import load_model
+from pretrain_jax.train.weights import holds_run, load_model
 
 PROBE = Stage(
     "probe",
@@ -231,7 +231,7 @@ def _take(weights: str, config: TrainConfig, run: Path) -> None:
     if run.exists():
         shutil.rmtree(run)
     source = Path(weights)
-    if not source.is_dir():
+    if not holds_run(source):
         import_weights(source, config, run)
         return
     trained = load_model(source)

@@ -30,7 +30,7 @@ from pretrain_jax.data import UnreadableImageError, read_pixels
 from pretrain_jax.data.listing import STILL, Located, Tally, image_root, iterate_images
 from pretrain_jax.data.opening import Remark, remark_notes
 from pretrain_jax.data.options import READING, Pages, reading, set_reading
-from pretrain_jax.data.skipping import reason_line
+from pretrain_jax.data.skipping import reason_line, told
 from pretrain_jax.features.embedding import image_id
 from pretrain_jax.pictures import Tile, contact_sheet, write_png
 from pretrain_jax.segmentation.coco import encode_rle, region_record, write_records
@@ -293,8 +293,9 @@ class _Limit:
             shown = "; ".join(printable(one) for one in self.reasons[:SHOWN])
             raise ValueError(
                 f"{found} of the {self.files} images of {source} cannot be used, more than the "
-                f"share {self.share:g} that may be skipped: {shown}{more}. Mend them or take them "
-                "out, or raise --skip-at-most: what is predicted by now is kept"
+                f"share {self.share:g} that may be skipped: {told(self.reasons)}. These are "
+                f"{shown}{more}. Mend them or take them out, or raise --skip-at-most: what is "
+                "predicted by now is kept"
             )
 
 
@@ -396,8 +397,8 @@ def _batches(
             bar.update()
             continue
         pixels, remarks = found
-        told = image_id(image.name, image.frame)
-        logged.notes += [f"{told}\t{one.kind}\t{one.text}" for one in remarks]
+        name = image_id(image.name, image.frame)
+        logged.notes += [f"{name}\t{one.kind}\t{one.text}" for one in remarks]
         area = pixels.shape[0] * pixels.shape[1]
         if held and size + area > HELD:
             yield held
@@ -515,9 +516,9 @@ def _write_areas(
             pixels, label = int(row["pixels"]), int(row["label"])
             totals[label] += pixels
             share = pixels / (int(row["height"]) * int(row["width"]))
-            told = image_id(str(row["name"]), int(row["frame"]))
+            name = image_id(str(row["name"]), int(row["frame"]))
             own = () if areas is None else (_area(pixels, areas, str(row["name"])),)
-            lines.writerow([told, classes[label], pixels, f"{share:.6g}", *own])
+            lines.writerow([name, classes[label], pixels, f"{share:.6g}", *own])
     return totals
 
 

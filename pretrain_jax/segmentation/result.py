@@ -241,13 +241,15 @@ def trivial_scores(
 
 def case_scores(record: Mapping[str, Any]) -> list[CaseScore]:
     """Return the scores of a record's cases, as `score_set` takes them."""
-    return [
-        CaseScore(
-            np.array(case["confusion"], np.int64),
-            np.array([math.nan if f is None else f for f in case["boundary_f"]], np.float64),
-        )
-        for case in record["cases"]
-    ]
+    classes = len(record["classes"])
+    scores = []
+    for case in record["cases"]:
+        counts = np.zeros((classes, classes), np.int64)
+        for truth, predicted, pixels in case["confusion"]:
+            counts[truth, predicted] = pixels
+        boundary = [math.nan if one is None else one for one in case["boundary_f"]]
+        scores.append(CaseScore(counts, np.array(boundary, np.float64)))
+    return scores
 
 
 def result_record(
@@ -289,7 +291,13 @@ def result_record(
             "iou": _numbers(iou(score.confusion)),
             "dice": _numbers(dice(score.confusion)),
             "boundary_f": _numbers(score.boundary),
-            "confusion": score.confusion.tolist(),
+            # True class, predicted class and pixels, as far as there are any.
+            "confusion": [
+                [*place, int(score.confusion[place])]
+                for place in zip(
+                    *(axis.tolist() for axis in score.confusion.nonzero()), strict=True
+                )
+            ],
         }
         for case, score in zip(dataset.cases, scores, strict=True)
     ]

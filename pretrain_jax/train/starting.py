@@ -56,7 +56,8 @@ def with_weights(state: TrainState, step: Step, source: str) -> TrainState:
         try:
             notes = (_from_run if holds_run(Path(source)) else _from_published)(model, source)
         except WeightsError as error:
-            raise WeightsError(f"init = {source}: {error}") from None
+            told = str(error).removeprefix(f"{source}: ")
+            raise WeightsError(f"init = {source}: {told}") from None
         for note in notes:
             say(f"{source}: {note}")
 
@@ -233,8 +234,7 @@ def import_weights(source: str | Path, config: TrainConfig, out: str | Path) -> 
     """Write a checkpoint of step 0 with the weights of a file, for `load_model`.
 
     Args:
-        source: a checkpoint file (.pth, .safetensors) in the layout of the MAE code or of
-            transformers, strictly matched.
+        source: a file or folder of published weights, see `with_weights`.
         config: gives model, mean and standard deviation.
         out: the run's folder, new or empty.
 
@@ -247,7 +247,7 @@ def import_weights(source: str | Path, config: TrainConfig, out: str | Path) -> 
             f"checkpoint {source} does not tell how its images were normalised; give data.mean "
             "and data.std"
         )
-    if not Path(source).is_file():
+    if not Path(source).exists():
         raise ValueError(f"checkpoint {source} does not exist")
     step = Step(
         objective=make_objective(config.model, "float32", mean, std),

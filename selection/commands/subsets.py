@@ -38,10 +38,11 @@ from selection.files import (
     read_subset_ids,
     write_subset,
 )
+from selection.methods.per_group import PerGroup
 from selection.methods.wrappers import Cutoff, DRoP, Listed, Partitioned, Quotas
 from selection.pool import Pool
 from selection.registry import check_method, describe_methods, parse_method
-from selection.selector import Selector, check_seed
+from selection.selector import Selector, check_limit, check_seed
 from selection.subset import Subset
 
 SHOWN = 20  # classes in a text
@@ -171,6 +172,8 @@ def select(
     quota: Quota | None = None,
     class_errors: ClassErrors | None = None,
     mislabel_cutoff: float | None = None,
+    per_group: int | None = None,
+    near: float | None = None,
     partitions: int = 1,
     scheduler: Annotated[str, Option(metavar="ADDRESS")] | None = None,
     resume: Folder | None = None,
@@ -219,6 +222,8 @@ def select(
         class_errors: 1 - recall of each class on validation data, by number or by name; a class is
             kept at a density in proportion to its error (DRoP).
         mislabel_cutoff: first drop this share of the hardest.
+        per_group: keep at most this many of each group, given ones with them.
+        near: first leave out what has a larger cosine with an earlier one of its group.
         partitions: random parts, one by one.
         scheduler: solve the parts on a Dask cluster, or `local`.
         resume: keep finished parts there, and take those that are there.
@@ -246,6 +251,8 @@ def select(
         python -m selection select k-center --features x.npy --given labelled.txt --budget 100
         python -m selection select facility-location --features x.npy --given-features old.npy \\
             --budget 9
+        python -m selection select k-center --features features.parquet --groups g.npy \\
+            --per-group 20 --near 0.98 --budget 1000
     """
     said = dict(locals())
     check_method(method)
@@ -254,6 +261,7 @@ def select(
     if classes is not None:
         check_integer("--classes", classes, 1, 2**31)
     check_integer("--partitions", partitions, 1, 2**31)
+    _check_groups(per_group, near, balance, quota, class_errors, partitions, scheduler)
     if mislabel_cutoff is not None:
         check_range("--mislabel-cutoff", mislabel_cutoff, 0.0, 1.0, open_high=True)
     if out is not None:
@@ -263,8 +271,10 @@ def select(
     plain = parse_method(method)  # which may bring JAX and Numba
     with asked_for_progress(progress), bar(3, "select", "stage") as stages:
         stages.set_postfix_str("reading files")
-        cut = {"mislabel", "scores"} if mislabel_cutoff is not None else set()
-        pool, names = files.read(plain.reads | cut)
+        more = {"mislabel", "scores"} if mislabel_cutoff is not None else set()
+        if near is not None:
+            more.add("features")
+        pool, names = files.read(plain.reads | more)
         kept = read_given(given, given_features, pool, files.with_ids)
         beside = given_facts(kept, given, given_features)
         count = parse_budget(budget, len(pool))
@@ -273,6 +283,8 @@ def select(
             wrapped = Partitioned(wrapped, partitions, scheduler, resume)
         elif resume is not None:
             raise ValueError("--resume has no effect without --partitions")
+        if per_group is not None:
+            wrapped = PerGroup(wrapped, per_group, near)
         wrapped = _by_class(wrapped, pool, names.get(by), by, balance, quota, class_errors, classes)
         if mislabel_cutoff is not None:
             wrapped = Cutoff(wrapped, mislabel_cutoff)
@@ -322,6 +334,38 @@ def select(
         width = max(len(name) for name, _ in lines)
         print("\n".join(f"{name:<{width}}  {value}" for name, value in lines))
     return 0
+
+
+def _check_groups(
+    per_group: int | None,
+    near: float | None,
+    balance: str | None,
+    quota: Sequence[str] | None,
+    class_errors: Sequence[str] | None,
+    partitions: int,
+    scheduler: str | None,
+) -> None:
+    """Check a limit per group, and that nothing divides its groups.
+
+    Raises:
+        ValueError: a value out of its range, or an option whose parts know nothing of the limit.
+    """
+    check_limit(per_group, near)
+    if per_group is None:
+        return
+    dividing = {
+        "balance": balance,
+        "quota": quota,
+        "class-errors": class_errors,
+        "partitions": None if partitions == 1 else partitions,
+        "scheduler": scheduler,
+    }
+    for option, value in dividing.items():
+        if value is not None:
+            raise ValueError(
+                f"--per-group and --{option} exclude each other: each of the parts that --{option} "
+                "makes would keep up to the limit of a group"
+            )
 
 
 def _lines(pool: Pool, subset: Subset) -> str:

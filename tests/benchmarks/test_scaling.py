@@ -91,7 +91,7 @@ def test_every_command_is_there() -> None:
         "sims": "run solve",
         "selection": "score select recommend compare experiment knee coverage",
         "pretrain_jax": "propose score select synthesise probe pretrain run finetune report "
-        "reconstruct pipeline",
+        "reconstruct pipeline import-dicom import-nifti",
         "hardset": "verify",
     }
     assert {

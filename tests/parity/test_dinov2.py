@@ -17,11 +17,11 @@ from pretrain_jax.models.dinov2 import (
     DINOv2Config,
     dinov2_keys,
     dinov2_table,
-    load_dinov2,
 )
 from pretrain_jax.weights import check_state, export_state, read_state
 from tests.parity.dino import distances
 from tests.parity.tensors import arrays, randomise
+from tests.pretrain_jax.dinos import load_dino
 
 # Width, blocks, heads and gated MLP in the config.json of facebook/dinov2-{small,base,large,giant}.
 PUBLISHED = {
@@ -102,7 +102,7 @@ def test_outputs_and_gradients(
     masked[0, 0] = True
     error, errors = distances(
         lambda: DINOv2(config, rngs=nnx.Rngs(0)),
-        load_dinov2,
+        load_dino,
         dinov2_table(config),
         dinov2_keys,
         theirs,
@@ -143,8 +143,9 @@ def test_presets_are_the_published_sizes(size: str, registers: int) -> None:
     config = DINOV2_PRESETS[name]
     width, depth, heads, swiglu = PUBLISHED[size]
     published = DINOv2Config(
-        518, 14, 3, width, depth, heads, 4.0, swiglu=swiglu, registers=registers
-    )
+        image_size=518, patch_size=14, channels=3, width=width, depth=depth, heads=heads,
+        mlp_ratio=4.0, swiglu=swiglu, registers=registers,
+    )  # fmt: skip
     assert config == published
     shallow = dataclasses.replace(config, depth=1)
     with torch.device("meta"):
@@ -166,7 +167,7 @@ def test_files_both_ways(tmp_path: Path, swiglu: bool, registers: int) -> None:
     state: dict[str, NDArray] = dict(read_state(tmp_path / "model.safetensors"))
     with jax.enable_x64(True):
         model = nnx.eval_shape(lambda: DINOv2(config, rngs=nnx.Rngs(0)))
-        assert load_dinov2(model, state) == ()
+        assert load_dino(model, state) == ()
         exported = export_state(model, dinov2_table(config))
     assert exported.keys() == state.keys()
     for key, value in state.items():
@@ -187,7 +188,7 @@ def test_classifier_is_stripped() -> None:
         )
     )
     model = DINOv2(config, rngs=nnx.Rngs(0))
-    prefix, head = load_dinov2(model, arrays(iter(theirs.state_dict().items())))
+    prefix, head = load_dino(model, arrays(iter(theirs.state_dict().items())))
     assert "dinov2." in prefix
     assert "classifier.weight" in head
     embedding = theirs.dinov2.embeddings.position_embeddings.detach().numpy()[0]

@@ -17,11 +17,11 @@ from pretrain_jax.models.dinov3 import (
     DINOv3Config,
     dinov3_keys,
     dinov3_table,
-    load_dinov3,
 )
 from pretrain_jax.weights import check_state, export_state, read_state
 from tests.parity.dino import distances
 from tests.parity.tensors import randomise
+from tests.pretrain_jax.dinos import load_dino
 
 # Width, blocks, heads, hidden width, gated MLP and biases of queries and values, as transformers'
 # conversion script has them for facebook/dinov3-vit{s16,s16plus,b16,l16,h16plus,7b16}.
@@ -129,7 +129,7 @@ def test_outputs_and_gradients(
     masked[0, 0] = True
     error, errors = distances(
         lambda: DINOv3(config, rngs=nnx.Rngs(0)),
-        load_dinov3,
+        load_dino,
         dinov3_table(config),
         dinov3_keys,
         theirs,
@@ -147,8 +147,9 @@ def test_presets_are_the_published_sizes(size: str) -> None:
     config = DINOV3_PRESETS[f"dinov3_{size}"]
     width, depth, heads, hidden, swiglu, qkv_bias = PUBLISHED[size]
     assert config == DINOv3Config(
-        16, 3, width, depth, heads, hidden, swiglu=swiglu, qkv_bias=qkv_bias, registers=4
-    )
+        patch_size=16, channels=3, width=width, depth=depth, heads=heads, hidden_width=hidden,
+        swiglu=swiglu, qkv_bias=qkv_bias, registers=4,
+    )  # fmt: skip
     shallow = dataclasses.replace(config, depth=1)
     with torch.device("meta"):
         theirs = oracle(shallow).state_dict()
@@ -168,7 +169,7 @@ def test_files_both_ways(tmp_path: Path, swiglu: bool) -> None:
     state = dict(read_state(tmp_path / "model.safetensors"))
     with jax.enable_x64(True):
         model = nnx.eval_shape(lambda: DINOv3(config, rngs=nnx.Rngs(0)))
-        assert load_dinov3(model, state) == ()
+        assert load_dino(model, state) == ()
         exported = export_state(model, dinov3_table(config))
     assert exported.keys() == state.keys()
     for key, value in state.items():

@@ -108,6 +108,7 @@ def write_scans(folder: Path) -> None:
     data = place.read_bytes()
     (place.parent / f"{WHO}.cut").write_bytes(data[: len(data) // 2])
     (place.parent / f"{WHO}.pixels").write_bytes(data[:-9])
+    (place.parent / f"{WHO}.head").write_bytes(data[:400])
     (place.parent / f"{WHO}.txt").write_text(WHO)
 
 
@@ -244,6 +245,9 @@ def test_scans_through_all_commands(
     done("embed", listed, *weights, "--out", out / "features.parquet")
     done("keep", listed, *weights, "--method", "k-center", "--budget", 5, "--out", out / "kept.txt",
          "--features", out / "features.parquet")  # fmt: skip
+    done("export", trained, "--out", out / "exported")
+    options = TINY[: TINY.index("--mae.methods")].replace("--mae.train.", "--").split()
+    done("run", "mae_vit_base_reference", *options, "--data.path", listed, "--out", out / "run")
     (model,) = (path.parent for path in whole.glob("finetuned/**/linear-frozen/manifest.json"))
     done("predict", listed, "--model", model, "--out", out / "masks", "--probabilities")
     # Errors name images, and those are hashes.

@@ -1,6 +1,10 @@
 """Tables of features that pretrain_jax embed writes: never whole in memory."""
 
+import dataclasses
 import json
+import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +14,13 @@ import pytest
 
 from hardset.cli import run
 from selection.__main__ import main
+from selection.commands.inputs import PoolFiles
 from selection.embeddings import Embeddings
 from selection.pool import Pool
+from selection.registry import parse_method
 
 ROWS, WIDTH = 60, 5
+NONE = dict.fromkeys([one.name for one in dataclasses.fields(PoolFiles)]) | {"orientation": "hard"}
 VALUES = np.random.default_rng(0).standard_normal((ROWS, WIDTH)).astype(np.float16)
 IDS = [f"images/{row:03d}.png" for row in range(ROWS)]
 GROUPS = [["", "patient-b", "patient-a"][row % 3] for row in range(ROWS)]
@@ -122,6 +129,30 @@ def test_rows_stay_on_disk(folder: Path) -> None:
     np.testing.assert_array_equal(pool.take(np.array([5, 2])).features, features[[5, 2]])
 
 
+def test_a_table_is_never_in_memory(tmp_path: Path) -> None:
+    """2^18 rows of 64 numbers are 64 MB in single precision, and their ids 20 MB."""
+    rows, width = 2**18, 64
+    values = np.random.default_rng(0).standard_normal((2**14, width)).astype(np.float16)
+    (tmp_path / "features").mkdir()
+    for number in range(rows // 2**14):
+        ids = [f"{number * 2**14 + row:020d}" for row in range(2**14)]
+        lists = pyarrow.FixedSizeListArray.from_arrays(values.reshape(-1), width)
+        table = pyarrow.table({"id": ids, "features": lists})
+        parquet.write_table(table, tmp_path / "features" / f"part-{number:05d}.parquet")
+    method = parse_method("k-center")  # its imports are none of the data
+    before = pyarrow.total_allocated_bytes()
+    tracemalloc.start()
+    files = PoolFiles.of(NONE | {"features": str(tmp_path / "features")})
+    pool, _ = files.read()
+    picks = method.select(pool, 2).indices
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(pool) == rows and len(picks) == 2
+    # What the method says of itself, and a block of 2^22 numbers while rows are copied.
+    assert held < method.memory_bytes(rows, width, 2) + 4 * 2**22
+    assert pyarrow.total_allocated_bytes() - before < 2**22
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float32])
 def test_what_is_larger_than_a_block_moves_from_file_to_file(tmp_path: Path, kind: type) -> None:
     # 2^22 numbers are a block: these are a few more. Rows in another order stay on disk, too.
@@ -132,6 +163,25 @@ def test_what_is_larger_than_a_block_moves_from_file_to_file(tmp_path: Path, kin
     moved = pool.take(order).features
     assert isinstance(pool.features, np.memmap) and isinstance(moved, np.memmap)
     np.testing.assert_array_equal(moved, rows[order].astype(np.float32))
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+from hardset.cli import run
+from selection.__main__ import main
+sys.exit(run(main, sys.argv[1:]))
+"""
+
+
+def test_no_room_for_the_copy_is_said(folder: Path) -> None:
+    # Files may have 500 bytes; the features need 60 x 5 x 4.
+    arguments = ["select", "k-center", "--budget", "2", "--features", str(folder)]
+    command = [sys.executable, "-c", LIMITED, *arguments]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert child.returncode == 2 and child.stdout == ""
+    assert "1200 bytes cannot be copied to the folder of temporary files" in child.stderr
+    assert "name another with TMPDIR" in child.stderr and "Traceback" not in child.stderr
 
 
 def test_what_is_wrong_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,6 +207,10 @@ def test_what_is_wrong_is_said(folder: Path, capsys: pytest.CaptureFixture[str])
     part.write_bytes(content)
     (folder / "stage.json").write_text("{}")
     assert f"the stage in {folder} is not finished" in told(folder) or "embed" in told(folder)
+    other = folder.parent / "other"
+    other.mkdir()
+    parquet.write_table(pyarrow.table({"c": [1.0]}), other / "table.parquet")
+    assert f"{other} is a folder whose files have no column 'features'" in told(other)
     empty = folder.parent / "empty"
     empty.mkdir()
     assert f"{empty} is a folder without a .parquet file" in told(empty)

@@ -8,7 +8,6 @@ from .params import DINOV2_LAYOUTS as DINOV2_LAYOUTS
 from .params import dinov2_config as dinov2_config
 from .params import dinov2_keys as dinov2_keys
 from .params import dinov2_table as dinov2_table
-from .params import load_dinov2 as load_dinov2
 from .params import transformers_dinov2_config as transformers_dinov2_config
 
 __all__ = [
@@ -20,6 +19,5 @@ __all__ = [
     "dinov2_config",
     "dinov2_keys",
     "dinov2_table",
-    "load_dinov2",
     "transformers_dinov2_config",
 ]

@@ -9,39 +9,36 @@ from hardset.checks import check_choice, check_integer, check_range
 from pretrain_jax.models.vit.config import LARGEST, DType
 
 
-@dataclass(frozen=True)
-class DINOv2Config:
-    """Configures a DINOv2 encoder: pre-norm blocks with LayerScale and learned positions.
+@dataclass(frozen=True, kw_only=True)
+class DINOConfig:
+    """Configures what the encoders of DINOv2 and DINOv3 have in common.
 
-    Sources: arXiv:2304.07193 (DINOv2), arXiv:2309.16588 (registers).
+    They have pre-norm blocks with LayerScale (arXiv:2103.17239).
 
     Attributes:
-        image_size: side of the square images whose grid the table of positions has, pixels.
-            Images of other sizes can be encoded, too.
-        patch_size: side of the square patches, pixels; divides `image_size`.
+        image_size: side of the square images, pixels. Images of other sizes can be encoded, too.
+        patch_size: side of the square patches, pixels.
         channels: channels of the images.
-        width: length of a token; divisible by `heads`.
+        width: length of a token.
         depth: number of blocks.
         heads: number of attention heads.
-        mlp_ratio: width of the hidden layer of a block's MLP over `width`.
-        swiglu: whether the MLP is gated (SwiGLU, arXiv:2002.05202), as in the size g.
-        registers: number of learned tokens beside the class token, 0 or 4 in published weights.
+        swiglu: whether a block's MLP is gated (SwiGLU, arXiv:2002.05202).
+        registers: number of learned tokens beside the class token (arXiv:2309.16588).
         layer_norm_eps: added to the variance in layer normalisation.
         layer_scale: initial factor on what each half of a block adds.
         dtype: type of activations and matrix products.
         param_dtype: type of parameters.
     """
 
-    image_size: int = 518
-    patch_size: int = 14
+    image_size: int
+    patch_size: int
     channels: int = 3
-    width: int = 768
+    width: int
     depth: int = 12
-    heads: int = 12
-    mlp_ratio: float = 4.0
+    heads: int
     swiglu: bool = False
-    registers: int = 0
-    layer_norm_eps: float = 1e-6
+    registers: int
+    layer_norm_eps: float
     layer_scale: float = 1.0
     dtype: DType = "float32"
     param_dtype: DType = "float32"
@@ -50,21 +47,14 @@ class DINOv2Config:
         for name in ("image_size", "patch_size", "channels", "width", "depth", "heads"):
             check_integer(name, getattr(self, name), 1, LARGEST)
         check_integer("registers", self.registers, 0, LARGEST)
-        check_range("mlp_ratio", self.mlp_ratio, 0.0, 1e3, open_low=True)
         check_range("layer_norm_eps", self.layer_norm_eps, 0.0, 1.0)
         check_range("layer_scale", self.layer_scale, 0.0, 1e3)
-        if self.width % self.heads:
-            raise ValueError(f"width = {self.width} must be divisible by heads = {self.heads}")
-        if self.image_size % self.patch_size:
-            raise ValueError(
-                f"image_size = {self.image_size} is not divisible by patch_size = {self.patch_size}"
-            )
         check_choice("dtype", self.dtype, get_args(DType))
         check_choice("param_dtype", self.param_dtype, get_args(DType))
 
     @property
     def side(self) -> int:
-        """Return the number of rows, and of columns, of the table of positions."""
+        """Return the number of rows, and of columns, of patches."""
         return self.image_size // self.patch_size
 
     @property
@@ -99,6 +89,40 @@ class DINOv2Config:
         They are the class token and the registers.
         """
         return 1 + self.registers
+
+
+@dataclass(frozen=True, kw_only=True)
+class DINOv2Config(DINOConfig):
+    """Configures a DINOv2 encoder, whose positions are learned.
+
+    Sources: arXiv:2304.07193 (DINOv2), arXiv:2309.16588 (registers).
+
+    Attributes:
+        image_size: side of the square images whose grid the table of positions has, pixels.
+        patch_size: side of the square patches, pixels; divides `image_size`.
+        width: length of a token; divisible by `heads`.
+        mlp_ratio: width of the hidden layer of a block's MLP over `width`.
+        swiglu: whether the MLP is gated, as in the size g.
+        registers: 0 or 4 in published weights.
+    """
+
+    image_size: int = 518
+    patch_size: int = 14
+    width: int = 768
+    heads: int = 12
+    mlp_ratio: float = 4.0
+    registers: int = 0
+    layer_norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("mlp_ratio", self.mlp_ratio, 0.0, 1e3, open_low=True)
+        if self.width % self.heads:
+            raise ValueError(f"width = {self.width} must be divisible by heads = {self.heads}")
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size = {self.image_size} is not divisible by patch_size = {self.patch_size}"
+            )
 
     @property
     def hidden_width(self) -> int:

@@ -8,13 +8,11 @@ from numpy.typing import NDArray
 
 from hardset.checks import check_choice
 from pretrain_jax.models.dinov2.config import DINOv2Config
-from pretrain_jax.models.dinov2.modeling import DINOv2, EncoderConfig
+from pretrain_jax.models.dinov2.modeling import EncoderConfig
 from pretrain_jax.models.vit.params import ATTENTION, affine, normalisation
 from pretrain_jax.weights import (
     Entry,
-    Layout,
     fused,
-    named_as,
     patch_embedding,
     same,
 )
@@ -208,26 +206,3 @@ def dinov2_config(
         },
     )
     return config, notes
-
-
-def load_dinov2(model: DINOv2, state: Mapping[str, NDArray]) -> tuple[str, ...]:
-    """Set an encoder's parameters from a state of transformers, strictly.
-
-    A prefix of all names (`dinov2.`) is stripped, and a classifier's head is not taken.
-
-    Args:
-        model: changed in place; untouched where an error is raised.
-        state: name -> array, of a file (`read_state`) or of a model's `state_dict`.
-
-    Returns:
-        Sentences on what was stripped or left out.
-
-    Raises:
-        WeightsError: missing, unexpected or misshapen keys, and which prefix to strip where that
-            would help.
-    """
-    table = dinov2_table(model.config)
-    keys = [key for entry in table for key in entry.keys]
-    found = named_as(state, {"transformers": Layout(keys, dinov2_keys)})
-    found.load_into(model, table)
-    return found.notes

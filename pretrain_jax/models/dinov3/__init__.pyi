@@ -7,7 +7,6 @@ from .params import DINOV3_LAYOUTS as DINOV3_LAYOUTS
 from .params import dinov3_config as dinov3_config
 from .params import dinov3_keys as dinov3_keys
 from .params import dinov3_table as dinov3_table
-from .params import load_dinov3 as load_dinov3
 from .params import official_keys as official_keys
 from .params import transformers_dinov3_config as transformers_dinov3_config
 
@@ -19,7 +18,6 @@ __all__ = [
     "dinov3_config",
     "dinov3_keys",
     "dinov3_table",
-    "load_dinov3",
     "official_keys",
     "transformers_dinov3_config",
 ]

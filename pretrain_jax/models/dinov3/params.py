@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from hardset.checks import check_choice
 from pretrain_jax.models.dinov2.params import absent, patches_and_norm
 from pretrain_jax.models.dinov3.config import DINOv3Config
-from pretrain_jax.models.dinov3.modeling import DINOv3
 from pretrain_jax.models.vit.params import affine, normalisation
-from pretrain_jax.weights import Entry, Layout, WeightsError, fused, named_as, same, transposed
+from pretrain_jax.weights import Entry, WeightsError, fused, same, transposed
 from pretrain_jax.weights.sizes import Sizes, check_known, heads_of
 
 DINOV3_LAYOUTS = ("transformers", "official", "timm")
@@ -235,26 +234,3 @@ def official_keys(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
             kept[key.removesuffix("_mask")] = bias * mask.astype(bias.dtype)
             del kept[key]
     return kept
-
-
-def load_dinov3(model: DINOv3, state: Mapping[str, NDArray]) -> tuple[str, ...]:
-    """Set an encoder's parameters from a state of transformers, strictly.
-
-    A prefix of all names is stripped, and a classifier's head is not taken.
-
-    Args:
-        model: changed in place; untouched where an error is raised.
-        state: name -> array, of a file (`read_state`) or of a model's `state_dict`.
-
-    Returns:
-        Sentences on what was stripped or left out.
-
-    Raises:
-        WeightsError: missing, unexpected or misshapen keys, and which prefix to strip where that
-            would help.
-    """
-    table = dinov3_table(model.config)
-    keys = [key for entry in table for key in entry.keys]
-    found = named_as(state, {"transformers": Layout(keys, dinov3_keys)})
-    found.load_into(model, table)
-    return found.notes

@@ -292,6 +292,21 @@ def test_range_of_padding(tmp_path: Path) -> None:
     assert not read_dicom(everything, SALT).pixels[0].any()
 
 
+def test_reports_have_no_pixels() -> None:
+    with pytest.raises(DicomError, match=r"^it has no pixels, as a report or an index of files$"):
+        read_dicom(SHIPPED / "reportsi.dcm", SALT)
+
+
+def test_texts_in_the_place_of_a_syntax_are_not_repeated(tmp_path: Path) -> None:
+    path = written(tmp_path / "a", draw(1, 4, 5))
+    data = path.read_bytes()
+    own = b"1.2.840.10008.1.2.1\0"
+    assert data.count(own) == 1
+    path.write_bytes(data.replace(own, SENTINEL.encode().ljust(len(own), b"\n")))
+    with pytest.raises(DicomError, match=r"^its transfer syntax is none of the standard's$"):
+        read_dicom(path, SALT)
+
+
 def test_deflated_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of pydicom's, and one that becomes two gigabytes: it is refused before."""
     deflated = SHIPPED / "image_dfl.dcm"
@@ -334,6 +349,7 @@ def test_missing_decoder_is_named(tmp_path: Path) -> None:
         ({"PhotometricInterpretation": "YBR_PARTIAL_422"}, "the YBR_PARTIAL_422 Photometric"),
         ({"PhotometricInterpretation": "SECRET"}, "an unknown PhotometricInterpretation; MONO"),
         ({"NumberOfFrames": 4}, "its pixels cannot be decoded"),
+        ({"NumberOfFrames": 999_999_999_999}, "more than 100000 frames"),
         ({"WindowCenter": 1, "WindowWidth": 0}, "its WindowWidth is 0"),
         ({"WindowCenter": 1, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "its VOILUTFunction"),
         ({"SOPInstanceUID": ""}, "SOPInstanceUID"),

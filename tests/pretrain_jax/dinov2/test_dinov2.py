@@ -8,8 +8,9 @@ import pytest
 from flax import nnx
 from numpy.typing import NDArray
 
-from pretrain_jax.models.dinov2 import DINOv2, DINOv2Config, load_dinov2
+from pretrain_jax.models.dinov2 import DINOv2, DINOv2Config
 from pretrain_jax.weights import WeightsError
+from tests.pretrain_jax.dinos import load_dino
 
 CONFIG = DINOv2Config(
     image_size=6, patch_size=2, channels=1, width=8, depth=1, heads=2, registers=4
@@ -52,7 +53,7 @@ def model() -> DINOv2:
 def test_every_array_is_taken() -> None:
     """Nothing stays abstract after an import, and a common prefix is stripped and told."""
     model = nnx.eval_shape(lambda: DINOv2(CONFIG, rngs=nnx.Rngs(0)))
-    (note,) = load_dinov2(model, file_of_transformers(prefix="dinov2."))
+    (note,) = load_dino(model, file_of_transformers(prefix="dinov2."))
     assert note == "the prefix dinov2. of its names is stripped"
     flat = nnx.to_flat_state(nnx.state(model))
     assert all(np.isfinite(np.asarray(variable[...])).all() for _, variable in flat)
@@ -74,7 +75,7 @@ def test_what_does_not_fit_is_named(
     state: dict[str, Any] = file_of_transformers() | changes
     before = np.asarray(model.norm.scale[...])
     with pytest.raises(WeightsError, match=message):
-        load_dinov2(model, {key: value for key, value in state.items() if value is not None})
+        load_dino(model, {key: value for key, value in state.items() if value is not None})
     np.testing.assert_array_equal(model.norm.scale[...], before)
 
 
@@ -84,14 +85,14 @@ def test_prefix_of_a_part_is_told(model: DINOv2) -> None:
     with pytest.raises(
         WeightsError, match=r"26 of the 26 names fit without the prefix teacher\.backbone\."
     ):
-        load_dinov2(model, state | {"student.weight": np.zeros(3, np.float32)})
+        load_dino(model, state | {"student.weight": np.zeros(3, np.float32)})
 
 
 def test_registers_that_the_model_lacks_are_unexpected() -> None:
     """Weights with registers do not slip into a model without."""
     plain = DINOv2Config(image_size=6, patch_size=2, channels=1, width=8, depth=1, heads=2)
     with pytest.raises(WeightsError, match=r"1 unexpected keys: embeddings\.register_tokens"):
-        load_dinov2(DINOv2(plain, rngs=nnx.Rngs(0)), file_of_transformers())
+        load_dino(DINOv2(plain, rngs=nnx.Rngs(0)), file_of_transformers())
 
 
 def test_halves_of_a_gated_layer() -> None:
@@ -110,7 +111,7 @@ def test_halves_of_a_gated_layer() -> None:
     }
     expected = rf"missing keys: {mlp}\.weights_in\.weight; .*unexpected keys: {mlp}\.gate_proj"
     with pytest.raises(WeightsError, match=expected):
-        load_dinov2(DINOv2(gated, rngs=nnx.Rngs(0)), state)
+        load_dino(DINOv2(gated, rngs=nnx.Rngs(0)), state)
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 6, 1), (1, 6, 6, 3), (6, 6, 1), (1, 0, 6, 1)])

@@ -8,9 +8,10 @@ import pytest
 from flax import nnx
 from numpy.typing import NDArray
 
-from pretrain_jax.models.dinov3 import DINOv3, DINOv3Config, load_dinov3
+from pretrain_jax.models.dinov3 import DINOv3, DINOv3Config
 from pretrain_jax.models.dinov3.modeling import rotary_angles, rotate
 from pretrain_jax.weights import WeightsError
+from tests.pretrain_jax.dinos import load_dino
 
 CONFIG = DINOv3Config(patch_size=2, channels=1, width=8, depth=1, heads=2, hidden_width=12)
 
@@ -59,20 +60,20 @@ def test_weights_are_read_strictly() -> None:
     """All arrays are taken; what is missing or unexpected is named, and so is a prefix."""
     state = file_of_transformers()
     model = nnx.eval_shape(lambda: DINOv3(CONFIG, rngs=nnx.Rngs(0)))
-    assert load_dinov3(model, state) == ()
-    (note,) = load_dinov3(model, {f"backbone.{key}": value for key, value in state.items()})
+    assert load_dino(model, state) == ()
+    (note,) = load_dino(model, {f"backbone.{key}": value for key, value in state.items()})
     assert note == "the prefix backbone. of its names is stripped"
     output = model(jnp.ones((2, 6, 4, 1)))
     assert (output.class_token.shape, output.registers.shape) == ((2, 8), (2, 4, 8))
     assert output.patches.shape == (2, 6, 8)
     with pytest.raises(WeightsError, match=r"1 missing keys: norm\.bias"):
-        load_dinov3(model, {key: value for key, value in state.items() if key != "norm.bias"})
+        load_dino(model, {key: value for key, value in state.items() if key != "norm.bias"})
     key_bias = {"layer.0.attention.k_proj.bias": np.zeros(8, np.float32)}
     with pytest.raises(WeightsError, match=r"1 unexpected keys: layer\.0\.attention\.k_proj\.bias"):
-        load_dinov3(model, state | key_bias)
+        load_dino(model, state | key_bias)
     part = {f"teacher.{key}": value for key, value in state.items()}
     with pytest.raises(WeightsError, match=r"names fit without the prefix teacher\."):
-        load_dinov3(model, part | {"student.weight": np.zeros(3, np.float32)})
+        load_dino(model, part | {"student.weight": np.zeros(3, np.float32)})
 
 
 @pytest.mark.parametrize(

@@ -96,13 +96,42 @@ def test_given_images_may_lie_elsewhere(grouped: Path, weights: Path, tmp_path: 
     embed(grouped, features, weights=weights, **OPTIONS)
     # The pictures of the list again: those of `labelled` are at distance 0 of them.
     (tmp_path / "labelled.txt").write_text(f"labelled/{names[2]}\nlabelled/{names[9]}\n")
-    out = tmp_path / "kept.txt"
+    out = tmp_path / "another" / "folder" / "kept.txt"
     chosen = {"method": "k-center", "budget": "3", "given": tmp_path / "labelled.txt"}
     found = keep(grouped, out, weights=weights, features=features, **chosen, **OPTIONS)
     rows = farthest(Table(features).column("features"), [2, 9], 3)
     assert listed(out) == [listed(grouped)[row] for row in rows]
     assert found.given == 2 and found.kept == 3
     assert (tmp_path / "given-features" / "manifest.json").is_file()
+
+
+def test_at_most_so_many_of_a_group(grouped: Path, weights: Path, tmp_path: Path) -> None:
+    names = write_images(tmp_path / "labelled", 12)
+    features = tmp_path / "features"
+    embed(grouped, features, weights=weights, **OPTIONS)
+    # One given image is in the list's third group, though not in the list.
+    (tmp_path / "labelled.txt").write_text(f"labelled/{names[2]}\t\tpatient-2\n")
+    chosen = {"method": "k-center", "given": tmp_path / "labelled.txt", "features": features}
+    out = tmp_path / "kept.txt"
+    keep(grouped, out, weights=weights, budget="5", per_group=2, **chosen, **OPTIONS)
+    everything = listed(grouped)
+    left, expected = {"patient-0": 2, "patient-1": 2, "patient-2": 1}, []
+    for row in farthest(Table(features).column("features"), [2], 11):
+        if left[everything[row][2]]:
+            left[everything[row][2]] -= 1
+            expected.append(everything[row])
+    assert listed(out) == expected
+    assert json.loads(out.read_text().split("\n")[0][2:].split("}")[0] + "}")["per_group"] == 2
+    with pytest.raises(ValueError, match="per_group = 2 allows 5 examples of 3 groups, fewer than"):
+        keep(
+            grouped,
+            tmp_path / "b.txt",
+            weights=weights,
+            budget="6",
+            per_group=2,
+            **chosen,
+            **OPTIONS,
+        )
 
 
 def test_frames_of_a_video_become_pictures(weights: Path, tmp_path: Path) -> None:

@@ -38,6 +38,32 @@ def test_stills_of_a_video_are_in_one_half(tmp_path: Path) -> None:
     assert (without, int(first.sum())) == (45, 23)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_groups_of_a_list_never_straddle(tmp_path: Path, seed: int) -> None:
+    # Patients of 1 to 9 images, none of whose images follow each other; some images have none.
+    random = np.random.default_rng(seed)
+    owners = random.permutation(np.repeat(["", "a", "b", "c", "d"], [4, 9, 6, 2, 1]))
+    lines = []
+    for number, owner in enumerate(owners):
+        name = f"{number:02d}.png"
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / name)
+        lines.append(f"{name}\t\t{owner}\n".replace("\t\t\n", "\n"))
+    (tmp_path / "all.txt").write_text("".join(lines))
+    out = tmp_path / "out"
+    index_images(tmp_path / "all.txt", out / "index")
+    images = Images(out / "index")
+    _keep_lists(out, images, halves=True, seed=seed)
+    halves = [
+        {Path(line).name for line in (out / name).read_text().splitlines()}
+        for name in ("half-0.txt", "half-1.txt")
+    ]
+    assert all(halves) and not halves[0] & halves[1]
+    assert sorted(halves[0] | halves[1]) == [f"{n:02d}.png" for n in range(len(owners))]
+    for owner in "abcd":
+        own = {f"{n:02d}.png" for n in np.flatnonzero(owners == owner)}
+        assert own <= halves[0] or own <= halves[1]
+
+
 def test_one_group_has_no_halves(tmp_path: Path) -> None:
     frames(tmp_path / "ld", 1, 3)
     index_images(f"ldpolypvideo:{tmp_path / 'ld'}", tmp_path / "index")

@@ -150,3 +150,12 @@ def test_twelve_bits_are_told_by_the_option(
     adopt_reading({})
     assert run(main, ["finetune", str(deep), "demo", *OPTIONS, "--out", str(out)]) == 2
     assert "was made with parameters.bits = 12" in capsys.readouterr().err
+    # Predictions need not be told again, and are those of the images in 8 bits.
+    masks = []
+    for data in (plain, deep):
+        adopt_reading({})
+        found = tmp_path / f"masks-{data.name}"
+        options = ["--model", str(tmp_path / f"out-{data.name}"), "--out", str(found)]
+        assert run(main, ["predict", str(data / "images"), *options]) == 0
+        masks.append([path.read_bytes() for path in sorted((found / "masks").iterdir())])
+    assert len(masks[0]) == 10 and masks[0] == masks[1]

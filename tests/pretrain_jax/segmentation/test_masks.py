@@ -309,7 +309,7 @@ def test_masks_without_foreground_are_told(tmp_path: Path) -> None:
     found = void_set(tmp_path, "back\nfront\nsnare\n")
     notes: list[str] = []
     training, test = split(found)
-    baselines(training, test, draws=10, seed=0, notes=notes)
+    baselines(training, test, draws=2000, seed=0, notes=notes)
     assert [note.partition(":")[0] for note in notes] == [
         f"none of the 5 masks of the training cases of {found.name} shows the class snare",
         f"none of the 1 masks of the test cases of {found.name} shows the class snare",
@@ -320,5 +320,5 @@ def test_masks_without_foreground_are_told(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").unlink()
     black = read_segmentation(tmp_path, "kvasir-seg")
     notes.clear()
-    baselines(*split(black), draws=10, seed=0, notes=notes)
+    baselines(*split(black), draws=2000, seed=0, notes=notes)
     assert len(notes) == 2 and all("shows any foreground" in note for note in notes)

@@ -71,7 +71,8 @@ def test_masks_regions_areas_and_probabilities(
     command = ["predict", str(images), "--model", str(model), "--out", str(out)]
     assert run(main, [*command, "--probabilities"]) == 2
     error = capsys.readouterr().err
-    assert "1 of the 5 images" in error and "broken.png" in error and "--skip-at-most" in error
+    assert "1 of the 5 images" in error and "1 undecodable" in error and "broken.png" in error
+    assert "--skip-at-most" in error
     # What was predicted is kept: the same command with a larger share ends the work.
     command += ["--probabilities", "--skip-at-most", "0.2", "--batch-size", "3"]
     assert run(main, command) == 0

@@ -339,7 +339,7 @@ def test_masks_that_are_all_black(tmp_path: Path, form: tuple[str, Layout]) -> N
     for _, other in layout.files():
         Image.fromarray(np.zeros(SIZE, np.uint8)).save(root / other)
     notes: list[str] = []
-    baselines(*split(read_segmentation(root, name)), draws=10, seed=0, notes=notes)
+    baselines(*split(read_segmentation(root, name)), draws=2000, seed=0, notes=notes)
     assert len(notes) == 2 and all("shows any foreground: look" in note for note in notes)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,23 @@ def test_sources_of_no_use(scans: Path) -> None:
     with pytest.raises(ValueError, match="axis = 'z': choose one of sagittal, coronal, axial"):
         import_nifti(scans, out, axis="z")
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("command", "package"), [("nifti", "nibabel"), ("dicom", "pydicom")])
+def test_missing_packages_are_named(
+    command: str,
+    package: str,
+    scans: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    words = [f"import-{command}", str(scans), "--out", str(scans.parent / "out")]
+    words += ["--salt", str(scans.parent / "salt")] if command == "dicom" else []
+    assert run(main, words) == 2
+    told = capsys.readouterr().err
+    assert package in told and "hardset[medical]" in told and told.count("\n") == 1
+    assert not (scans.parent / "out").exists() and not (scans.parent / "salt").exists()
 
 
 def test_command(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,12 @@ from PIL import Image
 
 from hardset.cli import run
 from hardset.folder import read_manifest
+from pretrain_jax import PRESETS
 from pretrain_jax.__main__ import main
+from pretrain_jax.data import find_images, read_pixels
 from pretrain_jax.data.options import Reading, adopt_reading, reading, set_reading
-from pretrain_jax.synthesis import Images, Saliency, index_images, propose
+from pretrain_jax.pipeline import pretrain
+from pretrain_jax.synthesis import Images, Saliency, index_images, propose, select, synthesise
 from pretrain_jax.synthesis.parts import read_image, whole_images
 from tests.pretrain_jax.data.tiff_files import tiff
 
@@ -123,6 +126,35 @@ def test_twelve_bits_by_the_option(tmp_path: Path, capsys: pytest.CaptureFixture
     assert error.count("\n") == 1 and "--bits 12 says that values end at 4095" in error
     assert run(main, ["propose", str(third), *command[2:], "--bits", "9"]) == 2
     assert "bits = 9" in capsys.readouterr().err
+
+
+def test_a_set_is_read_as_its_index_was(tmp_path: Path) -> None:
+    """Pages are written as PNG files; what lies elsewhere is listed, and the set knows how."""
+    data = tmp_path / "data"
+    planes = {name: stack(data / name, 3, 12, seed) for seed, name in enumerate(("a.tif", "b.tif"))}
+    made = {}
+    for pages in ("first", "all"):
+        out = tmp_path / pages
+        index_images(data, out / "index", pages=pages, bits=12)
+        adopt_reading({})
+        select(out / "index", out / "selected", method="all")
+        made[pages] = synthesise(out / "selected", out / "set")
+    assert made["first"].parameters["pages"] == "first" and made["first"].parameters["bits"] == 12
+    listed = (tmp_path / "first" / "set" / "data.txt").read_text().split()
+    assert sorted(Path(one).name for one in listed) == ["a.tif", "b.tif"]
+    written = find_images(tmp_path / "all" / "set" / "data.txt")
+    assert len(written) == 6
+    left = [*planes["a.tif"], *planes["b.tif"]]  # in whatever order
+    for row in range(len(written)):
+        found = read_pixels(*written.locate(row), channels=1)[:, :, 0]
+        off = [float(np.abs(found - plane * (255 / 4095)).max()) for plane in left]
+        assert min(off) <= 0.51
+        del left[off.index(min(off))]
+    # Pre-training on the set, in a process that was told nothing.
+    adopt_reading({})
+    with pytest.raises(ValueError, match=r"full_images = 9, but .* of 2 images"):
+        pretrain(tmp_path / "first" / "set", tmp_path / "m", config=PRESETS["demo"], full_images=9)
+    assert reading() == Reading(pages="first", bits=12)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
