@@ -51,6 +51,11 @@ class Embeddings:
             if is_sealed(part):
                 check_sealed(part)
             names.append(tuple(self._opened(part).schema_arrow.names))
+            if FEATURES not in names[0]:
+                raise ValueError(
+                    f"{self.path} is a folder whose files have no column {FEATURES!r}, as "
+                    "python -m pretrain_jax embed writes it; name a file"
+                )
             if names[-1] != names[0]:
                 raise ValueError(
                     f"{part} has the columns {', '.join(names[-1])}, and {self._parts[0]} has "

@@ -119,7 +119,7 @@ def steps(out: Path) -> tuple[Step, ...]:
             "most 20 of a patient or a volume.",
             (
                 *("keep", at(SOURCE), "--weights", at(ENCODER), "--method", "k-center"),
-                *("--budget", "0.3", "--out", at(f"{KEPT}.txt")),
+                *("--budget", "0.3", "--per-group", "20", "--out", at(f"{KEPT}.txt")),
             ),
             "",
             ((f"{KEPT}.png", "what is kept, and what is left out"),),

@@ -49,7 +49,8 @@ def embed(
     interrupted, the same command goes on.
 
     Args:
-        source: folder, image list, video, or LAYOUT:FOLDER with one of the layouts below.
+        source: folder, image list, tar or Parquet file or folder of them, folder that datasets
+            saved, video, or LAYOUT:FOLDER with one of the layouts below.
         weights: file of weights, folder of transformers, or run of pre-training.
         model: kind of the encoder; auto recognises it.
         image_size: side of the images in pixels, default the encoder's own.
@@ -130,7 +131,8 @@ def keep(
     .csv. The features are kept as `embed` writes them, and a later call takes them as they are.
 
     Args:
-        source: folder, image list, video, or LAYOUT:FOLDER with one of the layouts below.
+        source: folder, image list, tar or Parquet file or folder of them, folder that datasets
+            saved, video, or LAYOUT:FOLDER with one of the layouts below.
         weights: file of weights, folder of transformers, or run of pre-training.
         method: one of `selection` that needs features alone, see below.
         budget: a count, or a fraction such as 0.1.

@@ -39,7 +39,8 @@ def predict(
     The same command again goes on where it was interrupted.
 
     Args:
-        images: folder, image list, video, image, or LAYOUT:FOLDER with one of the layouts below.
+        images: folder, image list, tar or Parquet file or folder of them, folder that datasets
+            saved, video, image, or LAYOUT:FOLDER with one of the layouts below.
         model: folder of a finished stage finetune.
         out: the stage's folder.
         overlays: draw each image with its classes, and not only the sheet of some.

@@ -41,6 +41,7 @@ MOST_INFLATED = 2**30  # bytes
 CHUNK = 1 << 20
 # Types of elements whose length has four bytes (PS3.5, 7.1.2).
 LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 PADDING = ("PixelPadding", "FloatPixelPadding", "DoubleFloatPixelPadding")
 # What a header is read for.
 HEADER = (
@@ -363,6 +364,8 @@ def _macro(dataset: Any, frame: int, name: str, tag: str) -> Any:
 def _photometric(dataset: Any) -> str:
     """Return how values become colours, and check it and the size of a frame."""
     found = _text(dataset, "PhotometricInterpretation")
+    if not found and not any(name in dataset for name in PIXELS):
+        raise DicomError("it has no pixels, as a report or an index of files")
     if found not in (*GREY, PALETTE, *COLOUR):
         known = ", ".join((*GREY, PALETTE, *COLOUR))
         what = f"the {found}" if found in UNREAD else "an unknown" if found else "no"

@@ -401,7 +401,7 @@ def _starts(path: Path, _: int) -> NDArray[np.int64]:
 
 
 def _parquet(path: Path, once: tuple[str, ...]) -> Any:
-    """Open a file; of the columns that hold bytes or texts, those of `once` become words."""
+    """Open a file whose columns of `once` are read as words."""
     return pyarrow().parquet.ParquetFile(path, read_dictionary=list(once))
 
 

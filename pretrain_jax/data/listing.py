@@ -17,6 +17,7 @@ from pretrain_jax.data.containers import KINDS as PACKED_KINDS
 from pretrain_jax.data.containers import is_container, open_container
 from pretrain_jax.data.names import SUFFIXES, VIDEO_SUFFIXES, kind_of, suffix_of, trouble_of
 from pretrain_jax.data.pages import PAGED_SUFFIXES, page_count
+from pretrain_jax.data.skipping import reason_line
 from pretrain_jax.data.video import frame_times
 
 STILL = -1  # number of the frame of a still image
@@ -231,14 +232,18 @@ class Tally:
         return ", ".join(named[:SHOWN]) + more + "".join(f"; {one}" for one in remedy)
 
     def notes(self) -> tuple[str, ...]:
-        """Describe in sentences the files that are left out."""
+        """Describe in sentences the files that are left out, and what is to be noticed."""
         names = [f"{len(self.refused)} name(s) cannot be used: {self._first()}"]
+        return (*(names if self.refused else ()), *self.notices())
+
+    def lines(self) -> list[str]:
+        """Return a line of `pretrain_jax.data.skipping` on every name that cannot be used."""
+        return [reason_line("bad name", one) for one in self.refused]
+
+    def notices(self) -> tuple[str, ...]:
+        """Describe in sentences all but the files whose names cannot be used."""
         others = [f"passed over, as neither images nor videos: {self.others()}"]
-        return (
-            *(names if self.refused else ()),
-            *(others if self.passed_over else ()),
-            *self.remarks,
-        )
+        return (*(others if self.passed_over else ()), *self.remarks)
 
     def _first(self) -> str:
         more = f"; and {len(self.refused) - SHOWN} more" if len(self.refused) > SHOWN else ""

@@ -26,7 +26,6 @@ from pretrain_jax.data.listing import (
 from pretrain_jax.data.names import VIDEO_SUFFIXES, suffix_of
 from pretrain_jax.data.opening import size_and_time
 from pretrain_jax.data.pages import PAGED_SUFFIXES, page_count
-from pretrain_jax.data.skipping import reason_line
 from pretrain_jax.data.video import frame_times
 
 UNLABELLED = -1
@@ -122,8 +121,7 @@ def find_images(
         labels[:] = array("q", [UNLABELLED]) * len(labels)  # the folders are no classes
         codes = {"": UNLABELLED}
     found = _image_set(files, codes, np.array(labels, np.int64), frame_stride)
-    refused = tuple(reason_line("bad name", one) for one in tally.refused)
-    return replace(found, left_out=tally.notes(), refused=refused)
+    return replace(found, left_out=tally.notes(), refused=tuple(tally.lines()))
 
 
 def hold_out(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:

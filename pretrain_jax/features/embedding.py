@@ -24,6 +24,7 @@ from pretrain_jax.data.listing import (
     split_layout,
 )
 from pretrain_jax.data.options import READING, Pages, reading, set_reading
+from pretrain_jax.data.skipping import reason_line
 from pretrain_jax.features.encoder import Encoder, open_encoder
 from pretrain_jax.features.fitting import FITS, Fit
 from pretrain_jax.features.forward import Forward, feature_width
@@ -195,7 +196,7 @@ class _Making(NamedTuple):
         made = divided.fill(folder, columns, begin, name="embed", unit="image", progress=progress)
         assert made is not None  # all parts are this process's
         table, total = made
-        total.skipped = tally.refused + total.skipped
+        total.skipped = tally.lines() + total.skipped
         if not table.rows:
             first = "; ".join(printable(one) for one in total.skipped[:SHOWN])
             raise ValueError(f"none of the {files} images of {self.source} can be read: {first}")
@@ -210,7 +211,7 @@ class _Making(NamedTuple):
             counts["names_refused"] = len(tally.refused)
         if tally.passed_over:
             counts["passed_over"] = tally.passed_over.total()
-            notes += tally.notes()[-1:]
+        notes += tally.notices()
         return Made(
             counts,
             notes,
@@ -253,7 +254,7 @@ class _Making(NamedTuple):
             bar.update()
             if isinstance(found, UnreadableImageError):
                 reason = str(found).replace(f"{image_root(self.source)}{os.sep}", "")
-                logged.skip(reason, _reason(found))
+                logged.skip(reason_line(found.reason, reason), _reason(found))
                 continue
             pixels[len(held)] = found
             held.append(image)

@@ -237,7 +237,7 @@ def digest_of(model: Any) -> str:
     found = hashlib.sha256(repr(model.config).encode())
     for path, leaf in nnx.to_flat_state(nnx.state(model)):
         found.update(".".join(map(str, path)).encode())
-        found.update(np.asarray(leaf[...]).tobytes())
+        found.update(np.ascontiguousarray(leaf[...]).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 

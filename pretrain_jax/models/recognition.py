@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from flax import nnx
 
 from hardset.cli import one_line
@@ -68,14 +69,19 @@ class Naming:
     rename: Callable[[State], State] = dict
     beyond: tuple[str, ...] = ()
 
-    def fit(self, state: State) -> tuple[int, Named]:
-        """Say how well a state fits, and name it.
+    def named(self, state: State, config: Any) -> Named:
+        """Name a state by the table of a configuration, see `named_as`."""
+        keys = [key for entry in self.table(config) for key in entry.keys]
+        return named_as(state, {self.kind: Layout(keys, self.rename)})
 
-        Names that fit count for, and missing ones against it.
+    def fit(self, state: State) -> tuple[int, str]:
+        """Say how well the names of a state fit, with a hint.
+
+        Names that fit count for it, and missing ones against it.
         """
+        named = self.named(state, self.smallest)
         keys = [key for entry in self.table(self.smallest) for key in entry.keys]
-        named = named_as(state, {self.kind: Layout(keys, self.rename)})
-        return 2 * sum(key in named.state for key in keys) - len(keys), named
+        return 2 * sum(key in named.state for key in keys) - len(keys), named.hint
 
 
 def _vit(layout: str) -> Naming:
@@ -172,18 +178,20 @@ def recognise(published: Published, model: str) -> Recognised:
             contradicts them.
     """
     wanted = "vit" if model == "mae" else model
-    fits = [(naming, *naming.fit(published.state)) for naming in NAMINGS]
-    fits = [fit for fit in fits if wanted in ("auto", fit[0].kind)]
-    naming, score, named = max(fits, key=lambda fit: fit[1])
+    # Names alone: arrays of gigabytes need not be put together for each kind.
+    bare = dict.fromkeys(published.state, np.zeros(1))
+    fits = [(naming, *naming.fit(bare)) for naming in NAMINGS if wanted in ("auto", naming.kind)]
+    naming, score, _ = max(fits, key=lambda fit: fit[1], default=(NAMINGS[0], 0, ""))
     if score <= 0:
-        hint = next((f"; {fit[2].hint}" for fit in fits if fit[2].hint), "")
+        hint = next((f"; {fit[2]}" for fit in fits if fit[2]), "")
         raise WeightsError(
             f"holds no {'encoder' if model == 'auto' else model} that is known "
             f"({', '.join(MODEL_TYPES)}), judging by the names of its arrays: "
             f"{names(published.state, 3)}{hint}"
         )
-    beyond = [key for key in named.state if key.startswith(naming.beyond)] if naming.beyond else []
-    state = {key: value for key, value in named.state.items() if key not in set(beyond)}
+    named = naming.named(published.state, naming.smallest)
+    beyond = [key for key in named.state if key.startswith(naming.beyond)]
+    state = {key: value for key, value in named.state.items() if not key.startswith(naming.beyond)}
     known = published.config
     config, assumed = naming.read(named.state, known)
     kind = naming.kind
@@ -195,12 +203,8 @@ def recognise(published: Published, model: str) -> Recognised:
         kind = model if model != "auto" else told or ("mae" if fixed else "vit")
     _check_type(known, kind)
     built = nnx.eval_shape(lambda: naming.build(config, rngs=nnx.Rngs(0)))
-    table = naming.table(config)
-    keys = [key for entry in table for key in entry.keys]
-    full = Named(
-        kind, state, (), named_as(published.state, {kind: Layout(keys, naming.rename)}).hint
-    )
-    full.load_into(built, table)
+    found = Named(kind, state, (), naming.named(bare, config).hint)
+    found.load_into(built, naming.table(config))
     left = [f"not taken, as it is no part of the encoder: {names(beyond)}"] if beyond else []
     return Recognised(built, kind, (*named.notes, *left, *assumed), decoder)
 

@@ -176,9 +176,8 @@ def predict(
         workers,
         areas,
     )
-    refused = [reason_line("bad name", one) for one in tally.refused]
-    limit = _Limit(skip_at_most, found.images + len(refused), refused)
-    passed = tally.notes()[-1:] if tally.passed_over else ()
+    limit = _Limit(skip_at_most, found.images + len(tally.refused), tally.lines())
+    passed = tally.notices()
     return work.run(lambda work: _fill(task, divided, limit, passed, progress))
 
 

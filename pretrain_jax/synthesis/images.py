@@ -170,7 +170,7 @@ def _fill(
     if made is None:
         return None
     table, total = made
-    total.skipped = [reason_line("bad name", one) for one in tally.refused] + total.skipped
+    total.skipped = tally.lines() + total.skipped
     try:
         _check_useful(source, total, table.rows + len(tally.refused), len(tally.refused), share)
     except ValueError:
@@ -186,7 +186,7 @@ def _fill(
         counts["names_refused"] = len(tally.refused)
     if tally.passed_over:
         counts["passed_over"] = tally.passed_over.total()
-        notes += tally.notes()[-1:]
+    notes += tally.notices()
     if counts["ungrouped"]:
         notes.append(
             f"{counts['ungrouped']} of {table.rows} images are of no known group (video, "

@@ -25,6 +25,7 @@ from hardset.folder import MANIFEST, digest, read_manifest, remedy
 from hardset.listing import check_sealed
 from hardset.seal import BLANK_SEAL, SealError, seal_file
 from pretrain_jax.data import UnreadableImageError
+from pretrain_jax.data.skipping import reason_line
 from pretrain_jax.models.mae import MAE, MAEConfig, masking_noise
 from pretrain_jax.places import RUN
 from pretrain_jax.synthesis.parts import Part, Pixels, cut, read_image
@@ -245,7 +246,7 @@ def _cut_all(
     try:
         pixels = read_image(root, group[0].name, group[0].frame, channels)
     except UnreadableImageError as error:
-        return str(error).replace(f"{root}{os.sep}", "")
+        return reason_line(error.reason, str(error).replace(f"{root}{os.sep}", ""))
     return [cut(pixels, part.box, size) for part in group]
 
 

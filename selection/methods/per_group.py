@@ -10,7 +10,6 @@ import numpy as np
 
 from selection.arrays import Floats, Integers
 from selection.given import Given
-from selection.methods.dedup import unit_vectors
 from selection.methods.wrappers import Wrapper
 from selection.pool import Pool
 from selection.selector import check_limit, select_among
@@ -40,7 +39,9 @@ class PerGroup(Wrapper):
             its group that was not left out, or with a given one of the group, is above it. Earlier
             is that of the smaller id. None leaves out nothing.
 
-    Memory: that of `inner` with a budget that may grow to n, and, with `near`, 16 n d bytes.
+    Memory: that of `inner` with a budget that may grow to n, and 8 n d bytes where it picks among a
+    part of the pool; with `near` 16 n d bytes more, and time in proportion to d times the sum of
+    the squared sizes of the groups.
 
     Raises:
         ValueError: a pool without groups; groups that hold fewer examples than the budget within
@@ -86,15 +87,24 @@ class PerGroup(Wrapper):
                 f"per_group = {self.limit} allows {reach} examples of {len(names)} groups{near}, "
                 f"fewer than the budget {budget}; raise {raised}, or lower the budget"
             )
-        part = select_among(self.inner, pool, rows, budget, seed, given)
+        whole = len(rows) + len(given.rows) == len(pool)
+
+        def order(count: int) -> Subset:
+            if whole:  # whose features may be mapped from a file, and are not copied
+                return self.inner.select(pool, count, seed, given)
+            return select_among(self.inner, pool, rows, count, seed, given)
+
+        part = order(budget)
         kept = within(part.indices, codes, room)
         if len(kept) == len(part):
             return replace(part, diagnostics={**part.diagnostics, **details, "passed_over": 0})
         if part.nested:
             asked = budget
             while len(kept) < budget and len(part) == asked < len(rows):
-                asked = min(2 * asked, len(rows))
-                part = select_among(self.inner, pool, rows, asked, seed, given)
+                # A quarter more than it takes if picks go on as before, and twice as many at most.
+                rate = max(len(kept) / asked, 1e-9)
+                asked = min(int(1.25 * budget / rate) + 1, 2 * asked, len(rows))
+                part = order(asked)
                 kept = within(part.indices, codes, room)
             kept = kept[:budget]
             seen = int(np.flatnonzero(part.indices == kept[-1])[0]) + 1
@@ -150,6 +160,8 @@ def distinct_rows(pool: Pool, codes: Integers, given: Given, near: float) -> Int
     Returns:
         The rows that stay, ascending, without the given ones.
     """
+    from selection.methods.dedup import unit_vectors  # it brings JAX and SciPy
+
     unit, _ = unit_vectors(pool, given.without_rows())
     held = np.zeros(len(pool), dtype=bool)
     held[given.rows] = True

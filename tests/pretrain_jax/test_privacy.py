@@ -108,6 +108,7 @@ def write_scans(folder: Path) -> None:
     data = place.read_bytes()
     (place.parent / f"{WHO}.cut").write_bytes(data[: len(data) // 2])
     (place.parent / f"{WHO}.pixels").write_bytes(data[:-9])
+    (place.parent / f"{WHO}.head").write_bytes(data[:400])
     (place.parent / f"{WHO}.txt").write_text(WHO)
 
 

@@ -207,6 +207,10 @@ def test_what_is_wrong_is_said(folder: Path, capsys: pytest.CaptureFixture[str])
     part.write_bytes(content)
     (folder / "stage.json").write_text("{}")
     assert f"the stage in {folder} is not finished" in told(folder) or "embed" in told(folder)
+    other = folder.parent / "other"
+    other.mkdir()
+    parquet.write_table(pyarrow.table({"c": [1.0]}), other / "table.parquet")
+    assert f"{other} is a folder whose files have no column 'features'" in told(other)
     empty = folder.parent / "empty"
     empty.mkdir()
     assert f"{empty} is a folder without a .parquet file" in told(empty)

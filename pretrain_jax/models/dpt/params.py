@@ -22,11 +22,7 @@ def dpt_table(config: DPTConfig) -> list[Entry]:
 
     Args:
         config: the model's configuration, on a ViT with a class token.
-
-    Raises:
-        ValueError: a configuration for which transformers has no place; says why.
     """
-    check_exportable(config)
     assert isinstance(config.encoder, ViTConfig)
     table = [
         dataclasses.replace(
@@ -92,6 +88,7 @@ def export_dpt(model: DPT) -> dict[str, NDArray]:
     Raises:
         ValueError: see `check_exportable`.
     """
+    check_exportable(model.config)
     width = model.config.fusion_width
     state = export_state(model, dpt_table(model.config))
     unit, counter = UNUSED

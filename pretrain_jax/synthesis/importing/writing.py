@@ -30,7 +30,7 @@ from pretrain_jax.pictures import write_png
 IMAGES, LIST, SPACING = "images", "images.txt", "spacing.csv"
 COLUMNS = ("image", "row_mm", "column_mm", "slice_mm")
 RECORDS = ".units"
-SHOWN = 10
+SHOWN, LISTED = 10, 1000  # reasons in a message, and in the manifest
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
 
@@ -196,7 +196,7 @@ def run_import(
             sum(unit.files for unit in units), work.stage.name, "file", shown=progress
         ) as done:
             for unit in units:
-                whole.add(_resumed(records / f"{unit.key}.json", unit, work.folder))
+                whole.add(_resumed(records / f"{unit.key}.json", unit, work))
                 done.update(unit.files)
                 _check(whole.skipped, files, skip_at_most)
         if not whole.rows:
@@ -211,7 +211,7 @@ def run_import(
         _write_spacing(work.folder / SPACING, whole.rows)
         counts = {"files": files, "images": len(whole.rows)} | counted(whole)
         counts["skipped"] = whole.skipped.total()
-        notes = [f"skipped {one}" for one in _reasons(whole.skipped)]
+        notes = [f"skipped {one}" for one in _reasons(whole.skipped, LISTED)]
         return Made(counts, notes + noted(counts), spent=(RECORDS,))
 
     def again(manifest: Manifest) -> tuple[()]:
@@ -221,11 +221,13 @@ def run_import(
     return work.run(fill, again)
 
 
-def _resumed(record: Path, unit: Unit, out: Path) -> Part:
+def _resumed(record: Path, unit: Unit, work: Work) -> Part:
     """Make a unit, unless it is recorded as made.
 
     The record is that of a process that was killed.
     """
+    # Of work with other parameters a record may be left where nothing was written.
+    whose = {"parameters": work.parameters, "inputs": work.claim["inputs"]}
     try:
         found: dict[str, Any] = read_record(record)
         part = Part(
@@ -233,13 +235,13 @@ def _resumed(record: Path, unit: Unit, out: Path) -> Part:
             Counter(found["skipped"]),
             Counter(found["counts"]),
         )
-        if all((out / row.name).is_file() for row in part.rows):
+        if found["whose"] == whose and all((work.folder / row.name).is_file() for row in part.rows):
             return part
     except (ValueError, KeyError, TypeError):
         pass  # there is none, or it is damaged
-    part = unit.make(out)
+    part = unit.make(work.folder)
     record.parent.mkdir(parents=True, exist_ok=True)
-    write_record(record, {"rows": part.rows, "skipped": part.skipped, "counts": part.counts})
+    write_record(record, {"whose": whose} | vars(part))
     return part
 
 
@@ -251,9 +253,9 @@ def _check(skipped: Counter[str], files: int, skip_at_most: float | None) -> Non
         )
 
 
-def _reasons(skipped: Counter[str]) -> list[str]:
-    found = [f"{count} file(s): {reason}" for reason, count in skipped.most_common(SHOWN)]
-    rest = skipped.total() - sum(count for _, count in skipped.most_common(SHOWN))
+def _reasons(skipped: Counter[str], most: int = SHOWN) -> list[str]:
+    found = [f"{count} file(s): {reason}" for reason, count in skipped.most_common(most)]
+    rest = skipped.total() - sum(count for _, count in skipped.most_common(most))
     return found + ([f"{rest} file(s) for further reasons"] if rest else [])
 
 

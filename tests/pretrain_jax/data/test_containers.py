@@ -20,6 +20,7 @@ from pretrain_jax.data import find_images, read_pixels
 from pretrain_jax.data.containers import ContainerError, open_container
 from pretrain_jax.data.listing import Tally, entries
 from pretrain_jax.data.opening import NoFileError, regular_file, size_and_time
+from pretrain_jax.synthesis import index_images
 from tests.pretrain_jax.data.container_files import (
     FORMS,
     encoded,
@@ -220,6 +221,23 @@ def test_rows_without_a_path_have_their_number_and_an_ending_by_their_bytes(
         packed = tmp_path / form / "00000012/same.png"
         with regular_file(packed) as file:
             assert file.read() == encoded(6)
+
+
+def test_an_index_tells_what_was_left_out_and_passed_over(tmp_path: Path) -> None:
+    rows = [("a.png", encoded(0)), ("b.png", encoded(1)), ("b.png", encoded(2)), (None, None)]
+    (tmp_path / "tables").mkdir()
+    pyarrow.parquet.write_table(table(rows), tmp_path / "tables" / "0.parquet")
+    (tmp_path / "tables" / "README.md").write_text("what it is")
+    with pytest.raises(ValueError, match=r"row 3 \(0\.parquet\) holds no bytes.*--skip-at-most"):
+        index_images(tmp_path / "tables", tmp_path / "index")
+    manifest = index_images(tmp_path / "tables", tmp_path / "index", skip_at_most=0.3)
+    assert manifest is not None
+    assert (manifest.counts["images"], manifest.counts["names_refused"]) == (3, 1)
+    told = "\n".join(manifest.notes)
+    for part in ("1 with a name or record", "1 .md", "2 rows share their path with others"):
+        assert part in told
+    left = (tmp_path / "index/skipped.txt").read_text()
+    assert left == "bad name: row 3 (0.parquet) holds no bytes of an image\n"
 
 
 def _cut(path: Path, size: int) -> Path:

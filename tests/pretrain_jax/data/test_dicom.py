@@ -292,6 +292,11 @@ def test_range_of_padding(tmp_path: Path) -> None:
     assert not read_dicom(everything, SALT).pixels[0].any()
 
 
+def test_reports_have_no_pixels() -> None:
+    with pytest.raises(DicomError, match=r"^it has no pixels, as a report or an index of files$"):
+        read_dicom(SHIPPED / "reportsi.dcm", SALT)
+
+
 def test_texts_in_the_place_of_a_syntax_are_not_repeated(tmp_path: Path) -> None:
     path = written(tmp_path / "a", draw(1, 4, 5))
     data = path.read_bytes()

@@ -189,6 +189,13 @@ def test_scaling_and_window(slope: float, inter: float, tmp_path: Path) -> None:
     assert np.array_equal(shown(path, window=(40.0, 400.0)), np.stack(seen(wanted, "RAS", 2)))
 
 
+def test_window_for_masks(tmp_path: Path) -> None:
+    """With centre 0.5 and width 1 what is above 0 is white."""
+    values = draw(5, 6, 7, low=0, high=2).astype(np.uint8)
+    found = shown(saved(tmp_path / "a.nii", values), window=(0.5, 1.0))
+    assert np.array_equal(found, 255 * np.stack(seen(values, "RAS", 2)))
+
+
 def test_unknown_voxels_are_black_and_counted(tmp_path: Path) -> None:
     values = RNG.normal(size=(8, 9, 10)).astype(np.float32)
     values[2:5, 3, 4:6] = np.nan

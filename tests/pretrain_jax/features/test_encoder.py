@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from flax import nnx
@@ -228,7 +229,9 @@ def test_names_that_do_not_fit(tmp_path: Path) -> None:
     assert "layer0.conv1.weight" in text and "and 6 more" in text
     state = drawn()
     vit = folder_of(tmp_path / "vit", state)
-    assert "holds no sam that is known" in refusal(vit, model="sam")
+    for kind in ("sam", "simclr"):
+        assert f"holds no {kind} that is known" in refusal(vit, model=kind)
+    assert "model = 'resnet' is not one of auto, mae, vit" in refusal(vit, model="resnet")
     assert "storage_tokens is missing" in refusal(vit, model="dinov3")
     # Of another kind whose names are like it, what is missing is listed.
     text = refusal(vit, model="dinov2")
@@ -329,3 +332,26 @@ def test_simclr_gives_the_token_that_it_was_trained_on() -> None:
     np.testing.assert_allclose(
         features(model.encoder, images).token, model.encode(images), rtol=1e-5, atol=1e-6
     )
+
+
+def test_classifiers_on_the_mean_of_the_patches(tmp_path: Path) -> None:
+    """Fine-tuned MAE and timm's models without a class token, in half precision."""
+    state = {
+        name.replace("norm.", "fc_norm.") if name.startswith("norm.") else name: array
+        for name, array in drawn().items()
+    }
+    state |= {"head.weight": np.zeros((5, WIDTH), np.float32)}
+    encoder = open_encoder(folder_of(tmp_path / "a", state))
+    model: Any = encoder.model
+    assert (model.config.pool, model.config.class_token) == ("mean", True)
+    np.testing.assert_array_equal(model.norm.scale[...], state["fc_norm.weight"])
+    half = {name: array.astype(ml_dtypes.bfloat16) for name, array in state.items()}
+    del half["cls_token"]
+    half["pos_embed"] = half["pos_embed"][:, 1:]
+    encoder = open_encoder(folder_of(tmp_path / "b", half))
+    model = encoder.model
+    assert (model.config.class_token, encoder.image_size) == (False, SIDE)
+    assert model.positions.dtype == jnp.float32
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, SIDE, SIDE, 3)), jnp.float32)
+    found = encoder.features(images)
+    assert found.token.shape == (2, WIDTH) and found.patches.shape == (2, 3, 3, WIDTH)

@@ -274,6 +274,20 @@ def test_goes_on_where_it_was_stopped(scans: Path, tmp_path: Path) -> None:
     assert not (out / ".units").exists()
 
 
+def test_what_failed_is_tried_anew_with_other_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scans").mkdir()
+    for number in range(3):
+        written(tmp_path / "scans" / f"{number}", draw(1, 20, 30), SOPInstanceUID=f"1.2.{number}")
+    where = (tmp_path / "scans", tmp_path / "out")
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "1e-4")
+    with pytest.raises(ValueError, match=r"2 of 3 file\(s\) give no image.*20 x 30 pixels"):
+        import_dicom(*where, salt=tmp_path / "salt", skip_at_most=0.5)
+    monkeypatch.setenv("HARDSET_MAX_MEGAPIXELS", "1")
+    assert import_dicom(*where, salt=tmp_path / "salt").counts["images"] == 3
+
+
 def test_nothing_written_or_printed_identifies(
     scans: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
