@@ -68,5 +68,5 @@ def check_keeping(
 
 
 def features_folder(out: Path, features: Path | None) -> Path:
-    """Return the folder of the features: the one that is named, or that beside the list."""
+    """Return the folder of the features, by default one beside the list."""
     return out.with_name("features.parquet") if features is None else features
