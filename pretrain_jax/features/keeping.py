@@ -30,6 +30,7 @@ from selection.methods.per_group import PerGroup
 from selection.pool import Pool
 from selection.registry import parse_method
 
+FRAMES = "-frames"  # the end of the name of the folder with single pictures
 ROWS = 4096
 SHOWN = 18  # pictures of each section of the sheet
 Rows = NDArray[np.int64]
@@ -164,6 +165,11 @@ def _given(
         image_id(one.name, one.frame): image_id(os.path.relpath(here / one.name, there), one.frame)
         for one in iterate_images(given, int(options.get("frame_stride", 1)), Tally())
     }
+    # Pictures that an earlier `keep` wrote stand for what they were taken from.
+    pictures = {own: Path(own).name for own in same if Path(own).parent.name.endswith(FRAMES)}
+    names = set(pictures.values())
+    written = {_picture(own): own for own in map(str, pool.ids) if _picture(own) in names}
+    same |= {own: written[name] for own, name in pictures.items() if name in written}
     wanted = set(same.values())
     rows = [row for row, own in enumerate(pool.ids) if os.path.normpath(own) in wanted]
     found = {os.path.normpath(pool.ids[row]) for row in rows}
@@ -184,6 +190,11 @@ def _given(
     return Given.of(pool, rows=inside, outside=outside)
 
 
+def _picture(own: str) -> str:
+    """Return the name of the file that shows a picture of a file with several."""
+    return f"{own.replace('/', '-')}.png"
+
+
 def _write_list(
     path: Path, names: Table, picks: Rows, root: Path, facts: Mapping[str, Any]
 ) -> None:
@@ -191,7 +202,7 @@ def _write_list(
 
     Its first line, a comment, seals it and says how it was made.
     """
-    frames = path.with_name(f"{path.stem}-frames")
+    frames = path.with_name(f"{path.stem}{FRAMES}")
     base = path.parent.resolve()
 
     def lines() -> Iterator[str]:
@@ -202,7 +213,7 @@ def _write_list(
                 place = root.resolve() / image_name(own, frame)
                 if frame != STILL:
                     pixels = read_pixels(str(place), int(frame)).astype(np.uint8)
-                    place = base / frames.name / f"{own.replace('/', '-')}.png"
+                    place = base / frames.name / _picture(own)
                     _write_new({place: png_bytes(pixels)})
                 yield list_line(os.path.relpath(place, base), group, label)
 

@@ -147,6 +147,18 @@ def test_frames_of_a_video_become_pictures(weights: Path, tmp_path: Path) -> Non
             assert image.size == (32, 32) and Path(path).parent.name == "kept-frames"
 
 
+def test_frames_that_were_kept_are_given_ones(weights: Path, tmp_path: Path) -> None:
+    """A list with pictures of frames names these frames: the others alone are left."""
+    write_video(tmp_path / "scan.mp4", 6)
+    options = {"weights": weights, "method": "random", **OPTIONS}
+    for name, more in (("first", {}), ("second", {"given": tmp_path / "first.txt"})):
+        keep(tmp_path / "scan.mp4", tmp_path / f"{name}.txt", budget="3", **options, **more)
+    names = [
+        {Path(one).name for one, *_ in listed(tmp_path / f"{n}.txt")} for n in ("first", "second")
+    ]
+    assert names[0] | names[1] == {f"scan.mp4#{frame:06d}.png" for frame in range(6)}
+
+
 def test_goes_on_after_the_sheet_and_the_table(weights: Path, tmp_path: Path) -> None:
     """The list is lost, as if the process was killed before it; nothing else is written again."""
     write_video(tmp_path / "scan.mp4", 4)
