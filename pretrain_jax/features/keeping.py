@@ -167,8 +167,8 @@ def _given(
     }
     # Pictures that an earlier `keep` wrote stand for what they were taken from.
     pictures = {own: Path(own).name for own in same if Path(own).parent.name.endswith(FRAMES)}
-    names = set(pictures.values())
-    written = {_picture(own): own for own in map(str, pool.ids) if _picture(own) in names}
+    shown = set(pictures.values())
+    written = {_picture(own): own for own in map(str, pool.ids) if _picture(own) in shown}
     same |= {own: written[name] for own, name in pictures.items() if name in written}
     wanted = set(same.values())
     rows = [row for row, own in enumerate(pool.ids) if os.path.normpath(own) in wanted]
