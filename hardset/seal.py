@@ -21,6 +21,11 @@ BLANK_SEAL = MARK.decode() + "0" * DIGITS
 TAIL = 1 << 20
 HEAD = 1 << 12
 CHUNK = 1 << 20
+# Programs that read a table and write another keep the metadata, and with it the seal.
+REWRITTEN = (
+    "; if another program wrote it anew, let that leave the old metadata out (with pyarrow: "
+    "table.replace_schema_metadata(None))"
+)
 CHANGED = 3  # fewer characters than these may differ in what is still taken for a seal
 HEXADECIMAL = b"0123456789abcdef"
 _SEAL = re.compile(re.escape(MARK) + rb"([0-9a-f]{%d})" % DIGITS)
@@ -94,7 +99,8 @@ def check_seal(path: str | Path, *, required: bool = True) -> bool:
             )
         return False
     if _digest(path, found[0]) != found[1]:
-        raise SealError(f"{path} has changed since it was written: its checksum does not match")
+        what = f"{path} has changed since it was written: its checksum does not match"
+        raise SealError(what + (REWRITTEN if path.suffix == ".parquet" else ""))
     return True
 
 

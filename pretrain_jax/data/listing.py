@@ -503,6 +503,12 @@ def _listed(path: Path) -> Iterator[Entry]:
                     raise ValueError(f"image list {path}, line {number} holds a NUL character")
                 name, label, group = columns + [""] * (COLUMNS - len(columns))
                 if suffix_of(name) not in SUFFIXES:
+                    own, mark, _ = name.rpartition("#")
+                    if mark and suffix_of(own) in SUFFIXES:
+                        raise ValueError(
+                            f"image list {path}, line {number}: {name!r} is one picture of a file, "
+                            "and a list names whole files; save that picture as a file"
+                        )
                     raise ValueError(
                         f"image list {path}, line {number}: {name!r} ends in none of {KINDS}"
                     )

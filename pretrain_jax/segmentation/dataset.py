@@ -154,9 +154,10 @@ def fold_of(
         np.array(dataset.groups), return_inverse=True, return_counts=True
     )
     if len(groups) < folds:
+        what = "take fewer folds" if len(groups) > 1 else "two are needed to test on one"
         raise ValueError(
             f"folds = {folds}: the set {dataset.name} has {len(groups)} group(s), none of which is "
-            "divided; take fewer folds"
+            f"divided; {what}"
         )
     order = np.random.default_rng(seed).permutation(len(groups))
     chosen, held = np.empty(len(groups), np.int64), np.zeros(folds, np.int64)

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hardset.cli import one_line
 from pretrain_jax.data.listing import (
     SHOWN,
+    Located,
     Tally,
     image_root,
     iterate_images,
@@ -76,29 +78,45 @@ def survey(source: str | Path, frame_stride: int = 1, tally: Tally | None = None
     names = array("Q")
     newest, newest_file = 0, root
     missing: list[str] = []
+    missed = 0
     for image in iterate_images(source, frame_stride, tally):
         size, written = -1, 0
         try:
             size, written = size_and_time(root / image.name)
         except (OSError, ValueError) as error:
-            missing.append(f"{root / image.name}: {getattr(error, 'strerror', None) or error}")
+            missed += 1
+            if len(missing) < SHOWN:
+                missing.append(f"{root / image.name}: {getattr(error, 'strerror', None) or error}")
         # The group that follows from the name says nothing more.
         own = f"\0{image.group}" if image.group != video_group(image.name) else ""
         found.update(f"{image.name}\0{image.frame}\0{size}{own}\n".encode())
         if written > newest:
             newest, newest_file = written, root / image.name
-        place = os.path.normpath(image.name)
-        name = hashlib.sha256(f"{place}\0{image.frame}".encode()).digest()
-        names.append(int.from_bytes(name[:8], "big"))
-    if missing and tally is None:
-        more = f"; and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        names.append(_number_of(image))
+    if missed and tally is None:
+        more = f"; and {missed - SHOWN} more" if missed > SHOWN else ""
         raise ValueError(
-            f"{len(missing)} image(s) of {source} cannot be read: "
-            f"{'; '.join(missing[:SHOWN])}{more}"
+            f"{missed} image(s) of {source} cannot be read: {'; '.join(missing)}{more}"
         )
-    if len(np.unique(names)) < len(names):
-        raise ValueError(f"image list {source} names an image more than once")
+    different, counts = np.unique(names, return_counts=True)
+    if len(different) < len(names):
+        twice = set(different[counts > 1].tolist())
+        first = next(
+            image
+            for image in iterate_images(source, frame_stride, Tally())
+            if _number_of(image) in twice
+        )
+        raise ValueError(
+            f"image list {source} names an image more than once: {one_line(first.name)}"
+        )
     return Survey(len(names), found.hexdigest(), newest, newest_file)
+
+
+def _number_of(image: Located) -> int:
+    """Return a number that stands for an image's place and frame, the same in every process."""
+    place = os.path.normpath(image.name)
+    name = hashlib.sha256(f"{place}\0{image.frame}".encode()).digest()
+    return int.from_bytes(name[:8], "big")
 
 
 def keep_list(path: Path, names: Callable[[], Iterable[str]]) -> bool:

@@ -13,9 +13,11 @@ import pyarrow.parquet as parquet
 import pytest
 
 from hardset.cli import run
+from hardset.seal import BLANK_SEAL, seal_file
 from selection.__main__ import main
 from selection.commands.inputs import PoolFiles
 from selection.embeddings import Embeddings
+from selection.files import read_array
 from selection.pool import Pool
 from selection.registry import parse_method
 
@@ -169,6 +171,7 @@ LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
 from hardset.cli import run
+from hardset.seal import BLANK_SEAL, seal_file
 from selection.__main__ import main
 sys.exit(run(main, sys.argv[1:]))
 """
@@ -214,3 +217,18 @@ def test_what_is_wrong_is_said(folder: Path, capsys: pytest.CaptureFixture[str])
     empty = folder.parent / "empty"
     empty.mkdir()
     assert f"{empty} is a folder without a .parquet file" in told(empty)
+
+
+def test_a_table_that_another_program_rewrote_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path, rewritten = tmp_path / "written.parquet", tmp_path / "rewritten.parquet"
+    rows = pyarrow.table({"features": pyarrow.array(np.arange(8.0).reshape(4, 2).tolist())})
+    parquet.write_table(rows.replace_schema_metadata({"seal": BLANK_SEAL}), path)
+    seal_file(path)
+    # The metadata, with the seal in them, come along.
+    parquet.write_table(parquet.read_table(path).slice(1), rewritten)
+    with pytest.raises(ValueError, match=r"replace_schema_metadata\(None\)"):
+        read_array("features", str(rewritten))
+    parquet.write_table(parquet.read_table(path).slice(1).replace_schema_metadata(None), rewritten)
+    np.testing.assert_array_equal(
+        read_array("features", str(rewritten)), np.arange(2.0, 8.0).reshape(3, 2)
+    )

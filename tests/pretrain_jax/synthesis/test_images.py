@@ -304,8 +304,9 @@ def test_bad_sources(tmp_path: Path) -> None:
     out = tmp_path / "index"
     save(tmp_path / "data" / "a.png")
     for text, message in (
-        ("data/a.png\ndata/a.png\n", "names an image more than once"),
-        ("data/a.png\ndata/../data/a.png\n", "names an image more than once"),
+        ("data/a.png\ndata/a.png\n", "names an image more than once: data/a.png"),
+        ("data/a.png\ndata/../data/a.png\n", "names an image more than once: data/a.png"),
+        ("data/a.tif#000003\n", "line 1: 'data/a.tif#000003' is one picture of a file"),
         ("data/missing.png\n", "missing.png: there is no such file"),
         ("data/a.doc\n", "line 1: 'data/a.doc' ends in none of"),
         ("data/a.png\ndata/a\0b.png\n", "line 2 holds a NUL character"),
