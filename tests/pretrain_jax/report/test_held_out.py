@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 from PIL import Image
 
+from hardset.folder import MANIFEST
 from pretrain_jax import TrainConfig, TrainedModel
 from pretrain_jax.models.mae import MAE, MAEConfig
 from pretrain_jax.models.vit import ViTConfig
@@ -77,6 +78,7 @@ def test_a_set_of_one_image_has_a_note(sets: Path, monkeypatch: pytest.MonkeyPat
     for name, lines in (("one", first), ("two", [*first, *second])):
         (sets / name).mkdir()
         (sets / name / "data.txt").write_text("\n".join(f"../whole/{line}" for line in lines))
+        (sets / name / MANIFEST).write_bytes((sets / "whole" / MANIFEST).read_bytes())
     (sets / "probe").mkdir()
     encoder = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2)
     model = MAE(MAEConfig(encoder, 8, 1, 2), rngs=nnx.Rngs(0))
