@@ -1,4 +1,4 @@
-"""Defines the commands of figures, which draw one figure or all, and list them."""
+"""Defines the commands of figures, which draw figures, list them, and explore."""
 
 import dataclasses
 import inspect
@@ -27,6 +27,7 @@ COMMANDS = {
     **{name: f"{__name__}:{name}" for name in FIGURES},
     "all": f"{__name__}:draw_all",
     "list": f"{__name__}:list_figures",
+    "explore": "figures.explorer.serve:explore",
 }
 
 WORDS = {"policy": PLAIN_POLICIES, "probe": PROBES, "overlap": OVERLAPS, "loss": LOSSES}

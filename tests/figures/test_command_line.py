@@ -57,7 +57,7 @@ def test_list(word: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_is_listed_and_explains_its_options(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert list(__main__.COMMANDS) == [*FIGURES, "all", "list"]
+    assert list(__main__.COMMANDS) == [*FIGURES, "all", "list", "explore"]
     assert call("--help") == 0
     listed = capsys.readouterr().out
     for name, target in __main__.COMMANDS.items():

@@ -1,0 +1,1 @@
+"""Serves a page on which the theory's curves follow sliders."""

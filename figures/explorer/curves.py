@@ -1,0 +1,245 @@
+"""Computes the numbers of the page: curves, best fractions and windows, margins, points.
+
+All are pure functions of the state. Grids have fixed sizes, so that no slider compiles anything.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+import replica
+import sims
+from figures.explorer.state import DENSITY_POINTS, DIMS, DRAWS, FARTHEST, POINTS, State
+from hardset.checks import check_integer
+from hardset.float64 import float64
+from replica.optimal.search import Family, least
+from theory.densities import teacher_margin_density
+from theory.labels import Clean, Flip
+from theory.policies import Policy, policy_from_name
+from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
+from theory.students import ERM, MaxMargin
+from theory.weights import IntervalWeight
+
+Floats = NDArray[np.float64]
+
+SIMULATED = 7  # fractions that are simulated
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One policy's curve.
+
+    Attributes:
+        error: at `fractions`, NaN where no certified solution exists.
+        status: of each solution, a `replica.Status`.
+        best_fraction: where the error is least; NaN where that is not known.
+        least_error: the error there.
+        density: of the kept examples' margins to the teacher, at `margins`.
+    """
+
+    error: Floats
+    status: NDArray[np.int64]
+    best_fraction: float
+    least_error: float
+    density: Floats
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """The best window of abs(z) ranks at the state's fraction.
+
+    Attributes:
+        lo: the rank where it begins, 0 for hard selection; NaN where it is not known.
+        error: the error with it.
+    """
+
+    lo: float
+    error: float
+
+
+def fractions(state: State) -> Floats:
+    """Return the kept fractions of the curves, from `lowest` to 1, shape (POINTS,)."""
+    return np.geomspace(state.lowest, 1.0, POINTS)
+
+
+def margins() -> Floats:
+    """Return the margins at which densities are shown, shape (DENSITY_POINTS,)."""
+    return np.linspace(0.0, FARTHEST, DENSITY_POINTS)
+
+
+def problem(state: State, policy: str, keep_fraction: Floats | float) -> PerceptronProblem:
+    """Make the state's problem for one policy, of the shape of `keep_fraction`."""
+    return PerceptronProblem(
+        alpha_total=state.alpha_total,
+        keep_fraction=keep_fraction,
+        probe=FixedAngle.degrees(state.theta_deg),
+        policy=policy_from_name(policy),
+        **_shared(state),
+    )
+
+
+def _shared(state: State) -> dict[str, Any]:
+    # A student with a loss has one program whether there is noise or not.
+    noisy = state.has_loss or state.flip > 0
+    return {
+        "redundancy": state.redundancy,
+        "downstream": DownstreamShift.degrees(state.downstream_deg),
+        "student": ERM(state.loss, state.lam) if state.has_loss else MaxMargin(),
+        "labels": Flip(state.flip) if noisy else Clean(),
+    }
+
+
+def curve(state: State, policy: str) -> Curve:
+    """Compute one policy's curve, its best fraction and the density of its margins."""
+    grid = fractions(state)
+    solution = replica.solve(problem(state, policy, grid))
+    status = np.asarray(solution.status)
+    error = np.where(status == replica.Status.CONVERGED, solution.error, np.nan)
+    family = Family.of(problem(state, policy, state.lowest))
+    best, lowest, _ = least(
+        lambda lane, f: family.errors(lane, keep_fraction=f), grid[None], error[None]
+    )
+    known = np.isfinite(lowest[0])
+    return Curve(
+        error=error,
+        status=status,
+        best_fraction=float(best[0]) if known else np.nan,
+        least_error=float(lowest[0]),
+        density=margin_density(state, policy, margins()),
+    )
+
+
+def curves(state: State) -> dict[str, Curve]:
+    """Compute the curves of all policies, by name, on two threads."""
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda name: curve(state, name), state.policy)
+        return dict(zip(state.policy, found, strict=True))
+
+
+def window(state: State) -> Window:
+    """Find the best window at the state's fraction."""
+    found = replica.optimal_window(
+        state.alpha_total, state.keep_fraction, np.deg2rad(state.theta_deg), **_shared(state)
+    )
+    known = int(found.status) != replica.SearchStatus.FAILED
+    return Window(*((float(found.lo), float(found.error)) if known else (np.nan, np.nan)))
+
+
+@float64
+def margin_density(state: State, policy: str, margin: Floats) -> Floats:
+    """Return the density of the kept examples' margins to the teacher.
+
+    The margin of an example is abs(T.x), its distance from the true boundary. Noise moves it by
+    what signed policies keep alone.
+
+    Args:
+        state: gives the fraction, the angle, the copies and the noise.
+        policy: one of its policies.
+        margin: margins >= 0, any shape.
+    """
+    theta = np.deg2rad(state.theta_deg)
+    weight = _seen_weight(
+        policy_from_name(policy), state.keep_fraction, theta, float(state.redundancy), state.flip
+    )
+    # At 0, where the density jumps, the limit from above.
+    above = np.maximum(margin, np.finfo(float).tiny)
+    return np.asarray(teacher_margin_density(above, theta=theta, weight=weight))
+
+
+@jax.jit
+def _seen_weight(
+    policy: Policy, keep_fraction: Any, theta: Any, redundancy: Any, flip: Any
+) -> IntervalWeight:
+    """Return the weight of an example whose TRUE label is +1, averaged over the observed one."""
+    weight = policy.kept_weight(keep_fraction, theta, redundancy, Flip(flip).kernel())
+    assert isinstance(weight, IntervalWeight), "policies without parameters keep intervals"
+    # Policies see y z with the observed label y; a flipped one mirrors the field.
+    return IntervalWeight(
+        low=jnp.concatenate([weight.low, -weight.high]),
+        high=jnp.concatenate([weight.high, -weight.low]),
+        level=jnp.concatenate([(1 - flip) * weight.level, flip * weight.level]),
+    )
+
+
+def simulated_fractions(state: State, dim: int) -> Floats:
+    """Return the fractions that are simulated; each keeps one distinct example at least."""
+    lowest = max(state.lowest, 4.0 * state.redundancy / (state.alpha_total * dim))
+    return np.geomspace(min(lowest, 0.5), 1.0, SIMULATED)
+
+
+def simulate(state: State, dim: int, draws: int) -> Iterator[dict[str, xr.Dataset]]:
+    """Simulate the state's policies, fraction by fraction.
+
+    Args:
+        state: what is shown.
+        dim: N, 10 to 400.
+        draws: 2 to 200.
+
+    Yields:
+        The dataset of one fraction for each policy, `SIMULATED` times; they are those of `sims.run`
+        over all of `simulated_fractions`.
+
+    Raises:
+        ValueError: a size outside its range, or so few data that nothing would be kept.
+    """
+    check_integer("dim", dim, *DIMS)
+    check_integer("draws", draws, *DRAWS)
+    for fraction in simulated_fractions(state, dim):
+        problems = [problem(state, name, np.asarray([fraction])) for name in state.policy]
+        yield dict(zip(state.policy, sims.run_many(problems, dim, draws), strict=True))
+
+
+def joined(parts: Sequence[dict[str, xr.Dataset]]) -> dict[str, xr.Dataset]:
+    """Join what `simulate` yields along the fractions, for each policy."""
+    return {
+        name: xr.concat([part[name] for part in parts], dim="dim_0", combine_attrs="override")
+        for name in parts[0]
+    }
+
+
+def dataset(
+    state: State, found: dict[str, Curve], best: Window, points: dict[str, xr.Dataset] | None
+) -> xr.Dataset:
+    """Label what is shown as arrays over (policy, keep_fraction).
+
+    Args:
+        state: what is shown.
+        found: its curves.
+        best: its best window.
+        points: the simulation of each policy, if there is one.
+    """
+    names = list(state.policy)
+
+    def stacked(get: Callable[[Curve], Any]) -> np.ndarray:
+        return np.array([get(found[name]) for name in names])
+
+    made = xr.Dataset(
+        {
+            "theory_error": (("policy", "keep_fraction"), stacked(lambda one: one.error)),
+            "theory_status": (("policy", "keep_fraction"), stacked(lambda one: one.status)),
+            "best_fraction": ("policy", stacked(lambda one: one.best_fraction)),
+            "least_error": ("policy", stacked(lambda one: one.least_error)),
+            "margin_density": (("policy", "margin"), stacked(lambda one: one.density)),
+            "window_lo": best.lo,
+            "window_error": best.error,
+        },
+        coords={"policy": names, "keep_fraction": fractions(state), "margin": margins()},
+    )
+    if points is None:
+        return made
+    first = points[names[0]]
+    for name in ("error_mean", "error_stderr", "solved"):
+        made[name] = (
+            ("policy", "simulated_fraction"),
+            np.array([np.ravel(points[policy][name].values) for policy in names]),
+        )
+    return made.assign_coords(
+        simulated_fraction=np.ravel(first["keep_fraction"].values)
+    ).assign_attrs(dim=first.attrs["dim"], draws=first.attrs["draws"])

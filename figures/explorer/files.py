@@ -1,0 +1,90 @@
+"""Writes what the page shows as a picture or a data file."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from figures.explorer.state import State
+from figures.style import POINTS, log_axes
+from hardset.datafile import write_dataset
+from hardset.pictures import rendered
+
+KIND = "figure explore"
+FORMATS = ("png", "pdf", "nc")
+# Okabe and Ito's colours, dark enough on white, with a dash pattern each.
+LOOKS = {
+    "hard": ("#0072B2", "solid"),
+    "random": ("#000000", "dashed"),
+    "easy": ("#D55E00", "dashdot"),
+    "moderate": ("#00795A", "dotted"),
+    "hard-signed": ("#A3487E", (0, (8, 2))),
+    "easy-signed": ("#7A6A00", (0, (4, 1, 1, 1, 1, 1))),
+}
+
+
+def caption(state: State) -> str:
+    """Say in words what is shown."""
+    student = (
+        f"a student with the {state.loss} loss, lam = {state.lam:g},"
+        if state.has_loss
+        else "the max-margin student"
+    )
+    return (
+        f"Error of {student} against the kept fraction f: alpha_t = {state.alpha_total:g}, "
+        f"theta = {state.theta_deg:g} degrees, r = {state.redundancy}, shift "
+        f"{state.downstream_deg:g} degrees, {state.flip:.3g} of the labels flipped. Stars: the "
+        f"best fractions. Diamond: the best window at f = {state.keep_fraction:g}. Below: the "
+        f"margins abs(T.x) of what is kept at f = {state.keep_fraction:g}."
+    )
+
+
+def written(dataset: xr.Dataset, state: State, file_format: str) -> bytes:
+    """Write what is shown as the bytes of a file.
+
+    Args:
+        dataset: of `curves.dataset`.
+        state: what it was computed from.
+        file_format: one of FORMATS; "nc" is a data file with checksum, for `hardset verify`.
+    """
+    if file_format != "nc":
+        return rendered(lambda: draw(dataset), file_format, caption(state))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "explore.nc"
+        parameters = state.parameters | {
+            name: int(dataset.attrs[name]) for name in ("dim", "draws") if name in dataset.attrs
+        }
+        write_dataset(dataset, path, kind=KIND, parameters=json.loads(json.dumps(parameters)))
+        return path.read_bytes()
+
+
+def draw(dataset: xr.Dataset) -> Figure:
+    """Draw the curves, and the margins of what is kept below."""
+    figure = Figure(figsize=(4.2, 4.6))
+    above, below = figure.subplots(2, 1, height_ratios=(2, 1))
+    fraction, margin = dataset["keep_fraction"].values, dataset["margin"].values
+    for name in dataset["policy"].values:
+        part = dataset.sel(policy=name)
+        color, line = LOOKS[str(name)]
+        above.plot(fraction, part["theory_error"], color=color, linestyle=line, label=str(name))
+        above.plot(part["best_fraction"], part["least_error"], "*", color=color, markersize=7)
+        below.plot(margin, part["margin_density"], color=color, linestyle=line)
+        if "error_mean" in dataset:
+            above.errorbar(
+                dataset["simulated_fraction"],
+                part["error_mean"],
+                yerr=part["error_stderr"],
+                color=color,
+                **POINTS,
+            )
+    values = dataset["theory_error"].values
+    known = values[np.isfinite(values) & (values > 0)]
+    low, high = (known.min() / 1.3, known.max() * 1.3) if known.size else (1e-3, 0.6)
+    log_axes(above, (fraction[0], 1.1), (low, high))
+    above.set(xlabel="kept fraction $f$", ylabel="error")
+    above.legend()
+    below.set(xlabel="margin $|T\\cdot x|$", ylabel="density", ylim=(0, None), xlim=(0, margin[-1]))
+    return figure

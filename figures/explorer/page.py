@@ -1,0 +1,406 @@
+"""Builds the page: sliders and choices, curves, margins, buttons and downloads."""
+
+import io
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import panel as pn
+import xarray as xr
+from bokeh.models import ColumnDataSource, Span, Whisker
+from bokeh.plotting import figure
+
+from figures.explorer import curves
+from figures.explorer.curves import Curve, Window
+from figures.explorer.files import FORMATS, LOOKS, written
+from figures.explorer.newest import Newest
+from figures.explorer.state import DIMS, DRAWS, FARTHEST, POLICIES, STUDENTS, State
+
+ALPHAS = tuple(float(f"{x:.3g}") for x in np.geomspace(0.5, 1000, 67))
+RIDGES = tuple(float(f"{x:.3g}") for x in np.geomspace(1e-4, 10, 51))
+FRACTIONS = tuple(float(f"{x:.3g}") for x in np.geomspace(0.02, 1, 52))
+COPY = """
+const said = button.label;
+const done = () => { button.label = 'Copied'; setTimeout(() => { button.label = said }, 1500) };
+const selected = () => {  // where the browser gives a page no clipboard, as without HTTPS
+  const area = document.createElement('textarea');
+  area.value = source.value;
+  document.body.appendChild(area);
+  area.select();
+  document.execCommand('copy');
+  area.remove();
+  done();
+};
+if (navigator.clipboard) { navigator.clipboard.writeText(source.value).then(done, selected) }
+else { selected() }
+"""
+FIRST = "Solving. The first time a student is chosen its program is compiled, about 20 s."
+
+
+def warm_up() -> None:
+    """Compile in the background what the first page needs."""
+    Newest[State, dict[str, Curve]](
+        lambda state, _: curves.curves(state), lambda state, found: None
+    ).ask(State())
+
+
+class Page:
+    """The page of one visitor.
+
+    Attributes:
+        view: what the server shows.
+    """
+
+    def __init__(self) -> None:
+        self._document = pn.state.curdoc
+        self._setting = False  # while the widgets take a state, they do not make one
+        self._shown: tuple[State, dict[str, Curve], Window] | None = None
+        self._points: dict[str, xr.Dataset] | None = None
+        self._size = (0, 0)
+        self._plots = _Plots()
+        self._make_widgets()
+        self.view = self._layout()
+        self._newest = Newest[tuple[State, int, int], bool](self._compute, self._failed)
+        if self._document is not None and self._document.session_context is not None:
+            self._document.on_session_destroyed(lambda context: self._newest.close())
+        self._location = pn.state.location
+        trouble = ""
+        state = State()
+        if self._location is not None:
+            try:
+                state = State.of_query(self._location.search)
+            except ValueError as error:
+                trouble = f"{error}. The page shows its default instead."
+            self._location.param.watch(self._address_changed, "search")
+        self._trouble.object, self._trouble.visible = trouble, bool(trouble)
+        self._take(state)
+
+    def _make_widgets(self) -> None:
+        wide: dict[str, Any] = {"sizing_mode": "stretch_width"}
+        slider = pn.widgets.FloatSlider
+        self._inputs: dict[str, Any] = {
+            "alpha_total": pn.widgets.DiscreteSlider(
+                name="alpha_t: examples over N", options=list(ALPHAS), value=5.04, **wide
+            ),
+            "theta_deg": slider(
+                name="theta: angle of the probe, degrees", start=0, end=90, step=0.5, **wide
+            ),
+            "redundancy": pn.widgets.IntSlider(
+                name="redundancy: copies of each example", start=1, end=20, **wide
+            ),
+            "downstream_deg": slider(
+                name="shift of the downstream task, degrees", start=0, end=60, step=0.5, **wide
+            ),
+            "flip": slider(
+                name="noise: share of flipped labels", start=0, end=0.5, step=0.005, **wide
+            ),
+            "loss": pn.widgets.Select(name="student", options=list(STUDENTS), **wide),
+            "lam": pn.widgets.DiscreteSlider(
+                name="lam: ridge of the loss", options=list(RIDGES), value=0.1, **wide
+            ),
+            "policy": pn.widgets.CheckBoxGroup(name="policies", options=list(POLICIES)),
+            "keep_fraction": pn.widgets.DiscreteSlider(
+                name="f: kept fraction of window and margins", options=list(FRACTIONS), **wide
+            ),
+        }
+        for one in self._inputs.values():
+            one.param.watch(self._moved, "value")
+        self._lowest = State().lowest
+        self._status = pn.pane.Markdown("", **wide)
+        self._trouble = pn.pane.Alert("", alert_type="warning", visible=False, **wide)
+        self._table = pn.pane.Markdown("", **wide)
+        self._dim = pn.widgets.IntInput(name="N", value=60, start=DIMS[0], end=DIMS[1], width=90)
+        self._draws = pn.widgets.IntInput(
+            name="draws", value=10, start=DRAWS[0], end=DRAWS[1], width=90
+        )
+        self._simulate = pn.widgets.Button(name="Simulate", button_type="primary", width=110)
+        self._simulate.on_click(lambda event: self._ask_simulation())
+        self._bar = pn.indicators.Progress(
+            name="simulation", value=0, max=curves.SIMULATED, visible=False, **wide
+        )
+        self._texts = {
+            name: pn.widgets.TextAreaInput(name=name, disabled=True, rows=5, **wide)
+            for name in ("Command line", "Python")
+        }
+        self._copies = []
+        for name, text in self._texts.items():
+            button = pn.widgets.Button(name=f"Copy {name}", width=150)
+            button.js_on_click(args={"source": text, "button": button}, code=COPY)
+            self._copies.append(button)
+        self._downloads = [
+            pn.widgets.FileDownload(
+                callback=lambda file_format=file_format: self._file(file_format),
+                filename=f"explore.{file_format}",
+                label=f"Download {'data' if file_format == 'nc' else file_format.upper()}",
+                width=150,
+            )
+            for file_format in FORMATS
+        ]
+
+    def _layout(self) -> Any:
+        controls = pn.Column(
+            pn.pane.Markdown("# Which examples to keep"),
+            self._status,
+            *[one for name, one in self._inputs.items() if name != "policy"],
+            pn.pane.Markdown("policies", margin=(0, 10)),
+            self._inputs["policy"],
+            styles={"flex": "1 1 280px", "max-width": "380px", "min-width": "0"},
+        )
+        shown = pn.Column(
+            self._trouble,
+            self._plots.above,
+            self._table,
+            self._plots.below,
+            pn.FlexBox(self._dim, self._draws, self._simulate, align_items="end"),
+            self._bar,
+            pn.FlexBox(*self._copies, *self._downloads),
+            pn.Accordion(
+                *[(name, text) for name, text in self._texts.items()], sizing_mode="stretch_width"
+            ),
+            styles={"flex": "2 1 340px", "min-width": "0"},
+        )
+        return pn.FlexBox(controls, shown, flex_wrap="wrap", sizing_mode="stretch_width")
+
+    def _take(self, state: State) -> None:
+        """Move the widgets to a state, and ask for its numbers."""
+        self._setting = True
+        self._lowest = state.lowest
+        for name, one in self._inputs.items():
+            value = getattr(state, name)
+            if isinstance(one, pn.widgets.DiscreteSlider):
+                one.options = sorted({*one.options, value})
+            elif hasattr(one, "end"):
+                one.end = max(one.end, value)
+            one.value = list(value) if isinstance(value, tuple) else value
+        self._setting = False
+        self._moved()
+
+    def _state(self) -> State:
+        given = {name: one.value for name, one in self._inputs.items()}
+        given["policy"] = tuple(name for name in POLICIES if name in given["policy"])
+        return State(lowest=self._lowest, **given)
+
+    def _address_changed(self, event: Any) -> None:
+        """Follow the browser's back and forward buttons."""
+        try:
+            state = State.of_query(event.new)
+        except ValueError:
+            return
+        if state != self._state():
+            self._take(state)
+
+    def _moved(self, *events: Any) -> None:
+        if self._setting:
+            return
+        try:
+            state = self._state()
+        except ValueError as error:
+            self._say(f"{error}.")
+            return
+        self._inputs["lam"].disabled = not state.has_loss
+        self._say(FIRST if self._shown is None else "Solving.")
+        self._newest.ask((state, 0, 0))
+
+    def _ask_simulation(self) -> None:
+        try:
+            state = self._state()
+        except ValueError as error:
+            self._say(f"{error}.")
+            return
+        self._bar.value, self._bar.visible = 0, True
+        self._say("Simulating.")
+        self._newest.ask((state, self._dim.value, self._draws.value))
+
+    def _compute(self, question: tuple[State, int, int], stale: Callable[[], bool]) -> bool | None:
+        """Solve or simulate, on the thread; what is known is shown at once."""
+        state, dim, draws = question
+        if draws:
+            parts = []
+            for part in curves.simulate(state, dim, draws):
+                if stale():
+                    return None
+                parts.append(part)
+                self._later(partial(self._bar.param.update, value=len(parts)))
+            points = curves.joined(parts)
+            self._later(lambda: self._show_points(state, points, dim, draws))
+            return None
+        found = curves.curves(state)
+        if stale():
+            return None
+        self._later(lambda: self._show(state, found))
+        best = curves.window(state)
+        if not stale():
+            self._later(lambda: self._show_window(state, found, best))
+        return None
+
+    def _failed(self, question: tuple[State, int, int], found: bool | Exception) -> None:
+        self._later(lambda: self._say(f"{found}."))
+
+    def _later(self, change: Callable[[], None]) -> None:
+        """Change the page on the server's own thread, unless it is gone."""
+        if self._document is not None and self._document.session_context is not None:
+            self._document.add_next_tick_callback(change)
+
+    def _say(self, sentence: str) -> None:
+        self._status.object = sentence
+
+    def _show(self, state: State, found: dict[str, Curve]) -> None:
+        self._points, self._size, self._bar.visible = None, (0, 0), False
+        self._plots.show(state, found)
+        self._write(state)
+        self._table.object = _table(found, None, state)
+        if self._location is not None and self._state() == state:
+            self._location.search = f"?{state.query()}"
+
+    def _show_window(self, state: State, found: dict[str, Curve], best: Window) -> None:
+        self._shown = (state, found, best)
+        self._plots.show_window(state, best)
+        self._table.object = _table(found, best, state)
+        missing = [name for name, one in found.items() if np.any(one.status != 0)]
+        self._say(
+            "Solved."
+            if not missing
+            else f"Where {', '.join(missing)} is not drawn, no certified student exists: with "
+            "too many noisy labels no hyperplane separates what is kept. A student with a loss "
+            "always exists."
+        )
+
+    def _show_points(
+        self, state: State, points: dict[str, xr.Dataset], dim: int, draws: int
+    ) -> None:
+        self._points, self._size = points, (dim, draws)
+        self._plots.show_points(points)
+        self._bar.visible = False
+        self._write(state)
+        solved = sum(int(one["solved"].sum()) for one in points.values())
+        asked = draws * curves.SIMULATED * len(points)
+        self._say(f"Simulated: N = {dim}, {draws} draws; {solved} of {asked} students found.")
+
+    def _write(self, state: State) -> None:
+        self._texts["Command line"].value = state.command()
+        self._texts["Python"].value = state.python(*self._size)
+
+    def _file(self, file_format: str) -> io.BytesIO:
+        """Write what is shown, as a file's bytes."""
+        if self._shown is None:
+            raise ValueError("nothing is solved yet")
+        state, found, best = self._shown
+        made = curves.dataset(state, found, best, self._points)
+        return io.BytesIO(written(made, state, file_format))
+
+
+class _Plots:
+    """The two plots, with a line of each policy that is filled when it is shown."""
+
+    def __init__(self) -> None:
+        wide: dict[str, Any] = {"sizing_mode": "stretch_width", "toolbar_location": None}
+        self._above = figure(
+            height=380,
+            x_axis_type="log",
+            y_axis_type="log",
+            x_axis_label="kept fraction f",
+            y_axis_label="error",
+            **wide,
+        )
+        self._below = figure(
+            height=220,
+            x_range=(0, FARTHEST),
+            x_axis_label="margin |T·x| of what is kept",
+            y_axis_label="density",
+            **wide,
+        )
+        self._lines: dict[str, Any] = {}
+        for name in POLICIES:
+            color, dash = LOOKS[name]
+            pattern = dash if isinstance(dash, str) else list(dash[1])
+            line: dict[str, Any] = {"color": color, "line_dash": pattern, "line_width": 2}
+            curve, best, density, points = (
+                ColumnDataSource({key: [] for key in ("x", "y", "low", "high")}) for _ in range(4)
+            )
+            drawn = [
+                self._above.line("x", "y", source=curve, legend_label=name, **line),
+                self._below.line("x", "y", source=density, **line),
+            ]
+            self._above.scatter(
+                "x", "y", source=best, marker="star", size=15, color=color, line_color="white"
+            )
+            self._above.scatter("x", "y", source=points, size=7, color=color, line_color="white")
+            self._above.add_layout(
+                Whisker(base="x", lower="low", upper="high", source=points, line_color=color)
+            )
+            self._lines[name] = (curve, best, density, points, drawn)
+        self._window = ColumnDataSource({"x": [], "y": []})
+        self._above.scatter(
+            "x",
+            "y",
+            source=self._window,
+            marker="diamond",
+            size=13,
+            color="white",
+            line_color="black",
+            line_width=2,
+            legend_label="best window at f",
+        )
+        self._fraction = Span(location=1, dimension="height", line_color="#767676", line_width=1)
+        self._above.add_layout(self._fraction)
+        self._above.legend.location = "bottom_left"
+        self._above.legend.background_fill_alpha = 0.7
+        self._above.legend.label_text_font_size = "11px"
+        self._above.legend.spacing = 0
+        self.above = pn.pane.Bokeh(self._above, sizing_mode="stretch_width")
+        self.below = pn.pane.Bokeh(self._below, sizing_mode="stretch_width")
+
+    def show(self, state: State, found: dict[str, Curve]) -> None:
+        """Draw the curves, and take away window and points, which are of another state."""
+        grid, margins = curves.fractions(state), curves.margins()
+        for name, (curve, best, density, points, drawn) in self._lines.items():
+            one = found.get(name)
+            curve.data = _columns(grid, one.error) if one else _columns()
+            density.data = _columns(margins, one.density) if one else _columns()
+            best.data = _columns([one.best_fraction], [one.least_error]) if one else _columns()
+            points.data = _columns()
+            for glyph in drawn:
+                glyph.visible = one is not None
+        for item in self._above.legend[0].items:
+            name = item.label.value
+            item.visible = name not in self._lines or name in found
+        self._window.data = {"x": [], "y": []}
+        self._fraction.location = state.keep_fraction
+
+    def show_window(self, state: State, best: Window) -> None:
+        """Mark the best window's error at its fraction."""
+        self._window.data = {"x": [state.keep_fraction], "y": [best.error]}
+
+    def show_points(self, points: dict[str, xr.Dataset]) -> None:
+        """Draw the means of a simulation with their standard errors."""
+        for name, one in points.items():
+            x, y, bar = (
+                np.ravel(one[key].values) for key in ("keep_fraction", "error_mean", "error_stderr")
+            )
+            self._lines[name][3].data = _columns(x, y, y - bar, y + bar)
+
+
+def _columns(x: Any = (), y: Any = (), low: Any = None, high: Any = None) -> dict[str, Any]:
+    return {
+        "x": np.asarray(x),
+        "y": np.asarray(y),
+        "low": np.asarray(y if low is None else low),
+        "high": np.asarray(y if high is None else high),
+    }
+
+
+def _table(found: dict[str, Curve], best: Window | None, state: State) -> str:
+    """Write the best fractions and the best window in words."""
+    lines = ["| policy | best f | error there | error at f = 1 |", "|---|---|---|---|"]
+    for name, one in found.items():
+        cells = (one.best_fraction, one.least_error, float(one.error[-1]))
+        shown = (f"{value:.4g}" if np.isfinite(value) else "none" for value in cells)
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    if best is not None and np.isfinite(best.error):
+        kind = "the hardest" if best.lo == 0 else f"those from rank {best.lo:.3g} of abs(z) on"
+        lines += [
+            "",
+            f"Best window at f = {state.keep_fraction:g}: {kind}, error {best.error:.4g}.",
+        ]
+    return "\n".join(lines)

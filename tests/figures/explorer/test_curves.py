@@ -1,0 +1,140 @@
+"""The numbers of the page against the solver point by point, chance and integrals."""
+
+import time
+
+import numpy as np
+import pytest
+from scipy import integrate, optimize
+
+import replica
+from figures.explorer import curves
+from figures.explorer.state import MAX_MARGIN, State
+from theory.labels import Clean, Flip
+from theory.policies import Hard, Random
+from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
+from theory.students import ERM, MaxMargin
+
+NOISY = State(
+    alpha_total=20.0,
+    theta_deg=10.0,
+    downstream_deg=3.0,
+    flip=0.1,
+    loss="squared-hinge",
+    lam=0.3,
+    policy=("hard", "random"),
+)
+
+
+def alone(state: State, policy: object, keep_fraction: float) -> float:
+    """The error of one point, its problem written out."""
+    plain = state.loss == MAX_MARGIN
+    solution = replica.solve(
+        PerceptronProblem(
+            alpha_total=state.alpha_total,
+            keep_fraction=keep_fraction,
+            probe=FixedAngle(np.pi * state.theta_deg / 180),
+            policy=policy,  # type: ignore[arg-type]
+            redundancy=state.redundancy,
+            downstream=DownstreamShift(delta=np.tan(np.pi * state.downstream_deg / 180)),
+            student=MaxMargin() if plain else ERM(state.loss, state.lam),
+            labels=Clean() if plain else Flip(state.flip),
+        ),
+        throw=True,
+    )
+    return float(solution.error)
+
+
+@pytest.mark.parametrize("state", [State(policy=("hard", "random"), redundancy=2), NOISY])
+def test_curves_are_the_solver_point_by_point(state: State) -> None:
+    found = curves.curves(state)
+    grid = curves.fractions(state)
+    assert list(found) == ["hard", "random"]
+    assert grid[0] == state.lowest and grid[-1] == 1.0
+    for name, policy in (("hard", Hard()), ("random", Random())):
+        assert np.all(found[name].status == 0)
+        for k in (0, 17, 40):
+            expected = alone(state, policy, float(grid[k]))
+            assert found[name].error[k] == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_best_fraction_is_a_minimum_that_another_search_finds() -> None:
+    found = curves.curve(NOISY, "hard")
+    other = optimize.minimize_scalar(
+        lambda f: alone(NOISY, Hard(), f), bounds=(0.1, 0.95), method="bounded"
+    )
+    assert 0.1 < found.best_fraction < 0.9
+    assert found.least_error == pytest.approx(other.fun, rel=1e-8)
+    assert found.best_fraction == pytest.approx(other.x, rel=1e-3)
+
+
+def test_the_best_window_is_no_worse_than_both_ends() -> None:
+    state = State(alpha_total=20.0, theta_deg=30.0)
+    best = curves.window(state)
+    grid, found = curves.fractions(state), curves.curves(state)
+    hard = np.interp(state.keep_fraction, grid, found["hard"].error)
+    easy = np.interp(state.keep_fraction, grid, found["easy"].error)
+    assert 0 <= best.lo <= 1 - state.keep_fraction
+    assert best.error <= min(hard, easy) * (1 + 1e-3)  # interpolated between 41 fractions
+
+
+def test_where_no_student_exists_there_is_no_error() -> None:
+    found = curves.curve(State(alpha_total=50.0, flip=0.2, policy=("random",)), "random")
+    assert np.all(np.isnan(found.error) == (found.status != 0))
+    assert np.isnan(found.error[-1]) and found.status[-1] == replica.Status.NOT_SEPARABLE
+
+
+@pytest.mark.parametrize(
+    ("policy", "flip"),
+    [("hard", 0.0), ("easy", 0.2), ("hard-signed", 0.2), ("easy-signed", 0.1), ("moderate", 0.0)],
+)
+def test_margins_are_those_of_examples_that_are_drawn_and_ranked(policy: str, flip: float) -> None:
+    state = State(theta_deg=25.0, flip=flip, keep_fraction=0.3, policy=(policy,))
+    rng = np.random.default_rng(5)
+    count, theta = 400_000, np.deg2rad(25.0)
+    teacher = rng.standard_normal(count)
+    probe = np.cos(theta) * teacher + np.sin(theta) * rng.standard_normal(count)
+    observed = np.sign(teacher) * np.where(rng.random(count) < flip, -1, 1)
+    score = observed * probe if policy.endswith("signed") else np.abs(probe)
+    order = np.argsort(score)
+    kept = int(0.3 * count)
+    first = {"hard": 0, "easy": count - kept, "moderate": (count - kept) // 2}
+    rows = order[first[policy.removesuffix("-signed")] :][:kept]
+    edges = np.linspace(0, 4, 41)
+    drawn = np.histogram(np.abs(teacher[rows]), edges)[0] / kept / 0.1
+    density = curves.margin_density(state, policy, np.linspace(0, 4, 1601))
+    expected = np.array(
+        [integrate.simpson(density[40 * k : 40 * k + 41], dx=0.0025) / 0.1 for k in range(40)]
+    )
+    # Five standard errors of a share, and the share of one example.
+    bound = 5 * np.sqrt(np.maximum(expected * 0.1, 1 / kept) / kept) / 0.1
+    assert np.all(np.abs(drawn - expected) <= bound)
+    assert integrate.simpson(density, dx=0.0025) == pytest.approx(1, abs=1e-3)
+
+
+def test_simulated_points_lie_on_the_curve() -> None:
+    state = State(alpha_total=4.0, theta_deg=0.0, lowest=0.2, policy=("hard",))
+    parts = list(curves.simulate(state, 60, 12))
+    assert len(parts) == curves.SIMULATED
+    for part, fraction in zip(parts, curves.simulated_fractions(state, 60), strict=True):
+        one = part["hard"]
+        gap = float(one["error_mean"].item()) - alone(state, Hard(), float(fraction))
+        # Four standard errors, and the terms of order 1/N.
+        assert abs(gap) < 4 * float(one["error_stderr"].item()) + 0.3 / 60
+    shown = curves.dataset(state, curves.curves(state), curves.window(state), curves.joined(parts))
+    assert shown["error_mean"].shape == (1, curves.SIMULATED)
+    assert shown.attrs["dim"] == 60
+
+
+@pytest.mark.parametrize(("dim", "draws", "words"), [(5, 5, "dim = 5"), (50, 1, "draws = 1")])
+def test_sizes_of_a_simulation_are_checked(dim: int, draws: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        next(curves.simulate(State(), dim, draws))
+
+
+def test_a_slider_that_moves_compiles_nothing() -> None:
+    curves.curves(State())
+    start = time.monotonic()
+    for k in range(4):
+        curves.curves(State(alpha_total=6.0 + k, theta_deg=5.0 + k, redundancy=1 + k, lowest=0.03))
+    # A program takes seconds to compile; four states take 0.6 s on two free cores.
+    assert time.monotonic() - start < 8
