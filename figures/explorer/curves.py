@@ -81,6 +81,7 @@ def problem(state: State, policy: str, keep_fraction: Floats | float) -> Percept
         keep_fraction=keep_fraction,
         probe=FixedAngle.degrees(state.theta_deg),
         policy=policy_from_name(policy),
+        dims=("keep_fraction",),
         **_shared(state),
     )
 
@@ -149,7 +150,7 @@ def margin_density(state: State, policy: str, margin: Floats) -> Floats:
         policy_from_name(policy), state.keep_fraction, theta, float(state.redundancy), state.flip
     )
     # At 0, where the density jumps, the limit from above.
-    above = np.maximum(margin, np.finfo(float).tiny)
+    above = np.maximum(margin, 1e-9)
     return np.asarray(teacher_margin_density(above, theta=theta, weight=weight))
 
 
@@ -198,8 +199,11 @@ def simulate(state: State, dim: int, draws: int) -> Iterator[dict[str, xr.Datase
 
 def joined(parts: Sequence[dict[str, xr.Dataset]]) -> dict[str, xr.Dataset]:
     """Join what `simulate` yields along the fractions, for each policy."""
+    how: Any = {"data_vars": "minimal", "coords": "minimal", "compat": "override"}
     return {
-        name: xr.concat([part[name] for part in parts], dim="dim_0", combine_attrs="override")
+        name: xr.concat(
+            [part[name] for part in parts], "keep_fraction", **how, combine_attrs="override"
+        )
         for name in parts[0]
     }
 

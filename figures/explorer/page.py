@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import panel as pn
 import xarray as xr
-from bokeh.models import ColumnDataSource, Span, Whisker
+from bokeh.models import ColumnDataSource, FixedTicker, Range1d, Span, Whisker
 from bokeh.plotting import figure
 
 from figures.explorer import curves
@@ -35,6 +35,8 @@ const selected = () => {  // where the browser gives a page no clipboard, as wit
 if (navigator.clipboard) { navigator.clipboard.writeText(source.value).then(done, selected) }
 else { selected() }
 """
+FRACTION_TICKS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
+ERROR_TICKS = [digit * 10.0**power for power in range(-8, 0) for digit in (1, 2, 5)]
 FIRST = "Solving. The first time a student is chosen its program is compiled, about 20 s."
 
 
@@ -81,27 +83,27 @@ class Page:
         slider = pn.widgets.FloatSlider
         self._inputs: dict[str, Any] = {
             "alpha_total": pn.widgets.DiscreteSlider(
-                name="alpha_t: examples over N", options=list(ALPHAS), value=5.04, **wide
+                label="alpha_t: examples over N", options=list(ALPHAS), value=5.04, **wide
             ),
             "theta_deg": slider(
-                name="theta: angle of the probe, degrees", start=0, end=90, step=0.5, **wide
+                label="theta: angle of the probe, degrees", start=0, end=90, step=0.5, **wide
             ),
             "redundancy": pn.widgets.IntSlider(
-                name="redundancy: copies of each example", start=1, end=20, **wide
+                label="redundancy: copies of each example", start=1, end=20, **wide
             ),
             "downstream_deg": slider(
-                name="shift of the downstream task, degrees", start=0, end=60, step=0.5, **wide
+                label="shift of the downstream task, degrees", start=0, end=60, step=0.5, **wide
             ),
             "flip": slider(
-                name="noise: share of flipped labels", start=0, end=0.5, step=0.005, **wide
+                label="noise: share of flipped labels", start=0, end=0.5, step=0.005, **wide
             ),
-            "loss": pn.widgets.Select(name="student", options=list(STUDENTS), **wide),
+            "loss": pn.widgets.Select(label="student", options=list(STUDENTS), **wide),
             "lam": pn.widgets.DiscreteSlider(
-                name="lam: ridge of the loss", options=list(RIDGES), value=0.1, **wide
+                label="lam: ridge of the loss", options=list(RIDGES), value=0.1, **wide
             ),
-            "policy": pn.widgets.CheckBoxGroup(name="policies", options=list(POLICIES)),
+            "policy": pn.widgets.CheckBoxGroup(label="policies", options=list(POLICIES)),
             "keep_fraction": pn.widgets.DiscreteSlider(
-                name="f: kept fraction of window and margins", options=list(FRACTIONS), **wide
+                label="f: kept fraction of window and margins", options=list(FRACTIONS), **wide
             ),
         }
         for one in self._inputs.values():
@@ -110,22 +112,22 @@ class Page:
         self._status = pn.pane.Markdown("", **wide)
         self._trouble = pn.pane.Alert("", alert_type="warning", visible=False, **wide)
         self._table = pn.pane.Markdown("", **wide)
-        self._dim = pn.widgets.IntInput(name="N", value=60, start=DIMS[0], end=DIMS[1], width=90)
+        self._dim = pn.widgets.IntInput(label="N", value=60, start=DIMS[0], end=DIMS[1], width=90)
         self._draws = pn.widgets.IntInput(
-            name="draws", value=10, start=DRAWS[0], end=DRAWS[1], width=90
+            label="draws", value=10, start=DRAWS[0], end=DRAWS[1], width=90
         )
-        self._simulate = pn.widgets.Button(name="Simulate", button_type="primary", width=110)
+        self._simulate = pn.widgets.Button(label="Simulate", color="primary", width=110)
         self._simulate.on_click(lambda event: self._ask_simulation())
         self._bar = pn.indicators.Progress(
-            name="simulation", value=0, max=curves.SIMULATED, visible=False, **wide
+            label="simulation", value=0, max=curves.SIMULATED, visible=False, **wide
         )
         self._texts = {
-            name: pn.widgets.TextAreaInput(name=name, disabled=True, rows=5, **wide)
-            for name in ("Command line", "Python")
+            name: pn.widgets.TextAreaInput(label=name, disabled=True, rows=5, **wide)
+            for name in ("command line", "Python lines")
         }
         self._copies = []
         for name, text in self._texts.items():
-            button = pn.widgets.Button(name=f"Copy {name}", width=150)
+            button = pn.widgets.Button(label=f"Copy {name}", width=150)
             button.js_on_click(args={"source": text, "button": button}, code=COPY)
             self._copies.append(button)
         self._downloads = [
@@ -156,7 +158,9 @@ class Page:
             self._bar,
             pn.FlexBox(*self._copies, *self._downloads),
             pn.Accordion(
-                *[(name, text) for name, text in self._texts.items()], sizing_mode="stretch_width"
+                *[(name, text) for name, text in self._texts.items()],
+                sizing_mode="stretch_width",
+                margin=(5, 15, 5, 5),
             ),
             styles={"flex": "2 1 340px", "min-width": "0"},
         )
@@ -278,8 +282,8 @@ class Page:
         self._say(f"Simulated: N = {dim}, {draws} draws; {solved} of {asked} students found.")
 
     def _write(self, state: State) -> None:
-        self._texts["Command line"].value = state.command()
-        self._texts["Python"].value = state.python(*self._size)
+        self._texts["command line"].value = state.command()
+        self._texts["Python lines"].value = state.python(*self._size)
 
     def _file(self, file_format: str) -> io.BytesIO:
         """Write what is shown, as a file's bytes."""
@@ -299,6 +303,8 @@ class _Plots:
             height=380,
             x_axis_type="log",
             y_axis_type="log",
+            x_range=Range1d(0.018, 1.1),
+            y_range=Range1d(0.01, 0.6),
             x_axis_label="kept fraction f",
             y_axis_label="error",
             **wide,
@@ -310,6 +316,11 @@ class _Plots:
             y_axis_label="density",
             **wide,
         )
+        # Bokeh's own ticks of a logarithmic axis have two labels here.
+        for axis, ticks in ((self._above.xaxis, FRACTION_TICKS), (self._above.yaxis, ERROR_TICKS)):
+            axis.ticker = FixedTicker(ticks=ticks)
+            axis.major_label_overrides = {tick: f"{tick:g}" for tick in ticks}
+        self._below.y_range.start = 0
         self._lines: dict[str, Any] = {}
         for name in POLICIES:
             color, dash = LOOKS[name]
@@ -365,6 +376,12 @@ class _Plots:
         for item in self._above.legend[0].items:
             name = item.label.value
             item.visible = name not in self._lines or name in found
+        values = np.concatenate([one.error for one in found.values()])
+        known = values[np.isfinite(values) & (values > 0)]
+        if known.size:
+            limits = {"start": known.min() / 1.3, "end": min(0.6, known.max() * 1.3)}
+            self._above.y_range.update(**limits)
+        self._above.x_range.start = 0.9 * state.lowest
         self._window.data = {"x": [], "y": []}
         self._fraction.location = state.keep_fraction
 
