@@ -51,7 +51,7 @@ def written(dataset: xr.Dataset, state: State, file_format: str) -> bytes:
         file_format: one of FORMATS; "nc" is a data file with checksum, for `hardset verify`.
     """
     if file_format != "nc":
-        return rendered(lambda: draw(dataset), file_format, caption(state))
+        return rendered(lambda: draw(dataset, state), file_format, caption(state))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "explore.nc"
         parameters = state.parameters | {
@@ -61,7 +61,7 @@ def written(dataset: xr.Dataset, state: State, file_format: str) -> bytes:
         return path.read_bytes()
 
 
-def draw(dataset: xr.Dataset) -> Figure:
+def draw(dataset: xr.Dataset, state: State) -> Figure:
     """Draw the curves, and the margins of what is kept below."""
     figure = Figure(figsize=(4.2, 4.6))
     above, below = figure.subplots(2, 1, height_ratios=(2, 1))
@@ -80,6 +80,22 @@ def draw(dataset: xr.Dataset) -> Figure:
                 color=color,
                 **POINTS,
             )
+    above.plot(
+        state.keep_fraction,
+        dataset["window_error"],
+        "D",
+        color="white",
+        markeredgecolor="black",
+        markersize=4.5,
+        label=f"best window at f = {state.keep_fraction:g}",
+        linestyle="none",
+    )
+    student = f"{state.loss}, lam = {state.lam:g}" if state.has_loss else state.loss
+    above.set_title(
+        f"alpha_t = {state.alpha_total:g}, theta = {state.theta_deg:g} deg, "
+        f"r = {state.redundancy}, shift = {state.downstream_deg:g} deg, "
+        f"flip = {state.flip:g}, {student}"
+    )
     values = dataset["theory_error"].values
     known = values[np.isfinite(values) & (values > 0)]
     low, high = (known.min() / 1.3, known.max() * 1.3) if known.size else (1e-3, 0.6)

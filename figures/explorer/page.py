@@ -1,5 +1,6 @@
 """Builds the page: sliders and choices, curves, margins, buttons and downloads."""
 
+import html
 import io
 from collections.abc import Callable
 from functools import partial
@@ -60,22 +61,23 @@ class Page:
         self._shown: tuple[State, dict[str, Curve], Window] | None = None
         self._points: dict[str, xr.Dataset] | None = None
         self._size = (0, 0)
+        self._solved: State | None = None  # of the thread
+        self._kinds: set[tuple[str, bool]] = set()  # that were asked for
         self._plots = _Plots()
         self._make_widgets()
         self.view = self._layout()
-        self._newest = Newest[tuple[State, int, int], bool](self._compute, self._failed)
+        self._newest = Newest[tuple[State, int, int], bool](self._compute, self._answered)
         if self._document is not None and self._document.session_context is not None:
             self._document.on_session_destroyed(lambda context: self._newest.close())
-        self._location = pn.state.location
-        trouble = ""
         state = State()
-        if self._location is not None:
+        if pn.state.location is not None:
             try:
-                state = State.of_query(self._location.search)
+                state = State.of_query(pn.state.location.search)
             except ValueError as error:
-                trouble = f"{error}. The page shows its default instead."
-            self._location.param.watch(self._address_changed, "search")
-        self._trouble.object, self._trouble.visible = trouble, bool(trouble)
+                # Escaped: the address may come from anybody.
+                words = html.escape(str(error))
+                self._trouble.object = f"{words}. The page shows its default instead."
+                self._trouble.visible = True
         self._take(state)
 
     def _make_widgets(self) -> None:
@@ -109,6 +111,8 @@ class Page:
         for one in self._inputs.values():
             one.param.watch(self._moved, "value")
         self._lowest = State().lowest
+        self._query = pn.widgets.TextInput(label="query", visible=False)
+        self._query.jscallback(value="history.replaceState(null, '', '?' + cb_obj.value)")
         self._status = pn.pane.Markdown("", **wide)
         self._trouble = pn.pane.Alert("", alert_type="warning", visible=False, **wide)
         self._table = pn.pane.Markdown("", **wide)
@@ -147,6 +151,7 @@ class Page:
             *[one for name, one in self._inputs.items() if name != "policy"],
             pn.pane.Markdown("policies", margin=(0, 10)),
             self._inputs["policy"],
+            self._query,
             styles={"flex": "1 1 280px", "max-width": "380px", "min-width": "0"},
         )
         shown = pn.Column(
@@ -185,15 +190,6 @@ class Page:
         given["policy"] = tuple(name for name in POLICIES if name in given["policy"])
         return State(lowest=self._lowest, **given)
 
-    def _address_changed(self, event: Any) -> None:
-        """Follow the browser's back and forward buttons."""
-        try:
-            state = State.of_query(event.new)
-        except ValueError:
-            return
-        if state != self._state():
-            self._take(state)
-
     def _moved(self, *events: Any) -> None:
         if self._setting:
             return
@@ -203,7 +199,15 @@ class Page:
             self._say(f"{error}.")
             return
         self._inputs["lam"].disabled = not state.has_loss
-        self._say(FIRST if self._shown is None else "Solving.")
+        kind = (state.loss, state.flip > 0)
+        self._say("Solving." if kind in self._kinds else FIRST)
+        self._kinds.add(kind)
+        for button in self._downloads:
+            button.disabled = True
+        if events:
+            self._trouble.visible = False
+        # At once, so that a reload in mid-solve asks for the same.
+        self._query.value = state.query()
         self._newest.ask((state, 0, 0))
 
     def _ask_simulation(self) -> None:
@@ -216,30 +220,40 @@ class Page:
         self._say("Simulating.")
         self._newest.ask((state, self._dim.value, self._draws.value))
 
-    def _compute(self, question: tuple[State, int, int], stale: Callable[[], bool]) -> bool | None:
+    def _compute(self, question: tuple[State, int, int], stale: Callable[[], bool]) -> bool:
         """Solve or simulate, on the thread; what is known is shown at once."""
         state, dim, draws = question
-        if draws:
-            parts = []
-            for part in curves.simulate(state, dim, draws):
-                if stale():
-                    return None
-                parts.append(part)
-                self._later(partial(self._bar.param.update, value=len(parts)))
-            points = curves.joined(parts)
-            self._later(lambda: self._show_points(state, points, dim, draws))
-            return None
+        if self._solved != state:
+            self._solve(state, stale)
+        if draws and not stale():
+            self._draw_points(state, dim, draws, stale)
+        return True
+
+    def _draw_points(self, state: State, dim: int, draws: int, stale: Callable[[], bool]) -> None:
+        parts = []
+        for part in curves.simulate(state, dim, draws):
+            if stale():
+                return
+            parts.append(part)
+            self._later(partial(self._bar.param.update, value=len(parts)))
+        points = curves.joined(parts)
+        self._later(lambda: self._show_points(state, points, dim, draws))
+
+    def _solve(self, state: State, stale: Callable[[], bool]) -> None:
         found = curves.curves(state)
         if stale():
-            return None
+            return
         self._later(lambda: self._show(state, found))
         best = curves.window(state)
         if not stale():
+            self._solved = state
             self._later(lambda: self._show_window(state, found, best))
-        return None
 
-    def _failed(self, question: tuple[State, int, int], found: bool | Exception) -> None:
-        self._later(lambda: self._say(f"{found}."))
+    def _answered(self, question: tuple[State, int, int], found: bool | Exception) -> None:
+        """Say why there is no answer, where there is none."""
+        if isinstance(found, Exception):
+            self._later(lambda: self._say(f"{found}."))
+            self._later(lambda: self._bar.param.update(visible=False))
 
     def _later(self, change: Callable[[], None]) -> None:
         """Change the page on the server's own thread, unless it is gone."""
@@ -247,18 +261,18 @@ class Page:
             self._document.add_next_tick_callback(change)
 
     def _say(self, sentence: str) -> None:
-        self._status.object = sentence
+        self._status.object = html.escape(sentence)
 
     def _show(self, state: State, found: dict[str, Curve]) -> None:
         self._points, self._size, self._bar.visible = None, (0, 0), False
         self._plots.show(state, found)
         self._write(state)
         self._table.object = _table(found, None, state)
-        if self._location is not None and self._state() == state:
-            self._location.search = f"?{state.query()}"
 
     def _show_window(self, state: State, found: dict[str, Curve], best: Window) -> None:
         self._shown = (state, found, best)
+        for button in self._downloads:
+            button.disabled = False
         self._plots.show_window(state, best)
         self._table.object = _table(found, best, state)
         missing = [name for name, one in found.items() if np.any(one.status != 0)]
@@ -327,7 +341,8 @@ class _Plots:
             pattern = dash if isinstance(dash, str) else list(dash[1])
             line: dict[str, Any] = {"color": color, "line_dash": pattern, "line_width": 2}
             curve, best, density, points = (
-                ColumnDataSource({key: [] for key in ("x", "y", "low", "high")}) for _ in range(4)
+                ColumnDataSource(_columns(), name=f"{kind} {name}")
+                for kind in ("curve", "best", "density", "points")
             )
             drawn = [
                 self._above.line("x", "y", source=curve, legend_label=name, **line),
