@@ -39,29 +39,30 @@ class Curve:
     Attributes:
         error: at `fractions`, NaN where no certified solution exists.
         status: of each solution, a `replica.Status`.
-        best_fraction: where the error is least; NaN where that is not known.
-        least_error: the error there.
         density: of the kept examples' margins to the teacher, at `margins`.
     """
 
     error: Floats
     status: NDArray[np.int64]
-    best_fraction: float
-    least_error: float
     density: Floats
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
-    """The best window of abs(z) ranks at the state's fraction.
+class Marks:
+    """The best choices, which are marked on the curves; NaN where they are not known.
 
     Attributes:
-        lo: the rank where it begins, 0 for hard selection; NaN where it is not known.
-        error: the error with it.
+        best_fraction: where each policy's error is least.
+        least_error: the error there.
+        window_lo: the rank of abs(z) where the best window at the state's fraction begins, 0 for
+            hard selection.
+        window_error: the error with it.
     """
 
-    lo: float
-    error: float
+    best_fraction: dict[str, float]
+    least_error: dict[str, float]
+    window_lo: float
+    window_error: float
 
 
 def fractions(state: State) -> Floats:
@@ -98,21 +99,12 @@ def _shared(state: State) -> dict[str, Any]:
 
 
 def curve(state: State, policy: str) -> Curve:
-    """Compute one policy's curve, its best fraction and the density of its margins."""
-    grid = fractions(state)
-    solution = replica.solve(problem(state, policy, grid))
+    """Compute one policy's curve and the density of its margins."""
+    solution = replica.solve(problem(state, policy, fractions(state)))
     status = np.asarray(solution.status)
-    error = np.where(status == replica.Status.CONVERGED, solution.error, np.nan)
-    family = Family.of(problem(state, policy, state.lowest))
-    best, lowest, _ = least(
-        lambda lane, f: family.errors(lane, keep_fraction=f), grid[None], error[None]
-    )
-    known = np.isfinite(lowest[0])
     return Curve(
-        error=error,
+        error=np.where(status == replica.Status.CONVERGED, solution.error, np.nan),
         status=status,
-        best_fraction=float(best[0]) if known else np.nan,
-        least_error=float(lowest[0]),
         density=margin_density(state, policy, margins()),
     )
 
@@ -124,13 +116,37 @@ def curves(state: State) -> dict[str, Curve]:
         return dict(zip(state.policy, found, strict=True))
 
 
-def window(state: State) -> Window:
-    """Find the best window at the state's fraction."""
+def marks(state: State, found: dict[str, Curve]) -> Marks:
+    """Find the best fraction of each curve, and the best window, on two threads."""
+    with ThreadPoolExecutor(2) as pool:
+        best_window = pool.submit(_window, state)
+        best = list(pool.map(lambda name: _least(state, name, found[name].error), state.policy))
+        lo, error = best_window.result()
+    fraction, lowest = zip(*best, strict=True)
+    return Marks(
+        best_fraction=dict(zip(state.policy, fraction, strict=True)),
+        least_error=dict(zip(state.policy, lowest, strict=True)),
+        window_lo=lo,
+        window_error=error,
+    )
+
+
+def _least(state: State, policy: str, error: Floats) -> tuple[float, float]:
+    """Find the fraction of least error, for which the curve serves as the scan."""
+    family = Family.of(problem(state, policy, state.lowest))
+    best, lowest, _ = least(
+        lambda lane, f: family.errors(lane, keep_fraction=f), fractions(state)[None], error[None]
+    )
+    return (float(best[0]), float(lowest[0])) if np.isfinite(lowest[0]) else (np.nan, np.nan)
+
+
+def _window(state: State) -> tuple[float, float]:
     found = replica.optimal_window(
         state.alpha_total, state.keep_fraction, np.deg2rad(state.theta_deg), **_shared(state)
     )
-    known = int(found.status) != replica.SearchStatus.FAILED
-    return Window(*((float(found.lo), float(found.error)) if known else (np.nan, np.nan)))
+    if np.asarray(found.status) == replica.SearchStatus.FAILED:
+        return np.nan, np.nan
+    return np.asarray(found.lo).item(), np.asarray(found.error).item()
 
 
 @float64
@@ -209,14 +225,14 @@ def joined(parts: Sequence[dict[str, xr.Dataset]]) -> dict[str, xr.Dataset]:
 
 
 def dataset(
-    state: State, found: dict[str, Curve], best: Window, points: dict[str, xr.Dataset] | None
+    state: State, found: dict[str, Curve], best: Marks, points: dict[str, xr.Dataset] | None
 ) -> xr.Dataset:
     """Label what is shown as arrays over (policy, keep_fraction).
 
     Args:
         state: what is shown.
         found: its curves.
-        best: its best window.
+        best: its best choices.
         points: the simulation of each policy, if there is one.
     """
     names = list(state.policy)
@@ -228,11 +244,11 @@ def dataset(
         {
             "theory_error": (("policy", "keep_fraction"), stacked(lambda one: one.error)),
             "theory_status": (("policy", "keep_fraction"), stacked(lambda one: one.status)),
-            "best_fraction": ("policy", stacked(lambda one: one.best_fraction)),
-            "least_error": ("policy", stacked(lambda one: one.least_error)),
+            "best_fraction": ("policy", [best.best_fraction[name] for name in names]),
+            "least_error": ("policy", [best.least_error[name] for name in names]),
             "margin_density": (("policy", "margin"), stacked(lambda one: one.density)),
-            "window_lo": best.lo,
-            "window_error": best.error,
+            "window_lo": best.window_lo,
+            "window_error": best.window_error,
         },
         coords={"policy": names, "keep_fraction": fractions(state), "margin": margins()},
     )

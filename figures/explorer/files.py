@@ -3,6 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,13 +17,13 @@ from hardset.pictures import rendered
 KIND = "figure explore"
 FORMATS = ("png", "pdf", "nc")
 # Okabe and Ito's colours, dark enough on white, with a dash pattern each.
-LOOKS = {
+LOOKS: dict[str, tuple[str, str | tuple[int, ...]]] = {
     "hard": ("#0072B2", "solid"),
     "random": ("#000000", "dashed"),
     "easy": ("#D55E00", "dashdot"),
     "moderate": ("#00795A", "dotted"),
-    "hard-signed": ("#A3487E", (0, (8, 2))),
-    "easy-signed": ("#7A6A00", (0, (4, 1, 1, 1, 1, 1))),
+    "hard-signed": ("#A3487E", (8, 2)),
+    "easy-signed": ("#7A6A00", (4, 1, 1, 1, 1, 1)),
 }
 
 
@@ -68,7 +69,8 @@ def draw(dataset: xr.Dataset, state: State) -> Figure:
     fraction, margin = dataset["keep_fraction"].values, dataset["margin"].values
     for name in dataset["policy"].values:
         part = dataset.sel(policy=name)
-        color, line = LOOKS[str(name)]
+        color, dash = LOOKS[str(name)]
+        line: Any = dash if isinstance(dash, str) else (0, dash)
         above.plot(fraction, part["theory_error"], color=color, linestyle=line, label=str(name))
         above.plot(part["best_fraction"], part["least_error"], "*", color=color, markersize=7)
         below.plot(margin, part["margin_density"], color=color, linestyle=line)

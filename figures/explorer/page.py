@@ -13,7 +13,7 @@ from bokeh.models import ColumnDataSource, FixedTicker, Range1d, Span, Whisker
 from bokeh.plotting import figure
 
 from figures.explorer import curves
-from figures.explorer.curves import Curve, Window
+from figures.explorer.curves import Curve, Marks
 from figures.explorer.files import FORMATS, LOOKS, written
 from figures.explorer.newest import Newest
 from figures.explorer.state import DIMS, DRAWS, FARTHEST, POLICIES, STUDENTS, State
@@ -58,7 +58,7 @@ class Page:
     def __init__(self) -> None:
         self._document = pn.state.curdoc
         self._setting = False  # while the widgets take a state, they do not make one
-        self._shown: tuple[State, dict[str, Curve], Window] | None = None
+        self._shown: tuple[State, dict[str, Curve], Marks] | None = None
         self._points: dict[str, xr.Dataset] | None = None
         self._size = (0, 0)
         self._solved: State | None = None  # of the thread
@@ -186,7 +186,11 @@ class Page:
         self._moved()
 
     def _state(self) -> State:
-        given = {name: one.value for name, one in self._inputs.items()}
+        # The browser's steps carry rounding errors.
+        given = {
+            name: float(f"{one.value:.12g}") if isinstance(one.value, float) else one.value
+            for name, one in self._inputs.items()
+        }
         given["policy"] = tuple(name for name in POLICIES if name in given["policy"])
         return State(lowest=self._lowest, **given)
 
@@ -244,10 +248,10 @@ class Page:
         if stale():
             return
         self._later(lambda: self._show(state, found))
-        best = curves.window(state)
+        best = curves.marks(state, found)
         if not stale():
             self._solved = state
-            self._later(lambda: self._show_window(state, found, best))
+            self._later(lambda: self._show_marks(state, found, best))
 
     def _answered(self, question: tuple[State, int, int], found: bool | Exception) -> None:
         """Say why there is no answer, where there is none."""
@@ -267,14 +271,13 @@ class Page:
         self._points, self._size, self._bar.visible = None, (0, 0), False
         self._plots.show(state, found)
         self._write(state)
-        self._table.object = _table(found, None, state)
 
-    def _show_window(self, state: State, found: dict[str, Curve], best: Window) -> None:
+    def _show_marks(self, state: State, found: dict[str, Curve], best: Marks) -> None:
         self._shown = (state, found, best)
         for button in self._downloads:
             button.disabled = False
-        self._plots.show_window(state, best)
-        self._table.object = _table(found, best, state)
+        self._plots.show_marks(state, best)
+        self._table.object = _table(state, found, best)
         missing = [name for name, one in found.items() if np.any(one.status != 0)]
         self._say(
             "Solved."
@@ -338,7 +341,7 @@ class _Plots:
         self._lines: dict[str, Any] = {}
         for name in POLICIES:
             color, dash = LOOKS[name]
-            pattern = dash if isinstance(dash, str) else list(dash[1])
+            pattern = dash if isinstance(dash, str) else list(dash)
             line: dict[str, Any] = {"color": color, "line_dash": pattern, "line_width": 2}
             curve, best, density, points = (
                 ColumnDataSource(_columns(), name=f"{kind} {name}")
@@ -384,7 +387,7 @@ class _Plots:
             one = found.get(name)
             curve.data = _columns(grid, one.error) if one else _columns()
             density.data = _columns(margins, one.density) if one else _columns()
-            best.data = _columns([one.best_fraction], [one.least_error]) if one else _columns()
+            best.data = _columns()
             points.data = _columns()
             for glyph in drawn:
                 glyph.visible = one is not None
@@ -400,9 +403,12 @@ class _Plots:
         self._window.data = {"x": [], "y": []}
         self._fraction.location = state.keep_fraction
 
-    def show_window(self, state: State, best: Window) -> None:
-        """Mark the best window's error at its fraction."""
-        self._window.data = {"x": [state.keep_fraction], "y": [best.error]}
+    def show_marks(self, state: State, best: Marks) -> None:
+        """Mark each curve's best fraction, and the best window's error at its fraction."""
+        for name in state.policy:
+            at, error = best.best_fraction[name], best.least_error[name]
+            self._lines[name][1].data = _columns([at], [error])
+        self._window.data = {"x": [state.keep_fraction], "y": [best.window_error]}
 
     def show_points(self, points: dict[str, xr.Dataset]) -> None:
         """Draw the means of a simulation with their standard errors."""
@@ -422,17 +428,18 @@ def _columns(x: Any = (), y: Any = (), low: Any = None, high: Any = None) -> dic
     }
 
 
-def _table(found: dict[str, Curve], best: Window | None, state: State) -> str:
+def _table(state: State, found: dict[str, Curve], best: Marks) -> str:
     """Write the best fractions and the best window in words."""
     lines = ["| policy | best f | error there | error at f = 1 |", "|---|---|---|---|"]
     for name, one in found.items():
-        cells = (one.best_fraction, one.least_error, float(one.error[-1]))
+        cells = (best.best_fraction[name], best.least_error[name], float(one.error[-1]))
         shown = (f"{value:.4g}" if np.isfinite(value) else "none" for value in cells)
         lines.append(f"| {name} | {' | '.join(shown)} |")
-    if best is not None and np.isfinite(best.error):
-        kind = "the hardest" if best.lo == 0 else f"those from rank {best.lo:.3g} of abs(z) on"
+    if np.isfinite(best.window_error):
+        lo = best.window_lo
+        kind = "the hardest" if lo == 0 else f"those from rank {lo:.3g} of abs(z) on"
         lines += [
             "",
-            f"Best window at f = {state.keep_fraction:g}: {kind}, error {best.error:.4g}.",
+            f"Best window at f = {state.keep_fraction:g}: {kind}, error {best.window_error:.4g}.",
         ]
     return "\n".join(lines)

@@ -58,23 +58,23 @@ def test_curves_are_the_solver_point_by_point(state: State) -> None:
 
 
 def test_the_best_fraction_is_a_minimum_that_another_search_finds() -> None:
-    found = curves.curve(NOISY, "hard")
+    found = curves.marks(NOISY, curves.curves(NOISY))
     other = optimize.minimize_scalar(
         lambda f: alone(NOISY, Hard(), f), bounds=(0.1, 0.95), method="bounded"
     )
-    assert 0.1 < found.best_fraction < 0.9
-    assert found.least_error == pytest.approx(other.fun, rel=1e-8)
-    assert found.best_fraction == pytest.approx(other.x, rel=1e-3)
+    assert 0.1 < found.best_fraction["hard"] < 0.9
+    assert found.least_error["hard"] == pytest.approx(other.fun, rel=1e-8)
+    assert found.best_fraction["hard"] == pytest.approx(other.x, rel=1e-3)
 
 
 def test_the_best_window_is_no_worse_than_both_ends() -> None:
     state = State(alpha_total=20.0, theta_deg=30.0)
-    best = curves.window(state)
     grid, found = curves.fractions(state), curves.curves(state)
+    best = curves.marks(state, found)
     hard = np.interp(state.keep_fraction, grid, found["hard"].error)
     easy = np.interp(state.keep_fraction, grid, found["easy"].error)
-    assert 0 <= best.lo <= 1 - state.keep_fraction
-    assert best.error <= min(hard, easy) * (1 + 1e-3)  # interpolated between 41 fractions
+    assert 0 <= best.window_lo <= 1 - state.keep_fraction
+    assert best.window_error <= min(hard, easy) * (1 + 1e-3)  # interpolated between 41 fractions
 
 
 def test_where_no_student_exists_there_is_no_error() -> None:
@@ -120,7 +120,8 @@ def test_simulated_points_lie_on_the_curve() -> None:
         gap = float(one["error_mean"].item()) - alone(state, Hard(), float(fraction))
         # Four standard errors, and the terms of order 1/N.
         assert abs(gap) < 4 * float(one["error_stderr"].item()) + 0.3 / 60
-    shown = curves.dataset(state, curves.curves(state), curves.window(state), curves.joined(parts))
+    found = curves.curves(state)
+    shown = curves.dataset(state, found, curves.marks(state, found), curves.joined(parts))
     assert shown["error_mean"].shape == (1, curves.SIMULATED)
     assert shown.attrs["dim"] == 60
 
