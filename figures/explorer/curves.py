@@ -174,7 +174,7 @@ def margin_density(state: State, policy: str, margin: Floats) -> Floats:
 def _seen_weight(
     policy: Policy, keep_fraction: Any, theta: Any, redundancy: Any, flip: Any
 ) -> IntervalWeight:
-    """Return the weight of an example whose TRUE label is +1, averaged over the observed one."""
+    """Average the weight of an example of true label +1 over its observed label."""
     weight = policy.kept_weight(keep_fraction, theta, redundancy, Flip(flip).kernel())
     assert isinstance(weight, IntervalWeight), "policies without parameters keep intervals"
     # Policies see y z with the observed label y; a flipped one mirrors the field.

@@ -1,4 +1,4 @@
-"""Computes one thing at a time, and of all that was asked meanwhile only the newest."""
+"""Answers one question at a time, the newest of those that were asked."""
 
 import threading
 from collections.abc import Callable

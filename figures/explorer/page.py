@@ -2,6 +2,7 @@
 
 import html
 import io
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -38,6 +39,7 @@ else { selected() }
 """
 FRACTION_TICKS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
 ERROR_TICKS = [digit * 10.0**power for power in range(-8, 0) for digit in (1, 2, 5)]
+DRAWN = 1.0  # seconds; a page that is gone draws nothing
 FIRST = "Solving. The first time a student is chosen its program is compiled, about 20 s."
 
 
@@ -187,7 +189,7 @@ class Page:
 
     def _state(self) -> State:
         # The browser's steps carry rounding errors.
-        given = {
+        given: dict[str, Any] = {
             name: float(f"{one.value:.12g}") if isinstance(one.value, float) else one.value
             for name, one in self._inputs.items()
         }
@@ -247,7 +249,10 @@ class Page:
         found = curves.curves(state)
         if stale():
             return
+        drawn = threading.Event()
         self._later(lambda: self._show(state, found))
+        self._later(drawn.set)
+        drawn.wait(DRAWN)  # the search would keep the processor from the thread that draws
         best = curves.marks(state, found)
         if not stale():
             self._solved = state
@@ -312,7 +317,7 @@ class Page:
 
 
 class _Plots:
-    """The two plots, with a line of each policy that is filled when it is shown."""
+    """Two plots with a line for each policy, filled when it is shown."""
 
     def __init__(self) -> None:
         wide: dict[str, Any] = {"sizing_mode": "stretch_width", "toolbar_location": None}

@@ -1,4 +1,4 @@
-"""Defines what the page shows, as one value that a URL, a command or Python lines can hold."""
+"""Defines what the page shows, as a URL, a command or Python lines."""
 
 import dataclasses
 import shlex
