@@ -95,7 +95,7 @@ def draw(dataset: xr.Dataset, state: State) -> Figure:
     student = f"{state.loss}, lam = {state.lam:g}" if state.has_loss else state.loss
     above.set_title(
         f"alpha_t = {state.alpha_total:g}, theta = {state.theta_deg:g} deg, "
-        f"r = {state.redundancy}, shift = {state.downstream_deg:g} deg, "
+        f"r = {state.redundancy},\nshift = {state.downstream_deg:g} deg, "
         f"flip = {state.flip:g}, {student}"
     )
     values = dataset["theory_error"].values

@@ -38,7 +38,8 @@ if (navigator.clipboard) { navigator.clipboard.writeText(source.value).then(done
 else { selected() }
 """
 FRACTION_TICKS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
-ERROR_TICKS = [digit * 10.0**power for power in range(-8, 0) for digit in (1, 2, 5)]
+ERROR_TICKS = [digit * 10.0**power for power in range(-8, 0) for digit in (1, 2, 3, 5, 7)]
+READABLE = "textarea:disabled { color: #222; opacity: 1; -webkit-text-fill-color: #222 }"
 DRAWN = 1.0  # seconds; a page that is gone draws nothing
 FIRST = "Solving. The first time a student is chosen its program is compiled, about 20 s."
 
@@ -128,7 +129,9 @@ class Page:
             label="simulation", value=0, max=curves.SIMULATED, visible=False, **wide
         )
         self._texts = {
-            name: pn.widgets.TextAreaInput(label=name, disabled=True, rows=5, **wide)
+            name: pn.widgets.TextAreaInput(
+                label=name, disabled=True, rows=5, stylesheets=[READABLE], **wide
+            )
             for name in ("command line", "Python lines")
         }
         self._copies = []
@@ -287,9 +290,9 @@ class Page:
         self._say(
             "Solved."
             if not missing
-            else f"Where {', '.join(missing)} is not drawn, no certified student exists: with "
-            "too many noisy labels no hyperplane separates what is kept. A student with a loss "
-            "always exists."
+            else f"A line ends ({', '.join(missing)}) where no certified student exists: with too "
+            "many noisy labels no hyperplane separates what is kept. A student with a loss always "
+            "exists."
         )
 
     def _show_points(
@@ -402,7 +405,7 @@ class _Plots:
         values = np.concatenate([one.error for one in found.values()])
         known = values[np.isfinite(values) & (values > 0)]
         if known.size:
-            limits = {"start": known.min() / 1.3, "end": min(0.6, known.max() * 1.3)}
+            limits = {"start": known.min() / 1.3, "end": min(1.05, known.max() * 1.3)}
             self._above.y_range.update(**limits)
         self._above.x_range.start = 0.9 * state.lowest
         self._window.data = {"x": [], "y": []}
