@@ -39,7 +39,7 @@ else { selected() }
 """
 FRACTION_TICKS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
 ERROR_TICKS = [digit * 10.0**power for power in range(-8, 0) for digit in (1, 2, 3, 5, 7)]
-READABLE = "textarea:disabled { color: #222; opacity: 1; -webkit-text-fill-color: #222 }"
+READABLE = "textarea.bk-input { color: #222 !important; opacity: 1 !important }"
 DRAWN = 1.0  # seconds; a page that is gone draws nothing
 FIRST = "Solving. The first time a student is chosen its program is compiled, about 20 s."
 
