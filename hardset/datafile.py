@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 2
 PART = ".part"
+HALF_WRITTEN = re.compile(r"\.[0-9a-f]{16}\.part")
 TEXTS = 64  # of an array that are read at once to learn their length
 
 
@@ -105,6 +107,16 @@ def _beside(target: Path) -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete what killed processes left half written below a folder.
+
+    Nobody else may be writing there.
+    """
+    for one in folder.rglob(f".*{PART}"):
+        if HALF_WRITTEN.fullmatch(one.name):
+            one.unlink(missing_ok=True)
 
 
 def _publish_new(temporary: Path, target: Path) -> None:

@@ -42,7 +42,7 @@ from typing import Any, NamedTuple, overload
 
 from hardset.cli import check_output_folder
 from hardset.compilation import compiled_seconds
-from hardset.datafile import versions
+from hardset.datafile import remove_parts, versions
 from hardset.listing import (
     Listed,
     changed_file,
@@ -469,6 +469,8 @@ class Work:
     def finish(self, made: Made) -> Manifest:
         """Hash the outputs, write the manifest, and delete what nobody needs any more."""
         stage = self.stage
+        if not self.shared:
+            remove_parts(self.folder)
         compiling = self.compiling if made.compile_seconds is None else made.compile_seconds
         manifest = Manifest(
             **self.claim,

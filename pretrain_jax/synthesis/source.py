@@ -113,7 +113,7 @@ def survey(source: str | Path, frame_stride: int = 1, tally: Tally | None = None
 
 
 def _number_of(image: Located) -> int:
-    """Return a number that stands for an image's place and frame, the same in every process."""
+    """Return one number for an image's place and frame, the same in every process."""
     place = os.path.normpath(image.name)
     name = hashlib.sha256(f"{place}\0{image.frame}".encode()).digest()
     return int.from_bytes(name[:8], "big")

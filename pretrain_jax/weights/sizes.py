@@ -46,8 +46,10 @@ class Sizes:
         if key not in self.state:
             raise WeightsError(f"{key} is missing, which tells the model's size")
         shape = self.state[key].shape
-        if len(shape) != axes or 0 in shape:
+        if len(shape) != axes:
             raise WeightsError(f"{key} has the shape {shape}; {axes} axes are needed")
+        if 0 in shape:
+            raise WeightsError(f"{key} has the shape {shape}: it is empty, and no size can be 0")
         return shape
 
     def patches(self, path: str = "embed.kernel") -> tuple[int, int, int]:

@@ -47,6 +47,17 @@ def test_claim_finish_and_return(tmp_path: Path) -> None:
     assert again.manifest == manifest
 
 
+def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
+    stage = begin(tmp_path / "s")
+    (stage.folder / "deep").mkdir()
+    for place in (stage.folder, stage.folder / "deep"):
+        (place / ".0123456789abcdef.part").write_bytes(b"half")
+        (place / ".mine.part").write_bytes(b"another's")
+    stage.finish(Made({"rows": 4}))
+    left = {path.relative_to(stage.folder).as_posix() for path in stage.folder.rglob(".*.part")}
+    assert left == {".mine.part", "deep/.mine.part"}
+
+
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
 def test_finished_work_in_a_read_only_folder_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

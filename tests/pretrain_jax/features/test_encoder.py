@@ -287,6 +287,13 @@ def test_arrays_of_any_shape_give_a_sentence(tmp_path: Path) -> None:
             assert str(path) in refusal(path)
 
 
+def test_an_empty_array_is_called_so(tmp_path: Path) -> None:
+    """It has as many axes as are needed, so that their number is not what is wrong."""
+    empty = np.zeros((WIDTH, 3, 0, 0), np.float32)
+    text = refusal(folder_of(tmp_path / "a", drawn() | {"patch_embed.proj.weight": empty}))
+    assert "patch_embed.proj.weight has the shape (64, 3, 0, 0): it is empty" in text
+
+
 def test_config_entries_of_any_type_give_a_sentence(tmp_path: Path) -> None:
     names = ("num_attention_heads", "layer_norm_eps", "hidden_size", "model_type", "pretrained_cfg")
     folder = folder_of(tmp_path / "a", drawn())
