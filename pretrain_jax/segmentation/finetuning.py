@@ -299,7 +299,8 @@ class _Run:
             scores.append(score)
             if number in chosen:
                 shown.append(prediction)
-        write_png(self._folder / OVERLAYS_NAME, overlay_sheet(shown, of=len(scores)))
+        sheet = overlay_sheet(shown, self.test.classes, of=len(scores))
+        write_png(self._folder / OVERLAYS_NAME, sheet)
         return scores, losses
 
     def _examples(self) -> TrainingExamples:

@@ -91,13 +91,14 @@ def spread(cases: int, shown: int = SHOWN) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, cases - 1, min(cases, shown))})
 
 
-def overlay_sheet(predictions: Sequence[Prediction], *, of: int) -> Bytes:
+def overlay_sheet(predictions: Sequence[Prediction], classes: Sequence[str], *, of: int) -> Bytes:
     """Draw a contact sheet of cases.
 
     It has image, true mask and predicted mask of each case.
 
     Args:
         predictions: those that are shown.
+        classes: names, of which the heading says the colours.
         of: number of cases there are.
     """
     tiles = []
@@ -107,7 +108,8 @@ def overlay_sheet(predictions: Sequence[Prediction], *, of: int) -> Bytes:
             Tile(overlay(one.pixels, one.truth), ("truth",)),
             Tile(overlay(one.pixels, one.predicted), (f"predicted, mIoU {one.miou:.3f}",)),
         ]
-    return contact_sheet([(f"{len(predictions)} of {of} test cases", tiles)], columns=6)
+    heading = f"{len(predictions)} of {of} test cases: {legend(classes)}"
+    return contact_sheet([(heading, tiles)], columns=6)
 
 
 @dataclass(frozen=True)

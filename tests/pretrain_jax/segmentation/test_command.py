@@ -122,7 +122,8 @@ def test_a_sheet_shows_cases_spread_over_all() -> None:
     assert spread(2) == [0, 1] and spread(1) == [0]
     labels = np.zeros((4, 4), np.uint8)
     case = Prediction("name", np.zeros((4, 4, 3), np.uint8), labels, labels, 1.0)
-    few, many = overlay_sheet([case], of=9), overlay_sheet([case] * 12, of=30)
+    names = ("background", "tumour")
+    few, many = overlay_sheet([case], names, of=9), overlay_sheet([case] * 12, names, of=30)
     assert many.shape[0] > few.shape[0] and many.shape[1] == few.shape[1]
 
 
