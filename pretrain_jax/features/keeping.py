@@ -50,7 +50,7 @@ class Kept:
         groups: of the images, without those that are in none.
         groups_kept: of the kept images.
         objective: value of the method's objective; None without one.
-        notes: sentences of the stage `embed`.
+        notes: sentences of the stage `embed`, and on limits that have no effect.
     """
 
     out: str
@@ -133,6 +133,12 @@ def keep(
     groups = _groups(table, picks.indices, held.rows)
     sheet = _sheet(names, picks.indices, held.rows, source, method)
     _write_new({path.with_suffix(".csv"): _csv(groups), path.with_suffix(".png"): sheet})
+    notes = []
+    if per_group is not None and not any(groups):
+        notes.append(
+            "no image has a group, so each is one by itself, and the limit per group leaves nothing "
+            "out; an image list can name groups"
+        )
     # The list comes last: where it is, the others are.
     _write_list(path, names, picks.indices, image_root(source), facts)
     return Kept(
@@ -145,7 +151,7 @@ def keep(
         groups=sum(1 for name in groups if name),
         groups_kept=sum(1 for name, own in groups.items() if name and own[1]),
         objective=picks.objective,
-        notes=tuple(manifest.notes),
+        notes=(*manifest.notes, *notes),
     )
 
 

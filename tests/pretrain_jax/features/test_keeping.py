@@ -134,6 +134,14 @@ def test_at_most_so_many_of_a_group(grouped: Path, weights: Path, tmp_path: Path
         )
 
 
+def test_a_limit_without_groups_is_said_to_leave_nothing_out(weights: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "plain", 4)
+    chosen = {"weights": weights, "method": "random", "budget": "3", **OPTIONS}
+    found = keep(tmp_path / "plain", tmp_path / "kept.txt", per_group=1, **chosen)
+    assert found.kept == 3 and found.groups == 0
+    assert found.notes[-1].startswith("no image has a group")
+
+
 def test_frames_of_a_video_become_pictures(weights: Path, tmp_path: Path) -> None:
     write_video(tmp_path / "scan.mp4", 6)
     out = tmp_path / "kept.txt"
