@@ -136,7 +136,7 @@ def keep(
     notes = []
     if per_group is not None and not any(groups):
         notes.append(
-            "no image has a group, so each is one by itself, and the limit per group leaves nothing "
+            "no image has a group: each is one by itself, and the limit per group leaves nothing "
             "out; an image list can name groups"
         )
     # The list comes last: where it is, the others are.
