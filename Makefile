@@ -74,7 +74,7 @@ optidel-demo: $(WITH)pretrain $(WITH)demo  ## from images to the report of all m
 lab-demo: $(WITH)pretrain $(WITH)demo $(WITH)medical  ## a lab's way from scans to masks and one page, under 5 minutes; resumable
 	$(RUN) -m pretrain_jax lab-demo --out out/lab-demo
 
-test: $(WITH)dev $(TABLES)  ## the whole test suite
+test: $(WITH)dev $(WITH)docs $(TABLES)  ## the whole test suite
 	$(RUN) -m pytest -n auto --dist loadfile --durations 15
 
 lint: $(WITH)dev  ## ruff: rules and format
