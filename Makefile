@@ -55,7 +55,7 @@ figures: $(CORE)  ## fitting-error: theory with simulation points, under 90 s on
 figures-all: $(CORE)  ## every figure at the publication's settings, half an hour; resumable
 	$(RUN) -m figures all --format png pdf --out $(OUT)
 
-selection-demo: $(WITH)selection  ## 12 selection methods on handwritten digits, minutes; resumable
+selection-demo: $(WITH)selection $(WITH)demo  ## 12 selection methods on handwritten digits, minutes; resumable
 	$(RUN) -m selection experiment demo --out out/selection-demo
 
 selection-demo-full: $(WITH)selection $(WITH)demo $(TABLES)  ## every method, two data sets, sweeps; hours, resumable
