@@ -22,8 +22,8 @@ INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check -c requireme
 QUICK := --dim 100 --draws 10
 FRACTIONS := 0.01 0.015 0.02 0.03 0.05 0.07 0.1 0.15 0.2 0.3 0.5 0.7 1
 
-.PHONY: help venv figures figures-all selection-demo selection-demo-full pretrain-demo \
-  optidel-demo lab-demo test lint types docs parity verify clean
+.PHONY: help venv figures figures-all explore selection-demo selection-demo-full pretrain-demo \
+  optidel-demo lab-demo test lint types docs browser parity verify dist clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
@@ -55,6 +55,9 @@ figures: $(CORE)  ## fitting-error: theory with simulation points, under 90 s on
 figures-all: $(CORE)  ## every figure at the publication's settings, half an hour; resumable
 	$(RUN) -m figures all --format png pdf --out $(OUT)
 
+explore: $(WITH)explorer  ## a page whose curves follow sliders, at http://127.0.0.1:5006
+	$(RUN) -m figures explore
+
 selection-demo: $(WITH)selection $(WITH)demo  ## 12 selection methods on handwritten digits, minutes; resumable
 	$(RUN) -m selection experiment demo --out out/selection-demo
 
@@ -81,8 +84,11 @@ lint: $(WITH)dev  ## ruff: rules and format
 types: $(WITH)dev  ## mypy
 	$(RUN) -m mypy
 
-docs: $(WITH)docs  ## the documentation, warnings are errors
+docs: $(WITH)docs $(WITH)explorer $(WITH)pretrain $(WITH)demo $(WITH)medical  ## the documentation and its tutorials; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+
+browser: $(WITH)dev $(WITH)browser  ## the explorer in Debian's chromium, which must be on PATH
+	$(RUN) -m pytest tests/browser
 
 parity: $(WITH)dev $(WITH)parity  ## against other people's code: cvxpy with Clarabel, torch, transformers
 	$(RUN) -m pytest tests/sims -k cvxpy
@@ -90,6 +96,12 @@ parity: $(WITH)dev $(WITH)parity  ## against other people's code: cvxpy with Cla
 
 verify: $(CORE)  ## theory against simulation: the full table, or PRESET=quick
 	$(RUN) -m sims verify --preset $(PRESET)
+
+dist: $(WITH)dev $(WITH)dist  ## wheel and source archive in dist/, checked, and tried in an environment of their own
+	rm -rf dist
+	$(RUN) -m build
+	$(RUN) -m twine check --strict dist/*
+	$(RUN) -m pytest tests/dist
 
 clean:  ## remove everything that is built
 	rm -rf $(VENV) out site build dist *.egg-info
