@@ -14,7 +14,7 @@ import xarray as xr
 from bokeh.models import ColumnDataSource, FixedTicker, Range1d, Span, Whisker
 from bokeh.plotting import figure
 
-from figures.explorer import curves
+from figures.explorer import access, curves
 from figures.explorer.curves import Curve, Marks
 from figures.explorer.files import EVERYTHING, FORMATS, LOOKS, MARGIN_AXIS, written
 from figures.explorer.newest import Newest
@@ -40,6 +40,8 @@ else { selected() }
 """
 FRACTION_TICKS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
 ERROR_TICKS = [digit * 10.0**power for power in range(-8, 0) for digit in (1, 2, 3, 5, 7)]
+# Bokeh puts the boxes of a line beside each other however long it gets.
+WRAPPED = ".bk-input-group.bk-inline { flex-wrap: wrap; gap: 2px 14px }"
 READABLE = "textarea.bk-input { color: #222 !important; opacity: 1 !important }"
 DRAWN = 1.0  # seconds; a page that is gone draws nothing
 FIRST = "Solving. The first time a student is chosen its program is compiled, about 20 s."
@@ -77,6 +79,7 @@ class Page:
         self._newest = Newest[tuple[State, int, int], bool](self._compute, self._answered)
         if self._document is not None and self._document.session_context is not None:
             self._document.on_session_destroyed(lambda context: self._newest.close())
+            access.add_names(self._document)
         state = State()
         if pn.state.location is not None:
             try:
@@ -90,38 +93,44 @@ class Page:
 
     def _make_widgets(self) -> None:
         wide: dict[str, Any] = {"sizing_mode": "stretch_width"}
+        slide = {"stylesheets": [access.SLIDER], **wide}
         slider = pn.widgets.FloatSlider
         self._inputs: dict[str, Any] = {
             "alpha_total": pn.widgets.DiscreteSlider(
-                label="alpha_t: examples over N", options=list(ALPHAS), value=5.04, **wide
+                label="alpha_t: examples over N", options=list(ALPHAS), value=5.04, **slide
             ),
             "theta_deg": slider(
-                label="theta: angle of the probe, degrees", start=0, end=90, step=0.5, **wide
+                label="theta: angle of the probe, degrees", start=0, end=90, step=0.5, **slide
             ),
             "redundancy": pn.widgets.IntSlider(
-                label="redundancy: copies of each example", start=1, end=20, **wide
+                label="redundancy: copies of each example", start=1, end=20, **slide
             ),
             "downstream_deg": slider(
-                label="shift of the downstream task, degrees", start=0, end=60, step=0.5, **wide
+                label="shift of the downstream task, degrees", start=0, end=60, step=0.5, **slide
             ),
             "flip": slider(
-                label="noise: share of flipped labels", start=0, end=0.5, step=0.005, **wide
+                label="noise: share of flipped labels", start=0, end=0.5, step=0.005, **slide
             ),
             "loss": pn.widgets.Select(label="student", options=list(STUDENTS), **wide),
             "lam": pn.widgets.DiscreteSlider(
-                label="lam: ridge of the loss", options=list(RIDGES), value=0.1, **wide
+                label="lam: ridge of the loss", options=list(RIDGES), value=0.1, **slide
             ),
             "policy": pn.widgets.CheckBoxGroup(
-                label="policies", options=list(POLICIES), inline=True, **wide
+                label="policies",
+                options=list(POLICIES),
+                inline=True,
+                css_classes=["policies"],
+                stylesheets=[WRAPPED],
+                **wide,
             ),
             "lo": slider(
-                label="lo: rank where windows begin", start=0, end=0.95, step=0.01, **wide
+                label="lo: rank where windows begin", start=0, end=0.95, step=0.01, **slide
             ),
             "w": slider(
-                label="w: share of the hardest in a mixture", start=0, end=1, step=0.01, **wide
+                label="w: share of the hardest in a mixture", start=0, end=1, step=0.01, **slide
             ),
             "keep_fraction": pn.widgets.DiscreteSlider(
-                label="f: kept fraction of window and margins", options=list(FRACTIONS), **wide
+                label="f: kept fraction of window and margins", options=list(FRACTIONS), **slide
             ),
         }
         for one in self._inputs.values():
@@ -129,12 +138,26 @@ class Page:
         self._lowest = State().lowest
         self._query = pn.widgets.TextInput(label="query", visible=False)
         self._query.jscallback(value="history.replaceState(null, '', '?' + cb_obj.value)")
-        self._status = pn.pane.Markdown("", **wide)
-        self._trouble = pn.pane.Alert("", alert_type="warning", visible=False, **wide)
+        self._status = pn.pane.Markdown("", css_classes=["said"], **wide)
+        self._trouble = pn.pane.Alert(
+            "",
+            alert_type="warning",
+            visible=False,
+            css_classes=["trouble"],
+            stylesheets=[access.ALERT],
+            **wide,
+        )
         self._table = pn.pane.Markdown("", **wide)
-        self._dim = pn.widgets.IntInput(label="N", value=60, start=DIMS[0], end=DIMS[1], width=90)
-        self._draws = pn.widgets.IntInput(
-            label="draws", value=10, start=DRAWS[0], end=DRAWS[1], width=90
+        self._dim, self._draws = (
+            pn.widgets.IntInput(
+                label=label,
+                value=value,
+                start=start,
+                end=end,
+                width=110,
+                stylesheets=[access.NUMBER],
+            )
+            for label, value, (start, end) in (("N", 60, DIMS), ("draws", 10, DRAWS))
         )
         self._simulate = pn.widgets.Button(label="Simulate", color="primary", width=110)
         self._simulate.on_click(lambda event: self._ask_simulation())
@@ -168,8 +191,8 @@ class Page:
         policies = [inputs.pop(name) for name in ("policy", "lo", "w")]
         head = pn.Column(
             pn.pane.Markdown("# Which examples to keep", margin=(0, 10)),
-            self._status,
             self._trouble,
+            self._status,
             self._query,
             styles={"flex": "1 1 100%", "min-width": "0"},
         )
@@ -188,7 +211,7 @@ class Page:
             self._table,
             pn.FlexBox(self._dim, self._draws, self._simulate, align_items="end"),
             self._bar,
-            pn.FlexBox(*self._copies, *self._downloads),
+            pn.FlexBox(*self._copies, *self._downloads, align_items="center"),
             pn.Accordion(
                 *[(name, text) for name, text in self._texts.items()],
                 sizing_mode="stretch_width",
@@ -366,7 +389,11 @@ class _Plots:
     """Two plots with a line for each policy, filled when it is shown."""
 
     def __init__(self) -> None:
-        wide: dict[str, Any] = {"sizing_mode": "stretch_width", "toolbar_location": None}
+        wide: dict[str, Any] = {
+            "sizing_mode": "stretch_width",
+            "toolbar_location": None,
+            "min_border_right": 15,  # half of the axis' last label
+        }
         self._above = figure(
             height=380,
             x_axis_type="log",
@@ -375,6 +402,7 @@ class _Plots:
             y_range=Range1d(0.01, 0.6),
             x_axis_label="kept fraction f",
             y_axis_label="error",
+            css_classes=["errors"],
             **wide,
         )
         self._below = figure(
@@ -382,6 +410,7 @@ class _Plots:
             x_range=Range1d(0, FARTHEST),
             x_axis_label="margin |T·x|",
             y_axis_label=MARGIN_AXIS,
+            css_classes=["margins"],
             **wide,
         )
         # Bokeh's own ticks of a logarithmic axis have two labels here.
@@ -419,9 +448,9 @@ class _Plots:
                 "x", "y", source=best, marker="star", size=15, color=color, line_color="white"
             )
             self._above.scatter("x", "y", source=points, size=7, color=color, line_color="white")
-            self._above.add_layout(
-                Whisker(base="x", lower="low", upper="high", source=points, line_color=color)
-            )
+            bars = Whisker(base="x", lower="low", upper="high", source=points, line_color=color)
+            bars.lower_head.line_color = bars.upper_head.line_color = color
+            self._above.add_layout(bars)
             self._lines[name] = (curve, best, margins, points, drawn)
         self._window = ColumnDataSource(_columns(), name="window")
         self._above.scatter(
