@@ -21,7 +21,7 @@ Array = jnp.ndarray
 T = TypeVar("T")
 
 CHUNK = 256
-FEW = 8  # points that are prepared together where there are no more
+FEW = (8, 64)  # points that are prepared together where there are no more
 
 
 def map_lanes(
@@ -45,7 +45,7 @@ def map_lanes(
         size = min(CHUNK, count - start)
         # Preparing takes longer than solving for some policies, so few points are not padded to
         # many before it.
-        least = FEW if size <= FEW else CHUNK
+        least = next((few for few in FEW if size <= few), CHUNK)
         padded = [_resized(column[start : start + size], least) for column in columns]
         with jax.enable_x64(True):  # the setting is a thread's own
             prepared = prepare(jax.tree.unflatten(tree, padded))
