@@ -58,6 +58,18 @@ def test_curves_are_the_solver_point_by_point(state: State) -> None:
             assert found[name].error[k] == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_coarse_curve_and_its_refinement_are_the_curve() -> None:
+    state = State(policy=("hard", "window"), lo=0.3)
+    coarse, whole = curves.coarse_curves(state), curves.curves(state)
+    refined = curves.refined(state, coarse)
+    for name in state.policy:
+        assert coarse[name].error.shape == (11,)
+        assert coarse[name].keep_fraction[-1] == whole[name].keep_fraction[-1]
+        np.testing.assert_array_equal(coarse[name].error, whole[name].error[::4])
+        for part in ("keep_fraction", "error", "status", "share"):
+            np.testing.assert_array_equal(getattr(refined[name], part), getattr(whole[name], part))
+
+
 def test_windows_and_mixtures_meet_the_policies_that_they_turn_into() -> None:
     state = State(policy=("easy", "hard", "random", "window", "mixture"), lo=0.4, w=0.0)
     found = curves.curves(state)
