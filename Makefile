@@ -101,7 +101,7 @@ dist: $(WITH)dev $(WITH)dist  ## wheel and source archive in dist/, checked, and
 	rm -rf dist
 	$(RUN) -m build
 	$(RUN) -m twine check --strict dist/*
-	$(RUN) -m pytest tests/dist
+	$(RUN) -m pytest tests/archives
 
 clean:  ## remove everything that is built
 	rm -rf $(VENV) out site build dist *.egg-info
