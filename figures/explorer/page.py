@@ -102,7 +102,12 @@ class Page:
                 label="shift of the downstream task, degrees", start=0, end=60, step=0.5, **slide
             ),
             "flip": slider(
-                label="noise: share of flipped labels", start=0, end=0.5, step=0.005, **slide
+                label="noise: share of flipped labels",
+                start=0,
+                end=0.5,
+                step=0.005,
+                format="0[.]000",
+                **slide,
             ),
             "loss": pn.widgets.Select(label="student", options=list(STUDENTS), **wide),
             "lam": pn.widgets.DiscreteSlider(
@@ -391,7 +396,7 @@ class _Plots:
             bars.lower_head.line_color = bars.upper_head.line_color = color
             self._above.add_layout(bars)
             self._lines[name] = (curve, best, density, points, drawn)
-        self._window = ColumnDataSource({"x": [], "y": []})
+        self._window = ColumnDataSource({"x": [], "y": []}, name="window")
         self._above.scatter(
             "x",
             "y",
