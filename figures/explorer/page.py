@@ -41,7 +41,10 @@ else { selected() }
 FRACTION_TICKS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
 ERROR_TICKS = [digit * 10.0**power for power in range(-8, 0) for digit in (1, 2, 3, 5, 7)]
 # Bokeh puts the boxes of a line beside each other however long it gets.
-WRAPPED = ".bk-input-group.bk-inline { flex-wrap: wrap; gap: 2px 14px }"
+WRAPPED = """
+.bk-input-group.bk-inline { flex-wrap: wrap; gap: 2px 14px }
+.bk-input-group.bk-inline > *:not(:first-child) { margin-left: 0 }
+"""
 READABLE = "textarea.bk-input { color: #222 !important; opacity: 1 !important }"
 DRAWN = 1.0  # seconds; a page that is gone draws nothing
 FIRST = "Solving. The first time a student is chosen its program is compiled, about 20 s."
@@ -440,7 +443,7 @@ class _Plots:
             drawn = [
                 self._above.line("x", "y", source=curve, legend_label=name, **line),
                 self._below.varea_step(
-                    "x", 0, "y", source=margins, step_mode="after", color=color, alpha=0.1
+                    "x", 0, "y", source=margins, step_mode="after", color=color, alpha=0.07
                 ),
                 self._below.step("x", "y", source=margins, mode="after", legend_label=name, **line),
             ]
