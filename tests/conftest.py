@@ -3,6 +3,7 @@
 import os
 import signal
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from hardset.compilation import default_folder, drop_unreadable, make_room, user_folder
@@ -45,6 +46,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def _room_for_programs() -> None:
     """A test process compiles hundreds of programs, more than its memory maps would hold."""
     make_room()
+
+
+@pytest.fixture(scope="module")
+def lightly_compiled() -> Iterator[None]:
+    """The programs of a module, and of what it starts, are optimised little.
+
+    It is for modules that spend their time on compiling. Sums may be rounded in another order.
+    """
+    import jax
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
