@@ -140,14 +140,18 @@ def _outputs(stem: str, cell: NotebookNode, files: dict[str, str | bytes]) -> li
             text += output.get("text") or data["text/plain"] + "\n"
     if text.strip():
         lines = _COLOUR.sub("", text).strip("\n").split("\n")
-        folded = [
-            part
-            for line in lines
-            for part in (textwrap.wrap(line, WIDTH) if len(line) > WIDTH else [line])
-        ]
-        result = _fenced("\n".join(folded), ".text .no-copy")
+        result = _fenced("\n".join(_folded(line) for line in lines), ".text .no-copy")
         parts.insert(0, f'<div class="result" markdown>\n\n{result}\n\n</div>')
     return parts
+
+
+def _folded(line: str) -> str:
+    """Fold a line that is wider than the page, below its second column if it has one."""
+    if len(line) <= WIDTH:
+        return line
+    first = re.match(r"\S+( \S+)* {2,}", line)
+    indent = " " * first.end() if first else ""
+    return textwrap.fill(line, WIDTH, subsequent_indent=indent)
 
 
 def _fenced(text: str, classes: str) -> str:

@@ -3,7 +3,8 @@
 #
 # You have labelled data, and training on all of them costs time or money. Ten minutes from here
 # you know how many of your rows would do, which ones, and how far you can trust that answer. You
-# need `hardset` with its extra `selection`, and to have trained a classifier before; no theory.
+# need `hardset` with its extra `selection`, Jupyter for the pictures, and to have trained a
+# classifier before; no theory.
 #
 # The example is real: pictures of handwritten digits, eight by eight pixels each, that come with
 # scikit-learn. The task is to tell odd digits from even ones.

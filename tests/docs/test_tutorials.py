@@ -65,6 +65,7 @@ warnings.warn("a warning")
 print("noise", file=sys.stderr)
 print("````")
 print("word " * 40)
+print("name    " + "value " * 40)
 Path("left").write_text("in a folder that goes away")
 """
 
@@ -101,6 +102,7 @@ def test_a_page_shows_text_code_output_and_pictures(hook: ModuleType, tmp_path: 
     assert "secret" not in page and "secret" not in files["tutorials/one.ipynb"]
     long = next(line for line in page.splitlines() if line.startswith("word "))
     assert len(long) <= hook.WIDTH
+    assert "\n" + " " * len("name    ") + "value " in page
     assert files["tutorials/one-1.png"].startswith(b"\x89PNG")
 
     notebook = json.loads(files["tutorials/one.ipynb"])
