@@ -13,7 +13,8 @@ TABLES := $(VENV)/.tables
 # The stamp of an extra: $(WITH)dev is there when `dev` is installed.
 WITH := $(VENV)/.with-
 RUN := $(VENV)/bin/python
-# One install at a time: targets that make runs side by side may want different extras.
+# One at a time: what installs or builds writes hardset.egg-info and $(VENV), and targets may run side
+# by side.
 ALONE = exec 9>$(VENV)/.lock; $(PYTHON) -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock
 
@@ -99,9 +100,9 @@ verify: $(CORE)  ## theory against simulation: the full table, or PRESET=quick
 
 dist: $(WITH)dev $(WITH)dist  ## wheel and source archive in dist/, checked, and tried in an environment of their own
 	rm -rf dist
-	$(RUN) -m build
+	$(ALONE); $(RUN) -m build
 	$(RUN) -m twine check --strict dist/*
-	$(RUN) -m pytest tests/dist
+	$(RUN) -m pytest tests/archives
 
 clean:  ## remove everything that is built
 	rm -rf $(VENV) out site build dist *.egg-info

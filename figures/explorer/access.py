@@ -96,5 +96,5 @@ for (const one of elements(document)) {
 
 
 def add_names(document: Any) -> None:
-    """Add the script that names the controls, once the page of a Bokeh document is drawn."""
+    """Add the script that names the controls of a drawn page."""
     document.js_on_event("document_ready", CustomJS(args={"roles": ROLES}, code=SCRIPT))

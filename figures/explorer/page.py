@@ -118,7 +118,12 @@ class Page:
                 label="shift of the downstream task, degrees", start=0, end=60, step=0.5, **slide
             ),
             "flip": slider(
-                label="noise: share of flipped labels", start=0, end=0.5, step=0.005, **slide
+                label="noise: share of flipped labels",
+                start=0,
+                end=0.5,
+                step=0.005,
+                format="0[.]000",
+                **slide,
             ),
             "loss": pn.widgets.Select(label="student", options=list(STUDENTS), **wide),
             "lam": pn.widgets.DiscreteSlider(

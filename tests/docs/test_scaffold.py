@@ -99,10 +99,13 @@ def test_a_module_that_no_extra_brings_is_a_fault_of_ours() -> None:
 
 def test_readme_and_ci_use_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for name in ("README.md", ".ci/run"):
-        used = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / name).read_text()))
+    read = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text()))
+    steps = re.findall(r"^step make (.*?)(?: 2>|$)", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    run = {word for step in steps for word in step.split() if re.fullmatch(r"[a-z][a-z-]*", word)}
+    for used in (read, run):
         assert "test" in used
         assert used <= targets
+    assert {"lint", "types", "docs", "verify", "parity", "browser", "dist"} <= run
 
 
 def test_version_of_the_citation() -> None:
