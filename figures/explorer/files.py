@@ -55,8 +55,9 @@ def caption(state: State) -> str:
     return (
         f"Error of {student} against the kept fraction f: alpha_t = {state.alpha_total:g}, "
         f"theta = {state.theta_deg:g} degrees, r = {state.redundancy}, shift "
-        f"{state.downstream_deg:g} degrees, {state.flip:.3g} of the labels flipped. Stars: the "
-        f"best fractions. Diamond: the best window at f = {state.keep_fraction:g}. Below: the "
+        f"{state.downstream_deg:g} degrees, {state.flip:.3g} of the labels flipped. Policies: "
+        f"{', '.join(label(state, name) for name in state.policy)}. Stars: the best fractions. "
+        f"Diamond: the best window at f = {state.keep_fraction:g}. Below: the "
         f"shares of what is kept at f = {state.keep_fraction:g} by the margin abs(T.x), in bins of "
         f"{FARTHEST / BINS:g}, the last one open; grey: the shares of all examples."
     )

@@ -82,6 +82,7 @@ class Page:
         self._solved: State | None = None  # of the thread
         self._seconds = 0.0  # that the last curves took, of the thread
         self._kinds: set[tuple[str, bool]] = set()  # that have answered
+        self._asked = ("", False)
         self._plots = _Plots()
         self._make_widgets()
         self.view = self._layout()
@@ -282,9 +283,9 @@ class Page:
         self._inputs["lam"].disabled = not state.has_loss
         for own in ("lo", "w"):
             self._inputs[own].visible = any(own in state.own(name) for name in state.policy)
-        kind = _kind(state)
-        self._say("Solving." if kind in self._kinds else FIRST)
-        self._busy.visible = kind not in self._kinds
+        self._asked = _kind(state)
+        self._say("Solving." if self._asked in self._kinds else FIRST)
+        self._busy.visible = self._asked not in self._kinds
         for button in self._downloads:
             button.disabled = True
         if events:
@@ -365,8 +366,9 @@ class Page:
 
     def _show(self, state: State, found: dict[str, Curve]) -> None:
         self._points, self._size, self._bar.visible = None, (0, 0), False
-        self._busy.visible = False
         self._kinds.add(_kind(state))
+        if self._asked in self._kinds:
+            self._busy.visible = False
         self._plots.show(state, found)
         self._write(state)
 
