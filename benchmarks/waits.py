@@ -305,10 +305,8 @@ def prepared(cases: Sequence[Case], folder: Path, named: dict[str, str]) -> Iter
     if any(case.group == "others" for case in cases):
         kept = str(folder / "tree" / "kept.parquet")
         (folder / "tree").mkdir()
-        yield ["selection", "select", "hard", "--scores", named["scores"], "--budget", "50"] + [
-            "--out",
-            kept,
-        ]
+        scores = ["--scores", named["scores"]]
+        yield ["selection", "select", "hard", *scores, "--budget", "50", "--out", kept]
     data = Path(named["figures"])
     absent = [name for name in FIGURES if not (data / f"{name}.nc").exists()]
     for name in absent if any(case.group == "figures" for case in cases) else ():
