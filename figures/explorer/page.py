@@ -82,7 +82,6 @@ class Page:
         self._solved: State | None = None  # of the thread
         self._seconds = 0.0  # that the last curves took, of the thread
         self._kinds: set[tuple[str, bool]] = set()  # that have answered
-        self._asked = ("", False)
         self._plots = _Plots()
         self._make_widgets()
         self.view = self._layout()
@@ -179,10 +178,6 @@ class Page:
         self._bar = pn.indicators.Progress(
             label="simulation", value=0, max=curves.SIMULATED, visible=False, **wide
         )
-        # Without a value it runs to and fro.
-        self._busy = pn.indicators.Progress(
-            label="compiling", active=True, visible=False, height=12, **wide
-        )
         self._texts = {
             name: pn.widgets.TextAreaInput(
                 label=name, disabled=True, rows=5, stylesheets=[READABLE], **wide
@@ -212,7 +207,6 @@ class Page:
             pn.pane.Markdown("# Which examples to keep", margin=(0, 10)),
             self._trouble,
             self._status,
-            self._busy,
             self._query,
             styles={"flex": "1 1 100%", "min-width": "0"},
         )
@@ -283,9 +277,7 @@ class Page:
         self._inputs["lam"].disabled = not state.has_loss
         for own in ("lo", "w"):
             self._inputs[own].visible = any(own in state.own(name) for name in state.policy)
-        self._asked = _kind(state)
-        self._say("Solving." if self._asked in self._kinds else FIRST)
-        self._busy.visible = self._asked not in self._kinds
+        self._say("Solving." if _kind(state) in self._kinds else FIRST)
         for button in self._downloads:
             button.disabled = True
         if events:
@@ -353,7 +345,6 @@ class Page:
         """Say why there is no answer, where there is none."""
         if isinstance(found, Exception):
             self._later(lambda: self._say(f"{found}."))
-            self._later(lambda: self._busy.param.update(visible=False))
             self._later(lambda: self._bar.param.update(visible=False))
 
     def _later(self, change: Callable[[], None]) -> None:
@@ -367,8 +358,6 @@ class Page:
     def _show(self, state: State, found: dict[str, Curve]) -> None:
         self._points, self._size, self._bar.visible = None, (0, 0), False
         self._kinds.add(_kind(state))
-        if self._asked in self._kinds:
-            self._busy.visible = False
         self._plots.show(state, found)
         self._write(state)
 
