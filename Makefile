@@ -23,7 +23,7 @@ QUICK := --dim 100 --draws 10
 FRACTIONS := 0.01 0.015 0.02 0.03 0.05 0.07 0.1 0.15 0.2 0.3 0.5 0.7 1
 
 .PHONY: help venv figures figures-all explore selection-demo selection-demo-full pretrain-demo \
-  optidel-demo lab-demo test lint types docs browser parity verify clean
+  optidel-demo lab-demo test lint types docs browser parity verify dist clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
@@ -58,7 +58,7 @@ figures-all: $(CORE)  ## every figure at the publication's settings, half an hou
 explore: $(WITH)explorer  ## a page whose curves follow sliders, at http://127.0.0.1:5006
 	$(RUN) -m figures explore
 
-selection-demo: $(WITH)selection  ## 12 selection methods on handwritten digits, minutes; resumable
+selection-demo: $(WITH)selection $(WITH)demo  ## 12 selection methods on handwritten digits, minutes; resumable
 	$(RUN) -m selection experiment demo --out out/selection-demo
 
 selection-demo-full: $(WITH)selection $(WITH)demo $(TABLES)  ## every method, two data sets, sweeps; hours, resumable
@@ -74,7 +74,7 @@ optidel-demo: $(WITH)pretrain $(WITH)demo  ## from images to the report of all m
 lab-demo: $(WITH)pretrain $(WITH)demo $(WITH)medical  ## a lab's way from scans to masks and one page, under 5 minutes; resumable
 	$(RUN) -m pretrain_jax lab-demo --out out/lab-demo
 
-test: $(WITH)dev $(TABLES)  ## the whole test suite
+test: $(WITH)dev $(WITH)docs $(TABLES)  ## the whole test suite
 	$(RUN) -m pytest -n auto --dist loadfile --durations 15
 
 lint: $(WITH)dev  ## ruff: rules and format
@@ -96,6 +96,12 @@ parity: $(WITH)dev $(WITH)parity  ## against other people's code: cvxpy with Cla
 
 verify: $(CORE)  ## theory against simulation: the full table, or PRESET=quick
 	$(RUN) -m sims verify --preset $(PRESET)
+
+dist: $(WITH)dev $(WITH)dist  ## wheel and source archive in dist/, checked, and tried in an environment of their own
+	rm -rf dist
+	$(RUN) -m build
+	$(RUN) -m twine check --strict dist/*
+	$(RUN) -m pytest tests/archives
 
 clean:  ## remove everything that is built
 	rm -rf $(VENV) out site build dist *.egg-info

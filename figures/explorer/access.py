@@ -20,7 +20,7 @@ ROLES: dict[str, dict[str, str]] = {
     },
     "margins": {
         "role": "img",
-        "aria-label": "Plot of the density of the margins of what is kept.",
+        "aria-label": "Histogram of the margins of what is kept, beside those of all examples.",
     },
 }
 # Colours with a contrast of 3 and more to white.
