@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,15 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from figures.explorer.state import BINS, FARTHEST, State
+from figures.figure import read_figure
 from figures.style import POINTS, log_axes
-from hardset.datafile import write_dataset
+from hardset.datafile import (
+    DataFileError,
+    check_output_file,
+    parameters_of,
+    write_bytes_atomic,
+    write_dataset,
+)
 from hardset.pictures import rendered
 
 KIND = "figure explore"
@@ -47,8 +55,9 @@ def caption(state: State) -> str:
     return (
         f"Error of {student} against the kept fraction f: alpha_t = {state.alpha_total:g}, "
         f"theta = {state.theta_deg:g} degrees, r = {state.redundancy}, shift "
-        f"{state.downstream_deg:g} degrees, {state.flip:.3g} of the labels flipped. Stars: the "
-        f"best fractions. Diamond: the best window at f = {state.keep_fraction:g}. Below: the "
+        f"{state.downstream_deg:g} degrees, {state.flip:.3g} of the labels flipped. Policies: "
+        f"{', '.join(label(state, name) for name in state.policy)}. Stars: the best fractions. "
+        f"Diamond: the best window at f = {state.keep_fraction:g}. Below: the "
         f"shares of what is kept at f = {state.keep_fraction:g} by the margin abs(T.x), in bins of "
         f"{FARTHEST / BINS:g}, the last one open; grey: the shares of all examples."
     )
@@ -71,6 +80,41 @@ def written(dataset: xr.Dataset, state: State, file_format: str) -> bytes:
         }
         write_dataset(dataset, path, kind=KIND, parameters=json.loads(json.dumps(parameters)))
         return path.read_bytes()
+
+
+def redraw(path: Path, folder: Path, formats: Iterable[str]) -> tuple[list[Path], str]:
+    """Draw a downloaded data file again, as `explore.FORMAT`.
+
+    Args:
+        path: the data file.
+        folder: where the pictures go.
+        formats: of `figures.figure.FORMATS`.
+
+    Returns:
+        The pictures' paths, and the caption.
+
+    Raises:
+        hardset.datafile.DataFileError: the file is damaged, foreign or of another version.
+        OSError: a picture cannot be written; names it.
+    """
+    dataset = read_figure(path, KIND)
+    pictures = {name: check_output_file(folder / f"explore.{name}") for name in formats}
+    try:
+        state = State.of_parameters(parameters_of(dataset))
+        words = caption(state)
+        drawn = {
+            target: rendered(lambda: draw(dataset, state), name, words)
+            for name, target in pictures.items()
+        }
+    except KeyError as error:
+        lacking = str(error.args[0]).splitlines()[0]
+        raise DataFileError(
+            f"data file {path} is of another version of the page: it lacks {lacking}; download it "
+            "again"
+        ) from None
+    for target, picture in drawn.items():
+        write_bytes_atomic(target, picture)
+    return list(drawn), words
 
 
 def draw(dataset: xr.Dataset, state: State) -> Figure:

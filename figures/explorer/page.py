@@ -3,6 +3,7 @@
 import html
 import io
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -47,7 +48,11 @@ WRAPPED = """
 """
 READABLE = "textarea.bk-input { color: #222 !important; opacity: 1 !important }"
 DRAWN = 1.0  # seconds; a page that is gone draws nothing
-FIRST = "Solving. The first time a student is chosen its program is compiled, about 20 s."
+QUICK = 0.25  # seconds; where curves take longer, every fourth point is shown first
+FIRST = (
+    "Solving. A student's program is compiled the first time it is chosen on this machine, about "
+    "20 s; later sessions read it in about 3 s."
+)
 
 
 def warm_up() -> None:
@@ -75,7 +80,9 @@ class Page:
         self._points: dict[str, xr.Dataset] | None = None
         self._size = (0, 0)
         self._solved: State | None = None  # of the thread
-        self._kinds: set[tuple[str, bool]] = set()  # that were asked for
+        self._seconds = 0.0  # that the last curves took, of the thread
+        self._kinds: set[tuple[str, bool]] = set()  # that have answered
+        self._asked = ("", False)
         self._plots = _Plots()
         self._make_widgets()
         self.view = self._layout()
@@ -172,6 +179,10 @@ class Page:
         self._bar = pn.indicators.Progress(
             label="simulation", value=0, max=curves.SIMULATED, visible=False, **wide
         )
+        # Without a value it runs to and fro.
+        self._busy = pn.indicators.Progress(
+            label="compiling", active=True, visible=False, height=12, **wide
+        )
         self._texts = {
             name: pn.widgets.TextAreaInput(
                 label=name, disabled=True, rows=5, stylesheets=[READABLE], **wide
@@ -201,6 +212,7 @@ class Page:
             pn.pane.Markdown("# Which examples to keep", margin=(0, 10)),
             self._trouble,
             self._status,
+            self._busy,
             self._query,
             styles={"flex": "1 1 100%", "min-width": "0"},
         )
@@ -271,9 +283,9 @@ class Page:
         self._inputs["lam"].disabled = not state.has_loss
         for own in ("lo", "w"):
             self._inputs[own].visible = any(own in state.own(name) for name in state.policy)
-        kind = (state.loss, state.flip > 0)
-        self._say("Solving." if kind in self._kinds else FIRST)
-        self._kinds.add(kind)
+        self._asked = _kind(state)
+        self._say("Solving." if self._asked in self._kinds else FIRST)
+        self._busy.visible = self._asked not in self._kinds
         for button in self._downloads:
             button.disabled = True
         if events:
@@ -312,7 +324,16 @@ class Page:
         self._later(lambda: self._show_points(state, points, dim, draws))
 
     def _solve(self, state: State, stale: Callable[[], bool]) -> None:
-        found = curves.curves(state)
+        start = time.monotonic()
+        if self._seconds > QUICK:
+            coarse = curves.coarse_curves(state)
+            self._later(lambda: self._show(state, coarse))
+            if stale():
+                return
+            found = curves.refined(state, coarse)
+        else:
+            found = curves.curves(state)
+        self._seconds = time.monotonic() - start
         drawn = threading.Event()
         # Shown even if the slider has moved on meanwhile: so the curves follow while it is drawn.
         self._later(lambda: self._show(state, found))
@@ -332,6 +353,7 @@ class Page:
         """Say why there is no answer, where there is none."""
         if isinstance(found, Exception):
             self._later(lambda: self._say(f"{found}."))
+            self._later(lambda: self._busy.param.update(visible=False))
             self._later(lambda: self._bar.param.update(visible=False))
 
     def _later(self, change: Callable[[], None]) -> None:
@@ -344,6 +366,9 @@ class Page:
 
     def _show(self, state: State, found: dict[str, Curve]) -> None:
         self._points, self._size, self._bar.visible = None, (0, 0), False
+        self._kinds.add(_kind(state))
+        if self._asked in self._kinds:
+            self._busy.visible = False
         self._plots.show(state, found)
         self._write(state)
 
@@ -523,6 +548,11 @@ class _Plots:
                 np.ravel(one[key].values) for key in ("keep_fraction", "error_mean", "error_stderr")
             )
             _put(self._lines[name][3], x, y, y - bar, y + bar)
+
+
+def _kind(state: State) -> tuple[str, bool]:
+    """Return what decides which programs a state needs."""
+    return state.loss, state.flip > 0
 
 
 def _put(source: ColumnDataSource, *columns: Any) -> None:

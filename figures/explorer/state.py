@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -100,6 +101,17 @@ class State:
     def query(self) -> str:
         """Write the state as a URL's query, without the question mark."""
         return urlencode(self.parameters, doseq=True)
+
+    @classmethod
+    def of_parameters(cls, parameters: Mapping[str, Any]) -> "State":
+        """Read the state from a data file's parameters.
+
+        Raises:
+            KeyError: one is missing.
+            ValueError: a value outside its range.
+        """
+        given = {field.name: parameters[field.name] for field in dataclasses.fields(cls)}
+        return cls(**given | {"policy": tuple(given["policy"])})
 
     @classmethod
     def of_query(cls, query: str) -> "State":

@@ -26,7 +26,7 @@ import replica
 from hardset.datafile import read_dataset
 from tests.browser.pages import source
 from theory.labels import Clean, Flip
-from theory.policies import Policy, Window, policy_from_name
+from theory.policies import Mixture, Policy, Window, policy_from_name
 from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
 from theory.students import ERM, MaxMargin
 
@@ -274,6 +274,33 @@ def test_policies_are_ticked(visit: Callable[..., Visit]) -> None:
     one.agrees()
 
 
+def test_windows_and_mixtures_have_a_slider_each(visit: Callable[..., Visit]) -> None:
+    one = visit(policy=("hard",))
+    for name, policy in (("lo", "window"), ("w", "mixture")):
+        expect(one.handle(name)).to_be_hidden()
+        one.page.get_by_role("checkbox", name=policy, exact=True).click()
+        expect(one.handle(name)).to_be_visible()
+    one.press("lo", "ArrowRight", 0.11)
+    one.press("w", "ArrowLeft", 0.49)
+    ends = {"window": (Window(0.11), 0.89), "mixture": (Mixture(0.49), 1.0)}
+    for name, (policy, end) in ends.items():
+        expected = one.errors(policy, np.geomspace(0.02, end, 41))
+        _until(
+            lambda name=name, expected=expected: (
+                (shown := source(one.page, f"curve {name}"))["y"].shape == expected.shape
+                and np.allclose(shown["y"], expected, rtol=1e-6, atol=0)
+            ),
+            f"the curve of {name} is {expected}",
+        )
+    one.policy = ("hard", "window", "mixture")
+    one.is_in_the_address()
+    one.press("keep_fraction", "End", 1)
+    one.page.get_by_role("status").get_by_text("cannot keep f = 1").wait_for()
+    assert len(source(one.page, "margins window")["x"]) == 0
+    margins = source(one.page, "margins mixture")
+    assert len(margins["x"]) == 41 and np.sum(margins["y"][:-1]) == pytest.approx(1)
+
+
 def test_what_is_shown_is_simulated_copied_and_saved(
     visit: Callable[..., Visit], tmp_path: Path
 ) -> None:
@@ -312,6 +339,7 @@ def test_what_is_shown_is_simulated_copied_and_saved(
         star, margins = source(page, f"best {name}"), source(page, f"margins {name}")
         assert left["best_fraction"][name] == pytest.approx(star["x"][0], rel=1e-3)  # flat there
         assert left["least_error"][name] == pytest.approx(star["y"][0], rel=1e-7)
+        # The last corner is the end of the last bin.
         np.testing.assert_allclose(left["share"][name], margins["y"][:-1], rtol=1e-9)
         np.testing.assert_allclose(left["simulated"][name].error_mean, points[name]["y"])
     assert float(left["window_error"]) == pytest.approx(source(page, "window")["y"][0], rel=1e-9)

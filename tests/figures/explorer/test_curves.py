@@ -1,7 +1,6 @@
 """The numbers of the page against the solver point by point, chance and integrals."""
 
 import dataclasses
-import time
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from scipy import optimize, stats
 import replica
 from figures.explorer import curves
 from figures.explorer.state import MAX_MARGIN, State
+from hardset.compilation import compiled_seconds
 from theory.labels import Clean, Flip
 from theory.policies import Easy, Hard, Random, Window
 from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
@@ -56,6 +56,18 @@ def test_curves_are_the_solver_point_by_point(state: State) -> None:
         for k in (0, 17, 40):
             expected = alone(state, policy, float(grid[k]))
             assert found[name].error[k] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_coarse_curve_and_its_refinement_are_the_curve() -> None:
+    state = State(policy=("hard", "window"), lo=0.3)
+    coarse, whole = curves.coarse_curves(state), curves.curves(state)
+    refined = curves.refined(state, coarse)
+    for name in state.policy:
+        assert coarse[name].error.shape == (11,)
+        assert coarse[name].keep_fraction[-1] == whole[name].keep_fraction[-1]
+        np.testing.assert_array_equal(coarse[name].error, whole[name].error[::4])
+        for part in ("keep_fraction", "error", "status", "share"):
+            np.testing.assert_array_equal(getattr(refined[name], part), getattr(whole[name], part))
 
 
 def test_windows_and_mixtures_meet_the_policies_that_they_turn_into() -> None:
@@ -197,9 +209,18 @@ def test_sizes_of_a_simulation_are_checked(dim: int, draws: int, words: str) -> 
 
 
 def test_a_slider_that_moves_compiles_nothing() -> None:
-    curves.curves(State())
-    start = time.monotonic()
-    for k in range(4):
-        curves.curves(State(alpha_total=6.0 + k, theta_deg=5.0 + k, redundancy=1 + k, lowest=0.03))
-    # A program takes seconds to compile; four states take 0.6 s on two free cores.
-    assert time.monotonic() - start < 8
+    first = State(policy=("hard", "window", "mixture"))
+    curves.marks(first, curves.refined(first, curves.coarse_curves(first)))
+    compiled = compiled_seconds()
+    for k in range(3):
+        state = dataclasses.replace(
+            first,
+            alpha_total=6.0 + k,
+            theta_deg=5.0 + k,
+            redundancy=1 + k,
+            lowest=0.03,
+            lo=0.2 + k / 10,
+            w=k / 10,
+        )
+        curves.marks(state, curves.refined(state, curves.coarse_curves(state)))
+    assert compiled_seconds() == compiled
