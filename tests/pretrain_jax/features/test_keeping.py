@@ -113,7 +113,10 @@ def test_at_most_so_many_of_a_group(grouped: Path, weights: Path, tmp_path: Path
     (tmp_path / "labelled.txt").write_text(f"labelled/{names[2]}\t\tpatient-2\n")
     chosen = {"method": "k-center", "given": tmp_path / "labelled.txt", "features": features}
     out = tmp_path / "kept.txt"
-    keep(grouped, out, weights=weights, budget="5", per_group=2, **chosen, **OPTIONS)
+    found = keep(
+        grouped, out, weights=weights, budget="5", per_group=2, near=1.0, **chosen, **OPTIONS
+    )
+    assert found.near_duplicates == 0  # all images differ, and no cosine is above 1
     everything = listed(grouped)
     left, expected = {"patient-0": 2, "patient-1": 2, "patient-2": 1}, []
     for row in farthest(Table(features).column("features"), [2], 11):
