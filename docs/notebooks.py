@@ -6,7 +6,8 @@ loads MathJax from the network, and pictures in nbconvert's Markdown have no alt
 Beside the page lie the executed notebook and the script.
 
 A cell that fails, fails the build. What goes to the standard error stream is not shown. A picture
-needs an alternative text, the option `alt` of its cell: `# %% alt="The error falls."`
+needs an alternative text, the option `alt` of its cell: `# %% alt="The error falls."` Cells that
+start with `# %% tags=["remove-cell"]` run and are not shown: they assert what the text says.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import os
 import re
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 CELL_SECONDS = 300
+WIDTH = 76  # of the column; longer lines of text are folded, as a terminal does
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _OWN_LINK = re.compile(r"\[([^\]]*)\]\((?!https?:)[^)]*\)")
 
@@ -81,6 +84,9 @@ async def execute(path: Path) -> NotebookNode:
             await client.async_execute(env=env)
         except CellExecutionError as error:
             raise PluginError(f"{path} failed.\n{_COLOUR.sub('', str(error))}") from error
+    notebook.cells = [
+        cell for cell in notebook.cells if "remove-cell" not in cell.metadata.get("tags", ())
+    ]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             # Progress and warnings belong to the run, not to the page.
@@ -127,13 +133,25 @@ def _outputs(stem: str, cell: NotebookNode, files: dict[str, str | bytes]) -> li
                 raise PluginError(f"{remedy}\n{cell.source}")
             number = 1 + sum(uri.endswith(".png") for uri in files)
             files[f"{stem}-{number}.png"] = base64.b64decode(data["image/png"])
-            parts.append(f"![{alt}]({stem.rpartition('/')[2]}-{number}.png)")
+            wide = output.metadata.get("image/png", {}).get("width")
+            size = f'{{ width="{wide}" }}' if wide else ""
+            parts.append(f"![{alt}]({stem.rpartition('/')[2]}-{number}.png){size}")
         else:
             text += output.get("text") or data["text/plain"] + "\n"
     if text.strip():
-        result = _fenced(_COLOUR.sub("", text).strip("\n"), ".text .no-copy")
+        lines = _COLOUR.sub("", text).strip("\n").split("\n")
+        result = _fenced("\n".join(_folded(line) for line in lines), ".text .no-copy")
         parts.insert(0, f'<div class="result" markdown>\n\n{result}\n\n</div>')
     return parts
+
+
+def _folded(line: str) -> str:
+    """Fold a line that is wider than the page, below its second column if it has one."""
+    if len(line) <= WIDTH:
+        return line
+    first = re.match(r"\S+( \S+)* {2,}", line)
+    indent = " " * first.end() if first else ""
+    return textwrap.fill(line, WIDTH, subsequent_indent=indent)
 
 
 def _fenced(text: str, classes: str) -> str:

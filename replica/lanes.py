@@ -21,7 +21,8 @@ Array = jnp.ndarray
 T = TypeVar("T")
 
 CHUNK = 256
-FEW = 8  # points that are prepared together where there are no more
+SHARE = 64  # points that are worth a thread
+FEW = (8, SHARE)  # points that are prepared together where there are no more
 
 
 def map_lanes(
@@ -41,22 +42,35 @@ def map_lanes(
     columns, tree = jax.tree.flatten(points)
     count = len(columns[0])
 
-    def run(start: int) -> Any:
-        size = min(CHUNK, count - start)
+    threads = os.cpu_count() or 1
+    # Every thread has its share of a small grid, too.
+    length = min(CHUNK, max(SHARE, -(-count // threads)))
+
+    def prepared(start: int) -> Any:
+        size = min(length, count - start)
         # Preparing takes longer than solving for some policies, so few points are not padded to
         # many before it.
-        least = FEW if size <= FEW else CHUNK
+        least = next((few for few in FEW if size <= few), CHUNK)
         padded = [_resized(column[start : start + size], least) for column in columns]
+        chunk = prepare(jax.tree.unflatten(tree, padded))
+        if least < CHUNK:
+            chunk = jax.tree.map(lambda leaf: _resized(np.asarray(leaf), CHUNK), chunk)
+        return chunk
+
+    def run(start: int) -> Any:
+        size = min(length, count - start)
         with jax.enable_x64(True):  # the setting is a thread's own
-            prepared = prepare(jax.tree.unflatten(tree, padded))
-            if least < CHUNK:
-                prepared = jax.tree.map(lambda leaf: _resized(np.asarray(leaf), CHUNK), prepared)
-            out = _map_chunk(lane, prepared, size)
+            out = _map_chunk(lane, prepared(start) if start else first, size)
             return jax.tree.map(lambda column: np.asarray(column)[:size], out)
 
-    first = run(0)  # compiles once, before the threads
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = [first, *pool.map(run, range(CHUNK, count, CHUNK))]
+    with jax.enable_x64(True):
+        first = prepared(0)
+    if count <= length:
+        return run(0)
+    with jax.enable_x64(True):
+        _map_chunk(lane, first, 0)  # compiles once, before the threads
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(run, range(0, count, length)))
     return jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)
 
 

@@ -20,10 +20,20 @@ import numpy as np
 import replica
 import sims
 from hardset.compilation import use_cache
-from theory import ERM, Custom, FixedAngle, Flip, Hard, PerceptronProblem, Random
+from theory import (
+    ERM,
+    Custom,
+    FixedAngle,
+    Flip,
+    Hard,
+    PerceptronProblem,
+    Random,
+)
 
 use_cache()  # keep compiled programs: the second run of this page is much faster
-plt.rcParams.update({"figure.figsize": (5, 3.3), "figure.constrained_layout.use": True})
+plt.rcParams.update(
+    {"figure.figsize": (5, 3.3), "figure.constrained_layout.use": True}
+)
 
 # %% [markdown]
 # ## The toy model
@@ -50,17 +60,29 @@ plt.rcParams.update({"figure.figsize": (5, 3.3), "figure.constrained_layout.use"
 # %% alt="Two crossing lines, and a band of kept points along one of them."
 angle_deg = 20
 rng = np.random.default_rng(0)
-points = rng.standard_normal((600, 2))  # the first coordinate is the teacher's field
-probe = np.array([np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))])
+points = rng.standard_normal(
+    (600, 2)
+)  # the first coordinate is the teacher's field
+probe = np.array(
+    [np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))]
+)
 size = np.abs(points @ probe)  # the distance from the probe's line
 kept = size < np.quantile(size, 0.3)
 
 figure, axes = plt.subplots(figsize=(4.2, 4.2))
 axes.scatter(*points[~kept].T, s=8, color="0.8", label="left out")
-axes.scatter(*points[kept].T, s=8, color="tab:orange", label="kept: the hardest 30 %")
+axes.scatter(
+    *points[kept].T, s=8, color="tab:orange", label="kept: the hardest 30 %"
+)
 axes.axline((0, 0), (0, 1), color="black", label="teacher's boundary")
-axes.axline((0, 0), (-probe[1], probe[0]), color="tab:blue", label="probe's boundary")
-axes.set(xlabel="direction of the teacher", ylabel="direction across it", aspect="equal")
+axes.axline(
+    (0, 0), (-probe[1], probe[0]), color="tab:blue", label="probe's boundary"
+)
+axes.set(
+    xlabel="direction of the teacher",
+    ylabel="direction across it",
+    aspect="equal",
+)
 axes.set(xlim=(-3, 3), ylim=(-3, 4.6))
 axes.legend(loc="upper center", ncols=2, fontsize=8)
 plt.show()
@@ -75,7 +97,10 @@ plt.show()
 
 # %%
 point = PerceptronProblem(
-    alpha_total=10.0, keep_fraction=0.3, probe=FixedAngle.degrees(angle_deg), policy=Hard()
+    alpha_total=10.0,
+    keep_fraction=0.3,
+    probe=FixedAngle.degrees(angle_deg),
+    policy=Hard(),
 )
 solution = replica.solve(point)
 print(f"the student's error is {float(solution.error):.6f}")
@@ -106,7 +131,9 @@ measured = sims.run(point, dim=160, draws=40)
 mean, bar = measured["error_mean"].item(), measured["error_stderr"].item()
 away = (mean - float(solution.error)) / bar
 print(f"measured: {mean:.4f} +- {bar:.4f}")
-print(f"theory:   {float(solution.error):.4f}, {abs(away):.1f} standard errors away")
+print(
+    f"theory:   {float(solution.error):.4f}, {abs(away):.1f} standard errors away"
+)
 
 # %% [markdown]
 # A standard error says how far a mean over few draws is likely to be from the mean over all
@@ -146,10 +173,26 @@ print(f"counted:       {chosen.mean():.3f}")
 grid = np.linspace(-3, 3, 201)
 density = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi)
 figure, axes = plt.subplots()
-axes.hist(fields[chosen], 60, weights=np.full(chosen.sum(), 10 / fields.size), color="0.8")
+axes.hist(
+    fields[chosen],
+    60,
+    weights=np.full(chosen.sum(), 10 / fields.size),
+    color="0.8",
+)
 axes.plot(grid, rule.weight(grid), label="chance of being kept")
-axes.plot(grid, density, color="black", linestyle="--", label="density of all examples")
-axes.plot(grid, density * rule.weight(grid), color="tab:orange", label="density of kept examples")
+axes.plot(
+    grid,
+    density,
+    color="black",
+    linestyle="--",
+    label="density of all examples",
+)
+axes.plot(
+    grid,
+    density * rule.weight(grid),
+    color="tab:orange",
+    label="density of kept examples",
+)
 axes.set(xlabel="probe's field z", ylim=(0, 1.45))
 axes.legend(loc="upper left", fontsize=8)
 plt.show()
@@ -171,12 +214,16 @@ soft_rule = Custom(soft, parameters=(fraction / np.sqrt(1 - fraction**2),))
 
 def problem(policy, **others):
     probe = FixedAngle.degrees(angle_deg)
-    return PerceptronProblem(10.0, fraction, probe=probe, policy=policy, **others)
+    return PerceptronProblem(
+        10.0, fraction, probe=probe, policy=policy, **others
+    )
 
 
 theory = replica.solve(problem(soft_rule))
 print("error:", np.round(theory.error, 4))
-print(f"points that failed: {theory.failed}, largest residual: {np.max(theory.residual):.0e}")
+print(
+    f"points that failed: {theory.failed}, largest residual: {np.max(theory.residual):.0e}"
+)
 
 # %% [markdown]
 # Now the brute force, once in few dimensions and once in more. `run_many` gives several rules
@@ -187,10 +234,17 @@ print(f"points that failed: {theory.failed}, largest residual: {np.max(theory.re
 dims, draws = (40, 160), (160, 40)
 runs = {}
 for dim, count in zip(dims, draws, strict=True):
-    runs[dim] = sims.run_many([problem(soft_rule), problem(Hard())], dim=dim, draws=count)
-    mean, bar = (runs[dim][0][name].values for name in ("error_mean", "error_stderr"))
+    runs[dim] = sims.run_many(
+        [problem(soft_rule), problem(Hard())], dim=dim, draws=count
+    )
+    mean, bar = (
+        runs[dim][0][name].values for name in ("error_mean", "error_stderr")
+    )
     print(f"{dim} dimensions: {np.round(mean, 4)}")
-    print("  standard errors from theory:", np.round((mean - theory.error) / bar, 1))
+    print(
+        "  standard errors from theory:",
+        np.round((mean - theory.error) / bar, 1),
+    )
 
 # %% [markdown]
 # In few dimensions all the differences have one sign. The theory holds for infinitely many
@@ -202,8 +256,12 @@ for dim, count in zip(dims, draws, strict=True):
 # %%
 small, large = (runs[dim][0] for dim in dims)
 step = 1 / (dims[1] / dims[0] - 1)
-limit = large["error_mean"] + step * (large["error_mean"] - small["error_mean"])
-bar = np.hypot((1 + step) * large["error_stderr"], step * small["error_stderr"])
+limit = large["error_mean"] + step * (
+    large["error_mean"] - small["error_mean"]
+)
+bar = np.hypot(
+    (1 + step) * large["error_stderr"], step * small["error_stderr"]
+)
 away = (limit - np.asarray(theory.error)) / bar
 print("continued to infinity:", np.round(limit.values, 4))
 print("standard errors from theory:", np.round(away.values, 1))
@@ -215,9 +273,15 @@ curves["Random"] = replica.solve(problem(Random()))
 colours = {"soft": "tab:orange", "Hard": "tab:blue", "Random": "0.5"}
 figure, axes = plt.subplots()
 for name, curve in curves.items():
-    axes.plot(fraction, curve.error, color=colours[name], label=f"{name}, theory")
+    axes.plot(
+        fraction, curve.error, color=colours[name], label=f"{name}, theory"
+    )
 for name, run in zip(("soft", "Hard"), runs[dims[1]], strict=True):
-    bars = {"yerr": run["error_stderr"], "color": colours[name], "label": f"{name}, simulated"}
+    bars = {
+        "yerr": run["error_stderr"],
+        "color": colours[name],
+        "label": f"{name}, simulated",
+    }
     axes.errorbar(fraction, run["error_mean"], fmt="o", capsize=3, **bars)
 axes.set(xlabel="kept fraction", ylabel="error of the student", yscale="log")
 axes.set_yticks([0.05, 0.1, 0.2, 0.3], ["0.05", "0.1", "0.2", "0.3"])
@@ -242,7 +306,9 @@ def compare(theories, pair):
     for k, f in enumerate(fraction):
         best = min(theories, key=lambda name: theories[name].error[k])
         seen = f"{drawn.mean('draw').values[k]:+.3f} +- {bar.values[k]:.3f}"
-        print(f"keep {f:.0%}: soft - Hard {gap[k]:+.3f}, simulated {seen}; best: {best}")
+        print(
+            f"keep {f:.0%}: soft - Hard {gap[k]:+.3f}, simulated {seen}; best: {best}"
+        )
 
 
 compare(curves, runs[dims[1]])
@@ -266,11 +332,19 @@ compare(curves, runs[dims[1]])
 # %%
 noisy = {"student": ERM("square", lam=0.1), "labels": Flip(0.1)}
 policies = {"soft": soft_rule, "Hard": Hard(), "Random": Random()}
-noisy_curves = {name: replica.solve(problem(one, **noisy)) for name, one in policies.items()}
+noisy_curves = {
+    name: replica.solve(problem(one, **noisy))
+    for name, one in policies.items()
+}
 noisy_pair = sims.run_many(
-    [problem(soft_rule, **noisy), problem(Hard(), **noisy)], dim=dims[0], draws=draws[0]
+    [problem(soft_rule, **noisy), problem(Hard(), **noisy)],
+    dim=dims[0],
+    draws=draws[0],
 )
-print("points that failed:", sum(curve.failed for curve in noisy_curves.values()))
+print(
+    "points that failed:",
+    sum(curve.failed for curve in noisy_curves.values()),
+)
 compare(noisy_curves, noisy_pair)
 
 # %% [markdown]
@@ -291,8 +365,12 @@ def attempt(make):
         print(f"ValueError: {error}\n")
 
 
-attempt(lambda: problem(Custom(lambda z: 2 * jnp.exp(-(z**2)))))  # more than certain
-attempt(lambda: problem(rule))  # one width, which keeps one fraction, for five fractions
+attempt(
+    lambda: problem(Custom(lambda z: 2 * jnp.exp(-(z**2))))
+)  # more than certain
+attempt(
+    lambda: problem(rule)
+)  # one width, which keeps one fraction, for five fractions
 
 # %% [markdown]
 # A rule must not look at the teacher. Who knows the teacher needs no data. Your rule sees
@@ -301,7 +379,11 @@ attempt(lambda: problem(rule))  # one width, which keeps one fraction, for five 
 
 # %%
 attempt(lambda: Custom(soft, variable="teacher", parameters=(width,)))
-attempt(lambda: Custom(lambda z, teacher_field: jnp.exp(-(teacher_field**2))).mass())
+attempt(
+    lambda: Custom(
+        lambda z, teacher_field: jnp.exp(-(teacher_field**2))
+    ).mass()
+)
 
 # %% [markdown]
 # A rule that jumps, as a threshold does, must say where: integrals over a jump that nobody
@@ -314,7 +396,9 @@ def threshold(z):
 
 
 attempt(lambda: problem(Custom(threshold)))
-print(f"with its jump named it keeps {float(Custom(threshold, breakpoints=[0.5]).mass()):.6f}")
+print(
+    f"with its jump named it keeps {float(Custom(threshold, breakpoints=[0.5]).mass()):.6f}"
+)
 
 # %% [markdown]
 # ## Into a paper
@@ -324,7 +408,9 @@ print(f"with its jump named it keeps {float(Custom(threshold, breakpoints=[0.5])
 
 # %%
 folder = Path(tempfile.mkdtemp())
-theory.to_dataset(problem(soft_rule)).to_netcdf(folder / "soft.nc", engine="h5netcdf")
+theory.to_dataset(problem(soft_rule)).to_netcdf(
+    folder / "soft.nc", engine="h5netcdf"
+)
 figure.savefig(folder / "soft.pdf")
 print(sorted(path.name for path in folder.iterdir()))
 
@@ -337,7 +423,9 @@ print(sorted(path.name for path in folder.iterdir()))
 def hardset(line):
     print(f"$ hardset {line}")
     command = [sys.executable, "-m", "hardset", *shlex.split(line)]
-    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True
+    )
     print(done.stdout)
 
 
@@ -345,7 +433,9 @@ hardset(
     "figures policies --policy hard random --alpha-total 10 --theta-deg 20 "
     "--keep-fraction 0.2 0.4 0.8 --dim 40 --draws 20 --out out"
 )
-hardset("figures policies --from-data out/policies.nc --format pdf --out redrawn")
+hardset(
+    "figures policies --from-data out/policies.nc --format pdf --out redrawn"
+)
 
 # %% [markdown]
 # ## What is assumed

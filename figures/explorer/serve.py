@@ -1,5 +1,6 @@
 """Defines the command `explore`, which serves the page."""
 
+import asyncio
 import ipaddress
 import sys
 from typing import Any
@@ -35,10 +36,19 @@ def explore(*, address: str = "127.0.0.1", port: int = 5006) -> int:
             file=sys.stderr,
         )
     server = make_server(address, port)
+    server.io_loop.asyncio_loop.set_exception_handler(_complain)
     shown = f"[{address}]" if ":" in address else address
     print(f"http://{shown}:{server.port}/   (Ctrl-C ends it)", flush=True)
     server.run_until_shutdown()
     return 0
+
+
+def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Print what went wrong, unless a visitor left while something was sent to him."""
+    from tornado.websocket import WebSocketClosedError
+
+    if not isinstance(context.get("exception"), WebSocketClosedError):
+        loop.default_exception_handler(context)
 
 
 def is_loopback(address: str) -> bool:

@@ -64,13 +64,14 @@ class Found(NamedTuple):
     settled: Array
 
 
-def largest_margin(data: RankedData) -> Found:
+def largest_margin(data: RankedData, wanted: Array) -> Found:
     """Find the student of largest margin.
 
     Any root with a positive margin is that student, however it was found.
 
     Args:
         data: the ranked data, of which not everything that the probe needed is kept.
+        wanted: whether to search at all; if not, a placeholder is returned at once.
     """
 
     class State(NamedTuple):
@@ -79,7 +80,7 @@ def largest_margin(data: RankedData) -> Found:
         attempt: Array
 
     def unfinished(state: State) -> Array:
-        return (state.attempt < 2) & ~state.found.settled
+        return wanted & (state.attempt < 2) & ~state.found.settled
 
     def improve(state: State) -> State:
         start, climbing = jax.lax.cond(
@@ -91,7 +92,9 @@ def largest_margin(data: RankedData) -> Found:
         steps = state.found.steps + climbing + found.steps
         return State(found._replace(steps=steps), guess, state.attempt + 1)
 
-    nothing = Found(jnp.zeros(4), _unknown(), jnp.zeros((5, 4)), jnp.array(0), jnp.array(False))
+    # A Jacobian that can be solved with keeps the placeholder's derivatives finite.
+    jacobian = jnp.eye(5, 4)
+    nothing = Found(jnp.zeros(4), _unknown(), jacobian, jnp.array(0), jnp.array(False))
     state = State(nothing, jnp.zeros(4), jnp.array(0))
     return jax.lax.while_loop(unfinished, improve, state).found
 

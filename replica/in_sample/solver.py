@@ -254,11 +254,11 @@ def _solve_prepared(prepared: Prepared) -> ReplicaSolution:
     alpha_kept = prepared.alpha * ranks.mass()
     valid = prepared.valid & (alpha_kept > 0)
     lossless = ~valid | (jax.lax.stop_gradient(data).lost() < LOSSLESS)
-    # A stand-in does the same for a lane with nothing to solve.
+    # A stand-in keeps the averages of a lane with nothing to solve finite.
     half = RankedData(probe=probe, edges=jnp.zeros(2), levels=jnp.asarray([1.0, 0.0, 0.0]))
     data = jax.tree.map(lambda own, other: jnp.where(lossless, other, own), data, half)
     fixed = jax.lax.stop_gradient(data)
-    found = largest_margin(fixed)
+    found = largest_margin(fixed, ~lossless)
     at = found.at
     outcome = _differentiable(data, found.student, at.count, found.jacobian)
     student, count = outcome[:4], outcome[4]
@@ -274,8 +274,10 @@ def _solve_prepared(prepared: Prepared) -> ReplicaSolution:
     q = joined(1 / norm, jnp.zeros(()))
     gordon = joined(jnp.max(jnp.abs(relative_residual(fixed, found.student, at))), jnp.zeros(()))
     order = OrderParameters.of(fixed, found.student, at.count)
-    first, second = probe_residual(fixed), student_residual(fixed, order)
-    saddle = jnp.maximum(jnp.max(jnp.abs(first)), joined(jnp.max(jnp.abs(second)), jnp.zeros(())))
+    first = probe_residual(fixed)
+    # As long as a search, so left out where the student is the probe.
+    second = jax.lax.cond(lossless, lambda: jnp.zeros(5), lambda: student_residual(fixed, order))
+    saddle = jnp.maximum(jnp.max(jnp.abs(first)), jnp.max(jnp.abs(second)))
     certified = (saddle <= CERTIFIED) & (gordon <= CERTIFIED)
     status = jnp.where(certified, Status.CONVERGED.value, Status.NOT_CERTIFIED.value)
     margin = (student[0] + probe.mu * student[2]) / norm

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -40,6 +41,16 @@ def test_a_tutorial_is_a_titled_notebook_without_stored_results(path: Path) -> N
     compile(path.read_text(), str(path), "exec")  # no magics: it runs as a script
 
 
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_measured_numbers_are_printed_and_not_typed(path: Path) -> None:
+    """Decimals and percentages in prose would stay when a result changes."""
+    for cell in jupytext.read(path, fmt="py:percent").cells:
+        if cell.cell_type == "markdown":
+            code_and_formulas = r"```.*?```|`.*?`|\\\(.*?\\\)|\\\[.*?\\\]|\]\([^)]*\)"
+            prose = re.sub(code_and_formulas, "", cell.source, flags=re.DOTALL)
+            assert not re.findall(r".*?(?:\d*\.\d+|\d+ ?%)", prose)
+
+
 TUTORIAL = r"""# %% [markdown]
 # # A title
 #
@@ -53,7 +64,15 @@ from pathlib import Path
 warnings.warn("a warning")
 print("noise", file=sys.stderr)
 print("````")
+print("word " * 40)
+print("name    " + "value " * 40)
 Path("left").write_text("in a folder that goes away")
+"""
+
+HIDDEN = """
+# %% tags=["remove-cell"]
+secret = 1
+assert Path("left").exists()
 """
 
 PICTURE = """
@@ -71,7 +90,7 @@ def written(path: Path, text: str) -> Path:
 
 
 def test_a_page_shows_text_code_output_and_pictures(hook: ModuleType, tmp_path: Path) -> None:
-    path = written(tmp_path / "one.py", TUTORIAL + PICTURE)
+    path = written(tmp_path / "one.py", TUTORIAL + HIDDEN + PICTURE)
     files = hook.pages("tutorials/one", asyncio.run(hook.execute(path)))
     assert sorted(files) == ["tutorials/one-1.png", "tutorials/one.ipynb", "tutorials/one.md"]
     page = files["tutorials/one.md"]
@@ -80,6 +99,10 @@ def test_a_page_shows_text_code_output_and_pictures(hook: ModuleType, tmp_path: 
     assert "````` { .text .no-copy }\n````" in page  # the output does not end its own block
     assert "a warning" not in page.replace('warnings.warn("a warning")', "")
     assert "noise" not in page.replace('print("noise"', "")
+    assert "secret" not in page and "secret" not in files["tutorials/one.ipynb"]
+    long = next(line for line in page.splitlines() if line.startswith("word "))
+    assert len(long) <= hook.WIDTH
+    assert "\n" + " " * len("name    ") + "value " in page
     assert files["tutorials/one-1.png"].startswith(b"\x89PNG")
 
     notebook = json.loads(files["tutorials/one.ipynb"])
