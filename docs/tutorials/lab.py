@@ -87,7 +87,9 @@ print((folder / "images" / "images.txt").read_text().splitlines()[-1])
 lines = (folder / "images" / "images.txt").read_text().splitlines()
 names = [line.split("\t")[0] for line in lines]
 figure, grid = plt.subplots(2, 6, figsize=(5, 1.8), layout="constrained")
-for axes, place in zip(grid.flat, np.linspace(0, len(names) - 1, 12).astype(int), strict=True):
+for axes, place in zip(
+    grid.flat, np.linspace(0, len(names) - 1, 12).astype(int), strict=True
+):
     axes.imshow(plt.imread(folder / "images" / names[place]), cmap="gray")
     axes.set_axis_off()
 plt.show()
@@ -102,7 +104,9 @@ plt.show()
 # labels. Parts of each image are hidden, and it learns to fill them in (a masked autoencoder).
 
 # %%
-hardset("pretrain_jax pretrain images/images.txt demo --steps 40 --batch-size 32 --out encoder")
+hardset(
+    "pretrain_jax pretrain images/images.txt demo --steps 40 --batch-size 32 --out encoder"
+)
 
 # %% [markdown]
 # The folder `encoder` holds the run: its options, a log of its progress, and the weights.
@@ -113,9 +117,13 @@ hardset("pretrain_jax pretrain images/images.txt demo --steps 40 --batch-size 32
 # ## Features
 
 # %%
-hardset("pretrain_jax embed images/images.txt --weights encoder --out features.parquet")
+hardset(
+    "pretrain_jax embed images/images.txt --weights encoder --out features.parquet"
+)
 parts = sorted((folder / "features.parquet").glob("*.parquet"))
-table = pandas.concat([pandas.read_parquet(part) for part in parts], ignore_index=True)
+table = pandas.concat(
+    [pandas.read_parquet(part) for part in parts], ignore_index=True
+)
 features = np.stack(table["features"]).astype(np.float64)
 print("images and numbers for each:", features.shape)
 
@@ -132,10 +140,14 @@ print("images and numbers for each:", features.shape)
 unit = features / np.linalg.norm(features, axis=1, keepdims=True)
 cosine = unit @ unit.T
 figure, grid = plt.subplots(3, 5, figsize=(5, 3.2), layout="constrained")
-for row, place in zip(grid, np.linspace(10, len(table) - 1, 3).astype(int), strict=True):
+for row, place in zip(
+    grid, np.linspace(10, len(table) - 1, 3).astype(int), strict=True
+):
     alike = np.argsort(-cosine[place], kind="stable")[:5]
     for axes, other in zip(row, alike, strict=True):
-        axes.imshow(plt.imread(folder / "images" / table["id"][other]), cmap="gray")
+        axes.imshow(
+            plt.imread(folder / "images" / table["id"][other]), cmap="gray"
+        )
         axes.set_title(f"{cosine[place, other]:.3f}", fontsize=8)
         axes.set_axis_off()
 plt.show()
@@ -196,12 +208,18 @@ plt.show()
 #   did not say so, and `burned in` above counts only files that say it.
 
 # %% alt="Bars: for each patient the number of images, and the smaller number of kept ones."
-groups = pandas.read_csv(folder / "kept.csv").sort_values("images", ascending=False)
+groups = pandas.read_csv(folder / "kept.csv").sort_values(
+    "images", ascending=False
+)
 places = np.arange(len(groups))
 figure, axes = plt.subplots(figsize=(5, 2.8), layout="constrained")
 axes.bar(places, groups["images"], color="0.8", label="images")
 axes.bar(places, groups["kept"], color="tab:orange", label="kept")
-axes.set(xlabel="patients, and last those without one", ylabel="number of images", xticks=[])
+axes.set(
+    xlabel="patients, and last those without one",
+    ylabel="number of images",
+    xticks=[],
+)
 axes.legend()
 plt.show()
 
@@ -213,21 +231,34 @@ plt.show()
 
 # %% alt="Two rising curves; that of k-center ends lower than that of random choice."
 lines = (folder / "kept.txt").read_text().splitlines()
-ids = [line.split("\t")[0].removeprefix("images/") for line in lines if not line.startswith("#")]
+ids = [
+    line.split("\t")[0].removeprefix("images/")
+    for line in lines
+    if not line.startswith("#")
+]
 chosen = np.flatnonzero(table["id"].isin(ids))
 apart = np.linalg.norm(features[:, None] - features, axis=-1)
 ours = np.sort(apart[:, chosen].min(axis=1))
 rng = np.random.default_rng(0)
-draws = [rng.choice(len(table), len(chosen), replace=False) for _ in range(200)]
-chance = np.median([np.sort(apart[:, draw].min(axis=1)) for draw in draws], axis=0)
+draws = [
+    rng.choice(len(table), len(chosen), replace=False) for _ in range(200)
+]
+chance = np.median(
+    [np.sort(apart[:, draw].min(axis=1)) for draw in draws], axis=0
+)
 
 figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
 axes.plot(ours, color="tab:orange", label="kept by k-center")
 axes.plot(chance, color="0.5", label="random, median of 200 draws")
-axes.set(xlabel="images, from near to far", ylabel="distance to the nearest kept image")
+axes.set(
+    xlabel="images, from near to far",
+    ylabel="distance to the nearest kept image",
+)
 axes.legend()
 plt.show()
-print(f"farthest image: {ours[-1]:.2f} by k-center, {chance[-1]:.2f} at random")
+print(
+    f"farthest image: {ours[-1]:.2f} by k-center, {chance[-1]:.2f} at random"
+)
 
 # %% [markdown]
 # A lower curve means that the kept images stand for the others more closely. This is what
