@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -256,12 +256,11 @@ def files(folder: Path, figures: Path | None) -> dict[str, str]:
     """Write what the command lines name, and return it by name."""
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 10, ROWS)
-    features = (
-        rng.standard_normal((ROWS, COLUMNS)) + 2 * rng.standard_normal((10, COLUMNS))[classes]
-    )
+    centres = 2 * rng.standard_normal((10, COLUMNS))
+    features = rng.standard_normal((ROWS, COLUMNS)) + centres[classes]
     small = rng.standard_normal((60, 40))
     task = rng.standard_normal((2000, 20))
-    arrays = {
+    arrays: dict[str, Any] = {
         "features": features.astype(np.float32),
         "labels": classes,
         "scores": rng.random(ROWS),
@@ -276,7 +275,7 @@ def files(folder: Path, figures: Path | None) -> dict[str, str]:
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     named = {name: str(folder / f"{name}.npy") for name in arrays}
-    alphas, fractions = np.geomspace(1, 100, 20), np.linspace(0.05, 1, 20)
+    alphas, fractions = np.geomspace(1, 100, 20), np.linspace(0.05, 0.9, 20)
     points = [
         {"alpha_total": float(alpha), "keep_fraction": 0.2, "theta_deg": angle, "policy": policy}
         for alpha in alphas
@@ -302,15 +301,16 @@ def files(folder: Path, figures: Path | None) -> dict[str, str]:
 
 def prepared(cases: Sequence[Case], folder: Path, named: dict[str, str]) -> Iterator[list[str]]:
     """The command lines that must run before the cases can, as words."""
-    if any(case.group == "others" for case in cases):
-        kept = str(folder / "tree" / "kept.parquet")
+    if any("{tree}" in case.line for case in cases):
         (folder / "tree").mkdir()
-        scores = ["--scores", named["scores"]]
-        yield ["selection", "select", "hard", *scores, "--budget", "50", "--out", kept]
+        kept = str(folder / "tree" / "kept.parquet")
+        hardest = ["select", "hard", "--scores", named["scores"], "--budget", "50", "--out", kept]
+        yield ["selection", *hardest]
     data = Path(named["figures"])
-    absent = [name for name in FIGURES if not (data / f"{name}.nc").exists()]
-    for name in absent if any(case.group == "figures" for case in cases) else ():
-        yield ["figures", name, *SMALL.get(name, ()), "--out", str(data), "--format", "svg"]
+    for name in FIGURES:
+        wanted = any(f"/{name}.nc" in case.line for case in cases)
+        if wanted and not (data / f"{name}.nc").exists():
+            yield ["figures", name, *SMALL.get(name, ()), "--out", str(data), "--format", "svg"]
 
 
 # Data of figures that take minutes at their defaults; the size hardly matters to the drawing.

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
-from scipy.linalg import eigh_tridiagonal
 
 from hardset.checks import check_range, is_concrete
 from hardset.pytree import STATIC, pytree_dataclass
@@ -291,6 +290,9 @@ def _logistic_mixture(terms: int) -> tuple[Floats, Floats]:
 
     It is a Gauss rule for the law of log(2 k), k Kolmogorov's statistic, by Lanczos' recursion.
     """
+    # Imported where it is needed: it takes as long as a grid's solution.
+    from scipy.linalg import eigh_tridiagonal
+
     logs = np.linspace(np.log(0.05), np.log(5.0), 6001)
     k = np.exp(logs)
     law = _kolmogorov_density(k) * k

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from scipy.optimize import minimize
 from scipy.special import erf, ndtri
 
 from hardset.float64 import float64
@@ -444,6 +443,9 @@ def _slide(problem: AnyProblem, ranks: Floats, fraction: float) -> Floats:
         slope = np.asarray(influence(problem, students, 0, trial.ravel()))[:ends]
         sign = np.tile([-1.0, 1.0], count)
         return np.log(error), fraction * sign * slope / error
+
+    # Imported where it is needed: it takes as long as a grid's solution.
+    from scipy.optimize import minimize
 
     order = np.diff(np.eye(ends), axis=0)
     lengths = np.tile([-1.0, 1.0], count)

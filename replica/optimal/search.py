@@ -13,7 +13,6 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
-from scipy.optimize import elementwise
 
 from hardset.checks import check_range
 from hardset.progress import bar
@@ -443,6 +442,9 @@ def first_below(
     status[~known.any(axis=1)] = SearchStatus.FAILED.value
     lanes = np.flatnonzero(inside)
     if lanes.size:
+        # Imported where it is needed: it takes as long as a grid's solution.
+        from scipy.optimize import elementwise
+
         level = np.log(threshold[lanes])
         found = elementwise.find_root(
             lambda x, lane, level: np.log(objective(lane.astype(np.int64), x)) - level,

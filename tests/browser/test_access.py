@@ -30,7 +30,7 @@ TOLD = """one => {
 LINES = """() => {
   const found = [];
   for (const model of Bokeh.documents[0].all_models)
-    if (model.type === 'GlyphRenderer' && model.glyph.type === 'Line')
+    if (model.type === 'GlyphRenderer' && ['Line', 'Step'].includes(model.glyph.type))
       found.push([model.data_source.name, model.glyph.line_color.value,
                   JSON.stringify(model.glyph.line_dash.value ?? model.glyph.line_dash)]);
   return found;
@@ -45,6 +45,7 @@ STOPS = [
     "lam: ridge of the loss",
     "f: kept fraction of window and margins",
     *("hard", "easy", "moderate", "random", "hard-signed", "easy-signed"),
+    *("window", "mixture", "window-signed"),
     *("N", "draws", "Simulate"),
     *("Copy command line", "Copy Python lines"),
     *("Download PNG", "Download PDF", "Download data"),
@@ -134,9 +135,9 @@ def test_the_status_is_announced(page: Page) -> None:
 def test_lines_differ_in_colour_and_dash(page: Page) -> None:
     lines = page.evaluate(LINES)
     names = {name for name, _, _ in lines}
-    assert len(names) == 12  # curves and densities of six policies
-    assert len({(color, dash) for _, color, dash in lines}) == 6
-    assert len({dash for _, _, dash in lines}) == 6
+    assert len(names) == 18  # curves and margins of nine policies
+    assert len({(color, dash) for _, color, dash in lines}) == 9
+    assert len({dash for _, _, dash in lines}) == 9
     for _, color, _ in lines:
         assert _contrast_to_white(color) >= 3
 

@@ -37,12 +37,12 @@ SLIDERS = {
     "downstream_deg": "shift of the downstream task, degrees",
     "flip": "noise: share of flipped labels",
     "lam": "lam: ridge of the loss",
-    "keep_fraction": "f: kept fraction of window and margins",
     "lo": "lo: rank where windows begin",
     "w": "w: share of the hardest in a mixture",
+    "keep_fraction": "f: kept fraction of window and margins",
 }
-# The page's curves have 41 fractions; every solve here too, since another shape is compiled anew.
-GRID = np.geomspace(0.02, 1.0, 41)
+# A curve of the page has 41 points; every solve here too, since another shape is compiled anew.
+POINTS = 41
 PATIENCE = 180  # seconds; a first solve compiles
 NOISY = {
     "alpha_total": 20.0,
@@ -68,9 +68,9 @@ class Visit:
             "downstream_deg": 0.0,
             "flip": 0.0,
             "lam": 0.1,
-            "keep_fraction": 0.3,
             "lo": 0.1,
             "w": 0.5,
+            "keep_fraction": 0.3,
         } | given
 
     def handle(self, name: str) -> Locator:
@@ -86,14 +86,19 @@ class Visit:
         _until(lambda: self.told(name) == value, f"{key} does not move {name} to {value}")
         self.numbers[name] = value
 
-    def errors(self, policy: Policy, keep_fraction: np.ndarray = GRID) -> np.ndarray:
+    def made(self, name: str) -> Policy:
+        """The policy of that name with its own number, if it has one."""
+        own = {"window": "lo", "window-signed": "lo", "mixture": "w"}.get(name)
+        return policy_from_name(name, **({own: self.numbers[own]} if own else {}))
+
+    def errors(self, policy: Policy, keep_fraction: np.ndarray) -> np.ndarray:
         """The solver's errors at up to 41 fractions."""
         now = self.numbers
         plain = self.loss == "max-margin"
         solution = replica.solve(
             PerceptronProblem(
                 alpha_total=now["alpha_total"],
-                keep_fraction=np.resize(keep_fraction, GRID.shape),
+                keep_fraction=np.resize(keep_fraction, POINTS),
                 probe=FixedAngle(np.pi * now["theta_deg"] / 180),
                 policy=policy,
                 redundancy=now["redundancy"],
@@ -108,12 +113,15 @@ class Visit:
     def agrees(self) -> None:
         """Assert that the curves are the solver's."""
         for name in self.policy:
-            expected = self.errors(policy_from_name(name))
+            # A window keeps no more than begins behind `lo`.
+            largest = 1 - self.numbers["lo"] if name.startswith("window") else 1.0
+            grid = np.geomspace(0.02, largest, POINTS)
+            expected = self.errors(self.made(name), grid)
             _until(
-                lambda name=name, expected=expected: (
+                lambda name=name, grid=grid, expected=expected: (
                     (shown := source(self.page, f"curve {name}"))["y"].shape == expected.shape
                     and np.allclose(shown["y"], expected, rtol=1e-6, atol=0)
-                    and np.allclose(shown["x"], GRID, rtol=1e-12, atol=0)
+                    and np.allclose(shown["x"], grid, rtol=1e-12, atol=0)
                 ),
                 f"the curve of {name} at {self.numbers} is {expected}",
             )
@@ -157,6 +165,7 @@ def _until(holds: Callable[[], bool], trouble: str) -> None:
 def test_sliders_are_moved_by_keys(visit: Callable[..., Visit]) -> None:
     one = visit(policy=("hard", "easy"))
     one.agrees()
+    _margins_are_drawn(one, theta_deg=20, keep_fraction=0.3)
     one.press("alpha_total", "ArrowRight", 5.61)
     one.press("theta_deg", "ArrowRight", 20.5)
     one.agrees()
@@ -168,13 +177,28 @@ def test_sliders_are_moved_by_keys(visit: Callable[..., Visit]) -> None:
     one.press("keep_fraction", "ArrowLeft", 0.294)
     one.agrees()
     # The best window against a scan of windows, whose error is smooth in where they begin.
-    starts = np.linspace(0, 1 - 0.294, 41)
-    scanned = one.errors(Window(lo=starts), np.full(41, 0.294))
+    starts = np.linspace(0, 1 - 0.294, POINTS)
+    scanned = one.errors(Window(lo=starts), np.full(POINTS, 0.294))
     one.is_in_the_address()
     shown = source(one.page, "window")
     assert shown["x"] == 0.294
     assert shown["y"] == pytest.approx(scanned.min(), rel=1e-3)
     assert shown["y"] <= scanned.min() * (1 + 1e-6)  # a gain below 1e-6 leaves it at an end
+
+
+def _margins_are_drawn(one: Visit, theta_deg: float, keep_fraction: float) -> None:
+    """The histograms against a million draws, of which the easy or hard ones are kept."""
+    rng, theta = np.random.default_rng(0), np.pi * theta_deg / 180
+    margin, other = rng.normal(size=(2, 1_000_000))
+    field = np.abs(np.cos(theta) * margin + np.sin(theta) * other)
+    for name, sign in (("hard", 1), ("easy", -1)):
+        kept = np.argsort(sign * field)[: int(keep_fraction * len(field))]
+        shown = source(one.page, f"margins {name}")
+        edges = np.append(shown["x"][:-1], np.inf)
+        share = np.histogram(np.abs(margin[kept]), edges)[0] / len(kept)
+        np.testing.assert_allclose(
+            shown["y"][:-1], share, rtol=0, atol=5 * np.sqrt(share.max() / len(kept))
+        )
 
 
 def test_sliders_are_moved_by_a_mouse(visit: Callable[..., Visit]) -> None:
@@ -210,8 +234,8 @@ def test_a_student_with_a_loss_has_its_best_fraction(visit: Callable[..., Visit]
     # The best fraction against the least of 410 fractions, 1 % from each other.
     scan = np.geomspace(0.02, 1, 410)
     for name in one.policy:
-        policy = policy_from_name(name)
-        scanned = np.concatenate([one.errors(policy, part) for part in scan.reshape(10, 41)])
+        policy = one.made(name)
+        scanned = np.concatenate([one.errors(policy, part) for part in scan.reshape(10, POINTS)])
         _until(lambda name=name: len(source(one.page, f"best {name}")["x"]) == 1, "no star")
         star = source(one.page, f"best {name}")
         least = scanned.argmin()
@@ -224,14 +248,23 @@ def test_a_student_with_a_loss_has_its_best_fraction(visit: Callable[..., Visit]
 
 def test_policies_are_ticked(visit: Callable[..., Visit]) -> None:
     one = visit(policy=("hard",))
-    for name in ("easy", "moderate", "random", "hard-signed", "easy-signed"):
-        one.page.get_by_role("checkbox", name=name, exact=True).press("Space")
+
+    def box(name: str) -> Locator:
+        return one.page.get_by_role("checkbox", name=name, exact=True)
+
+    expect(one.handle("lo")).to_be_hidden()
+    others = ("easy", "moderate", "random", "hard-signed", "easy-signed", "window", "mixture")
+    for name in (*others, "window-signed"):
+        box(name).press("Space")
         one.policy = (*one.policy, name)
+    one.press("lo", "ArrowRight", 0.11)
+    one.press("w", "ArrowLeft", 0.49)
     one.agrees()
+    one.is_in_the_address()
     for name in one.policy:
-        one.page.get_by_role("checkbox", name=name, exact=True).click()
-    one.page.get_by_text("policy is empty").wait_for()
-    one.page.get_by_role("checkbox", name="random", exact=True).click()
+        box(name).click()
+    one.page.get_by_role("status").get_by_text("policy is empty").wait_for()
+    box("random").click()
     one.policy = ("random",)
     for name in ("curve", "margins", "best"):
         _until(
@@ -239,7 +272,6 @@ def test_policies_are_ticked(visit: Callable[..., Visit]) -> None:
             "a policy that is not ticked is shown",
         )
     one.agrees()
-    one.is_in_the_address()
 
 
 def test_windows_and_mixtures_have_a_slider_each(visit: Callable[..., Visit]) -> None:
@@ -283,7 +315,7 @@ def test_what_is_shown_is_simulated_copied_and_saved(
     points = {name: source(page, f"points {name}") for name in one.policy}
     for name, found in points.items():
         stderr = (found["high"] - found["low"]) / 2
-        expected = one.errors(policy_from_name(name), found["x"])
+        expected = one.errors(one.made(name), found["x"])
         # Five standard errors of 12 draws; the bias of N = 100 is smaller.
         assert np.all(np.abs(found["y"] - expected) < 5 * stderr)
 
