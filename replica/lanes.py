@@ -21,7 +21,7 @@ Array = jnp.ndarray
 T = TypeVar("T")
 
 CHUNK = 256
-SHARE = 64  # points that are worth a thread
+SHARE = 16  # points that are worth a thread
 FEW = 8  # points that are prepared together where there are no more
 
 
