@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from figures.settings import COMPANIONS, SYMBOLS, Settings, SimulatedSettings, l
 from hardset.checks import meant
 from hardset.datafile import (
     DataFileError,
+    OtherKindError,
     check_output_file,
     parameters_of,
     read_dataset,
@@ -297,6 +299,28 @@ def make_data(spec: FigureSpec, settings: Settings, folder: Path, *, progress: b
     return path
 
 
+def read_figure(path: Path, kind: str) -> "xr.Dataset":
+    """Read the data file of a figure, or say which command draws it.
+
+    Args:
+        path: the data file.
+        kind: the kind that it must have, "figure NAME".
+
+    Raises:
+        hardset.datafile.DataFileError: see `hardset.datafile.read_dataset`.
+    """
+    try:
+        return read_dataset(path, kind=kind)
+    except OtherKindError as error:
+        other = error.kind.removeprefix("figure ")
+        if other == error.kind or not other.replace("-", "").isalpha():
+            raise
+        raise DataFileError(
+            f"{error}: draw it by hardset figures {other} --from-data {shlex.quote(str(path))} "
+            "--out FOLDER"
+        ) from None
+
+
 def make_pictures(
     spec: FigureSpec, data: Path, folder: Path, formats: Iterable[str]
 ) -> tuple[list[Path], str]:
@@ -315,7 +339,7 @@ def make_pictures(
         hardset.datafile.DataFileError: the file is damaged, foreign or lacks something.
         OSError: a picture cannot be written; names it.
     """
-    dataset = read_dataset(data, kind=spec.kind)
+    dataset = read_figure(data, spec.kind)
     with _complete(data):
         from hardset.pictures import rendered
 

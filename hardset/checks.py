@@ -200,6 +200,30 @@ def real_array(name: str, value: Any) -> NDArray[np.float64]:
     raise ValueError(f"{name} = {text} {trouble}")
 
 
+# What an extra of the installation brings, by the names that one imports.
+EXTRAS = {
+    "selection": ("faiss", "numba", "pyarrow", "sklearn"),
+    "pretrain": (
+        "PIL",
+        "av",
+        "grain",
+        "jinja2",
+        "ml_dtypes",
+        "orbax",
+        "pycocotools",
+        "safetensors",
+        "skimage",
+        "tensorboardX",
+        "tifffile",
+    ),
+    "medical": ("nibabel", "pydicom"),
+    "demo": ("mlxtend", "nilearn"),
+    "cluster": ("dask", "distributed"),
+    "explorer": ("bokeh", "panel"),
+    "parity": ("torch", "transformers"),
+}
+
+
 def require(module: str, extra: str = "selection") -> Any:
     """Import a module that an extra of the installation brings.
 
@@ -213,6 +237,21 @@ def require(module: str, extra: str = "selection") -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise ValueError(
-            f"the package {error.name} is not installed: pip install 'hardset[{extra}]'"
-        ) from None
+        raise ValueError(_missing(error.name, extra)) from None
+
+
+def remedy(error: ModuleNotFoundError) -> str | None:
+    """Say which extra brings a module that was not found.
+
+    Returns:
+        A sentence with the command that installs it, or None for a module that no extra brings.
+    """
+    package = (error.name or "").partition(".")[0]
+    for extra, packages in EXTRAS.items():
+        if package in packages:
+            return _missing(error.name, extra)
+    return None
+
+
+def _missing(name: str | None, extra: str) -> str:
+    return f"the package {name} is not installed: pip install 'hardset[{extra}]'"

@@ -666,6 +666,13 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None)
         return _say(str(error))
     except ValueError as error:
         return _say(str(error))
+    except ModuleNotFoundError as error:
+        from hardset.checks import remedy
+
+        sentence = remedy(error)
+        if sentence is None:
+            raise
+        return _say(sentence)
     except (RuntimeError, AssertionError) as error:
         if not _without_device(error):
             raise

@@ -28,7 +28,7 @@ _SETTINGS = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.0,
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
 }
-_TROUBLE = r"Error (reading|writing) persistent compilation cache entry for '(?P<program>[^']*)'"
+TROUBLE = r"Error (reading|writing) persistent compilation cache entry for '(?P<program>[^']*)'"
 
 
 def take_option(arguments: Sequence[str]) -> tuple[list[str], str | None]:
@@ -188,25 +188,37 @@ def _tidy(folder: Path) -> None:
 
 
 def _mend_quietly(folder: Path) -> None:
-    """Delete programs that JAX cannot read, and hide its warnings about them.
-
-    JAX itself warns, compiles, and leaves the damaged file where it is. Once deleted, it is written
-    anew.
-    """
+    """Delete programs that JAX cannot read, and hide its warnings about them."""
     shown = warnings.showwarning
 
     def show(message: Warning | str, *arguments: Any, **named: Any) -> None:
-        trouble = re.match(_TROUBLE, str(message))
-        if trouble is None:
+        if not drop_unreadable(str(message), folder):
             shown(message, *arguments, **named)
-        elif trouble[1] == "reading":
-            for path in folder.glob(f"{glob.escape(trouble['program'])}-*-cache"):
-                with contextlib.suppress(OSError):
-                    path.unlink()
 
     warnings.showwarning = show
     # Ahead of a filter that would make an error of it.
-    warnings.filterwarnings("always", message=_TROUBLE)
+    warnings.filterwarnings("always", message=TROUBLE)
+
+
+def drop_unreadable(warning: str, folder: Path) -> bool:
+    """Delete the program that JAX could not read, if that is what it warns of.
+
+    JAX itself warns, compiles, and leaves the damaged file where it is. Once deleted, it is written
+    anew.
+
+    Args:
+        warning: the text.
+        folder: where programs are kept.
+
+    Returns:
+        Whether the warning is one of a program that could not be read or written.
+    """
+    trouble = re.match(TROUBLE, warning)
+    if trouble is not None and trouble[1] == "reading":
+        for path in folder.glob(f"{glob.escape(trouble['program'])}-*-cache"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+    return trouble is not None
 
 
 # JAX's events of tracing, lowering and compiling, cached programs included, begin so.

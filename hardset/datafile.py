@@ -37,6 +37,18 @@ class DataFileError(ValueError):
     """A data file is missing, damaged or not what was asked for."""
 
 
+class OtherKindError(DataFileError):
+    """A data file holds another kind of data than was asked for.
+
+    Attributes:
+        kind: the kind that it holds.
+    """
+
+    def __init__(self, words: str, kind: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
 def versions() -> dict[str, str]:
     """List the versions of the packages that a result depends on."""
     found = {}
@@ -262,7 +274,8 @@ def read_dataset(path: str | Path, *, kind: str) -> "xr.Dataset":
         ) from None
     found = dataset.attrs.get("kind")
     if not isinstance(found, str) or found != kind:
-        raise DataFileError(f"data file {path} holds {one_line(repr(found))}, not {kind!r}")
+        words = f"data file {path} holds {one_line(repr(found))}, not {kind!r}"
+        raise OtherKindError(words, str(found))
     schema = dataset.attrs.get("schema_version", 0)
     if not isinstance(schema, int | np.integer):
         raise DataFileError(f"data file {path} has the schema version {one_line(repr(schema))}")

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 CHUNK = 256
 SHARE = 16  # points that are worth a thread
-FEW = 8  # points that are prepared together where there are no more
+FEW = (8, 64)  # points that are prepared together where there are no more
 
 
 def map_lanes(
@@ -50,7 +50,7 @@ def map_lanes(
         size = min(length, count - start)
         # Preparing takes longer than solving for some policies, so few points are not padded to
         # many before it.
-        least = FEW if size <= FEW else CHUNK
+        least = next((few for few in FEW if size <= few), CHUNK)
         padded = [_resized(column[start : start + size], least) for column in columns]
         chunk = prepare(jax.tree.unflatten(tree, padded))
         if least < CHUNK:

@@ -278,8 +278,6 @@ def _check_problem(problem: PerceptronProblem, overlap: str, solver: str, *, cac
     if isinstance(problem.student, ERM) and np.any(np.asarray(problem.student.lam) == 0):
         raise ValueError("lam = 0 has no simulation: students with a loss need lam > 0")
     if not isinstance(problem.probe_field, NormalField):
-        raise ValueError("probe_field = FieldLaw(...) has no simulation: inputs are Gaussian")
-    if not isinstance(problem.probe_field, NormalField):
         raise ValueError(
             f"probe_field = {type(problem.probe_field).__name__}(...) has no simulation: inputs "
             "are drawn from the normal law"

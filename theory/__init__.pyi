@@ -19,6 +19,7 @@ from .densities import probe_field_density as probe_field_density
 from .densities import student_margin_density as student_margin_density
 from .densities import support_mass as support_mass
 from .densities import teacher_margin_density as teacher_margin_density
+from .densities import teacher_margin_shares as teacher_margin_shares
 from .field_information import conditional_entropy as conditional_entropy
 from .field_information import v_information as v_information
 from .gain import GainStatus as GainStatus
@@ -132,5 +133,6 @@ __all__ = [
     "student_margin_density",
     "support_mass",
     "teacher_margin_density",
+    "teacher_margin_shares",
     "v_information",
 ]

@@ -11,7 +11,8 @@ from jax.typing import ArrayLike
 
 from hardset.checks import check_range, within_right_angle
 from hardset.float64 import Float64Array, float64
-from theory.quadrature import away_from_zero, feature_breaks, panel_nodes
+from theory.labels import Clean, LabelKernel, Labels
+from theory.quadrature import away_from_zero, feature_breaks, panel_grid, panel_nodes
 from theory.weights import IntervalWeight, SelectionWeight, kept_mass, label_probability
 
 Array = jnp.ndarray
@@ -161,6 +162,40 @@ def teacher_margin_density(
 
 
 @float64
+def teacher_margin_shares(
+    edges: ArrayLike,
+    *,
+    theta: ArrayLike,
+    weight: SelectionWeight,
+    labels: Labels | None = None,
+) -> Float64Array:
+    """Return the shares of the kept examples whose margin abs(T.x) lies in each bin.
+
+    The share between two edges is (2/f) int phi(t) E[wt(y z) | t] dt, integrated to rounding. The
+    margin is the distance from the true boundary, whatever label was observed.
+
+    Args:
+        edges: ascending ends of the bins, >= 0, shape (K + 1,); the last may be infinite.
+        theta: probe-teacher angle in radians, in [0, pi/2], scalar.
+        weight: selection weight in the gauge y = +1, from `Policy.kept_weight`.
+        labels: how the observed label y follows from the teacher's field, one channel; None is
+            clean.
+
+    Returns:
+        Shape (K,); from 0 to infinity they sum to 1.
+
+    Raises:
+        ValueError: `theta` outside its range, or edges that are negative or descend.
+    """
+    ends = np.asarray(edges, np.float64)
+    check_range("edges", np.where(np.isposinf(ends), 0.0, ends), 0.0, np.inf)
+    if np.any(np.diff(ends) < 0):
+        raise ValueError(f"edges = {ends.tolist()} must ascend")
+    kernel = (Clean() if labels is None else labels).kernel()
+    return _teacher_shares(jnp.minimum(jnp.asarray(ends), REACH), _angle(theta), weight, kernel)
+
+
+@float64
 def student_margin_density(
     m: ArrayLike,
     *,
@@ -272,6 +307,30 @@ def _teacher_margin(tau: Array, theta: Array, weight: SelectionWeight) -> Array:
 
     density = 2 * pdf(tau) * _mapped(kept, tau) / kept_mass(weight, theta)
     return jnp.where(tau > 0, density, 0.0)
+
+
+@jax.jit
+def _teacher_shares(
+    edges: Array, theta: Array, weight: SelectionWeight, labels: LabelKernel
+) -> Array:
+    zero = jnp.zeros(())
+    breaks = axis_breaks(theta, zero, weight)
+    # A wrong label mirrors the weight's edges; the label itself turns at its own steps.
+    turns = feature_breaks(labels.at, labels.width)
+
+    def kept(t: Array) -> Array:
+        right = labels.probability(t)
+        as_seen = orthogonal_moments(t, theta, zero, weight)[0]
+        # Of a wrong label the policy sees the field -z, whose mean is -t cos(theta).
+        mirrored = orthogonal_moments(t, np.pi - theta, zero, weight)[0]
+        return right * as_seen + (1 - right) * mirrored
+
+    # One rule over all bins, whose edges are breakpoints like the others.
+    t, dt = panel_grid(jnp.concatenate([breaks, -breaks, turns, edges]), edges[0], edges[-1], 12)
+    panels = jnp.sum(2 * dt * pdf(t) * jax.vmap(jax.vmap(kept))(t), axis=0)
+    places = jnp.searchsorted(edges, t[0], side="right") - 1
+    shares = jnp.zeros(edges.size - 1).at[places].add(panels)
+    return shares / kept_mass(weight, theta, labels)
 
 
 @jax.jit

@@ -35,6 +35,7 @@ from theory.weights import (
 Array = jnp.ndarray
 
 _FIELDS = np.linspace(-8.0, 8.0, 801)  # where a user's weight is checked
+_JUMP = 0.3  # between two of them: no weight that is smooth at the scale of 0.1 changes so fast
 
 
 class Policy(ABC):
@@ -104,7 +105,8 @@ class Custom(Policy):
             in `jax.numpy`.
         variable: "z" if it takes the probe field, "yz" if it takes the signed probe margin.
         breakpoints: fields where it or its slope jumps. Between them it must be smooth at the
-            scale of 1. They are constants; steps whose ends may vary are those of `Steps`.
+            scale of 1; a narrow weight takes some across its width. They are constants; steps
+            whose ends may vary are those of `Steps`.
         values: the parameters; a tuple or list is passed one by one, any other pytree (a number,
             a dict) as one argument. Each number is a scalar, or an array of the grid's shape.
 
@@ -124,7 +126,10 @@ class Custom(Policy):
         if not callable(weight):
             raise ValueError(f"weight = {weight!r} is not a function of the field")
         if variable not in ("z", "yz"):
-            raise ValueError(f"variable = {variable!r} is not one of 'z', 'yz'")
+            raise ValueError(
+                f"variable = {variable!r} is not one of 'z', 'yz': a rule sees the probe's field, "
+                "or its product with the observed label, and never the teacher's field"
+            )
         breaks = np.atleast_1d(real_array("breakpoints", breakpoints)).ravel()
         check_range("breakpoints", breaks, -np.inf, np.inf)
         self._static = (weight, variable, tuple(breaks.tolist()))
@@ -255,12 +260,29 @@ class Custom(Policy):
                 f"weight = {weights[index]:.6g} at field {_FIELDS[index[-1]]:.3g} is outside "
                 "the valid range [0, 1]"
             )
+        self._check_jumps(weights)
         if is_concrete(mass):
             _check_mass(
                 keep_fraction,
                 mass,
                 "the custom weight's mass",
                 "policy.mass(theta, labels), and name the weight's jumps in `breakpoints`",
+            )
+
+    def _check_jumps(self, weights: np.ndarray) -> None:
+        """Raise ValueError where the weights at `_FIELDS` jump and no breakpoint is near."""
+        breaks = np.array(self.breakpoints)
+        near = np.concatenate([breaks, -breaks]) if self.variable == "z" else breaks
+        middles = (_FIELDS[1:] + _FIELDS[:-1]) / 2
+        known = np.any(np.abs(middles[:, None] - near) <= 2 * (_FIELDS[1] - _FIELDS[0]), axis=1)
+        jumps = (np.abs(np.diff(weights)) > _JUMP) & ~known
+        if np.any(jumps):
+            index = tuple(np.argwhere(jumps)[-1])
+            before, after = weights[..., :-1][index], weights[..., 1:][index]
+            raise ValueError(
+                f"weight goes from {before:.3g} to {after:.3g} at field "
+                f"{middles[index[-1]]:.3g}, where breakpoints = {self.breakpoints} has none: "
+                "averages are exact only where the weight's jumps are named"
             )
 
     def parameters(self) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def call_weight(function: Callable[..., Array], z: Array, parameters: tuple[Any,
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"the custom weight {name} cannot be called with an array of fields and "
-            f"{len(parameters)} parameters, in jax.numpy: {error}"
+            f"{len(parameters)} parameters, in jax.numpy, and sees nothing else: {error}"
         ) from error
     if jnp.iscomplexobj(found):
         raise ValueError(f"the custom weight {name} returns complex numbers; it must be real")

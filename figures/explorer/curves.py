@@ -9,27 +9,28 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.special import erf
 
 import replica
 import sims
-from figures.explorer.state import DENSITY_POINTS, DIMS, DRAWS, FARTHEST, POINTS, State
+from figures.explorer.state import BINS, DIMS, DRAWS, FARTHEST, POINTS, State
 from hardset.checks import check_integer
 from hardset.float64 import float64
 from replica.optimal.search import Family, least
-from theory.densities import teacher_margin_density
-from theory.labels import Clean, Flip
+from theory.densities import teacher_margin_shares
+from theory.labels import Clean, Flip, Labels
 from theory.policies import Policy, policy_from_name
 from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
 from theory.students import ERM, MaxMargin
-from theory.weights import IntervalWeight
+from theory.weights import SelectionWeight
 
 Floats = NDArray[np.float64]
 
 SIMULATED = 7  # fractions that are simulated
+COARSE = 4  # every so many fractions make a coarse curve, the last one included
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +38,16 @@ class Curve:
     """One policy's curve.
 
     Attributes:
-        error: at `fractions`, NaN where no certified solution exists.
+        keep_fraction: `fractions` of the policy; in a coarse curve every fourth of them.
+        error: there, NaN where no certified solution exists.
         status: of each solution, a `replica.Status`.
-        density: of the kept examples' margins to the teacher, at `margins`.
+        share: of the kept examples in each bin of `margin_edges`, see `margin_shares`.
     """
 
+    keep_fraction: Floats
     error: Floats
     status: NDArray[np.int64]
-    density: Floats
+    share: Floats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +68,17 @@ class Marks:
     window_error: float
 
 
-def fractions(state: State) -> Floats:
-    """Return the kept fractions of the curves, from `lowest` to 1, shape (POINTS,)."""
-    return np.geomspace(state.lowest, 1.0, POINTS)
+def fractions(state: State, policy: str) -> Floats:
+    """Return the kept fractions of a policy's curve, shape (POINTS,).
+
+    They go from `lowest` to the largest fraction that the policy can keep.
+    """
+    return np.geomspace(state.lowest, state.largest(policy), POINTS)
 
 
-def margins() -> Floats:
-    """Return the margins at which densities are shown, shape (DENSITY_POINTS,)."""
-    return np.linspace(0.0, FARTHEST, DENSITY_POINTS)
+def margin_edges() -> Floats:
+    """Return the edges of the bins of margins, shape (BINS + 1,); the last one is infinite."""
+    return np.append(np.linspace(0.0, FARTHEST, BINS + 1)[:-1], np.inf)
 
 
 def problem(state: State, policy: str, keep_fraction: Floats | float) -> PerceptronProblem:
@@ -81,10 +87,14 @@ def problem(state: State, policy: str, keep_fraction: Floats | float) -> Percept
         alpha_total=state.alpha_total,
         keep_fraction=keep_fraction,
         probe=FixedAngle.degrees(state.theta_deg),
-        policy=policy_from_name(policy),
+        policy=_policy(state, policy),
         dims=("keep_fraction",),
         **_shared(state),
     )
+
+
+def _policy(state: State, policy: str) -> Policy:
+    return policy_from_name(policy, **state.own(policy))
 
 
 def _shared(state: State) -> dict[str, Any]:
@@ -99,29 +109,74 @@ def _shared(state: State) -> dict[str, Any]:
 
 
 def curve(state: State, policy: str) -> Curve:
-    """Compute one policy's curve and the density of its margins."""
-    solution = replica.solve(problem(state, policy, fractions(state)))
+    """Compute one policy's curve and the margins that it keeps."""
+    return _curve(state, policy, fractions(state, policy))
+
+
+def _curve(state: State, policy: str, kept: Floats) -> Curve:
+    solution = replica.solve(problem(state, policy, kept))
     status = np.asarray(solution.status)
     return Curve(
+        keep_fraction=kept,
         error=np.where(status == replica.Status.CONVERGED, solution.error, np.nan),
         status=status,
-        density=margin_density(state, policy, margins()),
+        share=margin_shares(state, policy),
     )
 
 
 def curves(state: State) -> dict[str, Curve]:
     """Compute the curves of all policies, by name, on two threads."""
-    with ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda name: curve(state, name), state.policy)
-        return dict(zip(state.policy, found, strict=True))
+    return _each(state, lambda name: curve(state, name))
 
 
-def marks(state: State, found: dict[str, Curve]) -> Marks:
-    """Find the best fraction of each curve, and the best window, on two threads."""
+def coarse_curves(state: State) -> dict[str, Curve]:
+    """Compute every fourth point of all curves, for a first look in a quarter of the time."""
+    return _each(state, lambda name: _curve(state, name, fractions(state, name)[::COARSE]))
+
+
+def refined(state: State, coarse: dict[str, Curve]) -> dict[str, Curve]:
+    """Compute the points that coarse curves lack, and return the curves of `curves`."""
+    missing = np.arange(POINTS) % COARSE != 0
+
+    def fill(name: str) -> Curve:
+        rest = _curve(state, name, fractions(state, name)[missing])
+
+        def joined(first: Any, second: Any) -> Any:
+            whole = np.empty(POINTS, first.dtype)
+            whole[~missing], whole[missing] = first, second
+            return whole
+
+        known = coarse[name]
+        return dataclasses.replace(
+            known,
+            keep_fraction=fractions(state, name),
+            error=joined(known.error, rest.error),
+            status=joined(known.status, rest.status),
+        )
+
+    return _each(state, fill)
+
+
+def _each(state: State, compute: Callable[[str], Curve]) -> dict[str, Curve]:
     with ThreadPoolExecutor(2) as pool:
-        best_window = pool.submit(_window, state)
-        best = list(pool.map(lambda name: _least(state, name, found[name].error), state.policy))
-        lo, error = best_window.result()
+        return dict(zip(state.policy, pool.map(compute, state.policy), strict=True))
+
+
+def marks(state: State, found: dict[str, Curve], go_on: Callable[[], None] = lambda: None) -> Marks:
+    """Find the best fraction of each curve, and the best window, on two threads.
+
+    Args:
+        state: what is shown.
+        found: its curves.
+        go_on: called before each search; what it raises ends them.
+    """
+
+    def searched(name: str) -> tuple[float, float]:
+        go_on()
+        return _least(state, name, found[name]) if name else _window(state)
+
+    with ThreadPoolExecutor(2) as pool:
+        (lo, error), *best = pool.map(searched, ["", *state.policy])
     fraction, lowest = zip(*best, strict=True)
     return Marks(
         best_fraction=dict(zip(state.policy, fraction, strict=True)),
@@ -131,11 +186,13 @@ def marks(state: State, found: dict[str, Curve]) -> Marks:
     )
 
 
-def _least(state: State, policy: str, error: Floats) -> tuple[float, float]:
+def _least(state: State, policy: str, found: Curve) -> tuple[float, float]:
     """Find the fraction of least error, for which the curve serves as the scan."""
     family = Family.of(problem(state, policy, state.lowest))
     best, lowest, _ = least(
-        lambda lane, f: family.errors(lane, keep_fraction=f), fractions(state)[None], error[None]
+        lambda lane, f: family.errors(lane, keep_fraction=f),
+        found.keep_fraction[None],
+        found.error[None],
     )
     return (float(best[0]), float(lowest[0])) if np.isfinite(lowest[0]) else (np.nan, np.nan)
 
@@ -150,45 +207,46 @@ def _window(state: State) -> tuple[float, float]:
 
 
 @float64
-def margin_density(state: State, policy: str, margin: Floats) -> Floats:
-    """Return the density of the kept examples' margins to the teacher.
+def margin_shares(state: State, policy: str) -> Floats:
+    """Return the shares of the kept examples whose margin lies in each bin.
 
-    The margin of an example is abs(T.x), its distance from the true boundary. Noise moves it by
-    what signed policies keep alone.
+    The margin of an example is abs(T.x), its distance from the true boundary. Noise moves the
+    shares of signed policies alone.
 
     Args:
         state: gives the fraction, the angle, the copies and the noise.
         policy: one of its policies.
-        margin: margins >= 0, any shape.
+
+    Returns:
+        Shape (BINS,), they sum to 1; NaN where the policy cannot keep the state's fraction.
     """
-    theta = np.deg2rad(state.theta_deg)
-    weight = _seen_weight(
-        policy_from_name(policy), state.keep_fraction, theta, float(state.redundancy), state.flip
+    if state.keep_fraction > state.largest(policy) * (1 + 1e-12):
+        return np.full(BINS, np.nan)
+    theta, labels = np.deg2rad(state.theta_deg), Flip(state.flip)
+    weight = _weight(
+        _policy(state, policy), state.keep_fraction, theta, float(state.redundancy), labels
     )
-    # At 0, where the density jumps, the limit from above.
-    above = np.maximum(margin, 1e-9)
-    return np.asarray(teacher_margin_density(above, theta=theta, weight=weight))
+    found = teacher_margin_shares(margin_edges(), theta=theta, weight=weight, labels=labels)
+    return np.asarray(found)
 
 
 @jax.jit
-def _seen_weight(
-    policy: Policy, keep_fraction: Any, theta: Any, redundancy: Any, flip: Any
-) -> IntervalWeight:
-    """Average the weight of an example of true label +1 over its observed label."""
-    weight = policy.kept_weight(keep_fraction, theta, redundancy, Flip(flip).kernel())
-    assert isinstance(weight, IntervalWeight), "policies without parameters keep intervals"
-    # Policies see y z with the observed label y; a flipped one mirrors the field.
-    return IntervalWeight(
-        low=jnp.concatenate([weight.low, -weight.high]),
-        high=jnp.concatenate([weight.high, -weight.low]),
-        level=jnp.concatenate([(1 - flip) * weight.level, flip * weight.level]),
-    )
+def _weight(
+    policy: Policy, keep_fraction: Any, theta: Any, redundancy: Any, labels: Labels
+) -> SelectionWeight:
+    return policy.kept_weight(keep_fraction, theta, redundancy, labels.kernel())
 
 
-def simulated_fractions(state: State, dim: int) -> Floats:
+def all_shares() -> Floats:
+    """Return the shares of all examples whose margin lies in each bin, shape (BINS,)."""
+    return np.diff(erf(margin_edges() / np.sqrt(2)))
+
+
+def simulated_fractions(state: State, policy: str, dim: int) -> Floats:
     """Return the fractions that are simulated; each keeps one distinct example at least."""
+    largest = state.largest(policy)
     lowest = max(state.lowest, 4.0 * state.redundancy / (state.alpha_total * dim))
-    return np.geomspace(min(lowest, 0.5), 1.0, SIMULATED)
+    return np.geomspace(min(lowest, 0.5 * largest), largest, SIMULATED)
 
 
 def simulate(state: State, dim: int, draws: int) -> Iterator[dict[str, xr.Dataset]]:
@@ -208,8 +266,9 @@ def simulate(state: State, dim: int, draws: int) -> Iterator[dict[str, xr.Datase
     """
     check_integer("dim", dim, *DIMS)
     check_integer("draws", draws, *DRAWS)
-    for fraction in simulated_fractions(state, dim):
-        problems = [problem(state, name, np.asarray([fraction])) for name in state.policy]
+    kept = {name: simulated_fractions(state, name, dim) for name in state.policy}
+    for k in range(SIMULATED):
+        problems = [problem(state, name, kept[name][k : k + 1]) for name in state.policy]
         yield dict(zip(state.policy, sims.run_many(problems, dim, draws), strict=True))
 
 
@@ -227,7 +286,7 @@ def joined(parts: Sequence[dict[str, xr.Dataset]]) -> dict[str, xr.Dataset]:
 def dataset(
     state: State, found: dict[str, Curve], best: Marks, points: dict[str, xr.Dataset] | None
 ) -> xr.Dataset:
-    """Label what is shown as arrays over (policy, keep_fraction).
+    """Label what is shown as arrays over policies, points of their curves and bins of margins.
 
     Args:
         state: what is shown.
@@ -242,24 +301,32 @@ def dataset(
 
     made = xr.Dataset(
         {
-            "theory_error": (("policy", "keep_fraction"), stacked(lambda one: one.error)),
-            "theory_status": (("policy", "keep_fraction"), stacked(lambda one: one.status)),
+            "theory_error": (("policy", "point"), stacked(lambda one: one.error)),
+            "theory_status": (("policy", "point"), stacked(lambda one: one.status)),
             "best_fraction": ("policy", [best.best_fraction[name] for name in names]),
             "least_error": ("policy", [best.least_error[name] for name in names]),
-            "margin_density": (("policy", "margin"), stacked(lambda one: one.density)),
+            "margin_share": (("policy", "bin"), stacked(lambda one: one.share)),
+            "all_share": ("bin", all_shares()),
             "window_lo": best.window_lo,
             "window_error": best.window_error,
         },
-        coords={"policy": names, "keep_fraction": fractions(state), "margin": margins()},
+        coords={
+            "policy": names,
+            "keep_fraction": (("policy", "point"), stacked(lambda one: one.keep_fraction)),
+            "margin_low": ("bin", margin_edges()[:-1]),
+            "margin_high": ("bin", margin_edges()[1:]),
+        },
     )
     if points is None:
         return made
-    first = points[names[0]]
-    for name in ("error_mean", "error_stderr", "solved"):
-        made[name] = (
-            ("policy", "simulated_fraction"),
-            np.array([np.ravel(points[policy][name].values) for policy in names]),
-        )
-    return made.assign_coords(
-        simulated_fraction=np.ravel(first["keep_fraction"].values)
-    ).assign_attrs(dim=first.attrs["dim"], draws=first.attrs["draws"])
+    sizes = points[names[0]].attrs
+
+    def simulated(key: str) -> tuple[tuple[str, str], np.ndarray]:
+        rows = [np.ravel(points[policy][key].values) for policy in names]
+        return ("policy", "simulated_point"), np.array(rows)
+
+    return (
+        made.assign({key: simulated(key) for key in ("error_mean", "error_stderr", "solved")})
+        .assign_coords(simulated_fraction=simulated("keep_fraction"))
+        .assign_attrs(dim=sizes["dim"], draws=sizes["draws"])
+    )

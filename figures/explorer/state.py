@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -10,10 +11,9 @@ from theory.policy_names import LOSSES, PLAIN_POLICIES, policy_parameter
 
 MAX_MARGIN = "max-margin"
 STUDENTS = (MAX_MARGIN, *LOSSES)
-# Those that need no number of their own.
-POLICIES: tuple[str, ...] = tuple(name for name in PLAIN_POLICIES if not policy_parameter(name))
+POLICIES = PLAIN_POLICIES
 POINTS = 41  # fractions of a curve
-DENSITY_POINTS = 161
+BINS = 40  # of the margins, the last one open
 FARTHEST = 4.0  # end of the axis of margins; 6e-5 of all examples lie beyond
 RANGES: dict[str, dict[str, Any]] = {
     "alpha_total": {"low": 0.1, "high": 1e4},
@@ -21,6 +21,8 @@ RANGES: dict[str, dict[str, Any]] = {
     "downstream_deg": {"low": 0.0, "high": 89.0, "unit": "degrees"},
     "flip": {"low": 0.0, "high": 0.5},
     "lam": {"low": 1e-6, "high": 1e3},
+    "lo": {"low": 0.0, "high": 1.0},
+    "w": {"low": 0.0, "high": 1.0},
     "lowest": {"low": 1e-3, "high": 0.5},
 }
 DIMS, DRAWS = (10, 400), (2, 200)
@@ -39,6 +41,9 @@ class State:
         loss: the loss that the student minimises, or "max-margin" for none.
         lam: ridge strength of the loss, in [1e-6, 1e3]; without effect on a max-margin student.
         policy: the policies that are compared, one or more of `POLICIES`.
+        lo: rank where the windows among them begin, from 0 to 1 - 2 `lowest`. A window keeps at
+            most 1 - lo, where its curve ends.
+        w: share of a mixture's budget that goes to the hardest examples, 0 to 1.
         lowest: the smallest fraction of the curves, in [1e-3, 0.5].
         keep_fraction: the fraction whose margins and best window are shown, from `lowest` to 1.
     """
@@ -51,6 +56,8 @@ class State:
     loss: str = MAX_MARGIN
     lam: float = 0.1
     policy: tuple[str, ...] = ("hard", "random", "easy")
+    lo: float = 0.1
+    w: float = 0.5
     lowest: float = 0.02
     keep_fraction: float = 0.3
 
@@ -69,11 +76,22 @@ class State:
             check_choice("policy", name, POLICIES)
         if len(set(self.policy)) < len(self.policy):
             raise ValueError(f"policy = {', '.join(self.policy)} names a policy twice")
+        if any("lo" in self.own(name) for name in self.policy):
+            check_range("lo", self.lo, 0.0, 1 - 2 * self.lowest)
 
     @property
     def has_loss(self) -> bool:
         """Whether the student minimises a loss."""
         return self.loss != MAX_MARGIN
+
+    def own(self, policy: str) -> dict[str, float]:
+        """Return the number that a policy needs by its name; most need none."""
+        name = policy_parameter(policy)
+        return {name: float(getattr(self, name))} if name else {}
+
+    def largest(self, policy: str) -> float:
+        """Return the largest fraction that a policy can keep."""
+        return 1 - self.own(policy).get("lo", 0.0)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -83,6 +101,17 @@ class State:
     def query(self) -> str:
         """Write the state as a URL's query, without the question mark."""
         return urlencode(self.parameters, doseq=True)
+
+    @classmethod
+    def of_parameters(cls, parameters: Mapping[str, Any]) -> "State":
+        """Read the state from a data file's parameters.
+
+        Raises:
+            KeyError: one is missing.
+            ValueError: a value outside its range.
+        """
+        given = {field.name: parameters[field.name] for field in dataclasses.fields(cls)}
+        return cls(**given | {"policy": tuple(given["policy"])})
 
     @classmethod
     def of_query(cls, query: str) -> "State":
@@ -110,10 +139,12 @@ class State:
         """Write the command lines whose tables hold the curves, one for each policy."""
         from figures.explorer.curves import fractions
 
-        kept = [repr(float(one)) for one in fractions(self)]
         lines = []
         for policy in self.policy:
+            kept = [repr(float(one)) for one in fractions(self, policy)]
             words = ["hardset", "replica", "solve", "--policy", policy]
+            for name, value in self.own(policy).items():
+                words += [f"--{name}", repr(value)]
             words += ["--alpha-total", repr(self.alpha_total)]
             words += ["--theta-deg", repr(self.theta_deg), "--redundancy", str(self.redundancy)]
             words += ["--downstream-deg", repr(self.downstream_deg)]
@@ -128,8 +159,9 @@ class State:
         """Write Python lines that compute what is shown.
 
         They leave dictionaries by policy: `error` along `keep_fraction`, `best_fraction` and
-        `least_error`, and `density` along `margin`; the numbers `window_lo` and `window_error`;
-        and with `draws` the dictionary `simulated` of datasets.
+        `least_error`, and `share`, what of the kept examples lies in each bin of `margin_edges`;
+        the numbers `window_lo` and `window_error`; and with `draws` the dictionary `simulated` of
+        datasets.
 
         Args:
             dim: N of the simulation.
@@ -150,7 +182,7 @@ simulated = {{
     name: sims.run(
         theory.PerceptronProblem(
             alpha_total={self.alpha_total!r},
-            keep_fraction=simulated_fractions(state, {dim}),
+            keep_fraction=simulated_fractions(state, name, {dim}),
             probe=theory.FixedAngle(theta),
             policy=policy,
             **shared,
@@ -170,27 +202,34 @@ simulated = {{
             for field in dataclasses.fields(self)
             if getattr(self, field.name) != field.default
         )
+        policies = "".join(
+            f"    {name!r}: theory.policy_from_name({', '.join([repr(name), *own])}),\n"
+            for name in self.policy
+            for own in [[f"{key}={value!r}" for key, value in self.own(name).items()]]
+        )
+        largest = {name: self.largest(name) for name in self.policy}
         return f"""import numpy as np
 
 import replica
 {"import sims" + chr(10) if draws else ""}import theory
-from figures.explorer.curves import margin_density{more}
+from figures.explorer.curves import margin_edges, margin_shares{more}
 from figures.explorer.state import State
 
 state = State({state})
 theta = np.deg2rad({self.theta_deg!r})
 shared = {{
 {shared}}}
-policies = {{name: theory.policy_from_name(name) for name in {list(self.policy)!r}}}
+policies = {{
+{policies}}}
+largest = {largest!r}
 
-keep_fraction = np.geomspace({self.lowest!r}, 1.0, {POINTS})
-error, best_fraction, least_error, density = {{}}, {{}}, {{}}, {{}}
-margin = np.linspace(0.0, {FARTHEST!r}, {DENSITY_POINTS})
+keep_fraction, error, best_fraction, least_error, share = {{}}, {{}}, {{}}, {{}}, {{}}
 for name, policy in policies.items():
+    keep_fraction[name] = np.geomspace({self.lowest!r}, largest[name], {POINTS})
     solution = replica.solve(
         theory.PerceptronProblem(
             alpha_total={self.alpha_total!r},
-            keep_fraction=keep_fraction,
+            keep_fraction=keep_fraction[name],
             probe=theory.FixedAngle(theta),
             policy=policy,
             **shared,
@@ -201,7 +240,7 @@ for name, policy in policies.items():
         {self.alpha_total!r}, theta, policy, lowest={self.lowest!r}, **shared
     )
     best_fraction[name], least_error[name] = best.least_fraction, best.least_error
-    density[name] = margin_density(state, name, margin)
+    share[name] = margin_shares(state, name)
 window = replica.optimal_window({self.alpha_total!r}, {self.keep_fraction!r}, theta, **shared)
 window_lo, window_error = window.lo, window.error
 {simulation}"""

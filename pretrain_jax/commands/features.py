@@ -201,6 +201,8 @@ def keep(
         print(f"  {'groups':<14}{found.groups_kept} of {found.groups}")
     if found.given:
         print(f"  {'given':<14}{found.given}")
+    if near is not None:
+        print(f"  {'left out':<14}{found.near_duplicates} near-duplicates, before any is picked")
     print(f"  {'contact sheet':<14}{out.with_suffix('.png')}")
     print(f"  {'by group':<14}{out.with_suffix('.csv')}")
     print(f"  {'features':<14}{found.features}")

@@ -9,10 +9,11 @@ block of slices) is held out, so that no validation tile overlaps a training til
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hardset.checks import require
 
 # Each file is reduced by its factor, so that tiles show structures and sources balance.
 PICTURES = {"retina.jpg": 2, "ihc.png": 1, "cell.png": 1}
@@ -97,9 +98,7 @@ def _volume(path: Path) -> NDArray[np.uint8]:
 
     Their range is mapped to 0-255.
     """
-    import nibabel
-
-    image: Any = nibabel.nifti1.load(path)  # type: ignore[no-untyped-call]
+    image = require("nibabel.nifti1", "pretrain,demo").load(path)
     values = np.asarray(image.dataobj, np.float32)
     low, high = float(values.min()), float(values.max())
     return np.rint((values - low) / (high - low) * 255).astype(np.uint8).transpose(2, 1, 0)

@@ -49,6 +49,7 @@ class Kept:
         given: images that are labelled already.
         groups: of the images, without those that are in none.
         groups_kept: of the kept images.
+        near_duplicates: images that were left out first, for their cosine with an earlier one.
         objective: value of the method's objective; None without one.
         notes: sentences of the stage `embed`, and on limits that have no effect.
     """
@@ -61,6 +62,7 @@ class Kept:
     given: int
     groups: int
     groups_kept: int
+    near_duplicates: int
     objective: float | None
     notes: tuple[str, ...]
 
@@ -150,6 +152,7 @@ def keep(
         given=len(held),
         groups=sum(1 for name in groups if name),
         groups_kept=sum(1 for name, own in groups.items() if name and own[1]),
+        near_duplicates=picks.diagnostics.get("near_duplicates", 0),
         objective=picks.objective,
         notes=(*manifest.notes, *notes),
     )

@@ -13,12 +13,12 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hardset.checks import check_integer
+from hardset.checks import check_integer, require
 from hardset.datafile import write_text_atomic
 from pretrain_jax.data.shipped import package_folder, tiles
 from pretrain_jax.pictures import write_png
@@ -176,13 +176,12 @@ def _stardist_images(folder: Path) -> Iterator[tuple[str, Pixels]]:
 
 
 def _read_volume() -> _Volume:
-    import nibabel
-
+    nifti = require("nibabel.nifti1", "pretrain,demo")
     folder = package_folder("nilearn", "nilearn") / "datasets" / "data"
     arrays = []
     for name in ("t1", "gm", "wm"):
         path = folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
-        image: Any = nibabel.nifti1.load(path)  # type: ignore[no-untyped-call]
+        image = nifti.load(path)
         arrays.append(np.asarray(image.dataobj, np.uint8).transpose(2, 1, 0))
     intensity, grey, white = arrays
     other = 255 - np.minimum(grey.astype(np.int16) + white, 255)

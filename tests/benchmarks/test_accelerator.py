@@ -35,7 +35,12 @@ def environment(folder: Path) -> dict[str, str]:
     """A processor, and none of the packages in ABSENT."""
     (folder / "sitecustomize.py").write_text(BLOCKER)
     path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(path)}
+    return os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        # Compiling is most of what a toy takes.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "PYTHONPATH": os.pathsep.join(path),
+    }
 
 
 @pytest.fixture(scope="module")

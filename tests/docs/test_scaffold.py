@@ -1,6 +1,8 @@
 """The files around the packages agree with each other."""
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +11,8 @@ import pytest
 
 import selection
 import theory
-from hardset.__main__ import main
+from hardset.__main__ import PACKAGES, main
+from hardset.checks import EXTRAS
 from hardset.cli import run
 from pretrain_jax import synthesis
 from pretrain_jax.synthesis.proposers import PROPOSERS
@@ -32,12 +35,77 @@ def test_every_dependency_is_pinned() -> None:
     assert names - {project["name"]} <= pinned  # extras name each other
 
 
+# Where what one imports and what one installs have different names.
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "faiss": "faiss-cpu",
+    "lazy_loader": "lazy-loader",
+    "orbax": "orbax-checkpoint",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+}
+# Matplotlib brings one, Orbax the other.
+BROUGHT_ALONG = {"fontTools", "absl"}
+
+
+def imported() -> set[str]:
+    """Packages of others that the packages import, anywhere in a module."""
+    names = set()
+    for package in ("hardset", "theory", *PACKAGES):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                    names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"hardset", "theory", *PACKAGES}
+
+
+def test_a_missing_package_is_one_of_an_extra() -> None:
+    """Else a command that needs it would end with a traceback, and not say what to install."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+
+    core = names(project["dependencies"])
+    brought = {name for packages in EXTRAS.values() for name in packages}
+    assert {n for n in imported() if DISTRIBUTIONS.get(n, n) not in core} <= brought | BROUGHT_ALONG
+    for extra, packages in EXTRAS.items():
+        listed = names(project["optional-dependencies"][extra])
+        assert {DISTRIBUTIONS.get(name, name) for name in packages} <= listed
+
+
+@pytest.mark.parametrize("package", ["nibabel", "panel"])
+def test_a_command_names_the_extra_of_a_missing_package(
+    package: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(_: object) -> int:
+        raise ModuleNotFoundError(f"No module named '{package}.io'", name=f"{package}.io")
+
+    (extra,) = (extra for extra, packages in EXTRAS.items() if package in packages)
+    assert run(command, []) == 2
+    said = f"error: the package {package}.io is not installed: pip install 'hardset[{extra}]'\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_module_that_no_extra_brings_is_a_fault_of_ours() -> None:
+    def command(_: object) -> int:
+        raise ModuleNotFoundError("No module named 'theory.angels'", name="theory.angels")
+
+    with pytest.raises(ModuleNotFoundError):
+        run(command, [])
+
+
 def test_readme_and_ci_use_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for name in ("README.md", ".ci/run"):
-        used = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / name).read_text()))
+    read = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text()))
+    steps = re.findall(r"^step make (.*?)(?: 2>|$)", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    run = {word for step in steps for word in step.split() if re.fullmatch(r"[a-z][a-z-]*", word)}
+    for used in (read, run):
         assert "test" in used
         assert used <= targets
+    assert {"lint", "types", "docs", "verify", "parity", "browser", "dist"} <= run
 
 
 def test_version_of_the_citation() -> None:

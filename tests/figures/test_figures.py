@@ -24,6 +24,9 @@ from theory.policies import Hard
 from theory.problem import PerceptronProblem
 from theory.students import ERM
 
+# Every figure is computed once here, small: most of that is compiling.
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 # Small enough that all figures together need one compiled shape.
 SMALL = {
     "dim": 12,

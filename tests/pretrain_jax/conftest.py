@@ -30,15 +30,9 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str
     compilation_cache.reset_cache()
 
 
-@pytest.fixture(scope="module")
-def lightly_compiled() -> Iterator[None]:
-    """Programs of a module are compiled with little optimisation, where that is most of the time.
-
-    Their rounding differs: not for tests that compare with numbers from elsewhere.
-    """
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+@pytest.fixture(autouse=True, scope="module")
+def _lightly_compiled(lightly_compiled: None) -> None:
+    """Tests of this folder compare programs with each other or with NumPy, within rounding."""
 
 
 @pytest.fixture(autouse=True)

@@ -190,7 +190,6 @@ TINY = """--mae.train.model.encoder.image-size 8 --mae.train.model.encoder.patch
 
 
 def test_scans_through_all_commands(
-    lightly_compiled: None,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,

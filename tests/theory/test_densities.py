@@ -7,7 +7,10 @@ import pytest
 from scipy import integrate, special, stats
 
 from theory import (
+    Flip,
     HardSigned,
+    Logit,
+    Probit,
     Window,
     kept_mass,
     plane_coordinates,
@@ -15,6 +18,7 @@ from theory import (
     student_margin_density,
     support_mass,
     teacher_margin_density,
+    teacher_margin_shares,
 )
 
 THETA, KEEP, Q, PSI = 0.4, 0.25, 0.35, -0.2
@@ -84,6 +88,45 @@ def test_densities_against_sampling(window, sample):
     below = float(support_mass(0.3, **student))
     stderr = np.sqrt(below * (1 - below) / cavity.size)
     assert abs(np.mean(cavity < 0.3) - below) < 4 * stderr
+
+
+def test_shares_of_margins_are_integrals_of_the_density(window):
+    edges = np.linspace(0, 3, 9)
+    np.testing.assert_allclose(
+        teacher_margin_shares(edges, theta=THETA, weight=window),
+        bin_probabilities(lambda t: teacher_margin_density(t, theta=THETA, weight=window), edges),
+        rtol=1e-9,  # of the rule with eight nodes a bin
+    )
+
+
+@pytest.mark.parametrize("labels", [Flip(0.2), Probit(0.4), Logit(0.3)])
+@pytest.mark.parametrize("theta", [0.0, 1e-3, 0.4])
+def test_noisy_labels_move_the_margins_that_a_signed_policy_keeps(labels, theta):
+    with jax.enable_x64(True):
+        weight = HardSigned().kept_weight(
+            jnp.asarray(KEEP), jnp.asarray(theta), jnp.asarray(1.0), labels.kernel()
+        )
+    rng = np.random.default_rng(8)
+    teacher, across, noise = rng.standard_normal((3, COUNT))
+    field = np.cos(theta) * teacher + np.sin(theta) * across
+    if isinstance(labels, Probit):
+        seen = np.sign(teacher + 0.4 * noise)
+    else:
+        chance = 0.8 if isinstance(labels, Flip) else special.expit(np.abs(teacher) / 0.3)
+        seen = np.sign(teacher) * np.where(special.ndtr(noise) < chance, 1, -1)
+    rows = np.argsort(seen * field)[: int(KEEP * COUNT)]
+    edges = np.append(np.linspace(0, 3, 9), np.inf)
+    shares = teacher_margin_shares(edges, theta=theta, weight=weight, labels=labels)
+    assert_histogram(np.abs(teacher[rows]), edges, np.asarray(shares))
+    # The kept mass moves the angle to 1e-11 at least.
+    assert np.sum(shares) == pytest.approx(1, abs=1e-10)
+
+
+def test_edges_of_margins_that_descend_are_refused(window):
+    with pytest.raises(ValueError, match="must ascend"):
+        teacher_margin_shares([0.0, 2.0, 1.0], theta=THETA, weight=window)
+    with pytest.raises(ValueError, match=r"edges = -1"):
+        teacher_margin_shares([-1.0, 1.0], theta=THETA, weight=window)
 
 
 def test_support_mass_is_the_integral_of_the_density(window):

@@ -195,8 +195,21 @@ def test_bad_names(name, parameters, message):
 
 
 def test_custom_variable_is_checked():
-    with pytest.raises(ValueError, match=r"variable = 'margin' is not one of 'z', 'yz'"):
+    with pytest.raises(ValueError, match=r"is not one of 'z', 'yz': .* never the teacher's field"):
         Custom(lambda z: z, "margin")
+
+
+def test_a_jump_that_no_breakpoint_names_is_refused():
+    def step(z, edge):
+        return jnp.where(jnp.abs(z) < edge, 1.0, 0.0)
+
+    kept = stats.norm.cdf(0.5) - stats.norm.cdf(-0.5)
+    with pytest.raises(ValueError, match=r"from 1 to 0 at field 0.49, .* \(\) has none"):
+        PerceptronProblem(5.0, kept, policy=Custom(step, parameters=0.5))
+    with pytest.raises(ValueError, match=r"from 0 to 1 at field -0.49, .* \(0.5,\) has none"):
+        PerceptronProblem(5.0, 0.5, policy=Custom(step, "yz", (0.5,), parameters=0.5))
+    named = Custom(step, breakpoints=(0.5,), parameters=0.5)
+    assert PerceptronProblem(5.0, kept, policy=named).policy is named
 
 
 def test_custom_weight_states_its_mass():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from figures.explorer import curves
-from figures.explorer.state import DENSITY_POINTS, FARTHEST, POLICIES, STUDENTS, State
+from figures.explorer.state import POLICIES, STUDENTS, State
 from hardset.cli import run
 from replica.__main__ import main
 
@@ -25,9 +25,10 @@ NOISY = State(
     keep_fraction=0.4,
 )
 PLAIN = State(redundancy=3, policy=("hard", "easy"))
+OWN = State(policy=("window", "mixture"), lo=0.123456789012345, w=0.7)
 
 
-@pytest.mark.parametrize("state", [State(), PLAIN, NOISY])
+@pytest.mark.parametrize("state", [State(), PLAIN, NOISY, OWN])
 def test_a_query_holds_the_state_to_the_last_digit(state: State) -> None:
     assert State.of_query(f"?{state.query()}") == state
     assert State.of_query("") == State()
@@ -44,7 +45,10 @@ def test_a_query_holds_the_state_to_the_last_digit(state: State) -> None:
         ("redundancy=1.5", ["redundancy = 1.5 is not a whole number"]),
         ("keep_fraction=.01", ["keep_fraction = 0.01", "[0.02, 1]"]),
         ("policy=best", ["policy = 'best' is not one of hard"]),
-        ("policy=window", ["policy = 'window' is not one of hard"]),
+        ("policy=power", ["policy = 'power' is not one of hard"]),
+        ("lo=1.5", ["lo = 1.5", "[0, 1]"]),
+        ("policy=window&lo=0.97", ["lo = 0.97", "[0, 0.96]"]),
+        ("w=-1", ["w = -1", "[0, 1]"]),
         ("policy=hard&policy=hard", ["names a policy twice"]),
         ("loss=exp", ["loss = 'exp' is not one of max-margin"]),
         ("theta=5", ["the address names 'theta'"]),
@@ -63,11 +67,12 @@ def test_no_policy_is_refused() -> None:
 
 
 def test_the_words_are_those_of_the_commands() -> None:
-    assert {"hard", "easy", "random", "moderate", "hard-signed", "easy-signed"} == set(POLICIES)
+    named = {"hard", "easy", "random", "moderate", "hard-signed", "easy-signed"}
+    assert named | {"window", "window-signed", "mixture"} == set(POLICIES)
     assert STUDENTS[0] == "max-margin" and "logistic" in STUDENTS
 
 
-@pytest.mark.parametrize("state", [PLAIN, NOISY])
+@pytest.mark.parametrize("state", [PLAIN, NOISY, OWN])
 def test_the_command_line_gives_the_shown_errors(
     state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,18 +88,17 @@ def test_the_command_line_gives_the_shown_errors(
         )
 
 
-@pytest.mark.parametrize("state", [PLAIN, NOISY])
+@pytest.mark.parametrize("state", [PLAIN, NOISY, OWN])
 def test_the_python_lines_give_the_shown_numbers(state: State) -> None:
     made: dict[str, Any] = {}
     exec(compile(state.python(), "copied", "exec"), made)
     best = curves.marks(state, curves.curves(state))
     assert (made["window_lo"], made["window_error"]) == (best.window_lo, best.window_error)
-    np.testing.assert_array_equal(made["keep_fraction"], curves.fractions(state))
-    np.testing.assert_array_equal(made["margin"], np.linspace(0, FARTHEST, DENSITY_POINTS))
     for name in state.policy:
         shown = curves.curve(state, name)
         np.testing.assert_allclose(made["error"][name], shown.error, rtol=1e-12)
-        np.testing.assert_array_equal(made["density"][name], shown.density)
+        np.testing.assert_array_equal(made["keep_fraction"][name], shown.keep_fraction)
+        np.testing.assert_array_equal(made["share"][name], shown.share)
         # The page polishes its own scan: the least error is the same, and flat around the minimum.
         np.testing.assert_allclose(made["least_error"][name], best.least_error[name], rtol=1e-9)
         np.testing.assert_allclose(made["best_fraction"][name], best.best_fraction[name], rtol=1e-4)

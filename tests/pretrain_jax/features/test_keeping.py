@@ -122,6 +122,10 @@ def test_at_most_so_many_of_a_group(grouped: Path, weights: Path, tmp_path: Path
             expected.append(everything[row])
     assert listed(out) == expected
     assert json.loads(out.read_text().split("\n")[0][2:].split("}")[0] + "}")["per_group"] == 2
+    # No two images are opposites: one of each group stays.
+    limits = {"per_group": 2, "near": -0.9999, "budget": "2"}
+    few = keep(grouped, tmp_path / "c.txt", weights=weights, **chosen, **limits, **OPTIONS)
+    assert few.near_duplicates == 12 - 3 and few.groups_kept == 2
     with pytest.raises(ValueError, match="per_group = 2 allows 5 examples of 3 groups, fewer than"):
         keep(
             grouped,

@@ -37,7 +37,7 @@ from tests.pretrain_jax.segmentation.rectangles import CONFIG, DEEP, ENCODER
 DPT = dataclasses.replace(
     CONFIG, head="dpt", encoder=DEEP, mode="frozen", widths=(4, 4, 4, 4), fusion_width=4
 )
-FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+FLAGS = "--xla_force_host_platform_device_count=4"
 
 
 def step_of(config: FinetuneConfig, *, seed: int = 0) -> Step:

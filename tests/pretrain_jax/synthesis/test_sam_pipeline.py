@@ -60,7 +60,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     checkpoint: Path,
     probe: ProbeModel,
-    lightly_compiled: None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """The stages from the index to the synthesised set."""
