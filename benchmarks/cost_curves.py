@@ -22,7 +22,8 @@ import numpy as np
 import replica
 from sims.cells import identity, problem_cells
 from sims.draws import draw_rows
-from sims.memory import call_bytes, chunk_ranges, draw_bytes, one_blas_thread, result_bytes
+from sims.machine import one_blas_thread
+from sims.memory import call_bytes, chunk_ranges, draw_bytes, result_bytes
 from sims.sweep import simulate_students
 from theory import FixedAngle, PerceptronProblem
 

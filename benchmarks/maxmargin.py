@@ -27,9 +27,9 @@ from scipy.optimize import nnls
 
 from sims.cells import Cell, problem_cells
 from sims.draws import draw_rows
+from sims.machine import one_blas_thread, processors
 from sims.maxmargin.exact import Separator
 from sims.maxmargin.lanes import lane_count, padded_rows, solve_native
-from sims.memory import one_blas_thread, processors
 from sims.probes import DrawState
 from theory.problem import FixedAngle, PerceptronProblem
 

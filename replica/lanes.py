@@ -21,8 +21,8 @@ Array = jnp.ndarray
 T = TypeVar("T")
 
 CHUNK = 256
-SHARE = 64  # points that are worth a thread
-FEW = (8, SHARE)  # points that are prepared together where there are no more
+SHARE = 16  # points that are worth a thread
+FEW = (8, 64)  # points that are prepared together where there are no more
 
 
 def map_lanes(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardset.float64 import float64
-from sims.memory import GIB, default_memory_gb, one_blas_thread
+from sims.machine import GIB, default_memory_gb, one_blas_thread
 from sims.students import Part, solve_part, split, total_cost
 
 CONNECT_SECONDS = 10

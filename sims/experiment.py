@@ -15,9 +15,9 @@ from hardset.float64 import float64
 from hardset.progress import bar
 from sims.cells import identity, problem_cells, problem_shifts
 from sims.draws import OVERLAPS, draw_rows
+from sims.machine import one_blas_thread, processors
 from sims.maxmargin.lanes import SOLVERS, solve_native, solver_edition
 from sims.maxmargin.solver import MaxMarginStatus
-from sims.memory import one_blas_thread, processors
 from sims.probes import DrawState
 from sims.results import RECORD, to_dataset
 from sims.sweep import simulate_students

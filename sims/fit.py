@@ -70,7 +70,7 @@ def run_fit(
     check_new(out_weights_path, matrix.shape[1])
     # Imported when the data are known to be right: JAX takes a second to load.
     from sims.erm.solver import ERMStatus, erm
-    from sims.memory import one_blas_thread
+    from sims.machine import one_blas_thread
 
     with one_blas_thread():
         found = erm(matrix, signs, loss=loss, lam=lam, sample_weight=sizes, intercept=intercept)

@@ -1,56 +1,19 @@
-"""Says which processors and memory a sweep may use, and how much memory it needs."""
+"""Says how much memory a sweep needs, and how many draws fit at a time."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
-
-from threadpoolctl import threadpool_limits
 
 from sims.cells import Cell, examples_name, largest_problem, probe_name
 from sims.fitting import erm_lanes, erm_rows
+from sims.machine import GIB
 from sims.maxmargin.lanes import lane_count, padded_rows
 from sims.results import RECORD
 from theory.students import ERM
 
-GIB = 2**30
 CHUNK_BYTES = 2**29
 CHUNK_SIZES = (50, 25, 10, 5, 2, 1)
 # Copies of a call's matrices: label-signed rows, our batch, the device's and the solver's work.
 CALL_COPIES = 5
 OBSERVABLE_BYTES = 160  # for a student's observables while they are averaged, and in the dataset
-
-CGROUP_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-
-
-def processors() -> int:
-    """Return the processors that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def one_blas_thread() -> threadpool_limits:
-    """Return a context in which BLAS uses one thread.
-
-    The solves themselves run side by side. BLAS threads beside them spin on a busy machine and cost
-    40 times the arithmetic.
-    """
-    return threadpool_limits(1, user_api="blas")
-
-
-def default_memory_gb(cgroup_limits: Sequence[Path] = CGROUP_LIMITS) -> float:
-    """Return half of the memory that this process may use, in GiB.
-
-    That is the memory of the machine or of its container, whichever is less.
-    """
-    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in cgroup_limits:
-        try:
-            size = min(size, int(path.read_text()))
-        except (OSError, ValueError):  # no such control group, or "max"
-            continue
-    return size / 2 / GIB
 
 
 def chunk_ranges(distinct: int, dim: int, draws: int) -> list[range]:

@@ -73,8 +73,8 @@ def solve_user_data(features: ArrayLike, labels: ArrayLike) -> UserSolution:
 def _solve_rows(rows: NDArray[np.float64], exponent: int) -> UserSolution:
     """Return the separator of label-signed rows times 2**exponent."""
     # Imported when the data are known to be right: JAX takes a second to load.
+    from sims.machine import one_blas_thread
     from sims.maxmargin.solver import MaxMarginStatus, max_margin
-    from sims.memory import one_blas_thread
 
     with one_blas_thread():
         found = max_margin(rows)

@@ -15,15 +15,9 @@ from hardset.cache import RecordCache
 from hardset.float64 import float64
 from sims.cells import Cell, identity, kept_rows, largest_problem
 from sims.cluster import Cluster, split_for
+from sims.machine import GIB, default_memory_gb, one_blas_thread, processors
 from sims.maxmargin.lanes import compile_shapes, on_processor
-from sims.memory import (
-    GIB,
-    default_memory_gb,
-    draws_in_flight,
-    one_blas_thread,
-    processors,
-    result_bytes,
-)
+from sims.memory import draws_in_flight, result_bytes
 from sims.results import RECORD
 from sims.students import (
     Part,

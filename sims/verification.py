@@ -18,9 +18,9 @@ from hardset.checks import check_range
 from hardset.float64 import float64
 from sims.cells import problem_cells
 from sims.examples import realised_spectrum
+from sims.machine import processors
 from sims.maxmargin.lanes import on_processor
 from sims.maxmargin.solver import MaxMarginStatus
-from sims.memory import processors
 from sims.results import chi_square_p_value, extrapolate, mean_and_stderr, observables
 from sims.sweep import simulate_students
 from sims.workers import local_devices, spread

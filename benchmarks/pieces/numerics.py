@@ -209,8 +209,8 @@ def qp(sizes: Sizes, shared: Path) -> Iterator[Record]:
 
 def processor_rate(task: tuple[int, int, int, int]) -> float:
     """Problems a second of one process, by the code that sweeps call."""
+    from sims.machine import one_blas_thread
     from sims.maxmargin.lanes import solve_native
-    from sims.memory import one_blas_thread
 
     dim, count, problems, seed = task
     rows = draw_rows(np.random.default_rng(seed), (problems, count, dim))

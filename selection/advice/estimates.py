@@ -10,7 +10,6 @@ from typing import get_args
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
-from scipy.stats import beta
 
 from hardset.checks import check_choice, check_integer, check_range
 from replica import Status, solve
@@ -444,6 +443,8 @@ def error_interval(errors: ProbeErrors, count: int, level: float) -> tuple[float
         count: number of examples.
         level: coverage that the interval aims at.
     """
+    from scipy.stats import beta  # half a second that other commands need not pay
+
     tests = count / (1 + errors.folds / (errors.folds - 1))
     wrong = errors.held_out * tests
     ends = [(1 - level) / 2, (1 + level) / 2]

@@ -17,8 +17,8 @@ from selection.advice.folds import fold_numbers
 from selection.arrays import Array, Floats, Integers, blocks, check_squares, real_rows
 from selection.selector import generator
 from sims.erm.solver import ALONE, erm
+from sims.machine import one_blas_thread
 from sims.maxmargin.lanes import on_processor
-from sims.memory import one_blas_thread
 from theory.policy_names import LOSSES
 
 # Problems of one call: a number that is always the same compiles once. There are often five folds.

@@ -13,8 +13,7 @@ from itertools import combinations
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit
-from scipy.stats import norm as normal_law
+from scipy.special import expit, ndtri
 
 from selection.advice.folds import fold_numbers
 from selection.advice.noise import Interval, SignFit, fit_signs
@@ -28,7 +27,7 @@ LEAST_ROWS = 20
 MOST_DIM = 4096
 RANK = 1e-10  # eigenvalues below this share of the largest are rounding
 ALIGNMENTS = (-1.0, 3.0)  # r of t_j^2 ~ c_j^(1 + r)
-SURE = float(normal_law.ppf(0.95))  # of a 90 % interval
+SURE = float(ndtri(0.95))  # of a 90 % interval
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,9 @@ from hardset.cache import RecordCache
 from sims import margins, run
 from sims.cells import identity, problem_cells, student_key
 from sims.draws import draw_rows
+from sims.machine import default_memory_gb
 from sims.maxmargin.lanes import SOLVERS, solver_edition
-from sims.memory import call_bytes, default_memory_gb, draw_bytes, result_bytes
+from sims.memory import call_bytes, draw_bytes, result_bytes
 from sims.probes import DrawState
 from sims.results import RECORD
 from sims.sweep import simulate_students
