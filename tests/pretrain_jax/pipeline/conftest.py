@@ -52,8 +52,3 @@ def config(image_folder: Path, tmp_path: Path) -> PipelineConfig:
         data=str(image_folder),
         out=str(tmp_path / "out"),
     )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _lightly_compiled(lightly_compiled: None) -> None:
-    """Programs are compared with each other here, and compiling them is most of the time."""

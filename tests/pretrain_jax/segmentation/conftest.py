@@ -9,8 +9,3 @@ from tests.pretrain_jax.segmentation.rectangles import write_set
 @pytest.fixture(scope="module")
 def rectangles(tmp_path_factory: pytest.TempPathFactory) -> SegmentationSet:
     return write_set(tmp_path_factory.mktemp("set"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _lightly_compiled(lightly_compiled: None) -> None:
-    """Programs are compared with each other here, and compiling them is most of the time."""

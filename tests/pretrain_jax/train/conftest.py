@@ -43,8 +43,3 @@ def config(image_folder: Path, tmp_path: Path) -> TrainConfig:
         keep_checkpoints=2,
         validate_every=0,
     )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _lightly_compiled(lightly_compiled: None) -> None:
-    """Programs are compared with each other here, and compiling them is most of the time."""
