@@ -30,11 +30,6 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str
     compilation_cache.reset_cache()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _lightly_compiled(lightly_compiled: None) -> None:
-    """Tests of this folder compare programs with each other or with NumPy, within rounding."""
-
-
 @pytest.fixture(autouse=True)
 def read_as_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """Options of reading that a test sets, by a command say, end with it."""

@@ -27,7 +27,7 @@ from hardset.folder import read_manifest
 from pretrain_jax.__main__ import main
 from tests.pretrain_jax.data.dicom_files import written
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = pytest.mark.usefixtures("compiled_once", "lightly_compiled")
 
 WHO = "QZWX00100010KVJQ"  # 16 characters, as the shortest types of text allow
 TEXTS = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM"}

@@ -18,6 +18,8 @@ from pretrain_jax.models.simclr import SimCLRConfig
 from pretrain_jax.pipeline import PipelineConfig, Trials, run_pipeline
 from tests.pretrain_jax.pipeline.conftest import TRAIN
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 # Of a checkpoint these are enough: one with arrays, one with words, and the listing.
 CHECKPOINT = re.compile(r".*/checkpoints/6/(checksums\.json|meta/metadata|weights/d/.*)")
 # The run of pre-training is one as the probe's.

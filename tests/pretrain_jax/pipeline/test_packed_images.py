@@ -16,6 +16,8 @@ from pretrain_jax.synthesis import Images, Patches
 from pretrain_jax.synthesis.parts import read_image
 from tests.pretrain_jax.data.container_files import images, write_forms, write_tar
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 PACKED = ("images.tar", "shards", "images.parquet", "saved")
 
 

@@ -18,6 +18,8 @@ from tests.pretrain_jax.sam.models import SMALL, random_model
 from tests.pretrain_jax.sam.reference import Prompted, generate, greedy
 from tests.pretrain_jax.sam.test_regions import flooded
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 SIDE = SMALL.image_size
 SETTINGS = GeneratorConfig(
     points_per_side=10, points_per_batch=40, crop_points_downscale=2, chunk=7, capacity=256

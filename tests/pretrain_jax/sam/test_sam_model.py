@@ -14,6 +14,8 @@ from pretrain_jax.models.sam.encoder import RelativeAttention, UpscaleTwice, _jo
 from pretrain_jax.weights import WeightsError, export_state, load_into
 from tests.pretrain_jax.sam.models import SMALL, random_model
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 DOUBLE = ("float64", "float64")
 
 

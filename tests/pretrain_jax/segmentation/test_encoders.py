@@ -34,6 +34,8 @@ from pretrain_jax.train.flops import vit_forward_flops
 from pretrain_jax.weights import export_state, read_state, write_safetensors
 from tests.pretrain_jax.segmentation.rectangles import CONFIG
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 # Heads of 64 numbers, as all published sizes have them: no config.json has to say so.
 V2 = DINOv2Config(
     image_size=32, patch_size=8, width=64, depth=2, heads=1, mlp_ratio=1.0, registers=4

@@ -43,6 +43,8 @@ from pretrain_jax.weights import read_state, write_safetensors
 from tests.pretrain_jax.segmentation.rectangles import CONFIG, ENCODER
 from tests.stages import open_stage
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 ROOT = Path(__file__).parents[3]
 CHILD = """
 import os, signal, sys

@@ -33,6 +33,8 @@ from pretrain_jax.train.setup import make_plan
 from pretrain_jax.train.step import Step, TrainState, global_batch, make_mesh
 from tests.pretrain_jax.segmentation.rectangles import CONFIG, DEEP, ENCODER
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 # A deep encoder with everything small.
 DPT = dataclasses.replace(
     CONFIG, head="dpt", encoder=DEEP, mode="frozen", widths=(4, 4, 4, 4), fusion_width=4

@@ -90,3 +90,8 @@ def image_scores(index: Path, probe: ProbeModel) -> Path:
     folder = index.parent / "scores" / "images"
     score(index, probe, folder, masks=3, seed=5, batch_size=16)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _lightly_compiled(lightly_compiled: None) -> None:
+    """Programs are compared with each other here, and compiling them is most of the time."""

@@ -13,6 +13,8 @@ from pretrain_jax import CheckpointError
 from pretrain_jax.train.checkpoint import Checkpoints, fingerprint
 from pretrain_jax.train.step import TrainState
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 
 def state_of(step: int) -> TrainState:
     rng = np.random.default_rng(step)

@@ -27,6 +27,8 @@ from pretrain_jax.train.step import (
     schedule,
 )
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 MODEL = MAEConfig(ViTConfig(image_size=8, patch_size=2, width=8, depth=1, heads=2), 8, 1, 2)
 OPTIONS = OptimizerOptions(learning_rate=1e-2, clip_norm=1.0, ema_decay=0.9)
 STEPS, BATCH = 5, 16

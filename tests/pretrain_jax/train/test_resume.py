@@ -24,6 +24,8 @@ from pretrain_jax.train.config import config_to_json
 from pretrain_jax.train.logging import read_log
 from pretrain_jax.weights import export_state, write_safetensors
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 ROOT = Path(__file__).parents[3]
 CHILD = """
 import json, sys
