@@ -281,6 +281,9 @@ print(
 hardset("verify images features.parquet kept.txt")
 
 # %% [markdown]
+# The two files without a checksum are empty: each is a lock, by which a command keeps others
+# out of its folder while it works.
+#
 # ## Your own data
 #
 # For scans, three commands. The first is not needed for photographs: put your folder where
@@ -290,13 +293,15 @@ hardset("verify images features.parquet kept.txt")
 # hardset pretrain_jax import-dicom /data/scans --out images --salt ~/project.salt
 # hardset pretrain_jax keep images/images.txt --weights dinov2_vits14_pretrain.pth \
 #   --method k-center --budget 0.1 --per-group 20 --near 0.98 --out kept.txt
-# hardset pretrain_jax pretrain kept.txt mae_vit_base_reference --out model
+# hardset pretrain_jax pretrain kept.txt mae_vit_base_reference \
+#   --full-images 50000 --out model
 # ```
 #
-# `keep` computes the features itself, and keeps them in `features.parquet` for the next time.
-# The third command trains a large encoder on what was kept; to train it in reasonable time
-# needs a graphics processor. To compare with chance, make a second list with `--method random`,
-# and train on that with the same options.
+# `keep` computes the features itself, and leaves them in `features.parquet` for the next time.
+# The third command trains a large encoder on what was kept, which needs a graphics processor.
+# `--full-images` is the number of images that you chose from: the training then takes as many
+# steps as one on all of them would. To compare with chance, make a second list with `--method
+# random`, and train on it with the same options.
 #
 # What next: [Features and keeping](../features.md) has every option of `keep`, for instance
 # `--given` for images that are labelled already. [Scans](../medical.md) says what happens to
