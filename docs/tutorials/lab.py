@@ -64,7 +64,7 @@ hardset("pretrain_jax import-dicom scans --out images --salt project.salt")
 # %% [markdown]
 # Read the counts. What could not be made an image is listed by its reason, without a name.
 # Check that nothing is among it that you need: here, some files would need a decoder that is
-# not installed. The last word on each of these sentences is in [Scans](../medical.md).
+# not installed. [Scans](../medical.md) explains each of these sentences.
 
 # %%
 print(sorted(path.name for path in (folder / "images").glob("[!.]*")))
@@ -176,7 +176,8 @@ print(f"kept: {18 / len(table):.0%} of the images")
 
 # %% [markdown]
 # The [budget](../glossary.md#budget) is the number of images to keep; `--budget 0.1` would be a
-# tenth of them. Three files came out:
+# tenth of them. In the output, `groups` are patients: some may have no image among the kept
+# ones. Three files came out:
 #
 # - `kept.txt` is the list of what is kept, in the order of the picks. Its first line says how
 #   it was made. Every command takes it in the place of a folder, and no image was copied or
@@ -194,18 +195,19 @@ axes.set_axis_off()
 plt.show()
 
 # %% [markdown]
-# The film of the heart is there once, and its other pictures are among those left out, as are
-# copies of the test patterns. Three things are for you to decide, and no method does it for
+# Little of the film of the heart is kept. Most of its pictures are among what is left out, as
+# are copies of the test patterns. Three things are for you to decide, and no method does it for
 # you:
 #
 # - Is something kept that is of no use, such as a blank image or a test pattern? A method that
 #   looks for variety likes what is odd. Take such lines out of `images.txt`, and run the
 #   command again.
 # - Is something left out that matters for you, such as a rare finding that looks like its
-#   neighbours? Then lower the number of left-out near-duplicates with a larger `--near`, or
-#   keep more.
-# - Is there writing in the pixels? One of these images carries the name of a hospital. Its file
-#   did not say so, and `burned in` above counts only files that say it.
+#   neighbours? Then give a larger `--near`, which leaves out fewer images at once, or a larger
+#   budget.
+# - Is there writing in the pixels? One of these scans, an ultrasound with orange spots, carries
+#   the name of a hospital. Its file did not say so, and `burned in` above counts only files
+#   that say it.
 
 # %% alt="Bars: for each patient the number of images, and the smaller number of kept ones."
 groups = pandas.read_csv(folder / "kept.csv").sort_values(
@@ -216,7 +218,7 @@ figure, axes = plt.subplots(figsize=(5, 2.8), layout="constrained")
 axes.bar(places, groups["images"], color="0.8", label="images")
 axes.bar(places, groups["kept"], color="tab:orange", label="kept")
 axes.set(
-    xlabel="patients, and last those without one",
+    xlabel="patients (one bar: images without a patient)",
     ylabel="number of images",
     xticks=[],
 )
@@ -261,12 +263,14 @@ print(
 )
 
 # %% [markdown]
-# A lower curve means that the kept images stand for the others more closely. This is what
-# k-center is made for, so it is no proof that a model learns better from them. The proof is to
-# train on both and to test on images that neither has seen. With a hundred images and an
-# encoder that was trained for seconds such a test would show nothing, and we leave it out. The
-# example shows how the steps fit together; it does not show what you will gain. With labels at
-# hand, [How much of my data set do I need?](how_much.md) tests a choice on your own data.
+# The right end of the curves is what k-center is made for: even the oddest image has a kept one
+# that is not too far. In the middle chance may be as good or better. It takes several images of
+# the large groups, and so comes close to the others of the same groups. Neither curve proves
+# that a model learns better from one of the lists. The proof is to train on both, and to test
+# on images that neither has seen. With a hundred images and an encoder that was trained for
+# seconds such a test would show nothing but chance, and we leave it out. The example shows how
+# the steps fit together; it does not show what you will gain. With labels at hand, [How much of
+# my data set do I need?](how_much.md) tests a choice on your own data.
 #
 # ## Nothing changed behind your back
 #
@@ -277,6 +281,9 @@ print(
 hardset("verify images features.parquet kept.txt")
 
 # %% [markdown]
+# The two files without a checksum are empty: each is a lock, by which a command keeps others
+# out of its folder while it works.
+#
 # ## Your own data
 #
 # For scans, three commands. The first is not needed for photographs: put your folder where
@@ -286,13 +293,15 @@ hardset("verify images features.parquet kept.txt")
 # hardset pretrain_jax import-dicom /data/scans --out images --salt ~/project.salt
 # hardset pretrain_jax keep images/images.txt --weights dinov2_vits14_pretrain.pth \
 #   --method k-center --budget 0.1 --per-group 20 --near 0.98 --out kept.txt
-# hardset pretrain_jax pretrain kept.txt mae_vit_base_reference --out model
+# hardset pretrain_jax pretrain kept.txt mae_vit_base_reference \
+#   --full-images 50000 --out model
 # ```
 #
-# `keep` computes the features itself, and keeps them in `features.parquet` for the next time.
-# The third command trains a large encoder on what was kept; to train it in reasonable time
-# needs a graphics processor. To compare with chance, make a second list with `--method random`,
-# and train on that with the same options.
+# `keep` computes the features itself, and leaves them in `features.parquet` for the next time.
+# The third command trains a large encoder on what was kept, which needs a graphics processor.
+# `--full-images` is the number of images that you chose from: the training then takes as many
+# steps as one on all of them would. To compare with chance, make a second list with `--method
+# random`, and train on it with the same options.
 #
 # What next: [Features and keeping](../features.md) has every option of `keep`, for instance
 # `--given` for images that are labelled already. [Scans](../medical.md) says what happens to

@@ -69,7 +69,7 @@ probe = np.array(
 size = np.abs(points @ probe)  # the distance from the probe's line
 kept = size < np.quantile(size, 0.3)
 
-figure, axes = plt.subplots(figsize=(4.2, 4.2))
+figure, axes = plt.subplots(figsize=(4.2, 4.6))
 axes.scatter(*points[~kept].T, s=8, color="0.8", label="left out")
 axes.scatter(
     *points[kept].T, s=8, color="tab:orange", label="kept: the hardest 30 %"
@@ -83,8 +83,8 @@ axes.set(
     ylabel="direction across it",
     aspect="equal",
 )
-axes.set(xlim=(-3, 3), ylim=(-3, 4.6))
-axes.legend(loc="upper center", ncols=2, fontsize=8)
+axes.set(xlim=(-3, 3), ylim=(-3, 3))
+figure.legend(loc="outside upper center", ncols=2, fontsize=8)
 plt.show()
 
 # %% [markdown]
@@ -173,12 +173,9 @@ print(f"counted:       {chosen.mean():.3f}")
 grid = np.linspace(-3, 3, 201)
 density = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi)
 figure, axes = plt.subplots()
-axes.hist(
-    fields[chosen],
-    60,
-    weights=np.full(chosen.sum(), 10 / fields.size),
-    color="0.8",
-)
+bins = np.linspace(-3, 3, 61)
+share = np.full(chosen.sum(), 1 / (fields.size * (bins[1] - bins[0])))
+axes.hist(fields[chosen], bins, weights=share, color="0.8")
 axes.plot(grid, rule.weight(grid), label="chance of being kept")
 axes.plot(
     grid,
@@ -198,8 +195,8 @@ axes.legend(loc="upper left", fontsize=8)
 plt.show()
 
 # %% [markdown]
-# The grey bars are the random numbers that were kept. They fill the orange curve, which is the
-# product of the other two.
+# The grey bars are counted: the random numbers that were kept. They fill the orange curve,
+# which is the product of the other two.
 #
 # ## Its error, solved and simulated
 #
