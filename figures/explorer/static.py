@@ -127,7 +127,7 @@ def shares(policy: str) -> NDArray[np.float64]:
     nodes, sizes = np.polynomial.legendre.leggauss(QUADRATURE)
     width = FARTHEST / BINS
     margin = width * (np.arange(BINS)[:, None] + (nodes + 1) / 2)
-    mass = np.exp(-(margin**2) / 2) / np.sqrt(2 * np.pi) * width * sizes
+    mass = np.exp(-(margin**2) / 2) / np.sqrt(2 * np.pi) * width / 2 * sizes
     found = np.zeros((*theta.shape, BINS))
     edges = np.linspace(0.0, FARTHEST, BINS + 1)
     for i, angle in enumerate(np.deg2rad(THETAS_DEG)):

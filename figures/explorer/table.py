@@ -198,7 +198,7 @@ def tabulate(count: int, solver: Solver, tolerance: float = TOLERANCE) -> Lines:
 
 
 def _tested(found: Lines, count: int, solver: Solver) -> Lines:
-    """Compare with the solver at CHECKS places of every line, anywhere in cells of any size."""
+    """Compare with the solver at CHECKS places of every line."""
     rng = np.random.default_rng(SEED)
     lines = np.repeat(np.arange(count), CHECKS)
     places = []
@@ -282,7 +282,7 @@ def build(folder: Path | None = None, policies: Sequence[str] = POLICIES) -> Tab
 
 
 def certified(lines: dict[str, Lines]) -> Table:
-    """Bound the error of the interpolants, and check that the bound holds where it was tested.
+    """Bound the interpolants' error, and check the bound where it was tested.
 
     Raises:
         ValueError: it does not.
