@@ -5,6 +5,7 @@ One HTML file holds Bokeh's script, a certified table of errors and what draws t
 
 import base64
 import json
+import math
 from importlib import resources
 from typing import Any
 
@@ -67,7 +68,8 @@ def page(table: Table) -> str:
         ValueError: the page is larger than LARGEST_BYTES.
     """
     solved = sum(one.solved for one in table.lines.values())
-    rounded = float(f"{table.bound * 1.005:.1e}")  # upwards
+    digit = 10.0 ** (math.floor(math.log10(table.bound)) - 1)
+    rounded = float(f"{math.ceil(table.bound / digit) * digit:.1e}")
     data = {
         "policies": POLICIES,
         "stops": {
@@ -127,7 +129,7 @@ def shares(policy: str) -> NDArray[np.float64]:
     nodes, sizes = np.polynomial.legendre.leggauss(QUADRATURE)
     width = FARTHEST / BINS
     margin = width * (np.arange(BINS)[:, None] + (nodes + 1) / 2)
-    mass = np.exp(-(margin**2) / 2) / np.sqrt(2 * np.pi) * width * sizes
+    mass = np.exp(-(margin**2) / 2) / np.sqrt(2 * np.pi) * width / 2 * sizes
     found = np.zeros((*theta.shape, BINS))
     edges = np.linspace(0.0, FARTHEST, BINS + 1)
     for i, angle in enumerate(np.deg2rad(THETAS_DEG)):

@@ -38,7 +38,7 @@ CELLS = 8  # of a line before any is halved
 HALVINGS = 16  # at most; positions are numbered so that each has an integer
 LAST = CELLS << HALVINGS
 TOLERANCE = 3e-4  # of log(error) at the midpoint of a cell
-SAFETY = 3.0  # the bound over the largest error that was met at a midpoint
+SAFETY = 3.3  # the bound over the largest miss at a midpoint; 2.7 was met between the nodes
 RESIDUAL = 1e-8  # of both forms of the equations
 CHECKS = 3  # more points of every line, at which the bound is tested
 SEED = 7
@@ -198,7 +198,7 @@ def tabulate(count: int, solver: Solver, tolerance: float = TOLERANCE) -> Lines:
 
 
 def _tested(found: Lines, count: int, solver: Solver) -> Lines:
-    """Compare with the solver at CHECKS places of every line, anywhere in cells of any size."""
+    """Compare with the solver at CHECKS places of every line."""
     rng = np.random.default_rng(SEED)
     lines = np.repeat(np.arange(count), CHECKS)
     places = []
@@ -282,7 +282,7 @@ def build(folder: Path | None = None, policies: Sequence[str] = POLICIES) -> Tab
 
 
 def certified(lines: dict[str, Lines]) -> Table:
-    """Bound the error of the interpolants, and check that the bound holds where it was tested.
+    """Bound the interpolants' error, and check the bound where it was tested.
 
     Raises:
         ValueError: it does not.
