@@ -58,7 +58,7 @@ def page(live: str, open_page: Callable[..., Page]) -> Page:
     """The page once its first numbers are shown."""
     found = open_page(live)
     found.get_by_role("status").get_by_text("Solved.").wait_for(timeout=180_000)
-    expect(found.get_by_role("button", name="Download PNG")).to_be_enabled()
+    expect(found.get_by_role("button", name="Download PNG")).to_be_enabled(timeout=180_000)
     return found
 
 
@@ -125,7 +125,7 @@ def test_the_status_is_announced(page: Page) -> None:
     before = status.element_handle()
     page.get_by_role("slider", name=STOPS[1]).press("ArrowRight")
     page.wait_for_url(re.compile("theta_deg=20.5"))
-    expect(status).to_have_text("Solved.")
+    expect(status).to_have_text("Solved.", timeout=180_000)
     # A region that is made anew is not announced.
     assert before is not None and before.evaluate("one => one.isConnected")
     expect(page.get_by_role("img", name=re.compile("^Plot of the"))).to_have_count(2)
