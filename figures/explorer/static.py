@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from bokeh.embed import json_item
 from bokeh.models import ColumnDataSource, FixedTicker, Range1d, Span
@@ -125,7 +126,7 @@ def shares(policy: str) -> NDArray[np.float64]:
     """
     theta, kept = np.meshgrid(np.deg2rad(THETAS_DEG), FRACTIONS, indexing="ij")
     weigh = policy_from_name(policy).kept_weight
-    weight: Any = jax.vmap(jax.vmap(lambda f, angle: weigh(f, angle, 1.0)))(kept, theta)
+    weight: Any = jax.vmap(jax.vmap(lambda f, angle: weigh(f, angle, jnp.ones(()))))(kept, theta)
     nodes, sizes = np.polynomial.legendre.leggauss(QUADRATURE)
     width = FARTHEST / BINS
     margin = width * (np.arange(BINS)[:, None] + (nodes + 1) / 2)
