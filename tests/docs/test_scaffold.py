@@ -44,8 +44,8 @@ DISTRIBUTIONS = {
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
 }
-# Matplotlib brings one, Orbax the other.
-BROUGHT_ALONG = {"fontTools", "absl"}
+# Matplotlib brings the first, Orbax the second, Bokeh the third.
+BROUGHT_ALONG = {"fontTools", "absl", "tornado"}
 
 
 def imported() -> set[str]:

@@ -15,6 +15,8 @@ from pretrain_jax.train.starting import import_weights
 from pretrain_jax.train.weights import load_model
 from pretrain_jax.weights import export_state, write_safetensors
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 STATISTICS = DataOptions(mean=(0.5,) * 3, std=(0.5,) * 3)
 ENCODER = ViTConfig(image_size=12, patch_size=4, width=8, depth=1, heads=2)
 SMALL = TrainConfig(model=MAEConfig(ENCODER, 12, 1, 3), data=STATISTICS)
