@@ -181,13 +181,13 @@ def tabulate(count: int, solver: Solver, tolerance: float = TOLERANCE) -> Lines:
                     if cell not in waiting:
                         waiting.add(cell)
                         growing.append(cell)
-    place = [np.array(sorted(one)) for one in known]
-    lines = np.repeat(np.arange(count), [len(one) for one in place])
+    places = [np.array(sorted(one)) for one in known]
+    lines = np.repeat(np.arange(count), [len(one) for one in places])
     found = Lines(
         line=lines,
-        position=np.concatenate(place),
+        position=np.concatenate(places),
         log_error=np.concatenate(
-            [[known[i][k] for k in one.tolist()] for i, one in enumerate(place)]
+            [[known[i][k] for k in one.tolist()] for i, one in enumerate(places)]
         ),
         residual=worst,
         missed=missed,
