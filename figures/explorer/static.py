@@ -10,10 +10,11 @@ from importlib import resources
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from bokeh.core.types import ID
 from bokeh.embed import json_item
-from bokeh.models import ColumnDataSource, FixedTicker, Range1d, Span
+from bokeh.models import ColumnDataSource, FixedTicker, Range1d
+from bokeh.models.annotations import Span
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 from jinja2 import Environment
@@ -94,8 +95,8 @@ def page(table: Table) -> str:
         bokeh="\n".join(inline.js_raw),
         script=_text("static.js"),
         data=_script_json(data),
-        above=_script_json(json_item(_above(), "errors")),
-        below=_script_json(json_item(_below(), "margins")),
+        above=_script_json(json_item(_above(), ID("errors"))),
+        below=_script_json(json_item(_below(), ID("margins"))),
         policies=[(name, LOOKS[name][0], _dashes(name)) for name in POLICIES],
         bound=rounded,
         percent=f"{100 * rounded:.2g}",
@@ -125,8 +126,8 @@ def shares(policy: str) -> NDArray[np.float64]:
     The last bin is open. Shape (angles, fractions, BINS), over THETAS_DEG and FRACTIONS.
     """
     theta, kept = np.meshgrid(np.deg2rad(THETAS_DEG), FRACTIONS, indexing="ij")
-    weigh = policy_from_name(policy).kept_weight
-    weight: Any = jax.vmap(jax.vmap(lambda f, angle: weigh(f, angle, jnp.ones(()))))(kept, theta)
+    weigh: Any = policy_from_name(policy).kept_weight
+    weight: Any = jax.vmap(jax.vmap(lambda f, angle: weigh(f, angle, 1.0)))(kept, theta)
     nodes, sizes = np.polynomial.legendre.leggauss(QUADRATURE)
     width = FARTHEST / BINS
     margin = width * (np.arange(BINS)[:, None] + (nodes + 1) / 2)
@@ -158,8 +159,8 @@ def _above() -> Any:
         height=400,
         x_axis_type="log",
         y_axis_type="log",
-        x_range=Range1d(0.018, 1.1),
-        y_range=Range1d(0.01, 0.6),
+        x_range=Range1d(start=0.018, end=1.1),
+        y_range=Range1d(start=0.01, end=0.6),
         x_axis_label="kept fraction f",
         y_axis_label="error",
         sizing_mode="stretch_width",
@@ -190,8 +191,8 @@ def _above() -> Any:
 def _below() -> Any:
     plot = figure(
         height=240,
-        x_range=Range1d(0, FARTHEST),
-        y_range=Range1d(0, 0.1, name="shares shown"),
+        x_range=Range1d(start=0, end=FARTHEST),
+        y_range=Range1d(start=0, end=0.1, name="shares shown"),
         x_axis_label="margin |T·x|",
         y_axis_label="share of the kept in each bin",
         sizing_mode="stretch_width",
