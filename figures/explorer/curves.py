@@ -77,7 +77,7 @@ def fractions(state: State, policy: str) -> Floats:
 
 
 def margin_edges() -> Floats:
-    """Return the edges of the bins of margins, shape (BINS + 1,); the last one is infinite."""
+    """Return the edges of the bins of margins, BINS + 1, the last one infinite."""
     return np.append(np.linspace(0.0, FARTHEST, BINS + 1)[:-1], np.inf)
 
 
@@ -130,7 +130,7 @@ def curves(state: State) -> dict[str, Curve]:
 
 
 def coarse_curves(state: State) -> dict[str, Curve]:
-    """Compute every fourth point of all curves, for a first look in a quarter of the time."""
+    """Compute every fourth point of all curves, for a first look."""
     return _each(state, lambda name: _curve(state, name, fractions(state, name)[::COARSE]))
 
 
@@ -286,7 +286,7 @@ def joined(parts: Sequence[dict[str, xr.Dataset]]) -> dict[str, xr.Dataset]:
 def dataset(
     state: State, found: dict[str, Curve], best: Marks, points: dict[str, xr.Dataset] | None
 ) -> xr.Dataset:
-    """Label what is shown as arrays over policies, points of their curves and bins of margins.
+    """Label what is shown: arrays over policies, points of curves and bins of margins.
 
     Args:
         state: what is shown.
