@@ -4,7 +4,7 @@ import html
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -493,6 +493,9 @@ class _Plots:
             plot.legend.background_fill_alpha = 0.7
             plot.legend.label_text_font_size = "11px"
             plot.legend.spacing = 0
+            self._list(plot, ())
+        # A legend that is higher than its plot keeps the browser busy for ever.
+        self._below.legend.ncols = 2
         self.above = pn.pane.Bokeh(self._above, sizing_mode="stretch_width")
         self.below = pn.pane.Bokeh(self._below, sizing_mode="stretch_width")
 
@@ -508,9 +511,7 @@ class _Plots:
             for glyph in drawn:
                 glyph.visible = one is not None
         for plot in (self._above, self._below):
-            for item in plot.legend[0].items:
-                name = item.label.value
-                item.visible = name not in self._lines or name in found
+            self._list(plot, found)
         values = np.concatenate([one.error for one in found.values()])
         known = values[np.isfinite(values) & (values > 0)]
         if known.size:
@@ -522,6 +523,11 @@ class _Plots:
         )
         _put(self._window)
         self._fraction.location = state.keep_fraction
+
+    def _list(self, plot: Any, policies: Collection[str]) -> None:
+        """Let a plot's legend name some policies, beside what is no policy."""
+        for item in plot.legend[0].items:
+            item.visible = item.label.value in policies or item.label.value not in self._lines
 
     def show_marks(self, state: State, best: Marks) -> None:
         """Mark each curve's best fraction, and the best window's error at its fraction."""
