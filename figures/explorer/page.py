@@ -47,6 +47,8 @@ WRAPPED = """
 .bk-input-group.bk-inline > *:not(:first-child) { margin-left: 0 }
 """
 READABLE = "textarea.bk-input { color: #222 !important; opacity: 1 !important }"
+# Bokeh 3.9 walks along the steps of an area without a point for ever.
+NO_MARGINS = ([np.nan], [np.nan])
 DRAWN = 1.0  # seconds; a page that is gone draws nothing
 QUICK = 0.25  # seconds; where curves take longer, every fourth point is shown first
 FIRST = (
@@ -455,10 +457,11 @@ class _Plots:
             color, dash = LOOKS[name]
             pattern = dash if isinstance(dash, str) else list(dash)
             line: dict[str, Any] = {"color": color, "line_dash": pattern, "line_width": 2}
-            curve, best, margins, points = (
+            curve, best, points = (
                 ColumnDataSource(_columns(), name=f"{kind} {name}")
-                for kind in ("curve", "best", "margins", "points")
+                for kind in ("curve", "best", "points")
             )
+            margins = ColumnDataSource(_columns(*NO_MARGINS), name=f"margins {name}")
             drawn = [
                 self._above.line("x", "y", source=curve, legend_label=name, **line),
                 self._below.varea_step(
@@ -494,7 +497,6 @@ class _Plots:
             plot.legend.label_text_font_size = "11px"
             plot.legend.spacing = 0
             self._list(plot, ())
-        # A legend that is higher than its plot keeps the browser busy for ever.
         self._below.legend.ncols = 2
         self.above = pn.pane.Bokeh(self._above, sizing_mode="stretch_width")
         self.below = pn.pane.Bokeh(self._below, sizing_mode="stretch_width")
@@ -505,7 +507,7 @@ class _Plots:
             one = found.get(name)
             _put(curve, *((one.keep_fraction, one.error) if one else ()))
             kept = one is not None and np.all(np.isfinite(one.share))
-            _put(margins, *(_steps(one.share) if one and kept else ()))
+            _put(margins, *(_steps(one.share) if one and kept else NO_MARGINS))
             _put(best)
             _put(points)
             for glyph in drawn:
