@@ -24,6 +24,10 @@ def start(main: Callable[[Sequence[str]], int]) -> NoReturn:
         main: takes the arguments, returns the exit code; what it needs it imports itself.
     """
     gc.set_threshold(BETWEEN_COLLECTIONS)
+    # OpenMP, which faiss and torch use, reads this when it is loaded. Threads that spin while they
+    # wait take the processor from those they wait for: on a busy machine k-means took twenty times
+    # as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     for name in ("stdout", "stderr"):
         # Python has None for one that the shell closed, and a file would get its number.
         if getattr(sys, name) is None:

@@ -145,9 +145,10 @@ def predict(
     if probe is None:
         # The squared tangent falls as one over the rows that the probe was trained on.
         probe = FixedAngle(np.arctan(np.tan(estimates.theta) / np.sqrt(part)))
-    # With all rows kept no policy ranks, and the three are one.
-    points = [(f, share) for share in HARDEST.values() for f in keep_fraction]
-    fractions, shares = np.array(points).T
+    # With all rows kept no policy ranks, and the three are one point.
+    points = [(f, share if f < 1 else 0.0) for share in HARDEST.values() for f in keep_fraction]
+    distinct, places = np.unique(points, axis=0, return_inverse=True)
+    fractions, shares = distinct.T
     problem = PerceptronProblem(
         alpha_total=part * estimates.alpha_total,
         keep_fraction=fractions,
@@ -160,8 +161,8 @@ def predict(
     )
     solution = solve(problem)
     good = np.asarray(solution.status) == Status.CONVERGED
-    errors = np.where(good, solution.observed_error, np.nan).reshape(len(HARDEST), -1)
-    return dict(zip(HARDEST, errors, strict=True)), int(np.sum(~good))
+    errors = np.where(good, solution.observed_error, np.nan)[places.reshape(len(HARDEST), -1)]
+    return dict(zip(HARDEST, errors, strict=True)), int(np.sum(np.isnan(errors)))
 
 
 def spectrum_of(estimates: Estimates) -> Spectrum:

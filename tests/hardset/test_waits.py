@@ -76,8 +76,9 @@ def test_a_separator_needs_no_tables(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).standard_normal((6, 3))
     np.save(tmp_path / "x.npy", rows)
     np.save(tmp_path / "y.npy", np.where(rows[:, 0] > 0, 1, -1))
-    files = ["--features", str(tmp_path / "x.npy"), "--labels", str(tmp_path / "y.npy")]
-    code, names = loaded("sims", "solve", *files)
+    files = {"features": "x.npy", "labels": "y.npy", "out": "direction.npy"}
+    options = (f"--{name}={tmp_path / file}" for name, file in files.items())
+    code, names = loaded("sims", "solve", *options)
     assert code == 0
     assert not {"xarray", "pandas", "pyarrow", "matplotlib", "sklearn"} & names
 
