@@ -5,7 +5,7 @@
 # or a model is to be trained on them, and there are more than you can pay for. Here you go the
 # whole way from such a folder to a shorter list that leaves out what is there several times.
 # Every step is a command that you can type yourself; at the end they stand together, for your
-# own paths.
+# own paths. You need `hardset` with its extras `pretrain` and `medical`.
 
 # %%
 import shlex
@@ -58,13 +58,21 @@ print(sum(path.is_file() for path in scans.rglob("*")), "files")
 # (You have photographs, or PNG and JPEG files? Then leave this step out: the later commands
 # take your folder as it is.)
 
+# %% tags=["remove-cell"]
+salt = folder / "project.salt"
+# The page has a fixed salt, on which names and the order of images depend, and so all pictures.
+# A project has a random one: the command makes it where there is none.
+salt.touch(mode=0o600)
+salt.write_text("0123456789abcdef" * 4)
+
 # %%
 hardset("pretrain_jax import-dicom scans --out images --salt project.salt")
 
 # %% [markdown]
-# Read the counts. What could not be made an image is listed by its reason, without a name.
-# Check that nothing is among it that you need: here, some files would need a decoder that is
-# not installed. [Scans](../medical.md) explains each of these sentences.
+# Read the counts; `ungrouped` are images without a patient's number. What could not be made an
+# image is listed by its reason, without a name. Check that nothing is among it that you need:
+# here, some files would need a decoder that is not installed. [Scans](../medical.md) explains
+# each of these sentences.
 
 # %%
 print(sorted(path.name for path in (folder / "images").glob("[!.]*")))
@@ -165,7 +173,7 @@ plt.show()
 # - `--per-group 6` keeps at most this many images of a patient, so that no single one fills the
 #   list.
 # - `--method k-center` chooses among the rest. It begins with one image, and then always takes
-#   the one that is least like all that it has. No image is left far from a kept one.
+#   the one that is least like all that it has, so that few images are far from a kept one.
 
 # %%
 hardset(
@@ -261,6 +269,11 @@ plt.show()
 print(
     f"farthest image: {ours[-1]:.2f} by k-center, {chance[-1]:.2f} at random"
 )
+
+# %% tags=["remove-cell"]
+film = groups.iloc[0]  # the largest group
+assert film["kept"] < film["images"] / 10
+assert ours[-1] < chance[-1] / 2
 
 # %% [markdown]
 # The right end of the curves is what k-center is made for: even the oddest image has a kept one

@@ -108,6 +108,9 @@ print(replica.Status(int(solution.status)).sentence)
 print(f"left over in the first form: {float(solution.residual_gordon):.0e}")
 print(f"left over in the second form: {float(solution.residual_saddle):.0e}")
 
+# %% tags=["remove-cell"]
+assert solution.residual_gordon < 1e-9 and solution.residual_saddle < 1e-9
+
 # %% [markdown]
 # Where does this number come from, if nothing was trained? With very many dimensions, chance
 # averages out: any two students trained on such data have the same error. A few equations have
@@ -168,6 +171,11 @@ chosen = rng.uniform(size=fields.size) < np.asarray(rule.weight(fields))
 print(f"fraction kept: {float(rule.mass()):.6f}")
 print(f"by hand:       {width / np.sqrt(1 + width**2):.6f}")
 print(f"counted:       {chosen.mean():.3f}")
+
+# %% tags=["remove-cell"]
+by_hand = width / np.sqrt(1 + width**2)
+assert abs(rule.mass() - by_hand) < 1e-9
+assert abs(chosen.mean() - by_hand) < 4 * np.sqrt(0.25 / fields.size)
 
 # %% alt="The chance of being kept against the field, and a histogram of the kept examples."
 grid = np.linspace(-3, 3, 201)
@@ -243,6 +251,9 @@ for dim, count in zip(dims, draws, strict=True):
         np.round((mean - theory.error) / bar, 1),
     )
 
+# %% tags=["remove-cell"]
+assert (runs[dims[0]][0]["error_mean"] < theory.error).all()
+
 # %% [markdown]
 # In few dimensions all the differences have one sign. The theory holds for infinitely many
 # dimensions, and a small space is a little different. To leading order this difference is
@@ -263,6 +274,9 @@ away = (limit - np.asarray(theory.error)) / bar
 print("continued to infinity:", np.round(limit.values, 4))
 print("standard errors from theory:", np.round(away.values, 1))
 print(f"the largest of {away.size}: {float(np.abs(away).max()):.1f}")
+
+# %% tags=["remove-cell"]
+assert np.abs(away).max() < 4
 
 # %% alt="Error against kept fraction: three curves of theory and simulated points on two of them."
 curves = {"soft": theory, "Hard": replica.solve(problem(Hard()))}
@@ -310,6 +324,21 @@ def compare(theories, pair):
 
 compare(curves, runs[dims[1]])
 
+
+# %% tags=["remove-cell"]
+def confirmed(theories, pair):
+    """Say that soft is better at the two small fractions, Hard elsewhere, in both."""
+    gaps = (
+        theories["soft"].error - theories["Hard"].error,
+        pair[0]["error_mean"].values - pair[1]["error_mean"].values,
+    )
+    return all(np.array_equal(gap < 0, fraction <= 0.3) for gap in gaps)
+
+
+assert confirmed(curves, runs[dims[1]])
+assert curves["Random"].error[0] < curves["soft"].error[0]
+assert (curves["Random"].error[1:] > curves["soft"].error[1:]).all()
+
 # %% [markdown]
 # The verdict depends on the fraction. Where much is kept, `Hard` is better: the examples near
 # the boundary say most about where it lies, and `soft` spends a part of its budget on others.
@@ -343,6 +372,9 @@ print(
     sum(curve.failed for curve in noisy_curves.values()),
 )
 compare(noisy_curves, noisy_pair)
+
+# %% tags=["remove-cell"]
+assert confirmed(noisy_curves, noisy_pair)
 
 # %% [markdown]
 # The numbers are others, but the picture is the same: of the two, `soft` is better where little

@@ -4,7 +4,7 @@ import html
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -47,6 +47,8 @@ WRAPPED = """
 .bk-input-group.bk-inline > *:not(:first-child) { margin-left: 0 }
 """
 READABLE = "textarea.bk-input { color: #222 !important; opacity: 1 !important }"
+# Bokeh 3.9 walks along the steps of an area without a point for ever.
+NO_MARGINS = ([np.nan], [np.nan])
 DRAWN = 1.0  # seconds; a page that is gone draws nothing
 QUICK = 0.25  # seconds; where curves take longer, every fourth point is shown first
 FIRST = (
@@ -455,10 +457,11 @@ class _Plots:
             color, dash = LOOKS[name]
             pattern = dash if isinstance(dash, str) else list(dash)
             line: dict[str, Any] = {"color": color, "line_dash": pattern, "line_width": 2}
-            curve, best, margins, points = (
+            curve, best, points = (
                 ColumnDataSource(_columns(), name=f"{kind} {name}")
-                for kind in ("curve", "best", "margins", "points")
+                for kind in ("curve", "best", "points")
             )
+            margins = ColumnDataSource(_columns(*NO_MARGINS), name=f"margins {name}")
             drawn = [
                 self._above.line("x", "y", source=curve, legend_label=name, **line),
                 self._below.varea_step(
@@ -493,6 +496,8 @@ class _Plots:
             plot.legend.background_fill_alpha = 0.7
             plot.legend.label_text_font_size = "11px"
             plot.legend.spacing = 0
+            self._list(plot, ())
+        self._below.legend.ncols = 2
         self.above = pn.pane.Bokeh(self._above, sizing_mode="stretch_width")
         self.below = pn.pane.Bokeh(self._below, sizing_mode="stretch_width")
 
@@ -502,15 +507,13 @@ class _Plots:
             one = found.get(name)
             _put(curve, *((one.keep_fraction, one.error) if one else ()))
             kept = one is not None and np.all(np.isfinite(one.share))
-            _put(margins, *(_steps(one.share) if one and kept else ()))
+            _put(margins, *(_steps(one.share) if one and kept else NO_MARGINS))
             _put(best)
             _put(points)
             for glyph in drawn:
                 glyph.visible = one is not None
         for plot in (self._above, self._below):
-            for item in plot.legend[0].items:
-                name = item.label.value
-                item.visible = name not in self._lines or name in found
+            self._list(plot, found)
         values = np.concatenate([one.error for one in found.values()])
         known = values[np.isfinite(values) & (values > 0)]
         if known.size:
@@ -522,6 +525,11 @@ class _Plots:
         )
         _put(self._window)
         self._fraction.location = state.keep_fraction
+
+    def _list(self, plot: Any, policies: Collection[str]) -> None:
+        """Let a plot's legend name some policies, beside what is no policy."""
+        for item in plot.legend[0].items:
+            item.visible = item.label.value in policies or item.label.value not in self._lines
 
     def show_marks(self, state: State, best: Marks) -> None:
         """Mark each curve's best fraction, and the best window's error at its fraction."""

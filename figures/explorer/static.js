@@ -65,6 +65,8 @@
     return 2 / Math.PI * Math.asin(Math.sqrt(square));
   }
 
+  const clipped = (text) => text.length > 60 ? `${text.slice(0, 60)}...` : text;
+
   // The state in the sliders' order; a stop that the address misses is the nearest one.
   function ofAddress() {
     const state = structuredClone(start), said = [];
@@ -72,11 +74,14 @@
     const policies = asked.getAll("policy");
     for (const name of new Set(asked.keys())) {
       if (name === "policy") { continue; }
-      const value = Number(asked.get(name)), stops = data.stops[name];
-      if (stops === undefined) {
-        said.push(`the address names ${name}, which this page does not have`);
-      } else if (asked.get(name).trim() === "" || !(value >= stops[0] && value <= stops.at(-1))) {
-        said.push(`${name} = ${asked.get(name)} is not a number from ${stops[0]} to ${stops.at(-1)}`);
+      if (!sliders.includes(name)) {
+        said.push(`the address names ${clipped(name)}, which this page does not have`);
+        continue;
+      }
+      const text = asked.get(name), value = Number(text), stops = data.stops[name];
+      if (text.trim() === "" || !(value >= stops[0] && value <= stops.at(-1))) {
+        said.push(
+          `${name} = ${clipped(text)} is not a number from ${stops[0]} to ${stops.at(-1)}`);
       } else {
         state[name] = stops[nearest(stops, value)];
         if (state[name] !== value) {
@@ -85,7 +90,7 @@
       }
     }
     const unknown = policies.filter((name) => !data.policies.includes(name));
-    if (unknown.length) { said.push(`there is no policy ${unknown.join(", ")} here`); }
+    if (unknown.length) { said.push(`there is no policy ${clipped(unknown.join(", "))} here`); }
     const known = data.policies.filter((name) => policies.includes(name));
     if (known.length) { state.policy = known; }
     byId("trouble").hidden = !said.length;
@@ -169,13 +174,22 @@
     const address = new URLSearchParams();
     for (const name of sliders) { address.set(name, now[name]); }
     for (const name of now.policy) { address.append("policy", name); }
-    history.replaceState(null, "", `#${address}`);
+    try {
+      history.replaceState(null, "", `#${address}`);
+    } catch {
+      // A frame without an address, or a browser that finds the changes too many, keeps none.
+    }
     document.body.dataset.shown = String(address);
   }
 
   take(ofAddress());
   draw();
-  for (const name of sliders) { byId(name).addEventListener("input", draw); }
-  for (const box of boxes) { box.addEventListener("change", draw); }
+  byId("undrawn").hidden = true;
+  const moved = () => {
+    byId("trouble").hidden = true;
+    draw();
+  };
+  for (const name of sliders) { byId(name).addEventListener("input", moved); }
+  for (const box of boxes) { box.addEventListener("change", moved); }
   window.addEventListener("hashchange", () => { take(ofAddress()); draw(); });
 })();

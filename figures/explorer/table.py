@@ -38,7 +38,7 @@ CELLS = 8  # of a line before any is halved
 HALVINGS = 16  # at most; positions are numbered so that each has an integer
 LAST = CELLS << HALVINGS
 TOLERANCE = 3e-4  # of log(error) at the midpoint of a cell
-SAFETY = 3.3  # the bound over the largest miss at a midpoint; 2.7 was met between the nodes
+SAFETY = 3.3  # the bound over the largest miss at a midpoint
 RESIDUAL = 1e-8  # of both forms of the equations
 CHECKS = 3  # more points of every line, at which the bound is tested
 SEED = 7
@@ -158,7 +158,7 @@ def tabulate(count: int, solver: Solver, tolerance: float = TOLERANCE) -> Lines:
             place = np.array(sorted(known[i]))
             expected = interpolate(place, np.array([known[i][k] for k in place]), middles[mine])
             wrong[mine] = np.abs(expected - value[mine])
-        waiting = set()
+        failed = []
         for (i, start, size), middle, one, gap in zip(cells, middles, value, wrong, strict=True):
             half = size // 2
             known[i][int(middle)] = float(one)
@@ -169,7 +169,16 @@ def tabulate(count: int, solver: Solver, tolerance: float = TOLERANCE) -> Lines:
             elif half < 2:
                 raise ValueError(f"line {i} is not resolved at position {middle} of {LAST}")
             else:
-                waiting |= {(i, start, half), (i, start + half, half)}
+                failed.append((i, start, size))
+        # A midpoint may be right by chance beside one that is wrong, so the halves next to those of
+        # a wrong cell are checked, too.
+        waiting = set()
+        for i, start, size in failed:
+            half = size // 2
+            waiting |= {(i, start, half), (i, start + half, half)}
+            for first in (stops[i].get(start), start + size):
+                if first is not None and starts[i].get(first, 0) >= half:
+                    waiting.add((i, first, starts[i][first]))
         # The neighbours of a cell that is checked are no larger than it, so that no polynomial
         # reaches across a steep place from far outside.
         growing = list(waiting)

@@ -9,12 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.pages import launch, opened
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0  # seconds; a start compiles nothing that the page waits for
+# Playwright's own 5 seconds are too few where other work shares the processors.
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ FLAGS = (
     "--metrics-recording-only",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
+PATIENCE = 120_000  # milliseconds; other work may share the processors
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 SOURCE = """name => {
   for (const one of Bokeh.documents) {
@@ -98,6 +99,7 @@ def opened(
         if not address.startswith("file:"):
             context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
+        page.set_default_timeout(PATIENCE)
         watch = Watch(page, address)
         page.goto(address)
         yield page, watch

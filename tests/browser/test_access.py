@@ -128,7 +128,7 @@ def test_the_status_is_announced(page: Page) -> None:
     expect(status).to_have_text("Solved.", timeout=180_000)
     # A region that is made anew is not announced.
     assert before is not None and before.evaluate("one => one.isConnected")
-    expect(page.get_by_role("img", name=re.compile("^Plot of the"))).to_have_count(2)
+    expect(page.get_by_role("img", name=re.compile("^(Plot|Histogram) of the"))).to_have_count(2)
     expect(page.get_by_role("group", name="policies")).to_have_count(1)
 
 

@@ -268,7 +268,7 @@ def test_policies_are_ticked(visit: Callable[..., Visit]) -> None:
     one.policy = ("random",)
     for name in ("curve", "margins", "best"):
         _until(
-            lambda name=name: len(source(one.page, f"{name} hard")["x"]) == 0,
+            lambda name=name: not np.isfinite(source(one.page, f"{name} hard")["x"]).any(),
             "a policy that is not ticked is shown",
         )
     one.agrees()
@@ -296,7 +296,7 @@ def test_windows_and_mixtures_have_a_slider_each(visit: Callable[..., Visit]) ->
     one.is_in_the_address()
     one.press("keep_fraction", "End", 1)
     one.page.get_by_role("status").get_by_text("cannot keep f = 1").wait_for()
-    assert len(source(one.page, "margins window")["x"]) == 0
+    assert not np.isfinite(source(one.page, "margins window")["x"]).any()
     margins = source(one.page, "margins mixture")
     assert len(margins["x"]) == 41 and np.sum(margins["y"][:-1]) == pytest.approx(1)
 

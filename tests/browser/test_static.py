@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page, expect
 
 import replica
 from figures.explorer import curves
@@ -32,6 +32,7 @@ def static(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of the page's file, made as `make docs` makes it and from the same cache."""
     path = tmp_path_factory.mktemp("static") / "explorer.html"
     path.write_text(page(build(user_folder("explorer"))), "utf-8")
+    path.with_name("none.html").write_text("<!doctype html><title>none</title>", "utf-8")
     return path.as_uri()
 
 
@@ -121,6 +122,56 @@ def test_the_address_holds_the_state_and_says_what_it_cannot_show(
         "theta_deg = 11 is not in the table, the nearest is 10; "
         "the address names colour, which this page does not have."
     )
+    shown.get_by_label("theta").press("ArrowRight")
+    expect(said).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("constructor=5", "the address names constructor, which this page does not have."),
+        (
+            f"alpha_total={'9' * 500}x",
+            f"alpha_total = {'9' * 60}... is not a number from 2 to 100.",
+        ),
+    ],
+)
+def test_an_address_that_means_nothing_leaves_a_page_that_works(
+    static: str, open_page: Callable[..., Page], address: str, sentence: str
+) -> None:
+    shown = open_page(f"{static}#{address}")
+    shown.locator("body[data-shown]").wait_for()
+    assert shown.locator("#trouble").inner_text() == sentence
+    assert shown.get_by_text("JavaScript draws this page").is_hidden()
+    assert source(shown, "curve hard")["y"].size == len(FRACTIONS)
+
+
+def test_a_frame_that_has_no_address_shows_the_page(
+    static: str, open_page: Callable[..., Page]
+) -> None:
+    text = Path(static.removeprefix("file://")).read_text("utf-8")
+    outer = open_page(Path(static.removeprefix("file://")).with_name("none.html").as_uri())
+    outer.evaluate(
+        """text => {
+          const frame = document.createElement('iframe');
+          frame.sandbox = 'allow-scripts';
+          frame.srcdoc = text;
+          document.body.replaceChildren(frame);
+        }""",
+        text,
+    )
+    inner = outer.frame_locator("iframe")
+    inner.locator("body[data-shown*='theta_deg=20']").wait_for()
+    inner.get_by_label("theta").press("ArrowRight")
+    inner.locator("body[data-shown*='theta_deg=30']").wait_for()
+
+
+def test_a_browser_without_javascript_says_so(static: str, chromium: Browser) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    shown = context.new_page()
+    shown.goto(static)
+    assert "it is switched off" in shown.get_by_text("JavaScript draws this page").inner_text()
+    context.close()
 
 
 @pytest.mark.parametrize("width", [400, 800, 1400])

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -20,6 +21,16 @@ from selection.registry import METHOD_NAMES
 from theory.policy_names import POLICIES
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_no_result_of_a_command_was_committed() -> None:
+    """Commands name their own output where none is given, and tests may run here."""
+    names = [path.name for path in ROOT.iterdir()]
+    if ".git" in names:  # an archive holds what was packed, a checkout also what its user made
+        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, check=True)
+        names = listed.stdout.decode().splitlines()
+    results = (".npy", ".npz", ".nc", ".parquet")
+    assert [name for name in names if "/" not in name and name.endswith(results)] == []
 
 
 def test_every_dependency_is_pinned() -> None:
