@@ -33,7 +33,7 @@ from replica.point import judge
 from replica.solver import solve
 from theory.inputs import Inputs
 from theory.labels import Labels
-from theory.policies import Moderate, Random, Steps
+from theory.policies import Moderate, Steps
 from theory.problem import (
     DownstreamShift,
     FixedAngle,
@@ -305,7 +305,7 @@ def optimal_policy(
         labels=problem.labels,
         inputs=problem.inputs,
     )
-    named = [family.errors(lanes, policy=policy) for policy in (Moderate(), Random())]
+    moderate = family.errors(lanes, policy=Moderate())
     beyond = beyond_max_margin(problem)
     problems: list[Any] = LossRanks.of(problem) if beyond else _rank_problems(problem)
     found = []
@@ -319,7 +319,8 @@ def optimal_policy(
     at = certified(solve(dataclasses.replace(problem, policy=rank_policy(ranks))))
     sound = (gap <= GAP) & (np.abs(at - error) <= CONFIRMED * error)
     status = np.where(sound, SearchStatus.FOUND, SearchStatus.FAILED)
-    rivals = [*named, np.asarray(window.hard_error), np.asarray(window.easy_error)]
+    others = (window.hard_error, window.easy_error, window.random_error)
+    rivals = [moderate, *map(np.asarray, others)]
     columns = {
         "ranks": ranks,
         "fields": fields_of(ranks),

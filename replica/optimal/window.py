@@ -19,7 +19,7 @@ from replica.optimal.search import (
 from replica.solver import solve
 from theory.inputs import Inputs
 from theory.labels import Labels
-from theory.policies import Random, Window, WindowSigned
+from theory.policies import Mixture, Random, Window, WindowSigned
 from theory.probe_field import ProbeField
 from theory.problem import DownstreamShift, Probe
 from theory.students import Student
@@ -133,13 +133,15 @@ def optimal_window(
     chosen = family.tuned(lanes, policy=window(lo))
     at = solve(chosen)
     failed = np.isnan(certified(at)) | np.isnan(values[:, 0]) | np.isnan(values[:, -1])
+    # As a mixture it has as many intervals as a window, and shares the window's compiled solver.
+    random = Random() if signed else Mixture(0.0)
     columns = {
         "lo": np.where(np.isnan(error), np.nan, lo),
         "error": error,
         "alpha_kept": at.alpha_kept,
         "hard_error": values[:, 0],
         "easy_error": values[:, -1],
-        "random_error": family.errors(lanes, policy=Random()),
+        "random_error": family.errors(lanes, policy=random),
         "minima": minima,
         "lam": np.where(np.isnan(error), np.nan, lam_of(chosen)),
         "status": np.where(failed, SearchStatus.FAILED.value, SearchStatus.FOUND.value),
