@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import replica
+import theory
 from figures.curves import policy_of
 from figures.panels import FRACTION_LABEL, WIDTH, error_label, error_range, missing_note
 from figures.rules import draw_line, problem_of, reaching, simulate, with_ridge
 from figures.settings import FoldSettings, policy_words, symbol
 from figures.style import curve_colors, log_axes
-from theory.problem import CrossFitted, PerceptronProblem
 
 
 def compute(
@@ -23,10 +23,10 @@ def compute(
 ) -> xr.Dataset:
     """Compute lines for every number of folds, and points for the finite ones."""
     fractions = np.asarray(settings.keep_fraction)
-    theory = reaching(fractions.min(), fractions.max(), settings.theory_points, fractions)
+    line = reaching(fractions.min(), fractions.max(), settings.theory_points, fractions)
     folds = np.asarray(settings.folds, np.float64)
     every = np.append(folds, math.inf)
-    found = replica.solve(_problem(settings, every, theory))
+    found = replica.solve(_problem(settings, every, line))
     dims = ("flip", "folds", "keep_fraction")
     (points,) = simulate(
         settings, [_problem(settings, folds, fractions)], dims, cache=cache, progress=progress
@@ -41,18 +41,20 @@ def compute(
         folds=folds,
         theory_folds=every,
         keep_fraction=fractions,
-        theory_keep_fraction=theory,
+        theory_keep_fraction=line,
         alpha_total=settings.alpha_total[0],
         theta_deg=settings.theta_deg[0],
         lam=settings.lam,
     )
 
 
-def _problem(settings: FoldSettings, folds: np.ndarray, fractions: np.ndarray) -> PerceptronProblem:
+def _problem(
+    settings: FoldSettings, folds: np.ndarray, fractions: np.ndarray
+) -> "theory.PerceptronProblem":
     """Make the problems on the grid (flip, folds, keep_fraction)."""
     flips = np.asarray(settings.flip)[:, None, None]
     problem = problem_of(settings, policy_of(settings), flip=flips, keep_fraction=fractions)
-    probes = CrossFitted.degrees(settings.theta_deg[0], folds[:, None])
+    probes = theory.CrossFitted.degrees(settings.theta_deg[0], folds[:, None])
     return with_ridge(dataclasses.replace(problem, probe=probes), settings.loss[0], settings.lam)
 
 

@@ -16,16 +16,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 import replica
+import theory
 from figures.panels import FRACTION_LABEL, WIDTH, cell_edges, error_range, missing_note
 from figures.published import FLIP, KOLOSSOV, SURROGATES, kolossov_problem
 from figures.rules import ALL, COLORS, best_ridge, draw_line, simulate, stacked, with_ridge
 from figures.settings import CurationSettings, symbol
 from figures.style import POINTS, curve_colors, log_axis
-from theory.labels import Flip
-from theory.policies import Easy, Hard, Policy
-from theory.problem import DownstreamShift, FixedAngle, PerceptronProblem
 
-RULES: dict[str, Policy] = {ALL: Hard(), "hard": Hard(), "easy": Easy()}
+RULES = (ALL, "hard", "easy")
 FACES = ["0.85", COLORS["hard"], COLORS["easy"]]  # of the maps, in the order of RULES
 EXPONENTS = {"perfect": (-1.0, 0.5, 1.0), "imperfect": (-1.0, -0.5, 0.5, 1.0)}
 RIDGE = 0.1  # the published ridge of the curves below
@@ -43,7 +41,7 @@ def compute(
 
 def curation_problem(
     settings: CurationSettings, rule: str, generator_deg: np.ndarray, pruner_deg: np.ndarray
-) -> PerceptronProblem:
+) -> "theory.PerceptronProblem":
     """Make the problems of a rule at angles of generator and pruner to the truth.
 
     The generator is the teacher and the pruner the probe. Their deviations from the truth are
@@ -60,13 +58,13 @@ def curation_problem(
     # The truth's component off the teacher, along the plane of teacher and probe.
     along_plane = np.cos(pruner) * np.sin(generator) / np.sin(theta)
     volumes = np.asarray(settings.alpha_total).reshape(-1, *(1 for _ in theta.shape))
-    return PerceptronProblem(
+    return theory.PerceptronProblem(
         alpha_total=volumes,
         keep_fraction=1.0 if rule == ALL else settings.keep_fraction[0],
-        probe=FixedAngle(theta),
-        policy=RULES[rule],
-        downstream=DownstreamShift(np.tan(generator), along_plane=along_plane),
-        labels=Flip(settings.flip[0]),
+        probe=theory.FixedAngle(theta),
+        policy=theory.Easy() if rule == "easy" else theory.Hard(),
+        downstream=theory.DownstreamShift(np.tan(generator), along_plane=along_plane),
+        labels=theory.Flip(settings.flip[0]),
     )
 
 
@@ -76,7 +74,7 @@ def _curated(settings: CurationSettings, *, cache: Path | None, progress: bool) 
     count = settings.map_angles
     angles = (np.arange(count) + 0.5) * 90 / count
     simulated, pruner = np.asarray(settings.generator_deg), np.array([settings.pruner_deg])
-    theory = np.union1d(angles, simulated)
+    line = np.union1d(angles, simulated)
     maps, lines, problems = [], [], []
     for rule in RULES:
         # All data know no pruner.
@@ -93,10 +91,10 @@ def _curated(settings: CurationSettings, *, cache: Path | None, progress: bool) 
                 }
             )
         )
-        best = best_ridge(curation_problem(settings, rule, theory, pruner), loss, settings)
+        best = best_ridge(curation_problem(settings, rule, line, pruner), loss, settings)
         lines.append(best.lines(("alpha_total", "theory_generator_deg")))
         problem = curation_problem(settings, rule, simulated, pruner)
-        lam = best.lam[:, np.searchsorted(theory, simulated)]
+        lam = best.lam[:, np.searchsorted(line, simulated)]
         problems.append(with_ridge(problem, loss, lam))
     points = simulate(
         settings, problems, ("alpha_total", "generator_deg"), cache=cache, progress=progress
@@ -104,11 +102,11 @@ def _curated(settings: CurationSettings, *, cache: Path | None, progress: bool) 
     parts = [
         one.merge(line).merge(point) for one, line, point in zip(maps, lines, points, strict=True)
     ]
-    return stacked(parts, "rule", list(RULES)).assign_coords(
+    return stacked(parts, "rule", RULES).assign_coords(
         alpha_total=list(settings.alpha_total),
         map_generator_deg=angles,
         map_pruner_deg=angles,
-        theory_generator_deg=theory,
+        theory_generator_deg=line,
         generator_deg=simulated,
         keep_fraction=settings.keep_fraction[0],
         pruner_deg=settings.pruner_deg,
@@ -120,9 +118,9 @@ def _weighted(settings: CurationSettings, *, cache: Path | None, progress: bool)
     curves = [(name, exponent) for name, some in EXPONENTS.items() for exponent in some]
     surrogate, exponent = (np.array(column)[:, None] for column in zip(*curves, strict=True))
     simulated = np.asarray(settings.weighted_fraction)
-    theory = np.union1d(np.geomspace(0.03, 1, settings.theory_points), simulated)
+    line = np.union1d(np.geomspace(0.03, 1, settings.theory_points), simulated)
     known = ("flips", surrogate, RIDGE, exponent)
-    found = replica.solve(kolossov_problem(*known, theory))
+    found = replica.solve(kolossov_problem(*known, line))
     (points,) = simulate(
         settings,
         [kolossov_problem(*known, simulated)],
@@ -143,7 +141,7 @@ def _weighted(settings: CurationSettings, *, cache: Path | None, progress: bool)
             "surrogate": ("curve", [name for name, _ in curves]),
             "exponent": ("curve", [exponent for _, exponent in curves]),
             "weighted_fraction": simulated,
-            "theory_weighted_fraction": theory,
+            "theory_weighted_fraction": line,
         },
     )
 
@@ -222,7 +220,7 @@ def _draw_cut(axes: Axes, part: xr.Dataset, settings: CurationSettings) -> None:
     axes.set_xlabel("generator to truth (degrees)")
     axes.set_ylabel("error against the truth")
     handles = [Line2D([], [], color=COLORS[rule], marker="o") for rule in RULES]
-    axes.legend(handles, list(RULES), loc="lower right")
+    axes.legend(handles, RULES, loc="lower right")
 
 
 def _draw_weighted(axes: Axes, dataset: xr.Dataset, surrogate: str) -> None:

@@ -11,29 +11,28 @@ import xarray as xr
 
 import replica
 import sims
+import theory
 from figures.settings import CurveSettings, Settings
-from theory.policies import Policy, policy_from_name
 from theory.policy_names import OWN_PARAMETERS, policy_parameter
-from theory.problem import DownstreamShift, Independent, InSample, PerceptronProblem
 
 
-def policy_of(settings: Settings) -> Policy:
+def policy_of(settings: Settings) -> "theory.Policy":
     """Make the one policy of the settings."""
     (name,) = settings.policy
     own = policy_parameter(name)
-    return policy_from_name(name, **({own: getattr(settings, own)} if own else {}))
+    return theory.policy_from_name(name, **({own: getattr(settings, own)} if own else {}))
 
 
-def shift_of(settings: Settings) -> DownstreamShift:
+def shift_of(settings: Settings) -> "theory.DownstreamShift":
     """Make the one downstream shift of the settings.
 
     It is independent of teacher and probe.
     """
     (downstream_deg,) = settings.downstream_deg
-    return DownstreamShift.degrees(downstream_deg)
+    return theory.DownstreamShift.degrees(downstream_deg)
 
 
-def theory_shift(settings: CurveSettings) -> DownstreamShift:
+def theory_shift(settings: CurveSettings) -> "theory.DownstreamShift":
     """Make the shift for which theory predicts the simulated overlap.
 
     The simulated overlap tends to the cosine overlap of theory with this shift. In the mode
@@ -44,15 +43,17 @@ def theory_shift(settings: CurveSettings) -> DownstreamShift:
     if settings.overlap == "cosine" or settings.probe != "fixed":
         return shift
     theta = np.deg2rad(settings.theta_deg[0])
-    return DownstreamShift(shift.delta, along_teacher=-np.cos(theta), along_plane=-np.sin(theta))
+    return theory.DownstreamShift(
+        shift.delta, along_teacher=-np.cos(theta), along_plane=-np.sin(theta)
+    )
 
 
 def problem_of(
-    settings: Settings, keep_fraction: Sequence[float] | np.ndarray, shift: DownstreamShift
-) -> PerceptronProblem:
+    settings: Settings, keep_fraction: Sequence[float] | np.ndarray, shift: "theory.DownstreamShift"
+) -> "theory.PerceptronProblem":
     """Make the problems of the settings on the grid alpha_total x keep_fraction."""
     theta_deg = settings.theta_deg[0] if settings.theta_deg else 0.0
-    grid = PerceptronProblem.grid(
+    grid = theory.PerceptronProblem.grid(
         alpha_total=np.asarray(settings.alpha_total),
         keep_fraction=np.asarray(keep_fraction),
         theta=np.deg2rad(theta_deg),
@@ -62,7 +63,9 @@ def problem_of(
     )
     if settings.probe == "fixed":
         return grid
-    trained = Independent(settings.alpha_probe) if settings.alpha_probe else InSample()
+    trained = (
+        theory.Independent(settings.alpha_probe) if settings.alpha_probe else theory.InSample()
+    )
     return dataclasses.replace(grid, probe=trained)
 
 
@@ -101,7 +104,7 @@ def solve_and_simulate(
     *,
     cache: Path | None,
     progress: bool,
-) -> list[tuple[replica.ReplicaSolution, xr.Dataset]]:
+) -> "list[tuple[replica.ReplicaSolution, xr.Dataset]]":
     """Solve the theory lines and simulate the points of every panel of a figure.
 
     The panels share draws and students, and the theory is solved while draws are simulated.
@@ -148,7 +151,7 @@ def curves_dataset(
     )
 
 
-def angle_of_shift(shift: DownstreamShift) -> float:
+def angle_of_shift(shift: "theory.DownstreamShift") -> float:
     """Compute the angle in radians by which a perfect student misses the shifted teacher."""
     delta, along = float(np.asarray(shift.delta)), float(np.asarray(shift.along_teacher))
     return float(np.arctan2(delta * np.sqrt(1 - along**2), 1 + delta * along))

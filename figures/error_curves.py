@@ -75,7 +75,7 @@ class ErrorCurves:
         return dataset.assign(floor=(axis, floor)) if any(floor) else dataset
 
     def part(
-        self, settings: CurveSettings, solution: replica.ReplicaSolution, simulation: xr.Dataset
+        self, settings: CurveSettings, solution: "replica.ReplicaSolution", simulation: xr.Dataset
     ) -> xr.Dataset:
         """Label the data of one panel."""
         return curves_dataset(
@@ -163,7 +163,7 @@ class InSample(OnePanel):
         return dataset.isel({self.axis: 0}, drop=True)
 
     def part(
-        self, settings: CurveSettings, solution: replica.ReplicaSolution, simulation: xr.Dataset
+        self, settings: CurveSettings, solution: "replica.ReplicaSolution", simulation: xr.Dataset
     ) -> xr.Dataset:
         """Label the curves and the points where hard selection begins to lose."""
         dataset = super().part(settings, solution, simulation)

@@ -12,12 +12,11 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
+import theory
 from figures.curves import policy_of
 from figures.settings import GeometrySettings, policy_words, symbol
 from figures.style import COLUMN, PROBE, STUDENT, TEACHER
-from sims.cells import keep_rows, problem_cells, rank_rows
 from sims.draws import Draw
-from theory.problem import PerceptronProblem
 
 REACH = 2.6  # half width of the picture in units of the fields' standard deviation
 RANKED = ("hard", "moderate", "window", "easy")  # they keep slabs of the probe's field
@@ -30,7 +29,7 @@ def compute(
     alpha_total = settings.alpha_total[0]
     keep_fraction = settings.keep_fraction[0]
     theta = np.deg2rad(np.asarray(settings.theta_deg, dtype=float))
-    problem = PerceptronProblem.grid(
+    problem = theory.PerceptronProblem.grid(
         alpha_total=alpha_total,
         keep_fraction=keep_fraction,
         theta=theta,
@@ -79,7 +78,7 @@ def compute(
 
 def _kept(
     settings: GeometrySettings,
-    problem: PerceptronProblem,
+    problem: "theory.PerceptronProblem",
     fields: np.ndarray,
     probe_field: np.ndarray,
 ) -> np.ndarray:
@@ -87,6 +86,8 @@ def _kept(
 
     The answer has the shape (theta_deg, example).
     """
+    from sims.cells import keep_rows, problem_cells, rank_rows  # JAX, which drawing does without
+
     count, copies = settings.examples, settings.redundancy[0]
     labels = np.where(fields[:, 0] < 0, -1.0, 1.0)
     draw = Draw(settings.seed, 2, 0, fields * labels[:, None], labels)

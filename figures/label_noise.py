@@ -7,6 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+import theory
 from figures.panels import WIDTH, error_label, error_range, missing_note
 from figures.rules import (
     ALL,
@@ -20,16 +21,6 @@ from figures.rules import (
 )
 from figures.settings import NoiseSettings
 from figures.style import log_axis
-from theory.policies import (
-    Easy,
-    EasySigned,
-    Hard,
-    HardSigned,
-    Policy,
-    Random,
-    Window,
-    WindowSigned,
-)
 
 PANELS = {
     r"unsigned: ranked by $|z|$": ("hard", "window", "easy", "random"),
@@ -37,19 +28,21 @@ PANELS = {
 }
 
 
-def rules_of(settings: NoiseSettings) -> dict[str, tuple[Policy, float]]:
+def rules_of(settings: NoiseSettings) -> "dict[str, tuple[theory.Policy, float]]":
     """Return the policy and the kept fraction of every rule."""
     fraction = settings.keep_fraction[0]
-    policies: dict[str, Policy] = {
-        "random": Random(),
-        "hard": Hard(),
-        "window": Window(settings.window_lo),
-        "easy": Easy(),
-        "hard-signed": HardSigned(),
-        "window-signed": WindowSigned(settings.signed_lo),
-        "easy-signed": EasySigned(),
+    policies: dict[str, theory.Policy] = {
+        "random": theory.Random(),
+        "hard": theory.Hard(),
+        "window": theory.Window(settings.window_lo),
+        "easy": theory.Easy(),
+        "hard-signed": theory.HardSigned(),
+        "window-signed": theory.WindowSigned(settings.signed_lo),
+        "easy-signed": theory.EasySigned(),
     }
-    return {ALL: (Hard(), 1.0)} | {name: (policy, fraction) for name, policy in policies.items()}
+    return {ALL: (theory.Hard(), 1.0)} | {
+        name: (policy, fraction) for name, policy in policies.items()
+    }
 
 
 def compute(

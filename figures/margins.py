@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -12,13 +11,11 @@ from numpy.typing import NDArray
 
 import replica
 import sims
+import theory
 from figures.curves import policy_of
 from figures.panels import new_figure
 from figures.settings import MarginSettings, policy_words, symbol
 from figures.style import STUDENT, TEACHER
-from hardset.float64 import float64
-from theory.densities import student_margin_density, support_mass
-from theory.problem import PerceptronProblem
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +42,7 @@ def _point(
     settings: MarginSettings, alpha_total: float, keep_fraction: float, theta_deg: float
 ) -> xr.Dataset:
     theta = np.deg2rad(theta_deg)
-    problem = PerceptronProblem.grid(
+    problem = theory.PerceptronProblem.grid(
         alpha_total=alpha_total,
         keep_fraction=keep_fraction,
         theta=theta,
@@ -93,10 +90,9 @@ def _point(
     ).assign_coords(alpha_total=alpha_total, keep_fraction=keep_fraction, theta_deg=theta_deg)
 
 
-@float64
 def _theory_density(
     settings: MarginSettings,
-    solution: replica.ReplicaSolution,
+    solution: "replica.ReplicaSolution",
     keep_fraction: float,
     theta: float,
 ) -> tuple[Floats, Floats]:
@@ -104,23 +100,30 @@ def _theory_density(
 
     It ends where almost no margins are left.
     """
-    weight = policy_of(settings).kept_weight(
-        jnp.asarray(keep_fraction), jnp.asarray(theta), jnp.asarray(settings.redundancy[0])
-    )
+    import jax.numpy as jnp  # which drawing does without
+
+    from hardset.float64 import float64
+
+    @float64
+    def kept_weight() -> Any:
+        given = (keep_fraction, theta, settings.redundancy[0])
+        fraction, angle, redundancy = (jnp.asarray(one) for one in given)
+        return policy_of(settings).kept_weight(fraction, angle, redundancy)
+
     student: dict[str, Any] = {
         "orthogonal": solution.orthogonal,
         "student_angle": solution.student_angle,
         "theta": theta,
-        "weight": weight,
+        "weight": kept_weight(),
     }
     kappa = float(np.asarray(solution.margin))
     farthest = kappa + settings.reach
     coarse = np.linspace(kappa, farthest, settings.density_points)
-    below = np.asarray(support_mass(coarse, **student))
+    below = np.asarray(theory.support_mass(coarse, **student))
     # kappa itself is left out: where all kept examples are support vectors the grid would be empty.
     end = np.min(coarse[1:], where=below[1:] >= 1 - settings.beyond, initial=farthest)
     grid = np.linspace(kappa, end, settings.density_points)
-    return grid, np.asarray(student_margin_density(grid, **student))
+    return grid, np.asarray(theory.student_margin_density(grid, **student))
 
 
 def _mean_and_stderr(values: Floats) -> tuple[Floats, Floats]:
@@ -177,9 +180,9 @@ def _draw_panel(axes: Axes, right: Axes, panel: xr.Dataset) -> None:
             color=STUDENT,
             linewidth=1.6,
         )
-        theory = f"{panel['theory_atom'].item():.3f}"
+        atom = f"{panel['theory_atom'].item():.3f}"
     else:
-        theory = "not converged"
+        atom = "not converged"
     right.errorbar(
         panel["margin_mean"].item(),
         panel["atom"].item(),
@@ -191,7 +194,7 @@ def _draw_panel(axes: Axes, right: Axes, panel: xr.Dataset) -> None:
         markeredgewidth=0.3,
         elinewidth=0.7,
     )
-    note = f"theory {theory}"
+    note = f"theory {atom}"
     note += f"\nsim. {_with_stderr(panel['atom'].item(), panel['atom_stderr'].item())}"
     if panel["unsolved"].item():
         note += f"\n{panel['unsolved'].item():d} draws unsolved"

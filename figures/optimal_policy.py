@@ -11,12 +11,11 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
+import theory
 from figures.curves import shift_of
 from figures.panels import COUNTS, WIDTH, error_label, error_range
 from figures.settings import RuleSettings, symbol
 from figures.style import POINTS, PROBE, STUDENT, TEACHER, log_axis
-from theory.policies import Easy, Hard, Moderate, Random, Window
-from theory.problem import FixedAngle, PerceptronProblem
 
 
 def compute(
@@ -31,9 +30,18 @@ def compute(
     shift = shift_of(settings)
     found = replica.optimal_policy(alpha, fraction, theta, downstream=shift)
     window = replica.optimal_window(alpha, fraction, theta, downstream=shift)
-    policies = (Random(), Hard(), Moderate(), Easy(), Window(window.lo), found.policy())
+    policies = (
+        theory.Random(),
+        theory.Hard(),
+        theory.Moderate(),
+        theory.Easy(),
+        theory.Window(window.lo),
+        found.policy(),
+    )
     problems = [
-        PerceptronProblem(alpha, fraction, FixedAngle(theta), policy, downstream=shift)
+        theory.PerceptronProblem(
+            alpha, fraction, theory.FixedAngle(theta), policy, downstream=shift
+        )
         for policy in policies
     ]
     # A best weight of one interval is a window. It is simulated by the ranks of the draw, as the
@@ -41,7 +49,7 @@ def compute(
     # points.
     single = np.asarray(found.intervals) == 1
     start = np.where(single, np.asarray(found.ranks)[..., 0, 0], 0.0)
-    ranked = Window(np.minimum(start, 1 - fraction))
+    ranked = theory.Window(np.minimum(start, 1 - fraction))
     simulated = sims.run_many(
         [*problems, dataclasses.replace(problems[-1], policy=ranked)],
         settings.dim,

@@ -19,7 +19,7 @@ from figures.curves import shift_of
 from figures.panels import FRACTION_LABEL, WIDTH, cell_edges, mark_failed
 from figures.settings import PhaseSettings, symbol
 from figures.style import log_axis
-from replica import Phase
+from replica.optimal.phase import Phase
 
 VOLUMES = {"alpha_total": r"$\alpha_t$", "alpha_kept": r"$\alpha = f\,\alpha_t$"}
 COLORS = {
@@ -79,7 +79,12 @@ def draw(dataset: xr.Dataset, settings: PhaseSettings) -> Figure:
         row[0].set_ylabel(f"{VOLUMES[str(name)]}")
     for axes in panels[-1]:
         axes.set_xlabel(FRACTION_LABEL)
-    names = {Phase.HARD: "hard", Phase.EASY: "easy", Phase.RANDOM: "random", Phase.TIE: "tie"}
+    names = {
+        Phase.HARD: "hard",
+        Phase.EASY: "easy",
+        Phase.RANDOM: "random",
+        Phase.TIE: "tie",
+    }
     met = np.unique(dataset["named_phase"].values)
     handles = [
         Patch(facecolor=COLORS[phase], label=name) for phase, name in names.items() if phase in met

@@ -12,10 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.labels import LabelSteps
-from theory.policies import Power
-from theory.problem import FixedAngle, PerceptronProblem
-from theory.students import ERM
+import theory
 
 EDGES = (-0.1, 0.0, 0.1)
 PROBABILITIES = {"flips": (0.05, 0.05, 0.95, 0.95), "steps": (0.3, 0.05, 0.95, 0.7)}
@@ -75,7 +72,7 @@ KOLOSSOV: tuple[tuple[str, str, float, float, float, float, float, float], ...] 
 
 def kolossov_problem(
     labels: Any, surrogate: Any, ridge: Any, exponent: Any, keep_fraction: Any
-) -> PerceptronProblem:
+) -> "theory.PerceptronProblem":
     """Make their problems as ours.
 
     Args:
@@ -92,13 +89,13 @@ def kolossov_problem(
         for part in ("alpha_total", "theta_deg", "scale")
     )
     chances = np.array([PROBABILITIES[str(name)] for name in labels.ravel()])
-    return PerceptronProblem(
+    return theory.PerceptronProblem(
         alpha_total=volume,
         keep_fraction=keep_fraction,
-        probe=FixedAngle.degrees(theta_deg),
-        policy=Power(scale, exponent, 10.0),
-        student=ERM("logistic", volume * np.asarray(ridge)),
-        labels=LabelSteps(
+        probe=theory.FixedAngle.degrees(theta_deg),
+        policy=theory.Power(scale, exponent, 10.0),
+        student=theory.ERM("logistic", volume * np.asarray(ridge)),
+        labels=theory.LabelSteps(
             np.broadcast_to(EDGES, (*labels.shape, 3)), chances.reshape(*labels.shape, 4)
         ),
     )

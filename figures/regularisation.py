@@ -9,22 +9,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import replica
+import theory
 from figures.panels import WIDTH, error_label, error_range, missing_note
 from figures.rules import ALL, COLORS, draw_line, problem_of, reaching, simulate, stacked
 from figures.settings import RidgeSettings, symbol
 from figures.style import log_axes
-from theory.policies import Easy, Hard, Policy, Random
-from theory.students import ERM
 
 
-def rules_of(settings: RidgeSettings) -> dict[str, tuple[Policy, float]]:
+def rules_of(settings: RidgeSettings) -> "dict[str, tuple[theory.Policy, float]]":
     """Return the policy and the kept fraction of every rule."""
     fraction = settings.keep_fraction[0]
     return {
-        ALL: (Hard(), 1.0),
-        "random": (Random(), fraction),
-        "hard": (Hard(), fraction),
-        "easy": (Easy(), fraction),
+        ALL: (theory.Hard(), 1.0),
+        "random": (theory.Random(), fraction),
+        "hard": (theory.Hard(), fraction),
+        "easy": (theory.Easy(), fraction),
     }
 
 
@@ -33,18 +32,18 @@ def compute(
 ) -> xr.Dataset:
     """Compute lines and points of every policy over the ridge, for every loss."""
     lams = np.asarray(settings.lam)
-    theory = reaching(*settings.lam_range, settings.theory_points, lams)
+    line = reaching(*settings.lam_range, settings.theory_points, lams)
     rules = rules_of(settings)
     lines, problems = [], []
     for loss in settings.loss:
         for policy, fraction in rules.values():
             problem = problem_of(settings, policy, keep_fraction=fraction)
-            found = replica.solve(dataclasses.replace(problem, student=ERM(loss, theory)))
+            found = replica.solve(dataclasses.replace(problem, student=theory.ERM(loss, line)))
             columns = {"theory_error": found.error, "theory_status": found.status}
             lines.append(
                 xr.Dataset({name: ("theory_lam", np.asarray(v)) for name, v in columns.items()})
             )
-            problems.append(dataclasses.replace(problem, student=ERM(loss, lams)))
+            problems.append(dataclasses.replace(problem, student=theory.ERM(loss, lams)))
     points = simulate(settings, problems, ("lam",), cache=cache, progress=progress)
     parts = [line.merge(point) for line, point in zip(lines, points, strict=True)]
     count = len(rules)
@@ -53,7 +52,7 @@ def compute(
         "loss",
         settings.loss,
     ).assign_coords(
-        theory_lam=theory,
+        theory_lam=line,
         lam=lams,
         alpha_total=settings.alpha_total[0],
         keep_fraction=settings.keep_fraction[0],
@@ -67,12 +66,12 @@ def draw(dataset: xr.Dataset, settings: RidgeSettings) -> Figure:
     count = dataset.sizes["loss"]
     figure = Figure(figsize=(WIDTH * max(count, 2) / 3 + 0.6, 2.6))
     panels = figure.subplots(1, count, sharex=True, sharey=True, squeeze=False)[0]
-    theory = dataset["theory_lam"].values
+    line = dataset["theory_lam"].values
     rules = [str(name) for name in dataset["rule"].values]
     for axes, loss in zip(panels, dataset["loss"].values, strict=True):
         for name in rules:
             draw_line(axes, dataset.sel(loss=loss, rule=name), "lam", COLORS[name])
-        log_axes(axes, (theory[0], theory[-1]), error_range(dataset))
+        log_axes(axes, (line[0], line[-1]), error_range(dataset))
         axes.set_title(symbol("loss", loss))
         axes.set_xlabel(r"ridge $\lambda$")
     panels[0].set_ylabel(error_label(settings))

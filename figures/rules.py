@@ -12,15 +12,11 @@ from numpy.typing import NDArray
 
 import replica
 import sims
+import theory
 from figures.curves import shift_of
 from figures.panels import COUNTS
 from figures.settings import LossSettings
 from figures.style import POINTS
-from replica import SearchStatus
-from theory.labels import Flip
-from theory.policies import Policy
-from theory.problem import FixedAngle, PerceptronProblem
-from theory.students import ERM
 
 ALL = "all data"
 COLORS = {
@@ -55,7 +51,9 @@ class BestRidge:
         return xr.Dataset({name: (dims, column) for name, column in columns.items()})
 
 
-def problem_of(settings: LossSettings, policy: Policy, **columns: Any) -> PerceptronProblem:
+def problem_of(
+    settings: LossSettings, policy: "theory.Policy", **columns: Any
+) -> "theory.PerceptronProblem":
     """Make the problems of one policy.
 
     Args:
@@ -66,34 +64,36 @@ def problem_of(settings: LossSettings, policy: Policy, **columns: Any) -> Percep
     """
     names = ("alpha_total", "keep_fraction", "theta_deg", "flip")
     given = {name: columns.get(name, getattr(settings, name)[0]) for name in names}
-    return PerceptronProblem(
+    return theory.PerceptronProblem(
         alpha_total=given["alpha_total"],
         keep_fraction=given["keep_fraction"],
-        probe=FixedAngle.degrees(given["theta_deg"]),
+        probe=theory.FixedAngle.degrees(given["theta_deg"]),
         policy=policy,
         downstream=shift_of(settings),
-        labels=Flip(given["flip"]),
+        labels=theory.Flip(given["flip"]),
     )
 
 
-def best_ridge(problem: PerceptronProblem, loss: str, settings: LossSettings) -> BestRidge:
+def best_ridge(problem: "theory.PerceptronProblem", loss: str, settings: LossSettings) -> BestRidge:
     """Find the ridge of least error at each point of a problem.
 
     It lies within the settings' `lam_range`.
     """
     found = replica.optimal_lam(with_ridge(problem, loss, 1.0), settings.lam_range)
-    failed = np.asarray(found.status) == SearchStatus.FAILED
+    failed = np.asarray(found.status) == replica.SearchStatus.FAILED
     return BestRidge(np.asarray(found.lam), np.asarray(found.error), failed.astype(int))
 
 
-def with_ridge(problem: PerceptronProblem, loss: str, lam: Any) -> PerceptronProblem:
+def with_ridge(
+    problem: "theory.PerceptronProblem", loss: str, lam: Any
+) -> "theory.PerceptronProblem":
     """Give a problem a student with a loss and ridges of the problem's shape."""
-    return dataclasses.replace(problem, student=ERM(loss, lam))
+    return dataclasses.replace(problem, student=theory.ERM(loss, lam))
 
 
 def simulate(
     settings: LossSettings,
-    problems: Sequence[PerceptronProblem],
+    problems: "Sequence[theory.PerceptronProblem]",
     dims: tuple[str, ...],
     *,
     cache: Path | None,
@@ -136,8 +136,8 @@ def draw_line(
 ) -> None:
     """Draw one line of theory over `theory_X` and its simulated points over `X`."""
     known = curve["theory_status"].values == 0
-    theory = np.where(known, curve["theory_error"], np.nan)
-    axes.plot(curve[f"theory_{x}"], theory, line, color=color, zorder=2)
+    error = np.where(known, curve["theory_error"], np.nan)
+    axes.plot(curve[f"theory_{x}"], error, line, color=color, zorder=2)
     if points:
         axes.errorbar(
             curve[x], curve["error_mean"], yerr=curve["error_stderr"], color=color, **POINTS

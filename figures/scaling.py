@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
+import theory
 from figures.curves import policy_of, shift_of
 from figures.panels import COUNTS, WIDTH, error_label, missing_note
 from figures.settings import ScalingSettings, policy_words, symbol
 from figures.style import POINTS, curve_colors, log_axes, log_axis
-from theory.problem import FixedAngle, PerceptronProblem
 
 FRONTIER = "#D55E00"
 
@@ -29,8 +29,8 @@ def compute(
     fraction = np.asarray(settings.keep_fraction)[:, None]
     volume = np.asarray(settings.alpha_total)
     policy, shift = policy_of(settings), shift_of(settings)
-    problem = PerceptronProblem(
-        kept / fraction, fraction, FixedAngle(theta[..., None]), policy, downstream=shift
+    problem = theory.PerceptronProblem(
+        kept / fraction, fraction, theory.FixedAngle(theta[..., None]), policy, downstream=shift
     )
     solution = replica.solve(problem)
     rates = replica.sensitivities(problem)

@@ -11,18 +11,20 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
+import theory
 from figures.panels import FRACTION_LABEL, WIDTH
 from figures.rules import COLORS, reaching, stacked
 from figures.settings import SeparabilitySettings, symbol
 from figures.style import log_axis
-from theory.labels import Flip
-from theory.policies import Easy, Hard, Policy, Window
-from theory.problem import FixedAngle, PerceptronProblem
 
 
-def rules_of(settings: SeparabilitySettings) -> dict[str, Policy]:
+def rules_of(settings: SeparabilitySettings) -> "dict[str, theory.Policy]":
     """Return the policies that are compared."""
-    return {"hard": Hard(), "window": Window(settings.window_lo), "easy": Easy()}
+    return {
+        "hard": theory.Hard(),
+        "window": theory.Window(settings.window_lo),
+        "easy": theory.Easy(),
+    }
 
 
 def compute(
@@ -37,12 +39,12 @@ def compute(
     for name, policy in rules.items():
         # The window ends where it would reach beyond the easiest example.
         reach = 1 - settings.window_lo if name == "window" else 1.0
-        grid = PerceptronProblem(
+        grid = theory.PerceptronProblem(
             alpha_total=1.0,
             keep_fraction=np.minimum(fractions, reach),
-            probe=FixedAngle.degrees(angles[:, None, None]),
+            probe=theory.FixedAngle.degrees(angles[:, None, None]),
             policy=policy,
-            labels=Flip(flips[:, None]),
+            labels=theory.Flip(flips[:, None]),
         )
         found = np.asarray(replica.separability_threshold(grid).alpha_total)
         dims = ("theta_deg", "flip", "theory_keep_fraction")
@@ -51,8 +53,8 @@ def compute(
         point = dataclasses.replace(
             grid,
             keep_fraction=fraction,
-            probe=FixedAngle.degrees(angles[-1]),
-            labels=Flip(flips[-1]),
+            probe=theory.FixedAngle.degrees(angles[-1]),
+            labels=theory.Flip(flips[-1]),
         )
         at = found[-1, -1, np.searchsorted(fractions, fraction)]
         problems.append(dataclasses.replace(point, alpha_total=share * at))

@@ -8,13 +8,12 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+import theory
 from figures.curves import policy_of
 from figures.panels import WIDTH, error_label, error_range, missing_note
 from figures.rules import best_ridge, draw_line, problem_of, reaching, simulate, with_ridge
 from figures.settings import SpectrumSettings, policy_words, symbol
 from figures.style import curve_colors, log_axes, log_axis
-from theory.inputs import PowerLaw
-from theory.problem import PerceptronProblem
 
 
 def compute(
@@ -23,14 +22,14 @@ def compute(
     """Compute lines and simulated points for every exponent and fraction, and slopes of lines."""
     (loss,) = settings.loss
     volumes = np.asarray(settings.alpha_total)
-    theory = reaching(*settings.theory_range, settings.theory_points, volumes)
-    best = best_ridge(_problem(settings, theory), loss, settings)
-    lam = best.lam[..., np.searchsorted(theory, volumes)]
+    line = reaching(*settings.theory_range, settings.theory_points, volumes)
+    best = best_ridge(_problem(settings, line), loss, settings)
+    lam = best.lam[..., np.searchsorted(line, volumes)]
     dims = ("keep_fraction", "spectrum_a", "alpha_total")
     problem = with_ridge(_problem(settings, volumes), loss, lam)
     (points,) = simulate(settings, [problem], dims, cache=cache, progress=progress)
     lines = ("keep_fraction", "spectrum_a", "theory_alpha_total")
-    slope = np.gradient(np.log(best.error), np.log(theory), axis=-1)
+    slope = np.gradient(np.log(best.error), np.log(line), axis=-1)
     return (
         points.merge(best.lines(lines))
         .assign(slope=(lines, slope))
@@ -38,7 +37,7 @@ def compute(
             keep_fraction=list(settings.keep_fraction),
             spectrum_a=list(settings.spectrum_a),
             alpha_total=volumes,
-            theory_alpha_total=theory,
+            theory_alpha_total=line,
             spectrum_r=settings.spectrum_r,
             theta_deg=settings.theta_deg[0],
             flip=settings.flip[0],
@@ -46,7 +45,7 @@ def compute(
     )
 
 
-def _problem(settings: SpectrumSettings, volumes: np.ndarray) -> PerceptronProblem:
+def _problem(settings: SpectrumSettings, volumes: np.ndarray) -> "theory.PerceptronProblem":
     """Make the problems on the grid (keep_fraction, spectrum_a, alpha_total)."""
     problem = problem_of(
         settings,
@@ -55,7 +54,9 @@ def _problem(settings: SpectrumSettings, volumes: np.ndarray) -> PerceptronProbl
         keep_fraction=np.asarray(settings.keep_fraction)[:, None, None],
     )
     a = np.asarray(settings.spectrum_a, np.float64)[:, None]
-    return dataclasses.replace(problem, inputs=PowerLaw(settings.dim, a, settings.spectrum_r))
+    return dataclasses.replace(
+        problem, inputs=theory.PowerLaw(settings.dim, a, settings.spectrum_r)
+    )
 
 
 def draw(dataset: xr.Dataset, settings: SpectrumSettings) -> Figure:
@@ -65,7 +66,7 @@ def draw(dataset: xr.Dataset, settings: SpectrumSettings) -> Figure:
     panels = figure.subplots(
         2, count, sharex=True, sharey="row", squeeze=False, height_ratios=(1.5, 1)
     )
-    theory = dataset["theory_alpha_total"].values
+    line = dataset["theory_alpha_total"].values
     colors = curve_colors(dataset.sizes["spectrum_a"])
     for (upper, lower), fraction in zip(panels.T, dataset["keep_fraction"].values, strict=True):
         part = dataset.sel(keep_fraction=fraction)
@@ -73,9 +74,9 @@ def draw(dataset: xr.Dataset, settings: SpectrumSettings) -> Figure:
         for k, color in enumerate(colors):
             curve = part.isel(spectrum_a=k)
             draw_line(upper, curve, "alpha_total", color)
-            lower.plot(theory, curve["slope"], color=color)
-        log_axes(upper, (theory[0], theory[-1]), error_range(dataset))
-        log_axis(lower, "x", (theory[0], theory[-1]))
+            lower.plot(line, curve["slope"], color=color)
+        log_axes(upper, (line[0], line[-1]), error_range(dataset))
+        log_axis(lower, "x", (line[0], line[-1]))
         upper.set_title("all data" if fraction == 1 else symbol("keep_fraction", fraction))
         lower.set_xlabel(r"$\alpha_t$")
     panels[0, 0].set_ylabel(error_label(settings))

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+import theory
 from figures.curves import curves_dataset, solve_and_simulate
 from figures.panels import (
     COUNTS,
@@ -18,8 +19,6 @@ from figures.panels import (
 )
 from figures.settings import CurveSettings, policy_words, probe_words
 from figures.style import curve_colors, log_axis
-from sims.results import mean_and_stderr
-from theory.field_information import v_information
 
 TOP = 0.77  # end of the vertical axis, with room for the name of log 2
 
@@ -31,10 +30,12 @@ def compute(
     ((solution, simulation),) = solve_and_simulate(
         settings, [settings], cache=cache, progress=progress
     )
+    from sims.results import mean_and_stderr  # JAX, which drawing does without
+
     # The mean is over the information of each draw's student, which is not linear in the error.
     error = simulation["error"].values
     solved = np.isfinite(error)
-    mean, stderr = mean_and_stderr(v_information(np.where(solved, error, 0.5)), solved)
+    mean, stderr = mean_and_stderr(theory.v_information(np.where(solved, error, 0.5)), solved)
     dataset = curves_dataset(
         settings,
         {"theory_information": solution.v_information, "theory_status": solution.status},

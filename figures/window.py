@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 import replica
 import sims
+import theory
 from figures.curves import shift_of
 from figures.panels import (
     COUNTS,
@@ -25,8 +26,6 @@ from figures.panels import (
 )
 from figures.settings import WindowSettings, symbol
 from figures.style import POINTS, curve_colors, log_axis
-from theory.policies import Window
-from theory.problem import FixedAngle, PerceptronProblem
 
 
 def compute(
@@ -85,13 +84,15 @@ def compute(
     )
 
 
-def _problem(settings: WindowSettings, fraction: float, lo: np.ndarray) -> PerceptronProblem:
+def _problem(
+    settings: WindowSettings, fraction: float, lo: np.ndarray
+) -> "theory.PerceptronProblem":
     """Make the problems of windows on the grid (theta_deg, alpha_total, lo)."""
-    return PerceptronProblem(
+    return theory.PerceptronProblem(
         alpha_total=np.asarray(settings.alpha_total)[:, None],
         keep_fraction=np.full(len(lo), fraction),
-        probe=FixedAngle.degrees(np.asarray(settings.theta_deg)[:, None, None]),
-        policy=Window(np.minimum(lo, 1 - fraction)),
+        probe=theory.FixedAngle.degrees(np.asarray(settings.theta_deg)[:, None, None]),
+        policy=theory.Window(np.minimum(lo, 1 - fraction)),
         redundancy=settings.redundancy[0],
         downstream=shift_of(settings),
     )

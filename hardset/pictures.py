@@ -3,6 +3,7 @@
 import io
 import logging
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from matplotlib import rc_context
@@ -41,6 +42,12 @@ STYLE: Any = {
     "mathtext.fontset": "dejavusans",
 }
 
+# The canvas of each format.
+_CANVASES = {
+    "png": ("matplotlib.backends.backend_agg", "FigureCanvasAgg"),
+    "pdf": ("matplotlib.backends.backend_pdf", "FigureCanvasPdf"),
+    "svg": ("matplotlib.backends.backend_svg", "FigureCanvasSVG"),
+}
 # The entry of each format that keeps the caption, and entries that are left out, since they would
 # make equal pictures differ.
 _METADATA: dict[str, tuple[str, dict[str, None]]] = {
@@ -62,6 +69,12 @@ def rendered(draw: Callable[[], Figure], file_format: str, caption: str) -> byte
     logging.getLogger("fontTools").setLevel(logging.ERROR)
     key, metadata = _METADATA[file_format]
     buffer = io.BytesIO()
+    module, name = _CANVASES[file_format]
     with rc_context(STYLE):
-        draw().savefig(buffer, format=file_format, metadata={**metadata, key: caption})
+        figure = draw()
+        figure.set_dpi(STYLE["savefig.dpi"])
+        # `savefig` would draw twice: the layout is found in one drawing, and used in the next.
+        canvas = getattr(import_module(module), name)(figure)
+        write = getattr(canvas, f"print_{file_format}")
+        write(buffer, metadata={**metadata, key: caption})
     return buffer.getvalue()

@@ -7,6 +7,7 @@ from .optimal.fraction import OptimalFraction as OptimalFraction
 from .optimal.fraction import SufficientFraction as SufficientFraction
 from .optimal.fraction import optimal_fraction as optimal_fraction
 from .optimal.fraction import sufficient_fraction as sufficient_fraction
+from .optimal.phase import Phase as Phase
 from .optimal.policy import OptimalPolicy as OptimalPolicy
 from .optimal.policy import optimal_policy as optimal_policy
 from .optimal.policy import weight_influence as weight_influence
@@ -20,7 +21,6 @@ from .optimal.volumes import RequiredData as RequiredData
 from .optimal.volumes import frontier as frontier
 from .optimal.volumes import required_data as required_data
 from .optimal.window import OptimalWindow as OptimalWindow
-from .optimal.window import Phase as Phase
 from .optimal.window import PhaseDiagram as PhaseDiagram
 from .optimal.window import optimal_window as optimal_window
 from .optimal.window import phase_diagram as phase_diagram

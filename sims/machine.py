@@ -10,6 +10,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 GIB = 2**30
+SMALL = 2.0**24  # multiplications that one thread does in about a millisecond
 
 CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -22,13 +23,16 @@ def processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def one_blas_thread() -> threadpool_limits:
+def one_blas_thread(multiplications: float = 0.0) -> threadpool_limits:
     """Return a context in which BLAS uses one thread.
 
     The solves themselves run side by side. BLAS threads beside them spin on a busy machine and cost
-    40 times the arithmetic.
+    40 times the arithmetic, as they do between small products.
+
+    Args:
+        multiplications: of the largest product; above SMALL, BLAS keeps its threads.
     """
-    return threadpool_limits(1, user_api="blas")
+    return threadpool_limits(1 if multiplications <= SMALL else None, user_api="blas")
 
 
 def default_memory_gb(cgroup_limits: Sequence[Path] = CGROUP_LIMITS) -> float:

@@ -1,12 +1,11 @@
 """Finds the best start of the window, and the selection of least error."""
 
-from enum import IntEnum
-
 import numpy as np
 from jax.typing import ArrayLike
 
 from hardset.checks import check_range
 from hardset.pytree import pytree_dataclass
+from replica.optimal.phase import Phase
 from replica.optimal.search import (
     Family,
     Floats,
@@ -157,17 +156,6 @@ def _offsets(keep_fraction: Floats) -> Floats:
     even = spare * (1 - np.cos(np.linspace(0, np.pi, SCAN))) / 2
     near = np.minimum(keep_fraction[:, None], spare) * np.array([1e-4, 1e-3, 1e-2, 5e-2])
     return np.sort(np.concatenate([even, near, spare - near], axis=1), axis=1)
-
-
-class Phase(IntEnum):
-    """The kind of selection that has the least error."""
-
-    UNKNOWN = -1
-    TIE = 0
-    RANDOM = 1
-    HARD = 2
-    WINDOW = 3
-    EASY = 4
 
 
 @pytree_dataclass

@@ -18,6 +18,7 @@ from selection.methods.facility import gradients_or_features
 from selection.pool import TIE, Pool, first_largest
 from selection.selector import Conditional, generator
 from selection.subset import Subset
+from sims.machine import one_blas_thread
 
 MISSED = 0.01  # chance that a stochastic greedy sample misses the best 1/p of the examples
 
@@ -58,22 +59,24 @@ def matching_pursuit(
     blocked = np.zeros(len(gradients), dtype=bool)
     blocked[[] if excluded is None else excluded] = True
     least = np.inf
-    while len(active.rows) < budget and np.linalg.norm(residual) > tolerance * scale:
-        slope = gradients @ residual
-        slope[active.rows] = -np.inf
-        slope[blocked] = -np.inf
-        pick = first_largest(slope)
-        if slope[pick] <= 1e-12 * scale * longest:
-            break
-        trial, fitted = _fit(
-            active.entered(pick, gradients[pick]), target, np.append(weights, 0.0), penalty
-        )
-        difference = target - fitted @ trial.own
-        value = float(difference @ difference + penalty * fitted @ fitted)
-        if pick not in trial.rows or value >= least:
-            blocked[pick] = True  # rounding: it would leave again at once
-            continue
-        active, weights, residual, least = trial, fitted, difference, value
+    g = len(target)
+    with one_blas_thread(max(gradients.size, g * g * max(g, budget))):
+        while len(active.rows) < budget and np.linalg.norm(residual) > tolerance * scale:
+            slope = gradients @ residual
+            slope[active.rows] = -np.inf
+            slope[blocked] = -np.inf
+            pick = first_largest(slope)
+            if slope[pick] <= 1e-12 * scale * longest:
+                break
+            trial, fitted = _fit(
+                active.entered(pick, gradients[pick]), target, np.append(weights, 0.0), penalty
+            )
+            difference = target - fitted @ trial.own
+            value = float(difference @ difference + penalty * fitted @ fitted)
+            if pick not in trial.rows or value >= least:
+                blocked[pick] = True  # rounding: it would leave again at once
+                continue
+            active, weights, residual, least = trial, fitted, difference, value
     return np.array(active.rows, dtype=np.int64), weights, float(np.linalg.norm(residual))
 
 
@@ -306,26 +309,27 @@ def greedy_validation(
     left = len(rest)
     sample = left if rng is None else int(np.ceil(left / budget * np.log(1 / MISSED)))
     picks, gains = np.empty(budget, np.int64), np.empty(budget)
-    for at in steps(budget, "glister", budget * (outside.size + n)):
-        found = np.asarray(softmax(logits, axis=1))
-        found[np.arange(len(targets)), targets] -= 1
-        gradient = found.T @ outside / len(outside)
-        size = min(sample, left)
-        if rng is not None and size < left:
-            # The first `size` places of a partial Fisher-Yates shuffle.
-            for place in range(size):
-                other = place + int(rng.integers(left - place))
-                rest[place], rest[other] = rest[other], rest[place]
-        candidates = rest[:size]
-        values = np.einsum("ic,ic->i", errors[candidates], inside[candidates] @ gradient.T)
-        top = float(np.max(values))
-        equal = np.flatnonzero(values >= top - TIE * abs(top))
-        best = int(equal[np.argmin(candidates[equal])])
-        pick = int(candidates[best])
-        picks[at], gains[at] = pick, values[best]
-        logits -= step * np.outer(outside @ inside[pick], errors[pick])
-        left -= 1
-        rest[best] = rest[left]
+    with one_blas_thread(outside.size * errors.shape[1]):
+        for at in steps(budget, "glister", budget * (outside.size + n)):
+            found = np.asarray(softmax(logits, axis=1))
+            found[np.arange(len(targets)), targets] -= 1
+            gradient = found.T @ outside / len(outside)
+            size = min(sample, left)
+            if rng is not None and size < left:
+                # The first `size` places of a partial Fisher-Yates shuffle.
+                for place in range(size):
+                    other = place + int(rng.integers(left - place))
+                    rest[place], rest[other] = rest[other], rest[place]
+            candidates = rest[:size]
+            values = np.einsum("ic,ic->i", errors[candidates], inside[candidates] @ gradient.T)
+            top = float(np.max(values))
+            equal = np.flatnonzero(values >= top - TIE * abs(top))
+            best = int(equal[np.argmin(candidates[equal])])
+            pick = int(candidates[best])
+            picks[at], gains[at] = pick, values[best]
+            logits -= step * np.outer(outside @ inside[pick], errors[pick])
+            left -= 1
+            rest[best] = rest[left]
     return picks, gains
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from figures import FIGURES
 from hardset.__main__ import COMMANDS, PACKAGES
+from hardset.datafile import parameters_of, write_dataset
+from tests.figures.synthetic import curves, described
 
 SLOW = ("jax", "scipy", "xarray", "pandas", "matplotlib", "pyarrow", "sklearn")
 # Runs a command line and prints which of the slow libraries it has loaded.
@@ -22,6 +25,14 @@ with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
     except SystemExit as stopped:
         code = stopped.code or 0
 print(code, *sorted(set({SLOW!r}) & set(sys.modules)))
+"""
+# Imports the modules that draw, and prints which of the slow libraries are loaded.
+DRAWING = f"""
+import sys
+from figures.registry import FIGURES
+for spec in FIGURES.values():
+    spec.drawing
+print(*sorted(set({SLOW!r}) & set(sys.modules)))
 """
 HELP = [[name, "--help"] for name in (*COMMANDS, *PACKAGES)]
 SOLVE = ["replica", "solve", "--alpha-total", "5", "--keep-fraction"]
@@ -70,3 +81,21 @@ def test_a_separator_needs_no_tables(tmp_path: Path) -> None:
     code, names = loaded("sims", "solve", *options)
     assert code == 0
     assert not {"xarray", "pandas", "pyarrow", "matplotlib", "sklearn"} & names
+
+
+def test_a_data_file_is_drawn_without_jax(tmp_path: Path) -> None:
+    spec = FIGURES["angle"]
+    errors = np.full((1, 2, 3), 0.1)
+    dataset = described("angle", curves(errors, theta_deg=[10.0]), theta_deg=(10.0,))
+    data = tmp_path / "angle.nc"
+    write_dataset(dataset, data, kind=spec.kind, parameters=parameters_of(dataset))
+    code, names = loaded("figures", "angle", "--from-data", str(data), "--out", str(tmp_path))
+    assert code == 0 and (tmp_path / "angle.pdf").exists()
+    assert not {"jax", "sklearn"} & names
+
+
+def test_no_figure_is_drawn_by_a_module_that_loads_jax() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DRAWING], capture_output=True, text=True, check=True
+    )
+    assert not {"jax", "sklearn"} & set(done.stdout.split())
