@@ -35,7 +35,7 @@ NUMBER = """
 .bk-input-group > .bk-spin-wrapper > .bk-spin-btn { height: 100%; width: 24px; top: 0; }
 .bk-input-group > .bk-spin-wrapper > .bk-spin-btn.bk-spin-btn-down { right: 24px; }
 """
-ALERT = ":host(.alert-warning) { color: #5C4600; }"
+ALERT = ":host(.alert-warning) { color: #5C4600; overflow-wrap: anywhere; }"
 SCRIPT = """
 // A ring around what has the focus; a page's own style does not reach into its parts.
 const ring = new CSSStyleSheet();

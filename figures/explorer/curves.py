@@ -186,6 +186,22 @@ def marks(state: State, found: dict[str, Curve], go_on: Callable[[], None] = lam
     )
 
 
+def ends(found: dict[str, Curve]) -> list[str]:
+    """Say which curves end before their last fraction, and why; nothing if none does."""
+    names: dict[replica.Status, list[str]] = {}
+    for name, one in found.items():
+        for status in np.unique(one.status[one.status != replica.Status.CONVERGED]):
+            names.setdefault(replica.Status(int(status)), []).append(name)
+    return [
+        f"A line ends ({', '.join(those)}) where no certified student exists: with too many noisy "
+        "labels no hyperplane separates what is kept. A student with a loss always exists."
+        if status == replica.Status.NOT_SEPARABLE
+        else f"A line has gaps ({', '.join(those)}) where the solver gives no certified answer. "
+        f"{status.sentence}"
+        for status, those in names.items()
+    ]
+
+
 def _least(state: State, policy: str, found: Curve) -> tuple[float, float]:
     """Find the fraction of least error, for which the curve serves as the scan."""
     family = Family.of(problem(state, policy, state.lowest))

@@ -51,6 +51,7 @@ READABLE = "textarea.bk-input { color: #222 !important; opacity: 1 !important }"
 NO_MARGINS = ([np.nan], [np.nan])
 DRAWN = 1.0  # seconds; a page that is gone draws nothing
 QUICK = 0.25  # seconds; where curves take longer, every fourth point is shown first
+LONGEST = 300  # letters of a complaint about the address
 FIRST = (
     "Solving. A student's program is compiled the first time it is chosen on this machine, about "
     "20 s; later sessions read it in about 3 s."
@@ -96,9 +97,9 @@ class Page:
             try:
                 state = State.of_query(pn.state.location.search)
             except ValueError as error:
-                # Escaped: the address may come from anybody.
-                words = html.escape(str(error))
-                self._trouble.object = f"{words}. The page shows its default instead."
+                # Escaped, and no Markdown: the address may come from anybody.
+                words = html.escape(f"{error}"[:LONGEST])
+                self._trouble.object = f"<p>{words}. The page shows its default instead.</p>"
                 self._trouble.visible = True
         self._take(state)
 
@@ -369,15 +370,8 @@ class Page:
             button.disabled = False
         self._plots.show_marks(state, best)
         self._table.object = _table(state, found, best)
-        missing = [name for name, one in found.items() if np.any(one.status != 0)]
         empty = [name for name, one in found.items() if np.any(np.isnan(one.share))]
-        sentences = ["Solved."]
-        if missing:
-            sentences = [
-                f"A line ends ({', '.join(missing)}) where no certified student exists: with too "
-                "many noisy labels no hyperplane separates what is kept. A student with a loss "
-                "always exists."
-            ]
+        sentences = curves.ends(found) or ["Solved."]
         if empty:
             sentences.append(
                 f"{' and '.join(empty)} from rank {state.lo:g} on cannot keep "

@@ -404,13 +404,16 @@ def test_a_reload_in_mid_solve_shows_the_same(visit: Callable[..., Visit]) -> No
     [
         ("theta_deg=100", "theta_deg = 100 is outside the valid range"),
         ("theta=<img src=x onerror=alert(1)>", "the address names 'theta'"),
+        ("lam=![x](http://127.0.0.1:1/x.png)", "lam = '![x](http://127.0.0.1:1/x.png)' is not a"),
+        ("a" * 6000, "the address names 'aaaa"),
     ],
 )
 def test_a_bad_address_is_said(
     live: str, open_page: Callable[..., Page], query: str, sentence: str
 ) -> None:
-    page = open_page(f"{live}?{query}")
+    page = open_page(f"{live}?{query}", width=400)
     alert = page.get_by_role("alert").get_by_text(sentence)
     alert.wait_for()
     assert "The page shows its default instead." in alert.inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
     Visit(page).agrees()

@@ -224,3 +224,18 @@ def test_a_slider_that_moves_compiles_nothing() -> None:
         )
         curves.marks(state, curves.refined(state, curves.coarse_curves(state)))
     assert compiled_seconds() == compiled
+
+
+def test_each_reason_why_a_curve_ends_has_its_own_sentence() -> None:
+    noisy = State(alpha_total=50.0, theta_deg=90.0, flip=0.5, policy=("random",))
+    found = curves.curves(noisy)["random"]
+    # Cover's theorem: no more than 2 N labels of chance are separable.
+    assert np.array_equal(found.status == 0, 50 * found.keep_fraction < 2)
+    (sentence,) = curves.ends({"random": found})
+    assert "(random)" in sentence and "too many noisy labels" in sentence
+    whole = dataclasses.replace(found, status=np.zeros(41, int))
+    lost = dataclasses.replace(found, status=np.full(41, replica.Status.NOT_CONVERGED))
+    assert curves.ends({"hard": whole}) == []
+    (sentence,) = curves.ends({"hard": whole, "easy": lost})
+    assert "(easy)" in sentence and "noisy" not in sentence
+    assert replica.Status.NOT_CONVERGED.sentence in sentence
