@@ -28,7 +28,7 @@ FEW = (8, 64)  # points that are prepared together where there are no more
 def map_lanes(
     lane: Callable[[Any], T], points: Any, prepare: Callable[[Any], Any] = lambda chunk: chunk
 ) -> T:
-    """Apply `lane` to every point in order, and return NumPy arrays.
+    """Apply `lane` to every point in order, and return NumPy arrays that may be written to.
 
     A lane at a time beats vmap on CPU: no lane waits for the slowest one.
 
@@ -61,7 +61,8 @@ def map_lanes(
         size = min(length, count - start)
         with jax.enable_x64(True):  # the setting is a thread's own
             out = _map_chunk(lane, prepared(start) if start else first, size)
-            return jax.tree.map(lambda column: np.asarray(column)[:size], out)
+            # Copies: JAX's own memory cannot be written to.
+            return jax.tree.map(lambda column: np.array(np.asarray(column)[:size]), out)
 
     with jax.enable_x64(True):
         first = prepared(0)

@@ -13,10 +13,12 @@ def threads():
 
 def test_large_products_keep_their_threads():
     with threadpool_limits(2, user_api="blas"):
+        before = threads()  # a library may have been built for one alone
+        assert 2 in before
         with one_blas_thread():
             assert threads() == {1}
         with one_blas_thread(1e6):
             assert threads() == {1}
         with one_blas_thread(1e9):
-            assert threads() == {2}
-        assert threads() == {2}
+            assert threads() == before
+        assert threads() == before
