@@ -28,7 +28,7 @@ FEW = (8, 64)  # points that are prepared together where there are no more
 def map_lanes(
     lane: Callable[[Any], T], points: Any, prepare: Callable[[Any], Any] = lambda chunk: chunk
 ) -> T:
-    """Apply `lane` to every point in order, and return NumPy arrays that may be written to.
+    """Apply `lane` to every point in order, and return writable NumPy arrays.
 
     A lane at a time beats vmap on CPU: no lane waits for the slowest one.
 
